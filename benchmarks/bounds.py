@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbot_core.contracts import Context
-from tbot_core.model.bars import FIELDS, Day, Minute, Tape
+from tbot_core.model.bars import FIELDS, DayFacts, MinuteSlice, Tape
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.window import Window
 from tbot_core.plugins import discovery, isolation, probe, trial_records
-from tbot_core.plugins.call_guard import Bounds, Sitting
+from tbot_core.plugins.call_guard import CallGuard, GuardSession
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.guarded import bounded
-from tbot_core.plugins.loader import Loader, build
+from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.system import log
-from tbot_core.system.timeouts import within
+from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,18 +38,22 @@ WINDOW = Window(start=0, analysis=15, breakout=300, monitoring=60)
 
 def made(folder: Path, *, apart: bool) -> Strategy:
     """The strategy `open`, here or in a worker."""
-    (listing,) = [one for one in discovery.plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")]
+    (listing,) = [
+        one for one in discovery.installed_plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")
+    ]
     if apart:
-        known = trial_records.updated(trial_records.Records(), [probe.probe(listing.entry)], SystemClock().now())
-        trial_records.write(folder, known)
-        (loaded,), _ = isolation.offered([("strategy", "open")], [listing], folder, {})
+        known = trial_records.with_outcomes(
+            trial_records.TrialRecords(), [probe.probe_plugin(listing.entry)], SystemClock().now()
+        )
+        trial_records.write_records(folder, known)
+        (loaded,), _ = isolation.isolated_offers([("strategy", "open")], [listing], folder, {})
     else:
-        found = Loader().load(listing.entry)
+        found = PluginLoader().load(listing.entry)
         if isinstance(found, PluginFailure):
             raise SystemExit(found.sentence)
         loaded = found
     context = Context(clock=SystemClock(), log=log.logger("benchmark"), data_dir=folder)
-    strategy: Strategy = build(loaded, loaded.plugin.config(window=WINDOW), context)  # type: ignore[assignment]  # it is one
+    strategy: Strategy = build_plugin(loaded, loaded.plugin.config(window=WINDOW), context)  # type: ignore[assignment]  # it is one
     return strategy
 
 
@@ -58,7 +62,7 @@ def scans(strategy: Strategy) -> list[float]:
     generator = np.random.default_rng(1)
     close = np.round(50 * np.exp(np.cumsum(generator.normal(0, 0.0006, (MINUTES, SYMBOLS)), axis=0)), 2)
     unknown = np.full(SYMBOLS, np.nan)
-    day = Day(
+    day = DayFacts(
         previous_close=close[0], average_volume=unknown, market_cap=unknown, atr=unknown, vix=unknown[:1],
         restricted=np.zeros(SYMBOLS, dtype=bool),
     )  # fmt: skip
@@ -66,7 +70,7 @@ def scans(strategy: Strategy) -> list[float]:
     for _ in range(ROUNDS):
         tape = Tape(tuple(f"S{row}" for row in range(SYMBOLS)), MINUTES)
         for index in range(WINDOW.entry_end):
-            tape.append(Minute(index=index, **dict.fromkeys((*FIELDS, "vwap"), close[index])))
+            tape.append(MinuteSlice(index=index, **dict.fromkeys((*FIELDS, "vwap"), close[index])))
             if index >= WINDOW.entry:
                 begun = time.perf_counter()
                 strategy.scan(tape.bars, day, index)
@@ -77,22 +81,26 @@ def scans(strategy: Strategy) -> list[float]:
 def main() -> None:
     """Print the figures."""
     show: Callable[[str], int] = sys.stdout.write
-    bounds = Bounds(strict=False)
-    bounds.open_session(Sitting(clock=ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC)), tell=lambda _lost: None))
-    (listing,) = [one for one in discovery.plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")]
+    bounds = CallGuard(strict=False)
+    bounds.open_session(
+        GuardSession(clock=ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC)), tell=lambda _lost: None)
+    )
+    (listing,) = [
+        one for one in discovery.installed_plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")
+    ]
     with tempfile.TemporaryDirectory() as folder:
         plain, apart = made(Path(folder), apart=False), made(Path(folder), apart=True)
         subjects = {
             "plain": plain,
-            "bounded": bounded(listing.entry, plain, bounds),
-            "isolated": bounded(listing.entry, apart, bounds),
+            "bounded": guard_plugin(listing.entry, plain, bounds),
+            "isolated": guard_plugin(listing.entry, apart, bounds),
         }
         medians = {name: statistics.median(scans(one)) for name, one in subjects.items()}
     for name, median in medians.items():
         show(f"scan of {SYMBOLS} symbols, {name}: median {median:.0f} us, {median / medians['plain']:.2f} x plain\n")
     begun = time.perf_counter()
     for _ in range(10_000):
-        within(2.0, int)
+        call_within(2.0, int)
     show(f"a call that does nothing, within a limit: {(time.perf_counter() - begun) * 1e2:.1f} us\n")
 
 

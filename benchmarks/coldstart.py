@@ -20,11 +20,11 @@ from typing import IO, TYPE_CHECKING, Final, cast
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.carryover import counting
-from tbot_core.journal.store import Entry, open_journal
-from tbot_core.rehearsal.bot import Life
-from tbot_core.rehearsal.burst import Beyond, Crowd, Here, WorldClock
-from tbot_core.rehearsal.venue_server import Counter
+from tbot_core.journal.projections.carryover import events_for_session
+from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.rehearsal.bot import BotProcess
+from tbot_core.rehearsal.burst import BurstScenario, LocalConnections, RemoteConnections, WorldClock
+from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.system import local_socket
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ SESSIONS: Final = 250
 EVENTS: Final = 400
 
 
-async def _until(crowd: Crowd, life: Life, over: Callable[[], bool]) -> None:
+async def _until(crowd: BurstScenario, life: BotProcess, over: Callable[[], bool]) -> None:
     # Live until that is so, and no longer.
     living = asyncio.ensure_future(life.live())
     while not living.done() and not over():
@@ -57,8 +57,10 @@ async def _until(crowd: Crowd, life: Life, over: Callable[[], bool]) -> None:
 
 def serve(home: Path, path: Path, *, rest: bool) -> None:
     """Let a bot send its orders in virtual time, and serve the venue to the next one."""
-    crowd = Crowd(ENTRIES, LATENCY_S if rest else 0.0)
-    life = Life(crowd, ("crowd",), home, attrs.evolve(crowd.bot, poll_s=1.0 if rest else PATIENCE_S), Here())
+    crowd = BurstScenario(ENTRIES, LATENCY_S if rest else 0.0)
+    life = BotProcess(
+        crowd, ("crowd",), home, attrs.evolve(crowd.bot, poll_s=1.0 if rest else PATIENCE_S), LocalConnections()
+    )
     journal, taken = cast("Journal", life.journal), crowd.way.exchange.floor.orders
 
     def over() -> bool:
@@ -71,14 +73,14 @@ def serve(home: Path, path: Path, *, rest: bool) -> None:
     crowd.loop.run_until_complete(asyncio.sleep(RESTS_S))
     crowd.way.exchange.advance(crowd.loop.time())
     resting = sum(one.kind in {"acknowledged", "held"} for one in taken)
-    with local_socket.listening(path, PATIENCE_S) as listener:
+    with local_socket.listen(path, PATIENCE_S) as listener:
         sys.stdout.write(f"{crowd.loop.time()} {resting}\n")
         sys.stdout.flush()
         with closing(listener.accept()) as line:
-            Counter(crowd.way, crowd.loop, crowd.venue_clock).serve(line)
+            VenueServer(crowd.way, crowd.loop, crowd.venue_clock).serve(line)
 
 
-async def _ready(life: Life) -> float:
+async def _ready(life: BotProcess) -> float:
     # Live until the account has been read and agrees; the moment at which that was.
     living = asyncio.ensure_future(life.live())
     while not living.done() and (life.session is None or not life.session.tender.believed):  # noqa: ASYNC110  -- it tells nobody
@@ -98,10 +100,10 @@ def start(words: str) -> tuple[int, float, float]:
         command = [sys.executable, __file__, "serve", folder, str(path), words]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as venue:  # noqa: S603  -- this file itself
             at, resting = cast("IO[bytes]", venue.stdout).readline().split()
-            crowd = Crowd(ENTRIES, LATENCY_S)
+            crowd = BurstScenario(ENTRIES, LATENCY_S)
             crowd.clock = WorldClock(crowd.start, float(at))
             begun = time.perf_counter()
-            life = Life(crowd, ("crowd",), Path(folder), crowd.bot, Beyond(path))
+            life = BotProcess(crowd, ("crowd",), Path(folder), crowd.bot, RemoteConnections(path))
             opened = time.perf_counter()
             ready = asyncio.run(_ready(life))
             life.close()
@@ -130,11 +132,11 @@ def read_a_year() -> tuple[int, float, int, float]:
             ]
             said += [(records.DECISION, denied)] * EVENTS
             said += [(records.SESSION_CLOSED, {"date": day.date().isoformat(), "account": "A"})]
-            journal.append([Entry(kind=kind, payload=payload, time=day) for kind, payload in said])
+            journal.append([NewEvent(kind=kind, payload=payload, time=day) for kind, payload in said])
         begun = time.perf_counter()
         events = sum(1 for _ in journal.events())
         read = time.perf_counter()
-        counted = len(counting(journal))
+        counted = len(events_for_session(journal))
         return events, read - begun, counted, time.perf_counter() - read
 
 

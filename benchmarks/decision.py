@@ -19,13 +19,13 @@ import attrs
 import numpy as np
 
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.session.session import SessionRun, Trading
-from tbot_core.execution.broker_account import Venue
+from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal.store import open_journal
-from tbot_core.model.bars import FIELDS, Day, Minute, Tape
+from tbot_core.model.bars import FIELDS, DayFacts, MinuteSlice, Tape
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import ManualClock, SystemClock
-from tbot_core.trading.orders import Naming
+from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -61,10 +61,10 @@ class Source:
 
     session: Session
     symbols: tuple[str, ...]
-    day: Day
-    made: tuple[Minute, ...]
+    day: DayFacts
+    made: tuple[MinuteSlice, ...]
 
-    async def minutes(self) -> AsyncIterator[Minute]:
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Its minutes."""
         for minute in self.made:
             yield minute
@@ -95,11 +95,11 @@ def source(session: Session, symbols: int, seed: int = 0) -> Source:
     hole = generator.random(shape) < 0.02
     fields = {name: np.where(hole, np.nan, columns[name]) for name in FIELDS} | {"vwap": np.full(shape, np.nan)}
     made = tuple(
-        Minute(index=index, **{name: field[index] for name, field in fields.items()})
+        MinuteSlice(index=index, **{name: field[index] for name, field in fields.items()})
         for index in range(session.minutes)
     )
     unknown = np.full(symbols, np.nan)
-    day = Day(
+    day = DayFacts(
         previous_close=np.full(symbols, 50.0),
         average_volume=np.full(symbols, 1e7),
         market_cap=unknown,
@@ -122,18 +122,18 @@ def decisions(home: Path, *, durable: bool) -> list[float]:
     async def wait(moment: dt.datetime) -> None:
         clock.advance_to(moment)
 
-    trading = Trading(
+    trading = SessionContext(
         rules=assembly.rules(broker.rules),
-        venue=Venue(broker=broker, name="paper", account_id="PAPER"),
+        venue=BrokerAccount(broker=broker, name="paper", account_id="PAPER"),
         journal=journal,
         clock=clock,
-        naming=Naming(install_id="benchmark", identity="", account_id="PAPER"),
+        naming=ClientOrderIds(install_id="benchmark", identity="", account_id="PAPER"),
         wait=wait,
         tell=lambda _entries: None,
         watch=lambda _run, _minute: None,
     )
 
-    class Measured(SessionRun):
+    class Measured(TradingSession):
         async def step(self, minute: int, *, late: bool = False) -> None:
             broker.handed = None
             begun = time.perf_counter()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry, Journal, open_journal
+from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Leg, OrderType
 from tbot_core.testing.trades import order
@@ -41,9 +41,12 @@ def barriers(journal: Journal, entries: int) -> list[float]:
         now = clock.now()
         begun = time.perf_counter()
         journal.append(
-            [Entry(kind=records.INTENDED, payload=records.order_payload(one), time=now, cid=cid) for cid, one in parts]
+            [
+                NewEvent(kind=records.INTENDED, payload=records.order_payload(one), time=now, cid=cid)
+                for cid, one in parts
+            ]
         )
-        journal.append([Entry(kind=records.SENDING, payload={}, time=now, cid=cid) for cid, _ in parts])
+        journal.append([NewEvent(kind=records.SENDING, payload={}, time=now, cid=cid) for cid, _ in parts])
         found.append((time.perf_counter() - begun) * 1e3)
     return found
 

@@ -28,13 +28,13 @@ from tbot_core.execution.send_permit import SendPermit
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
 from tbot_core.model.types import Leg
-from tbot_core.rehearsal.bot import Life
-from tbot_core.rehearsal.burst import CALLED_AT, Beyond, Crowd, WorldClock
-from tbot_core.rehearsal.serialization import heard
-from tbot_core.rehearsal.venue_server import Counter
+from tbot_core.rehearsal.bot import BotProcess
+from tbot_core.rehearsal.burst import CALLED_AT, BurstScenario, RemoteConnections, WorldClock
+from tbot_core.rehearsal.serialization import load_line
+from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.system import local_socket
 from tbot_core.testing.trades import order
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ GLANCES: Final = 1_000
 SEEN_MS: Final = 100
 CANCELS_S: Final = 5
 REFUSED_MS: Final = 10
-KILL_FILE: Final = Cause.KILL_FILE.name
+KILL_FILE: Final = StateCause.KILL_FILE.name
 
 
 @attrs.define
@@ -65,7 +65,7 @@ class Watch:
 
     def see(self, message: bytes, touch: Callable[[], None]) -> None:
         """Take in a message; the file is touched at the submit of that number, or when all have rested for a while."""
-        at, _, what, parts = heard(message)
+        at, _, what, parts = load_line(message)
         if what == "submit":
             self.sent.append(at)
             self.entered_after += self.kill is not None and parts[0].leg is Leg.ENTRY
@@ -94,25 +94,25 @@ class Figures:
 
 def live(home: Path, path: Path, offset: float) -> None:
     """The bot, by the machine's clock, of which a world's second is `offset` more."""
-    crowd = Crowd(ORDERS, LATENCY_S)
+    crowd = BurstScenario(ORDERS, LATENCY_S)
     crowd.clock = WorldClock(crowd.start, time.monotonic() + offset)
-    asyncio.run(Life(crowd, ("crowd",), home, crowd.bot, Beyond(path)).live())
+    asyncio.run(BotProcess(crowd, ("crowd",), home, crowd.bot, RemoteConnections(path)).live())
 
 
 def kill(touch_at: int) -> Figures:
     """Let a bot send, touch the file at the submit of that number, and see what it does."""
     with tempfile.TemporaryDirectory(prefix="tbot") as folder:
         home, path = Path(folder), Path(folder) / "venue"
-        crowd, watch = Crowd(ORDERS, LATENCY_S), Watch(touch_at)
-        control.prepare(home / "control")
+        crowd, watch = BurstScenario(ORDERS, LATENCY_S), Watch(touch_at)
+        control.prepare_folder(home / "control")
         offset = CALLED_AT - LEAD_S - time.monotonic()
-        with local_socket.listening(path, PATIENCE_S) as listener:
+        with local_socket.listen(path, PATIENCE_S) as listener:
             command = [sys.executable, __file__, "live", str(home), str(path), str(offset)]
             with (
                 subprocess.Popen(command, stderr=subprocess.DEVNULL) as bot,  # noqa: S603  -- this file itself
                 closing(listener.accept()) as line,
             ):
-                counter = Counter(crowd.way, crowd.loop, crowd.venue_clock)
+                counter = VenueServer(crowd.way, crowd.loop, crowd.venue_clock)
                 while not watch.over and (message := line.receive()) is not None:
                     watch.see(message, lambda: touch(home / "control" / control.KILL))
                     line.send(counter.answer(message))
@@ -145,10 +145,10 @@ def refusals() -> list[tuple[float, float]]:
     """
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        control.prepare(Path(folder))
+        control.prepare_folder(Path(folder))
 
         def refusal(one: Order) -> str:
-            return f"{one.symbol}: killed" if control.killed(Path(folder)) else ""
+            return f"{one.symbol}: killed" if control.kill_file_exists(Path(folder)) else ""
 
         for _ in range(GLANCES):
             permit = SendPermit(order(), refusal)

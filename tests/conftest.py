@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.plugins import probe
-from tbot_core.plugins.trial_records import fingerprint
+from tbot_core.plugins.trial_records import plugin_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _plugins_are_tried_once() -> Iterator[None]:
     # A new instance tries each plugin in a child: 1.5 s in hundreds of tests. Those of this repository, found sound
     # once, are not tried again while their files are the same; fake plugins get a child as ever.
-    tried: dict[tuple[Entry, str], probe.Outcome] = {}
-    real = probe.probe
+    tried: dict[tuple[EntryPointInfo, str], probe.TrialOutcome] = {}
+    real = probe.probe_plugin
 
-    def once(entry: Entry, *, limit_s: float = probe.LIMIT_S) -> probe.Outcome:
-        key = (entry, fingerprint(entry))
+    def once(entry: EntryPointInfo, *, limit_s: float = probe.LIMIT_S) -> probe.TrialOutcome:
+        key = (entry, plugin_fingerprint(entry))
         outcome = tried.get(key) or real(entry, limit_s=limit_s)
         if outcome.failure is None and entry.dist.startswith("tbot-"):
             tried[key] = outcome
         return outcome
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "probe", once)
+        patch.setattr(probe, "probe_plugin", once)
         yield
 
 

@@ -68,6 +68,6 @@ def test_older_metadata_is_understood(gate: dict[str, Any], tmp_path: Path, meta
 
 def test_what_is_installed_passes() -> None:
     """The gate finds no fault in this environment, and counts what runs."""
-    done = processes.run([sys.executable, str(TOOL)], timeout_s=60, environment=environ.minimal())
+    done = processes.run_program([sys.executable, str(TOOL)], timeout_s=60, environment=environ.minimal_environment())
     assert done.code == 0, done.output
     assert done.output.endswith(" 0 faults\n")

@@ -50,5 +50,5 @@ def test_the_page_of_credentials_is_in_step(root: Path) -> None:
 
 def test_every_reason_has_a_number_of_its_own_and_a_sentence() -> None:
     """Codes are distinct, and each says in a sentence what it means."""
-    assert len(reasons.BY_CODE) == len(reasons.Reason)
+    assert len(reasons.REASON_BY_CODE) == len(reasons.Reason)
     assert all(reason.sentence.endswith(".") for reason in reasons.Reason)

@@ -8,7 +8,7 @@ import attrs
 
 from tbot_core.contracts import Urgency
 
-STATUS: Final = "tbot status"
+STATUS_COMMAND: Final = "tbot status"
 
 
 @attrs.frozen(kw_only=True)
@@ -21,4 +21,4 @@ class Notice:
     key: str
     urgency: Urgency
     what: str
-    command: str = STATUS
+    command: str = STATUS_COMMAND

@@ -12,40 +12,40 @@ from tbot_core.contracts import Urgency
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
-from tbot_core.journal.projections.leases import Against, Phase
+from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-STANDING: Final = "tbot failover status"
-CONFIRM: Final = "tbot failover confirm --amount USD"
-DRILL: Final = "tbot failover drill"
+FAILOVER_STATUS_COMMAND: Final = "tbot failover status"
+FAILOVER_CONFIRM_COMMAND: Final = "tbot failover confirm --amount USD"
+FAILOVER_DRILL_COMMAND: Final = "tbot failover drill"
 
 
-def told(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+def notices_of_event(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
     """What is told of an event alone."""
     if kind == records.INSTRUMENT and not payload["waiting"]:
-        what, command = f"{instrument_rules.words(payload)}.", f"tbot why {payload['symbol']}"
+        what, command = f"{instrument_rules.instrument_rules_text(payload)}.", f"tbot why {payload['symbol']}"
         yield Notice(key="", urgency=Urgency.ROUTINE, what=what, command=command)
     if kind == records.TAKEN_OTHERWISE:
-        what, command = f"{orphan_orders.words(payload)}.", f"tbot why {payload['ordered']['symbol']}"
+        what, command = f"{orphan_orders.misread_order_text(payload)}.", f"tbot why {payload['ordered']['symbol']}"
         yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
     if kind not in failover_text.KINDS or kind == records.DRILL:  # who holds a drill sees what comes of it
         return
-    what = f"{failover_text.words(kind, payload)}."
+    what = f"{failover_text.failover_event_text(kind, payload)}."
     yield Notice(key="", urgency=_urgency(kind, payload), what=what, command=_command(kind, payload))
 
 
 def _urgency(kind: str, payload: Mapping[str, Any]) -> Urgency:
     grave = kind == records.STANDBY_ABSENT or (kind == records.CIRCUIT and payload["state"] == "open")
     if kind == records.FAILOVER:
-        grave = payload["phase"] != Phase.OVER.value
+        grave = payload["phase"] != FailoverPhase.OVER.value
     return Urgency.CRITICAL if grave else Urgency.ROUTINE
 
 
 def _command(kind: str, payload: Mapping[str, Any]) -> str:
     if kind == records.STANDBY_ABSENT:
         return "tbot check"
-    if kind == records.FAILOVER and payload["phase"] == Phase.REDUCE_ONLY.value:
-        return DRILL if payload["why"] == Against.NO_DRILL.name else CONFIRM
-    return STANDING
+    if kind == records.FAILOVER and payload["phase"] == FailoverPhase.REDUCE_ONLY.value:
+        return FAILOVER_DRILL_COMMAND if payload["why"] == FailoverBlocker.NO_DRILL.name else FAILOVER_CONFIRM_COMMAND
+    return FAILOVER_STATUS_COMMAND

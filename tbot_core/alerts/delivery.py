@@ -24,7 +24,7 @@ _BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _log = log.logger(__name__)
 
 
-class Delivery:
+class AlertDelivery:
     """The channels by name; `own` is the name of each urgency's."""
 
     def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, str]) -> None:
@@ -64,7 +64,7 @@ class Delivery:
         return None
 
 
-class Patience:
+class SendBackoff:
     """When to try again after a failure: each time twice as late, up to a minute."""
 
     def __init__(self) -> None:

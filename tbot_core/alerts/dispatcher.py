@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.alerts import rate_limit
-from tbot_core.alerts.alert import STATUS, Notice
-from tbot_core.alerts.delivery import Patience
-from tbot_core.alerts.rules import Wanted, Watch
+from tbot_core.alerts.alert import STATUS_COMMAND, Notice
+from tbot_core.alerts.delivery import SendBackoff
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError, TbotError, Undelivered
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from tbot_core.alerts.delivery import Delivery
-    from tbot_core.alerts.text import Voice
+    from tbot_core.alerts.delivery import AlertDelivery
+    from tbot_core.alerts.text import MessageWriter
     from tbot_core.instance import Instance
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
 
 EVERY_S: Final = 1.0
-AT_ONCE: Final = 500
+EVENTS_AT_ONCE: Final = 500
 """So many events are read in one go, so that a long journal holds nobody up."""
 
 FINISH_S: Final = 10.0
@@ -41,17 +41,19 @@ _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class Terms:
+class AlertOptions:
     """What is told, and when routine alerts wait (ALERT_QUIET_HOURS)."""
 
-    wanted: Wanted = attrs.field(factory=Wanted)
+    wanted: RoutineEvents = attrs.field(factory=RoutineEvents)
     quiet: str = ""
 
 
-class Dispatcher:
+class AlertDispatcher:
     """The alerts of the run in an instance; moments are read from `clock`, naps are the loop's."""
 
-    def __init__(self, instance: Instance, delivery: Delivery, voice: Voice, clock: Clock, terms: Terms) -> None:
+    def __init__(
+        self, instance: Instance, delivery: AlertDelivery, voice: MessageWriter, clock: Clock, terms: AlertOptions
+    ) -> None:
         self._instance = instance
         self._delivery = delivery
         self._voice = voice
@@ -60,9 +62,9 @@ class Dispatcher:
         filesystem.make_folder(instance.data)
         self._store = open_store(instance.data / FILE_NAME)
         self._journal: Journal | None = None
-        self._watch: Watch | None = None
+        self._watch: AlertRules | None = None
         self._standing: frozenset[str] = frozenset()
-        self._patience = {urgency: Patience() for urgency in Urgency}
+        self._patience = {urgency: SendBackoff() for urgency in Urgency}
         self._broken = False
 
     def begin(self) -> None:
@@ -107,13 +109,13 @@ class Dispatcher:
     async def send(self, urgency: Urgency) -> None:
         """Send what may go out now: first what waits, then that incidents are over."""
         now, patience = self._clock.now(), self._patience[urgency]
-        asleep = urgency is Urgency.ROUTINE and rate_limit.quiet(self._terms.quiet, now)
+        asleep = urgency is Urgency.ROUTINE and rate_limit.in_quiet_hours(self._terms.quiet, now)
         if asleep or not patience.ready(self._clock.monotonic()):
             return
         limit = rate_limit.LIMITS[urgency]
         try:
             sent = self._store.messages(urgency, now - limit.span)
-            for rows in rate_limit.due(self._store.waiting(urgency), sent, limit, now):
+            for rows in rate_limit.due_messages(self._store.waiting(urgency), sent, limit, now):
                 alert = self._voice.say(rows)
                 self._store.sent(rows, alert.key, await self._delivery.send(alert), now)
             for rows in self._store.over(urgency, now):
@@ -135,7 +137,7 @@ class Dispatcher:
         What no channel took waits for the next run; what cannot be kept was sent all the same.
         """
         words = redact(what).encode(errors="replace").decode()  # SQLite keeps no lone surrogate, as a path may hold
-        gone, now = await self._cried(words, STATUS), self._clock.now()
+        gone, now = await self._cried(words, STATUS_COMMAND), self._clock.now()
         notice = Notice(key=ENDED, urgency=Urgency.CRITICAL, what=words)
         try:
             with self._store.writing():
@@ -185,13 +187,13 @@ class Dispatcher:
             self._watch = _recalled(journal, place, self._terms.wanted)
             self._standing = frozenset(self._store.standing() - {PROCESS, ENDED})
         watch, standing = self._watch, self._standing
-        events = list(islice(journal.events(place), AT_ONCE))
+        events = list(islice(journal.events(place), EVENTS_AT_ONCE))
         changes: list[Callable[[], None]] = []
         for event in events:
             if told := watch.take(event):
                 changes.append(partial(self._store.tell, told, event.applied))
             standing = self._compare(standing, watch.standing(event.applied), event.applied, changes)
-        if len(events) < AT_ONCE:
+        if len(events) < EVENTS_AT_ONCE:
             now = self._clock.now()
             standing = self._compare(standing, watch.standing(now), now, changes)
         if events or changes:
@@ -209,9 +211,9 @@ class Dispatcher:
         return frozenset(found)
 
 
-def _recalled(journal: Journal, place: int, wanted: Wanted) -> Watch:
+def _recalled(journal: Journal, place: int, wanted: RoutineEvents) -> AlertRules:
     # What somebody knows who has read the journal up to a place: its last session, and the causes from before.
-    watch = Watch(wanted)
+    watch = AlertRules(wanted)
     openings = (event.seq for event in journal.events(kind=records.SESSION_OPENED))
     opened = max((seq for seq in openings if seq <= place), default=1)
     for event in _before(journal, opened, place):

@@ -14,7 +14,7 @@ from tbot_core.contracts import Urgency
 from tbot_core.journal import records
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.model.clock import both_times
-from tbot_core.model.formatting import plural, price
+from tbot_core.model.formatting import format_price, plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FEW: Final = 8
 
 
-class FeedWatch:
+class FeedAlertRules:
     """Reads the journal's events along."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class FeedWatch:
             yield _apart(symbol, seen)
 
 
-def few(names: Collection[str]) -> str:
+def first_names(names: Collection[str]) -> str:
     """The first names, and how many more there are."""
     shown = sorted(names)[:_FEW]
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
@@ -63,14 +63,14 @@ def few(names: Collection[str]) -> str:
 
 def _incomplete(strategy: str, symbols: list[str]) -> Notice:
     what = f"ANALYSIS_INCOMPLETE: {plural(len(symbols), 'signal')} of {strategy} not entered, because the feed lost a "
-    return _routine("", f"{what}minute of the analysis: {few(symbols)}.", f"tbot why {symbols[0]}")
+    return _routine("", f"{what}minute of the analysis: {first_names(symbols)}.", f"tbot why {symbols[0]}")
 
 
 def _cut(payload: Mapping[str, Any]) -> Notice:
     cut, kept = payload["cut"], payload["kept"]
     limit = f"{payload['by']} of {payload['limit']}"
     what = f"UNIVERSE_TRUNCATED: {kept} of {kept + len(cut)} symbols are heard, by {limit}"
-    return _routine("", f"{what}; left out are {few(cut)}.", "tbot config explain UNIVERSE_MAX")
+    return _routine("", f"{what}; left out are {first_names(cut)}.", "tbot config explain UNIVERSE_MAX")
 
 
 def _gap(opened: datetime, lost: set[int]) -> Notice:
@@ -85,12 +85,12 @@ def _halt(symbol: str, words: str, held: Collection[str], *, over: bool) -> Noti
         what = f"{symbol} is halted{why} and held: its exits wait, its stop rests."
         return _routine(f"halt {symbol}", what, f"tbot why {symbol}")
     until = " to the close" if over else ""
-    what = f"The whole market is halted{until}{why}; held are {few(held)}: their exits wait, their stops rest."
+    what = f"The whole market is halted{until}{why}; held are {first_names(held)}: their exits wait, their stops rest."
     return _routine("halt", what)
 
 
 def _apart(symbol: str, seen: Mapping[str, Any]) -> Notice:
-    feed, theirs = (price(Decimal(seen[name])) for name in ("feed", "theirs"))
+    feed, theirs = (format_price(Decimal(seen[name])) for name in ("feed", "theirs"))
     whose = seen.get("broker", "the broker")
     where = f" at {whose}" if "broker" in seen else ""
     at = f"{feed} by the feed, {theirs} by {whose}"

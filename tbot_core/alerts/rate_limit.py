@@ -17,28 +17,30 @@ One = TypeVar("One")
 
 
 @attrs.frozen
-class Limit:
+class MessageLimit:
     """At most so many messages in a span, and one more that holds the rest."""
 
     messages: int
     span: timedelta
 
 
-LIMITS: Final[Mapping[Urgency, Limit]] = {
-    Urgency.CRITICAL: Limit(5, timedelta(hours=1)),
-    Urgency.ROUTINE: Limit(20, timedelta(minutes=10)),
+LIMITS: Final[Mapping[Urgency, MessageLimit]] = {
+    Urgency.CRITICAL: MessageLimit(5, timedelta(hours=1)),
+    Urgency.ROUTINE: MessageLimit(20, timedelta(minutes=10)),
 }
 
 
 @attrs.frozen
-class Sent:
+class SentMessage:
     """A message that went out, and how many alerts it held."""
 
     time: datetime
     alerts: int
 
 
-def due(waiting: Sequence[One], sent: Sequence[Sent], limit: Limit, now: datetime) -> list[Sequence[One]]:
+def due_messages(
+    waiting: Sequence[One], sent: Sequence[SentMessage], limit: MessageLimit, now: datetime
+) -> list[Sequence[One]]:
     """The messages that may go out now, each with the alerts that it holds, oldest first."""
     recent = [one for one in sent if now - one.time < limit.span]
     if any(one.alerts > 1 for one in recent) or len(recent) > limit.messages:
@@ -48,7 +50,7 @@ def due(waiting: Sequence[One], sent: Sequence[Sent], limit: Limit, now: datetim
     return [*([one] for one in waiting[:room]), *([rest] if rest else [])]
 
 
-def quiet(hours: str, now: datetime) -> bool:
+def in_quiet_hours(hours: str, now: datetime) -> bool:
     """Whether it is within a span HH:MM-HH:MM of New York time, which may go past midnight; never in an empty one."""
     if not hours:
         return False

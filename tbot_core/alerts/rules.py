@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.alerts import broker_rules
-from tbot_core.alerts.alert import STATUS, Notice
-from tbot_core.alerts.feed_rules import FeedWatch, few
+from tbot_core.alerts.alert import STATUS_COMMAND, Notice
+from tbot_core.alerts.feed_rules import FeedAlertRules, first_names
 from tbot_core.contracts import Urgency
-from tbot_core.execution.trading_state import note
+from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book
+from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import both_times
-from tbot_core.model.formatting import legible, money, percent, plural, price, quantity
+from tbot_core.model.formatting import (
+    format_money,
+    format_percent,
+    format_price,
+    format_quantity,
+    plural,
+    printable_name,
+)
 from tbot_core.model.types import Leg, OrderState, RiskState, Side, price_of, quantity_of
-from tbot_core.trading.risk.states import KINDS, Cause, States
+from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,34 +38,42 @@ if TYPE_CHECKING:
     from tbot_core.trading.orders import OrderRecord
     from tbot_core.trading.portfolio import Position
 
-DOUBT: Final = timedelta(seconds=60)
+UNKNOWN_AFTER: Final = timedelta(seconds=60)
 """An order may be in doubt this long before somebody is woken; so may an account be unread at a start."""
 
-BARE: Final = timedelta(seconds=1)
+UNPROTECTED_AFTER: Final = timedelta(seconds=1)
 """A position may be without a stop at the broker this long."""
 
-_ASKED: Final = frozenset({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL, Cause.NOT_ARMED, Cause.MAINTENANCE})
+_ASKED: Final = frozenset(
+    {
+        StateCause.STOP_FILE,
+        StateCause.STOP_COMMAND,
+        StateCause.STOP_SIGNAL,
+        StateCause.NOT_ARMED,
+        StateCause.MAINTENANCE,
+    }
+)
 _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
 _NEXT: Final = {
-    Cause.KILL_FILE: "rm control/kill",
-    Cause.STOP_FILE: "rm control/stop",
-    Cause.KILL_COMMAND: "tbot kill --clear",
-    Cause.KILL_SIGNAL: "tbot kill --clear",
-    Cause.NOT_ARMED: "tbot arm",
-    Cause.LOGIN: "tbot check",
-    Cause.DISK_LOW: "tbot check",
-    Cause.PRIMARY_DOWN: broker_rules.STANDING,
-    Cause.BROKERS_DOWN: broker_rules.STANDING,
-    Cause.JOURNAL: "tbot audit verify",
-    Cause.PLUGIN_LOST: "tbot plugins list",
+    StateCause.KILL_FILE: "rm control/kill",
+    StateCause.STOP_FILE: "rm control/stop",
+    StateCause.KILL_COMMAND: "tbot kill --clear",
+    StateCause.KILL_SIGNAL: "tbot kill --clear",
+    StateCause.NOT_ARMED: "tbot arm",
+    StateCause.LOGIN: "tbot check",
+    StateCause.DISK_LOW: "tbot check",
+    StateCause.PRIMARY_DOWN: broker_rules.FAILOVER_STATUS_COMMAND,
+    StateCause.BROKERS_DOWN: broker_rules.FAILOVER_STATUS_COMMAND,
+    StateCause.JOURNAL: "tbot audit verify",
+    StateCause.PLUGIN_LOST: "tbot plugins list",
 }
 
 
 @attrs.frozen(kw_only=True)
-class Wanted:
+class RoutineEvents:
     """Which routine events are told: NOTIFY_ON_FILL, NOTIFY_ON_EXIT and NOTIFY_ON_FAILURE."""
 
     fills: bool = True
@@ -66,26 +81,26 @@ class Wanted:
     failures: bool = True
 
 
-class Watch:
+class AlertRules:
     """Reads the journal's events along."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: RoutineEvents) -> None:
         self._wanted = wanted
-        self._book = Book()
-        self._states = {"": States()}
-        self._words: dict[tuple[str, Cause], str] = {}
+        self._book = SessionBook()
+        self._states = {"": TradingState()}
+        self._words: dict[tuple[str, StateCause], str] = {}
         self._since: dict[str, datetime] = {}
         self._lasting: dict[str, datetime] = {}
-        self._feed = FeedWatch()
+        self._feed = FeedAlertRules()
 
     def take(self, event: Event) -> list[Notice]:
         """Take the next event in; what is told of it alone."""
         cid, trades = event.cid or "", len(self._book.trades)
         before = self._book.orders.get(cid)
         self._book.apply(event.kind, event.cid, event.payload, event.applied)
-        self._states.setdefault(event.payload.get("broker", ""), States())
+        self._states.setdefault(event.payload.get("broker", ""), TradingState())
         for broker, states in self._states.items():
-            note(states, event, broker)
+            note_event(states, event, broker)
         self._remember(event)
         found = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
         if before is not None and not before.terminal and self._book.orders[cid].terminal:
@@ -103,20 +118,20 @@ class Watch:
 
     def _remember(self, event: Event) -> None:
         if event.kind == records.STATE:
-            whose = event.payload.get("broker", ""), Cause[event.payload["cause"]]
+            whose = event.payload.get("broker", ""), StateCause[event.payload["cause"]]
             self._words[whose] = event.payload["words"]
 
     def _ended(self, record: OrderRecord, payload: Mapping[str, Any]) -> Iterator[Notice]:
         order = record.order
         if record.state is OrderState.REJECTED and self._wanted.failures:
-            what = f"The broker rejected the {order.leg.value} of {quantity(order.quantity)} {order.symbol}: "
+            what = f"The broker rejected the {order.leg.value} of {format_quantity(order.quantity)} {order.symbol}: "
             yield _routine(what + (payload["words"] or "it gave no reason"), f"tbot why {order.symbol}")
         elif order.leg is Leg.ENTRY and record.filled and self._wanted.fills:
             deed = "Bought" if order.buy else "Sold short"
             deed = f"Topped up: {deed.lower()}" if order.tops_up else deed
             position = self._book.portfolio.positions.get(order.symbol)
-            at = "" if position is None else f" at {price(_average(position))}"
-            yield _routine(f"{deed} {quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
+            at = "" if position is None else f" at {format_price(_average(position))}"
+            yield _routine(f"{deed} {format_quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
 
     def _happened(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
         # What needs no more than the event itself.
@@ -164,14 +179,14 @@ class Watch:
             case records.CALENDAR:
                 yield _routine(f"{payload['date']}: the broker's calendar says {payload['words']}, and that counts.")
             case records.REQUEST_REFUSED if self._wanted.failures:
-                yield _routine(f"The request {legible(payload['name'])} was refused: {payload['words']}")
+                yield _routine(f"The request {printable_name(payload['name'])} was refused: {payload['words']}")
             case "busted" | "corrected" if self._wanted.failures:
                 yield _routine(f"The broker says of an execution that it is {kind}: {payload['words']}")
             case _:
-                yield from broker_rules.told(kind, payload)
+                yield from broker_rules.notices_of_event(kind, payload)
 
     def _summary(self, payload: Mapping[str, Any]) -> str:
-        pnl, equity = money(Decimal(payload["pnl"]), signed=True), money(Decimal(payload["equity"]))
+        pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))
         trades, denials = plural(payload["trades"], "trade"), plural(self._book.denials.total(), "denial")
         return f"The session of {payload['date']} is over: P&L {pnl}, {trades}, {denials}, equity {equity}."
 
@@ -179,37 +194,37 @@ class Watch:
         standing = [(broker, cause) for broker, states in self._states.items() for cause in states.standing]
         for broker, cause in standing:
             key = f"state {cause.name}" + (f" at {broker}" if broker else "")
-            if cause is Cause.UNRECONCILED and not self._lasts(key, now, DOUBT):
+            if cause is StateCause.UNRECONCILED and not self._lasts(key, now, UNKNOWN_AFTER):
                 continue
             state, words = KINDS[cause].state, self._words.get((broker, cause))
             grave = state >= RiskState.EXIT_ONLY and cause not in _ASKED
             at = f" at {broker}" if broker else ""
             what = f"{_capital(state.word)}{at}: {cause.value}" + (f", {words}" if words else "")
-            if cause is Cause.FEEDS_STALE and (held := self._book.portfolio.positions):
-                what += f", while {plural(len(held), 'position is', 'positions are')} held: {few(held)}"
-            elif cause is Cause.FEEDS_STALE:
+            if cause is StateCause.FEEDS_STALE and (held := self._book.portfolio.positions):
+                what += f", while {plural(len(held), 'position is', 'positions are')} held: {first_names(held)}"
+            elif cause is StateCause.FEEDS_STALE:
                 grave, key = False, f"{key} without positions"
-            yield Notice(key=key, urgency=_urgency(grave), what=f"{what}.", command=_NEXT.get(cause, STATUS))
+            yield Notice(key=key, urgency=_urgency(grave), what=f"{what}.", command=_NEXT.get(cause, STATUS_COMMAND))
 
     def _of_orders(self, now: datetime) -> Iterator[Notice]:
         for cid, record in self._book.orders.items():
             key, order = f"order {cid}", record.order
-            which = f"the {order.leg.value} of {quantity(order.quantity)} {order.symbol}, order {cid}"
+            which = f"the {order.leg.value} of {format_quantity(order.quantity)} {order.symbol}, order {cid}"
             if record.state is OrderState.LOST:
                 what = f"Lost: {which}, is not at the broker; its exposure stays reserved."
                 yield Notice(key=f"lost {cid}", urgency=Urgency.CRITICAL, what=what)
-            elif record.state in _UNSURE and self._lasts(key, now, DOUBT):
+            elif record.state in _UNSURE and self._lasts(key, now, UNKNOWN_AFTER):
                 what = f"Nobody knows what became of {which}."
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=what)
 
     def _of_positions(self, now: datetime) -> Iterator[Notice]:
         for symbol, position in self._book.portfolio.positions.items():
             key = f"unprotected {symbol}"
-            if self._book.in_session and self._bare(symbol, position) and self._lasts(key, now, BARE):
-                what = f"{position.side.word} {quantity(_held(position))} {symbol} has no stop for all of it"
+            if self._book.in_session and self._bare(symbol, position) and self._lasts(key, now, UNPROTECTED_AFTER):
+                what = f"{position.side.word} {format_quantity(_held(position))} {symbol} has no stop for all of it"
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
         for symbol, units in self._book.portfolio.beyond.items() if self._book.in_session else ():
-            side, much = (Side.LONG if units > 0 else Side.SHORT).word, quantity(quantity_of(abs(units)))
+            side, much = (Side.LONG if units > 0 else Side.SHORT).word, format_quantity(quantity_of(abs(units)))
             what = f"{side} {much} {symbol} beyond every position, without a stop"
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
@@ -242,17 +257,17 @@ class Watch:
 
 
 def _named(said: Mapping[str, Any]) -> str:
-    return f"{said['side']} {quantity(Decimal(said['quantity']))} {said['symbol']}"
+    return f"{said['side']} {format_quantity(Decimal(said['quantity']))} {said['symbol']}"
 
 
 def _ready(payload: Mapping[str, Any]) -> str:
     # What a session begins with; older journals do not say all of it.
-    equity, feed, armed = money(Decimal(payload["equity"])), payload.get("feed"), payload.get("armed")
+    equity, feed, armed = format_money(Decimal(payload["equity"])), payload.get("feed"), payload.get("armed")
     parts = [payload["mode"]] if "mode" in payload else []
     parts += [f"armed to {armed}"] if armed else []
     parts += [f"equity {equity}", *([f"feed {feed}"] if feed else []), *(payload["windows"] or ["no strategy"])]
     worst = payload.get("worst_day")
-    parts += [f"planned worst day {percent(Decimal(worst))}"] if worst else []
+    parts += [f"planned worst day {format_percent(Decimal(worst))}"] if worst else []
     parts += [f"VIX {payload['vix'] or 'unknown'}"] if "vix" in payload else []
     parts += ["VIX read live as entries begin"] if payload.get("vix_live") else []
     parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []
@@ -272,7 +287,7 @@ def _stopped(payload: Mapping[str, Any]) -> Notice:
     return _routine("The run was stopped; nothing is open.")
 
 
-def _routine(what: str, command: str = STATUS) -> Notice:
+def _routine(what: str, command: str = STATUS_COMMAND) -> Notice:
     return Notice(key="", urgency=Urgency.ROUTINE, what=what, command=command)
 
 
@@ -288,8 +303,8 @@ def _foreign(payload: Mapping[str, Any]) -> str:
 
 
 def _question(payload: Mapping[str, Any]) -> Notice:
-    signal, at = payload["signal"], price(Decimal(str(payload["price"])))
-    shares = quantity(Decimal(payload["quantity"]))
+    signal, at = payload["signal"], format_price(Decimal(str(payload["price"])))
+    shares = format_quantity(Decimal(payload["quantity"]))
     until = both_times(datetime.fromisoformat(payload["expires"]))
     what = f"To be confirmed until {until}: {signal['strategy']} {payload['side']} {shares} {signal['symbol']}"
     return _routine(f"{what} at about {at}.", f"tbot confirm {payload['id']}")
@@ -319,8 +334,8 @@ def _settings(payload: Mapping[str, Any]) -> Notice:
 
 def _closed(trade: Trade) -> Notice:
     deed = "Sold" if trade.side is Side.LONG else "Bought back"
-    what = f"{deed} {quantity(trade.quantity)} {trade.symbol} at {price(trade.exit_price)}"
-    pnl = money(trade.pnl, signed=True)
+    what = f"{deed} {format_quantity(trade.quantity)} {trade.symbol} at {format_price(trade.exit_price)}"
+    pnl = format_money(trade.pnl, signed=True)
     return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.value}, {trade.strategy}.", f"tbot why {trade.symbol}")
 
 

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tbot_core.alerts import watchdog
-from tbot_core.alerts.alert import STATUS
-from tbot_core.alerts.delivery import Delivery
-from tbot_core.alerts.dispatcher import EVERY_S, Dispatcher, Terms
-from tbot_core.alerts.rules import Wanted
-from tbot_core.alerts.text import Voice
+from tbot_core.alerts.alert import STATUS_COMMAND
+from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.dispatcher import EVERY_S, AlertDispatcher, AlertOptions
+from tbot_core.alerts.rules import RoutineEvents
+from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
-from tbot_core.engine.bootstrap import DRY_RUN, SIMULATIONS
+from tbot_core.engine.bootstrap import DRY_RUN, SIMULATED_MODES
 from tbot_core.errors import TbotError
 from tbot_core.plugins.hung_plugins import WHERE
 from tbot_core.system import filesystem, heartbeat_page, log
@@ -29,52 +29,55 @@ T = TypeVar("T")
 _log = log.logger(__name__)
 
 
-class Beside(Protocol):
+class WorkWrapper(Protocol):
     """Makes of the work a work with something beside it."""
 
     def __call__(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """The work, to be awaited in place of the bare one."""
 
 
-def delivery(assembly: Assembly) -> Delivery:
+def alert_delivery(assembly: Assembly) -> AlertDelivery:
     """The channels of CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL; raises PluginError for one that is absent."""
     named = assembly.settings.notifications
     own = {Urgency.CRITICAL: named.critical_alert_channel, Urgency.ROUTINE: named.routine_alert_channel}
-    return Delivery({name: assembly.channel(name) for name in dict.fromkeys(own.values())}, own)
+    return AlertDelivery({name: assembly.channel(name) for name in dict.fromkeys(own.values())}, own)
 
 
-def voice(assembly: Assembly) -> Voice:
+def message_writer(assembly: Assembly) -> MessageWriter:
     """Who speaks."""
-    return Voice(mode=assembly.settings.mode, identity=assembly.identity)
+    return MessageWriter(mode=assembly.settings.mode, identity=assembly.identity)
 
 
-def dispatcher(assembly: Assembly, clock: Clock) -> Dispatcher:
+def alert_dispatcher(assembly: Assembly, clock: Clock) -> AlertDispatcher:
     """The dispatcher of a run that begins."""
     named = assembly.settings.notifications
-    wanted = Wanted(fills=named.notify_on_fill, exits=named.notify_on_exit, failures=named.notify_on_failure)
-    terms = Terms(wanted=wanted, quiet=named.alert_quiet_hours)
-    made = Dispatcher(assembly.settings.instance, delivery(assembly), voice(assembly), clock, terms)
+    wanted = RoutineEvents(fills=named.notify_on_fill, exits=named.notify_on_exit, failures=named.notify_on_failure)
+    terms = AlertOptions(wanted=wanted, quiet=named.alert_quiet_hours)
+    made = AlertDispatcher(assembly.settings.instance, alert_delivery(assembly), message_writer(assembly), clock, terms)
     made.begin()
     return made
 
 
 @contextmanager
-def beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -> Iterator[Beside]:
+def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -> Iterator[WorkWrapper]:
     """Puts alerts and a watchdog beside the work of paper and live trading; other work stays as it is.
 
     `again`: the command with which the watchdog starts a run anew that it had to end.
     """
-    if assembly.settings.mode in {*SIMULATIONS, DRY_RUN}:
+    if assembly.settings.mode in {*SIMULATED_MODES, DRY_RUN}:
         yield _alone
         return
     data = assembly.settings.instance.data
     filesystem.make_folder(data)
-    with heartbeat_page.told(data / WHERE) as inside, watchdog.guarded(assembly.settings.instance, again) as beat:
+    with (
+        heartbeat_page.activity_marker(data / WHERE) as inside,
+        watchdog.running_watchdog(assembly.settings.instance, again) as beat,
+    ):
         assembly.bounds.where = inside
-        alerts = dispatcher(assembly, clock)
+        alerts = alert_dispatcher(assembly, clock)
 
         def with_alerts(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-            return attended(work, alerts, beat)
+            return run_with_alerts(work, alerts, beat)
 
         yield with_alerts
 
@@ -83,7 +86,7 @@ def _alone(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     return work
 
 
-async def attended(work: Coroutine[Any, Any, T], alerts: Dispatcher, beat: Callable[[], bool]) -> T:
+async def run_with_alerts(work: Coroutine[Any, Any, T], alerts: AlertDispatcher, beat: Callable[[], bool]) -> T:
     """Await the work with its alerts beside it; `beat` is called each second, as long as the loop turns.
 
     It says whether the watchdog hears it. What runs beside must not end before the work: then the work is ended too.
@@ -120,7 +123,7 @@ async def _over(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _kept_up(alerts: Dispatcher) -> None:
+async def _kept_up(alerts: AlertDispatcher) -> None:
     # What goes wrong with alerts, whatever it is, ends neither them nor the run.
     while True:
         try:
@@ -138,7 +141,7 @@ def _assert_none(ended: Iterable[asyncio.Future[Any]]) -> None:
     raise TbotError("A part of the run ended without a word.", "`tbot run` goes on with what is held.")
 
 
-async def _heeding_the_log(alerts: Dispatcher) -> None:
+async def _heeding_the_log(alerts: AlertDispatcher) -> None:
     # Lines of the log that are lost end nothing; that they are is told once.
     before, told = log.lost(), False
     while True:
@@ -148,10 +151,10 @@ async def _heeding_the_log(alerts: Dispatcher) -> None:
             await alerts.cry("Lines of the log cannot be written any more; trading goes on.", "tbot check")
 
 
-async def _beating(beat: Callable[[], bool], alerts: Dispatcher) -> None:
+async def _beating(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
     heard = True
     while True:
         before, heard = heard, beat()
         if before and not heard:
-            await alerts.cry("The watchdog of the run died; another one is started.", STATUS)
+            await alerts.cry("The watchdog of the run died; another one is started.", STATUS_COMMAND)
         await asyncio.sleep(EVERY_S)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.alerts.rate_limit import Sent
+from tbot_core.alerts.rate_limit import SentMessage
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
 from tbot_core.system import filesystem
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from tbot_core.alerts.alert import Notice
 
 FILE_NAME: Final = "alerts.sqlite"
-WAITING: Final = 1_000
+MOST_WAITING: Final = 1_000
 """At most so many alerts wait to be sent; of more, the oldest routine ones are only kept."""
 
-KEPT: Final = 20_000
+MOST_KEPT: Final = 20_000
 SETTLED: Final = timedelta(seconds=60)
 """An incident is over when its cause has been gone this long; one that returns sooner is the same."""
 
@@ -65,7 +65,7 @@ CREATE INDEX alerts_standing ON alerts (key) WHERE stands AND told IS NULL;
 
 
 @attrs.frozen(kw_only=True)
-class Row:
+class StoredAlert:
     """An alert as it is kept.
 
     `stands`: it is an incident, and over once `cleared`; `times` counts its returns. `message` is the key of the
@@ -102,11 +102,11 @@ _SURPLUS: Final = """
 UPDATE alerts SET sent = ?, via = 'kept' WHERE id IN
 (SELECT id FROM alerts WHERE sent IS NULL ORDER BY urgency = 'routine', id DESC LIMIT -1 OFFSET ?)
 """
-_COLUMNS: Final = ", ".join(field.name for field in attrs.fields(Row))
+_COLUMNS: Final = ", ".join(field.name for field in attrs.fields(StoredAlert))
 _MOMENTS: Final = ("opened", "cleared", "sent", "told", "acked")
 
 
-class Store:
+class AlertStore:
     """The file, open; every failure of it is an AccessError."""
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
@@ -165,31 +165,31 @@ class Store:
         """The keys of the incidents that stand."""
         return {row.key for row in self._select("stands AND told IS NULL AND cleared IS NULL")}
 
-    def waiting(self, urgency: Urgency) -> list[Row]:
+    def waiting(self, urgency: Urgency) -> list[StoredAlert]:
         """What has not been sent, oldest first."""
         return self._select("urgency = ? AND sent IS NULL", urgency)
 
-    def messages(self, urgency: Urgency, since: datetime) -> list[Sent]:
+    def messages(self, urgency: Urgency, since: datetime) -> list[SentMessage]:
         """What has gone out since a moment."""
         query = "SELECT max(sent), count(*) FROM alerts WHERE urgency = ? AND sent > ? AND message IS NOT NULL"
         with self._faults():
             rows = self._connection.execute(f"{query} GROUP BY message", (urgency, since.isoformat())).fetchall()
-        return [Sent(datetime.fromisoformat(sent), alerts) for sent, alerts in rows]
+        return [SentMessage(datetime.fromisoformat(sent), alerts) for sent, alerts in rows]
 
-    def sent(self, rows: Sequence[Row], message: str, via: str, now: datetime) -> None:
+    def sent(self, rows: Sequence[StoredAlert], message: str, via: str, now: datetime) -> None:
         """These went out together."""
         for row in rows:
             self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
 
-    def over(self, urgency: Urgency, now: datetime) -> list[list[Row]]:
+    def over(self, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
         """The messages whose incidents are all over, and nobody was told so."""
         rows = self._select("urgency = ? AND stands AND told IS NULL AND message IS NOT NULL", urgency)
-        found: dict[str, list[Row]] = {}
+        found: dict[str, list[StoredAlert]] = {}
         for row in rows:
             found.setdefault(row.message or "", []).append(row)
         return [part for part in found.values() if all(row.cleared and row.cleared <= now - SETTLED for row in part)]
 
-    def told(self, rows: Sequence[Row], now: datetime) -> None:
+    def told(self, rows: Sequence[StoredAlert], now: datetime) -> None:
         """It was said that these are over."""
         for row in rows:
             self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
@@ -202,7 +202,7 @@ class Store:
                 self._run("UPDATE alerts SET acked = ?, actor = ? WHERE id = ?", now, actor, one)
         return chosen
 
-    def rows(self, most: int) -> list[Row]:
+    def rows(self, most: int) -> list[StoredAlert]:
         """The newest, oldest first."""
         return self._select("id > (SELECT coalesce(max(id), 0) FROM alerts) - ?", most)
 
@@ -227,14 +227,14 @@ class Store:
 
     def _bound(self, now: datetime) -> None:
         # No more than so many wait, and no more than so many are kept.
-        self._run(_SURPLUS, now, WAITING)
-        self._run("DELETE FROM alerts WHERE id <= (SELECT max(id) FROM alerts) - ? AND sent IS NOT NULL", KEPT)
+        self._run(_SURPLUS, now, MOST_WAITING)
+        self._run("DELETE FROM alerts WHERE id <= (SELECT max(id) FROM alerts) - ? AND sent IS NOT NULL", MOST_KEPT)
 
     def _run(self, statement: str, *values: object) -> int:
         with self._faults():
             return self._connection.execute(statement, [_plain(value) for value in values]).rowcount
 
-    def _select(self, where: str, *values: str | int) -> list[Row]:
+    def _select(self, where: str, *values: str | int) -> list[StoredAlert]:
         with self._faults():
             query = f"SELECT {_COLUMNS} FROM alerts WHERE {where} ORDER BY id"  # noqa: S608  # constants
             found = self._connection.execute(query, values)
@@ -249,21 +249,21 @@ class Store:
             raise AccessError(message, "Check the disk; a damaged one may be removed: the journal has all.") from error
 
 
-def open_store(path: Path) -> Store:
+def open_store(path: Path) -> AlertStore:
     """The store, made where there is none; one that is damaged is begun anew, since trading must not wait for it."""
     try:
-        return Store(path)
+        return AlertStore(path)
     except AccessError:
         for suffix in ("", "-wal", "-shm"):
             filesystem.remove(path.with_name(f"{path.name}{suffix}"))
-        return Store(path)
+        return AlertStore(path)
 
 
 def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _row(values: Mapping[str, Any]) -> Row:
+def _row(values: Mapping[str, Any]) -> StoredAlert:
     moments = {name: datetime.fromisoformat(values[name]) for name in _MOMENTS if values[name] is not None}
     rest = {"urgency": Urgency(values["urgency"]), "stands": bool(values["stands"])}
-    return Row(**{**values, **moments, **rest})
+    return StoredAlert(**{**values, **moments, **rest})

@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tbot_core.alerts.store import Row
+    from tbot_core.alerts.store import StoredAlert
 
-LISTED: Final = 10
-LOG: Final = "tbot alerts log"
+MOST_LISTED: Final = 10
+ALERT_LOG_COMMAND: Final = "tbot alerts log"
 
 
 @attrs.frozen(kw_only=True)
-class Voice:
+class MessageWriter:
     """Who speaks: the bot by its mode and identity."""
 
     mode: str
     identity: str
 
-    def say(self, rows: Sequence[Row], *, over: bool = False) -> Alert:
+    def say(self, rows: Sequence[StoredAlert], *, over: bool = False) -> Alert:
         """One message of one alert or of several; `over`: that they are."""
         first = rows[0]
-        what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows), LOG)
+        what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows), ALERT_LOG_COMMAND)
         moment = first.opened if len(rows) == 1 else rows[-1].opened
         if over:
             what, moment = f"Over: {what}", max((row.cleared for row in rows if row.cleared), default=moment)
-        listed = [f"- {_line(row.what)}" for row in rows[:LISTED]] if len(rows) > 1 else []
-        if len(rows) > LISTED:
-            listed.append(f"- and {len(rows) - LISTED} more")
+        listed = [f"- {_line(row.what)}" for row in rows[:MOST_LISTED]] if len(rows) > 1 else []
+        if len(rows) > MOST_LISTED:
+            listed.append(f"- and {len(rows) - MOST_LISTED} more")
         return self._alert(f"{first.id}", first.urgency, (what, command), moment, listed, over=over)
 
     def cry(self, what: str, command: str, now: datetime) -> Alert:
@@ -45,7 +45,7 @@ class Voice:
 
     def test(self, urgency: Urgency, now: datetime) -> Alert:
         """A message that asks for nothing."""
-        words = f"This is a test of {urgency.value} alerts.", LOG
+        words = f"This is a test of {urgency.value} alerts.", ALERT_LOG_COMMAND
         return self._alert(f"test-{now:%Y%m%dT%H%M%S}", urgency, words, now)
 
     def _alert(  # noqa: PLR0913  the parts of a message
@@ -70,7 +70,7 @@ class Voice:
         )
 
 
-def _merged(rows: Sequence[Row]) -> str:
+def _merged(rows: Sequence[StoredAlert]) -> str:
     return plural(len(rows), f"{rows[0].urgency.value} alert")
 
 

@@ -8,35 +8,35 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.alerts.store import Row
+    from tbot_core.alerts.store import StoredAlert
 
 
-EVERY = 20_000
+MOST_ALERTS = 20_000
 
 
-def told(home: Path | None, last: int) -> Sequence[Row]:
+def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
     """The newest alerts of an instance, oldest first; none where nothing has run."""
-    from tbot_core.alerts.store import FILE_NAME, Store
+    from tbot_core.alerts.store import FILE_NAME, AlertStore
     from tbot_core.instance import Instance
     from tbot_core.system import filesystem
 
     path = Instance.at(home).data / FILE_NAME
     if not filesystem.exists(path):
         return []
-    store = Store(path, reading=True)
+    store = AlertStore(path, reading=True)
     try:
         return store.rows(last)
     finally:
         store.close()
 
 
-def unseen(home: Path) -> list[str]:
+def unseen_incidents(home: Path) -> list[str]:
     """What a person should look at: critical incidents that stand and nobody has seen."""
     from tbot_core.contracts import Urgency
     from tbot_core.errors import AccessError
 
     try:
-        rows = told(home, EVERY)
+        rows = stored_alerts(home, MOST_ALERTS)
     except AccessError as fault:
         return [fault.message]
     grave = [row for row in rows if row.open and row.urgency is Urgency.CRITICAL and not row.acked]

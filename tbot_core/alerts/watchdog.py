@@ -22,14 +22,14 @@ from tbot_core.errors import AccessError, TbotError
 from tbot_core.instance import Instance
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import hung_plugins
-from tbot_core.plugins.hung_plugins import Stuck
+from tbot_core.plugins.hung_plugins import HungCall
 from tbot_core.system import environ, filesystem, heartbeat_page, log, processes, stack_dumps
-from tbot_core.system.heartbeat_page import Place
+from tbot_core.system.heartbeat_page import CurrentActivity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tbot_core.alerts.store import Store
+    from tbot_core.alerts.store import AlertStore
     from tbot_core.model.clock import Clock
 
 STALL_S: Final = 10.0
@@ -49,15 +49,15 @@ _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Rescue:
+class RescueActions:
     """What may be done about a stuck run: `look` says where it is, `end` ends it there and says what came of it."""
 
-    look: Callable[[], Place | None] = lambda: None
-    end: Callable[[Stuck], str] = lambda _stuck: ""
+    look: Callable[[], CurrentActivity | None] = lambda: None
+    end: Callable[[HungCall], str] = lambda _stuck: ""
 
 
 @contextmanager
-def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[[], bool]]:
+def running_watchdog(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[[], bool]]:
     """A watchdog over what runs inside; what this yields is to be called each second.
 
     Stacks of a loop that stands still go to logs/stalled.txt. `again` is the command that starts the same run again.
@@ -65,12 +65,12 @@ def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[
 
     Farewell is said at the end, after a failure with a sentence, and after Ctrl-C: somebody was told of these.
     """
-    command = (sys.executable, "-m", __name__, str(instance.home), str(processes.own_id()), *again)
+    command = (sys.executable, "-m", __name__, str(instance.home), str(processes.process_id()), *again)
     filesystem.make_folder(instance.logs)
-    with stack_dumps.dumped(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as kept:
+    with stack_dumps.dump_stacks_if_stalled(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as kept:
 
         def another() -> Callable[[bytes], bool]:
-            return kept.enter_context(processes.listening(command, environment=environ.ours()))
+            return kept.enter_context(processes.listening_process(command, environment=environ.own_environment()))
 
         tell, deaf = another(), 0
 
@@ -94,9 +94,11 @@ def guarded(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[
         tell(END)
 
 
-def watch(hear: Callable[[float], bytes | None], store: Store, clock: Clock, rescue: Rescue | None = None) -> None:
+def watch_heartbeat(
+    hear: Callable[[float], bytes | None], store: AlertStore, clock: Clock, rescue: RescueActions | None = None
+) -> None:
     """Listen until the run ends. `hear` waits so many seconds: None for silence, empty once nobody can speak."""
-    rescue = rescue or Rescue()
+    rescue = rescue or RescueActions()
     stalled, last, place = False, b"", None
     while (said := hear(GRACE_S if place else STALL_S)) != b"":
         if said is None:
@@ -121,19 +123,19 @@ def main(arguments: Sequence[str]) -> None:
     home, process, *again = arguments
     instance, clock = Instance.at(home), SystemClock()
     store = open_store(instance.data / FILE_NAME)
-    rescue = Rescue(
-        look=lambda: heartbeat_page.read(instance.data / hung_plugins.WHERE),
-        end=lambda stuck: replaced(instance, stuck, int(process), again),
+    rescue = RescueActions(
+        look=lambda: heartbeat_page.read_activity(instance.data / hung_plugins.WHERE),
+        end=lambda stuck: restart_without_plugin(instance, stuck, int(process), again),
     )
     try:
-        watch(processes.heard, store, clock, rescue)
+        watch_heartbeat(processes.read_stdin, store, clock, rescue)
     finally:
         store.close()
 
 
-def replaced(instance: Instance, stuck: Stuck, process: int, again: Sequence[str]) -> str:
+def restart_without_plugin(instance: Instance, stuck: HungCall, process: int, again: Sequence[str]) -> str:
     """End the process that stands still, and start the run again without the plugin; what came of it, in words."""
-    may_start = hung_plugins.note(instance.data, stuck)
+    may_start = hung_plugins.note_hung_call(instance.data, stuck)
     if not processes.end_parent(process):
         return "could not be ended"
     if not again:
@@ -141,15 +143,15 @@ def replaced(instance: Instance, stuck: Stuck, process: int, again: Sequence[str
     if not may_start:
         return "was ended for the third time in ten minutes, and not started again"
     try:
-        processes.start(again, environment=environ.ours(), output=instance.logs / OUTPUT)
+        processes.start_detached(again, environment=environ.own_environment(), output=instance.logs / OUTPUT)
     except AccessError as fault:
         return f"was ended, and could not be started again: {fault.message}"
     return f"was ended and started again without it; what it says: logs/{OUTPUT}"
 
 
-def _ended(store: Store, clock: Clock, rescue: Rescue, place: Place) -> bool:
+def _ended(store: AlertStore, clock: Clock, rescue: RescueActions, place: CurrentActivity) -> bool:
     try:
-        stuck = Stuck.of(place.words, clock.now())
+        stuck = HungCall.of(place.words, clock.now())
         outcome = rescue.end(stuck)
     except (AccessError, ValueError) as fault:
         _log.exception("watchdog.cannot_end", reason=str(fault))
@@ -159,7 +161,7 @@ def _ended(store: Store, clock: Clock, rescue: Rescue, place: Place) -> bool:
     return True
 
 
-def _told(store: Store) -> bool:
+def _told(store: AlertStore) -> bool:
     # Whether the run has said itself why it ended.
     try:
         return ENDED in store.standing()
@@ -167,11 +169,11 @@ def _told(store: Store) -> bool:
         return False
 
 
-def _in(place: Place | None) -> str:
+def _in(place: CurrentActivity | None) -> str:
     return "" if place is None else f" in {' '.join(place.words.split(' ')[:2])}"
 
 
-def _begin(store: Store, clock: Clock, what: str, command: str = "tbot status") -> None:
+def _begin(store: AlertStore, clock: Clock, what: str, command: str = "tbot status") -> None:
     _written(partial(store.begin, _notice(PROCESS, what, command), clock.now()), what)
 
 

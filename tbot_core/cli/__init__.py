@@ -10,12 +10,12 @@ import click
 from tbot_core.errors import AccessError, TbotError
 from tbot_core.system import terminal
 from tbot_core.system.signals import INTERRUPTED
-from tbot_core.system.stdio import guarded
+from tbot_core.system.stdio import guarded_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.plugins.discovery import Listing
+    from tbot_core.plugins.discovery import PluginListing
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("tbot_core.cli.commands.run:command", "Trade: simulated sessions, stored days, or the running market."),
@@ -102,12 +102,12 @@ class LazyGroup(click.Group):
                     [(name, f"From {it.entry.dist} {it.entry.version}.") for name, it in offered.items()]
                 )
 
-    def _offered(self, *, aloud: bool = False) -> dict[str, Listing]:
+    def _offered(self, *, aloud: bool = False) -> dict[str, PluginListing]:
         # The plugins' commands by name; `aloud` also says which are refused.
-        from tbot_core.plugins.discovery import commands
+        from tbot_core.plugins.discovery import installed_commands
 
         usable, refused = {}, []
-        for listing in commands(reserved=COMMANDS):
+        for listing in installed_commands(reserved=COMMANDS):
             if listing.state == "available":
                 usable[listing.entry.name] = listing
             else:
@@ -130,7 +130,7 @@ def group() -> None:
 def invoke(args: Sequence[str], *, state: object = None) -> int:
     """Run one command line and return its exit code; a failure is said in a sentence on standard error."""
     try:
-        color = None if terminal.styled() else False
+        color = None if terminal.allows_style() else False
         outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state, color=color)
     except TbotError as fault:
         _say(fault.message, fault.remedy)
@@ -153,7 +153,7 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
 def main() -> int:
     """Run the command line that the process was called with."""
     try:
-        with guarded():
+        with guarded_streams():
             return _begin()
     except AccessError as fault:  # standard output is closed, or what was written last could not be
         _say(fault.message, fault.remedy)
@@ -161,14 +161,14 @@ def main() -> int:
 
 
 def _begin() -> int:
-    from tbot_core.cli.crash_report import Unforeseen
+    from tbot_core.cli.crash_report import CrashReporter
 
     if HARDENED.intersection(sys.argv[1:2]):
         from tbot_core.system.hardening import harden
 
         for sentence in harden():
             _say(sentence)
-    unforeseen = Unforeseen()
+    unforeseen = CrashReporter()
     sys.excepthook = unforeseen.report
     try:
         return invoke(sys.argv[1:], state=unforeseen)
@@ -176,8 +176,8 @@ def _begin() -> int:
         unforeseen.settle()
 
 
-def _of_plugin(listing: Listing) -> click.Command:
-    from tbot_core.plugins.failure import PluginFailure, refusal
+def _of_plugin(listing: PluginListing) -> click.Command:
+    from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
     from tbot_core.plugins.loader import load_object
 
     found = load_object(listing.entry)
@@ -185,7 +185,7 @@ def _of_plugin(listing: Listing) -> click.Command:
         words = f"{listing.entry.target} is no click command."
         found = PluginFailure.said(listing.entry, "validate", words)
     if isinstance(found, PluginFailure):
-        raise refusal((found,))
+        raise plugins_failed_error((found,))
     return found
 
 

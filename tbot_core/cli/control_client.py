@@ -8,16 +8,16 @@ import attrs
 
 from tbot_core.cli.run_options import SIMULATION
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.instance import Instance, is_there
 from tbot_core.journal import records, tail_mark
-from tbot_core.journal.projections.book import Book
+from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.types import RiskState
-from tbot_core.status.risk_state import condition
-from tbot_core.status.runs import PAPER, RunFile, reading
+from tbot_core.status.risk_state import risk_status
+from tbot_core.status.runs import PAPER, RunFile, open_run_file
 from tbot_core.system import environ, filesystem
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
 
-HEARD_S: Final = 5.0
+PICKUP_TIMEOUT_S: Final = 5.0
 """How long a running bot may take to write a request down, and a stop to be carried out."""
 
 _AGAIN_S: Final = 0.05
@@ -34,7 +34,7 @@ _HEARD: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class RequestResult:
     """What became of a request.
 
     `process` runs the bot, None where none runs; `taken` tells whether it wrote the request down, `refused` why it did
@@ -43,7 +43,7 @@ class Answer:
     could not be read then. `state` and `causes` are those that the journal says now. `unread` is why it cannot be read.
     """
 
-    verb: Verb
+    verb: ControlVerb
     process: int | None
     taken: bool = False
     refused: str = ""
@@ -65,16 +65,17 @@ class Answer:
             return f"The bot refused the request: {self.refused}"
         if self.taken or self.process is None:
             return ""
-        return f"Process {self.process} has not taken the request in {HEARD_S:g} s; it lies in control/ until one does."
+        waited = f"{PICKUP_TIMEOUT_S:g} s"
+        return f"Process {self.process} has not taken the request in {waited}; it lies in control/ until one does."
 
 
-async def ask(
+async def send_request(
     home: Path | None,
-    verb: Verb,
+    verb: ControlVerb,
     clock: Clock,
-    patience_s: float = HEARD_S,
+    patience_s: float = PICKUP_TIMEOUT_S,
     arguments: Mapping[str, str] | None = None,
-) -> Answer:
+) -> RequestResult:
     """Drop a request, and wait until a running bot has taken it, and has ended if that is what was asked for.
 
     Without a running bot the request stays, and counts at the next start. Raises SettingsError where there is no
@@ -83,79 +84,81 @@ async def ask(
     instance = Instance.at(home)
     if not is_there(instance):
         raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
-    process = filesystem.holder(instance.lock)
-    if process is not None and filesystem.purpose(instance.lock) == SIMULATION:
+    process = filesystem.lock_holder(instance.lock)
+    if process is not None and filesystem.lock_purpose(instance.lock) == SIMULATION:
         message = f"Process {process} runs a simulation here, which takes no requests; nothing is asked."
         raise AccessError(message, "Ctrl-C in its terminal ends it. Ask again when it is over.")
-    name = control.ask(instance.control, verb, actor=environ.user(), now=clock.now(), arguments=arguments)
+    name = control.write_request(
+        instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
+    )
     ends, until = verb in _ENDS, clock.monotonic() + patience_s
-    found = answer(instance, verb, name, process)
+    found = request_result(instance, verb, name, process)
     while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
         await clock.sleep(_AGAIN_S)
-        found = answer(instance, verb, name, process)
-        if not found.taken and filesystem.holder(instance.lock) is None:
-            return attrs.evolve(answer(instance, verb, name, process), process=None)
+        found = request_result(instance, verb, name, process)
+        if not found.taken and filesystem.lock_holder(instance.lock) is None:
+            return attrs.evolve(request_result(instance, verb, name, process), process=None)
     return found
 
 
-def notes(answer: Answer) -> list[str]:
+def result_notes(answer: RequestResult) -> list[str]:
     """What a person has to know besides: without its journal nobody can tell what the bot holds."""
     return [f"The journal cannot be read, so what is held is not known: {answer.unread}"] if answer.unread else []
 
 
-_ENDS: Final = frozenset({Verb.STOP, Verb.STOP_FLATTEN, Verb.STOP_KEEP})
+_ENDS: Final = frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP})
 
 
-def _pending(answer: Answer, *, ends: bool) -> bool:
+def _pending(answer: RequestResult, *, ends: bool) -> bool:
     return not (answer.refused or (answer.ended if ends else answer.taken))
 
 
-def answer(instance: Instance, verb: Verb, name: str, process: int | None) -> Answer:
+def request_result(instance: Instance, verb: ControlVerb, name: str, process: int | None) -> RequestResult:
     """What the journal of paper trading says by now of the request that lies in the file `name`."""
     there = filesystem.is_present(
         instance.control / name
     )  # before the events are read: what follows is written down by then
-    found = Answer(verb=verb, process=process)
+    found = RequestResult(verb=verb, process=process)
     try:
         events = _events(instance)
     except JournalError as fault:  # whoever took the file away has written down what it asks
         return attrs.evolve(found, taken=process is not None and not there, unread=str(fault))
-    book = Book()
+    book = SessionBook()
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
         found = _told(found, event, name)
-    now = condition(instance.control, events, book, running=process is not None)
+    now = risk_status(instance.control, events, book, running=process is not None)
     if found.taken and there:
         found = attrs.evolve(found, taken=False)
     held = _open(events, found.open) if verb in _ENDS else _held(book)
     state, causes = now.state, now.causes
-    if process is None and now.seen.kill and Cause.KILL_FILE.value not in causes:  # no bot has written it down yet
-        state, causes = RiskState.HALTED.word, (Cause.KILL_FILE.value, *causes)
+    if process is None and now.seen.kill and StateCause.KILL_FILE.value not in causes:  # no bot has written it down yet
+        state, causes = RiskState.HALTED.word, (StateCause.KILL_FILE.value, *causes)
     return attrs.evolve(found, open=held, state=state, causes=causes)
 
 
 def _events(instance: Instance) -> list[Event]:
     # The events of paper and live trading; none before the first start.
-    if not tail_mark.there(instance.journal):
+    if not tail_mark.journal_exists(instance.journal):
         return []
-    with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+    with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
         return list(journal.events())
 
 
-def _held(book: Book) -> tuple[str, ...]:
+def _held(book: SessionBook) -> tuple[str, ...]:
     # What the session under way holds.
     return tuple(sorted(book.portfolio.positions)) if book.in_session else ()
 
 
 def _open(events: Sequence[Event], said: Iterable[str]) -> tuple[str, ...]:
     # What a stop leaves to nobody: also what could not be closed in the sessions before.
-    from tbot_core.engine.session.open_positions import remaining
+    from tbot_core.engine.session.open_positions import remaining_positions
 
     opened = next((place for place in reversed(range(len(events))) if events[place].kind == records.SESSION_OPENED), 0)
-    return remaining(events, events[opened:], said).open
+    return remaining_positions(events, events[opened:], said).open
 
 
-def _told(found: Answer, event: Event, name: str) -> Answer:
+def _told(found: RequestResult, event: Event, name: str) -> RequestResult:
     if event.kind in _HEARD and event.payload["name"] == name:
         taken = event.kind == records.REQUEST
         return attrs.evolve(found, taken=taken, refused="" if taken else event.payload["words"])

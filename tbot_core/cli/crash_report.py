@@ -21,7 +21,7 @@ _HINT = "Run the command again with TBOT_DEBUG=1 in the environment to see the t
 _OFF = frozenset({"false", "no", "off", "0"})
 
 
-class Unforeseen:
+class CrashReporter:
     """The last hook of the process: one sentence, and where the traceback lies; the process then exits with 1.
 
     `home` is the instance's folder once a command has read `--home`, `texts` its settings once a run has read them. The
@@ -70,10 +70,10 @@ class Unforeseen:
             return self.texts
         if self.home is None:
             return {}
-        from tbot_core.instance.enabled_plugins import raw
+        from tbot_core.instance.enabled_plugins import raw_settings
 
         try:
-            return raw(self.home)
+            return raw_settings(self.home)
         except Exception:  # noqa: BLE001  -- what ended the command may lie in a file that is opened here once more
             return {}
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def alone(home: Path, purpose: str = "") -> AbstractContextManager[None]:
+def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[None]:
     """Be the one process that trades in the instance, before any secret is opened; where none is, nothing is made.
 
     `purpose`: SIMULATION for a process that takes no requests.
@@ -23,17 +23,17 @@ def alone(home: Path, purpose: str = "") -> AbstractContextManager[None]:
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
-    return filesystem.hold(instance.lock, purpose) if is_there(instance) else nullcontext()
+    return filesystem.hold_lock(instance.lock, purpose) if is_there(instance) else nullcontext()
 
 
-def dried(home: Path) -> AbstractContextManager[None]:
+def hold_dry_run_lock(home: Path) -> AbstractContextManager[None]:
     """Be the one dry run in the instance, beside whoever trades there; who that is, is said on standard error."""
     from tbot_core.instance import Instance, is_there
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
-    process = filesystem.holder(instance.lock)
-    if process is not None and filesystem.purpose(instance.lock) != SIMULATION:
+    process = filesystem.lock_holder(instance.lock)
+    if process is not None and filesystem.lock_purpose(instance.lock) != SIMULATION:
         words = "a dry run beside it asks the same source for its bars, and what that grants is shared"
         click.echo(f"tbot: Process {process} trades here: {words}.", err=True)
-    return filesystem.hold(instance.dry_run_lock) if is_there(instance) else nullcontext()
+    return filesystem.hold_lock(instance.dry_run_lock) if is_there(instance) else nullcontext()

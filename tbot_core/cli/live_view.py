@@ -10,12 +10,12 @@ from rich.console import Console, Group
 from rich.live import Live as Canvas
 
 from tbot_core.cli.text.banner import banner
-from tbot_core.cli.text.live_frame import Board, Holding, picture
-from tbot_core.cli.text.tables import folded
-from tbot_core.engine.bootstrap import SIMULATIONS
-from tbot_core.engine.run_plan import Watcher
+from tbot_core.cli.text.live_frame import LiveFrame, PositionRow, render_frame
+from tbot_core.cli.text.tables import wrap_sentence
+from tbot_core.engine.bootstrap import SIMULATED_MODES
+from tbot_core.engine.run_plan import RunWatcher
 from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
-from tbot_core.status.event_text import Line, Narrator
+from tbot_core.status.event_text import EventLine, EventNarrator
 from tbot_core.system import log
 from tbot_core.trading.risk.exposure import held_atoms
 
@@ -24,41 +24,41 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from tbot_core.cli.run_options import Wish
+    from tbot_core.cli.run_options import RunOptions
     from tbot_core.contracts import Feed
-    from tbot_core.engine.run_plan import Outcome
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.journal.projections.book import Book
-    from tbot_core.journal.store import Entry
+    from tbot_core.engine.run_plan import RunOutcome
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.journal.projections.book import SessionBook
+    from tbot_core.journal.store import NewEvent
     from tbot_core.model.clock import Clock
 
 _EVERY_S: Final = 0.1
 _KEPT: Final = 200
 
 
-class Live:
+class LiveView:
     """A full screen while the run lasts; the terminal is given back as it was, and the end is said beneath."""
 
     watched = True
 
-    def __init__(self, wish: Wish, clock: Clock, console: Console | None = None) -> None:
+    def __init__(self, wish: RunOptions, clock: Clock, console: Console | None = None) -> None:
         self._wish = wish
         self._clock = clock
         self._console = console or Console()
         self._plain = not self._console.encoding.lower().startswith("utf")
-        self._narrator = Narrator()
+        self._narrator = EventNarrator()
         self._canvas = Canvas(
             console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
         self._drawn = self._looked = -_EVERY_S
         self._banner: list[str] = []
         self._interrupted = ""
-        self.board = Board(mode=wish.badge, vow="Nothing is sent. " if wish.dry else "")
+        self.board = LiveFrame(mode=wish.badge, vow="Nothing is sent. " if wish.dry else "")
 
     @property
-    def watcher(self) -> Watcher:
+    def watcher(self) -> RunWatcher:
         """Takes everything in."""
-        return Watcher(
+        return RunWatcher(
             resumed=self._resumed,
             started=self._started,
             minute=self._minute,
@@ -80,23 +80,23 @@ class Live:
         self._canvas.stop()
         log.close()
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: RunOutcome) -> None:
         """Say what it came to, with whose prices these were."""
-        from tbot_core.cli.text.run_summary import closing, halted
+        from tbot_core.cli.text.run_summary import finished_lines, stopped_lines
 
         width = self._console.width
-        said = [part for line in self._banner for part in folded(line, width)]
-        for line in (*said, *(halted if outcome.stopped else closing)(outcome, self._wish, width)):
+        said = [part for line in self._banner for part in wrap_sentence(line, width)]
+        for line in (*said, *(stopped_lines if outcome.stopped else finished_lines)(outcome, self._wish, width)):
             click.echo(line)
 
     def _resumed(self, run: str, day: str) -> None:
         self._interrupted = f"run {run} at {day}"
 
-    def _started(self, feed: Feed, book: Book) -> None:
+    def _started(self, feed: Feed, book: SessionBook) -> None:
         self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
         if self._interrupted:
-            moment = None if self._wish.mode in SIMULATIONS else self._clock.now()
-            self.board.told.append(Line(time=moment, text=self._banner[-1], weight="session"))
+            moment = None if self._wish.mode in SIMULATED_MODES else self._clock.now()
+            self.board.told.append(EventLine(time=moment, text=self._banner[-1], weight="session"))
         self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
         self.board.equity = book.equity if book.sessions else None
         if book.in_session:  # it is not said again what was written before
@@ -104,19 +104,19 @@ class Live:
         self.board.number, self.board.sessions = book.sessions + 1, self._planned
         self._draw(at_once=True)
 
-    def _wrote(self, entries: Sequence[Entry]) -> None:
+    def _wrote(self, entries: Sequence[NewEvent]) -> None:
         board = self.board
         board.told = [*board.told, *self._narrator.follow(entries)][-_KEPT:]
         board.denials = self._narrator.book.denials
 
-    def _minute(self, run: SessionRun, minute: int) -> None:
+    def _minute(self, run: TradingSession, minute: int) -> None:
         self._place(run, minute)
         self.board.waiting, self.board.moment = None, run.session.moment(minute + 1)
         if self._due or minute + 1 == run.session.minutes:
             self._measure(run)
             self._draw(at_once=True)
 
-    def _look(self, run: SessionRun) -> None:
+    def _look(self, run: TradingSession) -> None:
         # Between two minutes, and before the first one that is seen: what was asked or filled meanwhile shows.
         if self._clock.monotonic() - self._looked < _EVERY_S:
             return
@@ -127,7 +127,7 @@ class Live:
         self._measure(run)
         self._draw()
 
-    def _place(self, run: SessionRun, minute: int) -> None:
+    def _place(self, run: TradingSession, minute: int) -> None:
         board = self.board
         board.number += board.session not in {None, run.session}
         board.session, board.minute = run.session, minute
@@ -139,7 +139,7 @@ class Live:
         self.board.waiting = None if self._narrator.book.in_session else moment
         self._draw()
 
-    def _measure(self, run: SessionRun) -> None:
+    def _measure(self, run: TradingSession) -> None:
         # The figures of positions and limits, worked out only when they are drawn.
         board, desk, book, several = self.board, run.desk, self._narrator.book, len(run.posts) > 1
         board.state, board.sent = desk.standing.present.word, dict(desk.standing.sent)
@@ -150,7 +150,7 @@ class Live:
         board.feed = "" if run.outlook is None else run.outlook.words
         board.most_trades, board.most_positions = limits.max_trades, limits.max_positions
         board.holdings = tuple(
-            Holding(
+            PositionRow(
                 strategy=position.signal.strategy,
                 symbol=symbol,
                 side=position.side.word,
@@ -180,4 +180,4 @@ class Live:
         if at_once or self._due:
             self._drawn = self._clock.monotonic()
             width, height = self._console.size
-            self._canvas.update(Group(*picture(self.board, width, height, plain=self._plain)), refresh=True)
+            self._canvas.update(Group(*render_frame(self.board, width, height, plain=self._plain)), refresh=True)

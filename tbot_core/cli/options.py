@@ -23,7 +23,7 @@ class _Folder(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Whole(click.IntRange):
+class BoundedInt(click.IntRange):
     """A whole number of a range, which says so where something else is given."""
 
     name = "whole number"
@@ -36,9 +36,9 @@ def _told(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -
 
 
 def _point(ctx: click.Context, home: Path) -> None:
-    from tbot_core.cli.crash_report import Unforeseen
+    from tbot_core.cli.crash_report import CrashReporter
 
-    unforeseen = ctx.find_object(Unforeseen)
+    unforeseen = ctx.find_object(CrashReporter)
     if unforeseen is not None:
         unforeseen.home = home
 
@@ -61,7 +61,7 @@ shared_key_option: Final = click.option(
 """Decorator: `--allow-shared-key`, passed on as `allow_shared_key: bool`."""
 
 
-def chosen(**given: bool) -> str:
+def chosen_option(**given: bool) -> str:
     """The name of the one option that was given, "" for none; raises UsageError for several, which contradict."""
     names = [name for name, there in given.items() if there]
     if len(names) > 1:
@@ -73,7 +73,7 @@ def chosen(**given: bool) -> str:
 DOCUMENT_CHARACTERS: Final = 16 * 1_048_576
 
 
-def whole(document: TextIO, *, limit: int = DOCUMENT_CHARACTERS) -> str:
+def document_text(document: TextIO, *, limit: int = DOCUMENT_CHARACTERS) -> str:
     """The text of a document that an option names. Raises UsageError for one that is too long, or no UTF-8 text."""
     try:
         text = document.read(limit + 1)
@@ -96,9 +96,9 @@ def use_home(home: Path) -> None:
 
 def use_settings(texts: Mapping[str, str]) -> None:
     """Say what the settings are, so that failures are logged as they say and no file is opened once more for it."""
-    from tbot_core.cli.crash_report import Unforeseen
+    from tbot_core.cli.crash_report import CrashReporter
 
-    unforeseen = click.get_current_context().find_object(Unforeseen)
+    unforeseen = click.get_current_context().find_object(CrashReporter)
     if unforeseen is not None:
         unforeseen.texts = texts
 

@@ -9,10 +9,10 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.contracts.credentials import Entry
+    from tbot_core.contracts.credentials import SecretField
 
 
-def fields(schema: Mapping[str, Entry] | None, *, anew: bool) -> dict[str, str]:
+def prompt_fields(schema: Mapping[str, SecretField] | None, *, anew: bool) -> dict[str, str]:
     """The answers by name, what was left empty left out; with `anew` until all that must be given is.
 
     Where nothing says what is held, names are asked for too.
@@ -26,7 +26,7 @@ def fields(schema: Mapping[str, Entry] | None, *, anew: bool) -> dict[str, str]:
     return found
 
 
-def _asked(one: Entry, *, anew: bool) -> str:
+def _asked(one: SecretField, *, anew: bool) -> str:
     def checked(written: str) -> str:
         try:
             one.kind.parse(written)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import click
 
 from tbot_core.cli.run_options import DRY_RUN
-from tbot_core.cli.text.banner import banner, plain
-from tbot_core.engine.run_plan import Watcher
+from tbot_core.cli.text.banner import banner, plain_line
+from tbot_core.engine.run_plan import RunWatcher
 from tbot_core.errors import AccessError
-from tbot_core.instance.report import unheeded
+from tbot_core.instance.report import settings_without_effect
 from tbot_core.model.clock import both_times, exchange_time
-from tbot_core.status.event_text import LOUD, Narrator
+from tbot_core.status.event_text import LOUD, EventNarrator
 from tbot_core.system import log, terminal
-from tbot_core.system.signals import stops
+from tbot_core.system.signals import stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from tbot_core.cli.run_options import Wish
+    from tbot_core.cli.run_options import RunOptions
     from tbot_core.contracts import Feed
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.engine.run_plan import Outcome
-    from tbot_core.journal.projections.book import Book
-    from tbot_core.journal.store import Entry
+    from tbot_core.engine.run_plan import RunOutcome
+    from tbot_core.journal.projections.book import SessionBook
+    from tbot_core.journal.store import NewEvent
     from tbot_core.model.clock import Clock
 
 T = TypeVar("T")
 _log = log.logger(__name__)
 
 
-class Shown(Protocol):
+class RunDisplay(Protocol):
     """A way to look on; a context while the run lasts."""
 
     watched: bool
 
     @property
-    def watcher(self) -> Watcher:
+    def watcher(self) -> RunWatcher:
         """What the run tells."""
 
     def __enter__(self) -> Self:
@@ -54,28 +54,28 @@ class Shown(Protocol):
     ) -> None:
         """Stop showing, however the run ended."""
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: RunOutcome) -> None:
         """Say what it came to."""
 
 
-def shown(wish: Wish, assembly: Assembly, clock: Clock, *, as_json: bool) -> Shown:
+def make_display(wish: RunOptions, assembly: Assembly, clock: Clock, *, as_json: bool) -> RunDisplay:
     """The way to look on that fits the command and where it is written to; opens the log and says the warnings."""
-    live = sys.stdout.isatty() and not as_json and not terminal.dumb()
+    live = sys.stdout.isatty() and not as_json and not terminal.is_dumb()
     general = assembly.settings.general
     form: log.Format = "csv" if general.log_format == "csv" else "json"
     levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
     folder, backups = _logs(wish, assembly)
     screen = as_json or not sys.stdout.isatty()
     log.configure(levels.get(general.debug_log_level, "info"), form, folder, backups=backups, screen=screen)
-    warn(assembly)
+    print_warnings(assembly)
     if live:
-        from tbot_core.cli.live_view import Live
+        from tbot_core.cli.live_view import LiveView
 
-        return Live(wish, clock)
-    return Lines(wish, silent=as_json)
+        return LiveView(wish, clock)
+    return PlainDisplay(wish, silent=as_json)
 
 
-def _logs(wish: Wish, assembly: Assembly) -> tuple[Path | None, Path | None]:
+def _logs(wish: RunOptions, assembly: Assembly) -> tuple[Path | None, Path | None]:
     # Where the log lies, and where it goes when it is full: a dry run's own, for another may write beside it.
     instance = assembly.settings.instance
     if not assembly.settings.general.enable_logging:
@@ -83,16 +83,16 @@ def _logs(wish: Wish, assembly: Assembly) -> tuple[Path | None, Path | None]:
     return (instance.logs / DRY_RUN, instance.home / "backups" / DRY_RUN) if wish.dry else (instance.logs, None)
 
 
-def warn(assembly: Assembly) -> None:
+def print_warnings(assembly: Assembly) -> None:
     """Say on standard error what is doubtful in the settings, and in one line which of them nothing acts on."""
     installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
-    found = unheeded(assembly.settings.values, installed)
+    found = settings_without_effect(assembly.settings.values, installed)
     idle = [f"Switched on, but nothing that is installed acts on it: {', '.join(found)}."] if found else []
     for warning in (*assembly.settings.warnings, *idle):
         click.echo(f"tbot: {warning}", err=True)
 
 
-class Lines:
+class PlainDisplay:
     """Plain lines: one a fill, an exit, a session; `silent`: only what must be known, on standard error.
 
     A run does not end because they cannot be written; what it came to must be, at its end.
@@ -100,10 +100,10 @@ class Lines:
 
     watched = False
 
-    def __init__(self, wish: Wish, *, silent: bool) -> None:
+    def __init__(self, wish: RunOptions, *, silent: bool) -> None:
         self._wish = wish
         self._silent = silent
-        self._narrator = Narrator()
+        self._narrator = EventNarrator()
         self._waited: datetime | None = None
         self._unheard = False
         self._interrupted = ""
@@ -111,9 +111,9 @@ class Lines:
         self._mark = f"{wish.badge}  " if wish.dry else ""
 
     @property
-    def watcher(self) -> Watcher:
+    def watcher(self) -> RunWatcher:
         """Tells lines as events are written."""
-        return Watcher(resumed=self._resumed, started=self._started, wrote=self._wrote, idle=self._idle)
+        return RunWatcher(resumed=self._resumed, started=self._started, wrote=self._wrote, idle=self._idle)
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""
@@ -125,16 +125,16 @@ class Lines:
         """Nothing to restore but the log."""
         log.close()
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: RunOutcome) -> None:
         """The tables, or how to resume."""
-        from tbot_core.cli.text.run_summary import closing, halted
+        from tbot_core.cli.text.run_summary import finished_lines, stopped_lines
 
         self._head()
         width = None if self._silent else terminal.columns()
         if outcome.stopped:
-            self._say(*halted(outcome, self._wish, width))
+            self._say(*stopped_lines(outcome, self._wish, width))
         elif not self._silent:
-            self._say(*closing(outcome, self._wish, width))
+            self._say(*finished_lines(outcome, self._wish, width))
 
     def _say(self, *lines: str) -> None:
         for line in lines:
@@ -152,7 +152,7 @@ class Lines:
     def _resumed(self, run: str, day: str) -> None:
         self._interrupted = f"run {run} at {day}"
 
-    def _started(self, feed: Feed, book: Book) -> None:
+    def _started(self, feed: Feed, book: SessionBook) -> None:
         self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
 
     def _head(self) -> None:
@@ -160,11 +160,11 @@ class Lines:
         said, self._banner = self._banner, []
         self._tell(*said)
 
-    def _wrote(self, entries: Sequence[Entry]) -> None:
+    def _wrote(self, entries: Sequence[NewEvent]) -> None:
         self._head()
         lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
         if not self._silent:
-            self._tell(*(f"{self._mark}{plain(line)}" for line in lines))
+            self._tell(*(f"{self._mark}{plain_line(line)}" for line in lines))
 
     def _idle(self, moment: datetime) -> None:
         # Say once what is waited for; within a session nobody needs to hear it each minute.
@@ -175,7 +175,7 @@ class Lines:
             self._tell(f"{self._mark}Waiting for the session of {when}.")
 
 
-async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:
+async def run_until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:
     """Await the run; the first signal asks it to stop after the minute at hand, a second one breaks it off.
 
     SIGUSR2 is a kill.
@@ -187,7 +187,7 @@ async def stoppable(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asy
             task.cancel()
         stop.set()
 
-    wanted = dict.fromkeys(stops(), ask) | {signal.SIGUSR2: kill.set}
+    wanted = dict.fromkeys(stop_signals(), ask) | {signal.SIGUSR2: kill.set}
     before = {number: signal.getsignal(number) for number in wanted}
     for number, obey in wanted.items():
         loop.add_signal_handler(number, obey)

@@ -10,7 +10,7 @@ import attrs
 
 from tbot_core.cli.options import resolve_home
 from tbot_core.errors import UsageError
-from tbot_core.model.dates import day_range, names
+from tbot_core.model.dates import day_range, parse_symbols
 
 DEMO_HOME: Final = Path("tbot-demo")
 DEMO_SESSIONS: Final = 3
@@ -21,12 +21,12 @@ SIMULATION: Final = "simulation"
 DRY_RUN: Final = "dry-run"
 """The mode that decides on live data and sends nothing."""
 
-MARKET: Final = frozenset({DRY_RUN, "paper", "live"})
+MARKET_MODES: Final = frozenset({DRY_RUN, "paper", "live"})
 """The modes of the running market."""
 
 
 @attrs.frozen(kw_only=True)
-class Wish:
+class RunOptions:
     """What the command line asks for; `rate`: exchange seconds a second, None: as fast as it goes."""
 
     mode: Literal["demo", "replay", "dry-run", "paper", "live"]
@@ -56,7 +56,7 @@ class Wish:
         return f"{self.badge}, nothing is sent" if self.dry else self.mode
 
 
-def wished(  # noqa: PLR0913  -- click hands every option over by its name
+def parse_run_options(  # noqa: PLR0913  -- click hands every option over by its name
     *,
     demo: bool,
     replay: str | None,
@@ -68,7 +68,7 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
     allow_shared_key: bool = False,
     dry_run: bool = False,
     home: Path | None,
-) -> Wish:
+) -> RunOptions:
     """The options as one wish; raises UsageError for what does not go together."""
     faults = {
         "--demo and --replay exclude each other.": demo and replay is not None,
@@ -84,12 +84,12 @@ def wished(  # noqa: PLR0913  -- click hands every option over by its name
         if made:
             raise UsageError(fault, "See `tbot run --help`.")
     first, last = (None, None) if replay is None else _range(replay)
-    return Wish(
+    return RunOptions(
         mode="demo" if demo else "replay" if replay is not None else "dry-run" if dry_run else "paper",
         home=(home or DEMO_HOME) if demo else resolve_home(home),
         first=first,
         last=last,
-        symbols=names(symbols),
+        symbols=parse_symbols(symbols),
         rate=_rate(speed),
         seed=seed,
         sessions=sessions or (DEMO_SESSIONS if demo else 1),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.engine.settings_reload import Change
+from tbot_core.engine.settings_reload import SettingsDiff
 from tbot_core.errors import AccessError, TbotError
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX
 from tbot_core.system import filesystem
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from tbot_core.cli.run_options import Wish
-    from tbot_core.instance import Settings, Sources
+    from tbot_core.cli.run_options import RunOptions
+    from tbot_core.instance import Settings, SettingsFiles
 
 
 def _passes() -> None:
@@ -29,17 +29,19 @@ _HASH_SHOWN: Final = 12
 _Marks = tuple[tuple["Path", float, int], ...]
 
 
-class Editions:
+class SettingsWatcher:
     """The settings that a run has, as `wish` and `found`, and those that lie in the files, once they are other ones.
 
     `read` reads the files as a start does, and refuses what a start refuses.
     """
 
-    def __init__(self, wish: Wish, found: Sources, read: Callable[[Wish], tuple[Wish, Sources]]) -> None:
+    def __init__(
+        self, wish: RunOptions, found: SettingsFiles, read: Callable[[RunOptions], tuple[RunOptions, SettingsFiles]]
+    ) -> None:
         self.wish = wish
         self.found = found
         self._read = read
-        self._next: tuple[Wish, Sources] | None = None
+        self._next: tuple[RunOptions, SettingsFiles] | None = None
         self._settings: Settings | None = None
         self._trial: Callable[[], None] = _passes
         self._seen: tuple[_Marks, _Marks] = self._marks(), ()
@@ -57,7 +59,7 @@ class Editions:
             stale = True
         self._seen = ((), ()) if stale else (self._seen[0], tables)
 
-    def look(self) -> Change | None:
+    def look(self) -> SettingsDiff | None:
         """What was changed since the last look; None for nothing. Nothing is opened before a file is another one."""
         marks = self._marks(), self._marks_of_tables()
         if marks == self._seen:
@@ -68,20 +70,20 @@ class Editions:
             differences = self._differences(found)
             self._trial()
         except TbotError as fault:
-            return Change(differences={}, fault=str(fault))
+            return SettingsDiff(differences={}, fault=str(fault))
         self._next = wish, found
-        return Change(differences=differences)
+        return SettingsDiff(differences=differences)
 
     def renew(self) -> None:
         """From now on the run's settings are those that were found."""
         if self._next is not None:
             (self.wish, self.found), self._next = self._next, None
 
-    def _differences(self, found: Sources) -> dict[str, tuple[str | None, str | None]]:
-        from tbot_core.instance import load
+    def _differences(self, found: SettingsFiles) -> dict[str, tuple[str | None, str | None]]:
+        from tbot_core.instance import load_settings
 
         ours = {} if self._settings is None else {name: one.text for name, one in self._settings.values.items()}
-        fresh = load(self.wish.home, mode=self.wish.mode, sources=found)
+        fresh = load_settings(self.wish.home, mode=self.wish.mode, sources=found)
         theirs = {name: one.text for name, one in fresh.values.items()}
         fixed = set() if self.wish.seed is None else {"SEED"}  # as the command line has it
         changed: dict[str, tuple[str | None, str | None]] = {

@@ -14,7 +14,7 @@ from tbot_core.model.types import Account, Fill
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tbot_core.model.bars import Minute
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Order
 
@@ -33,7 +33,7 @@ class DayTradeRule:
 
 
 @attrs.frozen(kw_only=True)
-class VenueRules:
+class BrokerCapabilities:
     """What a broker can do; the core never guesses it.
 
     `simulated`: the core shows it every closed minute before deciding on it. `brackets`: an entry's stop and target
@@ -81,7 +81,7 @@ class BrokerEvent:
 
 
 @attrs.frozen(kw_only=True)
-class OrderReport:
+class OrderStatusReport:
     """What a broker knows of an order now, its own word for the outcome included.
 
     `kind` is that of the event that would have told it: acknowledged while it rests, else rejected, cancelled, expired
@@ -103,7 +103,7 @@ class OrderReport:
 
 
 @attrs.frozen(kw_only=True)
-class Holding:
+class PositionReport:
     """What an account holds of a symbol; shares sold short are negative.
 
     `average_price` is what was paid, `price` the last one that the broker knows: what is not tbot's counts at it.
@@ -116,7 +116,7 @@ class Holding:
 
 
 @attrs.frozen(kw_only=True)
-class Activity:
+class AccountActivity:
     """What moved an account's money or shares without an order, as the broker lists it.
 
     `kind`: dividend, fee, interest, transfer, split, or the broker's own word. `quantity` and `cash` are what was
@@ -133,7 +133,7 @@ class Activity:
 
 
 @attrs.frozen(kw_only=True)
-class Snapshot:
+class AccountSnapshot:
     """All of an account that was read in one go: money, holdings, and its open and recently closed orders.
 
     `fills` and `activities` are those since the moment that was asked for, empty also where the broker lists none;
@@ -143,9 +143,9 @@ class Snapshot:
     """
 
     account: Account
-    holdings: tuple[Holding, ...] = ()
-    orders: tuple[OrderReport, ...] = ()
-    activities: tuple[Activity, ...] = ()
+    holdings: tuple[PositionReport, ...] = ()
+    orders: tuple[OrderStatusReport, ...] = ()
+    activities: tuple[AccountActivity, ...] = ()
     fills: tuple[Fill, ...] = ()
     barrier: str = ""
 
@@ -166,7 +166,7 @@ class Broker(Protocol):
     """
 
     @property
-    def rules(self) -> VenueRules:
+    def rules(self) -> BrokerCapabilities:
         """What the venue can do."""
 
     async def connect(self) -> Account:
@@ -187,11 +187,11 @@ class Broker(Protocol):
     async def poll(self) -> Sequence[BrokerEvent]:
         """Everything that happened since the last call, oldest first; does not wait.
 
-        How often it is called, `VenueRules.streams` says. Without a stream a plugin keeps to the venue's limit by
-        itself: it may answer with nothing where it has no request left, and say later what happened meanwhile.
+        `BrokerCapabilities.streams` says how often it is called. Without a stream a plugin keeps to the venue's request
+        limit by itself: it may return nothing while it has no request left, and report later what happened meanwhile.
         """
 
-    async def snapshot(self, since: datetime) -> Snapshot:
+    async def snapshot(self, since: datetime) -> AccountSnapshot:
         """Everything at the account, with the orders that were closed since."""
 
     async def close(self) -> None:
@@ -199,14 +199,14 @@ class Broker(Protocol):
 
 
 @runtime_checkable
-class Finds(Protocol):
+class SupportsOrderLookup(Protocol):
     """A broker that can be asked for one order by our id for it, as `query_by_cid` says."""
 
-    async def find(self, client_order_id: str) -> OrderReport | None:
+    async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """The order, None where the broker does not know it."""
 
 
-class Meaning(StrEnum):
+class RejectionMeaning(StrEnum):
     """What a broker means by refusing an order, as far as it matters what is done next."""
 
     NOT_TRADABLE = "the instrument is not traded any more, under this name at least"
@@ -214,10 +214,10 @@ class Meaning(StrEnum):
 
 
 @runtime_checkable
-class ReadsRefusals(Protocol):
+class SupportsRejectionMeaning(Protocol):
     """A broker that can say what its own words of refusal mean."""
 
-    def meaning(self, words: str) -> Meaning | None:
+    def meaning(self, words: str) -> RejectionMeaning | None:
         """What a refusal in these words means; None for all that only needs to be told."""
 
 
@@ -237,7 +237,7 @@ class Instrument:
 
 
 @runtime_checkable
-class TellsInstruments(Protocol):
+class SupportsInstrumentInfo(Protocol):
     """A broker that can be asked what may be traded of an instrument: done when it refuses an order as off its grid."""
 
     async def instrument(self, symbol: str) -> Instrument:
@@ -245,7 +245,7 @@ class TellsInstruments(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class Maintenance:
+class MaintenanceWindow:
     """A time in which a broker has said that it will not answer; `words` quotes it."""
 
     begins: datetime
@@ -254,15 +254,15 @@ class Maintenance:
 
 
 @runtime_checkable
-class AnnouncesMaintenance(Protocol):
+class SupportsMaintenanceNotices(Protocol):
     """A broker that says when it will be under maintenance: asked every ten minutes."""
 
-    async def maintenance(self) -> Sequence[Maintenance]:
+    async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """All that is announced, times in UTC."""
 
 
 @runtime_checkable
-class KeepsHours(Protocol):
+class SupportsTradingHours(Protocol):
     """A broker that says when its exchange trades; where it differs from ours, the shorter session wins."""
 
     async def hours(self, day: date) -> Session | None:
@@ -270,7 +270,7 @@ class KeepsHours(Protocol):
 
 
 @runtime_checkable
-class TellsTime(Protocol):
+class SupportsServerTime(Protocol):
     """A broker whose answers carry its own time, as HTTP's header Date does."""
 
     @property
@@ -279,7 +279,7 @@ class TellsTime(Protocol):
 
 
 @runtime_checkable
-class TellsPrices(Protocol):
+class SupportsPrices(Protocol):
     """A broker that says what symbols trade at: a second opinion on the feed, asked for every ten seconds."""
 
     async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
@@ -293,7 +293,7 @@ class SimulatedVenue(Protocol):
     def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
         """A new session's bell: nothing rests any more; `cash` is what the journal knows of the account."""
 
-    def observe(self, minute: Minute) -> None:
+    def observe(self, minute: MinuteSlice) -> None:
         """A minute has closed: match what rests, before anyone decides on it."""
 
     def close_session(self) -> None:

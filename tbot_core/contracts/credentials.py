@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
-from tbot_core.contracts.setting import Kind, text
+from tbot_core.contracts.setting import SettingKind, text
 from tbot_core.model import json_document
 
 T = TypeVar("T")
@@ -36,14 +36,14 @@ class SecretValue(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class SecretField:
     """One value of a category: its name, kind and meaning, and its other spellings; case does not matter in any.
 
     `default_text` is what holds where the value is left out, None where it must be given. `hidden` values are handed
     over as secrets, and as None where they may be and are left out.
     """
 
-    kind: Kind[Any]
+    kind: SettingKind[Any]
     doc: str
     name: str = ""
     aliases: tuple[str, ...] = ()
@@ -56,26 +56,28 @@ class Entry:
         return self.default_text is None
 
 
-def entry(kind: Kind[T], *, doc: str, default: str | None = None, aliases: tuple[str, ...] = (), name: str = "") -> T:
+def shown_field(
+    kind: SettingKind[T], *, doc: str, default: str | None = None, aliases: tuple[str, ...] = (), name: str = ""
+) -> T:
     """A field that may be shown; `default` is text, None for a value that must be given.
 
     Raises ValueError for a default that the kind does not allow.
     """
-    one = Entry(kind=kind, doc=doc, name=name, aliases=aliases, default_text=default)
+    one = SecretField(kind=kind, doc=doc, name=name, aliases=aliases, default_text=default)
     value: Any = attrs.NOTHING if default is None else kind.parse(default)
     field: T = attrs.field(default=value, metadata={METADATA: one})
     return field
 
 
-def hidden(*, doc: str, optional: bool = False, aliases: tuple[str, ...] = ()) -> SecretValue:
+def hidden_field(*, doc: str, optional: bool = False, aliases: tuple[str, ...] = ()) -> SecretValue:
     """A field that is shown nowhere: one line of text."""
-    one = Entry(kind=_LINE, doc=doc, aliases=aliases, default_text="" if optional else None, hidden=True)
+    one = SecretField(kind=_LINE, doc=doc, aliases=aliases, default_text="" if optional else None, hidden=True)
     absent: Any = None if optional else attrs.NOTHING
     field: SecretValue = attrs.field(default=absent, metadata={METADATA: one})
     return field
 
 
-def entries(schema: type[Any]) -> dict[str, Entry]:
+def secret_fields(schema: type[Any]) -> dict[str, SecretField]:
     """What an attrs class declares, by field and in order; each entry has its name."""
     return {
         field.name: attrs.evolve(field.metadata[METADATA], name=field.metadata[METADATA].name or field.name)
@@ -84,15 +86,15 @@ def entries(schema: type[Any]) -> dict[str, Entry]:
     }
 
 
-def several(what: str) -> Kind[tuple[str, ...]]:
+def list_of(what: str) -> SettingKind[tuple[str, ...]]:
     """Any number of `what` (a plural), separated by commas or as a JSON list of text."""
 
     def parse(written: str) -> tuple[str, ...]:
         spelled = written.startswith("[")
-        parts = json_document.read(written) if spelled else [it.strip() for it in written.split(",") if written]
+        parts = json_document.parse_json(written) if spelled else [it.strip() for it in written.split(",") if written]
         if not all(isinstance(it, str) and _PART.fullmatch(it) for it in parts):
             raise ValueError("no list of text")
         return tuple(parts)
 
     allowed = f"{what}, separated by commas or as a list"
-    return Kind(name="several", allowed=allowed, parse=parse, show=",".join, empty=True)
+    return SettingKind(name="several", allowed=allowed, parse=parse, show=",".join, empty=True)

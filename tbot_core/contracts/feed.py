@@ -13,7 +13,7 @@ from tbot_core.model.calendar import ExchangeCalendar
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tbot_core.model.bars import Day, Minute
+    from tbot_core.model.bars import DayFacts, MinuteSlice
     from tbot_core.model.calendar import Session
 
 
@@ -61,10 +61,10 @@ class FeedSession(Protocol):
         """The session's symbols, sorted."""
 
     @property
-    def day(self) -> Day:
+    def day(self) -> DayFacts:
         """What is known before the bell."""
 
-    def minutes(self) -> AsyncIterator[Minute]:
+    def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute of the session in order, also those without a bar."""
 
 
@@ -93,7 +93,7 @@ class Quote:
 
 
 @attrs.frozen(kw_only=True)
-class Status:
+class HaltStatus:
     """Whether a symbol is halted; an empty `symbol` is the whole market, with the level of its halt, 1 to 3."""
 
     symbol: str
@@ -107,7 +107,7 @@ class Heartbeat:
     """Any other message: the connection is alive."""
 
 
-News: TypeAlias = Bar | Quote | Status | Heartbeat
+FeedMessage: TypeAlias = Bar | Quote | HaltStatus | Heartbeat
 """What a live feed may say."""
 
 
@@ -166,7 +166,7 @@ class LiveSession(Protocol):
         """The symbols that may be subscribed, sorted."""
 
     @property
-    def day(self) -> Day:
+    def day(self) -> DayFacts:
         """What is known before the bell, of each symbol.
 
         `average_volume` is consolidated whatever the feed's coverage; `typical_volume` has the coverage of its bars.
@@ -176,7 +176,7 @@ class LiveSession(Protocol):
     def quality(self) -> FeedQuality:
         """What it declares of itself."""
 
-    def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+    def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """Connect, and say of these symbols whatever comes as it comes; at least a heartbeat every five seconds.
 
         Nothing is said before all of these symbols are heard: of what was due until the first word history is asked.
@@ -189,7 +189,7 @@ class LiveSession(Protocol):
 
 
 @runtime_checkable
-class TellsVix(Protocol):
+class SupportsDailyVix(Protocol):
     """A broker that has the index, for feeds that have not."""
 
     async def vix_close(self, day: date) -> float | None:
@@ -205,7 +205,7 @@ class IndexQuote:
 
 
 @runtime_checkable
-class TellsVixNow(Protocol):
+class SupportsLiveVix(Protocol):
     """A broker that says the index while it moves, for VIX_SOURCE=live."""
 
     async def vix_now(self) -> IndexQuote | None:

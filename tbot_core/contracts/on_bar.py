@@ -3,7 +3,7 @@
 The function gets the state of its row and the next bar, and answers with a side when it wants in::
 
     >>> import math
-    >>> from tbot_core.contracts.on_bar import OnBar
+    >>> from tbot_core.contracts.on_bar import OnBarStrategy
     >>> from tbot_core.testing.sessions import Draft
     >>> from tbot_core.model.window import Window
     >>> class Streak:
@@ -13,7 +13,7 @@ The function gets the state of its row and the next bar, and answers with a side
     ...     streak.rises = streak.rises + 1 if bar.close > streak.last else 0
     ...     streak.last = bar.close
     ...     return 1 if streak.rises >= 3 else None
-    >>> strategy = OnBar(
+    >>> strategy = OnBarStrategy(
     ...     window=Window(start=0, analysis=5, breakout=10, monitoring=30),
     ...     state=Streak,
     ...     on_bar=three_rises,
@@ -36,18 +36,18 @@ import numpy as np
 
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import FIELDS
-from tbot_core.model.signals import Exits, Signals, level
+from tbot_core.model.signals import ExitRules, Signals, price_level
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tbot_core.model.bars import Bars, Day
+    from tbot_core.model.bars import Bars, DayFacts
 
 S = TypeVar("S")
 
 
-class Bar(NamedTuple):
+class MinuteBar(NamedTuple):
     """A one-minute bar of one symbol: minutes after the bell, dollars, shares."""
 
     minute: int
@@ -59,7 +59,7 @@ class Bar(NamedTuple):
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class EntrySignal:
     """An answer that says more than a side.
 
     `strength` orders the signals of a minute, strongest first; a relative distance compares with other strategies.
@@ -72,11 +72,11 @@ class Entry:
     target: float = np.nan
 
 
-Answer: TypeAlias = Literal[1, -1] | Entry | None
+OnBarResult: TypeAlias = Literal[1, -1] | EntrySignal | None
 
 
 @attrs.frozen(kw_only=True)
-class OnBar(Generic[S]):
+class OnBarStrategy(Generic[S]):
     """A strategy around an author's function.
 
     `state` makes the fresh state of a row. `on_bar` gets every existing bar from minute `feed_from` on (None: from the
@@ -87,13 +87,15 @@ class OnBar(Generic[S]):
 
     window: Window
     state: Callable[[], S]
-    on_bar: Callable[[S, Bar], Answer]
-    exits: Exits = attrs.field(default=attrs.Factory(lambda self: Exits(leave=self.window.leave), takes_self=True))
+    on_bar: Callable[[S, MinuteBar], OnBarResult]
+    exits: ExitRules = attrs.field(
+        default=attrs.Factory(lambda self: ExitRules(leave=self.window.leave), takes_self=True)
+    )
     stop_loss_pct: float = 0.02
     feed_from: int | None = None
     rule: str = "on_bar"
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002 - the function sees bars alone
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002 - the function sees bars alone
         """The first answer of each row in the entry phase, from minute `since` on."""
         found = list(self._answers(bars))
         rows = np.array([row for row, _, _ in found], dtype=np.intp)
@@ -106,7 +108,7 @@ class OnBar(Generic[S]):
             side=side,
             price=price,
             strength=np.array([entry.strength for _, _, entry in found], dtype=np.float64),
-            stop=np.where(np.isnan(stop), level(price, 1 - side.astype(np.float64) * self.stop_loss_pct), stop),
+            stop=np.where(np.isnan(stop), price_level(price, 1 - side.astype(np.float64) * self.stop_loss_pct), stop),
             target=np.array([entry.target for _, _, entry in found], dtype=np.float64),
             rule=np.zeros(len(found), dtype=np.intp),
             rules=(self.rule,),
@@ -114,18 +116,18 @@ class OnBar(Generic[S]):
         )
         return signals.take(signals.minute >= since)
 
-    def _answers(self, bars: Bars) -> Iterator[tuple[int, Bar, Entry]]:
+    def _answers(self, bars: Bars) -> Iterator[tuple[int, MinuteBar, EntrySignal]]:
         start = self.window.start if self.feed_from is None else self.feed_from
         stop = min(self.window.entry_end, bars.minutes)
         if stop <= self.window.entry:
             return
         columns = [np.moveaxis(bars.field(name)[start:stop], 0, -1).reshape(-1, stop - start) for name in FIELDS]
         for row, fields in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            found = self._walk(map(Bar._make, zip(range(start, stop), *fields, strict=True)))
+            found = self._walk(map(MinuteBar._make, zip(range(start, stop), *fields, strict=True)))
             if found is not None:
                 yield row, *found
 
-    def _walk(self, bars: Iterable[Bar]) -> tuple[Bar, Entry] | None:
+    def _walk(self, bars: Iterable[MinuteBar]) -> tuple[MinuteBar, EntrySignal] | None:
         state, on_bar, entry = self.state(), self.on_bar, self.window.entry
         for bar in bars:
             if bar.close != bar.close:  # NaN, said in the fastest way: no bar in that minute
@@ -135,8 +137,8 @@ class OnBar(Generic[S]):
                 return bar, self._entry(answer)
         return None
 
-    def _entry(self, answer: Any) -> Entry:
-        found = answer if isinstance(answer, Entry) else Entry(side=answer)
+    def _entry(self, answer: Any) -> EntrySignal:
+        found = answer if isinstance(answer, EntrySignal) else EntrySignal(side=answer)
         side: Any = found.side
         if type(side) is not int or side not in {1, -1}:
             raise PluginError(

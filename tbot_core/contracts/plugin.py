@@ -13,7 +13,7 @@ from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.model.clock import Clock
 
 
-class Log(Protocol):
+class StructuredLogger(Protocol):
     """A structured logger: an event's name, then fields."""
 
     def debug(self, event: str, **fields: object) -> None:
@@ -39,7 +39,7 @@ class Context:
     """
 
     clock: Clock
-    log: Log
+    log: StructuredLogger
     data_dir: Path
     secrets: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
 

@@ -35,7 +35,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 
 @attrs.frozen(kw_only=True)
-class Kind(Generic[T]):
+class SettingKind(Generic[T]):
     """A type of value: `parse` reads text and raises ValueError, `show` writes it so that `parse` reads the same value.
 
     `allowed` completes the sentence "allowed is ...". `empty` says that a file may leave the value empty.
@@ -48,7 +48,7 @@ class Kind(Generic[T]):
     empty: bool = False
 
 
-class Traits(TypedDict, total=False):
+class SettingTraits(TypedDict, total=False):
     """What else a declaration may say.
 
     `aliases`: other spellings of the name. `since`: the first version. `acted_on`: false for a setting that is read
@@ -64,14 +64,14 @@ class Traits(TypedDict, total=False):
 
 
 @attrs.frozen(kw_only=True)
-class Declaration:
-    """One setting: its variable, kind, default and meaning, and the traits of `Traits`.
+class SettingDeclaration:
+    """One setting: its variable, kind, default and meaning, and the traits of `SettingTraits`.
 
     `default` is the value, `default_text` what a file would hold for it.
     """
 
     name: str
-    kind: Kind[Any]
+    kind: SettingKind[Any]
     default: Any
     default_text: str
     doc: str
@@ -88,7 +88,7 @@ class NoSettings:
 
 
 @attrs.frozen(kw_only=True)
-class Declared:
+class DeclaredConfig:
     """What a plugin reads: `config` is the frozen attrs class of its settings, `secrets` has one for each category.
 
     `kind` is the singular (broker, strategy, filter, ...). `tables` names the files of its data folder that it decides
@@ -102,7 +102,9 @@ class Declared:
     tables: tuple[str, ...] = ()
 
 
-def declare(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: Unpack[Traits]) -> Declaration:
+def declare(
+    name: str, kind: SettingKind[T], *, default: T | str, doc: str, **traits: Unpack[SettingTraits]
+) -> SettingDeclaration:
     """The declaration of variable `name`.
 
     `default` is a value, or the text that a file would hold. `doc` is one sentence that names the unit. Raises
@@ -113,22 +115,22 @@ def declare(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: U
     except ValueError as error:
         message = f"{name}: the default {default!r} is not {kind.allowed}"
         raise ValueError(message) from error
-    return Declaration(name=name, kind=kind, default=value, default_text=kind.show(value), doc=doc, **traits)
+    return SettingDeclaration(name=name, kind=kind, default=value, default_text=kind.show(value), doc=doc, **traits)
 
 
-def setting(name: str, kind: Kind[T], *, default: T | str, doc: str, **traits: Unpack[Traits]) -> T:
+def setting(name: str, kind: SettingKind[T], *, default: T | str, doc: str, **traits: Unpack[SettingTraits]) -> T:
     """A field of a frozen attrs class that the settings file fills from variable `name`: see `declare`."""
     declaration = declare(name, kind, default=default, doc=doc, **traits)
     field: T = attrs.field(default=declaration.default, metadata={METADATA: declaration})
     return field
 
 
-def declarations(config: type[Any]) -> dict[str, Declaration]:
+def declarations(config: type[Any]) -> dict[str, SettingDeclaration]:
     """The declarations of an attrs class by field name, in the order of its fields; other fields are left out."""
     return {field.name: field.metadata[METADATA] for field in attrs.fields(config) if METADATA in field.metadata}
 
 
-def plain(value: Decimal) -> str:
+def plain_decimal(value: Decimal) -> str:
     """A finite decimal without exponent and without trailing zeros; zero has no sign."""
     digits = format(value, "f")
     if "." in digits:
@@ -136,7 +138,7 @@ def plain(value: Decimal) -> str:
     return "0" if digits == "-0" else digits
 
 
-def boolean() -> Kind[bool]:
+def boolean() -> SettingKind[bool]:
     """True or false; yes, no, on, off, 1 and 0 are read too."""
 
     def parse(text: str) -> bool:
@@ -145,10 +147,10 @@ def boolean() -> Kind[bool]:
         except KeyError as error:
             raise ValueError(text) from error
 
-    return Kind(name="boolean", allowed="true or false", parse=parse, show=lambda value: str(value).lower())
+    return SettingKind(name="boolean", allowed="true or false", parse=parse, show=lambda value: str(value).lower())
 
 
-def text(*, pattern: str = r"[^\x00-\x1f\x7f]{1,200}", allowed: str = "one line of text") -> Kind[str]:
+def text(*, pattern: str = r"[^\x00-\x1f\x7f]{1,200}", allowed: str = "one line of text") -> SettingKind[str]:
     """Text that matches `pattern` as a whole; empty where the pattern allows it."""
     compiled = re.compile(pattern)
 
@@ -157,22 +159,22 @@ def text(*, pattern: str = r"[^\x00-\x1f\x7f]{1,200}", allowed: str = "one line 
             raise ValueError(written)
         return written
 
-    return Kind(name="text", allowed=allowed, parse=parse, show=str, empty=compiled.fullmatch("") is not None)
+    return SettingKind(name="text", allowed=allowed, parse=parse, show=str, empty=compiled.fullmatch("") is not None)
 
 
-def plugin_name(example: str, *, empty: bool = False) -> Kind[str]:
+def plugin_name(example: str, *, empty: bool = False) -> SettingKind[str]:
     """The name of one plugin, read in any case and kept in lower case; `empty` allows none."""
     pattern = _PLUGIN_NAME if not empty else f"(?:{_PLUGIN_NAME})?"
     written = text(pattern=pattern, allowed=f"a plugin's name, such as {example}" + (", or empty" if empty else ""))
     return attrs.evolve(written, name="plugin_name", parse=lambda name: written.parse(name).lower())
 
 
-def path() -> Kind[str]:
+def path() -> SettingKind[str]:
     """A path, relative to the instance unless it is absolute."""
     return attrs.evolve(text(allowed="a path, relative to the instance"), name="path")
 
 
-def choice(*words: str) -> Kind[str]:
+def choice(*words: str) -> SettingKind[str]:
     """One of these words in any case, as spelt here."""
     spelling = {word.lower(): word for word in words}
 
@@ -182,10 +184,10 @@ def choice(*words: str) -> Kind[str]:
         except KeyError as error:
             raise ValueError(written) from error
 
-    return Kind(name="choice", allowed=f"one of {', '.join(words)}", parse=parse, show=str)
+    return SettingKind(name="choice", allowed=f"one of {', '.join(words)}", parse=parse, show=str)
 
 
-def integer(*, least: int = 0, most: int | None = None) -> Kind[int]:
+def integer(*, least: int = 0, most: int | None = None) -> SettingKind[int]:
     """A whole number between the bounds, both included."""
 
     def parse(written: str) -> int:
@@ -193,10 +195,10 @@ def integer(*, least: int = 0, most: int | None = None) -> Kind[int]:
             raise ValueError(written)
         return _bounded(int(written), least, most)
 
-    return Kind(name="integer", allowed=f"a whole number {_between(least, most)}", parse=parse, show=str)
+    return SettingKind(name="integer", allowed=f"a whole number {_between(least, most)}", parse=parse, show=str)
 
 
-def counted(word: str, *, least: int = 0, most: int | None = None) -> Kind[int]:
+def count_of(word: str, *, least: int = 0, most: int | None = None) -> SettingKind[int]:
     """A whole number of things, which may follow in singular, plural or by first letter: `1`, `1 bar`, `5 minutes`."""
     units = {"", word[0], word, f"{word}s"}
 
@@ -207,35 +209,35 @@ def counted(word: str, *, least: int = 0, most: int | None = None) -> Kind[int]:
         return _bounded(int(match[1]), least, most)
 
     allowed = f"a whole number of {word}s {_between(least, most)}"
-    return Kind(name=f"{word}s", allowed=allowed, parse=parse, show=str)
+    return SettingKind(name=f"{word}s", allowed=allowed, parse=parse, show=str)
 
 
-def minutes(*, least: int = 0, most: int = 390) -> Kind[int]:
+def minutes(*, least: int = 0, most: int = 390) -> SettingKind[int]:
     """A whole number of minutes."""
-    return counted("minute", least=least, most=most)
+    return count_of("minute", least=least, most=most)
 
 
-def number(*, least: float | None = None, most: float | None = None) -> Kind[float]:
+def number(*, least: float | None = None, most: float | None = None) -> SettingKind[float]:
     """A float between the bounds, both included."""
     kind = _decimal("number", "a number", least=_exact(least), most=_exact(most))
     return _as_float(kind)
 
 
 @overload
-def fraction(*, least: str = "0", most: str | None = "1") -> Kind[Decimal]: ...
+def fraction(*, least: str = "0", most: str | None = "1") -> SettingKind[Decimal]: ...
 @overload
-def fraction(*, of: type[Decimal], least: str = "0", most: str | None = "1") -> Kind[Decimal]: ...
+def fraction(*, of: type[Decimal], least: str = "0", most: str | None = "1") -> SettingKind[Decimal]: ...
 @overload
-def fraction(*, of: type[float], least: str = "0", most: str | None = "1") -> Kind[float]: ...
+def fraction(*, of: type[float], least: str = "0", most: str | None = "1") -> SettingKind[float]: ...
 def fraction(
     *, of: type[Decimal | float] = Decimal, least: str = "0", most: str | None = "1"
-) -> Kind[Decimal] | Kind[float]:
+) -> SettingKind[Decimal] | SettingKind[float]:
     """A share of 1 (0.02 is 2 %) as Decimal, or as float where it meets market data."""
     kind = _decimal("fraction", "a fraction (0.02 is 2 %)", least=Decimal(least), most=_exact(most))
     return _as_float(kind) if of is float else kind
 
 
-def above_zero(kind: Kind[Decimal]) -> Kind[Decimal]:
+def above_zero(kind: SettingKind[Decimal]) -> SettingKind[Decimal]:
     """The same kind without 0: for a limit that would be reached before anything is done."""
 
     def parse(written: str) -> Decimal:
@@ -247,17 +249,17 @@ def above_zero(kind: Kind[Decimal]) -> Kind[Decimal]:
     return attrs.evolve(kind, allowed=f"{kind.allowed} and more than 0", parse=parse)
 
 
-def percent(*, least: str = "0", most: str | None = "100") -> Kind[Decimal]:
+def percent(*, least: str = "0", most: str | None = "100") -> SettingKind[Decimal]:
     """A percentage as written: 0.15 is 0.15 %, not 15 %."""
     return _decimal("percent", "a percentage (15 is 15 %)", least=Decimal(least), most=_exact(most))
 
 
-def money(*, least: str = "0", most: str | None = None) -> Kind[Decimal]:
+def money(*, least: str = "0", most: str | None = None) -> SettingKind[Decimal]:
     """An amount in USD."""
     return _decimal("money", "an amount in USD", least=Decimal(least), most=_exact(most))
 
 
-def duration(*, least: str = "0s", most: str = "24h", bare: str | None = None) -> Kind[float]:
+def duration(*, least: str = "0s", most: str = "24h", bare: str | None = None) -> SettingKind[float]:
     """A time span with its unit (`50ms`, `1s`, `2m`, `1h`), in seconds; `bare` is the unit of a number without one."""
     low, high = _seconds(least, None), _seconds(most, None)
 
@@ -266,10 +268,12 @@ def duration(*, least: str = "0s", most: str = "24h", bare: str | None = None) -
 
     unit = "in s" if bare is not None else "with its unit (ms, s, m, h)"
     allowed = f"a time span {unit} from {least} to {most}"
-    return Kind(name="duration", allowed=allowed, parse=parse, show=lambda value: f"{plain(Decimal(repr(value)))}s")
+    return SettingKind(
+        name="duration", allowed=allowed, parse=parse, show=lambda value: f"{plain_decimal(Decimal(repr(value)))}s"
+    )
 
 
-def clock_time() -> Kind[time]:
+def clock_time() -> SettingKind[time]:
     """A time of day, HH:MM."""
 
     def parse(written: str) -> time:
@@ -278,10 +282,12 @@ def clock_time() -> Kind[time]:
             raise ValueError(written)
         return time(int(match[1]), int(match[2]))
 
-    return Kind(name="clock_time", allowed="a time HH:MM", parse=parse, show=lambda value: value.strftime("%H:%M"))
+    return SettingKind(
+        name="clock_time", allowed="a time HH:MM", parse=parse, show=lambda value: value.strftime("%H:%M")
+    )
 
 
-def names(*, case: str | None = None) -> Kind[tuple[str, ...]]:
+def names(*, case: str | None = None) -> SettingKind[tuple[str, ...]]:
     """Names separated by commas, blanks around them ignored; `case` is `lower`, `upper` or None; may be empty."""
 
     def parse(written: str) -> tuple[str, ...]:
@@ -292,10 +298,10 @@ def names(*, case: str | None = None) -> Kind[tuple[str, ...]]:
             return found
         return tuple(name.lower() if case == "lower" else name.upper() for name in found)
 
-    return Kind(name="names", allowed="names separated by commas", parse=parse, show=",".join, empty=True)
+    return SettingKind(name="names", allowed="names separated by commas", parse=parse, show=",".join, empty=True)
 
 
-def weights() -> Kind[tuple[Decimal, ...]]:
+def weights() -> SettingKind[tuple[Decimal, ...]]:
     """Fractions separated by commas, each from 0 to 1."""
     one = fraction()
 
@@ -303,10 +309,12 @@ def weights() -> Kind[tuple[Decimal, ...]]:
         return tuple(one.parse(part.strip()) for part in written.split(","))
 
     allowed = "fractions from 0 to 1 separated by commas, which sum to at most 1"
-    return Kind(name="weights", allowed=allowed, parse=parse, show=lambda value: ",".join(map(plain, value)))
+    return SettingKind(
+        name="weights", allowed=allowed, parse=parse, show=lambda value: ",".join(map(plain_decimal, value))
+    )
 
 
-def weekdays() -> Kind[tuple[int, ...]]:
+def weekdays() -> SettingKind[tuple[int, ...]]:
     """Days of the week separated by commas (mon, tue, ...), in order and once each; Monday is 0."""
 
     def parse(written: str) -> tuple[int, ...]:
@@ -315,12 +323,12 @@ def weekdays() -> Kind[tuple[int, ...]]:
         return tuple(sorted({words.index(day) for words, day in zip(spellings, days, strict=True)}))
 
     allowed = f"days separated by commas, of {', '.join(WEEKDAYS)}"
-    return Kind(
+    return SettingKind(
         name="weekdays", allowed=allowed, parse=parse, show=lambda value: ",".join(WEEKDAYS[day] for day in value)
     )
 
 
-def optional(kind: Kind[T], *, zero: bool = False, absent: str = "empty") -> Kind[T | None]:
+def optional(kind: SettingKind[T], *, zero: bool = False, absent: str = "empty") -> SettingKind[T | None]:
     """The same kind or None, which a file writes as nothing, or also as 0 where `zero` holds; `absent` words that."""
 
     def parse(written: str) -> T | None:
@@ -329,7 +337,7 @@ def optional(kind: Kind[T], *, zero: bool = False, absent: str = "empty") -> Kin
         value = kind.parse(written)
         return None if zero and value == 0 else value
 
-    return Kind(
+    return SettingKind(
         name=kind.name,
         allowed=f"{kind.allowed}, or {absent}",
         parse=parse,
@@ -338,22 +346,22 @@ def optional(kind: Kind[T], *, zero: bool = False, absent: str = "empty") -> Kin
     )
 
 
-def _decimal(name: str, what: str, *, least: Decimal | None, most: Decimal | None) -> Kind[Decimal]:
+def _decimal(name: str, what: str, *, least: Decimal | None, most: Decimal | None) -> SettingKind[Decimal]:
     def parse(written: str) -> Decimal:
         if _NUMBER.fullmatch(written) is None:
             raise ValueError(written)
         return _bounded(Decimal(written), least, most)
 
-    bounds = _between(None if least is None else plain(least), None if most is None else plain(most))
-    return Kind(name=name, allowed=f"{what} {bounds}".rstrip(), parse=parse, show=plain)
+    bounds = _between(None if least is None else plain_decimal(least), None if most is None else plain_decimal(most))
+    return SettingKind(name=name, allowed=f"{what} {bounds}".rstrip(), parse=parse, show=plain_decimal)
 
 
-def _as_float(kind: Kind[Decimal]) -> Kind[float]:
-    return Kind(
+def _as_float(kind: SettingKind[Decimal]) -> SettingKind[float]:
+    return SettingKind(
         name=kind.name,
         allowed=kind.allowed,
         parse=lambda written: float(kind.parse(written)),
-        show=lambda value: plain(Decimal(repr(float(value)))),
+        show=lambda value: plain_decimal(Decimal(repr(float(value)))),
     )
 
 

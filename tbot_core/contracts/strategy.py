@@ -12,8 +12,8 @@ from tbot_core.model.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tbot_core.contracts.settings import Frame
-    from tbot_core.model.bars import Bars, Day, Market
+    from tbot_core.contracts.settings import StrategySettings
+    from tbot_core.model.bars import Bars, DayFacts, MarketView
     from tbot_core.model.signals import Signals, Trigger
     from tbot_core.model.types import Order
     from tbot_core.model.window import Window
@@ -27,7 +27,7 @@ class Strategy(Protocol):
     def window(self) -> Window:
         """The strategy's part of a session; a scan is asked for in its entry phase only."""
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The first signal of each row whose minute is at least `since`, equal to those of a scan of the whole session.
 
         A signal of minute t depends on bars up to and including t; rows are never mixed.
@@ -35,18 +35,18 @@ class Strategy(Protocol):
 
 
 @runtime_checkable
-class Explains(Protocol):
+class SupportsExplain(Protocol):
     """A strategy that can also say what it compares; `tbot why` and the near-miss line ask for it."""
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
         """The conditions of the entry phase's minutes so far."""
 
 
 @runtime_checkable
-class Screens(Protocol):
+class SupportsScreening(Protocol):
     """A strategy with conditions of its own that are known before the bell."""
 
-    def screen(self, day: Day) -> Sequence[Check]:
+    def screen(self, day: DayFacts) -> Sequence[Check]:
         """Comparisons of the day's facts, one value a row."""
 
 
@@ -73,15 +73,15 @@ class Check:
 class Filter(Protocol):
     """Pure judgement in two steps; what it needs from outside is fetched by `refresh` of filters that have one."""
 
-    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:
+    def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
         """What is known before the bell: comparisons with one value a (..., symbols) row."""
 
-    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:
+    def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """What is known at the signal: comparisons with one value a signal."""
 
 
 @runtime_checkable
-class Needs(Protocol):
+class RequiresData(Protocol):
     """A filter that looks at a fact of the day which costs a source a look back."""
 
     @property

@@ -16,52 +16,52 @@ import attrs
 from tbot_core import instance as configuration
 from tbot_core.contracts import (
     AlertChannel,
+    BrokerCapabilities,
     Context,
     FeedQuality,
     FeedSource,
     Filter,
-    Needs,
     Plugin,
+    RequiresData,
     RiskCheck,
     Strategy,
-    VenueRules,
 )
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance import Instance, Settings
-from tbot_core.instance.identity_file import identity
+from tbot_core.instance.identity_file import read_identity
 from tbot_core.instance.registry import catalogue as variables
-from tbot_core.instance.secrets import vault
-from tbot_core.journal.projections.vix import Told, told_by
+from tbot_core.instance.secrets import open_instance_vault
+from tbot_core.journal.projections.vix import RecordedVix, recorded_vix_in
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
 from tbot_core.model.types import UNITS_PER_SHARE
 from tbot_core.model.window import Window
-from tbot_core.model.window_placement import anchor_named, missed_bell, named_window, place
+from tbot_core.model.window_placement import anchor_named, missed_bell, named_window, place_window
 from tbot_core.plugins import discovery, isolation, lock, quarantine
-from tbot_core.plugins.call_guard import Bounds
-from tbot_core.plugins.discovery import Listing
-from tbot_core.plugins.failure import PluginFailure, refusal
-from tbot_core.plugins.guarded import bounded
-from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build
+from tbot_core.plugins.call_guard import CallGuard
+from tbot_core.plugins.discovery import PluginListing
+from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
+from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader, build_plugin
 from tbot_core.plugins.recording import record_failure, record_run
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.system import filesystem, log
-from tbot_core.trading.proposals import Entrant, Rules
+from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
-    from tbot_core.contracts.setting import Declared
-    from tbot_core.instance import Mode, Sources
+    from tbot_core.contracts.setting import DeclaredConfig
+    from tbot_core.instance import Mode, SettingsFiles
 
 SIMULATOR: Final = "paper"
 """The broker that replay and demo trade with, whatever BROKER_NAME says."""
 
-SIMULATIONS: Final = frozenset({"replay", "demo", "backtest"})
+SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
 DRY_RUN: Final = "dry-run"
 """The mode that decides on live data with the instance's settings, and sends nothing."""
 
-STORED: Final = frozenset({"replay", "backtest"})
+STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade days that were."""
 
 _NAMELESS: Final = "The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one."
@@ -75,40 +75,40 @@ class Assembly:
     settings: Settings
     calendar: ExchangeCalendar
     clock: Clock
-    loader: Loader
-    loaded: tuple[Loaded, ...]
+    loader: PluginLoader
+    loaded: tuple[LoadedPlugin, ...]
     failures: tuple[PluginFailure, ...]
-    listings: tuple[Listing, ...]
+    listings: tuple[PluginListing, ...]
     checks: tuple[tuple[str, RiskCheck], ...]
-    bounds: Bounds
+    bounds: CallGuard
     identity: str = ""
     notes: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
-    _placed: dict[tuple[Window | None, ...], tuple[Entrant, ...]] = attrs.field(factory=dict, alias="placed")
+    _placed: dict[tuple[Window | None, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
 
     @property
     def typical_volume(self) -> bool:
         """Whether a filter looks at the volume of the same minutes of previous sessions."""
-        return any(isinstance(one, Needs) and "typical_volume" in one.needs for one in self.filters.values())
+        return any(isinstance(one, RequiresData) and "typical_volume" in one.needs for one in self.filters.values())
 
     @functools.cached_property
-    def vix_told(self) -> Told:
+    def vix_told(self) -> RecordedVix:
         """The VIX that live sessions saw, for a replay or a backtest with VIX_SOURCE=live."""
         settings = self.settings
-        wanted = settings.mode in STORED and settings.trading.vix_source == "live"
-        return told_by(settings.instance.journal) if wanted else {}
+        wanted = settings.mode in STORED_BARS_MODES and settings.trading.vix_source == "live"
+        return recorded_vix_in(settings.instance.journal) if wanted else {}
 
     def record(self) -> None:
         """Write down what this run showed of its plugins, for `tbot plugins list`."""
         record_run(self.settings.instance.data, self.loaded, self.failures, self.listings, self.clock.now())
 
-    def rules(self, venue: VenueRules) -> Rules:
+    def rules(self, venue: BrokerCapabilities) -> TradingRules:
         """The rules of decisions at a venue."""
         settings, entries = self.settings, self.settings.entries
-        if settings.mode in {*SIMULATIONS, DRY_RUN}:  # nobody is asked: what would wait counts as approved at once
+        if settings.mode in {*SIMULATED_MODES, DRY_RUN}:  # nobody is asked: what would wait counts as approved at once
             entries = attrs.evolve(entries, trade_confirmation_required=False)
-        fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATIONS else 0
-        return Rules(
+        fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATED_MODES else 0
+        return TradingRules(
             risk=settings.risk,
             entries=entries,
             exits=settings.exits,
@@ -122,14 +122,14 @@ class Assembly:
             rebalance=settings.rebalance,
         )
 
-    def entrants(self, session: Session) -> tuple[Entrant, ...]:
+    def entrants(self, session: Session) -> tuple[ActiveStrategy, ...]:
         """The strategies of a session with their windows placed in it, in STRATEGY_SEQUENCE's order.
 
         Sessions in which the windows lie alike share one tuple.
         """
         anchor = anchor_named(self.settings.trading.time_anchor)
         named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
-        windows = tuple(place(one, session, anchor) for one in named)
+        windows = tuple(place_window(one, session, anchor) for one in named)
         if windows not in self._placed:
             self._placed[windows] = tuple(
                 self._entrant(rank, window) for rank, window in enumerate(windows) if window is not None
@@ -157,13 +157,13 @@ class Assembly:
         made: AlertChannel = self.build(self._of("alert", name))
         return made
 
-    def build(self, loaded: Loaded, strategy: str | None = None, window: Window | None = None) -> Any:
+    def build(self, loaded: LoadedPlugin, strategy: str | None = None, window: Window | None = None) -> Any:
         """A plugin's object made from the settings; raises PluginError when it cannot be made."""
         config = self.settings.plugin_config(loaded.plugin.config, strategy, window=window)
-        made = build(loaded, config, _context(self.settings, self.clock, loaded))
+        made = build_plugin(loaded, config, _context(self.settings, self.clock, loaded))
         if isinstance(made, PluginFailure):
-            raise refusal((made,))
-        return bounded(loaded.entry, made, self.bounds)
+            raise plugins_failed_error((made,))
+        return guard_plugin(loaded.entry, made, self.bounds)
 
     def trial(self) -> None:
         """Make once more what decides by tables of the operator's; raises PluginError where one is not fit.
@@ -177,12 +177,12 @@ class Assembly:
             if here and name in deciding.get(kind, ()):
                 self.build(one, name if kind == "strategy" else None)
 
-    def _entrant(self, rank: int, window: Window) -> Entrant:
+    def _entrant(self, rank: int, window: Window) -> ActiveStrategy:
         name = self.settings.strategies[rank]
         strategy: Strategy = self.build(self._of("strategy", name), name, window)
-        return Entrant(name=name, rank=rank, strategy=strategy, frame=self.settings.frames[name])
+        return ActiveStrategy(name=name, rank=rank, strategy=strategy, frame=self.settings.frames[name])
 
-    def _of(self, kind: str, name: str) -> Loaded:
+    def _of(self, kind: str, name: str) -> LoadedPlugin:
         for one in self.loaded:
             if (one.entry.kind, one.entry.name) == (kind, name):
                 return one
@@ -194,7 +194,7 @@ def assemble(
     mode: Mode,
     clock: Clock,
     overrides: Mapping[str, str] | None = None,
-    sources: Sources | None = None,
+    sources: SettingsFiles | None = None,
 ) -> Assembly:
     """Find and import what the settings enable, judge the settings with what it declares, and build filters and checks.
 
@@ -202,19 +202,21 @@ def assemble(
     plugins.lock approved it. Raises SettingsError for faults, and PluginError for what is not so approved, and for a
     strategy, or outside simulations any plugin, that is absent or broken; an absent filter of a simulation is a note.
     """
-    sources = sources or configuration.read(Instance.at(home), live=mode == "live")
+    sources = sources or configuration.read_settings_files(Instance.at(home), live=mode == "live")
     texts = {**sources.texts(), **(overrides or {})}
-    listings = discovery.mark(discovery.plugins(), configuration.enabled(texts))
+    listings = discovery.mark_enabled(discovery.installed_plugins(), configuration.plugins_enabled(texts))
     warnings = _unapproved(Instance.at(home), listings, texts, mode)
     # Without settings nothing is imported, and nothing is written where no instance is.
     named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
     if mode != "live":  # live, every plugin is approved file by file: there is nothing to try first
-        configuration.load(home, mode=mode, overrides=overrides, sources=sources, installed=_names(listings))
+        configuration.load_settings(home, mode=mode, overrides=overrides, sources=sources, installed=_names(listings))
         _settle_first(named, listings, mode)
-    wanted, held = quarantine.held_back(named, listings, Instance.at(home).data, clock.now())
-    loaded, failed = _offers(loader := Loader(), wanted, listings, Instance.at(home).data)
+    wanted, held = quarantine.quarantine_broken(named, listings, Instance.at(home).data, clock.now())
+    loaded, failed = _offers(loader := PluginLoader(), wanted, listings, Instance.at(home).data)
     checks, silent = risk_checks(loader, loaded, bounds := _bounds(Instance.at(home), clock, mode))
-    settings = configuration.load(home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources)
+    settings = configuration.load_settings(
+        home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources
+    )
     _refuse(failures := (*held, *failed, *silent), mode)
     assembly = Assembly(
         settings=settings,
@@ -232,46 +234,46 @@ def assemble(
 
 
 def _offers(
-    loader: Loader, wanted: set[tuple[str, str]], listings: tuple[Listing, ...], folder: Path
-) -> tuple[tuple[Loaded, ...], tuple[PluginFailure, ...]]:
+    loader: PluginLoader, wanted: set[tuple[str, str]], listings: tuple[PluginListing, ...], folder: Path
+) -> tuple[tuple[LoadedPlugin, ...], tuple[PluginFailure, ...]]:
     # The plugins of a run: imported here, but for those that run in processes of their own.
-    apart = isolation.chosen(wanted)
+    apart = isolation.isolated_plugins(wanted)
     loaded, failed = loader.offers(wanted - apart, listings)
     kinds = {name: one.declaration.kind for name, one in variables(()).known.items()}
-    described, unknown = isolation.offered(apart, listings, folder, kinds)
+    described, unknown = isolation.isolated_offers(apart, listings, folder, kinds)
     return tuple(sorted((*loaded, *described), key=lambda one: one.entry)), (*failed, *unknown)
 
 
-def _bounds(instance: Instance, clock: Clock, mode: Mode) -> Bounds:
+def _bounds(instance: Instance, clock: Clock, mode: Mode) -> CallGuard:
     # What goes wrong in a plugin ends a simulation, and nothing else.
-    return Bounds(
-        strict=mode in SIMULATIONS,
+    return CallGuard(
+        strict=mode in SIMULATED_MODES,
         record=lambda entry, failure: record_failure(instance.data, entry, failure, clock.now()),
     )
 
 
-def _settle_first(named: list[tuple[str, str]], listings: tuple[Listing, ...], mode: Mode) -> None:
+def _settle_first(named: list[tuple[str, str]], listings: tuple[PluginListing, ...], mode: Mode) -> None:
     # Refuse a run that needs what is not installed, before any plugin is tried and anything is written.
     known = _names(listings) | {EVERY_EXTENSION}
-    _, absent = Loader().offers([pair for pair in named if pair not in known], listings)
+    _, absent = PluginLoader().offers([pair for pair in named if pair not in known], listings)
     _refuse(absent, mode)
 
 
-def _names(listings: tuple[Listing, ...]) -> set[tuple[str, str]]:
+def _names(listings: tuple[PluginListing, ...]) -> set[tuple[str, str]]:
     # Kind and name of each plugin that is installed.
     return {(one.entry.kind, one.entry.name) for one in listings}
 
 
 def _refuse(failures: tuple[PluginFailure, ...], mode: Mode) -> None:
     # Raise PluginError for failures that a run of this mode cannot do without.
-    fatal = tuple(one for one in failures if mode not in SIMULATIONS or one.kind in {"broker", "strategy"})
+    fatal = tuple(one for one in failures if mode not in SIMULATED_MODES or one.kind in {"broker", "strategy"})
     if fatal:
-        raise refusal(fatal)
+        raise plugins_failed_error(fatal)
 
 
 def _identity(settings: Settings) -> str:
     # Simulations and paper trading may do without one.
-    found = identity(settings.instance, settings.deployment, live=settings.mode == "live")
+    found = read_identity(settings.instance, settings.deployment, live=settings.mode == "live")
     if found is None and settings.mode == "live":
         raise SettingsError("Live trading needs an identity of the bot, and there is none.", "`tbot init` writes it.")
     return "" if found is None else found.text
@@ -284,7 +286,7 @@ def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
     return (*absent, *warnings, *((_NAMELESS,) if nameless else ()))
 
 
-def source_named(texts: Mapping[str, str]) -> str:
+def data_source_name(texts: Mapping[str, str]) -> str:
     """The plugin that bars come from: DATA_SOURCE, else that of BROKER_NAME."""
     named = (texts.get(name, "").strip().lower() for name in ("DATA_SOURCE", "BROKER_NAME"))
     return next((name for name in named if name), SIMULATOR)
@@ -306,13 +308,13 @@ def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
 
 
 def _unapproved(
-    instance: Instance, listings: tuple[Listing, ...], texts: Mapping[str, str], mode: Mode
+    instance: Instance, listings: tuple[PluginListing, ...], texts: Mapping[str, str], mode: Mode
 ) -> tuple[str, ...]:
     # What a person must know of plugins that nobody approved; live trading refuses them here, before any import.
     if mode == "live":
-        lock.insist(instance.home, listings)
+        lock.require_locked(instance.home, listings)
     elif mode in {"paper", DRY_RUN} and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
-        sentences = lock.objections(instance.home, listings)
+        sentences = lock.lock_objections(instance.home, listings)
         more = f" {len(sentences) - 1} more: `tbot plugins verify` shows all." if len(sentences) > 1 else ""
         return tuple(f"Live trading would refuse the plugins: {one}{more}" for one in sentences[:1])
     return ()
@@ -320,16 +322,16 @@ def _unapproved(
 
 def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
     # The plugins of a run; simulations and dry runs trade with the simulator and alert nobody.
-    enabled = sorted(configuration.enabled(texts))
-    if mode not in {*SIMULATIONS, DRY_RUN}:
+    enabled = sorted(configuration.plugins_enabled(texts))
+    if mode not in {*SIMULATED_MODES, DRY_RUN}:
         return enabled
     brokers = [] if mode == "backtest" else [("broker", SIMULATOR)]
     if mode == DRY_RUN:
-        brokers = sorted({*brokers, ("broker", source_named(texts))})
+        brokers = sorted({*brokers, ("broker", data_source_name(texts))})
     return [pair for pair in enabled if pair[0] in {"strategy", "filter", "extension"}] + brokers
 
 
-def _declared(loaded: tuple[Loaded, ...]) -> list[Declared]:
+def _declared(loaded: tuple[LoadedPlugin, ...]) -> list[DeclaredConfig]:
     return [one.declared for one in loaded]
 
 
@@ -338,17 +340,17 @@ def _filters(assembly: Assembly) -> dict[str, Filter]:
     return {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}
 
 
-def _context(settings: Settings, clock: Clock, loaded: Loaded) -> Context:
+def _context(settings: Settings, clock: Clock, loaded: LoadedPlugin) -> Context:
     plugin: Plugin = loaded.plugin
     return Context(
         clock=clock,
         log=log.logger(f"tbot.{loaded.entry.kind}.{plugin.name}"),
         data_dir=settings.instance.plugin_data(loaded.entry.kind, plugin.name),
-        secrets=handed(settings, plugin.name, plugin.needs.secrets),
+        secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets),
     )
 
 
-def handed(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
+def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
     """For each category that the plugin wants an object of its class; a simulation does without a file that is absent.
 
     Raises VaultError for one that cannot be opened or does not hold what the class asks for, and PluginError for a
@@ -359,7 +361,7 @@ def handed(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | Non
         kind = CATEGORIES.get(category)
         if kind is None or schema is None or not (kind.by_plugin or kind.shape == "object"):
             raise PluginError(f"The plugin {plugin} cannot be given secrets of {category}.", "Update it.")
-        opened = vault(settings.instance, settings.deployment, live=settings.mode == "live")
-        if opened.store.has_file(category) or settings.mode not in SIMULATIONS:
+        opened = open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
+        if opened.store.has_file(category) or settings.mode not in SIMULATED_MODES:
             found[category] = opened.read_as(schema, category, plugin if kind.by_plugin else None)
     return found

@@ -31,7 +31,7 @@ _LARGEST: Final = 4096
 _NAME: Final = 12
 
 
-class Verb(StrEnum):
+class ControlVerb(StrEnum):
     """What can be asked of a running bot."""
 
     KILL = "kill"
@@ -50,30 +50,30 @@ class Verb(StrEnum):
     FAILOVER_CONFIRM = "failover-confirm"
 
 
-RESTRICTING: Final = frozenset(
+RESTRICTING_VERBS: Final = frozenset(
     {
-        Verb.KILL,
-        Verb.KILL_FLATTEN,
-        Verb.STOP,
-        Verb.STOP_FLATTEN,
-        Verb.STOP_KEEP,
-        Verb.DEFENSE_ON,
-        Verb.DISARM,
-        Verb.REJECT,
+        ControlVerb.KILL,
+        ControlVerb.KILL_FLATTEN,
+        ControlVerb.STOP,
+        ControlVerb.STOP_FLATTEN,
+        ControlVerb.STOP_KEEP,
+        ControlVerb.DEFENSE_ON,
+        ControlVerb.DISARM,
+        ControlVerb.REJECT,
     }
 )
 """What lets the bot do less and nothing more."""
 
 
 @attrs.frozen(kw_only=True)
-class Request:
+class ControlRequest:
     """A request as it lies in the folder: `name` is its file's, `actor` who made it, `made` when (UTC).
 
     `flaw` is what others could have done to its file, in words; "" for one that its owner alone may touch.
     """
 
     name: str
-    verb: Verb
+    verb: ControlVerb
     actor: str
     made: datetime
     arguments: Mapping[str, str] = attrs.field(factory=dict)
@@ -81,7 +81,7 @@ class Request:
 
 
 @attrs.frozen(kw_only=True)
-class Refused:
+class RefusedRequest:
     """A file that is not obeyed, and why, in words that name neither it nor its folder."""
 
     name: str
@@ -89,32 +89,32 @@ class Refused:
 
 
 @attrs.frozen(kw_only=True)
-class Seen:
+class ControlFolderState:
     """What lies in the folder: the two files that count by being there, requests in the order made, refused ones."""
 
     kill: bool = False
     stop: bool = False
-    requests: tuple[Request, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    requests: tuple[ControlRequest, ...] = ()
+    refused: tuple[RefusedRequest, ...] = ()
 
 
-NOTHING: Final = Seen()
+EMPTY_FOLDER: Final = ControlFolderState()
 
 
-def prepare(folder: Path) -> None:
+def prepare_folder(folder: Path) -> None:
     """Make the folder, for its owner alone."""
     filesystem.make_folder(folder, mode=0o700)
 
 
-def killed(folder: Path) -> bool:
+def kill_file_exists(folder: Path) -> bool:
     """Whether the kill file is there; asked inside the second barrier of every send.
 
     Raises AccessError where nobody can tell.
     """
-    return filesystem.shows(folder / KILL)
+    return filesystem.is_visible(folder / KILL)
 
 
-def look(folder: Path) -> Seen:
+def read_folder(folder: Path) -> ControlFolderState:
     """Everything that lies in the folder now; one that is not there holds nothing.
 
     Raises AccessError when the folder cannot be read: who cannot see a kill must not enter.
@@ -124,64 +124,68 @@ def look(folder: Path) -> Seen:
     except AccessError:
         if filesystem.is_present(folder):
             raise
-        return NOTHING
+        return EMPTY_FOLDER
     names = [path for path in there if not path.name.startswith(".")]
     if not names:
-        return NOTHING
-    requests: list[Request] = []
-    refused: list[Refused] = []
+        return EMPTY_FOLDER
+    requests: list[ControlRequest] = []
+    refused: list[RefusedRequest] = []
     for path in names:
         if path.name in {KILL, STOP}:
             continue
         match _read(path):
-            case Request() as request:
+            case ControlRequest() as request:
                 requests.append(request)
-            case Refused() as other:
+            case RefusedRequest() as other:
                 refused.append(other)
     present = {path.name for path in names}
     requests.sort(key=lambda request: (request.made, request.name))
-    return Seen(kill=KILL in present, stop=STOP in present, requests=tuple(requests), refused=tuple(refused))
+    return ControlFolderState(
+        kill=KILL in present, stop=STOP in present, requests=tuple(requests), refused=tuple(refused)
+    )
 
 
-def ask(folder: Path, verb: Verb, *, actor: str, now: datetime, arguments: Mapping[str, str] | None = None) -> str:
+def write_request(
+    folder: Path, verb: ControlVerb, *, actor: str, now: datetime, arguments: Mapping[str, str] | None = None
+) -> str:
     """Drop a request and return its file's name; it is there whole or not at all, and stays until it is taken."""
     name = f"{verb.value}-{random.token(_NAME)}{_SUFFIX}"
-    drop(folder, Request(name=name, verb=verb, actor=actor, made=now, arguments=arguments or {}))
+    put_request(folder, ControlRequest(name=name, verb=verb, actor=actor, made=now, arguments=arguments or {}))
     return name
 
 
-def drop(folder: Path, request: Request) -> None:
+def put_request(folder: Path, request: ControlRequest) -> None:
     """Put a request into the folder under its own name."""
-    prepare(folder)
+    prepare_folder(folder)
     spelled = {"verb": request.verb.value, "actor": request.actor, "made": request.made.isoformat()}
     document = spelled | {"arguments": dict(request.arguments)}
     filesystem.write_atomic(folder / request.name, json.dumps(document, sort_keys=True).encode())
 
 
-def take(folder: Path, name: str) -> None:
+def remove_request(folder: Path, name: str) -> None:
     """A request has been written down: its file is no longer needed."""
     filesystem.remove(folder / name)
 
 
-def _read(path: Path) -> Request | Refused:
+def _read(path: Path) -> ControlRequest | RefusedRequest:
     # The request in a file, or why it is none: for its owner, its mode, its kind or its words.
     #
     # Who may be trusted is asked after the verb is known: a kill must not wait for a mode to be set right.
     try:
         content = secure_files.inspect(path, limit=_LARGEST)
-    except secure_files.PrivateError as fault:
-        return Refused(name=path.name, words=f"{fault.flaw.value}.")
+    except secure_files.PrivateFileError as fault:
+        return RefusedRequest(name=path.name, words=f"{fault.flaw.value}.")
     flaw = content.flaws[0].value if content.flaws else ""
     try:
-        request = _request(path.name, json_document.read(bytes(content.data.view)))
+        request = _request(path.name, json_document.parse_json(bytes(content.data.view)))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Refused(name=path.name, words=f"{flaw or 'it is no request that a command of tbot wrote'}.")
-    if flaw and request.verb not in RESTRICTING:
-        return Refused(name=path.name, words=f"{flaw}.")
+        return RefusedRequest(name=path.name, words=f"{flaw or 'it is no request that a command of tbot wrote'}.")
+    if flaw and request.verb not in RESTRICTING_VERBS:
+        return RefusedRequest(name=path.name, words=f"{flaw}.")
     return attrs.evolve(request, flaw=flaw)
 
 
-def _request(name: str, document: Mapping[str, Any]) -> Request:
+def _request(name: str, document: Mapping[str, Any]) -> ControlRequest:
     # The request that a document spells out; raises ValueError, KeyError or TypeError for anything else.
     if set(document) != {"verb", "actor", "made", "arguments"}:
         raise ValueError("fields")
@@ -190,4 +194,4 @@ def _request(name: str, document: Mapping[str, Any]) -> Request:
     made = datetime.fromisoformat(document["made"])
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or made.utcoffset() is None:
         raise ValueError("values")
-    return Request(name=name, verb=Verb(document["verb"]), actor=actor, made=made, arguments=arguments)
+    return ControlRequest(name=name, verb=ControlVerb(document["verb"]), actor=actor, made=made, arguments=arguments)

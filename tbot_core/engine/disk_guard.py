@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from tbot_core.errors import AccessError
-from tbot_core.journal.disk_reserve import FILE_NAME, NO_ROOM_BYTES, Ballast
+from tbot_core.journal.disk_reserve import FILE_NAME, NO_ROOM_BYTES, DiskReserve
 from tbot_core.system import filesystem
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.execution.trading_state import TradingStateController
 
 EVERY_S: Final = 1.0
 _FULL: Final = "the journal found no room"
 
 
 @attrs.define(eq=False)
-class Room:
+class DiskGuard:
     """What is left on a disk, as `free` says in bytes; without a ballast nobody looks.
 
     `relieve` is the journal's, which found the disk full: from then on nothing is entered until there is room again.
     """
 
     free: Callable[[], int] = lambda: 0
-    ballast: Ballast | None = None
+    ballast: DiskReserve | None = None
     _held: bool = attrs.field(default=False, init=False)
     _used: bool = attrs.field(default=False, init=False)
     _due: float | None = attrs.field(default=None, init=False)
@@ -38,18 +38,18 @@ class Room:
     @classmethod
     def of(cls, data: Path) -> Self:
         """The room on the disk of that folder."""
-        return cls(partial(filesystem.free_bytes, data), Ballast(path=data / FILE_NAME))
+        return cls(partial(filesystem.free_bytes, data), DiskReserve(path=data / FILE_NAME))
 
     def relieve(self) -> bool:
         """Give back what was held; whether there was any."""
         self._used, self._held = True, False
         return self.ballast is not None and self.ballast.drop()
 
-    def tell(self, now: float, *conditions: Conditions) -> None:
+    def tell(self, now: float, *conditions: TradingStateController) -> None:
         """Make a cause of too little room, and withdraw it; the disk is asked once in a second of `now`."""
         if self._used:
             for one in conditions:
-                one.begin(Cause.DISK_LOW, _FULL)
+                one.begin(StateCause.DISK_LOW, _FULL)
         if self.ballast is None or (self._due is not None and now < self._due):
             return
         self._due = now + EVERY_S
@@ -58,9 +58,9 @@ class Room:
         except AccessError as fault:
             words = fault.message
         for one in conditions:
-            one.hold(Cause.DISK_LOW, words)
+            one.hold(StateCause.DISK_LOW, words)
 
-    def _short(self, ballast: Ballast) -> str:
+    def _short(self, ballast: DiskReserve) -> str:
         # Why there is too little room; what is held back is filled again as soon as there is more than enough.
         free = self.free()
         if not self._held and free >= NO_ROOM_BYTES + ballast.size:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedRequest, VenueRules
+from tbot_core.contracts import BrokerCapabilities, FeedRequest
 from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source
 from tbot_core.errors import DataError, UsageError
-from tbot_core.journal.projections.vix import Told, seen
-from tbot_core.marketdata.received_bars import Received
-from tbot_core.model.bars import Market, Quoted, Tape
+from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
+from tbot_core.marketdata.received_bars import RecordedSession
+from tbot_core.model.bars import MarketView, SymbolQuote, Tape
 from tbot_core.model.calendar import Session
-from tbot_core.model.reasons import BY_CODE, Reason
-from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.reasons import REASON_BY_CODE, Reason
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
-from tbot_core.trading.near_misses import Comparison, NearMiss, comparisons, near_misses
-from tbot_core.trading.proposals import Entrant, Finding, Rules, judge, screen
+from tbot_core.trading.near_misses import NearMiss, TriggerComparison, find_near_misses, trigger_comparisons
+from tbot_core.trading.proposals import ActiveStrategy, CheckResult, TradingRules, judge, screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Part:
+class StrategyExplanation:
     """One strategy in one minute: what it compared, and what filters say of a signal in that minute.
 
     `verdict` is the filters' reason for the side that fired, else for a long; None where the minute has no bar.
     """
 
     strategy: str
-    comparisons: tuple[Comparison, ...]
-    findings: tuple[Finding, ...]
+    comparisons: tuple[TriggerComparison, ...]
+    findings: tuple[CheckResult, ...]
     verdict: Reason | None
 
 
 @attrs.frozen(kw_only=True)
-class Moment:
+class MinuteExplanation:
     """One closed minute of a symbol: its bar (None where nothing traded) and each strategy's part.
 
     `quote` is the one that it was decided on, None where none was looked at or known.
@@ -51,28 +51,28 @@ class Moment:
 
     minute: int
     bar: Mapping[str, float] | None
-    parts: tuple[Part, ...]
-    quote: Quoted | None = None
+    parts: tuple[StrategyExplanation, ...]
+    quote: SymbolQuote | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Screening:
+class ScreeningExplanation:
     """What was known of a symbol before the bell, for one strategy, and how close it came without a trigger."""
 
     strategy: str
     window: Window
     reason: Reason
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     near: NearMiss | None
 
 
 @attrs.frozen(kw_only=True)
-class Explained:
+class SessionExplanation:
     """A symbol's session: screening by strategy, and the minutes that were asked for."""
 
     session: Session
-    screenings: tuple[Screening, ...]
-    moments: tuple[Moment, ...]
+    screenings: tuple[ScreeningExplanation, ...]
+    moments: tuple[MinuteExplanation, ...]
 
 
 def request_of(document: Mapping[str, Any], day: date, assembly: Assembly) -> FeedRequest:
@@ -95,9 +95,9 @@ def request_of(document: Mapping[str, Any], day: date, assembly: Assembly) -> Fe
     )
 
 
-async def explain(
+async def explain_session(
     assembly: Assembly, request: FeedRequest, day: date, symbol: str, minutes: Sequence[int]
-) -> Explained:
+) -> SessionExplanation:
     """Walk the recorded session of a day and say what was compared in these minutes.
 
     Raises DataError when the bars are no longer there, UsageError for a symbol that the session does not have.
@@ -109,8 +109,8 @@ async def explain(
 
 
 async def explain_received(
-    assembly: Assembly, found: Received, symbol: str, minutes: Sequence[int], told: Told
-) -> Explained:
+    assembly: Assembly, found: RecordedSession, symbol: str, minutes: Sequence[int], told: RecordedVix
+) -> SessionExplanation:
     """The same from bars as they were received; a symbol that a limit cut was never looked at.
 
     `told` is the VIX that the journal says.
@@ -120,9 +120,9 @@ async def explain_received(
     if symbol in found.header.cut:
         entrants = assembly.entrants(found.session)
         screenings = tuple(_cut(entrant) for entrant in entrants)
-        return Explained(session=found.session, screenings=screenings, moments=())
+        return SessionExplanation(session=found.session, screenings=screenings, moments=())
     _there(symbol, found)
-    return await _walk(assembly, assembly.rules(VenueRules()), found, symbol, sorted(set(minutes)), told)
+    return await _walk(assembly, assembly.rules(BrokerCapabilities()), found, symbol, sorted(set(minutes)), told)
 
 
 def _there(symbol: str, source: FeedSession) -> None:
@@ -133,9 +133,9 @@ def _there(symbol: str, source: FeedSession) -> None:
         )
 
 
-def _cut(entrant: Entrant) -> Screening:
+def _cut(entrant: ActiveStrategy) -> ScreeningExplanation:
     reason = Reason.UNIVERSE_TRUNCATED
-    return Screening(strategy=entrant.name, window=entrant.window, reason=reason, findings=(), near=None)
+    return ScreeningExplanation(strategy=entrant.name, window=entrant.window, reason=reason, findings=(), near=None)
 
 
 async def _session(sessions: Any, day: date) -> FeedSession:
@@ -147,50 +147,54 @@ async def _session(sessions: Any, day: date) -> FeedSession:
 
 
 async def _walk(  # noqa: PLR0913, PLR0917  whose session, and what of it
-    assembly: Assembly, rules: Rules, source: FeedSession, symbol: str, minutes: Sequence[int], told: Told
-) -> Explained:
+    assembly: Assembly, rules: TradingRules, source: FeedSession, symbol: str, minutes: Sequence[int], told: RecordedVix
+) -> SessionExplanation:
     row, moments = source.symbols.index(symbol), []
     entrants = assembly.entrants(source.session)
-    days = {one.name: seen(source.day, [source.session.date], one.name, told) for one in entrants}
+    days = {one.name: with_recorded_vix(source.day, [source.session.date], one.name, told) for one in entrants}
     tape = Tape(source.symbols, source.session.minutes)
     async for minute in source.minutes():
         tape.append(minute)
-        if isinstance(source, Received) and (late := source.late(minute.index)):
+        if isinstance(source, RecordedSession) and (late := source.late(minute.index)):
             tape.amend((one.minute, one.row, one.values) for one in late)
         if minute.index in minutes:
-            quotes = source.quotes(minute.index) if isinstance(source, Received) else None
-            markets = ((one, Market(bars=tape.bars, day=days[one.name], quotes=quotes)) for one in entrants)
+            quotes = source.quotes(minute.index) if isinstance(source, RecordedSession) else None
+            markets = ((one, MarketView(bars=tape.bars, day=days[one.name], quotes=quotes)) for one in entrants)
             parts = tuple(_part(one, rules, market, row) for one, market in markets)
             quote = None if quotes is None else quotes.of(row)
-            moments.append(Moment(minute=minute.index, bar=_bar(tape.bars, row), parts=parts, quote=quote))
+            moments.append(MinuteExplanation(minute=minute.index, bar=_bar(tape.bars, row), parts=parts, quote=quote))
     screenings = tuple(
-        _screening(one, rules, source, Market(bars=tape.bars, day=days[one.name]), row) for one in entrants
+        _screening(one, rules, source, MarketView(bars=tape.bars, day=days[one.name]), row) for one in entrants
     )
-    return Explained(session=source.session, screenings=screenings, moments=tuple(moments))
+    return SessionExplanation(session=source.session, screenings=screenings, moments=tuple(moments))
 
 
-def _screening(entrant: Entrant, rules: Rules, source: FeedSession, market: Market, row: int) -> Screening:
+def _screening(
+    entrant: ActiveStrategy, rules: TradingRules, source: FeedSession, market: MarketView, row: int
+) -> ScreeningExplanation:
     judged = screen(entrant, rules, market.day, source.symbols, source.session.minutes)
     alone = np.arange(len(source.symbols)) == row
-    near = near_misses(entrant, market.bars, market.day, alone & (judged.reasons == Reason.ALLOWED))
-    return Screening(
+    near = find_near_misses(entrant, market.bars, market.day, alone & (judged.reasons == Reason.ALLOWED))
+    return ScreeningExplanation(
         strategy=entrant.name,
         window=entrant.window,
-        reason=BY_CODE[int(judged.reasons[row])],
+        reason=REASON_BY_CODE[int(judged.reasons[row])],
         findings=tuple(judged.findings(row)),
         near=near[0] if near else None,
     )
 
 
-def _part(entrant: Entrant, rules: Rules, market: Market, row: int) -> Part:
-    compared = tuple(comparisons(entrant, market.bars, market.day, row))
+def _part(entrant: ActiveStrategy, rules: TradingRules, market: MarketView, row: int) -> StrategyExplanation:
+    compared = tuple(trigger_comparisons(entrant, market.bars, market.day, row))
     side = next((one.side for one in compared if one.fires), 1)
     price = float(market.bars.field("close")[-1, row])
     if not compared or np.isnan(price):
-        return Part(strategy=entrant.name, comparisons=compared, findings=(), verdict=None)
+        return StrategyExplanation(strategy=entrant.name, comparisons=compared, findings=(), verdict=None)
     judged = judge(entrant, rules, _signal(row, market.bars.minutes - 1, side, price), market)
-    verdict = BY_CODE[int(judged.reasons[0])]
-    return Part(strategy=entrant.name, comparisons=compared, findings=tuple(judged.findings(0)), verdict=verdict)
+    verdict = REASON_BY_CODE[int(judged.reasons[0])]
+    return StrategyExplanation(
+        strategy=entrant.name, comparisons=compared, findings=tuple(judged.findings(0)), verdict=verdict
+    )
 
 
 def _signal(row: int, minute: int, side: int, price: float) -> Signals:
@@ -207,7 +211,7 @@ def _signal(row: int, minute: int, side: int, price: float) -> Signals:
         target=unknown,
         rule=one,
         rules=("asked",),
-        exits=Exits(),
+        exits=ExitRules(),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import DELAYED, Broker, Feed, FeedLabel, FeedQuality, TellsVix
+from tbot_core.contracts import DELAYED, Broker, Feed, FeedLabel, FeedQuality, SupportsDailyVix
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LIVE: Final = "live"
 
 
-def fit(quality: FeedQuality, settings: Settings) -> None:
+def check_feed_fit(quality: FeedQuality, settings: Settings) -> None:
     """Raise SettingsError for a feed that must not be traded live on."""
     if settings.mode == _LIVE and quality.coverage == DELAYED:
         name = settings.trading.data_source or settings.trading.broker_name
@@ -30,7 +30,7 @@ def fit(quality: FeedQuality, settings: Settings) -> None:
         )
 
 
-def labelled(feed: Feed, quality: FeedQuality | None, *further: str) -> Feed:
+def label_feed(feed: Feed, quality: FeedQuality | None, *further: str) -> Feed:
     """The feed with a label that says what a person must know of its quality, and what `further` says."""
     notes = further if quality is None else (*quality.notes, *further)
     return LabelledFeed(inner=feed, notes=notes) if notes else feed
@@ -53,13 +53,13 @@ class LabelledFeed:
         return self.inner.sessions()
 
 
-class BarsAlone:
+class BarsOnlyBroker:
     """What simulated fills need of a broker: its bars and its index. There is no way to hand it an order."""
 
     def __init__(self, broker: Broker, name: str) -> None:
         """Raises PluginError where the broker of that name serves no bars."""
         self._source = feed_source(broker, name)
-        self._index = broker if isinstance(broker, TellsVix) else None
+        self._index = broker if isinstance(broker, SupportsDailyVix) else None
         self.close = broker.close
 
     def feed(self, request: FeedRequest) -> Feed:

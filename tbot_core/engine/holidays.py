@@ -9,17 +9,17 @@ from tbot_core.journal import records
 from tbot_core.model import clock
 
 if TYPE_CHECKING:
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.calendar import ExchangeCalendar
 
-FROM: Final = dt.time(8)
+ANNOUNCE_FROM: Final = dt.time(8)
 """New York: so early a session's day begins, and so does one without."""
 
 
-class Holidays:
+class HolidayAnnouncer:
     """Says that today is a holiday, whichever process looks first; weekends and the owner's free days are none."""
 
-    def __init__(self, recorder: Recorder, calendar: ExchangeCalendar) -> None:
+    def __init__(self, recorder: JournalRecorder, calendar: ExchangeCalendar) -> None:
         self._recorder = recorder
         self._calendar = calendar
         last = recorder.journal.last(records.HOLIDAY)
@@ -29,7 +29,7 @@ class Holidays:
         """Called while a session is waited for."""
         there = clock.exchange_time(self._recorder.clock.now())
         day = there.date()
-        if day == self._seen or there.time() < FROM:
+        if day == self._seen or there.time() < ANNOUNCE_FROM:
             return
         self._seen = day
         name = self._calendar.holiday(day)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TELL_S = 1.0
 
 
-class Stopped(Exception):
+class RunStopped(Exception):
     """Somebody asked the run to stop; raised between two minutes, never inside one."""
 
 
@@ -29,7 +29,7 @@ class Pace(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class AtOnce:
+class FullSpeedPace:
     """As fast as it goes; an interrupt gets its turn at every step."""
 
     stop: asyncio.Event
@@ -38,11 +38,11 @@ class AtOnce:
         """Let others run, then go on."""
         await asyncio.sleep(0)
         if self.stop.is_set():
-            raise Stopped
+            raise RunStopped
 
 
 @attrs.define(kw_only=True)
-class Scaled:
+class ScaledPace:
     """So many exchange seconds a second of the wall clock; the time between two sessions takes none."""
 
     stop: asyncio.Event
@@ -60,7 +60,7 @@ class Scaled:
 
 
 @attrs.frozen(kw_only=True)
-class AsTheClockGoes:
+class RealTimePace:
     """Real time; `idle` is told each second what is waited for. Moments that have passed take no time.
 
     `look` is called after each nap of `nap_s` seconds at most, and right before the moment has come.
@@ -95,4 +95,4 @@ async def _unless(stop: asyncio.Event, sleep: Coroutine[object, object, None]) -
             task.cancel()
         await asyncio.gather(sleeping, asked, return_exceptions=True)
     if stop.is_set():
-        raise Stopped
+        raise RunStopped

@@ -10,8 +10,8 @@ import attrs
 
 from tbot_core.errors import JournalError
 from tbot_core.journal import records, tail_mark
-from tbot_core.journal.projections.book import Book, fold
-from tbot_core.journal.store import Entry, Journal, open_journal
+from tbot_core.journal.projections.book import SessionBook, fold_events
+from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.calendar import Session
 from tbot_core.system import filesystem, log
 
@@ -38,7 +38,7 @@ _OF_THE_PROCESS = frozenset(
 
 
 @attrs.frozen(kw_only=True)
-class Pending:
+class InterruptedSession:
     """A session of paper trading that was opened and not closed, and the settings it was opened under."""
 
     session: Session
@@ -47,7 +47,7 @@ class Pending:
     started: int
 
 
-def resume(path: Path, identity: str) -> tuple[Journal, Book]:
+def resume_run(path: Path, identity: str) -> tuple[Journal, SessionBook]:
     """The run's journal, and the book of its closed sessions; a finished run, and another bot's, is begun anew.
 
     One that was damaged or changed is kept beside it as X.damaged, and said in a line of the log.
@@ -58,14 +58,14 @@ def resume(path: Path, identity: str) -> tuple[Journal, Book]:
         ours = started is None or started.payload["identity"] == identity
         if ours and journal.last(records.RUN_FINISHED) is None:
             journal.check()
-            after = closed_at(journal)
-            book = fold(event for event in journal.events() if event.seq <= after)
+            after = last_close_event(journal)
+            book = fold_events(event for event in journal.events() if event.seq <= after)
             journal.expect(after, leaving_out=frozenset({records.STOPPED}))
             return journal, book
         _lay_aside(journal)
-    for leftover in tail_mark.files(path):
+    for leftover in tail_mark.journal_files(path):
         filesystem.remove(leftover)
-    return open_journal(path), Book()
+    return open_journal(path), SessionBook()
 
 
 def _lay_aside(journal: Journal) -> None:
@@ -84,29 +84,29 @@ def _lay_aside(journal: Journal) -> None:
         _log.warning("journal.begun_anew", reason=reason, kept=kept.name)
 
 
-def closed_at(journal: Journal) -> int:
+def last_close_event(journal: Journal) -> int:
     """The number of the event that closed the last session; 0 when none was."""
     closed = journal.last(records.SESSION_CLOSED)
     return 0 if closed is None else closed.seq
 
 
-def interrupted(journal: Journal) -> str | None:
+def interrupted_date(journal: Journal) -> str | None:
     """The date of the session that was opened and not closed; None when there is none."""
     opened = journal.last(records.SESSION_OPENED)
-    return None if opened is None or opened.seq < closed_at(journal) else str(opened.payload["date"])
+    return None if opened is None or opened.seq < last_close_event(journal) else str(opened.payload["date"])
 
 
-def pending(journal: Journal) -> Pending | None:
+def interrupted_session(journal: Journal) -> InterruptedSession | None:
     """The interrupted session, or None when every session that was opened is closed."""
     opened, run = journal.last(records.SESSION_OPENED), journal.last(records.RUN_STARTED)
-    if opened is None or run is None or opened.seq < closed_at(journal):
+    if opened is None or run is None or opened.seq < last_close_event(journal):
         return None
     bells = {name: datetime.fromisoformat(opened.payload[name]) for name in ("open", "close")}
     session = Session(date=bells["open"].date(), **bells)
-    return Pending(session=session, after=opened.seq - 1, run=run.payload, started=run.seq)
+    return InterruptedSession(session=session, after=opened.seq - 1, run=run.payload, started=run.seq)
 
 
-def same(found: Pending, settings: Settings, identity: str) -> None:
+def check_same_settings(found: InterruptedSession, settings: Settings, identity: str) -> None:
     """Raises JournalError when settings or identity are no longer those of the session: its orders would differ.
 
     Settings are kept back for it, but the content of a table is not.
@@ -122,7 +122,7 @@ def same(found: Pending, settings: Settings, identity: str) -> None:
             )
 
 
-def _other_settings(found: Pending, settings: Settings) -> str:
+def _other_settings(found: InterruptedSession, settings: Settings) -> str:
     # What makes the settings others; older journals do not say which tables they were.
     then, now = found.run.get("tables", settings.tables), settings.tables
     changed = [name for name in sorted({*then, *now}) if then.get(name, "") != now.get(name, "")]
@@ -131,7 +131,7 @@ def _other_settings(found: Pending, settings: Settings) -> str:
     return "other settings than those"
 
 
-def repeat(journal: Journal, found: Pending, now: datetime) -> None:
+def prepare_repeat(journal: Journal, found: InterruptedSession, now: datetime) -> None:
     """Make ready to repeat the interrupted session up to now; minutes that nobody watched are written down."""
     last = max(event.applied for event in journal.events(found.after) if event.kind not in _OF_THE_PROCESS)
     decided = any(event.applied == last for event in journal.events(found.after, kind=records.DECISION))
@@ -141,14 +141,14 @@ def repeat(journal: Journal, found: Pending, now: datetime) -> None:
     journal.expect(found.after, leaving_out=_OF_THE_PROCESS)
 
 
-def unwatched(journal: Journal, session: Session, first: int, now: datetime) -> None:
+def note_unwatched_minutes(journal: Journal, session: Session, first: int, now: datetime) -> None:
     """Write down the minutes from `first` on that have closed unwatched, but for the latest one, if there are any."""
     until = min(session.minute(now) - 1, session.minutes)
     if first < until:
         _write_gap(journal, session, (first, until), now)
 
 
-def late(journal: Journal, session: Session) -> frozenset[int]:
+def late_minutes(journal: Journal, session: Session) -> frozenset[int]:
     """The minutes of a session whose signals came too late: nobody watched when they closed."""
     gaps = (event.payload for event in journal.events(kind=records.GAP))
     day = session.date.isoformat()
@@ -157,4 +157,4 @@ def late(journal: Journal, session: Session) -> frozenset[int]:
 
 def _write_gap(journal: Journal, session: Session, minutes: tuple[int, int], now: datetime) -> None:
     payload = {"session": session.date.isoformat(), "from": minutes[0], "to": minutes[1]}
-    journal.append([Entry(kind=records.GAP, payload=payload, time=max(session.open, now))])
+    journal.append([NewEvent(kind=records.GAP, payload=payload, time=max(session.open, now))])

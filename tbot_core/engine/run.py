@@ -9,26 +9,36 @@ import attrs
 from tbot_core.contracts import FeedSession
 from tbot_core.engine import resume
 from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR
-from tbot_core.engine.feed_quality import BarsAlone
-from tbot_core.engine.holidays import Holidays
+from tbot_core.engine.feed_quality import BarsOnlyBroker
+from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.live.daily_cycle import READY_AT
-from tbot_core.engine.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
-from tbot_core.engine.run_setup import BY_THE_CLOCK, LIVE, PAPER, Company, Course, dry, opening, paper, simulation
+from tbot_core.engine.pacing import FullSpeedPace, Pace, RealTimePace, RunStopped, ScaledPace
+from tbot_core.engine.run_setup import (
+    LIVE,
+    PAPER,
+    REAL_TIME_MODES,
+    RunServices,
+    RunSetup,
+    dry_run_setup,
+    paper_setup,
+    run_started_payload,
+    simulation_setup,
+)
 from tbot_core.engine.session import stale_causes
-from tbot_core.engine.session.config import Floor
-from tbot_core.engine.session.gauge_writer import Meter
-from tbot_core.engine.session.recovery import failures
-from tbot_core.engine.session.session import SessionRun
-from tbot_core.engine.session.vix import Places
-from tbot_core.engine.settings_reload import Renewed
-from tbot_core.engine.simulated.paper_feed import Gathered, kept
-from tbot_core.engine.simulated.requests import Asked
+from tbot_core.engine.session.config import LiveConfig
+from tbot_core.engine.session.gauge_writer import GaugeWriter
+from tbot_core.engine.session.recovery import recorded_failures
+from tbot_core.engine.session.session import TradingSession
+from tbot_core.engine.session.vix import VixSources
+from tbot_core.engine.settings_reload import SettingsChanged
+from tbot_core.engine.simulated.paper_feed import PaperFeed, interrupted_minutes
+from tbot_core.engine.simulated.requests import PaperRequestHandler
 from tbot_core.errors import DataError, JournalError, SettingsError
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import fold
-from tbot_core.journal.recorder import Recorder
-from tbot_core.journal.store import Entry
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import NewEvent
 from tbot_core.marketdata import received_bars
 from tbot_core.model.clock import ManualClock, exchange_moment, exchange_time
 from tbot_core.model.types import atoms_of, dollars_of
@@ -43,15 +53,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Broker, LiveSession
-    from tbot_core.engine.run_plan import Outcome, Plan, Watcher
-    from tbot_core.engine.session.session import Trading
+    from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
+    from tbot_core.engine.session.session import SessionContext
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account
 
 _log = log.logger(__name__)
 
 
-async def run(plan: Plan, watcher: Watcher) -> Outcome:
+async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
     """Run simulated sessions, a replay, or the running market day after day, to the end or until it is stopped.
 
     A run that was interrupted is resumed from its last closed session: the interrupted one is repeated and must say
@@ -59,33 +69,33 @@ async def run(plan: Plan, watcher: Watcher) -> Outcome:
     """
     plan.assembly.record()
     if plan.assembly.settings.mode == DRY_RUN:
-        course = dry(plan.assembly, plan.request, plan.wall.now())
+        course = dry_run_setup(plan.assembly, plan.request, plan.wall.now())
     elif plan.assembly.settings.mode in {PAPER, LIVE}:
         broker: Broker = plan.assembly.broker(plan.assembly.settings.trading.broker_name)
         if not broker.rules.simulated:
-            return await live_run.go(plan, watcher, broker)
+            return await live_run.run_live(plan, watcher, broker)
         if plan.assembly.settings.mode == LIVE:
             name = plan.assembly.settings.trading.broker_name
             raise SettingsError(
                 f"The broker {name} is a simulation, and its section says live.",
                 "`tbot secrets edit broker`: give it mode=paper.",
             )
-        course = paper(plan.assembly, plan.request, broker, plan.wall.now())
+        course = paper_setup(plan.assembly, plan.request, broker, plan.wall.now())
     else:
-        course = simulation(plan.assembly, plan.request)
+        course = simulation_setup(plan.assembly, plan.request)
     course.journal.relieve = plan.room.relieve
     try:
         return await _Run(plan, watcher, course).go()
     finally:
         course.journal.close()
         await course.broker.close()
-        if isinstance(course.server, BarsAlone):
+        if isinstance(course.server, BarsOnlyBroker):
             await course.server.close()
 
 
 class _Run:
     # The run while it lasts.
-    def __init__(self, plan: Plan, watcher: Watcher, course: Course) -> None:
+    def __init__(self, plan: RunPlan, watcher: RunWatcher, course: RunSetup) -> None:
         self._plan = plan
         self._watcher = watcher
         self._course = course
@@ -93,24 +103,24 @@ class _Run:
         self._since = plan.wall.now()
         self._clock = ManualClock(self._since)
         self._pace = self._paced()
-        self._session: SessionRun | None = None
-        self._asked: Asked | None = None
+        self._session: TradingSession | None = None
+        self._asked: PaperRequestHandler | None = None
         self._meter = self._metered()
         self._began = 0 if course.pending is None else course.pending.started - 1
-        self._company = Company(plan, watcher, course, LIMITS_S if self._clocked else NO_LIMITS)
-        self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
-        self._holidays = Holidays(self._recorder, plan.assembly.calendar)
+        self._company = RunServices(plan, watcher, course, LIMITS_S if self._clocked else NO_LIMITS)
+        self._recorder = JournalRecorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
+        self._holidays = HolidayAnnouncer(self._recorder, plan.assembly.calendar)
 
-    async def go(self) -> Outcome:
+    async def go(self) -> RunOutcome:
         """Trade the sessions that the journal does not hold yet."""
         account = await self._course.broker.connect()
         self._company.begin()
         stopped = False
         try:
             equity = await self._trade(account)
-        except Renewed:
+        except SettingsChanged:
             return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
-        except Stopped:
+        except RunStopped:
             stopped = True
             self._measure(at_once=True)
             if not self._journal.repeating:  # else the stop lies before what the journal says already
@@ -123,7 +133,7 @@ class _Run:
         # Trade session after session and return the equity after the last one.
         course = self._course
         equity = course.book.equity_curve[-1][1] if course.book.equity_curve else account.equity
-        trading: Trading | None = None
+        trading: SessionContext | None = None
         async for source in self._sessions(account):
             if trading is None:
                 # In a session whatever is written says exchange time; what is asked before the bell has its own.
@@ -135,16 +145,16 @@ class _Run:
             entrants = self._plan.assembly.entrants(source.session)
             for sentence in self._plan.assembly.missed_bells(source.session):
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
-            self._session = SessionRun(trading, source, entrants, atoms_of(equity), late)
+            self._session = TradingSession(trading, source, entrants, atoms_of(equity), late)
             told = self._plan.assembly.vix_told
             for entrant in entrants:
                 if (vix := told.get((source.session.date.isoformat(), entrant.name))) is not None:
                     self._session.inform(entrant.name, vix)
             if self._clocked:
-                failed = failures(self._journal.events(after, kind=records.PLUGIN_FAILED))
-                noted = hung_plugins.noted(self._plan.assembly.settings.instance.data, self._plan.wall.now())
+                failed = recorded_failures(self._journal.events(after, kind=records.PLUGIN_FAILED))
+                noted = hung_plugins.noted_hung_calls(self._plan.assembly.settings.instance.data, self._plan.wall.now())
                 trading.bounds.repeat([*(one.lost for one in noted), *failed])
-                self._asked = Asked(self._session, self._journal, self._clock, self._plan, after)
+                self._asked = PaperRequestHandler(self._session, self._journal, self._clock, self._plan, after)
             await self._through(source, self._session)
             equity = dollars_of(self._session.desk.portfolio.equity_atoms)
             if self._plan.once and source.session.close > self._since:
@@ -152,8 +162,8 @@ class _Run:
         return equity
 
     @staticmethod
-    async def _through(source: FeedSession, session: SessionRun) -> None:
-        if not isinstance(source, Gathered):
+    async def _through(source: FeedSession, session: TradingSession) -> None:
+        if not isinstance(source, PaperFeed):
             await session.trade()
             return
         source.tape = session.tape
@@ -179,7 +189,7 @@ class _Run:
         # The bars of today, day after day; before them those that were kept of a session that is over.
         plan, pending = self._plan, self._course.pending
         if pending is not None and pending.session.close <= plan.wall.now():
-            yield kept(self._received, pending.session.date)
+            yield interrupted_minutes(self._received, pending.session.date)
         while True:
             now = plan.wall.now()
             today = exchange_time(now).date()
@@ -192,12 +202,12 @@ class _Run:
                 raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
             yield found[0]
 
-    async def _gathered(self, source: LiveSession, account: Account) -> Gathered:
+    async def _gathered(self, source: LiveSession, account: Account) -> PaperFeed:
         plan, course = self._plan, self._course
         settings = plan.assembly.settings
-        places = Places(calendar=plan.assembly.calendar, brokers=(course.server,), bars=settings.instance.bars)
+        places = VixSources(calendar=plan.assembly.calendar, brokers=(course.server,), bars=settings.instance.bars)
         trading = self._company.trading(account, SIMULATOR, plan.wall, self._wait)
-        floor = Floor(
+        floor = LiveConfig(
             folder=settings.instance.control,
             poll_s=settings.trading.sleep_time,
             ttl_s=settings.entries.entry_ttl,
@@ -205,14 +215,14 @@ class _Run:
             received=self._received,
             feed=course.feed.label.name,
         )
-        return Gathered(source, await places.facts(source), trading, floor)
+        return PaperFeed(source, await places.facts(source), trading, floor)
 
     def _begin(self, equity: Decimal) -> None:
         # Write down that the run starts, unless it is resumed.
         course = self._course
         if course.pending is None and (self._clocked or not course.book.run):
             self._began = 0 if self._journal.repeating else self._journal.head[0]
-            self._journal.append([self._entry(records.RUN_STARTED, opening(self._plan, course, equity))])
+            self._journal.append([self._entry(records.RUN_STARTED, run_started_payload(self._plan, course, equity))])
 
     def _before(self, session: Session) -> tuple[int, frozenset[int]]:
         # The last event before a session, and its minutes that nobody watched.
@@ -220,25 +230,25 @@ class _Run:
             return 0, frozenset()
         pending = self._course.pending
         if pending is not None and pending.session.date == session.date:
-            return pending.after, resume.late(self._journal, session)
-        resume.unwatched(self._journal, session, 0, self._plan.wall.now())
-        stale_causes.at_a_simulator(self._recorder)
-        return self._journal.head[0], resume.late(self._journal, session)
+            return pending.after, resume.late_minutes(self._journal, session)
+        resume.note_unwatched_minutes(self._journal, session, 0, self._plan.wall.now())
+        stale_causes.clear_market_causes(self._recorder)
+        return self._journal.head[0], resume.late_minutes(self._journal, session)
 
     @property
     def _clocked(self) -> bool:
-        return self._plan.assembly.settings.mode in BY_THE_CLOCK
+        return self._plan.assembly.settings.mode in REAL_TIME_MODES
 
     @property
     def _received(self) -> Path:
         return self._course.received or self._plan.assembly.settings.instance.data / received_bars.FOLDER
 
-    def _metered(self) -> Meter | None:
+    def _metered(self) -> GaugeWriter | None:
         # The gauges are those of whoever trades in the instance, and a dry run does not.
         plan = self._plan
         if plan.assembly.settings.mode == DRY_RUN:
             return None
-        return Meter(plan.assembly.settings.instance.data, self._course.journal.path, plan.wall)
+        return GaugeWriter(plan.assembly.settings.instance.data, self._course.journal.path, plan.wall)
 
     def _measure(self, *, at_once: bool = False) -> None:
         # Write down how the session stands; while it is repeated, its journal says more than it knows.
@@ -254,7 +264,7 @@ class _Run:
             await self._asked.repeat()
         try:
             await self._pace.until(moment)
-        except Stopped:
+        except RunStopped:
             if not (self._flattens and self._plan.stop.is_set()):
                 raise
             # What is held now is known once all has been repeated; those minutes have passed, so none is waited for.
@@ -279,12 +289,12 @@ class _Run:
     def _paced(self) -> Pace:
         plan = self._plan
         if self._clocked:
-            return AsTheClockGoes(
+            return RealTimePace(
                 stop=plan.stop, wall=plan.wall, idle=self._watcher.idle, look=self._look, nap_s=plan.watch_s
             )
         if plan.pace is not None:
-            return Scaled(stop=plan.stop, wall=plan.wall, rate=plan.pace)
-        return AtOnce(stop=plan.stop)
+            return ScaledPace(stop=plan.stop, wall=plan.wall, rate=plan.pace)
+        return FullSpeedPace(stop=plan.stop)
 
     @property
     def _flattens(self) -> bool:
@@ -293,7 +303,7 @@ class _Run:
     def _finish(self, equity: Decimal) -> None:
         # Write down that the run is finished, and hold the journal against the desk.
         self._journal.append([self._entry(records.RUN_FINISHED, {"equity": str(equity)})])
-        told = fold(self._journal.events()).equity
+        told = fold_events(self._journal.events()).equity
         if told != equity:
             raise JournalError(
                 f"The journal {self._journal.path} adds up to {told}, the desk to {equity}.",
@@ -306,5 +316,5 @@ class _Run:
         held = () if self._session is None else self._session.desk.portfolio.positions
         return sorted({*held, *(one.symbol for one in said.holdings)})
 
-    def _entry(self, kind: str, payload: dict[str, Any]) -> Entry:
-        return Entry(kind=kind, payload=payload, time=self._clock.now())
+    def _entry(self, kind: str, payload: dict[str, Any]) -> NewEvent:
+        return NewEvent(kind=kind, payload=payload, time=self._clock.now())

@@ -12,17 +12,17 @@ import attrs
 from tbot_core.contracts import Feed, FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import Assembly
-from tbot_core.engine.disk_guard import Room
-from tbot_core.engine.session.session import SessionRun
-from tbot_core.engine.settings_reload import Renewal
-from tbot_core.journal.projections.book import Book
-from tbot_core.journal.store import Entry
+from tbot_core.engine.disk_guard import DiskGuard
+from tbot_core.engine.session.session import TradingSession
+from tbot_core.engine.settings_reload import SettingsReloader
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import Clock
-from tbot_core.reports.summary import Summary
+from tbot_core.reports.summary import RunSummary
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Watcher:
+class RunWatcher:
     """Whoever looks on.
 
     `resumed` before all else where a session was interrupted, with the run's name and the session's date, `started`
@@ -32,15 +32,15 @@ class Watcher:
     """
 
     resumed: Callable[[str, str], None] = lambda _run, _day: None
-    started: Callable[[Feed, Book], None] = lambda _feed, _book: None
-    minute: Callable[[SessionRun, int], None] = lambda _session, _minute: None
-    wrote: Callable[[Sequence[Entry]], None] = lambda _entries: None
+    started: Callable[[Feed, SessionBook], None] = lambda _feed, _book: None
+    minute: Callable[[TradingSession, int], None] = lambda _session, _minute: None
+    wrote: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
     idle: Callable[[datetime], None] = lambda _moment: None
-    look: Callable[[SessionRun], None] = lambda _session: None
+    look: Callable[[TradingSession], None] = lambda _session: None
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Plan:
+class RunPlan:
     """What is to be run: the assembly, the feed that is wanted, and the pace.
 
     `pace`: exchange seconds a wall-clock second; None: as fast as it goes. `wall` waits for it; paper trading goes by
@@ -57,12 +57,12 @@ class Plan:
     watch_s: float = control.POLL_S
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
-    room: Room = attrs.field(factory=Room)
-    renewal: Renewal = attrs.field(factory=Renewal)
+    room: DiskGuard = attrs.field(factory=DiskGuard)
+    renewal: SettingsReloader = attrs.field(factory=SettingsReloader)
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
+class RunOutcome:
     """How a run ended: its summary, its journal, whether it was `stopped`, and what is still open.
 
     `bare`: what is open without a stop order at the venue; `stuck`: what could not be closed by a session's end.
@@ -70,7 +70,7 @@ class Outcome:
     `renewed`: it ended between two sessions, for a run with other settings to begin.
     """
 
-    summary: Summary
+    summary: RunSummary
     journal: Path
     stopped: bool = False
     open: tuple[str, ...] = ()

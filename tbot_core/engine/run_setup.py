@@ -11,48 +11,48 @@ import attrs
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR, Assembly, feed_source
-from tbot_core.engine.run_plan import Outcome
-from tbot_core.engine.session.broker_session import Standby
-from tbot_core.engine.session.open_positions import at_the_end
-from tbot_core.engine.session.session import Trading
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.throttling import Patience
+from tbot_core.engine.run_plan import RunOutcome
+from tbot_core.engine.session.broker_session import StandbyBroker
+from tbot_core.engine.session.open_positions import open_at_end
+from tbot_core.engine.session.session import SessionContext
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.throttling import RetryPolicy
 from tbot_core.instance import folder as places
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book, fold
+from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
 from tbot_core.marketdata import received_bars
 from tbot_core.model.types import atoms_of
-from tbot_core.plugins.observers import LIMITS_S, Observers
+from tbot_core.plugins.observers import LIMITS_S, PluginObservers
 from tbot_core.reports import html
-from tbot_core.reports.summary import Summary
+from tbot_core.reports.summary import RunSummary
 from tbot_core.system import filesystem, log, random
-from tbot_core.trading.orders import Naming
+from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import date, datetime
     from decimal import Decimal
 
-    from tbot_core.engine.run_plan import Plan, Watcher
-    from tbot_core.engine.session.broker_login import Manned
+    from tbot_core.engine.run_plan import RunPlan, RunWatcher
+    from tbot_core.engine.session.broker_login import BrokerLogin
     from tbot_core.engine.session.session import Wait
-    from tbot_core.journal.store import Entry
+    from tbot_core.journal.store import NewEvent
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
 
 MANY_SESSIONS: Final = 10_000
 PAPER: Final = "paper"
 LIVE: Final = "live"
-BY_THE_CLOCK: Final = frozenset({PAPER, DRY_RUN})
+REAL_TIME_MODES: Final = frozenset({PAPER, DRY_RUN})
 """The modes whose fills are simulated while the market runs."""
 
-APPROVED: Final = "Entries that would wait for `tbot confirm` count as approved at once."
+APPROVED_NOTE: Final = "Entries that would wait for `tbot confirm` count as approved at once."
 _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Course:
+class RunSetup:
     """A run's account, bars and journal; `book` is what closed sessions came to, `pending` the one to be repeated.
 
     `server` serves the bars of a market, where it is not the broker itself. `live`: simulated fills on a live feed,
@@ -62,23 +62,23 @@ class Course:
     broker: Broker
     feed: Feed
     journal: Journal
-    book: Book
+    book: SessionBook
     identity: str
-    pending: resume.Pending | None = None
+    pending: resume.InterruptedSession | None = None
     server: object = None
     live: bool = False
     received: Path | None = None
 
 
-def simulation(assembly: Assembly, request: FeedRequest) -> Course:
+def simulation_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
     """The course of a demo or a replay, in a journal of its own."""
     broker = assembly.broker()
     feed = feed_source(broker, SIMULATOR).feed(request)
     identity = run_id(assembly, request, feed)
     runs = assembly.settings.instance.runs
     filesystem.make_folder(runs)
-    journal, book = resume.resume(runs / f"{identity}.sqlite", assembly.identity)
-    return Course(broker=broker, feed=feed, journal=journal, book=book, identity=identity)
+    journal, book = resume.resume_run(runs / f"{identity}.sqlite", assembly.identity)
+    return RunSetup(broker=broker, feed=feed, journal=journal, book=book, identity=identity)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -93,14 +93,14 @@ class _Place:
     notes: tuple[str, ...] = ()
 
 
-def paper(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetime) -> Course:
+def paper_setup(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetime) -> RunSetup:
     """The course of paper trading, in the instance's journal; an interrupted session is made ready to be repeated."""
     settings = assembly.settings
     source = settings.trading.data_source or settings.trading.broker_name
     own = source == settings.trading.broker_name
     place = _Place(
         broker=broker,
-        server=broker if own else feed_quality.BarsAlone(assembly.broker(source), source),
+        server=broker if own else feed_quality.BarsOnlyBroker(assembly.broker(source), source),
         source=source,
         identity=PAPER,
         journal=settings.instance.journal,
@@ -109,7 +109,7 @@ def paper(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetim
     return _by_the_clock(assembly, request, place, now)
 
 
-def dry(assembly: Assembly, request: FeedRequest, now: datetime) -> Course:
+def dry_run_setup(assembly: Assembly, request: FeedRequest, now: datetime) -> RunSetup:
     """The course of a dry run: the instance's settings and bars, the simulator's fills, a journal of its own.
 
     Runs with the same settings, source, symbols and seed go on in the same file, day after day, with its own cash.
@@ -125,42 +125,42 @@ def dry(assembly: Assembly, request: FeedRequest, now: datetime) -> Course:
     note = f"A dry run: {sent}; entries and exits are filled by the simulator, with its own cash."
     place = _Place(
         broker=broker,
-        server=broker if source == SIMULATOR else feed_quality.BarsAlone(assembly.broker(source), source),
+        server=broker if source == SIMULATOR else feed_quality.BarsOnlyBroker(assembly.broker(source), source),
         source=source,
         identity=identity,
         journal=journal,
-        received=received_bars.beside(journal),
-        notes=(note, *((APPROVED,) if settings.entries.trade_confirmation_required else ())),
+        received=received_bars.received_folder(journal),
+        notes=(note, *((APPROVED_NOTE,) if settings.entries.trade_confirmation_required else ())),
     )
     return _by_the_clock(assembly, request, place, now)
 
 
-def _by_the_clock(assembly: Assembly, request: FeedRequest, place: _Place, now: datetime) -> Course:
+def _by_the_clock(assembly: Assembly, request: FeedRequest, place: _Place, now: datetime) -> RunSetup:
     settings = assembly.settings
     filesystem.make_folder(place.journal.parent)
     journal = open_journal(place.journal)
     try:
         journal.check()
-        found = resume.pending(journal)
+        found = resume.interrupted_session(journal)
         quality = assembly.quality(place.source)
         first = None if found is None or quality is not None else found.session.date
         request = attrs.evolve(request, sessions=MANY_SESSIONS, first=first)
         feed = feed_source(place.server, place.source).feed(request)
         if quality is None:
-            feed = feed_quality.labelled(feed, None, *place.notes)
+            feed = feed_quality.label_feed(feed, None, *place.notes)
         else:
-            feed = feed_quality.labelled(
-                feed, attrs.evolve(quality, quotes=True), NOTE, *place.notes
+            feed = feed_quality.label_feed(
+                feed, attrs.evolve(quality, quotes=True), PAPER_FEED_NOTE, *place.notes
             )  # NOTE tells of quotes
         if found is not None:
-            resume.same(found, settings, assembly.identity)
-            resume.repeat(journal, found, now)
+            resume.check_same_settings(found, settings, assembly.identity)
+            resume.prepare_repeat(journal, found, now)
     except BaseException:
         journal.close()
         raise
-    after = resume.closed_at(journal)
-    book = fold(event for event in journal.events() if event.seq <= after)
-    return Course(
+    after = resume.last_close_event(journal)
+    book = fold_events(event for event in journal.events() if event.seq <= after)
+    return RunSetup(
         broker=place.broker,
         feed=feed,
         journal=journal,
@@ -173,34 +173,34 @@ def _by_the_clock(assembly: Assembly, request: FeedRequest, place: _Place, now: 
     )
 
 
-def at_market(assembly: Assembly, request: FeedRequest, broker: Broker) -> Course:
+def market_setup(assembly: Assembly, request: FeedRequest, broker: Broker) -> RunSetup:
     """The course of trading at a broker's own market, in the instance's journal."""
     settings = assembly.settings
     name = settings.trading.broker_name
     source = settings.trading.data_source or name
     quality = assembly.quality(source)
     if quality is not None:
-        feed_quality.fit(quality, settings)
+        feed_quality.check_feed_fit(quality, settings)
     server = broker if source == name else assembly.broker(source)
-    feed = feed_quality.labelled(feed_source(server, source).feed(request), quality)
+    feed = feed_quality.label_feed(feed_source(server, source).feed(request), quality)
     filesystem.make_folder(settings.instance.data)
     journal = open_journal(settings.instance.journal)
     try:
         journal.check()
-        book = recent(journal)
+        book = last_session_book(journal)
     except BaseException:
         journal.close()
         raise
-    return Course(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode, server=server)
+    return RunSetup(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode, server=server)
 
 
-def recent(journal: Journal) -> Book:
+def last_session_book(journal: Journal) -> SessionBook:
     """What the last session has come to, and how many there were: all that a start at a market tells of those before.
 
     The rest of a long journal is left where it is.
     """
     opened = journal.last(records.SESSION_OPENED)
-    book = fold(journal.events(0 if opened is None else opened.seq - 1))
+    book = fold_events(journal.events(0 if opened is None else opened.seq - 1))
     book.sessions = sum(1 for _ in journal.events(kind=records.SESSION_CLOSED))
     return book
 
@@ -238,9 +238,9 @@ def install_id(data: Path) -> str:
     return filesystem.read_text(path).strip()
 
 
-def summarise(book: Book, feed: Feed, assembly: Assembly) -> Summary:
+def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
     """The run's result from its journal."""
-    return Summary(
+    return RunSummary(
         mode=assembly.settings.mode,
         sessions=book.sessions,
         symbols=book.symbols,
@@ -255,7 +255,7 @@ def summarise(book: Book, feed: Feed, assembly: Assembly) -> Summary:
     )
 
 
-def opening(plan: Plan, course: Course, equity: Decimal) -> dict[str, Any]:
+def run_started_payload(plan: RunPlan, course: RunSetup, equity: Decimal) -> dict[str, Any]:
     """What is written down when a run starts."""
     settings, label = plan.assembly.settings, course.feed.label
     return {
@@ -274,20 +274,20 @@ def opening(plan: Plan, course: Course, equity: Decimal) -> dict[str, Any]:
     }
 
 
-def ended(plan: Plan, course: Course, began: int, *, stopped: bool, said: Iterable[str] = ()) -> Outcome:
+def run_outcome(plan: RunPlan, course: RunSetup, began: int, *, stopped: bool, said: Iterable[str] = ()) -> RunOutcome:
     """How a run ended that began behind an event: from its journal, with its report where it came to its end.
 
     What is open may be older than the run: whatever was left before it is held still. Something of the symbols that
     are `said` is open besides.
     """
     events = list(course.journal.events(began))
-    book = fold(events)
+    book = fold_events(events)
     summary = summarise(book, course.feed, plan.assembly)
     if not stopped:
         place = plan.assembly.settings.instance.reports
-        summary = attrs.evolve(summary, report=str(html.write(place, course.identity, summary, events)))
-    left = at_the_end(course.journal, said)
-    return Outcome(
+        summary = attrs.evolve(summary, report=str(html.write_report(place, course.identity, summary, events)))
+    left = open_at_end(course.journal, said)
+    return RunOutcome(
         summary=summary,
         journal=course.journal.path,
         stopped=stopped,
@@ -297,16 +297,18 @@ def ended(plan: Plan, course: Course, began: int, *, stopped: bool, said: Iterab
     )
 
 
-class Company:
+class RunServices:
     """A run's plan and course, and who keeps it company: its watcher, and the plugins that observe."""
 
-    def __init__(self, plan: Plan, watcher: Watcher, course: Course, limits_s: Mapping[str, float] = LIMITS_S) -> None:
+    def __init__(
+        self, plan: RunPlan, watcher: RunWatcher, course: RunSetup, limits_s: Mapping[str, float] = LIMITS_S
+    ) -> None:
         self._plan = plan
         self._course = course
         self._watcher = watcher
         assembly, label = plan.assembly, course.feed.label
         self._info = RunInfo(run_id=course.identity, mode=assembly.settings.mode, label=label)
-        self._observers = Observers(
+        self._observers = PluginObservers(
             assembly.loader,
             assembly.loaded,
             clock=plan.wall,
@@ -316,32 +318,32 @@ class Company:
 
     def begin(self) -> None:
         """Say that the run starts."""
-        if (day := resume.interrupted(self._course.journal)) is not None:
+        if (day := resume.interrupted_date(self._course.journal)) is not None:
             self._watcher.resumed(self._course.identity, day)
         self._watcher.started(self._course.feed, self._course.book)
         self._observers.started(self._info)
 
-    def tell(self, entries: Sequence[Entry]) -> None:
+    def tell(self, entries: Sequence[NewEvent]) -> None:
         """Say what was written down."""
         self._watcher.wrote(entries)
         for entry in entries:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
 
-    def end(self, began: int, *, stopped: bool, said: Iterable[str] = (), unconfirmed: str = "") -> Outcome:
+    def end(self, began: int, *, stopped: bool, said: Iterable[str] = (), unconfirmed: str = "") -> RunOutcome:
         """Say how the run ended that began behind an event, and of which symbols something is `said` to be open.
 
         `unconfirmed` is why no account could be read then.
         """
-        outcome = ended(self._plan, self._course, began, stopped=stopped, said=said)
+        outcome = run_outcome(self._plan, self._course, began, stopped=stopped, said=said)
         outcome = attrs.evolve(outcome, unconfirmed=unconfirmed)
         self._observers.stopped(attrs.evolve(self._info, summary=outcome.summary.document()))
         return outcome
 
-    def standby(self, broker: Broker, name: str, found: Manned) -> Standby:
+    def standby(self, broker: Broker, name: str, found: BrokerLogin) -> StandbyBroker:
         """A broker that may take over, at the account that it has named."""
         venue = self._venue(broker, name, found.account)
         tag = self._plan.assembly.settings.failover.failover_log_tag
-        return Standby(
+        return StandbyBroker(
             rules=self._plan.assembly.rules(broker.rules),
             venue=attrs.evolve(venue, absent=bool(found.absent)),
             naming=self._naming(broker, found.account),
@@ -349,29 +351,29 @@ class Company:
             tag=tag,
         )
 
-    def _venue(self, broker: Broker, name: str, account: Account) -> Venue:
+    def _venue(self, broker: Broker, name: str, account: Account) -> BrokerAccount:
         assembly = self._plan.assembly
         seed = int.from_bytes(install_id(assembly.settings.instance.data).encode())
-        patience = Patience(
+        patience = RetryPolicy(
             retries=assembly.settings.trading.api_retry_limit,
             pause=self._plan.wall.sleep,
             dice=random.generator(seed).random,
         )
-        return Venue(broker=broker, name=name, account_id=account.account_id, patience=patience)
+        return BrokerAccount(broker=broker, name=name, account_id=account.account_id, patience=patience)
 
-    def _naming(self, broker: Broker, account: Account) -> Naming:
+    def _naming(self, broker: Broker, account: Account) -> ClientOrderIds:
         assembly = self._plan.assembly
-        return Naming(
+        return ClientOrderIds(
             install_id=install_id(assembly.settings.instance.data),
             identity=assembly.identity,
             account_id=account.account_id,
             length=broker.rules.cid_length,
         )
 
-    def trading(self, account: Account, name: str, clock: Clock, wait: Wait) -> Trading:
+    def trading(self, account: Account, name: str, clock: Clock, wait: Wait) -> SessionContext:
         """What a session needs at the account that the broker of that name has named."""
         course, assembly = self._course, self._plan.assembly
-        return Trading(
+        return SessionContext(
             rules=assembly.rules(course.broker.rules),
             venue=self._venue(course.broker, name, account),
             journal=course.journal,
@@ -385,7 +387,7 @@ class Company:
         )
 
 
-NOTE: Final = (
+PAPER_FEED_NOTE: Final = (
     "Fills are made on whole minutes of a live feed; neither its quotes nor its halts are looked at: NO_QUOTE, "
     "SPREAD_WIDE and quote age do not apply."
 )

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.recorder import JournalRecorder
 
 EVERY_S: Final = 5.0
 
 
-class Renewed(Exception):
+class SettingsChanged(Exception):
     """The settings have changed, and no session is under way."""
 
 
 @attrs.frozen(kw_only=True)
-class Change:
+class SettingsDiff:
     """What differs between the settings of the run and those in the files, by name; `fault`: why they are not fit."""
 
     differences: Mapping[str, tuple[str | None, str | None]]
@@ -41,19 +41,19 @@ class Change:
         return {"changes": {name: list(texts) for name, texts in self.differences.items()}, "fault": self.fault}
 
 
-def _never() -> Change | None:
+def _never() -> SettingsDiff | None:
     return None
 
 
-class Renewal:
+class SettingsReloader:
     """Looks for changed settings; `look` tells of each change once. What is fit waits, as `pending`, for its moment."""
 
-    def __init__(self, look: Callable[[], Change | None] = _never) -> None:
+    def __init__(self, look: Callable[[], SettingsDiff | None] = _never) -> None:
         self._look = look
         self._due: float | None = None
         self.pending = False
 
-    def heed(self, recorder: Recorder, now: float) -> None:
+    def heed(self, recorder: JournalRecorder, now: float) -> None:
         """Called often; the files are looked at every few seconds of `now`."""
         if self._due is not None and now < self._due:
             return
@@ -66,10 +66,10 @@ class Renewal:
     def allow(self) -> None:
         """No session is under way: raises Renewed where settings wait for that."""
         if self.pending:
-            raise Renewed
+            raise SettingsChanged
 
 
-def held(path: Path, now: datetime, *, simulated: bool) -> dict[str, str]:
+def open_session_settings(path: Path, now: datetime, *, simulated: bool) -> dict[str, str]:
     """The settings under which a session was opened that is to be gone on with; empty where there is none.
 
     One at a simulated venue is repeated to its end; at a market one that is over is merely ended.
@@ -78,7 +78,7 @@ def held(path: Path, now: datetime, *, simulated: bool) -> dict[str, str]:
         return {}
     journal = read_journal(path)
     try:
-        found = resume.pending(journal)
+        found = resume.interrupted_session(journal)
     finally:
         journal.close()
     if found is None or (not simulated and found.session.close <= now):

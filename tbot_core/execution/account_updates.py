@@ -11,13 +11,13 @@ from tbot_core.model.types import atoms_of, dollars_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import Account
-    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.trading.decision_engine import DecisionEngine
     from tbot_core.trading.orders import OrderRecord
 
 
-def admit(desk: Desk, recorder: Recorder, account: Account, *, crossed: bool = False) -> None:
+def update_account(desk: DecisionEngine, recorder: JournalRecorder, account: Account, *, crossed: bool = False) -> None:
     """Let a desk take in an account; what had settled of its cash is written down, where it is bound to that.
 
     A reading after a restart can't tell it: what a person has sold in between is cash then like any other. `crossed`:
@@ -31,7 +31,7 @@ def admit(desk: Desk, recorder: Recorder, account: Account, *, crossed: bool = F
         recorder.note(records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled)))
 
 
-def behind(desk: Desk, orders: Iterable[OrderRecord]) -> bool:
+def may_lag_broker(desk: DecisionEngine, orders: Iterable[OrderRecord]) -> bool:
     """Whether something may have traded that the books do not know: an order is open, or nobody has read the account.
 
     Money that comes without holdings, which could be held against the books, says nothing then of what had settled.
@@ -39,7 +39,7 @@ def behind(desk: Desk, orders: Iterable[OrderRecord]) -> bool:
     return desk.standing.unread or not all(one.terminal for one in orders)
 
 
-def recall(desk: Desk, payload: Mapping[str, Any], account_id: str) -> None:
+def recall_settled_cash(desk: DecisionEngine, payload: Mapping[str, Any], account_id: str) -> None:
     """Take in what was written of settled cash before a restart, where it is of this account and session."""
     if (payload["account"], payload["session"]) == (account_id, desk.custody.session.date.isoformat()):
         desk.standing.funds.recall(atoms_of(Decimal(payload["settled"])))

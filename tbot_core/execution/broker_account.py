@@ -7,12 +7,12 @@ from collections.abc import Callable
 import attrs
 
 from tbot_core.contracts import Broker
-from tbot_core.execution.send_permit import Refusal, always
-from tbot_core.execution.throttling import Patience
+from tbot_core.execution.send_permit import SendRefusal, never_refuse
+from tbot_core.execution.throttling import RetryPolicy
 
 
 @attrs.frozen(kw_only=True)
-class Venue:
+class BrokerAccount:
     """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order.
 
     `patience`: how often what may be asked twice is asked again. `sight` is told of each reading, "" for an answer and
@@ -23,7 +23,7 @@ class Venue:
     broker: Broker
     name: str
     account_id: str
-    refusal: Refusal = always
-    patience: Patience = attrs.field(factory=Patience)
+    refusal: SendRefusal = never_refuse
+    patience: RetryPolicy = attrs.field(factory=RetryPolicy)
     sight: Callable[[str], None] | None = None
     absent: bool = False

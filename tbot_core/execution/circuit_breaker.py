@@ -27,7 +27,7 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half-open"
 
 
-class Request(StrEnum):
+class RequestKind(StrEnum):
     """The kinds of requests, which may fail without each other: a partition can leave readings and cut off orders."""
 
     STREAM = "stream"
@@ -36,7 +36,7 @@ class Request(StrEnum):
 
 
 @attrs.define(kw_only=True)
-class Circuit:
+class CircuitBreaker:
     """One way's circuit; a break lasts from `since`, the first failure of those that opened it, until it is closed.
 
     Orders are not sent to try a way: where they alone fail, it is half-open again when none has failed for a minute.
@@ -44,8 +44,8 @@ class Circuit:
 
     state: CircuitState = CircuitState.CLOSED
     since: datetime | None = None
-    _failures: dict[Request, int] = attrs.field(factory=dict)
-    _first: dict[Request, datetime] = attrs.field(factory=dict)
+    _failures: dict[RequestKind, int] = attrs.field(factory=dict)
+    _first: dict[RequestKind, datetime] = attrs.field(factory=dict)
     _last: datetime | None = None
     _good: datetime | None = None
 
@@ -54,7 +54,7 @@ class Circuit:
         """Whether the way is proven to hold."""
         return self.state is CircuitState.CLOSED
 
-    def failed(self, request: Request, now: datetime) -> None:
+    def failed(self, request: RequestKind, now: datetime) -> None:
         """A request got no answer, or one without worth."""
         self._failures[request] = self._failures.get(request, 0) + 1
         self._last, first = now, self._first.setdefault(request, now)
@@ -63,7 +63,7 @@ class Circuit:
         elif self.closed and self._failures[request] >= OPENS_AFTER:
             self.state, self.since = CircuitState.OPEN, first
 
-    def answered(self, request: Request, now: datetime) -> None:
+    def answered(self, request: RequestKind, now: datetime) -> None:
         """A request was answered; the way is to be proven where nothing else fails."""
         self._failures.pop(request, None)
         self._first.pop(request, None)
@@ -72,8 +72,8 @@ class Circuit:
 
     def look(self, now: datetime, *, clean: bool) -> None:
         """Close what has held for its time; `clean`: the account was read since, and holds what it should."""
-        trade = self._failures.keys() == {Request.TRADE}
+        trade = self._failures.keys() == {RequestKind.TRADE}
         if self.state is CircuitState.OPEN and trade and self._last is not None and now - self._last >= PROVEN:
-            self.answered(Request.TRADE, now)
+            self.answered(RequestKind.TRADE, now)
         if self.state is CircuitState.HALF_OPEN and clean and self._good is not None and now - self._good >= PROVEN:
             self.state, self.since = CircuitState.CLOSED, None

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Activity
+from tbot_core.contracts import AccountActivity
 from tbot_core.errors import AccessError, DataError
-from tbot_core.execution.operator_splits import NAME, Listed, listed
+from tbot_core.execution.operator_splits import NAME, OperatorSplit, read_splits
 from tbot_core.journal import records
 from tbot_core.system import log
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.execution.engine import Execution
-    from tbot_core.execution.reconciliation import Difference
-    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.execution.engine import ExecutionEngine
+    from tbot_core.execution.reconciliation import PositionDifference
+    from tbot_core.trading.decision_engine import DecisionEngine
 
 SPLIT: Final = "split"
 LATEST: Final = timedelta(days=5)
@@ -32,20 +32,20 @@ LATEST: Final = timedelta(days=5)
 _log = log.logger(__name__)
 
 
-class Splits:
+class SplitMatcher:
     """Holds differences of an account against the splits that its broker lists, then those of the operator's `file`."""
 
-    def __init__(self, execution: Execution, desk: Desk) -> None:
+    def __init__(self, execution: ExecutionEngine, desk: DecisionEngine) -> None:
         self._execution = execution
         self._desk = desk
-        self._listed: dict[str, Activity] = {}
+        self._listed: dict[str, AccountActivity] = {}
         self.file: Path | None = None
 
-    def hear(self, activities: Sequence[Activity]) -> None:
+    def hear(self, activities: Sequence[AccountActivity]) -> None:
         """Keep what the broker lists of splits."""
         self._listed |= {one.activity_id: one for one in activities if one.kind == SPLIT}
 
-    def explain(self, difference: Difference) -> bool:
+    def explain(self, difference: PositionDifference) -> bool:
         """Whether a split explains a difference, of what is ours and of what is not; it is booked then, once."""
         for one in self._listed.values():
             fits = one.symbol == difference.symbol and difference.theirs - difference.ours == one.quantity
@@ -54,18 +54,18 @@ class Splits:
                 return True
         return any(self._explained(one, difference) for one in self._evidence(difference.symbol))
 
-    def _evidence(self, symbol: str) -> list[Listed]:
+    def _evidence(self, symbol: str) -> list[OperatorSplit]:
         # What the operator lists of a symbol for these days; a file that is not sound says nothing, and is told.
         try:
-            found = () if self.file is None else listed(self.file)
+            found = () if self.file is None else read_splits(self.file)
         except (AccessError, DataError) as fault:
             _log.error("splits.unreadable", reason=fault.message)
             return []
         today = self._desk.custody.session.date
         return [one for one in found if one.symbol == symbol and today - LATEST < one.day <= today]
 
-    def _explained(self, one: Listed, difference: Difference) -> bool:
-        activity = Activity(
+    def _explained(self, one: OperatorSplit, difference: PositionDifference) -> bool:
+        activity = AccountActivity(
             activity_id=f"{NAME} {one.day} {one.symbol} {one.after} for {one.before}",
             kind=SPLIT,
             time=self._execution.recorder.clock.now(),
@@ -79,23 +79,23 @@ class Splits:
         self._book(activity, Fraction(one.after, one.before))
         return True
 
-    def _new(self, activity: Activity) -> bool:
+    def _new(self, activity: AccountActivity) -> bool:
         return not self._execution.recorder.journal.knows(self._source(activity))
 
-    def _source(self, activity: Activity) -> tuple[str, str, str]:
+    def _source(self, activity: AccountActivity) -> tuple[str, str, str]:
         venue = self._execution.venue
         return venue.name, venue.account_id, f"split {activity.activity_id}"
 
-    def _book(self, activity: Activity, ratio: Fraction) -> None:
+    def _book(self, activity: AccountActivity, ratio: Fraction) -> None:
         symbol, recorder = activity.symbol, self._execution.recorder
         payload = records.split_payload(activity, ratio)
         entry = recorder.entry(records.CORPORATE_ACTION, payload)
         recorder.write(attrs.evolve(entry, source=self._source(activity)))
         self._execution.freezer.freeze(symbol, f"every {ratio.denominator} of it became {ratio.numerator}")
-        apply(self._desk, symbol, ratio)
+        apply_split(self._desk, symbol, ratio)
 
 
-def apply(desk: Desk, symbol: str, ratio: Fraction) -> None:
+def apply_split(desk: DecisionEngine, symbol: str, ratio: Fraction) -> None:
     """Every share of a symbol becomes so many: of ours with its levels, and of what is not ours."""
     desk.custody.split(symbol, ratio)
     desk.standing.foreign.split(symbol, ratio)

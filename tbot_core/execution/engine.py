@@ -1,8 +1,7 @@
-"""Carries decisions out: write down, then do, then write down what came of it.
+"""Executes decisions: journal first, then send, then journal the result.
 
-Two barriers stand before every send. T1 writes the minute's decisions and intents in one transaction, T2 marks the
-orders as being sent, or drops those that may not be sent any more; only then does anything leave, each order with a
-permit that a kill takes back. A journal error sends nothing. What a broker says is on disk before anyone is told.
+Two barriers precede every send. T1 writes the minute's decisions and intents in one transaction; T2 marks the orders
+as being sent, or drops those that may not be sent any more. Each order leaves with a permit that a kill revokes.
 """
 
 from __future__ import annotations
@@ -14,39 +13,39 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent, OrderReport
+from tbot_core.contracts import BrokerEvent, OrderStatusReport
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.execution import intents
-from tbot_core.execution.account_updates import admit, behind
-from tbot_core.execution.frozen_instruments import Freezer, renamed
-from tbot_core.execution.intents import Minutes
+from tbot_core.execution.account_updates import may_lag_broker, update_account
+from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
+from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.send_permit import SendPermit
-from tbot_core.execution.throttling import Paced, side_by_side
+from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry
+from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import OrderState
 from tbot_core.system import log
-from tbot_core.trading.commands import Action, Cancel, Place, Replace
+from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.orders import (
     AMENDS,
-    BROKER_WORDS,
+    BROKER_EVENT_KINDS,
     IN_DOUBT,
-    SUPPOSED,
-    Effect,
+    SUPPOSED_PREFIX,
     OrderEvent,
     OrderRecord,
+    TransitionEffect,
     advance,
-    news,
+    execution_update,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
-    from tbot_core.execution.broker_account import Venue
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.execution.broker_account import BrokerAccount
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import Order
-    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.trading.decision_engine import DecisionEngine
 
 
 Said = TypeVar("Said")
@@ -57,10 +56,10 @@ _GLANCE_S: Final = 0.25
 _log = log.logger(__name__)
 
 
-class Execution:
+class ExecutionEngine:
     """Sends a session's orders and books what becomes of them."""
 
-    def __init__(self, recorder: Recorder, venue: Venue, desk: Desk) -> None:
+    def __init__(self, recorder: JournalRecorder, venue: BrokerAccount, desk: DecisionEngine) -> None:
         self.recorder = recorder
         self._journal = recorder.journal
         self._desk = desk
@@ -68,37 +67,37 @@ class Execution:
         self._count = 0
         self._silent = False
         # A venue that is simulated in this process has no limit to keep to.
-        broker = venue.broker if venue.broker.rules.simulated else Paced(venue.broker, recorder.clock)
+        broker = venue.broker if venue.broker.rules.simulated else RateLimitedBroker(venue.broker, recorder.clock)
         self.venue = attrs.evolve(venue, broker=broker)
-        self.freezer = Freezer(recorder, desk.standing, venue.broker)
+        self.freezer = FrozenInstruments(recorder, desk.standing, venue.broker)
         self.orders: dict[str, OrderRecord] = {}
         self.placed: dict[str, datetime] = {}
         self._since: dict[str, float] = {}
         self.questions: dict[str, None] = {}
-        self.beyond: dict[str, OrderReport] = {}
+        self.beyond: dict[str, OrderStatusReport] = {}
         self._asking: set[tuple[str, str]] = set()
 
-    async def carry_out(self, minute: Minutes) -> None:
+    async def carry_out(self, minute: MinuteCommands) -> None:
         """Write the minute down, send what may leave, and book the first answers."""
         if not minute.nothing:
             await self.send(minute, self.write_down(minute))
 
-    def write_down(self, minute: Minutes) -> Sequence[Order]:
+    def write_down(self, minute: MinuteCommands) -> Sequence[Order]:
         """Write the minute down (T1) and mark what is sent (T2), before anybody else has a turn; returns the latter.
 
         Whoever looks next finds each order of it in `orders`, and nothing is asked of one that is not on disk.
         """
-        exits = [action.order for action in minute.actions if isinstance(action, Place)]
-        self._barrier(*intents.entries(self.recorder, minute))
+        exits = [action.order for action in minute.actions if isinstance(action, SubmitOrder)]
+        self._barrier(*intents.intent_events(self.recorder, minute))
         return self._mark([*exits, *minute.entering])
 
-    async def send(self, minute: Minutes, allowed: Sequence[Order]) -> None:
+    async def send(self, minute: MinuteCommands, allowed: Sequence[Order]) -> None:
         """Send what is `allowed` of a minute that is written down, and book the first answers.
 
         Exits leave before entries, those too that a cancel of this minute sets free.
         """
         entries = minute.entering
-        await self._act([one for one in minute.actions if not isinstance(one, Place) or one.order in allowed])
+        await self._act([one for one in minute.actions if not isinstance(one, SubmitOrder) or one.order in allowed])
         if minute.actions:
             await self.settle()
         for order in entries:
@@ -112,11 +111,11 @@ class Execution:
         if not orders:
             return []
         why = [(order, self.venue.refusal(order)) for order in orders]
-        parts = [(part, words) for order, words in why for part in intents.parts(order)]
+        parts = [(part, words) for order, words in why for part in intents.order_parts(order)]
         for part, _ in parts:
             self.orders[part.client_order_id] = OrderRecord(order=part)
         now = self._clock.now()
-        self._barrier(*(intents.leaving(self.recorder, part, words) for part, words in parts))
+        self._barrier(*(intents.sending_event(self.recorder, part, words) for part, words in parts))
         for part, words in parts:
             if words:
                 self._drop(part, barred=True)
@@ -140,15 +139,15 @@ class Execution:
         self._advance(part.client_order_id, OrderEvent.DROP)
         self._desk.custody.dropped(part.client_order_id, barred=barred)
 
-    def _barrier(self, *entries: Entry) -> None:
+    def _barrier(self, *entries: NewEvent) -> None:
         # Write what must be on disk before anything of the minute leaves.
         self._write(entries, "Nothing of this minute was sent.")
 
-    def _noted(self, *entries: Entry) -> None:
+    def _noted(self, *entries: NewEvent) -> None:
         # Write what became of orders that have left.
         self._write(entries, "Orders that were sent stand at the broker as they are.")
 
-    def _write(self, entries: Sequence[Entry], truth: str) -> None:
+    def _write(self, entries: Sequence[NewEvent], truth: str) -> None:
         try:
             self.recorder.write(*entries)
         except JournalError as fault:
@@ -160,15 +159,15 @@ class Execution:
         An exit is set free when the last order that worked for its position is proven to have ended.
         """
         self.book(await self._read("poll", self.venue.broker.poll) or ())
-        await self.carry_out(Minutes(actions=self._desk.custody.released()))
+        await self.carry_out(MinuteCommands(actions=self._desk.custody.released()))
 
     async def read_account(self) -> None:
         """Take in what the broker grants the account now."""
-        before, unheard = self._desk.portfolio.cash_atoms, behind(self._desk, self.orders.values())
+        before, unheard = self._desk.portfolio.cash_atoms, may_lag_broker(self._desk, self.orders.values())
         account = await self._read("account", self.venue.broker.account)
         if account is not None:
             crossed = unheard or before != self._desk.portfolio.cash_atoms
-            admit(self._desk, self.recorder, account, crossed=crossed)
+            update_account(self._desk, self.recorder, account, crossed=crossed)
 
     async def _read(self, what: str, ask: Callable[[], Awaitable[Said]]) -> Said | None:
         # What the broker answers; None when it does not, and then nothing is entered any more.
@@ -215,19 +214,19 @@ class Execution:
         What was `read` of an order is true of it, whatever the ids of its executions have been used for before. What
         takes an execution back is understood when all that was said before it is on disk.
         """
-        for _, part in groupby(said, lambda event: BROKER_WORDS.get(event.kind) in AMENDS):
+        for _, part in groupby(said, lambda event: BROKER_EVENT_KINDS.get(event.kind) in AMENDS):
             self._book([self.freezer.meant(event, self.orders.get(event.client_order_id)) for event in part], read=read)
 
     def _book(self, said: Sequence[BrokerEvent], *, read: bool) -> None:
         now, again = self._clock.now(), []
-        fresh: dict[str, tuple[BrokerEvent, Entry]] = {}
+        fresh: dict[str, tuple[BrokerEvent, NewEvent]] = {}
         for event in map(self._with_its_own_id, said) if read else said:
             source = (self.venue.name, self.venue.account_id, self._name(event))
             if source[2] in fresh or self._journal.knows(source):
                 again.append((event, source))
             elif not self._stale(event):
                 payload = records.broker_payload(event)
-                entry = Entry(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
+                entry = NewEvent(kind=event.kind, payload=payload, time=now, cid=event.client_order_id, source=source)
                 fresh[source[2]] = event, entry
         if fresh:
             self._noted(*(entry for _, entry in fresh.values()))
@@ -237,7 +236,9 @@ class Execution:
             self._compare(event, source)
 
     def _with_its_own_id(self, event: BrokerEvent) -> BrokerEvent:
-        return renamed(event, self._journal.find((self.venue.name, self.venue.account_id, self._name(event))))
+        return with_unique_execution_id(
+            event, self._journal.find((self.venue.name, self.venue.account_id, self._name(event)))
+        )
 
     def _compare(self, event: BrokerEvent, source: tuple[str, str, str]) -> None:
         # An event that was told before: where it says something else now, that is written too, and looked into.
@@ -256,12 +257,12 @@ class Execution:
         if event.fill is None or event.kind != "fill":
             return event.event_id
         execution = event.fill.execution_id
-        unique = self.venue.broker.rules.exec_ids_unique or execution.startswith(SUPPOSED)
+        unique = self.venue.broker.rules.exec_ids_unique or execution.startswith(SUPPOSED_PREFIX)
         return f"execution {execution}" if unique else f"execution {execution} of {event.client_order_id}"
 
     def _take_in(self, event: BrokerEvent) -> None:
         # An event that is on disk enters the order's record and the desk; a fill seen before does so once.
-        cid, word = event.client_order_id, BROKER_WORDS.get(event.kind)
+        cid, word = event.client_order_id, BROKER_EVENT_KINDS.get(event.kind)
         record = self.orders.get(cid)
         if record is not None and word is None:
             self.questions[cid] = None
@@ -270,9 +271,9 @@ class Execution:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
         effect = self._advance(cid, word, event)
-        if effect is Effect.ALARM:
+        if effect is TransitionEffect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
-        found = None if event.fill is None else news(record, self.orders[cid], event.fill)
+        found = None if event.fill is None else execution_update(record, self.orders[cid], event.fill)
         self.freezer.hear(event, self.orders[cid])
         self._desk.custody.take(event, found)
 
@@ -284,7 +285,7 @@ class Execution:
     def forget(self, words: str, *client_order_ids: str) -> None:
         """Orders that were written down never left, and never will."""
         parts = [self.orders[cid].order for cid in client_order_ids]
-        self._noted(*(intents.leaving(self.recorder, part, words) for part in parts))
+        self._noted(*(intents.sending_event(self.recorder, part, words) for part in parts))
         for part in parts:
             self._drop(part)
 
@@ -301,20 +302,20 @@ class Execution:
         self._desk.custody.lost(client_order_id)
         _log.error("order.lost", id=client_order_id)
 
-    async def _act(self, actions: Sequence[Action]) -> None:
+    async def _act(self, actions: Sequence[TradingCommand]) -> None:
         for cancels, group in groupby(actions, self._of_one_cover):
             if cancels is None:
                 for action in group:
                     await self._act_one(action)
                 continue
-            cids = [action.client_order_id for action in group if isinstance(action, Cancel)]
+            cids = [action.client_order_id for action in group if isinstance(action, CancelOrder)]
             await self._cancel(cids)
             if cancels:
                 await self._proven(cids)
 
-    def _of_one_cover(self, action: Action) -> str | None:
+    def _of_one_cover(self, action: TradingCommand) -> str | None:
         # The position that loses its cover by a cancel, "" for none: one after the other, each for a moment.
-        if not isinstance(action, Cancel):
+        if not isinstance(action, CancelOrder):
             return None
         return "" if self.venue.broker.rules.simulated else action.leaves
 
@@ -327,11 +328,11 @@ class Execution:
                 return
             await self._clock.sleep(_GLANCE_S)
 
-    async def _act_one(self, action: Action) -> None:
+    async def _act_one(self, action: TradingCommand) -> None:
         match action:
-            case Place(order=order):
+            case SubmitOrder(order=order):
                 await self._submit(order)
-            case Replace(client_order_id=cid, stop_price=price):
+            case ReplaceOrder(client_order_id=cid, stop_price=price):
                 moved = attrs.evolve(self.orders[cid].order, stop_price=price)
                 await self._ask("replace", cid, partial(self.venue.broker.replace, cid, moved))
 
@@ -344,7 +345,7 @@ class Execution:
                 cancel = partial(self.venue.broker.cancel, cid)
                 await self._ask("cancel", cid, partial(self._patiently, "cancel", cancel, cid))
 
-        await side_by_side([partial(one, cid) for cid in cids])
+        await run_concurrently([partial(one, cid) for cid in cids])
 
     async def _ask(self, what: str, cid: str, ask: Callable[[], Awaitable[None]]) -> None:
         # Ask something of an order that rests; what fails is written down and keeps no other request back.
@@ -378,23 +379,23 @@ class Execution:
         except BrokerError as silence:
             if isinstance(silence, Unavailable) and not permit.redeemed:  # by both accounts nothing has left
                 # One that waited so long for its turn that readings missed it is in doubt by then, and stays so.
-                parts = [part.client_order_id for part in intents.parts(order)]
+                parts = [part.client_order_id for part in intents.order_parts(order)]
                 waiting = [cid for cid in parts if self.orders[cid].state is OrderState.SENDING]
                 if waiting:
                     self.forget(silence.message, *waiting)
                 return
-            self.doubt(silence.message, *(part.client_order_id for part in intents.parts(order)))
+            self.doubt(silence.message, *(part.client_order_id for part in intents.order_parts(order)))
 
     def _refused(self, order: Order, words: str) -> None:
         # A broker's refusal in its answer becomes an event like one that it would have streamed.
-        parts = [part.client_order_id for part in intents.parts(order)]
+        parts = [part.client_order_id for part in intents.order_parts(order)]
         self.book(
             [BrokerEvent(kind="rejected", event_id=f"refused-{cid}", client_order_id=cid, words=words) for cid in parts]
         )
 
-    def _advance(self, cid: str, event: OrderEvent, said: BrokerEvent | None = None) -> Effect:
+    def _advance(self, cid: str, event: OrderEvent, said: BrokerEvent | None = None) -> TransitionEffect:
         fill = None if said is None else said.fill
         self.orders[cid], effect = advance(self.orders[cid], event, fill)
-        if effect is Effect.QUERY:
+        if effect is TransitionEffect.QUERY:
             self.questions[cid] = None
         return effect

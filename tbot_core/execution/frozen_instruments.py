@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import Meaning, ReadsRefusals
-from tbot_core.execution.reconciliation import AGAIN, alike, at_once
+from tbot_core.contracts import RejectionMeaning, SupportsRejectionMeaning
+from tbot_core.execution.reconciliation import AGAIN, executed_together, same_execution
 from tbot_core.journal import records
-from tbot_core.model.formatting import quantity
+from tbot_core.model.formatting import format_quantity
 from tbot_core.model.types import Leg, ticks_of
 from tbot_core.system import log
-from tbot_core.trading.orders import AMENDS, BROKER_WORDS, OrderRecord
+from tbot_core.trading.orders import AMENDS, BROKER_EVENT_KINDS, OrderRecord
 from tbot_core.trading.risk.exposure import grid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tbot_core.contracts import BrokerEvent
-    from tbot_core.journal.recorder import Recorder
-    from tbot_core.journal.store import Entry, Event
+    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import Event, NewEvent
     from tbot_core.model.types import Fill, Order
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 _REUSED: Final = "reused "
 _REFUSALS: Final = frozenset({"rejected", "cancel_refused"})
@@ -33,10 +33,10 @@ _EXECUTES: Final = frozenset({"fill", "corrected"})
 _log = log.logger(__name__)
 
 
-class Freezer:
+class FrozenInstruments:
     """Freezes instruments of one broker, whose refusals it can read where the broker says what they mean."""
 
-    def __init__(self, recorder: Recorder, standing: Standing, broker: object) -> None:
+    def __init__(self, recorder: JournalRecorder, standing: ExposureBook, broker: object) -> None:
         self._recorder = recorder
         self._standing = standing
         self._broker = broker
@@ -59,19 +59,19 @@ class Freezer:
         symbol, fill = record.order.symbol, event.fill
         if event.kind in _EXECUTES and fill is not None and not record.order.asks_for(fill.symbol, buy=fill.buy):
             self._misunderstood(record.order, fill)
-        elif event.kind not in BROKER_WORDS:
+        elif event.kind not in BROKER_EVENT_KINDS:
             self.freeze(symbol, f"the broker says {event.kind} of an order, which is not known")
         elif event.kind == "fill" and record.overfilled:
             self.freeze(symbol, f"{record.overfilled} more were filled than ordered")
-        elif event.kind == "rejected" and self._meaning(event.words) is Meaning.NOT_TRADABLE:
+        elif event.kind == "rejected" and self._meaning(event.words) is RejectionMeaning.NOT_TRADABLE:
             self.freeze(symbol, f"the broker does not trade it any more: {event.words}", lasting=True)
-        elif event.kind in _REFUSALS and self._meaning(event.words) is Meaning.OFF_GRID:
+        elif event.kind in _REFUSALS and self._meaning(event.words) is RejectionMeaning.OFF_GRID:
             self._refused(record.order, event.words)
 
     def _misunderstood(self, order: Order, fill: Fill) -> None:
         # A broker that takes a symbol, or a side, for another would do so again: an exit would open something.
         deed = f"{'buy' if order.buy else 'sell'} {order.symbol}"
-        done = f"{'bought' if fill.buy else 'sold'} {quantity(fill.quantity)} {fill.symbol}"
+        done = f"{'bought' if fill.buy else 'sold'} {format_quantity(fill.quantity)} {fill.symbol}"
         self.freeze(order.symbol, f"the broker has {done} for an order to {deed}", lasting=True)
         self.freeze(fill.symbol, f"the broker has {done} for an order to {deed}")
 
@@ -90,7 +90,7 @@ class Freezer:
         elif not unruled[symbol] and order.leg is Leg.EXIT:
             self.freeze(symbol, f"the broker takes no such quantity: {words}", lasting=True)
 
-    def compare(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> Entry | None:
+    def compare(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> NewEvent | None:
         """What is to be written of an execution that was told before, where it says something else now.
 
         The id is that of another execution then: both are facts, and which of them counts a reading has to say.
@@ -112,10 +112,12 @@ class Freezer:
 
         Of several under one id its terms say which; where they do not, it is no word on any of them: the account says.
         """
-        if event.fill is None or record is None or BROKER_WORDS.get(event.kind) not in AMENDS:
+        if event.fill is None or record is None or BROKER_EVENT_KINDS.get(event.kind) not in AMENDS:
             return event
         execution_id = event.fill.execution_id
-        bearers = bearing(execution_id, record.executions, self._reused(execution_id, event.client_order_id))
+        bearers = fills_by_execution_id(
+            execution_id, record.executions, self._reused(execution_id, event.client_order_id)
+        )
         if len(bearers) < 2:
             name = next(iter(bearers), execution_id)
         elif not (name := _named(event.fill, bearers)):
@@ -130,8 +132,8 @@ class Freezer:
             if told and event.cid == client_order_id and event.payload["execution_id"] == execution_id:
                 yield records.adjustment_of(event.payload)
 
-    def _meaning(self, words: str) -> Meaning | None:
-        return self._broker.meaning(words) if isinstance(self._broker, ReadsRefusals) else None
+    def _meaning(self, words: str) -> RejectionMeaning | None:
+        return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
 
     def _note(self, symbol: str, words: str, *, there: bool) -> None:
         lasting = symbol in self._standing.lasting
@@ -139,7 +141,7 @@ class Freezer:
         self._recorder.note(records.FROZEN, payload)
 
 
-def renamed(event: BrokerEvent, known: Event | None) -> BrokerEvent:
+def with_unique_execution_id(event: BrokerEvent, known: Event | None) -> BrokerEvent:
     """An execution that was read of an order, under an id of its own where that of it stands for another order's."""
     if event.fill is None or known is None or known.cid == event.client_order_id:
         return event
@@ -147,7 +149,7 @@ def renamed(event: BrokerEvent, known: Event | None) -> BrokerEvent:
     return attrs.evolve(event, fill=attrs.evolve(event.fill, execution_id=execution_id))
 
 
-def bearing(execution_id: str, booked: Mapping[str, Fill], told: Iterable[Fill]) -> dict[str, Fill]:
+def fills_by_execution_id(execution_id: str, booked: Mapping[str, Fill], told: Iterable[Fill]) -> dict[str, Fill]:
     """The executions that a broker calls by one id, by the id of each in the books.
 
     Those `told` that no reading had room for yet are not booked: each bears the next id that is free.
@@ -155,13 +157,13 @@ def bearing(execution_id: str, booked: Mapping[str, Fill], told: Iterable[Fill])
     own = f"{execution_id}{AGAIN}"
     bearers = {name: fill for name, fill in booked.items() if name == execution_id or name.startswith(own)}
     for fill in told:
-        if not any(at_once(fill, other) and fill.price == other.price for other in bearers.values()):
+        if not any(executed_together(fill, other) and fill.price == other.price for other in bearers.values()):
             place = len(bearers) + 1
             bearers[f"{own}{place}" if place > 1 else execution_id] = fill
     return bearers
 
 
-def recall(standing: Standing, payload: Mapping[str, Any]) -> None:
+def recall_frozen(standing: ExposureBook, payload: Mapping[str, Any]) -> None:
     """Take in what was frozen or free again before a restart."""
     if payload["there"]:
         standing.freeze(payload["symbol"], payload["words"], lasting=payload["lasting"])
@@ -175,13 +177,13 @@ def _differs(event: BrokerEvent, was: Event) -> bool:
 
 
 def _alike(one: Fill, other: Fill) -> bool:
-    return (one.client_order_id, one.symbol) == (other.client_order_id, other.symbol) and alike(one, other)
+    return (one.client_order_id, one.symbol) == (other.client_order_id, other.symbol) and same_execution(one, other)
 
 
 def _named(fill: Fill, bearers: Mapping[str, Fill]) -> str:
     # The one of the bearers that has these terms, or was done then where the price is another, of as many shares where
     # more were done then; "" for none.
-    for same in (alike, at_once, _as_many):
+    for same in (same_execution, executed_together, _as_many):
         found = [name for name, one in bearers.items() if same(fill, one)]
         if len(found) == 1:
             return found[0]
@@ -189,7 +191,7 @@ def _named(fill: Fill, bearers: Mapping[str, Fill]) -> str:
 
 
 def _as_many(one: Fill, other: Fill) -> bool:
-    return one.quantity == other.quantity and at_once(one, other)
+    return one.quantity == other.quantity and executed_together(one, other)
 
 
 def _terms(fill: Fill) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.contracts import Instrument, TellsInstruments
+from tbot_core.contracts import Instrument, SupportsInstrumentInfo
 from tbot_core.errors import BrokerError
 from tbot_core.journal import records
 from tbot_core.model.types import Leg, OrderState, units_of
@@ -19,20 +19,20 @@ from tbot_core.trading.risk.exposure import lot_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.execution.engine import Execution
+    from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.model.clock import Clock
-    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.trading.decision_engine import DecisionEngine
 
-PATIENCE_S: Final = 10.0
+ANSWER_WITHIN_S: Final = 10.0
 """So long an answer is waited for, with what is held of the instrument as it is."""
 
 _log = log.logger(__name__)
 
 
-class Instruments:
+class InstrumentRules:
     """Asks the broker of a session for the rules of instruments; `look` is called about twice a second."""
 
-    def __init__(self, execution: Execution, desk: Desk, clock: Clock) -> None:
+    def __init__(self, execution: ExecutionEngine, desk: DecisionEngine, clock: Clock) -> None:
         self._execution = execution
         self._desk = desk
         self._clock = clock
@@ -41,10 +41,10 @@ class Instruments:
     async def look(self) -> None:
         """Ask for what is not known, until it is told or the patience with it is at its end."""
         for symbol in [symbol for symbol, waiting in self._desk.standing.unruled.items() if waiting]:
-            until = self._until.setdefault(symbol, self._clock.monotonic() + PATIENCE_S)
+            until = self._until.setdefault(symbol, self._clock.monotonic() + ANSWER_WITHIN_S)
             broker = self._execution.venue.broker
             words = "the broker cannot say them"
-            if isinstance(broker, TellsInstruments):
+            if isinstance(broker, SupportsInstrumentInfo):
                 try:
                     self._told(await broker.instrument(symbol))
                 except BrokerError as fault:
@@ -56,7 +56,7 @@ class Instruments:
         self._until.pop(found.symbol, None)
         payload = {"symbol": found.symbol, "known": True, "waiting": False, "words": "", **_payload(found)}
         self._execution.recorder.note(records.INSTRUMENT, payload)
-        apply(self._desk, payload)
+        apply_instrument_rules(self._desk, payload)
         _log.warning("instrument.ruled", symbol=found.symbol, tick=found.tick, step=found.quantity_step)
         if found.tradable is False:
             words = "the broker does not trade it any more"
@@ -83,11 +83,11 @@ class Instruments:
         self._until.pop(symbol, None)
         payload = {"symbol": symbol, "known": False, "waiting": False, "words": words}
         self._execution.recorder.note(records.INSTRUMENT, payload)
-        apply(self._desk, payload)
+        apply_instrument_rules(self._desk, payload)
         _log.error("instrument.rules_unknown", symbol=symbol, reason=words)
 
 
-def apply(desk: Desk, payload: Mapping[str, Any]) -> None:
+def apply_instrument_rules(desk: DecisionEngine, payload: Mapping[str, Any]) -> None:
     """Take in what is known of an instrument's rules, or that they are not."""
     symbol, standing = payload["symbol"], desk.standing
     if payload["known"]:
@@ -114,7 +114,7 @@ def _decimal(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
-def words(payload: Mapping[str, Any]) -> str:
+def instrument_rules_text(payload: Mapping[str, Any]) -> str:
     """What is known of an instrument's rules, in a sentence without its full stop."""
     symbol = payload["symbol"]
     if payload["known"]:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.trading.commands import Action, Cancel, Decision, Place, Replace
+from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.risk.exposure import RiskChange
 
 if TYPE_CHECKING:
-    from tbot_core.journal.recorder import Recorder
-    from tbot_core.journal.store import Entry
+    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import NewEvent
     from tbot_core.model.types import Order
 
 
 @attrs.frozen(kw_only=True)
-class Minutes:
+class MinuteCommands:
     """All that came out of one minute, to be written down and done together; `top_ups` add to what is held."""
 
     changes: Sequence[RiskChange] = ()
-    actions: Sequence[Action] = ()
+    actions: Sequence[TradingCommand] = ()
     decisions: Sequence[Decision] = ()
     top_ups: Sequence[Decision] = ()
 
@@ -37,16 +37,16 @@ class Minutes:
         return [one.order for one in (*self.decisions, *self.top_ups) if one.order is not None]
 
 
-def entries(recorder: Recorder, minute: Minutes) -> list[Entry]:
+def intent_events(recorder: JournalRecorder, minute: MinuteCommands) -> list[NewEvent]:
     """Changes of the risk state, then what is asked of orders, then decisions with the orders that they allow."""
     found = [recorder.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
     for action in minute.actions:
         match action:
-            case Place(order=order):
+            case SubmitOrder(order=order):
                 found.append(_intent(recorder, order))
-            case Cancel(client_order_id=cid):
+            case CancelOrder(client_order_id=cid):
                 found.append(recorder.entry(records.CANCEL_REQUESTED, {}, cid))
-            case Replace(client_order_id=cid):
+            case ReplaceOrder(client_order_id=cid):
                 found.append(recorder.entry(records.REPLACE_REQUESTED, records.replace_payload(action), cid))
     for kind, decisions in ((records.DECISION, minute.decisions), (records.TOP_UP, minute.top_ups)):
         for decision in decisions:
@@ -54,21 +54,21 @@ def entries(recorder: Recorder, minute: Minutes) -> list[Entry]:
             named = None if allowed is None else allowed.client_order_id
             found.append(recorder.entry(kind, records.decision_payload(decision), named))
             if allowed is not None:
-                found += [_intent(recorder, part) for part in parts(allowed)]
+                found += [_intent(recorder, part) for part in order_parts(allowed)]
     return found
 
 
-def leaving(recorder: Recorder, part: Order, words: str) -> Entry:
+def sending_event(recorder: JournalRecorder, part: Order, words: str) -> NewEvent:
     """An order is being sent; or where there are words, why it never will be."""
     kind, payload = (records.DROPPED, {"words": words}) if words else (records.SENDING, {})
     return recorder.entry(kind, payload, part.client_order_id)
 
 
-def parts(order: Order) -> tuple[Order, ...]:
+def order_parts(order: Order) -> tuple[Order, ...]:
     """An order and the protection that goes with it."""
     return order, *order.protection
 
 
-def _intent(recorder: Recorder, order: Order) -> Entry:
+def _intent(recorder: JournalRecorder, order: Order) -> NewEvent:
     tagged = attrs.evolve(order, tag=f"{recorder.tag} {order.tag}".rstrip()) if recorder.tag else order
     return recorder.entry(records.INTENDED, records.order_payload(tagged), order.client_order_id)

@@ -10,7 +10,7 @@ _BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 
 
 @attrs.define(kw_only=True)
-class Doubt:
+class OrderLookup:
     """When an order is asked after next, how often it was, and the sources that do not know it.
 
     `due`: in seconds of a steady clock.

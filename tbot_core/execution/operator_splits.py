@@ -33,7 +33,7 @@ _SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9./-]{0,11}")
 
 
 @attrs.frozen(kw_only=True)
-class Listed:
+class OperatorSplit:
     """Every `before` shares of a symbol became `after` ones from a session on; `line` is where the file says so."""
 
     day: date
@@ -43,7 +43,7 @@ class Listed:
     line: int
 
 
-def listed(path: Path) -> tuple[Listed, ...]:
+def read_splits(path: Path) -> tuple[OperatorSplit, ...]:
     """What the operator lists, nothing where there is no file.
 
     Raises AccessError where somebody else may have written it, DataError with everything that is wrong in it.
@@ -52,12 +52,12 @@ def listed(path: Path) -> tuple[Listed, ...]:
         return ()
     content = secure_files.inspect(path, limit=_LARGEST)
     if content.flaws:
-        raise secure_files.PrivateError(path, content.flaws[0])
+        raise secure_files.PrivateFileError(path, content.flaws[0])
     try:
         lines = bytes(content.data.view).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as fault:
         raise DataError(f"{path} is no text.", _remedy()) from fault
-    found: list[Listed] = []
+    found: list[OperatorSplit] = []
     wrong = [f"its first line is not {HEADER}"] if not lines or lines[0].strip() != HEADER else []
     for number, text in enumerate(lines[1:], 2):
         if text.strip() and not text.startswith("#"):
@@ -74,7 +74,7 @@ def _remedy() -> str:
     return f"Write {HEADER} first, then a split in each line, such as 2026-03-02,ACME,1,2."
 
 
-def _read(text: str, number: int) -> tuple[Listed | None, list[str]]:
+def _read(text: str, number: int) -> tuple[OperatorSplit | None, list[str]]:
     # The split that a line tells of, or what is wrong with it.
     fields = [field.strip() for field in text.split(",")]
     if len(fields) != HEADER.count(",") + 1:
@@ -90,7 +90,7 @@ def _read(text: str, number: int) -> tuple[Listed | None, list[str]]:
         return None, [f"{_quoted(day)} is no date", *wrong]
     if wrong:
         return None, wrong
-    return Listed(day=since, symbol=symbol, before=int(counts[0]), after=int(counts[1]), line=number), []
+    return OperatorSplit(day=since, symbol=symbol, before=int(counts[0]), after=int(counts[1]), line=number), []
 
 
 def _counts(text: str) -> bool:
@@ -102,7 +102,7 @@ def _quoted(text: str) -> str:
     return repr(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…")
 
 
-def _repeated(found: list[Listed]) -> Iterator[str]:
+def _repeated(found: list[OperatorSplit]) -> Iterator[str]:
     seen: dict[tuple[date, str], int] = {}
     for one in found:
         first = seen.setdefault((one.day, one.symbol), one.line)

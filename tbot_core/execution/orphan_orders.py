@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.execution.intents import Minutes
+from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
-from tbot_core.model.formatting import quantity
-from tbot_core.trading.commands import Cancel
+from tbot_core.model.formatting import format_quantity
+from tbot_core.trading.commands import CancelOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.contracts import OrderReport
-    from tbot_core.execution.engine import Execution
-    from tbot_core.execution.reconciliation import Findings
-    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.contracts import OrderStatusReport
+    from tbot_core.execution.engine import ExecutionEngine
+    from tbot_core.execution.reconciliation import ReconciliationReport
+    from tbot_core.trading.decision_engine import DecisionEngine
 
 
-class Astray:
+class OrphanOrders:
     """Keeps what the readings and lookups of one broker say of such orders, where its execution shows it to all."""
 
-    def __init__(self, execution: Execution, desk: Desk) -> None:
+    def __init__(self, execution: ExecutionEngine, desk: DecisionEngine) -> None:
         self._execution = execution
         self._desk = desk
         self._seen = execution.beyond
@@ -42,7 +42,7 @@ class Astray:
         orders = self._execution.orders
         return {name for cid, one in self._seen.items() for name in (one.symbol, orders[cid].order.symbol)}
 
-    def read(self, findings: Findings) -> None:
+    def read(self, findings: ReconciliationReport) -> None:
         """A reading was believed: what is open beyond the books, in other terms than ordered, and by others."""
         shown = {one.client_order_id: one for one in findings.beyond}
         for cid in [one for one in self._seen if one not in shown]:
@@ -52,7 +52,7 @@ class Astray:
         self._tell(findings.otherwise)
         self._name(findings.foreign_orders)
 
-    def hear(self, client_order_id: str, open_beyond: OrderReport | None) -> bool:
+    def hear(self, client_order_id: str, open_beyond: OrderStatusReport | None) -> bool:
         """The broker was asked for one order: what is open of it beyond the books, None where nothing is.
 
         Returns whether it is to be taken back.
@@ -68,10 +68,10 @@ class Astray:
         for cid in sorted(self._proven):
             self._desk.custody.mistaken.take_back(cid)
         if self._proven:
-            cancels = [Cancel(client_order_id=cid) for cid in sorted(self._proven)]
-            await self._execution.carry_out(Minutes(actions=cancels))
+            cancels = [CancelOrder(client_order_id=cid) for cid in sorted(self._proven)]
+            await self._execution.carry_out(MinuteCommands(actions=cancels))
 
-    def _see(self, cid: str, report: OrderReport) -> None:
+    def _see(self, cid: str, report: OrderStatusReport) -> None:
         order = self._execution.orders[cid].order
         price = order.limit_price or order.stop_price or report.average_price
         if price is not None:
@@ -85,8 +85,8 @@ class Astray:
             self._desk.custody.mistaken.take_back(cid)
         self._seen[cid] = report
 
-    def _words(self, cid: str, report: OrderReport) -> str:
-        record, rest = self._execution.orders[cid], quantity(report.quantity - report.filled)
+    def _words(self, cid: str, report: OrderStatusReport) -> str:
+        record, rest = self._execution.orders[cid], format_quantity(report.quantity - report.filled)
         if record.terminal:
             return f"the broker works {rest} of order {cid}, which was told to be {record.state.value}"
         deed = "buy" if report.buy else "sell"
@@ -99,7 +99,7 @@ class Astray:
             if self._execution.orders[cid].terminal:
                 self._desk.custody.mistaken.gone(cid)
 
-    def _tell(self, otherwise: Iterable[OrderReport]) -> None:
+    def _tell(self, otherwise: Iterable[OrderStatusReport]) -> None:
         recorder, venue = self._execution.recorder, self._execution.venue
         for report in otherwise:
             cid = report.client_order_id
@@ -110,7 +110,7 @@ class Astray:
                 entry = recorder.entry(records.TAKEN_OTHERWISE, payload, cid)
                 recorder.write(attrs.evolve(entry, source=source))
 
-    def _name(self, foreign: Iterable[OrderReport]) -> None:
+    def _name(self, foreign: Iterable[OrderStatusReport]) -> None:
         fresh = []
         for report in foreign:
             mark = (report.broker_order_id, report.kind, report.filled)
@@ -121,11 +121,11 @@ class Astray:
             self._execution.recorder.write(*fresh)
 
 
-def words(payload: Mapping[str, Any]) -> str:
+def misread_order_text(payload: Mapping[str, Any]) -> str:
     """What a person reads of an order that a broker took for something else."""
     taken, ordered = _terms(payload), _terms(payload["ordered"])
     return f"The broker works the {payload['leg']} to {ordered} as one to {taken}"
 
 
 def _terms(one: Mapping[str, Any]) -> str:
-    return f"{'buy' if one['buy'] else 'sell'} {quantity(Decimal(one['quantity']))} {one['symbol']}"
+    return f"{'buy' if one['buy'] else 'sell'} {format_quantity(Decimal(one['quantity']))} {one['symbol']}"

@@ -13,53 +13,48 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Finds, Snapshot
+from tbot_core.contracts import AccountSnapshot, SupportsOrderLookup
 from tbot_core.errors import BrokerError
-from tbot_core.execution.account_updates import admit
-from tbot_core.execution.corporate_actions import Splits
-from tbot_core.execution.instrument_rules import Instruments
-from tbot_core.execution.open_questions import Doubt
-from tbot_core.execution.orphan_orders import Astray
+from tbot_core.execution.account_updates import update_account
+from tbot_core.execution.corporate_actions import SplitMatcher
+from tbot_core.execution.instrument_rules import InstrumentRules
+from tbot_core.execution.open_questions import OrderLookup
+from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
-    Books,
-    Difference,
-    Findings,
-    Verdict,
-    agree,
-    beyond,
-    compare,
+    LocalBooks,
+    PositionDifference,
+    ReconciliationReport,
+    ReconciliationStatus,
+    compare_with_books,
+    events_from_report,
+    open_beyond_books,
     outside_fill,
-    parted,
-    told,
+    snapshots_agree,
+    split_difference,
 )
 from tbot_core.journal import records
-from tbot_core.journal.ledger.booking import booked
-from tbot_core.journal.projections.book import of_broker
+from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.projections.book import broker_events
 from tbot_core.model.types import OrderState, quantity_of
 from tbot_core.system import log
 from tbot_core.trading.orders import ENDED, IN_DOUBT
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.execution.engine import Execution
-    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.execution.engine import ExecutionEngine
+    from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
-    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.trading.decision_engine import DecisionEngine
     from tbot_core.trading.portfolio import Position
 
-IN_FLIGHT_S: Final = 2.0
-"""So long an order may be on its way before it is asked after."""
-OPEN_ORDERS_S: Final = 10.0
-"""So often the account is read while orders work."""
-POSITIONS_S: Final = 30.0
-"""So often it is read while none does."""
-AGREE_S: Final = 0.5
-"""Between two readings that have to agree."""
-READINGS: Final = 6
-"""So many readings more are made, until one agrees with that before it."""
+IN_FLIGHT_S: Final = 2.0  # an order may be in flight this long before it is looked up
+OPEN_ORDERS_S: Final = 10.0  # between two account readings while orders work
+POSITIONS_S: Final = 30.0  # and while none works
+AGREE_S: Final = 0.5  # between two readings that must agree
+READINGS: Final = 6  # further readings at most, until one agrees with the one before
 LEAST_WINDOW_S: Final = 600.0
 """An order that nobody finds is lost after this time at the earliest."""
 MARGIN: Final = timedelta(minutes=1)
@@ -72,31 +67,38 @@ _FAILED_READINGS: Final = 3
 _log = log.logger(__name__)
 
 
-class Tender:
+class Reconciler:
     """Keeps a session's orders and holdings in step with the broker; `tend` is called about twice a second.
 
     `since` is the moment from which readings list closed orders: the session's opening, less a margin.
     """
 
-    def __init__(self, execution: Execution, desk: Desk, clock: Clock, conditions: Conditions, since: datetime) -> None:
+    def __init__(
+        self,
+        execution: ExecutionEngine,
+        desk: DecisionEngine,
+        clock: Clock,
+        conditions: TradingStateController,
+        since: datetime,
+    ) -> None:
         self._execution = execution
         self._desk = desk
         self._broker = execution.venue.broker
         self._clock = clock
         self._conditions = conditions
         self.foreign = desk.standing.foreign.held
-        self.splits = Splits(execution, desk)
-        self._instruments = Instruments(execution, desk, clock)
+        self.splits = SplitMatcher(execution, desk)
+        self._instruments = InstrumentRules(execution, desk, clock)
         self.announced: Callable[[], bool] = lambda: False
         self.read_at: datetime | None = None
-        self.verdict: Verdict | None = None
-        self._last = booked(of_broker(execution.recorder.journal.events(), execution.recorder.broker)).stated
+        self.verdict: ReconciliationStatus | None = None
+        self._last = ledger_of(broker_events(execution.recorder.journal.events(), execution.recorder.broker)).stated
         self._stated = self._last is not None and self._last.date() == since.date()
         self._since = since - MARGIN
-        self._doubts: dict[str, Doubt] = {}
+        self._doubts: dict[str, OrderLookup] = {}
         self._next_reading = 0.0
         self._failed = 0
-        self._astray = Astray(execution, desk)
+        self._astray = OrphanOrders(execution, desk)
         self._before: dict[str, int] = {}
         self._asked_after: set[str] = set()
 
@@ -119,7 +121,7 @@ class Tender:
         """Let the next round read the account."""
         self._next_reading = 0.0
 
-    async def read(self) -> Verdict | None:
+    async def read(self) -> ReconciliationStatus | None:
         """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
         listed, ended, began = self._sent(), self._ended(), self._clock.now()
         cash = self._desk.portfolio.cash_atoms
@@ -132,18 +134,18 @@ class Tender:
         finally:
             self._next_reading = self._clock.monotonic() + self._interval
         self._failed = 0
-        self._conditions.withdraw(Cause.UNKNOWN)
+        self._conditions.withdraw(StateCause.UNKNOWN)
         if snapshot is None:
             return None
         self.read_at = began
         self.splits.hear(snapshot.activities)
-        findings = compare(self._books(listed, ended), snapshot)
+        findings = compare_with_books(self._books(listed, ended), snapshot)
         crossed = self._desk.portfolio.cash_atoms != cash or self._apart(findings)
         clean = self._settle(findings, listed)
         self._count(snapshot)
-        self._conditions.hold(Cause.RESTRICTED, snapshot.account.restricted)
+        self._conditions.hold(StateCause.RESTRICTED, snapshot.account.restricted)
         self._conditions.reconciled(clean=clean)
-        admit(self._desk, self._execution.recorder, snapshot.account, crossed=crossed)
+        update_account(self._desk, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict
         if self._desk.standing.disputed:
             self._next_reading = self._clock.monotonic() + IN_FLIGHT_S
@@ -165,7 +167,7 @@ class Tender:
         self._stated = True
         first = await self.read()
         for cid in [*self._execution.questions]:
-            self._doubts.setdefault(cid, Doubt(due=self._clock.monotonic()))
+            self._doubts.setdefault(cid, OrderLookup(due=self._clock.monotonic()))
             await self._look_up(cid)
         self._stated = any(not one.terminal for one in self._execution.orders.values())
         return first is not None and await self.read() is not None
@@ -177,14 +179,14 @@ class Tender:
         if self._stated or self._last is None or self._last >= self._since:
             return
         recorder = self._execution.recorder
-        first = next(of_broker(recorder.journal.events(kind=records.STATEMENT), recorder.broker)).applied
+        first = next(broker_events(recorder.journal.events(kind=records.STATEMENT), recorder.broker)).applied
         seen = await self._broker.snapshot(max(self._last - BELATED, first))
         self.splits.hear(seen.activities)
         self._count(
             attrs.evolve(seen, activities=tuple(one for one in seen.activities if one.time > first)), stating=False
         )
 
-    def _count(self, snapshot: Snapshot, *, stating: bool = True) -> None:
+    def _count(self, snapshot: AccountSnapshot, *, stating: bool = True) -> None:
         # Book what moved money without an order, each once; the day's first and last reading are statements.
         execution = self._execution
         for activity in snapshot.activities:
@@ -198,13 +200,13 @@ class Tender:
     def _state(self, account: Account) -> None:
         # What a statement has more or less than the ledger, nobody explains: it is booked as that, and told.
         self._stated, self._last = True, self._clock.now()
-        ledger = booked(of_broker(self._execution.recorder.journal.events(), self._execution.recorder.broker))
+        ledger = ledger_of(broker_events(self._execution.recorder.journal.events(), self._execution.recorder.broker))
         ours = None if ledger.stated is None else ledger.cash
         self._execution.recorder.note(records.STATEMENT, records.statement_payload(account, ours))
         if ours is not None and ours != account.cash:
             # Withdrawn at once, since no reading names it again: it lingers until the account was clean for a minute.
-            self._conditions.begin(Cause.MISMATCH, f"cash: {account.cash - ours} USD that nothing explains")
-            self._conditions.withdraw(Cause.MISMATCH)
+            self._conditions.begin(StateCause.MISMATCH, f"cash: {account.cash - ours} USD that nothing explains")
+            self._conditions.withdraw(StateCause.MISMATCH)
 
     @property
     def _interval(self) -> float:
@@ -216,14 +218,14 @@ class Tender:
         for cid, record in self._execution.orders.items():
             silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
             if silent or record.state in IN_DOUBT or cid in self._execution.questions:
-                self._doubts.setdefault(cid, Doubt(due=now))
+                self._doubts.setdefault(cid, OrderLookup(due=now))
             else:
                 self._doubts.pop(cid, None)
 
     async def _look_up(self, cid: str) -> None:
         doubt = self._doubts[cid]
         doubt.postpone(self._clock.monotonic())
-        if not (self._broker.rules.query_by_cid and isinstance(self._broker, Finds)):
+        if not (self._broker.rules.query_by_cid and isinstance(self._broker, SupportsOrderLookup)):
             self._next_reading = 0.0
             return
         ended = self._execution.orders[cid].terminal
@@ -237,13 +239,13 @@ class Tender:
             self._execution.questions.pop(cid, None)
         if report is not None:
             doubt.absent.clear()
-            self._execution.book(tuple(told(record, report)), read=True)
-            if self._astray.hear(cid, beyond(self._execution.orders[cid], report, ended=ended)):
+            self._execution.book(tuple(events_from_report(record, report)), read=True)
+            if self._astray.hear(cid, open_beyond_books(self._execution.orders[cid], report, ended=ended)):
                 self.hurry()
             return
         self._missed(cid, doubt, "query")
 
-    def _missed(self, cid: str, doubt: Doubt, source: str) -> None:
+    def _missed(self, cid: str, doubt: OrderLookup, source: str) -> None:
         # A source does not know the order. Two of them are evidence, and after the venue's window it is given up.
         doubt.absent.add(source)
         sources = 2 if self._broker.rules.query_by_cid else 1
@@ -256,7 +258,7 @@ class Tender:
         elif self._execution.age(cid) > max(self._broker.rules.lookup_window_s, LEAST_WINDOW_S):
             self._execution.give_up(cid)
 
-    async def _believed(self) -> Snapshot | None:
+    async def _believed(self) -> AccountSnapshot | None:
         # A reading that a second one confirms; None when they go on to differ, as in a busy minute.
         first = await self._snapshot()
         for _ in range(READINGS):
@@ -264,12 +266,12 @@ class Tender:
                 return first
             await self._clock.sleep(AGREE_S)
             second = await self._snapshot()
-            if agree(first, second):
+            if snapshots_agree(first, second):
                 return second
             first = second
         return None
 
-    async def _snapshot(self) -> Snapshot:
+    async def _snapshot(self) -> AccountSnapshot:
         # A reading; what is booked from here on it need not tell of.
         self._before = self._desk.portfolio.holdings
         return await self._broker.snapshot(self._since)
@@ -283,17 +285,17 @@ class Tender:
         # The orders that a reading which begins now must not show as open.
         return frozenset(cid for cid, record in self._execution.orders.items() if record.terminal)
 
-    def _books(self, listed: frozenset[str], ended: frozenset[str]) -> Books:
+    def _books(self, listed: frozenset[str], ended: frozenset[str]) -> LocalBooks:
         execution = self._execution
         held = {symbol: quantity_of(units) for symbol, units in self._desk.portfolio.holdings.items()}
-        return Books(orders=execution.orders, held=held, foreign=self.foreign, listed=listed, ended=ended)
+        return LocalBooks(orders=execution.orders, held=held, foreign=self.foreign, listed=listed, ended=ended)
 
-    def _apart(self, findings: Findings) -> bool:
+    def _apart(self, findings: ReconciliationReport) -> bool:
         # Whether a reading is of another moment than the books: it holds less of what we traded, or more.
         ours = {record.order.symbol for record in self._execution.orders.values()}
         return any(one.symbol in ours for one in findings.differences)
 
-    def _settle(self, findings: Findings, listed: frozenset[str]) -> bool:
+    def _settle(self, findings: ReconciliationReport, listed: frozenset[str]) -> bool:
         # Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves.
         held = self._desk.portfolio.holdings
         moved = {symbol for symbol in (*held, *self._before) if held.get(symbol) != self._before.get(symbol)}
@@ -304,7 +306,7 @@ class Tender:
         for cid in findings.absent:
             if self._execution.orders[cid].state not in IN_DOUBT:
                 self._execution.questions[cid] = None  # it may be over: whoever knows is asked
-            self._missed(cid, self._doubts.setdefault(cid, Doubt(due=now)), "list")
+            self._missed(cid, self._doubts.setdefault(cid, OrderLookup(due=now)), "list")
         self._astray.read(findings)
         open_questions = moved | self._in_flight(listed)
         waiting = [one for one in findings.differences if one.symbol in open_questions or self._asks_after(one.symbol)]
@@ -358,7 +360,7 @@ class Tender:
         self._execution.questions.update(dict.fromkeys(ended))
         return bool(ended)
 
-    def _explain(self, difference: Difference) -> None:
+    def _explain(self, difference: PositionDifference) -> None:
         # Book a difference that no order of ours explains: it belongs to somebody else, or took from what was ours.
         position = self._desk.portfolio.positions.get(difference.symbol)
         change, foreign = self._parted(difference)
@@ -366,20 +368,20 @@ class Tender:
             self._adjust(position, change)
         self._hold_foreign(difference.symbol, foreign)
 
-    def _parted(self, difference: Difference) -> tuple[Decimal, Decimal]:
+    def _parted(self, difference: PositionDifference) -> tuple[Decimal, Decimal]:
         # What others changed in a position, and what is foreign, where no order of ours explains a difference.
         position = self._desk.portfolio.positions.get(difference.symbol)
         held = Decimal(0) if position is None else quantity_of(position.side * position.units)
-        return parted(difference, quantity_of(self._desk.portfolio.holdings.get(difference.symbol, 0)), held)
+        return split_difference(difference, quantity_of(self._desk.portfolio.holdings.get(difference.symbol, 0)), held)
 
     def _adjust(self, position: Position, change: Decimal) -> None:
         symbol = position.signal.symbol
         fill = outside_fill(position, change, len(self._desk.portfolio.closed), self._clock.now())
         # Withdrawn below, once it is booked: it lingers until the account has been clean for a minute.
-        self._conditions.begin(Cause.MISMATCH, f"{symbol}: {change} outside of tbot")
+        self._conditions.begin(StateCause.MISMATCH, f"{symbol}: {change} outside of tbot")
         self._execution.recorder.note(records.ADJUSTMENT, records.fill_payload(fill))
         self._desk.custody.adjusted(fill)
-        self._conditions.withdraw(Cause.MISMATCH)
+        self._conditions.withdraw(StateCause.MISMATCH)
 
     def _hold_foreign(self, symbol: str, quantity: Decimal) -> None:
         # Shares that are not ours: named, counted, never touched.
@@ -395,4 +397,4 @@ class Tender:
         self._conditions.reconciled(clean=False)
         _log.warning("account.not_read", times=self._failed, reason=fault.message)
         if self._failed >= _FAILED_READINGS and not self.announced():
-            self._conditions.begin(Cause.UNKNOWN, fault.message)
+            self._conditions.begin(StateCause.UNKNOWN, fault.message)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent, Holding, OrderReport, Snapshot
+from tbot_core.contracts import AccountSnapshot, BrokerEvent, OrderStatusReport, PositionReport
 from tbot_core.model.types import Fill, OrderState, price_of
-from tbot_core.trading.orders import SUPPOSED, OrderRecord
+from tbot_core.trading.orders import SUPPOSED_PREFIX, OrderRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ _KNOWN_AS: Final = {
 }
 
 
-class Verdict(StrEnum):
+class ReconciliationStatus(StrEnum):
     """How a reconciliation ended."""
 
     MATCHED = "matched"
@@ -50,7 +50,7 @@ class Verdict(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Books:
+class LocalBooks:
     """The journal's side: our orders by client order id, what they add up to by symbol, and foreign holdings known.
 
     `listed` are those of which a reading must tell while they live: they were sent well before it. `ended` are those
@@ -65,7 +65,7 @@ class Books:
 
 
 @attrs.frozen(kw_only=True)
-class Difference:
+class PositionDifference:
     """A symbol of which the account holds `theirs`, while our fills and the foreign holdings known make `ours`."""
 
     symbol: str
@@ -74,7 +74,7 @@ class Difference:
 
 
 @attrs.frozen(kw_only=True)
-class Findings:
+class ReconciliationReport:
     """What a reading tells: `events` that our orders lack, `absent` ones, and what belongs to somebody else.
 
     `holdings`: all that the account holds, whoever it belongs to, as the reading says. `beyond`: what orders of ours
@@ -83,30 +83,30 @@ class Findings:
 
     events: tuple[BrokerEvent, ...] = ()
     absent: tuple[str, ...] = ()
-    foreign_orders: tuple[OrderReport, ...] = ()
-    differences: tuple[Difference, ...] = ()
-    holdings: tuple[Holding, ...] = ()
-    beyond: tuple[OrderReport, ...] = ()
-    otherwise: tuple[OrderReport, ...] = ()
+    foreign_orders: tuple[OrderStatusReport, ...] = ()
+    differences: tuple[PositionDifference, ...] = ()
+    holdings: tuple[PositionReport, ...] = ()
+    beyond: tuple[OrderStatusReport, ...] = ()
+    otherwise: tuple[OrderStatusReport, ...] = ()
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ReconciliationStatus:
         """Matched when there is nothing to tell, adopted when only facts are to be booked, else unsettled."""
         if self.absent or self.beyond:
-            return Verdict.UNSETTLED
+            return ReconciliationStatus.UNSETTLED
         if self.events or self.foreign_orders or self.differences:
-            return Verdict.ADOPTED
-        return Verdict.MATCHED
+            return ReconciliationStatus.ADOPTED
+        return ReconciliationStatus.MATCHED
 
 
-def agree(first: Snapshot, second: Snapshot) -> bool:
+def snapshots_agree(first: AccountSnapshot, second: AccountSnapshot) -> bool:
     """Whether two readings may be believed: of the same moment by the venue's own mark, or equal in all that counts."""
     if first.barrier and second.barrier:
         return first.barrier == second.barrier
     return _facts(first) == _facts(second)
 
 
-def compare(books: Books, snapshot: Snapshot) -> Findings:
+def compare_with_books(books: LocalBooks, snapshot: AccountSnapshot) -> ReconciliationReport:
     """Hold a reading against the books.
 
     Holdings are compared after the events that the reading itself brings.
@@ -119,13 +119,13 @@ def compare(books: Books, snapshot: Snapshot) -> Findings:
         executed[fill.client_order_id].append(fill)
     for cid, record in books.orders.items():
         report, fills = listed.get(cid), executed[cid]
-        news = _executed(record, fills) if report is None else [*told(record, _named(report, fills))]
+        news = _executed(record, fills) if report is None else [*events_from_report(record, _named(report, fills))]
         events += news
         for symbol, growth in _growth(record, news):
             grown[symbol] = grown.get(symbol, Decimal(0)) + growth
     ours = ((cid, report) for cid, report in listed.items() if cid in books.orders)
-    more = (beyond(books.orders[cid], report, ended=cid in books.ended) for cid, report in ours)
-    return Findings(
+    more = (open_beyond_books(books.orders[cid], report, ended=cid in books.ended) for cid, report in ours)
+    return ReconciliationReport(
         events=tuple(events),
         absent=tuple(_absent(books, listed)),
         foreign_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
@@ -136,7 +136,7 @@ def compare(books: Books, snapshot: Snapshot) -> Findings:
     )
 
 
-def beyond(record: OrderRecord, report: OrderReport, *, ended: bool) -> OrderReport | None:
+def open_beyond_books(record: OrderRecord, report: OrderStatusReport, *, ended: bool) -> OrderStatusReport | None:
     """What a report says is open of an order that the books do not count, as a report of that much; None for nothing.
 
     `ended`: the order was over in the books before the broker was asked. One that ended since may have been open then.
@@ -149,7 +149,7 @@ def beyond(record: OrderRecord, report: OrderReport, *, ended: bool) -> OrderRep
     return attrs.evolve(report, quantity=report.filled + more) if more > 0 else None
 
 
-def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
+def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterator[BrokerEvent]:
     """The events that lead from a record to a report: fills that it lacks, then its state if that is another.
 
     Their ids follow from what they say, so that the same report twice says nothing new. A cumulative quantity beyond
@@ -175,7 +175,7 @@ def told(record: OrderRecord, report: OrderReport) -> Iterator[BrokerEvent]:
         yield _event(kind, cid, f"{cid} is {report.kind}", words=report.words)
 
 
-def _otherwise(books: Books, listed: Mapping[str, OrderReport]) -> Iterator[OrderReport]:
+def _otherwise(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> Iterator[OrderStatusReport]:
     # Orders that work at the broker for another quantity, symbol or side than was ordered.
     #
     # The legs of a bracket shrink by what one of them, or not all of their entry, fills.
@@ -203,7 +203,7 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
         void = fill.execution_id in record.corrected
         if known is not None and not same_id and (_another(fill, known, void=void) or _beside(fill, known, fills)):
             same_id.append(known)
-        if any(alike(fill, other) for other in same_id):
+        if any(same_execution(fill, other) for other in same_id):
             continue
         same_id.append(fill)
         again = f"{AGAIN}{len(same_id)}" if len(same_id) > 1 else ""
@@ -216,25 +216,27 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
 
 def _another(fill: Fill, known: Fill, *, void: bool) -> bool:
     # Whether an execution is not the one that is known by its id: the second may be told before the first.
-    return not at_once(fill, known) and (fill.price != known.price or (void and not known.quantity))
+    return not executed_together(fill, known) and (fill.price != known.price or (void and not known.quantity))
 
 
 def _beside(fill: Fill, known: Fill, listed: Sequence[Fill]) -> bool:
     # Whether the execution that is known by its id is listed as well, and this is not it.
-    return not alike(fill, known) and any(one.execution_id == fill.execution_id and alike(one, known) for one in listed)
+    return not same_execution(fill, known) and any(
+        one.execution_id == fill.execution_id and same_execution(one, known) for one in listed
+    )
 
 
-def alike(one: Fill, other: Fill) -> bool:
+def same_execution(one: Fill, other: Fill) -> bool:
     """Whether two words on an execution tell of the same one: not every channel is as exact about its time."""
-    return (one.quantity, one.price) == (other.quantity, other.price) and at_once(one, other)
+    return (one.quantity, one.price) == (other.quantity, other.price) and executed_together(one, other)
 
 
-def at_once(one: Fill, other: Fill) -> bool:
+def executed_together(one: Fill, other: Fill) -> bool:
     """Whether two executions were done on one side at one time, as exactly as that is told."""
     return one.buy == other.buy and abs((one.time - other.time).total_seconds()) <= _SAME_S
 
 
-def _named(report: OrderReport, fills: Sequence[Fill]) -> OrderReport:
+def _named(report: OrderStatusReport, fills: Sequence[Fill]) -> OrderStatusReport:
     # The report with the executions that are listed apart from it.
     there = {(fill.execution_id, fill.quantity, fill.price) for fill in report.fills}
     apart = tuple(fill for fill in fills if (fill.execution_id, fill.quantity, fill.price) not in there)
@@ -252,13 +254,13 @@ def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Iterator[tupl
     # What the events add to holdings, by symbol: less what was supposed before of the executions that they name.
     supposed = record.supposed
     for fill in (event.fill for event in events if event.fill is not None):
-        named = Decimal(0) if fill.execution_id.startswith(SUPPOSED) else min(supposed, fill.quantity)
+        named = Decimal(0) if fill.execution_id.startswith(SUPPOSED_PREFIX) else min(supposed, fill.quantity)
         supposed -= named
         grown = fill.quantity - named
         yield fill.symbol, grown if fill.buy else -grown
 
 
-def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: Decimal) -> Fill:
+def _supposed(record: OrderRecord, report: OrderStatusReport, filled: Decimal, paid: Decimal) -> Fill:
     # A fill of what the cumulative quantity has more than the executions, with an id that follows from both ends.
     quantity = report.filled - filled
     average = report.average_price or record.order.limit_price or Decimal(0)
@@ -266,7 +268,7 @@ def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: D
     rest = report.filled - known
     price = average if not known else ((average * report.filled - paid) / rest if rest else average)
     return Fill(
-        execution_id=f"{SUPPOSED}{report.client_order_id}-{filled}-{report.filled}",
+        execution_id=f"{SUPPOSED_PREFIX}{report.client_order_id}-{filled}-{report.filled}",
         client_order_id=report.client_order_id,
         symbol=report.symbol,
         buy=report.buy,
@@ -277,31 +279,33 @@ def _supposed(record: OrderRecord, report: OrderReport, filled: Decimal, paid: D
     )
 
 
-def _absent(books: Books, listed: Mapping[str, OrderReport]) -> Iterator[str]:
+def _absent(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> Iterator[str]:
     # Orders that may live at the broker and are not among those that it lists.
     for cid, record in books.orders.items():
         if cid in books.listed and not record.terminal and cid not in listed:
             yield cid
 
 
-def _differences(books: Books, grown: Mapping[str, Decimal], snapshot: Snapshot) -> Iterator[Difference]:
+def _differences(
+    books: LocalBooks, grown: Mapping[str, Decimal], snapshot: AccountSnapshot
+) -> Iterator[PositionDifference]:
     theirs = {holding.symbol: holding.quantity for holding in snapshot.holdings}
     symbols = sorted({*theirs, *books.held, *books.foreign, *grown})
     zero = Decimal(0)
     for symbol in symbols:
         ours = books.held.get(symbol, zero) + books.foreign.get(symbol, zero) + grown.get(symbol, zero)
         if ours != theirs.get(symbol, zero):
-            yield Difference(symbol=symbol, ours=ours, theirs=theirs.get(symbol, zero))
+            yield PositionDifference(symbol=symbol, ours=ours, theirs=theirs.get(symbol, zero))
 
 
-def _facts(snapshot: Snapshot) -> tuple[object, ...]:
+def _facts(snapshot: AccountSnapshot) -> tuple[object, ...]:
     orders = sorted((report.broker_order_id, report.kind, report.filled) for report in snapshot.orders)
     holdings = sorted((holding.symbol, holding.quantity) for holding in snapshot.holdings)
     fills = sorted((fill.client_order_id, fill.execution_id) for fill in snapshot.fills)
     return snapshot.account.cash, holdings, orders, fills
 
 
-def parted(difference: Difference, ours: Decimal, held: Decimal) -> tuple[Decimal, Decimal]:
+def split_difference(difference: PositionDifference, ours: Decimal, held: Decimal) -> tuple[Decimal, Decimal]:
     """What others changed in a position, and what is foreign, where no order of ours explains a difference.
 
     `ours` is all that our fills come to, `held` that part of it which is the position. Somebody who sold what we hold

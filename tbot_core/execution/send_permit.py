@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from tbot_core.model.types import Order
 
-Refusal: TypeAlias = "Callable[[Order], str]"
+SendRefusal: TypeAlias = "Callable[[Order], str]"
 """Says at the last moment why an order may not leave; "" while it may."""
 
 
 class SendPermit:
     """A `contracts.Permit` for one order; `refusal` says at the last moment why it may not leave, "" while it may."""
 
-    def __init__(self, order: Order, refusal: Refusal) -> None:
+    def __init__(self, order: Order, refusal: SendRefusal) -> None:
         self._order = order
         self._refusal = refusal
         self.redeemed = False
@@ -33,6 +33,6 @@ class SendPermit:
         self.redeemed = True
 
 
-def always(order: Order) -> str:  # noqa: ARG001  a refusal looks at the order, this one never refuses
+def never_refuse(order: Order) -> str:  # noqa: ARG001  a refusal looks at the order, this one never refuses
     """The refusal of somebody who lets everything pass."""
     return ""

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import AnnouncesMaintenance, Finds, Instrument, TellsInstruments, TellsPrices
+from tbot_core.contracts import (
+    Instrument,
+    SupportsInstrumentInfo,
+    SupportsMaintenanceNotices,
+    SupportsOrderLookup,
+    SupportsPrices,
+)
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
-from tbot_core.execution.monitored_broker import Heard
+from tbot_core.execution.monitored_broker import MonitoredBroker
 from tbot_core.model.types import CURRENCY, Leg
 from tbot_core.system import log, random
-from tbot_core.system.timeouts import Overdue, steps_within
+from tbot_core.system.timeouts import CallTimedOut, steps_within
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -26,7 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import Broker, BrokerEvent, Maintenance, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.contracts import (
+        AccountSnapshot,
+        Broker,
+        BrokerCapabilities,
+        BrokerEvent,
+        MaintenanceWindow,
+        OrderStatusReport,
+        Permit,
+    )
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
 
@@ -47,7 +61,7 @@ async def _at_once(_seconds: float) -> None:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Patience:
+class RetryPolicy:
     """API_RETRY_LIMIT as `retries`; `pause` waits so many seconds, `dice` (0 to 1) spreads the waits of many bots."""
 
     retries: int = 0
@@ -65,7 +79,7 @@ class Patience:
             yield wait
 
 
-class Urgency(IntEnum):
+class RequestPriority(IntEnum):
     """Who comes first when requests are short."""
 
     PROTECTION = 0
@@ -75,12 +89,16 @@ class Urgency(IntEnum):
 
 _RATE: Final = 0.7
 _BURST: Final = 0.15
-_KEPT: Final = {Urgency.PROTECTION: 0.0, Urgency.ENTRY: 0.3, Urgency.READING: 0.5}
+_KEPT: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
 _LEAST_S: Final = 0.001
-_WAITS_S: Final = {Urgency.PROTECTION: float("inf"), Urgency.ENTRY: 1.0, Urgency.READING: CYCLE_S}
+_WAITS_S: Final = {
+    RequestPriority.PROTECTION: float("inf"),
+    RequestPriority.ENTRY: 1.0,
+    RequestPriority.READING: CYCLE_S,
+}
 
 
-class Budget:
+class RequestBudget:
     """What a venue allows of requests, spent evenly: at most 85 % of a minute's in any minute, a sixth of that at once.
 
     It begins empty, so that a restart adds nothing to what the process before has spent; the rest is for logging in.
@@ -100,9 +118,9 @@ class Budget:
         """The venue wants to be left alone: until then only what protects or takes back is sent."""
         self._held_until = max(self._held_until, now + seconds)
 
-    def wait(self, urgency: Urgency, per_minute: int, now: float) -> float:
+    def wait(self, urgency: RequestPriority, per_minute: int, now: float) -> float:
         """Seconds until such a request may leave; 0 where it may now, and then it is spent. 0 a minute: no limit."""
-        held = 0.0 if urgency is Urgency.PROTECTION else max(0.0, self._held_until - now)
+        held = 0.0 if urgency is RequestPriority.PROTECTION else max(0.0, self._held_until - now)
         if not per_minute:
             return held
         burst, rate = max(1.0, per_minute * _BURST), per_minute * _RATE / 60
@@ -115,7 +133,7 @@ class Budget:
         return 0.0
 
 
-class Paced:
+class RateLimitedBroker:
     """A broker whose requests keep to its limit, and wait where it says so.
 
     A poll is not counted: with a stream it asks nothing of the venue, and without one its plugin keeps count itself.
@@ -132,14 +150,16 @@ class Paced:
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._clock = clock
-        self._budget = Budget(clock.monotonic())
+        self._budget = RequestBudget(clock.monotonic())
         self.denied = ""
         self.equity: Decimal | None = None
         self.latency_s: float | None = None
-        self.tells_prices = broker.tells_prices if isinstance(broker, Heard) else isinstance(broker, TellsPrices)
+        self.tells_prices = (
+            broker.tells_prices if isinstance(broker, MonitoredBroker) else isinstance(broker, SupportsPrices)
+        )
 
     @property
-    def rules(self) -> VenueRules:
+    def rules(self) -> BrokerCapabilities:
         """What the venue can do."""
         return self._broker.rules
 
@@ -155,23 +175,23 @@ class Paced:
 
     async def account(self) -> Account:
         """Cash, equity and buying power now."""
-        await self._turn(Urgency.READING, "the account")
+        await self._turn(RequestPriority.READING, "the account")
         return self._known(await self._heard(self._broker.account()))
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Hand an order over."""
-        urgency = Urgency.ENTRY if order.leg is Leg.ENTRY else Urgency.PROTECTION
+        urgency = RequestPriority.ENTRY if order.leg is Leg.ENTRY else RequestPriority.PROTECTION
         await self._turn(urgency, f"the order {order.client_order_id}")
         await self._sent(self._broker.submit(order, permit))
 
     async def cancel(self, client_order_id: str) -> None:
         """Ask for a cancel."""
-        await self._turn(Urgency.PROTECTION, "a cancel")
+        await self._turn(RequestPriority.PROTECTION, "a cancel")
         await self._sent(self._broker.cancel(client_order_id))
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
-        await self._turn(Urgency.PROTECTION, "a change")
+        await self._turn(RequestPriority.PROTECTION, "a change")
         await self._sent(self._broker.replace(client_order_id, order))
 
     async def poll(self) -> Sequence[BrokerEvent]:
@@ -181,40 +201,40 @@ class Paced:
         self.denied, self.latency_s = before  # what had come already says nothing of the key, or of the way
         return [event for event in said if _told_in_numbers(event)]
 
-    async def snapshot(self, since: datetime) -> Snapshot:
+    async def snapshot(self, since: datetime) -> AccountSnapshot:
         """Everything at the account."""
-        await self._turn(Urgency.READING, "the account")
+        await self._turn(RequestPriority.READING, "the account")
         snapshot = await self._heard(self._broker.snapshot(since))
         self._known(snapshot.account)
         return _in_numbers(snapshot)
 
-    async def find(self, client_order_id: str) -> OrderReport | None:
+    async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """One order, where the broker can be asked for it."""
-        if not isinstance(self._broker, Finds):
+        if not isinstance(self._broker, SupportsOrderLookup):
             raise Unavailable("The broker cannot be asked for an order by its client order id.")
-        await self._turn(Urgency.READING, f"the order {client_order_id}")
+        await self._turn(RequestPriority.READING, f"the order {client_order_id}")
         return _in_numbers(await self._heard(self._broker.find(client_order_id)))
 
     async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
         """What symbols trade at, where the broker says it."""
-        if not isinstance(self._broker, TellsPrices):
+        if not isinstance(self._broker, SupportsPrices):
             raise Unavailable("The broker does not say what symbols trade at.")
-        await self._turn(Urgency.READING, "prices")
+        await self._turn(RequestPriority.READING, "prices")
         return await self._heard(self._broker.prices(symbols))
 
-    async def maintenance(self) -> Sequence[Maintenance]:
+    async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """What the broker has announced; nothing where it announces nothing."""
-        broker = self._broker.broker if isinstance(self._broker, Heard) else self._broker
-        if not isinstance(broker, AnnouncesMaintenance):
+        broker = self._broker.broker if isinstance(self._broker, MonitoredBroker) else self._broker
+        if not isinstance(broker, SupportsMaintenanceNotices):
             return ()
-        await self._turn(Urgency.READING, "what is announced")
+        await self._turn(RequestPriority.READING, "what is announced")
         return await self._heard(broker.maintenance())
 
     async def instrument(self, symbol: str) -> Instrument:
         """What may be traded of an instrument now, where the broker says it."""
-        if not isinstance(self._broker, TellsInstruments):
+        if not isinstance(self._broker, SupportsInstrumentInfo):
             raise Unavailable("The broker does not say what may be traded of an instrument.")
-        await self._turn(Urgency.PROTECTION, f"the rules of {symbol}")
+        await self._turn(RequestPriority.PROTECTION, f"the rules of {symbol}")
         return _in_numbers(await self._heard(self._broker.instrument(symbol)))
 
     async def close(self) -> None:
@@ -226,7 +246,7 @@ class Paced:
         self.equity = _in_dollars(account).equity
         return account
 
-    async def _turn(self, urgency: Urgency, what: str) -> None:
+    async def _turn(self, urgency: RequestPriority, what: str) -> None:
         # Wait for a request's turn.
         latest = self._clock.monotonic() + _WAITS_S[urgency]
         while True:
@@ -235,7 +255,7 @@ class Paced:
             if not wait:
                 return
             if now + wait > latest:
-                words = f"{what} was not asked for" if urgency is Urgency.READING else f"{what} was not sent"
+                words = f"{what} was not asked for" if urgency is RequestPriority.READING else f"{what} was not sent"
                 allowed = f"{limit} requests a minute are allowed" if limit else "the broker wants to be left alone"
                 raise Unavailable(f"{words}: {allowed}, and {wait:.1f} s had to pass.", retry_after_s=wait)
             await self._clock.sleep(max(wait, _LEAST_S))
@@ -244,14 +264,14 @@ class Paced:
         # A request that may have left when its plugin is interrupted.
         try:
             await self._answered(request)
-        except Overdue as fault:
+        except CallTimedOut as fault:
             raise OutcomeUnknown(f"the broker's plugin held the loop up: {fault}") from fault
 
     async def _heard(self, request: Awaitable[Said]) -> Said:
         # A reading, which fails when its plugin is interrupted.
         try:
             return await self._answered(request)
-        except Overdue as fault:
+        except CallTimedOut as fault:
             raise Unavailable(f"the broker's plugin held the loop up: {fault}") from fault
 
     async def _answered(self, request: Awaitable[Said]) -> Said:
@@ -305,7 +325,7 @@ def _fields(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()
 
 
-async def side_by_side(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+async def run_concurrently(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
     """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
     if not acts:
         return

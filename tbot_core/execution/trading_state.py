@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.leases import Phase
+from tbot_core.journal.projections.leases import FailoverPhase
 from tbot_core.model.types import RiskState
 from tbot_core.system import log
-from tbot_core.trading.risk.states import Cause, States
+from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tbot_core.journal.projections.book import Said
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.recorder import JournalRecorder
 
 OVER: Final = "over"
 """The words with which a cause goes that has lingered to its end."""
@@ -22,7 +22,7 @@ OVER: Final = "over"
 _log = log.logger(__name__)
 
 
-class Conditions:
+class TradingStateController:
     """What keeps the bot from its normal state; `impose` hands the state on to whoever decides.
 
     `own` says what the session asks for by itself, by its settings and its losses; it is told with the rest.
@@ -30,9 +30,9 @@ class Conditions:
 
     def __init__(
         self,
-        recorder: Recorder,
+        recorder: JournalRecorder,
         impose: Callable[[RiskState], None],
-        states: States,
+        states: TradingState,
         own: Callable[[], RiskState] = lambda: RiskState.NORMAL,
     ) -> None:
         self._recorder = recorder
@@ -62,33 +62,33 @@ class Conditions:
         self._states.away = away
         self._impose(self._states.here)
 
-    def vouched(self, other: Conditions) -> None:
+    def vouched(self, other: TradingStateController) -> None:
         """While entries go elsewhere, the account there says since when all is well."""
         self._states.vouched = other._states.clean_since
 
     @property
-    def causes(self) -> tuple[Cause, ...]:
+    def causes(self) -> tuple[StateCause, ...]:
         """All causes at work, the gravest first."""
         return self._states.causes
 
     @property
-    def everywhere(self) -> tuple[Cause, ...]:
+    def everywhere(self) -> tuple[StateCause, ...]:
         """The causes that bind the other brokers of the session too, the gravest first."""
         return self._states.everywhere
 
-    def begin(self, cause: Cause, words: str = "") -> None:
+    def begin(self, cause: StateCause, words: str = "") -> None:
         """A cause is there; said again it is no news."""
         if self._states.begin(cause, self._clock.now()):
             self._impose(self._states.here)  # before it is written down: a full disk must not keep an entry alive
             self._tell(cause, there=True, words=words)
 
-    def withdraw(self, cause: Cause, words: str = "") -> None:
+    def withdraw(self, cause: StateCause, words: str = "") -> None:
         """A cause is gone, and lingers as long as its kind says."""
         if cause in self._states.standing and self._states.withdraw(cause, self._clock.now()):
             self._tell(cause, there=False, words=words)
             self._impose(self._states.here)
 
-    def hold(self, cause: Cause, words: str) -> None:
+    def hold(self, cause: StateCause, words: str) -> None:
         """A cause is there as long as there are words for it."""
         if words:
             self.begin(cause, words)
@@ -108,30 +108,30 @@ class Conditions:
         if over:
             self._impose(self._states.here)
 
-    def let_go(self, cause: Cause) -> None:
+    def let_go(self, cause: StateCause) -> None:
         """A cause has lingered to its end, as a journal says that is repeated."""
         if self._states.lingering.pop(cause, None) is not None:
             self._tell(cause, there=False, words=OVER)
             self._impose(self._states.here)
 
-    def _tell(self, cause: Cause, *, there: bool, words: str) -> None:
+    def _tell(self, cause: StateCause, *, there: bool, words: str) -> None:
         present = max(self._states.state, self._own())
         self._recorder.note(records.STATE, records.state_payload(cause, present, there=there, words=words))
         _log.warning("state", cause=cause.value, there=there, state=present.word, words=words)
 
 
-def recall(events: Iterable[Said], broker: str = "") -> States:
+def recall_states(events: Iterable[JournalEvent], broker: str = "") -> TradingState:
     """The causes that a journal's events leave at work; of a broker that is not the primary, its own."""
-    states = States()
+    states = TradingState()
     for event in events:
-        note(states, event, broker)
+        note_event(states, event, broker)
     return states
 
 
-def note(states: States, event: Said, broker: str = "") -> None:
+def note_event(states: TradingState, event: JournalEvent, broker: str = "") -> None:
     """Take in what an event says of the causes at work."""
     if event.kind == records.STATE and event.payload.get("broker", "") == broker:
-        cause = Cause[event.payload["cause"]]
+        cause = StateCause[event.payload["cause"]]
         if event.payload["there"]:
             states.begin(cause, event.applied)
         elif event.payload["words"] == OVER:
@@ -139,7 +139,7 @@ def note(states: States, event: Said, broker: str = "") -> None:
         else:
             states.withdraw(cause, event.applied)
     elif event.kind == records.FAILOVER and not broker:
-        states.away = event.payload["phase"] == Phase.ENTRIES.value
+        states.away = event.payload["phase"] == FailoverPhase.ENTRIES.value
     elif event.kind == records.SESSION_CLOSED:
         states.away = False  # a way may break before the bell, so that the session's opening ends nothing of this
     elif event.kind == records.SESSION_OPENED:

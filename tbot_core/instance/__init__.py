@@ -6,55 +6,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tbot_core.instance.effective import Effective
-    from tbot_core.instance.enabled_plugins import enabled, raw
-    from tbot_core.instance.findings import Finding, Mode
+    from tbot_core.instance.effective import EffectiveSetting
+    from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
+    from tbot_core.instance.findings import Mode, SettingsFinding
     from tbot_core.instance.folder import Instance
-    from tbot_core.instance.loading import Examined, examine, load, table_hashes
+    from tbot_core.instance.loading import ExaminedSettings, examine_settings, load_settings, table_hashes
     from tbot_core.instance.settings import Settings
-    from tbot_core.instance.sources import Sources, is_sealed, is_there, read
+    from tbot_core.instance.sources import SettingsFiles, is_sealed, is_there, read_settings_files
 
-# Each name is imported when it is asked for: listing plugins needs `enabled_plugins` alone.
-_HOMES = {
-    "Instance": "folder",
-    "Examined": "loading",
-    "examine": "loading",
-    "load": "loading",
-    "table_hashes": "loading",
-    "enabled": "enabled_plugins",
-    "raw": "enabled_plugins",
-    "is_sealed": "sources",
-    "is_there": "sources",
-    "read": "sources",
-    "Sources": "sources",
-    "Effective": "effective",
-    "Finding": "findings",
-    "Mode": "findings",
-    "Settings": "settings",
-}
+# In this order: listing plugins needs the first two alone.
+_MODULES = ("folder", "enabled_plugins", "sources", "findings", "effective", "settings", "loading")
 
 __all__ = [
-    "Effective",
-    "Examined",
-    "Finding",
+    "EffectiveSetting",
+    "ExaminedSettings",
     "Instance",
     "Mode",
     "Settings",
-    "Sources",
-    "enabled",
-    "examine",
+    "SettingsFiles",
+    "SettingsFinding",
+    "examine_settings",
     "is_sealed",
     "is_there",
-    "load",
-    "raw",
-    "read",
+    "load_settings",
+    "plugins_enabled",
+    "raw_settings",
+    "read_settings_files",
     "table_hashes",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """The public name, imported from its module."""
-    if name not in _HOMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    """The public name, imported when it is asked for."""
+    if name in __all__:
+        for module in _MODULES:
+            found = vars(import_module(f"{__name__}.{module}"))
+            if name in found:
+                return found[name]
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

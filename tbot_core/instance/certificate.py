@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import AccessError
-from tbot_core.instance.findings import Finding
+from tbot_core.instance.findings import SettingsFinding
 from tbot_core.system import filesystem, secure_files
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from tbot_core.instance.folder import Instance
-    from tbot_core.instance.secret_schemas import Network
+    from tbot_core.instance.secret_schemas import NetworkConfig
 
 SOON: Final = timedelta(days=21)
 _LIMIT_BYTES: Final = 100_000
 
 
-def findings(instance: Instance, network: Network, now: datetime) -> Iterator[Finding]:
+def certificate_findings(instance: Instance, network: NetworkConfig, now: datetime) -> Iterator[SettingsFinding]:
     """Everything about the certificate and the key that the network configuration names."""
     if network.certificate is None and network.private_key is None:
         if network.public or not _is_loopback(network.host):
@@ -61,7 +61,7 @@ def _certificate(path: Path) -> Certificate:
         raise ValueError("the certificate is not in PEM.") from None
 
 
-def _key(instance: Instance, path: str, certificate: Certificate) -> Iterator[Finding]:
+def _key(instance: Instance, path: str, certificate: Certificate) -> Iterator[SettingsFinding]:
     # Raises ValueError for a key that is none, or that of another certificate.
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -75,17 +75,17 @@ def _key(instance: Instance, path: str, certificate: Certificate) -> Iterator[Fi
     if public.public_bytes(*form) != certificate.public_key().public_bytes(*form):
         raise ValueError("the key is that of another certificate.")
     if content.flaws:
-        yield Finding(level="warn", message=f"Others may read or replace {path}: chmod 600 {path}")
+        yield SettingsFinding(level="warn", message=f"Others may read or replace {path}: chmod 600 {path}")
 
 
-def _term(path: str, certificate: Certificate, now: datetime) -> Finding:
+def _term(path: str, certificate: Certificate, now: datetime) -> SettingsFinding:
     first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not first <= now <= last:
         return _fail(f"{path} is good from {first:%Y-%m-%d} to {last:%Y-%m-%d} alone.")
     if last - now < SOON:
-        return Finding(level="warn", message=f"{path} is good until {last:%Y-%m-%d}: renew it.")
-    return Finding(level="ok", message=f"{path} is good until {last:%Y-%m-%d}.")
+        return SettingsFinding(level="warn", message=f"{path} is good until {last:%Y-%m-%d}: renew it.")
+    return SettingsFinding(level="ok", message=f"{path} is good until {last:%Y-%m-%d}.")
 
 
-def _fail(sentence: str) -> Finding:
-    return Finding(level="fail", message=sentence)
+def _fail(sentence: str) -> SettingsFinding:
+    return SettingsFinding(level="fail", message=sentence)

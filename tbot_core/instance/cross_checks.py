@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.contracts import settings
-from tbot_core.contracts.setting import plain
+from tbot_core.contracts.setting import plain_decimal
 from tbot_core.errors import SettingsError
-from tbot_core.instance.effective import Effective
-from tbot_core.instance.findings import Finding, Mode
+from tbot_core.instance.effective import EffectiveSetting
+from tbot_core.instance.findings import Mode, SettingsFinding
 from tbot_core.model.calendar import FULL_SESSION_MINUTES
 from tbot_core.model.window import Window
-from tbot_core.model.window_placement import check, named_window
+from tbot_core.model.window_placement import check_windows, named_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,31 +30,31 @@ _SATURDAY = 5
 
 
 @attrs.frozen(kw_only=True)
-class Draft:
+class SettingsDraft:
     """What the rules look at: the typed groups, the frames of the named strategies, and every value with its origin."""
 
     mode: Mode
     version: str
     groups: Mapping[str, Any]
-    frames: Mapping[str, settings.Frame]
+    frames: Mapping[str, settings.StrategySettings]
     strategies: tuple[str, ...]
     filters: tuple[str, ...]
-    values: Mapping[str, Effective]
+    values: Mapping[str, EffectiveSetting]
 
-    def say(self, level: Level, sentence: str, *keys: str) -> Finding:
+    def say(self, level: Level, sentence: str, *keys: str) -> SettingsFinding:
         """A finding about these variables; the first that a file gives says where."""
         given = [self.values[key] for key in keys if key in self.values and self.values[key].given]
         where = str(given[0].origin) if given else ""
-        return Finding(level=level, message=sentence, keys=keys, where=where)
+        return SettingsFinding(level=level, message=sentence, keys=keys, where=where)
 
     def text(self, key: str) -> str:
         """`KEY=value` for a sentence."""
         return f"{key}={self.values[key].text}"
 
 
-def standard_window(strategy: str, frame: settings.Frame) -> Window:
+def standard_window(strategy: str, frame: settings.StrategySettings) -> Window:
     """The window on a standard-time day; SettingsError where no session holds it."""
-    check([named_window(strategy, frame)], "exchange")
+    check_windows([named_window(strategy, frame)], "exchange")
     return Window(
         start=frame.start_time.hour * 60 + frame.start_time.minute - _BELL_MINUTE,
         analysis=frame.analysis_minutes,
@@ -63,7 +63,7 @@ def standard_window(strategy: str, frame: settings.Frame) -> Window:
     )
 
 
-def findings(draft: Draft) -> tuple[Finding, ...]:
+def cross_check_findings(draft: SettingsDraft) -> tuple[SettingsFinding, ...]:
     """Everything that the rules have to say, in order."""
     rules = (
         _version,
@@ -79,7 +79,7 @@ def findings(draft: Draft) -> tuple[Finding, ...]:
     return tuple(finding for rule in rules for finding in rule(draft))
 
 
-def _version(draft: Draft) -> Iterator[Finding]:
+def _version(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     tag = draft.groups["general"].version_tag
     if tag is None:
         return
@@ -92,17 +92,17 @@ def _version(draft: Draft) -> Iterator[Finding]:
         yield draft.say("warn", sentence, "VERSION_TAG")
 
 
-def _environment(draft: Draft) -> Iterator[Finding]:
+def _environment(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     if draft.mode == "live" and draft.groups["deployment"].environment == "development":
         yield draft.say("fail", "ENVIRONMENT=development refuses live trading.", "ENVIRONMENT")
 
 
-def _budget(draft: Draft) -> Iterator[Finding]:
+def _budget(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     risk, simulation = draft.groups["risk"], draft.groups["simulation"]
     total = sum(risk.weights)
     if total > 1:
         yield draft.say(
-            "fail", f"{draft.text('WEIGHTS')}: they sum to {plain(total)}, allowed is at most 1.", "WEIGHTS"
+            "fail", f"{draft.text('WEIGHTS')}: they sum to {plain_decimal(total)}, allowed is at most 1.", "WEIGHTS"
         )
     if risk.max_trades > len(risk.weights) and not simulation.fixed_quantity:
         sentence = (
@@ -115,7 +115,7 @@ def _budget(draft: Draft) -> Iterator[Finding]:
         yield draft.say("warn", sentence, "DEFENSE_MODE_TOTAL_ALLOCATION", "TOTAL_ALLOCATION")
 
 
-def _strategies(draft: Draft) -> Iterator[Finding]:
+def _strategies(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     trading = draft.groups["trading"]
     sequence = trading.strategy_sequence
     for name in dict.fromkeys(name for name in sequence if sequence.count(name) > 1):
@@ -134,13 +134,13 @@ def _strategies(draft: Draft) -> Iterator[Finding]:
         yield draft.say("warn", "No strategy is enabled: nothing will be traded.", "STRATEGY_SEQUENCE")
 
 
-def _windows(draft: Draft) -> Iterator[Finding]:
+def _windows(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     anchor, flatten = draft.groups["trading"].time_anchor, draft.groups["exits"].flatten_before_close
     for name, frame in draft.frames.items():
         keys = (f"START_TIME_{name.upper()}", f"{name.upper()}_ANALYSIS_TIME", f"{name.upper()}_BREAKOUT_TIME")
         named = named_window(name, frame)
         try:
-            check([named], anchor)
+            check_windows([named], anchor)
         except SettingsError as error:
             yield draft.say("fail", f"{error.message} {error.remedy}", keys[0], "TIME_ANCHOR")
             continue
@@ -157,7 +157,7 @@ def _windows(draft: Draft) -> Iterator[Finding]:
         yield draft.say("warn", sentence, "TIME_ANCHOR")
 
 
-def _pairs(draft: Draft) -> Iterator[Finding]:
+def _pairs(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     pairs = [("MIN_PRICE", "MAX_PRICE")]
     pairs += [(f"MIN_MARKET_CAP_{name.upper()}", f"MAX_MARKET_CAP_{name.upper()}") for name in draft.frames]
     for low, high in pairs:
@@ -166,7 +166,7 @@ def _pairs(draft: Draft) -> Iterator[Finding]:
             yield draft.say("fail", f"{draft.text(low)} is more than {draft.text(high)}.", low, high)
 
 
-def _simulation(draft: Draft) -> Iterator[Finding]:
+def _simulation(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     trading, simulation = draft.groups["trading"], draft.groups["simulation"]
     market = draft.mode == "live" or (draft.mode in _ON_PAPER and trading.broker_name != _SIMULATED_BROKER)
     if market and simulation.fixed_quantity:
@@ -178,7 +178,7 @@ def _simulation(draft: Draft) -> Iterator[Finding]:
         yield draft.say("warn", sentence, "VIX_SOURCE")
 
 
-def _plugins(draft: Draft) -> Iterator[Finding]:
+def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     for key in ("FILTERS", "EXTENSIONS"):
         names = draft.values[key].value
         if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
@@ -197,7 +197,7 @@ def _plugins(draft: Draft) -> Iterator[Finding]:
             yield draft.say("warn", sentence, key)
 
 
-def _failover(draft: Draft) -> Iterator[Finding]:
+def _failover(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     trading, names = draft.groups["trading"], draft.groups["failover"].failover_brokers
     said = draft.text("FAILOVER_BROKERS")
     if trading.broker_name in names or len(set(names)) < len(names):
@@ -214,7 +214,7 @@ def _failover(draft: Draft) -> Iterator[Finding]:
         yield draft.say("warn", sentence, "FAILOVER_ENABLED", "DATA_SOURCE")
 
 
-def _days(draft: Draft) -> Iterator[Finding]:
+def _days(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     if max(draft.groups["trading"].trading_days) >= _SATURDAY:
         sentence = f"{draft.text('TRADING_DAYS')}: the exchange is closed on Saturday and Sunday."
         yield draft.say("warn", sentence, "TRADING_DAYS")

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 from dotenv.parser import Binding, parse_stream
 
-from tbot_core.instance.findings import Finding, shown
+from tbot_core.instance.findings import SettingsFinding, printable_value
 
 _KEY: Final = re.compile(r"(?=.*[a-z])[\w-]{43}=", re.ASCII)
 """A key as key files hold it, which reads like a name without a value. No name of a setting has small letters."""
@@ -18,7 +18,7 @@ LIMIT_BYTES = 256 * 1024
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class Assignment:
     """One line of a file: `key`, its `value`, and where it stands."""
 
     key: str
@@ -33,14 +33,14 @@ class Entry:
 
 
 @attrs.frozen(kw_only=True)
-class Parsed:
+class ParsedDotenv:
     """A file's entries, the last of each key, in the order of the file; and its findings."""
 
-    entries: tuple[Entry, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    entries: tuple[Assignment, ...] = ()
+    findings: tuple[SettingsFinding, ...] = ()
 
 
-def parse(file: str, data: bytes) -> Parsed:
+def parse_dotenv(file: str, data: bytes) -> ParsedDotenv:
     """Read a settings file: quotes, blanks, comments and `export` as in a shell, no `${...}`; the last of a key wins.
 
     Lines that cannot be read, keys without `=` and values that span lines fail; a key repeated with another value
@@ -51,47 +51,49 @@ def parse(file: str, data: bytes) -> Parsed:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"Byte 0x{data[error.start]:02x} is not UTF-8 text: save the file as UTF-8."
-        return Parsed(findings=(Finding(level="fail", message=message, where=f"{file}:{line}"),))
-    entries: dict[str, Entry] = {}
-    findings: list[Finding] = []
+        return ParsedDotenv(findings=(SettingsFinding(level="fail", message=message, where=f"{file}:{line}"),))
+    entries: dict[str, Assignment] = {}
+    findings: list[SettingsFinding] = []
     for binding in parse_stream(io.StringIO(content, newline="")):
         read = _read(file, binding)
-        if isinstance(read, Finding):
+        if isinstance(read, SettingsFinding):
             findings.append(read)
         elif read is not None:
             earlier = entries.pop(read.key, None)
             if earlier is not None:
                 findings.append(_repeated(read, earlier))
             entries[read.key] = read
-    return Parsed(entries=tuple(entries.values()), findings=tuple(findings))
+    return ParsedDotenv(entries=tuple(entries.values()), findings=tuple(findings))
 
 
-def _read(file: str, binding: Binding) -> Entry | Finding | None:
+def _read(file: str, binding: Binding) -> Assignment | SettingsFinding | None:
     original = binding.original.string
     line = binding.original.line + _breaks(original[: len(original) - len(original.lstrip())])
     where = f"{file}:{line}"
     if _KEY.fullmatch(original.strip()):
         message = "The line is a key, which is not shown, and no setting: name a file of settings."
-        return Finding(level="fail", message=message, where=where)
+        return SettingsFinding(level="fail", message=message, where=where)
     if binding.error:  # what it holds may be a secret behind a name, so it is not shown
-        return Finding(level="fail", message="The line is not KEY=value.", where=where)
+        return SettingsFinding(level="fail", message="The line is not KEY=value.", where=where)
     if binding.key is None:
         return None
     if binding.value is None:
-        message = f"{shown(binding.key)} has no value: write {shown(binding.key)}=, or remove the line."
-        return Finding(level="fail", message=message, keys=(binding.key,), where=where)
+        message = (
+            f"{printable_value(binding.key)} has no value: write {printable_value(binding.key)}=, or remove the line."
+        )
+        return SettingsFinding(level="fail", message=message, keys=(binding.key,), where=where)
     if "\n" in binding.value or "\r" in binding.value:
-        message = f"{shown(binding.key)} has a value that spans lines: a closing quote is missing."
-        return Finding(level="fail", message=message, keys=(binding.key,), where=where)
-    return Entry(key=binding.key, value=binding.value, file=file, line=line)
+        message = f"{printable_value(binding.key)} has a value that spans lines: a closing quote is missing."
+        return SettingsFinding(level="fail", message=message, keys=(binding.key,), where=where)
+    return Assignment(key=binding.key, value=binding.value, file=file, line=line)
 
 
 def _breaks(blank: str) -> int:
     return blank.count("\n") + blank.count("\r") - blank.count("\r\n")
 
 
-def _repeated(entry: Entry, earlier: Entry) -> Finding:
+def _repeated(entry: Assignment, earlier: Assignment) -> SettingsFinding:
     same = entry.value == earlier.value
     words = " with the same value" if same else "; this line counts"
-    message = f"{shown(entry.key)} stands in line {earlier.line} too{words}."
-    return Finding(level="ok" if same else "warn", message=message, keys=(entry.key,), where=entry.where)
+    message = f"{printable_value(entry.key)} stands in line {earlier.line} too{words}."
+    return SettingsFinding(level="ok" if same else "warn", message=message, keys=(entry.key,), where=entry.where)

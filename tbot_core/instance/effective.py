@@ -6,25 +6,25 @@ from typing import Any
 
 import attrs
 
-from tbot_core.contracts.setting import Declaration
-from tbot_core.instance.findings import Origin
+from tbot_core.contracts.setting import SettingDeclaration
+from tbot_core.instance.findings import ValueOrigin
 
 
 @attrs.frozen(kw_only=True)
-class Effective:
+class EffectiveSetting:
     """A variable as it holds: its declaration, owner (`core`, or `strategy open`), value, text and origin.
 
     `written` is the text as the file or the option spells it, "" for a default.
     """
 
-    declaration: Declaration
+    declaration: SettingDeclaration
     owner: str
     value: Any
     text: str
-    origin: Origin
+    origin: ValueOrigin
     written: str = ""
 
     @property
     def given(self) -> bool:
         """Whether a file or an option says it."""
-        return self.origin != Origin()
+        return self.origin != ValueOrigin()

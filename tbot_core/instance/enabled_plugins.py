@@ -14,19 +14,19 @@ ALL_EXTENSIONS = ("extension", "*")
 _ON = frozenset({"true", "yes", "on", "1"})
 
 
-def raw(home: Path | str | None = None) -> dict[str, str]:
+def raw_settings(home: Path | str | None = None) -> dict[str, str]:
     """The text of every key of the global and of the trading configuration; what cannot be parsed is left out.
 
     A key of both counts as in the trading configuration, but for EXTENSIONS. Empty where there is no instance. An
     encrypted file is opened, and the opening audited. Raises AccessError or VaultError for a file that stands there
     and cannot be read.
     """
-    from tbot_core.instance.sources import read
+    from tbot_core.instance.sources import read_settings_files
 
-    return read(Instance.at(home)).texts()
+    return read_settings_files(Instance.at(home)).texts()
 
 
-def enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+def plugins_enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     """The (kind, name) of every plugin that the settings name; `("extension", "*")` stands for all that are installed.
 
     No settings at all enable nothing.
@@ -35,35 +35,35 @@ def enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
         return frozenset()
     broker = texts.get("BROKER_NAME") or "paper"
     found: set[tuple[str, str]] = set()
-    found |= _of("broker", (broker, texts.get("DATA_SOURCE", ""), *failing_over(texts)))
-    found |= _of("strategy", running(texts))
-    found |= _of("filter", applied(split(texts.get("FILTERS", "")), texts))
+    found |= _of("broker", (broker, texts.get("DATA_SOURCE", ""), *failover_brokers(texts)))
+    found |= _of("strategy", running_strategies(texts))
+    found |= _of("filter", applied_filters(split_names(texts.get("FILTERS", "")), texts))
     channels = (texts.get("CRITICAL_ALERT_CHANNEL") or "console", texts.get("ROUTINE_ALERT_CHANNEL") or "console")
     found |= _of("alert", channels)
-    extensions = split(texts.get("EXTENSIONS", ""))
+    extensions = split_names(texts.get("EXTENSIONS", ""))
     found |= _of("extension", () if extensions == ("none",) else extensions or (ALL_EXTENSIONS[1],))
     return frozenset(found)
 
 
-def failing_over(texts: Mapping[str, str]) -> tuple[str, ...]:
+def failover_brokers(texts: Mapping[str, str]) -> tuple[str, ...]:
     """The brokers that entries may go to when the first one is broken."""
-    return split(texts.get("FAILOVER_BROKERS", "")) if on(texts.get("FAILOVER_ENABLED", "")) else ()
+    return split_names(texts.get("FAILOVER_BROKERS", "")) if is_on(texts.get("FAILOVER_ENABLED", "")) else ()
 
 
-def running(texts: Mapping[str, str]) -> tuple[str, ...]:
+def running_strategies(texts: Mapping[str, str]) -> tuple[str, ...]:
     """The strategies that run, in order: the override alone, else those of the sequence that are not disabled."""
     override = texts.get("STRATEGY_OVERRIDE", "").strip().lower()
     if override:
         return (override,)
-    sequence = split(texts.get("STRATEGY_SEQUENCE", ""))
-    return tuple(name for name in sequence if on(texts.get(f"STRAT_{name.upper()}_ENABLED", "true")))
+    sequence = split_names(texts.get("STRATEGY_SEQUENCE", ""))
+    return tuple(name for name in sequence if is_on(texts.get(f"STRAT_{name.upper()}_ENABLED", "true")))
 
 
-def applied(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ...]:
+def applied_filters(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ...]:
     """The filters that apply: those of FILTERS, else price_volume and those whose switch is on; `none` is no filter."""
     if filters:
         return () if filters == ("none",) else filters
-    switched_on = {key for key, text in texts.items() if key.endswith("_FILTER") and on(text)}
+    switched_on = {key for key, text in texts.items() if key.endswith("_FILTER") and is_on(text)}
     if not switched_on:  # most often, and then a list of plugins need not read the data file
         return ("price_volume",)
     from tbot_core.instance.plugin_settings import filter_switches
@@ -71,12 +71,12 @@ def applied(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ..
     return ("price_volume", *(name for name, keys in filter_switches().items() if switched_on.intersection(keys)))
 
 
-def split(text: str) -> tuple[str, ...]:
+def split_names(text: str) -> tuple[str, ...]:
     """Names separated by commas, in lower case."""
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
 
 
-def on(text: str) -> bool:
+def is_on(text: str) -> bool:
     """Whether a switch is on."""
     return text.strip().lower() in _ON
 

@@ -11,7 +11,7 @@ Level: TypeAlias = Literal["ok", "warn", "fail"]
 
 
 @attrs.frozen(kw_only=True)
-class Origin:
+class ValueOrigin:
     """Where a value comes from: a file's line, an option of the command line, or the default."""
 
     file: str = ""
@@ -23,7 +23,7 @@ class Origin:
 
 
 @attrs.frozen(kw_only=True)
-class Finding:
+class SettingsFinding:
     """One thing that was found about the settings.
 
     `keys` are the variables that it is about, `where` the file and line if there is one, `message` one sentence.
@@ -39,7 +39,7 @@ class Finding:
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
-def shown(text: str) -> str:
+def printable_value(text: str) -> str:
     """A value for a message: whole while it is short and printable, else cut and escaped."""
     cut = text if len(text) <= 80 else f"{text[:77]}..."
     return cut if cut.isprintable() else ascii(cut)

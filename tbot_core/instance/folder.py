@@ -121,7 +121,7 @@ class Instance:
         return self.data / "dry-run.lock"
 
 
-def ignore(instance: Instance) -> None:
+def write_ignore_files(instance: Instance) -> None:
     """Keep keys, secrets and settings out of git and scp; lines that stand there stay."""
     for name in IGNORE_FILES:
         path = instance.path(name)

@@ -15,22 +15,31 @@ from tbot_core.contracts import settings
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
 from tbot_core.instance import cross_checks
-from tbot_core.instance.dotenv import Entry
-from tbot_core.instance.effective import Effective
-from tbot_core.instance.enabled_plugins import applied, running
-from tbot_core.instance.findings import Finding, Origin, shown
+from tbot_core.instance.dotenv import Assignment
+from tbot_core.instance.effective import EffectiveSetting
+from tbot_core.instance.enabled_plugins import applied_filters, running_strategies
+from tbot_core.instance.findings import SettingsFinding, ValueOrigin, printable_value
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
-from tbot_core.instance.registry import CORE, GROUPS, Catalogue, Known, catalogue, frame_names, framed, strategy_of
-from tbot_core.instance.required_plugins import needs
+from tbot_core.instance.registry import (
+    CORE,
+    GROUPS,
+    KnownVariable,
+    VariableCatalogue,
+    catalogue,
+    known_strategy_names,
+    strategy_declarations,
+    strategy_of,
+)
+from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.settings import Settings
-from tbot_core.instance.sources import Sources
-from tbot_core.instance.sources import read as configured
+from tbot_core.instance.sources import SettingsFiles
+from tbot_core.instance.sources import read_settings_files as configured
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from tbot_core.contracts.setting import Declared
+    from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance.findings import Mode
 
 _VERSION_FILE = Path(__file__).parents[1] / "VERSION.md"
@@ -38,28 +47,28 @@ _ENV_FILES = frozenset({ENV_FILE, f"{ENV_FILE}{ENCRYPTED_SUFFIX}"})
 # A file of nothing but unknown keys is no settings file, and comparing each would take a minute.
 _COMPARED = 50
 _LINES = 200
-_OPTION = Origin(file="option")
+_OPTION = ValueOrigin(file="option")
 # What replaces them in the fingerprint says the same in fewer spellings, or does not bear on a simulation.
 _RESOLVED = frozenset({"STRATEGY_SEQUENCE", "STRATEGY_OVERRIDE", "FILTERS"})
 _BROKER_KEYS = frozenset({"BROKER_NAME"})
 
 
 @attrs.frozen(kw_only=True)
-class Examined:
+class ExaminedSettings:
     """What an examination found; `settings` is None when a finding fails."""
 
     settings: Settings | None
-    findings: tuple[Finding, ...]
-    values: Mapping[str, Effective]
+    findings: tuple[SettingsFinding, ...]
+    values: Mapping[str, EffectiveSetting]
 
 
-def load(  # noqa: PLR0913  -- what a run is loaded from
+def load_settings(  # noqa: PLR0913  -- what a run is loaded from
     home: Path | str | None = None,
     *,
     mode: Mode,
-    declared: Sequence[Declared] = (),
+    declared: Sequence[DeclaredConfig] = (),
     overrides: Mapping[str, str] | None = None,
-    sources: Sources | None = None,
+    sources: SettingsFiles | None = None,
     installed: Collection[tuple[str, str]] | None = None,
 ) -> Settings:
     """The settings of the instance for a run in this mode.
@@ -68,8 +77,8 @@ def load(  # noqa: PLR0913  -- what a run is loaded from
     options of the command line give; `sources` are the files where they were read before. Where the `installed` plugins
     are given, by (kind, name), a setting must not need another. Raises SettingsError with one line a fault.
     """
-    examined = examine(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
-    lacking = () if installed is None else needs(examined.values, mode, installed)
+    examined = examine_settings(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
+    lacking = () if installed is None else missing_plugins(examined.values, mode, installed)
     failing = sorted((one for one in (*examined.findings, *lacking) if one.level == "fail"), key=_position)
     if examined.settings is None or failing:
         faults = [str(finding) for finding in failing]
@@ -78,18 +87,18 @@ def load(  # noqa: PLR0913  -- what a run is loaded from
     return examined.settings
 
 
-def examine(
+def examine_settings(
     home: Path | str | None = None,
     *,
     mode: Mode,
-    declared: Sequence[Declared] = (),
+    declared: Sequence[DeclaredConfig] = (),
     overrides: Mapping[str, str] | None = None,
-    sources: Sources | None = None,
-) -> Examined:
+    sources: SettingsFiles | None = None,
+) -> ExaminedSettings:
     """Everything that can be said about the instance's settings, without refusing them."""
     instance = Instance.at(home)
     read = sources or configured(instance, live=mode == "live")
-    options = {key: Entry(key=key, value=value, file="", line=0) for key, value in (overrides or {}).items()}
+    options = {key: Assignment(key=key, value=value, file="", line=0) for key, value in (overrides or {}).items()}
     given = [*read.env.parsed.entries, *read.bot.parsed.entries]
     texts = {entry.key: entry.value for entry in given}
     texts |= {key: entry.value for key, entry in options.items()}
@@ -99,22 +108,22 @@ def examine(
     findings = [*read.findings(live=mode == "live"), *_missing(read, instance, mode), *found, *refused]
     bad = {key for finding in refused for key in finding.keys}
     draft = _draft(mode, values)
-    findings += [finding for finding in cross_checks.findings(draft) if not bad & set(finding.keys)]
+    findings += [finding for finding in cross_checks.cross_check_findings(draft) if not bad & set(finding.keys)]
     findings += _outside(instance, values)
     findings.sort(key=_position)
     if any(finding.level == "fail" for finding in findings):
-        return Examined(settings=None, findings=tuple(findings), values=values)
+        return ExaminedSettings(settings=None, findings=tuple(findings), values=values)
     warnings = tuple(finding for finding in findings if finding.level == "warn")
     settings = _settings(instance, draft, texts, warnings, _tables(instance, draft, declared))
-    return Examined(settings=settings, findings=tuple(findings), values=values)
+    return ExaminedSettings(settings=settings, findings=tuple(findings), values=values)
 
 
-def version() -> str:
+def package_version() -> str:
     """The version that VERSION.md of the package states."""
     return filesystem.read_text(_VERSION_FILE).split()[0]
 
 
-def _position(finding: Finding) -> tuple[str, int]:
+def _position(finding: SettingsFinding) -> tuple[str, int]:
     # Where a person who reads the files from top to bottom meets it; what stands nowhere comes first.
     file, _, line = finding.where.rpartition(":")
     return (file, int(line)) if line.isdecimal() else (finding.where, 0)
@@ -126,7 +135,7 @@ def _remedy(faults: Sequence[str]) -> str:
     return "Correct it; `tbot config check` lists every finding, `tbot config explain KEY` says what is allowed."
 
 
-def _missing(sources: Sources, instance: Instance, mode: Mode) -> Iterator[Finding]:
+def _missing(sources: SettingsFiles, instance: Instance, mode: Mode) -> Iterator[SettingsFinding]:
     # A demo needs no file at all.
     if mode == "demo" or sources.env.fault is not None or sources.bot.stands:
         return
@@ -139,7 +148,7 @@ def _missing(sources: Sources, instance: Instance, mode: Mode) -> Iterator[Findi
         f"{what}: `tbot init` makes an instance, --home names another; `tbot run --demo` shows a simulated day without "
         "one."
     )
-    yield Finding(level="fail", message=sentence)
+    yield SettingsFinding(level="fail", message=sentence)
 
 
 def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
@@ -149,15 +158,17 @@ def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
     listed = f"{texts.get('STRATEGY_SEQUENCE', '')},{texts.get('STRATEGY_OVERRIDE', '')}"
     names = [part.strip().lower() for part in listed.split(",") if part.strip()]
     by_variable = dict.fromkeys(name for key in texts if (name := strategy_of(key)) is not None)
-    ours = frame_names(names)
+    ours = known_strategy_names(names)
     names += [name for name in [*by_variable][:_COMPARED] if not get_close_matches(name[:80], ours, n=1)]
     return tuple(dict.fromkeys(name for name in names if name.isidentifier() and name.isascii()))
 
 
-def _assigned(known: Catalogue, entries: Sequence[Entry]) -> tuple[dict[str, Entry], list[Finding]]:
+def _assigned(
+    known: VariableCatalogue, entries: Sequence[Assignment]
+) -> tuple[dict[str, Assignment], list[SettingsFinding]]:
     # The entry of each known variable, and findings about keys that are none or stand in the wrong file.
-    assigned: dict[str, Entry] = {}
-    found: list[Finding] = []
+    assigned: dict[str, Assignment] = {}
+    found: list[SettingsFinding] = []
     for entry in entries:
         name = known.name(entry.key)
         if name is None:
@@ -166,39 +177,44 @@ def _assigned(known: Catalogue, entries: Sequence[Entry]) -> tuple[dict[str, Ent
         wanted = known.known[name].declaration.file
         if entry.line and (entry.file in _ENV_FILES) != (wanted == ENV_FILE):
             sentence = f"{entry.key} belongs into {wanted} and is not read here."
-            found.append(Finding(level="warn", message=sentence, keys=(name,), where=entry.where))
+            found.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
             continue
         if name in assigned and assigned[name].key != entry.key:
             sentence = f"{entry.key} means {assigned[name].key} of line {assigned[name].line}; this line counts."
-            found.append(Finding(level="warn", message=sentence, keys=(name,), where=entry.where))
+            found.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
         assigned[name] = entry
     return assigned, found
 
 
-def _unknown(known: Catalogue, entry: Entry, *, compare: bool) -> Finding:
+def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> SettingsFinding:
     nearest = known.nearest(entry.key) if compare else None
     meant = f"; the nearest name is {nearest}" if nearest else ""
-    sentence = f"{shown(entry.key)} is no setting that is known{meant}."
-    return Finding(level="warn", message=sentence, keys=(entry.key,), where=entry.where if entry.line else "option")
+    sentence = f"{printable_value(entry.key)} is no setting that is known{meant}."
+    return SettingsFinding(
+        level="warn", message=sentence, keys=(entry.key,), where=entry.where if entry.line else "option"
+    )
 
 
-def _values(known: Catalogue, entries: Mapping[str, Entry]) -> tuple[dict[str, Effective], list[Finding]]:
+def _values(
+    known: VariableCatalogue, entries: Mapping[str, Assignment]
+) -> tuple[dict[str, EffectiveSetting], list[SettingsFinding]]:
     # Every variable as it holds, by its default where its text is refused; and what is refused.
-    values: dict[str, Effective] = {}
-    refused: list[Finding] = []
+    values: dict[str, EffectiveSetting] = {}
+    refused: list[SettingsFinding] = []
     for name, one in known.known.items():
         declaration, entry = one.declaration, entries.get(name)
-        held = Effective(
+        held = EffectiveSetting(
             declaration=declaration,
             owner=one.owner,
             value=declaration.default,
             text=declaration.default_text,
-            origin=Origin(),
+            origin=ValueOrigin(),
         )
         if entry is not None:
-            origin = Origin(file=entry.file, line=entry.line) if entry.line else _OPTION
+            origin = ValueOrigin(file=entry.file, line=entry.line) if entry.line else _OPTION
             faults = [
-                Finding(level="fail", message=fault, keys=(name,), where=str(origin)) for fault in _read(one, entry)
+                SettingsFinding(level="fail", message=fault, keys=(name,), where=str(origin))
+                for fault in _read(one, entry)
             ]
             if faults:
                 refused += faults
@@ -211,7 +227,7 @@ def _values(known: Catalogue, entries: Mapping[str, Entry]) -> tuple[dict[str, E
     return values, refused
 
 
-def _read(one: Known, entry: Entry) -> Iterator[str]:
+def _read(one: KnownVariable, entry: Assignment) -> Iterator[str]:
     # What the owner and each further reader of a variable have against its text; what they say alike is said once.
     told: set[str] = set()
     for reader, kind in (("", one.declaration.kind), *one.readers):
@@ -222,44 +238,46 @@ def _read(one: Known, entry: Entry) -> Iterator[str]:
                 continue
             told.add(kind.allowed)
             whose = f" for {reader}" if reader else ""
-            yield f"{entry.key}={shown(entry.value)}: allowed{whose} is {kind.allowed}."
+            yield f"{entry.key}={printable_value(entry.value)}: allowed{whose} is {kind.allowed}."
 
 
-def _draft(mode: Mode, values: Mapping[str, Effective]) -> cross_checks.Draft:
+def _draft(mode: Mode, values: Mapping[str, EffectiveSetting]) -> cross_checks.SettingsDraft:
     texts = {name: effective.text for name, effective in values.items()}
-    trading = _group(settings.Trading, values)
+    trading = _group(settings.TradingSettings, values)
     override = (trading.strategy_override,) if trading.strategy_override else ()
     names = [name for name in (*trading.strategy_sequence, *override) if f"STRAT_{name.upper()}_ENABLED" in values]
-    return cross_checks.Draft(
+    return cross_checks.SettingsDraft(
         mode=mode,
-        version=version(),
+        version=package_version(),
         groups={group: _group(config, values) for group, config in GROUPS.items()},
         frames={
-            name: settings.Frame(**{field: values[one.name].value for field, one in framed(name).items()})
+            name: settings.StrategySettings(
+                **{field: values[one.name].value for field, one in strategy_declarations(name).items()}
+            )
             for name in names
         },
-        strategies=running(texts),
-        filters=applied(trading.filters, texts),
+        strategies=running_strategies(texts),
+        filters=applied_filters(trading.filters, texts),
         values=values,
     )
 
 
-def _group(config: type[Any], values: Mapping[str, Effective]) -> Any:
+def _group(config: type[Any], values: Mapping[str, EffectiveSetting]) -> Any:
     return config(**{field: values[one.name].value for field, one in declarations(config).items()})
 
 
-def _outside(instance: Instance, values: Mapping[str, Effective]) -> Iterator[Finding]:
+def _outside(instance: Instance, values: Mapping[str, EffectiveSetting]) -> Iterator[SettingsFinding]:
     for name, effective in values.items():
         if effective.declaration.kind.name == "path" and instance.outside(effective.text):
-            sentence = f"{name}={shown(effective.text)} lies outside the instance."
-            yield Finding(level="warn", message=sentence, keys=(name,), where=str(effective.origin))
+            sentence = f"{name}={printable_value(effective.text)} lies outside the instance."
+            yield SettingsFinding(level="warn", message=sentence, keys=(name,), where=str(effective.origin))
 
 
 def _settings(
     instance: Instance,
-    draft: cross_checks.Draft,
+    draft: cross_checks.SettingsDraft,
     texts: Mapping[str, str],
-    warnings: tuple[Finding, ...],
+    warnings: tuple[SettingsFinding, ...],
     tables: Mapping[str, str],
 ) -> Settings:
     return Settings(
@@ -277,7 +295,9 @@ def _settings(
     )
 
 
-def _tables(instance: Instance, draft: cross_checks.Draft, declared: Sequence[Declared]) -> dict[str, str]:
+def _tables(
+    instance: Instance, draft: cross_checks.SettingsDraft, declared: Sequence[DeclaredConfig]
+) -> dict[str, str]:
     # The tables that the operator may put into the folder of a plugin that decides, each with its hash.
     deciding = {"strategy": draft.strategies, "filter": draft.filters}
     named = (one for one in declared if one.name in deciding.get(one.kind, (one.name,)))
@@ -298,10 +318,10 @@ def _hash(place: Path) -> str:
     return hashlib.sha256(filesystem.read_bytes(place)).hexdigest()
 
 
-def _fingerprint(draft: cross_checks.Draft, tables: Mapping[str, str]) -> str:
+def _fingerprint(draft: cross_checks.SettingsDraft, tables: Mapping[str, str]) -> str:
     # SHA-256 over the canonical JSON of what decisions depend on, every value in its one spelling.
     left_out = _RESOLVED | (_BROKER_KEYS if draft.mode in {"replay", "demo", "backtest"} else frozenset())
-    idle = {one.name for name in _idle(draft) for one in framed(name).values()}
+    idle = {one.name for name in _idle(draft) for one in strategy_declarations(name).values()}
     active = {CORE, *(f"strategy {name}" for name in draft.strategies), *(f"filter {name}" for name in draft.filters)}
     content: dict[str, object] = {"STRATEGIES": draft.strategies, "FILTERS": draft.filters, **tables}
     for name, effective in draft.values.items():
@@ -317,7 +337,7 @@ def _fingerprint(draft: cross_checks.Draft, tables: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _idle(draft: cross_checks.Draft) -> Iterator[str]:
+def _idle(draft: cross_checks.SettingsDraft) -> Iterator[str]:
     # Strategies with standard variables that do not run.
     for name in draft.values:
         if name.startswith("STRAT_") and name.endswith("_ENABLED"):

@@ -14,8 +14,8 @@ from typing import Any, Final
 import attrs
 
 from tbot_core.contracts import setting
-from tbot_core.contracts.credentials import Entry, several
-from tbot_core.contracts.setting import Declaration, Kind, declare, optional
+from tbot_core.contracts.credentials import SecretField, list_of
+from tbot_core.contracts.setting import SettingDeclaration, SettingKind, declare, optional
 from tbot_core.system import filesystem
 
 _FILE: Final = Path(__file__).with_name("plugins.toml")
@@ -32,8 +32,8 @@ class KnownPlugin:
 
     kind: str
     name: str
-    settings: Mapping[str, Declaration]
-    secrets: Mapping[str, Mapping[str, Entry]]
+    settings: Mapping[str, SettingDeclaration]
+    secrets: Mapping[str, Mapping[str, SecretField]]
     environment: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     switch: str = ""
 
@@ -71,9 +71,9 @@ def _plugin(kind: str, name: str, table: dict[str, Any], shared: Mapping[str, di
     )
 
 
-def _entry(name: str, row: dict[str, Any], shared: Mapping[str, dict[str, Any]]) -> Entry:
+def _entry(name: str, row: dict[str, Any], shared: Mapping[str, dict[str, Any]]) -> SecretField:
     typed = _typed({"kind": "line", **row}, shared)
-    return Entry(name=name, default_text=typed.pop("default", None), **typed)
+    return SecretField(name=name, default_text=typed.pop("default", None), **typed)
 
 
 def _typed(row: Mapping[str, Any], shared: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _typed(row: Mapping[str, Any], shared: Mapping[str, dict[str, Any]]) -> dict
     rest = {**row, **shared.get(row["kind"], {})}
     given = {name: rest.pop(name) for name in _ARGUMENTS if name in rest}
     name, words = rest.pop("kind"), rest.pop("words", ())
-    kind: Kind[Any] = (several if name == "several" else getattr(setting, name))(*words, **given)
+    kind: SettingKind[Any] = (list_of if name == "several" else getattr(setting, name))(*words, **given)
     if "absent" in rest:
         kind = optional(kind, zero=rest.pop("zero", False), absent=rest.pop("absent"))
     return {**rest, "kind": kind, "aliases": tuple(rest.get("aliases", ()))}

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts.setting import Declared
+from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import JournalError, TbotError, VaultError
 from tbot_core.execution import operator_splits
-from tbot_core.instance.certificate import findings
-from tbot_core.instance.enabled_plugins import enabled
+from tbot_core.instance.certificate import certificate_findings
+from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.instance.findings import Level
 from tbot_core.instance.folder import IGNORE_FILES, IGNORED, Instance
-from tbot_core.instance.identity_file import identity
-from tbot_core.instance.secret_schemas import Network, schemas
-from tbot_core.instance.secrets import vault
-from tbot_core.instance.sources import Sources, deployment_of
+from tbot_core.instance.identity_file import read_identity
+from tbot_core.instance.secret_schemas import NetworkConfig, schemas
+from tbot_core.instance.secrets import open_instance_vault
+from tbot_core.instance.sources import SettingsFiles, deployment_of
 from tbot_core.journal import tail_mark
 from tbot_core.journal.disk_reserve import NO_ROOM_BYTES
 from tbot_core.journal.store import read_journal
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.vault.vault import Standing, Vault
+    from tbot_core.vault.vault import CategoryStatus, Vault
 
 
 LOW_BYTES: Final = 500_000_000
@@ -43,7 +43,7 @@ _SOURCES: Final = {"env": "env", "env_bot": "bot"}
 
 
 @attrs.frozen(kw_only=True)
-class Row:
+class PreflightFinding:
     """One finding: its level, what it is about, a sentence, what mends it, and the exit code when it fails."""
 
     level: Level
@@ -63,24 +63,24 @@ class Row:
 
 
 @attrs.frozen(kw_only=True)
-class Subject:
+class PreflightSubject:
     """The instance that is checked: its settings files as they were read, the moment, what its plugins declare."""
 
     instance: Instance
-    sources: Sources
+    sources: SettingsFiles
     now: datetime
     strict: bool = False
     allow_shared_key: bool = False
-    declared: tuple[Declared, ...] = ()
+    declared: tuple[DeclaredConfig, ...] = ()
 
     def vault(self) -> Vault:
         """The instance's vault."""
-        return vault(self.instance, deployment_of(self.sources.env.parsed), live=self.strict, ready=False)
+        return open_instance_vault(self.instance, deployment_of(self.sources.env.parsed), live=self.strict, ready=False)
 
 
-def rows(subject: Subject) -> tuple[Row, ...]:
+def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...]:
     """Every finding, in the order in which a start would meet them; nothing is raised for what is wrong."""
-    found: list[Row] = []
+    found: list[PreflightFinding] = []
     for about, check in (
         ("secrets", _secrets),
         ("files", _plaintext),
@@ -99,7 +99,7 @@ def rows(subject: Subject) -> tuple[Row, ...]:
             found += check(subject)
         except TbotError as fault:
             found.append(
-                Row(
+                PreflightFinding(
                     level="fail",
                     subject=about,
                     message=fault.message,
@@ -110,7 +110,7 @@ def rows(subject: Subject) -> tuple[Row, ...]:
     return tuple(found)
 
 
-def _secrets(subject: Subject) -> Iterator[Row]:
+def _secrets(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # The settings were opened by whoever read them, some by rows of their own: no file is opened twice.
     opened, sources = subject.vault(), subject.sources
     before = {"bot_identity", "network", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
@@ -122,33 +122,35 @@ def _secrets(subject: Subject) -> Iterator[Row]:
         allowed = fault.code == _SHARED and subject.allow_shared_key
         loose = allowed or (fault.code in _LOOSE and not subject.strict)
         level: Level = "warn" if loose else "fail"
-        yield Row(level=level, subject="secrets", message=fault.message, remedy=fault.remedy)
+        yield PreflightFinding(level=level, subject="secrets", message=fault.message, remedy=fault.remedy)
     for standing in standings:
         yield from _stored(standing)
 
 
-def _stored(standing: Standing) -> Iterator[Row]:
+def _stored(standing: CategoryStatus) -> Iterator[PreflightFinding]:
     if "file" in standing.missing or standing.format is None:
         return
     sentence = f"{standing.category}: {standing.file}, {standing.format}, key {standing.key_id or 'unknown'}."
-    yield Row(level="ok", subject="secrets", message=sentence)
+    yield PreflightFinding(level="ok", subject="secrets", message=sentence)
 
 
-def _plaintext(subject: Subject) -> Iterator[Row]:
+def _plaintext(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # Both forms of one file; whoever reads the settings says so as a warning, here it fails.
     instance = subject.instance
     for source in subject.sources.both:
         if source.plain and source.sealed:
             sentence = f"The plaintext {source.name} lies beside {source.counts}."
-            yield Row(level="fail", subject="files", message=sentence, remedy=f"Remove {source.name}.")
+            yield PreflightFinding(level="fail", subject="files", message=sentence, remedy=f"Remove {source.name}.")
         elif source.plain and source is subject.sources.bot:
             sentence = f"{source.name} is plaintext: good for paper and replay, refused live."
-            yield Row(level="warn", subject="files", message=sentence, remedy="`tbot config encrypt` encrypts it.")
+            yield PreflightFinding(
+                level="warn", subject="files", message=sentence, remedy="`tbot config encrypt` encrypts it."
+            )
     secrets = instance.path("storage/secrets")
     left = [it for it in filesystem.entries(secrets) if it.suffix == ".json"] if filesystem.is_folder(secrets) else []
     left += [it for it in _entries(instance.home) if it.name.endswith("_credentials.json")]
     for path in left:
-        yield Row(
+        yield PreflightFinding(
             level="fail",
             subject="files",
             message=f"{path.relative_to(instance.home)} is a plaintext file of secrets.",
@@ -160,91 +162,101 @@ def _entries(folder: Path) -> list[Path]:
     return filesystem.entries(folder) if filesystem.is_folder(folder) else []
 
 
-def _ignored(subject: Subject) -> Iterator[Row]:
+def _ignored(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     for name in IGNORE_FILES:
         path = subject.instance.path(name)
         lines = set(filesystem.read_text(path).splitlines()) if filesystem.exists(path) else set()
         missing = [] if "*" in lines else [line for line in IGNORED if line not in lines]
         if missing:
             sentence = f"{name} does not exclude {', '.join(missing)}."
-            yield Row(level="warn", subject="files", message=sentence, remedy=f"Add these lines to {name}.")
+            yield PreflightFinding(
+                level="warn", subject="files", message=sentence, remedy=f"Add these lines to {name}."
+            )
 
 
-def _tracked(subject: Subject) -> Iterator[Row]:
+def _tracked(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # A key that git knows is in every clone, for ever.
     home = subject.instance.home
     if not any(filesystem.exists(folder / ".git") for folder in (home, *home.parents)):
         return
     args = ["git", "-C", str(home), "ls-files", "--", "storage/keys", "storage/secrets", ".env", ".env_bot"]
-    done = processes.run(args, timeout_s=_GIT_S, environment=environ.minimal())
+    done = processes.run_program(args, timeout_s=_GIT_S, environment=environ.minimal_environment())
     for name in done.output.splitlines():
         sentence = f"git tracks {name}."
         remedy = f"git rm --cached {name}, and make new keys and credentials: it is in the history."
-        yield Row(level="fail", subject="files", message=sentence, remedy=remedy)
+        yield PreflightFinding(level="fail", subject="files", message=sentence, remedy=remedy)
 
 
-def _identity(subject: Subject) -> Iterator[Row]:
-    found = identity(subject.instance, deployment_of(subject.sources.env.parsed), live=subject.strict)
+def _identity(subject: PreflightSubject) -> Iterator[PreflightFinding]:
+    found = read_identity(subject.instance, deployment_of(subject.sources.env.parsed), live=subject.strict)
     if found is None:
         sentence = "The bot has no identity: good for paper and replay, refused live."
-        yield Row(level="warn", subject="identity", message=sentence, remedy="`tbot secrets set bot_identity` sets it.")
+        yield PreflightFinding(
+            level="warn", subject="identity", message=sentence, remedy="`tbot secrets set bot_identity` sets it."
+        )
     else:
-        yield Row(level="ok", subject="identity", message=f"The bot is {found.text}.")
+        yield PreflightFinding(level="ok", subject="identity", message=f"The bot is {found.text}.")
 
 
-def _network(subject: Subject) -> Iterator[Row]:
+def _network(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     opened = subject.vault()
     if opened.store.has_file("network"):
-        for one in findings(subject.instance, opened.read_as(Network, "network"), subject.now):
+        for one in certificate_findings(subject.instance, opened.read_as(NetworkConfig, "network"), subject.now):
             remedy = (
                 "" if one.level == "ok" else "`tbot secrets edit network` names other files, or listens on 127.0.0.1."
             )
-            yield Row(level=one.level, subject="network", message=one.message, remedy=remedy)
+            yield PreflightFinding(level=one.level, subject="network", message=one.message, remedy=remedy)
 
 
-def _plugins(subject: Subject) -> Iterator[Row]:
-    listings = discovery.mark(discovery.plugins(), enabled(subject.sources.known_texts()))
-    objections = lock.objections(subject.instance.home, listings)
+def _plugins(subject: PreflightSubject) -> Iterator[PreflightFinding]:
+    listings = discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(subject.sources.known_texts()))
+    objections = lock.lock_objections(subject.instance.home, listings)
     for sentence in objections:
-        yield Row(level="warn", subject="plugins", message=sentence, remedy="`tbot plugins lock` approves them.")
+        yield PreflightFinding(
+            level="warn", subject="plugins", message=sentence, remedy="`tbot plugins lock` approves them."
+        )
     if not objections:
-        yield Row(level="ok", subject="plugins", message="Every enabled plugin is as plugins.lock approved it.")
+        yield PreflightFinding(
+            level="ok", subject="plugins", message="Every enabled plugin is as plugins.lock approved it."
+        )
 
 
-def _audit(subject: Subject) -> Iterator[Row]:
+def _audit(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     path = audit_log.log_path(subject.instance)
     if not filesystem.is_present(path):
-        yield Row(level="ok", subject="audit", message="No secret was opened here yet.")
+        yield PreflightFinding(level="ok", subject="audit", message="No secret was opened here yet.")
         return
-    anchor = audit_log.Audit(store=subject.vault().store, actor="").verify()
-    yield Row(level="ok", subject="audit", message=f"The audit log fits: {anchor.count} lines.")
-    last = max(line.utc for line in audit_log.entries(path))
+    anchor = audit_log.AuditLog(store=subject.vault().store, actor="").verify()
+    yield PreflightFinding(level="ok", subject="audit", message=f"The audit log fits: {anchor.count} lines.")
+    last = max(line.utc for line in audit_log.log_entries(path))
     if (last - subject.now).total_seconds() > _SKEW_S:
         sentence = f"The clock says {subject.now:%Y-%m-%d %H:%M}, and the audit log knows {last:%Y-%m-%d %H:%M}."
-        yield Row(level="fail", subject="machine", message=sentence, remedy="Set the clock.", exit_code=1)
+        yield PreflightFinding(level="fail", subject="machine", message=sentence, remedy="Set the clock.", exit_code=1)
 
 
-def _journal(subject: Subject) -> Iterator[Row]:
+def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # That of paper and live trading has to fit; one of a simulation that does not keeps nobody from trading.
     path, folder = subject.instance.journal, subject.instance.runs
     runs = (
         [one for one in filesystem.entries(folder) if one.suffix == ".sqlite"] if filesystem.is_folder(folder) else []
     )
-    if tail_mark.there(path):
-        yield Row(level="ok", subject="journal", message=f"The journal fits: {_verified(path)} events.")
+    if tail_mark.journal_exists(path):
+        yield PreflightFinding(level="ok", subject="journal", message=f"The journal fits: {_verified(path)} events.")
     elif not runs:
-        yield Row(level="ok", subject="journal", message="Nothing was traded here yet.")
+        yield PreflightFinding(level="ok", subject="journal", message="Nothing was traded here yet.")
     whole = 0
     for one in runs:
         try:
             _verified(one)
         except JournalError as fault:
             remedy = "Remove it: the same command makes it anew."
-            yield Row(level="warn", subject="journal", message=fault.message, remedy=remedy)
+            yield PreflightFinding(level="warn", subject="journal", message=fault.message, remedy=remedy)
         else:
             whole += 1
     if whole:
-        yield Row(level="ok", subject="journal", message=f"{plural(whole, 'journal')} of simulated runs verified.")
+        yield PreflightFinding(
+            level="ok", subject="journal", message=f"{plural(whole, 'journal')} of simulated runs verified."
+        )
 
 
 def _verified(path: Path) -> int:
@@ -256,32 +268,32 @@ def _verified(path: Path) -> int:
         journal.close()
 
 
-def _splits(subject: Subject) -> Iterator[Row]:
+def _splits(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # The operator's list of splits, where there is one: what cannot be read is no evidence.
     path = subject.instance.data / operator_splits.NAME
     try:
-        found = operator_splits.listed(path)
+        found = operator_splits.read_splits(path)
     except TbotError as fault:
-        yield Row(level="fail", subject="splits", message=fault.message, remedy=fault.remedy, exit_code=3)
+        yield PreflightFinding(level="fail", subject="splits", message=fault.message, remedy=fault.remedy, exit_code=3)
         return
     if found:
         last = found[-1]
         words = f"{len(found)} in {path}, the last of {last.symbol} on {last.day}."
-        yield Row(level="ok", subject="splits", message=words)
+        yield PreflightFinding(level="ok", subject="splits", message=words)
 
 
-def _machine(subject: Subject) -> Iterator[Row]:
+def _machine(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     good = sqlite3.sqlite_version_info >= _SQLITE
-    yield Row(
+    yield PreflightFinding(
         level="ok" if good else "fail",
         subject="machine",
         message=f"SQLite is {sqlite3.sqlite_version}; one process writes, so its WAL is safe.",
         remedy="" if good else "SQLite 3.37 or newer is needed.",
         exit_code=1,
     )
-    yield from local(subject.instance)
+    yield from local_disk_findings(subject.instance)
     free = filesystem.free_bytes(subject.instance.home)
-    yield Row(
+    yield PreflightFinding(
         level="fail" if free < NO_ROOM_BYTES else "warn" if free < LOW_BYTES else "ok",
         subject="machine",
         message=f"{free / 1e9:,.1f} GB are free.",
@@ -290,11 +302,11 @@ def _machine(subject: Subject) -> Iterator[Row]:
     )
 
 
-def local(instance: Instance, mounts: Path = filesystem.MOUNTS) -> Iterator[Row]:
+def local_disk_findings(instance: Instance, mounts: Path = filesystem.MOUNTS) -> Iterator[PreflightFinding]:
     """Locks and the journal's log beside it hold on a disk of this machine alone."""
     kind = filesystem.file_system(instance.home, mounts=mounts)
     if kind in filesystem.NETWORKS:
-        yield Row(
+        yield PreflightFinding(
             level="fail",
             subject="machine",
             message=f"{instance.home} lies on a network file system ({kind}), where no journal is safe.",
@@ -303,17 +315,19 @@ def local(instance: Instance, mounts: Path = filesystem.MOUNTS) -> Iterator[Row]
         )
 
 
-def _backup(subject: Subject) -> Iterator[Row]:
+def _backup(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # Where backups are kept is no business of the instance; that one was written and opened is in its log.
-    moment = audit_log.backed_up(audit_log.log_path(subject.instance))
+    moment = audit_log.last_backup(audit_log.log_path(subject.instance))
     remedy = "`tbot secrets backup` makes one; keep it on another machine."
     if moment is None:
-        yield Row(level="warn", subject="backup", message="The secrets have no backup.", remedy=remedy)
+        yield PreflightFinding(level="warn", subject="backup", message="The secrets have no backup.", remedy=remedy)
         return
     days = (subject.now - moment).days
     old = days > BACKUP_DAYS
     sentence = f"The last backup of the secrets is {days} days old."
-    yield Row(level="warn" if old else "ok", subject="backup", message=sentence, remedy=remedy if old else "")
+    yield PreflightFinding(
+        level="warn" if old else "ok", subject="backup", message=sentence, remedy=remedy if old else ""
+    )
 
 
 _LOOSE: Final = frozenset({"TB-SEC-029", "TB-SEC-030", "TB-SEC-059", "TB-SEC-060"})

@@ -13,7 +13,7 @@ from tbot_core.instance.report import NOT_ACTED_ON
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tbot_core.contracts.setting import Declaration
+    from tbot_core.contracts.setting import SettingDeclaration
 
 _INTRODUCTION = """\
 # Settings
@@ -32,7 +32,8 @@ def render() -> str:
     parts = [_INTRODUCTION]
     for title, config in GROUPS.items():
         parts.append(f"## {title.capitalize()}\n\n{_sentence(config)}\n\n{_table(declarations(config))}")
-    parts.append(f"## Each strategy\n\n{_sentence(settings.Frame)}\n\n{_table(declarations(settings.Frame))}")
+    each = settings.StrategySettings
+    parts.append(f"## Each strategy\n\n{_sentence(each)}\n\n{_table(declarations(each))}")
     for plugin in known_plugins():
         if plugin.settings:
             title = f"## {plugin.kind.capitalize()} {plugin.name}"
@@ -44,17 +45,17 @@ def _sentence(config: type) -> str:
     return " ".join((config.__doc__ or "").split())
 
 
-def _table(declared: Mapping[str, Declaration]) -> str:
+def _table(declared: Mapping[str, SettingDeclaration]) -> str:
     rows = ["| variable | default | allowed | meaning |", "|---|---|---|---|", *map(_row, declared.values())]
     return "\n".join(rows) + "\n"
 
 
-def _row(one: Declaration) -> str:
+def _row(one: SettingDeclaration) -> str:
     default = f"`{one.default_text}`" if one.default_text else "empty"
     return f"| `{one.name}` | {default} | {_cell(one.kind.allowed)} | {_cell(' '.join(_meaning(one)))} |"
 
 
-def _meaning(one: Declaration) -> Iterator[str]:
+def _meaning(one: SettingDeclaration) -> Iterator[str]:
     yield one.doc
     if one.file == ".env" and one.name == "EXTENSIONS":
         yield "Stands in `.env`."

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.contracts.setting import plain
-from tbot_core.instance.findings import Finding, shown
-from tbot_core.instance.loading import examine
+from tbot_core.contracts.setting import plain_decimal
+from tbot_core.instance.findings import SettingsFinding, printable_value
+from tbot_core.instance.loading import examine_settings
 from tbot_core.instance.registry import CORE
-from tbot_core.instance.required_plugins import needs
-from tbot_core.instance.worst_day import plan
+from tbot_core.instance.required_plugins import missing_plugins
+from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.model.formatting import plural
 
 if TYPE_CHECKING:
@@ -17,27 +17,29 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from tbot_core.contracts.setting import Declared
-    from tbot_core.instance.effective import Effective
+    from tbot_core.contracts.setting import DeclaredConfig
+    from tbot_core.instance.effective import EffectiveSetting
     from tbot_core.instance.findings import Mode
     from tbot_core.instance.settings import Settings
 
 NOT_ACTED_ON = "read and checked; not acted on by this version"
 
 
-def report(
-    home: Path | str | None, *, mode: Mode, declared: Sequence[Declared], installed: Collection[tuple[str, str]]
-) -> tuple[Finding, ...]:
+def settings_report(
+    home: Path | str | None, *, mode: Mode, declared: Sequence[DeclaredConfig], installed: Collection[tuple[str, str]]
+) -> tuple[SettingsFinding, ...]:
     """Every finding about the settings for a run in this mode with these installed plugins; failing ones first."""
-    examined = examine(home, mode=mode, declared=declared)
-    found = [*examined.findings, *needs(examined.values, mode, installed), *_idle(examined.values)]
+    examined = examine_settings(home, mode=mode, declared=declared)
+    found = [*examined.findings, *missing_plugins(examined.values, mode, installed), *_idle(examined.values)]
     if examined.settings is not None:
         found += _limits(examined.settings)
     order = ("fail", "warn", "ok")
     return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
 
 
-def unheeded(values: Mapping[str, Effective], installed: Collection[tuple[str, str]]) -> tuple[str, ...]:
+def settings_without_effect(
+    values: Mapping[str, EffectiveSetting], installed: Collection[tuple[str, str]]
+) -> tuple[str, ...]:
     """The settings that are switched on and that nothing acts on: this version does not, or their owner is not there.
 
     Each with its value and the line that says it. Of an absent owner's settings these are its switches alone: the
@@ -45,44 +47,44 @@ def unheeded(values: Mapping[str, Effective], installed: Collection[tuple[str, s
     """
     switched = {key: effective for key, effective in values.items() if effective.value is not False}
     idle = {key: one for key, one in switched.items() if _is_idle(one) or _is_orphan(one, installed)}
-    return tuple(f"{key}={shown(one.text)} ({one.origin})" for key, one in idle.items())
+    return tuple(f"{key}={printable_value(one.text)} ({one.origin})" for key, one in idle.items())
 
 
-def _is_idle(effective: Effective) -> bool:
+def _is_idle(effective: EffectiveSetting) -> bool:
     return not effective.declaration.acted_on and effective.text != effective.declaration.default_text
 
 
-def _is_orphan(effective: Effective, installed: Collection[tuple[str, str]]) -> bool:
+def _is_orphan(effective: EffectiveSetting, installed: Collection[tuple[str, str]]) -> bool:
     kind, _, name = effective.owner.partition(" ")
     there = effective.owner == CORE or (kind, name) in installed
     return not there and effective.given and effective.value is True
 
 
-def _idle(values: Mapping[str, Effective]) -> Iterator[Finding]:
+def _idle(values: Mapping[str, EffectiveSetting]) -> Iterator[SettingsFinding]:
     # Settings that a file changes and that nothing acts on.
     for key, effective in values.items():
         if _is_idle(effective):
             sentence = f"{key}={effective.text}: {NOT_ACTED_ON}."
-            yield Finding(level="warn", message=sentence, keys=(key,), where=str(effective.origin))
+            yield SettingsFinding(level="warn", message=sentence, keys=(key,), where=str(effective.origin))
 
 
-def _limits(settings: Settings) -> Iterator[Finding]:
-    planned = plan(settings)
+def _limits(settings: Settings) -> Iterator[SettingsFinding]:
+    planned = planned_worst_day(settings)
     count = len({effective.origin.file for effective in settings.values.values() if effective.given})
     strategies = ", ".join(settings.strategies) or "no strategy"
     given = sum(effective.given for effective in settings.values.values())
     where = f"{plural(given, 'setting')} of {plural(count, 'file')}"
     sentence = f"{where} given, the rest has its default; {strategies} would run."
-    yield Finding(level="ok", message=sentence)
+    yield SettingsFinding(level="ok", message=sentence)
     sentence = (
-        f"Planned worst day: {share(planned.worst_day)} of equity, before slippage and fees; "
-        f"largest gross exposure: {share(planned.gross)} of equity."
+        f"Planned worst day: {format_share(planned.worst_day)} of equity, before slippage and fees; "
+        f"largest gross exposure: {format_share(planned.gross)} of equity."
     )
-    yield Finding(level="ok", message=sentence)
+    yield SettingsFinding(level="ok", message=sentence)
     for note in planned.notes:
-        yield Finding(level="ok", message=note, keys=(note.split(" ")[0],))
+        yield SettingsFinding(level="ok", message=note, keys=(note.split(" ")[0],))
 
 
-def share(fraction: Decimal) -> str:
+def format_share(fraction: Decimal) -> str:
     """A fraction of equity as people read it."""
-    return f"{plain(round(fraction * 100, 3))} %"
+    return f"{plain_decimal(round(fraction * 100, 3))} %"

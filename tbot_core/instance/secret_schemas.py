@@ -10,48 +10,48 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts.credentials import entries, entry, several
+from tbot_core.contracts.credentials import list_of, secret_fields, shown_field
 from tbot_core.contracts.setting import boolean, integer, optional, path, text
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.model.identity import ALLOWED, FIELD, PATTERN, SHORT
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.schemas import key
+from tbot_core.vault.schemas import schema_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.contracts.credentials import Entry
-    from tbot_core.contracts.setting import Declared
+    from tbot_core.contracts.credentials import SecretField
+    from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.vault.schemas import Schemas
 
 _HOST = text(pattern=r"[A-Za-z0-9.:_-]{1,253}", allowed="a host's name or address")
 
 
 @attrs.frozen(kw_only=True)
-class BotIdentity:
+class BotIdentityConfig:
     """Who the bot is."""
 
-    identity: str = entry(
+    identity: str = shown_field(
         text(pattern=PATTERN.pattern, allowed=ALLOWED), name=FIELD, doc=f"The bot's identity, {SHORT}."
     )
 
 
 @attrs.frozen(kw_only=True)
-class Network:
+class NetworkConfig:
     """Where the web page listens."""
 
-    host: str = entry(_HOST, default="127.0.0.1", doc="Address that is listened on.", aliases=("bind", "address"))
-    port: int = entry(integer(least=1, most=65_535), default="8443", doc="Port that is listened on.")
-    certificate: str | None = entry(
+    host: str = shown_field(_HOST, default="127.0.0.1", doc="Address that is listened on.", aliases=("bind", "address"))
+    port: int = shown_field(integer(least=1, most=65_535), default="8443", doc="Port that is listened on.")
+    certificate: str | None = shown_field(
         optional(path()), default="", doc="Certificate in PEM, with its chain.", aliases=("tls_certificate", "tls_cert")
     )
-    private_key: str | None = entry(
+    private_key: str | None = shown_field(
         optional(path()), default="", doc="The certificate's key in PEM.", aliases=("tls_private_key", "tls_key")
     )
-    hosts: tuple[str, ...] = entry(
-        several("names"), default="", doc="Names under which the page may be asked for.", aliases=("allowed_hosts",)
+    hosts: tuple[str, ...] = shown_field(
+        list_of("names"), default="", doc="Names under which the page may be asked for.", aliases=("allowed_hosts",)
     )
-    public: bool = entry(boolean(), default="false", doc="Whether others than this machine may reach the page.")
+    public: bool = shown_field(boolean(), default="false", doc="Whether others than this machine may reach the page.")
 
 
 def table() -> str:
@@ -66,16 +66,16 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def schemas(declared: Iterable[Declared] = ()) -> Schemas:
+def schemas(declared: Iterable[DeclaredConfig] = ()) -> Schemas:
     """The fields of each category, and of each plugin's section in it; what a plugin declares itself comes first."""
-    found: dict[tuple[str, str], Mapping[str, Entry]] = {
-        key("bot_identity", ""): entries(BotIdentity),
-        key("network", ""): entries(Network),
+    found: dict[tuple[str, str], Mapping[str, SecretField]] = {
+        schema_key("bot_identity", ""): secret_fields(BotIdentityConfig),
+        schema_key("network", ""): secret_fields(NetworkConfig),
     }
     for plugin in known_plugins():
-        found |= {key(category, plugin.name): fields for category, fields in plugin.secrets.items()}
+        found |= {schema_key(category, plugin.name): fields for category, fields in plugin.secrets.items()}
     for one in declared:
         for category, schema in one.secrets.items():
             if schema is not None and category in CATEGORIES:
-                found[key(category, one.name)] = entries(schema)
+                found[schema_key(category, one.name)] = secret_fields(schema)
     return found

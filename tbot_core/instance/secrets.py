@@ -12,7 +12,7 @@ from tbot_core.system.secret import Secret
 
 if TYPE_CHECKING:
     from tbot_core.contracts import KeyProvider
-    from tbot_core.contracts.settings import Deployment
+    from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.folder import Instance
     from tbot_core.instance.settings import Settings
     from tbot_core.vault.vault import Vault
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _PROGRAM: Final = "tbot"
 
 
-def vault(instance: Instance, deployment: Deployment, *, live: bool = False, ready: bool = True) -> Vault:
+def open_instance_vault(
+    instance: Instance, deployment: DeploymentSettings, *, live: bool = False, ready: bool = True
+) -> Vault:
     """The vault of the instance, whose every access is written to its audit log.
 
     `live` refuses loose file modes, and asks no plugin for keys that nobody approved.
@@ -32,23 +34,23 @@ def vault(instance: Instance, deployment: Deployment, *, live: bool = False, rea
     from tbot_core.system import filesystem
     from tbot_core.vault.audit_log import log_path, open_vault
     from tbot_core.vault.categories import AUDIT
-    from tbot_core.vault.store import Store
+    from tbot_core.vault.store import SecretStore
 
-    store = Store(
+    store = SecretStore(
         instance=instance,
         deployment=deployment,
         clock=SystemClock(),
         strict=live,
         provider=_provider(instance.home, live=live),
     )
-    opened = open_vault(store, f"{environ.user()}/{Path(sys.argv[0]).name or _PROGRAM}")
+    opened = open_vault(store, f"{environ.user_name()}/{Path(sys.argv[0]).name or _PROGRAM}")
     if ready and not filesystem.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
         filesystem.make_folder(store.place(AUDIT).key.parent)
         opened.make_key(AUDIT)
     return opened
 
 
-def keep(opened: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> None:
+def encrypt_category(opened: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> None:
     """Encrypt into the category's file; its folder and its key are made where there are none. Raises VaultError."""
     from tbot_core.system import filesystem
 
@@ -70,7 +72,7 @@ def lacks_key(opened: Vault, category: str) -> bool:
     return key is None
 
 
-def forget() -> None:
+def forget_passphrases() -> None:
     """Ask anew for passphrases, and for the provider of keys."""
     _provider.cache_clear()
 
@@ -79,15 +81,15 @@ def forget() -> None:
 def _provider(home: Path, *, live: bool) -> KeyProvider | None:
     # One for the process, so that a passphrase is asked for once.
     from tbot_core.instance.folder import Instance
-    from tbot_core.vault.key_providers import VARIABLE, choose
+    from tbot_core.vault.key_providers import VARIABLE, choose_provider
 
-    return choose(
+    return choose_provider(
         environ.variable(VARIABLE), Instance(home), ask=_passphrase, offered=lambda: _offered(home, live=live)
     )
 
 
 def _passphrase() -> Secret:
-    return Secret(terminal.hidden("Passphrase of the keys"))
+    return Secret(terminal.read_hidden("Passphrase of the keys"))
 
 
 def _offered(home: Path, *, live: bool) -> KeyProvider | None:
@@ -97,9 +99,9 @@ def _offered(home: Path, *, live: bool) -> KeyProvider | None:
     return key_provider(home, SystemClock(), live=live)
 
 
-def mode_of(settings: Settings, broker: str = "") -> str:
+def account_mode(settings: Settings, broker: str = "") -> str:
     """What the section of a broker in the secrets says, without a name that of BROKER_NAME: "live", else "paper"."""
-    opened = vault(settings.instance, settings.deployment, ready=False)
+    opened = open_instance_vault(settings.instance, settings.deployment, ready=False)
     if not opened.store.has_file("broker"):
         return "paper"
     section = opened.read_section("broker", broker or settings.trading.broker_name)

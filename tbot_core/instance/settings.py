@@ -11,8 +11,8 @@ from tbot_core.contracts import settings
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
 from tbot_core.instance.cross_checks import standard_window
-from tbot_core.instance.effective import Effective
-from tbot_core.instance.findings import Finding, Mode, shown
+from tbot_core.instance.effective import EffectiveSetting
+from tbot_core.instance.findings import Mode, SettingsFinding, printable_value
 from tbot_core.instance.folder import Instance
 
 if TYPE_CHECKING:
@@ -33,23 +33,23 @@ class Settings:
 
     mode: Mode
     instance: Instance
-    deployment: settings.Deployment
-    general: settings.General
-    trading: settings.Trading
-    risk: settings.Risk
-    entries: settings.Entries
-    exits: settings.Exits
-    simulation: settings.Simulation
-    rebalance: settings.Rebalance
-    failover: settings.Failover
-    notifications: settings.Notifications
-    ledger: settings.Ledger
-    frames: Mapping[str, settings.Frame]
+    deployment: settings.DeploymentSettings
+    general: settings.GeneralSettings
+    trading: settings.TradingSettings
+    risk: settings.RiskSettings
+    entries: settings.EntrySettings
+    exits: settings.ExitSettings
+    simulation: settings.SimulationSettings
+    rebalance: settings.RebalanceSettings
+    failover: settings.FailoverSettings
+    notifications: settings.NotificationSettings
+    ledger: settings.LedgerSettings
+    frames: Mapping[str, settings.StrategySettings]
     strategies: tuple[str, ...]
     filters: tuple[str, ...]
-    values: Mapping[str, Effective]
+    values: Mapping[str, EffectiveSetting]
     texts: Mapping[str, str]
-    warnings: tuple[Finding, ...]
+    warnings: tuple[SettingsFinding, ...]
     fingerprint: str
     tables: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -72,7 +72,7 @@ class Settings:
             try:
                 given[field] = declaration.kind.parse(text)
             except ValueError:
-                faults.append(f"{name}={shown(text)}: allowed is {declaration.kind.allowed}.")
+                faults.append(f"{name}={printable_value(text)}: allowed is {declaration.kind.allowed}.")
         if faults:
             raise SettingsError("\n".join(faults), f"They are settings of {config.__module__}.{config.__qualname__}.")
         if strategy is not None and "window" in {field.name for field in attrs.fields(config)} - given.keys():  # type: ignore[arg-type]  # any attrs class

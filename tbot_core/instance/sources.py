@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import AccessError, SettingsError, TbotError, VaultError
-from tbot_core.instance.dotenv import LIMIT_BYTES, Parsed, parse
-from tbot_core.instance.findings import Finding, shown
+from tbot_core.instance.dotenv import LIMIT_BYTES, ParsedDotenv, parse_dotenv
+from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.contracts.settings import Deployment
+    from tbot_core.contracts.settings import DeploymentSettings
 
 ENV_BOT_FILE: Final = ".env_bot"
 
 
 @attrs.frozen(kw_only=True)
-class Source:
+class SettingsFile:
     """One settings file: `name` is what messages call it, without .enc; `path` is that of its plaintext.
 
     `plain` and `sealed` say which of its forms stand there. The encrypted one counts; `fault` is why what counts could
@@ -33,7 +33,7 @@ class Source:
     path: Path
     plain: bool = False
     sealed: bool = False
-    parsed: Parsed = attrs.field(factory=Parsed)
+    parsed: ParsedDotenv = attrs.field(factory=ParsedDotenv)
     fault: TbotError | None = None
 
     @property
@@ -48,14 +48,14 @@ class Source:
 
 
 @attrs.frozen(kw_only=True)
-class Sources:
+class SettingsFiles:
     """Both settings files of an instance: the global configuration and the trading configuration."""
 
-    env: Source
-    bot: Source
+    env: SettingsFile
+    bot: SettingsFile
 
     @property
-    def both(self) -> tuple[Source, Source]:
+    def both(self) -> tuple[SettingsFile, SettingsFile]:
         """In the order in which they are read."""
         return self.env, self.bot
 
@@ -76,21 +76,21 @@ class Sources:
         """The same, and nothing where a file cannot be read: whoever judges the settings says so."""
         return {} if any(source.fault for source in self.both) else self.texts()
 
-    def findings(self, *, live: bool) -> Iterator[Finding]:
+    def findings(self, *, live: bool) -> Iterator[SettingsFinding]:
         """What there is to say of the files as such; live trading refuses plaintext."""
         for source in self.both:
             yield from source.parsed.findings
             if source.fault is not None:
-                yield Finding(level="fail", message=str(source.fault), where=source.counts)
+                yield SettingsFinding(level="fail", message=str(source.fault), where=source.counts)
             if source.plain and source.sealed:
                 sentence = f"{source.counts} counts; the plaintext {source.name} beside it must go: remove it."
-                yield Finding(level="fail" if live else "warn", message=sentence, where=source.name)
+                yield SettingsFinding(level="fail" if live else "warn", message=sentence, where=source.name)
         if live and self.bot.plain and not self.bot.sealed:
             sentence = "live trading refuses a plaintext trading configuration: `tbot config encrypt` encrypts it."
-            yield Finding(level="fail", message=sentence, where=self.bot.name)
+            yield SettingsFinding(level="fail", message=sentence, where=self.bot.name)
 
 
-def read(instance: Instance, *, live: bool = False) -> Sources:
+def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFiles:
     """Both files, whichever form counts; each opening of an encrypted one is in the audit log.
 
     Nothing is raised for a file that cannot be read: its `fault` says why. `live` refuses loose file modes.
@@ -99,13 +99,13 @@ def read(instance: Instance, *, live: bool = False) -> Sources:
     named = next((entry.value for entry in env.parsed.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
     if env.fault is not None:
         # Where the trading configuration lies is unknown then, and so is its key.
-        return Sources(env=env, bot=Source(name=named, path=instance.path(named)))
+        return SettingsFiles(env=env, bot=SettingsFile(name=named, path=instance.path(named)))
     bot = _source(instance, "env_bot", named, env.parsed, live=live)
-    if bot.stands and bot.fault is None and bot.parsed == Parsed():
+    if bot.stands and bot.fault is None and bot.parsed == ParsedDotenv():
         sentence = "it says nothing: `tbot init` writes a trading configuration into an empty folder."
-        silent = Parsed(findings=(Finding(level="fail", message=sentence, where=bot.counts),))
+        silent = ParsedDotenv(findings=(SettingsFinding(level="fail", message=sentence, where=bot.counts),))
         bot = attrs.evolve(bot, parsed=silent)
-    return Sources(env=env, bot=bot)
+    return SettingsFiles(env=env, bot=bot)
 
 
 def is_there(instance: Instance) -> bool:
@@ -118,51 +118,51 @@ def is_sealed(instance: Instance) -> bool:
     """Whether settings can be read only by opening an encrypted file; nothing is opened to tell."""
     if filesystem.is_present(_sealed(instance.env)):
         return True
-    env = _plain(ENV_FILE, instance.env) if filesystem.exists(instance.env) else Parsed()
+    env = _plain(ENV_FILE, instance.env) if filesystem.exists(instance.env) else ParsedDotenv()
     named = next((entry.value for entry in env.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
     return filesystem.is_present(_sealed(instance.path(named)))
 
 
-def deployment_of(parsed: Parsed) -> Deployment:
+def deployment_of(parsed: ParsedDotenv) -> DeploymentSettings:
     """The global configuration of a parsed `.env`, by its default where a text is refused."""
     from tbot_core.contracts.setting import declarations
-    from tbot_core.contracts.settings import Deployment
+    from tbot_core.contracts.settings import DeploymentSettings
 
     texts = {entry.key: entry.value.strip() for entry in parsed.entries}
     given = {}
-    for field, one in declarations(Deployment).items():
+    for field, one in declarations(DeploymentSettings).items():
         try:
             given[field] = one.kind.parse(texts.get(one.name, one.default_text))
         except ValueError:
             given[field] = one.default
-    return Deployment(**given)
+    return DeploymentSettings(**given)
 
 
-def _source(instance: Instance, category: str, named: str, env: Parsed | None, *, live: bool) -> Source:
-    path, name = instance.path(named), shown(named)
-    source = Source(name=name, path=path)
+def _source(instance: Instance, category: str, named: str, env: ParsedDotenv | None, *, live: bool) -> SettingsFile:
+    path, name = instance.path(named), printable_value(named)
+    source = SettingsFile(name=name, path=path)
     try:
         source = attrs.evolve(source, plain=filesystem.is_present(path), sealed=filesystem.is_present(_sealed(path)))
         if source.sealed:
             return attrs.evolve(source, parsed=_opened(instance, category, source.counts, env, live=live))
-        return attrs.evolve(source, parsed=_plain(name, path) if source.plain else Parsed())
+        return attrs.evolve(source, parsed=_plain(name, path) if source.plain else ParsedDotenv())
     except (AccessError, VaultError) as fault:
         return attrs.evolve(source, fault=fault)
 
 
-def _opened(instance: Instance, category: str, name: str, env: Parsed | None, *, live: bool) -> Parsed:
-    from tbot_core.instance.secrets import vault
+def _opened(instance: Instance, category: str, name: str, env: ParsedDotenv | None, *, live: bool) -> ParsedDotenv:
+    from tbot_core.instance.secrets import open_instance_vault
 
-    with vault(instance, deployment_of(env or Parsed()), live=live).read(category) as opened:
-        parsed = parse(name, bytes(opened.view))
+    with open_instance_vault(instance, deployment_of(env or ParsedDotenv()), live=live).read(category) as opened:
+        parsed = parse_dotenv(name, bytes(opened.view))
     if env is None:
         # The key was found without the setting that names it, which must not name another.
-        vault(instance, deployment_of(parsed), live=live)
+        open_instance_vault(instance, deployment_of(parsed), live=live)
     return parsed
 
 
-def _plain(name: str, path: Path) -> Parsed:
-    return parse(name, filesystem.read_bytes(path, limit=LIMIT_BYTES))
+def _plain(name: str, path: Path) -> ParsedDotenv:
+    return parse_dotenv(name, filesystem.read_bytes(path, limit=LIMIT_BYTES))
 
 
 def _sealed(path: Path) -> Path:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class WorstDay:
     """Upper bounds as fractions of session-start equity: `worst_day` is the loss when every trade ends at its stop.
 
     `notes` are sentences about limits that cannot bind. Gaps beyond a stop are in neither figure.
@@ -25,7 +25,7 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(settings: Settings) -> Plan:
+def planned_worst_day(settings: Settings) -> WorstDay:
     """The figures of one session under these settings, before slippage and fees."""
     risk, windows = settings.risk, len(settings.strategies)
     trades = _trades(settings)
@@ -33,7 +33,7 @@ def plan(settings: Settings) -> Plan:
     at_once = sum(everything[: risk.max_open_positions], Decimal(0))
     gross = min(at_once, risk.max_gross_exposure, risk.max_leverage)
     stops = sum(everything, Decimal(0)) * _stop(settings)
-    return Plan(
+    return WorstDay(
         worst_day=min(stops, risk.daily_loss_limit),
         gross=gross,
         notes=tuple(_notes(settings, everything, at_once, stops)),

@@ -17,15 +17,17 @@ _UNREACHABLE: Final = frozenset(
 """What SQLite says of a file that may be whole and cannot be had: rights, the disk, or somebody else."""
 
 
-def damaged(path: Path, words: str) -> JournalError:
+def damaged_journal(path: Path, words: str) -> JournalError:
     """The error about a file that is not what was written."""
     return JournalError(f"The journal {path} is damaged: {words}.", "Restore it from a backup.")
 
 
-def unusable(path: Path, error: Exception) -> JournalError:
+def unusable_journal(path: Path, error: Exception) -> JournalError:
     """The error about a file that cannot be opened or read."""
     if _code(error) not in _UNREACHABLE:
-        return damaged(path, str(error).partition(" with text ")[0])  # what cannot be read says nothing to anybody
+        return damaged_journal(
+            path, str(error).partition(" with text ")[0]
+        )  # what cannot be read says nothing to anybody
     return JournalError(
         f"The journal {path} cannot be used: {error}.",
         "Nothing says that it is damaged: check the disk, and who may use the file and its folder.",

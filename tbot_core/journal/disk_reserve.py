@@ -21,7 +21,7 @@ _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class Ballast:
+class DiskReserve:
     """The file at `path`, of so many bytes."""
 
     path: Path
@@ -31,7 +31,7 @@ class Ballast:
         """Hold the room, where that is not done; whether it is held. A disk that cannot give it goes without."""
         try:
             if not (filesystem.exists(self.path) and filesystem.size(self.path) == self.size):
-                filesystem.claim(self.path, self.size)
+                filesystem.preallocate(self.path, self.size)
         except AccessError as fault:
             _log.warning("ballast.not_held", reason=fault.message)
             return False

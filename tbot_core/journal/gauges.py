@@ -69,19 +69,19 @@ class Gauges:
     brokers: tuple[BrokerGauge, ...] = ()
 
 
-def write(folder: Path, gauges: Gauges) -> None:
+def write_gauges(folder: Path, gauges: Gauges) -> None:
     """Replace what was there; the disk is not waited for. Raises AccessError where it cannot be written."""
     document = {"schema": SCHEMA} | attrs.asdict(gauges)
     filesystem.replace(folder / FILE, json.dumps(document, default=str).encode())
 
 
-def read(folder: Path) -> Gauges | None:
+def read_gauges(folder: Path) -> Gauges | None:
     """The latest look; None where there is none, or none that can be read."""
     path = folder / FILE
     if not filesystem.is_present(path):
         return None
     try:
-        said = json_document.read(filesystem.read_bytes(path, limit=MOST_BYTES))
+        said = json_document.parse_json(filesystem.read_bytes(path, limit=MOST_BYTES))
         return _gauges(said) if said["schema"] == SCHEMA else None
     except (AccessError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError):
         return None

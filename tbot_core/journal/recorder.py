@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.journal.store import Entry, Journal
+from tbot_core.journal.store import Journal, NewEvent
 from tbot_core.model.clock import Clock
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.records import Payload
 
 
-def _nobody(entries: Sequence[Entry]) -> None:
+def _nobody(entries: Sequence[NewEvent]) -> None:
     # Nobody listens.
     pass
 
@@ -25,11 +25,11 @@ def _nobody(entries: Sequence[Entry]) -> None:
 @attrs.define(eq=False)
 class _Batch:
     # What waits to be written in one transaction; None where nothing does.
-    entries: list[Entry] | None = None
+    entries: list[NewEvent] | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Recorder:
+class JournalRecorder:
     """A journal and the clock that stamps what enters it; `tell` is called with everything that was written.
 
     `broker`: whose events these are, where they are not the primary's; `tag` marks the orders that go there.
@@ -37,13 +37,13 @@ class Recorder:
 
     journal: Journal
     clock: Clock
-    tell: Callable[[Sequence[Entry]], None] = _nobody
+    tell: Callable[[Sequence[NewEvent]], None] = _nobody
     broker: str = ""
     tag: str = ""
     batch: _Batch = attrs.field(factory=_Batch, repr=False)
     """One for all recorders that were made of this one."""
 
-    def write(self, *entries: Entry) -> None:
+    def write(self, *entries: NewEvent) -> None:
         """Write events down, then tell of them."""
         if self.batch.entries is not None:
             self.batch.entries += entries
@@ -54,7 +54,7 @@ class Recorder:
     @contextmanager
     def together(self) -> Iterator[None]:
         """What is written meanwhile is one transaction, and told of when it is durable: all of it, or nothing."""
-        entries: list[Entry] = []
+        entries: list[NewEvent] = []
         self.batch.entries = entries
         try:
             yield
@@ -62,10 +62,10 @@ class Recorder:
             self.batch.entries = None
         self.write(*entries)
 
-    def entry(self, kind: str, payload: Payload, cid: str | None = None) -> Entry:
+    def entry(self, kind: str, payload: Payload, cid: str | None = None) -> NewEvent:
         """An event of ours, stamped now."""
         whose = {"broker": self.broker} if self.broker else {}
-        return Entry(kind=kind, payload=payload | whose, time=self.clock.now(), cid=cid)
+        return NewEvent(kind=kind, payload=payload | whose, time=self.clock.now(), cid=cid)
 
     def note(self, kind: str, payload: Payload) -> None:
         """Write one event down."""

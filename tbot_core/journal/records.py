@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from fractions import Fraction
 
-    from tbot_core.contracts import Activity, BrokerEvent, OrderReport
+    from tbot_core.contracts import AccountActivity, BrokerEvent, OrderStatusReport
     from tbot_core.model.types import Account, RiskState
-    from tbot_core.trading.commands import Decision, Replace
-    from tbot_core.trading.proposals import Finding
+    from tbot_core.trading.commands import Decision, ReplaceOrder
+    from tbot_core.trading.proposals import CheckResult
     from tbot_core.trading.risk.exposure import RiskChange
-    from tbot_core.trading.risk.states import Cause
+    from tbot_core.trading.risk.states import StateCause
     from tbot_core.trading.universe import Universe
 
 RUN_STARTED = "run_started"
@@ -162,7 +162,7 @@ def accounts_of(opening: Mapping[str, Any]) -> dict[str, str]:
     return primary | {name: one["account"] for name, one in opening.get("accounts", {}).items()}
 
 
-def replace_payload(request: Replace) -> Payload:
+def replace_payload(request: ReplaceOrder) -> Payload:
     """A stop's new level, and why its fill closes the position once the broker has moved it."""
     return {"stop_price": str(request.stop_price), "reason": request.reason.value}
 
@@ -186,7 +186,7 @@ def fill_payload(fill: Fill) -> Payload:
     }
 
 
-def split_payload(activity: Activity, ratio: Fraction) -> Payload:
+def split_payload(activity: AccountActivity, ratio: Fraction) -> Payload:
     """Every `before` shares of a symbol became `after` ones, by the broker's own word."""
     said = {"activity_id": activity.activity_id, "words": activity.words}
     return said | {"symbol": activity.symbol, "before": ratio.denominator, "after": ratio.numerator}
@@ -218,7 +218,7 @@ def adjustment_of(payload: Mapping[str, Any]) -> Fill:
     )
 
 
-def report_payload(report: OrderReport) -> Payload:
+def report_payload(report: OrderStatusReport) -> Payload:
     """An order at the broker that is not one of ours."""
     return {
         "client_order_id": report.client_order_id,
@@ -232,7 +232,7 @@ def report_payload(report: OrderReport) -> Payload:
     }
 
 
-def otherwise_payload(report: OrderReport, order: Order) -> Payload:
+def otherwise_payload(report: OrderStatusReport, order: Order) -> Payload:
     """What a broker works an order for, which is not what was ordered."""
     return {
         "leg": order.leg.value,
@@ -248,7 +248,7 @@ def foreign_payload(symbol: str, quantity: Decimal, price: Decimal | None) -> Pa
     return {"symbol": symbol, "quantity": str(quantity), "price": _optional(price)}
 
 
-def activity_payload(activity: Activity) -> Payload:
+def activity_payload(activity: AccountActivity) -> Payload:
     """What moved money or shares without an order."""
     return {
         "activity": activity.kind,
@@ -271,7 +271,7 @@ def settled_payload(account_id: str, session: date, settled: Decimal) -> Payload
     return {"account": account_id, "session": session.isoformat(), "settled": str(settled)}
 
 
-def state_payload(cause: Cause, state: RiskState, *, there: bool, words: str) -> Payload:
+def state_payload(cause: StateCause, state: RiskState, *, there: bool, words: str) -> Payload:
     """A cause that came or went, and the risk state since."""
     return {"cause": cause.name, "there": there, "state": state.word, "words": words}
 
@@ -298,7 +298,7 @@ def decision_payload(decision: Decision) -> Payload:
     }
 
 
-def finding_payload(finding: Finding) -> Payload:
+def finding_payload(finding: CheckResult) -> Payload:
     """One comparison of a filter."""
     return {
         "check": finding.check,
@@ -327,7 +327,7 @@ def universe_payload(universe: Universe) -> Payload:
     return {"kept": kept, "limit": universe.limit, "by": universe.by, "cut": list(universe.cut)}
 
 
-def _paid(report: OrderReport) -> Decimal:
+def _paid(report: OrderStatusReport) -> Decimal:
     # What an order's executions have added to cash: as they are named, else at the broker's average.
     sign = -1 if report.buy else 1
     paid = sum((sign * fill.quantity * fill.price - fill.fees for fill in report.fills), Decimal(0))

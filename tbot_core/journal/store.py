@@ -55,7 +55,7 @@ _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, re
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class NewEvent:
     """An event to be written: its kind, what it says, when it was received and applied (UTC).
 
     `cid` is the client order id it speaks of; `source` = (broker, account, broker's event id) where a broker said it.
@@ -110,7 +110,7 @@ class Journal:
         """Whether events of an interrupted run are still expected."""
         return bool(self._expected)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[NewEvent]) -> None:
         """Write events durably, in one transaction.
 
         Raises JournalError when they could not be written, or when a repeated run says something else than before.
@@ -133,7 +133,7 @@ class Journal:
             ) from error
         self._seq, self._hash = seq, previous
         if self._anchored:
-            tail_mark.note(self.path, seq)
+            tail_mark.note_event_count(self.path, seq)
 
     def knows(self, source: tuple[str, str, str]) -> bool:
         """Whether this event of a broker has been written before."""
@@ -202,7 +202,7 @@ class Journal:
         with self._reading():
             (said,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if said != "ok":
-            raise corruption.damaged(self.path, " ".join(said.split()))
+            raise corruption.damaged_journal(self.path, " ".join(said.split()))
 
     def close(self) -> None:
         """Close the file."""
@@ -230,9 +230,9 @@ class Journal:
         try:
             yield
         except (sqlite3.DatabaseError, ValueError) as error:
-            raise corruption.unusable(self.path, error) from error
+            raise corruption.unusable_journal(self.path, error) from error
 
-    def _repeat(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+    def _repeat(self, entries: Sequence[NewEvent]) -> Sequence[NewEvent]:
         for position, entry in enumerate(entries):
             if not self._expected:
                 return entries[position:]
@@ -246,18 +246,18 @@ class Journal:
         return ()
 
 
-def connected(address: str) -> sqlite3.Connection:
+def sqlite_connection(address: str) -> sqlite3.Connection:
     """A connection of SQLite's own."""
     return sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
 
 
-def open_journal(path: Path, connect: Connect = connected) -> Journal:
+def open_journal(path: Path, connect: Connect = sqlite_connection) -> Journal:
     """The journal at a path, made when it is not there, open for writing; the caller holds the instance's lock.
 
     `connect` says how its file is reached. Raises JournalError for a file that is damaged, is no journal, or was
     written by a newer version.
     """
-    before = tail_mark.noted(path)
+    before = tail_mark.noted_event_count(path)
     with _opening(path, str(path), connect) as connection:
         if _blank(connection, before):
             connection.executescript(
@@ -274,7 +274,7 @@ def read_journal(path: Path) -> Journal:
 
     Raises JournalError as `open_journal` does, or when there is none.
     """
-    before = tail_mark.noted(path)
+    before = tail_mark.noted_event_count(path)
     if not filesystem.exists(path):
         raise JournalError(f"There is no journal at {path}.", "Run `tbot run` first.")
     address = f"{path.resolve().as_uri()}?mode=ro"
@@ -293,17 +293,17 @@ def read_journal(path: Path) -> Journal:
 
 
 @contextmanager
-def _opening(path: Path, address: str, connect: Connect = connected) -> Iterator[sqlite3.Connection]:
+def _opening(path: Path, address: str, connect: Connect = sqlite_connection) -> Iterator[sqlite3.Connection]:
     # A connection that is closed again when what is there proves to be no good journal.
     try:
         connection = connect(address)
     except sqlite3.DatabaseError as error:
-        raise corruption.unusable(path, error) from error
+        raise corruption.unusable_journal(path, error) from error
     try:
         yield connection
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise corruption.unusable(path, error) from error
+        raise corruption.unusable_journal(path, error) from error
     except JournalError:
         connection.close()
         raise
@@ -315,7 +315,7 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
     )
     if application != APPLICATION_ID:
         if before and not application:
-            raise tail_mark.missed(path, 0, before)
+            raise tail_mark.truncated_error(path, 0, before)
         raise JournalError(f"{path} is no journal of tbot.", "Name another file, or move this one away.")
     if version > SCHEMA_VERSION:
         raise JournalError(
@@ -323,7 +323,7 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
         )
     journal = Journal(path, connection, anchored=anchored)
     if journal.head[0] < before:
-        raise tail_mark.missed(path, journal.head[0], before)
+        raise tail_mark.truncated_error(path, journal.head[0], before)
     return journal
 
 
@@ -345,7 +345,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _row(seq: int, entry: Entry, payload: str, previous: str) -> tuple[Any, ...]:
+def _row(seq: int, entry: NewEvent, payload: str, previous: str) -> tuple[Any, ...]:
     applied = entry.time.isoformat()
     received = applied if entry.received is None else entry.received.isoformat()
     source = entry.source or (None, None, None)
@@ -357,7 +357,7 @@ def _digest(body: Sequence[Any]) -> str:
     return sha256(_LINE.encode(body).encode()).hexdigest()
 
 
-def _said(one: Entry | Event) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
+def _said(one: NewEvent | Event) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
     (text,) = _texts([one.payload])
     return one.kind, one.cid, one.source, text
 
@@ -386,7 +386,7 @@ def _event(row: Sequence[Any]) -> Event:
         kind=row[1],
         cid=row[2],
         source=None if row[3] is None else (row[3], row[4], row[5]),
-        payload=json_document.read(row[6]),
+        payload=json_document.parse_json(row[6]),
         received=datetime.fromisoformat(row[7]),
         applied=datetime.fromisoformat(row[8]),
         hash=row[10],

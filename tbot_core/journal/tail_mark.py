@@ -17,41 +17,41 @@ if TYPE_CHECKING:
 _log = log.logger(__name__)
 
 
-def files(journal: Path) -> tuple[Path, ...]:
+def journal_files(journal: Path) -> tuple[Path, ...]:
     """A journal's file and all that may lie beside it: log, index of the log, and the note."""
     return journal, *(journal.with_name(f"{journal.name}-{suffix}") for suffix in ("wal", "shm", "anchor"))
 
 
-def note(journal: Path, events: int) -> None:
+def note_event_count(journal: Path, events: int) -> None:
     """Note how many events are written; that this fails is said in the log and stops nobody."""
     try:
-        filesystem.overwrite(files(journal)[-1], f"{events:020}\n".encode())
+        filesystem.overwrite(journal_files(journal)[-1], f"{events:020}\n".encode())
     except AccessError as fault:
         _log.warning("journal.not_anchored", reason=fault.message)
 
 
-def noted(journal: Path) -> int:
+def noted_event_count(journal: Path) -> int:
     """How many events the journal held at least; 0 when nothing legible says so.
 
     Raises JournalError when it held some and its file is gone or empty, before anybody makes a new one.
     """
     try:
-        events = int(filesystem.read_bytes(files(journal)[-1], limit=100))
+        events = int(filesystem.read_bytes(journal_files(journal)[-1], limit=100))
     except (AccessError, ValueError):
         return 0
     if events and not (filesystem.exists(journal) and filesystem.size(journal)):
-        raise missed(journal, 0, events)
+        raise truncated_error(journal, 0, events)
     return events
 
 
-def there(journal: Path) -> bool:
+def journal_exists(journal: Path) -> bool:
     """Whether there is a journal; raises JournalError where one was and is gone."""
-    return bool(noted(journal)) or filesystem.exists(journal)
+    return bool(noted_event_count(journal)) or filesystem.exists(journal)
 
 
-def missed(journal: Path, found: int, before: int) -> JournalError:
+def truncated_error(journal: Path, found: int, before: int) -> JournalError:
     """The error about a journal that ends too early."""
-    _, wal, _, mark = files(journal)
+    _, wal, _, mark = journal_files(journal)
     return JournalError(
         f"The journal {journal} ends at event {found} and held {before}: its file is an older one, or {wal.name}, "
         "the log beside it, was removed or damaged.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import FIELDS, VWAP_BEYOND, Array, Minute
+from tbot_core.model.bars import FIELDS, VWAP_BEYOND, Array, MinuteSlice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _COLUMNS: Final = (*FIELDS, "vwap")
 
 
-class Arrival(StrEnum):
+class BarArrival(StrEnum):
     """What a bar is when it comes."""
 
     FIRST = "first"
@@ -37,7 +37,7 @@ class Arrival(StrEnum):
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Amendment:
+class BarAmendment:
     """A bar that came after its minute was decided, or after its first word: which minute and row, and how it came.
 
     `values` are in the order of the tape.
@@ -46,10 +46,10 @@ class Amendment:
     minute: int
     row: int
     values: Array
-    arrival: Arrival
+    arrival: BarArrival
 
 
-class Barrier:
+class BarAggregator:
     """The minutes of one session in the making; `due` is the next one to be decided.
 
     `counts` says how often bars came in which way.
@@ -58,12 +58,12 @@ class Barrier:
     def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
         self.due = 0
         self.minutes = minutes
-        self.counts: Counter[Arrival] = Counter()
+        self.counts: Counter[BarArrival] = Counter()
         self._rows = {symbol: row for row, symbol in enumerate(symbols)}
         self._symbols = symbols
         self._first = np.full((minutes, len(symbols), len(_COLUMNS)), np.nan)
-        self._waiting: list[Amendment] = []
-        self._revised: list[Amendment] = []
+        self._waiting: list[BarAmendment] = []
+        self._revised: list[BarAmendment] = []
 
     @property
     def complete(self) -> bool:
@@ -74,55 +74,55 @@ class Barrier:
         """Whether every symbol's bar of a minute is there."""
         return not bool(np.isnan(self._close(minute)).any())
 
-    def take(self, bar: Bar, minute: int, *, filled: bool = False) -> Arrival:
+    def take(self, bar: Bar, minute: int, *, filled: bool = False) -> BarArrival:
         """Take a bar in that starts in a minute of the session; `filled`: it was asked for after a gap."""
         arrival = self._take(bar, minute, filled=filled)
         self.counts[arrival] += 1
         return arrival
 
-    def close(self) -> Minute:
+    def close(self) -> MinuteSlice:
         """The next minute, of the bars that are there; from now on others are late."""
         minute = self.due
         self.due += 1
         rows = self._first[minute].T.copy()
-        return Minute(index=minute, **dict(zip(_COLUMNS, rows, strict=True)))
+        return MinuteSlice(index=minute, **dict(zip(_COLUMNS, rows, strict=True)))
 
-    def amendments(self) -> list[Amendment]:
+    def amendments(self) -> list[BarAmendment]:
         """What came after its minute was decided, since the last call."""
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    def revisions(self) -> list[Amendment]:
+    def revisions(self) -> list[BarAmendment]:
         """What a feed has said of bars after its first word, since the last call; nobody acts on it."""
         revised, self._revised = self._revised, []
         return revised
 
-    def restore(self, minute: Minute, late: Sequence[Amendment]) -> None:
+    def restore(self, minute: MinuteSlice, late: Sequence[BarAmendment]) -> None:
         """Put the next minute in as it was decided before a restart, and what had come late by then."""
         self._first[minute.index] = np.array([getattr(minute, name) for name in _COLUMNS]).T
         for one in late:
             self._first[one.minute, one.row] = one.values
         self._waiting += late
 
-    def _take(self, bar: Bar, minute: int, *, filled: bool) -> Arrival:
+    def _take(self, bar: Bar, minute: int, *, filled: bool) -> BarArrival:
         row = self._rows.get(bar.symbol)
         values = np.array([*(getattr(bar, name) for name in FIELDS), math.nan if bar.vwap is None else bar.vwap])
         if row is None or not 0 <= minute < self.minutes or not _sane(values):
-            return Arrival.OUTSIDE
+            return BarArrival.OUTSIDE
         if not bar.low * (1 - VWAP_BEYOND) <= values[-1] <= bar.high * (1 + VWAP_BEYOND):
             values[-1] = math.nan
         known = self._first[minute, row]
         if np.isnan(known[0]):
             self._first[minute, row] = values
             if minute >= self.due:
-                return Arrival.FIRST
-            arrival = Arrival.FILLED if filled else Arrival.LATE
-            self._waiting.append(Amendment(minute=minute, row=row, values=values, arrival=arrival))
+                return BarArrival.FIRST
+            arrival = BarArrival.FILLED if filled else BarArrival.LATE
+            self._waiting.append(BarAmendment(minute=minute, row=row, values=values, arrival=arrival))
             return arrival
         if np.array_equal(known, values, equal_nan=True):
-            return Arrival.DUPLICATE
-        self._revised.append(Amendment(minute=minute, row=row, values=values, arrival=Arrival.REVISED))
-        return Arrival.REVISED
+            return BarArrival.DUPLICATE
+        self._revised.append(BarAmendment(minute=minute, row=row, values=values, arrival=BarArrival.REVISED))
+        return BarArrival.REVISED
 
     def _close(self, minute: int) -> Array:
         closes: Array = self._first[minute, :, _COLUMNS.index("close")]

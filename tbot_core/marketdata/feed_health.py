@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Status
+from tbot_core.contracts import HaltStatus
 from tbot_core.model.bars import Quotes
 from tbot_core.model.reasons import Reason
 
@@ -48,7 +48,7 @@ APART_A_MINUTE: Final = 0.02
 
 
 @attrs.frozen(kw_only=True)
-class Disagreement:
+class PriceDisagreement:
     """What the feed and a broker say of a symbol, and whether that is too far apart."""
 
     symbol: str
@@ -58,7 +58,7 @@ class Disagreement:
 
 
 @attrs.frozen(kw_only=True)
-class Assessment:
+class FeedAssessment:
     """How a feed is: `silence` says why it is stale, "" where it is not; the symbols that are; halted as told."""
 
     silence: str
@@ -78,7 +78,7 @@ class _Halt:
     level: int = 0
 
 
-class Health:
+class FeedHealth:
     """What was heard of one session's feed; `begun` is the second from which silence counts."""
 
     def __init__(self, symbols: tuple[str, ...], quality: FeedQuality, begun: float) -> None:
@@ -122,7 +122,7 @@ class Health:
             self._gaps.append((self._heard, now))
         self._heard = now
 
-    def take_bar(self, bar: Bar, now: float, minute: int) -> list[Status]:
+    def take_bar(self, bar: Bar, now: float, minute: int) -> list[HaltStatus]:
         """A bar came of a symbol, of a minute of the session; which halts are over, because something was traded."""
         if bar.symbol not in self._bars:
             return []
@@ -131,7 +131,9 @@ class Health:
         self._resume(bar.symbol, began, now)
         self._bars[bar.symbol] = now
         self._closes[bar.symbol] = bar.close, now
-        over = [Status(symbol=one, halted=False, words=_TRADED) for one in ("", bar.symbol) if self._past(one, minute)]
+        over = [
+            HaltStatus(symbol=one, halted=False, words=_TRADED) for one in ("", bar.symbol) if self._past(one, minute)
+        ]
         return [one for one in over if self.take_status(one, now, minute)]
 
     def take_quote(self, quote: Quote, now: float) -> bool:
@@ -150,7 +152,7 @@ class Health:
         self._quotes[quote.symbol] = quote.bid, quote.ask, said
         return True
 
-    def take_status(self, status: Status, now: float, minute: int) -> bool:
+    def take_status(self, status: HaltStatus, now: float, minute: int) -> bool:
         """A halt began or ended, in a minute of the session; whether that is news."""
         halt = self._halts.get(status.symbol)
         under_way = halt is not None and halt.ended is None
@@ -165,12 +167,12 @@ class Health:
         halt.ended, halt.minute = now, minute
         return True
 
-    def assess(self, now: float) -> Assessment:
+    def assess(self, now: float) -> FeedAssessment:
         """How the feed is now."""
         halted = frozenset(symbol for symbol in self.symbols if self._halted(symbol)) if self._halts else _NOBODY
         stale = frozenset(one for one in self.symbols if one not in halted and now - self._awaited(one) > SYMBOL_S)
         counted = len(self.symbols) - len(halted)
-        return Assessment(
+        return FeedAssessment(
             silence=self._silence(now, halted),
             stale=stale,
             halted=halted,
@@ -191,7 +193,7 @@ class Health:
         middle = (bid + ask) / 2
         return middle if age <= MINUTE_S and ask - bid <= widest * middle else None
 
-    def compare(self, theirs: Mapping[str, float], now: float, broker: str = "") -> list[Disagreement]:
+    def compare(self, theirs: Mapping[str, float], now: float, broker: str = "") -> list[PriceDisagreement]:
         """Hold the feed's latest prices against a broker's; what has come or gone of disagreements since the last.
 
         A symbol of which the broker or the feed has said nothing lately stays as it was.
@@ -205,7 +207,7 @@ class Health:
             wide = [ours for ours, bound in pairs if abs(ours / theirs[symbol] - 1) > bound]
             if bool(wide) is not (symbol in apart):
                 ours = wide[0] if wide else pairs[0][0]
-                changed.append(Disagreement(symbol=symbol, feed=ours, theirs=theirs[symbol], there=bool(wide)))
+                changed.append(PriceDisagreement(symbol=symbol, feed=ours, theirs=theirs[symbol], there=bool(wide)))
             (apart.add if wide else apart.discard)(symbol)
         return changed
 

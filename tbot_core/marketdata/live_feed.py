@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Bar, Heartbeat, LiveSession, News, Quote, Status
+from tbot_core.contracts import Bar, FeedMessage, HaltStatus, Heartbeat, LiveSession, Quote
 from tbot_core.errors import BrokerError
-from tbot_core.marketdata.bar_aggregator import Arrival, Barrier
-from tbot_core.marketdata.feed_health import MINUTE_S, SILENT_S, Health
+from tbot_core.marketdata.bar_aggregator import BarAggregator, BarArrival
+from tbot_core.marketdata.feed_health import MINUTE_S, SILENT_S, FeedHealth
 from tbot_core.system import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from datetime import datetime
 
-    from tbot_core.marketdata.received_bars import Kept
-    from tbot_core.model.bars import Day, Minute
+    from tbot_core.marketdata.received_bars import RecordedMinute
+    from tbot_core.model.bars import DayFacts, MinuteSlice
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
     from tbot_core.trading.universe import Universe
@@ -40,7 +40,7 @@ _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class Gap:
+class FeedGap:
     """A stretch of the session whose bars may have been missed: its minutes, both included, and why.
 
     The feed said no prices, or there was no connection on which it could have said them.
@@ -51,7 +51,7 @@ class Gap:
     words: str
 
 
-class Gathering:
+class LiveFeedAggregator:
     """A feed session made of a live one; `run` keeps it connected, beside whoever walks its `minutes`.
 
     `lost` are the minutes that a gap took and that back-fill has not closed yet, `filled` those that closed before
@@ -60,19 +60,24 @@ class Gathering:
     """
 
     def __init__(
-        self, source: LiveSession, universe: Universe, clock: Clock, grace_s: float, before: Sequence[Kept] = ()
+        self,
+        source: LiveSession,
+        universe: Universe,
+        clock: Clock,
+        grace_s: float,
+        before: Sequence[RecordedMinute] = (),
     ) -> None:
         self.source = source
         self.universe = universe
-        self.barrier = Barrier(universe.symbols, source.session.minutes)
-        self.health = Health(universe.symbols, source.quality, clock.monotonic())
+        self.barrier = BarAggregator(universe.symbols, source.session.minutes)
+        self.health = FeedHealth(universe.symbols, source.quality, clock.monotonic())
         self.lost: set[int] = set()
         self.filled: frozenset[int] = frozenset()
         self.dropped = 0
         self.connections = 0
-        self.on_gap: Callable[[Gap], None] = _untold
+        self.on_gap: Callable[[FeedGap], None] = _untold
         self.on_filled: Callable[[list[int]], None] = _untold
-        self.on_status: Callable[[Status], None] = _untold
+        self.on_status: Callable[[HaltStatus], None] = _untold
         self._clock = clock
         self._grace = timedelta(seconds=grace_s)
         self._came = asyncio.Event()
@@ -92,11 +97,11 @@ class Gathering:
         return self.universe.symbols
 
     @property
-    def day(self) -> Day:
+    def day(self) -> DayFacts:
         """What is known before the bell."""
         return self.universe.day
 
-    async def minutes(self) -> AsyncIterator[Minute]:
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute in order as it is decided; those that have closed come at once, from the feed's history."""
         closed = min(max(self.session.minute(self._clock.now()), 0), self.session.minutes)
         self.filled = frozenset(range(closed))
@@ -123,7 +128,7 @@ class Gathering:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def recall(self, status: Status, at: datetime) -> None:
+    def recall(self, status: HaltStatus, at: datetime) -> None:
         """A halt that began or ended before a restart."""
         now = self._clock.monotonic() - max((self._clock.now() - at).total_seconds(), 0.0)
         self.health.take_status(status, now, self.session.minute(at))
@@ -177,28 +182,28 @@ class Gathering:
                 new = False
             self._hear(news)
 
-    def _hear(self, news: News) -> None:
+    def _hear(self, news: FeedMessage) -> None:
         now = self._spoke = self._clock.monotonic()
         self.health.hear(now)
         match news:
             case Bar():
                 self._price(now)
                 arrival = self.barrier.take(news, self.session.minute(news.start))
-                if arrival in {Arrival.FIRST, Arrival.LATE}:
+                if arrival in {BarArrival.FIRST, BarArrival.LATE}:
                     for over in self.health.take_bar(news, now, self.session.minute(news.start)):
                         self.on_status(over)
-                if arrival is not Arrival.FIRST:
+                if arrival is not BarArrival.FIRST:
                     _log.info("bar", arrival=arrival.value, symbol=news.symbol, start=news.start.isoformat())
                 self._came.set()
             case Quote():
                 self._price(now)
                 self.dropped += not self.health.take_quote(news, now)
-            case Status():
+            case HaltStatus():
                 self._take_status(news, now)
             case Heartbeat():
                 pass
 
-    def _take_status(self, status: Status, now: float) -> None:
+    def _take_status(self, status: HaltStatus, now: float) -> None:
         shut = self.health.shut
         if not self.health.take_status(status, now, self.session.minute(self._clock.now())):
             return
@@ -237,7 +242,7 @@ class Gathering:
 
     def _lose(self, first: int, last: int, words: str) -> None:
         self.lost.update(range(first, last + 1))
-        self.on_gap(Gap(first=first, last=last, words=words))
+        self.on_gap(FeedGap(first=first, last=last, words=words))
 
     async def _keep_filled(self) -> None:
         tries = 0

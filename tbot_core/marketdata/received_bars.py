@@ -19,9 +19,9 @@ import attrs
 import numpy as np
 
 from tbot_core.errors import DataError
-from tbot_core.marketdata.bar_aggregator import Amendment, Arrival
+from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
 from tbot_core.model import json_document
-from tbot_core.model.bars import FIELDS, Array, Day, Minute, Quotes
+from tbot_core.model.bars import FIELDS, Array, DayFacts, MinuteSlice, Quotes
 from tbot_core.model.calendar import Session
 from tbot_core.system import filesystem
 
@@ -35,13 +35,13 @@ _COLUMNS: Final = (*FIELDS, "vwap")
 _LEVEL: Final = 1  # bars hardly get smaller with more, and the loop waits for it
 
 
-def beside(journal: Path) -> Path:
+def received_folder(journal: Path) -> Path:
     """The folder of a run that keeps what it received beside its own journal."""
     return journal.with_name(f"{journal.stem}-{FOLDER}")
 
 
 @attrs.frozen(kw_only=True)
-class Header:
+class RecordingHeader:
     """What is known of a session before its bell: `source` names the feed, `coverage` is what it declares, if it does.
 
     `cut` are the symbols that a limit left out.
@@ -49,23 +49,23 @@ class Header:
 
     session: Session
     symbols: tuple[str, ...]
-    day: Day = attrs.field(eq=False)
+    day: DayFacts = attrs.field(eq=False)
     source: str = ""
     coverage: str = ""
     cut: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Kept:
+class RecordedMinute:
     """A minute as it was decided, and the bars that had come late by then or had been said otherwise.
 
     `filled`: it closed while nobody listened. `at` is when it was written, `counts` how bars had come by then. `quotes`
     are those that it was decided on, None where none were looked at.
     """
 
-    minute: Minute
-    late: tuple[Amendment, ...] = ()
-    revised: tuple[Amendment, ...] = ()
+    minute: MinuteSlice
+    late: tuple[BarAmendment, ...] = ()
+    revised: tuple[BarAmendment, ...] = ()
     filled: bool = False
     at: dt.datetime
     counts: Mapping[str, int] = attrs.field(factory=dict)
@@ -73,11 +73,11 @@ class Kept:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Received:
+class RecordedSession:
     """A recorded session, as a feed of whole minutes; `kept` are its minutes in order."""
 
-    header: Header
-    kept: tuple[Kept, ...]
+    header: RecordingHeader
+    kept: tuple[RecordedMinute, ...]
 
     @property
     def session(self) -> Session:
@@ -90,22 +90,22 @@ class Received:
         return self.header.symbols
 
     @property
-    def day(self) -> Day:
+    def day(self) -> DayFacts:
         """What was known before the bell."""
         return self.header.day
 
-    async def minutes(self) -> AsyncIterator[Minute]:
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute that was decided; one that never came is without bars."""
         nothing = np.full(len(self.symbols), np.nan)
         due = 0
         for one in self.kept:
             while due < one.minute.index:
-                yield Minute(index=due, **dict.fromkeys(_COLUMNS, nothing))
+                yield MinuteSlice(index=due, **dict.fromkeys(_COLUMNS, nothing))
                 due += 1
             yield one.minute
             due += 1
 
-    def late(self, minute: int) -> Sequence[Amendment]:
+    def late(self, minute: int) -> Sequence[BarAmendment]:
         """The bars that were put in their place when a minute was decided."""
         return next((one.late for one in self.kept if one.minute.index == minute), ())
 
@@ -114,17 +114,17 @@ class Received:
         return next((one.quotes for one in self.kept if one.minute.index == minute), None)
 
 
-class Recording:
+class SessionRecorder:
     """Writes a session's file; `before` is what it held when it was opened, None where it is new."""
 
-    def __init__(self, path: Path, header: Header, before: Received | None) -> None:
+    def __init__(self, path: Path, header: RecordingHeader, before: RecordedSession | None) -> None:
         self.path = path
         self.before = before
         self._rows = len(header.symbols)
         self._next = before.kept[-1].minute.index + 1 if before is not None and before.kept else 0
 
     @classmethod
-    def open(cls, folder: Path, header: Header) -> Self:
+    def open(cls, folder: Path, header: RecordingHeader) -> Self:
         """The file of a session, gone on with where its symbols are the same, else another one of that day."""
         filesystem.make_folder(folder)
         for number in range(1, 1000):
@@ -142,14 +142,14 @@ class Recording:
                 return cls(path, found.header, found)
         raise DataError(f"{folder} holds 999 recordings of {header.session.date}.", "Move them elsewhere.")
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: RecordedMinute) -> None:
         """Add a minute, on the disk when this returns; one that is there already is left as it is."""
         if kept.minute.index >= self._next:
             filesystem.append(self.path, _framed(*_written(kept)))
             self._next = kept.minute.index + 1
 
 
-def recorded(folder: Path, day: dt.date) -> Path | None:
+def recorded_file(folder: Path, day: dt.date) -> Path | None:
     """The latest file of a day, None where there is none."""
     if not filesystem.exists(folder):
         return None
@@ -159,12 +159,12 @@ def recorded(folder: Path, day: dt.date) -> Path | None:
     return max(names, key=lambda path: (len(path.stem), path.stem), default=None)
 
 
-def read(path: Path) -> Received:
+def read_recording(path: Path) -> RecordedSession:
     """All that a file holds; raises DataError for one that holds nothing."""
     return _received(_whole(path))
 
 
-def last(path: Path) -> tuple[Header, Kept | None]:
+def read_first_and_last(path: Path) -> tuple[RecordingHeader, RecordedMinute | None]:
     """What a file begins and ends with; raises DataError for one that holds nothing."""
     first, *rest = _whole(path)
     found = _received([first, *rest[-1:]])
@@ -178,10 +178,10 @@ def _whole(path: Path) -> list[bytes]:
     return sound
 
 
-def _received(bodies: Sequence[bytes]) -> Received:
+def _received(bodies: Sequence[bytes]) -> RecordedSession:
     header = _header(*_parts(bodies[0]))
     kept = tuple(_kept(*_parts(body), len(header.symbols)) for body in bodies[1:])
-    return Received(header=header, kept=kept)
+    return RecordedSession(header=header, kept=kept)
 
 
 def _sound(data: bytes) -> list[bytes]:
@@ -207,7 +207,7 @@ def _framed(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
 
 def _parts(body: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     line, _, raw = zlib.decompress(body).partition(b"\n")
-    document, arrays, place = json_document.read(line), {}, 0
+    document, arrays, place = json_document.parse_json(line), {}, 0
     for name, (form, shape) in document.pop("arrays").items():
         kind, count = np.dtype(form), int(np.prod(shape, dtype=np.int64))
         arrays[name] = np.frombuffer(raw, kind, count, place).reshape(shape)
@@ -215,7 +215,7 @@ def _parts(body: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     return document, arrays
 
 
-def _told(header: Header) -> tuple[dict[str, Any], dict[str, Array]]:
+def _told(header: RecordingHeader) -> tuple[dict[str, Any], dict[str, Array]]:
     session = header.session
     facts = {name: value for name, value in attrs.asdict(header.day, recurse=False).items() if value is not None}
     document = {
@@ -230,19 +230,19 @@ def _told(header: Header) -> tuple[dict[str, Any], dict[str, Array]]:
     return document, {name: np.asarray(value) for name, value in facts.items()}
 
 
-def _header(document: Mapping[str, Any], facts: Mapping[str, Any]) -> Header:
+def _header(document: Mapping[str, Any], facts: Mapping[str, Any]) -> RecordingHeader:
     opened, closes = (dt.datetime.fromisoformat(document[name]) for name in ("open", "close"))
-    return Header(
+    return RecordingHeader(
         session=Session(date=dt.date.fromisoformat(document["date"]), open=opened, close=closes),
         symbols=tuple(document["symbols"]),
-        day=Day(**facts),
+        day=DayFacts(**facts),
         source=document["source"],
         coverage=document["coverage"],
         cut=tuple(document["cut"]),
     )
 
 
-def _written(kept: Kept) -> tuple[dict[str, Any], dict[str, Array]]:
+def _written(kept: RecordedMinute) -> tuple[dict[str, Any], dict[str, Array]]:
     minute = kept.minute
     rows = np.flatnonzero(~np.isnan(minute.close))
     document = {
@@ -274,17 +274,17 @@ def _quotes(arrays: Mapping[str, Any], symbols: int) -> Quotes | None:
     return Quotes(bid=found[0], ask=found[1], age_s=found[2])
 
 
-def _kept(document: Mapping[str, Any], arrays: Mapping[str, Any], symbols: int) -> Kept:
+def _kept(document: Mapping[str, Any], arrays: Mapping[str, Any], symbols: int) -> RecordedMinute:
     bars = np.full((len(_COLUMNS), symbols), np.nan)
     bars[:, arrays["rows"]] = arrays["bars"]
     others = [
-        Amendment(minute=int(minute), row=int(row), values=values, arrival=Arrival(tag))
+        BarAmendment(minute=int(minute), row=int(row), values=values, arrival=BarArrival(tag))
         for (minute, row), values, tag in zip(arrays["places"], arrays["values"], document["tags"], strict=True)
     ]
-    return Kept(
-        minute=Minute(index=document["minute"], **dict(zip(_COLUMNS, bars, strict=True))),
-        late=tuple(one for one in others if one.arrival is not Arrival.REVISED),
-        revised=tuple(one for one in others if one.arrival is Arrival.REVISED),
+    return RecordedMinute(
+        minute=MinuteSlice(index=document["minute"], **dict(zip(_COLUMNS, bars, strict=True))),
+        late=tuple(one for one in others if one.arrival is not BarArrival.REVISED),
+        revised=tuple(one for one in others if one.arrival is BarArrival.REVISED),
         filled=document["filled"],
         at=dt.datetime.fromisoformat(document["at"]),
         counts=document["counts"],

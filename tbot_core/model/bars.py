@@ -30,7 +30,7 @@ neither, such as odd lots. One farther off is no average of the bar."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Minute:
+class MinuteSlice:
     """One closed minute of a session for every symbol; arrays have shape (symbols), NaN = no bar.
 
     `vwap` is the feed's own average price of the bar; NaN where the feed has none.
@@ -225,7 +225,7 @@ class Tape:
         """The closed minutes."""
         return Bars({name: field[: self.closed] for name, field in self._fields.items()}, self.symbols, self._memo)
 
-    def append(self, minute: Minute) -> None:
+    def append(self, minute: MinuteSlice) -> None:
         """Add the next minute; raises ValueError when one is skipped or repeated."""
         if minute.index != self.closed:
             raise ValueError(f"minute {minute.index} came where minute {self.closed} was due")
@@ -260,7 +260,7 @@ class Tape:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Day:
+class DayFacts:
     """What is known before the bell; arrays broadcast over the leading axes, NaN = unknown.
 
     Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is
@@ -277,21 +277,21 @@ class Day:
     restricted: Array | Flags
     typical_volume: Array | None = None
 
-    def session(self, index: int) -> Day:
+    def session(self, index: int) -> DayFacts:
         """The facts of one session of a block: leading axes (symbols)."""
         return self._at(index)
 
-    def sessions(self, rows: list[int]) -> Day:
+    def sessions(self, rows: list[int]) -> DayFacts:
         """The facts of some sessions of a block: leading axes (sessions, symbols)."""
         return self._at(rows)
 
-    def _at(self, index: int | list[int]) -> Day:
+    def _at(self, index: int | list[int]) -> DayFacts:
         facts = {name: value[index] for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
-        return Day(**facts)
+        return DayFacts(**facts)
 
 
 @attrs.frozen(kw_only=True)
-class Quoted:
+class SymbolQuote:
     """The latest quote of one symbol: dollars, and seconds of age."""
 
     bid: float
@@ -307,18 +307,18 @@ class Quotes:
     ask: Array
     age_s: Array
 
-    def of(self, row: int) -> Quoted | None:
+    def of(self, row: int) -> SymbolQuote | None:
         """The quote of a row's symbol; None where it has none."""
-        found = Quoted(bid=float(self.bid[row]), ask=float(self.ask[row]), age_s=float(self.age_s[row]))
+        found = SymbolQuote(bid=float(self.bid[row]), ask=float(self.ask[row]), age_s=float(self.age_s[row]))
         return None if np.isnan(found.age_s) else found
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Market:
+class MarketView:
     """What a filter may look at: bars, the facts of the day and, where the source has them, quotes."""
 
     bars: Bars
-    day: Day
+    day: DayFacts
     quotes: Quotes | None = None
 
 

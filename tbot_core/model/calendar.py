@@ -52,7 +52,9 @@ class Session:
     early_close: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        minutes, rest = divmod((clock.aware(self.close) - clock.aware(self.open)).total_seconds(), _MINUTE_S)
+        minutes, rest = divmod(
+            (clock.require_aware(self.close) - clock.require_aware(self.open)).total_seconds(), _MINUTE_S
+        )
         if minutes < 1 or rest:
             message = f"Session {self.date}: {self.open} to {self.close} is not a positive number of whole minutes."
             raise ValueError(message)
@@ -68,18 +70,18 @@ class Session:
 
         Raises ValueError for a naive moment.
         """
-        return (clock.aware(moment) - self.open) // dt.timedelta(minutes=1)
+        return (clock.require_aware(moment) - self.open) // dt.timedelta(minutes=1)
 
 
 @attrs.frozen(kw_only=True)
-class Closed:
+class ClosedDay:
     """An override: no session on this day, and the reason for people."""
 
     reason: str
 
 
 @attrs.frozen(kw_only=True)
-class ClosesEarly:
+class EarlyClose:
     """An override: the session ends at this exchange time, if it would not end earlier anyway.
 
     Raises SettingsError unless it is a whole minute after the opening bell, and before or at the usual close.
@@ -94,7 +96,7 @@ class ClosesEarly:
             raise SettingsError(message, "Give New York time, after 09:30 and no later than 16:00, as in 13:00.")
 
 
-Override: TypeAlias = Closed | ClosesEarly
+Override: TypeAlias = ClosedDay | EarlyClose
 
 
 def _own_table(overrides: Mapping[dt.date, Override]) -> Mapping[dt.date, Override]:
@@ -138,7 +140,7 @@ class ExchangeCalendar:
             return None
         close = EARLY_CLOSING_BELL if day in _half_days(day.year) else CLOSING_BELL
         override = self.overrides.get(day)
-        if isinstance(override, ClosesEarly):
+        if isinstance(override, EarlyClose):
             close = min(close, override.close)
         return Session(
             date=day,
@@ -157,11 +159,11 @@ class ExchangeCalendar:
 
     def holiday(self, day: dt.date) -> str | None:
         """The name of a weekday's holiday, or the override's reason; None for every other day."""
-        must_be_covered(day)
+        require_covered_day(day)
         if day.weekday() not in EXCHANGE_WEEKDAYS:
             return None
         override = self.overrides.get(day)
-        if isinstance(override, Closed):
+        if isinstance(override, ClosedDay):
             return override.reason
         return UNSCHEDULED_CLOSURES.get(day) or _holidays(day.year).get(day)
 
@@ -190,7 +192,7 @@ class ExchangeCalendar:
                 yield session
 
 
-def must_be_covered(day: dt.date) -> None:
+def require_covered_day(day: dt.date) -> None:
     """Raise DataError for a day before the calendar's first or after its last, ValueError for a moment."""
     if isinstance(day, dt.datetime):
         message = f"{day.isoformat()} is a moment: a session is named by its exchange date."

@@ -52,7 +52,7 @@ class SystemClock:
 
     async def sleep_until(self, moment: dt.datetime) -> None:
         """Wait until the moment, also across a suspended machine or a clock that is set meanwhile."""
-        aware(moment)
+        require_aware(moment)
         # Naps, because the event loop waits on the monotonic clock, which knows nothing of either.
         while (rest_s := (moment - self.now()).total_seconds()) > 0:
             await self.sleep(min(rest_s, _LONGEST_NAP_S))
@@ -67,7 +67,7 @@ class ManualClock:
 
     def __init__(self, start: dt.datetime) -> None:
         """Start at an aware moment; raises ValueError for a naive one."""
-        self._start = aware(start).astimezone(dt.UTC)
+        self._start = require_aware(start).astimezone(dt.UTC)
         self._now = self._start
 
     def __repr__(self) -> str:
@@ -91,7 +91,7 @@ class ManualClock:
 
     def advance_to(self, moment: dt.datetime) -> None:
         """Move on to the moment; one that has passed changes nothing. Raises ValueError for a naive moment."""
-        self._now = max(self._now, aware(moment).astimezone(dt.UTC))
+        self._now = max(self._now, require_aware(moment).astimezone(dt.UTC))
 
     async def sleep(self, seconds: float) -> None:
         """Move on by this many seconds, then let other tasks run once."""
@@ -104,7 +104,7 @@ class ManualClock:
         await _let_others_run()
 
 
-def aware(moment: dt.datetime) -> dt.datetime:
+def require_aware(moment: dt.datetime) -> dt.datetime:
     """The same moment, proved to carry a zone; raises ValueError when it does not."""
     if moment.utcoffset() is None:
         message = f"{moment.isoformat()} has no time zone: give an aware UTC datetime."
@@ -126,7 +126,7 @@ def exchange_zone(name: str = EXCHANGE_ZONE) -> ZoneInfo:
 
 def exchange_time(moment: dt.datetime) -> dt.datetime:
     """The moment on the exchange's wall clock; raises ValueError for a naive moment."""
-    return aware(moment).astimezone(exchange_zone())
+    return require_aware(moment).astimezone(exchange_zone())
 
 
 def exchange_moment(day: dt.date, wall: dt.time) -> dt.datetime:
@@ -143,7 +143,7 @@ def both_times(moment: dt.datetime) -> str:
 
     Raises ValueError for a naive moment.
     """
-    in_utc = aware(moment).astimezone(dt.UTC)
+    in_utc = require_aware(moment).astimezone(dt.UTC)
     there = exchange_time(moment)
     style = "%H:%M:%S" if in_utc.second else "%H:%M"
     eve = ", the day before" if there.date() < in_utc.date() else ""

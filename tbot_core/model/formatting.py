@@ -14,35 +14,35 @@ _CENT: Final = Decimal("0.01")
 _SHARE: Final = Decimal("0.001")
 
 
-def money(amount: Decimal, *, signed: bool = False) -> str:
+def format_money(amount: Decimal, *, signed: bool = False) -> str:
     """Dollars to the cent, thousands separated, as in `99,978.75`; `signed` writes a plus, and zero without sign."""
     cents = amount.quantize(_CENT, ROUND_HALF_EVEN)
     sign = MINUS if cents < 0 else "+" if signed and cents > 0 else ""
     return f"{sign}{abs(cents):,}"
 
 
-def price(amount: Decimal) -> str:
+def format_price(amount: Decimal) -> str:
     """A price with two decimals, or four where it has them."""
-    return f"{amount:,.{decimals([amount])}f}"
+    return f"{amount:,.{price_decimals([amount])}f}"
 
 
-def prices(amounts: Sequence[Decimal]) -> list[str]:
+def format_prices(amounts: Sequence[Decimal]) -> list[str]:
     """The prices of one column, all with as many decimals as the finest of them."""
-    digits = decimals(amounts)
+    digits = price_decimals(amounts)
     return [f"{amount:,.{digits}f}" for amount in amounts]
 
 
-def decimals(amounts: Iterable[Decimal]) -> int:
+def price_decimals(amounts: Iterable[Decimal]) -> int:
     """How many decimals tell prices: two, or four where one of them has more."""
     return 2 if all(amount == amount.quantize(_CENT) for amount in amounts) else 4
 
 
-def quantity(shares: Decimal) -> str:
+def format_quantity(shares: Decimal) -> str:
     """Shares, to a thousandth."""
     return f"{shares.quantize(_SHARE, ROUND_HALF_EVEN).normalize():,f}"
 
 
-def percent(share: Decimal | float, digits: int = 2) -> str:
+def format_percent(share: Decimal | float, digits: int = 2) -> str:
     """A ratio (0.0153) as a percentage (`1.53 %`)."""
     return f"{float(share):z.{digits}%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
 
@@ -52,11 +52,11 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
-def legible(name: str) -> str:
+def printable_name(name: str) -> str:
     """A name that somebody else chose, escaped where it would move the terminal's cursor or colour it."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
-def labelled(label: str, text: str) -> str:
+def labelled_line(label: str, text: str) -> str:
     """A line of a standing: what it is about, then what is so; without a label it goes on with the line before."""
     return f"{label:10} {text}"

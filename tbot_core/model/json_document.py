@@ -12,11 +12,11 @@ DEEPEST: Final = 100
 """Nothing that tbot or a person writes is nested as deep; what is could end whoever walks through it."""
 
 
-class Unreadable(ValueError):
+class InvalidJson(ValueError):
     """A text is no JSON, or holds what must not be read; the words quote nothing of it."""
 
 
-def read(text: str | bytes, pairs: Callable[[Sequence[tuple[str, Any]]], dict[str, Any]] | None = None) -> Any:
+def parse_json(text: str | bytes, pairs: Callable[[Sequence[tuple[str, Any]]], dict[str, Any]] | None = None) -> Any:
     """The value that a JSON text spells; `pairs` makes each object of its fields, in order, as they are spelled.
 
     Raises Unreadable for what is no JSON, for whole numbers of more than 4,300 digits, and for more than 100 levels.
@@ -24,19 +24,19 @@ def read(text: str | bytes, pairs: Callable[[Sequence[tuple[str, Any]]], dict[st
     try:
         found = json.loads(text, object_pairs_hook=pairs)  # noqa: TID251  # this is the reader
     except json.JSONDecodeError as fault:
-        raise Unreadable(f"no JSON at line {fault.lineno}, column {fault.colno}") from None
+        raise InvalidJson(f"no JSON at line {fault.lineno}, column {fault.colno}") from None
     except UnicodeDecodeError:
-        raise Unreadable("it is not UTF-8 text") from None
+        raise InvalidJson("it is not UTF-8 text") from None
     except RecursionError:
-        raise Unreadable(f"it is nested deeper than {DEEPEST}") from None
+        raise InvalidJson(f"it is nested deeper than {DEEPEST}") from None
     except ValueError:  # a number that Python does not take in
-        raise Unreadable("it holds a number of too many digits") from None
+        raise InvalidJson("it holds a number of too many digits") from None
     if _brackets(text) > DEEPEST and _deeper(found):
-        raise Unreadable(f"it is nested deeper than {DEEPEST}")
+        raise InvalidJson(f"it is nested deeper than {DEEPEST}")
     return found
 
 
-def beyond_utf8(found: Any, place: str = "") -> Iterator[str]:
+def invalid_utf8_places(found: Any, place: str = "") -> Iterator[str]:
     r"""Where a value holds text that UTF-8 has no bytes for, as in `smtp.password`; `place` is where the value stands.
 
     JSON may spell half of a pair, such as `"\ud800"`, which nothing can write down again. A name like that is told by
@@ -48,12 +48,12 @@ def beyond_utf8(found: Any, place: str = "") -> Iterator[str]:
         case dict():
             for name, value in found.items():
                 if _is_utf8(name):
-                    yield from beyond_utf8(value, f"{place}.{name}" if place else name)
+                    yield from invalid_utf8_places(value, f"{place}.{name}" if place else name)
                 else:
                     yield place
         case list():
             for value in found:
-                yield from beyond_utf8(value, place)
+                yield from invalid_utf8_places(value, place)
 
 
 def _is_utf8(text: str) -> bool:

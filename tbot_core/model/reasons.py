@@ -114,7 +114,7 @@ class Reason(IntEnum):
     ENTRY_NOT_FILLED = 100, "The entry was sent and ended without a fill; it is never chased."
 
 
-BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}
+REASON_BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}
 """Each reason by its stable number."""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Exits:
+class ExitRules:
     """How the positions of a strategy end, besides their stop and target.
 
     `trigger`: the stop acts inside a bar, or on its close. `trailing`: the stop follows at its own distance.
@@ -33,7 +33,7 @@ class Exits:
     hold: int | None = None
 
 
-def level(price: Array, factor: float | Array) -> Array:
+def price_level(price: Array, factor: float | Array) -> Array:
     """`price` x `factor` on a grid of 1e-8 dollars, so that equal is what pencil and paper call equal.
 
     Prices of 4 decimals times factors of 4 decimals are exact on it; a bare float product misses by its last bit.
@@ -111,7 +111,7 @@ class Signals:
     target: Array
     rule: Index
     rules: tuple[str, ...]
-    exits: Exits
+    exits: ExitRules
 
     def __len__(self) -> int:
         """The number of signals."""
@@ -127,7 +127,7 @@ _COLUMNS = ("minute", "side", "price", "strength", "stop", "target", "rule")
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Hits:
+class TriggerHits:
     """The first firing minute of each row that has one; a strategy adds prices and makes `Signals` of it."""
 
     cells: tuple[Index, ...]
@@ -161,13 +161,13 @@ class Hits:
         `distance` (per hit, dollars) stands in its place where it is known, positive and smaller than the price.
         """
         losing = -self.side.astype(np.float64)
-        stop = level(price, 1 + losing * fraction)
+        stop = price_level(price, 1 + losing * fraction)
         if distance is None:
             return stop
-        return np.where((distance > 0) & (distance < price), level(price + losing * distance, 1), stop)
+        return np.where((distance > 0) & (distance < price), price_level(price + losing * distance, 1), stop)
 
     def signals(
-        self, price: Array, exits: Exits, *, stop: Array, target: Array | None = None, since: int = 0
+        self, price: Array, exits: ExitRules, *, stop: Array, target: Array | None = None, since: int = 0
     ) -> Signals:
         """The signals of minutes from `since` on; prices per hit, in dollars."""
         whole = Signals(
@@ -185,7 +185,7 @@ class Hits:
         return whole.take(self.minute >= since) if since else whole
 
 
-def first(triggers: Sequence[Trigger], entry: int) -> Hits:
+def first_hits(triggers: Sequence[Trigger], entry: int) -> TriggerHits:
     """The first minute of each row in which a trigger fires; within one minute the earlier trigger of the list wins.
 
     `entry` is the minute after the bell of the phase's first column. An empty phase gives no hits.
@@ -209,7 +209,7 @@ def first(triggers: Sequence[Trigger], entry: int) -> Hits:
         if mine.any():
             strength[mine] = _beyond_at(trigger, tuple(axis[mine] for axis in at), somewhere.shape)
     sides = np.array([trigger.side for trigger in triggers], dtype=np.intp)
-    return Hits(
+    return TriggerHits(
         cells=cells,
         minute=column + entry,
         side=sides[chosen],

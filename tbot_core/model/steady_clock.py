@@ -61,7 +61,7 @@ class SteadyClock:
         return (shown - _ZERO).total_seconds() - self._wall.monotonic()
 
 
-def skew(said: Sequence[float]) -> float | None:
+def median_skew(said: Sequence[float]) -> float | None:
     """How far our clock is ahead of a broker's, seconds: the median of its last five answers, None before the first."""
     latest = sorted(said[-5:])
     return latest[len(latest) // 2] if latest else None

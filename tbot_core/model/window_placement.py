@@ -25,7 +25,7 @@ _STANDARD_BELL_MINUTE: Final = 14 * 60 + 30
 _DAYLIGHT_MINUTES: Final = 60
 
 
-class Times(Protocol):
+class WindowTimes(Protocol):
     """What a strategy's settings say about its window; `tbot_core.contracts.settings.Frame` does."""
 
     @property
@@ -59,7 +59,7 @@ class NamedWindow:
     monitoring_minutes: int
 
 
-def named_window(name: str, times: Times) -> NamedWindow:
+def named_window(name: str, times: WindowTimes) -> NamedWindow:
     """The window of the strategy with this name, in whatever case it is written."""
     return NamedWindow(
         name=name.upper(),
@@ -79,7 +79,7 @@ def anchor_named(written: str) -> Anchor:
     raise SettingsError(message, f"Choose one of {', '.join(ANCHORS)}.")
 
 
-def place(named: NamedWindow, session: Session, anchor: Anchor) -> Window | None:
+def place_window(named: NamedWindow, session: Session, anchor: Anchor) -> Window | None:
     """The window in this session, or None where it would begin before the opening bell (TIME_ANCHOR=utc only).
 
     It may reach beyond the session: ask `Window.outside`. Raises ValueError for what `check` refuses.
@@ -112,7 +112,7 @@ def missed_bell(named: NamedWindow, session: Session, anchor: Anchor) -> str | N
     )
 
 
-def check(windows: Sequence[NamedWindow], anchor: Anchor) -> None:
+def check_windows(windows: Sequence[NamedWindow], anchor: Anchor) -> None:
     """Raise SettingsError, one line a fault, for windows that no session can hold."""
     faults = [fault for named in windows for fault in _faults(named, anchor)]
     if faults:

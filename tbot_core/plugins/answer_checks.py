@@ -9,9 +9,9 @@ import numpy as np
 from tbot_core.contracts import Check
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Condition, Exits, Signals, Trigger
-from tbot_core.plugins.call_guard import Runaway
-from tbot_core.trading.proposals import checked
+from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
+from tbot_core.plugins.call_guard import RunawayPlugin
+from tbot_core.trading.proposals import sane_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,13 +39,13 @@ _COLUMNS: Final = {
 _REMEDY: Final = "`tbot plugins check` holds a plugin against its contract."
 
 
-def signals(answer: object, name: str, window: Window, bars: Bars, since: int) -> Signals:
+def checked_signals(answer: object, name: str, window: Window, bars: Bars, since: int) -> Signals:
     """The answer to a scan, sane signals of the minutes from `since` on; Runaway where they are absurdly many."""
     if not isinstance(answer, Signals):
         raise _wrong("scan", answer, "Signals")
     _columns(answer, bars.close.shape[:-1])
     _rules(answer)
-    if not isinstance(answer.exits, Exits):
+    if not isinstance(answer.exits, ExitRules):
         raise _wrong("scan", answer.exits, "Exits")
     if not len(answer):
         return answer
@@ -54,16 +54,16 @@ def signals(answer: object, name: str, window: Window, bars: Bars, since: int) -
     if len(answer) > RUNAWAY:
         _, counts = np.unique(np.stack([*answer.cells[:-1], answer.minute]), axis=1, return_counts=True)
         if counts.max() > RUNAWAY:
-            raise Runaway(f"It returned {counts.max()} signals of one minute; more than {RUNAWAY} are refused.")
-    return checked(name, window, answer, bars)
+            raise RunawayPlugin(f"It returned {counts.max()} signals of one minute; more than {RUNAWAY} are refused.")
+    return sane_signals(name, window, answer, bars)
 
 
-def checks(answer: object, what: str, shape: tuple[int, ...]) -> list[Check]:
+def checked_comparisons(answer: object, what: str, shape: tuple[int, ...]) -> list[Check]:
     """The answer of `screen` or `judge`: comparisons whose values broadcast to this shape."""
     return [_check(part, what, shape) for part in _parts(answer, what)]
 
 
-def triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
+def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
     """The answer of `triggers`: rules whose arrays broadcast to this shape."""
     found = []
     for part in _parts(answer, "triggers"):

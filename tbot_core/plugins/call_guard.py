@@ -17,12 +17,12 @@ from tbot_core.errors import PluginError
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
-from tbot_core.system.timeouts import within
+from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 T = TypeVar("T")
 Call = Literal["scan", "triggers", "screen", "judge", "check"]
@@ -38,12 +38,12 @@ _REMEDY: Final = "`tbot plugins info` shows its last failure; mend it, or take i
 _log = log.logger(__name__)
 
 
-class Runaway(PluginError):
+class RunawayPlugin(PluginError):
     """A plugin asks for so much that it is switched off at once."""
 
 
 @attrs.frozen(kw_only=True)
-class Lost:
+class FailedCall:
     """A call that failed, as the journal keeps it: `turn` counts the calls of its name at one moment.
 
     `off`: the plugin is not called any more in this session.
@@ -57,24 +57,24 @@ class Lost:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Sitting:
+class GuardSession:
     """A session's part: its clock, who writes a failure down, and whether it repeats what was interrupted.
 
     What is repeated came back in time before, so it is not bounded then: a busy machine must not change what was said.
     """
 
     clock: Clock
-    tell: Callable[[Lost], None]
+    tell: Callable[[FailedCall], None]
     repeating: Callable[[], bool] = lambda: False
 
 
 @contextmanager
-def nowhere(_words: str) -> Iterator[None]:
+def no_activity_mark(_words: str) -> Iterator[None]:
     """Tells nobody which call is being made."""
     yield
 
 
-class Bounds:
+class CallGuard:
     """The one way into a run's strategies, filters and risk checks.
 
     `strict`: a simulation, in which a failure ends the run and time does not count. `record` is told of each failure,
@@ -85,44 +85,46 @@ class Bounds:
         self,
         *,
         strict: bool,
-        record: Callable[[Entry, PluginFailure], None] = lambda _entry, _failure: None,
+        record: Callable[[EntryPointInfo, PluginFailure], None] = lambda _entry, _failure: None,
         limits_s: Mapping[Call, float] = LIMITS_S,
     ) -> None:
         self.strict = strict
         self._record = record
-        self.where: Callable[[str], AbstractContextManager[None]] = nowhere
+        self.where: Callable[[str], AbstractContextManager[None]] = no_activity_mark
         self._limits_s = limits_s
-        self._sitting: Sitting | None = None
-        self._again: dict[tuple[datetime, str, str, int], Lost] = {}
+        self._sitting: GuardSession | None = None
+        self._again: dict[tuple[datetime, str, str, int], FailedCall] = {}
         self._begin()
 
-    def open_session(self, sitting: Sitting) -> None:
+    def open_session(self, sitting: GuardSession) -> None:
         """A session begins: all plugins are on again."""
         self._sitting = sitting
         self._begin()
 
-    def repeat(self, failures: Iterable[tuple[datetime, Lost]]) -> None:
+    def repeat(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
         """What failed before the session was interrupted fails again at that moment, without being called."""
         self._again = {_place(moment, lost): lost for moment, lost in failures}
 
-    def restore(self, failures: Iterable[tuple[datetime, Lost]]) -> None:
+    def restore(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
         """What failed before a restart of the session counts on."""
         for moment, lost in failures:
             self._failed[lost.plugin].append(moment)
             if lost.off:
                 self._off.add(lost.plugin)
 
-    def note(self, failures: Iterable[tuple[datetime, Lost]]) -> None:
+    def note(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
         """Calls that never came back, as a watchdog noted them: written down, and their plugins are off."""
         for moment, lost in failures:
             if self._sitting is not None and lost.plugin not in self._off:
                 self._write(self._sitting, moment, lost)
 
-    def is_off(self, entry: Entry) -> bool:
+    def is_off(self, entry: EntryPointInfo) -> bool:
         """Whether a plugin is not called any more in this session."""
         return _named(entry) in self._off
 
-    def call(self, entry: Entry, call: Call, function: Callable[[], T], lost: Callable[[str], T] | None = None) -> T:
+    def call(
+        self, entry: EntryPointInfo, call: Call, function: Callable[[], T], lost: Callable[[str], T] | None = None
+    ) -> T:
         """What the function returns, which calls the plugin and judges its answer; else `lost`, given why, in words.
 
         Raises PluginError in a simulation, and where there is no `lost`: then whoever catches it names the plugin.
@@ -140,12 +142,14 @@ class Bounds:
             return _answer(PluginError(again.error, _REMEDY), lost)
         try:
             with self.where(f"{name} {call} {turn} {moment.isoformat()}"):
-                return function() if self._sitting.repeating() else within(self._limits_s[call], function)
+                return function() if self._sitting.repeating() else call_within(self._limits_s[call], function)
         except KeyboardInterrupt:
             raise
         except BaseException as fault:  # noqa: BLE001  -- the border of a plugin's call: it may raise anything
             failure = _failure(entry, call, fault)
-            found = Lost(plugin=name, call=call, turn=turn, error=failure.error, off=self._ends(name, moment, fault))
+            found = FailedCall(
+                plugin=name, call=call, turn=turn, error=failure.error, off=self._ends(name, moment, fault)
+            )
             self._report(entry, failure, found)
             self._write(self._sitting, moment, found)
             return _answer(PluginError(failure.error, _REMEDY), lost)
@@ -156,7 +160,7 @@ class Bounds:
         self._again.clear()
         self._turns: tuple[datetime | None, dict[tuple[str, str], int]] = (None, {})
 
-    def _plainly(self, entry: Entry, call: Call, function: Callable[[], T], *, alone: bool) -> T:
+    def _plainly(self, entry: EntryPointInfo, call: Call, function: Callable[[], T], *, alone: bool) -> T:
         # The call as it is; `alone`: its failure is all that will be read, so it names the plugin.
         try:
             return function()
@@ -176,9 +180,9 @@ class Bounds:
     def _ends(self, name: str, moment: datetime, fault: BaseException) -> bool:
         # Whether one more failure, at this moment, is the last.
         before = list(self._failed[name])[1 - FAILURES :]
-        return isinstance(fault, Runaway) or (len(before) == FAILURES - 1 and moment - before[0] <= WITHIN)
+        return isinstance(fault, RunawayPlugin) or (len(before) == FAILURES - 1 and moment - before[0] <= WITHIN)
 
-    def _report(self, entry: Entry, failure: PluginFailure, lost: Lost) -> None:
+    def _report(self, entry: EntryPointInfo, failure: PluginFailure, lost: FailedCall) -> None:
         _log.error(
             "plugin.failed",
             plugin=lost.plugin,
@@ -189,7 +193,7 @@ class Bounds:
         )
         self._record(entry, failure)
 
-    def _write(self, sitting: Sitting, moment: datetime, lost: Lost) -> None:
+    def _write(self, sitting: GuardSession, moment: datetime, lost: FailedCall) -> None:
         self._failed[lost.plugin].append(moment)
         if lost.off:
             self._off.add(lost.plugin)
@@ -202,14 +206,14 @@ def _answer(fault: PluginError, lost: Callable[[str], T] | None) -> T:
     return lost(fault.message)
 
 
-def _failure(entry: Entry, call: Call, fault: BaseException) -> PluginFailure:
+def _failure(entry: EntryPointInfo, call: Call, fault: BaseException) -> PluginFailure:
     failure = PluginFailure.of(entry, "run", fault)
     return attrs.evolve(failure, error=f"{call}: {failure.error}")
 
 
-def _place(moment: datetime, lost: Lost) -> tuple[datetime, str, str, int]:
+def _place(moment: datetime, lost: FailedCall) -> tuple[datetime, str, str, int]:
     return moment, lost.plugin, lost.call, lost.turn
 
 
-def _named(entry: Entry) -> str:
+def _named(entry: EntryPointInfo) -> str:
     return f"{entry.kind}/{entry.name}"

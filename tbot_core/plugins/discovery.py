@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from tbot_core.plugins.metadata import fields
+from tbot_core.plugins.metadata import metadata_fields
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
@@ -51,7 +51,7 @@ _COMPARISONS: Final = {
 
 
 @attrs.frozen(kw_only=True, order=True)
-class Entry:
+class EntryPointInfo:
     """One entry point of a distribution; `kind` is command for those of group tbot.commands.
 
     `target` is "module:object". `requires` holds its requirements of the core, as written.
@@ -66,20 +66,20 @@ class Entry:
 
 
 @attrs.frozen(kw_only=True)
-class Listing:
+class PluginListing:
     """An entry with its state, and the reason of a state that keeps it from being used.
 
     `enabled`: the settings name it. `seen`: when a recorded fault was last seen, ISO 8601 in UTC, else empty.
     """
 
-    entry: Entry
+    entry: EntryPointInfo
     state: State = "available"
     reason: str = ""
     enabled: bool = False
     seen: str = ""
 
 
-def plugins(*, path: list[str] | None = None) -> tuple[Listing, ...]:
+def installed_plugins(*, path: list[str] | None = None) -> tuple[PluginListing, ...]:
     """Every plugin that is installed, sorted by (kind, name): available, duplicate, incompatible, or broken in itself.
 
     `path` is searched instead of sys.path where it is given. Of a distribution that is found twice the first counts,
@@ -88,7 +88,7 @@ def plugins(*, path: list[str] | None = None) -> tuple[Listing, ...]:
     return _judged(_entries(GROUPS, path), _NAME)
 
 
-def commands(*, reserved: Container[str], path: list[str] | None = None) -> tuple[Listing, ...]:
+def installed_commands(*, reserved: Container[str], path: list[str] | None = None) -> tuple[PluginListing, ...]:
     """Every command that plugins offer, sorted by name; one whose name is reserved is a duplicate."""
     listings = _judged(_entries(COMMANDS, path), _COMMAND_NAME)
     return tuple(
@@ -99,7 +99,7 @@ def commands(*, reserved: Container[str], path: list[str] | None = None) -> tupl
     )
 
 
-def mark(listings: Iterable[Listing], enabled: Container[tuple[str, str]]) -> tuple[Listing, ...]:
+def mark_enabled(listings: Iterable[PluginListing], enabled: Container[tuple[str, str]]) -> tuple[PluginListing, ...]:
     """The listings with `enabled` set, and available ones that are enabled made active.
 
     `("extension", "*")` enables every extension.
@@ -113,7 +113,7 @@ def mark(listings: Iterable[Listing], enabled: Container[tuple[str, str]]) -> tu
     return tuple(marked)
 
 
-def fits(requirement: str, version: str) -> bool:
+def version_fits(requirement: str, version: str) -> bool:
     """Whether a version of the core satisfies a requirement ("tbot-core>=1,<2"); ValueError if it is malformed."""
     wanted = requirement[len(CORE) :].strip()
     clauses = [_CLAUSE.fullmatch(part.strip()) for part in wanted.split(",")] if wanted else []
@@ -132,20 +132,20 @@ def _holds(comparison: str, version: str, other: str) -> bool:
     return bool(_COMPARISONS[comparison]([left for left, _ in pairs], [right for _, right in pairs]))
 
 
-def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[Entry | Listing]:
+def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[EntryPointInfo | PluginListing]:
     kinds = {group: kind for kind, group in groups.items()}
     for dist in _distributions(kinds, path):
-        known = fields(dist)
+        known = metadata_fields(dist)
         name, version = known["name"][0], known["version"][0]
         needed = known["requires-dist"] or dist.requires or ()
         requires = tuple(line for line in needed if _NAMES_CORE.match(line))
-        entry = Entry(kind="distribution", name=name, dist=name, version=version, target="", requires=requires)
+        entry = EntryPointInfo(kind="distribution", name=name, dist=name, version=version, target="", requires=requires)
         try:
             points = [point for point in dist.entry_points if point.group in kinds]
         except TypeError:
             # What importlib-metadata makes of a line without a sign of equality.
             reason = "Its entry_points.txt cannot be read: a line is not name = module:object."
-            yield Listing(entry=entry, state="broken", reason=reason)
+            yield PluginListing(entry=entry, state="broken", reason=reason)
         else:
             for point in points:
                 yield attrs.evolve(entry, kind=kinds[point.group], name=point.name, target=point.value)
@@ -172,18 +172,18 @@ def _offers(dist: Distribution, groups: Iterable[str]) -> bool:
 def _named(dist: Distribution) -> str:
     # The name of a distribution; empty where its metadata are damaged: what an uninstall left is not ours to report.
     try:
-        known = fields(dist)
+        known = metadata_fields(dist)
     except ValueError:
         return ""
     return next(iter(known["name"]), "") if any(known["version"]) else ""
 
 
-def _judged(found: Iterable[Entry | Listing], names: re.Pattern[str]) -> tuple[Listing, ...]:
+def _judged(found: Iterable[EntryPointInfo | PluginListing], names: re.Pattern[str]) -> tuple[PluginListing, ...]:
     # Each entry with what its metadata says of it; what could not even be read comes as a listing already.
-    offers: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    offers: dict[tuple[str, str], list[EntryPointInfo]] = defaultdict(list)
     listings = []
     for item in found:
-        if isinstance(item, Listing):
+        if isinstance(item, PluginListing):
             listings.append(item)
         else:
             offers[item.kind, item.name].append(item)
@@ -193,30 +193,34 @@ def _judged(found: Iterable[Entry | Listing], names: re.Pattern[str]) -> tuple[L
     return tuple(sorted(listings, key=lambda it: it.entry))
 
 
-def _judge(entry: Entry, rivals: list[Entry], names: re.Pattern[str], core: str) -> Listing:
+def _judge(entry: EntryPointInfo, rivals: list[EntryPointInfo], names: re.Pattern[str], core: str) -> PluginListing:
     if len(rivals) > 1:
         every = " and ".join(_offer(rival) for rival in sorted(rivals))
-        return Listing(entry=entry, state="duplicate", reason=f"Offered by {every}: uninstall all but one.")
+        return PluginListing(entry=entry, state="duplicate", reason=f"Offered by {every}: uninstall all but one.")
     if names.fullmatch(entry.name) is None:
         reason = f"Its name {entry.name!r} must match {names.pattern}."
-        return Listing(entry=entry, state="broken", reason=reason)
+        return PluginListing(entry=entry, state="broken", reason=reason)
     if _TARGET.fullmatch(entry.target) is None:
-        return Listing(entry=entry, state="broken", reason=f"Its entry point {entry.target!r} is not module:object.")
+        return PluginListing(
+            entry=entry, state="broken", reason=f"Its entry point {entry.target!r} is not module:object."
+        )
     try:
-        wrong = [line for line in entry.requires if not fits(line, core)]
+        wrong = [line for line in entry.requires if not version_fits(line, core)]
     except ValueError as fault:
-        return Listing(entry=entry, state="broken", reason=f"What it requires of tbot-core cannot be read: {fault}.")
+        return PluginListing(
+            entry=entry, state="broken", reason=f"What it requires of tbot-core cannot be read: {fault}."
+        )
     if wrong:
         reason = f"It requires {' and '.join(wrong)}, and {CORE} {core} is installed."
-        return Listing(entry=entry, state="incompatible", reason=reason)
-    return Listing(entry=entry)
+        return PluginListing(entry=entry, state="incompatible", reason=reason)
+    return PluginListing(entry=entry)
 
 
-def _offer(entry: Entry) -> str:
+def _offer(entry: EntryPointInfo) -> str:
     return f"{entry.dist} {entry.version}"
 
 
 def _core_version() -> str:
     from importlib_metadata import Distribution
 
-    return fields(Distribution.from_name(CORE))["version"][0]
+    return metadata_fields(Distribution.from_name(CORE))["version"][0]

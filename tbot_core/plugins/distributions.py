@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from importlib_metadata import Distribution
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 CACHE: Final = "__pycache__"
 """Folders that the interpreter writes by itself; their files are no part of a plugin."""
@@ -32,7 +32,7 @@ _METADATA: Final = ("METADATA", "entry_points.txt")
 
 
 @attrs.frozen(kw_only=True)
-class Origin:
+class DistributionOrigin:
     """Where a distribution was installed from, as its metadata tells.
 
     `url` without user and password, `commit` of a repository, and the `installer` that noted it; each is empty where
@@ -61,34 +61,34 @@ class Origin:
 
 
 @attrs.frozen(kw_only=True)
-class Installed:
+class InstalledDistribution:
     """A distribution as it lies on the disk.
 
     `entry_points` are all of them, each "group: name = target"; `files` are name -> SHA-256 of every file that its
     RECORD lists or that stands in its packages, but for `__pycache__`.
     """
 
-    origin: Origin
+    origin: DistributionOrigin
     entry_points: tuple[str, ...]
     files: Mapping[str, str]
 
 
-def origin(entry: Entry) -> Origin:
+def distribution_origin(entry: EntryPointInfo) -> DistributionOrigin:
     """Where the entry's distribution was installed from; unknown when it is gone or the note is damaged."""
-    dist = distribution(entry)
-    return Origin(kind="unknown") if dist is None else _origin(dist)
+    dist = find_distribution(entry)
+    return DistributionOrigin(kind="unknown") if dist is None else _origin(dist)
 
 
-def installed(entry: Entry) -> Installed:
+def installed_distribution(entry: EntryPointInfo) -> InstalledDistribution:
     """The entry's distribution, every file read and hashed.
 
     Raises PluginError when it is no longer installed, AccessError when a file cannot be read.
     """
-    dist = distribution(entry)
+    dist = find_distribution(entry)
     if dist is None:
         raise PluginError(f"{entry.dist} {entry.version} is no longer installed.", "`tbot plugins list` shows what is.")
     points = tuple(sorted(f"{it.group}: {it.name} = {it.value}" for it in dist.entry_points))
-    return Installed(origin=_origin(dist), entry_points=points, files=dict(sorted(_hashes(dist))))
+    return InstalledDistribution(origin=_origin(dist), entry_points=points, files=dict(sorted(_hashes(dist))))
 
 
 def package_files(package: str) -> Iterator[tuple[str, Path]]:
@@ -119,27 +119,27 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def distribution(entry: Entry) -> Distribution | None:
+def find_distribution(entry: EntryPointInfo) -> Distribution | None:
     """What is installed under the name of the entry's distribution; None when it is gone."""
     from importlib_metadata import Distribution
 
     return next(iter(Distribution.discover(name=entry.dist)), None)
 
 
-def _origin(dist: Distribution) -> Origin:
+def _origin(dist: Distribution) -> DistributionOrigin:
     installer = (dist.read_text("INSTALLER") or "").strip()
     try:
         text = dist.read_text("direct_url.json")
         if text is None:
-            return Origin(kind="index", installer=installer)
-        note: dict[str, Any] = json_document.read(text)
+            return DistributionOrigin(kind="index", installer=installer)
+        note: dict[str, Any] = json_document.parse_json(text)
         parts = urlsplit(str(note["url"]))
         url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         editable = note.get("dir_info", {}).get("editable") is True
         commit = str(note.get("vcs_info", {}).get("commit_id", ""))
     except (AttributeError, KeyError, TypeError, ValueError):
-        return Origin(kind="unknown", installer=installer)
-    return Origin(kind="editable" if editable else "direct", url=url, commit=commit, installer=installer)
+        return DistributionOrigin(kind="unknown", installer=installer)
+    return DistributionOrigin(kind="editable" if editable else "direct", url=url, commit=commit, installer=installer)
 
 
 def _hashes(dist: Distribution) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import attrs
 from tbot_core.errors import PluginError, TbotError
 
 if TYPE_CHECKING:
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 Phase = Literal[
     "find", "import", "register", "offer", "validate", "config", "create", "risk_checks", "observe", "probe", "run"
@@ -45,13 +45,13 @@ class PluginFailure:
     trace: str = attrs.field(default="", eq=False, repr=False)
 
     @classmethod
-    def of(cls, entry: Entry, phase: Phase, fault: BaseException) -> PluginFailure:
+    def of(cls, entry: EntryPointInfo, phase: Phase, fault: BaseException) -> PluginFailure:
         """The failure that an exception of this phase means; a `TbotError` speaks in its own words."""
         words = str(fault) if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
         return cls.said(entry, phase, words, trace="".join(traceback.format_exception(fault)))
 
     @classmethod
-    def said(cls, entry: Entry, phase: Phase, error: str, *, trace: str = "") -> PluginFailure:
+    def said(cls, entry: EntryPointInfo, phase: Phase, error: str, *, trace: str = "") -> PluginFailure:
         """A failure in words, cut to one line of at most 500 characters."""
         line = " ".join(error.split())
         return cls(
@@ -77,7 +77,7 @@ class PluginFailure:
         return f"The {self.kind} {self.name}{origin} {failed}{self.reason}"
 
 
-def refusal(failures: tuple[PluginFailure, ...]) -> PluginError:
+def plugins_failed_error(failures: tuple[PluginFailure, ...]) -> PluginError:
     """The error of a run that needs plugins which failed: one line each, and what to do."""
     message = "\n".join(failure.sentence for failure in failures)
     verbs = {"mend or uninstall it" if failure.dist else "install it" for failure in failures}

@@ -7,60 +7,62 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Check, Explains, Filter, Needs, Screens, Strategy
+from tbot_core.contracts import Check, Filter, RequiresData, Strategy, SupportsExplain, SupportsScreening
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits, Signals, Trigger
+from tbot_core.model.signals import ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
 from tbot_core.plugins import answer_checks
-from tbot_core.plugins.call_guard import Bounds
-from tbot_core.plugins.discovery import Entry
+from tbot_core.plugins.call_guard import CallGuard
+from tbot_core.plugins.discovery import EntryPointInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.contracts.settings import Frame
-    from tbot_core.model.bars import Bars, Day, Market
+    from tbot_core.contracts.settings import StrategySettings
+    from tbot_core.model.bars import Bars, DayFacts, MarketView
 
 _FAILED: Final = "failed"
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class BoundedStrategy:
+class GuardedStrategy:
     """A strategy that gives no signals when it fails, and denies every symbol when its own screen does."""
 
-    entry: Entry
+    entry: EntryPointInfo
     window: Window
     _inner: Strategy = attrs.field(alias="inner")
-    _bounds: Bounds = attrs.field(alias="bounds")
+    _bounds: CallGuard = attrs.field(alias="bounds")
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The strategy's signals; none when it fails."""
 
         def scan() -> Signals:
-            return answer_checks.signals(self._inner.scan(bars, day, since), self.entry.name, self.window, bars, since)
+            return answer_checks.checked_signals(
+                self._inner.scan(bars, day, since), self.entry.name, self.window, bars, since
+            )
 
         return self._bounds.call(self.entry, "scan", scan, lambda _words: _nothing(bars.close.ndim - 1))
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
         """What the strategy compares; nothing when it fails or does not say."""
         inner = self._inner
-        if not isinstance(inner, Explains):
+        if not isinstance(inner, SupportsExplain):
             return ()
 
         def triggers() -> Sequence[Trigger]:
             phase = bars.close[..., self.window.entry : self.window.entry_end]
-            return answer_checks.triggers(inner.triggers(bars, day), phase.shape)
+            return answer_checks.checked_triggers(inner.triggers(bars, day), phase.shape)
 
         return self._bounds.call(self.entry, "triggers", triggers, lambda _words: ())
 
-    def screen(self, day: Day) -> Sequence[Check]:
+    def screen(self, day: DayFacts) -> Sequence[Check]:
         """The strategy's own comparisons before the bell; none where it has none."""
         inner, shape = self._inner, day.previous_close.shape
-        if not isinstance(inner, Screens):
+        if not isinstance(inner, SupportsScreening):
             return ()
 
         def screen() -> Sequence[Check]:
-            return answer_checks.checks(inner.screen(day), "screen", shape)
+            return answer_checks.checked_comparisons(inner.screen(day), "screen", shape)
 
         return self._bounds.call(
             self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED)
@@ -68,43 +70,43 @@ class BoundedStrategy:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class BoundedFilter:
+class GuardedFilter:
     """A filter that denies when it fails: unknown means deny."""
 
-    entry: Entry
+    entry: EntryPointInfo
     needs: frozenset[str]
     _inner: Filter = attrs.field(alias="inner")
-    _bounds: Bounds = attrs.field(alias="bounds")
+    _bounds: CallGuard = attrs.field(alias="bounds")
 
-    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:
+    def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons before the bell."""
         shape = day.previous_close.shape
 
         def screen() -> Sequence[Check]:
-            return answer_checks.checks(self._inner.screen(day, symbols, frame), "screen", shape)
+            return answer_checks.checked_comparisons(self._inner.screen(day, symbols, frame), "screen", shape)
 
         return self._bounds.call(
             self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED)
         )
 
-    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:
+    def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons at the signal."""
         shape = (len(signals),)
 
         def judge() -> Sequence[Check]:
-            return answer_checks.checks(self._inner.judge(signals, market, frame), "judge", shape)
+            return answer_checks.checked_comparisons(self._inner.judge(signals, market, frame), "judge", shape)
 
         return self._bounds.call(self.entry, "judge", judge, lambda words: _denied(words, shape, Reason.FILTER_FAILED))
 
 
-def bounded(entry: Entry, made: Any, bounds: Bounds) -> Any:
+def guard_plugin(entry: EntryPointInfo, made: Any, bounds: CallGuard) -> Any:
     """A strategy or filter within its bounds; an object of another kind as it is."""
     match entry.kind:
         case "strategy":
-            return BoundedStrategy(entry=entry, window=made.window, inner=made, bounds=bounds)
+            return GuardedStrategy(entry=entry, window=made.window, inner=made, bounds=bounds)
         case "filter":
-            needs = frozenset(made.needs) if isinstance(made, Needs) else frozenset()
-            return BoundedFilter(entry=entry, needs=needs, inner=made, bounds=bounds)
+            needs = frozenset(made.needs) if isinstance(made, RequiresData) else frozenset()
+            return GuardedFilter(entry=entry, needs=needs, inner=made, bounds=bounds)
         case _:
             return made
 
@@ -126,5 +128,5 @@ def _nothing(axes: int) -> Signals:
         target=real,
         rule=whole,
         rules=(),
-        exits=Exits(),
+        exits=ExitRules(),
     )

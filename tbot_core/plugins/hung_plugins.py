@@ -14,7 +14,7 @@ import attrs
 from tbot_core.errors import AccessError
 from tbot_core.model import json_document
 from tbot_core.model.clock import exchange_time
-from tbot_core.plugins.call_guard import FAILURES, WITHIN, Lost
+from tbot_core.plugins.call_guard import FAILURES, WITHIN, FailedCall
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _ERROR: Final = "it did not come back from native code, and the run was ended an
 
 
 @attrs.frozen(kw_only=True)
-class Stuck:
+class HungCall:
     """A call that a run stood still in: whose, which, at which moment of the session, and when that was noticed."""
 
     plugin: str
@@ -41,31 +41,31 @@ class Stuck:
     noticed: datetime
 
     @classmethod
-    def of(cls, words: str, noticed: datetime) -> Stuck:
+    def of(cls, words: str, noticed: datetime) -> HungCall:
         """The call that `spelt` words; ValueError for other words."""
         plugin, call, turn, moment = words.split(" ")
         return cls(plugin=plugin, call=call, turn=int(turn), moment=datetime.fromisoformat(moment), noticed=noticed)
 
     @property
-    def lost(self) -> tuple[datetime, Lost]:
+    def lost(self) -> tuple[datetime, FailedCall]:
         """The failure that it is."""
-        return self.moment, Lost(plugin=self.plugin, call=self.call, turn=self.turn, error=_ERROR, off=True)
+        return self.moment, FailedCall(plugin=self.plugin, call=self.call, turn=self.turn, error=_ERROR, off=True)
 
 
-def note(folder: Path, stuck: Stuck) -> bool:
+def note_hung_call(folder: Path, stuck: HungCall) -> bool:
     """Keep a call in an instance's data; whether the run may be started again: not at the third in ten minutes."""
-    found = [*noted(folder, stuck.noticed), stuck][-_MOST:]
+    found = [*noted_hung_calls(folder, stuck.noticed), stuck][-_MOST:]
     document = [attrs.asdict(one) | _times(one) for one in found]
     filesystem.write_atomic(folder / FILE_NAME, json.dumps(document, indent=1).encode())
     return sum(stuck.noticed - one.noticed <= WITHIN for one in found) < FAILURES
 
 
-def noted(folder: Path, now: datetime) -> list[Stuck]:
+def noted_hung_calls(folder: Path, now: datetime) -> list[HungCall]:
     """The calls of the last 16 hours; none where the file is damaged, for a note only spares another stand-still."""
     try:
-        document: Any = json_document.read(filesystem.read_text(folder / FILE_NAME))
+        document: Any = json_document.parse_json(filesystem.read_text(folder / FILE_NAME))
         found = [
-            Stuck(**one | {name: datetime.fromisoformat(one[name]) for name in ("moment", "noticed")})
+            HungCall(**one | {name: datetime.fromisoformat(one[name]) for name in ("moment", "noticed")})
             for one in document
         ]
         return [one for one in found if now - one.noticed <= KEPT]
@@ -73,10 +73,10 @@ def noted(folder: Path, now: datetime) -> list[Stuck]:
         return []
 
 
-def of_day(folder: Path, now: datetime, day: date) -> list[tuple[datetime, Lost]]:
+def failures_of_day(folder: Path, now: datetime, day: date) -> list[tuple[datetime, FailedCall]]:
     """The failures that the noted calls of a session are; `day` is its exchange date."""
-    return [one.lost for one in noted(folder, now) if exchange_time(one.moment).date() == day]
+    return [one.lost for one in noted_hung_calls(folder, now) if exchange_time(one.moment).date() == day]
 
 
-def _times(one: Stuck) -> dict[str, str]:
+def _times(one: HungCall) -> dict[str, str]:
     return {"moment": one.moment.isoformat(), "noticed": one.noticed.isoformat()}

@@ -9,7 +9,7 @@ from tbot_core.system import environ
 VARIABLE: Final = "TBOT_PLUGINS_ISOLATE"
 
 
-def named() -> frozenset[str]:
+def isolated_plugin_names() -> frozenset[str]:
     """The names in the variable."""
     parts = (environ.variable(VARIABLE) or "").split(",")
     return frozenset(part.strip() for part in parts if part.strip())

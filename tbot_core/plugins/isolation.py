@@ -13,35 +13,35 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import Plugin
-from tbot_core.contracts.setting import Kind, declarations, setting, text
+from tbot_core.contracts.setting import SettingKind, declarations, setting, text
 from tbot_core.errors import AccessError, PluginError, SettingsError
 from tbot_core.model.window import Window
 from tbot_core.plugins import isolation_protocol, trial_records
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.isolated_names import VARIABLE, named
+from tbot_core.plugins.isolated_names import VARIABLE, isolated_plugin_names
 from tbot_core.plugins.isolation_worker import PARTS
-from tbot_core.plugins.loader import Loaded
+from tbot_core.plugins.loader import LoadedPlugin
 from tbot_core.system import environ
-from tbot_core.system.timeouts import within
-from tbot_core.system.worker_pipe import Partner
+from tbot_core.system.timeouts import call_within
+from tbot_core.system.worker_pipe import WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.contracts import Check, Context
-    from tbot_core.contracts.settings import Frame
-    from tbot_core.model.bars import Bars, Day, Market
+    from tbot_core.contracts.settings import StrategySettings
+    from tbot_core.model.bars import Bars, DayFacts, MarketView
     from tbot_core.model.signals import Signals, Trigger
-    from tbot_core.plugins.discovery import Entry, Listing
+    from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
 START_S: Final = 10.0
 _ANYTHING: Final = text(pattern=r"[^\x00]{0,1000}", allowed="what the plugin allows")
 
 
-def chosen(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+def isolated_plugins(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
     """Those of the wanted plugins that are to be isolated; raises SettingsError for a name that is none of them."""
-    names = named()
+    names = isolated_plugin_names()
     pairs = frozenset(pair for pair in wanted if pair[0] in {"strategy", "filter"} and pair[1] in names)
     known = frozenset(pair[1] for pair in sorted(pairs))
     if unknown := names - known:
@@ -52,14 +52,17 @@ def chosen(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
     return pairs
 
 
-def offered(
-    pairs: Iterable[tuple[str, str]], listings: Sequence[Listing], folder: Path, kinds: Mapping[str, Kind[Any]]
-) -> tuple[tuple[Loaded, ...], tuple[PluginFailure, ...]]:
+def isolated_offers(
+    pairs: Iterable[tuple[str, str]],
+    listings: Sequence[PluginListing],
+    folder: Path,
+    kinds: Mapping[str, SettingKind[Any]],
+) -> tuple[tuple[LoadedPlugin, ...], tuple[PluginFailure, ...]]:
     """The isolated plugins as the data folder's records describe them, and those of which nothing is recorded.
 
     `kinds` are those of the variables that the core knows; the text of any other is judged in the worker alone.
     """
-    known, loaded, failures = trial_records.read(folder), [], []
+    known, loaded, failures = trial_records.read_records(folder), [], []
     entries = {(one.entry.kind, one.entry.name): one.entry for one in listings}
     for pair in sorted(pairs):
         record = known.of(entries[pair])
@@ -71,7 +74,9 @@ def offered(
     return tuple(loaded), tuple(failures)
 
 
-def _loaded(entry: Entry, description: Mapping[str, Any], kinds: Mapping[str, Kind[Any]]) -> Loaded:
+def _loaded(
+    entry: EntryPointInfo, description: Mapping[str, Any], kinds: Mapping[str, SettingKind[Any]]
+) -> LoadedPlugin:
     fields: dict[str, Any] = {}
     for number, one in enumerate(description["settings"]):
         kind = kinds.get(one["name"], _ANYTHING)
@@ -85,35 +90,35 @@ def _loaded(entry: Entry, description: Mapping[str, Any], kinds: Mapping[str, Ki
         name=entry.name,
         summary=description["summary"],
         config=config,
-        create=partial(create, entry),
+        create=partial(create_isolated, entry),
         capabilities=frozenset(description["capabilities"]),
         tables=tuple(description.get("tables", ())),
     )
-    return Loaded(entry=entry, plugin=plugin, subject=object())
+    return LoadedPlugin(entry=entry, plugin=plugin, subject=object())
 
 
-def create(entry: Entry, config: Any, context: Context) -> Any:  # noqa: ARG001  -- a worker is told no place of ours
+def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any:  # noqa: ARG001  -- a worker is told no place of ours
     """The plugin in its worker; raises PluginError when it cannot be made there."""
     texts = {one.name: one.kind.show(getattr(config, field)) for field, one in declarations(type(config)).items()}
-    worker = Worker(entry, texts, getattr(config, "window", None))
+    worker = PluginWorker(entry, texts, getattr(config, "window", None))
     facts = worker.ask({"do": "hello"})
     if entry.kind == "filter":
         return IsolatedFilter(needs=frozenset(facts["needs"]), worker=worker)
     return IsolatedStrategy(window=facts["window"], explains=facts["explains"], screens=facts["screens"], worker=worker)
 
 
-class Worker:
+class PluginWorker:
     """The process of one plugin: started when it is asked, killed when it does not answer, told only what is new."""
 
-    def __init__(self, entry: Entry, texts: Mapping[str, str], window: Window | None) -> None:
+    def __init__(self, entry: EntryPointInfo, texts: Mapping[str, str], window: Window | None) -> None:
         self._load = {"do": "load", "entry": _document(entry), "texts": dict(texts), "window": window}
-        self._partner: Partner | None = None
+        self._partner: WorkerProcess | None = None
         self._facts: Mapping[str, Any] = {}
         self._session: object = None
         self._told = 0
-        self._day: Day | None = None
+        self._day: DayFacts | None = None
 
-    def ask(self, request: dict[str, Any], bars: Bars | None = None, day: Day | None = None) -> Any:
+    def ask(self, request: dict[str, Any], bars: Bars | None = None, day: DayFacts | None = None) -> Any:
         """What the plugin answers; raises PluginError where it fails, or its process does.
 
         A process that did not answer, or whose caller was interrupted, is killed: the next request starts another one.
@@ -144,14 +149,16 @@ class Worker:
     def __del__(self) -> None:
         self.end()
 
-    def _start(self) -> Partner:
+    def _start(self) -> WorkerProcess:
         path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
         command = [sys.executable, "-P", "-c", "from tbot_core.plugins.isolation_worker import main; main()"]
         try:
-            partner = self._partner = Partner(command, environment=environ.minimal() | {"PYTHONPATH": path})
+            partner = self._partner = WorkerProcess(
+                command, environment=environ.minimal_environment() | {"PYTHONPATH": path}
+            )
         except AccessError as fault:
             raise PluginError(fault.message, fault.remedy) from fault
-        answer = within(START_S, lambda: _exchange(partner, self._load))
+        answer = call_within(START_S, lambda: _exchange(partner, self._load))
         if "fault" in answer:
             raise PluginError(f"In its worker: {answer['fault']}")
         self._facts = answer["answer"]
@@ -174,19 +181,19 @@ class IsolatedStrategy:
     window: Window
     _explains: bool = attrs.field(alias="explains")
     _screens: bool = attrs.field(alias="screens")
-    _worker: Worker = attrs.field(alias="worker")
+    _worker: PluginWorker = attrs.field(alias="worker")
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The strategy's signals."""
         found: Signals = self._worker.ask({"do": "scan", "since": since}, bars, day)
         return found
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
         """What the strategy compares; nothing where it does not say."""
         found: Sequence[Trigger] = self._worker.ask({"do": "triggers"}, bars, day) if self._explains else ()
         return found
 
-    def screen(self, day: Day) -> Sequence[Check]:
+    def screen(self, day: DayFacts) -> Sequence[Check]:
         """The strategy's own comparisons before the bell; none where it has none."""
         found: Sequence[Check] = self._worker.ask({"do": "screen"}, None, day) if self._screens else ()
         return found
@@ -197,28 +204,28 @@ class IsolatedFilter:
     """A filter that is asked in its worker."""
 
     needs: frozenset[str]
-    _worker: Worker = attrs.field(alias="worker")
+    _worker: PluginWorker = attrs.field(alias="worker")
 
-    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:
+    def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons before the bell."""
         found: Sequence[Check] = self._worker.ask({"do": "screen", "symbols": symbols, "frame": frame}, None, day)
         return found
 
-    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:
+    def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons at the signal."""
         request = {"do": "judge", "signals": signals, "frame": frame, "quotes": market.quotes}
         found: Sequence[Check] = self._worker.ask(request, market.bars, market.day)
         return found
 
 
-def _document(entry: Entry) -> dict[str, Any]:
+def _document(entry: EntryPointInfo) -> dict[str, Any]:
     return attrs.asdict(entry) | {"requires": list(entry.requires)}
 
 
-def _exchange(partner: Partner, message: Mapping[str, Any]) -> Mapping[str, Any]:
+def _exchange(partner: WorkerProcess, message: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        isolation_protocol.send(partner.say, dict(message))
-        answer = isolation_protocol.receive(partner.hear)
+        isolation_protocol.send_message(partner.say, dict(message))
+        answer = isolation_protocol.receive_message(partner.hear)
     except AccessError as fault:
         raise PluginError(f"In its worker: {fault.message}") from fault
     if not isinstance(answer, dict) or len(answer) != 1 or not answer.keys() <= {"answer", "fault"}:

@@ -15,12 +15,12 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Check
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
 from tbot_core.model import json_document
-from tbot_core.model.bars import Day, Quotes
-from tbot_core.model.reasons import BY_CODE, Reason
-from tbot_core.model.signals import Condition, Exits, Signals, Trigger
+from tbot_core.model.bars import DayFacts, Quotes
+from tbot_core.model.reasons import REASON_BY_CODE, Reason
+from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ HEAD_BYTES: Final = 4 * 2**20
 BODY_BYTES: Final = 2**30
 _SIZES: Final = struct.Struct("<IQ")
 _CLASSES: Final[Mapping[str, type[Any]]] = {
-    one.__name__: one for one in (Check, Condition, Day, Exits, Frame, Quotes, Signals, Trigger, Window)
+    one.__name__: one
+    for one in (Check, Condition, DayFacts, ExitRules, StrategySettings, Quotes, Signals, Trigger, Window)
 }
 _KINDS: Final = "fiub"
 _REMEDY: Final = "Plugins that need more than the contract's values cannot be isolated."
 
 
-def send(say: Callable[[bytes], None], message: Any) -> None:
+def send_message(say: Callable[[bytes], None], message: Any) -> None:
     """Say a message; raises PluginError for what it may not hold, and for one that is too large."""
     arrays: list[bytes] = []
     try:
@@ -48,7 +49,7 @@ def send(say: Callable[[bytes], None], message: Any) -> None:
     say(b"".join((_SIZES.pack(len(head), size), head, *arrays)))
 
 
-def receive(hear: Callable[[int], bytes]) -> Any:
+def receive_message(hear: Callable[[int], bytes]) -> Any:
     """The next message; None once nobody speaks any more. Raises PluginError for what is none."""
     sizes = hear(_SIZES.size)
     if len(sizes) < _SIZES.size:
@@ -57,7 +58,7 @@ def receive(hear: Callable[[int], bytes]) -> Any:
     _bounded(length, size)
     head, body = hear(length), hear(size)
     try:
-        return _value(json_document.read(head), memoryview(body))
+        return _value(json_document.parse_json(head), memoryview(body))
     except (KeyError, TypeError, ValueError) as fault:
         raise PluginError(f"A worker's message cannot be read: {type(fault).__name__}: {fault}", _REMEDY) from fault
 
@@ -101,7 +102,7 @@ def _value(plain: Any, body: memoryview) -> Any:  # noqa: PLR0911  one for each 
     ((kind, inner),) = plain.items()
     match kind:
         case "reason":
-            return BY_CODE[inner]
+            return REASON_BY_CODE[inner]
         case "decimal":
             return Decimal(inner)
         case "time":

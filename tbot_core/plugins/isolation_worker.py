@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
-from tbot_core.contracts import Context, Explains, Needs, Screens
+from tbot_core.contracts import Context, RequiresData, SupportsExplain, SupportsScreening
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import PluginError
-from tbot_core.model.bars import Bars, Market, Minute, Tape
+from tbot_core.model.bars import Bars, MarketView, MinuteSlice, Tape
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import isolation_protocol
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.loader import Loader, build
+from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.plugins.trial import entry_of
 from tbot_core.system import filesystem, log, worker_pipe
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tbot_core.model.bars import Day
+    from tbot_core.model.bars import DayFacts
 
 PARTS: Final = ("open", "high", "low", "close", "volume", "vwap")
 _MOST_MINUTES: Final = 1440
-Answering: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[bytes], None]]]"
+OpenPipe: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[bytes], None]]]"
 
 
-class Desk:
+class HostedPlugin:
     """The plugin in its process, with the bars and facts that it was last told."""
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +39,7 @@ class Desk:
         self._subject: Any = None
         self._tape: Tape | None = None
         self._bars: Bars | None = None
-        self._day: Day | None = None
+        self._day: DayFacts | None = None
 
     def answer(self, asked: Mapping[str, Any]) -> Any:
         """What the plugin says to a request."""
@@ -53,21 +53,21 @@ class Desk:
 
     def _load(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         entry = entry_of(asked["entry"])
-        loaded = Loader().load(entry)
+        loaded = PluginLoader().load(entry)
         if isinstance(loaded, PluginFailure):
             raise PluginError(loaded.reason)
-        config = configured(loaded.plugin.config, asked["texts"], asked["window"])
+        config = build_config(loaded.plugin.config, asked["texts"], asked["window"])
         context = Context(clock=SystemClock(), log=log.logger(f"plugin.{entry.name}"), data_dir=self._folder)
-        made = build(loaded, config, context)
+        made = build_plugin(loaded, config, context)
         if isinstance(made, PluginFailure):
             raise PluginError(made.reason)
         self._subject = made
-        needs = sorted(made.needs) if isinstance(made, Needs) else []
+        needs = sorted(made.needs) if isinstance(made, RequiresData) else []
         return {
             "window": getattr(made, "window", None),
             "needs": needs,
-            "explains": isinstance(made, Explains),
-            "screens": isinstance(made, Screens),
+            "explains": isinstance(made, SupportsExplain),
+            "screens": isinstance(made, SupportsScreening),
         }
 
     def _take(self, told: Mapping[str, Any]) -> None:
@@ -79,7 +79,7 @@ class Desk:
         if told["fresh"] or self._tape is None:
             self._tape = Tape(told["symbols"], _MOST_MINUTES)
         for row in range(len(fields["close"])):
-            self._tape.append(Minute(index=self._tape.closed, **{name: fields[name][row] for name in PARTS}))
+            self._tape.append(MinuteSlice(index=self._tape.closed, **{name: fields[name][row] for name in PARTS}))
         self._bars = self._tape.bars
 
     def _call(self, asked: Mapping[str, Any]) -> Any:
@@ -94,11 +94,11 @@ class Desk:
             case "screen":
                 return list(subject.screen(day))
             case _:
-                market = Market(bars=bars, day=day, quotes=asked["quotes"])  # type: ignore[arg-type]  # both were told
+                market = MarketView(bars=bars, day=day, quotes=asked["quotes"])  # type: ignore[arg-type]  # both were told
                 return list(subject.judge(asked["signals"], market, asked["frame"]))
 
 
-def configured(config: type[Any], texts: Mapping[str, str], window: object) -> object:
+def build_config(config: type[Any], texts: Mapping[str, str], window: object) -> object:
     """The plugin's config from the texts of its settings; raises PluginError for one that is not allowed."""
     given: dict[str, Any] = {}
     for field, declaration in declarations(config).items():
@@ -112,20 +112,20 @@ def configured(config: type[Any], texts: Mapping[str, str], window: object) -> o
     return config(**given)
 
 
-def serve(hear: Callable[[int], bytes], say: Callable[[bytes], None], folder: Path) -> None:
+def serve_requests(hear: Callable[[int], bytes], say: Callable[[bytes], None], folder: Path) -> None:
     """Answer until nobody asks any more; what goes wrong is an answer, too."""
-    desk = Desk(folder)
-    while (asked := isolation_protocol.receive(hear)) is not None:
+    desk = HostedPlugin(folder)
+    while (asked := isolation_protocol.receive_message(hear)) is not None:
         try:
-            isolation_protocol.send(say, {"answer": desk.answer(asked)})
+            isolation_protocol.send_message(say, {"answer": desk.answer(asked)})
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of the plugin's process
             words = fault.message if isinstance(fault, PluginError) else f"{type(fault).__name__}: {fault}"
-            isolation_protocol.send(say, {"fault": words[:1000]})
+            isolation_protocol.send_message(say, {"fault": words[:1000]})
 
 
-def main(fence: Callable[[], object] = worker_pipe.confine, answering: Answering = worker_pipe.answering) -> None:
+def main(fence: Callable[[], object] = worker_pipe.confine, answering: OpenPipe = worker_pipe.open_child_pipe) -> None:
     """Fence the process in, then answer."""
     fence()
     hear, say = answering()
-    with filesystem.scratch() as folder:
-        serve(hear, say, folder)
+    with filesystem.scratch_folder() as folder:
+        serve_requests(hear, say, folder)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tbot_core.contracts import Context, KeyProvider
 from tbot_core.plugins import discovery, lock
-from tbot_core.plugins.failure import PluginFailure, refusal
-from tbot_core.plugins.loader import EVERY_EXTENSION, Loader
+from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
+from tbot_core.plugins.loader import EVERY_EXTENSION, PluginLoader
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.model.clock import Clock
-    from tbot_core.plugins.discovery import Listing
-    from tbot_core.plugins.loader import Loaded
+    from tbot_core.plugins.discovery import PluginListing
+    from tbot_core.plugins.loader import LoadedPlugin
 
 
 def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider | None:
@@ -25,7 +25,7 @@ def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider
     Live, those alone are imported that plugins.lock approved, and are as it did. Raises PluginError when one is not,
     and when one fails or answers something else: nothing takes its place.
     """
-    loader, listings = Loader(), discovery.plugins()
+    loader, listings = PluginLoader(), discovery.installed_plugins()
     loaded, _ = loader.offers(_approved(home, listings) if live else [EVERY_EXTENSION], listings)
     for it in loaded:
         caller = loader.caller(it.subject, "tbot_key_provider")
@@ -34,23 +34,23 @@ def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider
         try:
             answer = caller(context=_context(it, home / "data", clock))
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
-            raise refusal((PluginFailure.of(it.entry, "create", fault),)) from None
+            raise plugins_failed_error((PluginFailure.of(it.entry, "create", fault),)) from None
         if answer is not None and not isinstance(answer, KeyProvider):
             words = "tbot_key_provider returned no KeyProvider."
-            raise refusal((PluginFailure.said(it.entry, "create", words),))
+            raise plugins_failed_error((PluginFailure.said(it.entry, "create", words),))
         if answer is not None:
             return answer
     return None
 
 
-def _approved(home: Path, listings: Sequence[Listing]) -> list[tuple[str, str]]:
+def _approved(home: Path, listings: Sequence[PluginListing]) -> list[tuple[str, str]]:
     # The extensions of plugins.lock; one that it does not name is not asked, and no reason to refuse.
-    pinned = lock.read(home)
+    pinned = lock.read_lock(home)
     names = [] if pinned is None else [one.key for one in pinned.plugins if one.kind == EVERY_EXTENSION[0]]
-    lock.insist(home, discovery.mark(listings, names))
+    lock.require_locked(home, discovery.mark_enabled(listings, names))
     return names
 
 
-def _context(loaded: Loaded, data: Path, clock: Clock) -> Context:
+def _context(loaded: LoadedPlugin, data: Path, clock: Clock) -> Context:
     folder = data / "plugins" / f"{loaded.entry.kind}-{loaded.entry.name}"
     return Context(clock=clock, log=log.logger(f"tbot.{loaded.entry.kind}.{loaded.entry.name}"), data_dir=folder)

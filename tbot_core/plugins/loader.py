@@ -13,9 +13,9 @@ import pluggy
 
 from tbot_core.contracts import AlertChannel, Broker, Filter, Plugin, Strategy, hooks
 from tbot_core.contracts.permissions import PluginNeeds
-from tbot_core.contracts.setting import Declared
+from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import PluginError
-from tbot_core.plugins.discovery import Entry
+from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tbot_core.contracts import Context
-    from tbot_core.plugins.discovery import Listing
+    from tbot_core.plugins.discovery import PluginListing
     from tbot_core.plugins.failure import Phase
 
 _PROTOCOLS: Final[dict[str, type[Any]]] = {
@@ -40,17 +40,17 @@ _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class Loaded:
+class LoadedPlugin:
     """A plugin that was imported and whose offer is sound; `subject` is the registered object of its entry point."""
 
-    entry: Entry
+    entry: EntryPointInfo
     plugin: Plugin
     subject: object = attrs.field(eq=False, repr=False)
 
     @property
-    def declared(self) -> Declared:
+    def declared(self) -> DeclaredConfig:
         """What it declares."""
-        return Declared(
+        return DeclaredConfig(
             kind=self.entry.kind,
             name=self.entry.name,
             config=self.plugin.config,
@@ -59,7 +59,7 @@ class Loaded:
         )
 
 
-class Loader:
+class PluginLoader:
     """The one pluggy manager and what is registered with it.
 
     Two steps, because a plugin's config is read from the settings only when its declarations are known: `offers`, then
@@ -71,8 +71,8 @@ class Loader:
         self.manager.add_hookspecs(hooks)
 
     def offers(
-        self, wanted: Iterable[tuple[str, str]], listings: Iterable[Listing]
-    ) -> tuple[tuple[Loaded, ...], tuple[PluginFailure, ...]]:
+        self, wanted: Iterable[tuple[str, str]], listings: Iterable[PluginListing]
+    ) -> tuple[tuple[LoadedPlugin, ...], tuple[PluginFailure, ...]]:
         """Import and register the wanted (kind, name) pairs in order; `("extension", "*")` wants all that are usable.
 
         What is absent, duplicate or incompatible is a failure of phase find. Failures are logged.
@@ -80,16 +80,16 @@ class Loader:
         log.hold()  # what plugins say while they are imported
         known = {(it.entry.kind, it.entry.name): it for it in listings}
         loaded, failures = [], []
-        for kind, name in sorted(spelt_out(wanted, known)):
+        for kind, name in sorted(expand_extensions(wanted, known)):
             outcome = self._usable(known[kind, name]) if (kind, name) in known else _absent(kind, name, known)
-            if isinstance(outcome, Loaded):
+            if isinstance(outcome, LoadedPlugin):
                 loaded.append(outcome)
             else:
                 failures.append(outcome)
-                report(outcome)
+                log_failure(outcome)
         return tuple(loaded), tuple(failures)
 
-    def load(self, entry: Entry) -> Loaded | PluginFailure:
+    def load(self, entry: EntryPointInfo) -> LoadedPlugin | PluginFailure:
         """Import one entry, register it, call its offer hook and check what it returns."""
         phase: Phase = "import"
         subject: object = None
@@ -105,7 +105,7 @@ class Loader:
             phase = "offer"
             results = self.ask(subject, hooks.OFFERS[entry.kind])
             phase = "validate"
-            return Loaded(entry=entry, plugin=_sound(entry, results), subject=subject)
+            return LoadedPlugin(entry=entry, plugin=_sound(entry, results), subject=subject)
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
             if not known and self.manager.is_registered(subject):
                 self.manager.unregister(subject)
@@ -124,14 +124,14 @@ class Loader:
         others = [it for it in self.manager.get_plugins() if it is not subject]
         return self.manager.subset_hook_caller(hook, remove_plugins=others)
 
-    def _usable(self, listing: Listing) -> Loaded | PluginFailure:
+    def _usable(self, listing: PluginListing) -> LoadedPlugin | PluginFailure:
         # A recorded fault may be mended meanwhile, so only what metadata says keeps a plugin from being tried.
         if listing.state in {"duplicate", "incompatible"} or (listing.state == "broken" and not listing.seen):
             return PluginFailure.said(listing.entry, "find", f"{listing.state}: {listing.reason}")
         return self.load(listing.entry)
 
 
-def load_object(entry: Entry) -> object | PluginFailure:
+def load_object(entry: EntryPointInfo) -> object | PluginFailure:
     """Import what the entry point names, such as a command."""
     try:
         return _resolve(entry)
@@ -139,19 +139,19 @@ def load_object(entry: Entry) -> object | PluginFailure:
         return PluginFailure.of(entry, "import", fault)
 
 
-def build(loaded: Loaded, config: object, context: Context) -> object | PluginFailure:
+def build_plugin(loaded: LoadedPlugin, config: object, context: Context) -> object | PluginFailure:
     """Create the plugin's object and check that it has what its kind promises; a failure is logged."""
     try:
         made = loaded.plugin.create(config, context)
         _check_made(loaded.entry.kind, made)
     except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
         failure = PluginFailure.of(loaded.entry, "create", fault)
-        report(failure)
+        log_failure(failure)
         return failure
     return made
 
 
-def report(failure: PluginFailure) -> None:
+def log_failure(failure: PluginFailure) -> None:
     """Log a failure with its traceback."""
     _log.error(
         "plugin.failed",
@@ -163,7 +163,7 @@ def report(failure: PluginFailure) -> None:
     )
 
 
-def spelt_out(wanted: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+def expand_extensions(wanted: Iterable[tuple[str, str]], known: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """The pairs with `EVERY_EXTENSION` replaced by each extension among the known."""
     pairs = set(wanted)
     if EVERY_EXTENSION in pairs:
@@ -178,7 +178,7 @@ def _absent(kind: str, name: str, known: Iterable[tuple[str, str]]) -> PluginFai
     return PluginFailure(kind=kind, name=name, dist="", version="", phase="find", error=error)
 
 
-def _resolve(entry: Entry) -> object:
+def _resolve(entry: EntryPointInfo) -> object:
     module, _, path = entry.target.partition(":")
     subject: object = reduce(getattr, filter(None, path.split(".")), import_module(module))
     if subject is None:
@@ -186,7 +186,7 @@ def _resolve(entry: Entry) -> object:
     return subject
 
 
-def _sound(entry: Entry, results: list[Any]) -> Plugin:
+def _sound(entry: EntryPointInfo, results: list[Any]) -> Plugin:
     # The one offer among the results; PluginError when there is none or it is not what `Plugin` promises.
     hook = hooks.OFFERS[entry.kind]
     if len(results) != 1:

@@ -15,14 +15,14 @@ import attrs
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.model import json_document
-from tbot_core.plugins.distributions import Origin, installed
+from tbot_core.plugins.distributions import DistributionOrigin, installed_distribution
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Listing
+    from tbot_core.plugins.discovery import PluginListing
 
 FILE_NAME: Final = "plugins.lock"
 _LIMIT_BYTES: Final = 20_000_000
@@ -58,14 +58,14 @@ _WORDS: Final[dict[What, str]] = {
 
 
 @attrs.frozen(kw_only=True)
-class Locked:
+class LockedPlugin:
     """One plugin as it was approved; `files` are name -> SHA-256, `date` is ISO 8601 in UTC."""
 
     kind: str
     name: str
     distribution: str
     version: str
-    origin: Origin
+    origin: DistributionOrigin
     entry_points: tuple[str, ...]
     files: Mapping[str, str]
     needs: PluginNeeds
@@ -79,18 +79,18 @@ class Locked:
 
 
 @attrs.frozen(kw_only=True)
-class Lock:
+class PluginLock:
     """The approved plugins, sorted by (kind, name)."""
 
-    plugins: tuple[Locked, ...] = ()
+    plugins: tuple[LockedPlugin, ...] = ()
 
-    def of(self, kind: str, name: str) -> Locked | None:
+    def of(self, kind: str, name: str) -> LockedPlugin | None:
         """The approved plugin of this kind and name."""
         return next((it for it in self.plugins if it.key == (kind, name)), None)
 
 
 @attrs.frozen(kw_only=True)
-class Approval:
+class LockApproval:
     """Who approves, and when."""
 
     approver: str
@@ -98,7 +98,7 @@ class Approval:
 
 
 @attrs.frozen(kw_only=True, order=True)
-class Difference:
+class LockDifference:
     """One thing that is not as it was approved; `detail` names the file, or what was and what is."""
 
     kind: str
@@ -112,19 +112,19 @@ class Difference:
         return f"The {self.kind} {self.name} {_WORDS[self.what]}{f': {self.detail}' if self.detail else ''}."
 
 
-def make(
-    listings: Iterable[Listing],
+def make_lock(
+    listings: Iterable[PluginListing],
     needs: Mapping[tuple[str, str], PluginNeeds],
-    approval: Approval,
+    approval: LockApproval,
     *,
-    previous: Lock | None = None,
-) -> Lock:
+    previous: PluginLock | None = None,
+) -> PluginLock:
     """A lock of the enabled plugins whose needs are known.
 
     What `previous` holds exactly so keeps its approver and date. Raises AccessError when a file cannot be read.
     """
     date = approval.date.isoformat(timespec="seconds").replace("+00:00", "Z")
-    before = {it.key: it for it in (previous or Lock()).plugins}
+    before = {it.key: it for it in (previous or PluginLock()).plugins}
     fresh = []
     for listing in listings:
         key = listing.entry.kind, listing.entry.name
@@ -133,106 +133,106 @@ def make(
             old = before.get(key)
             same = old is not None and attrs.evolve(now, approver=old.approver, date=old.date) == old
             fresh.append(old if same and old is not None else now)
-    return Lock(plugins=tuple(sorted(fresh, key=lambda it: it.key)))
+    return PluginLock(plugins=tuple(sorted(fresh, key=lambda it: it.key)))
 
 
-def read(home: Path) -> Lock | None:
+def read_lock(home: Path) -> PluginLock | None:
     """The lock of an instance; None when there is none. Raises PluginError when it cannot be read."""
     path = home / FILE_NAME
     if not filesystem.exists(path):
         return None
     try:
-        return _lock(json_document.read(filesystem.read_bytes(path, limit=_LIMIT_BYTES)))
+        return _lock(json_document.parse_json(filesystem.read_bytes(path, limit=_LIMIT_BYTES)))
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise PluginError(f"{path} cannot be read: {type(fault).__name__}: {fault}.", _REMEDY) from fault
 
 
-def fingerprint(home: Path) -> str:
+def lock_fingerprint(home: Path) -> str:
     """The SHA-256 of the lock of an instance; "" when there is none."""
     path = home / FILE_NAME
     return sha256(filesystem.read_bytes(path, limit=_LIMIT_BYTES)).hexdigest() if filesystem.exists(path) else ""
 
 
-def write(home: Path, lock: Lock) -> None:
+def write_lock(home: Path, lock: PluginLock) -> None:
     """Replace the lock of an instance, keys sorted; raises AccessError when the folder cannot be written."""
     plugins = [attrs.asdict(it) | {"needs": it.needs.document} for it in lock.plugins]
     text = json.dumps({"format": _FORMAT, "plugins": plugins}, sort_keys=True, indent=1, ensure_ascii=False)
     filesystem.write_atomic(home / FILE_NAME, f"{text}\n".encode())
 
 
-def verify(lock: Lock, listings: Iterable[Listing]) -> tuple[Difference, ...]:
+def verify_lock(lock: PluginLock, listings: Iterable[PluginListing]) -> tuple[LockDifference, ...]:
     """How what is installed differs from the lock, sorted; what is neither enabled nor locked does not count.
 
     Raises AccessError when a file cannot be read.
     """
-    offers: dict[tuple[str, str], list[Listing]] = defaultdict(list)
+    offers: dict[tuple[str, str], list[PluginListing]] = defaultdict(list)
     for listing in listings:
         offers[listing.entry.kind, listing.entry.name].append(listing)
-    found: list[Difference] = []
+    found: list[LockDifference] = []
     for one in lock.plugins:
         found += _checked(one, offers.get(one.key, []))
     for (kind, name), rivals in offers.items():
         if rivals[0].enabled and lock.of(kind, name) is None:
             detail = " and ".join(_offer(it) for it in rivals)
-            found.append(Difference(kind=kind, name=name, what="unlocked", detail=detail))
+            found.append(LockDifference(kind=kind, name=name, what="unlocked", detail=detail))
     return tuple(sorted(found))
 
 
-def changes(before: Lock, after: Lock) -> tuple[Difference, ...]:
+def lock_changes(before: PluginLock, after: PluginLock) -> tuple[LockDifference, ...]:
     """What another lock approves that the first does not, sorted; `missing` is what it no longer names."""
-    found: list[Difference] = []
+    found: list[LockDifference] = []
     for one in after.plugins:
         old = before.of(*one.key)
         detail = f"{one.distribution} {one.version}"
         found += (
-            [Difference(kind=one.kind, name=one.name, what="unlocked", detail=detail)]
+            [LockDifference(kind=one.kind, name=one.name, what="unlocked", detail=detail)]
             if old is None
             else _compared(old, one)
         )
     found += [
-        Difference(kind=one.kind, name=one.name, what="missing", detail=f"{one.distribution} {one.version}")
+        LockDifference(kind=one.kind, name=one.name, what="missing", detail=f"{one.distribution} {one.version}")
         for one in before.plugins
         if after.of(*one.key) is None
     ]
     return tuple(sorted(found))
 
 
-def objections(home: Path, listings: Iterable[Listing]) -> tuple[str, ...]:
+def lock_objections(home: Path, listings: Iterable[PluginListing]) -> tuple[str, ...]:
     """Why live trading refuses the enabled plugins, a sentence each; empty when each is exactly as it was approved.
 
     What is only locked does not matter to a run. Metadata and hashes decide: nothing is imported.
     """
     given = tuple(listings)
     try:
-        lock = read(home)
+        lock = read_lock(home)
         if lock is None:
             return (f"{home / FILE_NAME} is not there, so no plugin is approved.",)
         used = {(it.entry.kind, it.entry.name) for it in given if it.enabled}
-        return tuple(it.sentence for it in verify(lock, given) if (it.kind, it.name) in used)
+        return tuple(it.sentence for it in verify_lock(lock, given) if (it.kind, it.name) in used)
     except TbotError as fault:
         return (fault.message,)
 
 
-def insist(home: Path, listings: Iterable[Listing]) -> None:
+def require_locked(home: Path, listings: Iterable[PluginListing]) -> None:
     """Let live trading import the enabled plugins; raises PluginError, before any import, where `objections` forbid it.
 
     Bytecode beside the sources is not pinned, so none is read from then on but what this instance compiled itself.
     """
-    if sentences := objections(home, listings):
-        raise refusal(sentences)
+    if sentences := lock_objections(home, listings):
+        raise unlocked_error(sentences)
     sys.pycache_prefix = str(home / "data" / "bytecode")
 
 
-def refusal(sentences: Sequence[str]) -> PluginError:
+def unlocked_error(sentences: Sequence[str]) -> PluginError:
     """The error of live trading that `objections` forbid."""
     more = [f"and {len(sentences) - _LINES} more differences."] if len(sentences) > _LINES else []
     message = "\n".join(["Live trading imports approved plugins alone:", *sentences[:_LINES], *more])
     return PluginError(message, "Look at each, then approve them with `tbot plugins lock`.")
 
 
-def _seen(listing: Listing, needs: PluginNeeds) -> Locked:
-    entry, now = listing.entry, installed(listing.entry)
-    return Locked(
+def _seen(listing: PluginListing, needs: PluginNeeds) -> LockedPlugin:
+    entry, now = listing.entry, installed_distribution(listing.entry)
+    return LockedPlugin(
         kind=entry.kind,
         name=entry.name,
         distribution=entry.dist,
@@ -246,22 +246,22 @@ def _seen(listing: Listing, needs: PluginNeeds) -> Locked:
     )
 
 
-def _checked(one: Locked, rivals: list[Listing]) -> Iterator[Difference]:
+def _checked(one: LockedPlugin, rivals: list[PluginListing]) -> Iterator[LockDifference]:
     # A plugin that two distributions offer is not the approved one, even where one of the two is.
     others = [it for it in rivals if it.entry.dist != one.distribution]
     if others:
         detail = f"{one.distribution} was approved, {' and '.join(_offer(it) for it in rivals)} offers it"
-        yield Difference(kind=one.kind, name=one.name, what="distribution", detail=detail)
+        yield LockDifference(kind=one.kind, name=one.name, what="distribution", detail=detail)
     elif not rivals:
         detail = f"{one.distribution} {one.version}"
-        yield Difference(kind=one.kind, name=one.name, what="missing", detail=detail)
+        yield LockDifference(kind=one.kind, name=one.name, what="missing", detail=detail)
     else:
         yield from _compared(one, _seen(rivals[0], one.needs))
 
 
-def _compared(old: Locked, new: Locked) -> Iterator[Difference]:
-    def difference(what: What, detail: str) -> Difference:
-        return Difference(kind=old.kind, name=old.name, what=what, detail=detail)
+def _compared(old: LockedPlugin, new: LockedPlugin) -> Iterator[LockDifference]:
+    def difference(what: What, detail: str) -> LockDifference:
+        return LockDifference(kind=old.kind, name=old.name, what=what, detail=detail)
 
     pairs: tuple[tuple[What, str, str], ...] = (
         ("distribution", old.distribution, new.distribution),
@@ -282,21 +282,21 @@ def _compared(old: Locked, new: Locked) -> Iterator[Difference]:
             yield difference("file_changed", name)
 
 
-def _offer(listing: Listing) -> str:
+def _offer(listing: PluginListing) -> str:
     return f"{listing.entry.dist} {listing.entry.version}"
 
 
-def _lock(document: Mapping[str, Any]) -> Lock:
+def _lock(document: Mapping[str, Any]) -> PluginLock:
     if document["format"] != _FORMAT:
         raise ValueError(f"its format is {document['format']}, not {_FORMAT}")
-    return Lock(plugins=tuple(_locked(it) for it in document["plugins"]))
+    return PluginLock(plugins=tuple(_locked(it) for it in document["plugins"]))
 
 
-def _locked(document: Mapping[str, Any]) -> Locked:
-    plugin = Locked(
+def _locked(document: Mapping[str, Any]) -> LockedPlugin:
+    plugin = LockedPlugin(
         **{
             **document,
-            "origin": Origin(**document["origin"]),
+            "origin": DistributionOrigin(**document["origin"]),
             "needs": PluginNeeds.of(document["needs"]),
             "entry_points": tuple(document["entry_points"]),
             "files": dict(document["files"]),

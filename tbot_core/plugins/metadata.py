@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FILES: Final = ("METADATA", "PKG-INFO")
 
 
-def fields(dist: Distribution) -> Mapping[str, list[str]]:
+def metadata_fields(dist: Distribution) -> Mapping[str, list[str]]:
     """Each field of the metadata with its values, names in lower case; none of a field that is not there.
 
     Metadata that are gone have no fields. Raises ValueError where they are no UTF-8.

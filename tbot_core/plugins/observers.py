@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
-from tbot_core.system.timeouts import within
+from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import RunInfo
     from tbot_core.model.clock import Clock
-    from tbot_core.plugins.discovery import Entry
-    from tbot_core.plugins.loader import Loaded, Loader
+    from tbot_core.plugins.discovery import EntryPointInfo
+    from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 
 FAILURES: Final = 3
 WITHIN_S: Final = 600.0
@@ -30,7 +30,7 @@ LIMITS_S: Final[Mapping[str, float]] = MappingProxyType({"tbot_started": 10.0, "
 _log = log.logger(__name__)
 
 
-class Observers:
+class PluginObservers:
     """The loaded plugins as observers; three failures within ten minutes switch one off for the rest of the run.
 
     `report` is called once with the last failure of each plugin that is switched off. A hook that `limits_s` names may
@@ -39,8 +39,8 @@ class Observers:
 
     def __init__(
         self,
-        loader: Loader,
-        loaded: Sequence[Loaded],
+        loader: PluginLoader,
+        loaded: Sequence[LoadedPlugin],
         *,
         clock: Clock,
         report: Callable[[PluginFailure], None],
@@ -49,8 +49,8 @@ class Observers:
         self._limits_s = limits_s
         self._clock = clock
         self._report = report
-        self._failures: dict[Entry, deque[float]] = defaultdict(lambda: deque(maxlen=FAILURES))
-        self._off: set[Entry] = set()
+        self._failures: dict[EntryPointInfo, deque[float]] = defaultdict(lambda: deque(maxlen=FAILURES))
+        self._off: set[EntryPointInfo] = set()
         # One object may stand behind several entries and is told once.
         subjects = {id(it.subject): it for it in reversed(loaded)}
         each = sorted(subjects.values(), key=lambda it: it.entry)
@@ -77,19 +77,21 @@ class Observers:
             if entry not in self._off:
                 self._call(entry, caller, arguments, self._limits_s.get(hook))
 
-    def _call(self, entry: Entry, caller: HookCaller, arguments: Mapping[str, object], limit_s: float | None) -> None:
+    def _call(
+        self, entry: EntryPointInfo, caller: HookCaller, arguments: Mapping[str, object], limit_s: float | None
+    ) -> None:
         call = partial(caller, **arguments)
         try:
             if limit_s is None:
                 call()
             else:
-                within(limit_s, call)
+                call_within(limit_s, call)
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of an observer's call
             failure = PluginFailure.of(entry, "observe", fault)
             _log.error("plugin.failed", plugin=f"{entry.kind}/{entry.name}", phase="observe", traceback=failure.trace)
             self._count(entry, failure)
 
-    def _count(self, entry: Entry, failure: PluginFailure) -> None:
+    def _count(self, entry: EntryPointInfo, failure: PluginFailure) -> None:
         moments = self._failures[entry]
         moments.append(self._clock.monotonic())
         if len(moments) == FAILURES and moments[-1] - moments[0] <= WITHIN_S:

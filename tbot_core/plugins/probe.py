@@ -12,7 +12,7 @@ import attrs
 
 from tbot_core.errors import AccessError
 from tbot_core.model import json_document
-from tbot_core.plugins.discovery import Entry
+from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import environ, filesystem, processes
 
@@ -26,36 +26,38 @@ _PARTS: Final = ("summary", "capabilities", "settings", "tables", "needs")
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
+class TrialOutcome:
     """What a trial showed: its failure, or a description (summary, capabilities, settings, tables, needs)."""
 
-    entry: Entry
+    entry: EntryPointInfo
     description: Mapping[str, Any] | None = None
     failure: PluginFailure | None = None
 
 
-def probe(entry: Entry, *, limit_s: float = LIMIT_S) -> Outcome:
+def probe_plugin(entry: EntryPointInfo, *, limit_s: float = LIMIT_S) -> TrialOutcome:
     """Try one plugin: import, register, offer, validate, create with its defaults; blocks for `limit_s` at most."""
-    with filesystem.scratch() as folder:
+    with filesystem.scratch_folder() as folder:
         request, answer = folder / "request.json", folder / "answer.json"
         filesystem.write_atomic(request, json.dumps(attrs.asdict(entry)).encode())
         # -P: the working directory is no place to import plugins from, and the parent's path says where they are.
         command = [sys.executable, "-P", "-m", "tbot_core.plugins.trial", str(request), str(answer)]
         path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
-        finished = processes.run(command, timeout_s=limit_s, environment=environ.minimal() | {"PYTHONPATH": path})
+        finished = processes.run_program(
+            command, timeout_s=limit_s, environment=environ.minimal_environment() | {"PYTHONPATH": path}
+        )
         if finished.timed_out:
             error = f"it had not finished after {limit_s:g} s and was ended."
-            return Outcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))
+            return TrialOutcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))
         return _read(entry, answer, finished)
 
 
-def _read(entry: Entry, answer: Path, finished: processes.Finished) -> Outcome:
+def _read(entry: EntryPointInfo, answer: Path, finished: processes.ProcessResult) -> TrialOutcome:
     try:
-        document = json_document.read(filesystem.read_bytes(answer, limit=_ANSWER_BYTES))
+        document = json_document.parse_json(filesystem.read_bytes(answer, limit=_ANSWER_BYTES))
         if "phase" in document:
-            return Outcome(entry=entry, failure=PluginFailure(**document))
-        return Outcome(entry=entry, description={name: document[name] for name in _PARTS})
+            return TrialOutcome(entry=entry, failure=PluginFailure(**document))
+        return TrialOutcome(entry=entry, description={name: document[name] for name in _PARTS})
     except (AccessError, ValueError, TypeError, KeyError):
         last = finished.errors.strip().rsplit("\n", 1)[-1]
         error = f"its process ended with code {finished.code} and no answer{f': {last}' if last else '.'}"
-        return Outcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))
+        return TrialOutcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.plugins.distributions import distribution, origin
-from tbot_core.plugins.metadata import fields
+from tbot_core.plugins.distributions import distribution_origin, find_distribution
+from tbot_core.plugins.metadata import metadata_fields
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tbot_core.plugins.discovery import Entry, Listing
+    from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
 COOL_DOWN: Final = timedelta(days=3)
 """How long others shall have had to find fault with a release before it is trusted."""
@@ -24,27 +24,27 @@ COOL_DOWN: Final = timedelta(days=3)
 _CLAIMS: Final = ("maintainer", "maintainer-email", "author", "author-email")
 
 
-def publisher(entry: Entry) -> str:
+def publisher(entry: EntryPointInfo) -> str:
     """Who publishes the entry's distribution by its own word, which nothing proves; empty where it says nothing."""
-    dist = distribution(entry)
-    known = {} if dist is None else fields(dist)
+    dist = find_distribution(entry)
+    known = {} if dist is None else metadata_fields(dist)
     return next((claim for name in _CLAIMS for claim in known.get(name, ()) if claim), "")
 
 
-def since(entry: Entry) -> datetime | None:
+def installed_since(entry: EntryPointInfo) -> datetime | None:
     """When the entry's distribution was installed, so that its release is no younger; None where nothing tells."""
-    dist = distribution(entry)
+    dist = find_distribution(entry)
     for file in (dist and dist.files) or ():
         if file.name == "RECORD":
             return datetime.fromtimestamp(filesystem.modified(Path(str(file.locate()))), UTC)
     return None
 
 
-def fresh(listings: Iterable[Listing], now: datetime) -> Iterator[str]:
+def cool_down_warnings(listings: Iterable[PluginListing], now: datetime) -> Iterator[str]:
     """A warning for each distribution of an index that may still be in its cool-down."""
     entries = {listing.entry.dist: listing.entry for listing in listings}
     for entry in entries.values():
-        moment = since(entry) if origin(entry).kind == "index" else None
+        moment = installed_since(entry) if distribution_origin(entry).kind == "index" else None
         if moment is not None and now - moment < COOL_DOWN:
             yield (
                 f"{entry.dist} {entry.version} was installed less than {COOL_DOWN.days} days ago: unless its release "

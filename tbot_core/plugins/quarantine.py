@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tbot_core.errors import AccessError
 from tbot_core.plugins import probe, trial_records
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.loader import report, spelt_out
+from tbot_core.plugins.loader import expand_extensions, log_failure
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Listing
-    from tbot_core.plugins.trial_records import Records
+    from tbot_core.plugins.discovery import PluginListing
+    from tbot_core.plugins.trial_records import TrialRecords
 
 _log = log.logger(__name__)
 
 
-def held_back(
+def quarantine_broken(
     wanted: Iterable[tuple[str, str]],
-    listings: Sequence[Listing],
+    listings: Sequence[PluginListing],
     folder: Path,
     now: datetime,
     *,
@@ -38,7 +38,7 @@ def held_back(
     loaded: it fails alike then, unless settings or what it requires have mended it.
     """
     known = {(it.entry.kind, it.entry.name): it for it in listings}
-    pairs = spelt_out(wanted, known)
+    pairs = expand_extensions(wanted, known)
     usable = [known[pair] for pair in sorted(pairs & known.keys()) if known[pair].state in {"active", "available"}]
     recorded = _complete(usable, folder, now, limit_s)
     failures = []
@@ -46,18 +46,20 @@ def held_back(
         record = recorded.of(listing.entry)
         if record is not None and record.phase == "probe":
             failures.append(PluginFailure.said(listing.entry, "probe", record.error))
-            report(failures[-1])
+            log_failure(failures[-1])
     return pairs - {(it.kind, it.name) for it in failures}, tuple(failures)
 
 
-def _complete(usable: Iterable[Listing], folder: Path, now: datetime, limit_s: float) -> Records:
+def _complete(usable: Iterable[PluginListing], folder: Path, now: datetime, limit_s: float) -> TrialRecords:
     # The records with those that were missing.
-    recorded = trial_records.read(folder)
+    recorded = trial_records.read_records(folder)
     fresh = [it.entry for it in usable if recorded.of(it.entry) is None]
     if fresh:
-        recorded = trial_records.updated(recorded, (probe.probe(entry, limit_s=limit_s) for entry in fresh), now)
+        recorded = trial_records.with_outcomes(
+            recorded, (probe.probe_plugin(entry, limit_s=limit_s) for entry in fresh), now
+        )
         try:
-            trial_records.write(folder, recorded)
+            trial_records.write_records(folder, recorded)
         except AccessError as fault:
             _log.warning("plugin.trial_not_recorded", error=str(fault))
     return recorded

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import RiskCheck
     from tbot_core.model.types import Order
-    from tbot_core.plugins.call_guard import Bounds
-    from tbot_core.plugins.discovery import Entry
-    from tbot_core.plugins.loader import Loaded, Loader
+    from tbot_core.plugins.call_guard import CallGuard
+    from tbot_core.plugins.discovery import EntryPointInfo
+    from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 
 _REMEDY = "Mend or uninstall the plugin, or take it out of the settings."
 
 
 def risk_checks(
-    loader: Loader, loaded: Sequence[Loaded], bounds: Bounds
+    loader: PluginLoader, loaded: Sequence[LoadedPlugin], bounds: CallGuard
 ) -> tuple[tuple[tuple[str, RiskCheck], ...], tuple[PluginFailure, ...]]:
     """The (plugin's name, check) pairs of all loaded plugins in order, and the failures of those that gave none.
 
@@ -48,7 +48,7 @@ def _function(answer: object) -> RiskCheck:
     return answer
 
 
-def _guarded(entry: Entry, check: RiskCheck, bounds: Bounds) -> RiskCheck:
+def _guarded(entry: EntryPointInfo, check: RiskCheck, bounds: CallGuard) -> RiskCheck:
     def guarded(order: Order) -> str | None:
         return bounds.call(entry, "check", lambda: _answer(check(order)))
 

@@ -18,9 +18,9 @@ from tbot_core.errors import PluginError
 from tbot_core.model import json_document
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.window import Window
-from tbot_core.plugins.discovery import Entry
+from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.loader import Loader, build
+from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Setting:
+class SettingDescription:
     """One variable that a plugin declares, in words."""
 
     name: str
@@ -42,19 +42,19 @@ class Setting:
 
 
 @attrs.frozen(kw_only=True)
-class Description:
+class PluginDescription:
     """What a sound plugin says of itself; `needs` as `PluginNeeds.document` writes them."""
 
     summary: str
     capabilities: tuple[str, ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[SettingDescription, ...]
     tables: tuple[str, ...]
     needs: dict[str, object]
 
 
-def attempt(entry: Entry, folder: Path) -> Description | PluginFailure:
+def try_plugin(entry: EntryPointInfo, folder: Path) -> PluginDescription | PluginFailure:
     """Load the plugin and create it with its defaults; `folder` becomes its data folder."""
-    loaded = Loader().load(entry)
+    loaded = PluginLoader().load(entry)
     if isinstance(loaded, PluginFailure):
         return loaded
     try:
@@ -62,8 +62,8 @@ def attempt(entry: Entry, folder: Path) -> Description | PluginFailure:
     except Exception as fault:  # noqa: BLE001  -- the border of plugin load: the class may be anything
         return PluginFailure.of(entry, "config", fault)
     context = Context(clock=SystemClock(), log=log.logger(f"plugin.{entry.name}"), data_dir=folder)
-    made = build(loaded, config, context)
-    return made if isinstance(made, PluginFailure) else describe(loaded.plugin)
+    made = build_plugin(loaded, config, context)
+    return made if isinstance(made, PluginFailure) else describe_offer(loaded.plugin)
 
 
 def default_config(config: type[Any]) -> object:
@@ -79,15 +79,15 @@ def default_config(config: type[Any]) -> object:
     return config(**given)
 
 
-def describe(plugin: Plugin) -> Description:
+def describe_offer(plugin: Plugin) -> PluginDescription:
     """The plugin's own words, with every setting that its config declares."""
     settings = tuple(
-        Setting(
+        SettingDescription(
             name=it.name, kind=it.kind.name, allowed=it.kind.allowed, default=it.default_text, doc=it.doc, file=it.file
         )
         for it in declarations(plugin.config).values()
     )
-    return Description(
+    return PluginDescription(
         summary=plugin.summary,
         capabilities=tuple(sorted(plugin.capabilities)),
         settings=settings,
@@ -99,13 +99,13 @@ def describe(plugin: Plugin) -> Description:
 def main(arguments: Sequence[str]) -> None:
     """Read the entry from the first file, try it beside that file, and write the answer to the second."""
     request, answer = map(Path, arguments)
-    outcome = attempt(entry_of(json_document.read(filesystem.read_text(request))), request.parent)
+    outcome = try_plugin(entry_of(json_document.parse_json(filesystem.read_text(request))), request.parent)
     filesystem.write_atomic(answer, json.dumps(attrs.asdict(outcome)).encode())
 
 
-def entry_of(document: dict[str, Any]) -> Entry:
+def entry_of(document: dict[str, Any]) -> EntryPointInfo:
     """The entry that `attrs.asdict` made a document of."""
-    return Entry(**document | {"requires": tuple(document["requires"])})
+    return EntryPointInfo(**document | {"requires": tuple(document["requires"])})
 
 
 if __name__ == "__main__":

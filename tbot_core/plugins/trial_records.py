@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry, Listing
-    from tbot_core.plugins.probe import Outcome
+    from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
+    from tbot_core.plugins.probe import TrialOutcome
 
 FILE_NAME: Final = "plugins.json"
 _LIMIT_BYTES: Final = 20_000_000
@@ -33,7 +33,7 @@ _FORMAT: Final = 1
 
 
 @attrs.frozen(kw_only=True)
-class Record:
+class TrialRecord:
     """One plugin's last result: when it was seen, of which files, and its description or failure.
 
     `crash` is the last failure in words, also of other files and when a later result was sound; `crashed` says when.
@@ -56,46 +56,46 @@ class Record:
 
 
 @attrs.frozen(kw_only=True)
-class Records:
+class TrialRecords:
     """The results by entry; `warning` says why a file that stands there could not be read."""
 
-    results: Mapping[str, Record] = attrs.field(factory=dict)
+    results: Mapping[str, TrialRecord] = attrs.field(factory=dict)
     warning: str = ""
 
-    def of(self, entry: Entry) -> Record | None:
+    def of(self, entry: EntryPointInfo) -> TrialRecord | None:
         """The result of exactly these files, else None."""
         record = self.results.get(_key(entry))
-        return record if record is not None and record.files == fingerprint(entry) else None
+        return record if record is not None and record.files == plugin_fingerprint(entry) else None
 
-    def differs(self, outcome: Outcome) -> bool:
+    def differs(self, outcome: TrialOutcome) -> bool:
         """Whether an outcome says anything that is not recorded of exactly these files."""
         record = self.of(outcome.entry)
         return record is None or _result(outcome, record.files, record.seen, record) != record
 
 
-def read(folder: Path) -> Records:
+def read_records(folder: Path) -> TrialRecords:
     """The records in a data folder; a damaged file counts as none, with a warning."""
     path = folder / FILE_NAME
     if not filesystem.exists(path):
-        return Records()
+        return TrialRecords()
     try:
-        return Records(results=_results(json_document.read(filesystem.read_text(path))))
+        return TrialRecords(results=_results(json_document.parse_json(filesystem.read_text(path))))
     except (AttributeError, KeyError, TypeError, ValueError, TbotError) as fault:
         words = fault.message if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
-        return Records(warning=f"{path} cannot be read ({words}); what was recorded of plugins is unknown.")
+        return TrialRecords(warning=f"{path} cannot be read ({words}); what was recorded of plugins is unknown.")
 
 
-def updated(records: Records, outcomes: Iterable[Outcome], now: datetime) -> Records:
+def with_outcomes(records: TrialRecords, outcomes: Iterable[TrialOutcome], now: datetime) -> TrialRecords:
     """The records with these outcomes as the last results of their plugins, seen `now`."""
     seen = now.isoformat(timespec="seconds").replace("+00:00", "Z")
     results = dict(records.results)
     for it in outcomes:
         key = _key(it.entry)
-        results[key] = _result(it, fingerprint(it.entry), seen, results.get(key))
+        results[key] = _result(it, plugin_fingerprint(it.entry), seen, results.get(key))
     return attrs.evolve(records, results=results)
 
 
-def failed(records: Records, failure: PluginFailure, entry: Entry, now: datetime) -> Records:
+def with_failure(records: TrialRecords, failure: PluginFailure, entry: EntryPointInfo, now: datetime) -> TrialRecords:
     """The records with one more failure in a run of a plugin; of one that nothing is recorded of, nothing is."""
     key = _key(entry)
     before = records.results.get(key)
@@ -106,7 +106,7 @@ def failed(records: Records, failure: PluginFailure, entry: Entry, now: datetime
     return attrs.evolve(records, results={**records.results, key: after})
 
 
-def write(folder: Path, records: Records) -> None:
+def write_records(folder: Path, records: TrialRecords) -> None:
     """Keep the records in a data folder, which is made when absent; a damaged file is set aside first.
 
     Raises AccessError when the folder cannot be written.
@@ -120,7 +120,7 @@ def write(folder: Path, records: Records) -> None:
     filesystem.write_atomic(path, text.encode())
 
 
-def judge(listings: Iterable[Listing], records: Records) -> tuple[Listing, ...]:
+def apply_records(listings: Iterable[PluginListing], records: TrialRecords) -> tuple[PluginListing, ...]:
     """The listings with recorded failures: what is otherwise usable becomes broken, with the reason and when seen."""
     judged = []
     for listing in listings:
@@ -142,7 +142,7 @@ def needs_of(description: Mapping[str, Any] | None) -> PluginNeeds | None:
         return None
 
 
-def fingerprint(entry: Entry) -> str:
+def plugin_fingerprint(entry: EntryPointInfo) -> str:
     """The SHA-256 over the entry's metadata and the names and bytes of its package's files; imports nothing.
 
     Empty when a file cannot be read, which equals no recorded hash.
@@ -158,14 +158,14 @@ def fingerprint(entry: Entry) -> str:
     return digest.hexdigest()
 
 
-def _key(entry: Entry) -> str:
+def _key(entry: EntryPointInfo) -> str:
     return f"{entry.kind}/{entry.name}/{entry.dist}"
 
 
-def _result(outcome: Outcome, files: str, seen: str, before: Record | None) -> Record:
+def _result(outcome: TrialOutcome, files: str, seen: str, before: TrialRecord | None) -> TrialRecord:
     failure = outcome.failure
     crashed, crash = (before.crashed, before.crash) if before else ("", "")
-    return Record(
+    return TrialRecord(
         files=files,
         seen=seen,
         description=outcome.description,
@@ -177,14 +177,14 @@ def _result(outcome: Outcome, files: str, seen: str, before: Record | None) -> R
     )
 
 
-def _results(document: Mapping[str, Any]) -> dict[str, Record]:
+def _results(document: Mapping[str, Any]) -> dict[str, TrialRecord]:
     if document["format"] != _FORMAT:
         raise ValueError(f"its format is {document['format']}, not {_FORMAT}")
     return {key: _record(value) for key, value in document["results"].items()}
 
 
-def _record(document: Mapping[str, Any]) -> Record:
-    record = Record(**document)
+def _record(document: Mapping[str, Any]) -> TrialRecord:
+    record = TrialRecord(**document)
     texts = (record.files, record.seen, record.phase, record.error, record.crashed, record.crash)
     sound = all(isinstance(text, str) for text in texts) and isinstance(record.failures, int)
     if not sound or not isinstance(record.description, dict | None):

@@ -33,10 +33,10 @@ def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tup
     """
     names = {_canonical(name) for name in known} | ours()
     strangers = {_canonical(name) for name in installed} - names
-    return tuple((one, other) for one in sorted(strangers) for other in sorted(names) if alike(one, other))
+    return tuple((one, other) for one in sorted(strangers) for other in sorted(names) if names_look_alike(one, other))
 
 
-def alike(one: str, other: str) -> bool:
+def names_look_alike(one: str, other: str) -> bool:
     """Whether one name may be taken for the other: how far apart they may be grows with the other's last part.
 
     Short words that differ by a letter or two are other words (bad, mid): there only letters of one look are equal.
@@ -44,7 +44,7 @@ def alike(one: str, other: str) -> bool:
     letters = len(other.rpartition("-")[2])
     if letters < _WORD:
         return _folded(one) == _folded(other)
-    return distance(one, other) <= (NEAR if letters >= _LONG_WORD else 1)
+    return edit_distance(one, other) <= (NEAR if letters >= _LONG_WORD else 1)
 
 
 def _folded(name: str) -> str:
@@ -52,7 +52,7 @@ def _folded(name: str) -> str:
     return name.replace("rn", "m").replace("vv", "w").replace("-", "").translate(_LOOKS)
 
 
-def distance(one: str, other: str) -> int:
+def edit_distance(one: str, other: str) -> int:
     """How many insertions, deletions and replacements make one text of the other; beyond two it says three."""
     if abs(len(one) - len(other)) > NEAR:
         return NEAR + 1

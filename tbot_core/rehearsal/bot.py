@@ -14,34 +14,34 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 import attrs
 import numpy as np
 
-from tbot_core.contracts import TellsVixNow
-from tbot_core.contracts.settings import Frame
-from tbot_core.engine.live.market_session import MarketSession
-from tbot_core.engine.session.arming import Live
-from tbot_core.engine.session.broker_login import manned
-from tbot_core.engine.session.broker_session import Standby
-from tbot_core.engine.session.config import Floor
-from tbot_core.engine.session.config import Signals as Told
-from tbot_core.engine.session.session import Trading
+from tbot_core.contracts import SupportsLiveVix
+from tbot_core.contracts.settings import StrategySettings
+from tbot_core.engine.live.market_session import LiveTradingSession
+from tbot_core.engine.session.arming import LiveContext
+from tbot_core.engine.session.broker_login import log_in
+from tbot_core.engine.session.broker_session import StandbyBroker
+from tbot_core.engine.session.config import LiveConfig
+from tbot_core.engine.session.config import ProcessSignals as Told
+from tbot_core.engine.session.session import SessionContext
 from tbot_core.errors import BrokerError
-from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry, open_journal
-from tbot_core.model.signals import Exits, Signals
+from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.types import atoms_of
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.random_streams import Stream
-from tbot_core.rehearsal.rebalancing import rebalancing
+from tbot_core.rehearsal.random_streams import RandomStream
+from tbot_core.rehearsal.rebalancing import rebalance_settings
 from tbot_core.testing.trades import rules
-from tbot_core.trading.orders import Naming
-from tbot_core.trading.proposals import Entrant, Rules
+from tbot_core.trading.orders import ClientOrderIds
+from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.contracts import Broker, FeedSession, LiveSession, VenueRules
+    from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession, LiveSession
     from tbot_core.journal.store import Event, Journal
-    from tbot_core.model.bars import Bars, Day
+    from tbot_core.model.bars import Bars, DayFacts
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
     from tbot_core.rehearsal.world import World
@@ -57,11 +57,11 @@ _FAILS_OVER: Final = 0.7
 _AIMS: Final = 0.4
 
 
-class Crash(BaseException):
+class SimulatedCrash(BaseException):
     """The process is gone; nothing of the bot catches it."""
 
 
-class Kept(Protocol):
+class AcknowledgedJournal(Protocol):
     """A journal, and `acknowledged`: its heads when each append had returned."""
 
     acknowledged: list[tuple[int, str]]
@@ -74,7 +74,7 @@ class Kept(Protocol):
         """Close the file."""
 
 
-class Surroundings(Protocol):
+class BotEnvironment(Protocol):
     """What a bot lives in: a clock, a feed, and venues by their names."""
 
     @property
@@ -88,17 +88,17 @@ class Surroundings(Protocol):
         """The session's feed."""
 
 
-class Ways(Protocol):
+class BotConnections(Protocol):
     """How a process comes by what outlives it, its journal and its account; and so how it may die."""
 
-    def journal(self, path: Path) -> Kept:
+    def journal(self, path: Path) -> AcknowledgedJournal:
         """The journal at a path."""
 
-    def broker(self, world: Surroundings, name: str) -> Broker:
+    def broker(self, world: BotEnvironment, name: str) -> Broker:
         """A client of the venue of that name."""
 
 
-class Doom:
+class PlannedCrash:
     """When a process dies: after so many operations on disk and wire, before or after the one at hand took effect."""
 
     def __init__(self, operations: int, *, after: bool) -> None:
@@ -109,33 +109,33 @@ class Doom:
     def pass_by(self) -> bool:
         """One operation begins; whether it still takes effect though the process dies of it."""
         if self.dead:
-            raise Crash
+            raise SimulatedCrash
         self._left -= 1
         if self._left:
             return False
         self.dead = True
         if not self._after:
-            raise Crash
+            raise SimulatedCrash
         return True
 
     def end(self, *, dying: bool) -> None:
         """The operation has taken effect."""
         if dying:
-            raise Crash
+            raise SimulatedCrash
 
-    def journal(self, path: Path) -> Kept:
+    def journal(self, path: Path) -> AcknowledgedJournal:
         """The journal at a path, of a process that may die at an append."""
-        return MortalJournal(open_journal(path), self)
+        return CrashingJournal(open_journal(path), self)
 
-    def broker(self, world: Surroundings, name: str) -> Broker:
+    def broker(self, world: BotEnvironment, name: str) -> Broker:
         """A client of the venue of that name, of a process that may die at a call."""
-        return cast("Broker", MortalBroker(world.client(name), self))
+        return cast("Broker", CrashingBroker(world.client(name), self))
 
 
-class MortalJournal:
+class CrashingJournal:
     """A journal whose process may die at an append; `acknowledged` are the heads of those that returned."""
 
-    def __init__(self, journal: Journal, doom: Doom) -> None:
+    def __init__(self, journal: Journal, doom: PlannedCrash) -> None:
         self._journal = journal
         self._doom = doom
         self.acknowledged: list[tuple[int, str]] = []
@@ -143,7 +143,7 @@ class MortalJournal:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[NewEvent]) -> None:
         """Append, unless the process dies before."""
         dying = self._doom.pass_by()
         self._journal.append(entries)
@@ -151,15 +151,15 @@ class MortalJournal:
         self.acknowledged.append(self._journal.head)
 
 
-class MortalBroker:
+class CrashingBroker:
     """A client whose process may die at a call, before the request or when the answer has come."""
 
-    def __init__(self, broker: Broker, doom: Doom) -> None:
+    def __init__(self, broker: Broker, doom: PlannedCrash) -> None:
         self._broker = broker
         self._doom = doom
 
     @property
-    def rules(self) -> VenueRules:
+    def rules(self) -> BrokerCapabilities:
         """What the venue can do; nobody dies of asking."""
         return self._broker.rules
 
@@ -172,7 +172,7 @@ class MortalBroker:
             dying = self._doom.pass_by()
             answer = await found(*parts)
             if self._doom.dead and not dying:
-                raise Crash
+                raise SimulatedCrash
             self._doom.end(dying=dying)
             return answer
 
@@ -181,7 +181,7 @@ class MortalBroker:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Drawn:
+class ScriptedStrategy:
     """A strategy that signals where it was told to: `calls` are (minute, row, side), each minute and row once.
 
     Its stop and its target lie `distance` and `gain` from the price, as fractions of it; a `gain` of NaN is no target.
@@ -189,11 +189,11 @@ class Drawn:
 
     window: Window
     calls: tuple[tuple[int, int, int], ...]
-    exits: Exits
+    exits: ExitRules
     distance: float
     gain: float = math.nan
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002  it looks at prices alone
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002  it looks at prices alone
         """The calls of minutes that have closed and have a price."""
         close = bars.field("close")
         count = close.shape[0]
@@ -219,7 +219,7 @@ class Drawn:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Habits:
+class BotConfig:
     """What a seed makes of its bot: strategies, settings, how often it looks for news and requests, how it dies.
 
     `failover`: whether entries may go to the world's other venues when its first one is broken; `drilled`: whether that
@@ -228,20 +228,20 @@ class Habits:
     `signals` are what the process is told; `vix` say the index as it is, None where nobody is asked.
     """
 
-    entrants: tuple[Entrant, ...]
-    rules: Callable[[Any], Rules]
-    stream: Stream
+    entrants: tuple[ActiveStrategy, ...]
+    rules: Callable[[Any], TradingRules]
+    stream: RandomStream
     poll_s: float = POLL_S
     watch_s: float = WATCH_S
     failover: bool = False
     drilled: bool = True
-    tell: Callable[[Sequence[Entry]], None] = lambda _entries: None
-    live: Callable[[str], Live | None] = lambda _account_id: None
+    tell: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
+    live: Callable[[str], LiveContext | None] = lambda _account_id: None
     signals: Told = attrs.field(factory=Told)
-    vix: tuple[TellsVixNow, ...] | None = None
+    vix: tuple[SupportsLiveVix, ...] | None = None
 
 
-def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
+def bot_config(world: World, further: Mapping[str, Any] | None = None) -> BotConfig:
     """The bot of a world: one to five strategies, limits that bind now and then, and `further` settings."""
     stream = world.chances.stream("bot")
     entrants = tuple(_entrant(world, stream, rank) for rank in range(stream.whole(1, 5)))
@@ -259,14 +259,14 @@ def habits(world: World, further: Mapping[str, Any] | None = None) -> Habits:
     }
     if world.falls:  # it loses enough to be stopped for the day, and is called to enter on
         settings |= {"daily_loss_limit": Decimal("0.001"), "max_trades": _MANY}
-    settings |= rebalancing(world.chances.stream("rebalance")) | dict(further or {})
+    settings |= rebalance_settings(world.chances.stream("rebalance")) | dict(further or {})
     failover = len(world.names) > 1 and world.chances.stream("failover").happens(_FAILS_OVER)
-    return Habits(
+    return BotConfig(
         entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream, failover=failover
     )
 
 
-def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
+def _entrant(world: World, stream: RandomStream, rank: int) -> ActiveStrategy:
     minutes, aims = world.session.minutes, world.chances.stream("targets")
     start = stream.whole(0, max(1, minutes // 3))
     breakout = max(1, minutes - start - _LEAST_MINUTES)
@@ -278,41 +278,43 @@ def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
             stream.whole(0, len(world.market.symbols) - 1),
         )
         calls[cell] = 1 if stream.happens(0.7) else -1
-    shape = Exits(
+    shape = ExitRules(
         trigger="close" if stream.happens(0.2) else "intrabar",
         trailing=stream.happens(0.3),
         leave=window.leave,
         hold=stream.whole(2, 10) if stream.happens(0.4) else None,
     )
-    strategy = Drawn(
+    strategy = ScriptedStrategy(
         window=window,
         calls=tuple((minute, row, side) for (minute, row), side in sorted(calls.items())),
         exits=shape,
         distance=stream.between(0.003, 0.03),
         gain=aims.between(0.001, 0.01) if aims.happens(_AIMS) else math.nan,
     )
-    return Entrant(name=f"drawn{rank}", rank=rank, strategy=strategy, frame=Frame())
+    return ActiveStrategy(name=f"drawn{rank}", rank=rank, strategy=strategy, frame=StrategySettings())
 
 
 @attrs.frozen(kw_only=True)
-class Lived:
+class BotProcessResult:
     """A life that is over: the heads of the journal that it was told of, and the last event that it wrote."""
 
     acknowledged: list[tuple[int, str]]
     last: int
 
 
-class Life:
+class BotProcess:
     """One process of the bot, from its start to its death or the session's end."""
 
-    def __init__(self, world: Surroundings, names: tuple[str, ...], home: Path, bot: Habits, ways: Ways) -> None:
+    def __init__(
+        self, world: BotEnvironment, names: tuple[str, ...], home: Path, bot: BotConfig, ways: BotConnections
+    ) -> None:
         """`names`: the primary, then those that entries may go to when it is broken."""
         self._world = world
         self._bot = bot
         self._home = home
         self.journal = ways.journal(home / "tbot.sqlite")
         self._brokers = {name: ways.broker(world, name) for name in names}
-        self.session: MarketSession | None = None
+        self.session: LiveTradingSession | None = None
 
     async def live(self) -> None:
         """Connect, read what was before, and trade; raises Crash when the process dies.
@@ -327,13 +329,13 @@ class Life:
         found = None
         while found is None:
             try:
-                found = await manned(broker, name, opened)
+                found = await log_in(broker, name, opened)
             except BrokerError:
                 await self._world.clock.sleep(_CONNECT_S)
         standbys = [one for other in others if (one := await self._standby(*other, opened)) is not None]
         account = found.account
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
-        floor = Floor(
+        floor = LiveConfig(
             folder=self._home / "control",
             poll_s=self._bot.poll_s,
             ttl_s=TTL_S,
@@ -344,14 +346,14 @@ class Life:
             vix=self._bot.vix,
         )
         feed = self._world.heard()
-        venue = Venue(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
+        venue = BrokerAccount(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
         trading = self._trading(venue, account, standbys)
-        self.session = MarketSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
+        self.session = LiveTradingSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()
 
-    def _trading(self, venue: Venue, account: Account, standbys: Sequence[Standby]) -> Trading:
+    def _trading(self, venue: BrokerAccount, account: Account, standbys: Sequence[StandbyBroker]) -> SessionContext:
         clock = self._world.clock
-        return Trading(
+        return SessionContext(
             rules=self._bot.rules(venue.broker.rules),
             venue=venue,
             journal=cast("Journal", self.journal),
@@ -363,17 +365,17 @@ class Life:
             standbys=tuple(standbys),
         )
 
-    async def _standby(self, name: str, broker: Broker, opened: Event | None) -> Standby | None:
+    async def _standby(self, name: str, broker: Broker, opened: Event | None) -> StandbyBroker | None:
         # A venue that may take over; one that cannot be had before the session is left out of it.
         if opened is not None and name not in opened.payload.get("accounts", {}):
             return None
         try:
-            found = await manned(broker, name, opened)
+            found = await log_in(broker, name, opened)
         except BrokerError:
             return None
         account = found.account
-        venue = Venue(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
-        return Standby(
+        venue = BrokerAccount(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
+        return StandbyBroker(
             rules=self._bot.rules(broker.rules),
             venue=venue,
             naming=_naming(broker, account),
@@ -382,14 +384,16 @@ class Life:
         )
 
     @property
-    def lived(self) -> Lived:
+    def lived(self) -> BotProcessResult:
         """What is known of this life when it is over."""
-        return Lived(acknowledged=self.journal.acknowledged, last=self.journal.head[0])
+        return BotProcessResult(acknowledged=self.journal.acknowledged, last=self.journal.head[0])
 
     def close(self) -> None:
         """Let go of the journal, as a death does."""
         self.journal.close()
 
 
-def _naming(broker: Broker, account: Account) -> Naming:
-    return Naming(install_id="simulated", identity="", account_id=account.account_id, length=broker.rules.cid_length)
+def _naming(broker: Broker, account: Account) -> ClientOrderIds:
+    return ClientOrderIds(
+        install_id="simulated", identity="", account_id=account.account_id, length=broker.rules.cid_length
+    )

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Instrument, Maintenance, Meaning
+from tbot_core.contracts import Instrument, MaintenanceWindow, RejectionMeaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model.types import price_of
-from tbot_core.rehearsal.exchange import Answer
-from tbot_core.rehearsal.network import TIMEOUT_S, Deliveries, Passage, Request, Way
+from tbot_core.rehearsal.exchange import VenueResponse
+from tbot_core.rehearsal.network import TIMEOUT_S, EventDeliveries, NetworkPath, NetworkRequest, RequestTransit
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Sequence
 
-    from tbot_core.contracts import BrokerEvent, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, Permit
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
 
     Value = TypeVar("Value")
 
-_MEANINGS: Final = {"42210002": Meaning.NOT_TRADABLE, "42210004": Meaning.OFF_GRID}
+_MEANINGS: Final = {"42210002": RejectionMeaning.NOT_TRADABLE, "42210004": RejectionMeaning.OFF_GRID}
 _LATE_S: Final = 20.0
 _REMEMBERED: Final = 3
 _EUROS: Final = Decimal("0.9")
@@ -37,15 +37,15 @@ class SimulatedBroker:
     Time-outs are the client's own: TIMEOUT_S after a request left.
     """
 
-    def __init__(self, way: Way, clock: Clock) -> None:
+    def __init__(self, way: NetworkPath, clock: Clock) -> None:
         self._way = way
         self._exchange = way.exchange
         self._clock = clock
-        self._deliveries = Deliveries(way)
+        self._deliveries = EventDeliveries(way)
         self._connected_at = float("-inf")
         self._connected = False
         self._known: dict[str, None] = {}
-        self._earlier: list[Snapshot] = []
+        self._earlier: list[AccountSnapshot] = []
         self._stale = False
         self._ahead: deque[float] = deque(maxlen=5)
 
@@ -55,7 +55,7 @@ class SimulatedBroker:
         return [*self._ahead]
 
     @property
-    def rules(self) -> VenueRules:
+    def rules(self) -> BrokerCapabilities:
         """What the venue can do."""
         return self._exchange.floor.character.rules
 
@@ -88,7 +88,7 @@ class SimulatedBroker:
             raise Rejected(answer.refusal)
         self._known.update(dict.fromkeys((cid, *(part.client_order_id for part in order.protection))))
 
-    def meaning(self, words: str) -> Meaning | None:
+    def meaning(self, words: str) -> RejectionMeaning | None:
         """What the venue means by refusing an order in these words."""
         return _MEANINGS.get(words.split(" ", 1)[0])
 
@@ -97,7 +97,7 @@ class SimulatedBroker:
         self._must_be_known(client_order_id)
         passage = self._passage("cancel")
 
-        def act() -> Answer:
+        def act() -> VenueResponse:
             if passage.fault == "F32":
                 self._fill_rest(client_order_id, "F32")
             return self._exchange.cancel(client_order_id)
@@ -109,7 +109,7 @@ class SimulatedBroker:
         self._must_be_known(client_order_id)
         passage = self._passage("replace")
 
-        def act() -> Answer:
+        def act() -> VenueResponse:
             if passage.fault == "F33":
                 self._fill_rest(client_order_id, "F33")
             return self._exchange.replace(client_order_id, order, refused=passage.fault == "F34")
@@ -129,7 +129,7 @@ class SimulatedBroker:
         self._known.update(dict.fromkeys(event.client_order_id for event in events if event.kind == "acknowledged"))
         return events
 
-    async def snapshot(self, since: dt.datetime) -> Snapshot:
+    async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
         """Everything at the account; an old reading never comes twice in a row, nor from a venue with barriers."""
         passage = self._passage("snapshot")
         true = await self._read("snapshot", lambda: self._exchange.snapshot(since), passage)
@@ -141,7 +141,7 @@ class SimulatedBroker:
             return attrs.evolve(shown, account=_in_euros(shown.account))
         return shown
 
-    async def find(self, client_order_id: str) -> OrderReport | None:
+    async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """The order, None where the venue does not list it (yet)."""
         if not self.rules.query_by_cid:
             raise Unavailable("The venue cannot be asked for an order by its client order id.")
@@ -168,7 +168,7 @@ class SimulatedBroker:
         """Log out; resting orders stay."""
         self._connected = False
 
-    def _aged(self, true: Snapshot) -> Snapshot:
+    def _aged(self, true: AccountSnapshot) -> AccountSnapshot:
         # An earlier reading, or this one with money and holdings of an earlier moment.
         if self._stale or not self._earlier or true.barrier:
             return true
@@ -177,16 +177,16 @@ class SimulatedBroker:
         torn = self._way.chance("torn").happens(0.5)
         return attrs.evolve(true, holdings=old.holdings, account=old.account) if torn else old
 
-    def _passage(self, kind: str) -> Passage:
+    def _passage(self, kind: str) -> RequestTransit:
         return self._way.passage(kind, self._clock.monotonic(), self._connected_at)
 
-    async def _read(self, kind: str, look: Callable[[], Value], passage: Passage, cid: str = "") -> Value:
+    async def _read(self, kind: str, look: Callable[[], Value], passage: RequestTransit, cid: str = "") -> Value:
         # Look at the exchange at the moment at which the question arrives there.
         seen: list[Value] = []
 
-        def act() -> Answer:
+        def act() -> VenueResponse:
             seen.append(look())
-            return Answer()
+            return VenueResponse()
 
         try:
             await self._send(kind, cid, act, passage)
@@ -195,14 +195,19 @@ class SimulatedBroker:
         return seen[0]
 
     async def _send(
-        self, kind: str, cid: str, act: Callable[[], Answer], passage: Passage, permit: Permit | None = None
-    ) -> Answer:
+        self,
+        kind: str,
+        cid: str,
+        act: Callable[[], VenueResponse],
+        passage: RequestTransit,
+        permit: Permit | None = None,
+    ) -> VenueResponse:
         # Let a request make its way; what it does there is done at its arrival, whether or not anyone still waits.
         way = self._way
-        answers: list[Answer] = []
+        answers: list[VenueResponse] = []
         await asyncio.sleep(passage.queue_s)
         if passage.kept is not None:
-            request = Request(at=self._clock.monotonic(), kind=kind, client_order_id=cid, left=False)
+            request = NetworkRequest(at=self._clock.monotonic(), kind=kind, client_order_id=cid, left=False)
             request.outcome = passage.kept.message
             way.requests.append(request)
             raise passage.kept
@@ -225,13 +230,13 @@ class SimulatedBroker:
             await asyncio.sleep(TIMEOUT_S)
             raise OutcomeUnknown(f"No answer to {kind} {cid} in {TIMEOUT_S:.0f} s.", "Look it up, never send it again.")
         await self._answered(passage)
-        answer = answers[0] if answers else Answer()
+        answer = answers[0] if answers else VenueResponse()
         request.outcome = passage.garbled or answer.refusal or "ok"
         if passage.garbled:
             raise OutcomeUnknown(f"{kind} {cid}: {passage.garbled}", "Look it up, never send it again.")
         return answer
 
-    async def _answered(self, passage: Passage) -> None:
+    async def _answered(self, passage: RequestTransit) -> None:
         await asyncio.sleep(passage.out_s + passage.back_s)
         self._exchange.advance(self._clock.monotonic())
         there = self._exchange.floor.moment(self._clock.monotonic())
@@ -251,14 +256,14 @@ class SimulatedBroker:
             raise Unavailable(words, "Read the account's orders first.")
 
 
-class AnnouncingBroker(SimulatedBroker):
+class MaintenanceBroker(SimulatedBroker):
     """A client of a venue that says beforehand when it will be under maintenance."""
 
-    async def maintenance(self) -> Sequence[Maintenance]:
+    async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """The times in which it will not answer."""
         floor, found = self._exchange.floor, self._way.announced
         await self._read("maintenance", self._exchange.account, self._passage("maintenance"))
-        return [Maintenance(begins=floor.moment(begins), ends=floor.moment(ends)) for begins, ends in found]
+        return [MaintenanceWindow(begins=floor.moment(begins), ends=floor.moment(ends)) for begins, ends in found]
 
 
 def _in_euros(account: Account) -> Account:

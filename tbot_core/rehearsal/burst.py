@@ -9,23 +9,23 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tbot_core.contracts import VenueRules
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine import control
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import SystemClock
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Drawn, Habits
+from tbot_core.rehearsal.bot import BotConfig, ScriptedStrategy
 from tbot_core.rehearsal.broker_client import SimulatedBroker
-from tbot_core.rehearsal.feed import SimulatedFeed, Timetable, facts_of_the_day
-from tbot_core.rehearsal.random_streams import Chances
+from tbot_core.rehearsal.feed import DeliverySchedule, SimulatedFeed, facts_of_the_day
+from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.remote_broker import RemoteBroker
-from tbot_core.rehearsal.small_world import LEAD_S, Stage
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.small_world import LEAD_S, SmallWorld
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.system import local_socket
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Broker
     from tbot_core.journal.store import Journal
     from tbot_core.model.clock import Clock
-    from tbot_core.rehearsal.bot import Kept, Surroundings
+    from tbot_core.rehearsal.bot import AcknowledgedJournal, BotEnvironment
 
-_RULES: Final = VenueRules(query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, amend_atomic=True)
+_RULES: Final = BrokerCapabilities(
+    query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, amend_atomic=True
+)
 _PATIENCE_S: Final = 60.0
 _CASH: Final = Decimal(100_000_000)
 CALLED_AT: Final = LEAD_S + 4 * 60.0
@@ -67,7 +69,7 @@ class WorldClock:
         await self._machine.sleep((moment - self.now()).total_seconds())
 
 
-class Plain:
+class PlainJournal:
     """A journal as it is; what its appends returned is not kept."""
 
     def __init__(self, journal: Journal) -> None:
@@ -78,35 +80,35 @@ class Plain:
         return getattr(self._journal, name)
 
 
-class Here:
+class LocalConnections:
     """Ways to a journal on disk, and to a venue in this process."""
 
-    def journal(self, path: Path) -> Kept:
+    def journal(self, path: Path) -> AcknowledgedJournal:
         """The journal at a path."""
-        return cast("Kept", Plain(open_journal(path)))
+        return cast("AcknowledgedJournal", PlainJournal(open_journal(path)))
 
-    def broker(self, world: Surroundings, name: str) -> Broker:
+    def broker(self, world: BotEnvironment, name: str) -> Broker:
         """A client of the venue."""
         return world.client(name)
 
 
-class Beyond(Here):
+class RemoteConnections(LocalConnections):
     """Ways to a journal on disk, and to a venue that another process serves at a path."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def broker(self, world: Surroundings, name: str) -> Broker:  # noqa: ARG002  there is one venue
+    def broker(self, world: BotEnvironment, name: str) -> Broker:  # noqa: ARG002  there is one venue
         """A client of the venue, by the bot's own clock."""
         return RemoteBroker(local_socket.connect(self._path, _PATIENCE_S), world.clock)
 
 
-class Crowd:
+class BurstScenario:
     """So many symbols, all called in the fourth minute; a request and its answer take `latency_s` together."""
 
     def __init__(self, count: int, latency_s: float = 0.05) -> None:
         symbols = tuple(f"S{number:04d}" for number in range(count))
-        self._stage = Stage(Character(rules=_RULES, cash=_CASH), symbols=symbols)
+        self._stage = SmallWorld(VenueProfile(rules=_RULES, cash=_CASH), symbols=symbols)
         for path in self._stage.market.paths.values():
             path.depth[:] = [0] * len(path.depth)
         self.way = self._stage.way
@@ -123,12 +125,12 @@ class Crowd:
     def heard(self) -> SimulatedFeed:
         """The session's feed, by the clock of the bot."""
         stage = self._stage
-        plan = Timetable(stage.session, LEAD_S, stage.faults, Chances(0).stream).plan
-        day = facts_of_the_day(stage.market, Chances(0).stream("day"))
+        plan = DeliverySchedule(stage.session, LEAD_S, stage.faults, RandomStreams(0).stream).plan
+        day = facts_of_the_day(stage.market, RandomStreams(0).stream("day"))
         return SimulatedFeed(stage.session, stage.market, plan, day, self.clock)
 
     @property
-    def bot(self) -> Habits:
+    def bot(self) -> BotConfig:
         """One strategy that calls every symbol, within limits that let all of it pass."""
         count = len(self._stage.market.symbols)
         settings: dict[str, Any] = {
@@ -143,10 +145,10 @@ class Crowd:
         }
         window = Window(start=0, analysis=0, breakout=self._stage.session.minutes - 6, monitoring=5)
         calls = tuple((3, row, 1) for row in range(count))
-        strategy = Drawn(window=window, calls=calls, exits=Exits(), distance=0.01)
-        return Habits(
-            entrants=(Entrant(name="crowd", rank=0, strategy=strategy, frame=Frame()),),
+        strategy = ScriptedStrategy(window=window, calls=calls, exits=ExitRules(), distance=0.01)
+        return BotConfig(
+            entrants=(ActiveStrategy(name="crowd", rank=0, strategy=strategy, frame=StrategySettings()),),
             rules=lambda venue: rules(venue=venue, **settings),
-            stream=Chances(0).stream("bot"),
+            stream=RandomStreams(0).stream("bot"),
             watch_s=control.POLL_S,
         )

@@ -12,34 +12,34 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Snapshot
+from tbot_core.contracts import AccountSnapshot
 from tbot_core.model.types import Account, Leg, dollars_of, quantity_of, units_of
-from tbot_core.rehearsal.venue_matching import ALIVE, Floor
-from tbot_core.rehearsal.venue_orders import level, objection, worth
+from tbot_core.rehearsal.venue_matching import ALIVE, VenueMatchingEngine
+from tbot_core.rehearsal.venue_orders import order_level, order_objection, worst_cost
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable
 
-    from tbot_core.contracts import OrderReport
+    from tbot_core.contracts import OrderStatusReport
     from tbot_core.model.types import Order
-    from tbot_core.rehearsal.venue_orders import Working
+    from tbot_core.rehearsal.venue_orders import SimulatedVenueOrder
 
 _LEVERAGE: Final = 2
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class VenueResponse:
     """What a venue says to a request: `refusal` quotes it, "" where it agrees; `duplicate`: the id is in use."""
 
     refusal: str = ""
     duplicate: bool = False
 
 
-class Exchange:
+class SimulatedExchange:
     """One account at one venue."""
 
-    def __init__(self, floor: Floor) -> None:
+    def __init__(self, floor: VenueMatchingEngine) -> None:
         self.floor = floor
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._acts = 0
@@ -58,16 +58,16 @@ class Exchange:
             act()
         self.floor.trade(to)
 
-    def submit(self, order: Order, *, ours: bool = True) -> Answer:
+    def submit(self, order: Order, *, ours: bool = True) -> VenueResponse:
         """An order has arrived. One that is refused is so at once, or is taken and refused afterwards."""
         floor = self.floor
         if order.client_order_id and self._in_use(order.client_order_id):
-            return Answer(duplicate=True)
+            return VenueResponse(duplicate=True)
         words = self._objection(order)
         if words and floor.character.refuses_at_once:
             cid = order.client_order_id
             floor.write("rejected", ours=ours, client_order_id=cid, symbol=order.symbol, words=words)
-            return Answer(refusal=words)
+            return VenueResponse(refusal=words)
         working = floor.take(order, ours=ours)
         working.legs = [floor.take(part, ours=ours, parent=working) for part in order.protection]
         if words:
@@ -75,9 +75,9 @@ class Exchange:
             floor.end(working, "rejected", words)
         else:
             floor.rest(working)
-        return Answer()
+        return VenueResponse()
 
-    def cancel(self, client_order_id: str) -> Answer:
+    def cancel(self, client_order_id: str) -> VenueResponse:
         """A cancel has arrived; what comes of it is told."""
         working = self.floor.find(client_order_id)
         if working is None:
@@ -86,9 +86,9 @@ class Exchange:
             self.floor.end(working, "cancelled")
         else:
             self.floor.say("cancel_refused", working, words=f"42210011 the order is {working.kind} already")
-        return Answer()
+        return VenueResponse()
 
-    def replace(self, client_order_id: str, order: Order, *, refused: bool = False) -> Answer:
+    def replace(self, client_order_id: str, order: Order, *, refused: bool = False) -> VenueResponse:
         """A replacement has arrived: made in place where the rules say so, else a cancel and a new order for the rest.
 
         `refused`: the new order is not taken, whatever it says.
@@ -100,16 +100,16 @@ class Exchange:
             words = "42210012 the order to replace is not open"
         elif not atomic:
             self._in_two_steps(working, order, words)
-            return Answer()
+            return VenueResponse()
         elif not words:
             self._amend(working, order)
-            return Answer()
+            return VenueResponse()
         self.floor.say("cancel_refused", client_order_id, words=words)
         if not atomic:
             self.floor.say("rejected", order.client_order_id, words=words)
-        return Answer()
+        return VenueResponse()
 
-    def report(self, client_order_id: str) -> OrderReport | None:
+    def report(self, client_order_id: str) -> OrderStatusReport | None:
         """What is known of an order by its client order id; one that was just taken is not listed yet."""
         working = self.floor.find(client_order_id)
         if working is None or self.floor.now - working.taken < self.floor.character.index_lag_s:
@@ -127,7 +127,7 @@ class Exchange:
             margin=character.margin,
         )
 
-    def snapshot(self, since: dt.datetime) -> Snapshot:
+    def snapshot(self, since: dt.datetime) -> AccountSnapshot:
         """All of the account at this moment."""
         floor = self.floor
         lists_closed, since_s = floor.character.rules.lists_closed, (since - floor.start).total_seconds()
@@ -136,7 +136,7 @@ class Exchange:
             for working in floor.orders
             if working.kind in ALIVE or (lists_closed and working.changed >= since_s)
         ]
-        return Snapshot(
+        return AccountSnapshot(
             account=self.account(),
             holdings=floor.books.holdings(),
             orders=tuple(reports),
@@ -147,16 +147,16 @@ class Exchange:
             barrier=str(len(floor.books.facts)) if floor.character.numbers_moments else "",
         )
 
-    def _amend(self, working: Working, order: Order) -> None:
+    def _amend(self, working: SimulatedVenueOrder, order: Order) -> None:
         working.order = attrs.evolve(order, client_order_id=working.cid)
-        working.level, working.triggered = level(order), False
+        working.level, working.triggered = order_level(order), False
         if working.parent is None:
             working.units = max(units_of(order.quantity), working.filled)
         self.floor.write("replaced", working, quantity=working.units)
         self.floor.say("replaced", working)
         self.floor.meet(working)
 
-    def _in_two_steps(self, working: Working, order: Order, words: str) -> None:
+    def _in_two_steps(self, working: SimulatedVenueOrder, order: Order, words: str) -> None:
         rest, parent = working.left, working.parent
         self.floor.end(working, "cancelled", "replaced")
         if words:
@@ -176,7 +176,7 @@ class Exchange:
         path = floor.path(order.symbol)
         if not floor.in_session:
             return "42210001 the market is closed"
-        words = objection(order, floor.character, path, floor.step)
+        words = order_objection(order, floor.character, path, floor.step)
         if words or path is None or replaces:
             return words
         held, units = floor.books.units.get(order.symbol, 0), units_of(order.quantity)
@@ -184,7 +184,7 @@ class Exchange:
         if after < 0 and not floor.character.margin:
             return "40310001 short sales are not allowed in a cash account"
         grown = max(abs(after) - abs(held), 0)
-        if grown and worth(order, path, floor.step) * grown // units > self._power(self._equity()):
+        if grown and worst_cost(order, path, floor.step) * grown // units > self._power(self._equity()):
             return "40310000 insufficient buying power"
         return ""
 
@@ -200,7 +200,7 @@ class Exchange:
         for working in floor.open:
             path = floor.path(working.order.symbol)
             if path is not None and working.order.leg is Leg.ENTRY and working.units:
-                reserved += worth(working.order, path, floor.step) * working.left // working.units
+                reserved += worst_cost(working.order, path, floor.step) * working.left // working.units
         if not floor.character.margin:
             return floor.books.cash - reserved
         gross = sum(

@@ -7,14 +7,14 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.model.types import Leg, OrderState
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.engine.live.broker_supervisor import Keeper
-    from tbot_core.rehearsal.bot import Life
-    from tbot_core.rehearsal.network import Way
+    from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
+    from tbot_core.rehearsal.bot import BotProcess
+    from tbot_core.rehearsal.network import NetworkPath
     from tbot_core.rehearsal.world import World
 
 EVERY_S: Final = 5.0
@@ -22,12 +22,14 @@ _ALARM_S: Final = 60.0
 _MOVED_S: Final = 180.0
 _ASKING: Final = frozenset({"cancel", "replace"})
 _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.LOST})
-_ASKED: Final = frozenset({Cause.KILL_FILE, Cause.KILL_COMMAND, Cause.STOP_COMMAND, Cause.DEFENSE_COMMAND})
+_ASKED: Final = frozenset(
+    {StateCause.KILL_FILE, StateCause.KILL_COMMAND, StateCause.STOP_COMMAND, StateCause.DEFENSE_COMMAND}
+)
 """What people ask for makes nothing unsure: whatever they ask, what is held has a way out."""
 _CLOSING: Final = frozenset({Leg.STOP, Leg.TARGET, Leg.EXIT})
 
 
-class Patrol:
+class ExposureMonitor:
     """Since when each position of our orders has had no way out, and nobody who says so; `found` are the worst.
 
     `births`: when it met the session of each life first, in seconds of the world.
@@ -37,8 +39,8 @@ class Patrol:
         self._loop = world.loop
         self._closes = world.ways[0].exchange.floor.closes
         self._beats = {name: _Beat(way) for name, way in zip(world.names, world.ways, strict=True)}
-        self._life: Life | None = None
-        self._met: Life | None = None
+        self._life: BotProcess | None = None
+        self._met: BotProcess | None = None
         self.births: list[float] = []
         self.found: dict[tuple[str, str], str] = {}
 
@@ -56,7 +58,7 @@ class Patrol:
         if now < self._closes:
             self._loop.call_later(EVERY_S, self.begin)
 
-    def watch(self, life: Life | None) -> None:
+    def watch(self, life: BotProcess | None) -> None:
         """Another life begins, or one is over."""
         self._life = life
         for beat in self._beats.values():
@@ -67,7 +69,7 @@ class Patrol:
 
 class _Beat:
     # One venue: what our orders have made of it so far.
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: NetworkPath) -> None:
         self._way, self._floor = way, way.exchange.floor
         self._taken = 0
         self._units: defaultdict[str, int] = defaultdict(int)
@@ -75,7 +77,7 @@ class _Beat:
         self.loose: dict[str, float] = {}
         self.behind: dict[str, float] = {}
 
-    def look(self, keeper: Keeper, now: float) -> Iterator[tuple[str, str]]:
+    def look(self, keeper: BrokerSupervisor, now: float) -> Iterator[tuple[str, str]]:
         """The symbols that too long had no way out, or too large a one, or a stop behind the level of its plan."""
         books = self._floor.books
         for fact in books.facts[self._taken :]:
@@ -99,7 +101,7 @@ class _Beat:
             if _lasts(self.behind, symbol, now, there=behind, alarm_s=_MOVED_S):
                 yield symbol, f"a stop rested behind the level of its plan for {_MOVED_S:.0f} s"
 
-    def _behind(self, keeper: Keeper, symbol: str) -> bool:
+    def _behind(self, keeper: BrokerSupervisor, symbol: str) -> bool:
         # Whether a stop of a position that nobody has to leave alone rests a trail's step behind its plan.
         desk = keeper.post.desk
         held = desk.custody.held.get(symbol)
@@ -131,7 +133,7 @@ def _lasts(since: dict[str, float], symbol: str, now: float, *, there: bool, ala
     return now - since.setdefault(symbol, now) > alarm_s
 
 
-def _says(keeper: Keeper, symbol: str) -> bool:
+def _says(keeper: BrokerSupervisor, symbol: str) -> bool:
     # Whether the bot would close it itself, or knows that something is wrong and says so.
     if _unsure(keeper, symbol):
         return True
@@ -144,7 +146,7 @@ def _says(keeper: Keeper, symbol: str) -> bool:
     return held.plan.on_close or not (waits or Leg.STOP in held.resting)
 
 
-def _unsure(keeper: Keeper, symbol: str) -> bool:
+def _unsure(keeper: BrokerSupervisor, symbol: str) -> bool:
     # Whether the bot knows that something is wrong, or is still asking.
     desk, execution = keeper.post.desk, keeper.post.execution
     if (

@@ -15,7 +15,7 @@ from tbot_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tbot_core.rehearsal.random_streams import Chances
+    from tbot_core.rehearsal.random_streams import RandomStreams
 
 Where: TypeAlias = Literal[
     "submit", "cancel", "replace", "read", "stream", "venue", "way", "act", "feed", "quote", "clock"
@@ -127,7 +127,7 @@ def table() -> str:
     return "\n".join(("| id | injected | one chance |", "|---|---|---|", *rows))
 
 
-def chosen(names: Sequence[str]) -> tuple[str, ...]:
+def parse_fault_ids(names: Sequence[str]) -> tuple[str, ...]:
     """The ids, checked; raises UsageError for one that is not known."""
     for name in names:
         if name not in FAULTS:
@@ -135,7 +135,7 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in FAULTS if name in names)
 
 
-class Faults:
+class SeedFaults:
     """The faults of one seed: which are on, how often each strikes, and how often each has.
 
     `forced` None lets the seed choose, as a swarm does: most faults are off, and one seed in ten has none. Otherwise
@@ -146,7 +146,7 @@ class Faults:
 
     def __init__(
         self,
-        chances: Chances,
+        chances: RandomStreams,
         forced: Sequence[str] | None = None,
         *,
         rates: Mapping[str, float] | None = None,
@@ -156,8 +156,8 @@ class Faults:
         self._chances = chances
         self._often = _OUTAGES if often else frozenset[str]()
         self._until = until
-        on = self._swarm() if forced is None else chosen(forced)
-        given = {name: rates[name] for name in chosen([*rates])} if rates else {}
+        on = self._swarm() if forced is None else parse_fault_ids(forced)
+        given = {name: rates[name] for name in parse_fault_ids([*rates])} if rates else {}
         self.rates: dict[str, float] = {name: self._rate(name) for name in on} | given
         self.injected: dict[str, int] = {}
 

@@ -9,18 +9,18 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import FeedLabel
-from tbot_core.model.bars import Day
+from tbot_core.model.bars import DayFacts
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tbot_core.model.bars import Minute
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
-    from tbot_core.rehearsal.faults import Faults
-    from tbot_core.rehearsal.prices import Market
-    from tbot_core.rehearsal.random_streams import Stream
+    from tbot_core.rehearsal.faults import SeedFaults
+    from tbot_core.rehearsal.prices import SimulatedMarket
+    from tbot_core.rehearsal.random_streams import RandomStream
 
 _MINUTE_S: Final = 60.0
 _SPIKE: Final = 10.0
@@ -29,7 +29,7 @@ _PRICES: Final = ("open", "high", "low", "close")
 
 
 @attrs.frozen
-class Delivery:
+class MinuteDelivery:
     """A minute as it comes: at which second, which minute, and what is wrong with it.
 
     `symbol` and `factor`: whose prices are shown times what; `empty`: without any bar.
@@ -42,23 +42,25 @@ class Delivery:
     empty: bool = False
 
 
-class Timetable:
+class DeliverySchedule:
     """When each minute of a session comes, and what is wrong with it; `plan` is in the order of coming.
 
     `struck` says from when to when each fault did strike.
     """
 
-    def __init__(self, session: Session, opens: float, faults: Faults, chance: Callable[[str], Stream]) -> None:
+    def __init__(
+        self, session: Session, opens: float, faults: SeedFaults, chance: Callable[[str], RandomStream]
+    ) -> None:
         """`opens` is the second of the bell."""
         lag = chance("lag")
         ends = (opens + (index + 1) * _MINUTE_S for index in range(session.minutes))
-        self.plan = [Delivery(end + lag.between(0.2, 1.5), index) for index, end in enumerate(ends)]
+        self.plan = [MinuteDelivery(end + lag.between(0.2, 1.5), index) for index, end in enumerate(ends)]
         self._span = (opens, opens + session.minutes * _MINUTE_S)
         self.struck: dict[str, list[tuple[float, float]]] = {}
         self._faults = faults
         self._chance = chance
 
-    def spoil(self, symbols: tuple[str, ...]) -> list[Delivery]:
+    def spoil(self, symbols: tuple[str, ...]) -> list[MinuteDelivery]:
         """Let the faults strike: gaps first, then wrong prices of one of the symbols, then the wrong order."""
         for name in ("F52", "F53"):
             for ends, places in self._touched(name):
@@ -101,7 +103,9 @@ class Timetable:
 class SimulatedFeed:
     """A feed of one session; whoever asks in its midst is shown the closed minutes first, all of them and right."""
 
-    def __init__(self, session: Session, market: Market, plan: list[Delivery], day: Day, clock: Clock) -> None:
+    def __init__(
+        self, session: Session, market: SimulatedMarket, plan: list[MinuteDelivery], day: DayFacts, clock: Clock
+    ) -> None:
         self.session = session
         self.symbols = market.symbols
         self.day = day
@@ -118,7 +122,7 @@ class SimulatedFeed:
         """The one session."""
         yield self
 
-    async def minutes(self) -> AsyncIterator[Minute]:
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """The session's minutes as they come."""
         now = self._clock.monotonic()
         shown = 0
@@ -134,7 +138,7 @@ class SimulatedFeed:
     def _ends(self, index: int) -> float:
         return min(item.due for item in self._plan if item.index == index)
 
-    def _as_shown(self, item: Delivery) -> Minute:
+    def _as_shown(self, item: MinuteDelivery) -> MinuteSlice:
         minute = self._market.minute(item.index)
         if item.empty:
             nothing = np.full(len(self.symbols), np.nan)
@@ -146,12 +150,12 @@ class SimulatedFeed:
         return attrs.evolve(minute, open=opened, high=high, low=low, close=close)
 
 
-def facts_of_the_day(market: Market, chance: Stream) -> Day:
+def facts_of_the_day(market: SimulatedMarket, chance: RandomStream) -> DayFacts:
     """What is known before the bell: the seed's own invention around the first prices."""
     count = len(market.symbols)
     first = np.array([path.prices[0] / TICKS_PER_DOLLAR for path in market.paths.values()])
     moved = np.array([chance.between(-0.03, 0.03) for _ in range(count)])
-    return Day(
+    return DayFacts(
         previous_close=np.round(first * (1 + moved), 2),
         average_volume=np.full(count, 5e6),
         market_cap=np.full(count, 5e9),

@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from tbot_core.execution.throttling import Urgency
+from tbot_core.execution.throttling import RequestPriority
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import of_broker
+from tbot_core.journal.projections.book import broker_events
 from tbot_core.journal.store import Event
 from tbot_core.model.types import Leg, SignalId, units_of
-from tbot_core.rehearsal.bot import Life, Lived
-from tbot_core.rehearsal.operator import Acts
+from tbot_core.rehearsal.bot import BotProcess, BotProcessResult
+from tbot_core.rehearsal.operator import OperatorActions
 from tbot_core.rehearsal.world import World
-from tbot_core.trading.orders import BROKER_WORDS, OrderRecord
-from tbot_core.trading.proposals import Rules
+from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderRecord
+from tbot_core.trading.proposals import TradingRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.engine.live.broker_supervisor import Keeper
+    from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
     from tbot_core.journal.store import Journal
-    from tbot_core.rehearsal.network import Way
-    from tbot_core.rehearsal.venue_facts import Fact
+    from tbot_core.rehearsal.network import NetworkPath
+    from tbot_core.rehearsal.venue_facts import VenueFact
 
 
 @attrs.frozen(kw_only=True)
-class Left:
+class FinalVenueState:
     """What the last life knew of a venue at its end: what is held there, what is foreign, and its orders."""
 
     held: dict[str, int]
@@ -37,7 +37,7 @@ class Left:
 
 
 @attrs.define(kw_only=True)
-class Story:
+class RehearsalHistory:
     """All that is known of a seed when it is over; what the last life held is None when it did not end in order.
 
     `elsewhere`: what was left at the venues that entries may go to when the first is broken. `failures`: the errors
@@ -47,36 +47,36 @@ class Story:
 
     world: World
     name: str
-    rules: Rules
-    people: Acts = attrs.field(factory=Acts)
-    lives: list[Lived] = attrs.field(factory=list)
+    rules: TradingRules
+    people: OperatorActions = attrs.field(factory=OperatorActions)
+    lives: list[BotProcessResult] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
     held: dict[str, int] | None = None
     foreign: dict[str, Decimal] = attrs.field(factory=dict)
     orders: dict[str, OrderRecord] = attrs.field(factory=dict)
-    elsewhere: dict[str, Left] = attrs.field(factory=dict)
+    elsewhere: dict[str, FinalVenueState] = attrs.field(factory=dict)
     unguarded: list[str] = attrs.field(factory=list)
-    turns: list[Turn] = attrs.field(factory=list)
+    turns: list[RequestWait] = attrs.field(factory=list)
     births: list[float] = attrs.field(factory=list)
     failures: list[str] = attrs.field(factory=list)
     torn: str = ""
     stopped: bool = False
 
     @property
-    def parts(self) -> Iterator[Story]:
+    def parts(self) -> Iterator[RehearsalHistory]:
         """The story of each venue by itself: its events, and what was left there."""
-        yield attrs.evolve(self, events=cast("list[Event]", list(of_broker(self.events))), elsewhere={})
+        yield attrs.evolve(self, events=cast("list[Event]", list(broker_events(self.events))), elsewhere={})
         for name, left in self.elsewhere.items():
-            mine = cast("list[Event]", list(of_broker(self.events, name)))
+            mine = cast("list[Event]", list(broker_events(self.events, name)))
             yield attrs.evolve(self, name=name, events=mine, elsewhere={}, **attrs.asdict(left, recurse=False))
 
     @property
-    def way(self) -> Way:
+    def way(self) -> NetworkPath:
         """The way to the venue."""
         return self.world.way(self.name)
 
     @property
-    def facts(self) -> list[Fact]:
+    def facts(self) -> list[VenueFact]:
         """What is true at the venue."""
         return self.way.exchange.floor.books.facts
 
@@ -85,7 +85,7 @@ class Story:
         """The faults that did strike."""
         return {name for name, count in self.world.faults.injected.items() if count}
 
-    def end(self, life: Life) -> None:
+    def end(self, life: BotProcess) -> None:
         """Take in what the last life knew at its end."""
         closed = cast("Journal", life.journal).last(records.SESSION_CLOSED) is not None
         self.stopped = life.session is not None and life.session.requests.stopping and not closed
@@ -132,26 +132,26 @@ class Story:
                 continue
             if event.kind == records.NO_ANSWER:
                 since.setdefault(event.cid, event)
-            elif event.kind in BROKER_WORDS and event.cid in since:
+            elif event.kind in BROKER_EVENT_KINDS and event.cid in since:
                 yield max(0.0, (event.applied - since.pop(event.cid).applied).total_seconds())
 
 
-def _left(keeper: Keeper) -> Left:
+def _left(keeper: BrokerSupervisor) -> FinalVenueState:
     post = keeper.post
-    return Left(
+    return FinalVenueState(
         held=post.desk.portfolio.holdings, foreign=dict(keeper.tender.foreign), orders=dict(post.execution.orders)
     )
 
 
 @attrs.frozen(kw_only=True)
-class Turn:
+class RequestWait:
     """A request that was let go: since when it had waited, until when, and how many a minute its venue allows.
 
     `paced` is the same for those that wait for each other.
     """
 
     paced: Any
-    urgency: Urgency
+    urgency: RequestPriority
     began: float
     ended: float
     per_minute: int

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from tbot_core.engine.disk_guard import Room
-from tbot_core.engine.live.daily_cycle import Life
-from tbot_core.engine.live.session_inputs import Days
-from tbot_core.engine.session.arming import Live
-from tbot_core.engine.session.config import Floor, Signals
-from tbot_core.engine.session.gauge_writer import Meter
-from tbot_core.engine.session.session import SessionRun, Trading
-from tbot_core.engine.settings_reload import Renewal
+from tbot_core.engine.disk_guard import DiskGuard
+from tbot_core.engine.live.daily_cycle import DailyCycle
+from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.session.arming import LiveContext
+from tbot_core.engine.session.config import LiveConfig, ProcessSignals
+from tbot_core.engine.session.gauge_writer import GaugeWriter
+from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.engine.settings_reload import SettingsReloader
 from tbot_core.errors import Unavailable
-from tbot_core.execution.broker_account import Venue
+from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal.store import Event, Journal, open_journal
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.rehearsal.bot import habits
+from tbot_core.rehearsal.bot import bot_config
 from tbot_core.rehearsal.world import World
-from tbot_core.trading.orders import Naming
+from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Account
 
 
-class Spoken:
+class LifecycleBroker:
     """A client of a simulated venue that also keeps hours, and may be deaf for its first calls."""
 
     def __init__(self, world: World, deaf: int = 0, hours: dict[dt.date, Session | None] | None = None) -> None:
@@ -59,7 +59,7 @@ class Spoken:
 
 
 @attrs.define(eq=False)
-class Household:
+class SimulatedInstance:
     """An instance in a world without faults, for one life after the other; `room` is that on its disk.
 
     `live`: its feed is a live one, not one of whole minutes. `arming`: what makes its sessions ones to be armed.
@@ -68,38 +68,38 @@ class Household:
     world: World
     home: Path
     journal: Journal
-    broker: Spoken
+    broker: LifecycleBroker
     calendar: ExchangeCalendar
-    room: Room = attrs.field(factory=Room)
-    signals: Signals = attrs.field(factory=Signals)
-    renewal: Renewal = attrs.field(factory=Renewal)
+    room: DiskGuard = attrs.field(factory=DiskGuard)
+    signals: ProcessSignals = attrs.field(factory=ProcessSignals)
+    renewal: SettingsReloader = attrs.field(factory=SettingsReloader)
     waited: list[dt.datetime] = attrs.field(factory=list)
-    watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
-    meter: Meter | None = None
+    watch: Callable[[TradingSession, int], None] = lambda _run, _minute: None
+    meter: GaugeWriter | None = None
     past: list[Event] = attrs.field(factory=list)
     live: bool = False
-    arming: Live | None = None
+    arming: LiveContext | None = None
 
     @property
     def folder(self) -> Path:
         """Where requests lie."""
         return self.home / "control"
 
-    def life(self, *, once: bool = True) -> Life:
+    def life(self, *, once: bool = True) -> DailyCycle:
         """A process that begins to live."""
         self.journal.relieve = self.room.relieve
-        bot, broker = habits(self.world), cast("Broker", self.broker)
-        trading = Trading(
+        bot, broker = bot_config(self.world), cast("Broker", self.broker)
+        trading = SessionContext(
             rules=bot.rules(broker.rules),
-            venue=Venue(broker=broker, name="w", account_id="a"),
+            venue=BrokerAccount(broker=broker, name="w", account_id="a"),
             journal=self.journal,
             clock=self.world.clock,
-            naming=Naming(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
+            naming=ClientOrderIds(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
             wait=self.world.clock.sleep_until,
             tell=lambda _entries: None,
             watch=self.watch,
         )
-        floor = Floor(
+        floor = LiveConfig(
             folder=self.folder,
             poll_s=1.0,
             ttl_s=20.0,
@@ -108,7 +108,7 @@ class Household:
             room=self.room,
             lost=self.home,
         )
-        days = Days(
+        days = SessionFactory(
             calendar=self.calendar,
             bars=self.bars,
             entrants=lambda _session: bot.entrants,
@@ -119,7 +119,7 @@ class Household:
             meter=self.meter,
             drilled=self._drilled,
         )
-        return Life(trading.recorder, broker, floor, days, once=once)
+        return DailyCycle(trading.recorder, broker, floor, days, once=once)
 
     def _drilled(self, past: Sequence[Event]) -> bool:
         # Whoever asks is told what a session was told of the journal; there is no other broker.
@@ -138,10 +138,10 @@ class Household:
 
 
 @contextmanager
-def household(home: Path, world: World | None = None) -> Iterator[Household]:
+def simulated_instance(home: Path, world: World | None = None) -> Iterator[SimulatedInstance]:
     """A household in that folder; the bell of its world rings a minute after the start."""
     world = world or World(5, (), rates={})
-    found = Household(world, home, open_journal(home / "tbot.sqlite"), Spoken(world), world.calendar)
+    found = SimulatedInstance(world, home, open_journal(home / "tbot.sqlite"), LifecycleBroker(world), world.calendar)
     try:
         yield found
     finally:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Bar, FeedLabel, FeedQuality, Heartbeat, News, Quote, Status
+from tbot_core.contracts import Bar, FeedLabel, FeedMessage, FeedQuality, HaltStatus, Heartbeat, Quote
 from tbot_core.errors import Unavailable
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import TICKS_PER_DOLLAR
-from tbot_core.rehearsal.faults import Faults
-from tbot_core.rehearsal.feed import Timetable
-from tbot_core.rehearsal.prices import STEP_S, Market
-from tbot_core.rehearsal.random_streams import Stream
+from tbot_core.rehearsal.faults import SeedFaults
+from tbot_core.rehearsal.feed import DeliverySchedule
+from tbot_core.rehearsal.prices import STEP_S, SimulatedMarket
+from tbot_core.rehearsal.random_streams import RandomStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tbot_core.model.bars import Day, Minute
+    from tbot_core.model.bars import DayFacts, MinuteSlice
     from tbot_core.model.clock import Clock
-    from tbot_core.rehearsal.feed import Delivery
+    from tbot_core.rehearsal.feed import MinuteDelivery
 
 _MINUTE_S: Final = 60.0
 _LATE: Final = 0.03
@@ -34,27 +34,27 @@ _NEVER: Final = 0.01
 _BEAT_S: Final = 5.0
 _NAMES: Final = ("open", "high", "low", "close", "volume")
 
-Script = list[tuple[float, News]]
+Script = list[tuple[float, FeedMessage]]
 
 
 @attrs.frozen(kw_only=True)
-class Scene:
+class LiveFeedScenario:
     """What a live feed tells of: the session, its market, the second of its bell, and what is wrong when."""
 
     session: Session
-    market: Market
+    market: SimulatedMarket
     opens: float
-    timetable: Timetable
-    faults: Faults
-    chance: Callable[[str], Stream]
+    timetable: DeliverySchedule
+    faults: SeedFaults
+    chance: Callable[[str], RandomStream]
 
 
-class LiveFeed:
+class SimulatedLiveFeed:
     """A live feed of one session, the same script for every bot; each has a connection of its own."""
 
     quality = FeedQuality(coverage="consolidated", quotes=True, halts=True)
 
-    def __init__(self, scene: Scene, script: Script, day: Day, clock: Clock) -> None:
+    def __init__(self, scene: LiveFeedScenario, script: Script, day: DayFacts, clock: Clock) -> None:
         self.session = scene.session
         self.symbols = scene.market.symbols
         self.day = day
@@ -67,7 +67,7 @@ class LiveFeed:
         """Simulated, with quotes."""
         return FeedLabel(name="simulation", simulated=True, quotes=True)
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """What is said from now on, after what is halted now; there is no end but a lost connection."""
         since = self._clock.monotonic()
         self._must_be_there(since, "F53")
@@ -111,19 +111,19 @@ class LiveFeed:
     def _struck(self, fault: str, now: float) -> bool:
         return any(begins <= now < ends for begins, ends in self._scene.timetable.struck.get(fault, ()))
 
-    def _halted(self, now: float) -> list[Status]:
+    def _halted(self, now: float) -> list[HaltStatus]:
         # What is halted now.
         step = int((now - self._scene.opens) // STEP_S)
         return [_status(symbol, level) for symbol, start, stop, level in _stops(self._scene) if start <= step < stop]
 
 
-def script_of(scene: Scene) -> Script:
+def script_of(scene: LiveFeedScenario) -> Script:
     """Everything that a feed says of a session, each with its second, in order."""
     lines = [*_bars(scene), *_quotes(scene), *_halts(scene)]
     return sorted(lines, key=lambda line: line[0])
 
 
-def bars_of(session: Session, minute: Minute, symbols: tuple[str, ...]) -> Iterator[Bar]:
+def bars_of(session: Session, minute: MinuteSlice, symbols: tuple[str, ...]) -> Iterator[Bar]:
     """A minute's bars, of the symbols that have one."""
     start = session.moment(minute.index)
     for row, symbol in enumerate(symbols):
@@ -132,7 +132,7 @@ def bars_of(session: Session, minute: Minute, symbols: tuple[str, ...]) -> Itera
             yield Bar(symbol=symbol, start=start, **values)
 
 
-def _bars(scene: Scene) -> Iterator[tuple[float, News]]:
+def _bars(scene: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
     stream = scene.chance("live")
     for item in scene.timetable.plan:
         for bar in bars_of(scene.session, scene.market.minute(item.index), scene.market.symbols):
@@ -149,18 +149,18 @@ def _bars(scene: Scene) -> Iterator[tuple[float, News]]:
                 yield due + 1.0, attrs.evolve(shown, volume=shown.volume + 100)
 
 
-def _of(item: News, symbols: Sequence[str]) -> bool:
+def _of(item: FeedMessage, symbols: Sequence[str]) -> bool:
     return isinstance(item, Heartbeat) or not item.symbol or item.symbol in symbols
 
 
-def _as_shown(bar: Bar, item: Delivery) -> Bar:
+def _as_shown(bar: Bar, item: MinuteDelivery) -> Bar:
     if item.symbol != bar.symbol:
         return bar
     prices = {name: round(getattr(bar, name) * item.factor, 4) for name in _NAMES[:4]}
     return attrs.evolve(bar, **prices)
 
 
-def _quotes(scene: Scene) -> Iterator[tuple[float, News]]:
+def _quotes(scene: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
     for symbol, path in scene.market.paths.items():
         for step in range(len(path.prices)):
             if path.halted(step) or not path.listed(step):
@@ -173,18 +173,18 @@ def _quotes(scene: Scene) -> Iterator[tuple[float, News]]:
             yield due, Quote(symbol=symbol, bid=bid, ask=ask, time=moment)
 
 
-def _halts(scene: Scene) -> Iterator[tuple[float, News]]:
+def _halts(scene: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
     for symbol, start, stop, level in _stops(scene):
         yield scene.opens + start * STEP_S, _status(symbol, level)
         yield scene.opens + stop * STEP_S, _status(symbol, level, halted=False)
 
 
-def _stops(scene: Scene) -> Iterator[tuple[str, int, int, int]]:
+def _stops(scene: LiveFeedScenario) -> Iterator[tuple[str, int, int, int]]:
     # Every halt: its symbol, "" for the whole market, its steps [from, to), and its level.
     for symbol, path in scene.market.paths.items():
         yield from ((symbol, start, stop, 0) for start, stop in path.halts)
     yield from (("", *halt) for halt in scene.market.wide)
 
 
-def _status(symbol: str, level: int, *, halted: bool = True) -> Status:
-    return Status(symbol=symbol, halted=halted, level=level)
+def _status(symbol: str, level: int, *, halted: bool = True) -> HaltStatus:
+    return HaltStatus(symbol=symbol, halted=halted, level=level)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tbot_core.contracts import BrokerEvent
-    from tbot_core.rehearsal.exchange import Exchange
-    from tbot_core.rehearsal.faults import Faults
-    from tbot_core.rehearsal.random_streams import Stream
+    from tbot_core.rehearsal.exchange import SimulatedExchange
+    from tbot_core.rehearsal.faults import SeedFaults
+    from tbot_core.rehearsal.random_streams import RandomStream
 
 TIMEOUT_S: Final = 10.0
 KEY: Final = canary("venue")
@@ -39,7 +39,7 @@ _TRADING: Final = frozenset({"submit", "cancel", "replace"})
 
 
 @attrs.define
-class Request:
+class NetworkRequest:
     """A request of the bot: when it left (or would have), whether it did, whether it arrived, and what was said."""
 
     at: float
@@ -57,7 +57,7 @@ class Request:
 
 
 @attrs.frozen(kw_only=True)
-class Passage:
+class RequestTransit:
     """What happens to one request.
 
     `kept`: it fails before anything leaves. `turned`: it leaves, is not taken, and is answered so. Else it arrives or
@@ -76,7 +76,7 @@ class Passage:
     garbled: str = ""
 
 
-class Fate(TypedDict, total=False):
+class FaultEffect(TypedDict, total=False):
     """What a fault of one request does to its passage."""
 
     arrives: bool
@@ -85,7 +85,7 @@ class Fate(TypedDict, total=False):
     garbled: str
 
 
-_FATES: Final[Mapping[str, Fate]] = {
+_FATES: Final[Mapping[str, FaultEffect]] = {
     "F1": {"arrives": False, "silent": True},
     "F2": {"silent": True},
     "F3": {"silent": True},
@@ -123,16 +123,18 @@ class _Episode:
     name: str
 
 
-class Way:
+class NetworkPath:
     """The way to one exchange, with its troubles as the seed has planned them, and the log of all requests.
 
     `latency_s`: the shortest and the longest time that a request takes there, and an answer back.
     """
 
-    def __init__(self, exchange: Exchange, faults: Faults, chance: Callable[[str], Stream], end: float) -> None:
+    def __init__(
+        self, exchange: SimulatedExchange, faults: SeedFaults, chance: Callable[[str], RandomStream], end: float
+    ) -> None:
         """`chance` gives the stream of a purpose; `end` is the last second that troubles are planned for."""
         self.exchange = exchange
-        self.requests: list[Request] = []
+        self.requests: list[NetworkRequest] = []
         self.delivered: list[tuple[float, BrokerEvent]] = []
         self.hushed: dict[str, float] = {}
         self.replays = deque(at for at, _ in faults.planned("F24", 0.0, end))
@@ -160,7 +162,7 @@ class Way:
         """Let the first order that is sent from that second on fall into a partition that begins with it."""
         self._ambushes.append(at)
 
-    def passage(self, kind: str, now: float, connected_at: float) -> Passage:
+    def passage(self, kind: str, now: float, connected_at: float) -> RequestTransit:
         """What will happen to a request of this kind that is made now, over a connection of that age."""
         latency = self.chance("latency")
         if kind == "submit" and self._ambushes and self._ambushes[0] <= now < self.faults.over_at:
@@ -168,7 +170,7 @@ class Way:
             self.trouble("F60", now, min(now + _AMBUSH_S, self.faults.over_at), "F64")
         met = self._troubles(now)
         slow = _SLOW_S / 2 if any(episode.fault == "F62" for episode in met) else 0.0
-        plain = Passage(
+        plain = RequestTransit(
             queue_s=latency.between(0.0, 0.005),
             out_s=latency.between(*self.latency_s) + slow,
             back_s=latency.between(*self.latency_s) + slow,
@@ -185,9 +187,9 @@ class Way:
             self.faults.count(fault)
         return attrs.evolve(self._fated(plain, fault), fault=fault)
 
-    def depart(self, kind: str, client_order_id: str, now: float) -> Request:
+    def depart(self, kind: str, client_order_id: str, now: float) -> NetworkRequest:
         """A request leaves. Raises its refusal where the venue has had too many in the last minute."""
-        request = Request(at=now, kind=kind, client_order_id=client_order_id)
+        request = NetworkRequest(at=now, kind=kind, client_order_id=client_order_id)
         self.requests.append(request)
         while self._departures and self._departures[0] <= now - _MINUTE_S:
             self._departures.popleft()
@@ -226,7 +228,9 @@ class Way:
                 self.faults.count(episode.name)
         return met
 
-    def _troubled(self, plain: Passage, episode: _Episode, kind: str, *, age: float, fresh: bool) -> Passage | None:
+    def _troubled(
+        self, plain: RequestTransit, episode: _Episode, kind: str, *, age: float, fresh: bool
+    ) -> RequestTransit | None:
         # The passage under a trouble of that age; None where it does not touch such a request.
         #
         # `fresh`: the connection was made since it began.
@@ -251,7 +255,7 @@ class Way:
             return LoginNeeded(f"401 unauthorized: the key {KEY} is not known")
         return Unavailable("503 the venue is under maintenance") if fault == "F63" else None
 
-    def _fated(self, plain: Passage, fault: str) -> Passage:
+    def _fated(self, plain: RequestTransit, fault: str) -> RequestTransit:
         if fault == "F35":
             return attrs.evolve(plain, kept=Unavailable("The connection was closed before the cancel was sent."))
         if fault in {"F48", "F50"}:
@@ -259,9 +263,9 @@ class Way:
             return attrs.evolve(plain, turned=Unavailable(words[fault]))
         if fault == "F11" and self.exchange.floor.character.documents_429:
             return attrs.evolve(plain, turned=self._too_many(_STORM_S))
-        fate = _FATES.get(fault, Fate())
+        fate = _FATES.get(fault, FaultEffect())
         if fault in _EITHER_WAY:
-            fate = fate | Fate(arrives=self.chance(f"coin/{fault}").happens(0.5))
+            fate = fate | FaultEffect(arrives=self.chance(f"coin/{fault}").happens(0.5))
         return attrs.evolve(plain, **fate)
 
     def _too_many(self, retry_after_s: float) -> BrokerError:
@@ -269,10 +273,10 @@ class Way:
         return kind(f"429 too many requests: retry after {retry_after_s:.0f} s", retry_after_s=retry_after_s)
 
 
-class Deliveries:
+class EventDeliveries:
     """What the venue tells, as it comes out of the wire at one connection: late, twice, in another order, or never."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: NetworkPath) -> None:
         self._way = way
         self._next = len(way.exchange.floor.told)
         self._inbox: list[tuple[float, int, BrokerEvent]] = []

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Request, Verb
-from tbot_core.engine.session.arming import Live
+from tbot_core.engine.control import ControlRequest, ControlVerb
+from tbot_core.engine.session.arming import LiveContext
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import Terms
+from tbot_core.journal.projections.arming import ArmingTerms
 from tbot_core.rehearsal.world import LEAD_S
 from tbot_core.system import filesystem
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.journal.store import Entry
-    from tbot_core.rehearsal.random_streams import Chances
+    from tbot_core.journal.store import NewEvent
+    from tbot_core.rehearsal.random_streams import RandomStreams
     from tbot_core.rehearsal.world import World
 
 _KILLS: Final = 0.15
@@ -31,16 +31,16 @@ _CHANGES: Final = 0.05
 _AS_ORDERS_LEAVE: Final = 0.7
 _NAME: Final = "ann"
 _TAKES_BACK: Final = {
-    Verb.STOP: Verb.STOP_CANCEL,
-    Verb.STOP_FLATTEN: Verb.STOP_CANCEL,
-    Verb.KILL_FLATTEN: Verb.KILL_CLEAR,
-    Verb.DEFENSE_ON: Verb.DEFENSE_OFF,
+    ControlVerb.STOP: ControlVerb.STOP_CANCEL,
+    ControlVerb.STOP_FLATTEN: ControlVerb.STOP_CANCEL,
+    ControlVerb.KILL_FLATTEN: ControlVerb.KILL_CLEAR,
+    ControlVerb.DEFENSE_ON: ControlVerb.DEFENSE_OFF,
 }
 """What a person asks of a bot besides the kill by a file, and what takes that back."""
 
 
 @attrs.frozen(kw_only=True)
-class Manner:
+class OperatorMode:
     """How a bot and its people deal with each other: `timeout_s` of a confirmation, None where nobody is asked.
 
     `live`: nothing may be entered until somebody has armed the bot.
@@ -50,7 +50,7 @@ class Manner:
     live: bool = False
 
     @classmethod
-    def drawn(cls, chances: Chances) -> Manner:
+    def drawn(cls, chances: RandomStreams) -> OperatorMode:
         """The manner of a seed."""
         asks = chances.stream("confirmation")
         confirms, timeout_s = asks.happens(_CONFIRMS), asks.one((15.0, 60.0, 300.0))
@@ -65,34 +65,34 @@ class Manner:
 
 
 @attrs.frozen(kw_only=True)
-class Said:
+class OperatorAnswer:
     """An answer of a person: to what, which, and when by the bot's clock."""
 
     identity: str
-    verb: Verb
+    verb: ControlVerb
     made: datetime
 
 
 @attrs.define(kw_only=True)
-class Acts:
+class OperatorActions:
     """What people did, for the judges: spans in which nothing may be entered, in seconds of the world, and answers.
 
     `killed` by the file, `stopped` by a request for a stop or a kill.
     """
 
-    manner: Manner = attrs.field(factory=Manner)
+    manner: OperatorMode = attrs.field(factory=OperatorMode)
     killed: list[tuple[float, float]] = attrs.field(factory=list)
     stopped: list[tuple[float, float]] = attrs.field(factory=list)
     disarmed: list[tuple[float, float]] = attrs.field(factory=list)
-    answers: list[Said] = attrs.field(factory=list)
+    answers: list[OperatorAnswer] = attrs.field(factory=list)
 
 
-class People:
+class SimulatedOperator:
     """The people of one seed, and what they did."""
 
     def __init__(self, world: World, folder: Path) -> None:
-        self.manner = Manner.drawn(world.chances)
-        self.acts = Acts(manner=self.manner)
+        self.manner = OperatorMode.drawn(world.chances)
+        self.acts = OperatorActions(manner=self.manner)
         self._world = world
         self._folder = folder
         self._requests = 0
@@ -105,7 +105,7 @@ class People:
         if self.manner.live:
             self._plan_the_arming()
 
-    def hear(self, entries: Sequence[Entry]) -> None:
+    def hear(self, entries: Sequence[NewEvent]) -> None:
         """What the bot has written down: people are told of questions, and of an arming that is over."""
         for entry in entries:
             if entry.kind == records.CONFIRMATION_ASKED:
@@ -113,14 +113,14 @@ class People:
             elif entry.kind == records.DISARMED:
                 self._arms_again()
 
-    def live(self, account_id: str) -> Live | None:
+    def live(self, account_id: str) -> LiveContext | None:
         """What makes the next life a live one; now and then its settings have been changed."""
         if not self.manner.live:
             return None
         changes = self._world.chances.stream("settings").happens(_CHANGES) and self._lives > 0
         self._lives += 1
-        terms = Terms(mode="live", account=account_id, settings=f"s{self._lives * changes}", plugins="p")
-        return Live(terms=terms, calendar=self._world.calendar)
+        terms = ArmingTerms(mode="live", account=account_id, settings=f"s{self._lives * changes}", plugins="p")
+        return LiveContext(terms=terms, calendar=self._world.calendar)
 
     def _plan_a_kill(self) -> None:
         # In some seeds somebody touches control/kill, often as orders leave, and now and then takes it away again.
@@ -147,17 +147,17 @@ class People:
             if takes_back:
                 world.loop.call_at(at + after, self._take_back, verb)
 
-    def _ask(self, verb: Verb) -> None:
+    def _ask(self, verb: ControlVerb) -> None:
         self._drop(verb, {})
-        if verb is not Verb.DEFENSE_ON:
+        if verb is not ControlVerb.DEFENSE_ON:
             self.acts.stopped.append((self._world.loop.time(), float("inf")))
 
-    def _take_back(self, verb: Verb) -> None:
+    def _take_back(self, verb: ControlVerb) -> None:
         self._drop(_TAKES_BACK[verb], {})
         self.acts.stopped = [(since, self._world.loop.time()) for since, _ in self.acts.stopped]
 
     def _kill(self) -> None:
-        control.prepare(self._folder)
+        control.prepare_folder(self._folder)
         filesystem.write_atomic(self._folder / control.KILL, b"")
         self.acts.killed.append((self._world.loop.time(), float("inf")))
 
@@ -179,13 +179,13 @@ class People:
             world.loop.call_at(over, self._disarm)
 
     def _arm(self) -> None:
-        self._drop(Verb.ARM, {"sessions": "1"})
+        self._drop(ControlVerb.ARM, {"sessions": "1"})
         if self.acts.disarmed:
             since, until = self.acts.disarmed[-1]
             self.acts.disarmed[-1] = since, min(until, self._world.loop.time())
 
     def _disarm(self) -> None:
-        self._drop(Verb.DISARM, {})
+        self._drop(ControlVerb.DISARM, {})
         self.acts.disarmed.append((self._world.loop.time(), float("inf")))
 
     def _arms_again(self) -> None:
@@ -198,18 +198,24 @@ class People:
         # Most questions are confirmed in time; others are rejected, answered twice, too late, or not at all.
         stream, timeout_s = self._world.chances.stream("answers"), self.manner.timeout_s or 0.0
         draw, soon, late = stream.whole(1, 10), stream.between(0.02, 0.9), stream.between(1.05, 1.6)
-        verbs = {7: (Verb.REJECT,), 9: (Verb.CONFIRM, Verb.REJECT), 10: (Verb.REJECT, Verb.CONFIRM)}
+        verbs = {
+            7: (ControlVerb.REJECT,),
+            9: (ControlVerb.CONFIRM, ControlVerb.REJECT),
+            10: (ControlVerb.REJECT, ControlVerb.CONFIRM),
+        }
         at = timeout_s * late + 1.0 if draw == 8 else timeout_s * soon
-        for after, verb in enumerate(verbs.get(draw, (Verb.CONFIRM,)) if draw != 6 else ()):
+        for after, verb in enumerate(verbs.get(draw, (ControlVerb.CONFIRM,)) if draw != 6 else ()):
             self._world.loop.call_later(at + 3.0 * after, self._answer, identity, verb)
 
-    def _answer(self, identity: str, verb: Verb) -> None:
+    def _answer(self, identity: str, verb: ControlVerb) -> None:
         made = self._drop(verb, {"id": identity})
-        self.acts.answers.append(Said(identity=identity, verb=verb, made=made))
+        self.acts.answers.append(OperatorAnswer(identity=identity, verb=verb, made=made))
 
-    def _drop(self, verb: Verb, arguments: Mapping[str, str]) -> datetime:
+    def _drop(self, verb: ControlVerb, arguments: Mapping[str, str]) -> datetime:
         self._requests += 1
         made = self._world.clock.now()
         name = f"{verb.value}-{self._requests:04d}.json"
-        control.drop(self._folder, Request(name=name, verb=verb, actor=_NAME, made=made, arguments=arguments))
+        control.put_request(
+            self._folder, ControlRequest(name=name, verb=verb, actor=_NAME, made=made, arguments=arguments)
+        )
         return made

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import VenueRules
-from tbot_core.contracts.settings import Frame
-from tbot_core.model.signals import Exits
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts.settings import StrategySettings
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import UNITS_PER_SHARE, atoms_of
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
-from tbot_core.rehearsal.history import Story
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
+from tbot_core.rehearsal.history import RehearsalHistory
 from tbot_core.rehearsal.invariants.all import violations
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from tbot_core.journal.store import Event
-    from tbot_core.rehearsal.bot import Ways
+    from tbot_core.rehearsal.bot import BotConnections
 
 MINUTES: Final = 50
 _MINUTE_S: Final = 60.0
@@ -39,7 +39,7 @@ _LONG_LIFE: Final = 10**9
 
 
 @attrs.frozen(kw_only=True)
-class Outage:
+class OutageScenario:
     """Troubles of the two ways: (venue, fault, from, to), in minutes after the bell; `ambushed`: F64 from then on.
 
     `drilled`: whether the bot may fail over at all; `second_cash`: what the second venue's account holds;
@@ -57,7 +57,7 @@ class Outage:
 
     def world(self) -> World:
         """The world, as often as it is asked for the same."""
-        venue = VenueRules(
+        venue = BrokerCapabilities(
             brackets=True,
             amend_atomic=True,
             query_by_cid=True,
@@ -65,7 +65,7 @@ class Outage:
             exec_ids_unique=True,
             lookup_window_s=60.0,
         )
-        world = World(self.seed, (), character=Character(rules=venue), live=False, venues=2, minutes=MINUTES)
+        world = World(self.seed, (), character=VenueProfile(rules=venue), live=False, venues=2, minutes=MINUTES)
         second = world.ways[1].exchange.floor
         second.character = attrs.evolve(second.character, cash=self.second_cash, account_id="SIM-2")
         second.books.cash = atoms_of(self.second_cash)
@@ -77,7 +77,7 @@ class Outage:
             path.depth[:] = [10**6 * UNITS_PER_SHARE] * len(path.depth)
         return world
 
-    def bot(self, world: World) -> Habits:
+    def bot(self, world: World) -> BotConfig:
         """One strategy within limits that let every entry pass."""
         settings: dict[str, Any] = {
             "max_gross_exposure": Decimal("0.9"),
@@ -95,43 +95,45 @@ class Outage:
         symbols = len(world.market.symbols)
         window = Window(start=0, analysis=0, breakout=MINUTES - 6, monitoring=5)
         calls = tuple((minute, number % symbols, 1) for number, minute in enumerate(self.calls))
-        strategy = Drawn(window=window, calls=calls, exits=Exits(hold=_HOLD), distance=0.05)
-        return Habits(
-            entrants=(Entrant(name="steady", rank=0, strategy=strategy, frame=Frame()),),
+        strategy = ScriptedStrategy(window=window, calls=calls, exits=ExitRules(hold=_HOLD), distance=0.05)
+        return BotConfig(
+            entrants=(ActiveStrategy(name="steady", rank=0, strategy=strategy, frame=StrategySettings()),),
             rules=lambda venue: rules(venue=venue, **settings),
             stream=world.chances.stream("bot"),
             failover=True,
             drilled=self.drilled,
         )
 
-    def story(self, world: World) -> Story:
+    def story(self, world: World) -> RehearsalHistory:
         """What is to be told of it."""
         name = world.names[0]
-        return Story(world=world, name=name, rules=self.bot(world).rules(world.client(name).rules))
+        return RehearsalHistory(world=world, name=name, rules=self.bot(world).rules(world.client(name).rules))
 
-    def play(self, home: Path, *plans: tuple[float, Callable[[World], None]], ways: Ways | None = None) -> Played:
+    def play(
+        self, home: Path, *plans: tuple[float, Callable[[World], None]], ways: BotConnections | None = None
+    ) -> OutageResult:
         """Live through it once; at so many minutes after the bell each plan is done."""
         world = self.world()
         story = self.story(world)
-        life = Life(world, world.names, home, self.bot(world), ways or Doom(_LONG_LIFE, after=False))
+        life = BotProcess(world, world.names, home, self.bot(world), ways or PlannedCrash(_LONG_LIFE, after=False))
         for minute, act in plans:
             world.loop.call_at(LEAD_S + minute * _MINUTE_S, act, world)
         world.run(life.live)
         story.lives.append(life.lived)
         story.end(life)
         life.close()
-        return Played.of(story, home)
+        return OutageResult.of(story, home)
 
 
 @attrs.frozen(kw_only=True)
-class Played:
+class OutageResult:
     """An outage that has been lived through."""
 
-    story: Story
+    story: RehearsalHistory
     violations: tuple[str, ...]
 
     @classmethod
-    def of(cls, story: Story, home: Path) -> Played:
+    def of(cls, story: RehearsalHistory, home: Path) -> OutageResult:
         """What its journal says, and what is violated."""
         from tbot_core.journal.store import open_journal
 

@@ -12,15 +12,15 @@ Swaps: TypeAlias = tuple[tuple[Any, str, Any], ...]
 """What is put where: the owner (a class or a module), the attribute's name, and what it becomes."""
 
 
-def was(owner: Any, name: str) -> Any:
+def current_attribute(owner: Any, name: str) -> Any:
     """What stands there now, a private name or not."""
     return vars(owner)[name]
 
 
 @contextmanager
-def planted(swaps: Swaps) -> Iterator[None]:
+def patched(swaps: Swaps) -> Iterator[None]:
     """Put everything in its place, and back what was there, whatever happens between."""
-    before = tuple((owner, name, was(owner, name)) for owner, name, _ in swaps)
+    before = tuple((owner, name, current_attribute(owner, name)) for owner, name, _ in swaps)
     try:
         for owner, name, new in swaps:
             setattr(owner, name, new)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import Minute
+from tbot_core.model.bars import MinuteSlice
 from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE
 
 if TYPE_CHECKING:
-    from tbot_core.rehearsal.random_streams import Chances, Stream
+    from tbot_core.rehearsal.random_streams import RandomStream, RandomStreams
 
 STEP_S: Final = 5.0
 STEPS_A_MINUTE: Final = 12
@@ -24,7 +24,7 @@ _VOLUME_A_STEP: Final = 2_000
 
 
 @attrs.define
-class Path:
+class PricePath:
     """A symbol's steps from the opening bell to the close: last price, half the spread, and depth in units.
 
     `halts` are the steps [from, to) in which nothing trades, `wide` those of the whole market, each with its level;
@@ -71,13 +71,13 @@ class Path:
         self.prices[step:] = [max(ticks // 2 // CENT * CENT, lowest) for ticks in self.prices[step:]]
 
 
-class Market:
+class SimulatedMarket:
     """The paths of all symbols, one for each, sorted by symbol.
 
     `wide` are the halts of the whole market: the steps [from, to), and the level.
     """
 
-    def __init__(self, paths: dict[str, Path]) -> None:
+    def __init__(self, paths: dict[str, PricePath]) -> None:
         self.paths = dict(sorted(paths.items()))
         self.wide: list[tuple[int, int, int]] = []
         for path in self.paths.values():
@@ -85,16 +85,16 @@ class Market:
         self.symbols = tuple(self.paths)
 
     @classmethod
-    def drawn(cls, chances: Chances, symbols: tuple[str, ...], minutes: int) -> Market:
+    def drawn(cls, chances: RandomStreams, symbols: tuple[str, ...], minutes: int) -> SimulatedMarket:
         """Random walks with a jump, a spike, missing minutes and thin steps, as the seed has them."""
         return cls({symbol: _path(chances.stream(f"path/{symbol}"), minutes) for symbol in symbols})
 
     @classmethod
-    def flat(cls, price: int, symbols: tuple[str, ...], minutes: int) -> Market:
+    def flat(cls, price: int, symbols: tuple[str, ...], minutes: int) -> SimulatedMarket:
         """Every symbol at one price, in ticks, in any quantity: for tests, which move it."""
         steps = minutes * STEPS_A_MINUTE
         depth = _DEEP * UNITS_PER_SHARE
-        return cls({symbol: Path(prices=[price] * steps, depth=[depth] * steps) for symbol in symbols})
+        return cls({symbol: PricePath(prices=[price] * steps, depth=[depth] * steps) for symbol in symbols})
 
     def fall(self, start: int, stop: int, share: float) -> None:
         """Every symbol trades lower by this share in the steps [start, stop), on the cent grid."""
@@ -102,7 +102,7 @@ class Market:
             lower = [max(round(ticks * (1 - share) / CENT), 100) * CENT for ticks in path.prices[start:stop]]
             path.prices[start:stop] = lower
 
-    def minute(self, index: int) -> Minute:
+    def minute(self, index: int) -> MinuteSlice:
         """The bar of each symbol in that minute; NaN where it is halted throughout, or quiet."""
         start, stop = index * STEPS_A_MINUTE, (index + 1) * STEPS_A_MINUTE
         rows = np.full((5, len(self.symbols)), np.nan)
@@ -114,10 +114,10 @@ class Market:
                 rows[:, row] = (*(tick / TICKS_PER_DOLLAR for tick in ticks), volume)
         names = ("open", "high", "low", "close", "volume")
         bar = dict(zip(names, rows, strict=True))
-        return Minute(index=index, **bar, vwap=np.full(len(self.symbols), np.nan))
+        return MinuteSlice(index=index, **bar, vwap=np.full(len(self.symbols), np.nan))
 
 
-def _path(stream: Stream, minutes: int) -> Path:
+def _path(stream: RandomStream, minutes: int) -> PricePath:
     arrays, steps = stream.arrays, minutes * STEPS_A_MINUTE
     moves = arrays.normal(0.0, stream.one((0.0002, 0.0006, 0.0015)), steps)
     if stream.happens(0.5):
@@ -130,7 +130,7 @@ def _path(stream: Stream, minutes: int) -> Path:
     thin = stream.one((0.0, 0.3, 0.8))
     found = np.where(arrays.random(steps) < thin, arrays.integers(1, 40, steps), _DEEP)
     quiet = arrays.random(minutes) < stream.one((0.0, 0.0, 0.05))
-    return Path(
+    return PricePath(
         prices=[int(price) * CENT for price in cents],
         depth=[int(shares) * UNITS_PER_SHARE for shares in found],
         half_spread=CENT * stream.one((1, 1, 3)),

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     Item = TypeVar("Item")
 
 
-class Chances:
+class RandomStreams:
     """The streams of one seed; a name leads to the same numbers always, whatever else is asked."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, RandomStream] = {}
 
-    def stream(self, name: str) -> Stream:
+    def stream(self, name: str) -> RandomStream:
         """The stream of that name, where it stands."""
         if name not in self._streams:
             digest = sha256(f"{self.seed}/{name}".encode()).digest()
-            self._streams[name] = Stream(int.from_bytes(digest[:8]))
+            self._streams[name] = RandomStream(int.from_bytes(digest[:8]))
         return self._streams[name]
 
 
-class Stream:
+class RandomStream:
     """Numbers for one purpose."""
 
     def __init__(self, seed: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.rehearsal.random_streams import Stream
+    from tbot_core.rehearsal.random_streams import RandomStream
 
 TOPPING_UP: Final[Mapping[str, Any]] = {
     "rebalance_top_up": True,
@@ -21,7 +21,7 @@ TOPPING_UP: Final[Mapping[str, Any]] = {
 """A bot that tops its positions up looks for what they lack each minute; they are large, so that it is a share."""
 
 
-def rebalancing(stream: Stream) -> dict[str, Any]:
+def rebalance_settings(stream: RandomStream) -> dict[str, Any]:
     """One bot in four takes its positions back to their share every few minutes, most of them at any excess.
 
     Half of these top up, too, and look each minute.

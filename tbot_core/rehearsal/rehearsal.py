@@ -11,16 +11,16 @@ import attrs
 
 from tbot_core.errors import JournalError
 from tbot_core.journal.store import open_journal
-from tbot_core.rehearsal.bot import Crash, Doom, Life, habits
-from tbot_core.rehearsal.exposure_monitor import Patrol
-from tbot_core.rehearsal.history import Story
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, SimulatedCrash, bot_config
+from tbot_core.rehearsal.exposure_monitor import ExposureMonitor
+from tbot_core.rehearsal.history import RehearsalHistory
 from tbot_core.rehearsal.invariants.all import violations
-from tbot_core.rehearsal.invariants.fairness import noted
-from tbot_core.rehearsal.operator import People
-from tbot_core.rehearsal.patching import Swaps, planted
+from tbot_core.rehearsal.invariants.fairness import record_waits
+from tbot_core.rehearsal.operator import SimulatedOperator
+from tbot_core.rehearsal.patching import Swaps, patched
 from tbot_core.rehearsal.world import World
 from tbot_core.system import editor, filesystem
-from tbot_core.system.timeouts import within
+from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ _MOST_FAILURES: Final = 2
 
 
 @attrs.frozen(kw_only=True)
-class Verdict:
+class RehearsalResult:
     """What a seed came to: violated invariants, and figures."""
 
     on: tuple[str, ...]
@@ -52,16 +52,18 @@ class Verdict:
     settled_s: tuple[float, ...] = ()
 
 
-def rehearse(seed: int, faults: Sequence[str] | None = None, swaps: Swaps = (), *, live: bool | None = None) -> Verdict:
+def rehearse(
+    seed: int, faults: Sequence[str] | None = None, swaps: Swaps = (), *, live: bool | None = None
+) -> RehearsalResult:
     """Live through a seed; `swaps` are in the bot while it lives, and gone when it is judged.
 
     `live`: whether the bot hears a live feed or one of whole minutes; None lets the seed decide.
     """
-    with memory() as home:
+    with memory_folder() as home:
         return _Rehearsal(World(seed, faults, live=live), home).go(swaps)
 
 
-def shrink(seed: int, verdict: Verdict) -> Verdict:
+def shrink_faults(seed: int, verdict: RehearsalResult) -> RehearsalResult:
     """The verdict of the same seed with as few faults as still violate something, taken away one by one."""
     left = list(verdict.on)
     for name in verdict.on:
@@ -73,9 +75,9 @@ def shrink(seed: int, verdict: Verdict) -> Verdict:
 
 
 @contextmanager
-def memory() -> Iterator[Path]:
+def memory_folder() -> Iterator[Path]:
     """A folder whose syncs cost nothing, where the machine has one: what is durable is not what is rehearsed here."""
-    with editor.in_memory() if editor.MEMORY.exists() else filesystem.scratch() as home:
+    with editor.in_memory() if editor.MEMORY.exists() else filesystem.scratch_folder() as home:
         yield home
 
 
@@ -83,29 +85,29 @@ class _Rehearsal:
     def __init__(self, world: World, home: Path) -> None:
         self._world = world
         self._home = home
-        self._people = People(world, home / "control")
-        bot = habits(world, self._people.manner.settings)
-        self._patrol = Patrol(world)
+        self._people = SimulatedOperator(world, home / "control")
+        bot = bot_config(world, self._people.manner.settings)
+        self._patrol = ExposureMonitor(world)
         self._bot = attrs.evolve(bot, tell=self._people.hear, live=self._people.live)
         self._deaths = world.chances.stream("deaths")
         late = world.falls or world.chances.stream("late").happens(_DIES_LATE)
         self._lifetime = _LATE if late else _EARLY
         self._names = world.names if self._bot.failover else world.names[:1]
         rules = self._bot.rules(world.client(self._names[0]).rules)
-        self._story = Story(world=world, name=self._names[0], rules=rules, people=self._people.acts)
+        self._story = RehearsalHistory(world=world, name=self._names[0], rules=rules, people=self._people.acts)
 
-    def go(self, swaps: Swaps = ()) -> Verdict:
+    def go(self, swaps: Swaps = ()) -> RehearsalResult:
         self._people.begin()
         self._patrol.begin()
-        with planted((*noted(self._world.loop, self._story.turns), *swaps)):
-            within(_LONGEST_S, lambda: self._world.run(self._main))
+        with patched((*record_waits(self._world.loop, self._story.turns), *swaps)):
+            call_within(_LONGEST_S, lambda: self._world.run(self._main))
         self._story.unguarded += self._patrol.found.values()
         self._story.births += self._patrol.births
         self._read()
         kinds = Counter(event.kind for event in self._story.events)
         for event in self._story.events:
             self._world.note(f"{event.seq} {event.kind} {event.cid or '-'} {event.hash}")
-        return Verdict(
+        return RehearsalResult(
             on=self._world.faults.on,
             violations=tuple(violations(self._story)),
             trace_hash=self._world.trace_hash,
@@ -135,17 +137,17 @@ class _Rehearsal:
         deaths = self._deaths.whole(0, _MOST_DEATHS) if self._deaths.happens(0.6) else 0
         while True:
             mortal = len(self._story.lives) < deaths
-            doom = Doom(
+            doom = PlannedCrash(
                 self._deaths.whole(1, self._lifetime) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5)
             )
             try:
-                life = Life(self._world, self._names, self._home, self._bot, doom)
+                life = BotProcess(self._world, self._names, self._home, self._bot, doom)
             except JournalError:  # no bot starts on it, and no judge will like it
                 return
             self._patrol.watch(life)
             try:
                 await life.live()
-            except Crash:
+            except SimulatedCrash:
                 await self._bury(life)
             except Exception as failure:  # noqa: BLE001  whatever it dies of, it is started again, and judged
                 self._story.failures.append(_words(failure))
@@ -158,7 +160,7 @@ class _Rehearsal:
                 life.close()
                 return
 
-    async def _bury(self, life: Life) -> None:
+    async def _bury(self, life: BotProcess) -> None:
         # A life is over before the session is; after a while the process is started again.
         self._patrol.watch(None)
         self._world.note("the process died")

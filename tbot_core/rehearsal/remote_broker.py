@@ -1,4 +1,4 @@
-"""A broker whose venue is in another process: the client of a `Counter`, in virtual time as in that of the machine."""
+"""A broker whose venue is in another process: the client of a `VenueServer`, in virtual or real time."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tbot_core.errors import BrokerError, Unavailable
-from tbot_core.rehearsal.serialization import heard, told
+from tbot_core.rehearsal.serialization import dump_line, load_line
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    from tbot_core.contracts import BrokerEvent, OrderReport, Permit, Snapshot, VenueRules
+    from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, Permit
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
     from tbot_core.rehearsal.venue_server import Connection
@@ -33,12 +33,12 @@ class RemoteBroker:
         self._count = 0
         self._open: dict[int, asyncio.Future[Any]] = {}
         self._wake: asyncio.TimerHandle | None = None
-        self._rules: VenueRules
+        self._rules: BrokerCapabilities
         self._rules, start = self._exchange("hello")
         self._offset = clock.monotonic() - (clock.now() - start).total_seconds()
 
     @property
-    def rules(self) -> VenueRules:
+    def rules(self) -> BrokerCapabilities:
         """What the venue can do."""
         return self._rules
 
@@ -70,14 +70,14 @@ class RemoteBroker:
         events: Sequence[BrokerEvent] = await self._ask("poll")
         return events
 
-    async def snapshot(self, since: dt.datetime) -> Snapshot:
+    async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
         """Everything at the account, with the orders that were closed since."""
-        snapshot: Snapshot = await self._ask("snapshot", since)
+        snapshot: AccountSnapshot = await self._ask("snapshot", since)
         return snapshot
 
-    async def find(self, client_order_id: str) -> OrderReport | None:
+    async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """The order, None where the venue does not list it."""
-        report: OrderReport | None = await self._ask("find", client_order_id)
+        report: OrderStatusReport | None = await self._ask("find", client_order_id)
         return report
 
     async def close(self) -> None:
@@ -112,8 +112,8 @@ class RemoteBroker:
         return self._clock.monotonic() - self._offset
 
     def _exchange(self, what: str, parts: tuple[object, ...] = ()) -> Any:
-        self._connection.send(told((self._second, self._count, what, parts)))
+        self._connection.send(dump_line((self._second, self._count, what, parts)))
         line = self._connection.receive()
         if line is None:
             raise Unavailable("The venue has hung up.", "Start it again.")
-        return heard(line)
+        return load_line(line)

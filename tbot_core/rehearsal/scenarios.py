@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import VenueRules
-from tbot_core.contracts.settings import Frame
-from tbot_core.model.signals import Exits
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts.settings import StrategySettings
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import UNITS_PER_SHARE
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Drawn, Habits
+from tbot_core.rehearsal.bot import BotConfig, ScriptedStrategy
 from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
-    from tbot_core.rehearsal.prices import Path
-    from tbot_core.rehearsal.random_streams import Stream
+    from tbot_core.rehearsal.prices import PricePath
+    from tbot_core.rehearsal.random_streams import RandomStream
 
 _DEPTH: Final = 4 * UNITS_PER_SHARE
 _FALLS_AT: Final = 9
@@ -40,7 +40,7 @@ _SHAPES: Final = (
 
 
 @attrs.frozen(kw_only=True)
-class Scene:
+class Scenario:
     """What a world is to show.
 
     `brackets`: an entry's stop rests at the venue from its fill on, and is amended in place; else each stop is an order
@@ -56,7 +56,7 @@ class Scene:
 
     def world(self) -> World:
         """The world, as often as it is asked for the same."""
-        venue = VenueRules(
+        venue = BrokerCapabilities(
             brackets=self.brackets,
             amend_atomic=self.brackets,
             query_by_cid=True,
@@ -64,7 +64,7 @@ class Scene:
             exec_ids_unique=True,
             lookup_window_s=60.0,
         )
-        character = Character(rules=venue, numbers_moments=self.seed % 2 == 0)
+        character = VenueProfile(rules=venue, numbers_moments=self.seed % 2 == 0)
         world = World(self.seed, self.faults, character=character)
         for path in world.market.paths.values():
             path.depth[:] = [_DEPTH if self.thin else 10**6 * UNITS_PER_SHARE] * len(path.depth)
@@ -72,7 +72,7 @@ class Scene:
                 _fall(path)
         return world
 
-    def bot(self, world: World) -> Habits:
+    def bot(self, world: World) -> BotConfig:
         """Strategies that enter again and again, each with exits of its own, within limits that let most of it pass."""
         stream = world.chances.stream("bot")
         settings: dict[str, Any] = {
@@ -87,7 +87,7 @@ class Scene:
             "flatten_before_close": 3,
             "max_rejects_in_row": 50,
         }
-        return Habits(
+        return BotConfig(
             entrants=tuple(_entrant(world, stream, rank) for rank in range(len(_SHAPES))),
             rules=lambda venue: rules(venue=venue, **settings),
             stream=stream,
@@ -95,15 +95,17 @@ class Scene:
         )
 
 
-def _entrant(world: World, stream: Stream, rank: int) -> Entrant:
+def _entrant(world: World, stream: RandomStream, rank: int) -> ActiveStrategy:
     minutes, symbols = world.session.minutes, len(world.market.symbols)
     window = Window(start=0, analysis=0, breakout=minutes - 6, monitoring=5)
     calls = tuple((1 + _EVERY_MINUTES * number, (number + rank) % symbols, 1) for number in range(_CALLS))
-    strategy = Drawn(window=window, calls=calls, exits=Exits(**_SHAPES[rank]), distance=stream.between(0.004, 0.01))
-    return Entrant(name=f"busy{rank}", rank=rank, strategy=strategy, frame=Frame())
+    strategy = ScriptedStrategy(
+        window=window, calls=calls, exits=ExitRules(**_SHAPES[rank]), distance=stream.between(0.004, 0.01)
+    )
+    return ActiveStrategy(name=f"busy{rank}", rank=rank, strategy=strategy, frame=StrategySettings())
 
 
-def _fall(path: Path) -> None:
+def _fall(path: PricePath) -> None:
     start = _FALLS_AT * STEPS_A_MINUTE
     for step in range(start, len(path.prices)):
         path.prices[step] = max(int(path.prices[step] * (1 - _FALL)) // CENT * CENT, 100 * CENT)

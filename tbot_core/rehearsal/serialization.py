@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import Activity, BrokerEvent, Holding, OrderReport, Snapshot, VenueRules
+from tbot_core.contracts import (
+    AccountActivity,
+    AccountSnapshot,
+    BrokerCapabilities,
+    BrokerEvent,
+    OrderStatusReport,
+    PositionReport,
+)
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.model import json_document
 from tbot_core.model.types import Account, ExitReason, Fill, Leg, Order, OrderState, OrderType, SignalId
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.trading.orders import OrderRecord
 
 if TYPE_CHECKING:
@@ -25,8 +32,8 @@ if TYPE_CHECKING:
 _VALUES: Final[Mapping[str, type[attrs.AttrsInstance]]] = {
     one.__name__: one
     for one in (
-        *(Account, Activity, BrokerEvent, Character, Fill, Holding),
-        *(Order, OrderRecord, OrderReport, SignalId, Snapshot, VenueRules),
+        *(Account, AccountActivity, BrokerEvent, VenueProfile, Fill, PositionReport),
+        *(Order, OrderRecord, OrderStatusReport, SignalId, AccountSnapshot, BrokerCapabilities),
     )
 }
 _FAULTS: Final = {
@@ -42,14 +49,14 @@ _KIND: Final = "is"
 _OF: Final = "of"
 
 
-def told(value: object) -> bytes:
+def dump_line(value: object) -> bytes:
     """The value as a line, its line feed included; raises TypeError for one that cannot be told."""
     return json.dumps(_plain(value), separators=(",", ":")).encode() + b"\n"
 
 
-def heard(line: bytes) -> Any:
+def load_line(line: bytes) -> Any:
     """The value that a line tells; lists come as tuples. Raises KeyError or ValueError for any other line."""
-    return _value(json_document.read(line))
+    return _value(json_document.parse_json(line))
 
 
 def _plain(value: object) -> object:

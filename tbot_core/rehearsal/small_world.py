@@ -6,17 +6,17 @@ import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import ticks_of
 from tbot_core.rehearsal.broker_client import SimulatedBroker
-from tbot_core.rehearsal.exchange import Exchange
-from tbot_core.rehearsal.faults import Faults
-from tbot_core.rehearsal.network import Way
-from tbot_core.rehearsal.prices import Market
-from tbot_core.rehearsal.random_streams import Chances
-from tbot_core.rehearsal.third_parties import Others, announced
-from tbot_core.rehearsal.venue_matching import Floor
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.exchange import SimulatedExchange
+from tbot_core.rehearsal.faults import SeedFaults
+from tbot_core.rehearsal.network import NetworkPath
+from tbot_core.rehearsal.prices import SimulatedMarket
+from tbot_core.rehearsal.random_streams import RandomStreams
+from tbot_core.rehearsal.third_parties import ThirdParties, plan_symbol_events
+from tbot_core.rehearsal.venue_matching import VenueMatchingEngine
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
 from tbot_core.rehearsal.world import short_day
 
@@ -33,7 +33,7 @@ LEAD_S: Final = 60.0
 _MINUTES: Final = 120
 
 
-class Stage:
+class SmallWorld:
     """A venue that is open since a minute, its symbols at 20 USD in any quantity, a client that is connected.
 
     `rates` says which faults are on, and how often each strikes. The bell rings at second 60 of the world. The hand
@@ -42,25 +42,25 @@ class Stage:
 
     def __init__(
         self,
-        character: Character | None = None,
+        character: VenueProfile | None = None,
         rates: Mapping[str, float] | None = None,
         *,
         seed: int = 0,
         symbols: tuple[str, ...] = ("A",),
     ) -> None:
-        chances = Chances(seed)
+        chances = RandomStreams(seed)
         _, self.session = short_day(_MINUTES)
         start = self.session.open - dt.timedelta(seconds=LEAD_S)
         self.symbol = symbols[0]
         self.loop = VirtualLoop()
         self.clock = LoopClock(self.loop, start)
-        self.faults = Faults(chances, (), rates=rates)
-        self.market = Market.flat(ticks_of(20.0), symbols, _MINUTES)
-        news = announced(self.market, self.faults, chances.stream, _MINUTES * 60.0)
-        self.floor = Floor(self.market, character or Character(), self.session, start, self.faults)
-        self.exchange = Exchange(self.floor)
-        self.way = Way(self.exchange, self.faults, chances.stream, LEAD_S + _MINUTES * 60.0)
-        self.others = Others(self.exchange, self.faults, chances.stream, news)
+        self.faults = SeedFaults(chances, (), rates=rates)
+        self.market = SimulatedMarket.flat(ticks_of(20.0), symbols, _MINUTES)
+        news = plan_symbol_events(self.market, self.faults, chances.stream, _MINUTES * 60.0)
+        self.floor = VenueMatchingEngine(self.market, character or VenueProfile(), self.session, start, self.faults)
+        self.exchange = SimulatedExchange(self.floor)
+        self.way = NetworkPath(self.exchange, self.faults, chances.stream, LEAD_S + _MINUTES * 60.0)
+        self.others = ThirdParties(self.exchange, self.faults, chances.stream, news)
         self.broker = SimulatedBroker(self.way, self.clock)
         self.pass_time(2 * LEAD_S)
         self.wait(self.broker.connect())
@@ -81,7 +81,7 @@ class Stage:
 
     def submit(self, order: Order) -> None:
         """Send an order with a permit that holds."""
-        self.wait(self.broker.submit(order, SendPermit(order, always)))
+        self.wait(self.broker.submit(order, SendPermit(order, never_refuse)))
 
     def heard(self, seconds: float = 1.0) -> list[BrokerEvent]:
         """What the stream has told once so much time has passed."""

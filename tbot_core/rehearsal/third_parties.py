@@ -15,17 +15,17 @@ from tbot_core.rehearsal.prices import CENT, STEP_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.rehearsal.exchange import Exchange
-    from tbot_core.rehearsal.faults import Faults
-    from tbot_core.rehearsal.prices import Market
-    from tbot_core.rehearsal.random_streams import Stream
+    from tbot_core.rehearsal.exchange import SimulatedExchange
+    from tbot_core.rehearsal.faults import SeedFaults
+    from tbot_core.rehearsal.prices import SimulatedMarket
+    from tbot_core.rehearsal.random_streams import RandomStream
 
 _ATOMS_A_CENT: Final = 10**8
 _BEFORE_S: Final = 0.001
 
 
 @attrs.frozen(kw_only=True)
-class News:
+class SymbolEvent:
     """What becomes of a symbol at all venues: `split` or `delisted`, `at` so many seconds after the bell."""
 
     at: float
@@ -33,7 +33,9 @@ class News:
     symbol: str
 
 
-def announced(market: Market, faults: Faults, chance: Callable[[str], Stream], session_s: float) -> list[News]:
+def plan_symbol_events(
+    market: SimulatedMarket, faults: SeedFaults, chance: Callable[[str], RandomStream], session_s: float
+) -> list[SymbolEvent]:
     """Halts, coarser prices, splits and delistings enter the market's paths; what accounts must follow is returned."""
 
     def each(name: str) -> list[tuple[float, float, str]]:
@@ -52,19 +54,25 @@ def announced(market: Market, faults: Faults, chance: Callable[[str], Stream], s
         faults.count("F42")
     for begins, _, symbol in each("F43"):
         market.paths[symbol].split(step(begins))
-        news.append(News(at=step(begins) * STEP_S - _BEFORE_S, kind="split", symbol=symbol))
+        news.append(SymbolEvent(at=step(begins) * STEP_S - _BEFORE_S, kind="split", symbol=symbol))
         faults.count("F43")
     for begins, _, symbol in each("F44"):
         market.paths[symbol].delisted_from = step(begins)
-        news.append(News(at=step(begins) * STEP_S - _BEFORE_S, kind="delisted", symbol=symbol))
+        news.append(SymbolEvent(at=step(begins) * STEP_S - _BEFORE_S, kind="delisted", symbol=symbol))
         faults.count("F44")
     return news
 
 
-class Others:
+class ThirdParties:
     """Everybody but the bot who moves an account; what they do stands in the venue's agenda from the beginning."""
 
-    def __init__(self, exchange: Exchange, faults: Faults, chance: Callable[[str], Stream], news: list[News]) -> None:
+    def __init__(
+        self,
+        exchange: SimulatedExchange,
+        faults: SeedFaults,
+        chance: Callable[[str], RandomStream],
+        news: list[SymbolEvent],
+    ) -> None:
         """`chance` gives the stream of a fault."""
         self._exchange = exchange
         self._floor = exchange.floor
@@ -72,7 +80,7 @@ class Others:
         self._orders = 0
         for item in news:
             exchange.schedule(self._floor.opens + item.at, partial(self.follow, item))
-        acts: dict[str, Callable[[Stream], bool]] = {
+        acts: dict[str, Callable[[RandomStream], bool]] = {
             "F20": self._places_under_an_id,
             "F29": self._takes_back,
             "F45": self._pays,
@@ -83,11 +91,11 @@ class Others:
             for at, _ in faults.planned(name, self._floor.opens, self._floor.closes):
                 exchange.schedule(at, partial(self._act, name, act, chance(name)))
 
-    def _act(self, name: str, act: Callable[[Stream], bool], chance: Stream) -> None:
+    def _act(self, name: str, act: Callable[[RandomStream], bool], chance: RandomStream) -> None:
         if act(chance):
             self._faults.count(name)
 
-    def follow(self, news: News) -> None:
+    def follow(self, news: SymbolEvent) -> None:
         """Resting orders of the symbol go; a split doubles what is held."""
         floor = self._floor
         for working in [*floor.open]:
@@ -96,11 +104,11 @@ class Others:
         if news.kind == "split":
             floor.write("split", symbol=news.symbol, units=floor.books.units.get(news.symbol, 0), words="2 for 1")
 
-    def _places_under_an_id(self, chance: Stream) -> bool:
+    def _places_under_an_id(self, chance: RandomStream) -> bool:
         self._orders += 1
         return self._place(chance, f"mobile-{self._orders}")
 
-    def _trades(self, chance: Stream) -> bool:
+    def _trades(self, chance: RandomStream) -> bool:
         # A person trades, or takes one of our orders out.
         ours = [working for working in self._floor.open if working.ours]
         if ours and chance.happens(0.25):
@@ -108,7 +116,7 @@ class Others:
             return True
         return self._place(chance)
 
-    def _place(self, chance: Stream, client_order_id: str = "") -> bool:
+    def _place(self, chance: RandomStream, client_order_id: str = "") -> bool:
         # Buy or sell a few shares, at the market or at a limit that rests.
         symbol, buy = chance.one(self._floor.market.symbols), chance.happens(0.5)
         quantity, away, rests = Decimal(chance.whole(1, 20)), chance.whole(1, 5) * 5 * CENT, chance.happens(0.5)
@@ -122,7 +130,7 @@ class Others:
             order = attrs.evolve(order, type=OrderType.LIMIT, limit_price=limit)
         return not self._exchange.submit(order, ours=False).refusal
 
-    def _takes_back(self, chance: Stream) -> bool:
+    def _takes_back(self, chance: RandomStream) -> bool:
         # One of our latest executions is void, or was at another price.
         done = [working for working in self._floor.orders if working.ours and working.fills]
         if not done:
@@ -136,7 +144,7 @@ class Others:
             self._floor.retell("corrected", working, fill, attrs.evolve(fill, price=price))
         return True
 
-    def _pays(self, chance: Stream) -> bool:
+    def _pays(self, chance: RandomStream) -> bool:
         # A dividend of ten cents a share for what is held, else a fee.
         floor = self._floor
         held = sorted(symbol for symbol, units in floor.books.units.items() if units > 0)
@@ -147,7 +155,7 @@ class Others:
             floor.write("fee", atoms=-chance.whole(1, 500) * _ATOMS_A_CENT, words="market data")
         return True
 
-    def _liquidates(self, chance: Stream) -> bool:
+    def _liquidates(self, chance: RandomStream) -> bool:
         # The broker's risk desk closes a position at the market, without asking.
         floor = self._floor
         held = sorted(symbol for symbol in floor.books.units if floor.path(symbol) is not None)

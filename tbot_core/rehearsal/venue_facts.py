@@ -10,12 +10,12 @@ from typing import TypedDict
 
 import attrs
 
-from tbot_core.contracts import Activity, Holding
+from tbot_core.contracts import AccountActivity, PositionReport
 from tbot_core.model.types import Fill, atoms_of, dollars_of, quantity_of, ticks_of, units_of
 
 
 @attrs.frozen(kw_only=True)
-class Fact:
+class VenueFact:
     """Something that happened at a venue.
 
     `kind`: accepted, rejected, replaced, cancelled, expired, execution, busted, corrected, or an activity's kind.
@@ -45,7 +45,7 @@ class Fact:
         )
 
 
-class Terms(TypedDict, total=False):
+class FactFields(TypedDict, total=False):
     """What a fact may say besides its moment and kind."""
 
     ours: bool
@@ -59,7 +59,7 @@ class Terms(TypedDict, total=False):
     words: str
 
 
-class Books:
+class VenueBooks:
     """Cash in atoms and holdings in units, never changed but by a fact."""
 
     def __init__(self, cash: int) -> None:
@@ -67,9 +67,9 @@ class Books:
         self.first_cash = cash
         self.cash = cash
         self.units: dict[str, int] = {}
-        self.facts: list[Fact] = []
+        self.facts: list[VenueFact] = []
 
-    def write(self, fact: Fact) -> None:
+    def write(self, fact: VenueFact) -> None:
         """A fact: it moves what it says."""
         self.facts.append(fact)
         self.cash += fact.atoms
@@ -78,16 +78,18 @@ class Books:
             if held:
                 self.units[fact.symbol] = held
 
-    def holdings(self) -> tuple[Holding, ...]:
+    def holdings(self) -> tuple[PositionReport, ...]:
         """What is held, by symbol."""
         return tuple(
-            Holding(symbol=symbol, quantity=quantity_of(units)) for symbol, units in sorted(self.units.items()) if units
+            PositionReport(symbol=symbol, quantity=quantity_of(units))
+            for symbol, units in sorted(self.units.items())
+            if units
         )
 
-    def activities(self, since: datetime) -> tuple[Activity, ...]:
+    def activities(self, since: datetime) -> tuple[AccountActivity, ...]:
         """What moved money or shares without an order since then."""
         return tuple(
-            Activity(
+            AccountActivity(
                 activity_id=f"a{number}",
                 kind=fact.kind,
                 time=fact.at,
@@ -101,7 +103,7 @@ class Books:
         )
 
 
-def effect(fill: Fill) -> tuple[int, int]:
+def fill_effect(fill: Fill) -> tuple[int, int]:
     """What an execution adds to a holding, in units, and to cash, in atoms."""
     units = units_of(fill.quantity) * (1 if fill.buy else -1)
     return units, -units * ticks_of(float(fill.price)) - atoms_of(fill.fees)

@@ -20,34 +20,34 @@ from tbot_core.model.types import (
     units_of,
 )
 from tbot_core.rehearsal.prices import STEP_S
-from tbot_core.rehearsal.venue_facts import Books, Fact, Terms, effect
-from tbot_core.rehearsal.venue_orders import HELD, OPEN, Working
+from tbot_core.rehearsal.venue_facts import FactFields, VenueBooks, VenueFact, fill_effect
+from tbot_core.rehearsal.venue_orders import HELD, OPEN, SimulatedVenueOrder
 
 if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Order
-    from tbot_core.rehearsal.faults import Faults
-    from tbot_core.rehearsal.prices import Market, Path
-    from tbot_core.rehearsal.venue_profiles import Character
+    from tbot_core.rehearsal.faults import SeedFaults
+    from tbot_core.rehearsal.prices import PricePath, SimulatedMarket
+    from tbot_core.rehearsal.venue_profiles import VenueProfile
 
 ALIVE: Final = (OPEN, HELD)
 
 
-class Floor:
+class VenueMatchingEngine:
     """An account's orders and books at one venue; seconds are those of the world, whose second 0 is `start`.
 
     `told` holds every event with its second, for the wires to deliver.
     """
 
     def __init__(
-        self, market: Market, character: Character, session: Session, start: dt.datetime, faults: Faults
+        self, market: SimulatedMarket, character: VenueProfile, session: Session, start: dt.datetime, faults: SeedFaults
     ) -> None:
         self.market = market
         self.character = character
-        self.books = Books(atoms_of(character.cash))
+        self.books = VenueBooks(atoms_of(character.cash))
         self.told: list[tuple[float, BrokerEvent]] = []
-        self.orders: list[Working] = []
-        self.open: list[Working] = []
+        self.orders: list[SimulatedVenueOrder] = []
+        self.open: list[SimulatedVenueOrder] = []
         self.now = 0.0
         self.start = start
         self.opens = (session.open - start).total_seconds()
@@ -66,12 +66,12 @@ class Floor:
         """Whether the bell has rung, and has not rung again."""
         return self.opens <= self.now < self.closes
 
-    def path(self, symbol: str) -> Path | None:
+    def path(self, symbol: str) -> PricePath | None:
         """What the symbol trades at; None where it does not."""
         path = self.market.paths.get(symbol)
         return path if path is not None and path.listed(self.step) else None
 
-    def find(self, client_order_id: str) -> Working | None:
+    def find(self, client_order_id: str) -> SimulatedVenueOrder | None:
         """The newest order of that id."""
         return next((working for working in reversed(self.orders) if working.cid == client_order_id), None)
 
@@ -89,9 +89,11 @@ class Floor:
                 self.meet(working)
         self.now = max(self.now, to)
 
-    def take(self, order: Order, *, ours: bool = True, parent: Working | None = None) -> Working:
+    def take(
+        self, order: Order, *, ours: bool = True, parent: SimulatedVenueOrder | None = None
+    ) -> SimulatedVenueOrder:
         """Take an order in; protection is held until its entry fills."""
-        working = Working(
+        working = SimulatedVenueOrder(
             order=order,
             broker_order_id=f"b{len(self.orders) + 1}",
             units=units_of(order.quantity),
@@ -105,14 +107,14 @@ class Floor:
         self.write("accepted", working, quantity=working.units)
         return working
 
-    def rest(self, working: Working) -> None:
+    def rest(self, working: SimulatedVenueOrder) -> None:
         """An order begins to work, and meets the market at once."""
         working.kind = OPEN
         self.open.append(working)
         self.say("acknowledged", working)
         self.meet(working)
 
-    def meet(self, working: Working) -> None:
+    def meet(self, working: SimulatedVenueOrder) -> None:
         """Fill what the present step fills of an order."""
         path, step = self.path(working.order.symbol), self.step
         if path is None or not self.in_session or working.kind != OPEN or path.halted(step):
@@ -121,7 +123,7 @@ class Floor:
         if ticks is not None and (units := min(working.left, path.depth[step])):
             self.execute(working, units, ticks)
 
-    def execute(self, working: Working, units: int, ticks: int) -> None:
+    def execute(self, working: SimulatedVenueOrder, units: int, ticks: int) -> None:
         """So much of an order is done at that price: booked, told, and its bracket follows."""
         order = working.order
         fill = Fill(
@@ -137,7 +139,7 @@ class Floor:
         working.fills.append(fill)
         working.filled += units
         working.changed = self.now
-        gained, paid = effect(fill)
+        gained, paid = fill_effect(fill)
         self.write("execution", working, units=gained, atoms=paid, fill=fill)
         self.say("fill", working, fill=fill)
         if working.filled >= working.units:
@@ -148,7 +150,7 @@ class Floor:
         if working.ours and working.filled == working.units and self._faults.strikes("F28", self.now):
             self.execute(working, max(units // 2 // UNITS_PER_SHARE, 1) * UNITS_PER_SHARE, ticks)
 
-    def end(self, working: Working, kind: str, words: str = "") -> None:
+    def end(self, working: SimulatedVenueOrder, kind: str, words: str = "") -> None:
         """An order is over; protection of which nothing was ever filled goes with its entry."""
         if working.kind not in ALIVE:
             return
@@ -160,26 +162,26 @@ class Floor:
             for leg in working.legs:
                 self.end(leg, kind, words)
 
-    def write(self, kind: str, working: Working | None = None, **terms: Unpack[Terms]) -> None:
+    def write(self, kind: str, working: SimulatedVenueOrder | None = None, **terms: Unpack[FactFields]) -> None:
         """Write a fact down."""
-        known: Terms = {}
+        known: FactFields = {}
         if working is not None:
             known["ours"], known["client_order_id"] = working.ours, working.cid
             known["broker_order_id"], known["symbol"] = working.broker_order_id, working.order.symbol
         known.update(terms)
-        self.books.write(Fact(at=self.moment(self.now), kind=kind, **known))
+        self.books.write(VenueFact(at=self.moment(self.now), kind=kind, **known))
 
-    def say(self, kind: str, working: Working | str, *, fill: Fill | None = None, words: str = "") -> None:
+    def say(self, kind: str, working: SimulatedVenueOrder | str, *, fill: Fill | None = None, words: str = "") -> None:
         """Tell of an order, or of a client order id that stands for none."""
         cid = working if isinstance(working, str) else working.cid
         event_id = f"{self.character.account_id}-e{len(self.told) + 1}"
         event = BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=fill, words=words)
         self.told.append((self.now, event))
 
-    def retell(self, kind: str, working: Working, was: Fill, fill: Fill) -> None:
+    def retell(self, kind: str, working: SimulatedVenueOrder, was: Fill, fill: Fill) -> None:
         """An execution is taken back (`busted`), or has the new terms of `fill` (`corrected`)."""
-        units, atoms = effect(was)
-        new_units, new_atoms = (0, 0) if kind == "busted" else effect(fill)
+        units, atoms = fill_effect(was)
+        new_units, new_atoms = (0, 0) if kind == "busted" else fill_effect(fill)
         at = working.fills.index(was)
         working.fills[at : at + 1] = [] if kind == "busted" else [fill]
         working.filled += abs(new_units) - abs(units)
@@ -187,7 +189,7 @@ class Floor:
         self.write(kind, working, units=new_units - units, atoms=new_atoms - atoms, fill=fill)
         self.say(kind, working, fill=fill)
 
-    def _cover(self, entry: Working) -> None:
+    def _cover(self, entry: SimulatedVenueOrder) -> None:
         # Protection rests from the entry's first fill on, for what was filled.
         for leg in entry.legs:
             if leg.kind in ALIVE:
@@ -201,7 +203,7 @@ class Floor:
             self.open.append(leg)
             self.say("acknowledged", leg)
 
-    def _reduce(self, leg: Working, units: int) -> None:
+    def _reduce(self, leg: SimulatedVenueOrder, units: int) -> None:
         # What one leg fills, the other cannot fill any more; an entry that is being left takes in no more.
         if leg.parent is None:
             return
@@ -217,10 +219,10 @@ class Floor:
             if not other.left:
                 self.end(other, "cancelled", "the other leg was filled")
 
-    def _leave(self, working: Working) -> None:
+    def _leave(self, working: SimulatedVenueOrder) -> None:
         self.open = [other for other in self.open if other is not working]
 
-    def _execution_id(self, working: Working) -> str:
+    def _execution_id(self, working: SimulatedVenueOrder) -> str:
         if working.fills and self._faults.strikes("F30", self.now):
             return working.fills[-1].execution_id
         if not self.character.rules.exec_ids_unique:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import OrderReport
+from tbot_core.contracts import OrderStatusReport
 from tbot_core.model.types import Fill, Order, OrderType, price_of, quantity_of, ticks_of, units_of
 
 if TYPE_CHECKING:
-    from tbot_core.rehearsal.prices import Path
-    from tbot_core.rehearsal.venue_profiles import Character
+    from tbot_core.rehearsal.prices import PricePath
+    from tbot_core.rehearsal.venue_profiles import VenueProfile
 
 HELD: Final = "held"
 OPEN: Final = "acknowledged"
@@ -21,7 +21,7 @@ _BAND: Final = Decimal("0.2")
 
 
 @attrs.define(eq=False)
-class Working:
+class SimulatedVenueOrder:
     """An order that a venue has taken.
 
     `kind` is that of its report; `held`: protection that waits for its entry's fill. `units` is what it may fill in
@@ -33,17 +33,17 @@ class Working:
     broker_order_id: str
     units: int
     taken: float
-    level: int = attrs.field(default=attrs.Factory(lambda self: level(self.order), takes_self=True))
+    level: int = attrs.field(default=attrs.Factory(lambda self: order_level(self.order), takes_self=True))
     ours: bool = True
     kind: str = OPEN
-    parent: Working | None = None
-    legs: list[Working] = attrs.field(factory=list)
+    parent: SimulatedVenueOrder | None = None
+    legs: list[SimulatedVenueOrder] = attrs.field(factory=list)
     fills: list[Fill] = attrs.field(factory=list)
     filled: int = 0
     triggered: bool = False
     changed: float = 0.0
     words: str = ""
-    _reported: tuple[tuple[object, ...], OrderReport] | None = None
+    _reported: tuple[tuple[object, ...], OrderStatusReport] | None = None
 
     @property
     def cid(self) -> str:
@@ -56,11 +56,11 @@ class Working:
         return max(self.units - self.filled, 0) if self.kind in {OPEN, HELD} else 0
 
     @property
-    def siblings(self) -> list[Working]:
+    def siblings(self) -> list[SimulatedVenueOrder]:
         """The other legs of the same bracket."""
         return [] if self.parent is None else [leg for leg in self.parent.legs if leg is not self]
 
-    def price(self, path: Path, step: int) -> int | None:
+    def price(self, path: PricePath, step: int) -> int | None:
         """At what price it fills in this step, ticks; None where it does not."""
         last, buy, order = path.prices[step], self.order.buy, self.order
         met = path.ask(step) if buy else path.bid(step)
@@ -71,7 +71,7 @@ class Working:
             return met if self.triggered else None
         return met
 
-    def report(self, start: dt.datetime) -> OrderReport:
+    def report(self, start: dt.datetime) -> OrderStatusReport:
         """What the venue knows of it; `start` is the moment of the world's second 0."""
         # Most orders of a day are over, and are read again and again.
         state = (self.kind, self.changed, self.units, tuple(map(id, self.fills)))
@@ -79,10 +79,10 @@ class Working:
             self._reported = state, self._report(start)
         return self._reported[1]
 
-    def _report(self, start: dt.datetime) -> OrderReport:
+    def _report(self, start: dt.datetime) -> OrderStatusReport:
         filled = sum((fill.quantity for fill in self.fills), Decimal(0))
         paid = sum((fill.quantity * fill.price for fill in self.fills), Decimal(0))
-        return OrderReport(
+        return OrderStatusReport(
             client_order_id=self.cid,
             broker_order_id=self.broker_order_id,
             kind=OPEN if self.kind == HELD else self.kind,
@@ -97,7 +97,7 @@ class Working:
         )
 
 
-def objection(order: Order, character: Character, path: Path | None, step: int) -> str:
+def order_objection(order: Order, character: VenueProfile, path: PricePath | None, step: int) -> str:
     """Why the venue does not take the order, beginning with its code; empty where it does.
 
     `path` None: the symbol does not trade there. Money is not looked at.
@@ -110,18 +110,18 @@ def objection(order: Order, character: Character, path: Path | None, step: int) 
     return next(filter(None, words), "") or _against_price(order, character, path, step)
 
 
-def worth(order: Order, path: Path, step: int) -> int:
+def worst_cost(order: Order, path: PricePath, step: int) -> int:
     """What the order may cost at worst, atoms."""
     price = path.ask(step) * 103 // 100 if order.limit_price is None else ticks_of(float(order.limit_price))
     return units_of(order.quantity) * price
 
 
-def _against_terms(order: Order, character: Character, path: Path, step: int) -> str:
+def _against_terms(order: Order, character: VenueProfile, path: PricePath, step: int) -> str:
     rules, quantity = character.rules, order.quantity
     fraction = quantity % 1 != 0 and order.type.value not in rules.fractional_types
     if quantity <= 0 or quantity % rules.quantity_step or fraction:
         return f"42210003 quantity {quantity} is not a multiple of what may be traded"
-    if (order.type is OrderType.MARKET) is bool(level(order)):
+    if (order.type is OrderType.MARKET) is bool(order_level(order)):
         return f"42210010 a {order.type.value} order with the prices of another type"
     for price in (order.limit_price, order.stop_price):
         if price is not None and (price <= 0 or ticks_of(float(price)) % path.grid(step)):
@@ -129,7 +129,7 @@ def _against_terms(order: Order, character: Character, path: Path, step: int) ->
     return ""
 
 
-def _against_price(order: Order, character: Character, path: Path, step: int) -> str:
+def _against_price(order: Order, character: VenueProfile, path: PricePath, step: int) -> str:
     last, limit, stop = price_of(path.prices[step]), order.limit_price, order.stop_price
     beyond = limit is not None and (limit - last if order.buy else last - limit) > last * _BAND
     if beyond and not path.halted(step):
@@ -139,7 +139,7 @@ def _against_price(order: Order, character: Character, path: Path, step: int) ->
     return ""
 
 
-def level(order: Order) -> int:
+def order_level(order: Order) -> int:
     """The limit of a limit order, the stop of a stop order, ticks; 0 for a market order."""
     price = order.stop_price if order.type is OrderType.STOP else order.limit_price
     return 0 if price is None else ticks_of(float(price))

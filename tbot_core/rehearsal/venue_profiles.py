@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import VenueRules
+from tbot_core.contracts import BrokerCapabilities
 from tbot_core.model.types import TICKS_PER_DOLLAR, OrderType
 
 if TYPE_CHECKING:
-    from tbot_core.rehearsal.random_streams import Chances
+    from tbot_core.rehearsal.random_streams import RandomStreams
 
 _FRACTION: Final = Decimal("0.000001")
 
 
 @attrs.frozen(kw_only=True)
-class Character:
+class VenueProfile:
     """A venue's rules and habits.
 
     `fee_ticks`: price of a share's execution in ticks. `margin` false: no short sales, no more than the cash.
@@ -27,7 +27,7 @@ class Character:
     under a client order id is refused; 0: it is taken. `cancels_by_cid` false: a cancel needs the venue's own order id.
     """
 
-    rules: VenueRules = attrs.field(factory=VenueRules)
+    rules: BrokerCapabilities = attrs.field(factory=BrokerCapabilities)
     account_id: str = "SIM-1"
     cash: Decimal = Decimal(100_000)
     fee_ticks: int = 0
@@ -41,7 +41,7 @@ class Character:
     cancels_by_cid: bool = True
 
 
-def drawn(chances: Chances, name: str) -> Character:
+def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
     """A venue as the seed has it; `name` tells the venues of one world apart."""
     stream = chances.stream(f"venue/{name}")
     fractional = stream.happens(0.3)
@@ -49,7 +49,7 @@ def drawn(chances: Chances, name: str) -> Character:
     window = stream.one((120.0, 900.0, 86_400.0))
     brackets, amends = stream.happens(0.5), stream.happens(0.5)
     finds, cancels = stream.happens(0.7), stream.happens(0.7)
-    rules = VenueRules(
+    rules = BrokerCapabilities(
         brackets=brackets,
         amend_atomic=amends,
         query_by_cid=finds,
@@ -60,7 +60,7 @@ def drawn(chances: Chances, name: str) -> Character:
         fractional_types=frozenset({OrderType.MARKET.value, OrderType.LIMIT.value} if fractional else ()),
         cid_length=stream.one((20, 32, 48, 128)),
     )
-    character = Character(
+    character = VenueProfile(
         rules=rules,
         account_id=f"SIM-{name.upper()}",
         cash=Decimal(stream.one((25_000, 100_000, 1_000_000))),

@@ -9,15 +9,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.errors import BrokerError
-from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.rehearsal.broker_client import SimulatedBroker
-from tbot_core.rehearsal.serialization import heard, told
+from tbot_core.rehearsal.serialization import dump_line, load_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from tbot_core.rehearsal.network import Way
+    from tbot_core.rehearsal.network import NetworkPath
     from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
 
     class Connection(Protocol):
@@ -34,14 +34,14 @@ _ROUNDS: Final = 6
 _ASKED: Final = frozenset({"connect", "account", "submit", "cancel", "replace", "poll", "snapshot", "find", "close"})
 
 
-class Counter:
+class VenueServer:
     """One client of a venue that asks from another process; a bot that starts again is another client.
 
     A message tells the second of the world that it is there, and may ask something under a number of its own. The
     answer tells what was answered until then, question by question, and the second at which more may be.
     """
 
-    def __init__(self, way: Way, loop: VirtualLoop, clock: LoopClock) -> None:
+    def __init__(self, way: NetworkPath, loop: VirtualLoop, clock: LoopClock) -> None:
         self._loop = loop
         self._broker = SimulatedBroker(way, clock)
         self._start = way.exchange.floor.start
@@ -54,19 +54,19 @@ class Counter:
 
     def answer(self, message: bytes) -> bytes:
         """What is said to a message."""
-        at, number, what, parts = heard(message)
+        at, number, what, parts = load_line(message)
         if what == "hello":
-            return told((self._broker.rules, self._start))
+            return dump_line((self._broker.rules, self._start))
         self._loop.run_until_complete(self._pass(at, number, what, parts))
         done = [number for number, task in self._tasks.items() if task.done()]
         answers = [(number, self._tasks.pop(number).result()) for number in done]
-        return told((answers, self._loop.next_at if self._tasks else None))
+        return dump_line((answers, self._loop.next_at if self._tasks else None))
 
     async def _ask(self, what: str, parts: tuple[Any, ...]) -> object:
         if what not in _ASKED:
             raise ValueError(f"A broker is not asked for {what}.")
         if what == "submit":  # the right to send it was used where it was sent
-            parts = (*parts, SendPermit(parts[0], always))
+            parts = (*parts, SendPermit(parts[0], never_refuse))
         ask: Callable[..., Any] = getattr(self._broker, what)
         try:
             return await ask(*parts)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, TypeVarTuple, cast
 
-from tbot_core.model.clock import aware
+from tbot_core.model.clock import require_aware
 
 if TYPE_CHECKING:
     import contextvars
@@ -27,7 +27,7 @@ _MANY: Final = 100
 _HALF: Final = 0.5
 
 
-class Deadlock(RuntimeError):
+class LoopDeadlock(RuntimeError):
     """Nothing is ready, nothing is scheduled, and somebody still waits."""
 
 
@@ -162,7 +162,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _give_up(self) -> NoReturn:
         waiting = sorted((task for task in asyncio.all_tasks(self) if not task.done()), key=hash)
         names = ", ".join(task.get_name() for task in waiting)
-        raise Deadlock(f"Nothing is ready and nothing is scheduled, and these wait for ever: {names}.")
+        raise LoopDeadlock(f"Nothing is ready and nothing is scheduled, and these wait for ever: {names}.")
 
 
 class LoopClock:
@@ -171,7 +171,7 @@ class LoopClock:
     def __init__(self, loop: VirtualLoop, start: dt.datetime) -> None:
         """`start` is the moment at which the loop's time is 0; raises ValueError for a naive one."""
         self._loop = loop
-        self._start = aware(start).astimezone(dt.UTC)
+        self._start = require_aware(start).astimezone(dt.UTC)
         self._wrong_s = 0.0
         self._rate = 0.0
         self._since = 0.0
@@ -210,7 +210,7 @@ class LoopClock:
 
     async def sleep_until(self, moment: dt.datetime) -> None:
         """Wait until the wall clock shows the moment, also when it is set meanwhile."""
-        aware(moment)
+        require_aware(moment)
         while (rest_s := (moment - self.now()).total_seconds()) > 0:
             woken: asyncio.Future[None] = self._loop.create_future()
             self._sleepers[woken] = None
@@ -243,7 +243,7 @@ class LoopClock:
             _wake(sleeper)
 
 
-def run(main: Callable[[], Coroutine[Any, Any, Value]], loop: VirtualLoop | None = None) -> Value:
+def run_virtual(main: Callable[[], Coroutine[Any, Any, Value]], loop: VirtualLoop | None = None) -> Value:
     """Run `main` in a virtual loop to its end, and everything that it leaves behind to its own.
 
     Raises Deadlock when everybody waits for somebody else.

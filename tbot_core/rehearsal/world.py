@@ -10,29 +10,29 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tbot_core.model.calendar import ClosesEarly, ExchangeCalendar
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.model.clock import exchange_time
-from tbot_core.rehearsal.broker_client import AnnouncingBroker, SimulatedBroker
-from tbot_core.rehearsal.exchange import Exchange
-from tbot_core.rehearsal.faults import Faults
-from tbot_core.rehearsal.feed import SimulatedFeed, Timetable, facts_of_the_day
-from tbot_core.rehearsal.live_feed import LiveFeed, Scene, Script, script_of
-from tbot_core.rehearsal.network import KEY, Way
-from tbot_core.rehearsal.prices import STEPS_A_MINUTE, Market
-from tbot_core.rehearsal.random_streams import Chances
-from tbot_core.rehearsal.third_parties import Others, announced
-from tbot_core.rehearsal.venue_matching import Floor
-from tbot_core.rehearsal.venue_profiles import drawn
-from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run
+from tbot_core.rehearsal.broker_client import MaintenanceBroker, SimulatedBroker
+from tbot_core.rehearsal.exchange import SimulatedExchange
+from tbot_core.rehearsal.faults import SeedFaults
+from tbot_core.rehearsal.feed import DeliverySchedule, SimulatedFeed, facts_of_the_day
+from tbot_core.rehearsal.live_feed import LiveFeedScenario, Script, SimulatedLiveFeed, script_of
+from tbot_core.rehearsal.network import KEY, NetworkPath
+from tbot_core.rehearsal.prices import STEPS_A_MINUTE, SimulatedMarket
+from tbot_core.rehearsal.random_streams import RandomStreams
+from tbot_core.rehearsal.third_parties import ThirdParties, plan_symbol_events
+from tbot_core.rehearsal.venue_matching import VenueMatchingEngine
+from tbot_core.rehearsal.venue_profiles import random_profile
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.system.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from tbot_core.model.bars import Day
+    from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Session
-    from tbot_core.rehearsal.random_streams import Stream
-    from tbot_core.rehearsal.venue_profiles import Character
+    from tbot_core.rehearsal.random_streams import RandomStream
+    from tbot_core.rehearsal.venue_profiles import VenueProfile
 
 Value = TypeVar("Value")
 
@@ -67,14 +67,14 @@ class World:
         faults: Sequence[str] | None = None,
         *,
         rates: Mapping[str, float] | None = None,
-        character: Character | None = None,
+        character: VenueProfile | None = None,
         live: bool | None = None,
         venues: int | None = None,
         minutes: int | None = None,
     ) -> None:
         self.seed = seed
         self.key = Secret(KEY)
-        self.chances = Chances(seed)
+        self.chances = RandomStreams(seed)
         shape = self.chances.stream("world")
         self.calendar, self.session = short_day(minutes or (None if shape.happens(_WHOLE_DAY) else shape.whole(25, 60)))
         self.start = self.session.open - dt.timedelta(seconds=LEAD_S)
@@ -85,15 +85,15 @@ class World:
         self.quiet_from = LEAD_S + session_s - QUIET_MINUTES * 60.0
         self.live = self.chances.stream("live").happens(0.5) if live is None else live
         count = shape.whole(2, 5)
-        self.market = Market.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
+        self.market = SimulatedMarket.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
         self.falls = self._fall(self.chances.stream("fall"))
         self.names = _NAMES[: shape.one((1, 1, 1, 2, 3)) if venues is None else venues]
         several = len(self.names) > 1
-        self.faults = Faults(self.chances, faults, rates=rates, until=self.quiet_from, often=several)
-        news = announced(self.market, self.faults, self._of("news"), session_s)
-        self.ways = tuple(self._paved(name, character or drawn(self.chances, name)) for name in self.names)
+        self.faults = SeedFaults(self.chances, faults, rates=rates, until=self.quiet_from, often=several)
+        news = plan_symbol_events(self.market, self.faults, self._of("news"), session_s)
+        self.ways = tuple(self._paved(name, character or random_profile(self.chances, name)) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):
-            Others(way.exchange, self.faults, self._of(name), news)
+            ThirdParties(way.exchange, self.faults, self._of(name), news)
         asked = faults is not None and "F63" in faults
         self.announces = asked and self.chances.stream("announced").happens(0.5)
         self._notes: list[str] = []
@@ -107,15 +107,15 @@ class World:
         return f"--seed {self.seed} --fault {','.join(self.faults.on) or 'none'}"
 
     @cached_property
-    def timetable(self) -> Timetable:
+    def timetable(self) -> DeliverySchedule:
         """When each minute comes, the same for every bot that asks."""
-        timetable = Timetable(self.session, LEAD_S, self.faults, self._of("feed"))
+        timetable = DeliverySchedule(self.session, LEAD_S, self.faults, self._of("feed"))
         timetable.spoil(self.market.symbols)
         return timetable
 
     @cached_property
-    def _scene(self) -> Scene:
-        return Scene(
+    def _scene(self) -> LiveFeedScenario:
+        return LiveFeedScenario(
             session=self.session,
             market=self.market,
             opens=LEAD_S,
@@ -128,33 +128,33 @@ class World:
     def _script(self) -> Script:
         return script_of(self._scene)
 
-    def way(self, name: str) -> Way:
+    def way(self, name: str) -> NetworkPath:
         """The way to the venue of that name; what is true there is its `exchange.floor.books.facts`."""
         return self.ways[self.names.index(name)]
 
     def client(self, name: str) -> SimulatedBroker:
         """A new client of the venue of that name."""
-        made = AnnouncingBroker if self.announces else SimulatedBroker
+        made = MaintenanceBroker if self.announces else SimulatedBroker
         return made(self.way(name), self.clock)
 
     def feed(self) -> SimulatedFeed:
         """The session's feed of whole minutes, for one bot."""
         return SimulatedFeed(self.session, self.market, self.timetable.plan, self._day(), self.clock)
 
-    def live_feed(self) -> LiveFeed:
+    def live_feed(self) -> SimulatedLiveFeed:
         """The session's live feed, for one bot."""
-        return LiveFeed(self._scene, self._script, self._day(), self.clock)
+        return SimulatedLiveFeed(self._scene, self._script, self._day(), self.clock)
 
-    def heard(self) -> SimulatedFeed | LiveFeed:
+    def heard(self) -> SimulatedFeed | SimulatedLiveFeed:
         """The feed that this world's bot hears."""
         return self.live_feed() if self.live else self.feed()
 
-    def _day(self) -> Day:
-        return facts_of_the_day(self.market, Chances(self.seed).stream("day"))
+    def _day(self) -> DayFacts:
+        return facts_of_the_day(self.market, RandomStreams(self.seed).stream("day"))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
         """Run a bot in this world to its end; a world is run once."""
-        return run(main, self.loop)
+        return run_virtual(main, self.loop)
 
     def note(self, words: str) -> None:
         """Add a line of the bot's own to the trace."""
@@ -175,7 +175,7 @@ class World:
         """SHA-256 of the trace."""
         return sha256("\n".join(self.trace()).encode()).hexdigest()
 
-    def _fall(self, chance: Stream) -> bool:
+    def _fall(self, chance: RandomStream) -> bool:
         # Whether every price falls in the first half of the day: for good, or for so long that marks alone show it.
         falls = chance.happens(_FALLS)
         if falls:
@@ -185,11 +185,11 @@ class World:
             self.market.fall(start, start + steps, share)
         return falls
 
-    def _paved(self, name: str, character: Character) -> Way:
-        floor = Floor(self.market, character, self.session, self.start, self.faults)
-        return Way(Exchange(floor), self.faults, self._of(name), self.end)
+    def _paved(self, name: str, character: VenueProfile) -> NetworkPath:
+        floor = VenueMatchingEngine(self.market, character, self.session, self.start, self.faults)
+        return NetworkPath(SimulatedExchange(floor), self.faults, self._of(name), self.end)
 
-    def _of(self, name: str) -> Callable[[str], Stream]:
+    def _of(self, name: str) -> Callable[[str], RandomStream]:
         return lambda purpose: self.chances.stream(f"{name}/{purpose}")
 
     def _plan_outages(self) -> None:
@@ -235,7 +235,7 @@ def short_day(minutes: int | None) -> tuple[ExchangeCalendar, Session]:
     if minutes is None:
         return ExchangeCalendar(), whole
     close = exchange_time(whole.moment(minutes)).time()
-    calendar = ExchangeCalendar(overrides={DAY: ClosesEarly(close=close)})
+    calendar = ExchangeCalendar(overrides={DAY: EarlyClose(close=close)})
     cut = calendar.session(DAY)
     if cut is None:
         raise ValueError(f"{DAY} has no session")

@@ -16,7 +16,7 @@ _MARKET: Final = frozenset({"paper", "live"})
 
 
 @attrs.frozen(kw_only=True)
-class Summary:
+class RunSummary:
     """A run's result; money in dollars, `denials` by reason code. `notes` are what a person must know of it.
 
     `brokers` are all that its sessions had, the primary first.

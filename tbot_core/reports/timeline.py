@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book
+from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.types import Trade
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.projections.book import JournalEvent
 
 
 @attrs.frozen(kw_only=True)
-class Window:
+class WindowSummary:
     """A strategy's part of one session: candidates, triggers, and who came closest without triggering."""
 
     strategy: str
@@ -33,7 +33,7 @@ class Window:
 
 
 @attrs.define(kw_only=True)
-class Chapter:
+class SessionTimeline:
     """One session; `curve` is the equity after each fill, at the last prices known to the journal."""
 
     date: str
@@ -43,7 +43,7 @@ class Chapter:
     closing: Decimal
     closed: bool = False
     trades: list[Trade] = attrs.field(factory=list)
-    windows: list[Window] = attrs.field(factory=list)
+    windows: list[WindowSummary] = attrs.field(factory=list)
     risk: list[tuple[datetime, Mapping[str, Any]]] = attrs.field(factory=list)
     curve: list[tuple[datetime, Decimal]] = attrs.field(factory=list)
     stuck: list[Mapping[str, Any]] = attrs.field(factory=list)
@@ -56,12 +56,12 @@ class Chapter:
 
 
 @attrs.frozen(kw_only=True)
-class Chronicle:
+class RunTimeline:
     """A run's sessions in order, with what it said of itself when it started."""
 
     run: Mapping[str, Any]
-    chapters: tuple[Chapter, ...]
-    book: Book
+    chapters: tuple[SessionTimeline, ...]
+    book: SessionBook
 
     @property
     def several(self) -> bool:
@@ -69,9 +69,9 @@ class Chronicle:
         return len(self.book.brokers) > 1
 
 
-def read(events: Iterable[Said]) -> Chronicle:
+def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
     """The story of a journal's events."""
-    book, chapters = Book(), list[Chapter]()
+    book, chapters = SessionBook(), list[SessionTimeline]()
     for event in events:
         done = len(book.trades)
         book.apply(event.kind, event.cid, event.payload, event.applied)
@@ -80,12 +80,12 @@ def read(events: Iterable[Said]) -> Chronicle:
         if chapters:
             _tell(chapters[-1], event, book)
             chapters[-1].trades += book.trades[done:]
-    return Chronicle(run=book.run, chapters=tuple(chapters), book=book)
+    return RunTimeline(run=book.run, chapters=tuple(chapters), book=book)
 
 
-def _chapter(payload: Mapping[str, Any]) -> Chapter:
+def _chapter(payload: Mapping[str, Any]) -> SessionTimeline:
     opened, equity = datetime.fromisoformat(payload["open"]), Decimal(payload["equity"])
-    return Chapter(
+    return SessionTimeline(
         date=payload["date"],
         open=opened,
         close=datetime.fromisoformat(payload["close"]),
@@ -96,7 +96,7 @@ def _chapter(payload: Mapping[str, Any]) -> Chapter:
     )
 
 
-def _tell(chapter: Chapter, event: Said, book: Book) -> None:
+def _tell(chapter: SessionTimeline, event: JournalEvent, book: SessionBook) -> None:
     match event.kind:
         case "fill":
             chapter.closing = book.equity
@@ -114,12 +114,12 @@ def _tell(chapter: Chapter, event: Said, book: Book) -> None:
             chapter.curve.append((chapter.close, chapter.closing))
 
 
-def _equity(event: Said) -> Decimal:
+def _equity(event: JournalEvent) -> Decimal:
     return Decimal(event.payload["equity"])
 
 
-def _window(payload: Mapping[str, Any]) -> Window:
-    return Window(
+def _window(payload: Mapping[str, Any]) -> WindowSummary:
+    return WindowSummary(
         strategy=payload["strategy"],
         candidates=payload["candidates"],
         triggers=payload["triggers"],

@@ -12,16 +12,23 @@ import attrs
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
-from tbot_core.journal.projections.book import Book
-from tbot_core.model.formatting import legible, money, percent, plural, price, quantity
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.model.formatting import (
+    format_money,
+    format_percent,
+    format_price,
+    format_quantity,
+    plural,
+    printable_name,
+)
 from tbot_core.model.types import Leg
 from tbot_core.status.feed import DATA, data_words
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tbot_core.journal.store import Entry
+    from tbot_core.journal.store import NewEvent
     from tbot_core.model.types import Trade
 
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
@@ -30,7 +37,7 @@ LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
 
 
 @attrs.frozen(kw_only=True)
-class Line:
+class EventLine:
     """One event: its time (UTC), its text and its weight; `gain` is the profit of an exit.
 
     A fill has its own time, as in every table: the start of the bar that filled it. Other events have the time of the
@@ -43,22 +50,22 @@ class Line:
     gain: Decimal | None = None
 
 
-class Narrator:
+class EventNarrator:
     """Follows the events that a run writes; `book` is their projection."""
 
     def __init__(self) -> None:
-        self.book = Book()
+        self.book = SessionBook()
 
-    def follow(self, entries: Iterable[Entry]) -> list[Line]:
+    def follow(self, entries: Iterable[NewEvent]) -> list[EventLine]:
         """The lines for these events."""
-        lines: list[Line] = []
+        lines: list[EventLine] = []
         for entry in entries:
             done = len(self.book.trades)
             self.book.apply(entry.kind, entry.cid, entry.payload, entry.time)
             lines += self._told(entry, self.book.trades[done:])
         return lines
 
-    def _told(self, entry: Entry, closed: Sequence[Trade]) -> list[Line]:
+    def _told(self, entry: NewEvent, closed: Sequence[Trade]) -> list[EventLine]:
         weight: Weight | None = None
         payload, text = entry.payload, ""
         match entry.kind:
@@ -78,12 +85,12 @@ class Narrator:
                 weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
             case "fill" if entry.cid is not None:
                 return [self._filled(entry, closed)]
-        return [] if weight is None else [Line(time=entry.time, text=text, weight=weight)]
+        return [] if weight is None else [EventLine(time=entry.time, text=text, weight=weight)]
 
-    def _filled(self, entry: Entry, closed: Sequence[Trade]) -> Line:
+    def _filled(self, entry: NewEvent, closed: Sequence[Trade]) -> EventLine:
         if closed:
             trade = closed[-1]
-            return Line(time=trade.exit_time, text=_exit(trade), weight="exit", gain=trade.pnl)
+            return EventLine(time=trade.exit_time, text=_exit(trade), weight="exit", gain=trade.pnl)
         fill, order = entry.payload, self.book.orders[entry.cid or ""].order
         what = "BUY" if order.buy else "SELL SHORT"
         if order.leg is not Leg.ENTRY:
@@ -91,13 +98,13 @@ class Narrator:
         elif order.tops_up:
             what = f"TOP-UP {what}"
         shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
-        text = f"[{order.signal.strategy.upper()}] {what} {quantity(shares)} {order.symbol} @ {price(at)}"
-        return Line(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
+        text = f"[{order.signal.strategy.upper()}] {what} {format_quantity(shares)} {order.symbol} @ {format_price(at)}"
+        return EventLine(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
 
 
 def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:
     """The end of a window: candidates, triggers, and the nearest misses."""
-    near = [f"{one['symbol']} {percent(one['distance'])}" for one in near_misses]
+    near = [f"{one['symbol']} {format_percent(one['distance'])}" for one in near_misses]
     closest = f"; near: {', '.join(near)}" if near else ""
     return f"[{strategy.upper()}] window: {plural(candidates, 'candidate')}, {plural(triggers, 'trigger')}{closest}"
 
@@ -111,7 +118,8 @@ def _window(payload: Mapping[str, Any]) -> str:
 def _exit(trade: Trade) -> str:
     why = trade.exit_reason.value.lower().replace("_", " ")
     what = f"[{trade.strategy.upper()}] EXIT {trade.symbol}"
-    return f"{what} {why} {money(trade.pnl, signed=True)} ({quantity(trade.quantity)} @ {price(trade.exit_price)})"
+    how_much = f"{format_quantity(trade.quantity)} @ {format_price(trade.exit_price)}"
+    return f"{what} {why} {format_money(trade.pnl, signed=True)} ({how_much})"
 
 
 def _day(kind: str, payload: Mapping[str, Any]) -> str:
@@ -136,7 +144,7 @@ def settings_words(payload: Mapping[str, Any]) -> str:
 
 
 def _opened(payload: Mapping[str, Any]) -> str:
-    symbols, equity = plural(payload["symbols"], "symbol"), money(Decimal(payload["equity"]))
+    symbols, equity = plural(payload["symbols"], "symbol"), format_money(Decimal(payload["equity"]))
     return f"Session {payload['date']}: {symbols}, equity {equity}"
 
 
@@ -157,15 +165,15 @@ def _asked(kind: str, payload: Mapping[str, Any]) -> str:
             f"{payload['verb']} requested by {payload['actor']}{(f' (invalid file content: {flaw})' if flaw else '')}"
         )
     if kind == records.REQUEST_REFUSED:
-        return f"control/{legible(payload['name'])} was refused: {payload['words']}"
+        return f"control/{printable_name(payload['name'])} was refused: {payload['words']}"
     word = "" if payload["there"] else "no longer "
     at = f" at {payload['broker']}" if "broker" in payload else ""
-    return f"State {payload['state']}{at}: {word}{Cause[payload['cause']].value}"
+    return f"State {payload['state']}{at}: {word}{StateCause[payload['cause']].value}"
 
 
 def _question(payload: Mapping[str, Any]) -> str:
-    signal, at = payload["signal"], price(Decimal(str(payload["price"])))
-    what = f"{_action(payload)} {quantity(Decimal(payload['quantity']))} {signal['symbol']}"
+    signal, at = payload["signal"], format_price(Decimal(str(payload["price"])))
+    what = f"{_action(payload)} {format_quantity(Decimal(payload['quantity']))} {signal['symbol']}"
     return f"Needs a confirmation, `tbot confirm {payload['id']}`: {what} @ about {at}"
 
 
@@ -178,14 +186,15 @@ def _trouble(kind: str, payload: Mapping[str, Any]) -> str:
         return f"{payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
     if kind == records.FROZEN:
         return f"{payload['symbol']} is {'frozen' if payload['there'] else 'free again'}: {payload['words']}"
-    what = f"{payload['side']} {payload['symbol']} {quantity(Decimal(payload['quantity']))}"
+    what = f"{payload['side']} {payload['symbol']} {format_quantity(Decimal(payload['quantity']))}"
     return f"{'STUCK' if kind == records.STUCK else 'Not closed yet'}: {what}, {payload['words']}"
 
 
 def _closed(payload: Mapping[str, Any]) -> str:
     pnl, equity = (Decimal(payload[name]) for name in ("pnl", "equity"))
     trades = plural(payload["trades"], "trade")
-    return f"Session {payload['date']} closed: {trades}, P&L {money(pnl, signed=True)}, equity {money(equity)}"
+    made = f"P&L {format_money(pnl, signed=True)}, equity {format_money(equity)}"
+    return f"Session {payload['date']} closed: {trades}, {made}"
 
 
 def _denied(payload: Mapping[str, Any], what: str = "") -> str:
@@ -204,8 +213,8 @@ _WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     records.STUCK: partial(_trouble, records.STUCK),
     records.FROZEN: partial(_trouble, records.FROZEN),
     records.CORPORATE_ACTION: partial(_trouble, records.CORPORATE_ACTION),
-    records.INSTRUMENT: instrument_rules.words,
-    records.TAKEN_OTHERWISE: orphan_orders.words,
+    records.INSTRUMENT: instrument_rules.instrument_rules_text,
+    records.TAKEN_OTHERWISE: orphan_orders.misread_order_text,
     records.CONFIRMATION_ASKED: _question,
-    **{kind: partial(failover_text.words, kind) for kind in failover_text.KINDS},
+    **{kind: partial(failover_text.failover_event_text, kind) for kind in failover_text.KINDS},
 }

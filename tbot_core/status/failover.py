@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class BrokerStatus:
     """One broker: how the way to it is, what is held and worked there, and what a person has said of it."""
 
     name: str
@@ -30,19 +30,19 @@ class Place:
     @property
     def line(self) -> str:
         """The broker for a person."""
-        from tbot_core.model.formatting import money, plural
+        from tbot_core.model.formatting import format_money, plural
 
         held = ", ".join(self.held) or "nothing"
-        said = f", confirmed {money(Decimal(self.confirmed))}" if self.confirmed else ""
-        worst = f"worst case {money(self.reserved)}{said}"
+        said = f", confirmed {format_money(Decimal(self.confirmed))}" if self.confirmed else ""
+        worst = f"worst case {format_money(self.reserved)}{said}"
         return f"{self.name:<10} {self.circuit:<10} holds {held}, {plural(self.orders, 'open order')}, {worst}"
 
 
 @attrs.frozen(kw_only=True)
-class Shown:
+class FailoverStatus:
     """How failover stands: `phase` and `why` of the session, each broker, and the leases that have moved."""
 
-    places: tuple[Place, ...]
+    places: tuple[BrokerStatus, ...]
     leases: dict[str, str]
     phase: str
     why: str
@@ -57,11 +57,11 @@ class Shown:
     @property
     def command(self) -> str:
         """The one command to run next."""
-        from tbot_core.journal.projections.leases import Phase
+        from tbot_core.journal.projections.leases import FailoverPhase
 
         if self.objection:
             return "tbot failover drill"
-        return "tbot failover confirm --amount USD" if self.phase == Phase.REDUCE_ONLY.value else "tbot status"
+        return "tbot failover confirm --amount USD" if self.phase == FailoverPhase.REDUCE_ONLY.value else "tbot status"
 
     def document(self) -> dict[str, Any]:
         """The standing for machines; money as strings."""
@@ -79,45 +79,45 @@ class Shown:
         yield f"Next: {self.command}"
 
 
-def shown(home: Path | None, now: datetime) -> Shown:
+def failover_status(home: Path | None, now: datetime) -> FailoverStatus:
     """How failover stands, by the settings and the journal."""
-    from tbot_core.instance import load
+    from tbot_core.instance import load_settings
     from tbot_core.journal import records
     from tbot_core.journal.projections import failover_drills
-    from tbot_core.journal.projections.leases import Against, Leases, Phase
-    from tbot_core.status.runs import found
+    from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase, Leases
+    from tbot_core.status.runs import find_instance
 
-    found(home)
-    settings = load(home, mode="replay")
-    names = brokers(settings)
+    find_instance(home)
+    settings = load_settings(home, mode="replay")
+    names = instance_brokers(settings)
     events = events_of(settings)
-    last = failover_drills.latest(events, names)
+    last = failover_drills.latest_drill(events, names)
     since = _session(events)
-    leases, told = Leases(primary=names[0]), {"phase": Phase.OVER.value, "why": ""}
+    leases, told = Leases(primary=names[0]), {"phase": FailoverPhase.OVER.value, "why": ""}
     for event in since:
         leases.take(event)
         told = dict(event.payload) if event.kind == records.FAILOVER else told
-    return Shown(
+    return FailoverStatus(
         places=tuple(_place(name, "" if name == names[0] else name, since) for name in names),
         leases={symbol: lease.broker for symbol, lease in leases.moved.items()},
         phase=told["phase"],
-        why=Against[told["why"]].value if told["why"] else "",
+        why=FailoverBlocker[told["why"]].value if told["why"] else "",
         drill="" if last is None else f"passed on {last.time:%Y-%m-%d}",
-        objection=failover_drills.objection(last, now) if names[1:] else "",
+        objection=failover_drills.drill_objection(last, now) if names[1:] else "",
     )
 
 
-def brokers(settings: Settings) -> tuple[str, ...]:
+def instance_brokers(settings: Settings) -> tuple[str, ...]:
     """The brokers of an instance, the primary first."""
     from tbot_core.engine.live.run import failover_brokers
 
     return settings.trading.broker_name, *failover_brokers(settings)
 
 
-def _place(name: str, key: str, since: Sequence[Event]) -> Place:
+def _place(name: str, key: str, since: Sequence[Event]) -> BrokerStatus:
     from tbot_core.journal import records
-    from tbot_core.journal.projections.book import fold, of_broker
-    from tbot_core.journal.projections.external_holdings import Foreigners
+    from tbot_core.journal.projections.book import broker_events, fold_events
+    from tbot_core.journal.projections.external_holdings import ExternalHoldings
     from tbot_core.model.types import Leg, dollars_of
 
     circuit, confirmed = "closed", ""
@@ -125,7 +125,7 @@ def _place(name: str, key: str, since: Sequence[Event]) -> Place:
         if event.payload.get("of") == name:
             circuit = event.payload["state"] if event.kind == records.CIRCUIT else circuit
             confirmed = event.payload["amount"] if event.kind == records.FAILOVER_CONFIRMED else confirmed
-    book, foreign = fold(of_broker(since, key)), Foreigners()
+    book, foreign = fold_events(broker_events(since, key)), ExternalHoldings()
     for event in (one for one in since if one.payload.get("broker", "") == key):
         foreign.apply(event)
     working = [one for one in book.orders.values() if not one.terminal]
@@ -133,7 +133,7 @@ def _place(name: str, key: str, since: Sequence[Event]) -> Place:
         (one.open_quantity * (one.order.limit_price or Decimal(0)) for one in working if one.order.leg is Leg.ENTRY),
         Decimal(0),
     )
-    return Place(
+    return BrokerStatus(
         name=name,
         circuit=circuit,
         held=tuple(sorted(book.portfolio.positions)),
@@ -146,11 +146,11 @@ def _place(name: str, key: str, since: Sequence[Event]) -> Place:
 def events_of(settings: Settings) -> list[Event]:
     """The events of an instance's journal."""
     from tbot_core.journal import tail_mark
-    from tbot_core.status.runs import PAPER, RunFile, reading
+    from tbot_core.status.runs import PAPER, RunFile, open_run_file
 
-    if not tail_mark.there(settings.instance.journal):
+    if not tail_mark.journal_exists(settings.instance.journal):
         return []
-    with reading(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
+    with open_run_file(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
         return list(journal.events())
 
 

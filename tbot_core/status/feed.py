@@ -10,9 +10,9 @@ from tbot_core.errors import TbotError
 from tbot_core.journal import records
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.marketdata import received_bars
-from tbot_core.marketdata.bar_aggregator import Arrival
+from tbot_core.marketdata.bar_aggregator import BarArrival
 from tbot_core.marketdata.feed_health import ENDS_THE_DAY
-from tbot_core.model.formatting import labelled, plural, price
+from tbot_core.model.formatting import format_price, labelled_line, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,7 @@ def data_words(kind: str, payload: Mapping[str, Any]) -> str:
             return _halt(payload)
         case _:
             word = "differ" if payload["there"] else "agree again"
-            at = " and ".join(price(Decimal(payload[name])) for name in ("feed", "theirs"))
+            at = " and ".join(format_price(Decimal(payload[name])) for name in ("feed", "theirs"))
             return f"{payload['symbol']}: feed and {payload.get('broker', 'broker')} {word}, {at}"
 
 
@@ -48,9 +48,9 @@ def document(data: Path, events: Iterable[Event], now: dt.datetime) -> dict[str,
         health.apply(event.kind, event.payload)
     if not health.opened:
         return None
-    path = received_bars.recorded(data / received_bars.FOLDER, dt.datetime.fromisoformat(health.opened).date())
+    path = received_bars.recorded_file(data / received_bars.FOLDER, dt.datetime.fromisoformat(health.opened).date())
     try:
-        found = None if path is None else received_bars.last(path)
+        found = None if path is None else received_bars.read_first_and_last(path)
     except TbotError:
         found = None
     header, end = (None, None) if found is None else found
@@ -60,8 +60,8 @@ def document(data: Path, events: Iterable[Event], now: dt.datetime) -> dict[str,
         "coverage": None if header is None else header.coverage,
         "minute": None if end is None else end.minute.index,
         "age_s": None if end is None else round((now - end.at).total_seconds(), 1),
-        "late_bars": 0 if end is None else end.counts.get(Arrival.LATE.value, 0),
-        "revised_bars": 0 if end is None else end.counts.get(Arrival.REVISED.value, 0),
+        "late_bars": 0 if end is None else end.counts.get(BarArrival.LATE.value, 0),
+        "revised_bars": 0 if end is None else end.counts.get(BarArrival.REVISED.value, 0),
         "halted": sorted(symbol or _market(health) for symbol in health.halted),
         "apart": sorted(f"{symbol} at {broker}" if broker else symbol for broker, symbol in health.apart),
         "lost_minutes": len(health.lost),
@@ -75,15 +75,15 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
         coverage = f", {shown['coverage'].replace('_', ' ')}" if shown["coverage"] else ""
         age = "no minute yet" if shown["age_s"] is None else f"last minute {shown['age_s']:.0f} s ago"
         late = f"{plural(shown['late_bars'], 'late bar')}, {shown['revised_bars']} revised"
-        yield labelled("feed", f"{shown['source']}{coverage}: {age}, {late}")
+        yield labelled_line("feed", f"{shown['source']}{coverage}: {age}, {late}")
     if shown["universe"]:
-        yield labelled("universe", _universe(shown["universe"]))
+        yield labelled_line("universe", _universe(shown["universe"]))
     if shown["lost_minutes"]:
-        yield labelled("gaps", f"{plural(shown['lost_minutes'], 'minute')} lost and not filled")
+        yield labelled_line("gaps", f"{plural(shown['lost_minutes'], 'minute')} lost and not filled")
     if shown["halted"]:
-        yield labelled("halted", ", ".join(shown["halted"]))
+        yield labelled_line("halted", ", ".join(shown["halted"]))
     if shown["apart"]:
-        yield labelled("apart", f"feed and broker differ on {', '.join(shown['apart'])}: not entered")
+        yield labelled_line("apart", f"feed and broker differ on {', '.join(shown['apart'])}: not entered")
 
 
 def _halt(payload: Mapping[str, Any]) -> str:

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import attrs
 
-from tbot_core.alerts.unseen import unseen
+from tbot_core.alerts.unseen import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.engine.control import Seen
+from tbot_core.engine.control import ControlFolderState
 from tbot_core.instance import Instance, Settings
 from tbot_core.journal import records
 from tbot_core.journal.gauges import Gauges
 from tbot_core.journal.projections import carryover
-from tbot_core.journal.projections.arming import recall, sessions
-from tbot_core.journal.projections.book import Book
-from tbot_core.journal.projections.confirmations import recall as waiting
-from tbot_core.model.formatting import quantity
+from tbot_core.journal.projections.arming import next_sessions, recall_arming
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.confirmations import recall_confirmations as waiting
+from tbot_core.model.formatting import format_quantity
 from tbot_core.model.types import dollars_of, price_of, quantity_of
-from tbot_core.model.window_placement import anchor_named, named_window, place
+from tbot_core.model.window_placement import anchor_named, named_window, place_window
 from tbot_core.status import feed, live_figures
-from tbot_core.status.last_settings import settings_or_former
-from tbot_core.status.risk_state import Condition, condition, sentences
-from tbot_core.status.runs import PAPER, RunFile, reading, run_files
+from tbot_core.status.last_settings import settings_or_last_run
+from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
+from tbot_core.status.runs import PAPER, RunFile, open_run_file, run_files
 from tbot_core.system import filesystem
 from tbot_core.trading.risk.gate import Limits
 
@@ -49,7 +49,7 @@ class NextEvent:
 
 
 @attrs.frozen(kw_only=True)
-class Standing:
+class InstanceStatus:
     """Everything that `tbot status` tells; `book` is None where nothing has run yet.
 
     `upcoming` is None for a simulation, which goes by a time of its own.
@@ -58,12 +58,12 @@ class Standing:
     home: Path
     holder: int | None
     file: RunFile | None
-    book: Book | None
+    book: SessionBook | None
     limits: Limits | None
     sent: dict[str, int]
     state: str
     causes: tuple[str, ...]
-    seen: Seen
+    seen: ControlFolderState
     most_trades: int
     strategies: tuple[str, ...]
     upcoming: NextEvent | None
@@ -84,25 +84,25 @@ class Standing:
         return self.live and (bool(self.unarmed) or self.latched)
 
 
-def standing(home: Path | None, now: dt.datetime) -> Standing:
+def instance_status(home: Path | None, now: dt.datetime) -> InstanceStatus:
     """Read everything and change nothing; raises SettingsError where the folder holds neither settings nor a run.
 
     Settings that do not hold want attention: a run goes on without them, and what is shown goes by those it has.
     """
     instance = Instance.at(home)
     files = [file for file in run_files(instance) if not file.dry]
-    settings, fault = settings_or_former(home, mode="demo" if files else "replay")
-    holder = filesystem.holder(instance.lock)
+    settings, fault = settings_or_last_run(home, mode="demo" if files else "replay")
+    holder = filesystem.lock_holder(instance.lock)
     subject, events = _subject(files)
     book, sent = (None, dict[str, int]()) if subject is None else _told(events)
-    gauges = None if subject is None else live_figures.valued(instance.data, subject.path.name, book)
-    stand = condition(instance.control, events, book or Book(), running=holder is not None)
+    gauges = None if subject is None else live_figures.revalued_gauges(instance.data, subject.path.name, book)
+    stand = risk_status(instance.control, events, book or SessionBook(), running=holder is not None)
     limits = None
     if book is not None:
         limits = Limits.of(settings.risk, book.portfolio.opening_atoms, defense=stand.state != "normal")
     free = filesystem.free_bytes(instance.home)
     attention = _attention(fault, files, holder, book, free)
-    return Standing(
+    return InstanceStatus(
         home=instance.home,
         holder=holder,
         file=subject,
@@ -115,7 +115,7 @@ def standing(home: Path | None, now: dt.datetime) -> Standing:
         seen=stand.seen,
         most_trades=settings.risk.max_trades,
         strategies=settings.strategies,
-        upcoming=upcoming(settings, now) if subject is None or subject.name == PAPER else None,
+        upcoming=next_event(settings, now) if subject is None or subject.name == PAPER else None,
         free_bytes=free,
         attention=(*attention, *_left_behind(events, book), *_asked(stand, running=holder is not None)),
         **_armed(settings, events, now),
@@ -132,7 +132,7 @@ def _subject(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
     # One that holds nothing yet, as `tbot init` makes it, has nothing to tell where another does.
     found: RunFile | None = None
     for file in sorted(files, key=lambda one: one.name != PAPER):
-        with reading(file) as journal:
+        with open_run_file(file) as journal:
             events = list(journal.events())
         if events:
             return file, events
@@ -140,7 +140,7 @@ def _subject(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
     return found, []
 
 
-def upcoming(settings: Settings, now: dt.datetime) -> NextEvent:
+def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
     """The next bell, window or flattening after `now`, and the phase at hand."""
     from tbot_core.model.clock import exchange_time
 
@@ -157,13 +157,13 @@ def upcoming(settings: Settings, now: dt.datetime) -> NextEvent:
     return NextEvent(phase=past[-1][1], event=coming[1], time=coming[0])
 
 
-def document(found: Standing) -> dict[str, Any]:
+def document(found: InstanceStatus) -> dict[str, Any]:
     """The standing for machines; money as strings, at the running bot's marks, else at the prices of the last fills."""
     book, limits, event = found.book, found.limits, found.upcoming
     run = {} if book is None else book.run
     figures: dict[str, Any] = dict.fromkeys(live_figures.FIGURES) | {"most_trades": found.most_trades}
     if book is not None and limits is not None and book.session:
-        figures = live_figures.account(book, limits, found.gauges)
+        figures = live_figures.account_figures(book, limits, found.gauges)
     return {
         **figures,
         **found.further,
@@ -189,7 +189,7 @@ def document(found: Standing) -> dict[str, Any]:
         "phase": None if event is None else event.phase,
         "next_event": None if event is None else {"event": event.event, "time": event.time.isoformat()},
         "disk_free_bytes": found.free_bytes,
-        "attention": [*found.attention, *unseen(found.home)],
+        "attention": [*found.attention, *unseen_incidents(found.home)],
     }
 
 
@@ -201,16 +201,16 @@ class _Armed(TypedDict):
 
 def _armed(settings: Settings, events: Sequence[Event], now: dt.datetime) -> _Armed:
     # Whether the journal is a live one, until when it is armed, and else why it is not.
-    arming = recall(events)
+    arming = recall_arming(events)
     if arming.terms is None or arming.terms.mode != "live":
         return _Armed(live=False, armed_until=None, unarmed="")
     calendar = calendar_of(settings.trading)
-    words = arming.objection(arming.terms, sessions(calendar, now, 1)[0])
+    words = arming.objection(arming.terms, next_sessions(calendar, now, 1)[0])
     until = None if words or arming.armed is None else arming.armed.sessions[-1]
     return _Armed(live=True, armed_until=until, unarmed=words)
 
 
-def _awaited(found: Standing) -> dict[str, Any]:
+def _awaited(found: InstanceStatus) -> dict[str, Any]:
     # What waits for a person: entries to be confirmed, and live trading to be armed.
     return {
         "confirmations": found.confirmations,
@@ -220,9 +220,9 @@ def _awaited(found: Standing) -> dict[str, Any]:
     }
 
 
-def _told(events: Sequence[Event]) -> tuple[Book, dict[str, int]]:
+def _told(events: Sequence[Event]) -> tuple[SessionBook, dict[str, int]]:
     # What the journal adds up to, and the entries sent in its last session by strategy.
-    book, sent = Book(), dict[str, int]()
+    book, sent = SessionBook(), dict[str, int]()
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
         if event.kind == records.SESSION_OPENED:
@@ -233,7 +233,7 @@ def _told(events: Sequence[Event]) -> tuple[Book, dict[str, int]]:
     return book, sent
 
 
-def _requests(seen: Seen) -> dict[str, Any]:
+def _requests(seen: ControlFolderState) -> dict[str, Any]:
     # What lies in the folder of requests.
     return {
         "kill": seen.kill,
@@ -243,16 +243,16 @@ def _requests(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _asked(stand: Condition, *, running: bool) -> list[str]:
+def _asked(stand: RiskStatus, *, running: bool) -> list[str]:
     # What keeps the bot from trading, and what lies in its folder of requests.
     found = [stand.exposed] if stand.exposed else []
-    found += sentences(stand.seen, running=running)
+    found += folder_warnings(stand.seen, running=running)
     if stand.state in _GRAVE:
         found.append(f"The state is {stand.state}: {', '.join(stand.causes)}.")
     return found
 
 
-def _attention(fault: str, files: list[RunFile], holder: int | None, book: Book | None, free: int) -> list[str]:
+def _attention(fault: str, files: list[RunFile], holder: int | None, book: SessionBook | None, free: int) -> list[str]:
     # What a person should look at, one sentence each.
     found = [f"The settings do not hold: {fault}"] if fault else []
     if holder is None:
@@ -274,24 +274,24 @@ def _attention(fault: str, files: list[RunFile], holder: int | None, book: Book 
     return found
 
 
-def _left_behind(events: Sequence[Event], book: Book | None) -> list[str]:
+def _left_behind(events: Sequence[Event], book: SessionBook | None) -> list[str]:
     # What is held at accounts that the last session did not trade.
     here = {} if book is None else records.accounts_of(book.session)
     return [
-        f"LEFT BEHIND: {quantity(one.fill.quantity)} {one.fill.symbol} at {one.broker}, account {one.account}: nobody"
-        f" manages it before {one.broker} is named in BROKER_NAME or FAILOVER_BROKERS."
-        for one in carryover.left(events)
+        f"LEFT BEHIND: {format_quantity(one.fill.quantity)} {one.fill.symbol} at {one.broker}, account {one.account}:"
+        f" nobody manages it before {one.broker} is named in BROKER_NAME or FAILOVER_BROKERS."
+        for one in carryover.carried_positions(events)
         if one.account not in here.values()
     ]
 
 
-def _at(book: Book, broker: str) -> str:
+def _at(book: SessionBook, broker: str) -> str:
     # Where something is held, in words, in a session of several brokers.
     return f" at {broker}" if len(records.brokers_of(book.session)) > 1 else ""
 
 
 def _unfinished(file: RunFile) -> list[str]:
-    with reading(file) as journal:
+    with open_run_file(file) as journal:
         opened, closed = (journal.last(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
         started, ended = (journal.last(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))
     if file.name == PAPER:
@@ -314,7 +314,7 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
         (session.close, "closing bell"),
     ]
     for name in settings.strategies:
-        window = place(named_window(name, settings.frames[name]), session, anchor)
+        window = place_window(named_window(name, settings.frames[name]), session, anchor)
         if window is not None and not window.outside(session.minutes, flatten):
             found += [
                 (session.moment(window.start), f"{name}: analysis"),
@@ -325,7 +325,7 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
     return found
 
 
-def _positions(book: Book) -> list[dict[str, str]]:
+def _positions(book: SessionBook) -> list[dict[str, str]]:
     return [
         {
             "strategy": position.signal.strategy,
@@ -343,7 +343,7 @@ def _positions(book: Book) -> list[dict[str, str]]:
     ]
 
 
-def _orders(book: Book) -> list[dict[str, str]]:
+def _orders(book: SessionBook) -> list[dict[str, str]]:
     return [
         {
             "client_order_id": cid,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.journal import gauges, records
 from tbot_core.journal.projections import restarts
-from tbot_core.journal.projections.external_holdings import Foreigners
+from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.projections.restarts import FOUND, Restart
-from tbot_core.model.formatting import labelled, money, plural, price, quantity
+from tbot_core.model.formatting import format_money, format_price, format_quantity, labelled_line, plural
 from tbot_core.model.types import OrderState, dollars_of, ticks_of
 
 if TYPE_CHECKING:
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.journal.gauges import Gauges
-    from tbot_core.journal.projections.book import Book
+    from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event
     from tbot_core.trading.risk.gate import Limits
 
 FIGURES: Final = ("equity", "day_pnl", "daily_loss_limit", "daily_loss_used", "budget", "gross", "marks_at")
 
 
-def valued(data: Path, journal: str, book: Book | None) -> Gauges | None:
+def revalued_gauges(data: Path, journal: str, book: SessionBook | None) -> Gauges | None:
     """The gauges of the session at hand; what the book holds is valued at their marks. None where there are none."""
-    found = gauges.read(data)
+    found = gauges.read_gauges(data)
     if (
         found is None
         or book is None
@@ -40,7 +40,7 @@ def valued(data: Path, journal: str, book: Book | None) -> Gauges | None:
     return found
 
 
-def account(book: Book, limits: Limits, seen: Gauges | None) -> dict[str, Any]:
+def account_figures(book: SessionBook, limits: Limits, seen: Gauges | None) -> dict[str, Any]:
     """The account's figures: those of the journal at the running bot's marks, against its limits."""
     pnl = dollars_of(book.portfolio.pnl_atoms)
     loss, budget, most = dollars_of(limits.daily_loss), dollars_of(limits.budget), limits.max_trades
@@ -63,7 +63,7 @@ def account(book: Book, limits: Limits, seen: Gauges | None) -> dict[str, Any]:
 def document(events: Iterable[Event], seen: Gauges | None) -> dict[str, Any]:
     """What else is known, for machines: None for what is unknown, or does not apply."""
     restart, candidates, live = Restart(), dict[str, int](), dict[str, float | None]()
-    foreign = Foreigners()
+    foreign = ExternalHoldings()
     for event in events:
         restart.apply(event)
         foreign.apply(event)
@@ -84,7 +84,7 @@ def document(events: Iterable[Event], seen: Gauges | None) -> dict[str, Any]:
     }
 
 
-def protection(book: Book, symbol: str) -> str:
+def protection(book: SessionBook, symbol: str) -> str:
     """What protects a position by the broker's own word: `resting`, else that it is `closing`, `asked`, or `none`."""
     if book.resting(symbol) is not None:
         return "resting"
@@ -93,11 +93,12 @@ def protection(book: Book, symbol: str) -> str:
     return "closing" if "exit" in legs else "asked" if "stop" in legs else "none"
 
 
-def cover(one: Mapping[str, str]) -> str:
+def protection_text(one: Mapping[str, str]) -> str:
     """The same in words, with the level of what rests."""
     match one["protection"]:
         case "resting":
-            return f"stop {price(Decimal(one['stop']))}{_uncovered(Decimal(one['quantity']), Decimal(one['covered']))}"
+            uncovered = _uncovered(Decimal(one["quantity"]), Decimal(one["covered"]))
+            return f"stop {format_price(Decimal(one['stop']))}{uncovered}"
         case "closing":
             return "UNPROTECTED, being closed"
         case "asked":
@@ -111,34 +112,34 @@ def _uncovered(held: Decimal, covered: Decimal) -> str:
     if covered >= held:
         return ""
     rest = "UNPROTECTED" if held - covered >= 1 else "acted on with each closed bar"
-    return f" for {quantity(covered)}, {quantity(held - covered)} {rest}"
+    return f" for {format_quantity(covered)}, {format_quantity(held - covered)} {rest}"
 
 
 def lines(shown: Mapping[str, Any]) -> Iterator[str]:
     """What else is known, for a person."""
     for one in shown["foreign"]:
-        yield labelled("foreign", _foreign(one))
+        yield labelled_line("foreign", _foreign(one))
     if shown["candidates"]:
-        yield labelled("candidates", ", ".join(f"{name} {count}" for name, count in shown["candidates"].items()))
+        yield labelled_line("candidates", ", ".join(f"{name} {count}" for name, count in shown["candidates"].items()))
     for one in shown["accounts"]:
         if said := _answers(one):
-            yield labelled("broker", f"{one['broker']}: {', '.join(said)}")
+            yield labelled_line("broker", f"{one['broker']}: {', '.join(said)}")
     if shown["marks_at"] is not None:
         vix = f"{_points(shown['vix'])} at the close before"
         vix += "".join(f", {name} decides by {_points(value)}" for name, value in shown["vix_live"].items())
         ahead = shown["clock_ahead_s"]
         clock = "" if ahead is None else f", clock {ahead:+.1f} s against the broker's"
-        yield labelled("VIX", f"{vix}{clock}")
+        yield labelled_line("VIX", f"{vix}{clock}")
     if shown["restart"] is not None:
-        yield labelled("restart", _restarted(shown["restart"]))
+        yield labelled_line("restart", _restarted(shown["restart"]))
 
 
 def _foreign(one: Mapping[str, Any]) -> str:
     # What is held and not tbot's, and at what it counts.
     known = one["price"] is not None
-    counted = f"at {price(Decimal(one['price']))}" if known else "counted in no limit, its price is not known"
+    counted = f"at {format_price(Decimal(one['price']))}" if known else "counted in no limit, its price is not known"
     at = f", at {one['broker']}" if one["broker"] else ""
-    return f"{quantity(Decimal(one['quantity']))} {one['symbol']} {counted}, not tbot's{at}"
+    return f"{format_quantity(Decimal(one['quantity']))} {one['symbol']} {counted}, not tbot's{at}"
 
 
 def _points(vix: float | None) -> str:
@@ -156,7 +157,7 @@ def _account(one: gauges.BrokerGauge) -> dict[str, Any]:
 
 
 def _answers(one: Mapping[str, Any]) -> list[str]:
-    said = [] if one["equity"] is None else [f"equity {money(Decimal(one['equity']))}"]
+    said = [] if one["equity"] is None else [f"equity {format_money(Decimal(one['equity']))}"]
     said += [] if one["latency_s"] is None else [f"answered in {one['latency_s'] * 1000:.0f} ms"]
     if one["requests_spare"] is not None:
         said.append(f"{plural(one['requests_spare'], 'request')} to spare of {one['requests_per_minute']} a minute")

@@ -40,7 +40,7 @@ class RunFile:
 
 def run_files(instance: Instance) -> list[RunFile]:
     """Every journal of the instance, the one written last first; raises JournalError where paper trading's is gone."""
-    paths = [instance.journal] if tail_mark.there(instance.journal) else []
+    paths = [instance.journal] if tail_mark.journal_exists(instance.journal) else []
     if filesystem.is_folder(instance.runs):
         paths += [path for path in filesystem.entries(instance.runs) if path.suffix == ".sqlite"]
     found = [
@@ -71,7 +71,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
 
 
 @contextmanager
-def reading(file: RunFile) -> Iterator[Journal]:
+def open_run_file(file: RunFile) -> Iterator[Journal]:
     """The journal, read-only."""
     journal = read_journal(file.path)
     try:
@@ -86,7 +86,7 @@ def _changed(path: Path) -> float:
     return max(filesystem.modified(one) for one in (path, log) if filesystem.exists(one))
 
 
-def found(home: Path | None) -> Instance:
+def find_instance(home: Path | None) -> Instance:
     """The instance; raises SettingsError where there is none."""
     from tbot_core.errors import SettingsError
     from tbot_core.instance import Instance, is_there

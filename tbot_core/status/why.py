@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.explain import Explained, explain, explain_received, request_of
+from tbot_core.engine.explain import SessionExplanation, explain_received, explain_session, request_of
 from tbot_core.errors import JournalError, TbotError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book
-from tbot_core.journal.projections.vix import told_by
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.vix import recorded_vix_in
 from tbot_core.journal.store import Event, Journal
 from tbot_core.marketdata import received_bars
 from tbot_core.model import dates
@@ -32,7 +32,7 @@ _MINUTE: Final = dt.timedelta(minutes=1)
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Answer:
+class SymbolExplanation:
     """What is known of a symbol in one session of a run.
 
     `asked` is the minute that was asked for; `explained` is None, and `lacking` says why, where bars or plugins are no
@@ -47,21 +47,21 @@ class Answer:
     decisions: tuple[Event, ...]
     top_ups: tuple[Event, ...]
     asked: int | None
-    explained: Explained | None
+    explained: SessionExplanation | None
     lacking: str
-    book: Book
+    book: SessionBook
 
 
-def answer(
+def explain_symbol(
     symbol: str, home: Path | None, *, at: str | None = None, date: str | None = None, run: str | None = None
-) -> Answer:
+) -> SymbolExplanation:
     """Everything that the journal and the recorded bars say of a symbol.
 
     Raises UsageError for a symbol, session or time that the run does not have, JournalError where no run is recorded.
     """
     instance = Instance.at(home)
     file = runs.run_file(instance, run)
-    with runs.reading(file) as journal:
+    with runs.open_run_file(file) as journal:
         opened = _opened(journal)
         wanted = _asked(at, date)
         decisions = _of_symbol(journal, records.DECISION, symbol)
@@ -78,7 +78,7 @@ def answer(
         explained, lacking = _explained(instance.home, file, started.payload, session, (symbol, minutes))
         book = _book(journal, session, asked)
     named = {one.payload["signal"]["session"] for one in decisions}
-    return Answer(
+    return SymbolExplanation(
         file=file,
         run=started.payload,
         symbol=symbol,
@@ -111,11 +111,11 @@ def _session(
         named = decisions[-1].payload["signal"]["session"] if decisions else max(opened)
         return opened[named]
     if date.isoformat() not in opened:
-        raise UsageError(f"The run has no session of {date}.", recorded(sorted(opened), date))
+        raise UsageError(f"The run has no session of {date}.", recorded_sessions_text(sorted(opened), date))
     return opened[date.isoformat()]
 
 
-def recorded(days: Sequence[str], date: dt.date) -> str:
+def recorded_sessions_text(days: Sequence[str], date: dt.date) -> str:
     """Which sessions there are: from when to when, and those next to the day that was asked for."""
     before = [day for day in days if day < date.isoformat()]
     near = days[max(len(before) - 2, 0) : len(before) + 2]
@@ -127,7 +127,7 @@ def recorded(days: Sequence[str], date: dt.date) -> str:
 
 def _asked(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | dt.datetime | None]:
     # The session's date and the time that were asked for.
-    day = None if date is None else dates.day(date)
+    day = None if date is None else dates.parse_day(date)
     if at is None:
         return day, None
     try:
@@ -156,21 +156,21 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
 
 def _explained(
     home: Path, file: RunFile, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
-) -> tuple[Explained | None, str]:
+) -> tuple[SessionExplanation | None, str]:
     # The session worked out anew; where that cannot be done any more, why.
     seed = {"SEED": str(run["request"]["seed"])}
     try:
         assembly = assemble(home, run["mode"], SystemClock(), seed)
         day = dt.date.fromisoformat(session["date"])
         data = assembly.settings.instance.data
-        recording = received_bars.recorded(
-            received_bars.beside(file.path) if file.dry else data / received_bars.FOLDER, day
+        recording = received_bars.recorded_file(
+            received_bars.received_folder(file.path) if file.dry else data / received_bars.FOLDER, day
         )
         if recording is None or run["request"]["kind"] != "live":
-            found = asyncio.run(explain(assembly, request_of(run["request"], day, assembly), day, *what))
+            found = asyncio.run(explain_session(assembly, request_of(run["request"], day, assembly), day, *what))
         else:
-            told = {} if file.dry else told_by(assembly.settings.instance.journal)
-            found = asyncio.run(explain_received(assembly, received_bars.read(recording), *what, told))
+            told = {} if file.dry else recorded_vix_in(assembly.settings.instance.journal)
+            found = asyncio.run(explain_received(assembly, received_bars.read_recording(recording), *what, told))
     except UsageError:
         raise
     except TbotError as fault:
@@ -180,9 +180,9 @@ def _explained(
     return found, words if changed else ""
 
 
-def _book(journal: Journal, session: Mapping[str, Any], asked: int | None) -> Book:
+def _book(journal: Journal, session: Mapping[str, Any], asked: int | None) -> SessionBook:
     # What the journal adds up to when the minute asked for has been dealt with.
-    book, until = Book(), None
+    book, until = SessionBook(), None
     if asked is not None:
         until = dt.datetime.fromisoformat(session["open"]) + (asked + 1) * _MINUTE
     inside = False

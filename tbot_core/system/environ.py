@@ -24,7 +24,7 @@ def variable(name: str) -> str | None:
 
 
 @contextmanager
-def without(*names: str) -> Iterator[None]:
+def without_variables(*names: str) -> Iterator[None]:
     """As long as the context lasts these variables of tbot are unset, in this process and in its children."""
     kept = {name: os.environ.pop(name) for name in names if variable(name) is not None}
     try:
@@ -33,7 +33,7 @@ def without(*names: str) -> Iterator[None]:
         os.environ.update(kept)
 
 
-def prefixed(prefix: str) -> dict[str, str]:
+def variables_with_prefix(prefix: str) -> dict[str, str]:
     """The variables that begin with a prefix such as `NAME_`, without it and in order; empty ones are left out.
 
     For importing a vendor's credentials once, when an instance is made. Raises ValueError for any other prefix.
@@ -44,7 +44,7 @@ def prefixed(prefix: str) -> dict[str, str]:
     return {name: value for name, value in sorted(found.items()) if name and value}
 
 
-def user() -> str:
+def user_name() -> str:
     """The name of the account that runs this process, as the system knows it; its number when it has none."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
@@ -52,11 +52,11 @@ def user() -> str:
         return f"uid {os.getuid()}"
 
 
-def minimal() -> dict[str, str]:
+def minimal_environment() -> dict[str, str]:
     """What a child process may inherit: the paths, language and zone that a program needs, nothing of the user's."""
     return {name: os.environ[name] for name in _CARRIED if name in os.environ}
 
 
-def ours() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
     """What another run of the same command is started with: as `minimal`, and the variables of tbot."""
-    return minimal() | {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return minimal_environment() | {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}

@@ -72,26 +72,26 @@ class _Faults:
             raise AccessError(f"Cannot {self._deed} {self._path}: {reason}.", remedy) from fault
 
 
-def faults(deed: str, path: Path) -> _Faults:
+def raising_access_errors(deed: str, path: Path) -> _Faults:
     """Turn an OSError raised inside into an AccessError: "cannot `deed` `path`", the system's reason, a remedy."""
     return _Faults(deed, path)
 
 
 def exists(path: Path) -> bool:
     """Whether a file, folder or link's target stands at the path."""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         return path.exists()
 
 
 def is_present(path: Path) -> bool:
     """Whether anything bears that name, a link that leads nowhere too."""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         return os.path.lexists(path)
 
 
-def shows(path: Path) -> bool:
+def is_visible(path: Path) -> bool:
     """Whether anything bears that name; raises AccessError where nobody can tell, as in a locked folder."""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -101,31 +101,31 @@ def shows(path: Path) -> bool:
 
 def is_folder(path: Path) -> bool:
     """Whether the path is a folder."""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         return path.is_dir()
 
 
 def is_endless(path: Path) -> bool:
     """Whether the path is a pipe, a socket or a device: who reads one may wait for ever."""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def size(path: Path) -> int:
     """The size of a file in bytes."""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         return path.stat().st_size
 
 
 def modified(path: Path) -> float:
     """When the file's content last changed, in seconds of the machine's clock: to tell the newer of two files."""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         return path.stat().st_mtime
 
 
 def free_bytes(path: Path) -> int:
     """The room left to this user on the file system that holds the path."""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         return shutil.disk_usage(path).free
 
 
@@ -135,7 +135,7 @@ def file_system(path: Path, *, mounts: Path = MOUNTS) -> str:
         rows = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
         return ""
-    with faults("look at", path):
+    with raising_access_errors("look at", path):
         whole = path.resolve()
     # A blank in a mount's name is written as \040; the last of two mounts on one folder is the one that shows.
     kinds = {Path(row[1].replace("\\040", " ")): row[2] for row in rows}
@@ -146,7 +146,7 @@ def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
     """The whole file; AccessError when it holds more than `limit` bytes, and for a pipe, socket or device."""
     if is_endless(path):
         raise AccessError(f"Cannot read {path}: it is a pipe, a socket or a device.", "Name a regular file.")
-    with faults("read", path), path.open("rb") as file:
+    with raising_access_errors("read", path), path.open("rb") as file:
         data = file.read() if limit is None else file.read(limit + 1)
     if limit is not None and len(data) > limit:
         raise AccessError(f"Cannot read {path}: it holds more than {limit} bytes.", "Check that it is the right file.")
@@ -164,7 +164,7 @@ def read_text(path: Path) -> str:
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Replace the file by `data`, durably: after a crash the path holds the old content or the new, never a part."""
-    with faults("write", path):
+    with raising_access_errors("write", path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -181,7 +181,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Add `data` at the file's end, which is made when absent, and return once it is on the disk."""
-    with faults("write", path):
+    with raising_access_errors("write", path):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
         with os.fdopen(handle, "ab") as file:
             file.write(data)
@@ -191,22 +191,22 @@ def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 def overwrite(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Put `data` over what the file begins with, and make it when absent; the disk is not waited for."""
-    with faults("write", path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, mode), "wb") as file:
+    with raising_access_errors("write", path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, mode), "wb") as file:
         file.write(data)
 
 
 def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Replace the file by `data` for whoever reads it next; the disk is not waited for, so a power cut may lose it."""
     beside = path.with_name(f".{path.name}.new")
-    with faults("write", path):
+    with raising_access_errors("write", path):
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(data)
         beside.replace(path)
 
 
-def claim(path: Path, size: int, *, mode: int = 0o600) -> None:
+def preallocate(path: Path, size: int, *, mode: int = 0o600) -> None:
     """Make a file of `size` bytes whose room nobody else can take; where it cannot all be had there is none."""
-    with faults("hold room with", path):
+    with raising_access_errors("hold room with", path):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
             os.posix_fallocate(handle, 0, size)
@@ -219,39 +219,39 @@ def claim(path: Path, size: int, *, mode: int = 0o600) -> None:
 
 def make_folder(path: Path, *, mode: int = 0o700) -> None:
     """Make the folder and those above it; one that stands already is left as it is."""
-    with faults("make the folder", path):
+    with raising_access_errors("make the folder", path):
         path.mkdir(mode=mode, parents=True, exist_ok=True)
 
 
 def entries(folder: Path) -> list[Path]:
     """What stands in the folder, sorted by name."""
-    with faults("list", folder):
+    with raising_access_errors("list", folder):
         return sorted(folder.iterdir())
 
 
 def files(folder: Path) -> list[Path]:
     """Every regular file below the folder, sorted; links are not followed."""
-    with faults("list", folder):
+    with raising_access_errors("list", folder):
         return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def remove(path: Path) -> None:
     """Remove the file; nothing happens when it is not there."""
-    with faults("remove", path):
+    with raising_access_errors("remove", path):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
     """A new folder outside the instance, for the owner alone; it is removed with all that lies in it."""
-    with faults("make a scratch folder in", Path(tempfile.gettempdir())):
+    with raising_access_errors("make a scratch folder in", Path(tempfile.gettempdir())):
         folder = tempfile.TemporaryDirectory(prefix="tbot-", ignore_cleanup_errors=True)
     with folder as name:
         yield Path(name)
 
 
 @contextmanager
-def hold(path: Path, purpose: str = "") -> Iterator[None]:
+def hold_lock(path: Path, purpose: str = "") -> Iterator[None]:
     """Hold the lock file at `path`, once; the kernel frees it when the process dies, however it dies.
 
     A missing folder is made. The holder's process id is written beside, to `path` + ".pid", and below it one word for
@@ -261,7 +261,7 @@ def hold(path: Path, purpose: str = "") -> Iterator[None]:
 
     lock = FileLock(path, timeout=0, mode=0o600)
     owner = _owner(path)
-    with faults("lock", path):
+    with raising_access_errors("lock", path):
         try:
             lock.acquire()
         except Timeout as fault:
@@ -275,7 +275,7 @@ def hold(path: Path, purpose: str = "") -> Iterator[None]:
         lock.release()
 
 
-def holder(path: Path) -> int | None:
+def lock_holder(path: Path) -> int | None:
     """The process that holds the lock file at `path`; None when nobody does. The lock itself is not touched."""
     try:
         number = int(_held(_owner(path))[0])
@@ -290,7 +290,7 @@ def holder(path: Path) -> int | None:
     return number
 
 
-def purpose(path: Path) -> str:
+def lock_purpose(path: Path) -> str:
     """The word that the holder of the lock file at `path` has given for what it does; "" where nobody said one."""
     try:
         return _held(_owner(path))[1]

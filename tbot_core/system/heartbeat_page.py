@@ -23,7 +23,7 @@ _HEAD: Final = struct.Struct("=QH")
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class CurrentActivity:
     """Where a process is: in words, and `entered`, which no two stays share."""
 
     entered: int
@@ -31,9 +31,9 @@ class Place:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
+def activity_marker(path: Path) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
     """What this yields stands around a stay somewhere, and is given its words; the page is begun anew."""
-    with filesystem.faults("open", path):
+    with filesystem.raising_access_errors("open", path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(handle, SIZE)
@@ -60,7 +60,7 @@ def told(path: Path) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
         page.close()
 
 
-def read(path: Path) -> Place | None:
+def read_activity(path: Path) -> CurrentActivity | None:
     """Where the process of this file is, None where that is nowhere or cannot be told."""
     try:
         page = filesystem.read_bytes(path, limit=SIZE)
@@ -70,4 +70,4 @@ def read(path: Path) -> Place | None:
         return None
     entered, length = _HEAD.unpack_from(page)
     words = page[_HEAD.size : _HEAD.size + length].decode(errors="replace")
-    return Place(entered=entered, words=words) if words else None
+    return CurrentActivity(entered=entered, words=words) if words else None

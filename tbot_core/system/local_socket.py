@@ -16,7 +16,7 @@ _CHUNK: Final = 65_536
 _END: Final = b"\n"
 
 
-class Line:
+class SocketConnection:
     """One end of a connection. Blocks, but never longer than the time-out that it was made with."""
 
     def __init__(self, connection: socket.socket, timeout_s: float) -> None:
@@ -68,7 +68,7 @@ class Line:
         self._connection.close()
 
 
-class Listener:
+class SocketListener:
     """A place where others may connect."""
 
     def __init__(self, place: socket.socket, timeout_s: float) -> None:
@@ -76,17 +76,17 @@ class Listener:
         self._place = place
         self._timeout_s = timeout_s
 
-    def accept(self) -> Line:
+    def accept(self) -> SocketConnection:
         """The next one who connects. Raises AccessError when nobody does in time."""
         try:
             connection, _ = self._place.accept()
         except OSError as fault:
             raise _broken(fault) from fault
-        return Line(connection, self._timeout_s)
+        return SocketConnection(connection, self._timeout_s)
 
 
 @contextmanager
-def listening(path: Path, timeout_s: float) -> Iterator[Listener]:
+def listen(path: Path, timeout_s: float) -> Iterator[SocketListener]:
     """Listen at a path that is free, as long as the context lasts. Raises AccessError where that cannot be done."""
     with socket.socket(socket.AF_UNIX) as place:
         try:
@@ -96,12 +96,12 @@ def listening(path: Path, timeout_s: float) -> Iterator[Listener]:
             raise AccessError(f"Cannot listen at {path}: {words}.", "Choose a short path that is free.") from fault
         try:
             place.listen()
-            yield Listener(place, timeout_s)
+            yield SocketListener(place, timeout_s)
         finally:
             path.unlink()
 
 
-def connect(path: Path, timeout_s: float) -> Line:
+def connect(path: Path, timeout_s: float) -> SocketConnection:
     """Connect to whoever listens at a path. Raises AccessError where nobody does."""
     connection = socket.socket(socket.AF_UNIX)
     try:
@@ -110,7 +110,7 @@ def connect(path: Path, timeout_s: float) -> Line:
         connection.close()
         words = fault.strerror or str(fault)
         raise AccessError(f"Cannot connect to {path}: {words}.", "Start what listens there first.") from fault
-    return Line(connection, timeout_s)
+    return SocketConnection(connection, timeout_s)
 
 
 def _broken(fault: OSError) -> AccessError:

@@ -211,7 +211,7 @@ def _lost(record: logging.LogRecord) -> None:
 def _file(form: Format, folder: Path, backups: Path) -> logging.Handler:
     filesystem.make_folder(folder)
     filesystem.make_folder(backups)
-    with filesystem.faults("open the log file", folder / FILE_NAME):
+    with filesystem.raising_access_errors("open the log file", folder / FILE_NAME):
         handler = _File(folder / FILE_NAME, _row((*_COLUMNS, "fields")) if form == "csv" else "")
     handler.namer = lambda name: str(backups / Path(name).name)
     handler.rotator = _move

@@ -29,7 +29,7 @@ _POLL_S: Final = 0.01
 
 
 @attrs.frozen(kw_only=True)
-class Finished:
+class ProcessResult:
     """How a child ended: its exit code (negative: the signal), the first megabyte of each stream as text."""
 
     code: int
@@ -38,7 +38,7 @@ class Finished:
     timed_out: bool
 
 
-def run(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]) -> Finished:
+def run_program(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]) -> ProcessResult:
     """Run a program to its end, or kill it and its descendants after `timeout_s` seconds; blocks until then.
 
     The child gets no input, no open file of ours, and `environment` alone (`environ.minimal` gives what a program
@@ -61,11 +61,11 @@ def run(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]
             os.killpg(child.pid, signal.SIGKILL)
         code = child.wait()
     output, errors = (bytes(part).decode(errors="replace") for part in kept)
-    return Finished(code=code, output=output, errors=errors, timed_out=not in_time)
+    return ProcessResult(code=code, output=output, errors=errors, timed_out=not in_time)
 
 
 @contextmanager
-def listening(args: Sequence[str], *, environment: Mapping[str, str]) -> Iterator[Callable[[bytes], bool]]:
+def listening_process(args: Sequence[str], *, environment: Mapping[str, str]) -> Iterator[Callable[[bytes], bool]]:
     """A program that runs as long as the context lasts, and hears on standard input what it is told; it never waits.
 
     Telling it something says whether it still listens; what it does not take in is lost. It outlives an interrupt from
@@ -106,7 +106,7 @@ def listening(args: Sequence[str], *, environment: Mapping[str, str]) -> Iterato
 
 
 @contextmanager
-def together(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+def run_together(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
     """Several programs at once; what this yields gives the lines that they say, as they come, until all have ended.
 
     They get no input, and say on our standard error what they say on theirs. Whoever leaves early interrupts them.
@@ -116,12 +116,12 @@ def together(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str
         yield _lines([ends.enter_context(_speaking(args, environment)) for args in commands])
 
 
-def start(args: Sequence[str], *, environment: Mapping[str, str], output: Path) -> None:
+def start_detached(args: Sequence[str], *, environment: Mapping[str, str], output: Path) -> None:
     """Start a program that outlives us, in a session of its own; what it says is added to `output`.
 
     Raises AccessError when it cannot be started.
     """
-    with filesystem.faults("open", output):
+    with filesystem.raising_access_errors("open", output):
         handle = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
@@ -138,7 +138,7 @@ def start(args: Sequence[str], *, environment: Mapping[str, str], output: Path) 
         os.close(handle)
 
 
-def own_id() -> int:
+def process_id() -> int:
     """The number of this process."""
     return os.getpid()
 
@@ -156,7 +156,7 @@ def end_parent(
     return parent() != process
 
 
-def heard(timeout_s: float) -> bytes | None:
+def read_stdin(timeout_s: float) -> bytes | None:
     """What came on our standard input within this time: None for nothing, empty once it has ended."""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-from tbot_core.system.secret import SHOWN, living
+from tbot_core.system.secret import SHOWN, living_secrets
 
 SHORTEST: Final = 4
 """Secrets with fewer characters are not searched for: they would blot out ordinary words and so show themselves."""
@@ -38,7 +38,7 @@ search. No "i" is among them: a pattern that ignores case takes dotless and dott
 
 def redact(text: str) -> str:
     """The text with every living secret, in any usual encoding, and every secret-shaped part replaced."""
-    text = _pattern(tuple(serial for serial, _ in living())).sub(SHOWN, text)
+    text = _pattern(tuple(serial for serial, _ in living_secrets())).sub(SHOWN, text)
     folded = text.casefold()
     for sign, shape in _SHAPES:
         if sign in folded:
@@ -83,6 +83,8 @@ def _base64_core(value: bytes, shift: int) -> set[str]:
 @lru_cache(maxsize=1)
 def _pattern(serials: tuple[int, ...]) -> re.Pattern[str]:
     # The pattern for the secrets of these serials; only the latest is kept, so that none outlives its secret long.
-    forms = {form for serial, secret in living() if serial in serials for form in encodings(secret.reveal_bytes())}
+    forms = {
+        form for serial, secret in living_secrets() if serial in serials for form in encodings(secret.reveal_bytes())
+    }
     ordered = sorted(forms, key=lambda form: (-len(form), form))
     return re.compile("|".join(map(re.escape, ordered)) or _NOTHING)

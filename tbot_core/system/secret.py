@@ -87,7 +87,7 @@ class Secret:
         _refuse("copied")
 
 
-def living() -> tuple[tuple[int, Secret], ...]:
+def living_secrets() -> tuple[tuple[int, Secret], ...]:
     """Every secret that is alive and not wiped, with the serial number of its making, oldest first."""
     held = [(serial, secret) for serial, secret in _living.items() if secret.is_held]
     return tuple(sorted(held, key=lambda item: item[0]))

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import AccessError
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
-class Flaw(enum.Enum):
+class FileFlaw(enum.Enum):
     """What is wrong with a file or its folder; the value says it in words."""
 
     FOLDER_MISSING = "its folder is missing"
@@ -43,23 +43,23 @@ class Flaw(enum.Enum):
     UNPROVEN = "what was written does not read back"
 
 
-LOOSE: Final = frozenset({Flaw.MODE, Flaw.FOLDER_MODE, Flaw.FOLDER_OPEN})
+LOOSE_FLAWS: Final = frozenset({FileFlaw.MODE, FileFlaw.FOLDER_MODE, FileFlaw.FOLDER_OPEN})
 """Flaws that a strict reader refuses and any other is told of."""
 
-FOREIGN: Final = LOOSE | {Flaw.OWNER, Flaw.FOLDER_OWNER, Flaw.LINKS}
+FOREIGN_FLAWS: Final = LOOSE_FLAWS | {FileFlaw.OWNER, FileFlaw.FOLDER_OWNER, FileFlaw.LINKS}
 """Flaws by which somebody else may have written a file."""
 
 _BY_ERRNO: Final = {
-    errno.ENOENT: Flaw.MISSING,
-    errno.EACCES: Flaw.DENIED,
-    errno.EPERM: Flaw.DENIED,
-    errno.ENOSPC: Flaw.FULL,
-    errno.EDQUOT: Flaw.FULL,
-    errno.EROFS: Flaw.READ_ONLY,
-    errno.ELOOP: Flaw.SYMLINK,
-    errno.EISDIR: Flaw.NOT_REGULAR,
-    errno.ENXIO: Flaw.NOT_REGULAR,
-    errno.ENOTDIR: Flaw.FOLDER_MISSING,
+    errno.ENOENT: FileFlaw.MISSING,
+    errno.EACCES: FileFlaw.DENIED,
+    errno.EPERM: FileFlaw.DENIED,
+    errno.ENOSPC: FileFlaw.FULL,
+    errno.EDQUOT: FileFlaw.FULL,
+    errno.EROFS: FileFlaw.READ_ONLY,
+    errno.ELOOP: FileFlaw.SYMLINK,
+    errno.EISDIR: FileFlaw.NOT_REGULAR,
+    errno.ENXIO: FileFlaw.NOT_REGULAR,
+    errno.ENOTDIR: FileFlaw.FOLDER_MISSING,
 }
 _TAIL: Final = 65_536
 _BLOCK: Final = 512
@@ -67,24 +67,24 @@ _KEEP_SIZE: Final = 1
 _NEW: Final = ".{}.new"
 
 
-class PrivateError(AccessError):
+class PrivateFileError(AccessError):
     """A private file that may not be used, or could not be; `flaw` says why."""
 
-    def __init__(self, path: Path, flaw: Flaw) -> None:
+    def __init__(self, path: Path, flaw: FileFlaw) -> None:
         super().__init__(f"Cannot use {path}: {flaw.value}.", "Check the file and its folder.")
         self.flaw = flaw
 
 
 @attrs.frozen(kw_only=True)
-class Content:
+class PrivateFileContent:
     """What a private file held, and the loose flaws that were put up with; the reader wipes the bytes."""
 
-    data: Buffer
+    data: SecureBuffer
     mode: int
-    flaws: tuple[Flaw, ...]
+    flaws: tuple[FileFlaw, ...]
 
 
-class System:
+class FileSystemCalls:
     """The system calls that private files are made of; what stands in for the disk in a test has the same."""
 
     def folder(self, path: Path) -> int:
@@ -136,15 +136,17 @@ class System:
         os.close(handle)
 
 
-SYSTEM: Final = System()
+SYSTEM: Final = FileSystemCalls()
 
 
-def read(path: Path, *, limit: int, strict: bool, folder_private: bool = False, system: System = SYSTEM) -> Content:
+def read(
+    path: Path, *, limit: int, strict: bool, folder_private: bool = False, system: FileSystemCalls = SYSTEM
+) -> PrivateFileContent:
     """The content of a file that is its owner's alone, of at most `limit` bytes.
 
     Checked on what was opened: a regular file, no link, one name, this user's, mode 0600 or less, in a folder of this
     user's or root's in which nobody else can replace it (with `folder_private`: mode 0700 or less). Loose modes are
-    refused when `strict`, else told. Raises PrivateError.
+    refused when `strict`, else told. Raises PrivateFileError.
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
@@ -153,34 +155,34 @@ def read(path: Path, *, limit: int, strict: bool, folder_private: bool = False, 
         status = system.status(handle)
         flaws += _file_flaws(path, status, limit)
         if strict and flaws:
-            raise PrivateError(path, flaws[0])
+            raise PrivateFileError(path, flaws[0])
         data = _fill(path, handle, status.st_size, system)
-        return Content(data=data, mode=stat.S_IMODE(status.st_mode), flaws=tuple(flaws))
+        return PrivateFileContent(data=data, mode=stat.S_IMODE(status.st_mode), flaws=tuple(flaws))
 
 
-def inspect(path: Path, *, limit: int, system: System = SYSTEM) -> Content:
+def inspect(path: Path, *, limit: int, system: FileSystemCalls = SYSTEM) -> PrivateFileContent:
     """The content of a file whosever it is, with all flaws by which somebody else may have written it.
 
-    A regular file of at most `limit` bytes all the same, and no symbolic link. Raises PrivateError.
+    A regular file of at most `limit` bytes all the same, and no symbolic link. Raises PrivateFileError.
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
-        flaws = _folder_flaws(path, system.status(folder), private=False, put_up=FOREIGN)
+        flaws = _folder_flaws(path, system.status(folder), private=False, put_up=FOREIGN_FLAWS)
         handles.append(handle := system.open(path.name, os.O_RDONLY, folder))
         status = system.status(handle)
-        flaws += _file_flaws(path, status, limit, FOREIGN)
+        flaws += _file_flaws(path, status, limit, FOREIGN_FLAWS)
         data = _fill(path, handle, status.st_size, system)
-        return Content(data=data, mode=stat.S_IMODE(status.st_mode), flaws=tuple(flaws))
+        return PrivateFileContent(data=data, mode=stat.S_IMODE(status.st_mode), flaws=tuple(flaws))
 
 
-def exposed(folder: Path, *, system: System = SYSTEM) -> str:
+def folder_looseness(folder: Path, *, system: FileSystemCalls = SYSTEM) -> str:
     """What is loose about a folder that is to be its owner's alone, in a sentence; "" when nothing is."""
     handles: list[int] = []
     try:
         handles.append(handle := system.folder(folder))
         flaws = _folder_flaws(folder, system.status(handle), private=True)
-        return PrivateError(folder, flaws[0]).message if flaws else ""
-    except PrivateError as fault:
+        return PrivateFileError(folder, flaws[0]).message if flaws else ""
+    except PrivateFileError as fault:
         return fault.message
     except OSError as fault:
         return f"Cannot use {folder}: {fault.strerror}."
@@ -190,12 +192,12 @@ def exposed(folder: Path, *, system: System = SYSTEM) -> str:
 
 
 def write(
-    path: Path, data: bytes | memoryview, *, check: Callable[[memoryview], None], system: System = SYSTEM
+    path: Path, data: bytes | memoryview, *, check: Callable[[memoryview], None], system: FileSystemCalls = SYSTEM
 ) -> None:
     """Replace the file by `data`, mode 0600, durably: after any crash the path holds the old or the new.
 
     What was written is read back and handed to `check` before it takes the old one's place; whatever that raises is
-    passed on. One writer at a time: the callers hold a lock. Raises PrivateError.
+    passed on. One writer at a time: the callers hold a lock. Raises PrivateFileError.
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
@@ -204,13 +206,15 @@ def write(
         system.sync(folder)
 
 
-def append(path: Path, make: Callable[[bytes | None, bool], bytes], *, reserve: int, system: System = SYSTEM) -> None:
+def append(
+    path: Path, make: Callable[[bytes | None, bool], bytes], *, reserve: int, system: FileSystemCalls = SYSTEM
+) -> None:
     """Add lines at the end of a file that is made when absent, mode 0600, and return once they are on the disk.
 
     `make` is given the last whole line, None when there is none, and whether a broken one behind it was cut off: what a
     crash left of an append that never returned. It returns what is added; nobody else adds meanwhile.
     `reserve` bytes behind the end are kept for later lines, so that they can be written while the disk is full, where
-    the file system can. What fails is taken back. Raises PrivateError.
+    the file system can. What fails is taken back. Raises PrivateFileError.
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
@@ -229,7 +233,7 @@ def append(path: Path, make: Callable[[bytes | None, bool], bytes], *, reserve: 
             _reserve(handle, size, reserve)
 
 
-def _tail(path: Path, handle: int, size: int, system: System) -> tuple[int, bytes | None]:
+def _tail(path: Path, handle: int, size: int, system: FileSystemCalls) -> tuple[int, bytes | None]:
     # Where the last whole line ends, and the line; one longer than any that is written is refused.
     begin = max(size - _TAIL, 0)
     system.seek(handle, begin)
@@ -238,12 +242,12 @@ def _tail(path: Path, handle: int, size: int, system: System) -> tuple[int, byte
     whole = text[: text.rfind(b"\n") + 1]
     if not whole:
         if begin:
-            raise PrivateError(path, Flaw.UNPROVEN)
+            raise PrivateFileError(path, FileFlaw.UNPROVEN)
         return 0, None
     return begin + len(whole), whole[:-1].rpartition(b"\n")[2]
 
 
-def _add(handle: int, size: int, lines: bytes, system: System) -> None:
+def _add(handle: int, size: int, lines: bytes, system: FileSystemCalls) -> None:
     try:
         _put(handle, lines, system)
         system.sync(handle)
@@ -260,8 +264,8 @@ def _reserve(handle: int, size: int, reserve: int) -> None:
     fallocate(ctypes.c_int(handle), ctypes.c_int(_KEEP_SIZE), word(size), word(reserve))
 
 
-def remove(path: Path, *, system: System = SYSTEM) -> None:
-    """Take the file away, durably; nothing happens when it is not there. Raises PrivateError."""
+def remove(path: Path, *, system: FileSystemCalls = SYSTEM) -> None:
+    """Take the file away, durably; nothing happens when it is not there. Raises PrivateFileError."""
     with _handles(path, system) as handles, suppress(FileNotFoundError):
         folder = _folder(path, handles, system)
         system.remove(path.name, folder)
@@ -269,28 +273,28 @@ def remove(path: Path, *, system: System = SYSTEM) -> None:
 
 
 @contextmanager
-def _handles(path: Path, system: System) -> Iterator[list[int]]:
+def _handles(path: Path, system: FileSystemCalls) -> Iterator[list[int]]:
     # Handles that are given back at the end; what the system refuses meanwhile is said of the path.
     handles: list[int] = []
     try:
         yield handles
     except OSError as fault:
-        raise PrivateError(path, _BY_ERRNO.get(fault.errno or 0, Flaw.FAULT)) from fault
+        raise PrivateFileError(path, _BY_ERRNO.get(fault.errno or 0, FileFlaw.FAULT)) from fault
     finally:
         for opened in handles:
             system.close(opened)
 
 
-def _folder(path: Path, handles: list[int], system: System) -> int:
+def _folder(path: Path, handles: list[int], system: FileSystemCalls) -> int:
     try:
         handles.append(folder := system.folder(path.parent))
     except FileNotFoundError as fault:
-        raise PrivateError(path, Flaw.FOLDER_MISSING) from fault
+        raise PrivateFileError(path, FileFlaw.FOLDER_MISSING) from fault
     return folder
 
 
 def _replace(
-    path: Path, data: bytes | memoryview, folder: int, check: Callable[[memoryview], None], system: System
+    path: Path, data: bytes | memoryview, folder: int, check: Callable[[memoryview], None], system: FileSystemCalls
 ) -> None:
     new, placed = _NEW.format(path.name), False
     handle = _create(new, folder, system)
@@ -306,7 +310,7 @@ def _replace(
             _drop(new, folder, system)
 
 
-def _create(name: str, folder: int, system: System) -> int:
+def _create(name: str, folder: int, system: FileSystemCalls) -> int:
     # A leftover of a killed writer, who held the lock that its successor holds now, is in nobody's use.
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     try:
@@ -316,7 +320,7 @@ def _create(name: str, folder: int, system: System) -> int:
         return system.open(name, flags, folder)
 
 
-def _put(handle: int, data: bytes | memoryview, system: System) -> None:
+def _put(handle: int, data: bytes | memoryview, system: FileSystemCalls) -> None:
     rest = memoryview(data)
     while rest:
         written = system.write(handle, rest)
@@ -326,30 +330,30 @@ def _put(handle: int, data: bytes | memoryview, system: System) -> None:
 
 
 def _prove(
-    path: Path, data: bytes | memoryview, handle: int, check: Callable[[memoryview], None], system: System
+    path: Path, data: bytes | memoryview, handle: int, check: Callable[[memoryview], None], system: FileSystemCalls
 ) -> None:
     # By the same handle, so that nobody can slip another file in between.
     system.seek(handle, 0)
     with _fill(path, handle, system.status(handle).st_size, system) as found:
         if found.view != memoryview(data):
-            raise PrivateError(path, Flaw.UNPROVEN)
+            raise PrivateFileError(path, FileFlaw.UNPROVEN)
         check(found.view)
 
 
-def _fill(path: Path, handle: int, size: int, system: System) -> Buffer:
+def _fill(path: Path, handle: int, size: int, system: FileSystemCalls) -> SecureBuffer:
     # Exactly the size that was checked: a file that shrinks meanwhile is refused, one that grows is cut.
-    data, position = Buffer(size), 0
+    data, position = SecureBuffer(size), 0
     while position < size:
         with data.view[position:] as rest:
             came = system.read(handle, rest)
         if not came:
             data.wipe()
-            raise PrivateError(path, Flaw.FAULT)
+            raise PrivateFileError(path, FileFlaw.FAULT)
         position += came
     return data
 
 
-def _drop(name: str, folder: int, system: System) -> None:
+def _drop(name: str, folder: int, system: FileSystemCalls) -> None:
     # The reason of the failure is what the caller must hear, not that the leftover could not be removed either.
     try:
         system.remove(name, folder)
@@ -357,27 +361,31 @@ def _drop(name: str, folder: int, system: System) -> None:
         return
 
 
-def _folder_flaws(path: Path, status: os.stat_result, *, private: bool, put_up: frozenset[Flaw] = LOOSE) -> list[Flaw]:
-    flaws = [] if status.st_uid in {os.geteuid(), 0} else [Flaw.FOLDER_OWNER]
-    if flaws and Flaw.FOLDER_OWNER not in put_up:
-        raise PrivateError(path, Flaw.FOLDER_OWNER)
+def _folder_flaws(
+    path: Path, status: os.stat_result, *, private: bool, put_up: frozenset[FileFlaw] = LOOSE_FLAWS
+) -> list[FileFlaw]:
+    flaws = [] if status.st_uid in {os.geteuid(), 0} else [FileFlaw.FOLDER_OWNER]
+    if flaws and FileFlaw.FOLDER_OWNER not in put_up:
+        raise PrivateFileError(path, FileFlaw.FOLDER_OWNER)
     mode = stat.S_IMODE(status.st_mode)
     if private and mode & 0o077:
-        return [*flaws, Flaw.FOLDER_MODE]
-    return [*flaws, Flaw.FOLDER_OPEN] if mode & 0o022 and not mode & stat.S_ISVTX else flaws
+        return [*flaws, FileFlaw.FOLDER_MODE]
+    return [*flaws, FileFlaw.FOLDER_OPEN] if mode & 0o022 and not mode & stat.S_ISVTX else flaws
 
 
-def _file_flaws(path: Path, status: os.stat_result, limit: int, put_up: frozenset[Flaw] = LOOSE) -> list[Flaw]:
-    # What is wrong with a file, the gravest first; raises PrivateError for what is not put up with.
+def _file_flaws(
+    path: Path, status: os.stat_result, limit: int, put_up: frozenset[FileFlaw] = LOOSE_FLAWS
+) -> list[FileFlaw]:
+    # What is wrong with a file, the gravest first; raises PrivateFileError for what is not put up with.
     found = {
-        Flaw.NOT_REGULAR: not stat.S_ISREG(status.st_mode),
-        Flaw.OWNER: status.st_uid != os.geteuid(),
-        Flaw.LINKS: status.st_nlink > 1,  # none at all: it was replaced since it was opened, and is what it was
-        Flaw.TOO_LARGE: status.st_size > limit,
-        Flaw.MODE: bool(status.st_mode & 0o077),
+        FileFlaw.NOT_REGULAR: not stat.S_ISREG(status.st_mode),
+        FileFlaw.OWNER: status.st_uid != os.geteuid(),
+        FileFlaw.LINKS: status.st_nlink > 1,  # none at all: it was replaced since it was opened, and is what it was
+        FileFlaw.TOO_LARGE: status.st_size > limit,
+        FileFlaw.MODE: bool(status.st_mode & 0o077),
     }
     flaws = [flaw for flaw, there in found.items() if there]
     for flaw in flaws:
         if flaw not in put_up:
-            raise PrivateError(path, flaw)
+            raise PrivateFileError(path, flaw)
     return flaws

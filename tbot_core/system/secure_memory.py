@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _ADVICE: Final = ("MADV_DONTDUMP", "MADV_DONTFORK")
 
 
-class Buffer:
+class SecureBuffer:
     """So many bytes on locked pages of their own, zero at first; used as a context it is wiped at the end.
 
     Where the system refuses to lock them (a limit, another platform), the pages are used all the same.
@@ -31,7 +31,7 @@ class Buffer:
         _lock(self._pages)
 
     @classmethod
-    def of(cls, parts: Sequence[bytes | bytearray | memoryview]) -> Buffer:
+    def of(cls, parts: Sequence[bytes | bytearray | memoryview]) -> SecureBuffer:
         """A buffer that holds a copy of the parts, one behind the other."""
         made = cls(sum(map(len, parts)))
         position = 0

@@ -16,7 +16,7 @@ INTERRUPTED: Final = 130
 _MEANINGLESS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
 
-def stops() -> tuple[signal.Signals, ...]:
+def stop_signals() -> tuple[signal.Signals, ...]:
     """The signals that ask the process to stop; a hang-up that was ignored from the start, as by nohup, is none."""
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     return tuple(one for one in asked if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN)
@@ -29,7 +29,7 @@ def interruptible() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    wanted = dict.fromkeys(stops(), interrupt) | dict.fromkeys(_MEANINGLESS, signal.SIG_IGN)
+    wanted = dict.fromkeys(stop_signals(), interrupt) | dict.fromkeys(_MEANINGLESS, signal.SIG_IGN)
     wanted.pop(signal.SIGINT)
     try:
         before = {number: signal.signal(number, handler) for number, handler in wanted.items()}

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def dumped(path: Path, after_s: float) -> Iterator[Callable[[], None]]:
+def dump_stacks_if_stalled(path: Path, after_s: float) -> Iterator[Callable[[], None]]:
     """Files and lines of all stacks go to `path` when what this yields is not called for `after_s` seconds.
 
     Names and lines alone: no local, and so no secret. The file is made for the owner alone and added to.
     """
-    with filesystem.faults("open", path):
+    with filesystem.raising_access_errors("open", path):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(handle, "wb") as file:
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _REMEDY: Final = "Make room there, or let it be written elsewhere."
 
 
-class Guarded:
+class GuardedStream:
     """A text stream of the process; what is written after its reader has gone goes nowhere, and the work goes on.
 
     A pipe that was closed, as `head` does, and a terminal that has hung up are readers that have gone. Whatever else
@@ -61,7 +61,7 @@ class Guarded:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
+def guarded_streams() -> Iterator[None]:
     """Inside, both streams are guarded. Raises AccessError where standard output is closed from the start.
 
     Its number would go to the first file that is opened, and what is meant for a person into that.
@@ -69,9 +69,9 @@ def guarded() -> Iterator[None]:
     if sys.stdout is None:
         raise AccessError("Standard output is closed.", "Let it be written to a file, or to /dev/null.")
     before = sys.stdout, sys.stderr
-    sys.stdout = cast("TextIO", Guarded(sys.stdout, "standard output"))
+    sys.stdout = cast("TextIO", GuardedStream(sys.stdout, "standard output"))
     if sys.stderr is not None:
-        sys.stderr = cast("TextIO", Guarded(sys.stderr, "standard error"))
+        sys.stderr = cast("TextIO", GuardedStream(sys.stderr, "standard error"))
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ import sys
 from tbot_core.errors import AccessError
 
 
-def hidden(words: str, *, twice: bool = False) -> str:
+def read_hidden(words: str, *, twice: bool = False) -> str:
     """What a person types without seeing it; the first line of standard input where that is no terminal.
 
     A person is asked `twice` for what is new. Raises AccessError when nothing comes, and when the two differ.
@@ -25,7 +25,7 @@ def hidden(words: str, *, twice: bool = False) -> str:
     return text
 
 
-def dumb() -> bool:
+def is_dumb() -> bool:
     """Whether the terminal knows lines alone: neither a cursor that moves nor styles."""
     return os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
 
@@ -35,6 +35,6 @@ def columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def styled() -> bool:
+def allows_style() -> bool:
     """Whether bold and colours may be written to a terminal; NO_COLOR in the environment forbids them."""
-    return not (dumb() or os.environ.get("NO_COLOR"))
+    return not (is_dumb() or os.environ.get("NO_COLOR"))

@@ -21,7 +21,7 @@ AGAIN_S: Final = 0.05
 _LEAST_S: Final = 0.000_001
 
 
-class Overdue(TimeoutError):
+class CallTimedOut(TimeoutError):
     """A call took longer than it may and was interrupted; its cause says where it stood."""
 
 
@@ -35,7 +35,7 @@ class _Timer:
     taken = False
 
 
-def within(limit_s: float, function: Callable[[], T]) -> T:
+def call_within(limit_s: float, function: Callable[[], T]) -> T:
     """What the function returns; raises Overdue when it has not returned after `limit_s` seconds.
 
     It is interrupted between two steps of the interpreter: native code ends first, and what never comes back from it
@@ -51,7 +51,7 @@ def within(limit_s: float, function: Callable[[], T]) -> T:
     try:
         return _entered(function)
     except _Interruption as fault:
-        raise Overdue(f"it had not finished after {limit_s:g} s and was interrupted.") from fault
+        raise CallTimedOut(f"it had not finished after {limit_s:g} s and was interrupted.") from fault
     finally:
         # Nothing here is interrupted: the handler raises in what the function called, and in nothing else.
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -68,7 +68,7 @@ def steps_within(limit_s: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
     step: Callable[[], Any] = partial(next, inner)
     while True:
         try:
-            awaited = within(limit_s, step)
+            awaited = call_within(limit_s, step)
         except StopIteration as done:
             result: T = done.value
             return result

@@ -22,7 +22,7 @@ FILES: Final = 64
 _CHUNK: Final = 1 << 20
 
 
-class Partner:
+class WorkerProcess:
     """The child, from its start to its end; who waits for it waits as long as it takes, or is interrupted.
 
     It gets no file of ours, `environment` alone, and a session of its own with all that it starts. Raises AccessError
@@ -51,7 +51,7 @@ class Partner:
     def say(self, data: bytes) -> None:
         """Hand it everything."""
         try:
-            written_whole(self._in.fileno(), data)
+            write_whole(self._in.fileno(), data)
         except OSError as fault:
             raise self._gone() from fault
 
@@ -85,21 +85,21 @@ def read_whole(handle: int, size: int) -> bytes:
     return bytes(data)
 
 
-def written_whole(handle: int, data: bytes) -> None:
+def write_whole(handle: int, data: bytes) -> None:
     """Write everything."""
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
 
 
-def answering() -> tuple[Callable[[int], bytes], Callable[[bytes], None]]:
+def open_child_pipe() -> tuple[Callable[[int], bytes], Callable[[bytes], None]]:
     """In the child: how to hear and to say. What is printed from now on goes to standard error, and so nowhere."""
     asked, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
-    return lambda size: read_whole(asked, size), lambda data: written_whole(answers, data)
+    return lambda size: read_whole(asked, size), lambda data: write_whole(answers, data)
 
 
 def confine(hardened: Callable[[], object] = hardening.harden) -> None:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpa
 import attrs
 import pytest
 
-from tbot_core.contracts import Broker, BrokerEvent, Finds
+from tbot_core.contracts import Broker, BrokerEvent, SupportsOrderLookup
 from tbot_core.errors import BrokerError, Withdrawn
-from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.testing.causality import demand
 
@@ -41,7 +41,7 @@ _FAR: Final = Decimal(10)
 Said = TypeVar("Said")
 
 
-class Venue(Protocol):
+class BrokerUnderTest(Protocol):
     """A broker and the market that it trades at."""
 
     @property
@@ -59,7 +59,7 @@ class Venue(Protocol):
         """What the broker answers, awaited in the loop that it lives in."""
 
 
-class Terms(TypedDict, total=False):
+class CaseOrderOptions(TypedDict, total=False):
     """What a case says of an order."""
 
     leg: Leg
@@ -74,7 +74,7 @@ class Terms(TypedDict, total=False):
 class ReadingContract:
     """What can be read of an account, and what a permit holds back: a part of `BrokerContract`."""
 
-    def test_b13_nothing_leaves_without_a_permit(self, venue: Venue) -> None:
+    def test_b13_nothing_leaves_without_a_permit(self, venue: BrokerUnderTest) -> None:
         """An order whose permit was withdrawn is not sent, not even when its sending had begun."""
         order = _order(venue, "kit-1")
         withdrawn = False
@@ -86,7 +86,7 @@ class ReadingContract:
         venue.trade_at(PRICE)
         demand(not _poll(venue), "nothing becomes of an order that was not sent")
 
-    def test_b14_a_snapshot_shows_what_was_traded(self, venue: Venue) -> None:
+    def test_b14_a_snapshot_shows_what_was_traded(self, venue: BrokerUnderTest) -> None:
         """Holdings, cash and the orders of the day are read together, and a resting order is among them."""
         rests = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
         _traded(venue, _order(venue, "kit-1"))
@@ -103,12 +103,12 @@ class ReadingContract:
             done = [fill.quantity for fill in snapshot.fills if fill.client_order_id == "kit-1"]
             demand(sum(done) == _QUANTITY, "the executions of what was filled are listed")
 
-    def test_b15_an_order_is_found_by_its_id(self, venue: Venue) -> None:
+    def test_b15_an_order_is_found_by_its_id(self, venue: BrokerUnderTest) -> None:
         """Its report tells what was filled, at what price; an id that was never sent is not known."""
         broker = venue.broker
         if not broker.rules.query_by_cid:
             pytest.skip("the broker's rules do not claim it")
-        if not isinstance(broker, Finds):
+        if not isinstance(broker, SupportsOrderLookup):
             pytest.fail("a broker that claims query_by_cid has a method `find`")
         fills = _fills(_traded(venue, _order(venue, "kit-1")))
         report = venue.wait(broker.find("kit-1"))
@@ -122,11 +122,11 @@ class ReadingContract:
 class BrokerContract(ReadingContract):
     """What the core demands of every broker; a subclass has a fixture `venue`."""
 
-    def test_b01_it_is_a_broker(self, venue: Venue) -> None:
+    def test_b01_it_is_a_broker(self, venue: BrokerUnderTest) -> None:
         """It can do all that the core asks of a broker."""
         demand(isinstance(venue.broker, Broker), "a broker has every method of the protocol")
 
-    def test_b02_its_rules_fit_each_other(self, venue: Venue) -> None:
+    def test_b02_its_rules_fit_each_other(self, venue: BrokerUnderTest) -> None:
         """Quantities have a step, which is under one share exactly where some type of order may be fractional."""
         rules = venue.broker.rules
         demand(rules.quantity_step > 0, "the quantity step is above 0")
@@ -139,14 +139,14 @@ class BrokerContract(ReadingContract):
         demand(tells, "what became of an order that is over can be read in one way at least")
         demand(rules.cid_length >= 20, "a client order id has room for 20 characters")
 
-    def test_b03_it_says_whose_account_it_is(self, venue: Venue) -> None:
+    def test_b03_it_says_whose_account_it_is(self, venue: BrokerUnderTest) -> None:
         """The account has a name and finite money, and connecting again changes nothing."""
         account = venue.wait(venue.broker.connect())
         demand(bool(account.account_id), "the account has a name")
         demand(account.equity.is_finite() and account.cash.is_finite(), "equity and cash are finite")
         demand(venue.wait(venue.broker.connect()) == account, "connecting twice gives the same account")
 
-    def test_b04_a_market_order_is_filled(self, venue: Venue) -> None:
+    def test_b04_a_market_order_is_filled(self, venue: BrokerUnderTest) -> None:
         """It is acknowledged, then filled: whole, on its side, with fees of 0 or more and an aware time."""
         events = _traded(venue, _order(venue, "kit-1"))
         demand(events[0].kind == "acknowledged", "the first event of an order acknowledges it")
@@ -159,7 +159,7 @@ class BrokerContract(ReadingContract):
             demand(fill.price > 0 and fill.fees >= 0, "a fill has a price, and fees that are not negative")
             demand(fill.time.utcoffset() is not None, "a fill's time is aware")
 
-    def test_b05_an_event_is_told_once(self, venue: Venue) -> None:
+    def test_b05_an_event_is_told_once(self, venue: BrokerUnderTest) -> None:
         """Ids of events and executions are unique, kinds are known ones, and a poll gives nothing twice."""
         events = _traded(venue, _order(venue, "kit-1"))
         events += _traded(venue, _order(venue, "kit-2", buy=False, leg=Leg.EXIT))
@@ -169,7 +169,7 @@ class BrokerContract(ReadingContract):
         if venue.broker.rules.exec_ids_unique:
             demand(_distinct([fill.execution_id for fill in _fills(events)]), "an execution's id is its own")
 
-    def test_b07_a_resting_order_is_cancelled(self, venue: Venue) -> None:
+    def test_b07_a_resting_order_is_cancelled(self, venue: BrokerUnderTest) -> None:
         """Its cancel is told as an event, and it is not filled any more."""
         _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
         venue.wait(venue.broker.cancel("kit-1"))
@@ -178,7 +178,7 @@ class BrokerContract(ReadingContract):
         venue.trade_at(PRICE - _FAR - 1)
         demand(not _fills(_poll(venue)), "what was cancelled is not filled")
 
-    def test_b08_a_stranger_cannot_be_cancelled(self, venue: Venue) -> None:
+    def test_b08_a_stranger_cannot_be_cancelled(self, venue: BrokerUnderTest) -> None:
         """A cancel of an order that the broker does not know is refused, as an error or an event."""
         try:
             venue.wait(venue.broker.cancel("kit-never-sent"))
@@ -188,7 +188,7 @@ class BrokerContract(ReadingContract):
         demand(bool(kinds & {"cancel_refused", "not_found"}), "the refusal is told")
         demand("cancelled" not in kinds, "nothing was cancelled")
 
-    def test_b09_protection_rests_from_the_fill_on(self, venue: Venue) -> None:
+    def test_b09_protection_rests_from_the_fill_on(self, venue: BrokerUnderTest) -> None:
         """The stop of a filled entry is acknowledged, and fills once the market trades through it."""
         _needs_brackets(venue)
         events = _traded(venue, _protected(venue))
@@ -196,7 +196,7 @@ class BrokerContract(ReadingContract):
         venue.trade_at(PRICE - 5)
         demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop fills")
 
-    def test_b10_a_stop_moves_at_once(self, venue: Venue) -> None:
+    def test_b10_a_stop_moves_at_once(self, venue: BrokerUnderTest) -> None:
         """A moved stop fills at its new level, not at its old one."""
         _needs_brackets(venue)
         if not venue.broker.rules.amend_atomic:
@@ -209,7 +209,7 @@ class BrokerContract(ReadingContract):
         venue.trade_at(PRICE - 9)
         demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the new level counts")
 
-    def test_b11_fractions_are_filled(self, venue: Venue) -> None:
+    def test_b11_fractions_are_filled(self, venue: BrokerUnderTest) -> None:
         """Where market orders may be fractional, one of a share and a step is filled to the step."""
         rules = venue.broker.rules
         if OrderType.MARKET not in rules.fractional_types:
@@ -218,7 +218,7 @@ class BrokerContract(ReadingContract):
         fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=wanted)))
         demand(sum((fill.quantity for fill in fills), Decimal(0)) == wanted, "fractions are exact")
 
-    def test_b12_cash_follows_fills(self, venue: Venue) -> None:
+    def test_b12_cash_follows_fills(self, venue: BrokerUnderTest) -> None:
         """What a fill costs, fees included, leaves the account to the cent."""
         before: Account = venue.wait(venue.broker.account())
         fills = _fills(_traded(venue, _order(venue, "kit-1")))
@@ -227,7 +227,7 @@ class BrokerContract(ReadingContract):
         demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash falls by price x quantity and fees")
 
 
-def _order(venue: Venue, client_order_id: str, **terms: Unpack[Terms]) -> Order:
+def _order(venue: BrokerUnderTest, client_order_id: str, **terms: Unpack[CaseOrderOptions]) -> Order:
     signal = SignalId(session=date(2026, 1, 5), strategy="kit", symbol=venue.symbol, minute=0, rule="kit")
     order = Order(
         client_order_id=client_order_id,
@@ -241,26 +241,26 @@ def _order(venue: Venue, client_order_id: str, **terms: Unpack[Terms]) -> Order:
     return attrs.evolve(order, **terms)
 
 
-def _protected(venue: Venue) -> Order:
+def _protected(venue: BrokerUnderTest) -> Order:
     return _order(venue, "kit-1", protection=(_stop(venue, PRICE - 4),))
 
 
-def _stop(venue: Venue, price: Decimal) -> Order:
+def _stop(venue: BrokerUnderTest, price: Decimal) -> Order:
     return _order(venue, "kit-stop", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=price)
 
 
-def _submit(venue: Venue, order: Order) -> None:
-    venue.wait(venue.broker.submit(order, SendPermit(order, always)))
+def _submit(venue: BrokerUnderTest, order: Order) -> None:
+    venue.wait(venue.broker.submit(order, SendPermit(order, never_refuse)))
 
 
-def _traded(venue: Venue, order: Order) -> list[BrokerEvent]:
+def _traded(venue: BrokerUnderTest, order: Order) -> list[BrokerEvent]:
     # What is told of an order that is sent and meets a minute at the usual price.
     _submit(venue, order)
     venue.trade_at(PRICE)
     return _poll(venue)
 
 
-def _poll(venue: Venue) -> list[BrokerEvent]:
+def _poll(venue: BrokerUnderTest) -> list[BrokerEvent]:
     return list(venue.wait(venue.broker.poll()))
 
 
@@ -276,6 +276,6 @@ def _distinct(names: list[str]) -> bool:
     return len(set(names)) == len(names)
 
 
-def _needs_brackets(venue: Venue) -> None:
+def _needs_brackets(venue: BrokerUnderTest) -> None:
     if not venue.broker.rules.brackets:
         pytest.skip("the broker's rules do not claim brackets")

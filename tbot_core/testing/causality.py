@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import Bars, Minute, Tape
+from tbot_core.model.bars import Bars, MinuteSlice, Tape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from tbot_core.contracts import Strategy
-    from tbot_core.model.bars import Array, Day, Index
+    from tbot_core.model.bars import Array, DayFacts, Index
     from tbot_core.model.signals import Signals
 
-    Case: TypeAlias = Callable[[Strategy, Bars, Day], Iterator[str]]
+    Case: TypeAlias = Callable[[Strategy, Bars, DayFacts], Iterator[str]]
 
 NAMES = ("open", "high", "low", "close", "volume", "vwap")
 HALF_DAY = 210
@@ -33,7 +33,7 @@ Cell: TypeAlias = "tuple[int, ...]"
 Found: TypeAlias = "dict[Cell, tuple[int | str, ...]]"
 
 
-def check_causality(strategy: Strategy, bars: Bars, day: Day) -> None:
+def check_causality(strategy: Strategy, bars: Bars, day: DayFacts) -> None:
     """Cut, scramble, shuffle and re-lay the bars, and demand bit-equal signals each time.
 
     `bars` is one session or a block of sessions of one length, `day` its facts. Raises AssertionError with a line for
@@ -49,7 +49,7 @@ def demand(held: bool, words: str) -> None:  # noqa: FBT001 - it reads as an ass
         raise AssertionError(words)
 
 
-def well_formed(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def well_formed(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """One signal a row at most, inside the entry phase, with the close as price and levels on their sides of it."""
     signals, window = strategy.scan(bars, day), strategy.window
     lengths = {name: len(getattr(signals, name)) for name in _COLUMNS}
@@ -75,7 +75,7 @@ def well_formed(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
     yield from (f"{fault} ({np.count_nonzero(rows)} signals)" for fault, rows in faults.items() if rows.any())
 
 
-def cut(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def cut(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """The session cut after each minute gives the signals of the whole that lie before the cut."""
     whole = _found(strategy.scan(bars, day))
     for minutes in range(bars.minutes + 1):
@@ -85,7 +85,7 @@ def cut(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
             return
 
 
-def since(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def since(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """Asked from a minute on, a scan leaves out the rows that fired before it, on the whole and on the prefix."""
     whole = _found(strategy.scan(bars, day))
     for minute in range(bars.minutes):
@@ -100,7 +100,7 @@ def since(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
             return
 
 
-def future(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def future(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """Other numbers, or none, after a minute leave the signals up to it alone, in a session of the same length."""
     whole, window = _found(strategy.scan(bars, day)), strategy.window
     random = np.random.default_rng(7)
@@ -114,7 +114,7 @@ def future(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
                 return
 
 
-def layouts(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def layouts(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """The same bars with the minutes innermost in memory, or spread out, give the same bits."""
     whole = _found(strategy.scan(bars, day))
     layers: dict[str, Callable[[Array], Array]] = {
@@ -127,7 +127,7 @@ def layouts(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
             yield f"bars {name} give other signals: {fault}"
 
 
-def sessions(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def sessions(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """Each session of a block alone gives the signals that it has in the block."""
     if bars.field("close").ndim < 3:
         return
@@ -139,7 +139,7 @@ def sessions(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
             return
 
 
-def rows(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def rows(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """A symbol has the same signal in other company and in another order."""
     whole = _found(strategy.scan(bars, day))
     count = len(bars.symbols)
@@ -156,21 +156,21 @@ def rows(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
             yield f"{name} gives other signals: {fault}"
 
 
-def tape(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def tape(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """A session that grows minute by minute on a tape, with carried columns and one memo, gives the same signals."""
     block = bars.field("close").ndim > 2
     for index in range(bars.field("close").shape[1] if block else 1):
         one, facts = (bars.session(index), day.session(index)) if block else (bars, day)
         growing, seen = Tape(one.symbols, one.minutes), {}
         for minute in range(one.minutes):
-            growing.append(Minute(index=minute, **{name: one.field(name)[minute] for name in NAMES}))
+            growing.append(MinuteSlice(index=minute, **{name: one.field(name)[minute] for name in NAMES}))
             seen.update(_found(strategy.scan(growing.bars, facts, minute)))
         if fault := _difference(_found(strategy.scan(one, facts)), seen, bars):
             yield f"the session growing on a tape differs from the whole: {fault}"
             return
 
 
-def silence(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def silence(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """No bars at all give no signals, and no warning of a division or an empty row."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -179,13 +179,13 @@ def silence(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
             yield "there are signals where no bar is"
 
 
-def half_day(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def half_day(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """A session of 210 minutes, as on a half day, raises nothing and signals inside itself."""
     short = _edited(bars, lambda field: field[:HALF_DAY])
     yield from (f"on a half day: {fault}" for fault in well_formed(strategy, short, day))
 
 
-def purity(strategy: Strategy, bars: Bars, day: Day) -> Iterator[str]:
+def purity(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """Twice the same is the same, nothing that was given is changed, and another window's memory does no harm."""
     before = {name: bars.field(name).tobytes() for name in NAMES}
     whole = _found(strategy.scan(bars, day))
@@ -270,7 +270,7 @@ def _chosen(bars: Bars, order: Index) -> Bars:
     return Bars({name: bars.field(name)[..., order] for name in NAMES}, tuple(bars.symbols[row] for row in order))
 
 
-def _facts(day: Day, order: Index) -> Day:
+def _facts(day: DayFacts, order: Index) -> DayFacts:
     facts = {name: getattr(day, name)[..., order] for name in ("previous_close", "average_volume", "market_cap", "atr")}
     typical = None if day.typical_volume is None else day.typical_volume[..., order, :]
     return attrs.evolve(day, **facts, restricted=day.restricted[..., order], typical_volume=typical)

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Filter
-from tbot_core.contracts.settings import Frame
-from tbot_core.model.bars import Bars, Day, Market, Quotes
-from tbot_core.model.signals import Exits, Signals
+from tbot_core.contracts.settings import StrategySettings
+from tbot_core.model.bars import Bars, DayFacts, MarketView, Quotes
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing import sessions
 from tbot_core.testing.causality import NAMES, demand
 
@@ -35,12 +35,14 @@ class FilterContract:
     """What the core demands of every filter; a subclass has a fixture `subject`."""
 
     @pytest.fixture
-    def frame(self) -> Frame:
+    def frame(self) -> StrategySettings:
         """The standard variables of the judged strategy, with every limit on."""
-        return Frame(max_gap_pct=Decimal("0.05"), min_market_cap=Decimal(10**9), max_market_cap=Decimal(10**11))
+        return StrategySettings(
+            max_gap_pct=Decimal("0.05"), min_market_cap=Decimal(10**9), max_market_cap=Decimal(10**11)
+        )
 
     @pytest.fixture
-    def market(self) -> tuple[Bars, Day]:
+    def market(self) -> tuple[Bars, DayFacts]:
         """A block of sessions and its facts, on which the cases are proved."""
         return sessions.market()
 
@@ -48,24 +50,30 @@ class FilterContract:
         """It can screen and judge."""
         demand(isinstance(subject, Filter), "a filter has `screen` and `judge`")
 
-    def test_f02_it_compares_something(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+    def test_f02_it_compares_something(
+        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
+    ) -> None:
         """Either step has a comparison; without any the other cases prove nothing."""
         demand(bool([*_screen(subject, market, frame), *_judge(subject, market, frame)]), "it compares nothing")
 
-    def test_f03_a_screen_has_a_value_a_row(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+    def test_f03_a_screen_has_a_value_a_row(
+        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
+    ) -> None:
         """Before the bell each comparison has one value a row, and its bounds fit them."""
         _screen(subject, market, frame)
 
     def test_f04_a_judgement_has_a_value_a_signal(
-        self, subject: Filter, frame: Frame, market: tuple[Bars, Day]
+        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
         """At the signal each comparison has one value a signal, also where there is none."""
         _judge(subject, market, frame)
         signals = pick(market[0])
         none = signals.take(np.zeros(len(signals), dtype=np.bool_))
-        _fit(subject.judge(none, Market(bars=market[0], day=market[1]), frame), (0,))
+        _fit(subject.judge(none, MarketView(bars=market[0], day=market[1]), frame), (0,))
 
-    def test_f05_reasons_are_codes_of_the_core(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+    def test_f05_reasons_are_codes_of_the_core(
+        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
+    ) -> None:
         """Every denial has a code of the enum, of its own step, and never the one that allows."""
         for step, codes in ((_screen, range(1, 30)), (_judge, range(30, 60))):
             for check in step(subject, market, frame):
@@ -73,7 +81,7 @@ class FilterContract:
                     known = reason in codes
                     demand(known, f"{check.name} denies with {reason!r}, which is no code of this step")
 
-    def test_f06_it_is_pure(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+    def test_f06_it_is_pure(self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]) -> None:
         """Twice the same is the same, and nothing that was given is changed."""
         bars, day = market
         before = [bars.field(name).tobytes() for name in NAMES], _facts(day)
@@ -83,7 +91,7 @@ class FilterContract:
         demand(before == after, "it changed the bars or the facts that it was given")
 
     def test_f07_a_session_is_the_same_in_a_block(
-        self, subject: Filter, frame: Frame, market: tuple[Bars, Day]
+        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
         """Live sees one session, a backtest many: the values are the same."""
         bars, day = market
@@ -95,17 +103,21 @@ class FilterContract:
                 [_rows(check, index) for check in whole[0]], _screen(subject, alone, frame), f"session {index} screened"
             )
             rows = attrs.evolve(signals.take(mine), cells=(signals.cells[-1][mine],))
-            seen = subject.judge(rows, Market(bars=alone[0], day=alone[1]), frame)
+            seen = subject.judge(rows, MarketView(bars=alone[0], day=alone[1]), frame)
             _same([_rows(check, mine) for check in whole[1]], seen, f"session {index} judged")
 
-    def test_f08_signals_are_judged_alone(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+    def test_f08_signals_are_judged_alone(
+        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
+    ) -> None:
         """A signal's values do not depend on the other signals."""
         whole, signals = _judge(subject, market, frame), pick(market[0])
         order = np.random.default_rng(5).permutation(len(signals))[: len(signals) // 2]
-        seen = subject.judge(signals.take(order), Market(bars=market[0], day=market[1]), frame)
+        seen = subject.judge(signals.take(order), MarketView(bars=market[0], day=market[1]), frame)
         _same([_rows(check, order) for check in whole], seen, "half of the signals in another order")
 
-    def test_f09_the_future_does_not_matter(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+    def test_f09_the_future_does_not_matter(
+        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
+    ) -> None:
         """Bars after a signal's minute change nothing: cut, or with other numbers."""
         bars, day = market
         signals = pick(bars)
@@ -115,10 +127,12 @@ class FilterContract:
             mine = signals.minute == minute
             scrambled = {name: np.concatenate((bars.field(name)[: minute + 1], random[minute + 1 :])) for name in NAMES}
             for other in (bars.until(minute + 1), Bars(scrambled, bars.symbols)):
-                seen = subject.judge(signals.take(mine), Market(bars=other, day=day), frame)
+                seen = subject.judge(signals.take(mine), MarketView(bars=other, day=day), frame)
                 _same([_rows(check, mine) for check in whole], seen, f"bars after minute {minute}")
 
-    def test_f10_the_unknown_is_no_error(self, subject: Filter, frame: Frame, market: tuple[Bars, Day]) -> None:
+    def test_f10_the_unknown_is_no_error(
+        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
+    ) -> None:
         """Without a single fact, without quotes and with none at hand it compares all the same, and raises nothing."""
         bars, day = market
         unknown = sessions.day(len(bars.symbols))
@@ -131,7 +145,7 @@ class FilterContract:
         _fit(subject.screen(unknown, bars.symbols, frame), (len(bars.symbols),))
         signals = pick(bars)
         for quotes in (None, _quotes(len(bars.symbols), np.nan)):
-            seen = subject.judge(signals, Market(bars=bars, day=nothing, quotes=quotes), frame)
+            seen = subject.judge(signals, MarketView(bars=bars, day=nothing, quotes=quotes), frame)
             _fit(seen, (len(signals),))
 
 
@@ -156,26 +170,26 @@ def pick(bars: Bars, *, seed: int = 1, most: int = 40) -> Signals:
         target=np.full(len(minute), np.nan),
         rule=np.zeros(len(minute), dtype=np.intp),
         rules=("random",),
-        exits=Exits(hold=30),
+        exits=ExitRules(hold=30),
     )
 
 
-def _screen(subject: Filter, market: tuple[Bars, Day], frame: Frame) -> Sequence[Check]:
+def _screen(subject: Filter, market: tuple[Bars, DayFacts], frame: StrategySettings) -> Sequence[Check]:
     bars, day = market
     checks = subject.screen(day, bars.symbols, frame)
     _fit(checks, day.previous_close.shape)
     return checks
 
 
-def _judge(subject: Filter, market: tuple[Bars, Day], frame: Frame) -> Sequence[Check]:
+def _judge(subject: Filter, market: tuple[Bars, DayFacts], frame: StrategySettings) -> Sequence[Check]:
     bars, day = market
     signals = pick(bars)
-    checks = subject.judge(signals, Market(bars=bars, day=day), frame)
+    checks = subject.judge(signals, MarketView(bars=bars, day=day), frame)
     _fit(checks, (len(signals),))
     return checks
 
 
-def _facts(day: Day) -> list[bytes]:
+def _facts(day: DayFacts) -> list[bytes]:
     values = attrs.astuple(day, recurse=False)
     return [np.asarray(value).tobytes() for value in values if value is not None]
 

@@ -100,7 +100,7 @@ _ORDERLY: Final = frozenset({"list", "tuple", "iter", "enumerate", "next", "map"
 
 
 @attrs.frozen(kw_only=True, order=True)
-class Finding:
+class PurityFinding:
     """A way around the seams: the file and line, what was found there, and what to use instead."""
 
     path: str
@@ -113,7 +113,7 @@ class Finding:
         return f"{self.path}:{self.line}: {self.found}; use {self.instead}"
 
 
-def check(source: str, path: str) -> list[Finding]:
+def check(source: str, path: str) -> list[PurityFinding]:
     """What a module's source does around the seams, in order of lines; `path` names it in the findings.
 
     A marker without a reason, and one that excuses nothing, are findings too. Raises SyntaxError.
@@ -125,7 +125,7 @@ def check(source: str, path: str) -> list[Finding]:
     found_here = ways.found + sets.found
     markers = _markers(source)
     findings = [
-        Finding(path=path, line=line, found=found, instead=instead)
+        PurityFinding(path=path, line=line, found=found, instead=instead)
         for line, found, instead in found_here
         if not markers.get(line)
     ]
@@ -133,16 +133,16 @@ def check(source: str, path: str) -> list[Finding]:
     for line, reason in markers.items():
         if line not in lines:
             findings.append(
-                Finding(path=path, line=line, found="a seam marker that excuses nothing", instead="no marker")
+                PurityFinding(path=path, line=line, found="a seam marker that excuses nothing", instead="no marker")
             )
         elif not reason:
             findings.append(
-                Finding(path=path, line=line, found="a seam marker without a reason", instead="# seam: REASON")
+                PurityFinding(path=path, line=line, found="a seam marker without a reason", instead="# seam: REASON")
             )
     return sorted(findings)
 
 
-def check_folders(folders: Sequence[Path]) -> list[Finding]:
+def check_folders(folders: Sequence[Path]) -> list[PurityFinding]:
     """The findings in every module below the folders, but for the seams themselves, the clock, and tests."""
     return [
         finding

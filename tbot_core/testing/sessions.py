@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import numpy as np
 
-from tbot_core.model.bars import Bars, Day
+from tbot_core.model.bars import Bars, DayFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMES = ("open", "high", "low", "close", "volume", "vwap")
 
 
-class Prices(TypedDict, total=False):
+class DraftPrices(TypedDict, total=False):
     """What a drafted bar may say besides its close; what is left out follows from open and close."""
 
     open: float
@@ -26,7 +26,7 @@ class Prices(TypedDict, total=False):
     vwap: float
 
 
-class Facts(TypedDict, total=False):
+class DraftFacts(TypedDict, total=False):
     """What a drafted day may say, one value for all symbols, or one each; what is left out is unknown."""
 
     previous_close: float | list[float]
@@ -37,7 +37,7 @@ class Facts(TypedDict, total=False):
     restricted: float | list[bool] | list[float]
 
 
-class Draft:
+class SessionDraft:
     """A session that a test writes: flat bars at `price` with 1,000 shares each, until it says otherwise.
 
     The methods return the draft, so that a table row is one expression.
@@ -50,7 +50,7 @@ class Draft:
         self._fields["volume"][:] = 1000.0
         self._fields["vwap"][:] = np.nan
 
-    def bar(self, minute: int, close: float, symbol: str | None = None, **prices: Unpack[Prices]) -> Draft:
+    def bar(self, minute: int, close: float, symbol: str | None = None, **prices: Unpack[DraftPrices]) -> SessionDraft:
         """Write one bar; `symbol` is the first one unless said otherwise."""
         row = 0 if symbol is None else self.symbols.index(symbol)
         opened = prices.get("open", close)
@@ -59,7 +59,7 @@ class Draft:
             self._fields[name][minute, row] = value
         return self
 
-    def gap(self, start: int, stop: int, symbol: str | None = None) -> Draft:
+    def gap(self, start: int, stop: int, symbol: str | None = None) -> SessionDraft:
         """Take the bars of minutes [start, stop) away."""
         row = 0 if symbol is None else self.symbols.index(symbol)
         for field in self._fields.values():
@@ -70,25 +70,25 @@ class Draft:
         """The session as it stands; later changes of the draft do not reach it."""
         return Bars({name: field.copy() for name, field in self._fields.items()}, self.symbols)
 
-    def day(self, **facts: Unpack[Facts]) -> Day:
+    def day(self, **facts: Unpack[DraftFacts]) -> DayFacts:
         """The facts of the day for the draft's symbols."""
         return day(len(self.symbols), **facts)
 
 
-def day(symbols: int, **facts: Unpack[Facts]) -> Day:
+def day(symbols: int, **facts: Unpack[DraftFacts]) -> DayFacts:
     """The facts of one day for so many symbols; what is left out is unknown."""
     row: dict[str, Array] = {
         name: np.broadcast_to(np.asarray(facts.get(name, np.nan), dtype=np.float64), (symbols,)).copy()
         for name in ("previous_close", "average_volume", "market_cap", "atr")
     }
-    return Day(
+    return DayFacts(
         **row,
         vix=np.array([facts.get("vix", np.nan)]),
         restricted=np.broadcast_to(np.asarray(facts.get("restricted", False)), (symbols,)).copy(),
     )
 
 
-def market(*, seed: int = 0, sessions: int = 4, symbols: int = 12, minutes: int = 390) -> tuple[Bars, Day]:
+def market(*, seed: int = 0, sessions: int = 4, symbols: int = 12, minutes: int = 390) -> tuple[Bars, DayFacts]:
     """A block of random sessions and its facts: large moves, volumes, missing minutes, bad first prints.
 
     Leading axes are (sessions, symbols). The first symbol has no bar at all, the second begins late, the third stops
@@ -118,7 +118,7 @@ def market(*, seed: int = 0, sessions: int = 4, symbols: int = 12, minutes: int 
     return Bars(fields, tuple(f"S{row:03}" for row in range(symbols))), _facts(random, fields, shape)
 
 
-def _facts(random: np.random.Generator, fields: Mapping[str, Array], shape: tuple[int, ...]) -> Day:
+def _facts(random: np.random.Generator, fields: Mapping[str, Array], shape: tuple[int, ...]) -> DayFacts:
     rows = shape[1:]
     unknown = random.random(rows) < 0.2
 
@@ -127,7 +127,7 @@ def _facts(random: np.random.Generator, fields: Mapping[str, Array], shape: tupl
 
     volume = np.where(np.isnan(fields["volume"]), 0.0, fields["volume"])
     so_far = np.moveaxis(np.cumsum(volume, axis=0), 0, -1)
-    return Day(
+    return DayFacts(
         previous_close=fact(np.round(random.normal(80.0, 2.0, size=rows), 4)),
         average_volume=fact(np.rint(random.lognormal(13.0, 1.0, size=rows))),
         market_cap=fact(np.rint(random.lognormal(22.0, 1.5, size=rows))),

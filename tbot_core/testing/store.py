@@ -10,8 +10,8 @@ import attrs
 import polars as pl
 
 from tbot_core.marketdata.store import parquet
-from tbot_core.marketdata.store.importer import Imported, Refused, import_files
-from tbot_core.marketdata.store.source_files import Options
+from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, import_files
+from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.system import filesystem
@@ -59,7 +59,7 @@ def rising_bars(
 
 
 @attrs.frozen(kw_only=True)
-class StoreBench:
+class StoreFixture:
     """A store under `folder`/bars on the exchange's whole calendar, filled through the same imports as a user's."""
 
     folder: Path
@@ -75,23 +75,23 @@ class StoreBench:
         """The store."""
         return BarStore(folder=self.bars, calendar=self.calendar)
 
-    def put(self, *frames: pl.DataFrame, **options: Any) -> list[Imported | Refused]:
-        """Import frames, each as a Parquet file; `options` are those of `Options`."""
+    def put(self, *frames: pl.DataFrame, **options: Any) -> list[ImportedFile | RefusedFile]:
+        """Import frames, each as a Parquet file; `options` are those of `ImportOptions`."""
         files = []
         for number, frame in enumerate(frames):
             files.append(self.folder / f"source-{number}.parquet")
             filesystem.write_atomic(files[-1], parquet.parquet_bytes(frame))
         return self.take(*files, **options)
 
-    def put_text(self, text: str, *, name: str = "AAPL.csv", **options: Any) -> Imported | Refused:
+    def put_text(self, text: str, *, name: str = "AAPL.csv", **options: Any) -> ImportedFile | RefusedFile:
         """Import a CSV file of this text and name."""
         file = self.folder / name
         filesystem.write_atomic(file, text.encode())
         (outcome,) = self.take(file, **options)
         return outcome
 
-    def take(self, *files: Path, **options: Any) -> list[Imported | Refused]:
+    def take(self, *files: Path, **options: Any) -> list[ImportedFile | RefusedFile]:
         """Import files together."""
-        outcomes: list[Imported | Refused] = []
-        import_files(self.bars, self.calendar, files, Options(**options), outcomes.append)
+        outcomes: list[ImportedFile | RefusedFile] = []
+        import_files(self.bars, self.calendar, files, ImportOptions(**options), outcomes.append)
         return outcomes

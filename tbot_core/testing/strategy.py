@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Explains, Screens, Strategy
-from tbot_core.model.signals import first
+from tbot_core.contracts import Strategy, SupportsExplain, SupportsScreening
+from tbot_core.model.signals import first_hits
 from tbot_core.model.window import Window
 from tbot_core.testing import causality, sessions
 from tbot_core.testing.causality import check_causality, demand
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Bars, Day
+    from tbot_core.model.bars import Bars, DayFacts
     from tbot_core.testing.causality import Case
 
 __all__ = ["StrategyContract", "check_causality"]
@@ -35,7 +35,7 @@ class StrategyContract:
     """What the core demands of every strategy; a subclass has a fixture `strategy`."""
 
     @pytest.fixture
-    def market(self) -> tuple[Bars, Day]:
+    def market(self) -> tuple[Bars, DayFacts]:
         """A block of sessions and its facts, on which the cases are proved."""
         return sessions.market()
 
@@ -44,7 +44,7 @@ class StrategyContract:
         demand(isinstance(strategy, Strategy), "a strategy has a window and a scan")
         demand(isinstance(strategy.window, Window), f"its window is a Window, not {strategy.window!r}")
 
-    def test_s02_it_finds_something(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+    def test_s02_it_finds_something(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
         """The market gives at least three signals; without any the other cases prove nothing."""
         found = len(strategy.scan(*market))
         demand(found >= 3, f"it found {found} signals: choose parameters or a market that give at least 3")
@@ -53,25 +53,25 @@ class StrategyContract:
         "case",
         [pytest.param(case, id=f"s{number:02}_{case.__name__}") for number, case in enumerate(causality.CASES, 3)],
     )
-    def test_scan(self, case: Case, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+    def test_scan(self, case: Case, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
         """Cases s03 to s13, each with its promise in `tbot_core.testing.causality`."""
         faults = list(case(strategy, *market))
         demand(not faults, "\n".join(faults))
 
-    def test_s14_triggers_explain_the_signals(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+    def test_s14_triggers_explain_the_signals(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
         """Where a strategy explains itself, its signals are the first firings of its triggers."""
-        if not isinstance(strategy, Explains):
+        if not isinstance(strategy, SupportsExplain):
             pytest.skip("the strategy does not explain itself")
         signals = strategy.scan(*market)
-        hits = first(strategy.triggers(*market), strategy.window.entry)
+        hits = first_hits(strategy.triggers(*market), strategy.window.entry)
         demand(hits.rules == signals.rules, f"the triggers' rules are {hits.rules}, the signals' {signals.rules}")
         for name in ("cells", "minute", "side", "rule", "strength"):
             same = np.array_equal(getattr(hits, name), getattr(signals, name))
             demand(same, f"{name} of the signals is not that of the first triggers")
 
-    def test_s15_screens_have_a_value_a_row(self, strategy: Strategy, market: tuple[Bars, Day]) -> None:
+    def test_s15_screens_have_a_value_a_row(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
         """Where a strategy screens the day, each comparison has one value for each row, in a block and alone."""
-        if not isinstance(strategy, Screens):
+        if not isinstance(strategy, SupportsScreening):
             pytest.skip("the strategy does not screen")
         _, day = market
         for facts in (day, day.session(0)):

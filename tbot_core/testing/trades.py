@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import attrs
 
-from tbot_core.contracts import VenueRules
-from tbot_core.contracts.settings import Entries, Exits, Rebalance, Risk
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts.settings import EntrySettings, ExitSettings, RebalanceSettings, RiskSettings
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits as Shape
+from tbot_core.model.signals import ExitRules as Shape
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, Side, SignalId
-from tbot_core.trading.commands import Action, Cancel, Place
-from tbot_core.trading.proposals import Proposal, Rules
+from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
+from tbot_core.trading.proposals import Proposal, TradingRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def identity(symbol: str = "AAA", minute: int = 25, strategy: str = "open", rule
     return SignalId(session=DAY, strategy=strategy, symbol=symbol, minute=minute, rule=rule)
 
 
-class Told(TypedDict, total=False):
+class ProposalOptions(TypedDict, total=False):
     """What a test may say of a proposal besides its signal."""
 
     side: Side
@@ -51,10 +51,12 @@ class Told(TypedDict, total=False):
     reason: Reason
 
 
-def proposal(symbol: str = "AAA", minute: int = 25, strategy: str = "open", **told: Unpack[Told]) -> Proposal:
+def proposal(
+    symbol: str = "AAA", minute: int = 25, strategy: str = "open", **told: Unpack[ProposalOptions]
+) -> Proposal:
     """A long signal at 100.00 with a stop at 98.00 and no target, in row 0, unless told otherwise."""
     side = told.get("side", Side.LONG)
-    whole: Told = {
+    whole: ProposalOptions = {
         "side": side,
         "row": 0,
         "rank": 0,
@@ -69,7 +71,7 @@ def proposal(symbol: str = "AAA", minute: int = 25, strategy: str = "open", **to
     return Proposal(signal=identity(symbol, minute, strategy), **whole)
 
 
-class Terms(TypedDict, total=False):
+class OrderOptions(TypedDict, total=False):
     """What a test may say of an order besides its leg."""
 
     quantity: str
@@ -81,7 +83,7 @@ class Terms(TypedDict, total=False):
     reason: ExitReason | None
 
 
-def order(leg: Leg = Leg.ENTRY, name: str = "", **terms: Unpack[Terms]) -> Order:
+def order(leg: Leg = Leg.ENTRY, name: str = "", **terms: Unpack[OrderOptions]) -> Order:
     """An order of 100 shares: a limit or stop where a price is told, else at the market; entries buy, others sell."""
     limit, stop = terms.get("limit"), terms.get("stop")
     symbol = terms.get("symbol", "AAA")
@@ -114,38 +116,44 @@ def fill(of: Order, price: str, quantity: str | None = None, execution: str = "1
     )
 
 
-def asked(actions: Sequence[Action]) -> list[str]:
+def placed_and_cancelled(actions: Sequence[TradingCommand]) -> list[str]:
     """Orders that are placed, with their quantity, and cancels, in words; a moved stop is left out."""
     return [
         f"place {one.order.client_order_id} {one.order.quantity}"
-        if isinstance(one, Place)
+        if isinstance(one, SubmitOrder)
         else f"cancel {one.client_order_id}"
         for one in actions
-        if isinstance(one, (Place, Cancel))
+        if isinstance(one, (SubmitOrder, CancelOrder))
     ]
 
 
-def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings: Any) -> Rules:
+def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings: Any) -> TradingRules:
     """The rules of decisions with settings by their field names; text becomes the setting's Decimal.
 
-    Fields of `Rules` itself go by their names too. Raises ValueError for a name that is none.
+    Fields of `TradingRules` itself go by their names too. Raises ValueError for a name that is none.
     """
-    parts: dict[type[Any], dict[str, Any]] = {Risk: {}, Entries: {}, Exits: {}, Rebalance: {}, Rules: {}}
+    parts: dict[type[Any], dict[str, Any]] = {
+        RiskSettings: {},
+        EntrySettings: {},
+        ExitSettings: {},
+        RebalanceSettings: {},
+        TradingRules: {},
+    }
     for name, value in settings.items():
         owner = next((one for one in parts if name in attrs.fields_dict(one)), None)
         if owner is None:
             raise ValueError(f"{name} is no setting of decisions")
         parts[owner][name] = Decimal(value) if isinstance(value, str) and value[:1].isdigit() else value
-    return Rules(
-        risk=Risk(**parts[Risk]),
-        entries=Entries(**parts[Entries]),
-        exits=Exits(**parts[Exits]),
-        rebalance=Rebalance(**parts[Rebalance]),
+    return TradingRules(
+        risk=RiskSettings(**parts[RiskSettings]),
+        entries=EntrySettings(**parts[EntrySettings]),
+        exits=ExitSettings(**parts[ExitSettings]),
+        rebalance=RebalanceSettings(**parts[RebalanceSettings]),
         **{
-            "venue": VenueRules(brackets=True, amend_atomic=True),
+            "venue": BrokerCapabilities(brackets=True, amend_atomic=True),
             "filters": {},
             "missing_rejects": True,
             "indices": indices or {},
-            **parts[Rules],
+            **parts[TradingRules],
         },
     )

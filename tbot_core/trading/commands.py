@@ -29,14 +29,14 @@ class Decision:
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class SubmitOrder:
     """Send an order that closes a position."""
 
     order: Order
 
 
 @attrs.frozen(kw_only=True)
-class Cancel:
+class CancelOrder:
     """Ask for a cancel of an order; `leaves` is the symbol of the position whose exit waits for it."""
 
     client_order_id: str
@@ -44,7 +44,7 @@ class Cancel:
 
 
 @attrs.frozen(kw_only=True)
-class Replace:
+class ReplaceOrder:
     """Move a resting stop; `reason` is what its fill closes the position for once it has moved."""
 
     client_order_id: str
@@ -52,4 +52,4 @@ class Replace:
     reason: ExitReason
 
 
-Action: TypeAlias = Place | Cancel | Replace
+TradingCommand: TypeAlias = SubmitOrder | CancelOrder | ReplaceOrder

@@ -17,11 +17,27 @@ from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import Decision
 from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.positions import order_factory
-from tbot_core.trading.positions.manager import Custody
-from tbot_core.trading.risk.account import in_force
-from tbot_core.trading.risk.exposure import RiskChange, Standing, Working, count_topped_up, grid_of, join, lot_of
-from tbot_core.trading.risk.gate import Gate, Limits, Refusal, breached, count_losses, objection, review
-from tbot_core.trading.risk.sizing import Planned, Sizer, share
+from tbot_core.trading.positions.manager import PositionManager
+from tbot_core.trading.risk.account import day_trade_limit
+from tbot_core.trading.risk.exposure import (
+    ExposureBook,
+    ReservedEntry,
+    RiskChange,
+    count_topped_up,
+    grid_of,
+    lot_of,
+    share_exposure,
+)
+from tbot_core.trading.risk.gate import (
+    Denial,
+    Limits,
+    RiskEngine,
+    count_losses,
+    loss_limit_breached,
+    plugin_denial,
+    review_loss_limits,
+)
+from tbot_core.trading.risk.sizing import SizedEntry, Sizer, fraction_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +46,10 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account, SignalId
-    from tbot_core.trading.proposals import Proposal, Rules
+    from tbot_core.trading.proposals import Proposal, TradingRules
 
 
-class Desk:
+class DecisionEngine:
     """Decisions of one session. `name` makes client order ids; `checks` are plugins' further limits.
 
     `custody` keeps what the decisions lead to: positions and their orders. While it is `stopping`, nothing is entered.
@@ -41,42 +57,44 @@ class Desk:
 
     def __init__(
         self,
-        rules: Rules,
+        rules: TradingRules,
         session: Session,
         opening_atoms: int,
-        name: order_factory.Name,
+        name: order_factory.OrderIdFactory,
         checks: Sequence[tuple[str, RiskCheck]] = (),
     ) -> None:
-        self.standing = Standing(portfolio=Portfolio(opening_atoms=opening_atoms, session=session.date))
+        self.standing = ExposureBook(portfolio=Portfolio(opening_atoms=opening_atoms, session=session.date))
         if rules.risk.defense_mode_active:
             self.standing.state = RiskState.DEFENSE
         self._rules = rules
         self._name = name
         self._checks = checks
-        self._gate = Gate(risk=rules.risk, once_a_day=rules.entries.one_trade_per_symbol_per_day, indices=rules.indices)
+        self._gate = RiskEngine(
+            risk=rules.risk, once_a_day=rules.entries.one_trade_per_symbol_per_day, indices=rules.indices
+        )
         self._sizer = Sizer(
             entries=rules.entries,
             rules=rules.venue,
             price_band=rules.risk.price_band_pct,
             fixed_units=rules.fixed_units,
         )
-        self.custody = Custody(rules, session, self.standing, name)
+        self.custody = PositionManager(rules, session, self.standing, name)
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
 
-    def stand_in(self, primary: Desk) -> None:
+    def stand_in(self, primary: DecisionEngine) -> None:
         """Enter in place of another desk: what stands there counts here too, and no limit is wider than its own."""
-        join(self.standing, primary.standing)
+        share_exposure(self.standing, primary.standing)
         atoms = min(self.portfolio.opening_atoms, primary.portfolio.opening_atoms)
         self._limits = {one: Limits.of(self._rules.risk, atoms, defense=one) for one in self._limits}
 
     def admit(self, account: Account, *, crossed: bool = False) -> None:
         """The broker has said what the account is and allows: its rules count from now on.
 
-        `crossed`: it may have said so before or after what is in the books, as in `Funds.read`.
+        `crossed`: it may have said so before or after what is in the books, as in `AccountRules.read`.
         """
         self.standing.funds.read(account, self.portfolio, crossed=crossed)
         rules, on = self._rules.venue.day_trade_rules, self.custody.session.date
-        allowed = in_force(rules, on, self.standing.funds, self.portfolio.opening_atoms)
+        allowed = day_trade_limit(rules, on, self.standing.funds, self.portfolio.opening_atoms)
         self._limits = {defense: attrs.evolve(limits, day_trades=allowed) for defense, limits in self._limits.items()}
 
     @property
@@ -113,11 +131,11 @@ class Desk:
     @property
     def breached(self) -> bool:
         """Whether the marks are beyond a loss limit that is not latched yet."""
-        return breached(self.standing, self._limits[False])
+        return loss_limit_breached(self.standing, self._limits[False])
 
     def review(self, *, priced: bool = True) -> list[RiskChange]:
         """Compare losses at the marks with their limits; unless `priced` only the run of them, which needs no mark."""
-        return (review if priced else count_losses)(self.standing, self._limits[False])
+        return (review_loss_limits if priced else count_losses)(self.standing, self._limits[False])
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide a minute's signals in their order; each allowed one counts for those after it."""
@@ -139,7 +157,7 @@ class Desk:
             self._write_down(decision.order, proposal, *made)
         return decision
 
-    def _weighed(self, proposal: Proposal) -> tuple[Decision, tuple[Planned, exit_plan.Plan] | None]:
+    def _weighed(self, proposal: Proposal) -> tuple[Decision, tuple[SizedEntry, exit_plan.ExitPlan] | None]:
         # The decision as it would be now, and for an allowed one its size and the plan of its exits.
         if proposal.reason is not Reason.ALLOWED:
             return Decision(proposal=proposal, reason=proposal.reason), None
@@ -158,11 +176,11 @@ class Desk:
         refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
         if refusal is not None:
             return _denied(proposal, refusal), None
-        if order_factory.bare(self._rules, planned.units):
+        if order_factory.would_be_unprotected(self._rules, planned.units):
             return Decision(proposal=proposal, reason=Reason.FRACTION_UNPROTECTED), None
         plan = self._plan(proposal)
-        order = order_factory.entry(self._name, proposal.signal, planned, plan, venue=self._rules.venue)
-        refusal = objection(self._checks, order)
+        order = order_factory.entry_order(self._name, proposal.signal, planned, plan, venue=self._rules.venue)
+        refusal = plugin_denial(self._checks, order)
         if refusal is not None:
             return _denied(proposal, refusal), None
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), (planned, plan)
@@ -183,33 +201,33 @@ class Desk:
         refusal = self._gate.after_sizing(self.standing, limits, signal, proposal.side, planned)
         if refusal is not None:
             return _denied(proposal, refusal)
-        order = order_factory.top_up(self._name, position, planned, topping.next_attempt(symbol))
-        refusal = objection(self._checks, order)
+        order = order_factory.top_up_order(self._name, position, planned, topping.next_attempt(symbol))
+        refusal = plugin_denial(self._checks, order)
         if refusal is not None:
             return _denied(proposal, refusal)
         self._add(order, proposal, planned)
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
 
-    def _before_sizing(self, signal: SignalId) -> Refusal | None:
+    def _before_sizing(self, signal: SignalId) -> Denial | None:
         if self.custody.leaving.stopping:
-            return Refusal(reason=Reason.EXIT_ONLY)
+            return Denial(reason=Reason.EXIT_ONLY)
         if signal.minute + 1 >= self.custody.flatten_from:
-            return Refusal(reason=Reason.FLATTENING)
+            return Denial(reason=Reason.FLATTENING)
         limits = self.limits
         refusal = self._gate.before_sizing(self.standing, limits, signal)
         if refusal is None and not self._rules.fixed_units:
             spent = self.standing.sent.get(signal.strategy, 0) >= len(limits.weights)
-            return Refusal(reason=Reason.NO_WEIGHT) if spent else None
+            return Denial(reason=Reason.NO_WEIGHT) if spent else None
         return refusal
 
     def _budget(self, strategy: str) -> int:
         weights, sent = self.limits.weights, self.standing.sent.get(strategy, 0)
-        weighted = share(self.limits.budget, weights[sent]) if sent < len(weights) else 0
+        weighted = fraction_of(self.limits.budget, weights[sent]) if sent < len(weights) else 0
         return min(weighted, self.limits.per_trade)
 
-    def _plan(self, proposal: Proposal) -> exit_plan.Plan:
+    def _plan(self, proposal: Proposal) -> exit_plan.ExitPlan:
         levels = (proposal.price, proposal.stop, proposal.target)
-        plan = exit_plan.plan(proposal.side, levels, proposal.exits, self._rules.exits)
+        plan = exit_plan.make_exit_plan(proposal.side, levels, proposal.exits, self._rules.exits)
         if grid := grid_of(self.standing, proposal.signal.symbol):
             plan.move_to(grid)
         return plan
@@ -218,18 +236,18 @@ class Desk:
         grid, lot = grid_of(self.standing, symbol), lot_of(self.standing, symbol)
         return attrs.evolve(self._sizer, grid=grid, lot=lot) if grid or lot > 1 else self._sizer
 
-    def _write_down(self, order: Order, proposal: Proposal, planned: Planned, plan: exit_plan.Plan) -> None:
+    def _write_down(self, order: Order, proposal: Proposal, planned: SizedEntry, plan: exit_plan.ExitPlan) -> None:
         self.standing.count_sent(proposal.signal.strategy, proposal.minute)
         self._reserve(order, proposal, planned)
         self.custody.expect(order, plan, proposal.row)
 
-    def _add(self, order: Order, proposal: Proposal, planned: Planned) -> None:
+    def _add(self, order: Order, proposal: Proposal, planned: SizedEntry) -> None:
         count_topped_up(self.standing, proposal.minute)
         self._reserve(order, proposal, planned)
         self.custody.topping.expect(order, planned.reference)
 
-    def _reserve(self, order: Order, proposal: Proposal, planned: Planned) -> None:
-        self.standing.working[order.client_order_id] = Working(
+    def _reserve(self, order: Order, proposal: Proposal, planned: SizedEntry) -> None:
+        self.standing.working[order.client_order_id] = ReservedEntry(
             signal=proposal.signal,
             side=proposal.side,
             worst_atoms=planned.worst_atoms,
@@ -238,7 +256,7 @@ class Desk:
         )
 
 
-def _denied(proposal: Proposal, refusal: Refusal) -> Decision:
+def _denied(proposal: Proposal, refusal: Denial) -> Decision:
     return Decision(
         proposal=proposal, reason=refusal.reason, value=refusal.value, limit=refusal.limit, words=refusal.words
     )

@@ -17,8 +17,8 @@ from tbot_core.trading.matching import tick_of
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from tbot_core.contracts.settings import Exits as ExitPolicy
-    from tbot_core.model.signals import Exits
+    from tbot_core.contracts.settings import ExitSettings as ExitPolicy
+    from tbot_core.model.signals import ExitRules
 
 STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP, ExitReason.UNPROTECTED})
 """What protection is called when it acts."""
@@ -31,7 +31,7 @@ TRAIL_STEP = 1001
 
 
 @attrs.define(kw_only=True)
-class Plan:
+class ExitPlan:
     """The levels of one trade in ticks; `stop` and `extreme` move while a trailing stop follows.
 
     `price` is the signal bar's close, `stop_at_first` the stop as planned: their ratio is the trail's distance.
@@ -74,21 +74,21 @@ class Plan:
         long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
         self.price, self.extreme = (round(level / ratio) for level in (self.price, self.extreme))
         first, self.stop = (
-            on_grid(float(level / ratio), up=long, grid=self.grid) for level in (self.stop_at_first, self.stop)
+            round_to_grid(float(level / ratio), up=long, grid=self.grid) for level in (self.stop_at_first, self.stop)
         )
         self.stop_at_first = first if moved else self.stop
         if self.target is not None:
-            self.target = on_grid(float(self.target / ratio), up=long, grid=self.grid)
+            self.target = round_to_grid(float(self.target / ratio), up=long, grid=self.grid)
         self.on_close = not self.rests
 
     def move_to(self, grid: int) -> None:
         """Prices go in other steps now: levels are moved to them, a stop towards the price."""
         long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
         self.grid = grid
-        first, self.stop = (on_grid(level, up=long, grid=grid) for level in (self.stop_at_first, self.stop))
+        first, self.stop = (round_to_grid(level, up=long, grid=grid) for level in (self.stop_at_first, self.stop))
         self.stop_at_first = first if moved else self.stop
         if self.target is not None:
-            self.target = on_grid(self.target, up=long, grid=grid)
+            self.target = round_to_grid(self.target, up=long, grid=grid)
 
     def follow(self, high: float, low: float) -> bool:
         """Take in a completed bar's extremes; whether the stop has moved."""
@@ -97,7 +97,7 @@ class Plan:
         long = self.side is Side.LONG
         seen = ticks_of(high if long else low)
         self.extreme = max(self.extreme, seen) if long else min(self.extreme, seen)
-        level = on_grid(self.extreme * self.stop_at_first / self.price, up=long, grid=self.grid)
+        level = round_to_grid(self.extreme * self.stop_at_first / self.price, up=long, grid=self.grid)
         moved = _a_step(self.side, self.stop, level)
         if moved:
             self.stop = level
@@ -123,7 +123,7 @@ class Plan:
         return ExitReason.TRAILING_STOP if self.stop != self.stop_at_first else ExitReason.STOP
 
 
-def plan(side: Side, levels: tuple[float, float, float], shape: Exits, policy: ExitPolicy) -> Plan:
+def make_exit_plan(side: Side, levels: tuple[float, float, float], shape: ExitRules, policy: ExitPolicy) -> ExitPlan:
     """The plan of a signal; `levels` = its price, stop and target in dollars, NaN = none.
 
     A signal without a stop gets STOP_LOSS_PCT: no position is without protection. TARGET_R and TRAILING_STOP
@@ -134,14 +134,14 @@ def plan(side: Side, levels: tuple[float, float, float], shape: Exits, policy: E
     close = ticks_of(price)
     if math.isnan(stop):
         stop = price * (1 - side * float(policy.stop_loss_pct))
-    stop_ticks = on_grid(stop * TICKS_PER_DOLLAR, up=long)
+    stop_ticks = round_to_grid(stop * TICKS_PER_DOLLAR, up=long)
     if policy.target_r:
         target = price + side * policy.target_r * abs(price - stop)
-    return Plan(
+    return ExitPlan(
         side=side,
         price=close,
         stop=stop_ticks,
-        target=None if math.isnan(target) else on_grid(target * TICKS_PER_DOLLAR, up=long),
+        target=None if math.isnan(target) else round_to_grid(target * TICKS_PER_DOLLAR, up=long),
         trailing=shape.trailing or policy.trailing_stop,
         on_close=shape.trigger == "close",
         leave=shape.leave,
@@ -149,12 +149,12 @@ def plan(side: Side, levels: tuple[float, float, float], shape: Exits, policy: E
     )
 
 
-def at_once(side: Side, mark: int) -> Plan:
+def immediate_exit_plan(side: Side, mark: int) -> ExitPlan:
     """The plan of a position whose time was over before its session began."""
-    return Plan(side=side, price=mark, stop=mark, target=None, trailing=False, on_close=True, leave=0, hold=None)
+    return ExitPlan(side=side, price=mark, stop=mark, target=None, trailing=False, on_close=True, leave=0, hold=None)
 
 
-def due(plan: Plan, minute: int, close: float, flatten_from: int) -> ExitReason | None:
+def exit_due(plan: ExitPlan, minute: int, close: float, flatten_from: int) -> ExitReason | None:
     """What ends a position after `minute` has closed: the session's end, its time, or a close beyond its stop.
 
     `close` is the minute's close, NaN = no bar; `flatten_from` the minute from which the session is flattened.
@@ -168,7 +168,7 @@ def due(plan: Plan, minute: int, close: float, flatten_from: int) -> ExitReason 
     return None
 
 
-def near(plan: Plan, price: int, entered: int, closed: int, flatten_from: int) -> bool:
+def near_exit(plan: ExitPlan, price: int, entered: int, closed: int, flatten_from: int) -> bool:
     """Whether less than a quarter is left of a position's time, or of its way to its target or down to its stop.
 
     `entered` and `closed` are minutes: of its entry, and the latest that has closed. The way to the stop is the
@@ -182,12 +182,12 @@ def near(plan: Plan, price: int, entered: int, closed: int, flatten_from: int) -
     return plan.target is not None and NEAR * plan.side * (plan.target - price) < plan.side * (plan.target - plan.price)
 
 
-def closing(reason: ExitReason | None, words: str) -> ExitReason | None:
+def closing_reason(reason: ExitReason | None, words: str) -> ExitReason | None:
     """Why a fill closes a position: its order's reason, unless the venue says in `words` that no market was left."""
     return ExitReason.NO_MARKET if words == ExitReason.NO_MARKET else reason
 
 
-def on_grid(ticks: float, *, up: bool, grid: int = 0) -> int:
+def round_to_grid(ticks: float, *, up: bool, grid: int = 0) -> int:
     """A price in fractional ticks on the instrument's grid, rounded up or down; at least one grid step.
 
     `grid`: the step that a broker has told, where that is coarser than the exchange's own.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.model.types import (
     ATOMS_PER_CENT,
     ATOMS_PER_DOLLAR,
@@ -31,15 +31,15 @@ from tbot_core.model.types import (
     ticks_of,
     units_of,
 )
-from tbot_core.trading.slippage import Slippage, worsened
+from tbot_core.trading.slippage import Slippage, slipped_price
 
 if TYPE_CHECKING:
-    from tbot_core.contracts.settings import Simulation
+    from tbot_core.contracts.settings import SimulationSettings
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import SignalId
 
-RULES: Final = VenueRules(
+SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
     simulated=True,
     brackets=True,
     amend_atomic=True,
@@ -55,7 +55,7 @@ ENTRY_BARS = 3
 
 
 @attrs.frozen(kw_only=True)
-class Costs:
+class FillCosts:
     """What a simulated fill costs and how much of a bar it may take.
 
     `lag`: minutes from the close of the deciding bar to the first bar that can fill. `share_cap`: numerator and
@@ -70,7 +70,7 @@ class Costs:
     through: bool = True
 
     @classmethod
-    def of(cls, simulation: Simulation, target_fill: str) -> Costs:
+    def of(cls, simulation: SimulationSettings, target_fill: str) -> FillCosts:
         """The costs that the settings ask for; `target_fill` is `through` or `touch`."""
         return cls(
             slippage=Slippage.of(simulation),
@@ -120,13 +120,13 @@ class _Bar:
     volume: float
 
 
-class Venue:
+class MatchingEngine:
     """Orders of one session at a simulated exchange. Pure: it knows nothing but the bars it is shown.
 
     What happened is taken with `events`; execution ids count up from 1 within the session.
     """
 
-    def __init__(self, costs: Costs, session: Session, symbols: tuple[str, ...]) -> None:
+    def __init__(self, costs: FillCosts, session: Session, symbols: tuple[str, ...]) -> None:
         self._costs = costs
         self._session = session
         self._date = session.date.isoformat()
@@ -308,7 +308,7 @@ class Venue:
     def _slipped(self, resting: _Resting, ticks: int, bars: Bars) -> int:
         order = resting.order
         lost = self._costs.slippage.fraction(order.signal, order.leg, (bars, resting.row), float(order.quantity))
-        return worsened(ticks, lost, buy=order.buy)
+        return slipped_price(ticks, lost, buy=order.buy)
 
     def _fill(self, resting: _Resting, ticks: int, units: int, words: str = "") -> None:
         order = resting.order

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Explains
+from tbot_core.contracts import SupportsExplain
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Array, Bars, Day, Flags
+    from tbot_core.model.bars import Array, Bars, DayFacts, Flags
     from tbot_core.model.signals import Trigger
-    from tbot_core.trading.proposals import Entrant
+    from tbot_core.trading.proposals import ActiveStrategy
 
 SHOWN = 3
 
@@ -29,7 +29,7 @@ class NearMiss:
 
 
 @attrs.frozen(kw_only=True)
-class Comparison:
+class TriggerComparison:
     """What a trigger compared in one minute for one symbol, and whether it fired; `conditions` had to hold besides."""
 
     rule: str
@@ -38,15 +38,15 @@ class Comparison:
     level: float
     above: bool
     fires: bool
-    conditions: tuple[Comparison, ...] = ()
+    conditions: tuple[TriggerComparison, ...] = ()
 
 
-def near_misses(entrant: Entrant, bars: Bars, day: Day, candidates: Flags) -> list[NearMiss]:
+def find_near_misses(entrant: ActiveStrategy, bars: Bars, day: DayFacts, candidates: Flags) -> list[NearMiss]:
     """The candidates that came closest without triggering, closest first; none of a strategy that does not explain.
 
     Shapes as one session's: `candidates` (symbols).
     """
-    if not isinstance(entrant.strategy, Explains):
+    if not isinstance(entrant.strategy, SupportsExplain):
         return []
     triggers = entrant.strategy.triggers(bars, day)
     if not triggers:
@@ -77,22 +77,22 @@ def near_misses(entrant: Entrant, bars: Bars, day: Day, candidates: Flags) -> li
     return found
 
 
-def comparisons(entrant: Entrant, bars: Bars, day: Day, row: int) -> list[Comparison]:
+def trigger_comparisons(entrant: ActiveStrategy, bars: Bars, day: DayFacts, row: int) -> list[TriggerComparison]:
     """What the strategy compared for one symbol in the last minute of `bars`; empty outside its entry phase."""
     column = bars.minutes - 1 - entrant.window.entry
-    if not isinstance(entrant.strategy, Explains) or not 0 <= column < entrant.window.breakout:
+    if not isinstance(entrant.strategy, SupportsExplain) or not 0 <= column < entrant.window.breakout:
         return []
     return [_compared(trigger, row, column) for trigger in entrant.strategy.triggers(bars, day)]
 
 
-def _compared(trigger: Trigger, row: int, column: int) -> Comparison:
+def _compared(trigger: Trigger, row: int, column: int) -> TriggerComparison:
     fires = trigger.fires()
 
     def cell(values: Array | Flags) -> float:
         return float(np.broadcast_to(values, fires.shape)[row, column])
 
     conditions = tuple(
-        Comparison(
+        TriggerComparison(
             rule=one.name,
             side=trigger.side,
             value=cell(one.value),
@@ -102,7 +102,7 @@ def _compared(trigger: Trigger, row: int, column: int) -> Comparison:
         )
         for one in trigger.when
     )
-    return Comparison(
+    return TriggerComparison(
         rule=trigger.rule,
         side=trigger.side,
         value=cell(trigger.value),

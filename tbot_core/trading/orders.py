@@ -41,7 +41,7 @@ class OrderEvent(StrEnum):
     GIVE_UP = "give up"
 
 
-class Effect(StrEnum):
+class TransitionEffect(StrEnum):
     """What a transition asks of whoever runs the order."""
 
     NONE = "none"
@@ -51,11 +51,11 @@ class Effect(StrEnum):
 
 
 @attrs.frozen
-class Arrow:
+class Transition:
     """Where an event leads, and what it asks for."""
 
     to: OrderState
-    effect: Effect = Effect.NONE
+    effect: TransitionEffect = TransitionEffect.NONE
 
 
 _S = OrderState
@@ -84,82 +84,82 @@ _ANSWERS: Final = (
 )
 
 
-def _unanswered() -> dict[tuple[OrderState, OrderEvent], Arrow]:
+def _unanswered() -> dict[tuple[OrderState, OrderEvent], Transition]:
     # Orders that no broker has spoken of yet.
     #
     # What cannot be, as an answer to an order that was never sent, changes no state and raises an alarm.
     return {
-        (_S.INTENDED, _E.SEND): Arrow(_S.SENDING),
-        (_S.INTENDED, _E.DROP): Arrow(_S.DROPPED),
-        (_S.INTENDED, _E.FILL): Arrow(_S.PARTIALLY_FILLED, Effect.ALARM),
-        (_S.INTENDED, _E.NO_ANSWER): Arrow(_S.INTENDED),
-        **{(_S.INTENDED, word): Arrow(_S.INTENDED, Effect.ALARM) for word in _ANSWERS},
-        (_S.SENDING, _E.DROP): Arrow(_S.DROPPED),
-        (_S.SENDING, _E.ACKNOWLEDGE): Arrow(_S.NEW),
-        (_S.SENDING, _E.REJECT): Arrow(_S.REJECTED),
-        (_S.SENDING, _E.NO_ANSWER): Arrow(_S.UNKNOWN, Effect.QUERY),
-        (_S.SENDING, _E.FILL): Arrow(_S.PARTIALLY_FILLED),
-        (_S.SENDING, _E.EXPIRE): Arrow(_S.EXPIRED),
-        (_S.SENDING, _E.CANCEL): Arrow(_S.CANCELLED),
-        (_S.SENDING, _E.CANCEL_REFUSED): Arrow(_S.SENDING, Effect.QUERY),
-        (_S.SENDING, _E.NOT_FOUND): Arrow(_S.UNKNOWN, Effect.QUERY),
-        (_S.SENDING, _E.REPLACE): Arrow(_S.NEW),
+        (_S.INTENDED, _E.SEND): Transition(_S.SENDING),
+        (_S.INTENDED, _E.DROP): Transition(_S.DROPPED),
+        (_S.INTENDED, _E.FILL): Transition(_S.PARTIALLY_FILLED, TransitionEffect.ALARM),
+        (_S.INTENDED, _E.NO_ANSWER): Transition(_S.INTENDED),
+        **{(_S.INTENDED, word): Transition(_S.INTENDED, TransitionEffect.ALARM) for word in _ANSWERS},
+        (_S.SENDING, _E.DROP): Transition(_S.DROPPED),
+        (_S.SENDING, _E.ACKNOWLEDGE): Transition(_S.NEW),
+        (_S.SENDING, _E.REJECT): Transition(_S.REJECTED),
+        (_S.SENDING, _E.NO_ANSWER): Transition(_S.UNKNOWN, TransitionEffect.QUERY),
+        (_S.SENDING, _E.FILL): Transition(_S.PARTIALLY_FILLED),
+        (_S.SENDING, _E.EXPIRE): Transition(_S.EXPIRED),
+        (_S.SENDING, _E.CANCEL): Transition(_S.CANCELLED),
+        (_S.SENDING, _E.CANCEL_REFUSED): Transition(_S.SENDING, TransitionEffect.QUERY),
+        (_S.SENDING, _E.NOT_FOUND): Transition(_S.UNKNOWN, TransitionEffect.QUERY),
+        (_S.SENDING, _E.REPLACE): Transition(_S.NEW),
     }
 
 
-def _arrows() -> dict[tuple[OrderState, OrderEvent], Arrow]:
+def _arrows() -> dict[tuple[OrderState, OrderEvent], Transition]:
     # Every word of a broker leads somewhere from every state; a deed of ours that is absent is a fault of ours.
     table = _unanswered()
     for state in _WORKING:
         table |= {
-            (state, _E.ACKNOWLEDGE): Arrow(state, Effect.IGNORE),
-            (state, _E.REPLACE): Arrow(state),
-            (state, _E.REJECT): Arrow(state, Effect.QUERY),
-            (state, _E.NO_ANSWER): Arrow(state, Effect.QUERY),
-            (state, _E.FILL): Arrow(_S.PARTIALLY_FILLED),
-            (state, _E.EXPIRE): Arrow(_S.EXPIRED),
-            (state, _E.CANCEL): Arrow(_S.CANCELLED),
-            (state, _E.CANCEL_REFUSED): Arrow(state, Effect.QUERY),
-            (state, _E.NOT_FOUND): Arrow(_S.UNKNOWN, Effect.QUERY),
+            (state, _E.ACKNOWLEDGE): Transition(state, TransitionEffect.IGNORE),
+            (state, _E.REPLACE): Transition(state),
+            (state, _E.REJECT): Transition(state, TransitionEffect.QUERY),
+            (state, _E.NO_ANSWER): Transition(state, TransitionEffect.QUERY),
+            (state, _E.FILL): Transition(_S.PARTIALLY_FILLED),
+            (state, _E.EXPIRE): Transition(_S.EXPIRED),
+            (state, _E.CANCEL): Transition(_S.CANCELLED),
+            (state, _E.CANCEL_REFUSED): Transition(state, TransitionEffect.QUERY),
+            (state, _E.NOT_FOUND): Transition(_S.UNKNOWN, TransitionEffect.QUERY),
         }
     for state in sorted(IN_DOUBT):
         table |= {
-            (state, _E.ACKNOWLEDGE): Arrow(_S.NEW),
-            (state, _E.REPLACE): Arrow(_S.NEW),
-            (state, _E.REJECT): Arrow(_S.REJECTED),
-            (state, _E.NO_ANSWER): Arrow(state),
-            (state, _E.FILL): Arrow(_S.PARTIALLY_FILLED),
-            (state, _E.EXPIRE): Arrow(_S.EXPIRED),
-            (state, _E.CANCEL): Arrow(_S.CANCELLED),
-            (state, _E.CANCEL_REFUSED): Arrow(state),
-            (state, _E.NOT_FOUND): Arrow(state, Effect.QUERY),
-            (state, _E.GIVE_UP): Arrow(_S.LOST, Effect.ALARM),
+            (state, _E.ACKNOWLEDGE): Transition(_S.NEW),
+            (state, _E.REPLACE): Transition(_S.NEW),
+            (state, _E.REJECT): Transition(_S.REJECTED),
+            (state, _E.NO_ANSWER): Transition(state),
+            (state, _E.FILL): Transition(_S.PARTIALLY_FILLED),
+            (state, _E.EXPIRE): Transition(_S.EXPIRED),
+            (state, _E.CANCEL): Transition(_S.CANCELLED),
+            (state, _E.CANCEL_REFUSED): Transition(state),
+            (state, _E.NOT_FOUND): Transition(state, TransitionEffect.QUERY),
+            (state, _E.GIVE_UP): Transition(_S.LOST, TransitionEffect.ALARM),
         }
-    amended = {(state, word): Arrow(state, Effect.ALARM) for state in _S for word in AMENDS}
+    amended = {(state, word): Transition(state, TransitionEffect.ALARM) for state in _S for word in AMENDS}
     return table | _ended() | amended
 
 
-def _ended() -> dict[tuple[OrderState, OrderEvent], Arrow]:
+def _ended() -> dict[tuple[OrderState, OrderEvent], Transition]:
     # Terminal states stay what they are; a late fill is booked all the same.
-    table: dict[tuple[OrderState, OrderEvent], Arrow] = {}
+    table: dict[tuple[OrderState, OrderEvent], Transition] = {}
     for state in sorted(TERMINAL):
         table |= {
-            (state, _E.ACKNOWLEDGE): Arrow(state, Effect.QUERY),
-            (state, _E.REJECT): Arrow(state, Effect.IGNORE),
-            (state, _E.NO_ANSWER): Arrow(state),
-            (state, _E.FILL): Arrow(state, Effect.ALARM),
-            (state, _E.EXPIRE): Arrow(state, Effect.IGNORE),
-            (state, _E.CANCEL): Arrow(state, Effect.IGNORE),
-            (state, _E.CANCEL_REFUSED): Arrow(state, Effect.IGNORE),
-            (state, _E.REPLACE): Arrow(state, Effect.QUERY),
-            (state, _E.NOT_FOUND): Arrow(state, Effect.IGNORE),
+            (state, _E.ACKNOWLEDGE): Transition(state, TransitionEffect.QUERY),
+            (state, _E.REJECT): Transition(state, TransitionEffect.IGNORE),
+            (state, _E.NO_ANSWER): Transition(state),
+            (state, _E.FILL): Transition(state, TransitionEffect.ALARM),
+            (state, _E.EXPIRE): Transition(state, TransitionEffect.IGNORE),
+            (state, _E.CANCEL): Transition(state, TransitionEffect.IGNORE),
+            (state, _E.CANCEL_REFUSED): Transition(state, TransitionEffect.IGNORE),
+            (state, _E.REPLACE): Transition(state, TransitionEffect.QUERY),
+            (state, _E.NOT_FOUND): Transition(state, TransitionEffect.IGNORE),
         }
     return table
 
 
-TRANSITIONS: Final[Mapping[tuple[OrderState, OrderEvent], Arrow]] = _arrows()
+TRANSITIONS: Final[Mapping[tuple[OrderState, OrderEvent], Transition]] = _arrows()
 
-BROKER_WORDS: Final[Mapping[str, OrderEvent]] = {
+BROKER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     "acknowledged": OrderEvent.ACKNOWLEDGE,
     "rejected": OrderEvent.REJECT,
     "fill": OrderEvent.FILL,
@@ -174,7 +174,7 @@ BROKER_WORDS: Final[Mapping[str, OrderEvent]] = {
 """The kinds of `contracts.BrokerEvent` as events of an order."""
 
 
-SUPPOSED: Final = "supposed-"
+SUPPOSED_PREFIX: Final = "supposed-"
 """Begins the execution id of a fill that was derived from a cumulative quantity, its executions not being named."""
 
 
@@ -215,7 +215,7 @@ class OrderRecord:
         return max(Decimal(0), self.filled - self.order.quantity)
 
 
-def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, Effect]:
+def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, TransitionEffect]:
     """The record after an event, and what the event asks for.
 
     A fill that was booked before changes nothing, nor does one that names an execution of a supposed fill: what is
@@ -234,9 +234,9 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
     if event in AMENDS:
         return _amended(record, event, fill), arrow.effect
     if fill.execution_id in record.executions:
-        return record, Effect.IGNORE
-    named = Decimal(0) if fill.execution_id.startswith(SUPPOSED) else min(fill.quantity, record.supposed)
-    supposing = fill.quantity if fill.execution_id.startswith(SUPPOSED) else -named
+        return record, TransitionEffect.IGNORE
+    named = Decimal(0) if fill.execution_id.startswith(SUPPOSED_PREFIX) else min(fill.quantity, record.supposed)
+    supposing = fill.quantity if fill.execution_id.startswith(SUPPOSED_PREFIX) else -named
     filled = record.filled + fill.quantity - named
     complete = filled >= record.order.quantity and not record.terminal
     booked = attrs.evolve(
@@ -246,7 +246,7 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
         supposed=record.supposed + supposing,
         executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=fill.quantity - named)},
     )
-    return booked, Effect.ALARM if filled > record.order.quantity else arrow.effect
+    return booked, TransitionEffect.ALARM if filled > record.order.quantity else arrow.effect
 
 
 def _amended(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:
@@ -264,23 +264,23 @@ def _amended(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:
 
 
 @attrs.frozen
-class News:
+class ExecutionUpdate:
     """What is to be booked of an execution; `amends`: in place of what was booked of it before."""
 
     fill: Fill
     amends: bool
 
 
-def news(before: OrderRecord, after: OrderRecord, fill: Fill) -> News | None:
+def execution_update(before: OrderRecord, after: OrderRecord, fill: Fill) -> ExecutionUpdate | None:
     """What a fill, a bust or a correction has changed of its execution; None where that is nothing."""
     was, now = before.executions.get(fill.execution_id), after.executions[fill.execution_id]
     if now == was or (was is None and not now.quantity):
         return None
-    return News(now, amends=was is not None)
+    return ExecutionUpdate(now, amends=was is not None)
 
 
 @attrs.frozen(kw_only=True)
-class Naming:
+class ClientOrderIds:
     """Makes client order ids: the same install, identity, account, signal, leg and attempt give the same id."""
 
     install_id: str
@@ -298,7 +298,7 @@ class Naming:
         return f"{self.install_id}\n{self.identity}\n{self.account_id}"
 
 
-def transition_table(arrows: Iterable[tuple[tuple[OrderState, OrderEvent], Arrow]] = TRANSITIONS.items()) -> str:
+def transition_table(arrows: Iterable[tuple[tuple[OrderState, OrderEvent], Transition]] = TRANSITIONS.items()) -> str:
     """The table in Markdown, one row an arrow, for the reference."""
     rows = [
         f"| {state.value} | {event.value} | {arrow.to.value} | {arrow.effect.value} |"

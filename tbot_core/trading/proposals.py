@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Check, Filter, Screens, Strategy, VenueRules
-from tbot_core.contracts.settings import Entries, Frame, Rebalance, Risk
-from tbot_core.contracts.settings import Exits as ExitPolicy
+from tbot_core.contracts import BrokerCapabilities, Check, Filter, Strategy, SupportsScreening
+from tbot_core.contracts.settings import EntrySettings, RebalanceSettings, RiskSettings, StrategySettings
+from tbot_core.contracts.settings import ExitSettings as ExitPolicy
 from tbot_core.errors import PluginError
-from tbot_core.model.bars import Index, Quoted
-from tbot_core.model.reasons import BY_CODE, Reason
-from tbot_core.model.signals import Exits, Signals, level
+from tbot_core.model.bars import Index, SymbolQuote
+from tbot_core.model.reasons import REASON_BY_CODE, Reason
+from tbot_core.model.signals import ExitRules, Signals, price_level
 from tbot_core.model.types import Side, SignalId
-from tbot_core.trading.universe import beyond
+from tbot_core.trading.universe import truncated_symbols
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Array, Bars, Day, Flags, Market
+    from tbot_core.model.bars import Array, Bars, DayFacts, Flags, MarketView
     from tbot_core.model.window import Window
 
 SHORT_RESTRICTION = 0.9
@@ -32,13 +32,13 @@ SHORT_RESTRICTION = 0.9
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Entrant:
+class ActiveStrategy:
     """A strategy as it takes part in a run: `rank` is its place in STRATEGY_SEQUENCE."""
 
     name: str
     rank: int
     strategy: Strategy
-    frame: Frame
+    frame: StrategySettings
 
     @property
     def window(self) -> Window:
@@ -47,24 +47,24 @@ class Entrant:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Rules:
+class TradingRules:
     """Everything that decisions depend on besides the market: settings, filters, venue and shipped tables."""
 
-    risk: Risk
-    entries: Entries
+    risk: RiskSettings
+    entries: EntrySettings
     exits: ExitPolicy
-    venue: VenueRules
+    venue: BrokerCapabilities
     filters: Mapping[str, Filter]
     missing_rejects: bool
     blocklist: frozenset[str] = frozenset()
     universe_max: int = 500
     fixed_units: int = 0
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
-    rebalance: Rebalance = attrs.field(factory=Rebalance)
+    rebalance: RebalanceSettings = attrs.field(factory=RebalanceSettings)
 
 
 @attrs.frozen(kw_only=True)
-class Finding:
+class CheckResult:
     """What one check compared for one row, and whether it passed."""
 
     check: str
@@ -75,14 +75,14 @@ class Finding:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Judged:
+class Verdicts:
     """The outcome of many checks over many rows: the first reason that denies each, and the checks for explanations."""
 
     reasons: Index
     checks: tuple[Check, ...]
     missing_rejects: bool
 
-    def findings(self, row: int) -> list[Finding]:
+    def findings(self, row: int) -> list[CheckResult]:
         """Every comparison made for one row (flat position), in order."""
         shape = self.reasons.shape
         return [_finding(check, row, shape, missing_rejects=self.missing_rejects) for check in self.checks]
@@ -107,12 +107,12 @@ class Proposal:
     strength: float
     stop: float
     target: float
-    exits: Exits
+    exits: ExitRules
     reason: Reason
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CheckResult, ...] = ()
     confirmed: int | None = None
     reference: float | None = None
-    quote: Quoted | None = None
+    quote: SymbolQuote | None = None
 
     @property
     def minute(self) -> int:
@@ -130,7 +130,9 @@ class Proposal:
         return self.signal.minute, -self.strength, self.rank, self.signal.symbol
 
 
-def screen(entrant: Entrant, rules: Rules, day: Day, symbols: tuple[str, ...], minutes: int) -> Judged:
+def screen(
+    entrant: ActiveStrategy, rules: TradingRules, day: DayFacts, symbols: tuple[str, ...], minutes: int
+) -> Verdicts:
     """Which symbols are candidates of a strategy: reasons of shape (..., symbols), ALLOWED = candidate.
 
     `minutes` is the sessions' length.
@@ -142,16 +144,16 @@ def screen(entrant: Entrant, rules: Rules, day: Day, symbols: tuple[str, ...], m
     blocked = np.array([symbol in rules.blocklist for symbol in symbols])
     _deny(reasons, np.broadcast_to(blocked, shape), Reason.BLOCKLISTED)
     if len(symbols) > rules.universe_max:
-        _deny(reasons, beyond(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
+        _deny(reasons, truncated_symbols(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
     checks: list[Check] = []
-    if isinstance(entrant.strategy, Screens):
+    if isinstance(entrant.strategy, SupportsScreening):
         checks += entrant.strategy.screen(day)
     for one in rules.filters.values():
         checks += one.screen(day, symbols, entrant.frame)
     return _judge(reasons, checks, missing_rejects=rules.missing_rejects)
 
 
-def judge(entrant: Entrant, rules: Rules, signals: Signals, market: Market) -> Judged:
+def judge(entrant: ActiveStrategy, rules: TradingRules, signals: Signals, market: MarketView) -> Verdicts:
     """What filters and the short rule say of each signal."""
     checks: list[Check] = []
     for one in rules.filters.values():
@@ -175,21 +177,21 @@ def judge(entrant: Entrant, rules: Rules, signals: Signals, market: Market) -> J
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Scan:
+class ScanResult:
     """A strategy's signals with what was known before the bell; `dates` has an entry for each session scanned."""
 
     signals: Signals
-    screened: Judged
+    screened: Verdicts
     dates: Sequence[date]
 
 
-def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[list[Proposal]]:
+def propose(entrant: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> list[list[Proposal]]:
     """The proposals of each session scanned, unsorted.
 
     Symbols that screening denied have no proposals: they were decided before the bell.
     """
     dates = scan.dates
-    signals = checked(entrant.name, entrant.window, scan.signals, market.bars)
+    signals = sane_signals(entrant.name, entrant.window, scan.signals, market.bars)
     signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
     judged = judge(entrant, rules, signals, market)
     found: list[list[Proposal]] = [[] for _ in dates]
@@ -211,14 +213,14 @@ def propose(entrant: Entrant, rules: Rules, scan: Scan, market: Market) -> list[
                 stop=stop,
                 target=target,
                 exits=signals.exits,
-                reason=BY_CODE[reason],
+                reason=REASON_BY_CODE[reason],
                 findings=tuple(judged.findings(number)) if reason else (),
             )
         )
     return found
 
 
-def renew(entrant: Entrant, rules: Rules, proposal: Proposal, market: Market) -> Proposal | None:
+def renew(entrant: ActiveStrategy, rules: TradingRules, proposal: Proposal, market: MarketView) -> Proposal | None:
     """A proposal judged anew at its symbol's last known close; None while no close is known.
 
     Its stop and its target stay where the strategy put them; a price beyond one of them is too late.
@@ -249,12 +251,12 @@ def renew(entrant: Entrant, rules: Rules, proposal: Proposal, market: Market) ->
         exits=proposal.exits,
     )
     judged = judge(entrant, rules, signals, market)
-    reason = BY_CODE[int(judged.reasons[0])]
+    reason = REASON_BY_CODE[int(judged.reasons[0])]
     findings = tuple(judged.findings(0)) if reason is not Reason.ALLOWED else ()
     return attrs.evolve(fresh, reason=reason, findings=findings)
 
 
-def _columns(signals: Signals, judged: Judged) -> Iterator[tuple[Any, ...]]:
+def _columns(signals: Signals, judged: Verdicts) -> Iterator[tuple[Any, ...]]:
     # Each signal's session, row, minute, side, price, strength, stop, target, rule and reason as plain numbers.
     session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
     names = ("minute", "side", "price", "strength", "stop", "target", "rule")
@@ -262,13 +264,13 @@ def _columns(signals: Signals, judged: Judged) -> Iterator[tuple[Any, ...]]:
     return zip(session_of, signals.cells[-1].tolist(), *columns, judged.reasons.tolist(), strict=True)
 
 
-def _judge(reasons: Index, checks: list[Check], *, missing_rejects: bool) -> Judged:
+def _judge(reasons: Index, checks: list[Check], *, missing_rejects: bool) -> Verdicts:
     for check in checks:
         unknown, below, above = _outcome(check, missing_rejects=missing_rejects)
         _deny(reasons, unknown, check.unknown)
         _deny(reasons, below, check.below)
         _deny(reasons, above, check.above)
-    return Judged(reasons=reasons, checks=tuple(checks), missing_rejects=missing_rejects)
+    return Verdicts(reasons=reasons, checks=tuple(checks), missing_rejects=missing_rejects)
 
 
 def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flags]:
@@ -284,7 +286,7 @@ def _deny(reasons: Index, denied: Flags, reason: Reason) -> None:
     reasons[np.broadcast_to(denied, reasons.shape) & (reasons == Reason.ALLOWED)] = reason
 
 
-def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects: bool) -> Finding:
+def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects: bool) -> CheckResult:
     def cell(values: Array | float | None) -> float | None:
         return None if values is None else float(np.broadcast_to(np.asarray(values, dtype=float), shape).flat[row])
 
@@ -295,7 +297,7 @@ def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects:
         if reason is Reason.ALLOWED and bool(np.broadcast_to(flags, shape).flat[row]):
             reason = says
     value = cell(check.value)
-    return Finding(
+    return CheckResult(
         check=check.name,
         value=np.nan if value is None else value,
         low=cell(check.low),
@@ -304,18 +306,18 @@ def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects:
     )
 
 
-def _restricted(signals: Signals, market: Market, *, unknown: bool) -> Flags:
+def _restricted(signals: Signals, market: MarketView, *, unknown: bool) -> Flags:
     # Short-sale restriction at each signal; what is unknown of today or of yesterday counts as `unknown`.
     previous = market.day.previous_close[signals.cells]
     lowest = market.bars.low_so_far[(*signals.cells, signals.minute)]
-    today = lowest <= level(previous, SHORT_RESTRICTION)
+    today = lowest <= price_level(previous, SHORT_RESTRICTION)
     yesterday = market.day.restricted[signals.cells]
     unsure = np.isnan(previous) | np.isnan(yesterday)
     restricted: Flags = today | (yesterday == 1) | (unsure & unknown)
     return restricted
 
 
-def _protected(signals: Signals, policy: ExitPolicy, day: Day) -> Signals:
+def _protected(signals: Signals, policy: ExitPolicy, day: DayFacts) -> Signals:
     # Stops at STOP_ATR for signals that name none; those that stay without get STOP_LOSS_PCT when they are planned.
     if not policy.stop_atr:
         return signals
@@ -324,7 +326,7 @@ def _protected(signals: Signals, policy: ExitPolicy, day: Day) -> Signals:
     return attrs.evolve(signals, stop=np.where(missing, signals.price - signals.side * distance, signals.stop))
 
 
-def checked(name: str, window: Window, signals: Signals, bars: Bars) -> Signals:
+def sane_signals(name: str, window: Window, signals: Signals, bars: Bars) -> Signals:
     """The signals of a strategy, if they are sane; raises PluginError: one that returns others is a broken plugin."""
     away = signals.side * (signals.price - signals.stop)
     ahead = signals.side * (signals.target - signals.price)

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 if TYPE_CHECKING:
-    from tbot_core.contracts.settings import Simulation
+    from tbot_core.contracts.settings import SimulationSettings
     from tbot_core.model.bars import Bars
     from tbot_core.model.types import Leg, SignalId
 
@@ -33,7 +33,7 @@ class Slippage:
     seed: int
 
     @classmethod
-    def of(cls, simulation: Simulation) -> Slippage:
+    def of(cls, simulation: SimulationSettings) -> Slippage:
         """The model that the settings ask for."""
         return cls(
             kind=simulation.slippage_simulation_type if simulation.enable_slippage_model else "none",
@@ -65,7 +65,7 @@ class Slippage:
         return ((drawn >> 12) + 0.5) / 2**52  # 52 bits and a half are exact: never 0, never 1
 
 
-def worsened(ticks: int, fraction: float, *, buy: bool) -> int:
+def slipped_price(ticks: int, fraction: float, *, buy: bool) -> int:
     """A price in ticks moved against us by a fraction of itself, rounded to a tick against us."""
     moved = round(ticks * (1 + fraction if buy else 1 - fraction), 6)
     return math.ceil(moved) if buy else max(1, math.floor(moved))

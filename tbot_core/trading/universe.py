@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import Day
+from tbot_core.model.bars import DayFacts
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedQuality
     from tbot_core.model.bars import Array, Flags, Index
 
-OWN: Final = "UNIVERSE_MAX"
-FEEDS: Final = "the feed's limit of subscriptions"
+OWN_LIMIT: Final = "UNIVERSE_MAX"
+FEED_LIMIT: Final = "the feed's limit of subscriptions"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -27,33 +27,35 @@ class Universe:
     """
 
     symbols: tuple[str, ...]
-    day: Day
+    day: DayFacts
     cut: tuple[str, ...] = ()
     limit: int = 0
     by: str = ""
 
 
 @attrs.frozen(kw_only=True)
-class Limit:
+class UniverseLimit:
     """How many symbols there may be, 0 = no limit, and who says so."""
 
     most: int
     by: str
 
     @classmethod
-    def of(cls, universe_max: int, quality: FeedQuality) -> Limit:
+    def of(cls, universe_max: int, quality: FeedQuality) -> UniverseLimit:
         """The narrower of UNIVERSE_MAX and the feed's own."""
         if 0 < quality.subscriptions < (universe_max or quality.subscriptions + 1):
-            return cls(most=quality.subscriptions, by=FEEDS)
-        return cls(most=universe_max, by=OWN)
+            return cls(most=quality.subscriptions, by=FEED_LIMIT)
+        return cls(most=universe_max, by=OWN_LIMIT)
 
 
-def beyond(day: Day, most: int) -> Flags:
+def truncated_symbols(day: DayFacts, most: int) -> Flags:
     """Symbols beyond the `most` with the largest 20-day dollar volume; unknown volume comes last, ties by symbol."""
     return _beyond(_dollars(day), most)
 
 
-def within(symbols: tuple[str, ...], day: Day, limit: Limit, worked: Collection[str] = ()) -> Universe:
+def limit_universe(
+    symbols: tuple[str, ...], day: DayFacts, limit: UniverseLimit, worked: Collection[str] = ()
+) -> Universe:
     """The universe within a limit; symbols that are worked already are never cut, even if that exceeds it."""
     if not limit.most or len(symbols) <= limit.most:
         return Universe(symbols=symbols, day=day)
@@ -69,7 +71,7 @@ def within(symbols: tuple[str, ...], day: Day, limit: Limit, worked: Collection[
     )
 
 
-def _dollars(day: Day) -> Array:
+def _dollars(day: DayFacts) -> Array:
     dollars: Array = np.nan_to_num(day.average_volume * day.previous_close, nan=-1.0)
     return dollars
 
@@ -81,7 +83,7 @@ def _beyond(dollars: Array, most: int) -> Flags:
     return found
 
 
-def _rows(day: Day, rows: Index) -> Day:
+def _rows(day: DayFacts, rows: Index) -> DayFacts:
     # The facts of some symbols; the VIX is everybody's.
     facts = {name: value for name, value in attrs.asdict(day, recurse=False).items() if value is not None}
-    return Day(**{name: value if name == "vix" else value[rows] for name, value in facts.items()})
+    return DayFacts(**{name: value if name == "vix" else value[rows] for name, value in facts.items()})

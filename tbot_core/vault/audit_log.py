@@ -17,17 +17,17 @@ from tbot_core.errors import AccessError
 from tbot_core.model import json_document
 from tbot_core.system import filesystem, secure_files
 from tbot_core.vault import categories
-from tbot_core.vault.error_codes import Code, fault
-from tbot_core.vault.store import Store
-from tbot_core.vault.vault import Access, Vault
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
+from tbot_core.vault.store import SecretStore
+from tbot_core.vault.vault import SecretAccess, Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.errors import VaultError
-    from tbot_core.vault.categories import Home
-    from tbot_core.vault.keys import Key
+    from tbot_core.vault.categories import HasHome
+    from tbot_core.vault.keys import RootKey
 
 GENESIS: Final = "0" * 64
 RESERVE_BYTES: Final = 65_536
@@ -40,7 +40,7 @@ _BACKED_UP: Final = ("backup", "ok")
 
 
 @attrs.frozen(kw_only=True)
-class Anchor:
+class AuditAnchor:
     """How many lines the log had, and the hash of the last: kept elsewhere it proves that none was cut off."""
 
     count: int
@@ -53,7 +53,7 @@ class Anchor:
 
 
 @attrs.frozen(kw_only=True)
-class Line:
+class AuditLogEntry:
     """An access as it stands in the log; `utc` is when, `monotonic` the machine's seconds, `actor` who."""
 
     seq: int
@@ -67,10 +67,10 @@ class Line:
 
 
 @attrs.define(kw_only=True)
-class Audit:
+class AuditLog:
     """Writes the log of one instance in the name of an actor; many processes may at once."""
 
-    store: Store
+    store: SecretStore
     actor: str
 
     @property
@@ -78,7 +78,7 @@ class Audit:
         """The log's file."""
         return log_path(self.store.instance)
 
-    def record(self, access: Access) -> None:
+    def record(self, access: SecretAccess) -> None:
         """Write one line durably; raises VaultError when that fails, and the access must not happen then."""
         key = self.key()
         try:
@@ -90,44 +90,46 @@ class Audit:
                 system=self.store.system,
             )
         except AccessError:
-            raise self._fault(Code.AUDIT_UNWRITABLE) from None
+            raise self._fault(VaultErrorCode.AUDIT_UNWRITABLE) from None
         finally:
             key.wipe()
 
-    def key(self) -> Key:
+    def key(self) -> RootKey:
         """The key of the log, to be wiped by the caller. Raises VaultError where there is none."""
         here = self.store.place(categories.AUDIT)
         key = self.store.key(categories.AUDIT)
         if key is None:
-            raise fault(Code.KEY_MISSING, categories.AUDIT, here.shown(here.key))
+            raise vault_error(VaultErrorCode.KEY_MISSING, categories.AUDIT, here.shown(here.key))
         return key
 
-    def verify(self) -> Anchor:
+    def verify(self) -> AuditAnchor:
         """Walk the log with its key and against the kept anchors, see `verify`; its head is kept as the next anchor."""
         kept, key = read_anchors(self.store.instance), self.key()
         try:
-            found = verify(self.path, key, anchors=kept)
+            found = verify_chain(self.path, key, anchors=kept)
         finally:
             key.wipe()
         if found not in kept[-1:]:
             keep_anchor(self.store.instance, found)
         return found
 
-    def _lines(self, access: Access, last: bytes | None, *, torn: bool, key: Key) -> bytes:
+    def _lines(self, access: SecretAccess, last: bytes | None, *, torn: bool, key: RootKey) -> bytes:
         lines = b""
         said = [access]
         if torn:
-            said.insert(0, Access(action="open", category=categories.AUDIT, outcome=Code.AUDIT_TORN.text))
+            said.insert(
+                0, SecretAccess(action="open", category=categories.AUDIT, outcome=VaultErrorCode.AUDIT_TORN.text)
+            )
         for it in said:
             last = self._line(it, last, key)
             lines += last + b"\n"
         return lines
 
-    def _line(self, access: Access, last: bytes | None, key: Key) -> bytes:
+    def _line(self, access: SecretAccess, last: bytes | None, key: RootKey) -> bytes:
         try:
-            seq = 0 if last is None else _whole(json_document.read(last)["seq"])
+            seq = 0 if last is None else _whole(json_document.parse_json(last)["seq"])
         except (ValueError, TypeError, KeyError):
-            raise self._fault(Code.AUDIT_BROKEN, section="last") from None
+            raise self._fault(VaultErrorCode.AUDIT_BROKEN, section="last") from None
         clock = self.store.clock
         content = {
             **attrs.asdict(access),
@@ -139,18 +141,18 @@ class Audit:
         }
         return _dump({**content, "mac": _mac(key, content)})
 
-    def _fault(self, code: Code, section: str = "") -> VaultError:
+    def _fault(self, code: VaultErrorCode, section: str = "") -> VaultError:
         here = self.store.place(categories.AUDIT)
-        return fault(code, categories.AUDIT, here.shown(here.file), section=section)
+        return vault_error(code, categories.AUDIT, here.shown(here.file), section=section)
 
 
-def open_vault(store: Store, actor: str) -> Vault:
+def open_vault(store: SecretStore, actor: str) -> Vault:
     """The vault of a store, whose accesses are written to its audit log in the name of the actor."""
     return Vault(
         store.instance,
         store.deployment,
         clock=store.clock,
-        audit=Audit(store=store, actor=actor),
+        audit=AuditLog(store=store, actor=actor),
         live=store.strict,
         provider=store.provider,
         system=store.system,
@@ -158,28 +160,28 @@ def open_vault(store: Store, actor: str) -> Vault:
     )
 
 
-def log_path(instance: Home) -> Path:
+def log_path(instance: HasHome) -> Path:
     """The log's file."""
     return instance.home / "data" / "audit.log"
 
 
-def anchor_path(instance: Home) -> Path:
+def anchor_path(instance: HasHome) -> Path:
     """The file of anchors that are kept in the instance itself."""
     return instance.home / "data" / "audit.anchors"
 
 
-def head(path: Path) -> Anchor:
+def log_head(path: Path) -> AuditAnchor:
     """The anchor of the log as it stands, which is not verified; count 0 when there is none. Raises VaultError."""
     lines = _whole_lines(path)
-    return Anchor(count=len(lines), hash=_hash(lines[-1]) if lines else GENESIS)
+    return AuditAnchor(count=len(lines), hash=_hash(lines[-1]) if lines else GENESIS)
 
 
-def keep_anchor(instance: Home, anchor: Anchor) -> None:
+def keep_anchor(instance: HasHome, anchor: AuditAnchor) -> None:
     """Add an anchor to the instance's own; the caller sends it elsewhere too."""
     filesystem.append(anchor_path(instance), f"{anchor.text}\n".encode())
 
 
-def read_anchors(instance: Home) -> tuple[Anchor, ...]:
+def read_anchors(instance: HasHome) -> tuple[AuditAnchor, ...]:
     """The anchors that are kept in the instance; a line that is none raises VaultError."""
     path = anchor_path(instance)
     if not filesystem.is_present(path):
@@ -187,45 +189,45 @@ def read_anchors(instance: Home) -> tuple[Anchor, ...]:
     return tuple(parse_anchor(line) for line in filesystem.read_text(path).splitlines())
 
 
-def parse_anchor(text: str) -> Anchor:
+def parse_anchor(text: str) -> AuditAnchor:
     """The anchor of its text. Raises VaultError."""
     count, _, digest = text.partition(":")
     if not count.isdecimal() or len(count) > _DIGITS or len(digest) != len(GENESIS):
-        raise fault(Code.AUDIT_ANCHOR, categories.AUDIT, "audit.anchors", section=text[:20])
-    return Anchor(count=int(count), hash=digest)
+        raise vault_error(VaultErrorCode.AUDIT_ANCHOR, categories.AUDIT, "audit.anchors", section=text[:20])
+    return AuditAnchor(count=int(count), hash=digest)
 
 
-def entries(path: Path) -> Iterator[Line]:
+def log_entries(path: Path) -> Iterator[AuditLogEntry]:
     """What the log says, in order; it is not verified. Raises VaultError for a line that is none."""
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
-            yield _said(json_document.read(line))
+            yield _said(json_document.parse_json(line))
         except (ValueError, TypeError, KeyError):
             raise _broken(path, number) from None
 
 
-def _said(content: Mapping[str, Any]) -> Line:
+def _said(content: Mapping[str, Any]) -> AuditLogEntry:
     # What a line says; raises KeyError, TypeError or ValueError for values of another kind.
     texts = {name: content[name] for name in ("actor", "action", "category", "key_id", "outcome")}
     moment, seconds = datetime.fromisoformat(content["utc"]), content["monotonic"]
     known = all(isinstance(text, str) for text in texts.values()) and isinstance(seconds, int | float)
     if not known or moment.utcoffset() is None:
         raise ValueError("values of another kind")
-    return Line(seq=_whole(content["seq"]), utc=moment, monotonic=seconds, **texts)
+    return AuditLogEntry(seq=_whole(content["seq"]), utc=moment, monotonic=seconds, **texts)
 
 
-def rotations(path: Path) -> dict[str, datetime]:
+def last_rotations(path: Path) -> dict[str, datetime]:
     """When each category was last rotated, as the log tells."""
-    return {line.category: line.utc for line in entries(path) if (line.action, line.outcome) == _ROTATED}
+    return {line.category: line.utc for line in log_entries(path) if (line.action, line.outcome) == _ROTATED}
 
 
-def backed_up(path: Path) -> datetime | None:
+def last_backup(path: Path) -> datetime | None:
     """When a backup was last written and opened again, as the log tells."""
-    moments = [line.utc for line in entries(path) if (line.action, line.outcome) == _BACKED_UP]
+    moments = [line.utc for line in log_entries(path) if (line.action, line.outcome) == _BACKED_UP]
     return max(moments, default=None)
 
 
-def verify(path: Path, key: Key | None, *, anchors: Sequence[Anchor] = ()) -> Anchor:
+def verify_chain(path: Path, key: RootKey | None, *, anchors: Sequence[AuditAnchor] = ()) -> AuditAnchor:
     """Walk the whole chain and return its head. Raises VaultError naming the first line that does not fit.
 
     With the key each line's HMAC is proven too; without it a chain forged as a whole passes. Each anchor must name a
@@ -239,18 +241,18 @@ def verify(path: Path, key: Key | None, *, anchors: Sequence[Anchor] = ()) -> An
             raise _broken(path, number)
         digest = hashes[number] = _hash(line)
     if rest:
-        raise fault(Code.AUDIT_TORN, categories.AUDIT, path.name)
+        raise vault_error(VaultErrorCode.AUDIT_TORN, categories.AUDIT, path.name)
     for anchor in sorted(anchors, key=lambda it: it.count):
         if anchor.count > number:
-            raise fault(Code.AUDIT_CUT, categories.AUDIT, path.name, section=str(anchor.count))
+            raise vault_error(VaultErrorCode.AUDIT_CUT, categories.AUDIT, path.name, section=str(anchor.count))
         if hashes[anchor.count] != anchor.hash:
-            raise fault(Code.AUDIT_ANCHOR, categories.AUDIT, path.name, section=str(anchor.count))
-    return Anchor(count=number, hash=digest)
+            raise vault_error(VaultErrorCode.AUDIT_ANCHOR, categories.AUDIT, path.name, section=str(anchor.count))
+    return AuditAnchor(count=number, hash=digest)
 
 
-def _fits(line: bytes, number: int, previous: str, key: Key | None) -> bool:
+def _fits(line: bytes, number: int, previous: str, key: RootKey | None) -> bool:
     try:
-        content = json_document.read(line)
+        content = json_document.parse_json(line)
     except ValueError:
         return False
     if not isinstance(content, dict) or _dump(content) != line:
@@ -282,7 +284,7 @@ def _hash(line: bytes) -> str:
     return sha256(line).hexdigest()
 
 
-def _mac(key: Key, content: Mapping[str, Any]) -> str:
+def _mac(key: RootKey, content: Mapping[str, Any]) -> str:
     from cryptography.hazmat.primitives import hashes, hmac
 
     mac = hmac.HMAC(key.root.view, hashes.SHA256())
@@ -291,4 +293,4 @@ def _mac(key: Key, content: Mapping[str, Any]) -> str:
 
 
 def _broken(path: Path, number: int) -> VaultError:
-    return fault(Code.AUDIT_BROKEN, categories.AUDIT, path.name, section=str(number))
+    return vault_error(VaultErrorCode.AUDIT_BROKEN, categories.AUDIT, path.name, section=str(number))

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from tbot_core.system import filesystem, secure_files
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import files, formats, key_providers, keys
-from tbot_core.vault.bundle import Bundle
+from tbot_core.vault.bundle import SecretBundle
 from tbot_core.vault.categories import AUDIT, CATEGORIES, EVERY
-from tbot_core.vault.error_codes import Code, fault
-from tbot_core.vault.key_providers import Passphrase
-from tbot_core.vault.keys import Key, Ring
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
+from tbot_core.vault.key_providers import PassphraseKeyProvider
+from tbot_core.vault.keys import CategoryKeys, RootKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.vault.bundle import Seal
-    from tbot_core.vault.categories import Place
+    from tbot_core.vault.bundle import BundleCipher
+    from tbot_core.vault.categories import CategoryPaths
     from tbot_core.vault.vault import Vault
 
 _HEADER: Final = "header"
@@ -40,8 +40,8 @@ class Backup:
     Used as a context it is wiped at the end.
     """
 
-    bundle: Bundle
-    rings: Mapping[str, Ring]
+    bundle: SecretBundle
+    rings: Mapping[str, CategoryKeys]
     files: Mapping[str, memoryview]
     plain: Mapping[str, memoryview]
     header: memoryview | None
@@ -55,52 +55,52 @@ class Backup:
         self.bundle.wipe()
 
 
-def make(vault: Vault, path: Path, seal: Seal) -> None:
+def write_backup(vault: Vault, path: Path, seal: BundleCipher) -> None:
     """Write a backup of every key and file, durably, once it has been opened again with everything in it.
 
     Raises VaultError, and AccessError for a path that cannot be written; what stood there is still there then.
     """
 
-    def prove(bundle: Bundle) -> None:
-        with opened(bundle, path.name) as backup:
+    def prove(bundle: SecretBundle) -> None:
+        with open_backup(bundle, path.name) as backup:
             _prove(backup, vault.store.place)
 
     with vault.store.holding("env"), vault.noted("backup", EVERY), ExitStack() as stack:
         parts: dict[str, bytes | memoryview] = {}
         for category in _KEPT:
             parts |= _gathered(vault, category, stack)
-        if isinstance(vault.store.keys, Passphrase):
+        if isinstance(vault.store.keys, PassphraseKeyProvider):
             parts[_HEADER] = filesystem.read_bytes(vault.store.keys.path)
         if path.is_relative_to(vault.instance.home):
             _sweep(path)
         seal.write(path, parts, prove=prove, system=vault.system)
 
 
-def opened(bundle: Bundle, file: str) -> Backup:
+def open_backup(bundle: SecretBundle, file: str) -> Backup:
     """The backup that a bundle holds. Raises VaultError, and the bundle is wiped, for a part that is none of one."""
-    slots: dict[str, dict[str, Key]] = defaultdict(dict)
+    slots: dict[str, dict[str, RootKey]] = defaultdict(dict)
     held: dict[str, dict[str, memoryview]] = {"file": {}, "plain": {}}
     for name, content in bundle.parts.items():
         match name.split("/"):
             case ["key", category, ("cur" | "next" | "prev") as slot] if (
                 category in _KEPT and len(content) == keys.KEY_BYTES
             ):
-                slots[category][slot] = Key(Buffer.of([content]))
+                slots[category][slot] = RootKey(SecureBuffer.of([content]))
             case [("file" | "plain") as kind, category] if category in CATEGORIES:
                 held[kind][category] = content
             case _ if name != _HEADER:
                 bundle.wipe()
-                raise fault(Code.BUNDLE_CONTENT, EVERY, file, section=name)
+                raise vault_error(VaultErrorCode.BUNDLE_CONTENT, EVERY, file, section=name)
     return Backup(
         bundle=bundle,
-        rings={category: Ring(**slots[category]) for category in _KEPT},
+        rings={category: CategoryKeys(**slots[category]) for category in _KEPT},
         files=held["file"],
         plain=held["plain"],
         header=bundle.parts.get(_HEADER),
     )
 
 
-def settings(backup: Backup, place: Place) -> bytes:
+def backup_settings(backup: Backup, place: CategoryPaths) -> bytes:
     """The text of `.env` in it, empty where it has none; `place` is that of `.env`. Raises VaultError."""
     if "env" not in backup.files:
         return bytes(backup.plain.get("env", b""))
@@ -109,7 +109,7 @@ def settings(backup: Backup, place: Place) -> bytes:
         return bytes(plain.view)
 
 
-def restore(vault: Vault, backup: Backup) -> tuple[str, ...]:
+def restore_backup(vault: Vault, backup: Backup) -> tuple[str, ...]:
     """Put everything back and return the categories that have a file; what stands there and differs is refused.
 
     Nothing is written before everything has been opened. A restore that was stopped may be begun anew. Raises
@@ -122,7 +122,7 @@ def restore(vault: Vault, backup: Backup) -> tuple[str, ...]:
         for here in map(store.place, _KEPT):
             filesystem.make_folder(here.key.parent)
             filesystem.make_folder(here.file.parent)
-        if isinstance(store.keys, Passphrase) and backup.header is not None:
+        if isinstance(store.keys, PassphraseKeyProvider) and backup.header is not None:
             secure_files.write(store.keys.path, backup.header, check=_taken, system=vault.system)
         _put_keys(vault, backup, AUDIT)
         with vault.noted("restore", EVERY):
@@ -132,7 +132,7 @@ def restore(vault: Vault, backup: Backup) -> tuple[str, ...]:
     return tuple(category for category in CATEGORIES if category in backup.files)
 
 
-def plaintext(here: Place) -> Path | None:
+def plaintext_path(here: CategoryPaths) -> Path | None:
     """Where a category's plaintext lies, if it may: settings alone."""
     if here.category == AUDIT or CATEGORIES[here.category].shape != "text":
         return None
@@ -149,7 +149,7 @@ def _gathered(vault: Vault, category: str, stack: ExitStack) -> dict[str, bytes 
     if category != AUDIT and store.has_file(category):
         content = files.read_file(here, strict=store.strict, system=vault.system)
         found[f"file/{category}"] = stack.enter_context(content.data).view
-    elif (plain := plaintext(here)) is not None and filesystem.is_present(plain):
+    elif (plain := plaintext_path(here)) is not None and filesystem.is_present(plain):
         found[f"plain/{category}"] = filesystem.read_bytes(plain, limit=files.FILE_LIMIT_BYTES)
     if found:
         vault.note("export", category, "ok", "" if ring.cur is None else ring.cur.name)
@@ -163,7 +163,7 @@ def _sweep(path: Path) -> None:
             filesystem.remove(left)
 
 
-def _prove(backup: Backup, place: Callable[[str], Place]) -> None:
+def _prove(backup: Backup, place: Callable[[str], CategoryPaths]) -> None:
     for category, text in backup.files.items():
         formats.open_text(backup.rings[category], place(category), text)[0].wipe()
 
@@ -171,7 +171,7 @@ def _prove(backup: Backup, place: Callable[[str], Place]) -> None:
 def _refuse_strange(vault: Vault, backup: Backup) -> None:
     # What stands where something would be put, and is not what is put there, is named.
     keys_from, found = vault.store.keys, list[str]()
-    if isinstance(keys_from, Passphrase) and _differs(keys_from.path, backup.header):
+    if isinstance(keys_from, PassphraseKeyProvider) and _differs(keys_from.path, backup.header):
         found.append(key_providers.HEADER_PATH)
     for category in _KEPT:
         here, ring = vault.store.place(category), backup.rings[category]
@@ -180,11 +180,11 @@ def _refuse_strange(vault: Vault, backup: Backup) -> None:
                 foreign = {key.id for key in standing.members()} - {key.id for key in ring.members()}
             found += [here.shown(here.key)] if foreign else []
         paths = {} if category == AUDIT else {here.file: backup.files.get(category)}
-        if (plain := plaintext(here)) is not None:
+        if (plain := plaintext_path(here)) is not None:
             paths[plain] = backup.plain.get(category)
         found += [here.shown(path) for path, text in paths.items() if _differs(path, text)]
     if found:
-        raise fault(Code.RESTORE_STANDS, EVERY, ", ".join(found))
+        raise vault_error(VaultErrorCode.RESTORE_STANDS, EVERY, ", ".join(found))
 
 
 def _differs(path: Path, text: memoryview | None) -> bool:
@@ -205,7 +205,7 @@ def _put_keys(vault: Vault, backup: Backup, category: str) -> None:
     if given is not None:
         given.wipe()
     if ring.cur is not None and (given is None or given.id != ring.cur.id):
-        raise fault(Code.RESTORE_PROVIDER, category, here.shown(here.key))
+        raise vault_error(VaultErrorCode.RESTORE_PROVIDER, category, here.shown(here.key))
 
 
 def _put_file(vault: Vault, backup: Backup, category: str) -> None:
@@ -217,7 +217,7 @@ def _put_file(vault: Vault, backup: Backup, category: str) -> None:
     if (text := backup.files.get(category)) is not None:
         files.write_file(here, bytes(text), prove=prove, system=vault.system)
         vault.note("write", category, "ok", "" if ring.cur is None else ring.cur.name)
-    elif (text := backup.plain.get(category)) is not None and (plain := plaintext(here)) is not None:
+    elif (text := backup.plain.get(category)) is not None and (plain := plaintext_path(here)) is not None:
         files.write_file(attrs.evolve(here, file=plain), bytes(text), prove=_taken, system=vault.system)
 
 

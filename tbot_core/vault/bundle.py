@@ -15,16 +15,16 @@ import attrs
 
 from tbot_core.system import filesystem, random, secure_files
 from tbot_core.system.secret import Secret
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import key_providers, keys
 from tbot_core.vault.categories import EVERY
-from tbot_core.vault.error_codes import Code, fault
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tbot_core.system.secure_files import System
+    from tbot_core.system.secure_files import FileSystemCalls
 
 Kind = Literal["export", "backup"]
 """What categories hold, to be put in elsewhere; or their files and keys as they lie."""
@@ -48,7 +48,7 @@ _SIZE_BYTES: Final = 4
 
 
 @attrs.frozen(kw_only=True)
-class Parsed:
+class ParsedBundle:
     """A bundle taken apart; nothing in it is proven yet."""
 
     header: bytes
@@ -59,12 +59,12 @@ class Parsed:
     sealed: bytes
 
 
-class Bundle:
+class SecretBundle:
     """The parts of a bundle by name; used as a context they are wiped at the end."""
 
     __slots__ = ("_data", "parts")
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: SecureBuffer) -> None:
         """Take the parts out of one another. ValueError for what `pack` does not write."""
         self._data = data
         self.parts: Mapping[str, memoryview] = dict(_unpacked(data.view))
@@ -84,12 +84,12 @@ class Bundle:
 
 
 @attrs.frozen(kw_only=True)
-class Seal:
+class BundleCipher:
     """What bundles of one kind are closed and opened with; `stretch` makes the 32 bytes of a passphrase and a salt."""
 
     kind: Kind
     passphrase: Secret
-    stretch: Callable[[Secret, bytes], Buffer] = key_providers.stretch
+    stretch: Callable[[Secret, bytes], SecureBuffer] = key_providers.stretch_passphrase
     entropy: Callable[[int], bytes] = random.entropy
 
     def close(self, parts: Mapping[str, bytes | memoryview], file: str) -> bytes:
@@ -97,45 +97,45 @@ class Seal:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         if len(self.passphrase.reveal()) < PASSPHRASE_CHARACTERS:
-            _refuse(Code.BUNDLE_PASSPHRASE_SHORT, file)
+            _refuse(VaultErrorCode.BUNDLE_PASSPHRASE_SHORT, file)
         salt, nonce = self.entropy(key_providers.SALT_BYTES), self.entropy(12)
-        with self.stretch(self.passphrase, salt) as master, self._own_key(master) as own, pack(parts) as plain:
+        with self.stretch(self.passphrase, salt) as master, self._own_key(master) as own, pack_parts(parts) as plain:
             head = MAGIC + bytes([VERSION, ALGORITHM, KINDS[self.kind]])
             header = head + keys.key_id(master.view) + salt + nonce
             sealed = AESGCM(own.view).encrypt(nonce, plain.view, header)
         text = PREFIX + base64.urlsafe_b64encode(header + sealed).rstrip(b"=")
         if len(text) > LIMIT_BYTES:
-            _refuse(Code.BUNDLE_LONG, file)
+            _refuse(VaultErrorCode.BUNDLE_LONG, file)
         return text
 
-    def open(self, text: bytes | memoryview, file: str) -> Bundle:
+    def open(self, text: bytes | memoryview, file: str) -> SecretBundle:
         """What the bundle holds, to be wiped by the caller. Raises VaultError."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        parsed = parse(text, file)
+        parsed = parse_bundle(text, file)
         if parsed.kind != KINDS[self.kind]:
-            _refuse(Code.BUNDLE_KIND, file, self.kind)
-        plain = Buffer(len(parsed.sealed) - TAG_BYTES)
+            _refuse(VaultErrorCode.BUNDLE_KIND, file, self.kind)
+        plain = SecureBuffer(len(parsed.sealed) - TAG_BYTES)
         with self.stretch(self.passphrase, parsed.salt) as master, self._own_key(master) as own:
             if keys.key_id(master.view) != parsed.check:
-                _refuse(Code.BUNDLE_PASSPHRASE, file)
+                _refuse(VaultErrorCode.BUNDLE_PASSPHRASE, file)
             try:
                 AESGCM(own.view).decrypt_into(parsed.nonce, parsed.sealed, parsed.header, plain.view)
-                return Bundle(plain)
+                return SecretBundle(plain)
             except InvalidTag:
-                _refuse(Code.BUNDLE_TAG, file)
+                _refuse(VaultErrorCode.BUNDLE_TAG, file)
             except ValueError:
                 plain.wipe()
-                _refuse(Code.BUNDLE_CONTENT, file, "parts")
+                _refuse(VaultErrorCode.BUNDLE_CONTENT, file, "parts")
 
     def write(
         self,
         path: Path,
         parts: Mapping[str, bytes | memoryview],
         *,
-        prove: Callable[[Bundle], None] | None = None,
-        system: System = secure_files.SYSTEM,
+        prove: Callable[[SecretBundle], None] | None = None,
+        system: FileSystemCalls = secure_files.SYSTEM,
     ) -> None:
         """Write a bundle, mode 0600, durably, once it has been opened again; `prove` may refuse it.
 
@@ -149,54 +149,54 @@ class Seal:
 
         secure_files.write(path, self.close(parts, path.name) + b"\n", check=check, system=system)
 
-    def read(self, path: Path) -> Bundle:
+    def read(self, path: Path) -> SecretBundle:
         """What the bundle in a file holds, to be wiped by the caller. Raises VaultError and AccessError."""
         if filesystem.size(path) > LIMIT_BYTES + 1:
-            _refuse(Code.BUNDLE_LONG, path.name)
+            _refuse(VaultErrorCode.BUNDLE_LONG, path.name)
         return self.open(filesystem.read_bytes(path), path.name)
 
-    def _own_key(self, master: Buffer) -> Buffer:
+    def _own_key(self, master: SecureBuffer) -> SecureBuffer:
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-        own = Buffer(keys.KEY_BYTES)
+        own = SecureBuffer(keys.KEY_BYTES)
         HKDFExpand(hashes.SHA256(), keys.KEY_BYTES, _KEY_LABEL + self.kind.encode()).derive_into(master.view, own.view)
         return own
 
 
-def pack(parts: Mapping[str, bytes | memoryview]) -> Buffer:
+def pack_parts(parts: Mapping[str, bytes | memoryview]) -> SecureBuffer:
     """The parts one behind the other, in the order of their names, to be wiped by the caller."""
     pieces: list[bytes | memoryview] = []
     for name, content in sorted(parts.items()):
         said = name.encode()
         lengths = len(said).to_bytes(_NAME_BYTES, "big") + len(content).to_bytes(_SIZE_BYTES, "big")
         pieces += [lengths + said, content]
-    return Buffer.of(pieces)
+    return SecureBuffer.of(pieces)
 
 
-def parse(text: bytes | memoryview, file: str) -> Parsed:
+def parse_bundle(text: bytes | memoryview, file: str) -> ParsedBundle:
     """Take the text of a bundle apart, strictly: one way of writing it, no other. Raises VaultError."""
     body = bytes(text).removesuffix(b"\n")
     if len(body) > LIMIT_BYTES:
-        _refuse(Code.BUNDLE_LONG, file)
+        _refuse(VaultErrorCode.BUNDLE_LONG, file)
     if not body.startswith(PREFIX):
-        _refuse(Code.BUNDLE_FORMAT, file)
+        _refuse(VaultErrorCode.BUNDLE_FORMAT, file)
     body = body.removeprefix(PREFIX)
     try:
         data = base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4))
     except binascii.Error:
-        _refuse(Code.BUNDLE_CANONICAL, file)
+        _refuse(VaultErrorCode.BUNDLE_CANONICAL, file)
     if base64.urlsafe_b64encode(data).rstrip(b"=") != body:
-        _refuse(Code.BUNDLE_CANONICAL, file)
+        _refuse(VaultErrorCode.BUNDLE_CANONICAL, file)
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
-        _refuse(Code.BUNDLE_FORMAT, file)
+        _refuse(VaultErrorCode.BUNDLE_FORMAT, file)
     if len(data) < HEADER_BYTES + TAG_BYTES:
-        _refuse(Code.BUNDLE_SHORT, file)
+        _refuse(VaultErrorCode.BUNDLE_SHORT, file)
     if data[7] != VERSION:
-        _refuse(Code.BUNDLE_VERSION, file)
+        _refuse(VaultErrorCode.BUNDLE_VERSION, file)
     if data[8] != ALGORITHM:
-        _refuse(Code.BUNDLE_ALGORITHM, file)
-    return Parsed(
+        _refuse(VaultErrorCode.BUNDLE_ALGORITHM, file)
+    return ParsedBundle(
         header=data[:HEADER_BYTES],
         kind=data[9],
         check=data[10:18],
@@ -219,5 +219,5 @@ def _unpacked(rest: memoryview) -> Iterator[tuple[str, memoryview]]:
         before, rest = name, rest[whole:]
 
 
-def _refuse(code: Code, file: str, section: str = "") -> NoReturn:
-    raise fault(code, EVERY, file, section=section) from None
+def _refuse(code: VaultErrorCode, file: str, section: str = "") -> NoReturn:
+    raise vault_error(code, EVERY, file, section=section) from None

@@ -10,7 +10,7 @@ import attrs
 from tbot_core.system import environ
 
 if TYPE_CHECKING:
-    from tbot_core.contracts.settings import Deployment
+    from tbot_core.contracts.settings import DeploymentSettings
 
 Shape = Literal["text", "sections", "object"]
 """Settings; an object of one object for each plugin or user; one object of fields."""
@@ -26,7 +26,7 @@ EVERY: Final = "every category"
 """How messages and the audit log call what concerns all of them."""
 
 
-class Home(Protocol):
+class HasHome(Protocol):
     """What the vault asks of an instance: its folder."""
 
     @property
@@ -35,8 +35,8 @@ class Home(Protocol):
 
 
 @attrs.frozen(kw_only=True)
-class Category:
-    """One kind of secret: the fields of `Deployment` that name its key and its file, and what its token is bound to.
+class SecretCategory:
+    """One kind of secret: the fields of `DeploymentSettings` with its key and file paths, and what its token binds.
 
     `logical` never changes, so a file may be moved or renamed; `suffix` is added to the path that the field holds.
     """
@@ -55,7 +55,7 @@ class Category:
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class CategoryPaths:
     """Where a category's key and file lie; `home` only shortens what messages show."""
 
     category: str
@@ -69,11 +69,11 @@ class Place:
         return str(path.relative_to(self.home)) if path.is_relative_to(self.home) else str(path)
 
 
-CATEGORIES: Final[dict[str, Category]] = {
+CATEGORIES: Final[dict[str, SecretCategory]] = {
     it.name: it
     for it in (
-        Category(name="env", key_field="env_enc_key_path", file_field=None, logical="env", shape="text"),
-        Category(
+        SecretCategory(name="env", key_field="env_enc_key_path", file_field=None, logical="env", shape="text"),
+        SecretCategory(
             name="env_bot",
             key_field="env_key_path",
             file_field="env_bot_path",
@@ -81,52 +81,52 @@ CATEGORIES: Final[dict[str, Category]] = {
             shape="text",
             suffix=".enc",
         ),
-        Category(
+        SecretCategory(
             name="login", key_field="login_key_path", file_field="login_path", logical="login.json", shape="sections"
         ),
-        Category(
+        SecretCategory(
             name="broker",
             key_field="broker_key_path",
             file_field="broker_credentials_path",
             logical="broker_credentials.json",
             shape="sections",
         ),
-        Category(
+        SecretCategory(
             name="screener_api",
             key_field="screener_api_key_path",
             file_field="screener_api_path",
             logical="screener_api.json",
             shape="sections",
         ),
-        Category(
+        SecretCategory(
             name="alert",
             key_field="alert_key_path",
             file_field="alert_channels_path",
             logical="alert_channels.json",
             shape="sections",
         ),
-        Category(
+        SecretCategory(
             name="smtp",
             key_field="smtp_key_path",
             file_field="smtp_credentials_path",
             logical="smtp_credentials.json",
             shape="object",
         ),
-        Category(
+        SecretCategory(
             name="acct_api",
             key_field="acct_api_key_path",
             file_field="acct_api_credentials_path",
             logical="acct_api_credentials.json",
             shape="object",
         ),
-        Category(
+        SecretCategory(
             name="network",
             key_field="network_key_path",
             file_field="network_config_path",
             logical="network_config.json",
             shape="object",
         ),
-        Category(
+        SecretCategory(
             name="bot_identity",
             key_field="bot_identity_key_path",
             file_field="bot_identity_path",
@@ -138,7 +138,7 @@ CATEGORIES: Final[dict[str, Category]] = {
 """Every category by name, in the order in which a start opens them."""
 
 
-def place(category: str, instance: Home, deployment: Deployment) -> Place:
+def category_paths(category: str, instance: HasHome, deployment: DeploymentSettings) -> CategoryPaths:
     """Where a category lies; its file is of use only where one exists. Raises KeyError for an unknown category.
 
     The key of `.env.enc` is named by the variable TBOT_ENV_ENC_KEY_PATH alone: the setting lies inside the file.
@@ -146,10 +146,10 @@ def place(category: str, instance: Home, deployment: Deployment) -> Place:
     kind, home = CATEGORIES[category], instance.home
     key = _env_key() if category == "env" else getattr(deployment, kind.key_field)
     file = ENV_FILE if kind.file_field is None else f"{getattr(deployment, kind.file_field)}{kind.suffix}"
-    return Place(category=category, logical=kind.logical, key=home / key, file=home / file, home=home)
+    return CategoryPaths(category=category, logical=kind.logical, key=home / key, file=home / file, home=home)
 
 
-def env_key_disagrees(instance: Home, deployment: Deployment) -> bool:
+def env_key_disagrees(instance: HasHome, deployment: DeploymentSettings) -> bool:
     """Whether ENV_ENC_KEY_PATH was set, and to another file than the one that opens `.env.enc` at a start."""
     said = deployment.env_enc_key_path
     return said != _ENV_KEY_PATH and instance.home / _env_key() != instance.home / said
@@ -159,9 +159,9 @@ def _env_key() -> str:
     return environ.variable(ENV_KEY_VARIABLE) or _ENV_KEY_PATH
 
 
-def audit_place(instance: Home) -> Place:
+def audit_paths(instance: HasHome) -> CategoryPaths:
     """Where the key of the audit log lies."""
     home = instance.home
-    return Place(
+    return CategoryPaths(
         category=AUDIT, logical="audit.log", key=home / AUDIT_KEY_PATH, file=home / "data" / "audit.log", home=home
     )

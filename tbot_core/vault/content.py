@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbot_core.model import json_document
 from tbot_core.system.secret import Secret
-from tbot_core.vault.error_codes import Code, fault
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,74 +15,74 @@ if TYPE_CHECKING:
     from tbot_core.vault.categories import Shape
 
 
-def fields(data: memoryview, category: str, file: str, section: str | None) -> Mapping[str, Secret]:
+def content_fields(data: memoryview, category: str, file: str, section: str | None) -> Mapping[str, Secret]:
     """The fields of one section, or of the whole object, as secrets: text as it is, anything else as JSON text.
 
     Raises VaultError for what is no JSON object, for a section that is not there, and for an empty field.
     """
-    found = parse(data, category, file)
+    found = parse_content(data, category, file)
     if section is not None:
         found = _section(found, category, file, section)
     return {name: _secret(value, category, file, name) for name, value in found.items()}
 
 
-def check(data: memoryview, category: str, file: str, shape: Shape) -> None:
+def check_shape(data: memoryview, category: str, file: str, shape: Shape) -> None:
     """Raises VaultError unless the content has its category's shape."""
     if shape == "text":
         _text(data, category, file)
         return
-    found = parse(data, category, file)
+    found = parse_content(data, category, file)
     parts = [_section(found, category, file, name) for name in found] if shape == "sections" else [found]
     for part in parts:
         for name, value in part.items():
             _secret(value, category, file, name).wipe()
 
 
-def parse(data: memoryview, category: str, file: str) -> dict[str, Any]:
+def parse_content(data: memoryview, category: str, file: str) -> dict[str, Any]:
     """The JSON object that a file holds, no field named twice. Raises VaultError."""
 
     def pairs(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
         if len(found) < len(items):
-            raise fault(Code.CONTENT_REPEATED, category, file)
+            raise vault_error(VaultErrorCode.CONTENT_REPEATED, category, file)
         return found
 
     text = _text(data, category, file)
     try:
-        found = json_document.read(text, pairs)
-    except json_document.Unreadable:
-        raise fault(Code.CONTENT_JSON, category, file) from None
+        found = json_document.parse_json(text, pairs)
+    except json_document.InvalidJson:
+        raise vault_error(VaultErrorCode.CONTENT_JSON, category, file) from None
     if not isinstance(found, dict):
-        raise fault(Code.CONTENT_OBJECT, category, file)
+        raise vault_error(VaultErrorCode.CONTENT_OBJECT, category, file)
     assert_utf8(found, category, file)
     return found
 
 
 def assert_utf8(found: Any, category: str, file: str) -> None:
     """Raises VaultError, naming the first field, where a value of JSON holds text that UTF-8 has no bytes for."""
-    for name in json_document.beyond_utf8(found):
-        code = Code.CONTENT_WRONG if name else Code.CONTENT_UTF8
-        raise fault(code, category, file, section=name, allowed="UTF-8 text")
+    for name in json_document.invalid_utf8_places(found):
+        code = VaultErrorCode.CONTENT_WRONG if name else VaultErrorCode.CONTENT_UTF8
+        raise vault_error(code, category, file, section=name, allowed="UTF-8 text")
 
 
 def _text(data: memoryview, category: str, file: str) -> str:
     try:
         return str(data, "utf-8")
     except UnicodeDecodeError:
-        raise fault(Code.CONTENT_UTF8, category, file) from None
+        raise vault_error(VaultErrorCode.CONTENT_UTF8, category, file) from None
 
 
 def _section(found: Mapping[str, Any], category: str, file: str, section: str) -> dict[str, Any]:
     if section not in found:
-        raise fault(Code.CONTENT_ABSENT, category, file, section=section)
+        raise vault_error(VaultErrorCode.CONTENT_ABSENT, category, file, section=section)
     part = found[section]
     if not isinstance(part, dict):
-        raise fault(Code.CONTENT_SECTION, category, file, section=section)
+        raise vault_error(VaultErrorCode.CONTENT_SECTION, category, file, section=section)
     return part
 
 
 def _secret(value: Any, category: str, file: str, name: str) -> Secret:
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
     if not text:
-        raise fault(Code.CONTENT_EMPTY, category, file, section=name)
+        raise vault_error(VaultErrorCode.CONTENT_EMPTY, category, file, section=name)
     return Secret(text)

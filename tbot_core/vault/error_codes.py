@@ -18,7 +18,7 @@ _ENTER: Final = "Correct it with `tbot secrets edit {category}`."
 _COPY: Final = "Take another copy of it."
 
 
-class Code(enum.Enum):
+class VaultErrorCode(enum.Enum):
     """One thing that can be wrong: its number, what is wrong with {file}, and the remedy."""
 
     FILE_EMPTY = (1, "its file {file} is empty", _RESTORE_FILE)
@@ -206,11 +206,11 @@ class Code(enum.Enum):
         return f"TB-SEC-{self.number:03}"
 
 
-BY_TEXT: Final = {code.text: code for code in Code}
+CODE_BY_TEXT: Final = {code.text: code for code in VaultErrorCode}
 """Every code by its text."""
 
 
-def fault(code: Code, category: str, file: str, *, section: str = "", allowed: str = "") -> VaultError:
+def vault_error(code: VaultErrorCode, category: str, file: str, *, section: str = "", allowed: str = "") -> VaultError:
     """The error of a code: it names the category, the file and the remedy, and no value that was read."""
     folder = file.rpartition("/")[0] or "."
     said = {"category": category, "file": file, "folder": folder, "section": section, "allowed": allowed}
@@ -218,7 +218,7 @@ def fault(code: Code, category: str, file: str, *, section: str = "", allowed: s
     return VaultError(message, code.remedy.format(**said), code=code.text)
 
 
-def together(faults: Sequence[VaultError]) -> VaultError:
+def combined_error(faults: Sequence[VaultError]) -> VaultError:
     """Several errors of one category as one, with code and remedy of the first; ValueError for none."""
     first, *others = faults
     message = "\n".join((first.message, *(it.message for it in others)))
@@ -229,7 +229,7 @@ def table() -> str:
     """The codes as a Markdown table, for the reference."""
     rows = [
         f"| {code.text} | {code.name} | {_shown(code.sentence)} | {_shown(code.remedy)} |"
-        for code in sorted(Code, key=lambda it: it.number)
+        for code in sorted(VaultErrorCode, key=lambda it: it.number)
     ]
     return "\n".join(["| Code | Name | What is wrong | What to do |", "|---|---|---|---|", *rows])
 

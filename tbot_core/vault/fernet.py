@@ -7,13 +7,13 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from tbot_core.system.secure_memory import Buffer
-from tbot_core.vault.error_codes import Code, fault
+from tbot_core.system.secure_memory import SecureBuffer
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 from tbot_core.vault.token import LIMIT_BYTES
 
 if TYPE_CHECKING:
-    from tbot_core.vault.categories import Place
-    from tbot_core.vault.keys import Key, Ring
+    from tbot_core.vault.categories import CategoryPaths
+    from tbot_core.vault.keys import CategoryKeys, RootKey
 
 PREFIX: Final = b"gAAAA"
 FORMAT_WORDS: Final = "Fernet: AES-128-CBC + HMAC-SHA256, 256-bit composite key"
@@ -25,18 +25,20 @@ _LETTERS: Final = re.compile(rb"[A-Za-z0-9_-]*={0,2}\Z")
 PLAINTEXT_BYTES: Final = LIMIT_BYTES // 4 * 3 - _HEAD_BYTES - _MAC_BYTES - _BLOCK_BYTES
 
 
-def seal(key: Key, place: Place, plaintext: bytes | bytearray | memoryview, *, seconds: int) -> bytes:
+def seal_fernet(
+    key: RootKey, place: CategoryPaths, plaintext: bytes | bytearray | memoryview, *, seconds: int
+) -> bytes:
     """The text of a new Fernet token, made at so many seconds after 1970. Raises VaultError."""
     if not plaintext:
-        _refuse(Code.PLAINTEXT_EMPTY, place)
+        _refuse(VaultErrorCode.PLAINTEXT_EMPTY, place)
     if len(plaintext) > PLAINTEXT_BYTES:
-        _refuse(Code.PLAINTEXT_LONG, place)
+        _refuse(VaultErrorCode.PLAINTEXT_LONG, place)
     from cryptography.fernet import Fernet
 
     return Fernet(base64.urlsafe_b64encode(key.root.view)).encrypt_at_time(bytes(plaintext), seconds)
 
 
-def open_fernet(ring: Ring, place: Place, text: bytes | memoryview) -> tuple[Buffer, Key]:
+def open_fernet(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryview) -> tuple[SecureBuffer, RootKey]:
     """What the token holds, on pages that the caller wipes, and the key that opened it. Raises VaultError.
 
     A Fernet token names no key, so each of the ring is tried; its age does not matter.
@@ -44,33 +46,33 @@ def open_fernet(ring: Ring, place: Place, text: bytes | memoryview) -> tuple[Buf
     from cryptography.fernet import Fernet, InvalidToken
 
     token = bytes(text).removesuffix(b"\n")
-    check(token, place)
+    check_fernet(token, place)
     for key in ring.members():
         try:
             plain = Fernet(base64.urlsafe_b64encode(key.root.view)).decrypt(token)
         except InvalidToken:
             continue
-        return Buffer.of([plain]), key
-    raise fault(Code.FERNET_TAG, place.category, place.shown(place.file))
+        return SecureBuffer.of([plain]), key
+    raise vault_error(VaultErrorCode.FERNET_TAG, place.category, place.shown(place.file))
 
 
-def check(token: bytes, place: Place) -> None:
+def check_fernet(token: bytes, place: CategoryPaths) -> None:
     """Refuse what the reference library would let pass or report in one word. Raises VaultError."""
     if len(token) > LIMIT_BYTES:
-        _refuse(Code.TOKEN_TOO_LONG, place)
+        _refuse(VaultErrorCode.TOKEN_TOO_LONG, place)
     if not _LETTERS.match(token):
-        _refuse(Code.FERNET_ALPHABET, place)
+        _refuse(VaultErrorCode.FERNET_ALPHABET, place)
     try:
         data = base64.urlsafe_b64decode(token)
     except binascii.Error:
-        _refuse(Code.FERNET_CANONICAL, place)
+        _refuse(VaultErrorCode.FERNET_CANONICAL, place)
     if base64.urlsafe_b64encode(data) != token:
-        _refuse(Code.FERNET_CANONICAL, place)
+        _refuse(VaultErrorCode.FERNET_CANONICAL, place)
     if len(data) < _HEAD_BYTES + _BLOCK_BYTES + _MAC_BYTES:
-        _refuse(Code.FERNET_SHORT, place)
+        _refuse(VaultErrorCode.FERNET_SHORT, place)
     if (len(data) - _HEAD_BYTES - _MAC_BYTES) % _BLOCK_BYTES:
-        _refuse(Code.FERNET_BLOCKS, place)
+        _refuse(VaultErrorCode.FERNET_BLOCKS, place)
 
 
-def _refuse(code: Code, place: Place) -> NoReturn:
-    raise fault(code, place.category, place.shown(place.file))
+def _refuse(code: VaultErrorCode, place: CategoryPaths) -> NoReturn:
+    raise vault_error(code, place.category, place.shown(place.file))

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import VaultError
-from tbot_core.system.secure_files import Flaw, System
+from tbot_core.system.secure_files import FileFlaw, FileSystemCalls
 from tbot_core.vault import files, keys
-from tbot_core.vault.categories import Place
-from tbot_core.vault.error_codes import Code
+from tbot_core.vault.categories import CategoryPaths
+from tbot_core.vault.error_codes import VaultErrorCode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-_ABSENT: Final = frozenset({Code.KEY_MISSING.text, Code.KEY_FOLDER_MISSING.text})
+_ABSENT: Final = frozenset({VaultErrorCode.KEY_MISSING.text, VaultErrorCode.KEY_FOLDER_MISSING.text})
 
 
 @attrs.define(kw_only=True)
-class KeyFiles:
+class FileKeyProvider:
     """Keys in files: `smtp.key`, and `smtp.next.key` and `smtp.prev.key` around a rotation."""
 
-    locate: Callable[[str], Place]
+    locate: Callable[[str], CategoryPaths]
     strict: bool
-    system: System
-    told: dict[str, tuple[Flaw, ...]] = attrs.field(factory=dict)
+    system: FileSystemCalls
+    told: dict[str, tuple[FileFlaw, ...]] = attrs.field(factory=dict)
     """The loose flaws of each category's key as last read."""
 
     @property
@@ -46,7 +46,7 @@ class KeyFiles:
                 return None
             raise
         self.told[category] = content.flaws
-        with content.data as text, keys.parse(text.view, category, place.shown(path)).root as root:
+        with content.data as text, keys.parse_key(text.view, category, place.shown(path)).root as root:
             return bytearray(root.view)
 
     def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
@@ -56,7 +56,7 @@ class KeyFiles:
         if key is None:
             files.remove_key(place, path, system=self.system)
             return
-        with keys.render(key) as text:
+        with keys.render_key(key) as text:
             files.write_key(place, path, text, system=self.system)
 
 

@@ -13,14 +13,14 @@ import attrs
 from tbot_core.model import json_document
 from tbot_core.system import random, secure_files
 from tbot_core.system.secret import Secret
-from tbot_core.system.secure_files import System
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_files import FileSystemCalls
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import keys
-from tbot_core.vault.error_codes import Code, fault
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from tbot_core.contracts import KeyProvider
-    from tbot_core.vault.categories import Home
+    from tbot_core.vault.categories import HasHome
 
 VARIABLE: Final = "TBOT_KEY_PROVIDER"
 """Named by the environment, because even the settings are encrypted: file (default), passphrase, keyring, plugin."""
@@ -36,13 +36,13 @@ _HEADER_LIMIT_BYTES: Final = 4096
 _KEEPS_NOTHING: Final = frozenset({"keyring.backends.fail", "keyring.backends.null"})
 
 
-def choose(
+def choose_provider(
     name: str | None,
-    instance: Home,
+    instance: HasHome,
     *,
     ask: Callable[[], Secret],
     offered: Callable[[], KeyProvider | None],
-    system: System = secure_files.SYSTEM,
+    system: FileSystemCalls = secure_files.SYSTEM,
 ) -> KeyProvider | None:
     """The provider of that name; None for key files. `ask` gives the passphrase, `offered` what a plugin provides.
 
@@ -52,30 +52,30 @@ def choose(
         case None | "" | "file":
             return None
         case "passphrase":
-            return Passphrase(path=instance.home / HEADER_PATH, ask=ask, system=system)
+            return PassphraseKeyProvider(path=instance.home / HEADER_PATH, ask=ask, system=system)
         case "keyring":
-            return Keyring(service=f"tbot {instance.home}")
+            return KeyringKeyProvider(service=f"tbot {instance.home}")
         case "plugin":
             provider = offered()
             if provider is None:
-                raise fault(Code.PROVIDER_ABSENT, "every category", VARIABLE)
+                raise vault_error(VaultErrorCode.PROVIDER_ABSENT, "every category", VARIABLE)
             return provider
         case _:
-            raise fault(Code.PROVIDER_UNKNOWN, "every category", "all files", section=name)
+            raise vault_error(VaultErrorCode.PROVIDER_UNKNOWN, "every category", "all files", section=name)
 
 
-def stretch(secret: Secret, salt: bytes) -> Buffer:
+def stretch_passphrase(secret: Secret, salt: bytes) -> SecureBuffer:
     """The 32 bytes that argon2id makes of a passphrase, to be wiped by the caller."""
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-    master = Buffer(keys.KEY_BYTES)
+    master = SecureBuffer(keys.KEY_BYTES)
     kdf = Argon2id(salt=salt, length=keys.KEY_BYTES, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB)
     kdf.derive_into(secret.reveal_bytes(), master.view)
     return master
 
 
 @attrs.define(kw_only=True)
-class Passphrase:
+class PassphraseKeyProvider:
     """Keys derived from a passphrase by argon2id; no key lies on the disk, only the salt, in a header file.
 
     The passphrase is asked for once, when the first key is needed; a wrong one serves no other key either. Keys cannot
@@ -84,8 +84,8 @@ class Passphrase:
 
     path: Path
     ask: Callable[[], Secret]
-    system: System = secure_files.SYSTEM
-    _master: Buffer | None = None
+    system: FileSystemCalls = secure_files.SYSTEM
+    _master: SecureBuffer | None = None
     _wrong: bool = False
 
     @property
@@ -96,7 +96,7 @@ class Passphrase:
     def create(self, entropy: Callable[[int], bytes] = random.entropy) -> None:
         """Write the header of a new passphrase, which is asked for; refused when there is one. Raises VaultError."""
         if self._header() is not None:
-            self._refuse(Code.KEY_EXISTS)
+            self._refuse(VaultErrorCode.KEY_EXISTS)
         salt = entropy(SALT_BYTES)
         self._master = self._derive(salt)
         header = {
@@ -107,8 +107,8 @@ class Passphrase:
         text = json.dumps(header, sort_keys=True).encode() + b"\n"
         try:
             secure_files.write(self.path, text, check=_read_back, system=self.system)
-        except secure_files.PrivateError:
-            self._refuse(Code.PASSPHRASE_HEADER)
+        except secure_files.PrivateFileError:
+            self._refuse(VaultErrorCode.PASSPHRASE_HEADER)
 
     def get_key(self, category: str, slot: str) -> bytearray | None:
         """The category's key; there is no next and no previous one. Raises VaultError."""
@@ -123,7 +123,9 @@ class Passphrase:
 
     def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
         """Refused with VaultError."""
-        raise fault(Code.PROVIDER_FIXED, category, f"{category} ({slot}, {'no key' if key is None else 'a key'})")
+        raise vault_error(
+            VaultErrorCode.PROVIDER_FIXED, category, f"{category} ({slot}, {'no key' if key is None else 'a key'})"
+        )
 
     def wipe(self) -> None:
         """Forget the passphrase; it is asked for again when it is needed."""
@@ -131,26 +133,26 @@ class Passphrase:
             self._master.wipe()
         self._master, self._wrong = None, False
 
-    def _opened(self) -> Buffer:
+    def _opened(self) -> SecureBuffer:
         if self._wrong:
-            self._refuse(Code.PASSPHRASE_WRONG)
+            self._refuse(VaultErrorCode.PASSPHRASE_WRONG)
         if self._master is None:
             header = self._header()
             if header is None:
-                self._refuse(Code.PASSPHRASE_HEADER)
+                self._refuse(VaultErrorCode.PASSPHRASE_HEADER)
             salt, check = header
             master = self._derive(salt)
             if keys.key_id(master.view) != check:
                 master.wipe()
                 self._wrong = True
-                self._refuse(Code.PASSPHRASE_WRONG)
+                self._refuse(VaultErrorCode.PASSPHRASE_WRONG)
             self._master = master
         return self._master
 
-    def _derive(self, salt: bytes) -> Buffer:
+    def _derive(self, salt: bytes) -> SecureBuffer:
         secret = self.ask()
         try:
-            return stretch(secret, salt)
+            return stretch_passphrase(secret, salt)
         finally:
             secret.wipe()
 
@@ -158,28 +160,28 @@ class Passphrase:
         # Salt and check, None where there is no header.
         try:
             content = secure_files.read(self.path, limit=_HEADER_LIMIT_BYTES, strict=True, system=self.system)
-        except secure_files.PrivateError as error:
-            if error.flaw is secure_files.Flaw.MISSING:
+        except secure_files.PrivateFileError as error:
+            if error.flaw is secure_files.FileFlaw.MISSING:
                 return None
-            self._refuse(Code.PASSPHRASE_HEADER)
+            self._refuse(VaultErrorCode.PASSPHRASE_HEADER)
         try:
-            match json_document.read(bytes(content.data.view)):
+            match json_document.parse_json(bytes(content.data.view)):
                 case {"version": 1, "salt": str(salt), "check": str(check), **rest} if not rest:
                     parts = base64.urlsafe_b64decode(salt), bytes.fromhex(check)
                 case _:
-                    self._refuse(Code.PASSPHRASE_HEADER)
+                    self._refuse(VaultErrorCode.PASSPHRASE_HEADER)
         except ValueError:
-            self._refuse(Code.PASSPHRASE_HEADER)
+            self._refuse(VaultErrorCode.PASSPHRASE_HEADER)
         if (len(parts[0]), len(parts[1])) != (SALT_BYTES, keys.ID_BYTES):
-            self._refuse(Code.PASSPHRASE_HEADER)
+            self._refuse(VaultErrorCode.PASSPHRASE_HEADER)
         return parts
 
-    def _refuse(self, code: Code) -> NoReturn:
-        raise fault(code, "every category", HEADER_PATH)
+    def _refuse(self, code: VaultErrorCode) -> NoReturn:
+        raise vault_error(code, "every category", HEADER_PATH)
 
 
 @attrs.define(kw_only=True)
-class Keyring:
+class KeyringKeyProvider:
     """Keys in the system's keyring, as the 44 characters of a key file.
 
     A keyring that keeps nothing, or keeps it in the clear, is refused. `open_backend` gives the keyring; by default it
@@ -199,7 +201,7 @@ class Keyring:
         text = self._call(category, lambda ring: ring.get_password(self.service, f"{category}.{slot}"))
         if text is None:
             return None
-        with keys.parse(memoryview(str(text).encode()), category, f"the keyring ({slot})").root as root:
+        with keys.parse_key(memoryview(str(text).encode()), category, f"the keyring ({slot})").root as root:
             return bytearray(root.view)
 
     def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
@@ -217,14 +219,14 @@ class Keyring:
             import keyring
             from keyring.errors import KeyringError
         except ImportError:
-            raise fault(Code.KEYRING_ABSENT, category, where) from None
+            raise vault_error(VaultErrorCode.KEYRING_ABSENT, category, where) from None
         try:
             backend = _first((self.open_backend or keyring.get_keyring)())
             if _is_unsafe(backend):
-                raise fault(Code.KEYRING_BACKEND, category, where)
+                raise vault_error(VaultErrorCode.KEYRING_BACKEND, category, where)
             return deed(backend)
         except KeyringError:
-            raise fault(Code.KEYRING_LOCKED, category, where) from None
+            raise vault_error(VaultErrorCode.KEYRING_LOCKED, category, where) from None
 
 
 def _first(backend: Any) -> Any:

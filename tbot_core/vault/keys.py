@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, Self
 import attrs
 
 from tbot_core.system import random
-from tbot_core.system.secure_memory import Buffer
-from tbot_core.vault.error_codes import Code, fault
+from tbot_core.system.secure_memory import SecureBuffer
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ _PADDING: Final = ord("=")
 _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
 
 
-class Key:
+class RootKey:
     """A root key on pages of its own, and its id, from which nothing can be learned of it.
 
     The id is what status, the audit log and the header of each token name it by.
@@ -40,7 +40,7 @@ class Key:
 
     __slots__ = ("id", "root")
 
-    def __init__(self, root: Buffer) -> None:
+    def __init__(self, root: SecureBuffer) -> None:
         self.root = root
         self.id = key_id(root.view)
 
@@ -58,18 +58,18 @@ class Key:
 
 
 @attrs.frozen(kw_only=True)
-class Ring:
+class CategoryKeys:
     """The keys that may open a category's file; used as a context they are wiped at the end."""
 
-    cur: Key | None = None
-    next: Key | None = None
-    prev: Key | None = None
+    cur: RootKey | None = None
+    next: RootKey | None = None
+    prev: RootKey | None = None
 
-    def members(self) -> Iterator[Key]:
+    def members(self) -> Iterator[RootKey]:
         """The keys that are there, the current one first."""
         return (key for key in (self.cur, self.next, self.prev) if key is not None)
 
-    def find(self, identity: bytes) -> Key | None:
+    def find(self, identity: bytes) -> RootKey | None:
         """The key of that id."""
         return next((key for key in self.members() if key.id == identity), None)
 
@@ -94,43 +94,43 @@ def key_id(root: bytes | bytearray | memoryview) -> bytes:
     return mac.finalize()[:ID_BYTES]
 
 
-def generate(entropy: Callable[[int], bytes] = random.entropy) -> Key:
+def generate_key(entropy: Callable[[int], bytes] = random.entropy) -> RootKey:
     """A new key."""
-    return Key(Buffer.of([entropy(KEY_BYTES)]))
+    return RootKey(SecureBuffer.of([entropy(KEY_BYTES)]))
 
 
-def render(root: bytes | bytearray | memoryview) -> Buffer:
+def render_key(root: bytes | bytearray | memoryview) -> SecureBuffer:
     """The 44 characters of a key file."""
-    return Buffer.of([base64.urlsafe_b64encode(root)])
+    return SecureBuffer.of([base64.urlsafe_b64encode(root)])
 
 
-def parse(text: memoryview, category: str, file: str) -> Key:
+def parse_key(text: memoryview, category: str, file: str) -> RootKey:
     """The key that a key file holds: 44 characters and at most one final newline. Raises VaultError."""
     data = text[:-1] if text[-1:].tobytes() == b"\n" else text
     if data[:3].tobytes() == _BOM:
-        _refuse(Code.KEY_BOM, category, file)
+        _refuse(VaultErrorCode.KEY_BOM, category, file)
     if _RETURN in data:
-        _refuse(Code.KEY_CRLF, category, file)
+        _refuse(VaultErrorCode.KEY_CRLF, category, file)
     if len(data) != KEY_CHARACTERS:
-        _refuse(Code.KEY_LENGTH, category, file)
+        _refuse(VaultErrorCode.KEY_LENGTH, category, file)
     if data[-1] != _PADDING or any(letter not in _VALUES for letter in data[:-1]):
-        _refuse(Code.KEY_ALPHABET, category, file)
+        _refuse(VaultErrorCode.KEY_ALPHABET, category, file)
     if _VALUES[data[-2]] & 3:
-        _refuse(Code.KEY_CANONICAL, category, file)
-    return checked(Key(_decode(data)), category, file)
+        _refuse(VaultErrorCode.KEY_CANONICAL, category, file)
+    return check_key(RootKey(_decode(data)), category, file)
 
 
-def checked(key: Key, category: str, file: str) -> Key:
+def check_key(key: RootKey, category: str, file: str) -> RootKey:
     """The key itself; raises VaultError for one that repeats a single byte."""
     if len(set(key.root.view)) == 1:
         key.wipe()
-        _refuse(Code.KEY_CONSTANT, category, file)
+        _refuse(VaultErrorCode.KEY_CONSTANT, category, file)
     return key
 
 
-def _decode(data: memoryview) -> Buffer:
+def _decode(data: memoryview) -> SecureBuffer:
     # In place, so that no copy of the key is left in memory that nobody wipes.
-    root, bits, held, position = Buffer(KEY_BYTES), 0, 0, 0
+    root, bits, held, position = SecureBuffer(KEY_BYTES), 0, 0, 0
     for letter in data[:-1]:
         bits, held = (bits << 6 | _VALUES[letter]) & 0x3FFF, held + 6
         if held >= 8:
@@ -140,5 +140,5 @@ def _decode(data: memoryview) -> Buffer:
     return root
 
 
-def _refuse(code: Code, category: str, file: str) -> NoReturn:
-    raise fault(code, category, file)
+def _refuse(code: VaultErrorCode, category: str, file: str) -> NoReturn:
+    raise vault_error(code, category, file)

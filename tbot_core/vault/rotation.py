@@ -14,18 +14,18 @@ import attrs
 from tbot_core.errors import VaultError
 from tbot_core.vault import keys
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.error_codes import Code, fault
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from tbot_core.vault.keys import Key, Ring
+    from tbot_core.vault.keys import CategoryKeys, RootKey
     from tbot_core.vault.vault import Vault
 
 
 @attrs.frozen(kw_only=True)
-class Rotated:
+class RotationResult:
     """What became of a category: the ids of its current key before and after."""
 
     category: str
@@ -33,28 +33,28 @@ class Rotated:
     after: str
 
 
-def rotate(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[Rotated, ...]:
+def rotate_categories(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[RotationResult, ...]:
     """Give each category that has a key a new one. The old stays readable as prev until it is retired.
 
     Raises VaultError, also when a rotation of one of them was begun before: then `resume` or `abort`.
     """
     with vault.store.holding(categories[0]):
         chosen = [category for category in categories if _may_begin(vault, category)]
-        begun: list[tuple[str, Key]] = []
+        begun: list[tuple[str, RootKey]] = []
         for category in chosen:
             with vault.noted("rotate", category):
                 begun.append((category, _begin(vault, category)))
         return tuple(_finished(vault, category, key) for category, key in begun)
 
 
-def resume(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[Rotated, ...]:
+def resume_rotation(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[RotationResult, ...]:
     """Finish what was begun, from wherever it stands; nothing happens to a category without a next key."""
     with vault.store.holding(categories[0]):
         begun = ((category, vault.store.key(category, "next")) for category in categories)
         return tuple(_finished(vault, category, key) for category, key in begun if key is not None)
 
 
-def abort(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[str, ...]:
+def withdraw_rotation(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[str, ...]:
     """Go back to the current keys, and return the categories that were under way.
 
     Where the new key is the current one already, or the only one that opens the file, it stays.
@@ -71,7 +71,7 @@ def abort(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[
     return tuple(found)
 
 
-def rekey(vault: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> Rotated:
+def replace_key(vault: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> RotationResult:
     """Give a category a new key and new content, also where its key is lost or damaged. Raises VaultError."""
     with vault.store.holding(category):
         old = _usable(vault, category)
@@ -83,7 +83,7 @@ def rekey(vault: Vault, category: str, plaintext: bytes | bytearray | memoryview
             return _promote(vault, category, old, new)
 
 
-def retire(
+def retire_previous_keys(
     vault: Vault, rotated: Mapping[str, datetime], *, backed_up: datetime | None, keep_days: int
 ) -> tuple[str, ...]:
     """Drop the previous keys that nobody needs, and return their categories.
@@ -109,11 +109,11 @@ def _may_begin(vault: Vault, category: str) -> bool:
     here = vault.store.place(category)
     with vault.store.ring(category) as ring:
         if ring.next is not None:
-            raise fault(Code.ROTATION_BEGUN, category, here.shown(here.key))
+            raise vault_error(VaultErrorCode.ROTATION_BEGUN, category, here.shown(here.key))
         return ring.cur is not None
 
 
-def _usable(vault: Vault, category: str) -> Key | None:
+def _usable(vault: Vault, category: str) -> RootKey | None:
     # The current key; None as well for one that is damaged, which a new one is to replace.
     try:
         return vault.store.key(category)
@@ -121,13 +121,13 @@ def _usable(vault: Vault, category: str) -> Key | None:
         return None
 
 
-def _begin(vault: Vault, category: str) -> Key:
-    key = keys.generate(vault.entropy)
+def _begin(vault: Vault, category: str) -> RootKey:
+    key = keys.generate_key(vault.entropy)
     vault.store.put_key(category, "next", key)
     return key
 
 
-def _finished(vault: Vault, category: str, new: Key) -> Rotated:
+def _finished(vault: Vault, category: str, new: RootKey) -> RotationResult:
     # From any state in which there is a next key; each step may have been done before.
     with vault.noted("rotate", category), vault.store.ring(category) as ring:
         if ring.cur is not None:
@@ -136,7 +136,7 @@ def _finished(vault: Vault, category: str, new: Key) -> Rotated:
         return _promote(vault, category, ring.cur, new)
 
 
-def _promote(vault: Vault, category: str, old: Key | None, new: Key) -> Rotated:
+def _promote(vault: Vault, category: str, old: RootKey | None, new: RootKey) -> RotationResult:
     # Once more after the promotion itself nothing is left to do but to drop the next key.
     if old is None or old.id != new.id:
         if old is not None:
@@ -144,10 +144,10 @@ def _promote(vault: Vault, category: str, old: Key | None, new: Key) -> Rotated:
         vault.store.put_key(category, "cur", new)
     vault.store.put_key(category, "next", None)
     new.wipe()
-    return Rotated(category=category, before="" if old is None else old.name, after=new.name)
+    return RotationResult(category=category, before="" if old is None else old.name, after=new.name)
 
 
-def _withdraw(vault: Vault, category: str, ring: Ring, new: Key) -> None:
+def _withdraw(vault: Vault, category: str, ring: CategoryKeys, new: RootKey) -> None:
     if ring.cur is None:
         if vault.store.has_file(category) and _opens(vault, category, new):
             vault.store.put_key(category, "cur", new)
@@ -159,7 +159,7 @@ def _withdraw(vault: Vault, category: str, ring: Ring, new: Key) -> None:
     vault.store.put_key(category, "next", None)
 
 
-def _move(vault: Vault, category: str, key: Key) -> None:
+def _move(vault: Vault, category: str, key: RootKey) -> None:
     # Seal the file with the key, unless it is already, or there is none.
     if vault.store.has_file(category):
         with vault.store.load(category) as opened:
@@ -167,13 +167,13 @@ def _move(vault: Vault, category: str, key: Key) -> None:
                 vault.store.put(category, opened.view, key)
 
 
-def _prove(vault: Vault, category: str, key: Key) -> None:
+def _prove(vault: Vault, category: str, key: RootKey) -> None:
     if vault.store.has_file(category) and not _opens(vault, category, key):
         here = vault.store.place(category)
-        raise fault(Code.ROTATION_UNPROVEN, category, here.shown(here.file))
+        raise vault_error(VaultErrorCode.ROTATION_UNPROVEN, category, here.shown(here.file))
 
 
-def _opens(vault: Vault, category: str, key: Key) -> bool:
+def _opens(vault: Vault, category: str, key: RootKey) -> bool:
     try:
         vault.store.load_with(category, key).wipe()
     except VaultError:

@@ -7,47 +7,47 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import attrs
 
-from tbot_core.contracts.credentials import entries
+from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import VaultError
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.error_codes import Code, fault, together
+from tbot_core.vault.error_codes import VaultErrorCode, combined_error, vault_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from tbot_core.contracts.credentials import Entry
+    from tbot_core.contracts.credentials import SecretField
     from tbot_core.system.secret import Secret
 
 T = TypeVar("T")
 _LONG: Final = 80
 
-Schemas: TypeAlias = Mapping[tuple[str, str], Mapping[str, "Entry"]]
+Schemas: TypeAlias = Mapping[tuple[str, str], Mapping[str, "SecretField"]]
 """The fields of a category and a plugin's section in it; the section is empty where they are those of the whole."""
 
 
 @attrs.frozen
-class Spot:
+class FieldLocation:
     """Where fields stand: the category, its file as messages show it, and the section, empty where there is none."""
 
     category: str
     file: str
     section: str = ""
 
-    def fault(self, code: Code, name: str, allowed: str = "") -> VaultError:
+    def fault(self, code: VaultErrorCode, name: str, allowed: str = "") -> VaultError:
         """The error of a field here."""
         shown = f"{self.section}.{name}" if self.section else name
         if len(shown) > _LONG or not shown.isprintable():
             shown = f"{shown[:_LONG]!a}..."
-        return fault(code, self.category, self.file, section=shown, allowed=allowed)
+        return vault_error(code, self.category, self.file, section=shown, allowed=allowed)
 
 
-def key(category: str, section: str) -> tuple[str, str]:
+def schema_key(category: str, section: str) -> tuple[str, str]:
     """Under what `Schemas` knows a section."""
     return category, section if CATEGORIES[category].by_plugin else ""
 
 
-def judge(
+def check_content(
     data: memoryview, category: str, file: str, schemas: Schemas, only: Collection[str] | None = None
 ) -> tuple[VaultError, ...]:
     """Everything that is wrong with the content; sections whose fields are unknown need no more than their shape.
@@ -56,34 +56,34 @@ def judge(
     """
     shape = CATEGORIES[category].shape
     try:
-        content.check(data, category, file, shape)
+        content.check_shape(data, category, file, shape)
     except VaultError as error:
         return (error,)
     if shape == "text":
         return ()
     found: list[VaultError] = []
-    for section in content.parse(data, category, file) if shape == "sections" else ("",):
-        schema = schemas.get(key(category, section))
+    for section in content.parse_content(data, category, file) if shape == "sections" else ("",):
+        schema = schemas.get(schema_key(category, section))
         if schema is not None and (only is None or not section or section in only):
-            fields = content.fields(data, category, file, section or None)
-            found += _read(schema, fields, Spot(category, file, section))[1]
+            fields = content.content_fields(data, category, file, section or None)
+            found += _read(schema, fields, FieldLocation(category, file, section))[1]
             for value in fields.values():
                 value.wipe()
     return tuple(found)
 
 
-def fill(schema: type[T], fields: Mapping[str, Secret], spot: Spot) -> T:
+def fill_schema(schema: type[T], fields: Mapping[str, Secret], spot: FieldLocation) -> T:
     """An object of the class; what it shows is taken out of its secret. Raises VaultError, which names every fault."""
-    values, faults = _read(entries(schema), fields, spot)
+    values, faults = _read(secret_fields(schema), fields, spot)
     if faults:
         for value in fields.values():
             value.wipe()
-        raise together(faults)
+        raise combined_error(faults)
     return schema(**values)
 
 
 def _read(
-    known: Mapping[str, Entry], fields: Mapping[str, Secret], spot: Spot
+    known: Mapping[str, SecretField], fields: Mapping[str, Secret], spot: FieldLocation
 ) -> tuple[dict[str, Any], list[VaultError]]:
     spellings = {word.lower(): field for field, it in known.items() for word in (it.name, *it.aliases)}
     given: dict[str, Secret] = {}
@@ -91,9 +91,11 @@ def _read(
     for name, value in fields.items():
         field = spellings.get(name.lower())
         if field is None:
-            faults.append(spot.fault(Code.CONTENT_UNKNOWN, name, ", ".join(it.name for it in known.values()) or "none"))
+            faults.append(
+                spot.fault(VaultErrorCode.CONTENT_UNKNOWN, name, ", ".join(it.name for it in known.values()) or "none")
+            )
         elif field in given:
-            faults.append(fault(Code.CONTENT_REPEATED, spot.category, spot.file))
+            faults.append(vault_error(VaultErrorCode.CONTENT_REPEATED, spot.category, spot.file))
         else:
             given[field] = value
     values: dict[str, Any] = {}
@@ -101,12 +103,12 @@ def _read(
         try:
             values[field] = _value(it, given.get(field))
         except ValueError:
-            code = Code.CONTENT_WRONG if field in given else Code.CONTENT_LACKING
+            code = VaultErrorCode.CONTENT_WRONG if field in given else VaultErrorCode.CONTENT_LACKING
             faults.append(spot.fault(code, it.name, it.kind.allowed))
     return values, faults
 
 
-def _value(one: Entry, given: Secret | None) -> Any:
+def _value(one: SecretField, given: Secret | None) -> Any:
     # Raises ValueError for a value that is not allowed, and for one that must be there and is not.
     if given is None:
         if one.default_text is None:

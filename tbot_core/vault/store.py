@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from tbot_core.contracts import KeyProvider
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import AccessError, VaultError
 from tbot_core.model.clock import Clock
 from tbot_core.system import filesystem, random, secure_files, secure_memory
-from tbot_core.system.secure_files import System
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_files import FileSystemCalls
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import fernet, files, formats, keys, token
-from tbot_core.vault.categories import AUDIT, Home, audit_place, place
-from tbot_core.vault.error_codes import Code, fault
-from tbot_core.vault.key_files import KeyFiles
-from tbot_core.vault.keys import Key, Ring
+from tbot_core.vault.categories import AUDIT, HasHome, audit_paths, category_paths
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
+from tbot_core.vault.key_files import FileKeyProvider
+from tbot_core.vault.keys import CategoryKeys, RootKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tbot_core.system.secure_files import Flaw
-    from tbot_core.vault.categories import Place
+    from tbot_core.system.secure_files import FileFlaw
+    from tbot_core.vault.categories import CategoryPaths
     from tbot_core.vault.keys import Slot
 
 _TRIES = 3
-_MOVED = frozenset({Code.TOKEN_KEY_ID.text, Code.FERNET_TAG.text})
+_MOVED = frozenset({VaultErrorCode.TOKEN_KEY_ID.text, VaultErrorCode.FERNET_TAG.text})
 """What a reader sees when a rotation passed between its reading of the file and of the keys."""
 
 
-class Opened:
+class OpenedSecrets:
     """What a category holds; used as a context it is wiped at the end.
 
     `format` and `key_id` say how the file was encrypted, `flaws` what was put up with.
@@ -41,7 +41,7 @@ class Opened:
 
     __slots__ = ("_data", "flaws", "format", "key_id")
 
-    def __init__(self, data: Buffer, *, format_words: str, key_id: str, flaws: Sequence[VaultError]) -> None:
+    def __init__(self, data: SecureBuffer, *, format_words: str, key_id: str, flaws: Sequence[VaultError]) -> None:
         self._data = data
         self.format = format_words
         self.key_id = key_id
@@ -67,77 +67,81 @@ class Opened:
 
 
 @attrs.define(kw_only=True)
-class Store:
+class SecretStore:
     """The keys and files of one instance. `strict` refuses loose modes, which otherwise are told."""
 
-    instance: Home
-    deployment: Deployment
+    instance: HasHome
+    deployment: DeploymentSettings
     clock: Clock
     strict: bool
     provider: KeyProvider | None = None
     """Where keys come from; None for key files."""
-    system: System = secure_files.SYSTEM
+    system: FileSystemCalls = secure_files.SYSTEM
     entropy: Callable[[int], bytes] = random.entropy
-    _files: KeyFiles = attrs.field(init=False)
+    _files: FileKeyProvider = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._files = KeyFiles(locate=self.place, strict=self.strict, system=self.system)
+        self._files = FileKeyProvider(locate=self.place, strict=self.strict, system=self.system)
 
     @property
     def keys(self) -> KeyProvider:
         """The provider of keys."""
         return self.provider or self._files
 
-    def place(self, category: str) -> Place:
+    def place(self, category: str) -> CategoryPaths:
         """Where a category lies; KeyError for one that does not exist."""
-        return audit_place(self.instance) if category == AUDIT else place(category, self.instance, self.deployment)
+        return (
+            audit_paths(self.instance)
+            if category == AUDIT
+            else category_paths(category, self.instance, self.deployment)
+        )
 
     def has_file(self, category: str) -> bool:
         """Whether something stands where the category's file belongs, whatever it is."""
         return filesystem.is_present(self.place(category).file)
 
-    def key(self, category: str, slot: Slot = "cur") -> Key | None:
+    def key(self, category: str, slot: Slot = "cur") -> RootKey | None:
         """One key of a category, to be wiped by the caller; None where there is none. Raises VaultError."""
         here = self.place(category)
         try:
             root = self.keys.get_key(category, slot)
         except OSError:
-            raise fault(Code.PROVIDER_FAILED, category, here.shown(here.key)) from None
+            raise vault_error(VaultErrorCode.PROVIDER_FAILED, category, here.shown(here.key)) from None
         if root is None:
             return None
-        buffer = Buffer.of([root])
+        buffer = SecureBuffer.of([root])
         if isinstance(root, bytearray):
             secure_memory.wipe(root)
         if len(buffer) != keys.KEY_BYTES:
             buffer.wipe()
-            raise fault(Code.PROVIDER_KEY, category, here.shown(here.key))
-        return keys.checked(Key(buffer), category, here.shown(here.key))
+            raise vault_error(VaultErrorCode.PROVIDER_KEY, category, here.shown(here.key))
+        return keys.check_key(RootKey(buffer), category, here.shown(here.key))
 
-    def ring(self, category: str) -> Ring:
+    def ring(self, category: str) -> CategoryKeys:
         """The keys that may open the category's file, to be wiped by the caller. Raises VaultError."""
         found = {slot: self.key(category, slot) for slot in keys.SLOTS}
-        return Ring(**found)
+        return CategoryKeys(**found)
 
-    def put_key(self, category: str, slot: Slot, key: Key | None) -> None:
+    def put_key(self, category: str, slot: Slot, key: RootKey | None) -> None:
         """Give a slot a key, or with None take it away. Raises VaultError."""
         here = self.place(category)
         if "put" not in self.keys.capabilities:
-            raise fault(Code.PROVIDER_FIXED, category, here.shown(here.key))
+            raise vault_error(VaultErrorCode.PROVIDER_FIXED, category, here.shown(here.key))
         try:
             self.keys.put_key(category, slot, None if key is None else key.root.view)
         except OSError:
-            raise fault(Code.PROVIDER_FAILED, category, here.shown(here.key)) from None
+            raise vault_error(VaultErrorCode.PROVIDER_FAILED, category, here.shown(here.key)) from None
 
-    def load(self, category: str) -> Opened:
+    def load(self, category: str) -> OpenedSecrets:
         """Open a category's file with whichever of its keys fits. Raises VaultError."""
         return self._load(category, _TRIES)
 
-    def _load(self, category: str, tries: int) -> Opened:
+    def _load(self, category: str, tries: int) -> OpenedSecrets:
         here = self.place(category)
         content = files.read_file(here, strict=self.strict, system=self.system)
         with content.data as text, self.ring(category) as ring:
             if ring.cur is None:
-                raise fault(Code.KEY_MISSING, category, here.shown(here.key))
+                raise vault_error(VaultErrorCode.KEY_MISSING, category, here.shown(here.key))
             try:
                 plain, key = formats.open_text(ring, here, text.view)
             except VaultError as error:
@@ -145,39 +149,39 @@ class Store:
                     raise
                 return self._load(category, tries - 1)
             flaws = files.flaws_of(here, key=self.key_flaws(category), file=content.flaws)
-            return Opened(plain, format_words=formats.words(text.view) or "", key_id=key.name, flaws=flaws)
+            return OpenedSecrets(plain, format_words=formats.format_text(text.view) or "", key_id=key.name, flaws=flaws)
 
-    def load_with(self, category: str, key: Key) -> Opened:
+    def load_with(self, category: str, key: RootKey) -> OpenedSecrets:
         """Open a category's file with this key alone. Raises VaultError."""
         here = self.place(category)
         content = files.read_file(here, strict=False, system=self.system)
         with content.data as text:
-            plain, _ = formats.open_text(Ring(cur=key), here, text.view)
-            return Opened(plain, format_words=formats.words(text.view) or "", key_id=key.name, flaws=())
+            plain, _ = formats.open_text(CategoryKeys(cur=key), here, text.view)
+            return OpenedSecrets(plain, format_words=formats.format_text(text.view) or "", key_id=key.name, flaws=())
 
-    def put(self, category: str, plaintext: bytes | bytearray | memoryview, key: Key) -> None:
+    def put(self, category: str, plaintext: bytes | bytearray | memoryview, key: RootKey) -> None:
         """Encrypt with this key and replace the category's file, once what was written has been opened again.
 
         Raises VaultError; the file is then the old one.
         """
         here = self.place(category)
         if self.deployment.secrets_write_format == formats.FERNET:
-            text = fernet.seal(key, here, plaintext, seconds=int(self.clock.now().timestamp()))
+            text = fernet.seal_fernet(key, here, plaintext, seconds=int(self.clock.now().timestamp()))
         else:
-            text = token.seal(key, here, plaintext, entropy=self.entropy)
+            text = token.seal_token(key, here, plaintext, entropy=self.entropy)
 
         def prove(written: memoryview) -> None:
             try:
-                opened, _ = formats.open_text(Ring(cur=key), here, written)
+                opened, _ = formats.open_text(CategoryKeys(cur=key), here, written)
             except VaultError:
-                raise fault(Code.FILE_UNPROVEN, category, here.shown(here.file)) from None
+                raise vault_error(VaultErrorCode.FILE_UNPROVEN, category, here.shown(here.file)) from None
             with opened:
                 if opened.view != memoryview(plaintext):
-                    raise fault(Code.FILE_UNPROVEN, category, here.shown(here.file))
+                    raise vault_error(VaultErrorCode.FILE_UNPROVEN, category, here.shown(here.file))
 
         files.write_file(here, text + b"\n", prove=prove, system=self.system)
 
-    def key_flaws(self, category: str) -> tuple[Flaw, ...]:
+    def key_flaws(self, category: str) -> tuple[FileFlaw, ...]:
         """The loose flaws of a category's key file as last read; none where keys come from elsewhere."""
         return self._files.told.get(category, ())
 
@@ -188,10 +192,10 @@ class Store:
         filesystem.make_folder(lock.parent)
         with ExitStack() as stack:
             try:
-                stack.enter_context(filesystem.hold(lock))
+                stack.enter_context(filesystem.hold_lock(lock))
             except AccessError as error:
                 if not isinstance(error.__cause__, TimeoutError):
                     raise
                 here = self.place(category)
-                raise fault(Code.VAULT_BUSY, category, here.shown(here.file)) from None
+                raise vault_error(VaultErrorCode.VAULT_BUSY, category, here.shown(here.file)) from None
             yield

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import attrs
 
 from tbot_core.system import random
-from tbot_core.system.secure_memory import Buffer
-from tbot_core.vault.error_codes import Code, fault
+from tbot_core.system.secure_memory import SecureBuffer
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.vault.categories import Place
-    from tbot_core.vault.keys import Key, Ring
+    from tbot_core.vault.categories import CategoryPaths
+    from tbot_core.vault.keys import CategoryKeys, RootKey
 
 PREFIX: Final = b"tbot1."
 FORMAT_WORDS: Final = "AES-256-GCM (tbot v1)"
@@ -40,7 +40,7 @@ _LETTERS: Final = re.compile(rb"[A-Za-z0-9_-]*\Z")
 
 
 @attrs.frozen(kw_only=True)
-class Parsed:
+class ParsedToken:
     """A token taken apart; nothing in it is proven yet."""
 
     header: bytes
@@ -50,9 +50,9 @@ class Parsed:
     sealed: bytes
 
 
-def seal(
-    key: Key,
-    place: Place,
+def seal_token(
+    key: RootKey,
+    place: CategoryPaths,
     plaintext: bytes | bytearray | memoryview,
     *,
     entropy: Callable[[int], bytes] = random.entropy,
@@ -62,57 +62,57 @@ def seal(
 
     file = place.shown(place.file)
     if not plaintext:
-        raise fault(Code.PLAINTEXT_EMPTY, place.category, file)
+        raise vault_error(VaultErrorCode.PLAINTEXT_EMPTY, place.category, file)
     if len(plaintext) > PLAINTEXT_BYTES:
-        raise fault(Code.PLAINTEXT_LONG, place.category, file)
+        raise vault_error(VaultErrorCode.PLAINTEXT_LONG, place.category, file)
     salt, nonce = entropy(32), entropy(12)
     header = MAGIC + bytes([VERSION, ALGORITHM]) + key.id + salt + nonce
     with _file_key(key, salt, place) as own:
-        sealed = AESGCM(own.view).encrypt(nonce, plaintext, header + context(place))
+        sealed = AESGCM(own.view).encrypt(nonce, plaintext, header + token_context(place))
     return PREFIX + base64.urlsafe_b64encode(header + sealed).rstrip(b"=")
 
 
-def open_token(ring: Ring, place: Place, text: bytes | memoryview) -> tuple[Buffer, Key]:
+def open_token(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryview) -> tuple[SecureBuffer, RootKey]:
     """What the token holds, on pages that the caller wipes, and the key that opened it. Raises VaultError."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    parsed = parse(text, place)
+    parsed = parse_token(text, place)
     key = ring.find(parsed.key_id)
     if key is None:
-        _refuse(Code.TOKEN_KEY_ID, place)
-    plain = Buffer(len(parsed.sealed) - TAG_BYTES)
+        _refuse(VaultErrorCode.TOKEN_KEY_ID, place)
+    plain = SecureBuffer(len(parsed.sealed) - TAG_BYTES)
     with _file_key(key, parsed.salt, place) as own:
         try:
-            AESGCM(own.view).decrypt_into(parsed.nonce, parsed.sealed, parsed.header + context(place), plain.view)
+            AESGCM(own.view).decrypt_into(parsed.nonce, parsed.sealed, parsed.header + token_context(place), plain.view)
         except InvalidTag:
             plain.wipe()
-            raise fault(Code.TOKEN_TAG, place.category, place.shown(place.file)) from None
+            raise vault_error(VaultErrorCode.TOKEN_TAG, place.category, place.shown(place.file)) from None
     return plain, key
 
 
-def parse(text: bytes | memoryview, place: Place) -> Parsed:
+def parse_token(text: bytes | memoryview, place: CategoryPaths) -> ParsedToken:
     """Take the text of a token apart, strictly: one way of writing it, no other. Raises VaultError."""
     body = bytes(text).removeprefix(PREFIX).removesuffix(b"\n")
     if len(body) + len(PREFIX) > LIMIT_BYTES:
-        _refuse(Code.TOKEN_TOO_LONG, place)
+        _refuse(VaultErrorCode.TOKEN_TOO_LONG, place)
     if not _LETTERS.match(body):
-        _refuse(Code.TOKEN_ALPHABET, place)
+        _refuse(VaultErrorCode.TOKEN_ALPHABET, place)
     try:
         data = base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4))
     except binascii.Error:
-        _refuse(Code.TOKEN_CANONICAL, place)
+        _refuse(VaultErrorCode.TOKEN_CANONICAL, place)
     if base64.urlsafe_b64encode(data).rstrip(b"=") != body:
-        _refuse(Code.TOKEN_CANONICAL, place)
+        _refuse(VaultErrorCode.TOKEN_CANONICAL, place)
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
-        _refuse(Code.TOKEN_MAGIC, place)
+        _refuse(VaultErrorCode.TOKEN_MAGIC, place)
     if len(data) <= HEADER_BYTES + TAG_BYTES:
-        _refuse(Code.TOKEN_SHORT, place)
+        _refuse(VaultErrorCode.TOKEN_SHORT, place)
     if data[7] != VERSION:
-        _refuse(Code.TOKEN_VERSION, place)
+        _refuse(VaultErrorCode.TOKEN_VERSION, place)
     if data[8] != ALGORITHM:
-        _refuse(Code.TOKEN_ALGORITHM, place)
-    return Parsed(
+        _refuse(VaultErrorCode.TOKEN_ALGORITHM, place)
+    return ParsedToken(
         header=data[:HEADER_BYTES],
         key_id=data[9:17],
         salt=data[17:49],
@@ -121,20 +121,20 @@ def parse(text: bytes | memoryview, place: Place) -> Parsed:
     )
 
 
-def context(place: Place) -> bytes:
+def token_context(place: CategoryPaths) -> bytes:
     """What a token is bound to: category and logical name, each behind its length in two bytes."""
     parts = (place.category.encode(), place.logical.encode())
     return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
 
 
-def _file_key(key: Key, salt: bytes, place: Place) -> Buffer:
+def _file_key(key: RootKey, salt: bytes, place: CategoryPaths) -> SecureBuffer:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    own = Buffer(32)
-    HKDF(hashes.SHA256(), 32, salt, _KEY_LABEL + context(place)).derive_into(key.root.view, own.view)
+    own = SecureBuffer(32)
+    HKDF(hashes.SHA256(), 32, salt, _KEY_LABEL + token_context(place)).derive_into(key.root.view, own.view)
     return own
 
 
-def _refuse(code: Code, place: Place) -> NoReturn:
-    raise fault(code, place.category, place.shown(place.file))
+def _refuse(code: VaultErrorCode, place: CategoryPaths) -> NoReturn:
+    raise vault_error(code, place.category, place.shown(place.file))

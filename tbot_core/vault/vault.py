@@ -9,49 +9,49 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 import attrs
 
 from tbot_core.contracts import KeyProvider
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.model.clock import Clock
 from tbot_core.system import random, secure_files
-from tbot_core.system.secure_files import System
+from tbot_core.system.secure_files import FileSystemCalls
 from tbot_core.vault import categories, content, files, formats, keys, schemas
-from tbot_core.vault.categories import Home
-from tbot_core.vault.error_codes import Code, fault
-from tbot_core.vault.store import Opened, Store
+from tbot_core.vault.categories import HasHome
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
+from tbot_core.vault.store import OpenedSecrets, SecretStore
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
 
     from tbot_core.system.secret import Secret
-    from tbot_core.system.secure_files import Flaw
+    from tbot_core.system.secure_files import FileFlaw
     from tbot_core.vault.schemas import Schemas
 
 T = TypeVar("T")
-Action = Literal["open", "decrypt", "deny", "write", "rotate", "export", "retire", "backup", "restore"]
+AuditAction = Literal["open", "decrypt", "deny", "write", "rotate", "export", "retire", "backup", "restore"]
 
 
 @attrs.frozen(kw_only=True)
-class Access:
+class SecretAccess:
     """What the audit log is told of an access; `key_id` names the key or is empty.
 
     `outcome` is ok, begun, a code, or failed for what has none.
     """
 
-    action: Action
+    action: AuditAction
     category: str
     outcome: str
     key_id: str = ""
 
 
-class Recorder(Protocol):
+class AccessRecorder(Protocol):
     """What the vault asks of the audit log."""
 
-    def record(self, access: Access) -> None:
+    def record(self, access: SecretAccess) -> None:
         """Write the access durably; raises VaultError when it cannot, and the access is refused."""
 
 
 @attrs.frozen(kw_only=True)
-class Standing:
+class CategoryStatus:
     """How a category stands: paths as messages show them, the current key's id, the file's format in words.
 
     `missing` names what is not there (`key`, `file`); `faults` are what a strict reader would refuse, and refusals.
@@ -68,7 +68,7 @@ class Standing:
 
 
 @attrs.frozen(kw_only=True)
-class Upgrade:
+class FormatUpgrade:
     """A file that is, or would be, written anew: its format before and after."""
 
     category: str
@@ -83,21 +83,21 @@ class Vault:
     Every method may raise VaultError, with a stable code.
     """
 
-    instance: Home = attrs.field(kw_only=False)
-    deployment: Deployment = attrs.field(kw_only=False)
+    instance: HasHome = attrs.field(kw_only=False)
+    deployment: DeploymentSettings = attrs.field(kw_only=False)
     clock: Clock
-    audit: Recorder
+    audit: AccessRecorder
     live: bool
     provider: KeyProvider | None = None
-    system: System = secure_files.SYSTEM
+    system: FileSystemCalls = secure_files.SYSTEM
     entropy: Callable[[int], bytes] = random.entropy
-    store: Store = attrs.field(init=False)
+    store: SecretStore = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         if categories.env_key_disagrees(self.instance, self.deployment):
-            here = categories.place("env", self.instance, self.deployment)
-            raise fault(Code.ENV_KEY_DISAGREES, "env", here.shown(here.key))
-        self.store = Store(
+            here = categories.category_paths("env", self.instance, self.deployment)
+            raise vault_error(VaultErrorCode.ENV_KEY_DISAGREES, "env", here.shown(here.key))
+        self.store = SecretStore(
             instance=self.instance,
             deployment=self.deployment,
             clock=self.clock,
@@ -107,7 +107,7 @@ class Vault:
             entropy=self.entropy,
         )
 
-    def read(self, category: str) -> Opened:
+    def read(self, category: str) -> OpenedSecrets:
         """What a category's file holds, to be used as a context; loose modes put up with are logged."""
         try:
             opened = self.store.load(category)
@@ -132,7 +132,7 @@ class Vault:
         here = self.store.place(category)
         with self.read(category) as opened:
             try:
-                return content.fields(opened.view, category, here.shown(here.file), plugin)
+                return content.content_fields(opened.view, category, here.shown(here.file), plugin)
             except VaultError as error:
                 self.note("deny", category, error.code, opened.key_id)
                 raise
@@ -142,7 +142,9 @@ class Vault:
         here = self.store.place(category)
         fields = self.read_section(category, plugin)
         try:
-            return schemas.fill(schema, fields, schemas.Spot(category, here.shown(here.file), plugin or ""))
+            return schemas.fill_schema(
+                schema, fields, schemas.FieldLocation(category, here.shown(here.file), plugin or "")
+            )
         except VaultError as error:
             self.note("deny", category, error.code)
             raise
@@ -152,9 +154,9 @@ class Vault:
         here = self.store.place(category)
         with self.store.holding(category), self.store.ring(category) as ring:
             if ring.next is not None:
-                raise fault(Code.ROTATION_BEGUN, category, here.shown(here.key))
+                raise vault_error(VaultErrorCode.ROTATION_BEGUN, category, here.shown(here.key))
             if ring.cur is None:
-                raise fault(Code.KEY_MISSING, category, here.shown(here.key))
+                raise vault_error(VaultErrorCode.KEY_MISSING, category, here.shown(here.key))
             self._put(category, plaintext, ring.cur)
 
     def make_key(self, category: str) -> str:
@@ -164,14 +166,14 @@ class Vault:
             found = self.store.key(category)
             if found is not None:
                 found.wipe()
-                raise fault(Code.KEY_EXISTS, category, here.shown(here.key))
-            key = keys.generate(self.entropy)
+                raise vault_error(VaultErrorCode.KEY_EXISTS, category, here.shown(here.key))
+            key = keys.generate_key(self.entropy)
             self.store.put_key(category, "cur", key)
         key.wipe()
         self.note("write", category, "ok", key.name)
         return key.name
 
-    def status(self) -> tuple[Standing, ...]:
+    def status(self) -> tuple[CategoryStatus, ...]:
         """How each category stands; nothing is decrypted, and what is wrong is told, not raised."""
         return tuple(self._standing(category) for category in categories.CATEGORIES)
 
@@ -189,7 +191,7 @@ class Vault:
             try:
                 with self.read(category) as opened:
                     found += opened.flaws
-                    found += schemas.judge(opened.view, category, here.shown(here.file), known or {})
+                    found += schemas.check_content(opened.view, category, here.shown(here.file), known or {})
             except VaultError as error:
                 found.append(error)
         return (*found, *self.shared_keys())
@@ -208,25 +210,25 @@ class Vault:
                 continue
             key.wipe()
             if key.id in seen:
-                found.append(fault(Code.KEY_SHARED, category, here.shown(here.key)))
+                found.append(vault_error(VaultErrorCode.KEY_SHARED, category, here.shown(here.key)))
             seen.add(key.id)
         return tuple(found)
 
-    def upgrade(self, *, dry_run: bool) -> tuple[Upgrade, ...]:
+    def upgrade(self, *, dry_run: bool) -> tuple[FormatUpgrade, ...]:
         """Write anew every file that is not in the format, or not under the key, that a write would use now."""
-        done: list[Upgrade] = []
+        done: list[FormatUpgrade] = []
         for category in categories.CATEGORIES:
             if self.store.has_file(category):
                 with nullcontext() if dry_run else self.store.holding(category):
                     done += self._upgraded(category, dry_run=dry_run)
         return tuple(done)
 
-    def note(self, action: Action, category: str, outcome: str, key_id: str = "") -> None:
+    def note(self, action: AuditAction, category: str, outcome: str, key_id: str = "") -> None:
         """Tell the audit log; an access that it cannot write down is refused."""
-        self.audit.record(Access(action=action, category=category, outcome=outcome, key_id=key_id))
+        self.audit.record(SecretAccess(action=action, category=category, outcome=outcome, key_id=key_id))
 
     @contextmanager
-    def noted(self, action: Action, category: str) -> Iterator[None]:
+    def noted(self, action: AuditAction, category: str) -> Iterator[None]:
         """Tell the audit log that an access begins, and how it ended."""
         self.note(action, category, "begun")
         try:
@@ -236,7 +238,7 @@ class Vault:
             raise
         self.note(action, category, "ok")
 
-    def _put(self, category: str, plaintext: bytes | bytearray | memoryview, key: keys.Key) -> None:
+    def _put(self, category: str, plaintext: bytes | bytearray | memoryview, key: keys.RootKey) -> None:
         self.note("write", category, "begun", key.name)
         try:
             self.store.put(category, plaintext, key)
@@ -245,16 +247,16 @@ class Vault:
             raise
         self.note("write", category, "ok", key.name)
 
-    def _upgraded(self, category: str, *, dry_run: bool) -> list[Upgrade]:
-        after = formats.written(self.deployment.secrets_write_format)
+    def _upgraded(self, category: str, *, dry_run: bool) -> list[FormatUpgrade]:
+        after = formats.write_format_text(self.deployment.secrets_write_format)
         with self.read(category) as opened, self.store.ring(category) as ring:
             if ring.cur is None or (opened.format, opened.key_id) == (after, ring.cur.name):
                 return []
             if not dry_run:
                 self._put(category, opened.view, ring.cur)
-            return [Upgrade(category=category, before=opened.format, after=after)]
+            return [FormatUpgrade(category=category, before=opened.format, after=after)]
 
-    def _standing(self, category: str) -> Standing:
+    def _standing(self, category: str) -> CategoryStatus:
         here, present = self.store.place(category), self.store.has_file(category)
         faults: list[VaultError] = []
         try:
@@ -266,7 +268,7 @@ class Vault:
             has_key = key is not None
         form, mode, loose = self._look(category, faults) if present else (None, None, ())
         told = () if key is None else self.store.key_flaws(category)
-        return Standing(
+        return CategoryStatus(
             category=category,
             key=here.shown(here.key),
             file=here.shown(here.file),
@@ -277,7 +279,7 @@ class Vault:
             faults=(*faults, *files.flaws_of(here, key=told, file=loose)),
         )
 
-    def _look(self, category: str, faults: list[VaultError]) -> tuple[str | None, int | None, tuple[Flaw, ...]]:
+    def _look(self, category: str, faults: list[VaultError]) -> tuple[str | None, int | None, tuple[FileFlaw, ...]]:
         # Format, mode and loose flaws of a file, as far as they can be seen.
         try:
             read = files.read_file(self.store.place(category), strict=False, system=self.system)
@@ -285,4 +287,4 @@ class Vault:
             faults.append(error)
             return None, None, ()
         with read.data as text:
-            return formats.words(text.view), read.mode, read.flaws
+            return formats.format_text(text.view), read.mode, read.flaws

@@ -10,15 +10,15 @@ import attrs
 import pytest
 
 from tbot_core.alerts import dispatcher as module
-from tbot_core.alerts.delivery import Delivery
-from tbot_core.alerts.dispatcher import Dispatcher, Terms
-from tbot_core.alerts.service import attended
-from tbot_core.alerts.store import FILE_NAME, WAITING, Store
-from tbot_core.alerts.text import Voice
+from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
+from tbot_core.alerts.service import run_with_alerts
+from tbot_core.alerts.store import FILE_NAME, MOST_WAITING, AlertStore
+from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.errors import AccessError, JournalError, TbotError, Undelivered
 from tbot_core.instance import Instance
-from tbot_core.journal.store import Entry, Journal, open_journal
+from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
 from tbot_core.system import log
@@ -61,18 +61,18 @@ class Bot:
         self.pager, self.mail = Channel(), Channel()
         self.journal: Journal = open_journal(self.instance.journal)
 
-    def dispatcher(self, **terms: Any) -> Dispatcher:
+    def dispatcher(self, **terms: Any) -> AlertDispatcher:
         """One that begins a run."""
         own = {Urgency.CRITICAL: "pager", Urgency.ROUTINE: "mail"}
-        delivery = Delivery({"pager": self.pager, "mail": self.mail}, own)
-        voice = Voice(mode="paper", identity="BOT_1")
-        made = Dispatcher(self.instance, delivery, voice, self.clock, Terms(**terms))
+        delivery = AlertDelivery({"pager": self.pager, "mail": self.mail}, own)
+        voice = MessageWriter(mode="paper", identity="BOT_1")
+        made = AlertDispatcher(self.instance, delivery, voice, self.clock, AlertOptions(**terms))
         made.begin()
         return made
 
     def write(self, kind: str, payload: dict[str, Any], cid: str | None = None) -> None:
         """An event of now."""
-        self.journal.append([Entry(kind=kind, payload=payload, time=self.clock.now(), cid=cid)])
+        self.journal.append([NewEvent(kind=kind, payload=payload, time=self.clock.now(), cid=cid)])
 
     def cause(self, name: str, *, there: bool = True, words: str = "") -> None:
         """A cause that comes or goes."""
@@ -83,7 +83,7 @@ class Bot:
         self.clock.advance(timedelta(**span).total_seconds())
 
 
-async def pump(dispatcher: Dispatcher) -> None:
+async def pump(dispatcher: AlertDispatcher) -> None:
     """Read once, and send once what is due."""
     dispatcher.read()
     for urgency in Urgency:
@@ -115,7 +115,7 @@ def in_virtual_time(work: Coroutine[Any, Any, Any]) -> float:
 
 def kept(bot: Bot) -> list[tuple[str, str | None]]:
     """What is kept of each alert, and the way it went."""
-    store = Store(bot.instance.data / FILE_NAME, reading=True)
+    store = AlertStore(bot.instance.data / FILE_NAME, reading=True)
     rows = store.rows(5_000)
     store.close()
     return [(row.what, row.via) for row in rows]
@@ -189,7 +189,7 @@ def test_what_could_not_be_kept_is_read_again(bot: Bot) -> None:
     """When the file of alerts is locked by somebody, nothing is half taken in: the next reading tells it once."""
     alerts = bot.dispatcher()
     bot.cause("LOGIN")
-    blocker = Store(bot.instance.data / FILE_NAME)
+    blocker = AlertStore(bot.instance.data / FILE_NAME)
     with blocker.writing(), pytest.raises(AccessError, match="locked"):
         alerts.read()
     asyncio.run(pump(alerts))
@@ -234,8 +234,8 @@ def test_f109_the_queue_is_bounded(bot: Bot) -> None:
     alerts = bot.dispatcher()
     bot.pager.fault = bot.mail.fault = RuntimeError()
     bot.cause("LOGIN")
-    refused = ({"name": f"r{number}", "words": "no."} for number in range(WAITING + 50))
-    bot.journal.append([Entry(kind="request_refused", payload=one, time=bot.clock.now()) for one in refused])
+    refused = ({"name": f"r{number}", "words": "no."} for number in range(MOST_WAITING + 50))
+    bot.journal.append([NewEvent(kind="request_refused", payload=one, time=bot.clock.now()) for one in refused])
     for _ in range(4):
         alerts.read()
     ways = [via for _, via in kept(bot)]
@@ -268,7 +268,7 @@ def test_f109_trading_is_not_blocked(bot: Bot, hanging: str) -> None:
             await asyncio.sleep(1.0)
             minutes.append(asyncio.get_running_loop().time())
 
-    took = in_virtual_time(attended(work(), bot.dispatcher(), heard))
+    took = in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
     assert minutes == [float(second) for second in range(1, 31)]
     assert took <= 30 + module.FINISH_S
     other = bot.mail if hanging == "pager" else bot.pager
@@ -321,7 +321,7 @@ def test_a_run_that_fails_says_so(bot: Bot) -> None:
         raise JournalError("The journal could not be written: disk full.", "Check the disk.")
 
     with pytest.raises(JournalError):
-        in_virtual_time(attended(work(), bot.dispatcher(), heard))
+        in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
     assert bot.pager.said == ["The run has ended: The journal could not be written: disk full. Check the disk."]
 
 
@@ -334,7 +334,7 @@ def test_why_a_run_ended_is_an_incident_until_the_next_one_begins(bot: Bot) -> N
     """Sent once and kept with its channel; the run that follows clears it, and says a minute later that it is over."""
     for _ in range(2):
         with pytest.raises(JournalError):
-            in_virtual_time(attended(failing(), bot.dispatcher(), heard))
+            in_virtual_time(run_with_alerts(failing(), bot.dispatcher(), heard))
     words = "The run has ended: The journal could not be written: disk full. Check the disk."
     assert kept(bot) == [(words, "pager")]
     assert bot.pager.said == [words] * 2
@@ -352,7 +352,7 @@ def test_each_reason_why_a_run_ended_is_kept_in_its_own_words(bot: Bot) -> None:
 
     for work in (failing, other):
         with pytest.raises((JournalError, ZeroDivisionError)):
-            in_virtual_time(attended(work(), bot.dispatcher(), heard))
+            in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
     assert [what for what, _ in kept(bot)][1:] == ["The run has ended: ?"]
 
 
@@ -360,7 +360,7 @@ def test_why_a_run_ended_waits_for_the_next_one_where_no_channel_takes_it(bot: B
     """It is kept unsent, and the dispatcher that lives next sends it."""
     bot.pager.fault = bot.mail.fault = Undelivered("no route")
     with pytest.raises(JournalError):
-        in_virtual_time(attended(failing(), bot.dispatcher(), heard))
+        in_virtual_time(run_with_alerts(failing(), bot.dispatcher(), heard))
     ((words, way),) = kept(bot)
     assert (way, bot.pager.got) == (None, [])
     bot.pager.fault = None
@@ -371,8 +371,8 @@ def test_why_a_run_ended_waits_for_the_next_one_where_no_channel_takes_it(bot: B
 def test_why_a_run_ended_is_sent_though_it_cannot_be_kept(bot: Bot) -> None:
     """A file of alerts that somebody else holds does not hide the reason, and the run fails as before."""
     alerts = bot.dispatcher()
-    with Store(bot.instance.data / FILE_NAME).writing(), pytest.raises(JournalError):
-        in_virtual_time(attended(failing(), alerts, heard))
+    with AlertStore(bot.instance.data / FILE_NAME).writing(), pytest.raises(JournalError):
+        in_virtual_time(run_with_alerts(failing(), alerts, heard))
     assert len(bot.pager.said) == 1
     assert kept(bot) == []
 
@@ -383,7 +383,7 @@ def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
     beats: list[None] = []
 
     async def work() -> str:
-        with Store(bot.instance.data / FILE_NAME).writing():
+        with AlertStore(bot.instance.data / FILE_NAME).writing():
             bot.cause("LOGIN")
             await asyncio.sleep(5.0)
         await asyncio.sleep(2.0)
@@ -393,7 +393,7 @@ def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
         beats.append(None)
         return True
 
-    in_virtual_time(attended(work(), alerts, beat))
+    in_virtual_time(run_with_alerts(work(), alerts, beat))
     assert len(beats) >= 5
     assert bot.pager.said[0].startswith("Alerts cannot be relied upon: ")
     assert bot.pager.said[1:] == ["Exit-only: the broker asks for a new login."]
@@ -409,7 +409,7 @@ def test_a_fault_of_the_dispatcher_itself_ends_nothing(bot: Bot) -> None:
         return "done"
 
     loop = VirtualLoop()
-    assert loop.run_until_complete(attended(work(), alerts, heard)) == "done"
+    assert loop.run_until_complete(run_with_alerts(work(), alerts, heard)) == "done"
     loop.finish()
 
 
@@ -429,7 +429,7 @@ def test_alerts_that_fail_as_they_are_cancelled_end_with_the_run(bot: Bot, monke
     alerts = bot.dispatcher()
     monkeypatch.setattr(alerts, "run", run)
     loop = VirtualLoop()
-    assert loop.run_until_complete(attended(work(), alerts, heard)) == "done"
+    assert loop.run_until_complete(run_with_alerts(work(), alerts, heard)) == "done"
     assert loop.time() <= 5.0
     loop.finish()
 
@@ -447,7 +447,7 @@ def test_f78_a_log_without_room_ends_nothing_and_is_told_once(bot: Bot, tmp_path
             await asyncio.sleep(1.0)
 
     try:
-        in_virtual_time(attended(work(), alerts, heard))
+        in_virtual_time(run_with_alerts(work(), alerts, heard))
     finally:
         log.close()
     assert log.lost() - before == 5
@@ -471,7 +471,7 @@ def test_f90_a_part_beside_the_run_that_ends_ends_the_run_with_a_sentence(bot: B
         raise asyncio.CancelledError
 
     with pytest.raises(OSError if ends == "aloud" else TbotError) as raised:
-        in_virtual_time(attended(work(), bot.dispatcher(), beat))
+        in_virtual_time(run_with_alerts(work(), bot.dispatcher(), beat))
     assert cleaned
     assert bot.pager.said == [f"The run has ended: {raised.value}"]
 
@@ -484,7 +484,7 @@ def test_f90_a_watchdog_that_died_is_told_of_and_the_run_goes_on(bot: Bot) -> No
         await asyncio.sleep(5.5)
         return "done"
 
-    in_virtual_time(attended(work(), bot.dispatcher(), lambda: next(beats)))
+    in_virtual_time(run_with_alerts(work(), bot.dispatcher(), lambda: next(beats)))
     assert bot.pager.said == ["The watchdog of the run died; another one is started."] * 2
 
 
@@ -498,7 +498,7 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
                 pass
 
     other = Channel()
-    both = Delivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    both = AlertDelivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
     assert asyncio.run(both.send(alert)) == "b"
     assert asyncio.run(both.test(alert)).startswith("Overdue: it had not finished after 2 s")

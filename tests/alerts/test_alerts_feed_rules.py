@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.alerts.feed_rules import FeedWatch, few
+from tbot_core.alerts.feed_rules import FeedAlertRules, first_names
 from tbot_core.contracts import Urgency
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
@@ -23,7 +23,7 @@ class Story:
     """A watch that reads events along."""
 
     def __init__(self) -> None:
-        self.watch = FeedWatch()
+        self.watch = FeedAlertRules()
         self.event(records.SESSION_OPENED, OPENED)
 
     def event(self, kind: str, payload: dict[str, Any]) -> list[Notice]:
@@ -151,4 +151,4 @@ def test_another_session_begins_anew(kind: str) -> None:
 
 def test_few_names_are_all_named() -> None:
     """In their order."""
-    assert few(["B", "A"]) == "A, B"
+    assert first_names(["B", "A"]) == "A, B"

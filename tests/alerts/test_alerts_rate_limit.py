@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.alerts.rate_limit import LIMITS, Limit, Sent, due, quiet
-from tbot_core.alerts.store import Row
-from tbot_core.alerts.text import Voice
+from tbot_core.alerts.rate_limit import LIMITS, MessageLimit, SentMessage, due_messages, in_quiet_hours
+from tbot_core.alerts.store import StoredAlert
+from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def row(number: int, what: str) -> Row:
+def row(number: int, what: str) -> StoredAlert:
     """A critical alert that waits."""
-    return Row(id=number, key=f"k{number}", urgency=Urgency.CRITICAL, what=what, command="tbot status", opened=NOW,
-               stands=True, times=1, cleared=None, sent=None, via=None, message=None, told=None, acked=None,
+    return StoredAlert(id=number, key=f"k{number}", urgency=Urgency.CRITICAL, what=what, command="tbot status",
+               opened=NOW, stands=True, times=1, cleared=None, sent=None, via=None, message=None, told=None, acked=None,
                actor=None)  # fmt: skip
 
 
@@ -40,19 +40,19 @@ def row(number: int, what: str) -> Row:
 )
 def test_single_messages_then_one_of_the_rest_then_none(waiting: int, sent: list[int], sizes: list[int]) -> None:
     """Up to the limit each alert is a message, the next one holds the rest, and then the span has to pass."""
-    gone = [Sent(NOW - timedelta(minutes=1), size) for size in sent]
-    assert [len(rows) for rows in due(range(waiting), gone, Limit(5, HOUR), NOW)] == sizes
+    gone = [SentMessage(NOW - timedelta(minutes=1), size) for size in sent]
+    assert [len(rows) for rows in due_messages(range(waiting), gone, MessageLimit(5, HOUR), NOW)] == sizes
 
 
 @given(st.lists(st.integers(0, 4), max_size=200), st.sampled_from(list(Urgency)))
 def test_no_storm_goes_over_the_limit_and_nothing_is_left_out(storm: list[int], urgency: Urgency) -> None:
     """However alerts come, no span sees more than the limit and one message more; all are told in order, once."""
-    limit, waiting, sent, told, now, number = LIMITS[urgency], list[int](), list[Sent](), list[int](), NOW, 0
+    limit, waiting, sent, told, now, number = LIMITS[urgency], list[int](), list[SentMessage](), list[int](), NOW, 0
     for fresh in (*storm, *[0] * 200):
         waiting += range(number, number + fresh)
         number += fresh
-        for rows in due(waiting, sent, limit, now):
-            sent.append(Sent(now, len(rows)))
+        for rows in due_messages(waiting, sent, limit, now):
+            sent.append(SentMessage(now, len(rows)))
             told += rows
         waiting = [one for one in waiting if one not in told]
         assert sum(now - one.time < limit.span for one in sent) <= limit.messages + 1
@@ -67,12 +67,12 @@ def test_no_storm_goes_over_the_limit_and_nothing_is_left_out(storm: list[int], 
 )  # fmt: skip
 def test_quiet_hours_are_new_york_time_and_may_go_past_midnight(hours: str, hour: int, silent: bool) -> None:
     """The first minute is quiet, the last is not; an empty span never is."""
-    assert quiet(hours, datetime(2026, 11, 24, hour, 0, tzinfo=UTC) + timedelta(hours=5)) is silent
+    assert in_quiet_hours(hours, datetime(2026, 11, 24, hour, 0, tzinfo=UTC) + timedelta(hours=5)) is silent
 
 
 def test_whatever_a_broker_says_stays_in_its_line() -> None:
     """Breaks and control characters become blanks: they cannot begin a header, a row or another message."""
-    alert = Voice(mode="live", identity="US_NY_IB_001").say(
+    alert = MessageWriter(mode="live", identity="US_NY_IB_001").say(
         [row(1, "Rejected: x\r\nBcc: you@example.com\x1b[2J\u2028y")]
     )
     assert alert.title == "[LIVE US_NY_IB_001] Rejected: x Bcc: you@example.com [2J y"
@@ -81,7 +81,7 @@ def test_whatever_a_broker_says_stays_in_its_line() -> None:
 
 def test_a_merged_message_names_ten_and_counts_the_rest() -> None:
     """A storm of any size is a message that can be read."""
-    alert = Voice(mode="paper", identity="").say([row(number, f"what {number}") for number in range(1, 40)])
+    alert = MessageWriter(mode="paper", identity="").say([row(number, f"what {number}") for number in range(1, 40)])
     assert alert.title == "[PAPER] 39 critical alerts"
     lines = alert.text.splitlines()
     assert (lines[2], lines[11], lines[12]) == ("- what 1", "- what 10", "- and 29 more")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.alerts.rules import DOUBT, Wanted, Watch
+from tbot_core.alerts.rules import UNKNOWN_AFTER, AlertRules, RoutineEvents
 from tbot_core.contracts import Urgency
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
-from tbot_core.trading.risk.states import KINDS, Cause
+from tbot_core.trading.risk.states import KINDS, StateCause
 
 if TYPE_CHECKING:
     from tbot_core.alerts.alert import Notice
@@ -31,7 +31,7 @@ class Story:
     """A watch that reads events along as they are told."""
 
     def __init__(self, **wanted: bool) -> None:
-        self.watch = Watch(Wanted(**wanted))
+        self.watch = AlertRules(RoutineEvents(**wanted))
         self.now = BELL
         self.seq = 0
         self.said: list[Notice] = []
@@ -46,7 +46,7 @@ class Story:
         self.said += found
         return found
 
-    def cause(self, cause: Cause, *, there: bool = True, words: str = "") -> None:
+    def cause(self, cause: StateCause, *, there: bool = True, words: str = "") -> None:
         """A cause that comes or goes."""
         self.event(records.STATE, {"cause": cause.name, "there": there, "state": "?", "words": words})
 
@@ -195,12 +195,12 @@ def test_notify_settings_drop_what_they_name() -> None:
     story.event("busted", {"words": ""})
     story.event(records.PLUGIN_FAILED, {"plugin": "filter/mine", "error": "", "off": False})
     assert story.said == []
-    story.cause(Cause.LOGIN)
+    story.cause(StateCause.LOGIN)
     assert [one.urgency for one in story.standing().values()] == [Urgency.CRITICAL]
 
 
-@pytest.mark.parametrize("cause", list(Cause))
-def test_every_cause_is_told_as_long_as_it_stands(cause: Cause) -> None:
+@pytest.mark.parametrize("cause", list(StateCause))
+def test_every_cause_is_told_as_long_as_it_stands(cause: StateCause) -> None:
     """Each is an incident with its state, its words and a command; its withdrawal ends it.
 
     That of the data says what is held meanwhile.
@@ -208,10 +208,10 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: Cause) -> None:
     story = Story()
     story.enter()
     story.cause(cause, words="because")
-    (notice,) = story.standing(DOUBT.total_seconds() + 1).values()
-    held = ", while 1 position is held: ACME" if cause is Cause.FEEDS_STALE else ""
+    (notice,) = story.standing(UNKNOWN_AFTER.total_seconds() + 1).values()
+    held = ", while 1 position is held: ACME" if cause is StateCause.FEEDS_STALE else ""
     assert notice.what.lower() == f"{KINDS[cause].state.word}: {cause.value}, because{held}.".lower()
-    asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause in {Cause.NOT_ARMED, Cause.MAINTENANCE}
+    asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause in {StateCause.NOT_ARMED, StateCause.MAINTENANCE}
     wary = KINDS[cause].state.word == "defense"
     assert notice.urgency is (Urgency.ROUTINE if asked or wary else Urgency.CRITICAL)
     assert notice.command.startswith(("tbot ", "rm control/"))
@@ -222,11 +222,11 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: Cause) -> None:
 def test_an_account_is_unread_at_every_start_and_wakes_nobody_for_a_minute() -> None:
     """The first reading may take a minute; a stale feed wakes somebody only while something is held."""
     story = Story()
-    story.cause(Cause.UNRECONCILED)
+    story.cause(StateCause.UNRECONCILED)
     assert story.standing(60.0) == {}
     assert set(story.standing(1.0)) == {"state UNRECONCILED"}
-    story.cause(Cause.UNRECONCILED, there=False)
-    story.cause(Cause.FEEDS_STALE)
+    story.cause(StateCause.UNRECONCILED, there=False)
+    story.cause(StateCause.FEEDS_STALE)
     assert [one.urgency for one in story.standing().values()] == [Urgency.ROUTINE]
     story.enter()
     assert [one.urgency for one in story.standing().values()] == [Urgency.CRITICAL]

@@ -13,15 +13,15 @@ import pytest
 
 from tbot_core.alerts import watchdog
 from tbot_core.alerts.alert import Notice
-from tbot_core.alerts.store import ENDED, FILE_NAME, Row, Store, open_store
+from tbot_core.alerts.store import ENDED, FILE_NAME, AlertStore, StoredAlert, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError, DataError
 from tbot_core.instance import Instance
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.plugins import hung_plugins
-from tbot_core.plugins.hung_plugins import Stuck
+from tbot_core.plugins.hung_plugins import HungCall
 from tbot_core.system import environ, log, processes
-from tbot_core.system.heartbeat_page import Place
+from tbot_core.system.heartbeat_page import CurrentActivity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,14 +33,14 @@ NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[AlertStore]:
     """The alerts of an instance."""
     made = open_store(tmp_path / FILE_NAME)
     yield made
     made.close()
 
 
-def hear(store: Store, *said: bytes | None) -> list[Row]:
+def hear(store: AlertStore, *said: bytes | None) -> list[StoredAlert]:
     """What is written down by whoever hears this; None is ten seconds of silence."""
     clock, words = ManualClock(NOW), iter(said)
 
@@ -49,30 +49,30 @@ def hear(store: Store, *said: bytes | None) -> list[Row]:
         clock.advance(seconds if word is None else 1.0)
         return word
 
-    watchdog.watch(listen, store, clock)
+    watchdog.watch_heartbeat(listen, store, clock)
     return store.rows(10)
 
 
-def test_f89_a_loop_that_stands_still_for_ten_seconds_is_an_incident(store: Store) -> None:
+def test_f89_a_loop_that_stands_still_for_ten_seconds_is_an_incident(store: AlertStore) -> None:
     """F89: once, critical, with the place where the stacks lie; it is over when the heart beats again."""
     (row,) = hear(store, b".", b"..", None, None, b".", b"!", b"")
     assert row.what == "The run has stood still for 10 s; where: logs/stalled.txt."
     assert (row.urgency.value, row.times, row.open) == ("critical", 1, False)
 
 
-def test_f89_a_loop_that_never_moves_again_stays_an_incident(store: Store) -> None:
+def test_f89_a_loop_that_never_moves_again_stays_an_incident(store: AlertStore) -> None:
     """F89: as long as nothing is heard it stands, and when the process then dies too there is still one."""
     (row,) = hear(store, b".", None, None, b"")
     assert row.open
 
 
-def test_a_process_that_dies_without_a_word_is_an_incident(store: Store) -> None:
+def test_a_process_that_dies_without_a_word_is_an_incident(store: AlertStore) -> None:
     """A killed run is told of by the process that outlived it, with the command that takes over."""
     (row,) = hear(store, b".", b"")
     assert (row.what, row.command) == ("The run died without a word; nobody manages what is held.", "tbot run")
 
 
-def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: Store) -> None:
+def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: AlertStore) -> None:
     """An incident with the true reason stands already: that nobody foresaw the end adds no second page."""
     store.begin(Notice(key=ENDED, urgency=Urgency.CRITICAL, what="The run has ended: why."), NOW)
     assert [row.what for row in hear(store, b".", b"")] == ["The run has ended: why."]
@@ -82,7 +82,7 @@ def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: Store) -
     ]
 
 
-def test_a_run_that_ends_in_order_is_none(store: Store) -> None:
+def test_a_run_that_ends_in_order_is_none(store: AlertStore) -> None:
     """The last word is that of an end."""
     assert hear(store, b"...", b".!", b"") == []
 
@@ -92,8 +92,8 @@ def test_what_cannot_be_written_down_ends_no_watch(tmp_path: Path) -> None:
     store, blocker = open_store(tmp_path / FILE_NAME), open_store(tmp_path / FILE_NAME)
     words = iter([None, b".", None, b"!", b""])
     with blocker.writing():
-        watchdog.watch(lambda _: b"", store, ManualClock(NOW))
-    watchdog.watch(lambda _: next(words), store, ManualClock(NOW))
+        watchdog.watch_heartbeat(lambda _: b"", store, ManualClock(NOW))
+    watchdog.watch_heartbeat(lambda _: next(words), store, ManualClock(NOW))
     assert [row.what for row in store.rows(10)] == ["The run has stood still for 10 s; where: logs/stalled.txt."]
     store.close()
     blocker.close()
@@ -103,12 +103,12 @@ def test_the_process_hears_a_run_and_its_end(tmp_path: Path) -> None:
     """In processes of their own: a run that ends in order leaves nothing, one that breaks off is written down."""
     instance = Instance.at(tmp_path)
     instance.data.mkdir()
-    with watchdog.guarded(instance) as beat:
+    with watchdog.running_watchdog(instance) as beat:
         beat()
     store = open_store(instance.data / FILE_NAME)
     assert store.rows(10) == []
     command = (sys.executable, "-m", "tbot_core.alerts.watchdog", str(tmp_path), "0")
-    with processes.listening(command, environment=environ.minimal()) as tell:
+    with processes.listening_process(command, environment=environ.minimal_environment()) as tell:
         assert tell(watchdog.BEAT)
     assert [row.command for row in store.rows(10)] == ["tbot run"]
     store.close()
@@ -144,7 +144,7 @@ def test_a_run_that_ends_with_a_word_takes_leave(tmp_path: Path, fault: BaseExce
     instance.data.mkdir()
 
     def run() -> None:
-        with watchdog.guarded(instance) as beat:
+        with watchdog.running_watchdog(instance) as beat:
             beat()
             raise fault
 
@@ -166,7 +166,7 @@ def test_f90_a_watchdog_that_died_is_replaced(tmp_path: Path) -> None:
     instance = Instance.at(tmp_path)
     instance.data.mkdir()
     before = children()
-    with watchdog.guarded(instance) as beat:
+    with watchdog.running_watchdog(instance) as beat:
         assert beat()
         (first,) = children() - before
         os.kill(first, signal.SIGKILL)
@@ -185,7 +185,7 @@ def test_a_watchdog_that_is_gone_is_missed_once(tmp_path: Path) -> None:
     instance = Instance.at(tmp_path)
     log.configure("info", "json", instance.logs)
     try:
-        with watchdog.guarded(instance) as beat:
+        with watchdog.running_watchdog(instance) as beat:
             while "watchdog.lost" not in (instance.logs / "tbot.log").read_text():
                 beat()
             beat()
@@ -195,29 +195,29 @@ def test_a_watchdog_that_is_gone_is_missed_once(tmp_path: Path) -> None:
 
 
 CALL = f"strategy/theirs scan 0 {NOW.isoformat()}"
-STUCK = Stuck(plugin="strategy/theirs", call="scan", turn=0, moment=NOW, noticed=NOW)
+STUCK = HungCall(plugin="strategy/theirs", call="scan", turn=0, moment=NOW, noticed=NOW)
 
 
 def rescued(
-    store: Store, places: list[Place | None], *said: bytes | None, fault: Exception | None = None
-) -> list[Stuck]:
+    store: AlertStore, places: list[CurrentActivity | None], *said: bytes | None, fault: Exception | None = None
+) -> list[HungCall]:
     """The calls in which a run is ended by a watchdog that sees it there, silence by silence."""
     clock, words, looks, ended = ManualClock(NOW), iter(said), iter(places), []
 
-    def end(stuck: Stuck) -> str:
+    def end(stuck: HungCall) -> str:
         if fault is not None:
             raise fault
         ended.append(stuck)
         return "was ended"
 
-    rescue = watchdog.Rescue(look=lambda: next(looks), end=end)
-    watchdog.watch(lambda _: next(words), store, clock, rescue)
+    rescue = watchdog.RescueActions(look=lambda: next(looks), end=end)
+    watchdog.watch_heartbeat(lambda _: next(words), store, clock, rescue)
     return ended
 
 
-def test_f92_a_run_that_stays_in_one_call_of_a_plugin_is_ended(store: Store) -> None:
+def test_f92_a_run_that_stays_in_one_call_of_a_plugin_is_ended(store: AlertStore) -> None:
     """F92: where it is in the same stay twice, the call is in native code, and the incident names it."""
-    place = Place(entered=7, words=CALL)
+    place = CurrentActivity(entered=7, words=CALL)
     assert rescued(store, [place, place], b".", None, None) == [STUCK]
     (row,) = [row for row in store.rows(10) if "ended" in row.what]
     assert row.what == "The run stood still in the scan of strategy/theirs; it was ended."
@@ -227,12 +227,14 @@ def test_f92_a_run_that_stays_in_one_call_of_a_plugin_is_ended(store: Store) -> 
     "places",
     [
         [None, None],
-        [Place(entered=7, words=CALL), None],
-        [Place(entered=7, words=CALL), Place(entered=8, words=CALL)],
-        [Place(entered=7, words="something else"), Place(entered=7, words="something else")],
+        [CurrentActivity(entered=7, words=CALL), None],
+        [CurrentActivity(entered=7, words=CALL), CurrentActivity(entered=8, words=CALL)],
+        [CurrentActivity(entered=7, words="something else"), CurrentActivity(entered=7, words="something else")],
     ],
 )
-def test_f89_a_run_that_stands_still_elsewhere_is_not_ended(store: Store, places: list[Place | None]) -> None:
+def test_f89_a_run_that_stands_still_elsewhere_is_not_ended(
+    store: AlertStore, places: list[CurrentActivity | None]
+) -> None:
     """F89: outside of plugins, or from one call to the next, it is an incident and nothing more."""
     assert rescued(store, places, b".", None, None, b".", b"!", b"") == []
     (row,) = store.rows(10)
@@ -240,9 +242,9 @@ def test_f89_a_run_that_stands_still_elsewhere_is_not_ended(store: Store, places
     assert not row.open
 
 
-def test_f92_a_run_that_cannot_be_ended_is_watched_on(store: Store) -> None:
+def test_f92_a_run_that_cannot_be_ended_is_watched_on(store: AlertStore) -> None:
     """F92: a note that cannot be written ends no watch; the next silence tries again."""
-    place = Place(entered=7, words=CALL)
+    place = CurrentActivity(entered=7, words=CALL)
     said = (b".", None, None, None, b"!", b"")
     assert rescued(store, [place] * 3, *said, fault=AccessError("The disk is full.")) == []
 
@@ -274,7 +276,7 @@ def test_f92_native_code_that_never_returns_costs_the_run_its_plugin_and_no_more
     for time in range(3):
         started = tmp_path / f"started {time}"
         command = (sys.executable, "-c", NATIVE, str(tmp_path), *again, str(started))
-        finished = processes.run(command, timeout_s=60.0, environment=environ.minimal())
+        finished = processes.run_program(command, timeout_s=60.0, environment=environ.minimal_environment())
         assert finished.code == -9, finished.errors
         store = open_store(instance.data / FILE_NAME)
         while sum("it was ended" in row.what for row in store.rows(10)) <= time:
@@ -288,7 +290,9 @@ def test_f92_native_code_that_never_returns_costs_the_run_its_plugin_and_no_more
             assert row.what.endswith("was ended for the third time in ten minutes, and not started again.")
             assert not started.exists()
         store.close()
-    assert [one.plugin for one in hung_plugins.noted(instance.data, SystemClock().now())] == ["strategy/theirs"] * 3
+    assert [one.plugin for one in hung_plugins.noted_hung_calls(instance.data, SystemClock().now())] == [
+        "strategy/theirs"
+    ] * 3
 
 
 def test_what_cannot_be_started_again_is_said(tmp_path: Path) -> None:
@@ -297,6 +301,6 @@ def test_what_cannot_be_started_again_is_said(tmp_path: Path) -> None:
     instance.data.mkdir()
     instance.logs.mkdir()
     nobody = 2**22 + 1
-    assert watchdog.replaced(instance, STUCK, nobody, ()) == "was ended"
-    words = watchdog.replaced(instance, STUCK, nobody, ("/no/such",))
+    assert watchdog.restart_without_plugin(instance, STUCK, nobody, ()) == "was ended"
+    words = watchdog.restart_without_plugin(instance, STUCK, nobody, ("/no/such",))
     assert words.startswith("was ended, and could not be started again: Cannot start /no/such")

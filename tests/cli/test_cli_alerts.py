@@ -11,9 +11,9 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.alerts.alert import Notice
-from tbot_core.alerts.service import beside, delivery
+from tbot_core.alerts.service import alert_delivery, alerts_beside
 from tbot_core.alerts.store import FILE_NAME, open_store
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import SettingsError
@@ -28,7 +28,7 @@ NOW = dt.datetime(2026, 11, 24, 15, 0, tzinfo=dt.UTC)
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings, in which nothing has run."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     (tmp_path / "data").mkdir()
     return tmp_path
 
@@ -149,7 +149,7 @@ def test_a_channel_that_is_not_installed_is_refused(home: Path) -> None:
     with (home / ".env_bot").open("a") as file:
         file.write("CRITICAL_ALERT_CHANNEL=pagerduty\n")
     with pytest.raises(SettingsError, match="CRITICAL_ALERT_CHANNEL=pagerduty: no alert pagerduty is installed"):
-        delivery(assemble(home, "paper", ManualClock(NOW)))
+        alert_delivery(assemble(home, "paper", ManualClock(NOW)))
 
 
 def test_alerts_stand_beside_paper_trading_and_not_beside_a_demo(home: Path) -> None:
@@ -160,10 +160,10 @@ def test_alerts_stand_beside_paper_trading_and_not_beside_a_demo(home: Path) -> 
 
     clock = ManualClock(NOW)
     demo = assemble(home, "demo", clock)
-    with beside(demo, clock) as attended:
+    with alerts_beside(demo, clock) as attended:
         assert asyncio.run(attended(work())) == "done"
     assert not (home / "data" / FILE_NAME).exists()
-    with beside(assemble(home, "paper", clock), clock) as attended:
+    with alerts_beside(assemble(home, "paper", clock), clock) as attended:
         assert asyncio.run(attended(work())) == "done"
     store = open_store(home / "data" / FILE_NAME)
     assert (store.place, store.rows(10)) == (0, [])

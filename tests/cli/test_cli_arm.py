@@ -12,34 +12,34 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.cli.commands.arm import code, described, live_settings, sentence
-from tbot_core.cli.commands.run import furnish, settled
+from tbot_core.cli.commands.arm import arming_summary, exit_code, live_settings, sentence
+from tbot_core.cli.commands.run import create_demo_instance, resolve_mode
 from tbot_core.cli.commands.status import lines
-from tbot_core.cli.control_client import Answer
-from tbot_core.cli.run_options import Wish
+from tbot_core.cli.control_client import RequestResult
+from tbot_core.cli.run_options import RunOptions
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import SettingsError
-from tbot_core.instance import Instance, load, read
-from tbot_core.instance.secrets import mode_of
+from tbot_core.instance import Instance, load_settings, read_settings_files
+from tbot_core.instance.secrets import account_mode
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import Armed, Terms, armed_payload
-from tbot_core.journal.store import Entry, open_journal
-from tbot_core.status.instance import document, standing
-from tbot_core.trading.risk.states import Cause
+from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, armed_payload
+from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.status.instance import document, instance_status
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MONDAY = dt.date(2026, 11, 23)
 MORNING = dt.datetime(2026, 11, 23, 13, 0, tzinfo=dt.UTC)
-TERMS = Terms(mode="live", account="U1", settings="a1", plugins="b2")
+TERMS = ArmingTerms(mode="live", account="U1", settings="a1", plugins="b2")
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings, which trades on paper."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     return tmp_path
 
 
@@ -47,7 +47,7 @@ def written(home: Path, *told: tuple[str, dict[str, Any]]) -> None:
     """A journal of live trading that holds these events."""
     (home / "data").mkdir(exist_ok=True)
     with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
-        journal.append([Entry(kind=kind, payload=payload, time=MORNING) for kind, payload in told])
+        journal.append([NewEvent(kind=kind, payload=payload, time=MORNING) for kind, payload in told])
 
 
 def test_paper_trading_is_not_armed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +56,7 @@ def test_paper_trading_is_not_armed(home: Path, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().err
     assert "trades on paper" in said
     assert "mode=live" in said
-    assert control.look(home / "control").requests == ()
+    assert control.read_folder(home / "control").requests == ()
 
 
 def test_without_an_instance_nothing_is_armed(tmp_path: Path) -> None:
@@ -75,12 +75,12 @@ def test_the_mode_stands_in_the_brokers_section(tmp_path: Path) -> None:
     """Paper where nothing is said, live where it is, in any case of letters."""
     home = tmp_path / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
-    settings = load(home, mode="replay")
-    modes = [mode_of(settings)]
+    settings = load_settings(home, mode="replay")
+    modes = [account_mode(settings)]
     for said in ("LIVE", "paper"):
         with CliRunner().isolation(json.dumps({settings.trading.broker_name: {"mode": said}})):
             assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
-        modes.append(mode_of(settings))
+        modes.append(account_mode(settings))
     assert modes == ["paper", "live", "paper"]
 
 
@@ -88,24 +88,26 @@ def test_a_disarming_waits_for_the_next_start(home: Path, capsys: pytest.Capture
     """It needs neither settings nor keys."""
     assert cli.invoke(["disarm", "--home", str(home)]) == 0
     assert "disarmed at the next start" in capsys.readouterr().out
-    assert [one.verb for one in control.look(home / "control").requests] == [Verb.DISARM]
+    assert [one.verb for one in control.read_folder(home / "control").requests] == [ControlVerb.DISARM]
 
 
 def test_what_will_be_armed_is_said_before(home: Path) -> None:
     """Mode, broker, account as the last live session knew it, the days, and the planned worst day as `check` has it."""
-    settings = load(home, mode="replay")
-    first = described(settings, MORNING, 1)
+    settings = load_settings(home, mode="replay")
+    first = arming_summary(settings, MORNING, 1)
     assert "an account that has not been traded live here yet" in first.line
     assert "for the session of 2026-11-23" in first.line
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
-    subject = described(settings, MORNING, 4)
+    subject = arming_summary(settings, MORNING, 4)
     assert "account U1, for the 4 sessions 2026-11-23 to 2026-11-27" in subject.line
     assert subject.document()["sessions"] == ["2026-11-23", "2026-11-24", "2026-11-25", "2026-11-27"]
     assert subject.settings == settings.fingerprint
     assert f"planned worst day {subject.worst_day}." in subject.line
 
 
-UNARMED = Answer(verb=Verb.ARM, process=7, taken=True, state="exit-only", causes=(Cause.NOT_ARMED.value,))
+UNARMED = RequestResult(
+    verb=ControlVerb.ARM, process=7, taken=True, state="exit-only", causes=(StateCause.NOT_ARMED.value,)
+)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +118,14 @@ UNARMED = Answer(verb=Verb.ARM, process=7, taken=True, state="exit-only", causes
         (attrs.evolve(UNARMED, taken=False, refused="It was too late."), "It was too late.", 5),
         (attrs.evolve(UNARMED, taken=False), "has not taken the request", 1),
         (attrs.evolve(UNARMED, taken=False, process=None), "it is armed at the next start.", 0),
-        (attrs.evolve(UNARMED, verb=Verb.DISARM), "Disarmed; the state is exit-only: not armed.", 0),
-        (attrs.evolve(UNARMED, verb=Verb.DISARM, causes=(), state="normal"), "Nothing here has to be armed;", 0),
+        (attrs.evolve(UNARMED, verb=ControlVerb.DISARM), "Disarmed; the state is exit-only: not armed.", 0),
+        (attrs.evolve(UNARMED, verb=ControlVerb.DISARM, causes=(), state="normal"), "Nothing here has to be armed;", 0),
     ],
 )
-def test_what_came_of_a_request_is_said(answer: Answer, words: str, exits: int) -> None:
+def test_what_came_of_a_request_is_said(answer: RequestResult, words: str, exits: int) -> None:
     """Exit 5 where the bot is not armed after `tbot arm`."""
     assert words in sentence(answer)
-    assert code(answer) == exits
+    assert exit_code(answer) == exits
 
 
 def test_status_exits_with_five_while_live_trading_is_not_armed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,13 +137,13 @@ def test_status_exits_with_five_while_live_trading_is_not_armed(home: Path, caps
 
 def test_status_says_until_when_it_is_armed(home: Path) -> None:
     """To the end of a session; after that it is not armed any more."""
-    armed = Armed(terms=TERMS, sessions=(MONDAY, MONDAY + dt.timedelta(days=1)), actor="ann")
+    armed = ArmingGrant(terms=TERMS, sessions=(MONDAY, MONDAY + dt.timedelta(days=1)), actor="ann")
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)), (records.ARMED, armed_payload(armed)))
-    found = standing(home, MORNING)
+    found = instance_status(home, MORNING)
     assert not found.closed
     assert document(found)["armed_until"] == "2026-11-24"
     assert "armed      to the end of the session of 2026-11-24" in list(lines(document(found), MORNING))
-    later = standing(home, MORNING + dt.timedelta(days=2))
+    later = instance_status(home, MORNING + dt.timedelta(days=2))
     assert (later.closed, later.unarmed) == (True, "it was armed until 2026-11-24")
     assert attrs.evolve(found, latched=True).closed
 
@@ -150,11 +152,11 @@ def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:
     """A broker with a market of its own is traded live where its section says so, the simulated one never."""
     home = tmp_path / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
-    wish = Wish(mode="paper", home=home)
-    assert settled(wish, read(Instance.at(home))) == wish
+    wish = RunOptions(mode="paper", home=home)
+    assert resolve_mode(wish, read_settings_files(Instance.at(home))) == wish
     with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live", "api_key": "k" * 20, "api_secret": "s" * 40}})):
         assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
     (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
     (home / ".env_bot.enc").unlink()
-    assert settled(wish, read(Instance.at(home))).mode == "live"
-    assert settled(attrs.evolve(wish, mode="replay"), read(Instance.at(home))).mode == "replay"
+    assert resolve_mode(wish, read_settings_files(Instance.at(home))).mode == "live"
+    assert resolve_mode(attrs.evolve(wish, mode="replay"), read_settings_files(Instance.at(home))).mode == "replay"

@@ -9,8 +9,8 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.errors import UsageError
-from tbot_core.model.dates import day, day_range, names
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.model.dates import day_range, parse_day, parse_symbols
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ RANGE = ("--from", DAY, "--to", DAY)
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with one session of a stock that rises a cent a minute, and a strategy that buys it."""
-    bench = StoreBench(folder=tmp_path / "data")
+    bench = StoreFixture(folder=tmp_path / "data")
     bench.folder.mkdir()
     bench.put(rising_bars("AAA", exchange_sessions(DAY, DAY), price=20.0))
     lines = ("STRATEGY_SEQUENCE=open,mid", "FILTERS=none", "BROKER_NAME=PAPER", "STRAT_OPEN_BUFFER=0", "VOLUME_LIMIT=0")
@@ -145,10 +145,10 @@ def test_switches_that_nothing_acts_on_are_one_line(
 
 def test_days_and_lists_as_people_type_them() -> None:
     """Symbols are capitals, each once; days are ISO; a reversed range says how to write it."""
-    assert names("spy, qqq,SPY") == ("SPY", "QQQ")
-    assert names(None) == ()
+    assert parse_symbols("spy, qqq,SPY") == ("SPY", "QQQ")
+    assert parse_symbols(None) == ()
     with pytest.raises(UsageError, match="is no day"):
-        day("yesterday")
+        parse_day("yesterday")
     with pytest.raises(UsageError, match="is reversed"):
         day_range("2018-07-03", DAY)
 

@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, secrets
 from tbot_core.model.clock import ManualClock
 from tbot_core.system import editor
 from tbot_core.system.secret import Secret
 from tbot_core.vault.audit_log import open_vault
-from tbot_core.vault.bundle import Seal
+from tbot_core.vault.bundle import BundleCipher
 from tbot_core.vault.categories import EVERY
-from tbot_core.vault.store import Store
+from tbot_core.vault.store import SecretStore
 
 if TYPE_CHECKING:
     from tbot_core.vault.vault import Vault
@@ -71,7 +71,7 @@ def given(home: Path, category: str, values: object) -> None:
 
 def vault(home: Path) -> Vault:
     """The instance's vault."""
-    return secrets.vault(Instance(home), Deployment())
+    return secrets.open_instance_vault(Instance(home), DeploymentSettings())
 
 
 def text_of(home: Path, category: str) -> bytes:
@@ -224,7 +224,7 @@ def test_the_age_of_the_last_backup_is_a_row_of_the_check(home: Path) -> None:
 
     def noted(outcome: str) -> None:
         clock = ManualClock(datetime(2026, 1, 5, 12, tzinfo=UTC))
-        store = Store(instance=Instance(home), deployment=Deployment(), clock=clock, strict=False)
+        store = SecretStore(instance=Instance(home), deployment=DeploymentSettings(), clock=clock, strict=False)
         open_vault(store, "somebody").note("backup", EVERY, outcome)
 
     noted("begun")
@@ -350,7 +350,7 @@ def test_a_bundle_opens_with_its_passphrase_and_for_its_purpose(home: Path, tmp_
 def test_an_export_of_a_later_tbot_is_refused_whole(home: Path, tmp_path: Path) -> None:
     """A category that is not known is named; those beside it are not taken over either."""
     file, before = tmp_path / "later.tbot", files(home)
-    Seal(kind="export", passphrase=Secret(PHRASE)).write(file, {"smtp": b"{}", "telex": b"{}"})
+    BundleCipher(kind="export", passphrase=Secret(PHRASE)).write(file, {"smtp": b"{}", "telex": b"{}"})
     said = run(home, "import", str(file), "--replace", code=3)
     assert "TB-SEC-109" in said
     assert "holds telex" in said

@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.cli.commands import calendar
-from tbot_core.cli.commands.calendar import SAMPLE, Plan, agenda, lines, plan_of
+from tbot_core.cli.commands.calendar import SAMPLE_SCHEDULE, WindowSchedule, agenda, lines, window_schedule
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import SystemClock, exchange_time
 
@@ -120,7 +120,9 @@ def test_a_literal_time_that_misses_the_bell_is_said(home: Path, capsys: pytest.
     _, out, _ = shown(capsys, "2026-07-01", "--home", str(home))
     assert "  OPEN        14:40  14:45-14:55  15:25   10:40  10:45-10:55  11:25" in out
     assert "START_TIME_OPEN=14:40 is 10:40 New York on 2026-07-01: with TIME_ANCHOR=utc the window starts 70" in out
-    early = attrs.evolve(SAMPLE, windows=(attrs.evolve(SAMPLE.windows[0], start_time=dt.time(13, 30)),), anchor="utc")
+    early = attrs.evolve(
+        SAMPLE_SCHEDULE, windows=(attrs.evolve(SAMPLE_SCHEDULE.windows[0], start_time=dt.time(13, 30)),), anchor="utc"
+    )
     said = list(lines(agenda(dt.date(2026, 3, 6), 1, early)))
     assert any(
         line.endswith("skipped (WINDOW_OUTSIDE_SESSION): it would start before the opening bell") for line in said
@@ -154,7 +156,9 @@ def test_scripts_see_skipped_windows(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_window_before_the_bell_has_no_times() -> None:
     """In the document a window that does not exist that day has a reason and no moments."""
-    early = attrs.evolve(SAMPLE, windows=(attrs.evolve(SAMPLE.windows[0], start_time=dt.time(13, 30)),), anchor="utc")
+    early = attrs.evolve(
+        SAMPLE_SCHEDULE, windows=(attrs.evolve(SAMPLE_SCHEDULE.windows[0], start_time=dt.time(13, 30)),), anchor="utc"
+    )
     day: Any = calendar.document(agenda(dt.date(2026, 3, 6), 1, early))["days"]
     (window,) = day[0]["windows"]
     assert (window["skipped"], window["start"], window["leave"]) == ("WINDOW_OUTSIDE_SESSION", None, None)
@@ -215,11 +219,11 @@ def test_wrong_settings_are_refused(home: Path, capsys: pytest.CaptureFixture[st
 def test_the_sample_s_windows_are_those_of_the_sample_file(tmp_path: Path, shared: Path) -> None:
     """What is shown without an instance is what the user's sample file says."""
     (tmp_path / ".env_bot").write_bytes((shared / "reference" / "env_bot.sample").read_bytes())
-    assert plan_of(tmp_path) == attrs.evolve(SAMPLE, source="instance")
+    assert window_schedule(tmp_path) == attrs.evolve(SAMPLE_SCHEDULE, source="instance")
 
 
 def test_a_disabled_strategy_has_no_window(home: Path) -> None:
     """Only strategies that run are shown, and none at all is not the sample."""
     (home / ".env_bot").write_text(f"{SETTINGS}STRAT_OPEN_ENABLED=false\nSTRAT_CLOSE_ENABLED=false\n")
     calendar = ExchangeCalendar(weekdays=frozenset({0, 1, 2}))
-    assert plan_of(home) == Plan(windows=(), flatten_before_close=10, calendar=calendar)
+    assert window_schedule(home) == WindowSchedule(windows=(), flatten_before_close=10, calendar=calendar)

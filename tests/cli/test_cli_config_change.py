@@ -13,11 +13,11 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.errors import AccessError
-from tbot_core.instance import load, secrets
+from tbot_core.instance import load_settings, secrets
 from tbot_core.instance.folder import Instance
-from tbot_core.instance.sources import deployment_of, read
+from tbot_core.instance.sources import deployment_of, read_settings_files
 from tbot_core.journal.records import RUN_STARTED
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.system import editor
 
 BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nDAILY_LOSS_LIMIT=0.05\nSEED=7\n"
@@ -35,10 +35,10 @@ def test_encrypting_removes_the_plaintext_and_changes_nothing_else(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same settings, from the encrypted file alone; a second time exits 2."""
-    before = load(home, mode="replay").fingerprint
+    before = load_settings(home, mode="replay").fingerprint
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
     assert not (home / ".env_bot").exists()
-    assert load(home, mode="replay").fingerprint == before
+    assert load_settings(home, mode="replay").fingerprint == before
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 2
     assert ".env_bot.enc is encrypted already" in capsys.readouterr().err
 
@@ -74,7 +74,7 @@ def test_an_edit_is_checked_and_told_in_money(
     assert "DAILY_LOSS_LIMIT 5" in out
     assert "3,000" in out
     assert "more a day" in out
-    assert str(load(home, mode="replay").risk.daily_loss_limit) == "0.08"
+    assert str(load_settings(home, mode="replay").risk.daily_loss_limit) == "0.08"
     opened = Path(seen.read_text())
     assert opened.is_relative_to(editor.MEMORY)
     assert not opened.parent.exists()
@@ -129,15 +129,15 @@ def test_the_money_of_a_change_is_that_of_paper_trading(home: Path, capsys: pyte
         return capsys.readouterr().out
 
     instance = Instance(home)
-    record(instance.runs / "demo.sqlite", Entry(kind=RUN_STARTED, payload={"equity": "7000000"}, time=MOMENT))
+    record(instance.runs / "demo.sqlite", NewEvent(kind=RUN_STARTED, payload={"equity": "7000000"}, time=MOMENT))
     assert "up to 2,000.00 USD more a day" in told()
     record(instance.journal)
     assert "up to 2,000.00 USD more a day" in told()
-    record(instance.journal, Entry(kind=RUN_STARTED, payload={"equity": "250000"}, time=MOMENT))
+    record(instance.journal, NewEvent(kind=RUN_STARTED, payload={"equity": "250000"}, time=MOMENT))
     assert "up to 5,000.00 USD more a day" in told()
 
 
-def record(path: Path, *entries: Entry) -> None:
+def record(path: Path, *entries: NewEvent) -> None:
     """Append to the journal at a path, which is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(open_journal(path)) as journal:
@@ -176,5 +176,5 @@ def test_the_encrypted_form_may_lie_elsewhere(home: Path) -> None:
     (home / ".env_bot").rename(home / "bot")
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
     assert (home / "bot.enc").is_file()
-    opened = secrets.vault(Instance(home), deployment_of(read(Instance(home)).env.parsed))
+    opened = secrets.open_instance_vault(Instance(home), deployment_of(read_settings_files(Instance(home)).env.parsed))
     assert opened.store.place("env_bot").key == home / "keys" / "bot.key"

@@ -11,14 +11,14 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.confirm import Outcome
-from tbot_core.cli.commands.run import furnish
-from tbot_core.cli.control_client import Answer
+from tbot_core.cli.commands.confirm import ConfirmationOutcome
+from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.cli.control_client import RequestResult
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
 from tbot_core.journal.projections.confirmations import asked_payload
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.reasons import Reason
 from tbot_core.testing.trades import order, proposal
@@ -39,7 +39,7 @@ def asked(name: str, symbol: str, expires: dt.datetime) -> records.Payload:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance whose journal holds an entry that waits, one that was decided, and one that has expired."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     now = SystemClock().now()
     decided = records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED))
     told = [
@@ -50,7 +50,7 @@ def home(tmp_path: Path) -> Path:
     ]
     (tmp_path / "data").mkdir()
     with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
-        journal.append([Entry(kind=kind, payload=payload, time=now) for kind, payload in told])
+        journal.append([NewEvent(kind=kind, payload=payload, time=now) for kind, payload in told])
     return tmp_path
 
 
@@ -69,7 +69,7 @@ def test_what_waits_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_where_nothing_waits_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also where nothing has run yet; without an instance it is refused."""
     assert cli.invoke(["confirm", "--home", str(tmp_path)]) == 3
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     assert cli.invoke(["confirm", "--home", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "No entry waits for a person.\n"
 
@@ -90,18 +90,18 @@ def test_what_does_not_wait_is_refused(
     """An unknown id is wrong usage; what is over is refused, and no request is left behind."""
     assert cli.invoke(["confirm", *words, "--home", str(home)]) == code
     assert said in capsys.readouterr().err
-    assert control.look(home / "control").requests == ()
+    assert control.read_folder(home / "control").requests == ()
 
 
 def test_an_answer_without_a_bot_says_that_nobody_takes_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It lies there with its id; a bot that starts in time obeys it."""
     assert cli.invoke(["confirm", "aaaa", "--reject", "--home", str(home)]) == 1
     assert "No bot runs here" in capsys.readouterr().out
-    (request,) = control.look(home / "control").requests
-    assert (request.verb, request.arguments) == (Verb.REJECT, {"id": "aaaa"})
+    (request,) = control.read_folder(home / "control").requests
+    assert (request.verb, request.arguments) == (ControlVerb.REJECT, {"id": "aaaa"})
 
 
-TAKEN = Answer(verb=Verb.CONFIRM, process=7, taken=True)
+TAKEN = RequestResult(verb=ControlVerb.CONFIRM, process=7, taken=True)
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ TAKEN = Answer(verb=Verb.CONFIRM, process=7, taken=True)
         (TAKEN, "MAX_TRADES", "Not sent: open long 100 AAA at about 100.00. MAX_TRADES: ", 5),
         (TAKEN, None, "The answer is taken, and not decided yet: ", 1),
         (attrs.evolve(TAKEN, taken=False), None, "has not taken the request", 1),
-        (attrs.evolve(TAKEN, verb=Verb.REJECT), "CONFIRMATION_REJECTED", "Rejected: open long 100 AAA", 0),
-        (attrs.evolve(TAKEN, verb=Verb.REJECT), "ALLOWED", "Confirmed, checked again and sent:", 5),
+        (attrs.evolve(TAKEN, verb=ControlVerb.REJECT), "CONFIRMATION_REJECTED", "Rejected: open long 100 AAA", 0),
+        (attrs.evolve(TAKEN, verb=ControlVerb.REJECT), "ALLOWED", "Confirmed, checked again and sent:", 5),
     ],
 )
-def test_what_came_of_an_answer_is_said(answer: Answer, reason: str | None, words: str, code: int) -> None:
+def test_what_came_of_an_answer_is_said(answer: RequestResult, reason: str | None, words: str, code: int) -> None:
     """By the journal's decision, whoever was first."""
     decision: dict[str, Any] | None = None if reason is None else {"reason": reason}
-    outcome = Outcome(answer=answer, asked=asked("aaaa", "AAA", SystemClock().now()), decision=decision)
+    outcome = ConfirmationOutcome(answer=answer, asked=asked("aaaa", "AAA", SystemClock().now()), decision=decision)
     assert words in outcome.sentence
     assert outcome.code == code

@@ -16,34 +16,34 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.cli import control_client
+from tbot_core.cli.commands.defense import keeps_defense
 from tbot_core.cli.commands.defense import sentence as of_defense
-from tbot_core.cli.commands.defense import stands
 from tbot_core.cli.commands.kill import sentence as of_kill
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.cli.commands.stop import sentence as of_stop
-from tbot_core.cli.control_client import Answer
-from tbot_core.cli.instance_lock import alone
+from tbot_core.cli.control_client import RequestResult
+from tbot_core.cli.instance_lock import hold_instance_lock
 from tbot_core.cli.run_options import SIMULATION
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.instance import Instance
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book
-from tbot_core.journal.store import Entry, Event, read_journal
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.store import Event, NewEvent, read_journal
 from tbot_core.model.clock import ManualClock, SystemClock
-from tbot_core.status.event_text import Narrator
-from tbot_core.status.risk_state import condition
+from tbot_core.status.event_text import EventNarrator
+from tbot_core.status.risk_state import risk_status
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "mon", "tue")
@@ -78,7 +78,7 @@ class Bot:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     return tmp_path
 
 
@@ -215,23 +215,23 @@ def test_what_was_asked_before_the_start_counts_from_the_first_minute(home: Path
     """A kill that lay in the folder lets nothing be entered all day."""
     assert cli.invoke(["kill", "--home", str(home)]) == 0
     clock = ManualClock(MORNING)
-    plan = Plan(
+    plan = RunPlan(
         assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
     )
-    assert asyncio.run(run(plan, Watcher())).summary.trades == ()
+    assert asyncio.run(run(plan, RunWatcher())).summary.trades == ()
 
 
 @pytest.mark.slow
 def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Positions of a bot that has been stopped are open: exit 1."""
     clock = ManualClock(MORNING)
-    plan = Plan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, watch_s=10.0)
+    plan = RunPlan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, watch_s=10.0)
 
-    def minute(session: SessionRun, _index: int) -> None:
+    def minute(session: TradingSession, _index: int) -> None:
         if session.desk.portfolio.positions:
             plan.stop.set()
 
-    held = asyncio.run(run(plan, Watcher(minute=minute))).open
+    held = asyncio.run(run(plan, RunWatcher(minute=minute))).open
     assert held
     assert tuple(asked(capsys, home, "stop", code=1)["open"]) == held
     assert cli.invoke(["stop", "--home", str(home)]) == 1
@@ -241,11 +241,11 @@ def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.C
 def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
     """Whoever holds the instance and takes nothing in its time is named; the request stays."""
     (home / "data").mkdir()
-    with filesystem.hold(home / "data" / "tbot.lock"):
-        answer = asyncio.run(control_client.ask(home, Verb.KILL, ManualClock(MORNING)))
+    with filesystem.hold_lock(home / "data" / "tbot.lock"):
+        answer = asyncio.run(control_client.send_request(home, ControlVerb.KILL, ManualClock(MORNING)))
     assert not answer.taken
     assert "has not taken the request in 5 s" in of_kill(answer)
-    assert len(control.look(home / "control").requests) == 1
+    assert len(control.read_folder(home / "control").requests) == 1
 
 
 @pytest.mark.parametrize("taken", [False, True])
@@ -253,19 +253,19 @@ def test_a_running_bot_whose_journal_cannot_be_read_has_taken_what_is_gone(home:
     """Whoever took the file away has written the request down, whether or not that can be read here."""
     (home / "data").mkdir()
     (home / "data" / "tbot.sqlite").write_bytes(b"no journal at all" * 100)
-    name = control.ask(home / "control", Verb.KILL, actor="ann", now=MORNING)
+    name = control.write_request(home / "control", ControlVerb.KILL, actor="ann", now=MORNING)
     if taken:
-        control.take(home / "control", name)
-    found = control_client.answer(Instance.at(home), Verb.KILL, name, 7)
+        control.remove_request(home / "control", name)
+    found = control_client.request_result(Instance.at(home), ControlVerb.KILL, name, 7)
     assert (found.taken, bool(found.lost)) == (taken, not taken)
-    assert "what is held is not known" in control_client.notes(found)[0]
+    assert "what is held is not known" in control_client.result_notes(found)[0]
 
 
 @pytest.mark.parametrize("words", [("stop",), ("kill",), ("defense", "on")])
 def test_a_simulation_is_asked_nothing(home: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
     """It takes no requests, and what is asked beside it must not stop the next start: exit 1, nothing is dropped."""
     (home / "data").mkdir()
-    with alone(home, SIMULATION):
+    with hold_instance_lock(home, SIMULATION):
         assert cli.invoke([*words, "--home", str(home)]) == 1
     assert "runs a simulation here, which takes no requests" in capsys.readouterr().err
     assert not (home / "control").exists()
@@ -278,41 +278,50 @@ def test_a_folder_without_an_instance_is_asked_nothing(tmp_path: Path, capsys: p
     assert not list(tmp_path.iterdir())
 
 
-def answer(verb: Verb, **more: Any) -> Answer:
+def answer(verb: ControlVerb, **more: Any) -> RequestResult:
     """An answer of a bot that took the request."""
-    return attrs.evolve(Answer(verb=verb, process=7, taken=True), **more)
+    return attrs.evolve(RequestResult(verb=verb, process=7, taken=True), **more)
 
 
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (of_stop(answer(Verb.STOP, open=("A", "B"))), "manages to their exits A, B, then ends"),
-        (of_stop(answer(Verb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
-        (of_stop(answer(Verb.STOP)), "what is worked, then ends"),
-        (of_stop(answer(Verb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
-        (of_stop(answer(Verb.STOP_FLATTEN, ended=True)), "nothing is open"),
-        (of_stop(answer(Verb.STOP, ended=True, unconfirmed="no line.")), "but the account could not be read: no line."),
+        (of_stop(answer(ControlVerb.STOP, open=("A", "B"))), "manages to their exits A, B, then ends"),
+        (of_stop(answer(ControlVerb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
+        (of_stop(answer(ControlVerb.STOP)), "what is worked, then ends"),
+        (of_stop(answer(ControlVerb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
+        (of_stop(answer(ControlVerb.STOP_FLATTEN, ended=True)), "nothing is open"),
         (
-            of_stop(answer(Verb.STOP, ended=True, open=("A",), unconfirmed="no line")),
+            of_stop(answer(ControlVerb.STOP, ended=True, unconfirmed="no line.")),
+            "but the account could not be read: no line.",
+        ),
+        (
+            of_stop(answer(ControlVerb.STOP, ended=True, open=("A",), unconfirmed="no line")),
             "Stopped and left open: A. The account could not be read: no line.",
         ),
-        (of_stop(answer(Verb.STOP_CANCEL, state="halted")), "taken back; the state is halted"),
-        (of_stop(answer(Verb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
-        (of_kill(answer(Verb.KILL, open=("A",))), "kept with their stops: A"),
-        (of_kill(answer(Verb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
+        (of_stop(answer(ControlVerb.STOP_CANCEL, state="halted")), "taken back; the state is halted"),
+        (of_stop(answer(ControlVerb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
+        (of_kill(answer(ControlVerb.KILL, open=("A",))), "kept with their stops: A"),
+        (of_kill(answer(ControlVerb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
         (
-            of_kill(answer(Verb.KILL_CLEAR, state="halted", causes=("control/kill is there",))),
+            of_kill(answer(ControlVerb.KILL_CLEAR, state="halted", causes=("control/kill is there",))),
             "`tbot kill` is taken back, but the state stays halted: control/kill is there. `rm control/kill` ends it.",
         ),
-        (of_kill(answer(Verb.KILL_CLEAR)), "The kill is taken back; the state is normal."),
-        (of_defense(answer(Verb.DEFENSE_ON, state="defense", causes=("tbot defense on",))), "defense: tbot defense on"),
-        (of_defense(answer(Verb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))), "DEFENSE_MODE_ACTIVE"),
-        (of_defense(answer(Verb.DEFENSE_OFF)), "The state is normal."),
+        (of_kill(answer(ControlVerb.KILL_CLEAR)), "The kill is taken back; the state is normal."),
         (
-            of_defense(Answer(verb=Verb.DEFENSE_OFF, process=None)),
+            of_defense(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
+            "defense: tbot defense on",
+        ),
+        (
+            of_defense(answer(ControlVerb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))),
+            "DEFENSE_MODE_ACTIVE",
+        ),
+        (of_defense(answer(ControlVerb.DEFENSE_OFF)), "The state is normal."),
+        (
+            of_defense(RequestResult(verb=ControlVerb.DEFENSE_OFF, process=None)),
             "No bot runs here; `tbot defense on` is taken back at the next start.",
         ),
-        (of_defense(answer(Verb.DEFENSE_OFF, taken=False)), "has not taken the request"),
+        (of_defense(answer(ControlVerb.DEFENSE_OFF, taken=False)), "has not taken the request"),
     ],
 )
 def test_each_answer_is_one_sentence(said: str, words: str) -> None:
@@ -325,27 +334,29 @@ def test_defense_stays_while_the_setting_stands(home: Path) -> None:
     settings = home / ".env_bot"
     settings.write_text(settings.read_text() + "DEFENSE_MODE_ACTIVE=true\n")
     clock = ManualClock(MORNING)
-    plan = Plan(
+    plan = RunPlan(
         assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
     )
-    heard: list[Answer] = []
+    heard: list[RequestResult] = []
 
-    def minute(_session: SessionRun, index: int) -> None:
+    def minute(_session: TradingSession, index: int) -> None:
         if index == 3:
-            heard.append(control_client.answer(plan.assembly.settings.instance, Verb.DEFENSE_OFF, "none", 7))
+            heard.append(
+                control_client.request_result(plan.assembly.settings.instance, ControlVerb.DEFENSE_OFF, "none", 7)
+            )
             plan.stop.set()
 
-    asyncio.run(run(plan, Watcher(minute=minute)))
+    asyncio.run(run(plan, RunWatcher(minute=minute)))
     assert [(one.state, one.causes) for one in heard] == [("defense", ("DEFENSE_MODE_ACTIVE",))]
 
 
 def traded(home: Path) -> tuple[bool, list[Event]]:
     """One session: whether it was stopped, and what the journal holds of requests."""
     clock = ManualClock(MORNING)
-    plan = Plan(
+    plan = RunPlan(
         assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=10.0
     )
-    stopped = asyncio.run(run(plan, Watcher())).stopped
+    stopped = asyncio.run(run(plan, RunWatcher())).stopped
     journal = read_journal(home / "data" / "tbot.sqlite")
     found = [event for event in journal.events() if event.kind in {records.REQUEST, records.REQUEST_REFUSED}]
     journal.close()
@@ -357,7 +368,7 @@ def test_f111_a_permit_of_another_user_is_refused_in_the_journal(home: Path) -> 
     """What somebody else dropped takes no kill back, and stands in the journal with the reason."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
-    name = control.ask(home / "control", Verb.KILL_CLEAR, actor="eve", now=MORNING)
+    name = control.write_request(home / "control", ControlVerb.KILL_CLEAR, actor="eve", now=MORNING)
     os.chown(home / "control" / name, 12345, 12345)
     stopped, (refused,) = traded(home)
     assert not stopped
@@ -371,7 +382,7 @@ def test_a_stop_is_obeyed_whatever_the_folder_and_said(home: Path, *, foreign: b
     if foreign and os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
     folder = home / "control"
-    control.ask(folder, Verb.STOP, actor="ann", now=MORNING)
+    control.write_request(folder, ControlVerb.STOP, actor="ann", now=MORNING)
     folder.chmod(0o777)
     if foreign:
         os.chown(folder, 12345, 12345)
@@ -379,13 +390,13 @@ def test_a_stop_is_obeyed_whatever_the_folder_and_said(home: Path, *, foreign: b
     assert (stopped, taken.kind, list(folder.iterdir())) == (True, records.REQUEST, [])
     words = "its folder belongs to another user" if foreign else "others may replace what lies in its folder"
     assert taken.payload["flaw"] == words
-    (line,) = Narrator().follow([Entry(kind=taken.kind, payload=taken.payload, time=MORNING)])
+    (line,) = EventNarrator().follow([NewEvent(kind=taken.kind, payload=taken.payload, time=MORNING)])
     assert line.text.endswith(f"asks: stop (of its file: {words})")
 
 
 def test_status_says_that_others_may_use_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anybody asks for anything: attention, exit 1, as long as it is so."""
-    control.prepare(home / "control")
+    control.prepare_folder(home / "control")
     assert not any("others may" in one for one in asked(capsys, home, "status", code=0)["attention"])
     (home / "control").chmod(0o777)
     assert any("others may enter its folder" in one for one in asked(capsys, home, "status", code=1)["attention"])
@@ -402,7 +413,7 @@ def test_check_judges_the_folder_of_requests(home: Path, capsys: pytest.CaptureF
     """None and an empty one are good, a kill is warned of, and one that others may enter fails."""
     good = [("ok", "Nothing keeps the bot from trading.")]
     assert checked(capsys, home) == good
-    control.prepare(home / "control")
+    control.prepare_folder(home / "control")
     assert checked(capsys, home) == good
     (home / "control" / "kill").touch()
     assert checked(capsys, home) == [("warn", "control/kill is there: remove it to trade on.")]
@@ -429,40 +440,42 @@ LOST = risk("daily loss latch", "DAILY_LOSS_LIMIT reached")
 
 def test_causes_of_the_session_are_told_with_those_of_the_operator(home: Path) -> None:
     """Half of the daily loss is defense, the whole of it leaves exits only, a kill is graver than both."""
-    book = Book(in_session=True, session={"state": "normal"}, risk=[HALF])
-    half = condition(home / "control", [], book, running=False)
+    book = SessionBook(in_session=True, session={"state": "normal"}, risk=[HALF])
+    half = risk_status(home / "control", [], book, running=False)
     assert (half.state, half.causes, half.latched) == ("defense", (HALF["cause"],), False)
     book.risk.append(LOST)
-    latched = condition(home / "control", [], book, running=False)
+    latched = risk_status(home / "control", [], book, running=False)
     assert (latched.state, latched.causes, latched.latched) == ("exit-only", (LOST["cause"], HALF["cause"]), True)
     killed = {"cause": "KILL_COMMAND", "there": True, "state": "halted", "words": ""}
     event = Event(
         seq=1, kind=records.STATE, cid=None, source=None, payload=killed, received=MORNING, applied=MORNING, hash=""
     )
-    whole = condition(home / "control", [event], book, running=False)
+    whole = risk_status(home / "control", [event], book, running=False)
     assert (whole.state, whole.causes) == ("halted", ("tbot kill", LOST["cause"], HALF["cause"]))
-    assert not condition(home / "control", [], attrs.evolve(book, in_session=False), running=False).latched
+    assert not risk_status(home / "control", [], attrs.evolve(book, in_session=False), running=False).latched
 
 
 def test_a_setting_keeps_defense_after_a_kill_at_the_bell(home: Path) -> None:
     """The state in which the session was opened does not outlast its cause."""
     run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
-    found = condition(home / "control", [], Book(in_session=True, session={"state": "halted"}, run=run), running=False)
+    found = risk_status(
+        home / "control", [], SessionBook(in_session=True, session={"state": "halted"}, run=run), running=False
+    )
     assert (found.state, found.causes) == ("defense", ("DEFENSE_MODE_ACTIVE",))
 
 
 def test_a_setting_keeps_defense_while_a_bot_waits_for_the_bell(home: Path) -> None:
     """Who takes defense back before the session learns what stands; a loss of the session before has ended with it."""
     run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
-    book = Book(in_session=False, run=run, risk=[LOST])
-    found = condition(home / "control", [], book, running=True)
+    book = SessionBook(in_session=False, run=run, risk=[LOST])
+    found = risk_status(home / "control", [], book, running=True)
     assert (found.state, found.causes, found.latched) == ("defense", ("DEFENSE_MODE_ACTIVE",), False)
 
 
 def test_a_run_that_is_over_keeps_no_defense(home: Path) -> None:
     """The next start goes by the settings as they are then."""
     run = {"settings": {"DEFENSE_MODE_ACTIVE": "true"}}
-    found = condition(home / "control", [], Book(in_session=False, run=run), running=False)
+    found = risk_status(home / "control", [], SessionBook(in_session=False, run=run), running=False)
     assert (found.state, found.causes) == ("normal", ())
 
 
@@ -478,4 +491,4 @@ def test_a_run_that_is_over_keeps_no_defense(home: Path) -> None:
 )
 def test_defense_off_heeds_the_causes_of_defense_alone(causes: tuple[str, ...], *, stays: bool) -> None:
     """Also where the state is graver; what is no cause of defense is none of its business."""
-    assert stands(causes) is stays
+    assert keeps_defense(causes) is stays

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tbot_core import cli
 from tbot_core.journal import records, tail_mark
-from tbot_core.journal.store import SCHEMA_VERSION, Entry, open_journal
+from tbot_core.journal.store import SCHEMA_VERSION, NewEvent, open_journal
 from tbot_core.testing.trades import session
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "killed"
 
 
-def _entry(words: str) -> Entry:
-    return Entry(kind=records.REQUEST_REFUSED, payload={"name": "stop", "words": words}, time=session().open)
+def _entry(words: str) -> NewEvent:
+    return NewEvent(kind=records.REQUEST_REFUSED, payload={"name": "stop", "words": words}, time=session().open)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def said(home: Path, *words: str, code: int) -> str:
 
 def files(home: Path) -> dict[str, bytes]:
     """What the journal's files hold; the index of the log is made anew at will."""
-    journal, log, _, note = tail_mark.files(home / "data" / "tbot.sqlite")
+    journal, log, _, note = tail_mark.journal_files(home / "data" / "tbot.sqlite")
     return {path.name: path.read_bytes() for path in (journal, log, note) if path.exists() and path.stat().st_size}
 
 
@@ -82,12 +82,12 @@ def torn(path: Path) -> None:
 
 def cut_off(path: Path) -> None:
     """The log is deleted, with the events that were not in the file yet."""
-    tail_mark.files(path)[1].unlink()
+    tail_mark.journal_files(path)[1].unlink()
 
 
 def gone(path: Path) -> None:
     """The whole journal is deleted; what it held is noted beside it."""
-    for one in tail_mark.files(path)[:3]:
+    for one in tail_mark.journal_files(path)[:3]:
         one.unlink(missing_ok=True)
 
 
@@ -158,7 +158,7 @@ def test_f81_a_damaged_page_stops_a_start_and_a_verification(home: Path, words: 
 
 def test_f82_a_log_that_is_put_back_loses_nothing(home: Path, tmp_path: Path) -> None:
     """Refused without its log, whole with it; without the index of the log as well."""
-    log, index = tail_mark.files(home / "data" / "tbot.sqlite")[1:3]
+    log, index = tail_mark.journal_files(home / "data" / "tbot.sqlite")[1:3]
     kept = log.rename(tmp_path / "kept")
     said(home, "audit", "verify", code=1)
     kept.rename(log)

@@ -10,7 +10,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.marketdata.store import parquet
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,7 +174,7 @@ def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: p
 
 def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Thin sessions are warned of with exit 0; a corrupt file is exit 1, in words and as a document."""
-    bench = StoreBench(folder=home / "data")
+    bench = StoreFixture(folder=home / "data")
     bench.folder.mkdir()
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-03"), minutes=300))
     assert tbot("data", "verify", "--home", home) == 0
@@ -202,7 +202,7 @@ def test_a_folder_in_place_of_a_file_is_named_once_with_its_remedy(
     home: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """It is one fault, which says that a folder stands there and to remove it; a person is not asked to name a file."""
-    bench = StoreBench(folder=home / "data")
+    bench = StoreFixture(folder=home / "data")
     bench.folder.mkdir()
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02")))
     (path,) = bench.bars.glob(f"*/{name}")

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 from tbot_core import cli
 from tbot_core.cli import run_display
-from tbot_core.cli.commands.run import furnish, opens_live, request
-from tbot_core.cli.instance_lock import dried
-from tbot_core.cli.run_options import Wish
-from tbot_core.engine.bootstrap import assemble, source_named
+from tbot_core.cli.commands.run import create_demo_instance, feed_request, uses_live_credentials
+from tbot_core.cli.instance_lock import hold_dry_run_lock
+from tbot_core.cli.run_options import RunOptions
+from tbot_core.engine.bootstrap import assemble, data_source_name
 from tbot_core.errors import PluginError
-from tbot_core.instance import Instance, read
+from tbot_core.instance import Instance, read_settings_files
 from tbot_core.model.clock import SystemClock
 from tbot_core.system import filesystem, log
 
@@ -38,22 +38,22 @@ def live(tmp_path: Path) -> Path:
 
 def test_a_dry_run_goes_on_beside_whoever_trades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It leaves the instance's lock to the bot, and says whose source it shares; nothing is said of a simulation."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     lock = Instance.at(tmp_path).lock
-    with filesystem.hold(lock), dried(tmp_path):
-        assert filesystem.holder(Instance.at(tmp_path).dry_run_lock) is not None
+    with filesystem.hold_lock(lock), hold_dry_run_lock(tmp_path):
+        assert filesystem.lock_holder(Instance.at(tmp_path).dry_run_lock) is not None
     assert "trades here: a dry run beside it asks the same source for its bars" in capsys.readouterr().err
-    with filesystem.hold(lock, "simulation"), dried(tmp_path):
+    with filesystem.hold_lock(lock, "simulation"), hold_dry_run_lock(tmp_path):
         pass
-    with dried(tmp_path):
+    with hold_dry_run_lock(tmp_path):
         pass
     assert capsys.readouterr().err == ""
 
 
 def test_a_second_dry_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both would write into one file: exit 1, and the first one is named."""
-    furnish(tmp_path)
-    with filesystem.hold(Instance.at(tmp_path).dry_run_lock):
+    create_demo_instance(tmp_path)
+    with filesystem.hold_lock(Instance.at(tmp_path).dry_run_lock):
         assert cli.invoke(["run", "--dry-run", "--once", "--home", str(tmp_path)]) == 1
     assert "is in use by another tbot, process" in capsys.readouterr().err
 
@@ -67,18 +67,18 @@ def test_a_folder_without_an_instance_is_left_as_it_is(tmp_path: Path, capsys: p
 
 def test_live_credentials_are_kept_as_for_a_live_run(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A dry run of a live instance needs no arming, but plugins that were approved; on paper it needs neither."""
-    wish = Wish(mode="dry-run", home=live)
+    wish = RunOptions(mode="dry-run", home=live)
     capsys.readouterr()
     assert cli.invoke(["run", "--dry-run", "--once", "--home", str(live)]) == 3
     assert "Live trading imports approved plugins alone" in capsys.readouterr().err
-    assert not opens_live(attrs.evolve(wish, mode="paper"), read(Instance.at(live)))
+    assert not uses_live_credentials(attrs.evolve(wish, mode="paper"), read_settings_files(Instance.at(live)))
     (live / ".env_bot").write_text("BROKER_NAME=ALPACA\nDATA_SOURCE=PAPER\n")
-    assert not opens_live(wish, read(Instance.at(live)))
+    assert not uses_live_credentials(wish, read_settings_files(Instance.at(live)))
     (live / ".env_bot").write_text("BROKER_NAME=ALPACA\nDATA_SOURCE=TRADIER\n")
-    assert not opens_live(wish, read(Instance.at(live)))
+    assert not uses_live_credentials(wish, read_settings_files(Instance.at(live)))
     (live / ".env_bot").write_text("BROKER_NAME=PAPER\nDATA_SOURCE=ALPACA\n")
     with pytest.raises(PluginError):
-        opens_live(wish, read(Instance.at(live)))
+        uses_live_credentials(wish, read_settings_files(Instance.at(live)))
 
 
 def test_approved_plugins_may_hear_a_live_account(live: Path) -> None:
@@ -86,7 +86,7 @@ def test_approved_plugins_may_hear_a_live_account(live: Path) -> None:
     (live / ".env_bot").write_text("BROKER_NAME=PAPER\n")
     assert cli.invoke(["plugins", "lock", "--yes", "--home", str(live)]) == 0
     (live / ".env_bot").write_text("BROKER_NAME=PAPER\nDATA_SOURCE=ALPACA\n")
-    assert opens_live(Wish(mode="dry-run", home=live), read(Instance.at(live)))
+    assert uses_live_credentials(RunOptions(mode="dry-run", home=live), read_settings_files(Instance.at(live)))
 
 
 @pytest.mark.parametrize(
@@ -100,20 +100,20 @@ def test_approved_plugins_may_hear_a_live_account(live: Path) -> None:
 )
 def test_bars_come_from_the_data_source_else_from_the_broker(texts: dict[str, str], name: str) -> None:
     """In any case, and without either from the simulator."""
-    assert source_named(texts) == name
+    assert data_source_name(texts) == name
 
 
 @pytest.mark.slow
 def test_a_dry_run_logs_into_a_folder_of_its_own(tmp_path: Path) -> None:
     """Two processes never move one file into backups."""
-    furnish(tmp_path)
-    wish = Wish(mode="dry-run", home=tmp_path)
+    create_demo_instance(tmp_path)
+    wish = RunOptions(mode="dry-run", home=tmp_path)
     assembly = assemble(tmp_path, "dry-run", SystemClock())
     try:
-        run_display.shown(wish, assembly, SystemClock(), as_json=True)
+        run_display.make_display(wish, assembly, SystemClock(), as_json=True)
         log.logger(__name__).warning("a line")
     finally:
         log.close()
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["dry-run"]
     assert (tmp_path / "logs" / "dry-run" / "tbot.log").exists()
-    assert request(wish, assembly).kind == "live"
+    assert feed_request(wish, assembly).kind == "live"

@@ -17,15 +17,15 @@ from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
 from tbot_core import cli
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, secrets
 from tbot_core.testing.canaries import canary, shows
 from tbot_core.testing.keyrings import MemoryKeyring
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 from tbot_core.vault import categories
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.error_codes import Code, fault
-from tbot_core.vault.keys import generate
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
+from tbot_core.vault.keys import generate_key
 
 if TYPE_CHECKING:
     from tbot_core.vault.vault import Vault
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A paper instance with a broker's credentials; tests take copies of it."""
     home = tmp_path_factory.mktemp("made") / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
-    secrets.keep(vault(home), "broker", json.dumps(VALUES).encode())
+    secrets.encrypt_category(vault(home), "broker", json.dumps(VALUES).encode())
     return home
 
 
@@ -57,7 +57,7 @@ def home(made: Path, tmp_path: Path) -> Path:
 
 def vault(home: Path) -> Vault:
     """The instance's vault."""
-    return secrets.vault(Instance(home), Deployment())
+    return secrets.open_instance_vault(Instance(home), DeploymentSettings())
 
 
 def said(home: Path, *args: str, code: int, typed: str = "", of: str = "secrets") -> str:
@@ -70,9 +70,9 @@ def said(home: Path, *args: str, code: int, typed: str = "", of: str = "secrets"
     return text
 
 
-def sentence(code: Code, category: str = "broker", file: str = FILE, section: str = "") -> str:
+def sentence(code: VaultErrorCode, category: str = "broker", file: str = FILE, section: str = "") -> str:
     """The whole sentence of a code."""
-    return str(fault(code, category, file, section=section))
+    return str(vault_error(code, category, file, section=section))
 
 
 def text(path: str, change: Callable[[bytes], bytes]) -> Damage:
@@ -126,52 +126,52 @@ def rekeyed(home: Path) -> None:
     (home / KEY).write_bytes(base64.urlsafe_b64encode(os.urandom(32)))
 
 
-FOUND: Final[dict[Code, tuple[str, Damage]]] = {
-    Code.FILE_EMPTY: (FILE, text(FILE, lambda _: b"")),
-    Code.FORMAT_UNKNOWN: (FILE, text(FILE, lambda token: b" " + token)),
-    Code.TOKEN_TOO_LONG: (FILE, huge(FILE)),
-    Code.TOKEN_ALPHABET: (FILE, text(FILE, lambda token: token + b"\n")),
-    Code.TOKEN_CANONICAL: (FILE, text(FILE, lambda _: b"tbot1.A")),
-    Code.TOKEN_SHORT: (FILE, binary(lambda data: data[:77])),
-    Code.TOKEN_MAGIC: (FILE, binary(lambda data: b"X" + data[1:])),
-    Code.TOKEN_VERSION: (FILE, binary(lambda data: data[:7] + b"\x02" + data[8:])),
-    Code.TOKEN_ALGORITHM: (FILE, binary(lambda data: data[:8] + b"\x02" + data[9:])),
-    Code.TOKEN_KEY_ID: (FILE, rekeyed),
-    Code.TOKEN_TAG: (FILE, binary(lambda data: data[:-1] + bytes([data[-1] ^ 1]))),
-    Code.FERNET_ALPHABET: (FILE, fernet(lambda token: token + b" ")),
-    Code.FERNET_CANONICAL: (FILE, fernet(lambda token: token.rstrip(b"=")[:-1])),
-    Code.FERNET_SHORT: (FILE, fernet(lambda token: token[:40])),
-    Code.FERNET_BLOCKS: (FILE, fernet(lambda token: token[:-4] if token[-1:] != b"=" else token[:-8])),
-    Code.FERNET_TAG: (FILE, fernet(lambda token: token[:12] + b"AAAA" + token[16:])),
-    Code.KEY_MISSING: (KEY, lambda home: (home / KEY).unlink()),
-    Code.KEY_SYMLINK: (KEY, placed(KEY, Path.symlink_to)),
-    Code.KEY_NOT_REGULAR: (KEY, placed(KEY, lambda path, _: os.mkfifo(path, 0o600))),
-    Code.KEY_LINKS: (KEY, placed(KEY, Path.hardlink_to)),
-    Code.KEY_TOO_LARGE: (KEY, huge(KEY)),
-    Code.KEY_MODE: (KEY, mode(KEY, 0o644)),
-    Code.KEY_FOLDER_MODE: (KEY, mode("storage/keys", 0o755)),
-    Code.KEY_BOM: (KEY, text(KEY, lambda key: b"\xef\xbb\xbf" + key)),
-    Code.KEY_CRLF: (KEY, text(KEY, lambda key: key + b"\r\n")),
-    Code.KEY_LENGTH: (KEY, text(KEY, lambda key: key[:-1])),
-    Code.KEY_ALPHABET: (KEY, text(KEY, lambda key: b"+" + key[1:])),
-    Code.KEY_CANONICAL: (KEY, text(KEY, lambda key: key[:-2] + b"9=")),
-    Code.KEY_CONSTANT: (KEY, text(KEY, lambda _: b"A" * 43 + b"=")),
-    Code.FILE_SYMLINK: (FILE, placed(FILE, Path.symlink_to)),
-    Code.FILE_NOT_REGULAR: (FILE, placed(FILE, lambda path, _: path.mkdir())),
-    Code.FILE_LINKS: (FILE, placed(FILE, Path.hardlink_to)),
-    Code.FILE_MODE: (FILE, mode(FILE, 0o640)),
-    Code.FILE_FOLDER_OPEN: (FILE, mode("storage/secrets", 0o777)),
-    Code.CONTENT_UTF8: (FILE, content(b"\xff")),
-    Code.CONTENT_JSON: (FILE, content(b"{")),
-    Code.CONTENT_OBJECT: (FILE, content(b"[]")),
-    Code.CONTENT_REPEATED: (FILE, content(b'{"alpaca": {}, "alpaca": {}}')),
+FOUND: Final[dict[VaultErrorCode, tuple[str, Damage]]] = {
+    VaultErrorCode.FILE_EMPTY: (FILE, text(FILE, lambda _: b"")),
+    VaultErrorCode.FORMAT_UNKNOWN: (FILE, text(FILE, lambda token: b" " + token)),
+    VaultErrorCode.TOKEN_TOO_LONG: (FILE, huge(FILE)),
+    VaultErrorCode.TOKEN_ALPHABET: (FILE, text(FILE, lambda token: token + b"\n")),
+    VaultErrorCode.TOKEN_CANONICAL: (FILE, text(FILE, lambda _: b"tbot1.A")),
+    VaultErrorCode.TOKEN_SHORT: (FILE, binary(lambda data: data[:77])),
+    VaultErrorCode.TOKEN_MAGIC: (FILE, binary(lambda data: b"X" + data[1:])),
+    VaultErrorCode.TOKEN_VERSION: (FILE, binary(lambda data: data[:7] + b"\x02" + data[8:])),
+    VaultErrorCode.TOKEN_ALGORITHM: (FILE, binary(lambda data: data[:8] + b"\x02" + data[9:])),
+    VaultErrorCode.TOKEN_KEY_ID: (FILE, rekeyed),
+    VaultErrorCode.TOKEN_TAG: (FILE, binary(lambda data: data[:-1] + bytes([data[-1] ^ 1]))),
+    VaultErrorCode.FERNET_ALPHABET: (FILE, fernet(lambda token: token + b" ")),
+    VaultErrorCode.FERNET_CANONICAL: (FILE, fernet(lambda token: token.rstrip(b"=")[:-1])),
+    VaultErrorCode.FERNET_SHORT: (FILE, fernet(lambda token: token[:40])),
+    VaultErrorCode.FERNET_BLOCKS: (FILE, fernet(lambda token: token[:-4] if token[-1:] != b"=" else token[:-8])),
+    VaultErrorCode.FERNET_TAG: (FILE, fernet(lambda token: token[:12] + b"AAAA" + token[16:])),
+    VaultErrorCode.KEY_MISSING: (KEY, lambda home: (home / KEY).unlink()),
+    VaultErrorCode.KEY_SYMLINK: (KEY, placed(KEY, Path.symlink_to)),
+    VaultErrorCode.KEY_NOT_REGULAR: (KEY, placed(KEY, lambda path, _: os.mkfifo(path, 0o600))),
+    VaultErrorCode.KEY_LINKS: (KEY, placed(KEY, Path.hardlink_to)),
+    VaultErrorCode.KEY_TOO_LARGE: (KEY, huge(KEY)),
+    VaultErrorCode.KEY_MODE: (KEY, mode(KEY, 0o644)),
+    VaultErrorCode.KEY_FOLDER_MODE: (KEY, mode("storage/keys", 0o755)),
+    VaultErrorCode.KEY_BOM: (KEY, text(KEY, lambda key: b"\xef\xbb\xbf" + key)),
+    VaultErrorCode.KEY_CRLF: (KEY, text(KEY, lambda key: key + b"\r\n")),
+    VaultErrorCode.KEY_LENGTH: (KEY, text(KEY, lambda key: key[:-1])),
+    VaultErrorCode.KEY_ALPHABET: (KEY, text(KEY, lambda key: b"+" + key[1:])),
+    VaultErrorCode.KEY_CANONICAL: (KEY, text(KEY, lambda key: key[:-2] + b"9=")),
+    VaultErrorCode.KEY_CONSTANT: (KEY, text(KEY, lambda _: b"A" * 43 + b"=")),
+    VaultErrorCode.FILE_SYMLINK: (FILE, placed(FILE, Path.symlink_to)),
+    VaultErrorCode.FILE_NOT_REGULAR: (FILE, placed(FILE, lambda path, _: path.mkdir())),
+    VaultErrorCode.FILE_LINKS: (FILE, placed(FILE, Path.hardlink_to)),
+    VaultErrorCode.FILE_MODE: (FILE, mode(FILE, 0o640)),
+    VaultErrorCode.FILE_FOLDER_OPEN: (FILE, mode("storage/secrets", 0o777)),
+    VaultErrorCode.CONTENT_UTF8: (FILE, content(b"\xff")),
+    VaultErrorCode.CONTENT_JSON: (FILE, content(b"{")),
+    VaultErrorCode.CONTENT_OBJECT: (FILE, content(b"[]")),
+    VaultErrorCode.CONTENT_REPEATED: (FILE, content(b'{"alpaca": {}, "alpaca": {}}')),
 }
 """What `tbot secrets verify` says once so much has happened to an instance, and of which file."""
 
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize("code", FOUND, ids=lambda code: code.name)
-def test_verify_says_what_is_wrong_and_what_mends_it(home: Path, code: Code) -> None:
+def test_verify_says_what_is_wrong_and_what_mends_it(home: Path, code: VaultErrorCode) -> None:
     """The whole sentence: code, category, file, remedy; nothing that the file holds; exit 3."""
     file, damage = FOUND[code]
     damage(home)
@@ -180,7 +180,7 @@ def test_verify_says_what_is_wrong_and_what_mends_it(home: Path, code: Code) -> 
 
 def begun(home: Path) -> None:
     """A rotation that was begun: a next key is there."""
-    vault(home).store.put_key("broker", "next", generate())
+    vault(home).store.put_key("broker", "next", generate_key())
 
 
 def orphaned(home: Path) -> None:
@@ -195,20 +195,25 @@ def given(values: Any = VALUES) -> tuple[tuple[str, ...], str]:
 
 
 LONG: Final = {f"acme{number}": {"token": "x" * 1000} for number in range(1000)}
-MET: Final[list[tuple[Code, str, Damage, tuple[tuple[str, ...], str]]]] = [
-    (Code.PLAINTEXT_LONG, FILE, lambda home: home, given(LONG)),
-    (Code.FILE_MISSING, FILE, lambda home: (home / FILE).unlink(), (("edit", "broker"), "")),
-    (Code.FILE_FOLDER_MISSING, FILE, lambda home: shutil.rmtree(home / "storage/secrets"), (("edit", "broker"), "")),
-    (Code.ROTATION_BEGUN, KEY, begun, (("rotate", "broker"), "")),
-    (Code.ROTATION_BEGUN, KEY, begun, given()),
-    (Code.ROTATION_UNPROVEN, FILE, orphaned, (("rotate", "broker", "--resume"), "")),
+MET: Final[list[tuple[VaultErrorCode, str, Damage, tuple[tuple[str, ...], str]]]] = [
+    (VaultErrorCode.PLAINTEXT_LONG, FILE, lambda home: home, given(LONG)),
+    (VaultErrorCode.FILE_MISSING, FILE, lambda home: (home / FILE).unlink(), (("edit", "broker"), "")),
+    (
+        VaultErrorCode.FILE_FOLDER_MISSING,
+        FILE,
+        lambda home: shutil.rmtree(home / "storage/secrets"),
+        (("edit", "broker"), ""),
+    ),
+    (VaultErrorCode.ROTATION_BEGUN, KEY, begun, (("rotate", "broker"), "")),
+    (VaultErrorCode.ROTATION_BEGUN, KEY, begun, given()),
+    (VaultErrorCode.ROTATION_UNPROVEN, FILE, orphaned, (("rotate", "broker", "--resume"), "")),
 ]
 """What other commands say."""
 
 
 @pytest.mark.parametrize(("code", "file", "damage", "command"), MET, ids=lambda it: getattr(it, "name", ""))
 def test_other_commands_say_it_alike(
-    home: Path, code: Code, file: str, damage: Damage, command: tuple[tuple[str, ...], str]
+    home: Path, code: VaultErrorCode, file: str, damage: Damage, command: tuple[tuple[str, ...], str]
 ) -> None:
     """Whatever is asked of an instance, what is wrong is told in the same words."""
     damage(home)
@@ -219,7 +224,7 @@ def test_other_commands_say_it_alike(
 def test_a_content_of_another_shape_is_named_by_its_section(home: Path) -> None:
     """A section that is none, and an empty field, are named; what they hold is not."""
     content(json.dumps({"alpaca": CANARY}).encode())(home)
-    assert sentence(Code.CONTENT_SECTION, section="alpaca") in said(home, "verify", code=3)
+    assert sentence(VaultErrorCode.CONTENT_SECTION, section="alpaca") in said(home, "verify", code=3)
     assert "TB-SEC-076 broker: field " in said(
         home, *given({"alpaca": {"api_key": ""}})[0], code=3, typed='{"a": {"b": ""}}'
     )
@@ -228,11 +233,11 @@ def test_a_content_of_another_shape_is_named_by_its_section(home: Path) -> None:
 def test_a_key_of_two_categories_is_found(home: Path) -> None:
     """The later of the two is told to have its own; --allow-shared-key lets an old instance pass with a warning."""
     shutil.copy(home / "storage/keys/login.key", home / "storage/keys/smtp.key")
-    shared = sentence(Code.KEY_SHARED, "smtp", "storage/keys/smtp.key")
+    shared = sentence(VaultErrorCode.KEY_SHARED, "smtp", "storage/keys/smtp.key")
     assert shared in said(home, "verify", code=3)
     assert f"fail secrets {shared}" in said(home, code=3, of="check")
     assert f"warn secrets {shared}" in said(home, "--allow-shared-key", code=0, of="check")
-    StoreBench(folder=home / "data").put(rising_bars("ACME", exchange_sessions("2026-01-06", "2026-01-06")))
+    StoreFixture(folder=home / "data").put(rising_bars("ACME", exchange_sessions("2026-01-06", "2026-01-06")))
     replay = ("--replay", "2026-01-06..2026-01-06", "--json")
     assert f"tbot: {shared}" in said(home, *replay, code=0, of="run")
     assert "TB-SEC" not in said(home, *replay, "--allow-shared-key", code=0, of="run")
@@ -241,7 +246,7 @@ def test_a_key_of_two_categories_is_found(home: Path) -> None:
 def test_two_names_of_the_first_key_must_agree(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment and `.env` may not name different key files of `.env.enc`: no start would find the other."""
     used, other = (home / f"storage/keys/{name}.key" for name in ("env_enc", "other"))
-    refusal = sentence(Code.ENV_KEY_DISAGREES, "env", "storage/keys/env_enc.key")
+    refusal = sentence(VaultErrorCode.ENV_KEY_DISAGREES, "env", "storage/keys/env_enc.key")
     moved = ("set", "env", "--from-json", "-"), json.dumps({"ENV_ENC_KEY_PATH": "storage/keys/other.key"})
     assert refusal in said(home, *moved[0], code=3, typed=moved[1])
     assert not other.exists()
@@ -258,7 +263,7 @@ def test_two_names_of_the_first_key_must_agree(home: Path, monkeypatch: pytest.M
 def test_one_command_writes_at_a_time(home: Path) -> None:
     """While another writes, a write is refused, and a look is not."""
     with vault(home).store.holding("broker"):
-        assert sentence(Code.VAULT_BUSY) in said(home, *given()[0], code=3, typed=given()[1])
+        assert sentence(VaultErrorCode.VAULT_BUSY) in said(home, *given()[0], code=3, typed=given()[1])
         said(home, "show", "broker", code=0)
 
 
@@ -266,22 +271,22 @@ def test_no_access_without_a_line_in_the_log(home: Path) -> None:
     """Where the log cannot be written, nothing is opened, and the sentence says why."""
     (home / LOG).rename(home / "kept")
     (home / LOG).symlink_to(home / "kept")
-    assert sentence(Code.AUDIT_UNWRITABLE, "audit", LOG) in said(home, "show", "broker", code=3)
+    assert sentence(VaultErrorCode.AUDIT_UNWRITABLE, "audit", LOG) in said(home, "show", "broker", code=3)
 
 
 def test_an_anchor_that_the_log_contradicts_is_found(home: Path) -> None:
     """A kept head that is another, and one that is none."""
     (home / "data/audit.anchors").write_text(f"2:{'0' * 64}\n")
-    assert sentence(Code.AUDIT_ANCHOR, "audit", "audit.log", "2") in said(home, "audit", "--verify", code=3)
+    assert sentence(VaultErrorCode.AUDIT_ANCHOR, "audit", "audit.log", "2") in said(home, "audit", "--verify", code=3)
     (home / "data/audit.anchors").write_text("2\n")
     assert "TB-SEC-098 audit: " in said(home, "audit", "--verify", code=3)
 
 
 PROVIDED: Final = [
-    ("Files", Code.PROVIDER_UNKNOWN, "TBOT_KEY_PROVIDER names Files"),
-    ("plugin", Code.PROVIDER_ABSENT, "no plugin offers the key"),
-    ("passphrase", Code.PASSPHRASE_HEADER, "storage/keys/passphrase.json of the passphrase is missing"),
-    ("keyring", Code.KEYRING_BACKEND, "keeps nothing"),
+    ("Files", VaultErrorCode.PROVIDER_UNKNOWN, "TBOT_KEY_PROVIDER names Files"),
+    ("plugin", VaultErrorCode.PROVIDER_ABSENT, "no plugin offers the key"),
+    ("passphrase", VaultErrorCode.PASSPHRASE_HEADER, "storage/keys/passphrase.json of the passphrase is missing"),
+    ("keyring", VaultErrorCode.KEYRING_BACKEND, "keeps nothing"),
 ]
 
 
@@ -292,14 +297,16 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def choose(name: str) -> None:
         monkeypatch.setenv("TBOT_KEY_PROVIDER", name)
-        secrets.forget()
+        secrets.forget_passphrases()
 
     yield choose
-    secrets.forget()
+    secrets.forget_passphrases()
 
 
 @pytest.mark.parametrize(("name", "code", "words"), PROVIDED, ids=lambda it: getattr(it, "name", None))
-def test_a_provider_that_cannot_serve_is_told(home: Path, provider: Any, name: str, code: Code, words: str) -> None:
+def test_a_provider_that_cannot_serve_is_told(
+    home: Path, provider: Any, name: str, code: VaultErrorCode, words: str
+) -> None:
     """Key files are there, and none steps in."""
     provider(name)
     text = said(home, "show", "broker", code=3, typed="a passphrase\n")
@@ -340,16 +347,16 @@ def test_no_category_takes_the_place_of_another(home: Path) -> None:
     opened, names = vault(home), list(CATEGORIES)
     for name in names:
         if not opened.store.has_file(name):
-            secrets.keep(opened, name, b"{}")
-    places = {name: categories.place(name, Instance(home), Deployment()) for name in names}
+            secrets.encrypt_category(opened, name, b"{}")
+    places = {name: categories.category_paths(name, Instance(home), DeploymentSettings()) for name in names}
     files = {name: it.file.read_bytes() for name, it in places.items()}
     keys = {name: it.key.read_bytes() for name, it in places.items()}
     for shift in range(1, len(names)):
         other = dict(zip(names, names[shift:] + names[:shift], strict=True))
         for moved_file, moved_key, code in (
-            (True, False, Code.TOKEN_KEY_ID),
-            (False, True, Code.TOKEN_KEY_ID),
-            (True, True, Code.TOKEN_TAG),
+            (True, False, VaultErrorCode.TOKEN_KEY_ID),
+            (False, True, VaultErrorCode.TOKEN_KEY_ID),
+            (True, True, VaultErrorCode.TOKEN_TAG),
         ):
             for name, it in places.items():
                 it.file.write_bytes(files[other[name] if moved_file else name])

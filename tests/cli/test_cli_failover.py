@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.check import checked
+from tbot_core.cli.actions.check import check_instance
 from tbot_core.journal import records
-from tbot_core.journal.projections.failover_drills import Drill, Step
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Leg
-from tbot_core.status.failover import Place, Shown, shown
+from tbot_core.status.failover import BrokerStatus, FailoverStatus, failover_status
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import fill, order
 
@@ -34,7 +34,7 @@ def instance(home: Path, settings: str, *said: tuple[str, dict[str, Any], str | 
     filesystem.make_folder(home / "data")
     now = SystemClock().now()
     with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
-        journal.append([Entry(kind=kind, payload=payload, time=now, cid=cid) for kind, payload, cid in said])
+        journal.append([NewEvent(kind=kind, payload=payload, time=now, cid=cid) for kind, payload, cid in said])
     return home
 
 
@@ -144,17 +144,17 @@ def test_the_standing_names_what_was_left_at_a_broker_that_the_last_session_did_
 def test_with_a_drill_passed_the_next_command_is_the_confirmation(tmp_path: Path) -> None:
     """Where all that is missing is a person's word."""
     now = SystemClock().now()
-    held = Drill(brokers=("alpha", "beta"), settings="x", time=now, steps=(Step(what="all", passed=True),))
+    held = FailoverDrill(brokers=("alpha", "beta"), settings="x", time=now, steps=(DrillStep(what="all", passed=True),))
     home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None), *broken())
-    found = shown(home, now + dt.timedelta(days=1))
+    found = failover_status(home, now + dt.timedelta(days=1))
     assert (found.objection, found.command) == ("", "tbot failover confirm --amount USD")
     assert f"Drill: passed on {now:%Y-%m-%d}." in list(found.lines())
 
 
 def test_a_quiet_instance_says_so() -> None:
     """Nothing is broken, nothing has moved."""
-    place = Place(name="alpha", circuit="closed", held=("KO",), orders=0, reserved=order().quantity)
-    found = Shown(places=(place, place), leases={}, phase="over", why="", drill="", objection="")
+    place = BrokerStatus(name="alpha", circuit="closed", held=("KO",), orders=0, reserved=order().quantity)
+    found = FailoverStatus(places=(place, place), leases={}, phase="over", why="", drill="", objection="")
     assert "Drill: none was held." in list(found.lines())
     assert (found.broken, found.command) == (False, "tbot status")
     assert "holds KO" in place.line
@@ -183,17 +183,17 @@ def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.C
 def test_check_judges_the_settings_of_failover(tmp_path: Path, settings: str, level: str, words: str) -> None:
     """An unknown broker, one named twice, a simulation, a feed that breaks with its broker, and a missing drill."""
     home = instance(tmp_path, settings)
-    found = [(row.level, str(row)) for row in checked(home) if words in str(row)]
+    found = [(row.level, str(row)) for row in check_instance(home) if words in str(row)]
     assert [one[0] for one in found] == [level]
 
 
 def test_check_says_that_a_drill_was_passed(tmp_path: Path) -> None:
     """With the brokers that it was passed with."""
-    held = Drill(
-        brokers=("alpha", "beta"), settings="x", time=SystemClock().now(), steps=(Step(what="all", passed=True),)
+    held = FailoverDrill(
+        brokers=("alpha", "beta"), settings="x", time=SystemClock().now(), steps=(DrillStep(what="all", passed=True),)
     )
     home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None))
-    assert ("ok", "Failover was tried: alpha, beta.") in [(row.level, str(row)) for row in checked(home)]
+    assert ("ok", "Failover was tried: alpha, beta.") in [(row.level, str(row)) for row in check_instance(home)]
 
 
 @pytest.mark.parametrize("amount", ["-5", "abc", "nan", "inf", "", "1e999999", "1e-999999"])

@@ -10,11 +10,11 @@ import pytest
 
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
-from tbot_core.marketdata.received_bars import FOLDER, Header, Kept, Recording
-from tbot_core.model.bars import FIELDS, Minute
+from tbot_core.marketdata.received_bars import FOLDER, RecordedMinute, RecordingHeader, SessionRecorder
+from tbot_core.model.bars import FIELDS, MinuteSlice
 from tbot_core.rehearsal.feed import facts_of_the_day
-from tbot_core.rehearsal.prices import Market
-from tbot_core.rehearsal.random_streams import Stream
+from tbot_core.rehearsal.prices import SimulatedMarket
+from tbot_core.rehearsal.random_streams import RandomStream
 from tbot_core.rehearsal.world import short_day
 from tbot_core.status.feed import data_words, document, lines
 
@@ -38,17 +38,17 @@ def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
     ]  # fmt: skip
 
 
-def recorded(data: Path) -> Recording:
+def recorded(data: Path) -> SessionRecorder:
     """A recording of one symbol."""
-    facts = facts_of_the_day(Market.flat(200_000, ("A",), 6), Stream(0))
-    header = Header(session=SESSION, symbols=("A",), day=facts, source="acme", coverage="single_venue")
-    return Recording.open(data / FOLDER, header)
+    facts = facts_of_the_day(SimulatedMarket.flat(200_000, ("A",), 6), RandomStream(0))
+    header = RecordingHeader(session=SESSION, symbols=("A",), day=facts, source="acme", coverage="single_venue")
+    return SessionRecorder.open(data / FOLDER, header)
 
 
 def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -> None:
     """All from the journal and the recording, so that it can be asked of a running bot."""
-    minute = Minute(index=2, **dict.fromkeys((*FIELDS, "vwap"), np.ones(1)))
-    recorded(tmp_path).keep(Kept(minute=minute, at=SESSION.moment(3), counts={"late": 12, "revised": 1}))
+    minute = MinuteSlice(index=2, **dict.fromkeys((*FIELDS, "vwap"), np.ones(1)))
+    recorded(tmp_path).keep(RecordedMinute(minute=minute, at=SESSION.moment(3), counts={"late": 12, "revised": 1}))
     events = told(
         (records.UNIVERSE, UNIVERSE),
         (records.FEED_GAP, {"first": 0, "last": 1, "words": ""}),

@@ -20,7 +20,7 @@ import pytest
 
 from tbot_core import __main__, errors
 from tbot_core.cli import COMMANDS, commands, group, invoke
-from tbot_core.cli.crash_report import Unforeseen
+from tbot_core.cli.crash_report import CrashReporter
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
 from tbot_core.system import environ, log, processes
 from tbot_core.system.secret import Secret
@@ -32,10 +32,10 @@ HEAVY = ("asyncio", "cattrs", "filelock", "holidays", "numpy", "pandas", "polars
 ENTRY = "import sys; from tbot_core.__main__ import main; sys.exit(main())"
 
 
-def tbot(*args: str, **variables: str) -> processes.Finished:
+def tbot(*args: str, **variables: str) -> processes.ProcessResult:
     """Run the console script's function in a process of its own."""
-    environment = environ.minimal() | variables
-    return processes.run([sys.executable, "-c", ENTRY, *args], timeout_s=60, environment=environment)
+    environment = environ.minimal_environment() | variables
+    return processes.run_program([sys.executable, "-c", ENTRY, *args], timeout_s=60, environment=environment)
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def test_the_start_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -
         "import sys; from tbot_core.cli import invoke; code = invoke(sys.argv[1:]); import json;"
         "sys.stderr.write(json.dumps(sorted({name.partition('.')[0] for name in sys.modules}))); sys.exit(code)"
     )
-    variables = environ.minimal() | {"TBOT_HOME": str(tmp_path)}
-    finished = processes.run([sys.executable, "-c", code, *arguments], timeout_s=60, environment=variables)
+    variables = environ.minimal_environment() | {"TBOT_HOME": str(tmp_path)}
+    finished = processes.run_program([sys.executable, "-c", code, *arguments], timeout_s=60, environment=variables)
     assert finished.code == 0
     loaded = set(json.loads(finished.errors))
     assert loaded.isdisjoint({*HEAVY, "pluggy"})
@@ -197,7 +197,7 @@ def showing(tmp_path: Path) -> Callable[..., tuple[int, str]]:
             text=True,
             timeout=60,
             check=False,
-            env=environ.minimal() | {"TBOT_HOME": str(tmp_path)} | variables,
+            env=environ.minimal_environment() | {"TBOT_HOME": str(tmp_path)} | variables,
         )
         return finished.returncode, finished.stderr
 
@@ -313,7 +313,7 @@ def test_an_unforeseen_failure_is_a_sentence_and_a_pointer(
 ) -> None:
     """Without an instance the way to the traceback is named; secrets are redacted in either form."""
     secret = Secret("canary-4711")
-    unforeseen = Unforeseen()
+    unforeseen = CrashReporter()
     unforeseen.report(*caught())
     text = capsys.readouterr().err
     assert text.startswith(
@@ -335,7 +335,7 @@ def test_an_unforeseen_failure_is_a_sentence_and_a_pointer(
 def test_the_traceback_goes_to_the_instances_log(tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
     """With an instance the traceback is logged there in its format, and the sentence names the file."""
     (tmp_path / ".env_bot").write_text(f"LOG_FORMAT={form}\n")
-    unforeseen = Unforeseen()
+    unforeseen = CrashReporter()
     unforeseen.home = tmp_path
     unforeseen.report(*caught())
     text = capsys.readouterr().err
@@ -363,7 +363,7 @@ def test_settings_say_where_a_traceback_goes(
         (tmp_path / ".env_bot").mkdir()
     else:
         (tmp_path / ".env_bot").write_text(settings)
-    unforeseen = Unforeseen()
+    unforeseen = CrashReporter()
     unforeseen.home = tmp_path
     unforeseen.report(*caught())
     text = capsys.readouterr().err
@@ -376,7 +376,7 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.Cap
     """The sentence about the log's folder comes with the other way to see the traceback."""
     (tmp_path / ".env_bot").write_text("LOG_FORMAT=json\n")
     (tmp_path / "logs").write_text("")
-    unforeseen = Unforeseen()
+    unforeseen = CrashReporter()
     unforeseen.home = tmp_path
     unforeseen.report(*caught())
     text = capsys.readouterr().err
@@ -387,7 +387,7 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.Cap
 def test_what_was_said_early_is_kept_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines of a command that ended before the log was open reach the instance's; where it has none, nobody minds."""
     (tmp_path / ".env_bot").write_text("LOG_FORMAT=json\n")
-    unforeseen = Unforeseen()
+    unforeseen = CrashReporter()
     log.hold()
     log.logger("early").warning("plugin.odd")
     unforeseen.settle()
@@ -409,7 +409,7 @@ def test_what_was_said_early_is_kept_in_the_log(tmp_path: Path, capsys: pytest.C
 
 def test_the_hook_knows_the_home_of_the_command(command: dict[str, Any], tmp_path: Path) -> None:
     """`--home` is told to whoever reports failures, and a command may name another instance."""
-    unforeseen = Unforeseen()
+    unforeseen = CrashReporter()
     command["do"] = lambda *_: None
     assert invoke(["sample", "--home", str(tmp_path)], state=unforeseen) == 0
     assert unforeseen.home == tmp_path
@@ -427,7 +427,9 @@ def test_the_process_ends_as_the_command_says() -> None:
         "sys.modules['made'] = module; cli.COMMANDS['made'] = ('made:command', '')\n"
         "sys.argv[1:] = ['made']\n" + ENTRY
     )
-    finished = processes.run([sys.executable, "-c", body], timeout_s=60, environment=environ.minimal())
+    finished = processes.run_program(
+        [sys.executable, "-c", body], timeout_s=60, environment=environ.minimal_environment()
+    )
     assert finished.code == 1
     assert finished.errors.startswith("tbot: ZeroDivisionError: division by zero: nobody foresaw this")
     assert "Traceback" not in finished.errors
@@ -440,7 +442,7 @@ def test_main_hands_the_last_hook_to_the_interpreter(monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(__main__.__file__, run_name="__main__")
     assert ended.value.code == 0
-    assert getattr(sys.excepthook, "__self__", None).__class__ is Unforeseen
+    assert getattr(sys.excepthook, "__self__", None).__class__ is CrashReporter
 
 
 def test_a_stop_that_no_command_hears_is_said(
@@ -492,7 +494,9 @@ def test_a_signal_before_the_command_is_imported_is_said(module: str, number: st
         f"        os.kill(os.getpid(), signal.{number})\n"
         "sys.addaudithook(hook)\nsys.argv[1:] = ['run']\n" + ENTRY
     )
-    finished = processes.run([sys.executable, "-c", body], timeout_s=60, environment=environ.minimal())
+    finished = processes.run_program(
+        [sys.executable, "-c", body], timeout_s=60, environment=environ.minimal_environment()
+    )
     assert (finished.code, finished.errors.strip()) == (130, "tbot: Stopped.")
 
 

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.contracts.settings import Deployment
-from tbot_core.instance import Instance, load, secrets
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.instance import Instance, load_settings, secrets
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.testing.canaries import canary, leaks, shows
 
@@ -57,7 +57,7 @@ def test_a_paper_instance_holds_only_encrypted_files(home: Path, capsys: pytest.
         assert path.stat().st_mode & 0o777 == 0o600
     assert (home / "storage" / "keys").stat().st_mode & 0o777 == 0o700
     assert all(b"STRATEGY_SEQUENCE" not in path.read_bytes() for path in home.rglob("*") if path.is_file())
-    assert load(home, mode="paper").trading.broker_name == "paper"
+    assert load_settings(home, mode="paper").trading.broker_name == "paper"
     assert not [row for row in rows(capsys, home) if row["level"] == "fail"]
     assert rows(capsys, home, 3, "--strict")
 
@@ -77,9 +77,9 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0
     assert not shows(result.output)
-    found = load(tmp_path, mode="replay")
+    found = load_settings(tmp_path, mode="replay")
     assert (found.simulation.seed, found.texts["MIN_REL_VOLUME"]) == (9, "0.5")
-    vault = secrets.vault(Instance(tmp_path), Deployment())
+    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert leaks(tmp_path) == ()
 
@@ -130,7 +130,7 @@ def test_vendors_variables_are_taken_over_once(
     monkeypatch.setenv("IB_INSECURE", "yes")
     assert cli.invoke(made) == 0
     assert "IB_INSECURE is not taken over" in capsys.readouterr().out
-    vault = secrets.vault(Instance(home), Deployment())
+    vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
 
@@ -141,7 +141,7 @@ def test_the_wizard_asks_unseen(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.group, ["init", "--home", str(tmp_path)], input=answers)
     assert "ENTITY_JURISDICTION_BROKER_BOTID" in result.output
     assert not shows(result.output)
-    vault = secrets.vault(Instance(tmp_path), Deployment())
+    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
 
 

@@ -13,21 +13,21 @@ import attrs
 import pytest
 from rich.console import Console
 
-from tbot_core.cli.commands.run import furnish
-from tbot_core.cli.live_view import Live
-from tbot_core.cli.run_options import Wish
-from tbot_core.cli.text.live_frame import Board, Holding, picture
+from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.cli.live_view import LiveView
+from tbot_core.cli.run_options import RunOptions
+from tbot_core.cli.text.live_frame import LiveFrame, PositionRow, render_frame
 from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan
-from tbot_core.journal.projections.book import Book
+from tbot_core.engine.run_plan import RunOutcome, RunPlan
+from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.window import Window
-from tbot_core.status.event_text import Line
+from tbot_core.status.event_text import EventLine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from tbot_core.contracts import Feed
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 DAY = dt.date(2026, 11, 24)
 NOW = dt.datetime(2026, 11, 24, 15, 0, tzinfo=dt.UTC)
 
 
-def holding(number: int) -> Holding:
+def holding(number: int) -> PositionRow:
     """A position that loses."""
-    return Holding(
+    return PositionRow(
         strategy="open",
         symbol=f"SYM{number}",
         side="short",
@@ -55,20 +55,20 @@ def holding(number: int) -> Holding:
     )
 
 
-def board(positions: int = 3) -> Board:
+def board(positions: int = 3) -> LiveFrame:
     """A session at half past ten with positions, events and denials."""
-    found = Board(mode="demo", simulated=True, source="simulated market", moment=NOW, minute=30)
+    found = LiveFrame(mode="demo", simulated=True, source="simulated market", moment=NOW, minute=30)
     found.session = ExchangeCalendar().session(DAY)
     found.windows = (("open", Window(start=0, analysis=20, breakout=10, monitoring=30)),)
     found.equity, found.pnl, found.loss_limit = Decimal("99996.05"), Decimal("-3.95"), Decimal(5000)
     found.most_trades, found.most_positions, found.sent = 4, 5, {"open": 3}
     found.holdings = tuple(holding(number) for number in range(positions))
     found.told = [
-        Line(time=NOW, text="open LONG TARNO 11.834 at 33.79", weight="entry"),
-        Line(
+        EventLine(time=NOW, text="open LONG TARNO 11.834 at 33.79", weight="entry"),
+        EventLine(
             time=NOW, text=f"open out of TARNO 11.834 at 33.29, time: {MINUS}5.97", weight="exit", gain=Decimal("-5.97")
         ),
-        Line(time=NOW, text="a line that is far longer than any terminal of eighty columns " * 3, weight="window"),
+        EventLine(time=NOW, text="a line that is far longer than any terminal of eighty columns " * 3, weight="window"),
     ] * 9
     found.denials.update({"MAX_TRADES": 4})
     return found
@@ -84,14 +84,14 @@ def plain(lines: list[Text]) -> str:
 def test_a_picture_fits_the_terminal(size: tuple[int, int], positions: int) -> None:
     """At any size there are no more lines than rows, and no line is wider than the columns."""
     width, height = size
-    lines = picture(board(positions), width, height)
+    lines = render_frame(board(positions), width, height)
     assert len(lines) == height
     assert all(line.cell_len <= width for line in lines)
 
 
 def test_a_picture_says_what_matters() -> None:
     """Whose prices, the time twice, equity, the limit, positions with stops, events and denials are on 80 by 24."""
-    text = plain(picture(board(), 80, 24))
+    text = plain(render_frame(board(), 80, 24))
     for words in (
         "SIMULATED PRICES",
         "10:00 New York",
@@ -108,24 +108,27 @@ def test_a_picture_says_what_matters() -> None:
 
 def test_every_picture_of_a_dry_run_says_that_nothing_is_sent(tmp_path: Path) -> None:
     """The first line has it with both times on 80 columns, the last one what it means; no other run promises that."""
-    found, shown = board(), Live(Wish(mode="dry-run", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO()))
+    found, shown = (
+        board(),
+        LiveView(RunOptions(mode="dry-run", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO())),
+    )
     found.mode, found.vow = shown.board.mode, shown.board.vow
-    lines = plain(picture(found, 80, 24)).splitlines()
+    lines = plain(render_frame(found, 80, 24)).splitlines()
     assert lines[0].startswith(" tbot DRY RUN  SIMULATED PRICES ")
     assert lines[0].rstrip().endswith("15:00 UTC")
     assert lines[-1].startswith("Nothing is sent. Ctrl-C")
-    assert "Nothing is sent" not in plain(picture(board(), 80, 24))
+    assert "Nothing is sent" not in plain(render_frame(board(), 80, 24))
 
 
 def test_a_picture_of_several_brokers_says_where_each_position_is() -> None:
     """The broker stands behind the window and fits on 80 columns; where there is only one nobody needs its name."""
     found = board()
-    assert "broker" not in plain(picture(found, 80, 24))
+    assert "broker" not in plain(render_frame(found, 80, 24))
     found.holdings = tuple(
         attrs.evolve(one, broker=name)
         for one, name in zip(found.holdings, ("alpaca", "tradier", "alpaca"), strict=True)
     )
-    lines = plain(picture(found, 80, 24)).splitlines()
+    lines = plain(render_frame(found, 80, 24)).splitlines()
     (heads,) = [line for line in lines if line.startswith("Symbol")]
     rows = [line for line in lines if line.startswith("SYM")]
     at = heads.index("broker")
@@ -135,46 +138,46 @@ def test_a_picture_of_several_brokers_says_where_each_position_is() -> None:
 def test_a_picture_says_how_the_feed_is() -> None:
     """Its age, late bars and what is halted stand beside the exposure; of a feed of whole minutes nothing is said."""
     found = board()
-    assert "feed" not in plain(picture(found, 160, 24))
+    assert "feed" not in plain(render_frame(found, 160, 24))
     found.feed = "3 s old, 2 late, halted ACME"
-    assert "feed 3 s old, 2 late, halted ACME" in plain(picture(found, 160, 24))
+    assert "feed 3 s old, 2 late, halted ACME" in plain(render_frame(found, 160, 24))
 
 
 def test_a_picture_without_a_session_says_what_is_waited_for() -> None:
     """Before the bell the view counts down, and before that it says that it prepares."""
-    empty = Board(mode="paper")
-    assert "Preparing" in plain(picture(empty, 80, 24))
+    empty = LiveFrame(mode="paper")
+    assert "Preparing" in plain(render_frame(empty, 80, 24))
     empty.moment, empty.waiting = NOW, NOW + dt.timedelta(hours=3, minutes=5)
-    assert "2026-11-24 13:05 New York (18:05 UTC), in 3 h 05 min" in plain(picture(empty, 80, 24))
+    assert "2026-11-24 13:05 New York (18:05 UTC), in 3 h 05 min" in plain(render_frame(empty, 80, 24))
 
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
     """Where the terminal cannot show them, no other characters are used."""
     found = board()
     found.told = found.told[:2]
-    assert plain(picture(found, 80, 24, plain=True)).isascii()
+    assert plain(render_frame(found, 80, 24, plain=True)).isascii()
 
 
 def test_many_positions_leave_room_for_events() -> None:
     """More positions than fit are counted, and the last event stays in sight."""
-    text = plain(picture(board(12), 80, 24))
+    text = plain(render_frame(board(12), 80, 24))
     assert "and 6 more" in text
     assert "a line that is far longer" in text
 
 
-def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, Live, Outcome]:
+def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, LiveView, RunOutcome]:
     """A whole demo, or three minutes of paper from a moment on, seen on a terminal that is a string."""
-    furnish(home)
+    create_demo_instance(home)
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=80, height=24, color_system="truecolor")
     clock = ManualClock(moment or NOW)
-    wish = Wish(mode="demo" if moment is None else "paper", home=home)
-    live = Live(wish, clock, console)
+    wish = RunOptions(mode="demo" if moment is None else "paper", home=home)
+    live = LiveView(wish, clock, console)
     request = FeedRequest(kind="demo" if moment is None else "live")
-    plan = Plan(assembly=assemble(home, wish.mode, clock), request=request, wall=clock, pace=5200.0, once=True)
+    plan = RunPlan(assembly=assemble(home, wish.mode, clock), request=request, wall=clock, pace=5200.0, once=True)
     inner = live.watcher
 
-    def minute(session: SessionRun, index: int) -> None:
+    def minute(session: TradingSession, index: int) -> None:
         inner.minute(session, index)
         if moment is not None and index == 2:
             plan.stop.set()
@@ -211,10 +214,12 @@ def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
     """A kill that comes while a minute is waited for shows at once, and what is held before a first minute, too."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     clock = ManualClock(dt.datetime(2026, 11, 24, 14, 29, 30, tzinfo=dt.UTC))
-    live = Live(Wish(mode="paper", home=tmp_path), clock, Console(file=io.StringIO(), force_terminal=True, width=100))
-    plan = Plan(
+    live = LiveView(
+        RunOptions(mode="paper", home=tmp_path), clock, Console(file=io.StringIO(), force_terminal=True, width=100)
+    )
+    plan = RunPlan(
         assembly=assemble(tmp_path, "paper", clock),
         request=FeedRequest(kind="live"),
         wall=clock,
@@ -223,14 +228,14 @@ def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
     )
     inner, seen = live.watcher, dict[str, object]()
 
-    def minute(session: SessionRun, index: int) -> None:
+    def minute(session: TradingSession, index: int) -> None:
         inner.minute(session, index)
         if index == 0:
-            control.ask(tmp_path / "control", control.Verb.KILL, actor="ann", now=clock.now())
+            control.write_request(tmp_path / "control", control.ControlVerb.KILL, actor="ann", now=clock.now())
         if index == 2:
             plan.stop.set()
 
-    def look(session: SessionRun) -> None:
+    def look(session: TradingSession) -> None:
         inner.look(session)
         if session.tape.closed == 0:
             seen["waiting"] = seen.get("waiting") or live.board.waiting
@@ -245,9 +250,9 @@ def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
 
 def test_a_restart_in_a_session_shows_what_rests_already(tmp_path: Path) -> None:
     """What was written before is not said again, so the book that the run begins with is the view's own."""
-    live = Live(Wish(mode="paper", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO()))
+    live = LiveView(RunOptions(mode="paper", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO()))
     label = FeedLabel(name="a market", simulated=False, quotes=True)
-    book = Book(in_session=True)
+    book = SessionBook(in_session=True)
     live.watcher.started(cast("Feed", SimpleNamespace(label=label)), book)
     live.watcher.idle(NOW + dt.timedelta(minutes=1))
     assert live.board.waiting is None
@@ -255,15 +260,15 @@ def test_a_restart_in_a_session_shows_what_rests_already(tmp_path: Path) -> None
 
 def test_before_the_first_session_no_figure_is_made_up(tmp_path: Path) -> None:
     """What is not known yet is a dash, never nought; which session of how many it is stands there from the start."""
-    live = Live(Wish(mode="demo", home=tmp_path, sessions=3), ManualClock(NOW), Console(file=io.StringIO()))
+    live = LiveView(RunOptions(mode="demo", home=tmp_path, sessions=3), ManualClock(NOW), Console(file=io.StringIO()))
     label = FeedLabel(name="simulated market", simulated=True, quotes=False)
-    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), Book())
-    text = plain(picture(live.board, 80, 24))
+    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
+    text = plain(render_frame(live.board, 80, 24))
     assert "0.00" not in text
     assert "Equity \N{EN DASH}   P&L \N{EN DASH}   loss limit \N{EN DASH}   state normal" in text
     assert "Trades \N{EN DASH}   positions \N{EN DASH}" in text
     assert "Session 1 of 3   gross \N{EN DASH}" in text
-    assert plain(picture(live.board, 80, 24, plain=True)).isascii()
+    assert plain(render_frame(live.board, 80, 24, plain=True)).isascii()
 
 
 @pytest.mark.slow
@@ -274,13 +279,15 @@ def test_the_budget_is_called_by_its_name(tmp_path: Path) -> None:
     found = board()
     found.gross, found.budget = Decimal(1950), Decimal(2000)
     found.number = 2
-    text = plain(picture(found, 80, 24))
+    text = plain(render_frame(found, 80, 24))
     assert "Session 2   gross 1,950.00 of budget 2,000.00" in text
 
 
 def test_the_screen_is_never_empty(tmp_path: Path) -> None:
     """From the moment the terminal is taken it says what is done, and how to stop it."""
     stream = io.StringIO()
-    with Live(Wish(mode="demo", home=tmp_path), ManualClock(NOW), Console(file=stream, force_terminal=True, width=200)):
+    with LiveView(
+        RunOptions(mode="demo", home=tmp_path), ManualClock(NOW), Console(file=stream, force_terminal=True, width=200)
+    ):
         assert "Preparing the session." in stream.getvalue()
         assert "Ctrl-C stops in order" in stream.getvalue()

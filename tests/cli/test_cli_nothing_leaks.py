@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, secrets
 from tbot_core.system import environ
 from tbot_core.testing.canaries import canary, leaks, shows
@@ -81,15 +81,17 @@ def install(site: Path) -> None:
 
 def plant(home: Path) -> None:
     """A secret in each category: in the settings as a comment, in the others as a field that the plugin opens."""
-    vault = secrets.vault(Instance(home), Deployment())
+    vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
     for category, more in (("env", ""), ("env_bot", "FILTERS=vane\n")):
         with vault.read(category) as opened:
             text = bytes(opened.view).decode()
-        secrets.keep(vault, category, f"{text}\n{more}# {canary(category)}\n".encode())
+        secrets.encrypt_category(vault, category, f"{text}\n{more}# {canary(category)}\n".encode())
     for category in (*SECTIONS, *OBJECTS):
         fields = {"token": canary(category)}
-        secrets.keep(vault, category, json.dumps({"vane": fields} if category in SECTIONS else fields).encode())
-    secrets.keep(vault, "login", json.dumps({"me": {"hash": canary("login")}}).encode())
+        secrets.encrypt_category(
+            vault, category, json.dumps({"vane": fields} if category in SECTIONS else fields).encode()
+        )
+    secrets.encrypt_category(vault, "login", json.dumps({"me": {"hash": canary("login")}}).encode())
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def home(tmp_path: Path, shared: Path) -> Path:
 def run(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A replay of a recorded day that takes a few seconds, in an environment without a secret."""
     command = [*TBOT, "run", "--replay", f"{DAY}..{DAY}", "--speed", "8000", "--home", str(home)]
-    environment = environ.minimal() | {"PYTHONPATH": str(home.parent / "site")}
+    environment = environ.minimal_environment() | {"PYTHONPATH": str(home.parent / "site")}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment) as process:
         yield process

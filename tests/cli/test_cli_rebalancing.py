@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.alerts.rules import Wanted, Watch
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import fold
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg
@@ -61,7 +61,7 @@ def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
         for event in events
         if event.kind == "intended" and event.cid
     }
-    book = fold(events)
+    book = fold_events(events)
     filled = [cid for cid in decided if book.orders[cid].filled]
     assert filled
     assert all(orders[cid].tops_up and orders[cid].leg is Leg.ENTRY for cid in filled)
@@ -71,7 +71,7 @@ def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     entry = next(one for one in orders.values() if one.symbol == symbol and one.leg is Leg.ENTRY)
     assert trade.quantity > entry.quantity > Decimal(0)
     assert f"tops up {symbol}" in told
-    watch = Watch(Wanted())
+    watch = AlertRules(RoutineEvents())
     said = [one.what for event in events for one in watch.take(event)]
     assert any(text.startswith("Topped up: ") for text in said)
     assert cli.invoke(["why", symbol, "--home", str(home)]) == 0

@@ -13,10 +13,10 @@ from rehearsal_mutants.catalogue import MUTANTS
 from rehearsal_mutants.caught import CAUGHT
 
 from tbot_core import cli
-from tbot_core.cli.commands.rehearse import Tally, command
+from tbot_core.cli.commands.rehearse import RehearsalTally, command
 from tbot_core.model.clock import ManualClock
-from tbot_core.rehearsal.parallel import Task, Told, lived, main
-from tbot_core.rehearsal.patching import planted
+from tbot_core.rehearsal.parallel import SeedBatch, SeedReport, main, run_batch
+from tbot_core.rehearsal.patching import patched
 from tbot_core.rehearsal.rehearsal import rehearse
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def test_people_read_the_same_figures() -> None:
 @pytest.mark.slow
 def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
     """Nobody takes a world in which nothing happened for one that stood it; one of a kind is singular."""
-    tally = Tally(asked=1, named=("F2", "F33", "F34"), faults=Counter(F2=1), seeds=1, orders=1, fills=1, deaths=1)
+    tally = RehearsalTally(
+        asked=1, named=("F2", "F33", "F34"), faults=Counter(F2=1), seeds=1, orders=1, fills=1, deaths=1
+    )
     assert tally.lines() == [
         "1 session, 1 order, 1 fill, 1 death and restart",
         "1 fault injected: F2 1",
@@ -95,7 +97,7 @@ def test_no_world_is_begun_after_the_time_is_up() -> None:
 def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
     """The seed, as few of its faults as still violate something, what is violated, and exit code 1."""
     name = "fills-known-by-their-event"
-    with planted(MUTANTS[name].swaps()):
+    with patched(MUTANTS[name].swaps()):
         done = rehearsed("--seeds", "1", "--first-seed", str(CAUGHT[name].seed))
         assert done.exit_code == 1
         again, *words = done.stderr.splitlines()
@@ -109,11 +111,11 @@ def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
 @pytest.mark.slow
 def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:
     """A task and what is told of a seed come through their text as they were."""
-    task = Task(first=3, last=8, step=2, faults=("F2",))
+    task = SeedBatch(first=3, last=8, step=2, faults=("F2",))
     main(task.text)
     said = capsys.readouterr().out.splitlines()
-    assert [Told.read(line.encode()) for line in said] == list(lived(task, ManualClock(NOON)))
-    assert [Told.read(line.encode()).seed for line in said] == [3, 5, 7]
+    assert [SeedReport.read(line.encode()) for line in said] == list(run_batch(task, ManualClock(NOON)))
+    assert [SeedReport.read(line.encode()).seed for line in said] == [3, 5, 7]
 
 
 @pytest.mark.slow

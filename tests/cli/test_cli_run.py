@@ -15,12 +15,12 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.run import again, code, furnish
-from tbot_core.cli.run_options import Wish, wished
-from tbot_core.cli.text.banner import plain
-from tbot_core.engine.run_plan import Outcome
-from tbot_core.reports.summary import Summary
-from tbot_core.status.event_text import Line
+from tbot_core.cli.commands.run import create_demo_instance, exit_code, restart_command
+from tbot_core.cli.run_options import RunOptions, parse_run_options
+from tbot_core.cli.text.banner import plain_line
+from tbot_core.engine.run_plan import RunOutcome
+from tbot_core.reports.summary import RunSummary
+from tbot_core.status.event_text import EventLine
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -62,12 +62,12 @@ def test_demo_trades_all_three_strategies_and_says_so_in_one_document(
 
 def test_demo_makes_an_instance_that_git_ignores(tmp_path: Path) -> None:
     """The demo's folder gets its settings and a .gitignore; settings that stand there are left as they are."""
-    furnish(tmp_path / "deep" / "new")
+    create_demo_instance(tmp_path / "deep" / "new")
     assert (tmp_path / "deep" / "new" / ".gitignore").read_text() == "*\n"
     settings = tmp_path / "deep" / "new" / ".env_bot"
     assert "BROKER_NAME=PAPER" in settings.read_text()
     settings.write_text(PAPER)
-    furnish(tmp_path / "deep" / "new")
+    create_demo_instance(tmp_path / "deep" / "new")
     assert settings.read_text() == PAPER
 
 
@@ -132,9 +132,9 @@ def test_lines_and_tables_give_a_fill_the_same_time(tmp_path: Path, capsys: pyte
     lines = run(capsys, *args)[0].splitlines()
     for trade in document(capsys, *args)["trades"]:
         entered, left = (dt.datetime.fromisoformat(trade[name]) for name in ("entry_time", "exit_time"))
-        entry = f"{plain(Line(time=entered, text=trade['strategy'], weight='entry'))} {trade['side'].upper()}"
+        entry = f"{plain_line(EventLine(time=entered, text=trade['strategy'], weight='entry'))} {trade['side'].upper()}"
         assert any(line.startswith(f"{entry} {trade['symbol']} ") for line in lines)
-        way_out = plain(Line(time=left, text=f"{trade['strategy']} out of {trade['symbol']} ", weight="exit"))
+        way_out = plain_line(EventLine(time=left, text=f"{trade['strategy']} out of {trade['symbol']} ", weight="exit"))
         assert any(line.startswith(way_out) for line in lines)
 
 
@@ -220,14 +220,14 @@ def test_a_folder_that_cannot_be_written_exits_1(tmp_path: Path, capsys: pytest.
 
 def test_a_second_run_in_the_same_instance_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """While another holds the instance, the run names the holder."""
-    with filesystem.hold(tmp_path / "data" / "tbot.lock"):
+    with filesystem.hold_lock(tmp_path / "data" / "tbot.lock"):
         _, err = run(capsys, "--demo", "--home", str(tmp_path), code=1)
     assert "is in use by another tbot, process" in err
 
 
 def test_symbols_are_taken_once_in_capitals() -> None:
     """Symbols come in any case and are asked for once each."""
-    wish = wished(
+    wish = parse_run_options(
         demo=True,
         replay=None,
         symbols=" tarno,KORVA,tarno,",
@@ -263,7 +263,7 @@ def test_only_the_symbols_asked_for_are_traded(tmp_path: Path, capsys: pytest.Ca
 )
 def test_exit_codes_of_a_run_that_was_stopped(mode: Any, stopped: bool, left: tuple[str, ...], expected: int) -> None:
     """A stopped simulation exits 130; paper and dry runs exit 1 if anything is left open, else 0."""
-    summary = Summary(
+    summary = RunSummary(
         mode=mode,
         sessions=0,
         symbols=0,
@@ -274,13 +274,13 @@ def test_exit_codes_of_a_run_that_was_stopped(mode: Any, stopped: bool, left: tu
         settings_hash="",
         data_hash="",
     )
-    outcome = Outcome(summary=summary, journal=Path("x"), stopped=stopped, open=left)
-    assert code(Wish(mode=mode, home=Path()), outcome) == expected
+    outcome = RunOutcome(summary=summary, journal=Path("x"), stopped=stopped, open=left)
+    assert exit_code(RunOptions(mode=mode, home=Path()), outcome) == expected
 
 
 def test_the_watchdog_starts_the_same_run_again(tmp_path: Path) -> None:
     """Instance, symbols, seed and conditions are those of the run that it had to end."""
-    bare = Wish(mode="paper", home=tmp_path)
-    assert again(bare) == (sys.executable, "-P", "-m", "tbot_core", "run", f"--home={tmp_path}")
+    bare = RunOptions(mode="paper", home=tmp_path)
+    assert restart_command(bare) == (sys.executable, "-P", "-m", "tbot_core", "run", f"--home={tmp_path}")
     whole = attrs.evolve(bare, symbols=("AAA", "BBB"), seed=0, once=True, allow_shared_key=True)
-    assert again(whole)[6:] == ("--symbols=AAA,BBB", "--seed=0", "--once", "--allow-shared-key")
+    assert restart_command(whole)[6:] == ("--symbols=AAA,BBB", "--seed=0", "--once", "--allow-shared-key")

@@ -20,37 +20,37 @@ from rich.console import Console
 
 from tbot_core import cli
 from tbot_core.cli import run_display
-from tbot_core.cli.commands.run import furnish, trade
-from tbot_core.cli.live_view import Live
-from tbot_core.cli.run_options import Wish
-from tbot_core.cli.text.banner import banner, plain
-from tbot_core.cli.text.run_summary import closing, halted
+from tbot_core.cli.commands.run import create_demo_instance, trade
+from tbot_core.cli.live_view import LiveView
+from tbot_core.cli.run_options import RunOptions
+from tbot_core.cli.text.banner import banner, plain_line
+from tbot_core.cli.text.run_summary import finished_lines, stopped_lines
 from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import ExitReason, Leg, RiskState
-from tbot_core.reports.summary import Summary
-from tbot_core.status.event_text import Narrator
+from tbot_core.reports.summary import RunSummary
+from tbot_core.status.event_text import EventNarrator
 from tbot_core.system import log, signals
-from tbot_core.system.stdio import Guarded
+from tbot_core.system.stdio import GuardedStream
 from tbot_core.testing.trades import fill, order
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.contracts import Feed
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.model.types import Order
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
-SUMMARY = Summary(
+SUMMARY = RunSummary(
     mode="replay",
     sessions=0,
     symbols=0,
@@ -81,22 +81,22 @@ def test_a_banner_says_whose_prices_these_are() -> None:
 
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
     """Open positions are named; the same command resumes."""
-    outcome = Outcome(summary=SUMMARY, journal=Path("x"), stopped=True, open=("AAA", "BBB"))
-    assert "Stopped and left open: AAA, BBB." in list(halted(outcome, Wish(mode="paper", home=Path())))
+    outcome = RunOutcome(summary=SUMMARY, journal=Path("x"), stopped=True, open=("AAA", "BBB"))
+    assert "Stopped and left open: AAA, BBB." in list(stopped_lines(outcome, RunOptions(mode="paper", home=Path())))
     bare = attrs.evolve(outcome, bare=("BBB",))
-    assert "Without a stop order: BBB." in list(halted(bare, Wish(mode="paper", home=Path())))
+    assert "Without a stop order: BBB." in list(stopped_lines(bare, RunOptions(mode="paper", home=Path())))
     flat = attrs.evolve(outcome, open=())
-    assert "Stopped; nothing is open." in list(halted(flat, Wish(mode="paper", home=Path())))
-    blind = list(halted(attrs.evolve(flat, unconfirmed="no line"), Wish(mode="paper", home=Path()), 200))
+    assert "Stopped; nothing is open." in list(stopped_lines(flat, RunOptions(mode="paper", home=Path())))
+    blind = list(stopped_lines(attrs.evolve(flat, unconfirmed="no line"), RunOptions(mode="paper", home=Path()), 200))
     assert "Stopped; by the books nothing is open, but the account could not be read: no line." in blind
-    assert list(halted(flat, Wish(mode="demo", home=Path())))[-1].endswith("the same command resumes.")
+    assert list(stopped_lines(flat, RunOptions(mode="demo", home=Path())))[-1].endswith("the same command resumes.")
 
 
 def test_the_end_of_a_run_without_trades_is_short(tmp_path: Path) -> None:
     """Where nothing was traded, denied or noted, only what there is is said."""
     path = tmp_path / "x.sqlite"
     open_journal(path).close()
-    lines = list(closing(Outcome(summary=SUMMARY, journal=path), Wish(mode="replay", home=Path())))
+    lines = list(finished_lines(RunOutcome(summary=SUMMARY, journal=path), RunOptions(mode="replay", home=Path())))
     assert [line for line in lines if "none" in line] == ["  none"]
     assert lines[-1] == "Next:   tbot why SYMBOL"
 
@@ -104,9 +104,9 @@ def test_the_end_of_a_run_without_trades_is_short(tmp_path: Path) -> None:
 def test_changes_of_risk_are_told() -> None:
     """A latch is a line with its cause and the figures compared."""
     payload = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001", "limit": "-5000"}
-    (line,) = Narrator().follow([Entry(kind="risk", payload=payload, time=MORNING)])
+    (line,) = EventNarrator().follow([NewEvent(kind="risk", payload=payload, time=MORNING)])
     assert line.weight == "risk"
-    assert plain(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
+    assert plain_line(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
 
 
 @pytest.mark.parametrize(
@@ -125,19 +125,19 @@ def test_changes_of_risk_are_told() -> None:
         ),
         (
             records.STATE,
-            records.state_payload(Cause.KILL_COMMAND, RiskState.HALTED, there=True, words=""),
-            f"State halted: {Cause.KILL_COMMAND.value}",
+            records.state_payload(StateCause.KILL_COMMAND, RiskState.HALTED, there=True, words=""),
+            f"State halted: {StateCause.KILL_COMMAND.value}",
         ),
         (
             records.STATE,
-            records.state_payload(Cause.KILL_COMMAND, RiskState.NORMAL, there=False, words=""),
-            f"State normal: no longer {Cause.KILL_COMMAND.value}",
+            records.state_payload(StateCause.KILL_COMMAND, RiskState.NORMAL, there=False, words=""),
+            f"State normal: no longer {StateCause.KILL_COMMAND.value}",
         ),
     ],
 )
 def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dict[str, Any], words: str) -> None:
     """Who asked for what, what is not obeyed and why, and what begins or ceases to hold trading back."""
-    (line,) = Narrator().follow([Entry(kind=kind, payload=payload, time=MORNING)])
+    (line,) = EventNarrator().follow([NewEvent(kind=kind, payload=payload, time=MORNING)])
     assert (line.weight, line.text) == ("risk", words)
 
 
@@ -157,7 +157,7 @@ def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dic
 )
 def test_changed_settings_are_a_line(payload: dict[str, Any], text: str) -> None:
     """What was changed, by name, or why it is not taken over."""
-    (line,) = Narrator().follow([Entry(kind="settings", payload=payload, time=MORNING)])
+    (line,) = EventNarrator().follow([NewEvent(kind="settings", payload=payload, time=MORNING)])
     assert line.text == text
 
 
@@ -165,16 +165,16 @@ def test_changed_settings_are_a_line(payload: dict[str, Any], text: str) -> None
 def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
     """What it stood at as entries began, and who may be entered by it."""
     payload = {"session": "2026-11-24", "strategy": "close", "value": value, "time": None, "candidates": 3}
-    (line,) = Narrator().follow([Entry(kind=records.VIX, payload=payload, time=MORNING)])
+    (line,) = EventNarrator().follow([NewEvent(kind=records.VIX, payload=payload, time=MORNING)])
     assert (line.weight, line.text) == ("window", f"close window: {words}, 3 candidates")
 
 
 def test_a_position_that_is_left_in_part_is_reduced() -> None:
     """A fill that leaves shares is no exit yet; the one that leaves none is, with the profit of them all."""
     entry, leave = order(quantity="10"), order(Leg.EXIT, quantity="10", reason=ExitReason.TIME)
-    told = Narrator().follow(
+    told = EventNarrator().follow(
         [
-            Entry(kind=records.RUN_STARTED, payload={"equity": "1000"}, time=MORNING),
+            NewEvent(kind=records.RUN_STARTED, payload={"equity": "1000"}, time=MORNING),
             *placed(entry),
             filled(entry, "10", "10", "1"),
             *placed(leave),
@@ -188,29 +188,29 @@ def test_a_position_that_is_left_in_part_is_reduced() -> None:
     assert told[-1].gain == Decimal(16)
 
 
-def placed(one: Order) -> list[Entry]:
+def placed(one: Order) -> list[NewEvent]:
     """An order that is written down and leaves."""
     intent, cid = records.order_payload(one), one.client_order_id
     return [
-        Entry(kind=records.INTENDED, cid=cid, payload=intent, time=MORNING),
-        Entry(kind=records.SENDING, cid=cid, payload={}, time=MORNING),
+        NewEvent(kind=records.INTENDED, cid=cid, payload=intent, time=MORNING),
+        NewEvent(kind=records.SENDING, cid=cid, payload={}, time=MORNING),
     ]
 
 
-def filled(one: Order, quantity: str, price: str, execution: str) -> Entry:
+def filled(one: Order, quantity: str, price: str, execution: str) -> NewEvent:
     """A broker's fill of it."""
     done, cid = fill(one, price, quantity, execution=execution), one.client_order_id
     event = BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=done)
-    return Entry(kind="fill", cid=cid, payload=records.broker_payload(event), time=MORNING)
+    return NewEvent(kind="fill", cid=cid, payload=records.broker_payload(event), time=MORNING)
 
 
 @pytest.mark.slow
 def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the bell one line says what is waited for; within the session no wait is mentioned."""
-    furnish(tmp_path)
-    clock, wish = ManualClock(MORNING), Wish(mode="paper", home=tmp_path)
-    lines = run_display.Lines(wish, silent=False)
-    plan = Plan(
+    create_demo_instance(tmp_path)
+    clock, wish = ManualClock(MORNING), RunOptions(mode="paper", home=tmp_path)
+    lines = run_display.PlainDisplay(wish, silent=False)
+    plan = RunPlan(
         assembly=assemble(tmp_path, "paper", clock),
         request=FeedRequest(kind="live"),
         wall=clock,
@@ -219,7 +219,7 @@ def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.
     )
     inner = lines.watcher
 
-    def minute(_session: SessionRun, index: int) -> None:
+    def minute(_session: TradingSession, index: int) -> None:
         if index == 3:
             plan.stop.set()
 
@@ -237,16 +237,16 @@ def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a terminal the view is live, unless a document is asked for; settings that warn say so first."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     settings = tmp_path / ".env_bot"
     settings.write_text(settings.read_text() + "SEEED=1\n")
-    assembly, wish = assemble(tmp_path, "demo", SystemClock()), Wish(mode="demo", home=tmp_path)
+    assembly, wish = assemble(tmp_path, "demo", SystemClock()), RunOptions(mode="demo", home=tmp_path)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(run_display.shown(wish, assembly, SystemClock(), as_json=False), Live)
-    assert isinstance(run_display.shown(wish, assembly, SystemClock(), as_json=True), run_display.Lines)
+    assert isinstance(run_display.make_display(wish, assembly, SystemClock(), as_json=False), LiveView)
+    assert isinstance(run_display.make_display(wish, assembly, SystemClock(), as_json=True), run_display.PlainDisplay)
     monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(run_display.shown(wish, assembly, SystemClock(), as_json=False), run_display.Lines)
+    assert isinstance(run_display.make_display(wish, assembly, SystemClock(), as_json=False), run_display.PlainDisplay)
     assert "SEEED is no setting that is known" in capsys.readouterr().err
 
 
@@ -270,7 +270,7 @@ def test_a_hang_up_that_is_ignored_from_the_start_stays_so() -> None:
     """A process under nohup outlives its terminal; signals without a meaning end nothing."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert signal.SIGHUP not in signals.stops()
+        assert signal.SIGHUP not in signals.stop_signals()
         with signals.interruptible():
             for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 os.kill(os.getpid(), number)
@@ -280,11 +280,11 @@ def test_a_hang_up_that_is_ignored_from_the_start_stays_so() -> None:
 
 def test_a_thread_without_signals_runs_all_the_same() -> None:
     """Only the main thread may say what signals do; a command line that is called in another one leaves them alone."""
-    before = [signal.getsignal(number) for number in signals.stops()]
+    before = [signal.getsignal(number) for number in signals.stop_signals()]
 
     def inside() -> list[Any]:
         with signals.interruptible():
-            return [signal.getsignal(number) for number in signals.stops()]
+            return [signal.getsignal(number) for number in signals.stop_signals()]
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(inside).result() == before
@@ -303,7 +303,7 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
             await stop.wait()
             return "in order"
 
-        return await run_display.stoppable(work(), stop, asyncio.Event())
+        return await run_display.run_until_stopped(work(), stop, asyncio.Event())
 
     async def stubborn() -> str:
         async def work() -> str:
@@ -313,7 +313,7 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
             await asyncio.Event().wait()
             return "never"
 
-        return await run_display.stoppable(work(), asyncio.Event(), asyncio.Event())
+        return await run_display.run_until_stopped(work(), asyncio.Event(), asyncio.Event())
 
     before = signal.getsignal(signal.SIGTERM)
     assert asyncio.run(orderly()) == "in order"
@@ -324,8 +324,8 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
 
 def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The function behind the command takes a wish and returns the outcome."""
-    furnish(tmp_path)
-    outcome = trade(Wish(mode="demo", home=tmp_path, symbols=("TARNO",), seed=3, rate=0.0), as_json=True)
+    create_demo_instance(tmp_path)
+    outcome = trade(RunOptions(mode="demo", home=tmp_path, symbols=("TARNO",), seed=3, rate=0.0), as_json=True)
     assert (outcome.summary.mode, outcome.summary.sessions, outcome.stopped) == ("demo", 1, False)
     assert capsys.readouterr().out == ""
 
@@ -333,14 +333,14 @@ def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.
 @pytest.mark.slow
 def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
     """The run that nobody sees any more ends as it would have."""
-    furnish(tmp_path)
-    wish, clock = Wish(mode="demo", home=tmp_path), SystemClock()
+    create_demo_instance(tmp_path)
+    wish, clock = RunOptions(mode="demo", home=tmp_path), SystemClock()
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "w", encoding="utf-8") as stream:
-        console = Console(file=cast("TextIO", Guarded(stream, "standard output")), force_terminal=True)
+        console = Console(file=cast("TextIO", GuardedStream(stream, "standard output")), force_terminal=True)
         os.close(ours)
-        live = Live(wish, clock, console)
-        plan = Plan(assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo"), wall=clock)
+        live = LiveView(wish, clock, console)
+        plan = RunPlan(assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo"), wall=clock)
         with live:
             outcome = asyncio.run(run(plan, live.watcher))
     assert (outcome.stopped, outcome.summary.sessions) == (False, 1)
@@ -349,7 +349,7 @@ def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
 def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
     """Its name, its words, and whether it is off."""
     payload = {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True}
-    (line,) = Narrator().follow([Entry(kind="plugin_failed", payload=payload, time=MORNING)])
+    (line,) = EventNarrator().follow([NewEvent(kind="plugin_failed", payload=payload, time=MORNING)])
     assert (line.weight, line.text) == (
         "risk",
         "Plugin strategy/open failed: scan: it hangs.; it is off to the session's end",
@@ -359,14 +359,14 @@ def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
 @pytest.mark.slow
 def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk the session is traded to its end and the log says once that nobody reads; the summary fails."""
-    furnish(tmp_path)
-    clock, wish = ManualClock(MORNING), Wish(mode="demo", home=tmp_path)
-    plan = Plan(
+    create_demo_instance(tmp_path)
+    clock, wish = ManualClock(MORNING), RunOptions(mode="demo", home=tmp_path)
+    plan = RunPlan(
         assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo", sessions=1, seed=0), wall=clock
     )
     log.configure("info", "json", tmp_path / "logs", screen=False)
-    with Path("/dev/full").open("w", encoding="utf-8") as stream, run_display.Lines(wish, silent=False) as lines:
-        monkeypatch.setattr(sys, "stdout", Guarded(stream, "standard output"))
+    with Path("/dev/full").open("w", encoding="utf-8") as stream, run_display.PlainDisplay(wish, silent=False) as lines:
+        monkeypatch.setattr(sys, "stdout", GuardedStream(stream, "standard output"))
         outcome = asyncio.run(run(plan, lines.watcher))
         assert outcome.summary.trades
         with pytest.raises(AccessError, match="Cannot write to standard output"):
@@ -376,15 +376,15 @@ def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: py
 
 def interrupt(home: Path) -> None:
     """Stop the demo in its first session."""
-    furnish(home)
+    create_demo_instance(home)
     clock = ManualClock(MORNING)
-    plan = Plan(assembly=assemble(home, "demo", clock), request=FeedRequest(kind="demo", sessions=2), wall=clock)
+    plan = RunPlan(assembly=assemble(home, "demo", clock), request=FeedRequest(kind="demo", sessions=2), wall=clock)
 
-    def minute(_session: SessionRun, index: int) -> None:
+    def minute(_session: TradingSession, index: int) -> None:
         if index == 3:
             plan.stop.set()
 
-    asyncio.run(run(plan, Watcher(minute=minute)))
+    asyncio.run(run(plan, RunWatcher(minute=minute)))
 
 
 @pytest.mark.slow
@@ -410,11 +410,11 @@ def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path, mode: Any, moment
 
     The hour of the day is no moment of a simulated run.
     """
-    live = Live(Wish(mode=mode, home=tmp_path), ManualClock(MORNING), Console(file=io.StringIO()))
+    live = LiveView(RunOptions(mode=mode, home=tmp_path), ManualClock(MORNING), Console(file=io.StringIO()))
     label = FeedLabel(name="simulated market", simulated=True, quotes=False)
     live.watcher.resumed("b1", "2026-03-02")
-    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), Book())
+    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
     assert [(line.time, line.text) for line in live.board.told] == [
         (moment, "Resuming run b1 at 2026-03-02, its first session.")
     ]
-    assert plain(live.board.told[0]).startswith("Resuming") is (moment is None)
+    assert plain_line(live.board.told[0]).startswith("Resuming") is (moment is None)

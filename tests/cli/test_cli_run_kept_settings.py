@@ -6,11 +6,11 @@ import datetime as dt
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.cli.commands.run import furnish, kept
-from tbot_core.cli.run_options import Wish
-from tbot_core.instance import Instance, load, read
+from tbot_core.cli.commands.run import create_demo_instance, settings_of_open_session
+from tbot_core.cli.run_options import RunOptions
+from tbot_core.instance import Instance, load_settings, read_settings_files
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +20,9 @@ OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 
 def test_only_what_has_changed_since_is_kept_from_before(tmp_path: Path) -> None:
     """Unchanged settings stay those of their file and line; of files that are not fit any more nothing is taken."""
-    furnish(tmp_path)
-    wish, instance = Wish(mode="paper", home=tmp_path), Instance.at(tmp_path)
-    texts = {name: one.text for name, one in load(tmp_path, mode="paper").values.items()}
+    create_demo_instance(tmp_path)
+    wish, instance = RunOptions(mode="paper", home=tmp_path), Instance.at(tmp_path)
+    texts = {name: one.text for name, one in load_settings(tmp_path, mode="paper").values.items()}
     (tmp_path / "data").mkdir()
     bells = {"open": OPEN.isoformat(), "close": (OPEN + dt.timedelta(minutes=390)).isoformat()}
     opened = {"date": "2026-11-24", "equity": "1000", "symbols": 1} | bells
@@ -31,11 +31,11 @@ def test_only_what_has_changed_since_is_kept_from_before(tmp_path: Path) -> None
         records.SESSION_OPENED: opened,
     }
     with closing(open_journal(instance.journal)) as journal:
-        journal.append([Entry(kind=kind, payload=payload, time=OPEN) for kind, payload in told.items()])
-    assert kept(wish, read(instance), OPEN) == {}
+        journal.append([NewEvent(kind=kind, payload=payload, time=OPEN) for kind, payload in told.items()])
+    assert settings_of_open_session(wish, read_settings_files(instance), OPEN) == {}
     with (tmp_path / ".env_bot").open("a") as file:
         file.write("\nBAR_GRACE=3s\n")
-    assert kept(wish, read(instance), OPEN) == {"BAR_GRACE": texts["BAR_GRACE"]}
+    assert settings_of_open_session(wish, read_settings_files(instance), OPEN) == {"BAR_GRACE": texts["BAR_GRACE"]}
     with (tmp_path / ".env_bot").open("a") as file:
         file.write("\nBAR_GRACE=never\n")
-    assert kept(wish, read(instance), OPEN) == texts
+    assert settings_of_open_session(wish, read_settings_files(instance), OPEN) == texts

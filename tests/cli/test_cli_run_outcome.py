@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tbot_core.cli.commands.run import told
-from tbot_core.cli.run_options import Wish
-from tbot_core.engine.run_plan import Outcome
-from tbot_core.reports.summary import Summary
+from tbot_core.cli.commands.run import outcome_document
+from tbot_core.cli.run_options import RunOptions
+from tbot_core.engine.run_plan import RunOutcome
+from tbot_core.reports.summary import RunSummary
 
 
 @pytest.mark.parametrize("mode", ["paper", "demo"])
 def test_what_a_stop_left_open_is_told_of_trading_at_a_broker(mode: str) -> None:
     """Open, without a stop and stuck, each by its symbols; the document of a simulation keeps to its agreed keys."""
-    summary = Summary(
+    summary = RunSummary(
         mode=mode,
         sessions=1,
         symbols=2,
@@ -27,8 +27,8 @@ def test_what_a_stop_left_open_is_told_of_trading_at_a_broker(mode: str) -> None
         settings_hash="",
         data_hash="",
     )
-    outcome = Outcome(summary=summary, journal=Path("j"), stopped=True, open=("A", "B"), bare=("B",), stuck=("A",))
-    found = told(Wish(mode=mode, home=Path("home")), outcome)  # type: ignore[arg-type]  # a mode as text
+    outcome = RunOutcome(summary=summary, journal=Path("j"), stopped=True, open=("A", "B"), bare=("B",), stuck=("A",))
+    found = outcome_document(RunOptions(mode=mode, home=Path("home")), outcome)  # type: ignore[arg-type]  # a mode as text
     if mode == "paper":
         assert (found["open"], found["unprotected"], found["stuck"]) == (["A", "B"], ["B"], ["A"])
     else:

@@ -12,8 +12,8 @@ from cryptography.fernet import Fernet
 
 from tbot_core import cli
 from tbot_core.errors import SettingsError
-from tbot_core.instance import load
-from tbot_core.vault.error_codes import Code
+from tbot_core.instance import load_settings
+from tbot_core.vault.error_codes import VaultErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,14 +55,14 @@ def test_the_encrypted_samples_drive_a_replay(home: Path, shared: Path, capsys: 
     assert replay(home) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["mode"], document["sessions"]) == ("replay", 1)
-    assert document["settings_hash"] == load(plain, mode="replay").fingerprint
+    assert document["settings_hash"] == load_settings(plain, mode="replay").fingerprint
     assert sum(document["denials"].values()) > 0
     held = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert b"STRATEGY_SEQUENCE=" not in held
     assert b"BROKER_KEY_PATH=" not in held
     assert cli.invoke(["secrets", "upgrade", "--home", str(home)]) == 0
     assert (home / ".env_bot.enc").read_bytes().startswith(b"tbot1.")
-    assert load(home, mode="replay").fingerprint == document["settings_hash"]
+    assert load_settings(home, mode="replay").fingerprint == document["settings_hash"]
 
 
 def _symlink(path: Path) -> None:
@@ -84,25 +84,25 @@ def _huge(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "code"),
     [
-        (lambda key: key.write_bytes(Fernet.generate_key()), Code.FERNET_TAG),
-        (Path.unlink, Code.KEY_MISSING),
-        (_symlink, Code.KEY_SYMLINK),
-        (_pipe, Code.KEY_NOT_REGULAR),
-        (_huge, Code.KEY_TOO_LARGE),
-        (lambda key: key.write_bytes(key.read_bytes() + b"\r\n"), Code.KEY_CRLF),
-        (lambda key: key.write_bytes(b"\xef\xbb\xbf" + key.read_bytes()), Code.KEY_BOM),
+        (lambda key: key.write_bytes(Fernet.generate_key()), VaultErrorCode.FERNET_TAG),
+        (Path.unlink, VaultErrorCode.KEY_MISSING),
+        (_symlink, VaultErrorCode.KEY_SYMLINK),
+        (_pipe, VaultErrorCode.KEY_NOT_REGULAR),
+        (_huge, VaultErrorCode.KEY_TOO_LARGE),
+        (lambda key: key.write_bytes(key.read_bytes() + b"\r\n"), VaultErrorCode.KEY_CRLF),
+        (lambda key: key.write_bytes(b"\xef\xbb\xbf" + key.read_bytes()), VaultErrorCode.KEY_BOM),
     ],
     ids=["foreign", "missing", "symlink", "pipe", "huge", "CRLF", "BOM"],
 )
 def test_a_key_that_cannot_be_used_is_said_in_its_sentence(
-    home: Path, category: str, harm: Callable[[Path], object], code: Code, capsys: pytest.CaptureFixture[str]
+    home: Path, category: str, harm: Callable[[Path], object], code: VaultErrorCode, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit 3, with the code, the category and the file; nothing was traded."""
     file, key, _ = FILES[category]
     harm(home / "storage" / "keys" / key)
     assert replay(home) == 3
     captured = capsys.readouterr()
-    named = file if code is Code.FERNET_TAG else f"storage/keys/{key}"
+    named = file if code is VaultErrorCode.FERNET_TAG else f"storage/keys/{key}"
     assert f"{code.text} {category}: " in captured.err
     assert named in captured.err
     assert captured.out == ""
@@ -110,10 +110,15 @@ def test_a_key_that_cannot_be_used_is_said_in_its_sentence(
 
 
 @pytest.mark.parametrize(
-    ("harm", "code"), [(_symlink, Code.FILE_SYMLINK), (_pipe, Code.FILE_NOT_REGULAR), (_huge, Code.TOKEN_TOO_LONG)]
+    ("harm", "code"),
+    [
+        (_symlink, VaultErrorCode.FILE_SYMLINK),
+        (_pipe, VaultErrorCode.FILE_NOT_REGULAR),
+        (_huge, VaultErrorCode.TOKEN_TOO_LONG),
+    ],
 )
 def test_a_file_that_cannot_be_used_is_said_in_its_sentence(
-    home: Path, harm: Callable[[Path], object], code: Code, capsys: pytest.CaptureFixture[str]
+    home: Path, harm: Callable[[Path], object], code: VaultErrorCode, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same holds for what is encrypted."""
     harm(home / ".env_bot.enc")
@@ -126,7 +131,7 @@ def test_a_key_that_others_may_read_is_told_with_its_chmod(home: Path, capsys: p
     (home / "storage" / "keys" / "env.key").chmod(0o644)
     cli.invoke(["check", "--home", str(home), "--json"])
     rows = {row["message"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
-    (row,) = (row for message, row in rows.items() if message.startswith(f"{Code.KEY_MODE.text} env_bot: "))
+    (row,) = (row for message, row in rows.items() if message.startswith(f"{VaultErrorCode.KEY_MODE.text} env_bot: "))
     assert (row["level"], row["remedy"]) == ("warn", "chmod 600 storage/keys/env.key")
-    with pytest.raises(SettingsError, match=Code.KEY_MODE.text):
-        load(home, mode="live")
+    with pytest.raises(SettingsError, match=VaultErrorCode.KEY_MODE.text):
+        load_settings(home, mode="live")

@@ -12,14 +12,14 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.contracts.credentials import SecretValue, entry, hidden
+from tbot_core.contracts.credentials import SecretValue, hidden_field, shown_field
 from tbot_core.contracts.setting import integer, text
-from tbot_core.engine.bootstrap import handed
+from tbot_core.engine.bootstrap import plugin_secrets
 from tbot_core.errors import PluginError, VaultError
-from tbot_core.instance import Instance, load
+from tbot_core.instance import Instance, load_settings
 from tbot_core.system import filesystem
 from tbot_core.testing.canaries import canary, shows
-from tbot_core.vault.audit_log import entries
+from tbot_core.vault.audit_log import log_entries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,16 +36,16 @@ DOCUMENT: dict[str, Any] = {
 class Token:
     """What the paper broker would be given."""
 
-    token: SecretValue = hidden(doc="A token.")
+    token: SecretValue = hidden_field(doc="A token.")
 
 
 @attrs.frozen(kw_only=True)
 class Mail:
     """What a mail channel would be given."""
 
-    host: str = entry(text(), doc="A host.")
-    port: int = entry(integer(), default="25", doc="A port.")
-    password: SecretValue | None = hidden(doc="A password.", optional=True)
+    host: str = shown_field(text(), doc="A host.")
+    port: int = shown_field(integer(), default="25", doc="A port.")
+    password: SecretValue | None = hidden_field(doc="A password.", optional=True)
 
 
 @pytest.fixture
@@ -71,28 +71,28 @@ def test_a_run_trades_from_encrypted_files_and_leaks_nothing(home: Path, capsys:
 
 def test_a_plugin_is_handed_its_own_section_and_no_other(home: Path) -> None:
     """Only the declared categories, each as its class; nothing by default, and no settings, users or unknown ones."""
-    settings = load(home, mode="paper")
-    assert handed(settings, "paper", {}) == {}
-    found = handed(settings, "paper", {"broker": Token, "smtp": Mail})
+    settings = load_settings(home, mode="paper")
+    assert plugin_secrets(settings, "paper", {}) == {}
+    found = plugin_secrets(settings, "paper", {"broker": Token, "smtp": Mail})
     assert set(found) == {"broker", "smtp"}
     assert found["broker"].token.reveal() == CANARY
     assert (found["smtp"].host, found["smtp"].port) == ("mail.example", 25)
     assert found["smtp"].password.reveal() == canary("smtp")
     assert CANARY not in repr(found)
     with pytest.raises(VaultError, match=r"TB-SEC-074 broker: .* no section stranger"):
-        handed(settings, "stranger", {"broker": Token})
+        plugin_secrets(settings, "stranger", {"broker": Token})
     with pytest.raises(VaultError, match=r"(?s)TB-SEC-077 smtp: .* host; known there are token.*lacks the field token"):
-        handed(settings, "paper", {"smtp": Token})
+        plugin_secrets(settings, "paper", {"smtp": Token})
     for category, schema in (("env_bot", Token), ("login", Token), ("nothing", Token), ("broker", None)):
         with pytest.raises(PluginError, match=f"cannot be given secrets of {category}"):
-            handed(settings, "paper", {category: schema})
+            plugin_secrets(settings, "paper", {category: schema})
 
 
 def test_a_category_that_is_not_there_is_fatal_outside_simulations(home: Path) -> None:
     """Paper refuses with the code, a replay does without."""
-    assert handed(load(home, mode="replay"), "paper", {"alert": Token}) == {}
+    assert plugin_secrets(load_settings(home, mode="replay"), "paper", {"alert": Token}) == {}
     with pytest.raises(VaultError, match="TB-SEC-051 alert"):
-        handed(load(home, mode="paper"), "paper", {"alert": Token})
+        plugin_secrets(load_settings(home, mode="paper"), "paper", {"alert": Token})
 
 
 def test_listing_plugins_opens_no_secret(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,9 +106,9 @@ def test_listing_plugins_opens_no_secret(home: Path, capsys: pytest.CaptureFixtu
 def test_a_start_opens_each_settings_file_once(home: Path) -> None:
     """A start opens each settings file once; any other file once to be proven, and once by whoever uses it."""
     log = home / "data" / "audit.log"
-    before = len(list(entries(log)))
+    before = len(list(log_entries(log)))
     cli.invoke(["run", "--replay", "2018-02-16..2018-02-16", "--home", str(home)])
-    opened = [(it.action, it.category, it.outcome) for it in list(entries(log))[before:]]
+    opened = [(it.action, it.category, it.outcome) for it in list(log_entries(log))[before:]]
     assert [it[1] for it in opened[:2]] == ["env", "env_bot"]
     assert Counter(opened) == {
         ("decrypt", "env", "ok"): 1,
@@ -123,13 +123,13 @@ def test_a_failing_start_opens_nothing_once_more(home: Path) -> None:
     """What a failure is logged with is what was read, if anything was."""
     (home / "storage/keys/env.key").unlink()
     log = home / "data" / "audit.log"
-    before = len(list(entries(log)))
+    before = len(list(log_entries(log)))
     entry = "import sys; from tbot_core.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", entry, "run", "--once", "--home", str(home)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "TB-SEC-021 env_bot" in done.stderr
-    opened = Counter((it.action, it.category) for it in list(entries(log))[before:])
+    opened = Counter((it.action, it.category) for it in list(log_entries(log))[before:])
     assert (opened["decrypt", "env"], opened["deny", "env_bot"]) == (1, 1)
 
 
@@ -137,7 +137,7 @@ def test_a_second_process_opens_no_secret(home: Path, capsys: pytest.CaptureFixt
     """The lock comes before the settings: while another process holds it, nothing is opened and nothing is logged."""
     log = home / "data" / "audit.log"
     before = log.read_bytes()
-    with filesystem.hold(Instance.at(home).lock):
+    with filesystem.hold_lock(Instance.at(home).lock):
         assert cli.invoke(["run", "--once", "--home", str(home)]) == 1
     assert "in use by another tbot" in capsys.readouterr().err
     assert log.read_bytes() == before

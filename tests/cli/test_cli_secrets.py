@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.contracts.settings import Deployment
-from tbot_core.instance import Instance, load, secrets
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.instance import Instance, load_settings, secrets
 from tbot_core.testing.canaries import canary, shows
 from tbot_core.vault import formats
-from tbot_core.vault.keys import generate
+from tbot_core.vault.keys import generate_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Path:
 
 def vault(home: Path) -> Vault:
     """The instance's vault."""
-    return secrets.vault(Instance(home), Deployment())
+    return secrets.open_instance_vault(Instance(home), DeploymentSettings())
 
 
 def run(home: Path, *args: str, code: int = 0, typed: str = "") -> str:
@@ -65,7 +65,7 @@ def test_show_tells_how_each_category_stands(home: Path) -> None:
     """Presence, key id, date and format in words of every category, and no access is logged for it."""
     rows = {row["category"]: row for row in json.loads(run(home, "show", "--json"))["categories"]}
     assert (rows["broker"]["presence"], rows["smtp"]["presence"]) == ("present", "no file")
-    assert rows["broker"]["format"] == formats.written("aes-256-gcm")
+    assert rows["broker"]["format"] == formats.write_format_text("aes-256-gcm")
     assert rows["broker"]["modified"] is not None
     assert rows["smtp"]["modified"] is None
     assert rows["broker"]["key_id"] == vault(home).store.load("broker").key_id
@@ -162,7 +162,7 @@ def test_set_replaces_what_is_named_alone(home: Path) -> None:
     given(home, "smtp", {"host": "b"})
     assert {name: it.reveal() for name, it in vault(home).read_section("smtp").items()} == {"host": "b", "port": "25"}
     given(home, "env_bot", {"SEED": 11})
-    assert load(home, mode="paper").simulation.seed == 11
+    assert load_settings(home, mode="paper").simulation.seed == 11
     given(home, "env", {"BROKER_CREDENTIALS_PATH": "storage/secrets/b.enc"})
     given(home, "broker", {"alpaca": {"api_key": "k-123456", "api_secret": "s"}})
     assert (home / "storage/secrets/b.enc").is_file()
@@ -263,7 +263,7 @@ def test_an_edit_mends_settings_that_are_no_text(home: Path, tmp_path: Path, mon
 def test_upgrade_rewrites_older_formats(home: Path) -> None:
     """A Fernet file is named by --dry-run, which writes nothing, and is tbot's afterwards."""
     file = home / "storage/secrets/broker_credentials.json.enc"
-    older = secrets.vault(Instance(home), Deployment(secrets_write_format="fernet"))
+    older = secrets.open_instance_vault(Instance(home), DeploymentSettings(secrets_write_format="fernet"))
     with older.read("broker") as opened:
         older.write("broker", opened.view)
     before = file.read_bytes()
@@ -280,10 +280,10 @@ def test_rotation_is_begun_finished_and_withdrawn(home: Path) -> None:
     rotated = vault(home).store.load("broker").key_id
     assert rotated != before
     assert "No rotation was under way" in run(home, "rotate", "--abort")
-    vault(home).store.put_key("smtp", "next", generate())
+    vault(home).store.put_key("smtp", "next", generate_key())
     assert "TB-SEC-091 smtp" in run(home, "rotate", code=3)
     assert "smtp keeps its key" in run(home, "rotate", "--abort")
-    vault(home).store.put_key("smtp", "next", generate())
+    vault(home).store.put_key("smtp", "next", generate_key())
     assert "smtp has the key" in run(home, "rotate", "--resume")
     assert "contradict" in run(home, "rotate", "--resume", "--abort", code=2)
     assert "Every encrypted file opens" in run(home, "verify")

@@ -8,11 +8,11 @@ from pathlib import Path
 import attrs
 import pytest
 
-from tbot_core.cli.commands.run import furnish
-from tbot_core.cli.run_options import Wish
-from tbot_core.cli.settings_watch import Editions
+from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.cli.run_options import RunOptions
+from tbot_core.cli.settings_watch import SettingsWatcher
 from tbot_core.engine.bootstrap import Assembly, assemble
-from tbot_core.instance import Instance, Sources, load, read
+from tbot_core.instance import Instance, SettingsFiles, load_settings, read_settings_files
 from tbot_core.model.clock import SystemClock
 
 
@@ -21,7 +21,7 @@ class Files:
     """An instance's settings files, and the editions of a run that has begun with them."""
 
     home: Path
-    editions: Editions
+    editions: SettingsWatcher
 
     def write(self, old: str, new: str) -> None:
         """Change the trading configuration."""
@@ -32,13 +32,13 @@ class Files:
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     """The demo's settings."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
 
-    def again(wish: Wish) -> tuple[Wish, Sources]:
-        return wish, read(Instance.at(tmp_path))
+    def again(wish: RunOptions) -> tuple[RunOptions, SettingsFiles]:
+        return wish, read_settings_files(Instance.at(tmp_path))
 
-    editions = Editions(*again(Wish(mode="paper", home=tmp_path)), again)
-    editions.begin(load(tmp_path, mode="paper"))
+    editions = SettingsWatcher(*again(RunOptions(mode="paper", home=tmp_path)), again)
+    editions.begin(load_settings(tmp_path, mode="paper"))
     return Files(tmp_path, editions)
 
 
@@ -71,7 +71,7 @@ def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> 
 
 def test_a_run_that_goes_on_under_older_settings_hears_of_those_in_the_files(files: Files) -> None:
     """What was changed while nobody ran is told at the first look; a seed of the command line is no difference."""
-    held = load(files.home, mode="paper", overrides={"MAX_OPEN_POSITIONS": "4", "SEED": "9"})
+    held = load_settings(files.home, mode="paper", overrides={"MAX_OPEN_POSITIONS": "4", "SEED": "9"})
     files.editions.wish = attrs.evolve(files.editions.wish, seed=9)
     files.editions.begin(held)
     found = files.editions.look()
@@ -81,10 +81,10 @@ def test_a_run_that_goes_on_under_older_settings_hears_of_those_in_the_files(fil
 
 def test_a_run_begins_beside_files_that_are_not_fit(files: Files) -> None:
     """It goes on with what it has, and the first look says what is wrong."""
-    settings = load(files.home, mode="paper")
+    settings = load_settings(files.home, mode="paper")
     files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=many")
-    wish, found = files.editions.wish, read(Instance.at(files.home))
-    editions = Editions(wish, found, lambda wish: (wish, read(Instance.at(files.home))))
+    wish, found = files.editions.wish, read_settings_files(Instance.at(files.home))
+    editions = SettingsWatcher(wish, found, lambda wish: (wish, read_settings_files(Instance.at(files.home))))
     editions.begin(settings)
     told = editions.look()
     assert told is not None

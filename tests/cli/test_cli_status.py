@@ -14,24 +14,24 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.cli.commands.status import lines
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.journal import gauges, records
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, both_times, exchange_time
 from tbot_core.model.types import dollars_of
 from tbot_core.status import live_figures
-from tbot_core.status.instance import document, standing
+from tbot_core.status.instance import document, instance_status
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 
@@ -42,22 +42,22 @@ def status(capsys: pytest.CaptureFixture[str], home: Path, code: int = 0) -> Any
     return json.loads(capsys.readouterr().out)
 
 
-def stopped_on_paper(home: Path) -> SessionRun:
+def stopped_on_paper(home: Path) -> TradingSession:
     """Trade on paper until two are held and one has moved since its fill, then stop."""
-    furnish(home)
+    create_demo_instance(home)
     clock = ManualClock(MORNING)
-    plan = Plan(
+    plan = RunPlan(
         assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=1.0
     )
 
-    def minute(session: SessionRun, _index: int) -> None:
+    def minute(session: TradingSession, _index: int) -> None:
         held = session.desk.portfolio.positions.values()
         if len(held) > 1 and any(one.mark * one.units != one.entry_atoms for one in held):
             sessions.append(session)
             plan.stop.set()
 
-    sessions: list[SessionRun] = []
-    asyncio.run(run(plan, Watcher(minute=minute)))
+    sessions: list[TradingSession] = []
+    asyncio.run(run(plan, RunWatcher(minute=minute)))
     return sessions[-1]
 
 
@@ -83,11 +83,11 @@ def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pyte
 def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The moment of the marks, gross, the VIX, the clock, each broker's equity, latency and budget, and candidates."""
     stopped_on_paper(tmp_path)
-    known = gauges.read(tmp_path / "data")
+    known = gauges.read_gauges(tmp_path / "data")
     assert known is not None
     acme = gauges.BrokerGauge(name="acme", equity=Decimal(99_000), latency_s=0.0424, spare=7, per_minute=200)
     told = attrs.evolve(known, clock_ahead_s=-0.25, vix=17.5, brokers=(acme,), most_trades=2, gross=Decimal(98_765))
-    gauges.write(tmp_path / "data", told)
+    gauges.write_gauges(tmp_path / "data", told)
     found = status(capsys, tmp_path, code=1)
     assert found["accounts"] == [
         {
@@ -108,7 +108,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         f"open {found['candidates']['open']}\n",
     ):
         assert words in text
-    gauges.write(tmp_path / "data", attrs.evolve(known, vix=None))
+    gauges.write_gauges(tmp_path / "data", attrs.evolve(known, vix=None))
     assert "VIX        unknown at the close before" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
 
 
@@ -118,7 +118,7 @@ def test_status_says_by_which_vix_a_strategy_decides_today(tmp_path: Path, capsy
     stopped_on_paper(tmp_path)
     assert status(capsys, tmp_path, code=1)["vix_live"] == {}
     journal = open_journal(tmp_path / "data" / "tbot.sqlite")
-    said = [Entry(kind=records.VIX, payload={"strategy": name, "value": value}, time=MORNING)
+    said = [NewEvent(kind=records.VIX, payload={"strategy": name, "value": value}, time=MORNING)
             for name, value in (("mid", None), ("close", 18.25))]  # fmt: skip
     journal.append(said)
     journal.close()
@@ -199,7 +199,7 @@ def test_a_simulation_goes_by_a_time_of_its_own(
     assert f"ran        until {ended:%Y-%m-%d} {both_times(ended)}; it is not running" in text
     assert not any(line.startswith(("now", "next")) for line in text)
     shutil.copytree(traded, tmp_path / "copy")
-    with filesystem.hold(tmp_path / "copy" / "data" / "tbot.lock"):
+    with filesystem.hold_lock(tmp_path / "copy" / "data" / "tbot.lock"):
         running = list(lines(status(capsys, tmp_path / "copy"), MORNING))
     (line,) = [line for line in running if line.startswith("now")]
     assert line.endswith("16:00 New York) in the run's own time")
@@ -236,9 +236,9 @@ def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: py
 )
 def test_the_calendar_says_what_comes_next(tmp_path: Path, now: str, phase: str, event: str) -> None:
     """Before, between, in and after windows the phase and the next event are named, holidays passed over."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     moment = dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC)
-    found = document(standing(tmp_path, moment))
+    found = document(instance_status(tmp_path, moment))
     assert (found["phase"], found["next_event"]["event"]) == (phase, event)
     assert dt.datetime.fromisoformat(found["next_event"]["time"]) > moment
     assert any(line.startswith("next") for line in lines(found, moment))
@@ -246,7 +246,7 @@ def test_the_calendar_says_what_comes_next(tmp_path: Path, now: str, phase: str,
 
 def test_settings_without_a_run_are_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where nothing ran yet the figures are unknown, and that is no fault."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     found = status(capsys, tmp_path)
     assert (found["run"], found["equity"]) == (None, None)
     assert cli.invoke(["status", "--home", str(tmp_path)]) == 0

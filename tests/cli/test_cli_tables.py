@@ -10,7 +10,7 @@ import attrs
 import click
 import pytest
 
-from tbot_core.cli.text.tables import folded, table, trade_table
+from tbot_core.cli.text.tables import text_table, trade_table, wrap_sentence
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.system import terminal
@@ -84,24 +84,24 @@ def test_prices_of_a_column_stand_under_each_other() -> None:
 def test_a_sentence_is_broken_between_words() -> None:
     """What is longer than the terminal goes on beneath, a little to the right; without a terminal it stays whole."""
     sentence = "  Prices, volumes, capitalisation and VIX are invented; so are the companies and their symbols."
-    told = list(folded(sentence, 40))
+    told = list(wrap_sentence(sentence, 40))
     assert told[0] == "  Prices, volumes, capitalisation and"
     assert all(line.startswith("    ") and len(line) <= 40 for line in told[1:])
     assert " ".join(line.strip() for line in told) == sentence.strip()
-    assert list(folded(sentence, None)) == [sentence]
-    assert list(folded(sentence, 20)) == [sentence]
+    assert list(wrap_sentence(sentence, None)) == [sentence]
+    assert list(wrap_sentence(sentence, 20)) == [sentence]
 
 
 def test_the_last_cell_goes_on_under_itself() -> None:
     """A sentence in a table is broken between words, as wide as its column is."""
     told = list(
-        table(("count", "reason", ""), [("8", "MAX_TRADES", "Orders of the window have been sent.")], "nlw", 50)
+        text_table(("count", "reason", ""), [("8", "MAX_TRADES", "Orders of the window have been sent.")], "nlw", 50)
     )
     assert told[1:] == [
         "      8  MAX_TRADES  Orders of the window have",
         "                     been sent.",
     ]
-    assert len(list(table(("count", ""), [("8", "")], "nw", 50))) == 2
+    assert len(list(text_table(("count", ""), [("8", "")], "nw", 50))) == 2
 
 
 def test_what_is_no_terminal_has_no_width(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.cli.crash_report import Unforeseen
+from tbot_core.cli.crash_report import CrashReporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,8 +137,8 @@ def test_the_last_hook_raises_nothing(
     def fails(_home: Path) -> dict[str, str]:
         raise fault
 
-    monkeypatch.setattr("tbot_core.instance.enabled_plugins.raw", fails)
-    unforeseen = Unforeseen()
+    monkeypatch.setattr("tbot_core.instance.enabled_plugins.raw_settings", fails)
+    unforeseen = CrashReporter()
     unforeseen.home = home
     unforeseen.report(type(fault), fault, None)
     unforeseen.settle()
@@ -155,4 +155,4 @@ def test_the_last_hook_tells_nobody_where_nobody_listens(monkeypatch: pytest.Mon
         raise OSError("No space left on device")
 
     monkeypatch.setattr("click.echo", fails)
-    Unforeseen().report(ValueError, ValueError("x"), None)
+    CrashReporter().report(ValueError, ValueError("x"), None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
 from tbot_core.model.reasons import Reason
@@ -132,7 +132,7 @@ def test_questions_that_have_no_answer(
 def test_without_a_run_there_is_nothing_to_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An instance in which nothing ran says so, and how to get a run; a folder that is none exits 3."""
     assert "holds no instance" in asked(capsys, tmp_path, "TARNO", code=3)
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     assert "No run is recorded" in asked(capsys, tmp_path, "TARNO", code=1)
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from tbot_core.status.why import recorded
+from tbot_core.status.why import recorded_sessions_text
 
 DAYS = [f"2018-02-{day:02}" for day in (16, 20, 21, 22, 23, 26, 27)]
 
@@ -21,8 +21,8 @@ DAYS = [f"2018-02-{day:02}" for day in (16, 20, 21, 22, 23, 26, 27)]
 def test_a_session_that_is_not_there_is_answered_with_those_next_to_it(days: list[str], date: str, near: str) -> None:
     """How many there are, from when to when, and the nearest on either side; of a few all."""
     assert (
-        recorded(days, dt.date.fromisoformat(date))
+        recorded_sessions_text(days, dt.date.fromisoformat(date))
         == f"It has 7 sessions, 2018-02-16 to 2018-02-27; next to that day are {near}."
     )
-    few = recorded(days[:2], dt.date(2018, 2, 19))
+    few = recorded_sessions_text(days[:2], dt.date(2018, 2, 19))
     assert few == "It has 2018-02-16, 2018-02-20."

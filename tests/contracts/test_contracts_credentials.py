@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from tbot_core.contracts.credentials import SecretValue, entries, entry, hidden, several
+from tbot_core.contracts.credentials import SecretValue, hidden_field, list_of, secret_fields, shown_field
 from tbot_core.contracts.setting import integer, text
 
 
@@ -13,17 +13,17 @@ from tbot_core.contracts.setting import integer, text
 class Sample:
     """Something of each sort, and a field that is not declared."""
 
-    host: str = entry(text(), doc="A host.", aliases=("server",))
-    port: int = entry(integer(), default="25", doc="A port.")
-    key: SecretValue = hidden(doc="A key.", aliases=("token",))
-    password: SecretValue | None = hidden(doc="A password.", optional=True)
-    named: str = entry(text(), default="x", doc="One by another name.", name="NAMED_SO")
+    host: str = shown_field(text(), doc="A host.", aliases=("server",))
+    port: int = shown_field(integer(), default="25", doc="A port.")
+    key: SecretValue = hidden_field(doc="A key.", aliases=("token",))
+    password: SecretValue | None = hidden_field(doc="A password.", optional=True)
+    named: str = shown_field(text(), default="x", doc="One by another name.", name="NAMED_SO")
     own: int = 3
 
 
 def test_a_class_says_what_must_be_given() -> None:
     """Every declared field has its entry, in order and by its name; a default makes it optional."""
-    found = entries(Sample)
+    found = secret_fields(Sample)
     assert [(it.name, it.required, it.hidden) for it in found.values()] == [
         ("host", True, False),
         ("port", False, False),
@@ -51,7 +51,7 @@ def test_defaults_hold_where_an_author_makes_one() -> None:
 def test_a_default_must_be_allowed() -> None:
     """A slip of a plugin's author shows when the class is made."""
     with pytest.raises(ValueError, match="none"):
-        entry(integer(), default="none", doc="A number.")
+        shown_field(integer(), default="none", doc="A number.")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_default_must_be_allowed() -> None:
 )
 def test_several_are_read_from_text_and_from_a_list(written: str, read: tuple[str, ...]) -> None:
     """Commas or JSON, and what is shown is read again as the same."""
-    kind = several("names")
+    kind = list_of("names")
     assert kind.parse(written) == read
     assert kind.parse(kind.show(read)) == read
 
@@ -69,4 +69,4 @@ def test_several_are_read_from_text_and_from_a_list(written: str, read: tuple[st
 def test_what_is_no_list_is_refused(written: str) -> None:
     """Nothing empty, no numbers, no line breaks."""
     with pytest.raises(ValueError, match=r"list|no JSON"):
-        several("names").parse(written)
+        list_of("names").parse(written)

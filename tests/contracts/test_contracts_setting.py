@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.contracts.setting import (
-    Kind,
+    SettingKind,
     boolean,
     choice,
     clock_time,
-    counted,
+    count_of,
     declarations,
     duration,
     fraction,
@@ -28,7 +28,7 @@ from tbot_core.contracts.setting import (
     optional,
     path,
     percent,
-    plain,
+    plain_decimal,
     plugin_name,
     setting,
     text,
@@ -38,7 +38,7 @@ from tbot_core.contracts.setting import (
 
 D = Decimal
 
-READ: list[tuple[Kind[Any], str, object]] = [
+READ: list[tuple[SettingKind[Any], str, object]] = [
     (boolean(), "true", True),
     (boolean(), "OFF", False),
     (boolean(), "1", True),
@@ -51,8 +51,8 @@ READ: list[tuple[Kind[Any], str, object]] = [
     (integer(), "0", 0),
     (integer(least=-5, most=5), "-5", -5),
     (integer(), "+12", 12),
-    (counted("bar"), "1 bar", 1),
-    (counted("bar"), "2", 2),
+    (count_of("bar"), "1 bar", 1),
+    (count_of("bar"), "2", 2),
     (minutes(), "5 minutes", 5),
     (minutes(), "5m", 5),
     (number(), "-1.5", -1.5),
@@ -81,14 +81,14 @@ READ: list[tuple[Kind[Any], str, object]] = [
     (optional(money()), "7", D(7)),
 ]
 
-REFUSED: list[tuple[Kind[Any], list[str]]] = [
+REFUSED: list[tuple[SettingKind[Any], list[str]]] = [
     (boolean(), ["", "maybe", "2"]),
     (text(), ["", "two\nlines", "x" * 201]),
     (plugin_name("paper"), ["", "a b", "../x", "9x"]),
     (choice("json", "csv"), ["", "xml"]),
     (integer(), ["", "-1", "1.0", "1e3", "1_000", "٣", "9" * 30]),
     (integer(most=3), ["4"]),
-    (counted("bar"), ["bar", "1 minute", "-1"]),
+    (count_of("bar"), ["bar", "1 minute", "-1"]),
     (number(), ["", "nan", "inf", "1e400", "0x1", "1,5"]),
     (number(least=0), ["-0.1"]),
     (fraction(), ["", "-0.01", "1.01", "2%", "NaN"]),
@@ -104,7 +104,7 @@ REFUSED: list[tuple[Kind[Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("kind", "written", "value"), READ)
-def test_a_kind_reads_what_people_write(kind: Kind[Any], written: str, value: object) -> None:
+def test_a_kind_reads_what_people_write(kind: SettingKind[Any], written: str, value: object) -> None:
     """Each kind reads its usual spellings, and writes its value so that it reads the same value again."""
     read = kind.parse(written)
     assert read == value
@@ -113,7 +113,7 @@ def test_a_kind_reads_what_people_write(kind: Kind[Any], written: str, value: ob
 
 
 @pytest.mark.parametrize(("kind", "written"), [(kind, written) for kind, texts in REFUSED for written in texts])
-def test_a_kind_refuses_everything_else_with_value_error(kind: Kind[Any], written: str) -> None:
+def test_a_kind_refuses_everything_else_with_value_error(kind: SettingKind[Any], written: str) -> None:
     """What a kind does not allow is a ValueError, and the kind says what is allowed."""
     with pytest.raises(ValueError):
         kind.parse(written)
@@ -121,7 +121,7 @@ def test_a_kind_refuses_everything_else_with_value_error(kind: Kind[Any], writte
 
 
 @given(st.text(), st.sampled_from([kind for kind, _, _ in READ]))
-def test_no_text_makes_a_kind_raise_anything_but_value_error(written: str, kind: Kind[Any]) -> None:
+def test_no_text_makes_a_kind_raise_anything_but_value_error(written: str, kind: SettingKind[Any]) -> None:
     """Any text is either a value whose own spelling reads the same, or a ValueError."""
     try:
         value = kind.parse(written)
@@ -131,7 +131,7 @@ def test_no_text_makes_a_kind_raise_anything_but_value_error(written: str, kind:
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _, _ in READ])
-def test_empty_is_said_by_the_kind(kind: Kind[Any]) -> None:
+def test_empty_is_said_by_the_kind(kind: SettingKind[Any]) -> None:
     """A kind that says it may be empty reads the empty text, any other refuses it."""
     if kind.empty:
         kind.parse("")
@@ -156,7 +156,7 @@ def test_empty_is_said_by_the_kind(kind: Kind[Any]) -> None:
         ),
     ],
 )
-def test_what_is_allowed_is_said_with_its_bounds(kind: Kind[Any], allowed: str) -> None:
+def test_what_is_allowed_is_said_with_its_bounds(kind: SettingKind[Any], allowed: str) -> None:
     """The words that an error quotes name the bounds."""
     assert kind.allowed == allowed
 
@@ -166,7 +166,7 @@ def test_what_is_allowed_is_said_with_its_bounds(kind: Kind[Any], allowed: str) 
 )
 def test_a_decimal_has_one_spelling(value: str, written: str) -> None:
     """Equal decimals are written alike, so that fingerprints of settings agree."""
-    assert plain(Decimal(value)) == written
+    assert plain_decimal(Decimal(value)) == written
 
 
 @attrs.frozen(kw_only=True)

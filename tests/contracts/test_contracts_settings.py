@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from tbot_core.contracts import settings
-from tbot_core.contracts.setting import Declaration, declarations
+from tbot_core.contracts.setting import SettingDeclaration, declarations
 
 GROUPS = [getattr(settings, name) for name in settings.__all__]
 DECLARED = [
@@ -18,9 +18,9 @@ DECLARED = [
 
 
 @pytest.mark.parametrize(("group", "field", "one"), DECLARED)
-def test_a_field_is_called_like_its_variable(group: type[Any], field: str, one: Declaration) -> None:
+def test_a_field_is_called_like_its_variable(group: type[Any], field: str, one: SettingDeclaration) -> None:
     """Whoever knows a variable knows where its value is, and every one has a sentence of meaning."""
-    if group is not settings.Frame:
+    if group is not settings.StrategySettings:
         assert one.name == field.upper()
     assert one.doc.endswith((".", ")."))
     assert one.doc[0].isupper()
@@ -49,11 +49,16 @@ def test_fractions_are_exact() -> None:
 
 def test_the_defaults_are_those_of_the_contract() -> None:
     """A sample of the defaults that the product's contract states."""
-    entries, exits, risk, simulation = settings.Entries(), settings.Exits(), settings.Risk(), settings.Simulation()
+    entries, exits, risk, simulation = (
+        settings.EntrySettings(),
+        settings.ExitSettings(),
+        settings.RiskSettings(),
+        settings.SimulationSettings(),
+    )
     assert (entries.entry_order_type, entries.entry_ttl, entries.signal_max_age) == ("limit", 20.0, 1)
     assert (entries.entry_limit_pct, entries.max_spread_pct) == (Decimal("0.002"), Decimal("0.003"))
     assert (exits.stop_loss_pct, exits.flatten_before_close, exits.stop_policy) == (Decimal("0.02"), 5, "keep")
     assert (risk.max_gross_exposure, risk.max_symbol_exposure, risk.max_orders_per_minute) == (Decimal("0.1"), None, 30)
     assert (simulation.fee_sell_bps, simulation.paper_cash) == (Decimal("0.278"), Decimal(100_000))
-    assert settings.Trading().broker_name == "paper"
-    assert settings.Frame().short_type == "disabled"
+    assert settings.TradingSettings().broker_name == "paper"
+    assert settings.StrategySettings().short_type == "disabled"

@@ -17,13 +17,13 @@ import apsw
 
 from tbot_core.engine import control
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry, Event, open_journal
+from tbot_core.journal.store import Event, NewEvent, open_journal
 from tbot_core.model.types import ExitReason, Leg
-from tbot_core.rehearsal.bot import Life
-from tbot_core.rehearsal.outages import Outage
+from tbot_core.rehearsal.bot import BotProcess
+from tbot_core.rehearsal.outages import OutageScenario
 from tbot_core.rehearsal.remote_broker import RemoteBroker
-from tbot_core.rehearsal.scenarios import Scene
-from tbot_core.rehearsal.serialization import heard, told
+from tbot_core.rehearsal.scenarios import Scenario
+from tbot_core.rehearsal.serialization import dump_line, load_line
 from tbot_core.system import local_socket
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Broker
     from tbot_core.journal.store import Connect
-    from tbot_core.rehearsal.bot import Surroundings
+    from tbot_core.rehearsal.bot import BotEnvironment
 
 PATIENCE_S: Final = 60.0
 PAGES: Final = 12
@@ -42,7 +42,7 @@ _ROUNDS: Final = frozenset({ExitReason.STOPPED.value, ExitReason.SESSION_END.val
 class Herald:
     """Says where the process is, and waits there."""
 
-    def __init__(self, line: local_socket.Line, watched: Collection[str]) -> None:
+    def __init__(self, line: local_socket.SocketConnection, watched: Collection[str]) -> None:
         self._line = line
         self._watched = watched
 
@@ -50,7 +50,7 @@ class Herald:
         """Wait at a point until it may be passed; nobody waits at one that is not watched."""
         if point.startswith("CP") and point not in self._watched:
             return
-        self._line.send(told((point, words)))
+        self._line.send(dump_line((point, words)))
         if self._line.receive() is None:
             os._exit(1)
 
@@ -132,7 +132,7 @@ class AnnouncingJournal:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: Sequence[NewEvent]) -> None:
         """Append."""
         kinds = {entry.kind for entry in entries}
         for point in self._before(entries, kinds):
@@ -147,7 +147,7 @@ class AnnouncingJournal:
             if kind in kinds:
                 self._herald.announce(point)
 
-    def _before(self, entries: Sequence[Entry], kinds: set[str]) -> list[str]:
+    def _before(self, entries: Sequence[NewEvent], kinds: set[str]) -> list[str]:
         points = {records.INTENDED: "CP1", records.SENDING: "CP3", "fill": "CP10", "acknowledged": "CP8"}
         points |= {records.RISK: "CP19", records.SESSION_CLOSED: "CP28"}
         found = [point for kind, point in points.items() if kind in kinds]
@@ -173,7 +173,7 @@ class AnnouncingJournal:
 class AnnouncingLine:
     """A connection to a venue that says what is on its way, and what has come."""
 
-    def __init__(self, line: local_socket.Line, herald: Herald, home: Path) -> None:
+    def __init__(self, line: local_socket.SocketConnection, herald: Herald, home: Path) -> None:
         self._line = line
         self._herald = herald
         self._home = home
@@ -182,7 +182,7 @@ class AnnouncingLine:
 
     def send(self, data: bytes) -> None:
         """Send a message."""
-        _, number, what, _ = heard(data)
+        _, number, what, _ = load_line(data)
         half = len(data) // 2
         self._line.send(data[:half])
         if what == "submit":
@@ -193,7 +193,7 @@ class AnnouncingLine:
             case "submit":
                 self._herald.announce("CP7")
             case "cancel":
-                self._herald.announce("CP16" if control.killed(self._home / "control") else "CP13")
+                self._herald.announce("CP16" if control.kill_file_exists(self._home / "control") else "CP13")
             case "replace":
                 self._herald.announce("CP14")
             case "snapshot" if self.journal.again:
@@ -203,7 +203,7 @@ class AnnouncingLine:
         """The next message."""
         line = self._line.receive()
         if line is not None and self._sent:
-            answers, _ = heard(line)
+            answers, _ = load_line(line)
             for number in {number for number, _ in answers} & self._sent:
                 self._sent.remove(number)
                 self._herald.announce("CP8")
@@ -224,14 +224,14 @@ class Crossing:
         self._journal = AnnouncingJournal(path, self.herald)
         return self._journal
 
-    def broker(self, world: Surroundings, name: str) -> Broker:
+    def broker(self, world: BotEnvironment, name: str) -> Broker:
         """A client of the venue."""
         line = AnnouncingLine(self._venues[name], self.herald, self._home)
         line.journal = self._journal
         return RemoteBroker(line, world.clock)
 
 
-SCENES: Final = {"Scene": Scene, "Outage": Outage}
+SCENES: Final = {"Scene": Scenario, "Outage": OutageScenario}
 
 
 def live(path: Path, home: Path, at: float, watched: Collection[str], scene: tuple[str, dict[str, Any]]) -> None:
@@ -243,7 +243,7 @@ def live(path: Path, home: Path, at: float, watched: Collection[str], scene: tup
     names = world.names if bot.failover else world.names[:1]
     ways = Crossing(path, home, watched, names)
     ways.herald.announce("born", os.getpid())
-    life = Life(world, names, home, bot, ways)
+    life = BotProcess(world, names, home, bot, ways)
     ways.herald.announce("opened", life.journal.head)
     world.run(life.live)
     session = life.session
@@ -258,7 +258,7 @@ def live(path: Path, home: Path, at: float, watched: Collection[str], scene: tup
 def main(path: Path) -> None:
     """One process for each life that is asked for."""
     for line in sys.stdin.buffer:
-        home, at, watched, scene = heard(line)
+        home, at, watched, scene = load_line(line)
         process = os.fork()
         if not process:
             code = 1

@@ -18,21 +18,21 @@ import attrs
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.execution.trading_state import recall
+from tbot_core.engine.control import ControlVerb
+from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.store import APPLICATION_ID, SCHEMA_VERSION, open_journal
 from tbot_core.model.types import Leg
-from tbot_core.rehearsal.bot import Lived
-from tbot_core.rehearsal.history import Left, Story
+from tbot_core.rehearsal.bot import BotProcessResult
+from tbot_core.rehearsal.history import FinalVenueState, RehearsalHistory
 from tbot_core.rehearsal.invariants.all import violations
-from tbot_core.rehearsal.outages import Outage
-from tbot_core.rehearsal.scenarios import Scene
-from tbot_core.rehearsal.serialization import heard, told
-from tbot_core.rehearsal.venue_server import Counter
+from tbot_core.rehearsal.outages import OutageScenario
+from tbot_core.rehearsal.scenarios import Scenario
+from tbot_core.rehearsal.serialization import dump_line, load_line
+from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.rehearsal.world import LEAD_S
 from tbot_core.system import local_socket
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -46,14 +46,14 @@ class Nursery:
     """The process that lets bots live, and where they connect."""
 
     process: subprocess.Popen[bytes]
-    listener: local_socket.Listener
+    listener: local_socket.SocketListener
 
     def begin(
-        self, home: Path, at: float, watched: Collection[str], scene: Scene | Outage, venues: int
-    ) -> list[local_socket.Line]:
+        self, home: Path, at: float, watched: Collection[str], scene: Scenario | OutageScenario, venues: int
+    ) -> list[local_socket.SocketConnection]:
         """Begin a life; its ways to its venues, and to whoever decides over it."""
         made = type(scene).__name__, attrs.asdict(scene)
-        cast("IO[bytes]", self.process.stdin).write(told((str(home), at, tuple(watched), made)))
+        cast("IO[bytes]", self.process.stdin).write(dump_line((str(home), at, tuple(watched), made)))
         cast("IO[bytes]", self.process.stdin).flush()
         return [self.listener.accept() for _ in range(venues + 1)]
 
@@ -67,7 +67,7 @@ def nursery() -> Iterator[Nursery]:
     """One for all tests: what takes time is the start of Python."""
     with tempfile.TemporaryDirectory(prefix="tbot") as folder:
         path = Path(folder) / "venue"
-        with local_socket.listening(path, PATIENCE_S) as listener:
+        with local_socket.listen(path, PATIENCE_S) as listener:
             command = [sys.executable, "-W", "error", str(DRIVER), str(path)]
             with subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -87,7 +87,7 @@ def memory() -> Iterator[Path]:
 class Play:
     """A scene with a venue that goes on whatever becomes of the bot, and a story that is judged at the end."""
 
-    def __init__(self, nursery: Nursery, scene: Scene | Outage, home: Path) -> None:
+    def __init__(self, nursery: Nursery, scene: Scenario | OutageScenario, home: Path) -> None:
         self._nursery = nursery
         home.mkdir()
         self.scene = scene
@@ -97,7 +97,7 @@ class Play:
         bot, name = scene.bot(self._world), self._world.names[0]
         self._names = self._world.names if bot.failover else (name,)
         rules = bot.rules(self._world.client(name).rules)
-        self.story = Story(world=self._world, name=name, rules=rules)
+        self.story = RehearsalHistory(world=self._world, name=name, rules=rules)
         self.passed: list[str] = []
         self.whole = False
         self._killed = self._stopped = False
@@ -108,8 +108,8 @@ class Play:
         """Let a bot live until `decide` wants it dead at a point that it is about to pass; whether it was killed."""
         *venues, herald = self._nursery.begin(self._home, self.at, watched, self.scene, len(self._names))
         ways = [self._world.way(name) for name in self._names]
-        counters = [Counter(way, self._world.loop, self._world.clock) for way in ways]
-        self.story.lives.append(Lived(acknowledged=[], last=0))
+        counters = [VenueServer(way, self._world.loop, self._world.clock) for way in ways]
+        self.story.lives.append(BotProcessResult(acknowledged=[], last=0))
         killed = False
         with ExitStack() as open_lines, selectors.DefaultSelector() as selector:
             for line in (*venues, herald):
@@ -122,7 +122,7 @@ class Play:
                         self._overhear(message)
                         venue.send(counter.answer(message))
                 if herald.pending:
-                    point, words = heard(cast("bytes", herald.receive()))
+                    point, words = load_line(cast("bytes", herald.receive()))
                     killed = self._hear(point, words, decide)
                     if not killed:
                         herald.send(b"\n")
@@ -133,7 +133,7 @@ class Play:
 
     def _gathered(self, selector: selectors.BaseSelector) -> bool:
         # Wait for what the bot says; whether it is still there.
-        ready = [cast("local_socket.Line", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
+        ready = [cast("local_socket.SocketConnection", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
         assert ready, self.passed[-3:]
         there = [line.gather() for line in ready]
         return all(there)
@@ -150,7 +150,7 @@ class Play:
             case "ended":
                 name, *left = words
                 if name:
-                    self.story.elsewhere[name] = Left(held=left[0], foreign=left[1], orders=left[2])
+                    self.story.elsewhere[name] = FinalVenueState(held=left[0], foreign=left[1], orders=left[2])
                 else:
                     self.story.held, self.story.foreign, self.story.orders = left
                 self.whole = True
@@ -170,11 +170,11 @@ class Play:
         """Ask something of the bot that lives: the kill file is touched, all else is a request."""
         folder, now = self._home / "control", self._world.clock.now()
         if what == "kill":
-            control.prepare(folder)
+            control.prepare_folder(folder)
             (folder / control.KILL).touch(mode=0o666)
             self._killed = True
         else:
-            control.ask(folder, Verb(what), actor="test", now=now)
+            control.write_request(folder, ControlVerb(what), actor="test", now=now)
             self._stopped = True
 
     def wait(self, seconds: float) -> None:
@@ -182,7 +182,7 @@ class Play:
         self.at += seconds
 
     def _overhear(self, message: bytes) -> None:
-        _, _, what, parts = heard(message)
+        _, _, what, parts = load_line(message)
         if self._killed and what == "submit" and parts[0].leg is Leg.ENTRY:
             self._wrong.append(f"{parts[0].client_order_id} left after the kill")
 
@@ -197,14 +197,14 @@ class Play:
         closed = [event.kind for event in self.story.events].count(records.SESSION_CLOSED)
         if not self.whole or closed != (not self._stopped) or (self._stopped and self.story.held):
             wrong.append(f"the session did not come to its end, and {self.story.held} is held")
-        if Cause.UNRECONCILED in recall(self.story.events).causes:
+        if StateCause.UNRECONCILED in recall_states(self.story.events).causes:
             wrong.append("the last life never was ready")
         return wrong
 
 
-USUAL: Final = Scene(seed=0)
-OUTAGE: Final = Outage(troubles=((0, "F60", 5.0, 20.0),))
-APART: Final = Scene(seed=0, brackets=False)
+USUAL: Final = Scenario(seed=0)
+OUTAGE: Final = OutageScenario(troubles=((0, "F60", 5.0, 20.0),))
+APART: Final = Scenario(seed=0, brackets=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -216,7 +216,7 @@ class Plan:
 
     most: int = 1
     asked: str = ""
-    scene: Scene | Outage = USUAL
+    scene: Scenario | OutageScenario = USUAL
 
 
 PLANS: Final[Mapping[str, Plan]] = {
@@ -235,10 +235,10 @@ PLANS: Final[Mapping[str, Plan]] = {
     "CP13": Plan(most=3),
     "CP14": Plan(most=4, scene=APART),
     "CP15": Plan(most=4, scene=APART),
-    "CP16": Plan(most=2, asked="kill", scene=Scene(seed=0, thin=True)),
-    "CP17": Plan(most=2, asked=Verb.STOP_FLATTEN.value),
+    "CP16": Plan(most=2, asked="kill", scene=Scenario(seed=0, thin=True)),
+    "CP17": Plan(most=2, asked=ControlVerb.STOP_FLATTEN.value),
     "CP18": Plan(most=4, scene=OUTAGE),
-    "CP19": Plan(scene=Scene(seed=0, falls=True)),
+    "CP19": Plan(scene=Scenario(seed=0, falls=True)),
     "CP20": Plan(most=140),
     "CP22": Plan(most=33),
     "CP27": Plan(most=5),
@@ -278,8 +278,8 @@ def killed(nursery: Nursery, home: Path, point: str, dice: random.Random) -> Pla
     """A play whose bot was killed at a drawn passing of the point, once it has come to its end."""
     plan = PLANS[point]
     while True:
-        scene: Scene | Outage = attrs.evolve(plan.scene, seed=dice.choice(SEEDS))
-        if isinstance(scene, Scene):
+        scene: Scenario | OutageScenario = attrs.evolve(plan.scene, seed=dice.choice(SEEDS))
+        if isinstance(scene, Scenario):
             scene = attrs.evolve(scene, brackets=scene.brackets and dice.random() < 0.5)
         play = Play(nursery, scene, home / str(dice.random()))
         if point == "CP27":  # in the restart after another death
@@ -316,7 +316,7 @@ def test_f87_a_schema_whose_making_was_killed_is_there_or_not_and_never_half(nur
     seen = set()
     last = PLANS["CP22"].most
     for passing in (1, last // 2, last - 1, last):
-        play = Play(nursery, Scene(seed=SEEDS[0]), memory / str(passing))
+        play = Play(nursery, Scenario(seed=SEEDS[0]), memory / str(passing))
         doom = Doom(play, "CP22", passing)
         assert play.live(doom.watched, doom)
         seen.add(schema(memory / str(passing) / "tbot.sqlite"))
@@ -338,9 +338,9 @@ def schema(path: Path) -> tuple[int, int, int]:
 def test_f75_a_harness_that_kills_nobody_sees_every_point_passed(nursery: Nursery, memory: Path) -> None:
     """Each crash point is passed by a bot that lives on: none is killed at a place that is not there."""
     passed = set[str]()
-    scenes: tuple[Scene | Outage, ...] = (
-        Scene(seed=SEEDS[0], falls=True),
-        Scene(seed=SEEDS[0], brackets=False),
+    scenes: tuple[Scenario | OutageScenario, ...] = (
+        Scenario(seed=SEEDS[0], falls=True),
+        Scenario(seed=SEEDS[0], brackets=False),
         OUTAGE,
     )
     for number, scene in enumerate(scenes):
@@ -354,7 +354,7 @@ def test_f75_a_harness_that_kills_nobody_sees_every_point_passed(nursery: Nurser
 @pytest.mark.slow
 def test_f75_a_journal_that_is_gone_after_a_kill_is_seen(nursery: Nursery, memory: Path) -> None:
     """A bot that comes again without the journal of the one before violates what it is judged by."""
-    play = Play(nursery, Scene(seed=SEEDS[0]), memory / "play")
+    play = Play(nursery, Scenario(seed=SEEDS[0]), memory / "play")
     doom = Doom(play, "CP12", 3)
     assert play.live(doom.watched, doom)
     for file in (memory / "play").glob("tbot.sqlite*"):

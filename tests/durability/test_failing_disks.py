@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core.engine.disk_guard import Room
+from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.errors import JournalError
 from tbot_core.journal import records
-from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, Ballast
+from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, DiskReserve
 from tbot_core.journal.store import open_journal
-from tbot_core.rehearsal.lifecycle import Household, household
+from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 from tbot_core.rehearsal.world import World
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 SEED = 7
 AT = 11
@@ -68,7 +68,7 @@ class Broken:
 
 
 @pytest.fixture
-def broken(tmp_path: Path) -> Iterator[tuple[Household, Broken]]:
+def broken(tmp_path: Path) -> Iterator[tuple[SimulatedInstance, Broken]]:
     """A household whose disk may fail."""
     made: list[Broken] = []
 
@@ -77,32 +77,32 @@ def broken(tmp_path: Path) -> Iterator[tuple[Household, Broken]]:
         return cast("sqlite3.Connection", made[-1])
 
     world = World(SEED, (), rates={})
-    with household(tmp_path, world) as home:
+    with simulated_instance(tmp_path, world) as home:
         home.journal.close()
         home.journal = open_journal(tmp_path / "again.sqlite", connect)
         yield home, made[-1]
 
 
-def at_minute(home: Household, act: Callable[[], object], minute: int = AT) -> None:
+def at_minute(home: SimulatedInstance, act: Callable[[], object], minute: int = AT) -> None:
     """Let something happen when a minute of the session has been traded."""
 
-    def watch(_run: SessionRun, index: int) -> None:
+    def watch(_run: TradingSession, index: int) -> None:
         if index == minute:
             act()
 
     home.watch = watch
 
 
-def sent_after(home: Household, minute: int = AT) -> list[str]:
+def sent_after(home: SimulatedInstance, minute: int = AT) -> list[str]:
     """The legs of the orders that were sent after that minute."""
     legs = {event.cid: event.payload["leg"] for event in home.events(records.INTENDED)}
     session = home.world.session
     return [legs[one.cid] for one in home.events(records.SENDING) if session.minute(one.applied) > minute + 1]
 
 
-def judged_full(home: Household) -> None:
+def judged_full(home: SimulatedInstance) -> None:
     """What must be so of a session whose disk became full."""
-    (began,) = (event for event in home.events(records.STATE) if event.payload["cause"] == Cause.DISK_LOW.name)
+    (began,) = (event for event in home.events(records.STATE) if event.payload["cause"] == StateCause.DISK_LOW.name)
     assert began.payload == {
         "cause": "DISK_LOW", "there": True, "state": "exit-only", "words": "the journal found no room",
     }  # fmt: skip
@@ -117,9 +117,9 @@ def judged_full(home: Household) -> None:
 def test_f77_a_real_disk_that_is_full_lets_no_entry_leave_and_every_exit(small: Path) -> None:
     """F77: what is held back is freed, exits and their cancels are written into it, and it ends as it should."""
     world = World(SEED, (), rates={})
-    with household(small, world) as home:
+    with simulated_instance(small, world) as home:
         free = [10 * NO_ROOM_BYTES]
-        home.room = Room(lambda: free[0], Ballast(path=small / "ballast", size=1_500_000))
+        home.room = DiskGuard(lambda: free[0], DiskReserve(path=small / "ballast", size=1_500_000))
 
         def fill() -> None:
             free[0] = NO_ROOM_BYTES  # by its own words; the journal finds out
@@ -133,11 +133,11 @@ def test_f77_a_real_disk_that_is_full_lets_no_entry_leave_and_every_exit(small: 
         judged_full(home)
 
 
-def test_f77_a_journal_without_room_is_given_what_was_held_back(broken: tuple[Household, Broken]) -> None:
+def test_f77_a_journal_without_room_is_given_what_was_held_back(broken: tuple[SimulatedInstance, Broken]) -> None:
     """F77: the same with a disk that says that it is full, where none can be mounted."""
     home, disk = broken
-    free, ballast = [10 * NO_ROOM_BYTES], Ballast(path=home.home / "ballast", size=4096)
-    home.room = Room(lambda: free[0], ballast)
+    free, ballast = [10 * NO_ROOM_BYTES], DiskReserve(path=home.home / "ballast", size=4096)
+    home.room = DiskGuard(lambda: free[0], ballast)
 
     def fill() -> None:
         free[0] = NO_ROOM_BYTES
@@ -159,7 +159,7 @@ def test_f77_a_journal_without_room_is_given_what_was_held_back(broken: tuple[Ho
     ],
 )
 def test_f79_f80_a_journal_that_the_disk_refuses_ends_the_session_at_once(
-    code: int, at: str, broken: tuple[Household, Broken]
+    code: int, at: str, broken: tuple[SimulatedInstance, Broken]
 ) -> None:
     """F79, F80: nothing is tried again, nothing leaves, the error says what stands; the next life trades to the end."""
     home, disk = broken

@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from tbot_core.model.clock import ManualClock
-from tbot_core.contracts import VenueRules
+from tbot_core.contracts import BrokerCapabilities
 from tbot_core.trading.decision_engine import Desk
 from tbot_core.execution.engine import Execution
 from tbot_core.execution.broker_account import Venue
@@ -32,7 +32,7 @@ from tbot_core.testing.trades import proposal, rules, session
 
 class Wire:
     # A broker at the other end of a connection that stands before anything is decided.
-    rules = VenueRules()
+    rules = BrokerCapabilities()
 
     def __init__(self):
         listener = socket.create_server(("127.0.0.1", 0))

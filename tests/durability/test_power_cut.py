@@ -15,14 +15,14 @@ import apsw
 import attrs
 import pytest
 
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.errors import JournalError
 from tbot_core.journal import tail_mark
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Played:
     heads: list[tuple[int, tuple[int, str]]]
 
 
-def play(folder: Path, batches: Sequence[Sequence[Entry]], synchronous: str = "FULL") -> Played:
+def play(folder: Path, batches: Sequence[Sequence[NewEvent]], synchronous: str = "FULL") -> Played:
     """Append each batch, in three lives of the journal."""
     disk = Recorder(f"recorder-{folder}")
     heads = [(0, (0, "0" * 64))]
@@ -236,7 +236,7 @@ def losses(played: Played, folder: Path, *, thorough: bool) -> Iterator[str]:
                 left.unlink()
             for name, data in platter.after(cut).items():
                 (folder / name).write_bytes(data)
-            tail_mark.note(folder / "run.sqlite", owed[0])
+            tail_mark.note_event_count(folder / "run.sqlite", owed[0])
             try:
                 with closing(open_journal(folder / "run.sqlite")) as journal:
                     head = journal.verify()
@@ -248,14 +248,14 @@ def losses(played: Played, folder: Path, *, thorough: bool) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> list[Sequence[Entry]]:
+def session(tmp_path_factory: pytest.TempPathFactory) -> list[Sequence[NewEvent]]:
     """What a simulated session appends, batch by batch."""
-    told: list[Sequence[Entry]] = []
+    told: list[Sequence[NewEvent]] = []
     home = tmp_path_factory.mktemp("session")
-    furnish(home)
+    create_demo_instance(home)
     assembly = assemble(home, "demo", SystemClock())
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock())
-    asyncio.run(run(plan, Watcher(wrote=told.append)))
+    plan = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock())
+    asyncio.run(run(plan, RunWatcher(wrote=told.append)))
     return told
 
 
@@ -272,7 +272,7 @@ def memory(tmp_path: Path) -> Iterator[Path]:
     "thorough", [False, pytest.param(True, marks=[pytest.mark.full, pytest.mark.timeout(600)])], ids=["once", "often"]
 )
 def test_cp1_to_cp5_cp20_f76_no_acknowledged_append_is_lost_in_a_power_cut(
-    session: list[Sequence[Entry]], tmp_path: Path, memory: Path, *, thorough: bool
+    session: list[Sequence[NewEvent]], tmp_path: Path, memory: Path, *, thorough: bool
 ) -> None:
     """After each write and sync of a session, log, file and checkpoints: the journal opens, its chain fits, and it
     ends where an append ended, at the last acknowledged one or later.
@@ -287,7 +287,7 @@ def test_cp1_to_cp5_cp20_f76_no_acknowledged_append_is_lost_in_a_power_cut(
 @pytest.mark.slow
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])
 def test_f76_a_journal_that_waits_for_the_disk_less_often_is_caught(
-    session: list[Sequence[Entry]], tmp_path: Path, memory: Path, synchronous: str
+    session: list[Sequence[NewEvent]], tmp_path: Path, memory: Path, synchronous: str
 ) -> None:
     """With synchronous=NORMAL or OFF the same cuts lose appends that had returned: the test sees what it looks for."""
     found = list(losses(play(tmp_path, session[:20], synchronous), memory, thorough=False))
@@ -297,7 +297,7 @@ def test_f76_a_journal_that_waits_for_the_disk_less_often_is_caught(
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [apsw.IOError, apsw.FullError])
 def test_f77_f79_an_append_that_the_disk_refused_is_never_taken_for_written(
-    session: list[Sequence[Entry]], memory: Path, fault: type[apsw.Error]
+    session: list[Sequence[NewEvent]], memory: Path, fault: type[apsw.Error]
 ) -> None:
     """Whichever write or sync fails: an append raises, or nothing was lost; all that returned outlives a power cut."""
     deeds = len(play(_folder(memory, "whole"), session[:8]).ops)

@@ -10,15 +10,15 @@ import attrs
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.live.abandoned_positions import abandoned
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.live.abandoned_positions import abandoned_holdings
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover, failover_text
-from tbot_core.journal.store import Entry
+from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import Fill, Leg, SignalId
-from tbot_core.rehearsal.lifecycle import Household, household
+from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 from tbot_core.testing.trades import order
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +29,13 @@ ACCOUNTS = {"w": {"account": "a", "equity": "100000"}, "beta": {"account": "B-1"
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Household]:
+def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """The bell rings a minute after the start; the session's account is a."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         yield made
 
 
-def opening(scene: Household, **more: Any) -> dict[str, Any]:
+def opening(scene: SimulatedInstance, **more: Any) -> dict[str, Any]:
     """How the session of the day before was opened: at w, with beta standing by."""
     told = scene.world.session
     begins, ends = (moment.isoformat() for moment in (told.open - DAY, told.close - DAY))
@@ -43,13 +43,13 @@ def opening(scene: Household, **more: Any) -> dict[str, Any]:
     return said | {"equity": "100000", "primary": "w", "account": "a", "accounts": ACCOUNTS} | more
 
 
-def signal(scene: Household) -> SignalId:
+def signal(scene: SimulatedInstance) -> SignalId:
     """A signal of the day before."""
     day = scene.world.session.date - DAY
     return SignalId(session=day, strategy="open", symbol="KO", minute=3, rule="up")
 
 
-def entered(scene: Household, cid: str = "tbko") -> Fill:
+def entered(scene: SimulatedInstance, cid: str = "tbko") -> Fill:
     """Seven shares that were bought for it."""
     return Fill(
         execution_id="e1",
@@ -63,26 +63,26 @@ def entered(scene: Household, cid: str = "tbko") -> Fill:
     )
 
 
-def say(scene: Household, *said: tuple[str, dict[str, Any], str | None]) -> None:
+def say(scene: SimulatedInstance, *said: tuple[str, dict[str, Any], str | None]) -> None:
     """Let the journal say this of the day before."""
     at = scene.world.session.close - DAY
-    scene.journal.append([Entry(kind=kind, payload=payload, time=at, cid=cid) for kind, payload, cid in said])
+    scene.journal.append([NewEvent(kind=kind, payload=payload, time=at, cid=cid) for kind, payload, cid in said])
 
 
-def closed(scene: Household, account: str = "a") -> tuple[str, dict[str, Any], None]:
+def closed(scene: SimulatedInstance, account: str = "a") -> tuple[str, dict[str, Any], None]:
     """The end of the day before."""
     payload = {"date": str(scene.world.session.date - DAY), "equity": "100000", "open": ["KO"], "account": account}
     return records.SESSION_CLOSED, payload, None
 
 
-def stuck(scene: Household) -> tuple[str, dict[str, Any], None]:
+def stuck(scene: SimulatedInstance) -> tuple[str, dict[str, Any], None]:
     """Seven shares at beta could not be closed, though two exits were sent."""
     carried = records.carried_payload(signal(scene), entered(scene))
     payload = carried | {"side": "long", "words": "it is halted", "attempts": {"exit": 2}, "broker": "beta"}
     return records.STUCK, payload, None
 
 
-def bought(scene: Household) -> list[tuple[str, dict[str, Any], str | None]]:
+def bought(scene: SimulatedInstance) -> list[tuple[str, dict[str, Any], str | None]]:
     """The same shares were bought at beta in a session that nobody ended."""
     bid = attrs.evolve(order(Leg.ENTRY, "tbko", symbol="KO", limit="60", quantity="7"), signal=signal(scene))
     filled = {"words": "filled"} | records.fill_payload(entered(scene))
@@ -93,21 +93,21 @@ def bought(scene: Household) -> list[tuple[str, dict[str, Any], str | None]]:
     ]
 
 
-def causes(scene: Household) -> list[bool]:
+def causes(scene: SimulatedInstance) -> list[bool]:
     """Whether something was left behind, each time that this changed."""
     told = (one.payload for one in scene.events(records.STATE))
-    return [one["there"] for one in told if one["cause"] == Cause.LEFT_BEHIND.name]
+    return [one["there"] for one in told if one["cause"] == StateCause.LEFT_BEHIND.name]
 
 
-def waiting(scene: Household) -> list[tuple[str, str, str, int]]:
+def waiting(scene: SimulatedInstance) -> list[tuple[str, str, str, int]]:
     """What no session has closed: symbol, broker, account, exits so far."""
-    found = carryover.left(scene.journal.events())
+    found = carryover.carried_positions(scene.journal.events())
     return [(one.fill.symbol, one.broker, one.account, one.attempts.get(Leg.EXIT, 0)) for one in found]
 
 
 @pytest.mark.slow
 def test_a_position_left_at_a_broker_that_is_not_named_any_more_is_said_and_nothing_is_entered(
-    scene: Household,
+    scene: SimulatedInstance,
 ) -> None:
     """NOT READY names shares, broker, account and what helps; after the session it is as well known as before."""
     say(scene, (records.SESSION_OPENED, opening(scene), None), stuck(scene), closed(scene))
@@ -121,7 +121,7 @@ def test_a_position_left_at_a_broker_that_is_not_named_any_more_is_said_and_noth
     assert waiting(scene) == [("KO", "beta", "B-1", 2)]
 
 
-def test_a_session_that_nobody_ended_leaves_what_another_broker_holds_to_be_found(scene: Household) -> None:
+def test_a_session_that_nobody_ended_leaves_what_another_broker_holds_to_be_found(scene: SimulatedInstance) -> None:
     """It is ended under its own date at the broker that is still named; what the other one holds is STUCK there."""
     say(scene, (records.SESSION_OPENED, opening(scene), None), *bought(scene))
     scene.world.run(scene.life().go)
@@ -132,7 +132,7 @@ def test_a_session_that_nobody_ended_leaves_what_another_broker_holds_to_be_foun
     assert waiting(scene) == [("KO", "beta", "B-1", 0)]
 
 
-def test_a_session_of_another_account_is_ended_from_what_is_written_down_of_it(scene: Household) -> None:
+def test_a_session_of_another_account_is_ended_from_what_is_written_down_of_it(scene: SimulatedInstance) -> None:
     """Its orders are not looked up where they never were; what it holds waits for its account."""
     other = opening(scene, primary="alpha", account="A-9", accounts={})
     mine = [(kind, payload | {"broker": ""}, cid) for kind, payload, cid in bought(scene)]
@@ -144,16 +144,16 @@ def test_a_session_of_another_account_is_ended_from_what_is_written_down_of_it(s
     assert waiting(scene) == [("KO", "alpha", "A-9", 0)]
 
 
-def test_what_a_session_of_another_account_has_carried_in_is_left_there(scene: Household) -> None:
+def test_what_a_session_of_another_account_has_carried_in_is_left_there(scene: SimulatedInstance) -> None:
     """Also where a run began before that session did: it begins with nothing, and the session with what was left."""
     carried = [records.carried_payload(signal(scene), entered(scene))]
     other = opening(scene, primary="alpha", account="A-9", accounts={}, carried=carried)
     say(scene, (records.RUN_STARTED, {"equity": "100000"}, None), (records.SESSION_OPENED, other, None))
-    (told,) = abandoned(list(scene.journal.events()), {"a"}, ())
+    (told,) = abandoned_holdings(list(scene.journal.events()), {"a"}, ())
     assert (told["symbol"], told["quantity"], told["at"], told["account"]) == ("KO", "7", "alpha", "A-9")
 
 
-def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: Household) -> None:
+def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: SimulatedInstance) -> None:
     """Only nothing can be said of it; then the session is ready, and the position is on no list."""
     say(scene, (records.SESSION_OPENED, opening(scene), None), stuck(scene), closed(scene))
     world = scene.world
@@ -161,24 +161,27 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: Household) -> 
         asked = {"actor": "ada", "now": world.start, "arguments": {"amount": amount}}
         world.loop.call_at(
             after,
-            lambda asked=asked: control.ask(scene.folder, Verb.FAILOVER_CONFIRM, **asked) and None,  # type: ignore[misc]
+            lambda asked=asked: control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, **asked) and None,  # type: ignore[misc]
         )
     world.run(scene.life().go)
     refused = [one.payload["words"] for one in scene.events(records.REQUEST_REFUSED)]
     assert len(refused) == 2
     assert all("cannot be counted here: 7 KO at beta" in one for one in refused)
     (told,) = scene.events(records.RELEASED)
-    assert failover_text.words(told.kind, told.payload) == "ada says that nothing is held at beta, account B-1"
+    assert (
+        failover_text.failover_event_text(told.kind, told.payload)
+        == "ada says that nothing is held at beta, account B-1"
+    )
     assert causes(scene) == [True, False]
     assert len(scene.events(records.READY)) == 1
     assert waiting(scene) == []
 
 
-def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: Household) -> None:
+def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: SimulatedInstance) -> None:
     """Said before that session is ended, it is heard by it: nothing is STUCK, and the next one is ready."""
     say(scene, (records.SESSION_OPENED, opening(scene), None), *bought(scene))
     now = scene.world.start
-    control.ask(scene.folder, Verb.FAILOVER_CONFIRM, actor="ada", now=now, arguments={"amount": "0"})
+    control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=now, arguments={"amount": "0"})
     scene.world.run(scene.life().go)
     assert [len(scene.events(kind)) for kind in (records.RELEASED, records.STUCK, records.REQUEST_REFUSED)] == [1, 0, 0]
     assert causes(scene) == []
@@ -187,14 +190,14 @@ def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: Househ
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize("ended", [True, False], ids=["by a session before", "by this session"])
-def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: Household, *, ended: bool) -> None:
+def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: SimulatedInstance, *, ended: bool) -> None:
     """It lay in control/ since before the position was bought: whoever said it has not looked since."""
     after = [stuck(scene), closed(scene)] if ended else bought(scene)
     today = scene.world.session
     opened = opening(scene) if ended else opening(scene, date=str(today.date), close=today.close.isoformat())
     say(scene, (records.SESSION_OPENED, opened, None), *after)
     made = scene.world.start - 5 * DAY
-    control.ask(scene.folder, Verb.FAILOVER_CONFIRM, actor="ada", now=made, arguments={"amount": "0"})
+    control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=made, arguments={"amount": "0"})
     scene.world.run(scene.life().go)
     (refused,) = scene.events(records.REQUEST_REFUSED)
     assert "before that was left where it is: look there, and say it again. 7 KO at beta" in refused.payload["words"]
@@ -203,7 +206,7 @@ def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: Household, 
     assert causes(scene) == [True]
 
 
-def test_a_position_is_taken_over_wherever_its_account_is_traded_again(scene: Household) -> None:
+def test_a_position_is_taken_over_wherever_its_account_is_traded_again(scene: SimulatedInstance) -> None:
     """What beta held is managed when beta is the first broker: the account counts, not the part that it plays."""
     accounts = {"alpha": {"account": "A-9", "equity": "1"}, "w": {"account": "a", "equity": "2"}}
     before = opening(scene, primary="alpha", account="A-9", accounts=accounts)
@@ -217,20 +220,20 @@ def test_a_position_is_taken_over_wherever_its_account_is_traded_again(scene: Ho
     assert waiting(scene) == []
 
 
-def test_what_a_session_has_carried_counts_among_what_it_abandons(scene: Household) -> None:
+def test_what_a_session_has_carried_counts_among_what_it_abandons(scene: SimulatedInstance) -> None:
     """Its orders go on with the numbers they had; a session that says no account is left as it is."""
     carried = records.carried_payload(signal(scene), entered(scene)) | {"broker": "beta"}
     opened = opening(scene, carried=[carried])
     out = attrs.evolve(order(Leg.EXIT, "tbout", symbol="KO", quantity="7"), signal=signal(scene))
     say(scene, (records.SESSION_OPENED, opening(scene), None), stuck(scene), closed(scene))
-    before = carryover.left(scene.journal.events())
+    before = carryover.carried_positions(scene.journal.events())
     say(
         scene,
         (records.SESSION_OPENED, opened, None),
         (records.INTENDED, records.order_payload(out) | {"broker": "beta"}, "tbout"),
     )
-    since = carryover.since_the_last(list(scene.journal.events()))
-    (told,) = abandoned(since, {"a"}, before)
+    since = carryover.events_since_close(list(scene.journal.events()))
+    (told,) = abandoned_holdings(since, {"a"}, before)
     assert (told["quantity"], told["attempts"], told["at"]) == ("7", {"exit": 3}, "beta")
-    assert abandoned(since, {"a", "B-1"}, before) == []
-    assert abandoned((), {"a"}, before) == []
+    assert abandoned_holdings(since, {"a", "B-1"}, before) == []
+    assert abandoned_holdings((), {"a"}, before) == []

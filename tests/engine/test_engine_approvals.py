@@ -12,27 +12,27 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Check, Quote
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine import control
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.prices import STEPS_A_MINUTE
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import News
-    from tbot_core.journal.store import Entry, Event
-    from tbot_core.model.bars import Day, Market
+    from tbot_core.contracts import FeedMessage
+    from tbot_core.journal.store import Event, NewEvent
+    from tbot_core.model.bars import DayFacts, MarketView
     from tbot_core.model.signals import Signals
 
 PRICE = 1_000_000
@@ -44,11 +44,11 @@ ASKED, LATER = 2, 5
 class Narrow:
     """A filter that lets no wide quote pass, and nothing that it was shown no quote of."""
 
-    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:  # noqa: ARG002  no bounds
+    def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002  no bounds
         """Nothing is asked before the bell."""
         return ()
 
-    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:  # noqa: ARG002  for all alike
+    def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002  for all alike
         """The spread, by the quotes of the market."""
         wide, none, quotes = Reason.SPREAD_WIDE, Reason.NO_QUOTE, market.quotes
         spread = np.full(len(signals), np.nan) if quotes is None else (quotes.ask - quotes.bid)[signals.cells[-1]]
@@ -60,13 +60,13 @@ class Scene:
 
     def __init__(self, home: Path, timeout_s: float) -> None:
         self.home = home
-        self.world = World(SEED, (), rates={}, live=True, venues=1, minutes=30, character=Character())
+        self.world = World(SEED, (), rates={}, live=True, venues=1, minutes=30, character=VenueProfile())
         for path in self.world.market.paths.values():
             path.prices[:] = [PRICE] * len(path.prices)
             path.depth[:] = [10**15] * len(path.depth)
             path.quiet = frozenset()
         self._timeout_s = timeout_s
-        self._life: Life | None = None
+        self._life: BotProcess | None = None
         self._looks = False
 
     @property
@@ -89,7 +89,7 @@ class Scene:
         """From that minute on the symbol is quoted so."""
         since = LEAD_S + minute * 60
 
-        def said(due: float, news: News) -> News:
+        def said(due: float, news: FeedMessage) -> FeedMessage:
             if isinstance(news, Quote) and news.symbol == self.symbol and due >= since:
                 return attrs.evolve(news, bid=bid, ask=ask)
             return news
@@ -118,7 +118,9 @@ class Scene:
             return [event for event in journal.events(kind=records.DECISION) if self.symbol in str(event.payload)]
 
     def _begin(self) -> asyncio.Future[None]:
-        self._life = Life(self.world, self.world.names, self.home, self._habits(), Doom(10**9, after=False))
+        self._life = BotProcess(
+            self.world, self.world.names, self.home, self._habits(), PlannedCrash(10**9, after=False)
+        )
         return asyncio.ensure_future(self._life.live())
 
     def _end(self) -> None:
@@ -133,27 +135,31 @@ class Scene:
         with closing(open_journal(self.home / "tbot.sqlite")) as journal:
             asked = next(iter(journal.events(kind=records.CONFIRMATION_ASKED)))
         arguments = {"id": asked.payload["id"]}
-        control.ask(
-            self.home / "control", control.Verb.CONFIRM, actor="ann", now=self.world.clock.now(), arguments=arguments
+        control.write_request(
+            self.home / "control",
+            control.ControlVerb.CONFIRM,
+            actor="ann",
+            now=self.world.clock.now(),
+            arguments=arguments,
         )
 
-    def _tell(self, entries: Sequence[Entry]) -> None:
+    def _tell(self, entries: Sequence[NewEvent]) -> None:
         # While passed minutes are taken in, somebody looks for answers between two of them.
         session = None if self._life is None else self._life.session
         if self._looks and session is not None and any(one.kind == records.DECISION for one in entries):
             self._looks = False
             self._look = asyncio.ensure_future(session.run.answer())
 
-    def _habits(self) -> Habits:
+    def _habits(self) -> BotConfig:
         window = Window(start=0, analysis=0, breakout=20, monitoring=6)
-        strategy = Drawn(
+        strategy = ScriptedStrategy(
             window=window,
             calls=((ASKED, 0, 1), (LATER, 1, 1)),
-            exits=Exits(leave=window.leave, hold=4),
+            exits=ExitRules(leave=window.leave, hold=4),
             distance=0.02,
         )
-        return Habits(
-            entrants=(Entrant(name="told", rank=0, strategy=strategy, frame=Frame()),),
+        return BotConfig(
+            entrants=(ActiveStrategy(name="told", rank=0, strategy=strategy, frame=StrategySettings()),),
             rules=lambda venue: rules(
                 venue=venue,
                 flatten_before_close=2,

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.engine.control import Request, Verb
-from tbot_core.engine.session.arming import UNMATCHED, Live, Safety
-from tbot_core.engine.session.requests import Requests
-from tbot_core.execution.reconciliation import Verdict
-from tbot_core.execution.trading_state import Conditions
-from tbot_core.execution.trading_state import recall as causes
+from tbot_core.engine.control import ControlRequest, ControlVerb
+from tbot_core.engine.session.arming import UNMATCHED, ArmingGuard, LiveContext
+from tbot_core.engine.session.requests import RequestHandler
+from tbot_core.execution.reconciliation import ReconciliationStatus
+from tbot_core.execution.trading_state import TradingStateController
+from tbot_core.execution.trading_state import recall_states as causes
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import MOST_RESTARTS, Terms, recall
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.projections.arming import MOST_RESTARTS, ArmingTerms, recall_arming
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, RiskState, atoms_of
 from tbot_core.testing.trades import proposal, rules, session
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Journal
     from tbot_core.model.types import SignalId
 
-TERMS = Terms(mode="live", account="U1", settings="a1", plugins="b2")
+TERMS = ArmingTerms(mode="live", account="U1", settings="a1", plugins="b2")
 NOON = session().open + dt.timedelta(hours=2)
 
 
@@ -48,18 +48,18 @@ class Bench:
     """A live session on a desk of its own, after whatever its journal holds."""
 
     def __init__(
-        self, journal: Journal, terms: Terms = TERMS, *, restarted: bool = False, latched: bool = False
+        self, journal: Journal, terms: ArmingTerms = TERMS, *, restarted: bool = False, latched: bool = False
     ) -> None:
         self.journal = journal
-        self.desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), name)
+        self.desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), name)
         self.desk.standing.daily_loss = latched
-        recorder = Recorder(journal=journal, clock=ManualClock(NOON))
+        recorder = JournalRecorder(journal=journal, clock=ManualClock(NOON))
         past = tuple(journal.events())
-        self.conditions = Conditions(recorder, self._impose, causes(past))
-        live = Live(terms=terms, calendar=ExchangeCalendar(), events=past)
-        self.safety = Safety(live, session().date, recorder, self.conditions, self.desk.standing)
-        further = {Verb.ARM: self.safety.arm, Verb.DISARM: self.safety.disarm}
-        self.requests = Requests(recorder, self.conditions, self._flatten, past, further)
+        self.conditions = TradingStateController(recorder, self._impose, causes(past))
+        live = LiveContext(terms=terms, calendar=ExchangeCalendar(), events=past)
+        self.safety = ArmingGuard(live, session().date, recorder, self.conditions, self.desk.standing)
+        further = {ControlVerb.ARM: self.safety.arm, ControlVerb.DISARM: self.safety.disarm}
+        self.requests = RequestHandler(recorder, self.conditions, self._flatten, past, further)
         self.safety.open(restarted=restarted)
 
     def _impose(self, state: RiskState) -> None:
@@ -68,9 +68,11 @@ class Bench:
     def _flatten(self, *, on: bool = True) -> None:
         raise AssertionError(on)
 
-    def ask(self, verb: Verb, made: dt.datetime = NOON, **arguments: str) -> None:
+    def ask(self, verb: ControlVerb, made: dt.datetime = NOON, **arguments: str) -> None:
         """Somebody asks."""
-        self.requests.obey(Request(name=f"{verb}-1.json", verb=verb, actor="ann", made=made, arguments=arguments))
+        self.requests.obey(
+            ControlRequest(name=f"{verb}-1.json", verb=verb, actor="ann", made=made, arguments=arguments)
+        )
 
     @property
     def reason(self) -> Reason:
@@ -85,7 +87,7 @@ class Bench:
     @property
     def why(self) -> str:
         """What the journal says of arming in this session."""
-        return recall(self.journal.events()).objection(TERMS, session().date)
+        return recall_arming(self.journal.events()).objection(TERMS, session().date)
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def test_a_session_that_is_not_armed_denies_with_its_own_reason(journal: Journal) -> None:
     """Exits-only with its cause, and NOT_ARMED for the signal; the terms are written down once."""
     bench = Bench(journal)
-    assert bench.conditions.causes == (Cause.NOT_ARMED,)
+    assert bench.conditions.causes == (StateCause.NOT_ARMED,)
     assert bench.desk.standing.present is RiskState.EXIT_ONLY
     assert bench.reason is Reason.NOT_ARMED
     Bench(journal)
@@ -108,10 +110,10 @@ def test_a_session_that_is_not_armed_denies_with_its_own_reason(journal: Journal
 def test_arming_lets_enter_and_says_who_asked(journal: Journal) -> None:
     """The request, the arming and the end of the cause stand in the journal, in this order."""
     bench = Bench(journal)
-    bench.ask(Verb.ARM, sessions="2")
+    bench.ask(ControlVerb.ARM, sessions="2")
     kinds = [event.kind for event in journal.events()]
     assert kinds[-3:] == [records.REQUEST, records.ARMED, records.STATE]
-    armed = recall(journal.events()).armed
+    armed = recall_arming(journal.events()).armed
     assert armed is not None
     assert (armed.actor, [day.day for day in armed.sessions]) == ("ann", [5, 6])
     assert (bench.conditions.causes, bench.reason) == ((), Reason.ALLOWED)
@@ -120,9 +122,9 @@ def test_arming_lets_enter_and_says_who_asked(journal: Journal) -> None:
 def test_disarming_takes_it_back(journal: Journal) -> None:
     """From then on nothing is entered, and the journal says who asked."""
     bench = Bench(journal)
-    bench.ask(Verb.ARM)
-    bench.ask(Verb.DISARM)
-    assert (bench.conditions.causes, bench.reason) == ((Cause.NOT_ARMED,), Reason.NOT_ARMED)
+    bench.ask(ControlVerb.ARM)
+    bench.ask(ControlVerb.DISARM)
+    assert (bench.conditions.causes, bench.reason) == ((StateCause.NOT_ARMED,), Reason.NOT_ARMED)
     assert bench.why == "asked by ann"
 
 
@@ -146,7 +148,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     """Too many sessions, no number, other settings, an old request: refused in words, and nothing is armed."""
     bench = Bench(journal)
-    bench.ask(Verb.ARM, made, **arguments)
+    bench.ask(ControlVerb.ARM, made, **arguments)
     assert bench.words[0].startswith(words)
     assert bench.reason is Reason.NOT_ARMED
 
@@ -154,68 +156,68 @@ def test_what_does_not_fit_is_refused(
 def test_a_loss_latch_disarms_once(journal: Journal) -> None:
     """What is armed after it stays armed, for the sessions to come."""
     bench = Bench(journal)
-    bench.ask(Verb.ARM, sessions="2")
+    bench.ask(ControlVerb.ARM, sessions="2")
     bench.desk.standing.daily_loss = True
-    bench.safety.look(Verdict.MATCHED)
-    assert (bench.why, bench.conditions.causes) == ("a loss latch is set", (Cause.NOT_ARMED,))
-    bench.ask(Verb.ARM, sessions="2")
-    bench.safety.look(Verdict.MATCHED)
+    bench.safety.look(ReconciliationStatus.MATCHED)
+    assert (bench.why, bench.conditions.causes) == ("a loss latch is set", (StateCause.NOT_ARMED,))
+    bench.ask(ControlVerb.ARM, sessions="2")
+    bench.safety.look(ReconciliationStatus.MATCHED)
     assert bench.why == ""
     again = Bench(journal, restarted=True, latched=True)
-    again.safety.look(Verdict.MATCHED)
+    again.safety.look(ReconciliationStatus.MATCHED)
     assert (again.why, again.conditions.causes) == ("", ())
 
 
 @pytest.mark.parametrize("field", ["settings", "plugins", "mode", "account"])
 def test_a_start_under_other_terms_disarms(journal: Journal, field: str) -> None:
     """It is written down, so that going back to what was does not arm again."""
-    Bench(journal).ask(Verb.ARM)
+    Bench(journal).ask(ControlVerb.ARM)
     changed = Bench(journal, attrs.evolve(TERMS, **{field: "other"}))
     assert changed.reason is Reason.NOT_ARMED
     assert Bench(journal).reason is Reason.NOT_ARMED
-    assert "changed" in recall(journal.events()).why or field == "account"
+    assert "changed" in recall_arming(journal.events()).why or field == "account"
 
 
 def test_a_restart_waits_until_the_account_is_found_matched(journal: Journal) -> None:
     """Until then it is not armed, and says so; what is unsettled decides nothing yet."""
-    Bench(journal).ask(Verb.ARM)
+    Bench(journal).ask(ControlVerb.ARM)
     bench = Bench(journal, restarted=True)
     told = [event.payload["words"] for event in journal.events(kind=records.STATE)]
     assert (told[-1], bench.reason) == (UNMATCHED, Reason.NOT_ARMED)
-    for verdict in (None, Verdict.UNSETTLED):
+    for verdict in (None, ReconciliationStatus.UNSETTLED):
         bench.safety.look(verdict)
         assert bench.reason is Reason.NOT_ARMED
-    bench.safety.look(Verdict.MATCHED)
-    bench.safety.look(Verdict.MATCHED)
+    bench.safety.look(ReconciliationStatus.MATCHED)
+    bench.safety.look(ReconciliationStatus.MATCHED)
     assert (bench.reason, len(list(journal.events(kind=records.ARMING_KEPT)))) == (Reason.ALLOWED, 1)
 
 
 def test_a_restart_that_finds_something_else_disarms(journal: Journal) -> None:
     """A person has to look before anything is entered again."""
-    Bench(journal).ask(Verb.ARM)
+    Bench(journal).ask(ControlVerb.ARM)
     bench = Bench(journal, restarted=True)
-    bench.safety.look(Verdict.ADOPTED)
-    bench.safety.look(Verdict.MATCHED)
+    bench.safety.look(ReconciliationStatus.ADOPTED)
+    bench.safety.look(ReconciliationStatus.MATCHED)
     assert bench.reason is Reason.NOT_ARMED
     assert bench.why.startswith("it was restarted, and the account held something else")
 
 
 def test_too_many_restarts_of_a_session_disarm(journal: Journal) -> None:
     """Three are survived; a bot that goes on dying is not let on."""
-    Bench(journal).ask(Verb.ARM)
+    Bench(journal).ask(ControlVerb.ARM)
     for _ in range(MOST_RESTARTS):
         bench = Bench(journal, restarted=True)
-        bench.safety.look(Verdict.MATCHED)
+        bench.safety.look(ReconciliationStatus.MATCHED)
         assert bench.conditions.causes == ()
     bench = Bench(journal, restarted=True)
-    bench.safety.look(Verdict.MATCHED)
+    bench.safety.look(ReconciliationStatus.MATCHED)
     assert bench.why == "the session was restarted more than 3 times"
     assert bench.reason is Reason.NOT_ARMED
 
 
 def test_arming_after_a_restart_needs_no_waiting(journal: Journal) -> None:
     """Whoever arms has looked; the gate still waits for the account to be read."""
-    Bench(journal).ask(Verb.ARM)
+    Bench(journal).ask(ControlVerb.ARM)
     bench = Bench(journal, restarted=True)
-    bench.ask(Verb.ARM)
+    bench.ask(ControlVerb.ARM)
     assert bench.conditions.causes == ()

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.contracts import VenueRules
-from tbot_core.engine.live.login import Login
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.engine.live.login import LoginMonitor
 from tbot_core.errors import LoginNeeded
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.throttling import Paced
-from tbot_core.execution.trading_state import Conditions
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.throttling import RateLimitedBroker
+from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account
-from tbot_core.rehearsal.bot import Doom, Life, habits
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import session
-from tbot_core.trading.risk.states import Cause, States
+from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ ACCOUNT = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1))
 class Door:
     """A broker that refuses the key, or does not; it counts who knocks."""
 
-    rules = VenueRules()
+    rules = BrokerCapabilities()
 
     def __init__(self) -> None:
         self.shut = False
@@ -70,9 +70,9 @@ class Bench:
     """A login that is looked after."""
 
     door: Door
-    paced: Paced
-    login: Login
-    conditions: Conditions
+    paced: RateLimitedBroker
+    login: LoginMonitor
+    conditions: TradingStateController
 
     def read(self) -> None:
         """Ask for the account, whatever comes of it."""
@@ -90,7 +90,7 @@ class Bench:
     @property
     def needed(self) -> bool:
         """Whether the cause stands, or holds on."""
-        return Cause.LOGIN in self.conditions.causes
+        return StateCause.LOGIN in self.conditions.causes
 
 
 @pytest.fixture
@@ -98,11 +98,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A door that is open."""
     clock = ManualClock(session().open)
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
-        conditions = Conditions(Recorder(journal=journal, clock=clock), _nobody, States())
+        conditions = TradingStateController(JournalRecorder(journal=journal, clock=clock), _nobody, TradingState())
         door = Door()
-        paced = Paced(door, clock)
-        venue = Venue(broker=paced, name="door", account_id="A1")
-        yield Bench(door, paced, Login(venue, conditions), conditions)
+        paced = RateLimitedBroker(door, clock)
+        venue = BrokerAccount(broker=paced, name="door", account_id="A1")
+        yield Bench(door, paced, LoginMonitor(venue, conditions), conditions)
 
 
 def _nobody(state: RiskState) -> None:
@@ -154,7 +154,7 @@ def test_another_account_is_no_login(bench: Bench) -> None:
 def test_f13_a_session_whose_key_is_refused_only_exits(tmp_path: Path, seed: int) -> None:
     """From the first refusal on no entry is sent, and each refusal is answered with one login at most."""
     world = World(seed, (), rates={"F13": 0.2}, live=False)
-    life = Life(world, world.names[:1], tmp_path, habits(world), Doom(10**9, after=False))
+    life = BotProcess(world, world.names[:1], tmp_path, bot_config(world), PlannedCrash(10**9, after=False))
     world.run(life.live)
     life.close()
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tbot_core.contracts import BrokerEvent, VenueRules
-from tbot_core.engine.session.broker_session import Post
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+from tbot_core.engine.session.broker_session import BrokerSession
 from tbot_core.model.types import atoms_of
 from tbot_core.testing.trades import fill, proposal, rules, session
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.orders import News
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.orders import ExecutionUpdate
 
 if TYPE_CHECKING:
-    from tbot_core.execution.engine import Execution
+    from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.model.types import Leg, SignalId
 
-FRACTIONS = VenueRules(quantity_step=Decimal("0.1"), fractional_types=frozenset({"market", "limit"}))
+FRACTIONS = BrokerCapabilities(quantity_step=Decimal("0.1"), fractional_types=frozenset({"market", "limit"}))
 
 
 def name(signal: SignalId, leg: Leg, attempt: int) -> str:
@@ -30,7 +30,7 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
 @pytest.mark.parametrize(("filled", "settled"), [("0.4", True), ("3.4", False)])
 def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settled: bool) -> None:
     """Under one share the bot acts on closes, where no fraction may be stopped: there is nothing to wait for."""
-    desk = Desk(
+    desk = DecisionEngine(
         rules(venue=FRACTIONS, fractional=True, fractional_unprotected=True),
         session(),
         atoms_of(Decimal(100_000)),
@@ -41,24 +41,25 @@ def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settle
     execution = fill(entry, "100", filled)
     cid = entry.client_order_id
     desk.custody.take(
-        BrokerEvent(kind="fill", event_id="1", client_order_id=cid, fill=execution), News(execution, amends=False)
+        BrokerEvent(kind="fill", event_id="1", client_order_id=cid, fill=execution),
+        ExecutionUpdate(execution, amends=False),
     )
     desk.custody.take(BrokerEvent(kind="cancelled", event_id="2", client_order_id=cid), None)
     assert bool(desk.custody.released()) is not settled
-    nothing_works = cast("Execution", SimpleNamespace(orders={}, beyond={}))
-    assert Post(name="", desk=desk, execution=nothing_works).settled is settled
+    nothing_works = cast("ExecutionEngine", SimpleNamespace(orders={}, beyond={}))
+    assert BrokerSession(name="", desk=desk, execution=nothing_works).settled is settled
 
 
 def test_a_position_whose_stop_was_given_up_waits_for_none() -> None:
     """The bot acts on closes for all of it, as long as nobody finds that stop."""
-    desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), name)
+    desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), name)
     entry = desk.decide([proposal()])[0].order
     assert entry is not None
     execution = fill(entry, "100", str(entry.quantity))
     told = BrokerEvent(kind="fill", event_id="1", client_order_id=entry.client_order_id, fill=execution)
-    desk.custody.take(told, News(execution, amends=False))
-    nothing_works = cast("Execution", SimpleNamespace(orders={}, beyond={}))
-    post = Post(name="", desk=desk, execution=nothing_works)
+    desk.custody.take(told, ExecutionUpdate(execution, amends=False))
+    nothing_works = cast("ExecutionEngine", SimpleNamespace(orders={}, beyond={}))
+    post = BrokerSession(name="", desk=desk, execution=nothing_works)
     assert not post.settled
     for one in entry.protection:
         desk.custody.take(BrokerEvent(kind="cancelled", event_id="2", client_order_id=one.client_order_id), None)

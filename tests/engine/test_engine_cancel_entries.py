@@ -9,46 +9,46 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.session.config import Signals
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.proposals import ActiveStrategy
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.engine.live.market_session import MarketSession
+    from tbot_core.engine.live.market_session import LiveTradingSession
 
 WAITS: Final = 3.05
 """A minute in which an entry waits at the broker, since nobody sells."""
 
 
-def _killed(session: MarketSession, folder: Path) -> None:
-    control.ask(folder, Verb.KILL, actor="ann", now=session.steady.now())
+def _killed(session: LiveTradingSession, folder: Path) -> None:
+    control.write_request(folder, ControlVerb.KILL, actor="ann", now=session.steady.now())
 
 
-def _stale(session: MarketSession, _folder: Path) -> None:
-    session.conditions.hold(Cause.FEEDS_STALE, "no message for 10 s")
+def _stale(session: LiveTradingSession, _folder: Path) -> None:
+    session.conditions.hold(StateCause.FEEDS_STALE, "no message for 10 s")
 
 
-def _unreachable(session: MarketSession, _folder: Path) -> None:
+def _unreachable(session: LiveTradingSession, _folder: Path) -> None:
     for _ in range(3):
         session.keepers[0].see("no answer")
 
 
-def _seen_by_a_barrier(session: MarketSession, folder: Path) -> None:
-    control.prepare(folder)
+def _seen_by_a_barrier(session: LiveTradingSession, folder: Path) -> None:
+    control.prepare_folder(folder)
     (folder / "kill").touch()
     (record,) = session.run.execution.orders.values()
     assert session.refusal(record.order)
@@ -56,26 +56,28 @@ def _seen_by_a_barrier(session: MarketSession, folder: Path) -> None:
 
 @pytest.mark.parametrize("begins", [_killed, _stale, _unreachable, _seen_by_a_barrier])
 def test_an_entry_that_waits_is_taken_back_at_once(
-    tmp_path: Path, begins: Callable[[MarketSession, Path], None]
+    tmp_path: Path, begins: Callable[[LiveTradingSession, Path], None]
 ) -> None:
     """A request, a feed without messages, a broker without answers and a barrier that sees the file kill, all alike."""
-    world = World(4, (), rates={}, live=False, venues=1, minutes=30, character=Character())
+    world = World(4, (), rates={}, live=False, venues=1, minutes=30, character=VenueProfile())
     for path in world.market.paths.values():
         path.prices[:] = [1_000_000] * len(path.prices)
         path.depth[:] = [0] * len(path.depth)
         path.quiet = frozenset()
     window = Window(start=0, analysis=0, breakout=20, monitoring=6)
-    strategy = Drawn(window=window, calls=((2, 0, 1),), exits=Exits(leave=window.leave, hold=20), distance=0.02)
-    habits = Habits(
-        entrants=(Entrant(name="told", rank=0, strategy=strategy, frame=Frame()),),
+    strategy = ScriptedStrategy(
+        window=window, calls=((2, 0, 1),), exits=ExitRules(leave=window.leave, hold=20), distance=0.02
+    )
+    habits = BotConfig(
+        entrants=(ActiveStrategy(name="told", rank=0, strategy=strategy, frame=StrategySettings()),),
         rules=lambda venue: rules(venue=venue, flatten_before_close=2),
         stream=world.chances.stream("bot"),
-        signals=Signals(),
+        signals=ProcessSignals(),
     )
     begun: list[dt.datetime] = []
 
     async def trade() -> None:
-        life = Life(world, world.names, tmp_path, habits, Doom(10**9, after=False))
+        life = BotProcess(world, world.names, tmp_path, habits, PlannedCrash(10**9, after=False))
         process = asyncio.ensure_future(life.live())
         opens = world.session.moment(0)
         await world.clock.sleep_until(opens + WAITS * (world.session.moment(1) - opens))

@@ -11,19 +11,19 @@ import attrs
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Request, Verb
-from tbot_core.engine.session.arming import Live
-from tbot_core.engine.session.requests import Requests
+from tbot_core.engine.control import ControlRequest, ControlVerb
+from tbot_core.engine.session.arming import LiveContext
+from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.errors import Unavailable
-from tbot_core.execution.trading_state import Conditions, recall
+from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import Armed, Terms, armed_payload
-from tbot_core.journal.recorder import Recorder
-from tbot_core.journal.store import Entry
+from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, armed_payload
+from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Fill, SignalId
-from tbot_core.rehearsal.lifecycle import Household, household
-from tbot_core.trading.risk.states import Cause
+from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.model.calendar import Session
 
-TERMS = Terms(mode="live", account="a", settings="s", plugins="p")
+TERMS = ArmingTerms(mode="live", account="a", settings="s", plugins="p")
 
 
 def _nothing_held(*, on: bool = True) -> None:
@@ -44,7 +44,7 @@ def _nothing_held(*, on: bool = True) -> None:
 class Two:
     """The session of the day before, that of today, and seven shares that one before both could not close."""
 
-    scene: Household
+    scene: SimulatedInstance
 
     @property
     def earlier(self) -> Session:
@@ -61,17 +61,17 @@ class Two:
         self._say(records.SESSION_OPENED, self._opened(self.earlier) | {"carried": [carried]}, self.earlier.open)
         self._books[self._symbol] = 7_000_000
 
-    def ask(self, *steps: Verb | str) -> None:
+    def ask(self, *steps: ControlVerb | str) -> None:
         """Something was asked of the day before, stopped by a signal, or carried out."""
         now = self.earlier.close - dt.timedelta(hours=1)
-        recorder = Recorder(journal=self.scene.journal, clock=ManualClock(now))
-        conditions = Conditions(recorder, lambda _state: None, recall(()))
-        requests = Requests(recorder, conditions, _nothing_held)
+        recorder = JournalRecorder(journal=self.scene.journal, clock=ManualClock(now))
+        conditions = TradingStateController(recorder, lambda _state: None, recall_states(()))
+        requests = RequestHandler(recorder, conditions, _nothing_held)
         for number, step in enumerate(steps):
-            if isinstance(step, Verb):
-                requests.obey(Request(name=f"{number}.json", verb=step, actor="ann", made=now, arguments={}))
+            if isinstance(step, ControlVerb):
+                requests.obey(ControlRequest(name=f"{number}.json", verb=step, actor="ann", made=now, arguments={}))
             elif step == "signal":
-                conditions.begin(Cause.STOP_SIGNAL)
+                conditions.begin(StateCause.STOP_SIGNAL)
                 requests.signalled(flattens=False)
             else:
                 requests.carried_out()
@@ -82,10 +82,10 @@ class Two:
         self._say(records.STUCK, stuck, self.earlier.close)
         self._say(records.SESSION_CLOSED, self._closed(self.earlier), self.earlier.close)
 
-    def drop(self, verb: Verb, **arguments: str) -> None:
+    def drop(self, verb: ControlVerb, **arguments: str) -> None:
         """Somebody asks today."""
         now = self.scene.world.clock.now()
-        control.ask(self.scene.folder, verb, actor="ann", now=now, arguments=arguments)
+        control.write_request(self.scene.folder, verb, actor="ann", now=now, arguments=arguments)
 
     def exits(self) -> list[float]:
         """When exits were sent today, in seconds after the bell."""
@@ -124,27 +124,27 @@ class Two:
         return {"date": str(session.date), "equity": "100000", "open": [self._symbol], "account": "a"}
 
     def _say(self, kind: str, payload: records.Payload, time: dt.datetime) -> None:
-        self.scene.journal.append([Entry(kind=kind, payload=payload, time=time)])
+        self.scene.journal.append([NewEvent(kind=kind, payload=payload, time=time)])
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Two]:
     """The bell of today rings a minute after the start."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         yield Two(scene)
 
 
 def _in_the_session(two: Two) -> None:
-    two.ask(Verb.KILL_FLATTEN)
+    two.ask(ControlVerb.KILL_FLATTEN)
     two.end()
 
 
 def _in_a_session_that_nobody_ended(two: Two) -> None:
-    two.ask(Verb.KILL_FLATTEN)
+    two.ask(ControlVerb.KILL_FLATTEN)
 
 
 def _before_a_late_end(two: Two) -> None:
-    two.drop(Verb.KILL_FLATTEN)
+    two.drop(ControlVerb.KILL_FLATTEN)
 
 
 @pytest.mark.slow
@@ -163,16 +163,16 @@ def test_a_kill_that_closes_goes_on_closing_in_the_next_session(two: Two, asked:
 @pytest.mark.parametrize(
     "steps",
     [
-        (Verb.KILL_FLATTEN, Verb.KILL_CLEAR),
-        (Verb.STOP_FLATTEN, "carried out"),
-        (Verb.STOP_FLATTEN, Verb.STOP_CANCEL),
-        (Verb.STOP_KEEP, "carried out"),
+        (ControlVerb.KILL_FLATTEN, ControlVerb.KILL_CLEAR),
+        (ControlVerb.STOP_FLATTEN, "carried out"),
+        (ControlVerb.STOP_FLATTEN, ControlVerb.STOP_CANCEL),
+        (ControlVerb.STOP_KEEP, "carried out"),
         ("signal", "carried out"),
-        (Verb.STOP_KEEP, "signal", Verb.KILL_FLATTEN, "carried out", Verb.KILL_CLEAR),
+        (ControlVerb.STOP_KEEP, "signal", ControlVerb.KILL_FLATTEN, "carried out", ControlVerb.KILL_CLEAR),
     ],
 )
 def test_nothing_else_that_was_asked_of_a_session_comes_back_in_the_next(
-    two: Two, steps: tuple[Verb | str, ...]
+    two: Two, steps: tuple[ControlVerb | str, ...]
 ) -> None:
     """What was taken back or carried out neither closes nor keeps nor stops."""
     two.begin()
@@ -187,23 +187,23 @@ def test_nothing_else_that_was_asked_of_a_session_comes_back_in_the_next(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", [Verb.ARM, Verb.DISARM])
-def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_come(two: Two, verb: Verb) -> None:
+@pytest.mark.parametrize("verb", [ControlVerb.ARM, ControlVerb.DISARM])
+def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_come(two: Two, verb: ControlVerb) -> None:
     """The session that is over leaves it to the next, which enters as it says; nothing is refused."""
     two.begin()
     scene = two.scene
-    scene.arming = Live(terms=TERMS, calendar=scene.calendar)
+    scene.arming = LiveContext(terms=TERMS, calendar=scene.calendar)
     day = scene.world.session.date
-    if verb is Verb.DISARM:
-        armed = armed_payload(Armed(terms=TERMS, sessions=(two.earlier.date, day), actor="ann"))
-        scene.journal.append([Entry(kind=records.ARMED, payload=armed, time=two.earlier.open)])
+    if verb is ControlVerb.DISARM:
+        armed = armed_payload(ArmingGrant(terms=TERMS, sessions=(two.earlier.date, day), actor="ann"))
+        scene.journal.append([NewEvent(kind=records.ARMED, payload=armed, time=two.earlier.open)])
     two.drop(verb)
     scene.world.run(scene.life().go)
     assert scene.events(records.REQUEST_REFUSED) == []
     (asked,) = scene.events(records.REQUEST)
     assert asked.seq > scene.events(records.SESSION_CLOSED)[1].seq
     entered = [one for one in scene.events(records.INTENDED) if one.payload["leg"] == "entry"]
-    assert bool(entered) is (verb is Verb.ARM)
+    assert bool(entered) is (verb is ControlVerb.ARM)
 
 
 @pytest.mark.slow
@@ -215,11 +215,11 @@ def test_what_is_stuck_is_closed_after_the_bell_whatever_the_feed_answers(
     """The session begins without its feed, goes on with it once it answers, and is opened, screened and closed once."""
     two.begin()
     two.end()
-    scene, bars = two.scene, Household.bars
+    scene, bars = two.scene, SimulatedInstance.bars
     scene.live = live
     begun = scene.world.clock.monotonic()
 
-    async def late(household: Household, session: Session) -> FeedSession | LiveSession:
+    async def late(household: SimulatedInstance, session: Session) -> FeedSession | LiveSession:
         rest_s = math.inf if answers_s is None else begun + answers_s - scene.world.clock.monotonic()
         if rest_s > 0 and hangs:
             await scene.world.clock.sleep(min(rest_s, 86_400.0))
@@ -227,7 +227,7 @@ def test_what_is_stuck_is_closed_after_the_bell_whatever_the_feed_answers(
             raise Unavailable("no feed")
         return await bars(household, session)
 
-    monkeypatch.setattr(Household, "bars", late)
+    monkeypatch.setattr(SimulatedInstance, "bars", late)
     life = scene.life()
     scene.world.run(life.go)
     assert two.held == 0

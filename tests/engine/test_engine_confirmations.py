@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.journal import records
 from tbot_core.journal.projections import confirmations
 from tbot_core.journal.store import Event, read_journal
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.journal.store import Entry
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.journal.store import NewEvent
 
 MORNING = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.UTC)
 TOLD = frozenset({records.CONFIRMATION_ASKED, records.REQUEST, records.DECISION, records.INTENDED})
@@ -39,35 +39,39 @@ class Dead(Exception):
 class Person:
     """Paper trading that asks, and somebody who answers what waits after each minute by `verb`, as far as `picks`."""
 
-    def __init__(self, home: Path, verb: Verb | None, picks: Callable[[int], bool] = lambda _number: True) -> None:
+    def __init__(
+        self, home: Path, verb: ControlVerb | None, picks: Callable[[int], bool] = lambda _number: True
+    ) -> None:
         self.home = home
         self.verb = verb
         self.picks = picks
         self.answered: list[str] = []
         self.late = dt.timedelta()
-        self.extra: dict[int, Verb] = {}
+        self.extra: dict[int, ControlVerb] = {}
         self.clock = ManualClock(MORNING)
         self.plan = self.planned()
 
-    def planned(self) -> Plan:
+    def planned(self) -> RunPlan:
         """A plan of one session."""
         assembly = assemble(self.home, "paper", self.clock)
-        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=30.0)
+        return RunPlan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=30.0)
 
-    def trade(self, wrote: Callable[[Sequence[Entry]], None] = lambda _entries: None) -> Outcome:
+    def trade(self, wrote: Callable[[Sequence[NewEvent]], None] = lambda _entries: None) -> RunOutcome:
         """Trade one session."""
-        return asyncio.run(run(self.plan, Watcher(minute=self._minute, wrote=wrote)))
+        return asyncio.run(run(self.plan, RunWatcher(minute=self._minute, wrote=wrote)))
 
-    def _minute(self, _session: SessionRun, index: int) -> None:
+    def _minute(self, _session: TradingSession, index: int) -> None:
         if index in self.extra:
-            control.ask(self.home / "control", self.extra.pop(index), actor="ann", now=self.clock.now())
-        for one in confirmations.recall(self.events).open(self.clock.now()):
+            control.write_request(self.home / "control", self.extra.pop(index), actor="ann", now=self.clock.now())
+        for one in confirmations.recall_confirmations(self.events).open(self.clock.now()):
             name = one["id"]
             if name not in self.answered:
                 self.answered.append(name)
                 if self.verb is not None and self.picks(len(self.answered)):
                     made = self.clock.now() + self.late + dt.timedelta(microseconds=len(self.answered))
-                    control.ask(self.home / "control", self.verb, actor="ann", now=made, arguments={"id": name})
+                    control.write_request(
+                        self.home / "control", self.verb, actor="ann", now=made, arguments={"id": name}
+                    )
 
     @property
     def events(self) -> list[Event]:
@@ -84,7 +88,9 @@ class Person:
     @property
     def reasons(self) -> dict[str, str]:
         """What became of the signals that were asked about, by their ids."""
-        return {name: payload["reason"] for name, payload in confirmations.recall(self.events).decided.items()}
+        return {
+            name: payload["reason"] for name, payload in confirmations.recall_confirmations(self.events).decided.items()
+        }
 
     @property
     def said(self) -> list[tuple[object, ...]]:
@@ -105,7 +111,7 @@ def home(tmp_path: Path) -> Path:
 
 def asking(folder: Path) -> Path:
     """Make such an instance in a folder."""
-    furnish(folder)
+    create_demo_instance(folder)
     settings = folder / ".env_bot"
     settings.write_text(f"{settings.read_text()}TRADE_CONFIRMATION_REQUIRED=true\n")
     (folder / "data").mkdir()
@@ -116,7 +122,7 @@ def asking(folder: Path) -> Path:
 @pytest.mark.slow
 def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
     """In the minute in which it was confirmed, without being too late; exits wait for nobody."""
-    person = Person(home, Verb.CONFIRM)
+    person = Person(home, ControlVerb.CONFIRM)
     outcome = person.trade()
     assert len(outcome.summary.trades) >= 2
     assert outcome.open == ()
@@ -144,17 +150,17 @@ def test_what_nobody_confirms_expires(home: Path) -> None:
 @pytest.mark.slow
 def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
     """The decision says who."""
-    person = Person(home, Verb.REJECT)
+    person = Person(home, ControlVerb.REJECT)
     assert person.trade().summary.trades == ()
     assert set(person.reasons.values()) == {"CONFIRMATION_REJECTED"}
-    words = {payload["words"] for payload in confirmations.recall(person.events).decided.values()}
+    words = {payload["words"] for payload in confirmations.recall_confirmations(person.events).decided.values()}
     assert words == {"rejected by ann"}
 
 
 @pytest.mark.slow
 def test_an_answer_that_came_too_late_counts_for_nothing(home: Path) -> None:
     """It was given after the time was over, whenever the bot looks."""
-    person = Person(home, Verb.CONFIRM)
+    person = Person(home, ControlVerb.CONFIRM)
     person.late = dt.timedelta(seconds=60)
     assert person.trade().summary.trades == ()
     assert set(person.reasons.values()) == {"CONFIRMATION_EXPIRED"}
@@ -163,8 +169,8 @@ def test_an_answer_that_came_too_late_counts_for_nothing(home: Path) -> None:
 @pytest.mark.slow
 def test_a_confirmed_entry_passes_the_whole_gate_again(home: Path) -> None:
     """Killed between the question and the answer: confirmed it is denied."""
-    person = Person(home, Verb.CONFIRM)
-    person.extra = {20: Verb.KILL}
+    person = Person(home, ControlVerb.CONFIRM)
+    person.extra = {20: ControlVerb.KILL}
     person.picks = lambda _number: True
     assert person.trade().summary.trades == ()
     assert set(person.reasons.values()) <= {"HALTED", "CONFIRMATION_EXPIRED"}
@@ -181,7 +187,7 @@ def test_a_simulation_asks_nobody(home: Path) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
     """What a session says in which every other entry is confirmed."""
-    person = Person(asking(tmp_path_factory.mktemp("undisturbed")), Verb.CONFIRM, lambda number: number % 2 == 1)
+    person = Person(asking(tmp_path_factory.mktemp("undisturbed")), ControlVerb.CONFIRM, lambda number: number % 2 == 1)
     person.trade()
     return person.said
 
@@ -192,10 +198,10 @@ def test_killed_at_a_confirmation_a_session_goes_on_as_if_it_had_lived(
     home: Path, undisturbed: list[tuple[object, ...]], number: int
 ) -> None:
     """Asked, answered or decided: the repetition says the same, what was confirmed is sent once."""
-    person = Person(home, Verb.CONFIRM, lambda number: number % 2 == 1)
+    person = Person(home, ControlVerb.CONFIRM, lambda number: number % 2 == 1)
     left = number
 
-    def wrote(entries: Sequence[Entry]) -> None:
+    def wrote(entries: Sequence[NewEvent]) -> None:
         nonlocal left
         left -= any(entry.kind in TOLD for entry in entries)
         if not left:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.engine.control import Request, Verb
-from tbot_core.engine.session.confirmations import Confirming
+from tbot_core.engine.control import ControlRequest, ControlVerb
+from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.journal import records
-from tbot_core.journal.recorder import Recorder
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, RiskState, atoms_of
 from tbot_core.testing.trades import proposal, rules, session
-from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.decision_engine import DecisionEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +51,10 @@ class Bench:
         self.journal = journal
         settings = rules(trade_confirmation_required=True, confirmation_timeout=60.0)
         self.clock = ManualClock(ASKED)
-        self.desk = Desk(settings, session(), atoms_of(Decimal(100_000)), name)
-        self.confirming = Confirming(settings.entries, self.desk, Recorder(journal=journal, clock=self.clock))
+        self.desk = DecisionEngine(settings, session(), atoms_of(Decimal(100_000)), name)
+        self.confirming = ConfirmationQueue(
+            settings.entries, self.desk, JournalRecorder(journal=journal, clock=self.clock)
+        )
         self.asked = self.confirming.recall(journal.events(), {"AAA": 0, "BBB": 1})
 
     def ask(self, *symbols: str) -> None:
@@ -61,21 +63,21 @@ class Bench:
         assert not denied
         self.confirming.ask(asked)
 
-    def answer(self, symbol: str, verb: Verb = Verb.CONFIRM, made: dt.datetime = SOON) -> None:
+    def answer(self, symbol: str, verb: ControlVerb = ControlVerb.CONFIRM, made: dt.datetime = SOON) -> None:
         """A person answers; it is written down before it is obeyed."""
         questions = self.journal.events(kind=records.CONFIRMATION_ASKED)
         identity = next(one.payload["id"] for one in questions if one.payload["signal"]["symbol"] == symbol)
-        request = Request(name="x.json", verb=verb, actor="ann", made=made, arguments={"id": identity})
+        request = ControlRequest(name="x.json", verb=verb, actor="ann", made=made, arguments={"id": identity})
         fields = {"name": "x.json", "verb": verb.value, "actor": "ann", "made": made.isoformat()}
         payload = fields | {"arguments": {"id": identity}}
-        self.journal.append([Entry(kind=records.REQUEST, payload=payload, time=ASKED)])
+        self.journal.append([NewEvent(kind=records.REQUEST, payload=payload, time=ASKED)])
         assert self.confirming.obey(request) == ""
 
     def decided(self) -> list[Decision]:
         """What is due, written down."""
         found = self.confirming.due(renewed)
         for one in found:
-            self.journal.append([Entry(kind=records.DECISION, payload=records.decision_payload(one), time=ASKED)])
+            self.journal.append([NewEvent(kind=records.DECISION, payload=records.decision_payload(one), time=ASKED)])
         return found
 
 
@@ -103,7 +105,7 @@ def test_what_was_answered_before_a_restart_is_decided_once(journal: Journal) ->
     first.answer("AAA")
     second = Bench(journal)
     assert [(one.proposal.signal.symbol, one.reason) for one in second.decided()] == [("AAA", Reason.ALLOWED)]
-    second.answer("BBB", Verb.REJECT)
+    second.answer("BBB", ControlVerb.REJECT)
     third = Bench(journal)
     assert [one.reason for one in third.decided()] == [Reason.CONFIRMATION_REJECTED]
     assert Bench(journal).decided() == []
@@ -113,10 +115,10 @@ def test_the_first_answer_counts(journal: Journal) -> None:
     """A second one, one of an id that nobody knows and one that came too late change nothing."""
     bench = Bench(journal)
     bench.ask("AAA", "BBB")
-    bench.answer("AAA", Verb.REJECT)
+    bench.answer("AAA", ControlVerb.REJECT)
     bench.answer("AAA")
     bench.answer("BBB", made=ASKED + dt.timedelta(seconds=60))
-    stray = Request(name="y.json", verb=Verb.CONFIRM, actor="ann", made=SOON)
+    stray = ControlRequest(name="y.json", verb=ControlVerb.CONFIRM, actor="ann", made=SOON)
     assert bench.confirming.obey(stray) == ""
     assert [one.reason for one in bench.decided()] == [Reason.CONFIRMATION_REJECTED]
 

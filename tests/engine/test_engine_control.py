@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import NOTHING, Verb
+from tbot_core.engine.control import EMPTY_FOLDER, ControlVerb
 from tbot_core.errors import AccessError
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)
 def folder(tmp_path: Path) -> Path:
     """An instance's control folder."""
     made = tmp_path / "control"
-    control.prepare(made)
+    control.prepare_folder(made)
     return made
 
 
 def test_a_folder_that_is_not_there_or_empty_asks_nothing(tmp_path: Path, folder: Path) -> None:
     """Nobody has asked for anything."""
-    assert control.look(tmp_path / "none") == NOTHING
-    assert control.look(folder) == NOTHING
-    assert not control.killed(folder)
+    assert control.read_folder(tmp_path / "none") == EMPTY_FOLDER
+    assert control.read_folder(folder) == EMPTY_FOLDER
+    assert not control.kill_file_exists(folder)
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o600, 0o666])
@@ -40,42 +40,42 @@ def test_a_kill_file_counts_by_being_there(folder: Path, mode: int, content: byt
     """Whatever it holds, whoever may read it, and whatever kind of file it is."""
     (folder / "kill").write_bytes(content)
     (folder / "kill").chmod(mode)
-    assert control.killed(folder)
-    assert control.look(folder).kill
+    assert control.kill_file_exists(folder)
+    assert control.read_folder(folder).kill
 
 
 def test_a_kill_may_be_a_link_or_a_pipe(folder: Path) -> None:
     """A link that leads nowhere and a pipe are there as well; looking at them waits for nobody."""
     (folder / "kill").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "stop")
-    seen = control.look(folder)
-    assert control.killed(folder)
+    seen = control.read_folder(folder)
+    assert control.kill_file_exists(folder)
     assert (seen.kill, seen.stop, seen.refused) == (True, True, ())
 
 
 def test_a_request_arrives_whole_and_is_taken_once(folder: Path) -> None:
     """It says who asked for what and when; taken, it is gone."""
-    name = control.ask(folder, Verb.ARM, actor="ann", now=NOON, arguments={"sessions": "2"})
-    (request,) = control.look(folder).requests
-    assert (request.name, request.verb, request.actor, request.made) == (name, Verb.ARM, "ann", NOON)
+    name = control.write_request(folder, ControlVerb.ARM, actor="ann", now=NOON, arguments={"sessions": "2"})
+    (request,) = control.read_folder(folder).requests
+    assert (request.name, request.verb, request.actor, request.made) == (name, ControlVerb.ARM, "ann", NOON)
     assert request.arguments == {"sessions": "2"}
-    control.take(folder, name)
-    assert control.look(folder) == NOTHING
+    control.remove_request(folder, name)
+    assert control.read_folder(folder) == EMPTY_FOLDER
 
 
 def test_requests_come_in_the_order_made(folder: Path) -> None:
     """Not in the order of their names."""
-    control.ask(folder, Verb.ARM, actor="ann", now=NOON + timedelta(seconds=1))
-    control.ask(folder, Verb.STOP, actor="ann", now=NOON)
-    assert [request.verb for request in control.look(folder).requests] == [Verb.STOP, Verb.ARM]
+    control.write_request(folder, ControlVerb.ARM, actor="ann", now=NOON + timedelta(seconds=1))
+    control.write_request(folder, ControlVerb.STOP, actor="ann", now=NOON)
+    assert [request.verb for request in control.read_folder(folder).requests] == [ControlVerb.STOP, ControlVerb.ARM]
 
 
 def test_a_request_that_others_may_write_is_refused(folder: Path) -> None:
     """It is named with its flaw, not obeyed, and keeps no other request back."""
-    loose = control.ask(folder, Verb.ARM, actor="ann", now=NOON)
+    loose = control.write_request(folder, ControlVerb.ARM, actor="ann", now=NOON)
     (folder / loose).chmod(0o666)
-    good = control.ask(folder, Verb.CONFIRM, actor="ann", now=NOON)
-    seen = control.look(folder)
+    good = control.write_request(folder, ControlVerb.CONFIRM, actor="ann", now=NOON)
+    seen = control.read_folder(folder)
     assert [request.name for request in seen.requests] == [good]
     assert [(one.name, one.words) for one in seen.refused] == [(loose, "others may read or write it.")]
 
@@ -84,36 +84,36 @@ def test_a_request_of_another_user_is_refused(folder: Path) -> None:
     """Only the bot's own user may permit something."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
-    name = control.ask(folder, Verb.ARM, actor="ann", now=NOON)
+    name = control.write_request(folder, ControlVerb.ARM, actor="ann", now=NOON)
     os.chown(folder / name, 12345, 12345)
-    seen = control.look(folder)
+    seen = control.read_folder(folder)
     assert not seen.requests
     assert "another user" in seen.refused[0].words
 
 
-@pytest.mark.parametrize("verb", sorted(control.RESTRICTING))
+@pytest.mark.parametrize("verb", sorted(control.RESTRICTING_VERBS))
 @pytest.mark.parametrize(
     ("file", "folder_mode", "flaw"),
     [(0o666, 0o700, "others may read or write it"), (0o600, 0o777, "others may replace what lies in its folder")],
 )
 def test_what_only_restricts_is_obeyed_whatever_the_modes(
-    folder: Path, verb: Verb, file: int, folder_mode: int, flaw: str
+    folder: Path, verb: ControlVerb, file: int, folder_mode: int, flaw: str
 ) -> None:
     """A kill does not wait until a mode is set right; what is odd about its file is said."""
-    name = control.ask(folder, verb, actor="ann", now=NOON)
+    name = control.write_request(folder, verb, actor="ann", now=NOON)
     (folder / name).chmod(file)
     folder.chmod(folder_mode)
-    seen = control.look(folder)
+    seen = control.read_folder(folder)
     assert [(one.name, one.verb, one.flaw) for one in seen.requests] == [(name, verb, flaw)]
     assert not seen.refused
 
 
-@pytest.mark.parametrize("verb", sorted(set(Verb) - control.RESTRICTING))
-def test_what_permits_is_refused_in_a_loose_folder(folder: Path, verb: Verb) -> None:
+@pytest.mark.parametrize("verb", sorted(set(ControlVerb) - control.RESTRICTING_VERBS))
+def test_what_permits_is_refused_in_a_loose_folder(folder: Path, verb: ControlVerb) -> None:
     """Whoever may replace the file could have permitted it."""
-    control.ask(folder, verb, actor="ann", now=NOON)
+    control.write_request(folder, verb, actor="ann", now=NOON)
     folder.chmod(0o777)
-    seen = control.look(folder)
+    seen = control.read_folder(folder)
     assert not seen.requests
     assert "others may replace what lies in its folder" in seen.refused[0].words
 
@@ -123,10 +123,13 @@ def test_a_kill_of_another_user_is_obeyed_and_a_clear_is_not(folder: Path, forei
     """Whoever may write into the folder may stop the bot, and permit nothing."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
-    kill, clear = (control.ask(folder, verb, actor="eve", now=NOON) for verb in (Verb.KILL, Verb.KILL_CLEAR))
+    kill, clear = (
+        control.write_request(folder, verb, actor="eve", now=NOON)
+        for verb in (ControlVerb.KILL, ControlVerb.KILL_CLEAR)
+    )
     for path in (folder / kill, folder / clear) if foreign == "file" else (folder,):
         os.chown(path, 12345, 12345)
-    seen = control.look(folder)
+    seen = control.read_folder(folder)
     assert [one.name for one in seen.requests] == [kill]
     assert "belongs to another user" in seen.requests[0].flaw
     assert [one.name for one in seen.refused] == [clear]
@@ -134,16 +137,16 @@ def test_a_kill_of_another_user_is_obeyed_and_a_clear_is_not(folder: Path, forei
 
 def test_a_kill_with_a_second_name_is_obeyed(folder: Path, tmp_path: Path) -> None:
     """A second name is a second way to change a file, which is no reason to go on."""
-    name = control.ask(folder, Verb.KILL, actor="ann", now=NOON)
+    name = control.write_request(folder, ControlVerb.KILL, actor="ann", now=NOON)
     os.link(folder / name, tmp_path / "second")
-    assert [one.flaw for one in control.look(folder).requests] == ["it has more than one name"]
+    assert [one.flaw for one in control.read_folder(folder).requests] == ["it has more than one name"]
 
 
 def test_a_link_to_a_request_is_refused(folder: Path, tmp_path: Path) -> None:
     """A request is a file of its own, not a link to one."""
-    name = control.ask(tmp_path / "elsewhere", Verb.ARM, actor="ann", now=NOON)
+    name = control.write_request(tmp_path / "elsewhere", ControlVerb.ARM, actor="ann", now=NOON)
     (folder / name).symlink_to(tmp_path / "elsewhere" / name)
-    assert "symbolic link" in control.look(folder).refused[0].words
+    assert "symbolic link" in control.read_folder(folder).refused[0].words
 
 
 GOOD = {"verb": "arm", "actor": "ann", "made": NOON.isoformat(), "arguments": {}}
@@ -172,7 +175,7 @@ def test_what_is_no_request_is_refused(folder: Path, document: str) -> None:
     path = folder / "arm-x.json"
     path.write_text(document)
     path.chmod(0o600)
-    seen = control.look(folder)
+    seen = control.read_folder(folder)
     assert not seen.requests
     assert [one.words for one in seen.refused] == ["it is no request that a command of tbot wrote."]
 
@@ -182,17 +185,17 @@ def test_a_large_file_is_refused(folder: Path) -> None:
     path = folder / "arm-x.json"
     path.write_text(" " * 1_000_000)
     path.chmod(0o600)
-    assert "too large" in control.look(folder).refused[0].words
+    assert "too large" in control.read_folder(folder).refused[0].words
 
 
 def test_what_is_being_written_is_not_seen(folder: Path) -> None:
     """Names that begin with a dot are those of files on their way."""
     (folder / ".arm-x.json.tmp").write_text("{")
-    assert control.look(folder) == NOTHING
+    assert control.read_folder(folder) == EMPTY_FOLDER
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
     """Who cannot see a kill must not think that there is none."""
     (tmp_path / "control").write_text("a file")
     with pytest.raises(AccessError):
-        control.look(tmp_path / "control")
+        control.read_folder(tmp_path / "control")

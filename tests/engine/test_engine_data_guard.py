@@ -9,7 +9,7 @@ import pytest
 
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
-from tbot_core.rehearsal.bot import Doom, Life, habits
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def lived(home: Path, seed: int, **rates: float) -> tuple[World, list[Event]]:
     world = World(seed, (), rates=rates, live=True)
     folder = home / f"seed{seed}"
     folder.mkdir()
-    life = Life(world, world.names[:1], folder, habits(world), Doom(10**9, after=False))
+    life = BotProcess(world, world.names[:1], folder, bot_config(world), PlannedCrash(10**9, after=False))
     world.run(life.live)
     life.close()
     with closing(open_journal(folder / "tbot.sqlite")) as journal:

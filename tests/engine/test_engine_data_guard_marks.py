@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tbot_core.contracts import VenueRules
+from tbot_core.contracts import BrokerCapabilities
 from tbot_core.engine.live.data_guard import DataGuard, out_of_hours
-from tbot_core.engine.session.recovery import Recall
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.engine import Execution
+from tbot_core.engine.session.recovery import SessionRecovery
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.journal import records
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg, RiskState, atoms_of
 from tbot_core.testing.trades import fill, identity, order, rules, session
-from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.exposure import RiskChange
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Broker
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.store import Journal
-    from tbot_core.marketdata.live_feed import Gathering
+    from tbot_core.marketdata.live_feed import LiveFeedAggregator
     from tbot_core.model.steady_clock import SteadyClock
     from tbot_core.model.types import SignalId
 
@@ -43,9 +43,9 @@ def guard(clock: ManualClock, desk: Any = None) -> DataGuard:
     posts = [SimpleNamespace(desk=desk)]
     run = SimpleNamespace(session=session(), desk=desk, posts=posts, positions=[], tape=SimpleNamespace(closed=30))
     return DataGuard(
-        cast("Gathering", SimpleNamespace(health=well)),
-        cast("SessionRun", run),
-        cast("Conditions", None),
+        cast("LiveFeedAggregator", SimpleNamespace(health=well)),
+        cast("TradingSession", run),
+        cast("TradingStateController", None),
         cast("SteadyClock", clock),
     )
 
@@ -91,10 +91,12 @@ def test_a_breach_counts_when_two_marks_two_seconds_apart_agree() -> None:
 
 def post_on(journal: Journal, clock: ManualClock, **limits: Any) -> SimpleNamespace:
     """A desk and its execution on a journal; its broker is not asked for anything."""
-    desk = Desk(rules(**limits), session(), atoms_of(Decimal(100_000)), name)
-    broker = cast("Broker", SimpleNamespace(rules=VenueRules(simulated=True)))
-    venue = Venue(broker=broker, name="quiet", account_id="A1")
-    return SimpleNamespace(desk=desk, execution=Execution(Recorder(journal=journal, clock=clock), venue, desk))
+    desk = DecisionEngine(rules(**limits), session(), atoms_of(Decimal(100_000)), name)
+    broker = cast("Broker", SimpleNamespace(rules=BrokerCapabilities(simulated=True)))
+    venue = BrokerAccount(broker=broker, name="quiet", account_id="A1")
+    return SimpleNamespace(
+        desk=desk, execution=ExecutionEngine(JournalRecorder(journal=journal, clock=clock), venue, desk)
+    )
 
 
 def name(signal: SignalId, leg: Leg, attempt: int) -> str:
@@ -123,9 +125,9 @@ def watching(post: SimpleNamespace, clock: ManualClock, asked: list[set[int]] | 
     wanted = [] if asked is None else asked
     heard = SimpleNamespace(health=at_half_the_price(), recall_lost=lambda minutes: wanted.append({*minutes}))
     return DataGuard(
-        cast("Gathering", heard),
-        cast("SessionRun", run),
-        cast("Conditions", SimpleNamespace(hold=lambda *_said: None)),
+        cast("LiveFeedAggregator", heard),
+        cast("TradingSession", run),
+        cast("TradingStateController", SimpleNamespace(hold=lambda *_said: None)),
         cast("SteadyClock", clock),
     )
 
@@ -143,7 +145,7 @@ def test_a_latch_before_the_first_minute_has_closed_is_written_down_at_once(tmp_
         told = [event.payload["what"] for event in journal.events(kind=records.RISK)]
         assert told == ["daily loss latch", "defense"]
         after = post_on(journal, clock)
-        recall = Recall(after.desk, after.execution, {"AAA": 0})
+        recall = SessionRecovery(after.desk, after.execution, {"AAA": 0})
         for event in journal.events():
             recall.take(event)
         assert (after.desk.standing.daily_loss, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)
@@ -163,7 +165,7 @@ def test_a_losing_run_is_latched_at_once(tmp_path: Path) -> None:
         assert told == [[], [], [], ["losing run latch"]]
         assert post.desk.standing.own is RiskState.EXIT_ONLY
         after = post_on(journal, clock)
-        recall = Recall(after.desk, after.execution, {})
+        recall = SessionRecovery(after.desk, after.execution, {})
         for event in journal.events():
             recall.take(event)
         assert (after.desk.standing.losing_run, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)

@@ -13,21 +13,21 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Snapshot, VenueRules
-from tbot_core.engine.live.daily_cycle import Life
-from tbot_core.engine.live.ended_feed import Bygone
-from tbot_core.engine.live.session_inputs import Days
-from tbot_core.engine.session.config import Floor
-from tbot_core.engine.session.session import Trading
-from tbot_core.execution.broker_account import Venue
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities
+from tbot_core.engine.live.daily_cycle import DailyCycle
+from tbot_core.engine.live.ended_feed import EndedFeed
+from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.session.config import LiveConfig
+from tbot_core.engine.session.session import SessionContext
+from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import records
 from tbot_core.journal.store import Journal, open_journal
-from tbot_core.model.bars import Day
-from tbot_core.model.calendar import ClosesEarly, ExchangeCalendar, Session
+from tbot_core.model.bars import DayFacts
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar, Session
 from tbot_core.model.types import Account
-from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.testing.trades import rules
-from tbot_core.trading.orders import Naming
+from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
 
 ACCOUNT = Account(account_id="A", cash=Decimal(100_000), equity=Decimal(100_000))
-UNKNOWN = Day(**{name: np.full((1, 1), np.nan) for name in attrs.fields_dict(Day) if name != "typical_volume"})
+UNKNOWN = DayFacts(
+    **{name: np.full((1, 1), np.nan) for name in attrs.fields_dict(DayFacts) if name != "typical_volume"}
+)
 MINUTES = 10
 """So long the sessions of these tests last, where their length is not what matters."""
 
@@ -44,7 +46,7 @@ MINUTES = 10
 class Flat:
     """A broker at which nothing happens; `asked` is when it was asked for its hours."""
 
-    rules = VenueRules(query_by_cid=True, requests_per_minute=0)
+    rules = BrokerCapabilities(query_by_cid=True, requests_per_minute=0)
 
     def __init__(self, clock: LoopClock, calendar: ExchangeCalendar) -> None:
         self._clock = clock
@@ -63,9 +65,9 @@ class Flat:
         """No news."""
         return ()
 
-    async def snapshot(self, _since: dt.datetime) -> Snapshot:
+    async def snapshot(self, _since: dt.datetime) -> AccountSnapshot:
         """Nothing is held."""
-        return Snapshot(account=ACCOUNT, barrier="1")
+        return AccountSnapshot(account=ACCOUNT, barrier="1")
 
     async def hours(self, day: dt.date) -> Session | None:
         """As the exchange trades."""
@@ -84,28 +86,28 @@ class Place:
     broker: Flat
     home: Path
 
-    def life(self) -> Life:
+    def life(self) -> DailyCycle:
         """A process that begins to live."""
         broker = cast("Broker", self.broker)
-        trading = Trading(
+        trading = SessionContext(
             rules=rules(venue=self.broker.rules),
-            venue=Venue(broker=broker, name="flat", account_id="A"),
+            venue=BrokerAccount(broker=broker, name="flat", account_id="A"),
             journal=self.journal,
             clock=self.clock,
-            naming=Naming(install_id="i", identity="", account_id="A", length=64),
+            naming=ClientOrderIds(install_id="i", identity="", account_id="A", length=64),
             wait=self.clock.sleep_until,
             tell=lambda _entries: None,
             watch=lambda _run, _minute: None,
         )
-        floor = Floor(folder=self.home / "control", poll_s=300.0, ttl_s=20.0, watch_s=30.0)
-        days = Days(
+        floor = LiveConfig(folder=self.home / "control", poll_s=300.0, ttl_s=20.0, watch_s=30.0)
+        days = SessionFactory(
             calendar=self.calendar, bars=self.bars, entrants=lambda _session: (), trading=lambda _account: trading
         )
-        return Life(trading.recorder, broker, floor, days)
+        return DailyCycle(trading.recorder, broker, floor, days)
 
-    async def bars(self, session: Session) -> Bygone:
+    async def bars(self, session: Session) -> EndedFeed:
         """A feed that says nothing."""
-        return Bygone(session=session, symbols=("AAA",), day=UNKNOWN)
+        return EndedFeed(session=session, symbols=("AAA",), day=UNKNOWN)
 
     def live(self, *ends: str) -> None:
         """Live until each of these moments, in UTC, one life after the other; how it ends nobody writes down."""
@@ -118,7 +120,7 @@ class Place:
                 life.cancel()
                 await asyncio.gather(life, return_exceptions=True)
 
-        run(lives, self.loop)
+        run_virtual(lives, self.loop)
 
     def events(self, kind: str) -> list[Event]:
         """What the journal holds of a kind."""
@@ -144,7 +146,7 @@ def minutes(moment: dt.datetime | str) -> str:
 @contextmanager
 def placed(home: Path, now: str, *short: str) -> Iterator[Place]:
     """A place at that moment, UTC; the days in `short` close after ten minutes."""
-    early = {dt.date.fromisoformat(day): ClosesEarly(close=dt.time(9, 30 + MINUTES)) for day in short}
+    early = {dt.date.fromisoformat(day): EarlyClose(close=dt.time(9, 30 + MINUTES)) for day in short}
     loop, calendar = VirtualLoop(), ExchangeCalendar(overrides=early)
     clock = LoopClock(loop, dt.datetime.fromisoformat(now))
     with closing(open_journal(home / "tbot.sqlite")) as journal:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.engine.disk_guard import Room
+from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.errors import AccessError
-from tbot_core.execution.trading_state import Conditions
-from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, Ballast
+from tbot_core.execution.trading_state import TradingStateController
+from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, DiskReserve
 from tbot_core.model.types import RiskState
-from tbot_core.rehearsal.lifecycle import Household, household
-from tbot_core.trading.risk.states import Cause, States
+from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
+from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,39 +37,41 @@ class Disk:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Household]:
+def home(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """An instance whose journal hears of its causes."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         yield made
 
 
-def told(home: Household) -> list[tuple[bool, str]]:
+def told(home: SimulatedInstance) -> list[tuple[bool, str]]:
     """Whether the disk was low, and the words, each time that changed."""
     return [(event.payload["there"], event.payload["words"]) for event in home.events("state")]
 
 
-def conditions(home: Household) -> Conditions:
+def conditions(home: SimulatedInstance) -> TradingStateController:
     """Causes that are written into that journal."""
-    return Conditions(home.life()._recorder, lambda _state: None, States())
+    return TradingStateController(home.life()._recorder, lambda _state: None, TradingState())
 
 
-def test_f77_a_disk_that_is_low_leaves_exits_only_until_it_is_not(home: Household, tmp_path: Path) -> None:
+def test_f77_a_disk_that_is_low_leaves_exits_only_until_it_is_not(home: SimulatedInstance, tmp_path: Path) -> None:
     """The cause comes with how much is free, goes when there is more, and the disk is asked once a second."""
     free, found = Disk(PLENTY), conditions(home)
-    room = Room(free, Ballast(path=tmp_path / "ballast", size=SIZE))
+    room = DiskGuard(free, DiskReserve(path=tmp_path / "ballast", size=SIZE))
     for now, bytes_free in ((0.0, PLENTY), (1.0, 30_000_000), (1.5, PLENTY), (2.0, PLENTY)):
         free.free = bytes_free
         room.tell(now, found)
     assert told(home) == [(True, "30 MB are free, 50 MB are needed"), (False, "")]
-    assert found.causes == (Cause.DISK_LOW,)  # until a clean reconcile
+    assert found.causes == (StateCause.DISK_LOW,)  # until a clean reconcile
     assert found.state is RiskState.EXIT_ONLY
 
 
-def test_f77_what_was_given_back_is_held_again_before_anything_is_entered(home: Household, tmp_path: Path) -> None:
+def test_f77_what_was_given_back_is_held_again_before_anything_is_entered(
+    home: SimulatedInstance, tmp_path: Path
+) -> None:
     """The journal found no room: exits only, whatever the disk says of itself, until the room is held once more."""
-    ballast = Ballast(path=tmp_path / "ballast", size=SIZE)
+    ballast = DiskReserve(path=tmp_path / "ballast", size=SIZE)
     free, found = Disk(PLENTY), conditions(home)
-    room = Room(free, ballast)
+    room = DiskGuard(free, ballast)
     room.tell(0.0, found)
     assert ballast.path.stat().st_size == SIZE
     assert room.relieve()
@@ -85,38 +87,38 @@ def test_f77_what_was_given_back_is_held_again_before_anything_is_entered(home: 
     assert ballast.path.exists()
 
 
-def test_a_disk_that_cannot_be_asked_is_low(home: Household, tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_asked_is_low(home: SimulatedInstance, tmp_path: Path) -> None:
     """Who cannot see how much is free enters nothing."""
     free, found = Disk(PLENTY), conditions(home)
     free.deaf = True
-    Room(free, Ballast(path=tmp_path / "ballast")).tell(0.0, found)
+    DiskGuard(free, DiskReserve(path=tmp_path / "ballast")).tell(0.0, found)
     assert told(home) == [(True, "Cannot look at data: Input/output error.")]
 
 
-def test_a_disk_that_gives_no_ballast_is_traded_on_without(home: Household, tmp_path: Path) -> None:
+def test_a_disk_that_gives_no_ballast_is_traded_on_without(home: SimulatedInstance, tmp_path: Path) -> None:
     """What cannot be held or given back is said in the log; only a journal that found no room counts."""
     found = conditions(home)
-    room = Room(Disk(PLENTY), Ballast(path=tmp_path / "no" / "ballast", size=SIZE))
+    room = DiskGuard(Disk(PLENTY), DiskReserve(path=tmp_path / "no" / "ballast", size=SIZE))
     room.tell(0.0, found)
     assert found.causes == ()
     folder = tmp_path / "ballast"
     folder.mkdir()
-    assert not Ballast(path=folder).fill()
-    assert not Ballast(path=folder).drop()
-    held = Ballast(path=tmp_path / "held", size=SIZE)
+    assert not DiskReserve(path=folder).fill()
+    assert not DiskReserve(path=folder).drop()
+    held = DiskReserve(path=tmp_path / "held", size=SIZE)
     assert held.fill()
     assert held.fill()  # as one that a run before has left
 
 
-def test_nobody_looks_where_nothing_is_held(home: Household) -> None:
+def test_nobody_looks_where_nothing_is_held(home: SimulatedInstance) -> None:
     """A simulation has no room of its own to lose; a journal that finds none there has nothing to be given."""
-    found, room = conditions(home), Room()
+    found, room = conditions(home), DiskGuard()
     room.tell(0.0, found)
     assert (found.causes, room.relieve()) == ((), False)
 
 
 def test_the_room_of_an_instance_is_that_on_its_disk(tmp_path: Path) -> None:
     """Its free bytes, and a ballast in its data."""
-    room: Any = Room.of(tmp_path)
+    room: Any = DiskGuard.of(tmp_path)
     assert room.free() > 0
     assert room.ballast.path == tmp_path / "ballast"

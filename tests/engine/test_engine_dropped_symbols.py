@@ -9,37 +9,37 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.session.config import Signals
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.rebalancing import TOPPING_UP
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Bar, Broker, FeedLabel, FeedQuality, News
+    from tbot_core.contracts import Bar, Broker, FeedLabel, FeedMessage, FeedQuality
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
-    from tbot_core.rehearsal.live_feed import LiveFeed
-    from tbot_core.trading.proposals import Rules
+    from tbot_core.rehearsal.live_feed import SimulatedLiveFeed
+    from tbot_core.trading.proposals import TradingRules
 
 
 class Fewer:
     """A feed that lists all symbols but one."""
 
-    def __init__(self, feed: LiveFeed, symbol: str) -> None:
+    def __init__(self, feed: SimulatedLiveFeed, symbol: str) -> None:
         self._feed = feed
         self.session = feed.session
         kept = [row for row, one in enumerate(feed.symbols) if one != symbol]
@@ -58,7 +58,7 @@ class Fewer:
         """That of the whole feed."""
         return self._feed.label
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """What the whole feed says of these symbols."""
         self.asked += symbols
         async for one in self._feed.news(symbols):
@@ -92,7 +92,7 @@ class Elsewhere:
 
 def still() -> World:
     """A world in which nothing fails; all prices fall once by a hundredth."""
-    world = World(4, (), rates={}, live=True, venues=1, minutes=30, character=Character())
+    world = World(4, (), rates={}, live=True, venues=1, minutes=30, character=VenueProfile())
     for path in world.market.paths.values():
         half = len(path.prices) // 2
         path.prices[:] = [1_000_000] * half + [990_000] * (len(path.prices) - half)
@@ -101,20 +101,20 @@ def still() -> World:
     return world
 
 
-def bot(world: World, *, hold: int | None = None, **settings: Any) -> Habits:
+def bot(world: World, *, hold: int | None = None, **settings: Any) -> BotConfig:
     """A bot that is called to enter the first symbol in the second minute."""
     window = Window(start=0, analysis=0, breakout=20, monitoring=6)
-    exits = Exits(leave=window.leave, hold=hold)
-    strategy = Drawn(window=window, calls=((2, 0, 1),), exits=exits, distance=0.02)
+    exits = ExitRules(leave=window.leave, hold=hold)
+    strategy = ScriptedStrategy(window=window, calls=((2, 0, 1),), exits=exits, distance=0.02)
 
-    def ruled(venue: Any) -> Rules:
+    def ruled(venue: Any) -> TradingRules:
         return rules(venue=venue, flatten_before_close=2, **settings)
 
-    return Habits(
-        entrants=(Entrant(name="told", rank=0, strategy=strategy, frame=Frame()),),
+    return BotConfig(
+        entrants=(ActiveStrategy(name="told", rank=0, strategy=strategy, frame=StrategySettings()),),
         rules=ruled,
         stream=world.chances.stream("bot"),
-        signals=Signals(),
+        signals=ProcessSignals(),
     )
 
 
@@ -123,7 +123,9 @@ def confirm(world: World, home: Path) -> None:
     with closing(open_journal(home / "tbot.sqlite")) as journal:
         for one in journal.events(kind=records.CONFIRMATION_ASKED):
             arguments = {"id": one.payload["id"]}
-            control.ask(home / "control", Verb.CONFIRM, actor="ann", now=world.clock.now(), arguments=arguments)
+            control.write_request(
+                home / "control", ControlVerb.CONFIRM, actor="ann", now=world.clock.now(), arguments=arguments
+            )
 
 
 def restarted(home: Path, *, idle: bool = False, **habits: Any) -> tuple[list[Event], int, Fewer]:
@@ -134,7 +136,7 @@ def restarted(home: Path, *, idle: bool = False, **habits: Any) -> tuple[list[Ev
     """
     world = still()
     symbol = world.market.symbols[0]
-    before = Life(world, world.names, home, bot(world, **habits), Doom(10**9, after=False))
+    before = BotProcess(world, world.names, home, bot(world, **habits), PlannedCrash(10**9, after=False))
     fewer = Fewer(world.live_feed(), symbol)
     heads = []
 
@@ -150,7 +152,7 @@ def restarted(home: Path, *, idle: bool = False, **habits: Any) -> tuple[list[Ev
         if idle:
             later = attrs.evolve(later, entrants=())
         around = world if idle else Elsewhere(world, fewer)
-        after = Life(around, world.names, home, later, Doom(10**9, after=False))
+        after = BotProcess(around, world.names, home, later, PlannedCrash(10**9, after=False))
         await after.live()
         after.close()
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import PluginError
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
@@ -25,14 +25,14 @@ from tbot_core.plugins import hung_plugins as lost_calls
 from tbot_core.plugins import isolated_names
 from tbot_core.plugins import trial_records as known
 from tbot_core.plugins.call_guard import FAILURES
-from tbot_core.plugins.hung_plugins import Stuck
+from tbot_core.plugins.hung_plugins import HungCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.journal.store import Event
 
 MORNING = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
@@ -43,7 +43,7 @@ MINUTE = dt.timedelta(minutes=1)
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     return tmp_path
 
 
@@ -92,17 +92,17 @@ def spoil(assembly: Assembly, pair: tuple[str, str], make: Callable[[Any], Spoil
 
 def trade(
     home: Path, now: dt.datetime, pair: tuple[str, str], make: Callable[[Any], Spoilt], until: dt.datetime | None = None
-) -> tuple[Outcome, list[Event]]:
+) -> tuple[RunOutcome, list[Event]]:
     """Trade a session on paper with one plugin spoilt, to its end or until a moment."""
     clock = ManualClock(now)
     assembly = spoil(assemble(home, "paper", clock), pair, make)
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0)
+    plan = RunPlan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0)
 
-    def minute(session: SessionRun, index: int) -> None:
+    def minute(session: TradingSession, index: int) -> None:
         if until == session.session.moment(index + 1):
             plan.stop.set()
 
-    outcome = asyncio.run(run(plan, Watcher(minute=minute)))
+    outcome = asyncio.run(run(plan, RunWatcher(minute=minute)))
     journal = read_journal(outcome.journal)
     found = list(journal.events())
     journal.close()
@@ -140,7 +140,7 @@ def test_f91_a_strategy_that_raises_never_stops_an_exit(home: Path) -> None:
     assert not any(trade.entry_time > failed + MINUTE for trade in mine)
     assert {trade.strategy for trade in outcome.summary.trades} > {"open"}
     assert outcome.open == ()
-    results = known.read(home / "data").results
+    results = known.read_records(home / "data").results
     (record,) = [one for key, one in results.items() if key.startswith("strategy/open/")]
     assert (record.failures, record.crash) == (FAILURES, "it failed in a run: scan: ZeroDivisionError: theirs")
 
@@ -189,7 +189,7 @@ def test_f91_a_failing_strategy_ends_a_simulation_with_a_sentence(home: Path) ->
     """There nothing is at stake, so the fault is said at once and nothing is traded without the strategy."""
     assembly = spoil(assemble(home, "demo", SystemClock()), OPEN, lambda inner: Spoilt(inner, "scan", broken))
     with pytest.raises(PluginError, match=r"The strategy open .* failed: it failed in a run: scan: ZeroDivisionError"):
-        asyncio.run(run(Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock()), Watcher()))
+        asyncio.run(run(RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock()), RunWatcher()))
 
 
 def test_f92_a_run_goes_on_without_the_plugin_that_it_was_ended_for(home: Path) -> None:
@@ -198,7 +198,9 @@ def test_f92_a_run_goes_on_without_the_plugin_that_it_was_ended_for(home: Path) 
     sound: Callable[[Any], Spoilt] = lambda inner: Spoilt(inner, "scan", broken, times=0)  # noqa: E731
     trade(home, MORNING, OPEN, sound, until=until)
     moment, now = until + MINUTE, until + MINUTE + dt.timedelta(seconds=20)
-    lost_calls.note(home / "data", Stuck(plugin="strategy/open", call="scan", turn=0, moment=moment, noticed=now))
+    lost_calls.note_hung_call(
+        home / "data", HungCall(plugin="strategy/open", call="scan", turn=0, moment=moment, noticed=now)
+    )
     calls: list[Spoilt] = []
 
     def counted(inner: Any) -> Spoilt:
@@ -220,12 +222,12 @@ def test_f92_a_run_goes_on_without_the_plugin_that_it_was_ended_for(home: Path) 
 def test_a_run_with_isolated_plugins_trades_alike(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A strategy and a filter in workers of their own: the same trades and the same events, and neither is imported."""
     other = tmp_path / "other"
-    furnish(other)
+    create_demo_instance(other)
     request = FeedRequest(kind="demo")
 
-    def demo(place: Path) -> Outcome:
+    def demo(place: Path) -> RunOutcome:
         assembly = assemble(place, "demo", SystemClock())
-        return asyncio.run(run(Plan(assembly=assembly, request=request, wall=SystemClock()), Watcher()))
+        return asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=SystemClock()), RunWatcher()))
 
     whole = demo(home)
     monkeypatch.setenv(isolated_names.VARIABLE, "open,price_volume")

@@ -12,20 +12,20 @@ import attrs
 import pytest
 from rich.console import Console
 
-from tbot_core.cli.live_view import Live
-from tbot_core.cli.run_options import Wish
-from tbot_core.cli.text.live_frame import Board
-from tbot_core.contracts import FeedLabel, FeedQuality, FeedRequest, LiveSession, Snapshot
-from tbot_core.contracts.settings import Failover
+from tbot_core.cli.live_view import LiveView
+from tbot_core.cli.run_options import RunOptions
+from tbot_core.cli.text.live_frame import LiveFrame
+from tbot_core.contracts import AccountSnapshot, FeedLabel, FeedQuality, FeedRequest, LiveSession
+from tbot_core.contracts.settings import FailoverSettings
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.live.broker_probe import answers
+from tbot_core.engine.live.broker_probe import probe_broker
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Plan, Watcher
-from tbot_core.engine.session.broker_login import manned
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
+from tbot_core.engine.session.broker_login import log_in
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
-from tbot_core.journal.projections.failover_drills import Drill, Step
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import TICKS_PER_DOLLAR, Account, dollars_of
 from tbot_core.rehearsal.prices import STEP_S
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Broker, Feed, FeedSession
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.journal.store import Event
     from tbot_core.model.calendar import Session
 
@@ -116,7 +116,7 @@ def lived(
     settings: str,
     *,
     drilled: bool = True,
-    watcher: Watcher | None = None,
+    watcher: RunWatcher | None = None,
 ) -> list[Event]:
     """What the journal holds after a day with these clients, on which somebody may look."""
     filesystem.write_atomic(home / ".env_bot", settings.encode())
@@ -128,7 +128,7 @@ def lived(
         return attrs.evolve(paper, entry=attrs.evolve(paper.entry, name=name), plugin=plugin)
 
     others = tuple(one for one in assembly.loaded if one.entry.kind != "broker")
-    failover = Failover(failover_enabled=True, failover_brokers=("beta",))
+    failover = FailoverSettings(failover_enabled=True, failover_brokers=("beta",))
     made = attrs.evolve(
         assembly,
         calendar=world.calendar,
@@ -138,11 +138,13 @@ def lived(
     filesystem.make_folder(home / "data")
     journal = open_journal(home / "data" / "tbot.sqlite")
     if drilled:
-        held = Drill(brokers=("paper", "beta"), settings="x", time=world.start, steps=(Step(what="all", passed=True),))
-        journal.append([Entry(kind=records.DRILL, payload=held.payload(), time=world.start)])
+        held = FailoverDrill(
+            brokers=("paper", "beta"), settings="x", time=world.start, steps=(DrillStep(what="all", passed=True),)
+        )
+        journal.append([NewEvent(kind=records.DRILL, payload=held.payload(), time=world.start)])
     journal.close()
-    plan = Plan(assembly=made, request=FeedRequest(kind="live"), wall=world.clock, once=True, watch_s=1.0)
-    world.run(lambda: run(plan, watcher or Watcher()))
+    plan = RunPlan(assembly=made, request=FeedRequest(kind="live"), wall=world.clock, once=True, watch_s=1.0)
+    world.run(lambda: run(plan, watcher or RunWatcher()))
     journal = open_journal(home / "data" / "tbot.sqlite")
     try:
         return list(journal.events())
@@ -171,10 +173,10 @@ def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> Non
     world = World(1, (), rates={}, venues=2, minutes=30, live=True)
     world.ways[0].trouble("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
     clients = {"paper": Teller(world, "alpha", lambda _: 1.0), "beta": Teller(world, "beta", lambda _: 1.0)}
-    live = Live(Wish(mode="paper", home=tmp_path), world.clock, Console(file=io.StringIO()))
-    inner, seen = live.watcher, list[Board]()
+    live = LiveView(RunOptions(mode="paper", home=tmp_path), world.clock, Console(file=io.StringIO()))
+    inner, seen = live.watcher, list[LiveFrame]()
 
-    def look(run: SessionRun) -> None:
+    def look(run: TradingSession) -> None:
         inner.look(run)
         held = [(post.name, symbol) for post in run.posts for symbol in sorted(post.desk.portfolio.positions)]
         if held and live.board.moment == world.clock.now():
@@ -249,10 +251,10 @@ class Door:
             raise Unavailable("nobody is there")
         return self._account
 
-    async def snapshot(self, _since: object) -> Snapshot:
+    async def snapshot(self, _since: object) -> AccountSnapshot:
         """Everything at the account."""
         assert self._account is not None
-        return Snapshot(account=self._account)
+        return AccountSnapshot(account=self._account)
 
     async def hours(self, _day: object) -> Session | None:
         """The session that was said."""
@@ -273,16 +275,16 @@ def test_a_session_that_was_opened_goes_on_at_an_account_that_cannot_be_had(know
     door = cast("Broker", Door(None))
     if not known:
         with pytest.raises(Unavailable):
-            asyncio.run(manned(door, "beta", opened))
+            asyncio.run(log_in(door, "beta", opened))
         return
-    found = asyncio.run(manned(door, "beta", opened))
+    found = asyncio.run(log_in(door, "beta", opened))
     assert (found.account.account_id, found.account.equity, found.absent) == ("B-1", Decimal(500), "nobody is there")
 
 
 def test_an_account_that_answers_again_keeps_the_equity_of_its_opening() -> None:
     """Limits of a session do not change with a restart."""
     opened = cast("Event", Said({"accounts": {"beta": {"account": "B-1", "equity": "500"}}}))
-    found = asyncio.run(manned(cast("Broker", Door(RICH)), "beta", opened))
+    found = asyncio.run(log_in(cast("Broker", Door(RICH)), "beta", opened))
     assert (found.account.equity, found.absent) == (Decimal(500), "")
 
 
@@ -297,6 +299,6 @@ def test_an_account_that_answers_again_keeps_the_equity_of_its_opening() -> None
 def test_a_drill_asks_a_broker_for_its_account_and_its_hours(door: Door, passed: bool, words: str) -> None:
     """It is logged out of again, whatever it says."""
     clock = ManualClock(session().open)
-    step = asyncio.run(answers("beta", cast("Broker", door), session(), clock))
+    step = asyncio.run(probe_broker("beta", cast("Broker", door), session(), clock))
     assert (step.what, step.passed, door.closed) == ("beta answers", passed, True)
     assert words in step.words

@@ -7,10 +7,10 @@ import asyncio
 import attrs
 import pytest
 
-from tbot_core.engine.live.feed_retry import AT_ONCE_S, Asking
+from tbot_core.engine.live.feed_retry import AT_ONCE_S, FeedRetry
 from tbot_core.errors import DataError, TbotError, Unavailable
 from tbot_core.model.clock import SystemClock
-from tbot_core.rehearsal.virtual_loop import run
+from tbot_core.rehearsal.virtual_loop import run_virtual
 
 
 @attrs.define(eq=False)
@@ -32,7 +32,7 @@ class Feed:
 
     async def persist(self) -> str:
         """What it answers in the end."""
-        asking = Asking(self, SystemClock())
+        asking = FeedRetry(self, SystemClock())
         return await asking.persist(self.told.append)
 
 
@@ -40,11 +40,11 @@ def at_once(feed: Feed) -> tuple[str | TbotError, float]:
     """What is known at once, and how many seconds that took."""
 
     async def ask() -> tuple[str | TbotError, float]:
-        asking, began = Asking(feed, SystemClock()), asyncio.get_running_loop().time()
+        asking, began = FeedRetry(feed, SystemClock()), asyncio.get_running_loop().time()
         found = await asking.at_once()
         return found, asyncio.get_running_loop().time() - began
 
-    return run(ask)
+    return run_virtual(ask)
 
 
 def test_an_answer_that_comes_soon_is_waited_for() -> None:
@@ -72,7 +72,7 @@ def test_a_fault_that_comes_soon_is_told_at_once(fault: Exception) -> None:
 def test_a_feed_is_asked_until_it_answers_whatever_it_says_meanwhile() -> None:
     """Garbage of a vendor in trouble is no reason to hear it no more."""
     feed = Feed([Unavailable("503"), ValueError("line 1"), DataError("no bars of that day", "Wait."), KeyError("t")])
-    assert run(feed.persist) == "bars"
+    assert run_virtual(feed.persist) == "bars"
     assert feed.asked == len(feed.told) + 1 == 5
     assert feed.told[1].message == "ValueError: line 1"
 
@@ -90,13 +90,13 @@ def test_a_feed_that_makes_a_fault_of_the_end_is_not_asked_again() -> None:
         return "bars"
 
     async def ends() -> None:
-        asking = asyncio.ensure_future(Asking(turns, SystemClock()).persist(feed.told.append))
+        asking = asyncio.ensure_future(FeedRetry(turns, SystemClock()).persist(feed.told.append))
         await asyncio.sleep(1.0)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(asking, 60.0)
 
-    run(ends)
+    run_virtual(ends)
     assert feed.asked == 1
 
 
@@ -113,11 +113,11 @@ def test_whoever_gives_up_while_the_first_answer_is_awaited_leaves_no_ask_behind
         return "bars"
 
     async def ends() -> None:
-        first = asyncio.ensure_future(Asking(hangs, SystemClock()).at_once())
+        first = asyncio.ensure_future(FeedRetry(hangs, SystemClock()).at_once())
         await asyncio.sleep(0.5)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         await asyncio.sleep(0)
 
-    run(ends)
+    run_virtual(ends)
     assert left == ["ended"]

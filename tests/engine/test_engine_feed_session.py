@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tbot_core.contracts import FeedQuality
-from tbot_core.engine.session.config import Floor
-from tbot_core.engine.session.feed_session import Hearing
-from tbot_core.marketdata.received_bars import read, recorded
+from tbot_core.engine.session.config import LiveConfig
+from tbot_core.engine.session.feed_session import FeedReceiver
+from tbot_core.marketdata.received_bars import read_recording, recorded_file
 from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.engine.session.session import Trading
+    from tbot_core.engine.session.session import SessionContext
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def world() -> Iterator[World]:
     made.loop.finish()
 
 
-def hearing(world: World, folder: Path | None, *, live: bool = True) -> Hearing:
+def hearing(world: World, folder: Path | None, *, live: bool = True) -> FeedReceiver:
     """What a session of this world hears."""
-    floor = Floor(folder=Path(), poll_s=1.0, ttl_s=1.0, received=folder, feed="world")
+    floor = LiveConfig(folder=Path(), poll_s=1.0, ttl_s=1.0, received=folder, feed="world")
     trading: Any = SimpleNamespace(clock=world.clock, rules=SimpleNamespace(universe_max=500))
     source = world.live_feed() if live else world.feed()
-    return Hearing(source, source.day, floor, cast("Trading", trading), world.clock, ())
+    return FeedReceiver(source, source.day, floor, cast("SessionContext", trading), world.clock, ())
 
 
 def test_a_live_feed_is_gathered_and_whole_minutes_are_left_as_they_are(world: World) -> None:
@@ -51,9 +51,9 @@ def test_whole_minutes_are_kept_too(world: World, tmp_path: Path) -> None:
     """As they came, without tags."""
     heard = hearing(world, tmp_path, live=False)
     heard.keep(world.market.minute(0), ())
-    path = recorded(tmp_path, world.session.date)
+    path = recorded_file(tmp_path, world.session.date)
     assert path is not None
-    found = read(path)
+    found = read_recording(path)
     assert (found.header.source, found.header.coverage) == ("world", "")
     assert [(one.minute.index, one.late, dict(one.counts)) for one in found.kept] == [(0, (), {})]
 
@@ -72,7 +72,7 @@ def test_a_recording_that_cannot_be_made_stops_nothing(world: World, tmp_path: P
 def test_a_recording_that_cannot_be_gone_on_with_stops_nothing(world: World, tmp_path: Path) -> None:
     """Its file has become a folder: it is logged, once, and trading goes on."""
     heard = hearing(world, tmp_path)
-    path = recorded(tmp_path, world.session.date)
+    path = recorded_file(tmp_path, world.session.date)
     assert path is not None
     path.unlink()
     path.mkdir()

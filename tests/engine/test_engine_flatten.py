@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerEvent, VenueRules
-from tbot_core.engine.live.broker_supervisor import Keeper
-from tbot_core.engine.live.flatten import Flattening
-from tbot_core.engine.session.broker_session import Standby
-from tbot_core.engine.session.session import SessionRun, Trading
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.intents import Minutes
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
+from tbot_core.engine.live.flatten import PositionFlattener
+from tbot_core.engine.session.broker_session import StandbyBroker
+from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import atoms_of
-from tbot_core.rehearsal.prices import Market
+from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.testing.sessions import day
 from tbot_core.testing.trades import fill, proposal, rules, session
-from tbot_core.trading.orders import Naming
-from tbot_core.trading.risk.states import Cause, States
+from tbot_core.trading.orders import ClientOrderIds
+from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from tbot_core.trading.proposals import Proposal
 
 RICH = atoms_of(Decimal(100_000))
-RULES = rules(venue=VenueRules())
+RULES = rules(venue=BrokerCapabilities())
 
 
 class Quiet:
     """A broker that takes everything and says nothing."""
 
-    rules = VenueRules()
+    rules = BrokerCapabilities()
 
     async def submit(self, _order: Order, permit: Permit) -> None:
         """Take an order."""
@@ -70,7 +70,7 @@ class Told:
     day = day(1)
 
 
-class Run(SessionRun):
+class Run(TradingSession):
     """A session at two brokers that enters something at each of them; `called` is told when that is decided."""
 
     called: Callable[[], None] = staticmethod(lambda: None)
@@ -88,12 +88,12 @@ async def _wait(_moment: datetime) -> None:
     pass
 
 
-def _venue(name: str) -> Venue:
-    return Venue(broker=cast("Broker", Quiet()), name=name, account_id=name)
+def _venue(name: str) -> BrokerAccount:
+    return BrokerAccount(broker=cast("Broker", Quiet()), name=name, account_id=name)
 
 
-def _naming(name: str) -> Naming:
-    return Naming(install_id="here", identity="", account_id=name, length=32)
+def _naming(name: str) -> ClientOrderIds:
+    return ClientOrderIds(install_id="here", identity="", account_id=name, length=32)
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def clock() -> ManualClock:
 @pytest.fixture
 def run(journal: Journal, clock: ManualClock) -> Run:
     """A session at alpha and beta."""
-    beta = Standby(rules=RULES, venue=_venue("beta"), naming=_naming("beta"), equity_atoms=RICH)
-    trading = Trading(
+    beta = StandbyBroker(rules=RULES, venue=_venue("beta"), naming=_naming("beta"), equity_atoms=RICH)
+    trading = SessionContext(
         rules=RULES,
         venue=_venue("alpha"),
         journal=journal,
@@ -135,12 +135,12 @@ def test_closing_begins_while_the_exchange_takes_orders(run: Run, after_s: float
     now = ManualClock(session().open + timedelta(seconds=after_s))
     run.abreast = True
     run.flatten()
-    assert Flattening(run, run.posts[0], now).look() is begins
+    assert PositionFlattener(run, run.posts[0], now).look() is begins
 
 
 def test_closing_waits_until_a_restart_has_caught_up(run: Run, clock: ManualClock) -> None:
     """On the bars of long ago a stop or a target would act that the price has left behind since."""
-    closer = Flattening(run, run.posts[0], clock)
+    closer = PositionFlattener(run, run.posts[0], clock)
     run.flatten()
     assert not closer.look()
     asyncio.run(run.step(60))
@@ -149,7 +149,7 @@ def test_closing_waits_until_a_restart_has_caught_up(run: Run, clock: ManualCloc
 
 def test_closing_waits_until_the_account_was_read(run: Run, clock: ManualClock) -> None:
     """What the journal holds may be gone by now; it begins with the first reading, and not with a minute after it."""
-    closer = Flattening(run, run.posts[0], clock)
+    closer = PositionFlattener(run, run.posts[0], clock)
     run.abreast, run.posts[0].desk.standing.unread = True, True
     run.flatten()
     assert not closer.look()
@@ -160,12 +160,12 @@ def test_closing_waits_until_the_account_was_read(run: Run, clock: ManualClock) 
 def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> None:
     """A loss or the end of a halt closes nothing while a stop keeps all, nor before a restart has caught up."""
     post = run.posts[0]
-    market = Market.flat(100_000, ("AAA",), 30)
+    market = SimulatedMarket.flat(100_000, ("AAA",), 30)
     for index in range(30):
         run.tape.append(market.minute(index))
-    (decision,) = post.desk.decide([proposal(exits=Exits(trigger="close"))])
+    (decision,) = post.desk.decide([proposal(exits=ExitRules(trigger="close"))])
     assert decision.order is not None
-    asyncio.run(post.execution.carry_out(Minutes(decisions=[decision])))
+    asyncio.run(post.execution.carry_out(MinuteCommands(decisions=[decision])))
     cid = decision.order.client_order_id
     filled = BrokerEvent(kind="fill", event_id="1", client_order_id=cid, fill=fill(decision.order, "100"))
     post.execution.book([filled])
@@ -180,7 +180,7 @@ def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> N
 
 def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal, clock: ManualClock) -> None:
     """A kill in the turn in which a minute goes to two brokers finds its entries on disk: a restart can read that."""
-    keeper = Keeper(run.posts[1], States(), clock, session().open, 20.0)
+    keeper = BrokerSupervisor(run.posts[1], TradingState(), clock, session().open, 20.0)
 
     async def trade() -> None:
         bell = asyncio.Event()
@@ -190,7 +190,7 @@ def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal, clock
             await keeper.withdraw()
 
         def kill() -> None:
-            keeper.conditions.begin(Cause.KILL_COMMAND)
+            keeper.conditions.begin(StateCause.KILL_COMMAND)
             bell.set()
 
         run.called = kill

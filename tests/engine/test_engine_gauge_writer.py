@@ -11,58 +11,58 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Plan, Watcher
-from tbot_core.engine.session.gauge_writer import Meter
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
+from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.journal import gauges
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import dollars_of, price_of
-from tbot_core.rehearsal.lifecycle import household
+from tbot_core.rehearsal.lifecycle import simulated_instance
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 NOW = dt.datetime(2026, 11, 24, 15, 0, tzinfo=dt.UTC)
 
 
-def held(home: Path) -> SessionRun:
+def held(home: Path) -> TradingSession:
     """The session of a demo that was stopped while it held something."""
-    furnish(home)
-    kept: list[SessionRun] = []
-    plan = Plan(
+    create_demo_instance(home)
+    kept: list[TradingSession] = []
+    plan = RunPlan(
         assembly=assemble(home, "demo", SystemClock()), request=FeedRequest(kind="demo"), wall=SystemClock(), once=True
     )
 
-    def minute(session: SessionRun, _index: int) -> None:
+    def minute(session: TradingSession, _index: int) -> None:
         if session.desk.portfolio.positions:
             kept.append(session)
             plan.stop.set()
 
-    asyncio.run(run(plan, Watcher(minute=minute)))
+    asyncio.run(run(plan, RunWatcher(minute=minute)))
     return kept[-1]
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> SessionRun:
+def session(tmp_path_factory: pytest.TempPathFactory) -> TradingSession:
     """A session that holds something; tests only look at it."""
     return held(tmp_path_factory.mktemp("demo"))
 
 
-def meter(home: Path, clock: ManualClock) -> Meter:
+def meter(home: Path, clock: ManualClock) -> GaugeWriter:
     """A meter of the run whose journal is called so."""
-    return Meter(home, home / "tbot.sqlite", clock)
+    return GaugeWriter(home, home / "tbot.sqlite", clock)
 
 
 def test_the_gauges_of_a_run_are_those_of_its_desk(tmp_path: Path) -> None:
     """Marks, limits and the VIX as the bot has them when it stops, with the name of the journal they belong to."""
     session = held(tmp_path)
-    found = gauges.read(tmp_path / "data")
+    found = gauges.read_gauges(tmp_path / "data")
     assert found is not None
     (file,) = (tmp_path / "data" / "runs").glob("*.sqlite")
     assert (found.journal, found.session) == (file.name, session.session.date.isoformat())
@@ -76,11 +76,11 @@ def test_the_gauges_of_a_run_are_those_of_its_desk(tmp_path: Path) -> None:
 
 
 def test_the_gauges_are_written_when_they_have_changed(
-    session: SessionRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: TradingSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At most once a second, and without a change only every half minute; `at_once` looks before the second is over."""
     written: list[gauges.Gauges] = []
-    monkeypatch.setattr(gauges, "write", lambda _folder, taken: written.append(taken))
+    monkeypatch.setattr(gauges, "write_gauges", lambda _folder, taken: written.append(taken))
     clock = ManualClock(NOW)
     look = meter(tmp_path, clock).look
     look(session, 0.25)
@@ -96,7 +96,7 @@ def test_the_gauges_are_written_when_they_have_changed(
 
 
 def test_gauges_that_cannot_be_written_stop_nothing(
-    session: SessionRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    session: TradingSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A folder that is not there is said once in the log, and again only after it had been there."""
     clock = ManualClock(NOW)
@@ -109,7 +109,7 @@ def test_gauges_that_cannot_be_written_stop_nothing(
     filesystem.make_folder(folder)
     clock.advance_to(NOW + dt.timedelta(seconds=100))
     one.look(session)
-    found = gauges.read(folder)
+    found = gauges.read_gauges(folder)
     assert found is not None
     assert found.at == NOW + dt.timedelta(seconds=100)
 
@@ -135,16 +135,16 @@ TAKEN = gauges.Gauges(
 
 def test_gauges_come_back_as_they_were(tmp_path: Path) -> None:
     """Every figure, with what is unknown; what is no such file, or of another form, is as if it were not there."""
-    assert gauges.read(tmp_path) is None
-    gauges.write(tmp_path, TAKEN)
-    found = gauges.read(tmp_path)
+    assert gauges.read_gauges(tmp_path) is None
+    gauges.write_gauges(tmp_path, TAKEN)
+    found = gauges.read_gauges(tmp_path)
     assert found is not None
     assert attrs.asdict(found) == attrs.asdict(TAKEN)
     whole = (tmp_path / gauges.FILE).read_text()
     newer, damaged = whole.replace('"schema": 1', '"schema": 2'), whole.replace("99.5", "x")
     for text in ("", "[]", "{}", damaged, newer, "x" * 1_000_001):
         (tmp_path / gauges.FILE).write_text(text)
-        assert gauges.read(tmp_path) is None
+        assert gauges.read_gauges(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -177,21 +177,21 @@ def test_gauges_with_a_value_of_another_kind_are_as_if_they_were_not_there(
     tmp_path: Path, place: str, value: object
 ) -> None:
     """Whoever shows them reckons with figures, and none of these is one."""
-    gauges.write(tmp_path, TAKEN)
+    gauges.write_gauges(tmp_path, TAKEN)
     document = json.loads((tmp_path / gauges.FILE).read_text())
     assert place in document
     (tmp_path / gauges.FILE).write_text(json.dumps(document | {place: value}))
-    assert gauges.read(tmp_path) is None
+    assert gauges.read_gauges(tmp_path) is None
 
 
 @pytest.mark.slow
 def test_a_session_at_a_market_is_measured_beside_it(tmp_path: Path) -> None:
     """From its login to its end; how long the broker took and what it says of the account stand there, too."""
-    with household(tmp_path) as scene:
-        scene.meter = Meter(tmp_path, tmp_path / "tbot.sqlite", scene.world.clock)
+    with simulated_instance(tmp_path) as scene:
+        scene.meter = GaugeWriter(tmp_path, tmp_path / "tbot.sqlite", scene.world.clock)
         life = scene.life()
         scene.world.run(life.go)
-        found = gauges.read(tmp_path)
+        found = gauges.read_gauges(tmp_path)
         assert found is not None
         (one,) = found.brokers
         assert life.session is not None

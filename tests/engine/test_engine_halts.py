@@ -11,22 +11,22 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from tbot_core.alerts.rules import Wanted, Watch
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.contracts import Urgency
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
-from tbot_core.journal.projections.book import fold
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Event, open_journal
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
 from tbot_core.rehearsal.prices import STEPS_A_MINUTE
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.status import feed
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 SEED: Final = 4
 MINUTES: Final = 30
@@ -52,7 +52,7 @@ class Scene:
     dies: float | None = None
     events: list[Event] = attrs.field(factory=list)
     world: World = attrs.field(
-        factory=lambda: World(SEED, (), rates={}, live=True, venues=1, minutes=MINUTES, character=Character())
+        factory=lambda: World(SEED, (), rates={}, live=True, venues=1, minutes=MINUTES, character=VenueProfile())
     )
 
     def live(self) -> Scene:
@@ -86,28 +86,30 @@ class Scene:
         await second.live()
         second.close()
 
-    def _life(self) -> Life:
+    def _life(self) -> BotProcess:
         world = self.world
-        return Life(world, world.names, self.home, self._habits(), Doom(10**9, after=False))
+        return BotProcess(world, world.names, self.home, self._habits(), PlannedCrash(10**9, after=False))
 
-    def _habits(self) -> Habits:
+    def _habits(self) -> BotConfig:
         window = Window(start=0, analysis=0, breakout=20, monitoring=6)
         entrants = tuple(
-            Entrant(
+            ActiveStrategy(
                 name=f"told{rank}",
                 rank=rank,
-                strategy=Drawn(
+                strategy=ScriptedStrategy(
                     window=window,
                     calls=((minute, row, 1),),
-                    exits=Exits(leave=window.leave, hold=self.hold),
+                    exits=ExitRules(leave=window.leave, hold=self.hold),
                     distance=0.02,
                 ),
-                frame=Frame(),
+                frame=StrategySettings(),
             )
             for rank, (minute, row) in enumerate(self.calls)
         )
         stream = self.world.chances.stream("bot")
-        return Habits(entrants=entrants, rules=lambda venue: rules(venue=venue, flatten_before_close=2), stream=stream)
+        return BotConfig(
+            entrants=entrants, rules=lambda venue: rules(venue=venue, flatten_before_close=2), stream=stream
+        )
 
     def moment(self, minute: float) -> dt.datetime:
         """A moment of the session."""
@@ -135,9 +137,9 @@ class Scene:
         """Why each minute's signal was not entered, or that it was allowed."""
         return {one.payload["signal"]["minute"]: one.payload["reason"] for one in self.of(records.DECISION)}
 
-    def told(self, until: float = 10_000.0) -> Watch:
+    def told(self, until: float = 10_000.0) -> AlertRules:
         """What a person had been told by a minute of the session."""
-        watch = Watch(Wanted())
+        watch = AlertRules(RoutineEvents())
         for event in self.events:
             if self.at(event) <= until:
                 watch.take(event)
@@ -181,7 +183,7 @@ def test_f40_an_entry_that_waits_when_its_symbol_halts_is_taken_back(tmp_path: P
     cancelled = scene.at(scene.of(records.CANCEL_REQUESTED)[0])
     assert halted <= cancelled < halted + 1 / 60
     assert scene.of("fill") == []
-    assert fold(scene.events).denials["ENTRY_NOT_FILLED"] == 1
+    assert fold_events(scene.events).denials["ENTRY_NOT_FILLED"] == 1
 
 
 def test_f40_a_halted_position_keeps_its_stop_and_its_exit_leaves_when_trading_resumes(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_f40_a_halted_position_keeps_its_stop_and_its_exit_leaves_when_trading_r
     assert scene.standing(10.0)[f"halt {symbol}"] is Urgency.ROUTINE
     assert scene.standing(13.0) == {}
     assert scene.status(10.0)[-1] == f"halted     {symbol}"
-    assert [trade.symbol for trade in fold(scene.events).trades] == [symbol]
+    assert [trade.symbol for trade in fold_events(scene.events).trades] == [symbol]
 
 
 def test_f40_entries_come_back_two_full_bars_after_the_resumption(tmp_path: Path) -> None:
@@ -247,7 +249,7 @@ def test_f41_the_third_level_ends_the_day(tmp_path: Path) -> None:
     assert max(scene.at(one) for one in scene.of(records.SENDING)) < 7.5
     assert scene.of(records.CLOSING_LATE) == []
     assert scene.at(last) == pytest.approx(MINUTES, abs=0.05)
-    (carried,) = carryover.left(scene.events)
+    (carried,) = carryover.carried_positions(scene.events)
     assert carried.fill.symbol == symbol
 
 
@@ -256,7 +258,7 @@ def test_f41_with_nothing_held_the_third_level_is_told_as_the_sessions_end(tmp_p
     scene = Scene(home=tmp_path, thin=((A, 3.0, 9.0),), wide=((3.0 + 1 / 6, 99.0, 3),)).live()
     assert scene.at(scene.of(records.CANCEL_REQUESTED)[0]) < 3.2
     assert scene.of("fill") == []
-    watch = Watch(Wanted())
+    watch = AlertRules(RoutineEvents())
     told = [one.what for event in scene.events for one in watch.take(event)]
     assert [words for words in told if "level 3" in words] == [
         "The whole market is halted to the close (level 3): the session is over."

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import JournalError
 from tbot_core.instance import Instance, secrets
 from tbot_core.journal import records
@@ -24,7 +24,7 @@ from tbot_core.model.clock import ManualClock, SystemClock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 ONE, OTHER = "ACME_US_PAPER_B01", "ACME_US_PAPER_B02"
 BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
@@ -32,7 +32,7 @@ BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 
 def instance(home: Path, name: str = "") -> Path:
     """An instance with the demo's settings, the same install in every test, and an identity."""
-    furnish(home)
+    create_demo_instance(home)
     (home / "data").mkdir(exist_ok=True)
     (home / "data" / "install.id").write_text("one\n")
     return called(home, name)
@@ -41,39 +41,39 @@ def instance(home: Path, name: str = "") -> Path:
 def called(home: Path, name: str) -> Path:
     """The instance with this identity; empty for none."""
     if name:
-        vault = secrets.vault(Instance(home), Deployment())
-        secrets.keep(vault, "bot_identity", json.dumps({"BOT_IDENTITY_STRING": name}).encode())
+        vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
+        secrets.encrypt_category(vault, "bot_identity", json.dumps({"BOT_IDENTITY_STRING": name}).encode())
     return home
 
 
-def demo(home: Path, *, until: int | None = None) -> Outcome:
+def demo(home: Path, *, until: int | None = None) -> RunOutcome:
     """One simulated session, stopped after this minute."""
     stop = asyncio.Event()
 
-    def minute(_session: SessionRun, index: int) -> None:
+    def minute(_session: TradingSession, index: int) -> None:
         if index == until:
             stop.set()
 
     assembly = assemble(home, "demo", SystemClock())
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock(), stop=stop)
-    return asyncio.run(run(plan, Watcher(minute=minute)))
+    plan = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock(), stop=stop)
+    return asyncio.run(run(plan, RunWatcher(minute=minute)))
 
 
-def paper(home: Path) -> Outcome:
+def paper(home: Path) -> RunOutcome:
     """Paper trading, stopped 27 minutes after the bell."""
     clock = ManualClock(BELL - dt.timedelta(minutes=90))
-    plan = Plan(
+    plan = RunPlan(
         assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0
     )
 
-    def minute(_session: SessionRun, index: int) -> None:
+    def minute(_session: TradingSession, index: int) -> None:
         if index == 26:
             plan.stop.set()
 
-    return asyncio.run(run(plan, Watcher(minute=minute)))
+    return asyncio.run(run(plan, RunWatcher(minute=minute)))
 
 
-def ids(outcome: Outcome) -> list[str]:
+def ids(outcome: RunOutcome) -> list[str]:
     """The client order ids of everything that was intended."""
     journal = read_journal(outcome.journal)
     found = [str(event.cid) for event in journal.events(kind=records.INTENDED)]

@@ -10,21 +10,21 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.alerts.rules import Wanted, Watch
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.engine import control
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry
+from tbot_core.journal.store import NewEvent
 from tbot_core.marketdata import received_bars
-from tbot_core.model.bars import Day, Minute
-from tbot_core.rehearsal.lifecycle import Household, Spoken, household
+from tbot_core.model.bars import DayFacts, MinuteSlice
+from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import BrokerEvent, OrderReport, Snapshot
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.contracts import AccountSnapshot, BrokerEvent, OrderStatusReport
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.rehearsal.world import World
 
 
@@ -33,20 +33,20 @@ class Dead(Exception):
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Household]:
+def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """The process dies as soon as something is held."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         made.watch = dies
         yield made
 
 
-def dies(run: SessionRun, _minute: int) -> None:
+def dies(run: TradingSession, _minute: int) -> None:
     """The end of a process that holds something."""
     if run.positions:
         raise Dead
 
 
-async def lives_again(scene: Household, after: dt.timedelta, hours: float) -> None:
+async def lives_again(scene: SimulatedInstance, after: dt.timedelta, hours: float) -> None:
     """The bot dies in the session, is started again so long after its close, and is looked at for some hours."""
     with pytest.raises(Dead):
         await scene.life(once=False).go()
@@ -60,7 +60,7 @@ async def lives_again(scene: Household, after: dt.timedelta, hours: float) -> No
     await asyncio.gather(life, return_exceptions=True)
 
 
-def test_a_start_after_the_close_says_at_once_what_is_held_over_the_night(scene: Household) -> None:
+def test_a_start_after_the_close_says_at_once_what_is_held_over_the_night(scene: SimulatedInstance) -> None:
     """The account is read, the session is ended under its own date, and what it holds is STUCK within minutes."""
     world = scene.world
     world.run(lambda: lives_again(scene, dt.timedelta(minutes=5), 1.0))
@@ -68,20 +68,22 @@ def test_a_start_after_the_close_says_at_once_what_is_held_over_the_night(scene:
     (closed,) = scene.events(records.SESSION_CLOSED)
     assert (closed.payload["date"], closed.payload["open"]) == (str(world.session.date), [held.symbol])
     assert closed.applied < world.session.close + dt.timedelta(minutes=10)
-    watch = Watch(Wanted())
+    watch = AlertRules(RoutineEvents())
     for event in scene.journal.events():
         watch.take(event)
     standing = [one.what for one in watch.standing(world.clock.now()).values()]
     assert any(what.startswith(f"STUCK: long {held.quantity} {held.symbol}") for what in standing)
 
 
-def test_a_broker_that_is_away_when_a_session_is_to_be_ended_is_asked_until_it_is_there(scene: Household) -> None:
+def test_a_broker_that_is_away_when_a_session_is_to_be_ended_is_asked_until_it_is_there(
+    scene: SimulatedInstance,
+) -> None:
     """That the bot is not ready is said with the reason, and the session is ended once the line is there."""
 
     async def lives() -> None:
         with pytest.raises(Dead):
             await scene.life().go()
-        scene.broker = Spoken(scene.world, deaf=4)
+        scene.broker = LifecycleBroker(scene.world, deaf=4)
         scene.watch = dies
         await scene.world.clock.sleep_until(scene.world.session.close)
         life = asyncio.ensure_future(scene.life(once=False).go())
@@ -96,11 +98,13 @@ def test_a_broker_that_is_away_when_a_session_is_to_be_ended_is_asked_until_it_i
     assert len(scene.events(records.SESSION_CLOSED)) == 1
 
 
-def test_a_session_that_is_over_by_the_brokers_hours_is_ended_before_the_exchange_closes(scene: Household) -> None:
+def test_a_session_that_is_over_by_the_brokers_hours_is_ended_before_the_exchange_closes(
+    scene: SimulatedInstance,
+) -> None:
     """The bot died in a session that the broker cut short: the account is read at once, the day not opened again."""
     ours = scene.world.session
     early = attrs.evolve(ours, close=ours.moment(45))
-    scene.broker = Spoken(scene.world, hours={ours.date: early})
+    scene.broker = LifecycleBroker(scene.world, hours={ours.date: early})
     scene.world.run(lambda: lives_again(scene, early.close - ours.close + dt.timedelta(minutes=1), 1.0))
     read = [event.applied for event in scene.events(records.STATE)][-1]
     assert early.close < read < ours.close
@@ -108,14 +112,14 @@ def test_a_session_that_is_over_by_the_brokers_hours_is_ended_before_the_exchang
     assert len(scene.events(records.SESSION_OPENED)) == 1
 
 
-def test_a_stop_that_waits_ends_the_run_once_the_session_is_ended(scene: Household) -> None:
+def test_a_stop_that_waits_ends_the_run_once_the_session_is_ended(scene: SimulatedInstance) -> None:
     """What the account holds is found out and said first."""
 
     async def lives() -> bool:
         with pytest.raises(Dead):
             await scene.life().go()
         await scene.world.clock.sleep_until(scene.world.session.close + dt.timedelta(minutes=5))
-        control.ask(scene.folder, control.Verb.STOP, actor="me", now=scene.world.clock.now())
+        control.write_request(scene.folder, control.ControlVerb.STOP, actor="me", now=scene.world.clock.now())
         return await scene.life(once=False).go()
 
     assert scene.world.run(lives) is True
@@ -123,33 +127,33 @@ def test_a_stop_that_waits_ends_the_run_once_the_session_is_ended(scene: Househo
     assert len(scene.events(records.SESSION_CLOSED)) == 1
 
 
-def test_the_bars_of_a_session_that_is_ended_late_are_found(scene: Household, tmp_path: Path) -> None:
+def test_the_bars_of_a_session_that_is_ended_late_are_found(scene: SimulatedInstance, tmp_path: Path) -> None:
     """Its recording stays the latest of its day: `tbot why` reads the minutes that were received."""
     old, folder = scene.world.calendar.previous(scene.world.session.date), tmp_path / "received"
     nothing = np.full(2, np.nan)
-    day = Day(**{name: nothing for name in attrs.fields_dict(Day) if name != "typical_volume"})
-    header = received_bars.Header(
+    day = DayFacts(**{name: nothing for name in attrs.fields_dict(DayFacts) if name != "typical_volume"})
+    header = received_bars.RecordingHeader(
         session=old, symbols=("AAA", "BBB"), day=day, source="f", coverage="consolidated", cut=()
     )
     values = np.array([100.0, 50.0])
-    minute = Minute(index=0, **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap"), values))
-    kept = received_bars.Kept(minute=minute, late=(), revised=(), filled=False, at=old.moment(1), counts={})
-    received_bars.Recording.open(folder, header).keep(kept)
+    minute = MinuteSlice(index=0, **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap"), values))
+    kept = received_bars.RecordedMinute(minute=minute, late=(), revised=(), filled=False, at=old.moment(1), counts={})
+    received_bars.SessionRecorder.open(folder, header).keep(kept)
     equity = str(scene.world.way(scene.world.names[0]).exchange.account().equity)
     opened = {"date": str(old.date), "primary": "w", "account": "a", "open": old.open.isoformat(), "symbols": 2,
               "close": old.close.isoformat(), "minutes": old.minutes, "equity": equity}  # fmt: skip
-    scene.journal.append([Entry(kind=records.SESSION_OPENED, payload=opened, time=old.open)])
+    scene.journal.append([NewEvent(kind=records.SESSION_OPENED, payload=opened, time=old.open)])
     scene.watch = lambda _run, _minute: None
     life = scene.life()
     life.floor = attrs.evolve(life.floor, received=folder)
     scene.world.run(life.go)
     assert len(scene.events(records.SESSION_CLOSED)) == 2
-    path = received_bars.recorded(folder, old.date)
+    path = received_bars.recorded_file(folder, old.date)
     assert path is not None
-    assert len(received_bars.read(path).kept) == 1
+    assert len(received_bars.read_recording(path).kept) == 1
 
 
-class Mute(Spoken):
+class Mute(LifecycleBroker):
     """A broker that can be logged in to, and answers nothing else until that moment."""
 
     def __init__(self, world: World, until: dt.datetime) -> None:
@@ -161,12 +165,12 @@ class Mute(Spoken):
         if self._clock.now() < self.until:
             raise Unavailable("maintenance")
 
-    async def snapshot(self, since: dt.datetime) -> Snapshot:
+    async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
         """Only when it is over."""
         self._listen()
         return await self._client.snapshot(since)
 
-    async def find(self, client_order_id: str) -> OrderReport | None:
+    async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """Only when it is over."""
         self._listen()
         return await self._client.find(client_order_id)
@@ -177,13 +181,13 @@ class Mute(Spoken):
         return await self._client.poll()
 
 
-async def falls_silent(scene: Household, minutes: float, looks: dt.timedelta) -> asyncio.Future[bool]:
+async def falls_silent(scene: SimulatedInstance, minutes: float, looks: dt.timedelta) -> asyncio.Future[bool]:
     """The bot dies with an entry at work, and is started again beside a broker that is mute; it is left after a while.
 
     What it left at work fills meanwhile.
     """
 
-    def watch(run: SessionRun, _minute: int) -> None:
+    def watch(run: TradingSession, _minute: int) -> None:
         if run.desk.standing.working:
             raise Dead
 
@@ -200,7 +204,7 @@ async def falls_silent(scene: Household, minutes: float, looks: dt.timedelta) ->
 
 
 @pytest.mark.slow
-def test_a_session_is_not_ended_before_its_account_has_been_read(scene: Household) -> None:
+def test_a_session_is_not_ended_before_its_account_has_been_read(scene: SimulatedInstance) -> None:
     """However long that takes: what an order filled unheard is STUCK, and not forgotten with the session's end."""
 
     async def lives() -> None:
@@ -218,12 +222,12 @@ def test_a_session_is_not_ended_before_its_account_has_been_read(scene: Househol
     assert told == {"the session before is not over: the account cannot be read"}
 
 
-def test_a_stop_does_not_wait_for_an_account_that_cannot_be_read(scene: Household) -> None:
+def test_a_stop_does_not_wait_for_an_account_that_cannot_be_read(scene: SimulatedInstance) -> None:
     """The run ends at once, and leaves the session to the next start."""
 
     async def lives() -> bool:
         life = await falls_silent(scene, 90.0, dt.timedelta(minutes=2))
-        control.ask(scene.folder, control.Verb.STOP, actor="me", now=scene.world.clock.now())
+        control.write_request(scene.folder, control.ControlVerb.STOP, actor="me", now=scene.world.clock.now())
         await scene.world.clock.sleep(2.0)
         assert life.done()
         return await life
@@ -234,12 +238,12 @@ def test_a_stop_does_not_wait_for_an_account_that_cannot_be_read(scene: Househol
 
 
 @pytest.mark.slow
-def test_disarming_waits_for_the_next_session_while_the_one_before_cannot_be_ended(scene: Household) -> None:
+def test_disarming_waits_for_the_next_session_while_the_one_before_cannot_be_ended(scene: SimulatedInstance) -> None:
     """However long the account is not read, the request lies where it is until somebody can obey it."""
 
     async def lives() -> None:
         life = await falls_silent(scene, 90.0, dt.timedelta(minutes=2))
-        control.ask(scene.folder, control.Verb.DISARM, actor="me", now=scene.world.clock.now())
+        control.write_request(scene.folder, control.ControlVerb.DISARM, actor="me", now=scene.world.clock.now())
         await scene.world.clock.sleep(6000.0)
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
@@ -247,4 +251,4 @@ def test_disarming_waits_for_the_next_session_while_the_one_before_cannot_be_end
     scene.world.run(lives)
     assert len(scene.events(records.SESSION_CLOSED)) == 1
     assert scene.events(records.REQUEST) == scene.events(records.REQUEST_REFUSED) == []
-    assert [one.verb for one in control.look(scene.folder).requests] == [control.Verb.DISARM]
+    assert [one.verb for one in control.read_folder(scene.folder).requests] == [control.ControlVerb.DISARM]

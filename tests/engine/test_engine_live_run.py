@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core.alerts.rules import Wanted, Watch
-from tbot_core.cli.commands.run import code
-from tbot_core.cli.run_options import Wish
-from tbot_core.contracts import FeedLabel, FeedRequest, Holding, Urgency
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
+from tbot_core.cli.commands.run import exit_code
+from tbot_core.cli.run_options import RunOptions
+from tbot_core.contracts import FeedLabel, FeedRequest, PositionReport, Urgency
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import DataError, SettingsError, Unavailable
-from tbot_core.instance.worst_day import plan
+from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
 from tbot_core.rehearsal.world import LEAD_S, World
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
-    from tbot_core.contracts import Feed, FeedSession, Snapshot
+    from tbot_core.contracts import AccountSnapshot, Feed, FeedSession
     from tbot_core.instance import Mode
     from tbot_core.journal.store import Event
     from tbot_core.model.types import Account
@@ -68,7 +68,7 @@ class House:
     world: World
     home: Path
 
-    def run(self, broker: Market | None = None, mode: Mode = "paper") -> Outcome:
+    def run(self, broker: Market | None = None, mode: Mode = "paper") -> RunOutcome:
         """One run to its end; a live one is put together like a paper one, which no file approves."""
         market, assembly = broker or Market(self.world), assemble(self.home, "paper", self.world.clock)
         loaded = tuple(
@@ -78,14 +78,14 @@ class House:
             for one in assembly.loaded
         )
         settings = attrs.evolve(assembly.settings, mode=mode)
-        plan = Plan(
+        plan = RunPlan(
             assembly=attrs.evolve(assembly, calendar=self.world.calendar, loaded=loaded, settings=settings),
             request=FeedRequest(kind="live"),
             wall=self.world.clock,
             once=True,
             watch_s=1.0,
         )
-        return self.world.run(lambda: run(plan, Watcher()))
+        return self.world.run(lambda: run(plan, RunWatcher()))
 
     def events(self, kind: str) -> list[Event]:
         """What the journal holds of a kind."""
@@ -121,7 +121,8 @@ def test_a_stop_is_an_outcome_that_names_what_is_open(house: House) -> None:
     world = house.world
     folder = house.home / "control"
     world.loop.call_at(
-        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=world.clock.now()) and None
+        LEAD_S / 2,
+        lambda: control.write_request(folder, control.ControlVerb.STOP, actor="me", now=world.clock.now()) and None,
     )
     outcome = house.run()
     assert (outcome.stopped, outcome.open) == (True, ())
@@ -135,7 +136,7 @@ class Away(Market):
         """Nobody is let in."""
         raise Unavailable("the line is dead.", "Wait.")
 
-    async def snapshot(self, _since: datetime) -> Snapshot:
+    async def snapshot(self, _since: datetime) -> AccountSnapshot:
         """Nothing can be read."""
         raise Unavailable("the line is dead.", "Wait.")
 
@@ -145,14 +146,17 @@ def test_a_stop_that_nobody_could_confirm_wakes_somebody(house: House) -> None:
     """By the books nothing is open; that the account could not be read is said, and the run has failed."""
     folder = house.home / "control"
     house.world.loop.call_at(
-        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=house.world.clock.now()) and None
+        LEAD_S / 2,
+        lambda: (
+            control.write_request(folder, control.ControlVerb.STOP, actor="me", now=house.world.clock.now()) and None
+        ),
     )
     outcome = house.run(Away(house.world))
     assert (outcome.stopped, outcome.open, outcome.unconfirmed) == (True, (), "the line is dead.")
-    assert code(Wish(mode="paper", home=house.home), outcome) == 1
+    assert exit_code(RunOptions(mode="paper", home=house.home), outcome) == 1
     (told,) = house.events(records.STOPPED)
     assert told.payload == {"open": [], "unconfirmed": "the line is dead."}
-    (notice,) = Watch(Wanted()).take(told)
+    (notice,) = AlertRules(RoutineEvents()).take(told)
     words = "by the books nothing is open, but the account could not be read: the line is dead."
     assert (notice.urgency, notice.what) == (Urgency.CRITICAL, f"The run was stopped; {words}")
 
@@ -160,10 +164,10 @@ def test_a_stop_that_nobody_could_confirm_wakes_somebody(house: House) -> None:
 class Holds(Market):
     """It holds seven KO of which the books know nothing."""
 
-    async def snapshot(self, since: datetime) -> Snapshot:
+    async def snapshot(self, since: datetime) -> AccountSnapshot:
         """What an order has bought that nobody heard of."""
         found = await self._client.snapshot(since)
-        return attrs.evolve(found, holdings=(Holding(symbol="KO", quantity=Decimal(7)),))
+        return attrs.evolve(found, holdings=(PositionReport(symbol="KO", quantity=Decimal(7)),))
 
 
 @pytest.mark.slow
@@ -171,11 +175,14 @@ def test_what_the_broker_holds_as_a_run_ends_is_open_to_its_words_and_its_exit_c
     """The books know nothing of it, so that it is protected by nothing either."""
     folder = house.home / "control"
     house.world.loop.call_at(
-        LEAD_S / 2, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=house.world.clock.now()) and None
+        LEAD_S / 2,
+        lambda: (
+            control.write_request(folder, control.ControlVerb.STOP, actor="me", now=house.world.clock.now()) and None
+        ),
     )
     outcome = house.run(Holds(house.world))
     assert (outcome.stopped, outcome.open, outcome.bare, outcome.stuck) == (True, ("KO",), ("KO",), ())
-    assert code(Wish(mode="paper", home=house.home), outcome) == 1
+    assert exit_code(RunOptions(mode="paper", home=house.home), outcome) == 1
 
 
 @pytest.mark.slow
@@ -194,7 +201,8 @@ def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
     world = house.world
     folder = house.home / "control"
     world.loop.call_at(
-        LEAD_S / 2, lambda: control.ask(folder, control.Verb.ARM, actor="me", now=world.clock.now()) and None
+        LEAD_S / 2,
+        lambda: control.write_request(folder, control.ControlVerb.ARM, actor="me", now=world.clock.now()) and None,
     )
     house.run(mode="live")
     (told,) = house.events(records.NOT_READY)
@@ -202,7 +210,7 @@ def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
     (armed,), (ready,) = house.events(records.ARMED), house.events(records.READY)
     assert told.seq < armed.seq < ready.seq
     said = {name: ready.payload[name] for name in ("mode", "armed", "feed", "worst_day")}
-    worst = str(plan(assemble(house.home, "paper", world.clock).settings).worst_day)
+    worst = str(planned_worst_day(assemble(house.home, "paper", world.clock).settings).worst_day)
     assert said == {"mode": "live", "armed": armed.payload["sessions"][-1], "feed": "world", "worst_day": worst}
 
 
@@ -245,7 +253,9 @@ def test_a_day_whose_feed_never_answers_is_not_traded(house: House) -> None:
     market = Deaf(world)
     market.silences = 10_000
     after_s = LEAD_S + (world.session.close - world.session.open).total_seconds() + 120.0
-    world.loop.call_at(after_s, lambda: control.ask(folder, control.Verb.STOP, actor="me", now=world.start) and None)
+    world.loop.call_at(
+        after_s, lambda: control.write_request(folder, control.ControlVerb.STOP, actor="me", now=world.start) and None
+    )
     assert house.run(market).stopped
     assert house.events(records.SESSION_OPENED) == []
     told = [event.applied for event in house.events(records.NOT_READY)]

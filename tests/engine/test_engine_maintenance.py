@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.alerts.rules import Wanted, Watch
-from tbot_core.contracts import Maintenance, Urgency
-from tbot_core.engine.live.maintenance import ASKED_S, Maintained
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
+from tbot_core.contracts import MaintenanceWindow, Urgency
+from tbot_core.engine.live.maintenance import POLL_INTERVAL_S, MaintenanceMonitor
 from tbot_core.errors import Unavailable
-from tbot_core.execution.circuit_breaker import Circuit
-from tbot_core.execution.monitored_broker import Heard
-from tbot_core.execution.throttling import Paced
-from tbot_core.execution.trading_state import Conditions
+from tbot_core.execution.circuit_breaker import CircuitBreaker
+from tbot_core.execution.monitored_broker import MonitoredBroker
+from tbot_core.execution.throttling import RateLimitedBroker
+from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.journal import records
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import RiskState
-from tbot_core.rehearsal.bot import Doom, Life, habits
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import session
-from tbot_core.trading.risk.states import Cause, States
+from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
 
 OPEN = session().open
-HALF_HOUR = Maintenance(
+HALF_HOUR = MaintenanceWindow(
     begins=OPEN + dt.timedelta(minutes=30), ends=OPEN + dt.timedelta(minutes=60), words="an upgrade"
 )
 
@@ -43,11 +43,11 @@ class Announcer:
     """A broker that announces; None is an answer that failed."""
 
     def __init__(self) -> None:
-        self.found: Sequence[Maintenance] | None = [HALF_HOUR]
+        self.found: Sequence[MaintenanceWindow] | None = [HALF_HOUR]
         self.asked = 0
         self.rules: Any = type("Rules", (), {"requests_per_minute": 0})
 
-    async def maintenance(self) -> Sequence[Maintenance]:
+    async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """What is announced."""
         self.asked += 1
         if self.found is None:
@@ -58,14 +58,14 @@ class Announcer:
 class Bench:
     """Somebody who watches what one broker announces."""
 
-    def __init__(self, recorder: Recorder, clock: ManualClock) -> None:
+    def __init__(self, recorder: JournalRecorder, clock: ManualClock) -> None:
         self.clock = clock
         self.broker = Announcer()
         broker: Any = self.broker
-        self.conditions = Conditions(recorder, lambda _state: None, States())
-        self.maintained = Maintained(broker, self.conditions, clock)
+        self.conditions = TradingStateController(recorder, lambda _state: None, TradingState())
+        self.maintained = MaintenanceMonitor(broker, self.conditions, clock)
 
-    def at(self, minutes: float) -> tuple[Cause, ...]:
+    def at(self, minutes: float) -> tuple[StateCause, ...]:
         """So many minutes after the bell a round is made; the causes then."""
         due = OPEN + dt.timedelta(minutes=minutes) - self.clock.now()
         asyncio.run(self.clock.sleep(due.total_seconds()))
@@ -79,7 +79,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A bench at the bell."""
     clock = ManualClock(OPEN)
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
-        yield Bench(Recorder(journal=journal, clock=clock), clock)
+        yield Bench(JournalRecorder(journal=journal, clock=clock), clock)
 
 
 def test_f63_announced_maintenance_is_exits_only_from_two_minutes_before(bench: Bench) -> None:
@@ -87,10 +87,10 @@ def test_f63_announced_maintenance_is_exits_only_from_two_minutes_before(bench: 
     assert bench.at(1) == ()
     assert bench.broker.asked == 1
     assert bench.at(27.9) == ()
-    assert bench.at(28) == (Cause.MAINTENANCE,)
+    assert bench.at(28) == (StateCause.MAINTENANCE,)
     asked = bench.broker.asked
     assert bench.conditions.state is RiskState.EXIT_ONLY
-    assert bench.at(59.9) == (Cause.MAINTENANCE,)
+    assert bench.at(59.9) == (StateCause.MAINTENANCE,)
     assert bench.broker.asked == asked
     bench.at(60)
     assert bench.maintained.now is None
@@ -100,17 +100,17 @@ def test_f63_announced_maintenance_is_exits_only_from_two_minutes_before(bench: 
 def test_f63_what_is_announced_is_asked_every_ten_minutes(bench: Bench) -> None:
     """What was heard last counts while an answer fails, and what is called off is over."""
     bench.at(0)
-    bench.at(ASKED_S / 60 - 0.1)
+    bench.at(POLL_INTERVAL_S / 60 - 0.1)
     assert bench.broker.asked == 1
     bench.broker.found = None
-    bench.at(ASKED_S / 60)
+    bench.at(POLL_INTERVAL_S / 60)
     assert bench.broker.asked == 2
-    assert bench.at(28) == (Cause.MAINTENANCE,)
+    assert bench.at(28) == (StateCause.MAINTENANCE,)
     other, nobody = Announcer(), object()
     other.found = []
     broker: Any
     for broker in (other, nobody):
-        found = Maintained(broker, bench.conditions, bench.clock)
+        found = MaintenanceMonitor(broker, bench.conditions, bench.clock)
         asyncio.run(found.tend())
         assert found.now is None
 
@@ -120,8 +120,11 @@ def test_f63_the_question_passes_limits_and_circuits() -> None:
     clock, announcer, mute = ManualClock(OPEN), Announcer(), type("Mute", (), {"rules": Announcer().rules})()
     for broker, found in ((announcer, [HALF_HOUR]), (mute, ())):
         whole: Any = broker
-        assert asyncio.run(Paced(whole, clock).maintenance()) == found
-        assert asyncio.run(Paced(Heard(whole, Circuit(), clock), clock).maintenance()) == found
+        assert asyncio.run(RateLimitedBroker(whole, clock).maintenance()) == found
+        assert (
+            asyncio.run(RateLimitedBroker(MonitoredBroker(whole, CircuitBreaker(), clock), clock).maintenance())
+            == found
+        )
 
 
 def lived(home: Path, seed: int, *, announced: bool) -> tuple[World, list[Event]]:
@@ -130,7 +133,7 @@ def lived(home: Path, seed: int, *, announced: bool) -> tuple[World, list[Event]
     world.announces = announced
     folder = home / f"{seed} {announced}"
     folder.mkdir()
-    life = Life(world, world.names, folder, habits(world), Doom(10**9, after=False))
+    life = BotProcess(world, world.names, folder, bot_config(world), PlannedCrash(10**9, after=False))
     world.run(life.live)
     life.close()
     with closing(open_journal(folder / "tbot.sqlite")) as journal:
@@ -139,7 +142,7 @@ def lived(home: Path, seed: int, *, announced: bool) -> tuple[World, list[Event]
 
 def pages(events: Sequence[Event]) -> set[str]:
     """The critical incidents of which anybody would have been told."""
-    watch, found = Watch(Wanted()), set()
+    watch, found = AlertRules(RoutineEvents()), set()
     for event in events:
         watch.take(event)
         standing = watch.standing(event.applied).values()

@@ -11,12 +11,12 @@ import pytest
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.system import filesystem
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def replay(home: Path, *settings: str) -> tuple[list[dict[str, object]], tuple[s
 
     AAA opens 5 % away from where its first minute trades.
     """
-    bench = StoreBench(folder=home / "data")
+    bench = StoreFixture(folder=home / "data")
     filesystem.make_folder(bench.folder)
     (session,) = exchange_sessions(SUMMER, SUMMER)
     first = pl.col("ts") == session.open
@@ -42,7 +42,7 @@ def replay(home: Path, *settings: str) -> tuple[list[dict[str, object]], tuple[s
     assembly = assemble(home, "replay", SystemClock())
     day = session.date
     request = FeedRequest(kind="replay", first=day, last=day, bars=bench.bars, calendar=assembly.calendar)
-    outcome = asyncio.run(run(Plan(assembly=assembly, request=request, wall=SystemClock()), Watcher()))
+    outcome = asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=SystemClock()), RunWatcher()))
     journal = read_journal(outcome.journal)
     windows = [dict(event.payload) for event in journal.events(kind=records.WINDOW_CLOSED)]
     journal.close()

@@ -10,18 +10,18 @@ import attrs
 import pytest
 
 from tbot_core.cli.commands.stop import sentence
-from tbot_core.cli.control_client import answer
-from tbot_core.contracts import BrokerEvent, Holding, Snapshot
+from tbot_core.cli.control_client import request_result
+from tbot_core.contracts import AccountSnapshot, BrokerEvent, PositionReport
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live.run import still_open
-from tbot_core.engine.session.open_positions import Remaining, at_the_end
+from tbot_core.engine.session.open_positions import OpenPositions, open_at_end
 from tbot_core.errors import Unavailable
 from tbot_core.instance import Instance
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.types import Account, Fill, Leg, SignalId
-from tbot_core.rehearsal.lifecycle import Household, Spoken, household
+from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import fill, order
 
@@ -30,39 +30,39 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Broker
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 DAY = dt.timedelta(days=1)
 DEAF = 1_000_000
-STUCK = Remaining(open=("KO",), bare=("KO",), stuck=("KO",))
+STUCK = OpenPositions(open=("KO",), bare=("KO",), stuck=("KO",))
 
 
 class Dead(Exception):
     """The process is no more."""
 
 
-class Away(Spoken):
+class Away(LifecycleBroker):
     """A broker that neither lets us in nor says what it holds."""
 
-    async def snapshot(self, _since: dt.datetime) -> Snapshot:
+    async def snapshot(self, _since: dt.datetime) -> AccountSnapshot:
         """Nothing can be read."""
         raise Unavailable("the line is dead")
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Household]:
+def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """The bell rings a minute after the start; the session's account is a."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         yield made
 
 
-def dies(run: SessionRun, _minute: int) -> None:
+def dies(run: TradingSession, _minute: int) -> None:
     """The end of a process that holds something."""
     if run.positions:
         raise Dead
 
 
-def test_a_stop_after_a_crash_names_what_is_held_though_the_broker_is_away(scene: Household) -> None:
+def test_a_stop_after_a_crash_names_what_is_held_though_the_broker_is_away(scene: SimulatedInstance) -> None:
     """The session is not ended and no broker answers: what the dead process held is open, and nobody could look."""
     scene.watch = dies
 
@@ -72,7 +72,7 @@ def test_a_stop_after_a_crash_names_what_is_held_though_the_broker_is_away(scene
         scene.broker = Away(scene.world, deaf=DEAF)
         clock = scene.world.clock
         await clock.sleep_until(scene.world.session.close + dt.timedelta(minutes=5))
-        control.ask(scene.folder, Verb.STOP, actor="ada", now=clock.now())
+        control.write_request(scene.folder, ControlVerb.STOP, actor="ada", now=clock.now())
         life = scene.life(once=False)
         assert await life.go()
         assert life.session is None
@@ -83,7 +83,7 @@ def test_a_stop_after_a_crash_names_what_is_held_though_the_broker_is_away(scene
     assert (left, unconfirmed) == ([held.symbol], "the line is dead")
 
 
-def test_a_stop_after_a_crash_asks_a_broker_that_answers(scene: Household) -> None:
+def test_a_stop_after_a_crash_asks_a_broker_that_answers(scene: SimulatedInstance) -> None:
     """What it holds is named beside what the books say, and nothing is left to doubt."""
     scene.watch = dies
 
@@ -96,20 +96,20 @@ def test_a_stop_after_a_crash_asks_a_broker_that_answers(scene: Household) -> No
 
 
 @pytest.fixture
-def books(scene: Household, tmp_path: Path) -> Iterator[Household]:
+def books(scene: SimulatedInstance, tmp_path: Path) -> Iterator[SimulatedInstance]:
     """The same household with a journal that is written by hand: it says no more than it has to."""
     made = attrs.evolve(scene, journal=open_journal(tmp_path / "books.sqlite"))
     yield made
     made.journal.close()
 
 
-def say(books: Household, *said: tuple[str, records.Payload]) -> None:
+def say(books: SimulatedInstance, *said: tuple[str, records.Payload]) -> None:
     """Let the journal say this of the day before."""
     at = books.world.session.close - DAY
-    books.journal.append([Entry(kind=kind, payload=payload, time=at) for kind, payload in said])
+    books.journal.append([NewEvent(kind=kind, payload=payload, time=at) for kind, payload in said])
 
 
-def yesterday(books: Household, account: str, carried: records.Payload | None = None) -> records.Payload:
+def yesterday(books: SimulatedInstance, account: str, carried: records.Payload | None = None) -> records.Payload:
     """How the session of the day before was opened."""
     told = books.world.session
     begins, ends = (moment.isoformat() for moment in (told.open - DAY, told.close - DAY))
@@ -118,7 +118,7 @@ def yesterday(books: Household, account: str, carried: records.Payload | None = 
     return said | {"equity": "100000", "primary": "w", "account": account} | held
 
 
-def stuck(books: Household) -> records.Payload:
+def stuck(books: SimulatedInstance) -> records.Payload:
     """Seven shares that could not be closed."""
     day = books.world.session.date - DAY
     bought = Fill(
@@ -136,34 +136,36 @@ def stuck(books: Household) -> records.Payload:
     return records.carried_payload(signal, bought) | told
 
 
-def closed(books: Household, account: str) -> tuple[str, records.Payload]:
+def closed(books: SimulatedInstance, account: str) -> tuple[str, records.Payload]:
     """The end of the day before."""
     day = str(books.world.session.date - DAY)
     return records.SESSION_CLOSED, {"date": day, "equity": "100000", "open": ["KO"], "account": account}
 
 
-def test_what_a_session_before_could_not_close_is_open(books: Household) -> None:
+def test_what_a_session_before_could_not_close_is_open(books: SimulatedInstance) -> None:
     """Also behind the start of a new run, whose first session has not been opened."""
     say(books, (records.SESSION_OPENED, yesterday(books, "a")), (records.STUCK, stuck(books)), closed(books, "a"))
-    assert at_the_end(books.journal) == STUCK
+    assert open_at_end(books.journal) == STUCK
     say(books, (records.RUN_STARTED, {"equity": "100000"}))
-    assert at_the_end(books.journal) == STUCK
+    assert open_at_end(books.journal) == STUCK
 
 
-def test_what_is_left_at_another_account_stays_open_until_somebody_says_that_it_is_gone(books: Household) -> None:
+def test_what_is_left_at_another_account_stays_open_until_somebody_says_that_it_is_gone(
+    books: SimulatedInstance,
+) -> None:
     """A session that does not trade that account says nothing of it."""
     say(books, (records.SESSION_OPENED, yesterday(books, "b")), (records.STUCK, stuck(books)), closed(books, "b"))
     say(books, (records.SESSION_OPENED, yesterday(books, "a")))
-    assert at_the_end(books.journal) == STUCK
+    assert open_at_end(books.journal) == STUCK
     say(books, (records.RELEASED, {"of": "w", "account": "b", "actor": "ada"}))
-    assert at_the_end(books.journal) == Remaining()
+    assert open_at_end(books.journal) == OpenPositions()
 
 
-def test_what_was_carried_into_a_session_is_open_as_long_as_that_holds_it(books: Household) -> None:
+def test_what_was_carried_into_a_session_is_open_as_long_as_that_holds_it(books: SimulatedInstance) -> None:
     """It is STUCK still, and counted once."""
     say(books, (records.SESSION_OPENED, yesterday(books, "a")), (records.STUCK, stuck(books)), closed(books, "a"))
     say(books, (records.SESSION_OPENED, yesterday(books, "a", stuck(books))))
-    assert at_the_end(books.journal) == STUCK
+    assert open_at_end(books.journal) == STUCK
     sold = records.carried_payload(
         records.signal_of(stuck(books)["signal"]),
         Fill(
@@ -178,7 +180,7 @@ def test_what_was_carried_into_a_session_is_open_as_long_as_that_holds_it(books:
         ),
     )
     say(books, (records.ADJUSTMENT, sold))
-    assert at_the_end(books.journal) == Remaining()
+    assert open_at_end(books.journal) == OpenPositions()
 
 
 Said = tuple[str, records.Payload, str | None]
@@ -199,10 +201,10 @@ def entering(*words: str, symbol: str = "KO", at: str = "", bought: str = "") ->
     return told
 
 
-def hear(books: Household, *said: Said) -> None:
+def hear(books: SimulatedInstance, *said: Said) -> None:
     """Let the journal say this of orders of the day before."""
     at = books.world.session.close - DAY
-    books.journal.append([Entry(kind=kind, payload=payload, time=at, cid=cid) for kind, payload, cid in said])
+    books.journal.append([NewEvent(kind=kind, payload=payload, time=at, cid=cid) for kind, payload, cid in said])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def hear(books: Household, *said: Said) -> None:
     ids=["on its way", "works", "in doubt", "beyond every position", "never left", "dropped", "ended", "lost"],
 )
 def test_what_works_or_is_held_beyond_every_position_is_open(
-    books: Household, tmp_path: Path, said: list[Said], left: tuple[str, ...]
+    books: SimulatedInstance, tmp_path: Path, said: list[Said], left: tuple[str, ...]
 ) -> None:
     """It may fill when no bot is there: the run's outcome and `tbot stop` name it until its end is known."""
     instance = Instance.at(tmp_path)
@@ -228,33 +230,37 @@ def test_what_works_or_is_held_beyond_every_position_is_open(
     written = attrs.evolve(books, journal=open_journal(instance.journal))
     say(written, (records.SESSION_OPENED, yesterday(books, "a")))
     hear(written, *said)
-    assert at_the_end(written.journal) == Remaining(open=left, bare=left)
+    assert open_at_end(written.journal) == OpenPositions(open=left, bare=left)
     written.journal.close()
-    assert answer(instance, Verb.STOP_KEEP, "stop-x.json", None).open == left
+    assert request_result(instance, ControlVerb.STOP_KEEP, "stop-x.json", None).open == left
 
 
-def test_what_is_said_to_be_gone_from_one_account_is_still_held_at_the_others(books: Household) -> None:
+def test_what_is_said_to_be_gone_from_one_account_is_still_held_at_the_others(books: SimulatedInstance) -> None:
     """A person looked at the account of beta alone; what the first broker holds is open."""
     opened = yesterday(books, "a") | {"accounts": {"beta": {"account": "s"}}}
     say(books, (records.SESSION_OPENED, opened))
     hear(books, *entering(records.SENDING, "fill"), *entering(records.SENDING, "fill", symbol="PEP", at="beta"))
-    assert at_the_end(books.journal) == Remaining(open=("KO", "PEP"), bare=("KO", "PEP"))
+    assert open_at_end(books.journal) == OpenPositions(open=("KO", "PEP"), bare=("KO", "PEP"))
     say(books, (records.RELEASED, {"of": "beta", "account": "s", "actor": "ada"}))
-    assert at_the_end(books.journal) == Remaining(open=("KO",), bare=("KO",))
+    assert open_at_end(books.journal) == OpenPositions(open=("KO",), bare=("KO",))
 
 
-class Holds(Spoken):
+class Holds(LifecycleBroker):
     """A broker that says of the session's account that it holds ten KO and three PEP."""
 
-    async def snapshot(self, _since: dt.datetime) -> Snapshot:
+    async def snapshot(self, _since: dt.datetime) -> AccountSnapshot:
         """What a person bought there by hand, or an order that nobody heard of."""
         account = Account(account_id="a", equity=Decimal(1), cash=Decimal(1))
-        held = tuple(Holding(symbol=symbol, quantity=Decimal(shares)) for symbol, shares in (("KO", 10), ("PEP", 3)))
-        return Snapshot(account=account, holdings=held)
+        held = tuple(
+            PositionReport(symbol=symbol, quantity=Decimal(shares)) for symbol, shares in (("KO", 10), ("PEP", 3))
+        )
+        return AccountSnapshot(account=account, holdings=held)
 
 
 @pytest.mark.parametrize(("account", "left"), [("a", ["KO"]), ("b", ["KO", "PEP"])])
-def test_what_is_known_not_to_be_tbots_is_left_open_by_no_stop(books: Household, account: str, left: list[str]) -> None:
+def test_what_is_known_not_to_be_tbots_is_left_open_by_no_stop(
+    books: SimulatedInstance, account: str, left: list[str]
+) -> None:
     """Of another quantity than is known of, nobody knows whose it is; nor of what another account was read to hold."""
     say(books, (records.SESSION_OPENED, yesterday(books, account)))
     say(books, *((records.FOREIGN_HOLDING, records.foreign_payload(one, Decimal(3), None)) for one in ("KO", "PEP")))
@@ -263,23 +269,23 @@ def test_what_is_known_not_to_be_tbots_is_left_open_by_no_stop(books: Household,
     assert books.world.run(lambda: still_open(books.journal, broker, books.world.clock.now())) == (left, "")
 
 
-def test_a_journal_without_a_session_leaves_nothing_open(books: Household) -> None:
+def test_a_journal_without_a_session_leaves_nothing_open(books: SimulatedInstance) -> None:
     """Nothing was ever traded."""
-    assert at_the_end(books.journal) == Remaining()
+    assert open_at_end(books.journal) == OpenPositions()
 
 
-def test_tbot_stop_names_what_sessions_before_have_left(books: Household, tmp_path: Path) -> None:
+def test_tbot_stop_names_what_sessions_before_have_left(books: SimulatedInstance, tmp_path: Path) -> None:
     """Nobody manages it any more, whether or not a session is under way; a kill speaks of the session alone."""
     instance = Instance.at(tmp_path)
     filesystem.make_folder(instance.data)
     written = attrs.evolve(books, journal=open_journal(instance.journal))
     say(written, (records.SESSION_OPENED, yesterday(books, "a")), (records.STUCK, stuck(books)), closed(books, "a"))
     written.journal.close()
-    assert answer(instance, Verb.STOP, "stop-x.json", None).open == ("KO",)
-    assert answer(instance, Verb.KILL, "kill-x.json", None).open == ()
+    assert request_result(instance, ControlVerb.STOP, "stop-x.json", None).open == ("KO",)
+    assert request_result(instance, ControlVerb.KILL, "kill-x.json", None).open == ()
 
 
-def test_tbot_stop_says_that_nobody_could_look(books: Household, tmp_path: Path) -> None:
+def test_tbot_stop_says_that_nobody_could_look(books: SimulatedInstance, tmp_path: Path) -> None:
     """As the run wrote it down behind the request."""
     instance = Instance.at(tmp_path)
     filesystem.make_folder(instance.data)
@@ -287,12 +293,12 @@ def test_tbot_stop_says_that_nobody_could_look(books: Household, tmp_path: Path)
     asked = {"verb": "stop", "name": "stop-x.json", "actor": "ada", "words": ""}
     say(written, (records.REQUEST, asked), (records.STOPPED, {"open": [], "unconfirmed": "no line"}))
     written.journal.close()
-    found = answer(instance, Verb.STOP, "stop-x.json", 7)
+    found = request_result(instance, ControlVerb.STOP, "stop-x.json", 7)
     assert (found.taken, found.ended, found.unconfirmed) == (True, True, "no line")
 
 
 def test_tbot_stop_names_what_the_run_found_open_though_the_journal_has_no_order_of_it(
-    books: Household, tmp_path: Path
+    books: SimulatedInstance, tmp_path: Path
 ) -> None:
     """The broker showed it as the run ended: the books alone would say that nothing is open."""
     instance = Instance.at(tmp_path)
@@ -303,5 +309,5 @@ def test_tbot_stop_names_what_the_run_found_open_though_the_journal_has_no_order
     hear(written, *entering(records.SENDING, "acknowledged"))
     say(written, (records.REQUEST, asked), (records.STOPPED, {"open": ["PEP"], "unconfirmed": ""}))
     written.journal.close()
-    found = answer(instance, Verb.STOP, "stop-x.json", 7)
+    found = request_result(instance, ControlVerb.STOP, "stop-x.json", 7)
     assert (found.open, sentence(found)) == (("KO", "PEP"), "Stopped and left open: KO, PEP.")

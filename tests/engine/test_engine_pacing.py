@@ -7,7 +7,7 @@ import datetime as dt
 
 import pytest
 
-from tbot_core.engine.pacing import AsTheClockGoes, AtOnce, Pace, Scaled, Stopped
+from tbot_core.engine.pacing import FullSpeedPace, Pace, RealTimePace, RunStopped, ScaledPace
 from tbot_core.model.clock import ManualClock, SystemClock
 
 NOON = dt.datetime(2026, 11, 24, 17, 0, tzinfo=dt.UTC)
@@ -16,13 +16,13 @@ HOUR = dt.timedelta(hours=1)
 
 def test_at_once_waits_for_nothing() -> None:
     """A moment a year ahead takes no time."""
-    asyncio.run(AtOnce(stop=asyncio.Event()).until(NOON + 9000 * HOUR))
+    asyncio.run(FullSpeedPace(stop=asyncio.Event()).until(NOON + 9000 * HOUR))
 
 
 def test_scaled_time_counts_from_each_bell() -> None:
     """An hour at 60 takes a minute; the night between two sessions takes none; late work is caught up."""
     wall = ManualClock(NOON)
-    pace = Scaled(stop=asyncio.Event(), wall=wall, rate=60.0)
+    pace = ScaledPace(stop=asyncio.Event(), wall=wall, rate=60.0)
 
     async def walk() -> None:
         await pace.until(NOON)
@@ -45,7 +45,7 @@ def test_the_clock_is_waited_for_in_naps_of_which_somebody_is_told() -> None:
     async def look() -> None:
         looked.append(wall.now())
 
-    pace = AsTheClockGoes(stop=asyncio.Event(), wall=wall, idle=told.append, look=look, nap_s=0.05)
+    pace = RealTimePace(stop=asyncio.Event(), wall=wall, idle=told.append, look=look, nap_s=0.05)
     asyncio.run(pace.until(NOON + dt.timedelta(seconds=3)))
     assert told == [NOON + dt.timedelta(seconds=3)] * 3
     assert looked == [NOON + dt.timedelta(seconds=0.05) * step for step in range(61)]
@@ -63,9 +63,9 @@ def test_a_stop_ends_a_wait_of_hours_at_once(kind: str) -> None:
         pass
 
     paces: dict[str, Pace] = {
-        "once": AtOnce(stop=stop),
-        "scaled": Scaled(stop=stop, wall=wall, rate=1.0),
-        "clock": AsTheClockGoes(stop=stop, wall=wall, idle=lambda _moment: stop.set(), look=nothing, nap_s=0.05),
+        "once": FullSpeedPace(stop=stop),
+        "scaled": ScaledPace(stop=stop, wall=wall, rate=1.0),
+        "clock": RealTimePace(stop=stop, wall=wall, idle=lambda _moment: stop.set(), look=nothing, nap_s=0.05),
     }
 
     async def walk() -> None:
@@ -77,5 +77,5 @@ def test_a_stop_ends_a_wait_of_hours_at_once(kind: str) -> None:
             stop.set()
         await pace.until(moment)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(RunStopped):
         asyncio.run(walk())

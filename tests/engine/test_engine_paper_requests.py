@@ -12,29 +12,29 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.control import Verb
-from tbot_core.engine.disk_guard import Room
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
-from tbot_core.execution.trading_state import recall
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
+from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
-from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, Ballast
+from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, DiskReserve
 from tbot_core.journal.store import Event, Journal, read_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg
-from tbot_core.status.event_text import Narrator
-from tbot_core.trading.risk.states import Cause
+from tbot_core.status.event_text import EventNarrator
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.journal.store import Entry
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.journal.store import NewEvent
 
 BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 HELD = 27
@@ -53,31 +53,31 @@ class Paper:
         self.journal = home / "data" / "tbot.sqlite"
         self.clock = ManualClock(now)
         self.free = 10 * NO_ROOM_BYTES
-        self.plan = Plan(
+        self.plan = RunPlan(
             assembly=assemble(home, "paper", self.clock),
             request=FeedRequest(kind="live"),
             wall=self.clock,
             once=True,
             watch_s=20.0,
-            room=Room(lambda: self.free, Ballast(path=home / "ballast", size=4096)),
+            room=DiskGuard(lambda: self.free, DiskReserve(path=home / "ballast", size=4096)),
         )
 
     def trade(
         self,
         acts: Mapping[int, Callable[[], object]] | None = None,
-        wrote: Callable[[Sequence[Entry]], None] | None = None,
-    ) -> Outcome:
+        wrote: Callable[[Sequence[NewEvent]], None] | None = None,
+    ) -> RunOutcome:
         """Trade one session."""
 
-        def minute(_session: SessionRun, index: int) -> None:
+        def minute(_session: TradingSession, index: int) -> None:
             if acts is not None and index in acts:
                 acts[index]()
 
-        return asyncio.run(run(self.plan, Watcher(minute=minute, wrote=wrote or (lambda _entries: None))))
+        return asyncio.run(run(self.plan, RunWatcher(minute=minute, wrote=wrote or (lambda _entries: None))))
 
-    def ask(self, verb: Verb) -> Callable[[], object]:
+    def ask(self, verb: ControlVerb) -> Callable[[], object]:
         """Somebody drops a request."""
-        return lambda: control.ask(self.folder, verb, actor="ann", now=self.clock.now())
+        return lambda: control.write_request(self.folder, verb, actor="ann", now=self.clock.now())
 
     def leave(self, free: int) -> Callable[[], object]:
         """The disk is filled, or emptied, until so many bytes are free."""
@@ -87,7 +87,7 @@ class Paper:
         """Somebody sets a file that anybody may write and that says nothing."""
 
         def act() -> None:
-            control.prepare(self.folder)
+            control.prepare_folder(self.folder)
             (self.folder / name).touch(mode=0o666)
 
         return act
@@ -101,15 +101,15 @@ class Paper:
         return found
 
     @property
-    def causes(self) -> tuple[Cause, ...]:
+    def causes(self) -> tuple[StateCause, ...]:
         """What the journal leaves at work."""
-        return recall(self.events).causes
+        return recall_states(self.events).causes
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     return tmp_path
 
 
@@ -126,13 +126,13 @@ def entered_after(paper: Paper, minute: int) -> int:
 def test_after_a_kill_nothing_is_entered_and_only_stops_close(home: Path, means: str) -> None:
     """Whichever way it came: time exits wait, so what no stop closes is closed by the market's end."""
     paper = Paper(home)
-    acts = {"command": paper.ask(Verb.KILL), "file": paper.touch("kill"), "signal": paper.plan.kill.set}
+    acts = {"command": paper.ask(ControlVerb.KILL), "file": paper.touch("kill"), "signal": paper.plan.kill.set}
     outcome = paper.trade({HELD: acts[means]})
     assert entered_after(paper, HELD) == 0
     late = [one for one in outcome.summary.trades if one.exit_time > BELL + dt.timedelta(minutes=HELD + 1)]
     assert late
     assert {one.exit_reason.value for one in late} <= {"STOP", "TARGET", "NO_MARKET"}
-    cause = {"command": Cause.KILL_COMMAND, "file": Cause.KILL_FILE, "signal": Cause.KILL_SIGNAL}[means]
+    cause = {"command": StateCause.KILL_COMMAND, "file": StateCause.KILL_FILE, "signal": StateCause.KILL_SIGNAL}[means]
     assert paper.causes == (cause,)
 
 
@@ -140,10 +140,10 @@ def test_after_a_kill_nothing_is_entered_and_only_stops_close(home: Path, means:
 def test_a_kill_survives_the_day_and_is_taken_back_by_its_command(home: Path) -> None:
     """The next day nothing is entered until `--clear`; a signal's kill goes with it."""
     first = Paper(home)
-    first.trade({HELD: first.plan.kill.set, HELD + 1: first.ask(Verb.KILL)})
+    first.trade({HELD: first.plan.kill.set, HELD + 1: first.ask(ControlVerb.KILL)})
     day = dt.timedelta(days=1)
     second = Paper(home, first.clock.now() + day - dt.timedelta(hours=9))
-    outcome = second.trade({320: second.ask(Verb.KILL_CLEAR)})
+    outcome = second.trade({320: second.ask(ControlVerb.KILL_CLEAR)})
     assert second.causes == ()
     assert {one.strategy for one in outcome.summary.trades} <= {"close"}
     opened = [event.payload["state"] for event in second.events if event.kind == records.SESSION_OPENED]
@@ -154,7 +154,7 @@ def test_a_kill_survives_the_day_and_is_taken_back_by_its_command(home: Path) ->
 def test_a_stop_manages_what_is_held_and_ends(home: Path) -> None:
     """No entry, exits by their own rules, then the run ends with nothing open and the stop is done."""
     paper = Paper(home)
-    outcome = paper.trade({HELD: paper.ask(Verb.STOP)})
+    outcome = paper.trade({HELD: paper.ask(ControlVerb.STOP)})
     assert (outcome.stopped, outcome.open, paper.causes) == (True, (), ())
     assert entered_after(paper, HELD) == 0
     assert {one.exit_reason.value for one in outcome.summary.trades} & {"TIME", "STOP"}
@@ -180,7 +180,7 @@ def test_a_stop_file_stops_each_start_until_it_is_removed(home: Path) -> None:
 def test_a_stop_that_flattens_closes_within_the_next_bars(home: Path) -> None:
     """What is held goes at the market, and the run ends."""
     paper = Paper(home)
-    outcome = paper.trade({HELD: paper.ask(Verb.STOP_FLATTEN)})
+    outcome = paper.trade({HELD: paper.ask(ControlVerb.STOP_FLATTEN)})
     assert (outcome.stopped, outcome.open) == (True, ())
     assert "STOPPED" in {one.exit_reason.value for one in outcome.summary.trades}
     assert paper.clock.now() < BELL + dt.timedelta(minutes=HELD + 6)
@@ -190,7 +190,7 @@ def test_a_stop_that_flattens_closes_within_the_next_bars(home: Path) -> None:
 def test_a_stop_that_keeps_ends_at_once_and_names_what_has_no_stop(home: Path) -> None:
     """Positions stay with their stops, and the same command goes on managing them."""
     paper = Paper(home)
-    outcome = paper.trade({HELD: paper.ask(Verb.STOP_KEEP)})
+    outcome = paper.trade({HELD: paper.ask(ControlVerb.STOP_KEEP)})
     assert outcome.stopped
     assert outcome.open
     assert outcome.bare == ()
@@ -206,7 +206,7 @@ def test_a_stop_that_keeps_ends_at_once_and_names_what_has_no_stop(home: Path) -
 def test_a_stop_that_is_cancelled_ends_nothing(home: Path) -> None:
     """Taken back while positions are held, also one that flattens: trading goes on."""
     paper = Paper(home)
-    outcome = paper.trade({HELD: paper.ask(Verb.STOP_FLATTEN), HELD + 1: paper.ask(Verb.STOP_CANCEL)})
+    outcome = paper.trade({HELD: paper.ask(ControlVerb.STOP_FLATTEN), HELD + 1: paper.ask(ControlVerb.STOP_CANCEL)})
     assert not outcome.stopped
     assert {one.strategy for one in outcome.summary.trades} >= {"open", "mid"}
 
@@ -215,7 +215,7 @@ def test_a_stop_that_is_cancelled_ends_nothing(home: Path) -> None:
 def test_a_kill_that_flattens_closes_what_is_held_and_waits(home: Path) -> None:
     """Everything is closed, nothing is entered, and the run goes on."""
     paper = Paper(home)
-    outcome = paper.trade({HELD: paper.ask(Verb.KILL_FLATTEN)})
+    outcome = paper.trade({HELD: paper.ask(ControlVerb.KILL_FLATTEN)})
     assert not outcome.stopped
     assert entered_after(paper, HELD) == 0
     assert outcome.summary.trades[-1].exit_time < BELL + dt.timedelta(minutes=HELD + 6)
@@ -225,7 +225,7 @@ def test_a_kill_that_flattens_closes_what_is_held_and_waits(home: Path) -> None:
 def test_defense_comes_and_goes_by_its_command(home: Path) -> None:
     """While it is on the session says so, and its end is written down as well."""
     paper = Paper(home)
-    paper.trade({5: paper.ask(Verb.DEFENSE_ON), 100: paper.ask(Verb.DEFENSE_OFF)})
+    paper.trade({5: paper.ask(ControlVerb.DEFENSE_ON), 100: paper.ask(ControlVerb.DEFENSE_OFF)})
     states = [event.payload["state"] for event in paper.events if event.kind == records.STATE]
     assert states == ["defense", "normal"]
 
@@ -237,7 +237,7 @@ def test_a_request_bears_the_time_at_which_it_was_received(home: Path) -> None:
 
     def later() -> None:
         paper.clock.advance(7.0)
-        control.ask(paper.folder, Verb.DEFENSE_ON, actor="ann", now=paper.clock.now())
+        control.write_request(paper.folder, ControlVerb.DEFENSE_ON, actor="ann", now=paper.clock.now())
 
     paper.trade({5: later})
     (asked,) = [event for event in paper.events if event.kind == records.REQUEST]
@@ -252,7 +252,7 @@ def test_defense_is_said_as_long_as_the_setting_holds_it(home: Path) -> None:
     settings = home / ".env_bot"
     settings.write_text(settings.read_text() + "DEFENSE_MODE_ACTIVE=true\n")
     paper = Paper(home)
-    paper.trade({5: paper.ask(Verb.DEFENSE_ON), 100: paper.ask(Verb.DEFENSE_OFF)})
+    paper.trade({5: paper.ask(ControlVerb.DEFENSE_ON), 100: paper.ask(ControlVerb.DEFENSE_OFF)})
     states = [event.payload["state"] for event in paper.events if event.kind == records.STATE]
     assert states == ["defense", "defense"]
 
@@ -263,23 +263,23 @@ def test_what_is_no_request_is_written_down_once_and_not_obeyed(home: Path) -> N
     paper = Paper(home)
 
     def loose() -> None:
-        name = control.ask(paper.folder, Verb.KILL_CLEAR, actor="ann", now=paper.clock.now())
+        name = control.write_request(paper.folder, ControlVerb.KILL_CLEAR, actor="ann", now=paper.clock.now())
         (paper.folder / name).chmod(0o644)
         (paper.folder / "odd.json").write_text("{}")
         (paper.folder / "odd.json").chmod(0o600)
 
-    paper.trade({HELD: loose, HELD + 2: paper.ask(Verb.STOP_KEEP)})
+    paper.trade({HELD: loose, HELD + 2: paper.ask(ControlVerb.STOP_KEEP)})
     again = Paper(home, paper.clock.now())
     assert not again.trade().stopped
     assert Counter(event.kind for event in again.events)[records.REQUEST_REFUSED] == 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", [Verb.DISARM, Verb.ARM, Verb.FAILOVER_CONFIRM])
-def test_a_refused_request_keeps_no_session_from_being_repeated(home: Path, verb: Verb) -> None:
+@pytest.mark.parametrize("verb", [ControlVerb.DISARM, ControlVerb.ARM, ControlVerb.FAILOVER_CONFIRM])
+def test_a_refused_request_keeps_no_session_from_being_repeated(home: Path, verb: ControlVerb) -> None:
     """What paper trading does not do is refused once, with a sentence, and is over."""
     paper = Paper(home)
-    paper.trade({HELD: paper.ask(verb), HELD + 2: paper.ask(Verb.STOP_KEEP)})
+    paper.trade({HELD: paper.ask(verb), HELD + 2: paper.ask(ControlVerb.STOP_KEEP)})
     again = Paper(home, paper.clock.now())
     assert not again.trade().stopped
     assert Counter(event.kind for event in again.events)[records.REQUEST_REFUSED] == 1
@@ -319,9 +319,9 @@ def test_f77_a_disk_that_is_low_leaves_exits_only_until_a_minute_after_it_is_not
 def test_f73_a_holiday_has_one_sentence_and_the_next_session_is_traded(home: Path) -> None:
     """F73: on Thanksgiving nothing else happens, also after a stop and another start; then the half day is traded."""
     lines: list[str] = []
-    narrator = Narrator()
+    narrator = EventNarrator()
 
-    def wrote(entries: Sequence[Entry]) -> None:
+    def wrote(entries: Sequence[NewEvent]) -> None:
         lines.extend(line.text for line in narrator.follow(entries))
         if records.HOLIDAY in {entry.kind for entry in entries}:
             first.plan.stop.set()
@@ -339,16 +339,16 @@ FULL, EMPTIED = 12, 14
 """Minutes after which the disk is low, and is not any more."""
 
 PLOT = {
-    26: Verb.KILL,
-    28: Verb.KILL_CLEAR,
-    40: Verb.DISARM,  # which paper trading refuses
-    60: Verb.DEFENSE_ON,
-    70: Verb.DEFENSE_OFF,
-    76: Verb.STOP_FLATTEN,
-    77: Verb.STOP_CANCEL,
-    307: Verb.KILL,
-    308: Verb.KILL_CLEAR,
-    310: Verb.STOP,
+    26: ControlVerb.KILL,
+    28: ControlVerb.KILL_CLEAR,
+    40: ControlVerb.DISARM,  # which paper trading refuses
+    60: ControlVerb.DEFENSE_ON,
+    70: ControlVerb.DEFENSE_OFF,
+    76: ControlVerb.STOP_FLATTEN,
+    77: ControlVerb.STOP_CANCEL,
+    307: ControlVerb.KILL,
+    308: ControlVerb.KILL_CLEAR,
+    310: ControlVerb.STOP,
 }
 TOLD = {records.REQUEST, records.STATE, records.CANCEL_REQUESTED}
 
@@ -368,7 +368,7 @@ def plot(paper: Paper) -> dict[int, Callable[[], object]]:
 
 def named(home: Path) -> Paper:
     """Paper trading whose orders bear the same ids wherever its instance lies."""
-    furnish(home)
+    create_demo_instance(home)
     (home / "data").mkdir()
     (home / "data" / "install.id").write_text("one\n")
     return Paper(home)
@@ -403,7 +403,7 @@ def test_killed_at_a_request_a_session_goes_on_as_if_it_had_lived(
     paper = named(tmp_path)
     left = number
 
-    def wrote(entries: Sequence[Entry]) -> None:
+    def wrote(entries: Sequence[NewEvent]) -> None:
         nonlocal left
         left -= any(entry.kind in TOLD for entry in entries)
         if not left:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.alerts.rules import Wanted, Watch
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.contracts import Urgency
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import fold
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import open_journal
 from tbot_core.model.types import OrderState
-from tbot_core.rehearsal.bot import Doom, Life, habits
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def lived(home: Path, seed: int, **rates: float) -> tuple[World, list[Event]]:
     world = World(seed, (), rates=rates, live=False)
     folder = home / f"seed{seed}"
     folder.mkdir()
-    life = Life(world, world.names[:1], folder, habits(world), Doom(10**9, after=False))
+    life = BotProcess(world, world.names[:1], folder, bot_config(world), PlannedCrash(10**9, after=False))
     world.run(life.live)
     life.close()
     with closing(open_journal(folder / "tbot.sqlite")) as journal:
@@ -66,7 +66,7 @@ def test_f7_f60_f61_nothing_is_entered_while_the_broker_is_out_of_reach(tmp_path
         causes, sent = blind(events)
         seen |= causes
         assert sent == []
-        unsettled = [one for one in fold(events).orders.values() if one.state is OrderState.UNKNOWN]
+        unsettled = [one for one in fold_events(events).orders.values() if one.state is OrderState.UNKNOWN]
         assert unsettled == []
         requests = world.way(world.names[0]).requests
         submits = [one.client_order_id for one in requests if one.kind == "submit" and one.left]
@@ -81,7 +81,7 @@ def test_f7_a_certificate_that_is_not_valid_wakes_somebody(tmp_path: Path) -> No
     told = []
     for seed in SEEDS:
         _, events = lived(tmp_path, seed, F7=0.2)
-        watch = Watch(Wanted())
+        watch = AlertRules(RoutineEvents())
         for event in events:
             watch.take(event)
             told += [

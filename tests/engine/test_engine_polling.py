@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.contracts import VenueRules
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Leg
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,25 +29,25 @@ SLEEP_TIME = 20.0
 
 def stops_after(folder: Path, *, streams: bool) -> list[float]:
     """After how many seconds each position's stop left, at a venue that keeps no brackets and SLEEP_TIME=20s."""
-    character = Character(rules=VenueRules(query_by_cid=True, streams=streams))
+    character = VenueProfile(rules=BrokerCapabilities(query_by_cid=True, streams=streams))
     world = World(4, (), rates={}, live=True, venues=1, minutes=20, character=character)
     for path in world.market.paths.values():
         path.prices[:] = [1_000_000] * len(path.prices)
         path.depth[:] = [10**15] * len(path.depth)
         path.quiet = frozenset()
     window = Window(start=0, analysis=0, breakout=12, monitoring=4)
-    strategy = Drawn(
-        window=window, calls=((2, 0, 1), (5, 1, 1)), exits=Exits(leave=window.leave, hold=3), distance=0.02
+    strategy = ScriptedStrategy(
+        window=window, calls=((2, 0, 1), (5, 1, 1)), exits=ExitRules(leave=window.leave, hold=3), distance=0.02
     )
-    habits = Habits(
-        entrants=(Entrant(name="told", rank=0, strategy=strategy, frame=Frame()),),
+    habits = BotConfig(
+        entrants=(ActiveStrategy(name="told", rank=0, strategy=strategy, frame=StrategySettings()),),
         rules=lambda venue: rules(venue=venue, flatten_before_close=2),
         stream=world.chances.stream("bot"),
         poll_s=SLEEP_TIME,
     )
 
     async def trade() -> None:
-        life = Life(world, world.names, folder, habits, Doom(10**9, after=False))
+        life = BotProcess(world, world.names, folder, habits, PlannedCrash(10**9, after=False))
         await life.live()
         life.close()
 

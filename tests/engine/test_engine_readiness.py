@@ -10,12 +10,12 @@ import pytest
 
 from tbot_core.contracts import Heartbeat, LiveSession
 from tbot_core.engine import control
-from tbot_core.engine.live.feed_connection import OPENS_S, Line
+from tbot_core.engine.live.feed_connection import OPEN_TIMEOUT_S, FeedConnection
 from tbot_core.engine.live.readiness import AGAIN, LASTS
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
-from tbot_core.rehearsal.lifecycle import Household, household
-from tbot_core.rehearsal.live_feed import LiveFeed
+from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
+from tbot_core.rehearsal.live_feed import SimulatedLiveFeed
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import News
+    from tbot_core.contracts import FeedMessage
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Household]:
+def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """A live feed; the bell rings five minutes after the start."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         made.live = True
         yield made
 
@@ -45,7 +45,7 @@ class Heard:
         self.session, self.symbols, self.day = self._feed.session, self._feed.symbols, self._feed.day
         self.quality, self.history = self._feed.quality, self._feed.history
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """As the feed says it."""
         await asyncio.sleep(max(self._mute_until - self._now, 0.0))
         self._must_be_there()
@@ -66,19 +66,19 @@ class Heard:
 def hear(feed: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the session hear that feed."""
 
-    async def bars(_self: Household, _session: object) -> LiveSession:
+    async def bars(_self: SimulatedInstance, _session: object) -> LiveSession:
         return cast("LiveSession", feed)
 
-    monkeypatch.setattr(Household, "bars", bars)
+    monkeypatch.setattr(SimulatedInstance, "bars", bars)
 
 
-def seconds(scene: Household, kind: str) -> list[float]:
+def seconds(scene: SimulatedInstance, kind: str) -> list[float]:
     """When something was said, in seconds from the start."""
     return [(event.applied - scene.world.start).total_seconds() for event in scene.events(kind)]
 
 
 @pytest.mark.slow
-def test_ready_is_said_once_the_account_has_been_read(scene: Household) -> None:
+def test_ready_is_said_once_the_account_has_been_read(scene: SimulatedInstance) -> None:
     """The reading at the start comes first."""
     scene.world.run(scene.life().go)
     (ready,) = scene.events(records.READY)
@@ -88,7 +88,7 @@ def test_ready_is_said_once_the_account_has_been_read(scene: Household) -> None:
 
 
 @pytest.mark.slow
-def test_ready_says_what_the_day_begins_with(scene: Household) -> None:
+def test_ready_says_what_the_day_begins_with(scene: SimulatedInstance) -> None:
     """Mode, arming, equity, feed, positions, windows and the planned worst day."""
     scene.world.run(scene.life().go)
     (ready,) = scene.events(records.READY)
@@ -99,7 +99,9 @@ def test_ready_says_what_the_day_begins_with(scene: Household) -> None:
 
 
 @pytest.mark.slow
-def test_a_feed_that_refuses_the_connection_is_not_ready(scene: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_feed_that_refuses_the_connection_is_not_ready(
+    scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason is said at once, in the feed's own words; READY follows when the feed lets us in."""
     hear(Heard(scene.world, refuses=(0.0, 100.0)), monkeypatch)
     scene.world.run(scene.life().go)
@@ -112,7 +114,7 @@ def test_a_feed_that_refuses_the_connection_is_not_ready(scene: Household, monke
 
 @pytest.mark.slow
 def test_a_feed_that_is_lost_before_the_bell_takes_ready_back(
-    scene: Household, monkeypatch: pytest.MonkeyPatch
+    scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half a minute without it is NOT READY, and when it is there again READY is said again."""
     hear(Heard(scene.world, refuses=(50.0, 150.0)), monkeypatch)
@@ -125,7 +127,7 @@ def test_a_feed_that_is_lost_before_the_bell_takes_ready_back(
 
 @pytest.mark.slow
 def test_a_connection_that_is_made_again_at_once_takes_nothing_back(
-    scene: Household, monkeypatch: pytest.MonkeyPatch
+    scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A feed that is away for some seconds is no news before the bell."""
     hear(Heard(scene.world, refuses=(50.0, 60.0)), monkeypatch)
@@ -147,7 +149,7 @@ class Flaps(Heard):
             raise Unavailable("the vendor refuses the connection", "Wait.")
 
 
-def to_the_bell(scene: Household) -> None:
+def to_the_bell(scene: SimulatedInstance) -> None:
     """Live until the bell rings."""
 
     async def lives() -> None:
@@ -159,7 +161,9 @@ def to_the_bell(scene: Household) -> None:
     scene.world.run(lives)
 
 
-def test_a_line_that_never_holds_is_called_ready_no_more(scene: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_never_holds_is_called_ready_no_more(
+    scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """READY was said of its first word; once taken back, some seconds of a connection do not bring it back."""
     hear(Flaps(scene.world, 4.0, 33.0), monkeypatch)
     to_the_bell(scene)
@@ -168,7 +172,7 @@ def test_a_line_that_never_holds_is_called_ready_no_more(scene: Household, monke
 
 
 def test_what_comes_and_goes_wakes_nobody_more_than_twice_in_ten_minutes(
-    scene: Household, monkeypatch: pytest.MonkeyPatch
+    scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second READY waits for half a minute, each one after that for ten; whichever was said last is true."""
     hear(Flaps(scene.world, 60.0, 60.0), monkeypatch)
@@ -182,7 +186,7 @@ def test_what_comes_and_goes_wakes_nobody_more_than_twice_in_ten_minutes(
 
 @pytest.mark.slow
 def test_ready_is_said_a_third_time_of_what_has_held_for_ten_minutes(
-    scene: Household, monkeypatch: pytest.MonkeyPatch
+    scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing that was mended stays NOT READY for good."""
 
@@ -201,20 +205,20 @@ def test_ready_is_said_a_third_time_of_what_has_held_for_ten_minutes(
 
 @pytest.mark.slow
 def test_a_feed_that_is_merely_silent_before_the_bell_is_no_fault(
-    scene: Household, monkeypatch: pytest.MonkeyPatch
+    scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lets us in and says nothing yet: the day is ready, and nobody is woken."""
     hear(Heard(scene.world, mute_until=LEAD_S), monkeypatch)
     scene.world.run(scene.life().go)
     assert scene.events(records.NOT_READY) == []
     (ready,) = seconds(scene, records.READY)
-    assert OPENS_S <= ready < OPENS_S + 5.0
+    assert OPEN_TIMEOUT_S <= ready < OPEN_TIMEOUT_S + 5.0
 
 
 @pytest.mark.slow
-def test_a_kill_before_the_bell_takes_ready_back(scene: Household) -> None:
+def test_a_kill_before_the_bell_takes_ready_back(scene: SimulatedInstance) -> None:
     """What keeps the bot from entering counts until the bell, whatever was said before."""
-    control.prepare(scene.folder)
+    control.prepare_folder(scene.folder)
     scene.world.loop.call_at(60.0, filesystem.write_atomic, scene.folder / control.KILL, b"")
     scene.world.run(scene.life().go)
     assert len(scene.events(records.READY)) == 1
@@ -226,11 +230,11 @@ def test_a_kill_before_the_bell_takes_ready_back(scene: Household) -> None:
 def test_a_connection_tells_how_it_is() -> None:
     """Nothing is known before it is asked for; what was said of a failure is over once something is heard."""
     world = World(5, (), rates={}, live=True)
-    line = Line(cast("LiveSession", Heard(world, refuses=(0.0, 10.0))), world.clock)
+    line = FeedConnection(cast("LiveSession", Heard(world, refuses=(0.0, 10.0))), world.clock)
     assert isinstance(line, LiveSession)
     assert (line.there, line.words) == (False, "")
     assert line.symbols == world.market.symbols
-    assert line.quality == LiveFeed.quality
+    assert line.quality == SimulatedLiveFeed.quality
 
     async def listen() -> None:
         with pytest.raises(Unavailable):

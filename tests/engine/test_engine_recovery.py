@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerEvent, VenueRules
-from tbot_core.engine.session.recovery import Recall
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import OutcomeUnknown
 from tbot_core.execution import intents
-from tbot_core.execution.account_updates import admit
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.intents import Minutes
+from tbot_core.execution.account_updates import update_account
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Account, ExitReason, Leg, OrderState, RiskState, Side, atoms_of
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
-from tbot_core.trading.commands import Place
-from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.commands import SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.exposure import RiskChange
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Broker, Permit
     from tbot_core.journal.store import Journal
     from tbot_core.model.types import Order, SignalId
-    from tbot_core.trading.commands import Action
+    from tbot_core.trading.commands import TradingCommand
 
-BARE = VenueRules()
-BRACKETS = VenueRules(brackets=True, amend_atomic=True)
+BARE = BrokerCapabilities()
+BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True)
 
 
 class Quiet:
@@ -79,16 +79,16 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
 class Process:
     """A desk and its execution on a journal; `again` is the process after it."""
 
-    def __init__(self, journal: Journal, rules_of_venue: VenueRules = BRACKETS) -> None:
+    def __init__(self, journal: Journal, rules_of_venue: BrokerCapabilities = BRACKETS) -> None:
         self.journal = journal
         self.rules = rules_of_venue
         self.broker = Quiet()
         self.clock = ManualClock(session().open)
-        self.desk = Desk(rules(venue=rules_of_venue), session(), atoms_of(Decimal(100_000)), name)
+        self.desk = DecisionEngine(rules(venue=rules_of_venue), session(), atoms_of(Decimal(100_000)), name)
         broker: Broker = self.broker  # type: ignore[assignment]  # nobody logs in or reads the account here
-        venue = Venue(broker=broker, name="quiet", account_id="A1")
-        self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue, self.desk)
-        self.recall = Recall(self.desk, self.execution, {"AAA": 0, "BBB": 1})
+        venue = BrokerAccount(broker=broker, name="quiet", account_id="A1")
+        self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue, self.desk)
+        self.recall = SessionRecovery(self.desk, self.execution, {"AAA": 0, "BBB": 1})
 
     def again(self) -> Process:
         """The next process, with all that the journal says."""
@@ -97,14 +97,14 @@ class Process:
             after.recall.take(event)
         return after
 
-    def do(self, *actions: Action, changes: Sequence[RiskChange] = ()) -> None:
+    def do(self, *actions: TradingCommand, changes: Sequence[RiskChange] = ()) -> None:
         """Carry actions out."""
-        asyncio.run(self.execution.carry_out(Minutes(actions=actions, changes=changes)))
+        asyncio.run(self.execution.carry_out(MinuteCommands(actions=actions, changes=changes)))
 
-    def enter(self, shape: Exits | None = None, quantity: str = "7") -> Order:
+    def enter(self, shape: ExitRules | None = None, quantity: str = "7") -> Order:
         """Enter AAA; the entry is filled by so many of its 7 shares."""
-        one = proposal(exits=shape or Exits(leave=60), target=150.0)
-        asyncio.run(self.execution.carry_out(Minutes(decisions=self.desk.decide([one]))))
+        one = proposal(exits=shape or ExitRules(leave=60), target=150.0)
+        asyncio.run(self.execution.carry_out(MinuteCommands(decisions=self.desk.decide([one]))))
         entry = self.execution.orders["AAA entry"].order
         self.hear(said("acknowledged", "AAA entry"), filled(entry, quantity))
         return entry
@@ -146,7 +146,7 @@ def same(before: Process, after: Process) -> None:
     assert after.desk.standing.working == before.desk.standing.working
     assert after.desk.standing.sent == before.desk.standing.sent
     for minute in (58, 59):
-        bars = Draft("AAA", "BBB").bars()
+        bars = SessionDraft("AAA", "BBB").bars()
         assert after.desk.custody.manage(bars, minute) == before.desk.custody.manage(bars, minute)
 
 
@@ -165,7 +165,7 @@ def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
         with closing(open_journal(process.journal.path.with_name(f"{reason}.sqlite"))) as journal:
             one = Process(journal)
             one.enter()
-            one.do(*one.desk.custody.manage(Draft("AAA", "BBB").bars(), 59))
+            one.do(*one.desk.custody.manage(SessionDraft("AAA", "BBB").bars(), 59))
             one.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
             leaving = one.execution.orders["AAA exit"].order
             assert one.again().desk.custody.released() == []
@@ -177,8 +177,8 @@ def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
 
 def test_a_stop_that_was_moved_is_recalled_where_it_was_asked_to_be(process: Process) -> None:
     """It is asked for until the broker has moved it; from then on its fill is called a trailing stop."""
-    process.enter(Exits(trailing=True))
-    bars = Draft("AAA", "BBB").bar(30, 110.0).bars()
+    process.enter(ExitRules(trailing=True))
+    bars = SessionDraft("AAA", "BBB").bar(30, 110.0).bars()
     process.do(*(asked := process.desk.custody.manage(bars, 30)))
     assert process.again().desk.custody.manage(bars, 30) == asked  # the crash may have come before it left
     process.hear(said("replaced", "AAA stop"))
@@ -191,7 +191,7 @@ def test_a_stop_that_was_moved_is_recalled_where_it_was_asked_to_be(process: Pro
 def test_stops_of_its_own_are_recalled_with_their_number(process: Process) -> None:
     """A renewal that a crash cut short is finished, and no name is used twice."""
     one = Process(process.journal, BARE)
-    entry = one.enter(Exits(), "3")
+    entry = one.enter(ExitRules(), "3")
     one.hear(filled(entry, "4", execution="2"))
     assert one.states["AAA stop"] is OrderState.SENDING
     after = one.again()
@@ -203,7 +203,7 @@ def test_stops_of_its_own_are_recalled_with_their_number(process: Process) -> No
 def test_a_request_to_cancel_is_recalled(process: Process) -> None:
     """An entry that was being taken back works on until the broker has said what became of it."""
     process.enter(quantity="3")
-    process.do(*process.desk.custody.manage(Draft("AAA", "BBB").bars(), 384))
+    process.do(*process.desk.custody.manage(SessionDraft("AAA", "BBB").bars(), 384))
     after = process.again()
     assert list(after.desk.standing.working) == ["AAA entry"]
     after.hear(said("cancelled", "AAA entry"))
@@ -213,9 +213,9 @@ def test_a_request_to_cancel_is_recalled(process: Process) -> None:
 def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None:
     """A crash between the barriers: the order is dropped, its reservation freed; the next restart says no more."""
     decision = process.desk.decide([proposal()])[0]
-    minute = Minutes(decisions=[decision])
+    minute = MinuteCommands(decisions=[decision])
     recorder = process.execution.recorder
-    recorder.write(*intents.entries(recorder, minute))
+    recorder.write(*intents.intent_events(recorder, minute))
     after = process.again()
     after.recall.settle()
     assert set(after.states.values()) == {OrderState.DROPPED}
@@ -230,7 +230,7 @@ def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None
 
 def test_what_was_on_its_way_is_in_doubt(process: Process) -> None:
     """A crash after the second barrier: nobody knows, its exposure stays reserved, and it is not sent again."""
-    asyncio.run(process.execution.carry_out(Minutes(decisions=process.desk.decide([proposal()]))))
+    asyncio.run(process.execution.carry_out(MinuteCommands(decisions=process.desk.decide([proposal()]))))
     after = process.again()
     after.recall.settle()
     assert set(after.states.values()) == {OrderState.UNKNOWN}
@@ -241,7 +241,7 @@ def test_what_was_on_its_way_is_in_doubt(process: Process) -> None:
 def test_doubts_and_losses_are_recalled(process: Process) -> None:
     """No answer, not found, given up: the order is lost after the restart as before it."""
     process.broker.silent.add("AAA entry")
-    asyncio.run(process.execution.carry_out(Minutes(decisions=process.desk.decide([proposal()]))))
+    asyncio.run(process.execution.carry_out(MinuteCommands(decisions=process.desk.decide([proposal()]))))
     process.execution.give_up("AAA entry")
     process.execution.absent("AAA stop")
     after = process.again()
@@ -294,9 +294,9 @@ def test_cash_that_had_not_settled_before_a_restart_has_not_after_it(process: Pr
     told = Account(account_id="A1", equity=Decimal(50_000), cash=Decimal(10_000), margin=False)
     sold = attrs.evolve(told, cash=Decimal(30_000))
     for account in (told, sold):
-        admit(process.desk, process.execution.recorder, account)
+        update_account(process.desk, process.execution.recorder, account)
     after = process.again()
-    admit(after.desk, after.execution.recorder, sold)
+    update_account(after.desk, after.execution.recorder, sold)
     assert after.desk.standing.funds.payable(after.desk.portfolio) == atoms_of(Decimal(10_000))
     assert len(list(process.journal.events(kind=records.SETTLED))) == 1
 
@@ -337,7 +337,9 @@ def test_defense_of_the_session_is_recalled_at_every_broker(process: Process, br
         event = recorder.entry(records.RISK, records.risk_payload(change))
         recorder.write(event)
         recalls = [
-            Recall(one.desk, Execution(attrs.evolve(recorder, broker=key), one.execution.venue, one.desk), {})
+            SessionRecovery(
+                one.desk, ExecutionEngine(attrs.evolve(recorder, broker=key), one.execution.venue, one.desk), {}
+            )
             for one, key in zip(posts, ("", "second"), strict=True)
         ]
         for told in process.journal.events(kind=records.RISK):
@@ -350,7 +352,7 @@ def test_defense_of_the_session_is_recalled_at_every_broker(process: Process, br
 def test_a_denial_is_recalled_as_decided(process: Process) -> None:
     """A signal that was denied is not decided a second time; it has no order to recall."""
     denied = process.desk.decide([proposal(price=5000.0, stop=4900.0, side=Side.LONG)])
-    asyncio.run(process.execution.carry_out(Minutes(decisions=denied)))
+    asyncio.run(process.execution.carry_out(MinuteCommands(decisions=denied)))
     after = process.again()
     assert after.recall.decided == {denied[0].proposal.signal.text}
     assert after.execution.orders == {}
@@ -366,7 +368,7 @@ def test_words_that_move_no_order_change_nothing(process: Process) -> None:
 def test_an_exit_under_way_is_not_sent_twice(process: Process) -> None:
     """The restart finds it in doubt; only its proven end lets another one leave."""
     process.enter()
-    bars = Draft("AAA", "BBB").bars()
+    bars = SessionDraft("AAA", "BBB").bars()
     process.do(*process.desk.custody.manage(bars, 59))
     process.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
     after = process.again()
@@ -374,5 +376,5 @@ def test_an_exit_under_way_is_not_sent_twice(process: Process) -> None:
     assert after.desk.custody.manage(bars, 60) == []
     after.hear(said("expired", "AAA exit"))
     (again,) = after.desk.custody.manage(bars, 61)
-    assert isinstance(again, Place)
+    assert isinstance(again, SubmitOrder)
     assert again.order.client_order_id == "AAA exit 2"

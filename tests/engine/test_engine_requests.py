@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.session.requests import Requests
-from tbot_core.execution.trading_state import Conditions, recall
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.requests import RequestHandler
+from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.journal.store import Entry, Journal
+    from tbot_core.journal.store import Journal, NewEvent
     from tbot_core.model.types import RiskState
 
 NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)
@@ -33,11 +33,11 @@ class Bench:
 
     def __init__(self, journal: Journal, folder: Path) -> None:
         self.journal, self.folder = journal, folder
-        recorder = Recorder(journal=journal, clock=ManualClock(NOON))
+        recorder = JournalRecorder(journal=journal, clock=ManualClock(NOON))
         past = tuple(journal.events())
         self.flattening = False
-        self.conditions = Conditions(recorder, self._impose, recall(past))
-        self.requests = Requests(recorder, self.conditions, self._flatten, past)
+        self.conditions = TradingStateController(recorder, self._impose, recall_states(past))
+        self.requests = RequestHandler(recorder, self.conditions, self._flatten, past)
 
     def _impose(self, _state: RiskState) -> None:
         # Nobody trades here.
@@ -46,9 +46,9 @@ class Bench:
     def _flatten(self, *, on: bool = True) -> None:
         self.flattening = on
 
-    def ask(self, verb: Verb) -> Path:
+    def ask(self, verb: ControlVerb) -> Path:
         """Somebody drops a request; its file."""
-        return self.folder / control.ask(self.folder, verb, actor="ann", now=NOON)
+        return self.folder / control.write_request(self.folder, verb, actor="ann", now=NOON)
 
     def look(self) -> None:
         """Obey what lies there."""
@@ -76,7 +76,7 @@ def bench(journal: Journal, tmp_path: Path) -> Bench:
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_kill_that_could_not_be_read_is_obeyed_once_it_can(bench: Bench, *, restarted: bool) -> None:
     """Its file is not taken away without effect, whoever looks at it then."""
-    path = bench.ask(Verb.KILL)
+    path = bench.ask(ControlVerb.KILL)
     whole = path.read_bytes()
     path.write_bytes(b"")
     bench.look()
@@ -85,26 +85,26 @@ def test_a_kill_that_could_not_be_read_is_obeyed_once_it_can(bench: Bench, *, re
     path.write_bytes(whole)
     bench = Bench(bench.journal, bench.folder) if restarted else bench
     bench.look()
-    assert (bench.conditions.causes, path.exists()) == ((Cause.KILL_COMMAND,), False)
+    assert (bench.conditions.causes, path.exists()) == ((StateCause.KILL_COMMAND,), False)
 
 
 def test_a_permit_that_was_refused_stays_refused(bench: Bench) -> None:
     """A mode that is set right later does not give what was denied: it has to be asked for again."""
-    bench.conditions.begin(Cause.KILL_COMMAND)
-    path = bench.ask(Verb.KILL_CLEAR)
+    bench.conditions.begin(StateCause.KILL_COMMAND)
+    path = bench.ask(ControlVerb.KILL_CLEAR)
     path.chmod(0o666)
     bench.look()
     path.chmod(0o600)
     bench.look()
-    assert (bench.conditions.causes, path.exists(), len(bench.refusals)) == ((Cause.KILL_COMMAND,), False, 1)
+    assert (bench.conditions.causes, path.exists(), len(bench.refusals)) == ((StateCause.KILL_COMMAND,), False, 1)
 
 
 def test_a_request_is_obeyed_once(bench: Bench) -> None:
     """Also where its file could not be taken away before a restart."""
-    path = bench.ask(Verb.KILL)
+    path = bench.ask(ControlVerb.KILL)
     whole = path.read_bytes()
     bench.look()
-    bench.conditions.withdraw(Cause.KILL_COMMAND)
+    bench.conditions.withdraw(StateCause.KILL_COMMAND)
     path.write_bytes(whole)
     path.chmod(0o600)
     again = Bench(bench.journal, bench.folder)
@@ -114,10 +114,10 @@ def test_a_request_is_obeyed_once(bench: Bench) -> None:
 
 def test_a_crash_never_parts_a_request_from_what_comes_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are one transaction: a restart obeys what was not written, and nothing is written and not obeyed."""
-    path = bench.ask(Verb.KILL)
+    path = bench.ask(ControlVerb.KILL)
     appended: list[list[str]] = []
 
-    def die(entries: Sequence[Entry]) -> None:
+    def die(entries: Sequence[NewEvent]) -> None:
         appended.append([entry.kind for entry in entries])
         raise ZeroDivisionError
 
@@ -128,19 +128,19 @@ def test_a_crash_never_parts_a_request_from_what_comes_of_it(bench: Bench, monke
     assert appended == [[records.REQUEST, records.STATE]]
     again = Bench(bench.journal, bench.folder)
     again.look()
-    assert (again.conditions.causes, path.exists()) == ((Cause.KILL_COMMAND,), False)
+    assert (again.conditions.causes, path.exists()) == ((StateCause.KILL_COMMAND,), False)
 
 
 @pytest.mark.parametrize(
     ("verb", "words"),
     [
-        (Verb.FAILOVER_CONFIRM, "Nothing is to be confirmed"),
-        (Verb.ARM, "Live trading alone is armed"),
-        (Verb.DISARM, "Live trading alone is armed"),
-        (Verb.CONFIRM, "confirm cannot be asked of this session"),
+        (ControlVerb.FAILOVER_CONFIRM, "Nothing is to be confirmed"),
+        (ControlVerb.ARM, "Live trading alone is armed"),
+        (ControlVerb.DISARM, "Live trading alone is armed"),
+        (ControlVerb.CONFIRM, "confirm cannot be asked of this session"),
     ],
 )
-def test_what_nobody_here_can_obey_is_refused(bench: Bench, verb: Verb, words: str) -> None:
+def test_what_nobody_here_can_obey_is_refused(bench: Bench, verb: ControlVerb, words: str) -> None:
     """It is said why, in the journal too; nobody is told that it was done."""
     bench.ask(verb)
     bench.look()
@@ -149,7 +149,7 @@ def test_what_nobody_here_can_obey_is_refused(bench: Bench, verb: Verb, words: s
 
 def test_a_stop_that_keeps_positions_is_forgotten_once_it_is_taken_back(bench: Bench) -> None:
     """The file `stop` that comes later is a stop that manages what is held, also after a restart."""
-    for verb in (Verb.STOP_KEEP, Verb.STOP_CANCEL):
+    for verb in (ControlVerb.STOP_KEEP, ControlVerb.STOP_CANCEL):
         bench.ask(verb)
         bench.look()
     (bench.folder / "stop").touch()
@@ -162,16 +162,16 @@ def test_a_stop_that_keeps_positions_is_forgotten_once_it_is_taken_back(bench: B
 @pytest.mark.parametrize(
     ("asked", "closes"),
     [
-        ((Verb.STOP_FLATTEN, Verb.KILL, Verb.KILL_CLEAR), True),
-        ((Verb.KILL_FLATTEN, Verb.STOP, Verb.STOP_CANCEL), True),
-        ((Verb.KILL_FLATTEN, Verb.STOP_FLATTEN, Verb.KILL_CLEAR), True),
-        ((Verb.KILL_FLATTEN, Verb.STOP_FLATTEN, Verb.KILL_CLEAR, Verb.STOP_CANCEL), False),
-        ((Verb.STOP_FLATTEN, Verb.STOP_CANCEL), False),
-        ((Verb.KILL_FLATTEN, Verb.KILL_CLEAR), False),
+        ((ControlVerb.STOP_FLATTEN, ControlVerb.KILL, ControlVerb.KILL_CLEAR), True),
+        ((ControlVerb.KILL_FLATTEN, ControlVerb.STOP, ControlVerb.STOP_CANCEL), True),
+        ((ControlVerb.KILL_FLATTEN, ControlVerb.STOP_FLATTEN, ControlVerb.KILL_CLEAR), True),
+        ((ControlVerb.KILL_FLATTEN, ControlVerb.STOP_FLATTEN, ControlVerb.KILL_CLEAR, ControlVerb.STOP_CANCEL), False),
+        ((ControlVerb.STOP_FLATTEN, ControlVerb.STOP_CANCEL), False),
+        ((ControlVerb.KILL_FLATTEN, ControlVerb.KILL_CLEAR), False),
     ],
 )
 def test_what_is_held_is_closed_as_long_as_anybody_asks_for_it(
-    bench: Bench, asked: tuple[Verb, ...], closes: bool
+    bench: Bench, asked: tuple[ControlVerb, ...], closes: bool
 ) -> None:
     """A kill and a stop each take back their own closing alone, also after a restart."""
     for verb in asked:
@@ -185,34 +185,34 @@ def test_what_is_held_is_closed_as_long_as_anybody_asks_for_it(
 @pytest.mark.parametrize(
     ("steps", "stands"),
     [
-        ((Verb.STOP, "signal", "kept"), (True, False, False)),
-        ((Verb.STOP_FLATTEN, "signal", "kept"), (True, False, True)),
-        (("signal", Verb.STOP_FLATTEN, "kept"), (True, False, True)),
-        ((Verb.STOP_KEEP, "signal", "kept"), (False, False, False)),
-        ((Verb.STOP_FLATTEN, Verb.STOP_KEEP, "kept"), (False, False, False)),
-        ((Verb.STOP_KEEP, Verb.STOP, "kept"), (True, False, False)),
-        ((Verb.STOP_FLATTEN, Verb.KILL_FLATTEN, "signal", "kept"), (True, False, True)),
-        ((Verb.STOP_FLATTEN, Verb.KILL_FLATTEN, "signal", "all"), (False, False, True)),
-        ((Verb.STOP_FLATTEN, "signal", "all"), (False, False, False)),
-        ((Verb.STOP_FLATTEN, "signal", Verb.STOP_CANCEL), (False, False, False)),
-        ((Verb.STOP, "signal"), (True, True, False)),
-        ((Verb.STOP_FLATTEN, "signal"), (True, True, False)),
-        ((Verb.KILL_FLATTEN, Verb.STOP_KEEP), (True, True, False)),
-        ((Verb.KILL_FLATTEN, Verb.STOP_KEEP, Verb.STOP_CANCEL), (False, False, True)),
-        ((Verb.STOP_FLATTEN, Verb.STOP), (True, False, False)),
-        ((Verb.STOP_KEEP, Verb.STOP_FLATTEN), (True, False, True)),
+        ((ControlVerb.STOP, "signal", "kept"), (True, False, False)),
+        ((ControlVerb.STOP_FLATTEN, "signal", "kept"), (True, False, True)),
+        (("signal", ControlVerb.STOP_FLATTEN, "kept"), (True, False, True)),
+        ((ControlVerb.STOP_KEEP, "signal", "kept"), (False, False, False)),
+        ((ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP, "kept"), (False, False, False)),
+        ((ControlVerb.STOP_KEEP, ControlVerb.STOP, "kept"), (True, False, False)),
+        ((ControlVerb.STOP_FLATTEN, ControlVerb.KILL_FLATTEN, "signal", "kept"), (True, False, True)),
+        ((ControlVerb.STOP_FLATTEN, ControlVerb.KILL_FLATTEN, "signal", "all"), (False, False, True)),
+        ((ControlVerb.STOP_FLATTEN, "signal", "all"), (False, False, False)),
+        ((ControlVerb.STOP_FLATTEN, "signal", ControlVerb.STOP_CANCEL), (False, False, False)),
+        ((ControlVerb.STOP, "signal"), (True, True, False)),
+        ((ControlVerb.STOP_FLATTEN, "signal"), (True, True, False)),
+        ((ControlVerb.KILL_FLATTEN, ControlVerb.STOP_KEEP), (True, True, False)),
+        ((ControlVerb.KILL_FLATTEN, ControlVerb.STOP_KEEP, ControlVerb.STOP_CANCEL), (False, False, True)),
+        ((ControlVerb.STOP_FLATTEN, ControlVerb.STOP), (True, False, False)),
+        ((ControlVerb.STOP_KEEP, ControlVerb.STOP_FLATTEN), (True, False, True)),
     ],
 )
 def test_a_stop_is_over_for_each_source_by_itself(
-    bench: Bench, steps: tuple[Verb | str, ...], stands: tuple[bool, bool, bool]
+    bench: Bench, steps: tuple[ControlVerb | str, ...], stands: tuple[bool, bool, bool]
 ) -> None:
     """Whether one stands, keeps and closes; a restart after any of the steps finds what the process had before it."""
     for step in steps:
-        if isinstance(step, Verb):
+        if isinstance(step, ControlVerb):
             bench.ask(step)
             bench.look()
         elif step == "signal":
-            bench.conditions.begin(Cause.STOP_SIGNAL)
+            bench.conditions.begin(StateCause.STOP_SIGNAL)
             bench.requests.signalled(flattens=False)
         else:
             bench.requests.carried_out(kept=step == "kept")
@@ -228,9 +228,9 @@ def _stands(bench: Bench) -> tuple[bool, bool, bool]:
 
 def test_stops_of_two_sources_that_keep_are_over_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One transaction: after a crash both of them go on, or none does."""
-    bench.ask(Verb.STOP_KEEP)
+    bench.ask(ControlVerb.STOP_KEEP)
     bench.look()
-    bench.conditions.begin(Cause.STOP_SIGNAL)
+    bench.conditions.begin(StateCause.STOP_SIGNAL)
     bench.requests.signalled(flattens=False)
     appended: list[int] = []
     monkeypatch.setattr(bench.journal, "append", lambda entries: appended.append(len(entries)))

@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.contracts import BrokerEvent, Holding, OrderReport, Snapshot, VenueRules
-from tbot_core.engine.live.broker_supervisor import Keeper
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, PositionReport
+from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.live.resend import MOST_S
-from tbot_core.engine.session.broker_session import Post
-from tbot_core.engine.session.recovery import Recall
+from tbot_core.engine.session.broker_session import BrokerSession
+from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import Unavailable
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.intents import Minutes
-from tbot_core.journal.recorder import Recorder
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Account, Leg, atoms_of
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, proposal, rules, session
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.risk.states import States
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.risk.states import TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,14 +48,14 @@ class Dead(Exception):
 class Refusing:
     """A broker that takes orders without a word, but for those legs whose connection it refuses."""
 
-    rules = VenueRules()
+    rules = BrokerCapabilities()
 
     def __init__(self, clock: ManualClock) -> None:
         self.refuses: set[Leg] = set()
         self.refused: list[float] = []
         self.taken: list[Order] = []
         self.cancelled: list[str] = []
-        self.shown: Snapshot | None = None
+        self.shown: AccountSnapshot | None = None
         self._clock = clock
         self._said: list[BrokerEvent] = []
 
@@ -93,7 +93,7 @@ class Refusing:
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Take a request."""
 
-    async def snapshot(self, since: datetime) -> Snapshot:
+    async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The account, where anybody can read it."""
         if self.shown is None:
             raise Unavailable(f"no way, {since}")
@@ -124,17 +124,17 @@ class Bench:
     def __init__(self, journal: Journal, *, read: bool = True) -> None:
         self.clock = ManualClock(session().open)
         self.broker = Refusing(self.clock)
-        self.desk = Desk(rules(venue=self.broker.rules), session(), atoms_of(Decimal(100_000)), name)
-        venue = Venue(broker=self.broker, name="refusing", account_id="A1")
-        self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue, self.desk)
-        post = Post(name="refusing", desk=self.desk, execution=self.execution)
-        self.keeper = Keeper(post, States(), self.clock, session().open, 20.0)
+        self.desk = DecisionEngine(rules(venue=self.broker.rules), session(), atoms_of(Decimal(100_000)), name)
+        venue = BrokerAccount(broker=self.broker, name="refusing", account_id="A1")
+        self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue, self.desk)
+        post = BrokerSession(name="refusing", desk=self.desk, execution=self.execution)
+        self.keeper = BrokerSupervisor(post, TradingState(), self.clock, session().open, 20.0)
         self.desk.standing.unread = not read
 
     def enter(self) -> None:
         """AAA is entered and filled."""
-        decided = self.desk.decide([proposal(exits=Exits(leave=60))])
-        asyncio.run(self.execution.carry_out(Minutes(decisions=decided)))
+        decided = self.desk.decide([proposal(exits=ExitRules(leave=60))])
+        asyncio.run(self.execution.carry_out(MinuteCommands(decisions=decided)))
 
     def rounds(self, seconds: float) -> None:
         """Some time passes, as a session spends it."""
@@ -145,8 +145,8 @@ class Bench:
 
     def leave(self) -> None:
         """The time of the position is over."""
-        actions = self.desk.custody.manage(Draft().bar(59, 100.0).bars(), 59)
-        asyncio.run(self.execution.carry_out(Minutes(actions=actions)))
+        actions = self.desk.custody.manage(SessionDraft().bar(59, 100.0).bars(), 59)
+        asyncio.run(self.execution.carry_out(MinuteCommands(actions=actions)))
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def dies_before(bench: Bench, leg: Leg, monkeypatch: pytest.MonkeyPatch) -> None
 def restarted(journal: Journal) -> Bench:
     """The process once more; nobody could read the account yet."""
     again = Bench(journal, read=False)
-    recall = Recall(again.desk, again.execution, {"AAA": 0})
+    recall = SessionRecovery(again.desk, again.execution, {"AAA": 0})
     for event in list(journal.events()):
         recall.take(event)
     recall.settle()
@@ -265,10 +265,10 @@ def test_an_exit_that_a_crash_left_written_down_waits_until_the_account_was_read
     assert again.broker.cancelled == stop
 
 
-def reading(*orders: Order, **held: str) -> Snapshot:
+def reading(*orders: Order, **held: str) -> AccountSnapshot:
     """What the account shows: orders that work, and so many shares of each symbol."""
     reports = tuple(
-        OrderReport(
+        OrderStatusReport(
             client_order_id=one.client_order_id,
             broker_order_id="b1",
             kind="acknowledged",
@@ -279,5 +279,7 @@ def reading(*orders: Order, **held: str) -> Snapshot:
         )
         for one in orders
     )
-    holdings = tuple(Holding(symbol=name, quantity=Decimal(shares)) for name, shares in held.items() if shares != "0")
-    return Snapshot(account=ACCOUNT, orders=reports, holdings=holdings, barrier="1")
+    holdings = tuple(
+        PositionReport(symbol=name, quantity=Decimal(shares)) for name, shares in held.items() if shares != "0"
+    )
+    return AccountSnapshot(account=ACCOUNT, orders=reports, holdings=holdings, barrier="1")

@@ -12,14 +12,14 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import JournalError
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book, fold
+from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import read_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import dollars_of
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.journal.store import Entry, Event
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.journal.store import Event, NewEvent
     from tbot_core.trading.orders import OrderRecord
 
 DAY = dt.date(2026, 11, 24)
@@ -40,7 +40,7 @@ BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings."""
-    furnish(tmp_path)
+    create_demo_instance(tmp_path)
     return tmp_path
 
 
@@ -52,11 +52,11 @@ def events(path: Path) -> list[Event]:
     return found
 
 
-def demo(home: Path, watcher: Watcher | None = None, **plan: Any) -> Outcome:
+def demo(home: Path, watcher: RunWatcher | None = None, **plan: Any) -> RunOutcome:
     """One simulated session."""
     assembly = assemble(home, "demo", SystemClock())
-    whole = Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock(), **plan)
-    return asyncio.run(run(whole, watcher or Watcher()))
+    whole = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock(), **plan)
+    return asyncio.run(run(whole, watcher or RunWatcher()))
 
 
 class Paper:
@@ -66,23 +66,23 @@ class Paper:
         self.home = home
         self.clock = ManualClock(now)
         self.waited: list[dt.datetime] = []
-        self.told: list[Entry] = []
+        self.told: list[NewEvent] = []
 
-    def trade(self, until: dt.datetime | None = None) -> Outcome:
+    def trade(self, until: dt.datetime | None = None) -> RunOutcome:
         """Trade one session, or stop once this moment has been dealt with."""
         plan = self.plan()
 
-        def minute(session: SessionRun, index: int) -> None:
+        def minute(session: TradingSession, index: int) -> None:
             if until == session.session.moment(index + 1):
                 plan.stop.set()
 
-        watcher = Watcher(minute=minute, wrote=self.told.extend, idle=self.waited.append)
+        watcher = RunWatcher(minute=minute, wrote=self.told.extend, idle=self.waited.append)
         return asyncio.run(run(plan, watcher))
 
-    def plan(self) -> Plan:
+    def plan(self) -> RunPlan:
         """A plan of one session on paper."""
         assembly = assemble(self.home, "paper", self.clock)
-        return Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=30.0)
+        return RunPlan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=30.0)
 
     @property
     def events(self) -> list[Event]:
@@ -95,17 +95,17 @@ def test_no_garbage_is_collected_from_the_closed_minute_to_its_last_order(home: 
     """The collector is off whenever an order is written down, and on again after each minute."""
     ordering, between = set[bool](), set[bool]()
 
-    def wrote(entries: Sequence[Entry]) -> None:
+    def wrote(entries: Sequence[NewEvent]) -> None:
         if any(one.kind in {records.INTENDED, records.SENDING} for one in entries):
             ordering.add(gc.isenabled())
 
-    demo(home, Watcher(wrote=wrote, minute=lambda _session, _minute: between.add(gc.isenabled())))
+    demo(home, RunWatcher(wrote=wrote, minute=lambda _session, _minute: between.add(gc.isenabled())))
     assert (ordering, between) == ({False}, {True})
 
 
 def test_cash_and_positions_are_equity_at_every_event(home: Path) -> None:
     """Walking the journal, cash and positions, counted by what was paid, equal what was gained, to the last atom."""
-    book, fills = Book(), 0
+    book, fills = SessionBook(), 0
     for event in events(demo(home).journal):
         book.apply(event.kind, event.cid, event.payload, event.applied)
         portfolio = book.portfolio
@@ -119,17 +119,17 @@ def test_cash_and_positions_are_equity_at_every_event(home: Path) -> None:
 
 def test_the_projection_equals_the_desk_after_each_minute(home: Path) -> None:
     """Orders, positions, cash and trades of the journal are those of the desk, minute by minute."""
-    book = Book()
+    book = SessionBook()
 
     def stood(orders: Mapping[str, OrderRecord]) -> dict[str, OrderRecord]:
         # Protection is written down as orders of its own.
         return {cid: attrs.evolve(one, order=attrs.evolve(one.order, protection=())) for cid, one in orders.items()}
 
-    def wrote(entries: Sequence[Entry]) -> None:
+    def wrote(entries: Sequence[NewEvent]) -> None:
         for entry in entries:
             book.apply(entry.kind, entry.cid, entry.payload, entry.time)
 
-    def minute(session: SessionRun, _index: int) -> None:
+    def minute(session: TradingSession, _index: int) -> None:
         desk, portfolio = session.desk.portfolio, book.portfolio
         assert portfolio.cash_atoms == desk.cash_atoms
         assert portfolio.positions.keys() == desk.positions.keys()
@@ -138,7 +138,7 @@ def test_the_projection_equals_the_desk_after_each_minute(home: Path) -> None:
         assert [one.signal for one in portfolio.closed] == [one.signal for one in desk.closed]
         assert stood(book.orders) == stood(session.execution.orders)
 
-    demo(home, Watcher(wrote=wrote, minute=minute))
+    demo(home, RunWatcher(wrote=wrote, minute=minute))
     assert book.trades
 
 
@@ -155,7 +155,9 @@ def test_the_journal_says_exchange_time(home: Path) -> None:
 def test_a_session_opens_with_what_the_broker_grants(home: Path) -> None:
     """The buying power that the broker reports at the bell stands beside the equity, and bounds the entries."""
     granted: list[int | None] = []
-    found = events(demo(home, Watcher(minute=lambda run, _: granted.append(run.desk.standing.funds.granted))).journal)
+    found = events(
+        demo(home, RunWatcher(minute=lambda run, _: granted.append(run.desk.standing.funds.granted))).journal
+    )
     opened = next(event.payload for event in found if event.kind == records.SESSION_OPENED)
     assert Decimal(opened["buying_power"]) == 2 * Decimal(opened["equity"])
     assert {None if one is None else dollars_of(one) for one in granted} == {Decimal(opened["buying_power"])}
@@ -179,15 +181,15 @@ def test_a_share_of_cash_that_leaves_its_target_is_told_once(home: Path) -> None
 def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_path: Path, minute: int) -> None:
     """Stopped at the bell, around a fill or at the close: the same command ends with the same summary."""
     other = tmp_path / "other"
-    furnish(other)
+    create_demo_instance(other)
     whole = demo(other)
     stop = asyncio.Event()
 
-    def count(_session: SessionRun, index: int) -> None:
+    def count(_session: TradingSession, index: int) -> None:
         if index == minute:
             stop.set()
 
-    halted = demo(home, Watcher(minute=count), stop=stop)
+    halted = demo(home, RunWatcher(minute=count), stop=stop)
     assert halted.stopped
     resumed = demo(home)
     assert not resumed.stopped
@@ -198,12 +200,12 @@ def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_
 def test_a_run_that_is_stopped_while_it_repeats_resumes_too(home: Path, tmp_path: Path) -> None:
     """Stopped, and stopped again before it caught up: nothing is written, and the same command ends as ever."""
     other = tmp_path / "other"
-    furnish(other)
+    create_demo_instance(other)
     whole = demo(other)
 
-    def halt(minute: int) -> Outcome:
+    def halt(minute: int) -> RunOutcome:
         stop = asyncio.Event()
-        return demo(home, Watcher(minute=lambda _, index: stop.set() if index >= minute else None), stop=stop)
+        return demo(home, RunWatcher(minute=lambda _, index: stop.set() if index >= minute else None), stop=stop)
 
     first = halt(100)
     written = events(first.journal)
@@ -217,8 +219,8 @@ def test_a_demo_can_be_paced(home: Path) -> None:
     """With a pace, exchange seconds pass at that rate on the wall clock."""
     wall = ManualClock(MORNING)
     assembly = assemble(home, "demo", wall)
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="demo"), wall=wall, pace=60.0)
-    asyncio.run(run(plan, Watcher()))
+    plan = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=wall, pace=60.0)
+    asyncio.run(run(plan, RunWatcher()))
     assert wall.monotonic() == pytest.approx(390)
 
 
@@ -262,7 +264,7 @@ def test_paper_that_starts_late_acts_on_no_signal_that_it_missed(home: Path) -> 
 def test_paper_that_was_stopped_repeats_the_session_and_goes_on(home: Path, tmp_path: Path) -> None:
     """Stopped and started again within the minute, paper trades as if nothing had happened."""
     other = tmp_path / "other"
-    furnish(other)
+    create_demo_instance(other)
     whole = Paper(other, MORNING).trade()
     paper = Paper(home, MORNING)
     halted = paper.trade(until=BELL + dt.timedelta(minutes=27))
@@ -297,7 +299,7 @@ def test_paper_stopped_twice_still_adds_up(home: Path) -> None:
     outcome = Paper(home, BELL + dt.timedelta(minutes=90)).trade()
     found = paper.events
     assert [event.kind for event in found].count(records.SESSION_OPENED) == 1
-    assert fold(found).equity == outcome.summary.equity_end
+    assert fold_events(found).equity == outcome.summary.equity_end
     assert cli.invoke(["audit", "verify", "--home", str(home)]) == 0
 
 
@@ -352,7 +354,7 @@ def test_another_table_in_the_middle_of_a_session_is_refused_by_its_name(home: P
     assert Paper(home, paper.clock.now()).trade().summary.sessions == 1
 
 
-def flattening(home: Path) -> tuple[Paper, Outcome]:
+def flattening(home: Path) -> tuple[Paper, RunOutcome]:
     """Paper with STOP_POLICY=flatten, stopped while it holds something."""
     settings = home / ".env_bot"
     settings.write_text(settings.read_text() + "STOP_POLICY=flatten\n")
@@ -378,7 +380,7 @@ def test_a_session_that_was_flattened_can_be_taken_up_again(home: Path) -> None:
     trades = outcome.summary.trades
     assert trades[: len(first.summary.trades)] == first.summary.trades
     assert {trade.strategy for trade in trades} >= {"mid", "close"}
-    assert fold(paper.events).equity == outcome.summary.equity_end
+    assert fold_events(paper.events).equity == outcome.summary.equity_end
 
 
 @pytest.mark.slow
@@ -386,7 +388,7 @@ def test_a_stop_that_flattens_comes_after_what_is_repeated(home: Path) -> None:
     """Stopped before it caught up, paper first finds out what is held, then closes it."""
     paper = Paper(home, MORNING)
     left = paper.trade(until=BELL + dt.timedelta(minutes=27)).open
-    held = fold(paper.events).portfolio.positions.keys()
+    held = fold_events(paper.events).portfolio.positions.keys()
     assert held < set(left)  # an entry works besides
     settings = home / ".env_bot"
     settings.write_text(settings.read_text() + "STOP_POLICY=flatten\n")

@@ -14,23 +14,23 @@ import attrs
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.live.daily_cycle import Life
-from tbot_core.engine.live.ended_feed import Bygone
-from tbot_core.engine.live.session_inputs import Days
-from tbot_core.engine.live.task_group import Errands
-from tbot_core.engine.session.config import Floor
-from tbot_core.engine.session.session import SessionRun, Trading
-from tbot_core.execution.broker_account import Venue
+from tbot_core.engine.live.daily_cycle import DailyCycle
+from tbot_core.engine.live.ended_feed import EndedFeed
+from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.live.task_group import SessionTasks
+from tbot_core.engine.session.config import LiveConfig
+from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
-from tbot_core.journal.projections.book import fold
-from tbot_core.journal.store import Entry, Journal, open_journal
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Fill, Leg, SignalId
-from tbot_core.rehearsal.bot import habits
+from tbot_core.rehearsal.bot import bot_config
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.world import World
-from tbot_core.trading.orders import Naming
+from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Broker, FeedSession
@@ -48,31 +48,31 @@ class Scene:
     home: Path
     journal: Journal
     world: World = attrs.field(factory=lambda: World(SEED, (), rates={}, live=False))
-    watch: Callable[[SessionRun, int], None] = lambda _run, _minute: None
+    watch: Callable[[TradingSession, int], None] = lambda _run, _minute: None
     blocked: dt.datetime | None = None
 
-    def live(self) -> Life:
+    def live(self) -> DailyCycle:
         """A process that trades the day."""
-        world, bot = self.world, habits(self.world)
+        world, bot = self.world, bot_config(self.world)
         broker = cast("Broker", world.client(world.names[0]))
-        trading = Trading(
+        trading = SessionContext(
             rules=bot.rules(broker.rules),
-            venue=Venue(broker=broker, name="w", account_id="a"),
+            venue=BrokerAccount(broker=broker, name="w", account_id="a"),
             journal=self.journal,
             clock=world.clock,
-            naming=Naming(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
+            naming=ClientOrderIds(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
             wait=world.clock.sleep_until,
             tell=lambda _entries: None,
             watch=self.watch,
         )
-        days = Days(
+        days = SessionFactory(
             calendar=world.calendar,
             bars=self.bars,
             entrants=lambda _session: bot.entrants,
             trading=lambda _account: trading,
         )
-        floor = Floor(folder=self.home / "control", poll_s=1.0, ttl_s=20.0, watch_s=1.0)
-        life = Life(trading.recorder, broker, floor, days, once=True)
+        floor = LiveConfig(folder=self.home / "control", poll_s=1.0, ttl_s=20.0, watch_s=1.0)
+        life = DailyCycle(trading.recorder, broker, floor, days, once=True)
         world.run(life.go)
         return life
 
@@ -127,9 +127,9 @@ def left_by_the_day_before(scene: Scene, quantity: str = "7", *, told: bool = Tr
         "side": "long", "words": "it is halted", "attempts": {"exit": 2}
     }  # fmt: skip
     closed = {"date": str(session.date - DAY), "equity": "100000", "open": [symbol], "account": "a"}
-    entries = [Entry(kind=records.SESSION_OPENED, payload=before, time=session.open - DAY)]
-    entries += [Entry(kind=records.STUCK, payload=stuck, time=session.close - DAY)] if told else []
-    scene.journal.append([*entries, Entry(kind=records.SESSION_CLOSED, payload=closed, time=session.close - DAY)])
+    entries = [NewEvent(kind=records.SESSION_OPENED, payload=before, time=session.open - DAY)]
+    entries += [NewEvent(kind=records.STUCK, payload=stuck, time=session.close - DAY)] if told else []
+    scene.journal.append([*entries, NewEvent(kind=records.SESSION_CLOSED, payload=closed, time=session.close - DAY)])
     floor = world.way(world.names[0]).exchange.floor
     floor.books.units[symbol] = int(Decimal(quantity) * 1_000_000)
     return yesterday
@@ -150,7 +150,7 @@ def test_what_is_halted_through_the_close_is_told_two_minutes_before_it_and_stuc
     stuck = scene.events(records.STUCK)
     assert [one.payload["symbol"] for one in stuck] == held
     assert stuck[0].payload["words"] == "its exit does not fill"
-    assert sorted(fold(scene.journal.events()).stuck) == held
+    assert sorted(fold_events(scene.journal.events()).stuck) == held
     assert scene.events(records.SESSION_CLOSED)[-1].payload["open"] == held
 
 
@@ -160,10 +160,10 @@ def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, h
     """No exit leaves from the first fill on, and no stop is reached in this world."""
     scene.world = World(2, (), rates={}, live=False)
 
-    def watch(run: SessionRun, _minute: int) -> None:
+    def watch(run: TradingSession, _minute: int) -> None:
         for symbol in run.positions:
             if hold == "kill":
-                control.prepare(scene.home / "control")
+                control.prepare_folder(scene.home / "control")
                 (scene.home / "control" / control.KILL).touch(mode=0o600)
             else:
                 run.desk.standing.freeze(symbol, "nobody knows", lasting=True)
@@ -183,7 +183,7 @@ def test_what_is_held_is_closed_though_nobody_can_look_at_what_is_asked(scene: S
     """A folder of requests that cannot be used leaves exits only: an exit whose stop has made way leaves."""
     scene.world = World(2, (), rates={}, live=False)
 
-    def watch(run: SessionRun, _minute: int) -> None:
+    def watch(run: TradingSession, _minute: int) -> None:
         if run.positions and not scene.blocked:
             scene.blocked = scene.world.clock.now()
             (scene.home / "control").symlink_to("control")  # that leads nowhere, where nobody has made the folder yet
@@ -235,7 +235,7 @@ def test_what_was_stuck_is_adopted_and_closed_at_the_next_open(scene: Scene) -> 
     assert [exit_order.payload[name] for name in ("leg", "quantity", "buy")] == ["exit", "7", False]
     assert (exit_order.applied - scene.world.session.open).total_seconds() == pytest.approx(30.0, abs=2.0)
     assert scene.events(records.FOREIGN_HOLDING) == scene.events(records.ADJUSTMENT) == []
-    book = fold(scene.journal.events())
+    book = fold_events(scene.journal.events())
     assert book.stuck == {}
     assert [trade.symbol for trade in book.trades if trade.strategy == "open"] == [signal.symbol]
     assert signal.symbol not in scene.units()
@@ -248,7 +248,7 @@ def test_the_exit_of_what_was_stuck_bears_a_name_that_none_before_it_had(scene: 
     scene.live()
     (exit_order,) = sent_for(scene, signal)
     assert exit_order.cid is not None
-    naming = Naming(install_id="life", identity="", account_id="a", length=len(exit_order.cid))
+    naming = ClientOrderIds(install_id="life", identity="", account_id="a", length=len(exit_order.cid))
     assert exit_order.cid == naming.client_order_id(signal, Leg.EXIT, 3)
 
 
@@ -259,7 +259,7 @@ def test_what_somebody_sold_overnight_is_not_sold_once_more(scene: Scene) -> Non
     scene.live()
     assert [one.payload["symbol"] for one in scene.events(records.ADJUSTMENT)] == [signal.symbol]
     assert sent_for(scene, signal) == []
-    assert fold(scene.journal.events()).stuck == {}
+    assert fold_events(scene.journal.events()).stuck == {}
 
 
 def test_what_an_account_holds_that_no_session_named_stuck_is_foreign(scene: Scene) -> None:
@@ -273,7 +273,7 @@ def test_what_an_account_holds_that_no_session_named_stuck_is_foreign(scene: Sce
 def test_a_session_that_nobody_ended_is_ended_before_the_next_begins(scene: Scene) -> None:
     """A crash of the day before: its entry has expired meanwhile, its session is closed under its own date."""
     session = scene.world.session
-    scene.journal.append([Entry(kind=records.SESSION_OPENED, payload=opened(scene), time=session.open - DAY)])
+    scene.journal.append([NewEvent(kind=records.SESSION_OPENED, payload=opened(scene), time=session.open - DAY)])
     scene.live()
     ends = [one.payload["date"] for one in scene.events(records.SESSION_CLOSED)]
     assert ends == [str(session.date - DAY), str(session.date)]
@@ -307,7 +307,7 @@ def test_what_is_being_sent_when_all_is_over_may_finish() -> None:
         await asyncio.sleep(0.01)
 
     async def go(timeout_s: float, act: Callable[[], object]) -> None:
-        errands = Errands(SystemClock(), timeout_s)
+        errands = SessionTasks(SystemClock(), timeout_s)
         side = [asyncio.ensure_future(errands.every(60.0, act))]  # type: ignore[arg-type]
         await errands.until(asyncio.ensure_future(main()), side)
 
@@ -327,7 +327,7 @@ def test_after_a_failure_nothing_is_waited_for() -> None:
         await asyncio.sleep(60)
 
     async def go() -> None:
-        errands = Errands(SystemClock(), 30.0)
+        errands = SessionTasks(SystemClock(), 30.0)
         side = [asyncio.ensure_future(errands.every(1.0, send))]
         await errands.until(asyncio.ensure_future(fail()), side)
 
@@ -351,10 +351,10 @@ def test_f63_the_brokers_maintenance_leaves_exits_only_for_its_time_and_is_told_
 
 def test_a_session_that_is_over_says_no_minute(scene: Scene) -> None:
     """Its feed has its symbols and nothing else."""
-    bygone = Bygone(session=scene.world.session, symbols=("AAA",), day=scene.world.feed().day)
+    bygone = EndedFeed(session=scene.world.session, symbols=("AAA",), day=scene.world.feed().day)
 
     async def listen() -> list[object]:
         return [minute async for minute in bygone.minutes()]
 
     assert asyncio.run(listen()) == []
-    assert carryover.left([]) == []
+    assert carryover.carried_positions([]) == []

@@ -7,44 +7,44 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.engine.settings_reload import Change, Renewal, Renewed
+from tbot_core.engine.settings_reload import SettingsChanged, SettingsDiff, SettingsReloader
 from tbot_core.journal import records
-from tbot_core.rehearsal.lifecycle import Household, household
+from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
-RAISED = Change(differences={"MAX_TRADES": ("3", "30")})
+RAISED = SettingsDiff(differences={"MAX_TRADES": ("3", "30")})
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Household]:
+def home(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """An instance in a world without faults."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         yield made
 
 
-def told(*changes: Change) -> Renewal:
+def told(*changes: SettingsDiff) -> SettingsReloader:
     """Tells of each change in turn, one a look."""
     news = iter(changes)
-    return Renewal(lambda: next(news, None))
+    return SettingsReloader(lambda: next(news, None))
 
 
 @pytest.mark.slow
-def test_f100_a_limit_that_is_raised_in_a_session_waits_for_its_end(home: Household) -> None:
+def test_f100_a_limit_that_is_raised_in_a_session_waits_for_its_end(home: SimulatedInstance) -> None:
     """F100: written down with what it was and will be; the session goes on as it began, and then the run is renewed."""
-    changes: list[Change] = []
-    home.renewal = Renewal(lambda: changes.pop() if changes else None)
+    changes: list[SettingsDiff] = []
+    home.renewal = SettingsReloader(lambda: changes.pop() if changes else None)
 
-    def change(_run: SessionRun, minute: int) -> None:
+    def change(_run: TradingSession, minute: int) -> None:
         if minute == 3:
             changes.append(RAISED)
 
     home.watch = change
-    with pytest.raises(Renewed):
+    with pytest.raises(SettingsChanged):
         home.world.run(home.life(once=False).go)
     (noted,), (closed,) = home.events(records.SETTINGS), home.events(records.SESSION_CLOSED)
     assert noted.payload == {"changes": {"MAX_TRADES": ["3", "30"]}, "fault": ""}
@@ -53,16 +53,18 @@ def test_f100_a_limit_that_is_raised_in_a_session_waits_for_its_end(home: Househ
     assert home.world.clock.now() - closed.applied < dt.timedelta(minutes=1)
 
 
-def test_f100_settings_that_are_not_fit_change_nothing(home: Household) -> None:
+def test_f100_settings_that_are_not_fit_change_nothing(home: SimulatedInstance) -> None:
     """F100: the fault is written down, and the run goes on with the settings that it has."""
-    home.renewal = told(Change(differences={}, fault="MAX_TRADES: many is no number."), Change(differences={}))
+    home.renewal = told(
+        SettingsDiff(differences={}, fault="MAX_TRADES: many is no number."), SettingsDiff(differences={})
+    )
     assert home.world.run(home.life().go) is False
     assert [event.payload["fault"] for event in home.events(records.SETTINGS)] == ["MAX_TRADES: many is no number.", ""]
 
 
-def test_before_a_session_changed_settings_count_at_once(home: Household) -> None:
+def test_before_a_session_changed_settings_count_at_once(home: SimulatedInstance) -> None:
     """Nothing is under way, so the run ends for its settings before the day is begun."""
     home.renewal = told(RAISED)
-    with pytest.raises(Renewed):
+    with pytest.raises(SettingsChanged):
         home.world.run(home.life().go)
     assert home.events(records.SESSION_OPENED) == []

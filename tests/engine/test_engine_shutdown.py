@@ -7,24 +7,24 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.engine.live.shutdown import Ending
-from tbot_core.engine.session.requests import Requests
-from tbot_core.execution.trading_state import Conditions, recall
-from tbot_core.journal.recorder import Recorder
+from tbot_core.engine.live.shutdown import Shutdown
+from tbot_core.engine.session.requests import RequestHandler
+from tbot_core.execution.trading_state import TradingStateController, recall_states
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import SystemClock
-from tbot_core.rehearsal.prices import Market
-from tbot_core.rehearsal.virtual_loop import run
-from tbot_core.trading.risk.states import Cause
+from tbot_core.rehearsal.prices import SimulatedMarket
+from tbot_core.rehearsal.virtual_loop import run_virtual
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
-    from tbot_core.model.bars import Minute
+    from tbot_core.model.bars import MinuteSlice
 
 
-async def minutes(market: Market, left: Callable[[], None]) -> AsyncIterator[Minute]:
+async def minutes(market: SimulatedMarket, left: Callable[[], None]) -> AsyncIterator[MinuteSlice]:
     """Two, one a minute; `left` is called in the moment in which whoever waits for one goes away."""
     try:
         for index in range(2):
@@ -36,19 +36,19 @@ async def minutes(market: Market, left: Callable[[], None]) -> AsyncIterator[Min
 
 def waits(
     home: Path,
-    wait: Callable[[Ending, Conditions, AsyncIterator[Minute]], Coroutine[Any, Any, None]],
-    left: Callable[[Conditions], None] = lambda conditions: conditions.withdraw(Cause.STOP_SIGNAL),
+    wait: Callable[[Shutdown, TradingStateController, AsyncIterator[MinuteSlice]], Coroutine[Any, Any, None]],
+    left: Callable[[TradingStateController], None] = lambda conditions: conditions.withdraw(StateCause.STOP_SIGNAL),
 ) -> None:
     """Somebody waits for minutes in a session that holds nothing, and `left` is done as he goes away."""
 
     async def session() -> None:
         with closing(open_journal(home / "tbot.sqlite")) as journal:
-            recorder = Recorder(journal=journal, clock=SystemClock())
-            conditions = Conditions(recorder, lambda _state: None, recall(()))
-            ending = Ending(Requests(recorder, conditions, _nothing_held), (), SystemClock(), 30.0)
-            await wait(ending, conditions, minutes(Market.flat(100_000, ("A",), 2), partial(left, conditions)))
+            recorder = JournalRecorder(journal=journal, clock=SystemClock())
+            conditions = TradingStateController(recorder, lambda _state: None, recall_states(()))
+            ending = Shutdown(RequestHandler(recorder, conditions, _nothing_held), (), SystemClock(), 30.0)
+            await wait(ending, conditions, minutes(SimulatedMarket.flat(100_000, ("A",), 2), partial(left, conditions)))
 
-    run(session)
+    run_virtual(session)
 
 
 def _nothing_held(*, on: bool = True) -> None:
@@ -59,11 +59,11 @@ def _nothing_held(*, on: bool = True) -> None:
 def test_a_stop_that_is_taken_back_in_the_same_moment_has_ended_the_wait(tmp_path: Path) -> None:
     """It is not taken for the end of the feed: nobody goes on to the close as if no minute were left."""
 
-    async def wait(ending: Ending, conditions: Conditions, feed: AsyncIterator[Minute]) -> None:
+    async def wait(ending: Shutdown, conditions: TradingStateController, feed: AsyncIterator[MinuteSlice]) -> None:
         assert await ending.next(feed) is not None
         coming = asyncio.ensure_future(ending.next(feed))
         await asyncio.sleep(1.0)
-        conditions.begin(Cause.STOP_SIGNAL)
+        conditions.begin(StateCause.STOP_SIGNAL)
         ending.bell.set()
         assert await coming is None
         assert (ending.over, ending.ended, asyncio.get_running_loop().time()) == (False, True, 61.0)
@@ -75,22 +75,22 @@ def test_a_stop_that_is_taken_back_in_the_same_moment_has_ended_the_wait(tmp_pat
 def test_a_stop_that_comes_as_a_session_is_handed_over_is_left_to_whoever_goes_on(tmp_path: Path) -> None:
     """It has not been carried out: the run does not end with positions open because of it."""
 
-    async def wait(ending: Ending, conditions: Conditions, feed: AsyncIterator[Minute]) -> None:
+    async def wait(ending: Shutdown, conditions: TradingStateController, feed: AsyncIterator[MinuteSlice]) -> None:
         coming = asyncio.ensure_future(ending.next(feed))
         await asyncio.sleep(1.0)
         ending.relief = True
         ending.bell.set()
         assert await coming is None
-        assert conditions.causes == (Cause.STOP_SIGNAL,)
+        assert conditions.causes == (StateCause.STOP_SIGNAL,)
         assert (ending.ended, ending.relieved) == (True, True)
 
-    waits(tmp_path, wait, lambda conditions: conditions.begin(Cause.STOP_SIGNAL))
+    waits(tmp_path, wait, lambda conditions: conditions.begin(StateCause.STOP_SIGNAL))
 
 
 def test_the_end_of_the_feed_is_no_stop(tmp_path: Path) -> None:
     """Whoever waited for a minute hears that there is none, and goes on to the close."""
 
-    async def wait(ending: Ending, _conditions: Conditions, feed: AsyncIterator[Minute]) -> None:
+    async def wait(ending: Shutdown, _conditions: TradingStateController, feed: AsyncIterator[MinuteSlice]) -> None:
         assert [await ending.next(feed) is None for _ in range(3)] == [False, False, True]
         assert not ending.ended
 

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import FeedSession, Holding, LiveSession
+from tbot_core.contracts import FeedSession, LiveSession, PositionReport
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.session.arming import Live
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.arming import LiveContext
 from tbot_core.errors import DataError, Unavailable
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import Terms
-from tbot_core.journal.projections.book import fold
+from tbot_core.journal.projections.arming import ArmingTerms
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Leg
-from tbot_core.rehearsal.lifecycle import Household, Spoken, household
-from tbot_core.trading.risk.states import Cause
+from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.contracts import Snapshot
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.contracts import AccountSnapshot
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.rehearsal.world import World
 
 
@@ -55,25 +55,25 @@ class Feed:
 
 
 @pytest.fixture(params=[True, False], ids=["live", "minutes"])
-def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Household]:
+def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SimulatedInstance]:
     """A feed of either kind."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         made.live = request.param
         yield made
 
 
 @pytest.fixture
-def feed(scene: Household, monkeypatch: pytest.MonkeyPatch) -> Feed:
+def feed(scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch) -> Feed:
     """The feed of every life in the scene."""
     found = Feed(scene.bars)
-    monkeypatch.setattr(Household, "bars", lambda _self, session: found(session))
+    monkeypatch.setattr(SimulatedInstance, "bars", lambda _self, session: found(session))
     return found
 
 
-async def dies(scene: Household, when: Callable[[SessionRun], bool]) -> None:
+async def dies(scene: SimulatedInstance, when: Callable[[TradingSession], bool]) -> None:
     """A life that ends with the first minute of which that is true."""
 
-    def watch(run: SessionRun, _minute: int) -> None:
+    def watch(run: TradingSession, _minute: int) -> None:
         if when(run):
             raise Dead
 
@@ -83,17 +83,17 @@ async def dies(scene: Household, when: Callable[[SessionRun], bool]) -> None:
     scene.watch = lambda _run, _minute: None
 
 
-def holds(run: SessionRun) -> bool:
+def holds(run: TradingSession) -> bool:
     """Whether something is held."""
     return bool(run.positions)
 
 
-def works(run: SessionRun) -> bool:
+def works(run: TradingSession) -> bool:
     """Whether an entry waits at the broker."""
     return bool(run.desk.standing.working)
 
 
-def held(scene: Household) -> list[str]:
+def held(scene: SimulatedInstance) -> list[str]:
     """The symbols that the broker holds."""
     books = scene.world.way(scene.world.names[0]).exchange.floor.books
     return [one.symbol for one in books.holdings()]
@@ -102,7 +102,7 @@ def held(scene: Household) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("hangs_s", [0.0, 120.0])
 def test_a_kill_is_obeyed_and_entries_are_taken_back_while_the_feed_is_silent(
-    scene: Household, feed: Feed, hangs_s: float
+    scene: SimulatedInstance, feed: Feed, hangs_s: float
 ) -> None:
     """No entry is left at the broker, and what it has filled is protected: neither waits for bars, nor for a no."""
 
@@ -112,25 +112,27 @@ def test_a_kill_is_obeyed_and_entries_are_taken_back_while_the_feed_is_silent(
         life = asyncio.ensure_future(scene.life(once=False).go())
         clock = scene.world.clock
         await clock.sleep(1)
-        control.ask(scene.folder, Verb.KILL, actor="me", now=clock.now())
+        control.write_request(scene.folder, ControlVerb.KILL, actor="me", now=clock.now())
         await clock.sleep(30)
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
 
     scene.world.run(lives)
     assert len(scene.events(records.REQUEST)) == 1
-    living = [one.order.leg for one in fold(scene.journal.events()).orders.values() if not one.terminal]
+    living = [one.order.leg for one in fold_events(scene.journal.events()).orders.values() if not one.terminal]
     assert living == [Leg.STOP] * len(held(scene))
 
 
 @pytest.mark.slow
-def test_what_is_held_is_closed_when_that_is_asked_for_and_the_feed_is_silent(scene: Household, feed: Feed) -> None:
+def test_what_is_held_is_closed_when_that_is_asked_for_and_the_feed_is_silent(
+    scene: SimulatedInstance, feed: Feed
+) -> None:
     """The run ends once it is closed, long before the session does."""
 
     async def lives() -> bool:
         await dies(scene, holds)
         feed.fault = Unavailable("no feed")
-        control.ask(scene.folder, Verb.STOP_FLATTEN, actor="me", now=scene.world.clock.now())
+        control.write_request(scene.folder, ControlVerb.STOP_FLATTEN, actor="me", now=scene.world.clock.now())
         return await scene.life(once=False).go()
 
     assert scene.world.run(lives) is True
@@ -139,7 +141,7 @@ def test_what_is_held_is_closed_when_that_is_asked_for_and_the_feed_is_silent(sc
 
 
 @pytest.mark.slow
-def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Household, feed: Feed) -> None:
+def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: SimulatedInstance, feed: Feed) -> None:
     """Nothing is entered, the feed's silence is a cause, and nothing is held over the night."""
 
     async def lives() -> bool:
@@ -153,7 +155,7 @@ def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Household
     assert closed.payload["open"] == []
     told = scene.events(records.NOT_READY)
     assert told[0].payload["reasons"] == ["the feed does not answer: no feed"]
-    stale = [event for event in scene.events(records.STATE) if event.payload["cause"] == Cause.FEEDS_STALE.name]
+    stale = [event for event in scene.events(records.STATE) if event.payload["cause"] == StateCause.FEEDS_STALE.name]
     assert [event.payload["there"] for event in stale][:1] == [True]
     entries = [event for event in scene.events(records.INTENDED) if event.payload["leg"] == "entry"]
     assert all(event.seq < told[0].seq for event in entries)
@@ -164,7 +166,9 @@ def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Household
 @pytest.mark.parametrize(
     "fault", [Unavailable("no feed"), DataError("no bars of that day", "Wait."), ValueError("no JSON")]
 )
-def test_the_session_goes_on_as_it_was_once_the_feed_answers(scene: Household, feed: Feed, fault: Exception) -> None:
+def test_the_session_goes_on_as_it_was_once_the_feed_answers(
+    scene: SimulatedInstance, feed: Feed, fault: Exception
+) -> None:
     """Its minutes are traded again, whatever was said while it was asked for; it is opened and closed once."""
     traded: list[int] = []
 
@@ -187,12 +191,12 @@ def test_the_session_goes_on_as_it_was_once_the_feed_answers(scene: Household, f
     assert traded == [*range(traded[0], minutes)]
     assert len(scene.events(records.SESSION_OPENED)) == len(scene.events(records.SESSION_CLOSED)) == 1
     assert not held(scene)
-    stale = [event for event in scene.events(records.STATE) if event.payload["cause"] == Cause.FEEDS_STALE.name]
+    stale = [event for event in scene.events(records.STATE) if event.payload["cause"] == StateCause.FEEDS_STALE.name]
     assert not stale[-1].payload["there"]
 
 
 @pytest.mark.slow
-def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: Household, feed: Feed) -> None:
+def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: SimulatedInstance, feed: Feed) -> None:
     """The feed answers while what is held is being closed: the run ends closed, not handed over half."""
 
     async def lives() -> bool:
@@ -201,7 +205,7 @@ def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: Household
         life = asyncio.ensure_future(scene.life(once=False).go())
         clock = scene.world.clock
         await clock.sleep(90)
-        control.ask(scene.folder, Verb.STOP_FLATTEN, actor="me", now=clock.now())
+        control.write_request(scene.folder, ControlVerb.STOP_FLATTEN, actor="me", now=clock.now())
         await clock.sleep(1)
         feed.fault = None
         return await life
@@ -212,14 +216,16 @@ def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: Household
 
 
 @pytest.mark.first(1)
-def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(scene: Household, feed: Feed) -> None:
+def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(
+    scene: SimulatedInstance, feed: Feed
+) -> None:
     """Only a process that comes again is a restart, not the feed that it hears in the end."""
     clock = scene.world.clock
-    terms = Terms(mode="live", account="a", settings="s", plugins="p")
+    terms = ArmingTerms(mode="live", account="a", settings="s", plugins="p")
 
     async def lives(seconds: float) -> None:
         life = scene.life(once=False)
-        life._days = attrs.evolve(life._days, live=lambda _account: Live(terms=terms, calendar=scene.calendar))
+        life._days = attrs.evolve(life._days, live=lambda _account: LiveContext(terms=terms, calendar=scene.calendar))
         alive = asyncio.ensure_future(life.go())
         await clock.sleep(seconds / 2)
         feed.fault = None
@@ -228,7 +234,9 @@ def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(scene
         await asyncio.gather(alive, return_exceptions=True)
 
     async def restarts() -> None:
-        control.ask(scene.folder, Verb.ARM, actor="me", now=clock.now(), arguments={"sessions": "1", "settings": "s"})
+        control.write_request(
+            scene.folder, ControlVerb.ARM, actor="me", now=clock.now(), arguments={"sessions": "1", "settings": "s"}
+        )
         await lives((scene.world.session.open - clock.now()).total_seconds() + 300)
         for _ in range(3):
             feed.fault = Unavailable("no feed")
@@ -239,31 +247,31 @@ def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(scene
     assert scene.events(records.DISARMED) == []
 
 
-class Changed(Spoken):
+class Changed(LifecycleBroker):
     """A broker whose readings fail for a while, and that holds more afterwards than anybody has written down."""
 
     def __init__(self, world: World, fails_until: float) -> None:
         super().__init__(world)
         self._clock, self._fails_until = world.clock, fails_until
 
-    async def snapshot(self, since: dt.datetime) -> Snapshot:
+    async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
         """A reading."""
         if self._clock.monotonic() < self._fails_until:
             raise Unavailable("time-out")
-        found: Snapshot = await self._client.snapshot(since)
-        more = Holding(symbol="ZZZ", quantity=Decimal(50), average_price=Decimal(10))
+        found: AccountSnapshot = await self._client.snapshot(since)
+        more = PositionReport(symbol="ZZZ", quantity=Decimal(50), average_price=Decimal(10))
         return attrs.evolve(found, holdings=(*found.holdings, more))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hangs_s", [0.0, 3.0])
 def test_an_arming_that_was_never_found_matched_does_not_survive_a_hand_over(
-    scene: Household, feed: Feed, hangs_s: float
+    scene: SimulatedInstance, feed: Feed, hangs_s: float
 ) -> None:
     """The feed answers before the account can be read, and the account holds something else: nothing is entered."""
     clock = scene.world.clock
-    terms = Terms(mode="live", account="a", settings="s", plugins="p")
-    scene.arming = Live(terms=terms, calendar=scene.calendar)
+    terms = ArmingTerms(mode="live", account="a", settings="s", plugins="p")
+    scene.arming = LiveContext(terms=terms, calendar=scene.calendar)
 
     async def lives(seconds: float) -> None:
         alive = asyncio.ensure_future(scene.life(once=False).go())
@@ -272,7 +280,9 @@ def test_an_arming_that_was_never_found_matched_does_not_survive_a_hand_over(
         await asyncio.gather(alive, return_exceptions=True)
 
     async def restarts() -> int:
-        control.ask(scene.folder, Verb.ARM, actor="me", now=clock.now(), arguments={"sessions": "1", "settings": "s"})
+        control.write_request(
+            scene.folder, ControlVerb.ARM, actor="me", now=clock.now(), arguments={"sessions": "1", "settings": "s"}
+        )
         await lives((scene.world.session.open - clock.now()).total_seconds() + 120)
         scene.broker, feed.hangs_s = Changed(scene.world, clock.monotonic() + 20), hangs_s
         last, _ = scene.journal.head

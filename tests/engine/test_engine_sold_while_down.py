@@ -9,16 +9,16 @@ import attrs
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
-from tbot_core.rehearsal.lifecycle import Spoken, household
+from tbot_core.rehearsal.lifecycle import LifecycleBroker, simulated_instance
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Snapshot, VenueRules
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.contracts import AccountSnapshot, BrokerCapabilities
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.rehearsal.world import World
 
 
@@ -26,7 +26,7 @@ class Dead(Exception):
     """The process is no more."""
 
 
-class Sold(Spoken):
+class Sold(LifecycleBroker):
     """A broker at which a person has sold everything once it is `gone`; a reading takes as long as it says."""
 
     def __init__(self, world: World, *, brackets: bool, takes_s: float) -> None:
@@ -36,15 +36,15 @@ class Sold(Spoken):
         self.gone = False
 
     @property
-    def rules(self) -> VenueRules:
+    def rules(self) -> BrokerCapabilities:
         """Those of the venue, or without brackets."""
-        rules: VenueRules = self._client.rules
+        rules: BrokerCapabilities = self._client.rules
         return rules if self._brackets else attrs.evolve(rules, brackets=False)
 
-    async def snapshot(self, since: datetime) -> Snapshot:
+    async def snapshot(self, since: datetime) -> AccountSnapshot:
         """A reading."""
         await self._clock.sleep(self._takes_s)
-        found: Snapshot = await self._client.snapshot(since)
+        found: AccountSnapshot = await self._client.snapshot(since)
         return attrs.evolve(found, holdings=()) if self.gone else found
 
 
@@ -55,11 +55,11 @@ def test_what_was_sold_while_the_bot_was_down_is_not_sold_again(
     tmp_path: Path, takes_s: float, *, brackets: bool
 ) -> None:
     """Every order is young after a start, so a reading explains the difference later; until then nothing is closed."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         scene.broker = broker = Sold(scene.world, brackets=brackets, takes_s=takes_s)
         clock = scene.world.clock
 
-        def dies(run: SessionRun, _minute: int) -> None:
+        def dies(run: TradingSession, _minute: int) -> None:
             if run.positions:
                 raise Dead
 
@@ -71,7 +71,7 @@ def test_what_was_sold_while_the_bot_was_down_is_not_sold_again(
             broker.gone = True
             await clock.sleep(35)
             last, _ = scene.journal.head
-            control.ask(scene.folder, Verb.STOP_FLATTEN, actor="me", now=clock.now())
+            control.write_request(scene.folder, ControlVerb.STOP_FLATTEN, actor="me", now=clock.now())
             alive = asyncio.ensure_future(scene.life(once=False).go())
             await clock.sleep(120)
             alive.cancel()

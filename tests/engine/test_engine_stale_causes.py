@@ -8,73 +8,75 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Plan, Watcher
-from tbot_core.execution.trading_state import recall
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
+from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry, Event, open_journal, read_journal
+from tbot_core.journal.store import Event, NewEvent, open_journal, read_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import RiskState
-from tbot_core.rehearsal.lifecycle import Household, household
+from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 from tbot_core.system import filesystem
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 MORNING = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.UTC)
 OWNED_ELSEWHERE = [
-    Cause.NOT_ARMED,
-    Cause.BROKERS_DOWN,
-    Cause.PRIMARY_DOWN,
-    Cause.FEEDS_STALE,
-    Cause.UNIVERSE_STALE,
+    StateCause.NOT_ARMED,
+    StateCause.BROKERS_DOWN,
+    StateCause.PRIMARY_DOWN,
+    StateCause.FEEDS_STALE,
+    StateCause.UNIVERSE_STALE,
 ]
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Household]:
+def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """One broker, whole minutes, not live: nobody arms it, nobody fails over, nobody watches a feed."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         yield made
 
 
-def entries(cause: Cause, at: dt.datetime) -> list[Entry]:
+def entries(cause: StateCause, at: dt.datetime) -> list[NewEvent]:
     """A cause that stood when a session closed."""
     state = records.state_payload(cause, RiskState.EXIT_ONLY, there=True, words="yesterday")
     closed = {"date": "2026-01-02", "equity": "25000", "open": [], "account": "another"}
     return [
-        Entry(kind=kind, payload=payload, time=at)
+        NewEvent(kind=kind, payload=payload, time=at)
         for kind, payload in ((records.STATE, state), (records.SESSION_CLOSED, closed))
     ]
 
 
-def leave(scene: Household, cause: Cause) -> None:
+def leave(scene: SimulatedInstance, cause: StateCause) -> None:
     """It stood when the last session closed."""
     scene.journal.append(entries(cause, scene.world.start - dt.timedelta(days=3)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cause", OWNED_ELSEWHERE)
-def test_a_cause_that_nobody_in_the_session_judges_is_over(scene: Household, cause: Cause) -> None:
+def test_a_cause_that_nobody_in_the_session_judges_is_over(scene: SimulatedInstance, cause: StateCause) -> None:
     """After live trading, without failover, or with another feed: the day is ready, and trades."""
     leave(scene, cause)
     scene.world.run(scene.life().go)
     assert scene.events(records.NOT_READY) == []
     assert len(scene.events(records.READY)) == 1
     assert scene.events(records.SENDING)
-    assert cause not in recall(scene.journal.events()).causes
+    assert cause not in recall_states(scene.journal.events()).causes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cause", [Cause.FEEDS_STALE, Cause.UNIVERSE_STALE])
-def test_a_feed_that_was_stale_at_the_last_close_says_nothing_of_today(scene: Household, cause: Cause) -> None:
+@pytest.mark.parametrize("cause", [StateCause.FEEDS_STALE, StateCause.UNIVERSE_STALE])
+def test_a_feed_that_was_stale_at_the_last_close_says_nothing_of_today(
+    scene: SimulatedInstance, cause: StateCause
+) -> None:
     """The live feed that is heard today is judged by itself, from the bell on."""
     scene.live = True
     leave(scene, cause)
@@ -85,19 +87,19 @@ def test_a_feed_that_was_stale_at_the_last_close_says_nothing_of_today(scene: Ho
 
 
 @pytest.mark.slow
-def test_what_a_feed_did_not_say_ends_with_the_session(scene: Household) -> None:
+def test_what_a_feed_did_not_say_ends_with_the_session(scene: SimulatedInstance) -> None:
     """A feed that is stale at the close is no cause of the night."""
     scene.live = True
 
-    def stale(run: SessionRun, minute: int) -> None:
+    def stale(run: TradingSession, minute: int) -> None:
         if minute == run.session.minutes - 1:
             assert life.session is not None
-            life.session.conditions.begin(Cause.FEEDS_STALE, "no message")
+            life.session.conditions.begin(StateCause.FEEDS_STALE, "no message")
 
     scene.watch = stale
     life = scene.life()
     scene.world.run(life.go)
-    assert recall(scene.journal.events()).causes == ()
+    assert recall_states(scene.journal.events()).causes == ()
     (closed,) = scene.events(records.SESSION_CLOSED)
     told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "FEEDS_STALE"]
     assert [event.payload["there"] for event in told] == [True, False, False]
@@ -105,13 +107,13 @@ def test_what_a_feed_did_not_say_ends_with_the_session(scene: Household) -> None
 
 
 @pytest.mark.slow
-def test_a_cause_lingers_over_a_restart_in_the_session(scene: Household) -> None:
+def test_a_cause_lingers_over_a_restart_in_the_session(scene: SimulatedInstance) -> None:
     """A restart without the judge takes the cause back, and it is over a minute of clean readings later."""
 
-    def dies(_run: SessionRun, minute: int) -> None:
+    def dies(_run: TradingSession, minute: int) -> None:
         if minute == 3:
             assert first.session is not None
-            first.session.conditions.begin(Cause.BROKERS_DOWN, "alpha, beta")
+            first.session.conditions.begin(StateCause.BROKERS_DOWN, "alpha, beta")
             raise MemoryError
 
     scene.watch = dies
@@ -131,17 +133,17 @@ def test_a_cause_lingers_over_a_restart_in_the_session(scene: Household) -> None
 
 
 @pytest.mark.first(1)
-@pytest.mark.parametrize("cause", [Cause.KILL_COMMAND, Cause.DEFENSE_COMMAND])
-def test_what_a_person_asked_for_stays(scene: Household, cause: Cause) -> None:
+@pytest.mark.parametrize("cause", [StateCause.KILL_COMMAND, StateCause.DEFENSE_COMMAND])
+def test_what_a_person_asked_for_stays(scene: SimulatedInstance, cause: StateCause) -> None:
     """It is withdrawn by whoever asked, in whichever session."""
     leave(scene, cause)
     scene.world.run(scene.life().go)
-    assert recall(scene.journal.events()).causes == (cause,)
+    assert recall_states(scene.journal.events()).causes == (cause,)
 
 
-def paper(home: Path, cause: Cause) -> list[Event]:
+def paper(home: Path, cause: StateCause) -> list[Event]:
     """A paper session at the simulator after a cause was left; what the journal holds then."""
-    furnish(home)
+    create_demo_instance(home)
     (home / "data").mkdir()
     filesystem.write_atomic(home / "data" / "install.id", b"one\n")
     path, clock = home / "data" / "tbot.sqlite", ManualClock(MORNING)
@@ -149,8 +151,8 @@ def paper(home: Path, cause: Cause) -> list[Event]:
     journal.append(entries(cause, MORNING - dt.timedelta(days=3))[:1])
     journal.close()
     assembly = assemble(home, "paper", clock)
-    plan = Plan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0)
-    asyncio.run(run(plan, Watcher()))
+    plan = RunPlan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0)
+    asyncio.run(run(plan, RunWatcher()))
     journal = read_journal(path)
     try:
         return list(journal.events())
@@ -159,19 +161,19 @@ def paper(home: Path, cause: Cause) -> list[Event]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cause", [Cause.NOT_ARMED, Cause.UNRECONCILED, Cause.FEEDS_STALE])
-def test_a_cause_of_a_brokers_market_does_not_bind_the_simulator(tmp_path: Path, cause: Cause) -> None:
+@pytest.mark.parametrize("cause", [StateCause.NOT_ARMED, StateCause.UNRECONCILED, StateCause.FEEDS_STALE])
+def test_a_cause_of_a_brokers_market_does_not_bind_the_simulator(tmp_path: Path, cause: StateCause) -> None:
     """Paper trading at the simulator enters after a run that was live at a broker, and the journal says so."""
     events = paper(tmp_path, cause)
     assert "ALLOWED" in {event.payload["reason"] for event in events if event.kind == records.DECISION}
-    assert recall(events).causes == ()
+    assert recall_states(events).causes == ()
 
 
 @pytest.mark.slow
 def test_a_kill_binds_the_simulator_too(tmp_path: Path) -> None:
     """Nothing is entered before it is cleared."""
-    events = paper(tmp_path, Cause.KILL_COMMAND)
+    events = paper(tmp_path, StateCause.KILL_COMMAND)
     reasons = {event.payload["reason"] for event in events if event.kind == records.DECISION}
     assert reasons
     assert "ALLOWED" not in reasons
-    assert recall(events).causes == (Cause.KILL_COMMAND,)
+    assert recall_states(events).causes == (StateCause.KILL_COMMAND,)

@@ -11,20 +11,20 @@ from typing import Final
 import attrs
 import pytest
 
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.session.config import Signals
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.journal import records
 from tbot_core.journal.store import Event, open_journal
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 SEED: Final = 4
 MINUTES: Final = 30
@@ -44,11 +44,11 @@ class Scene:
     home: Path
     flattens: bool
     asks: Callable[[Scene], object]
-    signals: Signals = attrs.field(factory=Signals)
+    signals: ProcessSignals = attrs.field(factory=ProcessSignals)
     events: list[Event] = attrs.field(factory=list)
     lived: bool = False
     world: World = attrs.field(
-        factory=lambda: World(SEED, (), rates={}, live=False, venues=1, minutes=MINUTES, character=Character())
+        factory=lambda: World(SEED, (), rates={}, live=False, venues=1, minutes=MINUTES, character=VenueProfile())
     )
 
     def live(self) -> Scene:
@@ -73,26 +73,26 @@ class Scene:
         process.cancel()
         await asyncio.gather(process, return_exceptions=True)
         first.close()
-        second = self._life(Signals())
+        second = self._life(ProcessSignals())
         await second.live()
         second.close()
 
-    def _life(self, signals: Signals) -> Life:
+    def _life(self, signals: ProcessSignals) -> BotProcess:
         world, window = self.world, Window(start=0, analysis=0, breakout=20, monitoring=6)
-        exits = Exits(leave=window.leave, hold=20)
-        entrant = Entrant(
+        exits = ExitRules(leave=window.leave, hold=20)
+        entrant = ActiveStrategy(
             name="told",
             rank=0,
-            strategy=Drawn(window=window, calls=((2, 0, 1),), exits=exits, distance=0.02),
-            frame=Frame(),
+            strategy=ScriptedStrategy(window=window, calls=((2, 0, 1),), exits=exits, distance=0.02),
+            frame=StrategySettings(),
         )
-        habits = Habits(
+        habits = BotConfig(
             entrants=(entrant,),
             rules=lambda venue: rules(venue=venue, flatten_before_close=2),
             stream=world.chances.stream("bot"),
             signals=attrs.evolve(signals, flattens=self.flattens),
         )
-        return Life(world, world.names, self.home, habits, Doom(10**9, after=False))
+        return BotProcess(world, world.names, self.home, habits, PlannedCrash(10**9, after=False))
 
     @property
     def exits(self) -> list[tuple[int, str]]:
@@ -107,9 +107,9 @@ class Scene:
         return self.world.session.minute(self.events[-1].applied)
 
 
-def request(verb: Verb) -> Callable[[Scene], object]:
+def request(verb: ControlVerb) -> Callable[[Scene], object]:
     """Whoever asks by a command."""
-    return lambda scene: control.ask(scene.home / "control", verb, actor="ann", now=scene.world.clock.now())
+    return lambda scene: control.write_request(scene.home / "control", verb, actor="ann", now=scene.world.clock.now())
 
 
 def sigterm(scene: Scene) -> None:
@@ -121,8 +121,8 @@ def sigterm(scene: Scene) -> None:
     ("asks", "flattens"),
     [
         (sigterm, True),
-        (request(Verb.STOP_FLATTEN), False),
-        (request(Verb.KILL_FLATTEN), False),
+        (request(ControlVerb.STOP_FLATTEN), False),
+        (request(ControlVerb.KILL_FLATTEN), False),
     ],
     ids=["sigterm", "stop", "kill"],
 )
@@ -135,7 +135,7 @@ def test_f110_a_process_killed_while_it_flattens_comes_again_and_flattens_on(
 
 
 @pytest.mark.parametrize(
-    ("asks", "flattens"), [(sigterm, False), (request(Verb.STOP_KEEP), True)], ids=["sigterm", "stop"]
+    ("asks", "flattens"), [(sigterm, False), (request(ControlVerb.STOP_KEEP), True)], ids=["sigterm", "stop"]
 )
 def test_f110_a_process_killed_while_it_stops_and_keeps_comes_again_and_ends(
     tmp_path: Path, asks: Callable[[Scene], object], flattens: bool
@@ -150,8 +150,8 @@ def test_f110_a_stop_that_was_taken_back_before_the_death_is_none(tmp_path: Path
     """The position is held to its own end, and so is the session."""
 
     def thinks_again(scene: Scene) -> None:
-        request(Verb.STOP)(scene)
-        scene.world.loop.call_later(6.0, request(Verb.STOP_CANCEL), scene)
+        request(ControlVerb.STOP)(scene)
+        scene.world.loop.call_later(6.0, request(ControlVerb.STOP_CANCEL), scene)
 
     scene = Scene(home=tmp_path, flattens=False, asks=thinks_again).live()
     ((minute, reason),) = scene.exits

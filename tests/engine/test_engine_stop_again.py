@@ -9,19 +9,19 @@ import attrs
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.session.config import Signals
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.engine.session.requests import CARRIED_OUT
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import fold
-from tbot_core.rehearsal.lifecycle import Household, household
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.rehearsal.prices import Path as Prices
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.rehearsal.prices import PricePath as Prices
 
 
 class Died(Exception):
@@ -35,13 +35,13 @@ class Two:
     Meanwhile nobody trades, so that no exit is filled.
     """
 
-    scene: Household
-    before: Verb | None = None
+    scene: SimulatedInstance
+    before: ControlVerb | None = None
     asked_at: int | None = None
     died: bool = False
     depths: list[list[int]] = attrs.field(factory=list)
 
-    def watch(self, run: SessionRun, minute: int) -> None:
+    def watch(self, run: TradingSession, minute: int) -> None:
         """Ask, and die."""
         if self.died or not run.positions:
             return
@@ -62,9 +62,9 @@ class Two:
     def _paths(self) -> list[Prices]:
         return list(self.scene.world.market.paths.values())
 
-    def ask(self, verb: Verb) -> None:
+    def ask(self, verb: ControlVerb) -> None:
         """Somebody asks."""
-        control.ask(self.scene.folder, verb, actor="ann", now=self.scene.world.clock.now())
+        control.write_request(self.scene.folder, verb, actor="ann", now=self.scene.world.clock.now())
 
     def live(self, between: Callable[[], object] = lambda: None) -> list[str]:
         """Live twice, with something done while nobody lives; what is held at the end."""
@@ -78,15 +78,15 @@ class Two:
             assert await self.scene.life().go()
 
         self.scene.world.run(lives)
-        return list(fold(self.scene.journal.events()).portfolio.positions)
+        return list(fold_events(self.scene.journal.events()).portfolio.positions)
 
 
 @pytest.mark.first(1)
-@pytest.mark.parametrize("verb", [Verb.STOP, Verb.STOP_FLATTEN])
+@pytest.mark.parametrize("verb", [ControlVerb.STOP, ControlVerb.STOP_FLATTEN])
 @pytest.mark.parametrize("dead", [False, True])
-def test_a_stop_is_over_when_nothing_is_held(tmp_path: Path, verb: Verb, dead: bool) -> None:
+def test_a_stop_is_over_when_nothing_is_held(tmp_path: Path, verb: ControlVerb, dead: bool) -> None:
     """Whether it was asked for before the death or after it, the next start logs in, closes and only then ends."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         two = Two(scene, None if dead else verb)
         assert two.live(partial(two.ask, verb) if dead else lambda: None) == []
         told = [one.payload["words"] for one in scene.events(records.STATE) if one.payload["cause"] == "STOP_COMMAND"]
@@ -95,22 +95,22 @@ def test_a_stop_is_over_when_nothing_is_held(tmp_path: Path, verb: Verb, dead: b
 
 def test_the_file_stop_ends_a_session_that_is_under_way_in_order(tmp_path: Path) -> None:
     """A start that finds it manages what is held to its end."""
-    with household(tmp_path) as scene:
-        control.prepare(scene.folder)
+    with simulated_instance(tmp_path) as scene:
+        control.prepare_folder(scene.folder)
         assert Two(scene).live((scene.folder / "stop").touch) == []
 
 
 def test_a_stop_that_keeps_positions_ends_at_the_start(tmp_path: Path) -> None:
     """Asked for while nobody lived it needs no session: what is held is kept."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         two = Two(scene)
-        assert two.live(partial(two.ask, Verb.STOP_KEEP)) != []
+        assert two.live(partial(two.ask, ControlVerb.STOP_KEEP)) != []
 
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize(("flattens", "held"), [(True, False), (False, True)])
 def test_a_signal_at_the_start_follows_the_policy(tmp_path: Path, flattens: bool, held: bool) -> None:
     """With STOP_POLICY=flatten a session that is under way is closed first, with keep it is left as it is."""
-    with household(tmp_path) as scene:
-        scene.signals = Signals(flattens=flattens)
+    with simulated_instance(tmp_path) as scene:
+        scene.signals = ProcessSignals(flattens=flattens)
         assert bool(Two(scene).live(scene.signals.stop.set)) is held

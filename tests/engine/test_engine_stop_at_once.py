@@ -10,15 +10,15 @@ import attrs
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.session.broker_session import Post
-from tbot_core.engine.session.config import Signals
-from tbot_core.engine.session.open_positions import covered
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.broker_session import BrokerSession
+from tbot_core.engine.session.config import ProcessSignals
+from tbot_core.engine.session.open_positions import protected_symbols
 from tbot_core.engine.session.requests import CARRIED_OUT
-from tbot_core.engine.session.session import SessionRun
+from tbot_core.engine.session.session import TradingSession
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import fold
-from tbot_core.rehearsal.lifecycle import Household, Spoken, household
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ PATIENCE_S: Final = 30.0
 """The API_TIMEOUT of a household."""
 
 
-class Deaf(Spoken):
+class Deaf(LifecycleBroker):
     """A client that from a moment on hears cancels as late as `late_s` says."""
 
     late_s = 0.0
@@ -56,20 +56,20 @@ class Day:
     What is done later follows so many seconds behind it; `lived` are the ends of the lives.
     """
 
-    scene: Household
+    scene: SimulatedInstance
     held: bool = True
     begun: dt.datetime | None = None
-    run: SessionRun | None = None
+    run: TradingSession | None = None
     lived: list[dt.datetime] = attrs.field(factory=list)
 
-    def watch(self, run: SessionRun, _minute: int) -> None:
+    def watch(self, run: TradingSession, _minute: int) -> None:
         """A minute has passed."""
         if self.begun is None and bool(run.positions) is self.held:
             self.begun, self.run = self.scene.world.clock.now(), run
 
-    def ask(self, verb: Verb) -> None:
+    def ask(self, verb: ControlVerb) -> None:
         """Somebody asks by a command."""
-        control.ask(self.scene.folder, verb, actor="ann", now=self.scene.world.clock.now())
+        control.write_request(self.scene.folder, verb, actor="ann", now=self.scene.world.clock.now())
 
     def live(self, *acts: tuple[float, Callable[[Day], object]], lives: int = 1) -> dt.datetime:
         """Live, and act so many seconds after that minute; when it was."""
@@ -97,13 +97,13 @@ class Day:
     @property
     def positions(self) -> list[str]:
         """What is held at the end."""
-        return list(fold(self.scene.journal.events()).portfolio.positions)
+        return list(fold_events(self.scene.journal.events()).portfolio.positions)
 
     @property
     def covered(self) -> set[str]:
         """What has a stop at the end, as it is told."""
         events = list(self.scene.journal.events())
-        return covered(fold(events), events)
+        return protected_symbols(fold_events(events), events)
 
     @property
     def exits(self) -> list[Event]:
@@ -111,7 +111,7 @@ class Day:
         return [one for one in self.scene.events(records.INTENDED) if one.payload["leg"] == "exit"]
 
 
-def asks(verb: Verb) -> Callable[[Day], object]:
+def asks(verb: ControlVerb) -> Callable[[Day], object]:
     """Somebody asks by a command."""
     return lambda day: day.ask(verb)
 
@@ -123,23 +123,23 @@ def sigterm(day: Day) -> None:
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize(
-    "act", [asks(Verb.STOP_FLATTEN), asks(Verb.KILL_FLATTEN), sigterm], ids=["stop", "kill", "sigterm"]
+    "act", [asks(ControlVerb.STOP_FLATTEN), asks(ControlVerb.KILL_FLATTEN), sigterm], ids=["stop", "kill", "sigterm"]
 )
 def test_what_is_held_is_closed_at_once(tmp_path: Path, act: Callable[[Day], object]) -> None:
     """`--flatten`, and a signal with STOP_POLICY=flatten, wait for no minute; each position is closed once."""
-    with household(tmp_path) as scene:
-        scene.signals = Signals(flattens=True)
+    with simulated_instance(tmp_path) as scene:
+        scene.signals = ProcessSignals(flattens=True)
         day = Day(scene)
-        asked = day.live((3.0, act), (600.0, asks(Verb.STOP)))
+        asked = day.live((3.0, act), (600.0, asks(ControlVerb.STOP)))
         first = [one for one in day.exits if one.applied - asked < SOON]
         assert len(first) == len({one.payload["signal"]["symbol"] for one in first}) >= 1
 
 
 @pytest.mark.first(1)
-@pytest.mark.parametrize("act", [asks(Verb.STOP_KEEP), sigterm], ids=["stop", "sigterm"])
+@pytest.mark.parametrize("act", [asks(ControlVerb.STOP_KEEP), sigterm], ids=["stop", "sigterm"])
 def test_a_stop_that_keeps_ends_at_once(tmp_path: Path, act: Callable[[Day], object]) -> None:
     """What is held has its stops, so that nothing is waited for."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         day = Day(scene)
         asked = day.live((3.0, act))
         assert day.positions
@@ -150,17 +150,17 @@ def test_a_stop_that_keeps_ends_at_once(tmp_path: Path, act: Callable[[Day], obj
 
 def test_a_stop_ends_at_once_where_nothing_is_held(tmp_path: Path) -> None:
     """No minute is waited for in which nothing could happen."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         day = Day(scene, held=False)
-        asked = day.live((3.0, asks(Verb.STOP)))
+        asked = day.live((3.0, asks(ControlVerb.STOP)))
         assert day.lived[0] - asked < SOON
 
 
 @pytest.mark.first(1)
-@pytest.mark.parametrize("verb", [Verb.STOP, Verb.STOP_FLATTEN])
-def test_a_stop_goes_on_at_the_next_start_where_a_signal_ended_the_process(tmp_path: Path, verb: Verb) -> None:
+@pytest.mark.parametrize("verb", [ControlVerb.STOP, ControlVerb.STOP_FLATTEN])
+def test_a_stop_goes_on_at_the_next_start_where_a_signal_ended_the_process(tmp_path: Path, verb: ControlVerb) -> None:
     """SIGTERM with STOP_POLICY=keep ends the process at once and is carried out; what somebody asked for is not."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         day = Day(scene)
         day.live((3.0, asks(verb)), (0.0, sigterm), lives=2)
         told = [one for one in scene.events(records.STATE) if one.payload["words"] == CARRIED_OUT]
@@ -174,22 +174,22 @@ def test_a_stop_goes_on_at_the_next_start_where_a_signal_ended_the_process(tmp_p
 
 def test_a_stop_that_keeps_waits_for_an_exit_that_is_on_its_way(tmp_path: Path) -> None:
     """A position whose stop was taken away for its exit is not left with neither: its exit is filled first."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         scene.broker = deaf = Deaf(scene.world)
         deaf.late_s = 10.0
         day = Day(scene)
-        asked = day.live((3.0, asks(Verb.STOP_FLATTEN)), (2.0, sigterm))
+        asked = day.live((3.0, asks(ControlVerb.STOP_FLATTEN)), (2.0, sigterm))
         assert day.positions == []
         assert dt.timedelta(seconds=8.0) < day.lived[0] - asked < dt.timedelta(seconds=PATIENCE_S)
 
 
 def test_a_stop_that_keeps_waits_no_longer_than_a_broker_may_take(tmp_path: Path) -> None:
     """Where no answer comes the process ends all the same; a stop that is being taken away is told as none."""
-    with household(tmp_path) as scene:
+    with simulated_instance(tmp_path) as scene:
         scene.broker = deaf = Deaf(scene.world)
         deaf.late_s = 3_600.0
         day = Day(scene)
-        asked = day.live((3.0, asks(Verb.STOP_FLATTEN)), (2.0, sigterm))
+        asked = day.live((3.0, asks(ControlVerb.STOP_FLATTEN)), (2.0, sigterm))
         assert day.positions
         assert day.covered.isdisjoint(day.positions)
         assert PATIENCE_S < (day.lived[0] - asked).total_seconds() < 3 * PATIENCE_S
@@ -203,13 +203,15 @@ def _due(day: Day) -> None:
 
 
 @pytest.mark.first(1)
-@pytest.mark.parametrize("verbs", [(Verb.STOP_KEEP,), (Verb.KILL_FLATTEN, Verb.STOP_KEEP)], ids=["time", "kill"])
+@pytest.mark.parametrize(
+    "verbs", [(ControlVerb.STOP_KEEP,), (ControlVerb.KILL_FLATTEN, ControlVerb.STOP_KEEP)], ids=["time", "kill"]
+)
 def test_a_stop_that_keeps_begins_nothing_while_it_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbs: tuple[Verb, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbs: tuple[ControlVerb, ...]
 ) -> None:
     """Something else is on its way while a minute closes: no exit begins, by its time or for whoever asks to close."""
-    monkeypatch.setattr(Post, "settled", property(lambda _post: False))
-    with household(tmp_path) as scene:
+    monkeypatch.setattr(BrokerSession, "settled", property(lambda _post: False))
+    with simulated_instance(tmp_path) as scene:
         day = Day(scene)
         asked = day.live((35.0, _due), *((0.0, asks(verb)) for verb in verbs))
         assert day.lived[0] - asked > dt.timedelta(seconds=PATIENCE_S)

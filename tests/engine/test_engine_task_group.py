@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.engine.live.task_group import Errands
+from tbot_core.engine.live.task_group import SessionTasks
 from tbot_core.errors import TbotError
 from tbot_core.model.clock import SystemClock
-from tbot_core.rehearsal.virtual_loop import run
+from tbot_core.rehearsal.virtual_loop import run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 async def session(part: Coroutine[None, None, None]) -> None:
     """A session that would last a day, with a part beside it."""
-    errands = Errands(SystemClock(), 30.0)
+    errands = SessionTasks(SystemClock(), 30.0)
     await errands.until(asyncio.ensure_future(asyncio.sleep(86_400.0)), [asyncio.ensure_future(part)])
 
 
@@ -43,13 +43,13 @@ async def cancelled() -> None:
 def test_f90_a_part_that_ends_without_a_word_ends_the_session_with_a_sentence(part: type) -> None:
     """F90: a session never goes on without one of its parts, and is never taken for over because one has ended."""
     with pytest.raises(TbotError, match="A part of the session ended without a word"):
-        run(lambda: session(part()))
+        run_virtual(lambda: session(part()))
 
 
 def test_f88_a_part_that_runs_out_of_memory_ends_the_session_as_it_is() -> None:
     """F88: nobody goes on with half of what should have been done."""
     with pytest.raises(MemoryError):
-        run(lambda: session(aloud()))
+        run_virtual(lambda: session(aloud()))
 
 
 def test_whoever_is_called_comes_once_more_when_it_rings_meanwhile() -> None:
@@ -67,11 +67,11 @@ def test_whoever_is_called_comes_once_more_when_it_rings_meanwhile() -> None:
         await asyncio.sleep(2.0)
 
     async def session() -> None:
-        bell, errands = asyncio.Event(), Errands(SystemClock(), 30.0)
+        bell, errands = asyncio.Event(), SessionTasks(SystemClock(), 30.0)
         called = asyncio.ensure_future(errands.called(bell, act))
         await errands.until(asyncio.ensure_future(calls(bell)), [called])
 
-    run(session)
+    run_virtual(session)
     assert done == [3.0, 6.0]
 
 
@@ -89,11 +89,11 @@ def test_nobody_is_called_when_all_is_over() -> None:
         done.append("ended")
 
     async def session() -> None:
-        first, late, errands = asyncio.Event(), asyncio.Event(), Errands(SystemClock(), 30.0)
+        first, late, errands = asyncio.Event(), asyncio.Event(), SessionTasks(SystemClock(), 30.0)
         first.set()
         asyncio.get_running_loop().call_later(2.0, late.set)
         called = [errands.called(first, lasting), errands.called(late, cut_off)]
         await errands.until(asyncio.ensure_future(asyncio.sleep(1.0)), [*map(asyncio.ensure_future, called)])
 
-    run(session)
+    run_virtual(session)
     assert done == ["lasted"]

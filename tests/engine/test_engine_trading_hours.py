@@ -12,11 +12,11 @@ import pytest
 
 from tbot_core.contracts import LiveSession
 from tbot_core.engine import control
-from tbot_core.engine.live.trading_hours import shorter, within, words
+from tbot_core.engine.live.trading_hours import common_hours, limit_to_hours, shortened_hours_text
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.model.calendar import Session
-from tbot_core.rehearsal.lifecycle import Household, Spoken, household
+from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
 from tbot_core.rehearsal.world import LEAD_S, World
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedSession
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
 
 OPEN = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
 
@@ -36,18 +36,21 @@ def session(first: int, last: int) -> Session:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Household]:
+def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """The bell rings five minutes after the start, and the day lasts 52 minutes."""
-    with household(tmp_path) as made:
+    with simulated_instance(tmp_path) as made:
         yield made
 
 
-def ask_to_stop(scene: Household, moment: dt.datetime) -> None:
+def ask_to_stop(scene: SimulatedInstance, moment: dt.datetime) -> None:
     """Somebody gives `tbot stop` then."""
     world = scene.world
     after_s = LEAD_S + (moment - world.session.open).total_seconds()
     world.loop.call_at(
-        after_s, lambda: control.ask(scene.folder, control.Verb.STOP, actor="me", now=world.clock.now()) and None
+        after_s,
+        lambda: (
+            control.write_request(scene.folder, control.ControlVerb.STOP, actor="me", now=world.clock.now()) and None
+        ),
     )
 
 
@@ -70,17 +73,17 @@ def ask_to_stop(scene: Household, moment: dt.datetime) -> None:
 def test_the_later_open_and_the_earlier_close_count(theirs: Session | None, found: Session | None, said: str) -> None:
     """Neither calendar adds a minute to the other, and what is taken away is said in words."""
     ours = session(0, 390)
-    assert shorter(ours, theirs) == found
-    assert words(ours, found) == said
+    assert common_hours(ours, theirs) == found
+    assert shortened_hours_text(ours, found) == said
 
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize("live", [False, True])
-def test_a_brokers_early_close_ends_the_session(scene: Household, *, live: bool) -> None:
+def test_a_brokers_early_close_ends_the_session(scene: SimulatedInstance, *, live: bool) -> None:
     """Every position is closed before it and nothing is sent after it, on whole minutes and on a live feed."""
     ours, scene.live = scene.world.session, live
     early = attrs.evolve(ours, close=ours.moment(45))
-    scene.broker = Spoken(scene.world, hours={ours.date: early})
+    scene.broker = LifecycleBroker(scene.world, hours={ours.date: early})
     life = scene.life()
     scene.world.run(life.go)
     assert [one.payload["words"] for one in scene.events(records.CALENDAR)] == ["closes at 15:15 UTC (10:15 New York)"]
@@ -96,11 +99,11 @@ def test_a_brokers_early_close_ends_the_session(scene: Household, *, live: bool)
 
 @pytest.mark.first(1)
 @pytest.mark.parametrize("live", [False, True])
-def test_a_brokers_late_open_begins_the_session(scene: Household, *, live: bool) -> None:
+def test_a_brokers_late_open_begins_the_session(scene: SimulatedInstance, *, live: bool) -> None:
     """The windows keep their distance to it, and its first bar is that of the minute in which it opens."""
     ours, scene.live = scene.world.session, live
     late = attrs.evolve(ours, open=ours.moment(3))
-    scene.broker = Spoken(scene.world, hours={ours.date: late})
+    scene.broker = LifecycleBroker(scene.world, hours={ours.date: late})
     life = scene.life()
     scene.world.run(life.go)
     (opened,) = scene.events(records.SESSION_OPENED)
@@ -116,10 +119,10 @@ def test_a_brokers_late_open_begins_the_session(scene: Household, *, live: bool)
     assert np.array_equal(bars.field("close")[0][came], true[came])
 
 
-def test_a_broker_that_has_closed_already_keeps_the_day_from_being_opened(scene: Household) -> None:
+def test_a_broker_that_has_closed_already_keeps_the_day_from_being_opened(scene: SimulatedInstance) -> None:
     """The bot is started after the broker's early close: the next session is waited for."""
     world, ours = scene.world, scene.world.session
-    scene.broker = Spoken(world, hours={ours.date: attrs.evolve(ours, close=ours.moment(20))})
+    scene.broker = LifecycleBroker(world, hours={ours.date: attrs.evolve(ours, close=ours.moment(20))})
     ask_to_stop(scene, ours.close + dt.timedelta(seconds=30))
 
     async def late() -> bool:
@@ -131,11 +134,11 @@ def test_a_broker_that_has_closed_already_keeps_the_day_from_being_opened(scene:
     assert scene.events(records.SESSION_OPENED) == []
 
 
-def test_a_feed_that_knows_of_an_earlier_close_ends_the_session_too(scene: Household) -> None:
+def test_a_feed_that_knows_of_an_earlier_close_ends_the_session_too(scene: SimulatedInstance) -> None:
     """Hours of a source that are shorter than those agreed upon stay as they are."""
     source, ours = scene.world.feed(), scene.world.session
-    assert within(source, ours) is source
-    assert within(source, attrs.evolve(ours, close=ours.close + dt.timedelta(hours=1))) is source
+    assert limit_to_hours(source, ours) is source
+    assert limit_to_hours(source, attrs.evolve(ours, close=ours.close + dt.timedelta(hours=1))) is source
 
 
 def heard(source: FeedSession) -> list[int]:
@@ -166,14 +169,14 @@ class Spoiled:
 def test_what_is_cut_off_is_not_waited_for() -> None:
     """The minutes are counted from the later open, the last ends at the earlier close, and so does what is usual."""
     world = World(5, (), rates={})
-    cut = within(Spoiled(world, 19), session(5, 20))
+    cut = limit_to_hours(Spoiled(world, 19), session(5, 20))
     assert not isinstance(cut, LiveSession)
     assert heard(cut) == list(range(15))
     assert cut.day.typical_volume is not None
     assert cut.day.typical_volume.shape[-1] == 15
 
 
-class Silent(Spoken):
+class Silent(LifecycleBroker):
     """A broker that does not say when it trades."""
 
     asked = 0
@@ -185,7 +188,9 @@ class Silent(Spoken):
 
 
 @pytest.mark.parametrize("by_signal", [False, True])
-def test_a_stop_is_obeyed_while_the_broker_does_not_say_when_it_trades(scene: Household, *, by_signal: bool) -> None:
+def test_a_stop_is_obeyed_while_the_broker_does_not_say_when_it_trades(
+    scene: SimulatedInstance, *, by_signal: bool
+) -> None:
     """Within a second, and the broker is asked no more often than one that cannot be logged in to."""
     scene.broker = silent = Silent(scene.world)
 
@@ -196,7 +201,7 @@ def test_a_stop_is_obeyed_while_the_broker_does_not_say_when_it_trades(scene: Ho
         if by_signal:
             scene.signals.stop.set()
         else:
-            control.ask(scene.folder, control.Verb.STOP, actor="me", now=clock.now())
+            control.write_request(scene.folder, control.ControlVerb.STOP, actor="me", now=clock.now())
         asked = clock.monotonic()
         assert await life is True
         return clock.monotonic() - asked
@@ -207,16 +212,16 @@ def test_a_stop_is_obeyed_while_the_broker_does_not_say_when_it_trades(scene: Ho
     assert told.payload["reasons"][0].startswith("the broker does not say when it trades: nothing is known of")
 
 
-def test_a_session_under_way_goes_on_in_its_hours_while_the_broker_does_not_say_them(scene: Household) -> None:
+def test_a_session_under_way_goes_on_in_its_hours_while_the_broker_does_not_say_them(scene: SimulatedInstance) -> None:
     """After a restart what is held is looked after at once, and closed by the end that was agreed upon."""
 
-    def watch(run: SessionRun, _minute: int) -> None:
+    def watch(run: TradingSession, _minute: int) -> None:
         if run.positions:
             raise InterruptedError
 
     async def lives() -> bool:
         ours = scene.world.session
-        scene.broker = Spoken(scene.world, hours={ours.date: attrs.evolve(ours, close=ours.moment(45))})
+        scene.broker = LifecycleBroker(scene.world, hours={ours.date: attrs.evolve(ours, close=ours.moment(45))})
         scene.watch = watch
         with pytest.raises(InterruptedError):
             await scene.life().go()

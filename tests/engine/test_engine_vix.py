@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.engine.session.vix import Places, known_vix
+from tbot_core.engine.session.vix import VixSources, known_vix
 from tbot_core.errors import Unavailable
 from tbot_core.marketdata.store import reference
 from tbot_core.rehearsal.world import DAY, World
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedSession, LiveSession
-    from tbot_core.model.bars import Day
+    from tbot_core.model.bars import DayFacts
 
 BEFORE = DAY - dt.timedelta(days=1)
 
@@ -48,11 +48,11 @@ def world() -> Iterator[World]:
     made.loop.finish()
 
 
-def facts(world: World, folder: Path, *brokers: object, live: bool = False, vix: float = float("nan")) -> Day:
+def facts(world: World, folder: Path, *brokers: object, live: bool = False, vix: float = float("nan")) -> DayFacts:
     """What is known before the bell of the world's session, whose feed says this VIX itself."""
     source: FeedSession | LiveSession = world.live_feed() if live else world.feed()
     vars(source)["day"] = attrs.evolve(source.day, vix=np.array([vix]))
-    found = asyncio.run(Places(calendar=world.calendar, brokers=brokers, bars=folder).facts(source))
+    found = asyncio.run(VixSources(calendar=world.calendar, brokers=brokers, bars=folder).facts(source))
     np.testing.assert_array_equal(found.previous_close, source.day.previous_close)
     return found
 
@@ -62,7 +62,7 @@ def stored(folder: Path, day: dt.date, value: float) -> None:
     filesystem.make_folder(folder)
     schema = reference.SCHEMAS[reference.VIX]
     row = {name: [day if name == "date" else value] for name in schema}
-    reference.write(folder, reference.VIX, pl.DataFrame(row, schema=schema))
+    reference.write_table(folder, reference.VIX, pl.DataFrame(row, schema=schema))
 
 
 def test_the_feeds_own_counts_first(world: World, tmp_path: Path) -> None:

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Check, IndexQuote
-from tbot_core.contracts.settings import Frame
-from tbot_core.engine.session.vix import tellers
+from tbot_core.contracts.settings import StrategySettings
+from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.errors import SettingsError, Unavailable
 from tbot_core.journal import records
-from tbot_core.journal.projections.vix import seen, told, told_by
+from tbot_core.journal.projections.vix import recorded_vix, recorded_vix_in, with_recorded_vix
 from tbot_core.journal.store import open_journal
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import Doom, Drawn, Habits, Life
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Settings
     from tbot_core.journal.store import Event
-    from tbot_core.model.bars import Bars, Day
+    from tbot_core.model.bars import Bars, DayFacts
     from tbot_core.model.signals import Signals
 
 SEED: Final = 4
@@ -72,29 +72,29 @@ class Careful:
     """Signals at minute ENTRY, unless the VIX lies under 20 or is unknown."""
 
     window: Window
-    inner: Drawn
+    inner: ScriptedStrategy
 
-    def screen(self, day: Day) -> Sequence[Check]:
+    def screen(self, day: DayFacts) -> Sequence[Check]:
         """Every symbol sees the same VIX."""
         values = np.broadcast_to(day.vix, day.previous_close.shape)
         return [Check(name="vix", value=values, low=20.0, below=Reason.VIX_LOW, above=Reason.VIX_LOW,
                       unknown=Reason.VIX_UNKNOWN, required=True)]  # fmt: skip
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """What was drawn."""
         return self.inner.scan(bars, day, since)
 
 
-def entrant(name: str = "careful") -> Entrant:
+def entrant(name: str = "careful") -> ActiveStrategy:
     """The strategy."""
     window = Window(start=0, analysis=ENTRY, breakout=6, monitoring=6)
-    inner = Drawn(window=window, calls=((ENTRY, 0, 1),), exits=Exits(leave=window.leave), distance=0.02)
-    return Entrant(name=name, rank=0, strategy=Careful(window=window, inner=inner), frame=Frame())
+    inner = ScriptedStrategy(window=window, calls=((ENTRY, 0, 1),), exits=ExitRules(leave=window.leave), distance=0.02)
+    return ActiveStrategy(name=name, rank=0, strategy=Careful(window=window, inner=inner), frame=StrategySettings())
 
 
 def lived(home: Path, *sources: Any, dies: float | None = None) -> list[Event]:
     """What a day came to on which these say the VIX; killed at a minute, the bot comes again."""
-    world = World(SEED, (), rates={}, live=False, venues=1, minutes=25, character=Character())
+    world = World(SEED, (), rates={}, live=False, venues=1, minutes=25, character=VenueProfile())
     for path in world.market.paths.values():
         path.prices[:] = [1_000_000] * len(path.prices)
         path.depth[:] = [10**15] * len(path.depth)
@@ -102,14 +102,14 @@ def lived(home: Path, *sources: Any, dies: float | None = None) -> list[Event]:
     for one in sources:
         vars(one)["world"] = world
 
-    def life() -> Life:
-        bot = Habits(
+    def life() -> BotProcess:
+        bot = BotConfig(
             entrants=(entrant(),),
             rules=lambda venue: rules(venue=venue),
             stream=world.chances.stream("bot"),
             vix=tuple(sources) or None,
         )
-        return Life(world, world.names, home, bot, Doom(10**9, after=False))
+        return BotProcess(world, world.names, home, bot, PlannedCrash(10**9, after=False))
 
     async def go() -> None:
         if dies is not None:
@@ -197,29 +197,29 @@ def test_who_says_the_vix_is_asked_live_alone_and_must_be_there() -> None:
     def settings(mode: str, source: str) -> Settings:
         return cast("Settings", SimpleNamespace(mode=mode, trading=SimpleNamespace(vix_source=source)))
 
-    assert tellers(settings("paper", "live"), [object()]) is None
-    assert tellers(settings("live", "previous_close"), [object()]) is None
-    assert tellers(settings("live", "live"), [None, object(), index]) == (index,)
+    assert live_vix_brokers(settings("paper", "live"), [object()]) is None
+    assert live_vix_brokers(settings("live", "previous_close"), [object()]) is None
+    assert live_vix_brokers(settings("live", "live"), [None, object(), index]) == (index,)
     with pytest.raises(SettingsError, match="neither DATA_SOURCE nor an enabled broker") as refused:
-        tellers(settings("live", "live"), [None, object()])
+        live_vix_brokers(settings("live", "live"), [None, object()])
     assert "VIX_SOURCE=previous_close" in refused.value.remedy
 
 
 def test_what_was_told_is_seen_again_by_strategy_and_session(tmp_path: Path) -> None:
     """In a month of sessions the others keep their close of the day before; unknown stays unknown."""
     lived(tmp_path, Index(lambda _minute: (25.0, 1.0)))
-    known = told_by(tmp_path / "tbot.sqlite")
+    known = recorded_vix_in(tmp_path / "tbot.sqlite")
     (key,) = known
     assert known == {key: 25.0}
-    assert told_by(tmp_path / "nowhere.sqlite") == {}
+    assert recorded_vix_in(tmp_path / "nowhere.sqlite") == {}
     day = dt.date.fromisoformat(key[0])
     dates = [day - dt.timedelta(days=1), day, day + dt.timedelta(days=1)]
     world = World(SEED, (), rates={})
     facts = world.feed().day
     world.loop.finish()
     month = attrs.evolve(facts, vix=np.array([[10.0], [11.0], [12.0]]))
-    assert seen(month, dates, "careful", known).vix.tolist() == [[10.0], [25.0], [12.0]]
-    assert seen(month, dates, "another", known) is month
+    assert with_recorded_vix(month, dates, "careful", known).vix.tolist() == [[10.0], [25.0], [12.0]]
+    assert with_recorded_vix(month, dates, "another", known) is month
     unknown = {(day.isoformat(), "careful"): float("nan")}
-    assert np.isnan(seen(facts, [day], "careful", unknown).vix).tolist() == [True]
-    assert told([]) == {}
+    assert np.isnan(with_recorded_vix(facts, [day], "careful", unknown).vix).tolist() == [True]
+    assert recorded_vix([]) == {}

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tbot_core.execution.circuit_breaker import PROVEN, Circuit, CircuitState, Request
+from tbot_core.execution.circuit_breaker import PROVEN, CircuitBreaker, CircuitState, RequestKind
 
 START = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
-READ, TRADE = Request.READING, Request.TRADE
+READ, TRADE = RequestKind.READING, RequestKind.TRADE
 
 
 def at(seconds: float) -> datetime:
@@ -17,22 +17,22 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def opened(request: Request = READ) -> Circuit:
+def opened(request: RequestKind = READ) -> CircuitBreaker:
     """A circuit that three failures have opened, at seconds 0, 1 and 2."""
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for second in range(3):
         circuit.failed(request, at(second))
     return circuit
 
 
-def state(circuit: Circuit) -> CircuitState:
+def state(circuit: CircuitBreaker) -> CircuitState:
     """The state as it is now."""
     return circuit.state
 
 
 def test_three_failures_of_one_kind_in_a_row_open_it_since_the_first() -> None:
     """Two leave it closed; the break is as old as the first failure, not as the third."""
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     circuit.failed(READ, at(0))
     circuit.failed(READ, at(1))
     assert circuit.closed
@@ -42,7 +42,7 @@ def test_three_failures_of_one_kind_in_a_row_open_it_since_the_first() -> None:
 
 def test_an_answer_between_begins_the_count_anew() -> None:
     """What was answered in between did not fail in a row."""
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for second in range(6):
         circuit.failed(READ, at(second))
         if second % 2:
@@ -52,7 +52,7 @@ def test_an_answer_between_begins_the_count_anew() -> None:
 
 def test_f61_answered_readings_do_not_hide_that_orders_fail() -> None:
     """A partition of the trade endpoint alone opens the circuit all the same, and readings do not half-open it."""
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for second in range(3):
         circuit.failed(TRADE, at(second))
         circuit.answered(READ, at(second))
@@ -104,8 +104,8 @@ def test_an_open_circuit_stays_open_while_nothing_answers(second: int) -> None:
 def test_it_is_half_open_only_when_every_kind_that_failed_has_answered() -> None:
     """A reading that works says nothing of a stream that does not."""
     circuit = opened()
-    circuit.failed(Request.STREAM, at(3))
+    circuit.failed(RequestKind.STREAM, at(3))
     circuit.answered(READ, at(4))
     assert state(circuit) is CircuitState.OPEN
-    circuit.answered(Request.STREAM, at(5))
+    circuit.answered(RequestKind.STREAM, at(5))
     assert state(circuit) is CircuitState.HALF_OPEN

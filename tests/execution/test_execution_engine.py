@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerEvent, Permit, Snapshot, VenueRules
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, Permit
 from tbot_core.errors import BrokerError, JournalError, OutcomeUnknown, Rejected, Unavailable, Withdrawn
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.intents import Minutes
-from tbot_core.execution.send_permit import SendPermit, always
-from tbot_core.execution.throttling import CYCLE_S, Patience
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.send_permit import SendPermit, never_refuse
+from tbot_core.execution.throttling import CYCLE_S, RetryPolicy
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import fold
-from tbot_core.journal.recorder import Recorder
-from tbot_core.journal.store import Entry, Journal, open_journal
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Account, ExitReason, Leg, OrderState, RiskState, atoms_of, dollars_of
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
-from tbot_core.trading.commands import Cancel, Place, Replace
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.matching import Costs
-from tbot_core.trading.matching import Venue as Simulated
-from tbot_core.trading.orders import SUPPOSED
+from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.matching import FillCosts
+from tbot_core.trading.matching import MatchingEngine as Simulated
+from tbot_core.trading.orders import SUPPOSED_PREFIX
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Order, SignalId
     from tbot_core.trading.proposals import Proposal
 
-FREE = Costs(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
+FREE = FillCosts(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
 EQUITY = atoms_of(Decimal(100_000))
 
 
@@ -53,7 +53,7 @@ class FakeBroker:
     With a `venue` it hands orders on and says what that says.
     """
 
-    rules = VenueRules()
+    rules = BrokerCapabilities()
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -101,7 +101,7 @@ class FakeBroker:
         said, self.said = self.said, []
         return [*said, *self.venue.events()]
 
-    async def snapshot(self, since: datetime) -> Snapshot:
+    async def snapshot(self, since: datetime) -> AccountSnapshot:
         """Never called."""
         raise NotImplementedError
 
@@ -127,11 +127,13 @@ class Bench:
         self.journal = journal
         self.broker = FakeBroker()
         self.waits: list[float] = []
-        self.told: list[Entry] = []
-        self.desk = Desk(rules(), session(), EQUITY, name)
+        self.told: list[NewEvent] = []
+        self.desk = DecisionEngine(rules(), session(), EQUITY, name)
         self.clock = ManualClock(session().open)
-        venue = Venue(broker=self.broker, name="fake", account_id="A1")
-        self.execution = Execution(Recorder(journal=journal, clock=self.clock, tell=self.told.extend), venue, self.desk)
+        venue = BrokerAccount(broker=self.broker, name="fake", account_id="A1")
+        self.execution = ExecutionEngine(
+            JournalRecorder(journal=journal, clock=self.clock, tell=self.told.extend), venue, self.desk
+        )
         journal.append(
             [
                 self.execution.recorder.entry(records.RUN_STARTED, {"equity": "100000"}),
@@ -150,14 +152,14 @@ class Bench:
     def states(self) -> dict[str, OrderState]:
         """Each order's state, as the execution and the journal know it alike."""
         mine = {cid: one.state for cid, one in self.execution.orders.items()}
-        assert mine == {cid: one.state for cid, one in fold(self.journal.events()).orders.items()}
+        assert mine == {cid: one.state for cid, one in fold_events(self.journal.events()).orders.items()}
         return mine
 
     def decide(self, *proposals: Proposal) -> None:
         """Decide signals and carry the decisions out."""
-        self.do(Minutes(decisions=self.desk.decide(proposals)))
+        self.do(MinuteCommands(decisions=self.desk.decide(proposals)))
 
-    def do(self, minute: Minutes) -> None:
+    def do(self, minute: MinuteCommands) -> None:
         """Carry a minute out."""
         asyncio.run(self.execution.carry_out(minute))
 
@@ -167,7 +169,7 @@ class Bench:
         async def pause(seconds: float) -> None:
             self.waits.append(seconds)
 
-        self.execution.venue = attrs.evolve(self.execution.venue, patience=Patience(retries=retries, pause=pause))
+        self.execution.venue = attrs.evolve(self.execution.venue, patience=RetryPolicy(retries=retries, pause=pause))
 
     def hear(self, *said: BrokerEvent) -> None:
         """Let the broker say something."""
@@ -226,7 +228,7 @@ def test_denials_are_written_and_nothing_is_sent(bench: Bench) -> None:
 
 def test_a_minute_without_anything_writes_nothing(bench: Bench) -> None:
     """No event for a quiet minute."""
-    bench.do(Minutes())
+    bench.do(MinuteCommands())
     assert bench.kinds == []
 
 
@@ -237,7 +239,7 @@ def test_a_journal_error_sends_nothing(tmp_path: Path, barrier: int) -> None:
     class Failing(Journal):
         left = 1 + barrier
 
-        def append(self, entries: Sequence[Entry]) -> None:
+        def append(self, entries: Sequence[NewEvent]) -> None:
             type(self).left -= 1
             if type(self).left == 0:
                 raise JournalError("full", "make room")
@@ -256,7 +258,7 @@ def test_a_journal_error_after_sending_says_that_orders_stand(tmp_path: Path, fa
     """What cannot be written once orders have left is never said to be unsent."""
 
     class Full(Journal):
-        def append(self, entries: Sequence[Entry]) -> None:
+        def append(self, entries: Sequence[NewEvent]) -> None:
             if {entry.kind for entry in entries} & {"accepted", "rejected", "no_answer"}:
                 raise JournalError("full", "make room")
             super().append(entries)
@@ -286,7 +288,7 @@ def test_a_rejection_ends_the_whole_bracket(bench: Bench) -> None:
     assert rejected is not None
     assert (rejected.payload["words"], rejected.source) == ("no such margin", ("fake", "A1", "refused-AAA stop"))
     assert list(bench.desk.standing.working) == ["BBB entry"]
-    assert fold(bench.journal.events()).denials == {"ENTRY_NOT_FILLED": 1}
+    assert fold_events(bench.journal.events()).denials == {"ENTRY_NOT_FILLED": 1}
 
 
 @pytest.mark.parametrize("fault", [OutcomeUnknown("time-out"), Unavailable("no way"), BrokerError("nonsense")])
@@ -317,7 +319,7 @@ def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
     bench.hear(said("acknowledged", "AAA entry"), filled(entry))
     assert heard == [before + 2, before + 2]
     assert bench.states["AAA entry"] is OrderState.FILLED
-    assert fold(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
+    assert fold_events(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
 
 
 def test_fills_before_acknowledgements_and_twice_told_are_booked_once(bench: Bench) -> None:
@@ -330,7 +332,7 @@ def test_fills_before_acknowledgements_and_twice_told_are_booked_once(bench: Ben
     assert bench.desk.portfolio.positions["AAA"].units == 3_000_000
     assert bench.states["AAA entry"] is OrderState.PARTIALLY_FILLED
     assert [kind for kind in bench.kinds if kind.startswith("fill")] == ["fill AAA entry"]
-    assert fold(bench.journal.events()).portfolio.equity_atoms == bench.desk.portfolio.equity_atoms
+    assert fold_events(bench.journal.events()).portfolio.equity_atoms == bench.desk.portfolio.equity_atoms
     bench.hear(filled(entry, quantity="4", execution="2"))
     assert bench.states["AAA entry"].value == "filled"
     assert bench.desk.standing.working == {}
@@ -344,7 +346,7 @@ def test_what_is_not_ours_is_written_and_changes_nothing(bench: Bench) -> None:
     assert bench.kinds[-4:] == ["fill somebody", "cancelled somebody", "celebrated AAA entry", records.FROZEN]
     assert bench.states["AAA entry"] is OrderState.SENDING
     assert bench.desk.portfolio.positions == {}
-    assert fold(bench.journal.events()).portfolio.positions == {}
+    assert fold_events(bench.journal.events()).portfolio.positions == {}
 
 
 @pytest.mark.parametrize(
@@ -362,10 +364,10 @@ def test_no_word_stops_a_session(bench: Bench, kind: str) -> None:
 
 def held(bench: Bench) -> Bars:
     """Let the bench hold AAA with a resting stop; flat bars."""
-    bench.decide(proposal("AAA", exits=Exits(leave=60, trailing=True)))
+    bench.decide(proposal("AAA", exits=ExitRules(leave=60, trailing=True)))
     entry = bench.execution.orders["AAA entry"].order
     bench.hear(said("acknowledged", "AAA entry"), filled(entry), said("acknowledged", "AAA stop"))
-    return Draft("AAA", "BBB").bar(30, 110.0).bars()
+    return SessionDraft("AAA", "BBB").bar(30, 110.0).bars()
 
 
 def test_an_exit_leaves_once_its_protection_is_proven_gone(bench: Bench) -> None:
@@ -374,7 +376,7 @@ def test_an_exit_leaves_once_its_protection_is_proven_gone(bench: Bench) -> None
     seen: list[list[str]] = []
     bench.broker.before = lambda: seen.append(bench.kinds[-3:])
     bench.broker.asked.clear()
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 59)))
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 59)))
     assert bench.broker.asked == ["cancel AAA stop"]
     assert seen[0][-1] == "cancel_requested AAA stop"
     bench.hear(said("cancelled", "AAA stop"))
@@ -384,7 +386,7 @@ def test_an_exit_leaves_once_its_protection_is_proven_gone(bench: Bench) -> None
     assert intended is not None
     assert (intended.payload["reason"], intended.payload["leg"], intended.payload["quantity"]) == ("TIME", "exit", "7")
     bench.hear(filled(bench.execution.orders["AAA exit"].order, "101", execution="2"))
-    book = fold(bench.journal.events())
+    book = fold_events(bench.journal.events())
     assert [trade.exit_reason for trade in book.trades] == [ExitReason.TIME]
     assert dollars_of(bench.desk.portfolio.pnl_atoms) == book.trades[0].pnl == 7
     assert bench.desk.custody.idle
@@ -395,7 +397,7 @@ def test_exits_leave_before_entries(bench: Bench) -> None:
     bars = held(bench)
     bench.broker.asked.clear()
     bench.broker.said = [said("cancelled", "AAA stop")]
-    minute = Minutes(
+    minute = MinuteCommands(
         actions=bench.desk.custody.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")])
     )
     bench.do(minute)
@@ -406,7 +408,7 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
     """The level is written; the broker's confirmation makes the stop a trailing one, in both books."""
     bars = held(bench)
     bench.broker.asked.clear()
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 30)))
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 30)))
     assert bench.broker.asked == ["replace AAA stop 107.8000"]
     requested = bench.journal.last("replace_requested")
     assert requested is not None
@@ -414,7 +416,7 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
     stop = bench.execution.orders["AAA stop"].order
     bench.hear(said("replaced", "AAA stop"), filled(stop, "107.80", execution="2"))
     trade = bench.desk.portfolio.closed[0].trade()
-    assert [trade] == fold(bench.journal.events()).trades
+    assert [trade] == fold_events(bench.journal.events()).trades
     assert trade.exit_reason is ExitReason.TRAILING_STOP
 
 
@@ -422,13 +424,13 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
 def test_a_move_without_an_answer_is_looked_into_and_asked_for_again(bench: Bench, fault: BrokerError) -> None:
     """Whether the stop still rests is read; the next minute asks for the same level."""
     held(bench)
-    bars = Draft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bar(32, 109.0).bars()
+    bars = SessionDraft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bar(32, 109.0).bars()
     bench.broker.asked.clear()
     bench.broker.faults["replace AAA stop 107.8000"] = fault
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 30)))
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 30)))
     assert list(bench.execution.questions) == ["AAA stop"]
     bench.broker.faults.clear()
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 31)))
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 31)))
     assert bench.broker.asked == ["replace AAA stop 107.8000"] * 2
     bench.hear(said("replaced", "AAA stop"))
     assert bench.desk.custody.manage(bars, 32) == []
@@ -437,10 +439,10 @@ def test_a_move_without_an_answer_is_looked_into_and_asked_for_again(bench: Benc
 def test_a_stop_that_may_not_be_moved_is_renewed(bench: Bench) -> None:
     """What the broker refuses in its answer is a word on the stop: it is cancelled with the next minute."""
     held(bench)
-    bars = Draft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bars()
+    bars = SessionDraft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bars()
     bench.broker.faults["replace AAA stop 107.8000"] = Rejected("not now")
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 30)))
-    assert bench.desk.custody.manage(bars, 31) == [Cancel(client_order_id="AAA stop")]
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 30)))
+    assert bench.desk.custody.manage(bars, 31) == [CancelOrder(client_order_id="AAA stop")]
 
 
 @pytest.mark.parametrize("fault", [Rejected("too late"), OutcomeUnknown("time-out"), Unavailable("no way")])
@@ -449,14 +451,14 @@ def test_a_cancel_without_proof_keeps_the_exit_back_and_is_asked_again(bench: Be
     bars = held(bench)
     bench.broker.faults["cancel AAA stop"] = fault
     bench.broker.asked.clear()
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 59)))
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 60)))
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 59)))
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 60)))
     assert bench.broker.asked == ["cancel AAA stop"] * 2
     word = "cancel_refused" if isinstance(fault, Rejected) else "silence"
     assert bench.kinds.count(f"{word} AAA stop") == 2
     assert bench.states["AAA stop"] is OrderState.NEW
     bench.hear(filled(bench.execution.orders["AAA stop"].order, "98", execution="2"))
-    assert [trade.exit_reason for trade in fold(bench.journal.events()).trades] == [ExitReason.STOP]
+    assert [trade.exit_reason for trade in fold_events(bench.journal.events()).trades] == [ExitReason.STOP]
     assert bench.desk.custody.manage(bars, 61) == []
 
 
@@ -478,7 +480,7 @@ def test_f62_the_same_request_is_under_way_once_however_slow_its_answer_is(bench
     """Two rounds that ask for one cancel at a time send one; once it is answered it may be asked for again."""
     broker = bench.broker = SlowBroker()
     bench.execution.venue = attrs.evolve(bench.execution.venue, broker=broker)
-    once = Minutes(actions=[Cancel(client_order_id="S1")])
+    once = MinuteCommands(actions=[CancelOrder(client_order_id="S1")])
 
     async def twice() -> None:
         await asyncio.gather(bench.execution.carry_out(once), bench.execution.carry_out(once))
@@ -495,7 +497,7 @@ def test_cancels_do_not_wait_for_each_others_answers(bench: Bench) -> None:
     bench.execution.venue = attrs.evolve(bench.execution.venue, broker=broker)
     symbols = [f"S{number:02d}" for number in range(25)]
     broker.faults["cancel S03"] = Rejected("too late")
-    bench.do(Minutes(actions=[Cancel(client_order_id=symbol) for symbol in symbols]))
+    bench.do(MinuteCommands(actions=[CancelOrder(client_order_id=symbol) for symbol in symbols]))
     assert broker.asked == [f"cancel {symbol}" for symbol in symbols]
     assert broker.most == 10
     assert bench.kinds.count("cancel_refused S03") == 1
@@ -505,7 +507,7 @@ def test_a_cancel_that_cannot_be_written_down_ends_the_session_once_all_have_lef
     """The disk is full as one of three goes unanswered: the others are asked for, then the error is raised."""
 
     class Full(Journal):
-        def append(self, entries: Sequence[Entry]) -> None:
+        def append(self, entries: Sequence[NewEvent]) -> None:
             if {entry.kind for entry in entries} & {records.SILENCE}:
                 raise JournalError("full", "make room")
             super().append(entries)
@@ -514,16 +516,16 @@ def test_a_cancel_that_cannot_be_written_down_ends_the_session_once_all_have_lef
         bench = Bench(Full(opened.path, opened._connection))
         bench.broker.faults["cancel A"] = OutcomeUnknown("silence")
         with pytest.raises(JournalError, match="full"):
-            bench.do(Minutes(actions=[Cancel(client_order_id=one) for one in "ABC"]))
+            bench.do(MinuteCommands(actions=[CancelOrder(client_order_id=one) for one in "ABC"]))
         assert bench.broker.asked == ["cancel A", "cancel B", "cancel C"]
 
 
 def test_each_refusal_of_a_request_is_an_event_of_its_own(bench: Bench) -> None:
     """Two refused moves of one stop are two events."""
     held(bench)
-    request = Replace(client_order_id="AAA stop", stop_price=Decimal(99), reason=ExitReason.TRAILING_STOP)
+    request = ReplaceOrder(client_order_id="AAA stop", stop_price=Decimal(99), reason=ExitReason.TRAILING_STOP)
     bench.broker.faults["replace AAA stop 99"] = Rejected("no")
-    bench.do(Minutes(actions=[request, request]))
+    bench.do(MinuteCommands(actions=[request, request]))
     assert bench.kinds.count("cancel_refused AAA stop") == 2
 
 
@@ -531,32 +533,32 @@ def test_a_rejected_exit_is_sent_again_the_next_minute(bench: Bench) -> None:
     """Under a new name, since the first attempt is proven to be over."""
     bars = held(bench)
     bench.broker.faults["submit AAA exit"] = Rejected("not now")
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 59)))
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 59)))
     bench.hear(said("cancelled", "AAA stop"))
     assert bench.broker.asked.count("submit AAA exit") == 1
     actions = bench.desk.custody.manage(bars, 60)
-    assert [one.order.client_order_id for one in actions if isinstance(one, Place)] == ["AAA exit 2"]
-    assert not any(isinstance(one, Cancel) for one in actions)
+    assert [one.order.client_order_id for one in actions if isinstance(one, SubmitOrder)] == ["AAA exit 2"]
+    assert not any(isinstance(one, CancelOrder) for one in actions)
 
 
 def test_changes_of_the_risk_state_are_written(bench: Bench) -> None:
     """What changed, why, and the figures."""
     held(bench)
-    bars = Draft("AAA", "BBB").bar(30, 1.0).bars()
-    bench.do(Minutes(changes=bench.desk.mark(bars, 30)))
+    bars = SessionDraft("AAA", "BBB").bar(30, 1.0).bars()
+    bench.do(MinuteCommands(changes=bench.desk.mark(bars, 30)))
     changes = [one.payload for one in bench.journal.events(kind="risk")]
     assert [one["what"] for one in changes] == ["window loss latch of open"]
-    assert changes == fold(bench.journal.events()).risk
+    assert changes == fold_events(bench.journal.events()).risk
     assert Decimal(changes[0]["value"]) < Decimal(changes[0]["limit"])
 
 
 def test_desk_execution_and_journal_agree_after_a_simulated_day(bench: Bench) -> None:
     """Trades, equity and states are the same however they are counted, and every order has ended."""
-    draft = Draft("AAA", "BBB", "CCC").bar(30, 103.0).bar(31, 95.0, "BBB").gap(26, 29, "CCC")
+    draft = SessionDraft("AAA", "BBB", "CCC").bar(30, 103.0).bar(31, 95.0, "BBB").gap(26, 29, "CCC")
     draft.bar(40, 98.0)
     bars = draft.bars()
     venue = bench.broker.venue = Simulated(FREE, session(), bars.symbols)
-    wanted = [proposal(symbol, row=row, exits=Exits(trailing=True)) for row, symbol in enumerate(bars.symbols)]
+    wanted = [proposal(symbol, row=row, exits=ExitRules(trailing=True)) for row, symbol in enumerate(bars.symbols)]
 
     async def day() -> None:
         for minute in range(25, 390):
@@ -565,12 +567,12 @@ def test_desk_execution_and_journal_agree_after_a_simulated_day(bench: Bench) ->
             await bench.execution.settle()
             changes, actions = bench.desk.mark(bars, minute), bench.desk.custody.manage(bars, minute)
             decisions = bench.desk.decide(wanted if minute == 25 else ())
-            await bench.execution.carry_out(Minutes(changes=changes, actions=actions, decisions=decisions))
+            await bench.execution.carry_out(MinuteCommands(changes=changes, actions=actions, decisions=decisions))
         venue.close(bars)
         await bench.execution.settle()
 
     asyncio.run(day())
-    book = fold(bench.journal.events())
+    book = fold_events(bench.journal.events())
     assert [trade.exit_reason.value for trade in book.trades] == ["TRAILING_STOP", "STOP"]
     assert book.trades == [position.trade() for position in bench.desk.portfolio.closed]
     assert book.equity == dollars_of(bench.desk.portfolio.equity_atoms)
@@ -624,7 +626,7 @@ def test_a_broker_that_stays_silent_leaves_exits_only(bench: Bench) -> None:
     (change,) = bench.desk.mark(bars, 59)
     assert (change.what, change.value) == ("exit-only", Decimal(3))
     bench.hear(said("cancelled", "AAA stop"))
-    minute = Minutes(
+    minute = MinuteCommands(
         actions=bench.desk.custody.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")])
     )
     assert [one.reason for one in minute.decisions] == [Reason.EXIT_ONLY]
@@ -643,7 +645,7 @@ def test_a_cancel_that_was_not_answered_is_asked_again_within_the_cycle(bench: B
     bench.broker.before = lambda: bench.broker.faults.clear() if len(bench.waits) == 2 else None
     bench.broker.asked.clear()
     bench.broker.said = [said("cancelled", "AAA stop")]
-    bench.do(Minutes(actions=bench.desk.custody.manage(bars, 59)))
+    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 59)))
     assert bench.broker.asked == ["cancel AAA stop"] * 3 + ["submit AAA exit"]
     assert bench.kinds.count("silence AAA stop") == 2
     assert "no_answer AAA stop" not in bench.kinds
@@ -662,16 +664,16 @@ def test_the_account_is_read_or_nothing_is_entered(bench: Bench, fault: BrokerEr
 
 def test_the_waits_of_one_request_end_with_its_cycle() -> None:
     """However many attempts are allowed, an answer that would come too late is not waited for."""
-    waits = list(Patience(retries=20).waits())
+    waits = list(RetryPolicy(retries=20).waits())
     assert 3 <= len(waits) <= 5
     assert sum(waits) <= CYCLE_S
-    assert list(Patience(retries=20).waits()) == waits
-    assert list(Patience().waits()) == []
+    assert list(RetryPolicy(retries=20).waits()) == waits
+    assert list(RetryPolicy().waits()) == []
 
 
 def test_without_a_clock_nothing_is_waited_for(bench: Bench) -> None:
     """A patience that is given no way to wait asks again at once."""
-    bench.execution.venue = attrs.evolve(bench.execution.venue, patience=Patience(retries=2))
+    bench.execution.venue = attrs.evolve(bench.execution.venue, patience=RetryPolicy(retries=2))
     bench.broker.silences = 2
     bench.hear()
     assert bench.broker.polls == 3
@@ -736,7 +738,7 @@ def test_an_order_that_fell_into_doubt_while_it_waited_for_its_turn_stays_in_dou
 
 def test_a_permit_is_for_one_sending() -> None:
     """A broker that would send an order twice is stopped at the second time; the first stands."""
-    permit = SendPermit(order(name="AAA entry"), always)
+    permit = SendPermit(order(name="AAA entry"), never_refuse)
     permit.redeem()
     with pytest.raises(Withdrawn, match=r"^The order AAA entry \(AAA\) was sent already: a permit is for one sending"):
         permit.redeem()
@@ -749,7 +751,7 @@ def test_executions_are_told_apart_by_order_where_a_broker_uses_their_ids_again(
     entries = [bench.execution.orders[f"{symbol} entry"].order for symbol in ("AAA", "BBB")]
     bench.hear(*(filled(entry) for entry in entries))
     assert bench.desk.portfolio.positions.keys() == {"AAA", "BBB"}
-    bench.broker.rules = VenueRules(exec_ids_unique=True)
+    bench.broker.rules = BrokerCapabilities(exec_ids_unique=True)
     bench.hear(*(filled(entry, quantity="1", execution="2") for entry in entries))
     assert bench.kinds.count("fill AAA entry") == 2
     assert bench.kinds.count("fill BBB entry") == 1
@@ -759,7 +761,7 @@ def test_an_execution_that_is_named_later_grows_nothing(bench: Bench) -> None:
     """What was supposed from a cumulative quantity is booked; the executions behind it come too late to count."""
     bench.decide(proposal("AAA"))
     entry = bench.execution.orders["AAA entry"].order
-    bench.hear(filled(entry, quantity="3", execution=f"{SUPPOSED}AAA entry-0-3"), filled(entry, quantity="3"))
+    bench.hear(filled(entry, quantity="3", execution=f"{SUPPOSED_PREFIX}AAA entry-0-3"), filled(entry, quantity="3"))
     assert bench.desk.portfolio.positions["AAA"].units == 3_000_000
     bench.hear(filled(entry, quantity="4", execution="2"))
     assert bench.desk.portfolio.positions["AAA"].units == 7_000_000

@@ -11,30 +11,30 @@ import attrs
 import pytest
 
 from tbot_core.alerts import broker_rules
-from tbot_core.contracts import BrokerEvent, Instrument, Meaning, VenueRules
-from tbot_core.engine.session.recovery import Recall
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, RejectionMeaning
+from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import Unavailable
 from tbot_core.execution import instrument_rules
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.circuit_breaker import Circuit
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.instrument_rules import PATIENCE_S, Instruments
-from tbot_core.execution.intents import Minutes
-from tbot_core.execution.monitored_broker import Heard
-from tbot_core.execution.throttling import Paced
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.circuit_breaker import CircuitBreaker
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.instrument_rules import ANSWER_WITHIN_S, InstrumentRules
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.monitored_broker import MonitoredBroker
+from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import records
-from tbot_core.journal.recorder import Recorder
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg, OrderType, Side, atoms_of, ticks_of
-from tbot_core.rehearsal.bot import Doom, Life, habits
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
-from tbot_core.status.event_text import Narrator
-from tbot_core.testing.sessions import Draft
+from tbot_core.status.event_text import EventNarrator
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading import exit_plan
-from tbot_core.trading.commands import Place
-from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.commands import SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ class Teller:
     """A broker that takes orders and says nothing of them; it tells rules, or in their place a fault."""
 
     def __init__(self) -> None:
-        self.rules = VenueRules()
+        self.rules = BrokerCapabilities()
         self.found: Instrument | Unavailable = Unavailable("no way")
         self.asked = 0
         self.sent: list[Order] = []
@@ -74,9 +74,9 @@ class Teller:
         """Nothing is streamed."""
         return ()
 
-    def meaning(self, words: str) -> Meaning | None:
+    def meaning(self, words: str) -> RejectionMeaning | None:
         """What it means by refusing."""
-        return Meaning.OFF_GRID if words == OFF else None
+        return RejectionMeaning.OFF_GRID if words == OFF else None
 
     async def instrument(self, symbol: str) -> Instrument:
         """The rules of an instrument."""
@@ -95,15 +95,17 @@ class Bench:
         self.broker = Teller()
         broker: Any = self.broker
         self.clock = ManualClock(session().open)
-        self.desk = Desk(rules(venue=VenueRules(), stop_loss_pct="0.0211"), session(), atoms_of(Decimal(100_000)), name)
-        venue = Venue(broker=broker, name="told", account_id="A1")
-        self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue, self.desk)
-        self.instruments = Instruments(self.execution, self.desk, self.clock)
-        self.run(Minutes(decisions=self.desk.decide([proposal(stop=97.89)])))
+        self.desk = DecisionEngine(
+            rules(venue=BrokerCapabilities(), stop_loss_pct="0.0211"), session(), atoms_of(Decimal(100_000)), name
+        )
+        venue = BrokerAccount(broker=broker, name="told", account_id="A1")
+        self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue, self.desk)
+        self.instruments = InstrumentRules(self.execution, self.desk, self.clock)
+        self.run(MinuteCommands(decisions=self.desk.decide([proposal(stop=97.89)])))
         self.hear("fill", "AAA entry 1", "100")
         self.settle()
 
-    def run(self, minute: Minutes) -> None:
+    def run(self, minute: MinuteCommands) -> None:
         """Carry a minute out."""
         asyncio.run(self.execution.carry_out(minute))
 
@@ -127,9 +129,9 @@ class Bench:
 
     def close(self, price: float, minute: int = 40) -> None:
         """Let a minute close at a price."""
-        bars = Draft().bar(minute, price, high=price, low=price).bars()
+        bars = SessionDraft().bar(minute, price, high=price, low=price).bars()
         self.desk.mark(bars, minute)
-        self.run(Minutes(actions=self.desk.custody.manage(bars, minute)))
+        self.run(MinuteCommands(actions=self.desk.custody.manage(bars, minute)))
 
     @property
     def told(self) -> list[tuple[bool, bool]]:
@@ -158,7 +160,7 @@ def lived(home: Path, seed: int) -> list[Event]:
     world = World(seed, (), rates={"F42": 1.0}, live=False)
     folder = home / f"seed{seed}"
     folder.mkdir()
-    life = Life(world, world.names[:1], folder, habits(world), Doom(10**9, after=False))
+    life = BotProcess(world, world.names[:1], folder, bot_config(world), PlannedCrash(10**9, after=False))
     world.run(life.live)
     life.close()
     with closing(open_journal(folder / "tbot.sqlite")) as journal:
@@ -215,7 +217,7 @@ def test_f42_a_broker_that_cannot_say_its_rules_leaves_the_instrument_without_en
     bench.hear("rejected", "AAA stop 1", words=OFF)
     bench.look()
     assert bench.desk.decide([proposal(minute=26)])[0].reason.name == "RULES_UNKNOWN"
-    bench.look(PATIENCE_S)
+    bench.look(ANSWER_WITHIN_S)
     assert bench.told == [(False, True), (False, False)]
     assert bench.last.client_order_id == "AAA stop 2"
     bench.hear("rejected", "AAA stop 2", words=OFF)
@@ -237,7 +239,7 @@ def test_f42_a_broker_that_tells_no_rules_is_not_asked(bench: Bench) -> None:
     mute = attrs.evolve(bench.execution.venue, broker=nobody)
     bench.execution.venue = mute
     asyncio.run(bench.instruments.look())
-    asyncio.run(bench.clock.sleep(PATIENCE_S))
+    asyncio.run(bench.clock.sleep(ANSWER_WITHIN_S))
     asyncio.run(bench.instruments.look())
     (_, last) = bench.journal.events(kind=records.INSTRUMENT)
     assert last.payload["words"] == "the broker cannot say them"
@@ -290,9 +292,9 @@ def test_f42_an_entry_keeps_to_the_rules_that_are_known(bench: Bench) -> None:
     (decided,) = bench.desk.decide([proposal(minute=50, price=100.1, stop=97.3)])
     assert decided.order is not None
     assert (decided.order.limit_price, decided.order.quantity) == (Decimal("100.25"), Decimal(2))
-    bench.run(Minutes(decisions=[decided]))
+    bench.run(MinuteCommands(decisions=[decided]))
     bench.hear("fill", decided.order.client_order_id, "100")
-    (stop,) = (one.order for one in bench.desk.custody.released() if isinstance(one, Place))
+    (stop,) = (one.order for one in bench.desk.custody.released() if isinstance(one, SubmitOrder))
     assert (stop.stop_price, stop.quantity) == (Decimal("97.50"), Decimal(2))
 
 
@@ -308,11 +310,13 @@ def test_f42_a_restart_knows_the_rules(bench: Bench) -> None:
     assert known.standing.instruments == bench.desk.standing.instruments
 
 
-def again(bench: Bench) -> Desk:
+def again(bench: Bench) -> DecisionEngine:
     """The desk of a restart."""
-    desk = Desk(rules(venue=VenueRules(), stop_loss_pct="0.0211"), session(), atoms_of(Decimal(100_000)), name)
-    execution = Execution(bench.execution.recorder, bench.execution.venue, desk)
-    recall = Recall(desk, execution, {"AAA": 0})
+    desk = DecisionEngine(
+        rules(venue=BrokerCapabilities(), stop_loss_pct="0.0211"), session(), atoms_of(Decimal(100_000)), name
+    )
+    execution = ExecutionEngine(bench.execution.recorder, bench.execution.venue, desk)
+    recall = SessionRecovery(desk, execution, {"AAA": 0})
     for event in list(bench.journal.events()):
         recall.take(event)
     return desk
@@ -330,26 +334,26 @@ def again(bench: Bench) -> Desk:
 def test_f42_a_person_is_told(payload: dict[str, Any], words: str) -> None:
     """As a line each time, and as a message once it is known or given up."""
     whole = {"symbol": "AAA", "waiting": False, "words": "", **payload}
-    entry = Entry(kind=records.INSTRUMENT, payload=whole, time=session().open)
-    (line,) = Narrator().follow([entry])
+    entry = NewEvent(kind=records.INSTRUMENT, payload=whole, time=session().open)
+    (line,) = EventNarrator().follow([entry])
     assert words in line.text
-    said = [one.what for one in broker_rules.told(records.INSTRUMENT, whole)]
-    assert said == ([] if whole["waiting"] else [f"{instrument_rules.words(whole)}."])
+    said = [one.what for one in broker_rules.notices_of_event(records.INSTRUMENT, whole)]
+    assert said == ([] if whole["waiting"] else [f"{instrument_rules.instrument_rules_text(whole)}."])
 
 
 def test_f42_the_way_to_a_broker_passes_the_question_on() -> None:
     """Through limits and circuits alike; figures that are no numbers are no answer, and a mute broker says so."""
     teller, clock = Teller(), ManualClock(session().open)
-    for broker in (Paced(teller, clock), Heard(teller, Circuit(), clock)):  # type: ignore[arg-type]  # it does little
+    for broker in (RateLimitedBroker(teller, clock), MonitoredBroker(teller, CircuitBreaker(), clock)):  # type: ignore[arg-type]  # it does little
         teller.found = Instrument(symbol="AAA", tick=Decimal("0.05"))
         assert asyncio.run(broker.instrument("AAA")) == teller.found
     teller.found = Instrument(symbol="AAA", tick=Decimal("NaN"))
     with pytest.raises(Unavailable, match="no number"):
-        asyncio.run(Paced(teller, clock).instrument("AAA"))  # type: ignore[arg-type]  # it does little
-    assert Heard(teller, Circuit(), clock).meaning(OFF) is Meaning.OFF_GRID  # type: ignore[arg-type]  # it does little
+        asyncio.run(RateLimitedBroker(teller, clock).instrument("AAA"))  # type: ignore[arg-type]  # it does little
+    assert MonitoredBroker(teller, CircuitBreaker(), clock).meaning(OFF) is RejectionMeaning.OFF_GRID  # type: ignore[arg-type]  # it does little
     mute: Any = object()
-    assert Heard(mute, Circuit(), clock).meaning(OFF) is None
-    for broker in (Paced(mute, clock), Heard(mute, Circuit(), clock)):
+    assert MonitoredBroker(mute, CircuitBreaker(), clock).meaning(OFF) is None
+    for broker in (RateLimitedBroker(mute, clock), MonitoredBroker(mute, CircuitBreaker(), clock)):
         with pytest.raises(Unavailable, match="does not say"):
             asyncio.run(broker.instrument("AAA"))
 
@@ -357,7 +361,9 @@ def test_f42_the_way_to_a_broker_passes_the_question_on() -> None:
 def test_levels_move_to_another_grid() -> None:
     """A stop towards the price, a trailed one from where it is; a target with it; nothing changes on the same grid."""
     shape = proposal().exits
-    plan = exit_plan.plan(Side.LONG, (100.0, 97.89, 110.02), attrs.evolve(shape, trailing=True), rules().exits)
+    plan = exit_plan.make_exit_plan(
+        Side.LONG, (100.0, 97.89, 110.02), attrs.evolve(shape, trailing=True), rules().exits
+    )
     plan.move_to(0)
     assert plan.stop == plan.stop_at_first == ticks_of(97.89)
     plan.move_to(500)

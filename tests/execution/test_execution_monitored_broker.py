@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tbot_core.contracts import Meaning
+from tbot_core.contracts import RejectionMeaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable, Withdrawn
-from tbot_core.execution.circuit_breaker import Circuit, CircuitState
-from tbot_core.execution.monitored_broker import Heard
+from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
+from tbot_core.execution.monitored_broker import MonitoredBroker
 from tbot_core.model.clock import ManualClock
 from tbot_core.testing.trades import order, session
 
@@ -45,9 +45,9 @@ class Blind:
     """A broker that cannot be asked for one order."""
 
 
-def heard(line: object, circuit: Circuit) -> Heard:
+def heard(line: object, circuit: CircuitBreaker) -> MonitoredBroker:
     """The line, listened to."""
-    return Heard(cast("Broker", line), circuit, ManualClock(session().open))
+    return MonitoredBroker(cast("Broker", line), circuit, ManualClock(session().open))
 
 
 ASKED: dict[str, tuple[Any, ...]] = {
@@ -66,7 +66,7 @@ ASKED: dict[str, tuple[Any, ...]] = {
 @pytest.mark.parametrize("fault", [Unavailable("gone"), OutcomeUnknown("silent")])
 def test_f12_three_failures_of_any_request_open_the_circuit(name: str, fault: Exception) -> None:
     """A way that is down and one that asks to be left alone fail alike; the fault goes on to whoever asked."""
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     broker = heard(Line(fault), circuit)
     for _ in range(3):
         with pytest.raises(type(fault)):
@@ -78,7 +78,7 @@ def test_f12_three_failures_of_any_request_open_the_circuit(name: str, fault: Ex
 @pytest.mark.parametrize("name", ASKED)
 def test_a_no_is_an_answer(name: str) -> None:
     """What a broker rejects says nothing against the way to it."""
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     line = Line(Rejected("no"))
     for _ in range(4):
         with pytest.raises(Rejected):
@@ -91,7 +91,7 @@ def test_a_no_is_an_answer(name: str) -> None:
 
 def test_an_order_that_was_held_back_here_says_nothing() -> None:
     """A permit that was taken back is no failure of the way."""
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for _ in range(4):
         with pytest.raises(Withdrawn):
             asyncio.run(heard(Line(Withdrawn("killed")), circuit).submit(order(), cast("Any", None)))
@@ -100,7 +100,7 @@ def test_an_order_that_was_held_back_here_says_nothing() -> None:
 
 def test_what_it_does_not_hear_it_hands_on() -> None:
     """Rules and log-out are the broker's own; one that cannot find orders fails as one that does not answer."""
-    line, circuit = Line(None), Circuit()
+    line, circuit = Line(None), CircuitBreaker()
     broker = heard(line, circuit)
     asyncio.run(broker.close())
     assert (cast("object", broker.rules), line.closed) == ("the rules", True)
@@ -120,17 +120,17 @@ class Knowing:
             raise self.fault
         return dict.fromkeys(symbols, 10.0)
 
-    def meaning(self, words: str) -> Meaning | None:
+    def meaning(self, words: str) -> RejectionMeaning | None:
         """That of the word for a symbol that is not traded."""
-        return Meaning.NOT_TRADABLE if words == "gone" else None
+        return RejectionMeaning.NOT_TRADABLE if words == "gone" else None
 
 
 def test_what_a_broker_can_say_besides_is_heard_through() -> None:
     """Prices and the meaning of refusals are asked as before; that prices are not said is no break of the way."""
-    broker, circuit = Knowing(), Circuit()
+    broker, circuit = Knowing(), CircuitBreaker()
     line = heard(broker, circuit)
     assert (line.tells_prices, asyncio.run(line.prices(["A"])), line.meaning("gone")) == (
-        True, {"A": 10.0}, Meaning.NOT_TRADABLE
+        True, {"A": 10.0}, RejectionMeaning.NOT_TRADABLE
     )  # fmt: skip
     broker.fault = Unavailable("no prices")
     for _ in range(5):

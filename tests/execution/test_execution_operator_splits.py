@@ -27,11 +27,11 @@ def written(folder: Path, text: bytes, mode: int = 0o600) -> Path:
 
 def test_f43_a_sound_file_says_what_became_of_what_and_when(tmp_path: Path) -> None:
     """Remarks, empty lines, a byte order mark and blanks around a field say nothing; no file is an empty list."""
-    assert operator_splits.listed(tmp_path / operator_splits.NAME) == ()
+    assert operator_splits.read_splits(tmp_path / operator_splits.NAME) == ()
     text = f"{HEADER}\n# over Christmas\n\n2026-01-05, ACME ,1,2\n2026-02-02,BRK.B,10,1\n"
-    first, second = operator_splits.listed(written(tmp_path, text.encode()))
-    assert first == operator_splits.Listed(day=dt.date(2026, 1, 5), symbol="ACME", before=1, after=2, line=4)
-    assert operator_splits.listed(written(tmp_path, b"\xef\xbb\xbf" + text.encode())) == (first, second)
+    first, second = operator_splits.read_splits(written(tmp_path, text.encode()))
+    assert first == operator_splits.OperatorSplit(day=dt.date(2026, 1, 5), symbol="ACME", before=1, after=2, line=4)
+    assert operator_splits.read_splits(written(tmp_path, b"\xef\xbb\xbf" + text.encode())) == (first, second)
     assert (second.symbol, second.before, second.after, second.line) == ("BRK.B", 10, 1, 5)
 
 
@@ -56,7 +56,7 @@ def test_f43_all_that_is_wrong_is_said_at_once(tmp_path: Path, text: str, words:
     """With its line and its value, and how it should be."""
     path = written(tmp_path, text.encode())
     with pytest.raises(DataError, match=r".") as caught:
-        operator_splits.listed(path)
+        operator_splits.read_splits(path)
     assert words in caught.value.message
     assert str(path) in caught.value.message
     assert HEADER in caught.value.remedy
@@ -66,14 +66,14 @@ def test_f43_a_file_that_is_not_the_operators_alone_is_refused(tmp_path: Path) -
     """Others who may write it, a link, or bytes that are no text: it is no evidence."""
     text = f"{HEADER}\n2026-01-05,ACME,1,2\n".encode()
     with pytest.raises(AccessError):
-        operator_splits.listed(written(tmp_path, text, 0o622))
+        operator_splits.read_splits(written(tmp_path, text, 0o622))
     with pytest.raises(DataError, match="no text"):
-        operator_splits.listed(written(tmp_path, b"\xff\xfe"))
+        operator_splits.read_splits(written(tmp_path, b"\xff\xfe"))
     (tmp_path / "real.csv").write_bytes(text)
     (tmp_path / operator_splits.NAME).unlink()
     (tmp_path / operator_splits.NAME).symlink_to(tmp_path / "real.csv")
     with pytest.raises(AccessError):
-        operator_splits.listed(tmp_path / operator_splits.NAME)
+        operator_splits.read_splits(tmp_path / operator_splits.NAME)
 
 
 def test_f43_a_check_says_what_the_file_lists_and_fails_where_it_is_not_sound(

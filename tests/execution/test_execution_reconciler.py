@@ -11,36 +11,44 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import Activity, BrokerEvent, Holding, Meaning, OrderReport, Snapshot, VenueRules
-from tbot_core.engine.live.broker_supervisor import Keeper
-from tbot_core.engine.live.shutdown import Ending
-from tbot_core.engine.session.broker_session import Post
-from tbot_core.engine.session.recovery import Recall
-from tbot_core.engine.session.requests import Requests
+from tbot_core.contracts import (
+    AccountActivity,
+    AccountSnapshot,
+    BrokerCapabilities,
+    BrokerEvent,
+    OrderStatusReport,
+    PositionReport,
+    RejectionMeaning,
+)
+from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
+from tbot_core.engine.live.shutdown import Shutdown
+from tbot_core.engine.session.broker_session import BrokerSession
+from tbot_core.engine.session.recovery import SessionRecovery
+from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.execution import account_updates, frozen_instruments, orphan_orders
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.intents import Minutes
-from tbot_core.execution.reconciler import IN_FLIGHT_S, LEAST_WINDOW_S, Tender
-from tbot_core.execution.reconciliation import Difference, Verdict, told
-from tbot_core.execution.trading_state import Conditions, recall
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.reconciler import IN_FLIGHT_S, LEAST_WINDOW_S, Reconciler
+from tbot_core.execution.reconciliation import PositionDifference, ReconciliationStatus, events_from_report
+from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
-from tbot_core.journal.ledger.booking import booked
-from tbot_core.journal.projections.book import fold
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import UNITS_PER_SHARE, Account, ExitReason, Leg, OrderState, RiskState, atoms_of
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
-from tbot_core.trading.commands import Cancel, Place
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.orders import SUPPOSED, OrderRecord
+from tbot_core.trading.commands import CancelOrder, SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.orders import SUPPOSED_PREFIX, OrderRecord
 from tbot_core.trading.portfolio import Portfolio
-from tbot_core.trading.risk.exposure import Standing
-from tbot_core.trading.risk.states import KINDS, LOCAL, Cause, States
+from tbot_core.trading.risk.exposure import ExposureBook
+from tbot_core.trading.risk.states import KINDS, LOCAL, StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,18 +60,18 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Fill, Order, SignalId
 
 ACCOUNT = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))
-QUERIES = VenueRules(query_by_cid=True)
+QUERIES = BrokerCapabilities(query_by_cid=True)
 
 
 class Told:
     """A broker that shows what it is given: `shown` in turn, the last one for ever; None is a reading that failed."""
 
-    def __init__(self, venue: VenueRules) -> None:
+    def __init__(self, venue: BrokerCapabilities) -> None:
         self.rules = venue
-        self.shown: list[Snapshot | None] = [Snapshot(account=ACCOUNT)]
-        self.found: dict[str, OrderReport] = {}
+        self.shown: list[AccountSnapshot | None] = [AccountSnapshot(account=ACCOUNT)]
+        self.found: dict[str, OrderStatusReport] = {}
         self.deaf = False
-        self.meanings: dict[str, Meaning] = {}
+        self.meanings: dict[str, RejectionMeaning] = {}
         self.meanwhile: Callable[[], None] = lambda: None
         self.readings = self.questions = 0
         self.cancels: list[str] = []
@@ -81,7 +89,7 @@ class Told:
         """Let all that it shows be of this account."""
         self.shown = [None if one is None else attrs.evolve(one, account=account) for one in self.shown]
 
-    def meaning(self, words: str) -> Meaning | None:
+    def meaning(self, words: str) -> RejectionMeaning | None:
         """What it means by refusing."""
         return self.meanings.get(words)
 
@@ -101,14 +109,14 @@ class Told:
         """Nothing is streamed."""
         return ()
 
-    async def find(self, client_order_id: str) -> OrderReport | None:
+    async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """What it knows of one order."""
         self.questions += 1
         if self.deaf:
             raise Unavailable("no way")
         return self.found.get(client_order_id)
 
-    async def snapshot(self, since: datetime) -> Snapshot:
+    async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The next of what it shows."""
         assert since < session().open
         self.readings += 1
@@ -130,22 +138,22 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
 class Bench:
     """A desk whose orders are never answered, and somebody who looks after them."""
 
-    def __init__(self, journal: Journal, venue: VenueRules = QUERIES) -> None:
+    def __init__(self, journal: Journal, venue: BrokerCapabilities = QUERIES) -> None:
         self.journal = journal
         self.broker = Told(venue)
         self.clock = ManualClock(session().open)
-        self.desk = Desk(rules(venue=venue), session(), atoms_of(Decimal(100_000)), name)
-        venue_told = Venue(broker=self.broker, name="told", account_id="A1")
-        self.execution = Execution(Recorder(journal=journal, clock=self.clock), venue_told, self.desk)
-        self.conditions = Conditions(self.execution.recorder, self._impose, States())
-        self.tender = Tender(self.execution, self.desk, self.clock, self.conditions, session().open)
+        self.desk = DecisionEngine(rules(venue=venue), session(), atoms_of(Decimal(100_000)), name)
+        venue_told = BrokerAccount(broker=self.broker, name="told", account_id="A1")
+        self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue_told, self.desk)
+        self.conditions = TradingStateController(self.execution.recorder, self._impose, TradingState())
+        self.tender = Reconciler(self.execution, self.desk, self.clock, self.conditions, session().open)
 
     def _impose(self, state: RiskState) -> None:
         self.desk.standing.imposed = state
 
     def enter(self) -> Order:
         """Send the entry of AAA, of which nobody hears."""
-        asyncio.run(self.execution.carry_out(Minutes(decisions=self.desk.decide([proposal()]))))
+        asyncio.run(self.execution.carry_out(MinuteCommands(decisions=self.desk.decide([proposal()]))))
         return self.execution.orders["AAA entry"].order
 
     def hold(self) -> Order:
@@ -157,7 +165,7 @@ class Bench:
         assert self.desk.portfolio.holdings == {"AAA": 7_000_000}
         return entry
 
-    def read(self) -> Verdict | None:
+    def read(self) -> ReconciliationStatus | None:
         """Read the account."""
         return asyncio.run(self.tender.read())
 
@@ -194,10 +202,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(journal)
 
 
-def report(of: Order, kind: str = "acknowledged", filled: str = "0") -> OrderReport:
+def report(of: Order, kind: str = "acknowledged", filled: str = "0") -> OrderStatusReport:
     """What the broker knows of an order."""
     fills = (fill(of, "100", filled),) if Decimal(filled) else ()
-    return OrderReport(
+    return OrderStatusReport(
         client_order_id=of.client_order_id,
         broker_order_id="b1",
         kind=kind,
@@ -211,19 +219,19 @@ def report(of: Order, kind: str = "acknowledged", filled: str = "0") -> OrderRep
     )
 
 
-def reading(*orders: OrderReport, barrier: str = "", **held: str) -> Snapshot:
+def reading(*orders: OrderStatusReport, barrier: str = "", **held: str) -> AccountSnapshot:
     """All that the broker shows, with so many shares of each symbol."""
-    holdings = tuple(Holding(symbol=symbol, quantity=Decimal(shares)) for symbol, shares in held.items())
-    return Snapshot(account=ACCOUNT, orders=orders, holdings=holdings, barrier=barrier)
+    holdings = tuple(PositionReport(symbol=symbol, quantity=Decimal(shares)) for symbol, shares in held.items())
+    return AccountSnapshot(account=ACCOUNT, orders=orders, holdings=holdings, barrier=barrier)
 
 
 def test_an_account_that_agrees_is_believed(bench: Bench) -> None:
     """Two like readings, or one with the venue's own mark; with them comes the buying power."""
-    assert bench.read() is Verdict.MATCHED
+    assert bench.read() is ReconciliationStatus.MATCHED
     assert (bench.broker.readings, bench.tender.believed) == (2, True)
     assert bench.desk.standing.funds.granted == atoms_of(Decimal(5000))
     bench.broker.shown = [reading(barrier="17")]
-    assert bench.read() is Verdict.MATCHED
+    assert bench.read() is ReconciliationStatus.MATCHED
     assert bench.broker.readings == 3
 
 
@@ -245,7 +253,7 @@ def test_an_account_that_its_broker_restricts_is_entered_no_more(bench: Bench) -
     assert refused(bench) == "EXIT_ONLY"
     bench.broker.shown = [reading()]
     bench.read()
-    assert bench.conditions.causes == (Cause.RESTRICTED,)
+    assert bench.conditions.causes == (StateCause.RESTRICTED,)
     bench.later(61)
     assert refused(bench) == "ALLOWED"
 
@@ -261,26 +269,26 @@ def test_settled_cash_is_written_down_where_the_account_is_bound_to_it(bench: Be
     assert [one["settled"] for one in told] == ["90000.00", "80000.00"]
     funds, portfolio = bench.desk.standing.funds, bench.desk.portfolio
     funds.settled = None
-    account_updates.recall(bench.desk, told[-1], "another")
-    account_updates.recall(bench.desk, {**told[-1], "session": "2020-01-02"}, "A1")
+    account_updates.recall_settled_cash(bench.desk, told[-1], "another")
+    account_updates.recall_settled_cash(bench.desk, {**told[-1], "session": "2020-01-02"}, "A1")
     assert funds.settled is None
-    account_updates.recall(bench.desk, told[-1], "A1")
+    account_updates.recall_settled_cash(bench.desk, told[-1], "A1")
     assert funds.payable(portfolio) == atoms_of(Decimal(80_000))
 
 
 def test_f48_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
     """A failed reading is unknown, never flat; the state ends after a clean reconcile that held 60 s."""
     bench.broker.shown = [None]
-    for causes in ((), (), (Cause.UNKNOWN,)):
+    for causes in ((), (), (StateCause.UNKNOWN,)):
         assert bench.read() is None
         assert bench.conditions.causes == causes
     assert bench.desk.standing.present is RiskState.EXIT_ONLY
     bench.broker.shown = [reading(barrier="1")]
     bench.read()
-    assert bench.conditions.causes == (Cause.UNKNOWN,)
+    assert bench.conditions.causes == (StateCause.UNKNOWN,)
     bench.later(61)
     assert bench.desk.standing.imposed.word == "normal"
-    assert not recall(bench.journal.events()).causes
+    assert not recall_states(bench.journal.events()).causes
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["all of it", "the account alone"])
@@ -386,7 +394,7 @@ def test_f1_an_order_that_is_nowhere_is_given_up_after_the_venues_window(bench: 
 def test_without_a_query_the_list_is_asked(tmp_path: Path) -> None:
     """Where one order cannot be asked for, a reading is made at once, and its lists are the only source."""
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
-        bench = Bench(journal, VenueRules())
+        bench = Bench(journal, BrokerCapabilities())
         entry = bench.enter()
         bench.broker.shown = [reading(report(entry))]
         bench.later(0)
@@ -412,8 +420,8 @@ def test_f47_what_belongs_to_somebody_else_counts_in_exposure(bench: Bench) -> N
     """Shares and open orders, at the price that the reading says, until they are gone; nothing is entered beyond it."""
     entry = order(quantity="10", symbol="YYY", buy=False)
     resting = attrs.evolve(report(entry), client_order_id="", filled=Decimal(4))
-    held = Holding(symbol="ZZZ", quantity=Decimal(-800), average_price=Decimal(20))
-    sold = Holding(symbol="YYY", quantity=Decimal(0), price=Decimal(50))
+    held = PositionReport(symbol="ZZZ", quantity=Decimal(-800), average_price=Decimal(20))
+    sold = PositionReport(symbol="YYY", quantity=Decimal(0), price=Decimal(50))
     bench.broker.shown = [attrs.evolve(reading(resting), holdings=(held, sold))]
     bench.judge()
     assert bench.desk.standing.gross() == atoms_of(Decimal(16_000 + 6 * 50))
@@ -433,7 +441,7 @@ def test_foreign_shares_without_a_price_count_from_the_first_close(bench: Bench)
     assert bench.desk.standing.gross() == 0
     assert bench.desk.decide([proposal("BBB"), proposal("AAA", 26)])[1].reason is Reason.SYMBOL_EXPOSURE
     assert bench.desk.standing.foreign.gross == atoms_of(Decimal(95_000))
-    bench.desk.mark(Draft("AAA", price=50.0).bars(), 26)
+    bench.desk.mark(SessionDraft("AAA", price=50.0).bars(), 26)
     assert bench.desk.standing.foreign.gross == atoms_of(Decimal(47_500))
 
 
@@ -447,7 +455,7 @@ def test_f46_what_somebody_took_from_a_position_is_adjusted(bench: Bench, theirs
     assert bench.tender.foreign.get("AAA", Decimal(0)) == Decimal(foreign)
     adjusted = int(ours != 7)
     assert bench.count(records.ADJUSTMENT) == adjusted
-    assert bench.conditions.causes == (Cause.MISMATCH,) * adjusted
+    assert bench.conditions.causes == (StateCause.MISMATCH,) * adjusted
     bench.read()
     assert bench.count(records.ADJUSTMENT) == adjusted
 
@@ -460,9 +468,9 @@ def test_a_difference_that_an_order_in_flight_may_explain_waits(bench: Bench) ->
     assert (bench.tender.foreign, bench.count(records.FOREIGN_HOLDING)) == ({}, 0)
 
 
-def valued(shares: str, price: str, symbol: str = "AAA") -> Holding:
+def valued(shares: str, price: str, symbol: str = "AAA") -> PositionReport:
     """So many shares, and the last price that the reading says of them."""
-    return Holding(symbol=symbol, quantity=Decimal(shares), price=Decimal(price))
+    return PositionReport(symbol=symbol, quantity=Decimal(shares), price=Decimal(price))
 
 
 def test_foreign_shares_count_while_an_order_of_their_symbol_is_in_doubt(bench: Bench) -> None:
@@ -522,7 +530,7 @@ def test_f26_a_fill_that_was_never_told_is_asked_for(bench: Bench) -> None:
 def test_f26_a_fill_that_was_never_told_is_among_the_executions(tmp_path: Path) -> None:
     """Where neither closed orders are listed nor one can be asked for, the account's executions tell it."""
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
-        bench = Bench(journal, VenueRules(lists_fills=True))
+        bench = Bench(journal, BrokerCapabilities(lists_fills=True))
         entry = bench.enter()
         bench.execution.book([said("acknowledged", entry)])
         bench.broker.shown = [attrs.evolve(reading(AAA="7"), fills=(fill(entry, "100", "7"),))]
@@ -573,7 +581,7 @@ def test_f26_the_closing_statement_knows_what_was_never_told(bench: Bench) -> No
     bench.broker.shown = [attrs.evolve(reading(AAA="3"), account=money)]
     asyncio.run(bench.tender.close())
     assert bench.count(records.STATEMENT) == 2
-    assert "adjustments" not in booked(bench.journal.events()).balances
+    assert "adjustments" not in ledger_of(bench.journal.events()).balances
     assert bench.conditions.causes == ()
 
 
@@ -597,12 +605,12 @@ def test_a_fill_of_an_order_that_left_just_now_is_no_difference(bench: Bench) ->
     assert bench.tender.foreign == {}
 
 
-def paid(name: str, kind: str, cash: str) -> Activity:
+def paid(name: str, kind: str, cash: str) -> AccountActivity:
     """What moved money without an order."""
-    return Activity(activity_id=name, kind=kind, time=session().open, cash=Decimal(cash))
+    return AccountActivity(activity_id=name, kind=kind, time=session().open, cash=Decimal(cash))
 
 
-def with_cash(cash: str, *activities: Activity) -> Snapshot:
+def with_cash(cash: str, *activities: AccountActivity) -> AccountSnapshot:
     """An account with this cash and nothing else, where these were paid."""
     return attrs.evolve(reading(barrier=cash), account=attrs.evolve(ACCOUNT, cash=Decimal(cash)), activities=activities)
 
@@ -615,7 +623,7 @@ def test_f45_dividends_and_fees_are_booked_once_and_the_ledger_has_the_brokers_c
     bench.read()
     bench.read()
     asyncio.run(bench.tender.close())
-    found = booked(bench.journal.events())
+    found = ledger_of(bench.journal.events())
     assert (bench.count(records.ACTIVITY), bench.count(records.STATEMENT)) == (2, 2)
     assert found.cash == Decimal("100007.50")
     assert found.balances["dividends"] == -10
@@ -628,7 +636,7 @@ def test_f45_a_transfer_is_no_profit(bench: Bench) -> None:
     bench.broker.shown = [with_cash("100000"), with_cash("150000", paid("a1", "transfer", "50000"))]
     bench.read()
     bench.read()
-    found = booked(bench.journal.events())
+    found = ledger_of(bench.journal.events())
     assert (found.cash, found.balances["transfers"]) == (Decimal(150_000), Decimal(-50_000))
     assert bench.desk.portfolio.pnl_atoms == 0
 
@@ -638,9 +646,9 @@ def test_i5_cash_that_nothing_explains_is_said_aloud(bench: Bench) -> None:
     bench.broker.shown = [with_cash("100000"), with_cash("100000.01")]
     bench.read()
     asyncio.run(bench.tender.close())
-    found = booked(bench.journal.events())
+    found = ledger_of(bench.journal.events())
     assert (found.cash, found.balances["adjustments"]) == (Decimal("100000.01"), Decimal("-0.01"))
-    assert bench.conditions.causes == (Cause.MISMATCH,)
+    assert bench.conditions.causes == (StateCause.MISMATCH,)
     (said,) = [event.payload["words"] for event in bench.journal.events(kind=records.STATE) if event.payload["there"]]
     assert said == "cash: 0.01 USD that nothing explains"
 
@@ -665,25 +673,25 @@ def test_nothing_is_stated_while_an_order_is_in_doubt(bench: Bench) -> None:
     bench.enter()
     asyncio.run(bench.tender.close())
     assert bench.count(records.STATEMENT) == 1
-    again = Tender(bench.execution, bench.desk, bench.clock, bench.conditions, session().open)
+    again = Reconciler(bench.execution, bench.desk, bench.clock, bench.conditions, session().open)
     asyncio.run(again.read())
     assert bench.count(records.STATEMENT) == 1
 
 
 def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
     """What came, went, lingered and ended is in the journal; a restart has the same causes."""
-    for cause in (Cause.KILL_COMMAND, Cause.DISK_LOW, Cause.DISK_LOW, Cause.HALF_LOSS):
+    for cause in (StateCause.KILL_COMMAND, StateCause.DISK_LOW, StateCause.DISK_LOW, StateCause.HALF_LOSS):
         bench.conditions.begin(cause)
-    bench.conditions.withdraw(Cause.KILL_COMMAND, "asked by ann")
-    bench.conditions.withdraw(Cause.DISK_LOW)
-    bench.conditions.withdraw(Cause.STOP_FILE)
+    bench.conditions.withdraw(StateCause.KILL_COMMAND, "asked by ann")
+    bench.conditions.withdraw(StateCause.DISK_LOW)
+    bench.conditions.withdraw(StateCause.STOP_FILE)
     assert bench.count(records.STATE) == 5
-    again = recall(bench.journal.events())
-    assert again.causes == bench.conditions.causes == (Cause.DISK_LOW, Cause.HALF_LOSS)
+    again = recall_states(bench.journal.events())
+    assert again.causes == bench.conditions.causes == (StateCause.DISK_LOW, StateCause.HALF_LOSS)
     assert bench.conditions.state is again.state is RiskState.EXIT_ONLY
     opening = bench.execution.recorder.entry(records.SESSION_OPENED, {})
     bench.execution.recorder.write(opening)
-    assert recall(bench.journal.events()).causes == (Cause.DISK_LOW,)
+    assert recall_states(bench.journal.events()).causes == (StateCause.DISK_LOW,)
 
 
 def hears(bench: Bench, kind: str, cid: str = "AAA entry", told: Fill | None = None, words: str = "") -> None:
@@ -707,8 +715,8 @@ def frozen(bench: Bench) -> list[bool]:
 def leaves(bench: Bench) -> list[Order]:
     """The exits that a stop of the bot asks for."""
     bench.desk.custody.leaving.stopping = True
-    actions = bench.desk.custody.manage(Draft("AAA").bars(), 60)
-    asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+    actions = bench.desk.custody.manage(SessionDraft("AAA").bars(), 60)
+    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=actions)))
     return [one.order for one in bench.execution.orders.values() if one.order.leg is Leg.EXIT]
 
 
@@ -782,15 +790,15 @@ def test_f29_f30_of_two_executions_under_one_id_the_terms_say_which_is_void(
         hears(bench, "fill", told=one)
     if settled:
         both = attrs.evolve(report(entry, "acknowledged", "7"), fills=pair)
-        bench.execution.book(tuple(told(bench.record, both)), read=True)
+        bench.execution.book(tuple(events_from_report(bench.record, both)), read=True)
     hears(bench, "busted", told=pair[void])
     kept = pair[1 - void]
     after = attrs.evolve(report(entry, "acknowledged", str(kept.quantity)), fills=(kept,))
-    bench.execution.book(tuple(told(bench.record, after)), read=True)
+    bench.execution.book(tuple(events_from_report(bench.record, after)), read=True)
     assert bench.record.filled == kept.quantity
     assert bench.desk.portfolio.holdings == {"AAA": int(kept.quantity) * 1_000_000}
-    assert booked(bench.journal.events()).holdings == {"AAA": kept.quantity}
-    assert not any(one.startswith(SUPPOSED) for one in bench.record.executions)
+    assert ledger_of(bench.journal.events()).holdings == {"AAA": kept.quantity}
+    assert not any(one.startswith(SUPPOSED_PREFIX) for one in bench.record.executions)
 
 
 def test_f29_f30_a_bust_in_one_breath_with_the_execution_that_it_means(bench: Bench) -> None:
@@ -815,7 +823,7 @@ def test_f29_f30_a_correction_has_the_time_of_the_execution_that_it_means(bench:
     for one in (first, second):
         hears(bench, "fill", told=one)
     said = attrs.evolve(report(entry, "acknowledged", "7"), fills=(first, second))
-    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    bench.execution.book(tuple(events_from_report(bench.record, said)), read=True)
     hears(bench, "corrected", told=attrs.evolve(second, price=Decimal(101)))
     assert sorted(one.price for one in bench.record.executions.values()) == [100, 101]
 
@@ -830,7 +838,7 @@ def test_f29_f30_a_correction_of_one_of_two_executions_in_one_moment_has_as_many
     for one in pair:
         hears(bench, "fill", told=one)
     said = attrs.evolve(report(entry, "fill", "10"), fills=pair)
-    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    bench.execution.book(tuple(events_from_report(bench.record, said)), read=True)
     hears(bench, "corrected", told=attrs.evolve(pair[meant], price=Decimal(101)))
     prices = {one.quantity: one.price for one in bench.record.executions.values()}
     assert prices == {pair[meant].quantity: 101, pair[1 - meant].quantity: 100}
@@ -844,7 +852,7 @@ def test_f29_f30_where_the_terms_do_not_say_which_is_void_the_account_says_how_m
     for one in (first, second):
         hears(bench, "fill", told=one)
     said = attrs.evolve(report(entry, "fill", "7"), fills=(first, second))
-    bench.execution.book(tuple(told(bench.record, said)), read=True)
+    bench.execution.book(tuple(events_from_report(bench.record, said)), read=True)
     hears(bench, "busted", told=attrs.evolve(first, time=first.time + timedelta(hours=1)))
     assert (str(bench.record.filled), refused(bench)) == ("7", "INSTRUMENT_FROZEN")
     bench.broker.shown = [reading(attrs.evolve(report(entry, "fill", "4"), fills=(second,)), AAA="4")]
@@ -853,20 +861,26 @@ def test_f29_f30_where_the_terms_do_not_say_which_is_void_the_account_says_how_m
     bench.later(40.0)
     bench.later(40.0)
     assert bench.desk.portfolio.holdings == {"AAA": 4_000_000}
-    assert Cause.MISMATCH in bench.conditions.causes
+    assert StateCause.MISMATCH in bench.conditions.causes
 
 
 @pytest.mark.parametrize("away", [False, True])
-@pytest.mark.parametrize("cause", [one for one in Cause if KINDS[one].state >= RiskState.EXIT_ONLY])
+@pytest.mark.parametrize("cause", [one for one in StateCause if KINDS[one].state >= RiskState.EXIT_ONLY])
 def test_f60_what_is_the_matter_with_the_session_bars_entries_at_every_broker(
-    tmp_path: Path, cause: Cause, *, away: bool
+    tmp_path: Path, cause: StateCause, *, away: bool
 ) -> None:
     """Only what one account has binds that account alone, and only while entries go elsewhere; the words say what."""
     with closing(open_journal(tmp_path / "both.sqlite")) as journal:
         first, second = (Bench(journal) for _ in range(2))
         entry = proposed(first)
         primary, standby = (
-            Keeper(Post(name=broker, desk=one.desk, execution=one.execution), States(), one.clock, session().open, 60.0)
+            BrokerSupervisor(
+                BrokerSession(name=broker, desk=one.desk, execution=one.execution),
+                TradingState(),
+                one.clock,
+                session().open,
+                60.0,
+            )
             for broker, one in (("alpha", first), ("beta", second))
         )
         primary.lead([standby])
@@ -900,7 +914,7 @@ def test_f28_more_than_was_ordered_is_booked_and_freezes_its_instrument(bench: B
     hears(bench, "fill", told=fill(entry, "100", str(more)))
     assert bench.desk.portfolio.positions["AAA"].units == int(more) * 1_000_000
     assert frozen(bench) == [True]
-    stops = [one.order for one in bench.desk.custody.released() if isinstance(one, Place)]
+    stops = [one.order for one in bench.desk.custody.released() if isinstance(one, SubmitOrder)]
     assert [(stop.leg, stop.quantity) for stop in stops] == [(Leg.STOP, more)]
     bench.broker.shown = [reading(report(entry, "fill", str(more)), AAA=str(more))]
     bench.later(IN_FLIGHT_S + 1)
@@ -914,9 +928,9 @@ def test_f44_an_instrument_that_the_broker_does_not_trade_any_more_is_frozen_to_
     bench.hold()
     hears(bench, "rejected", "AAA stop", words="42210002 asset AAA is not tradable")
     assert frozen(bench) == []  # a broker that does not say what its words mean
-    bench.broker.meanings = {"42210002 asset AAA is not tradable": Meaning.NOT_TRADABLE}
-    stop = next(one.order for one in bench.desk.custody.released() if isinstance(one, Place))
-    asyncio.run(bench.execution.carry_out(Minutes(actions=[Place(order=stop)])))
+    bench.broker.meanings = {"42210002 asset AAA is not tradable": RejectionMeaning.NOT_TRADABLE}
+    stop = next(one.order for one in bench.desk.custody.released() if isinstance(one, SubmitOrder))
+    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=[SubmitOrder(order=stop)])))
     hears(bench, "rejected", stop.client_order_id, words="42210002 asset AAA is not tradable")
     bench.later(40.0)
     assert frozen(bench) == [True]
@@ -926,15 +940,15 @@ def test_f44_an_instrument_that_the_broker_does_not_trade_any_more_is_frozen_to_
 
 def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
     """To the session's end where it was to last, and free again where that was said."""
-    standing = Standing(portfolio=Portfolio(opening_atoms=1))
+    standing = ExposureBook(portfolio=Portfolio(opening_atoms=1))
     said = {"symbol": "AAA", "there": True, "words": "gone", "lasting": True}
-    frozen_instruments.recall(standing, said)
-    frozen_instruments.recall(standing, {**said, "symbol": "BBB", "lasting": False})
-    frozen_instruments.recall(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
+    frozen_instruments.recall_frozen(standing, said)
+    frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "lasting": False})
+    frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
     assert (standing.frozen, standing.lasting) == ({"AAA": "gone"}, {"AAA"})
 
 
-def over(bench: Bench, kind: str = "cancelled") -> OrderReport:
+def over(bench: Bench, kind: str = "cancelled") -> OrderStatusReport:
     """The report of AAA's entry, which is open; in the books it is over, as the broker has streamed."""
     entry = bench.enter()
     if kind != "rejected":
@@ -945,9 +959,9 @@ def over(bench: Bench, kind: str = "cancelled") -> OrderReport:
 
 
 @pytest.mark.parametrize("kind", ["cancelled", "rejected", "expired"])
-@pytest.mark.parametrize("venue", [QUERIES, VenueRules()], ids=["asked", "read"])
+@pytest.mark.parametrize("venue", [QUERIES, BrokerCapabilities()], ids=["asked", "read"])
 def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_taken_back(
-    tmp_path: Path, kind: str, venue: VenueRules
+    tmp_path: Path, kind: str, venue: BrokerCapabilities
 ) -> None:
     """It counts from the first word on; by the second its symbol is frozen, and it is cancelled until it is gone."""
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
@@ -955,7 +969,7 @@ def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_t
         bench.broker.found["AAA entry"] = shown = over(bench, kind)
         bench.broker.shown = [reading(shown)]
         assert bench.desk.standing.gross() == 0
-        assert bench.read() is Verdict.UNSETTLED
+        assert bench.read() is ReconciliationStatus.UNSETTLED
         worst = bench.desk.standing.gross()
         assert (worst > 0, frozen(bench), bench.broker.cancels) == (True, [], [])
         bench.later(1)
@@ -964,13 +978,13 @@ def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_t
         assert refused(bench) == "INSTRUMENT_FROZEN"
         asked = len(bench.broker.cancels)
         bench.later(11)
-        assert (len(bench.broker.cancels), bench.tender.verdict) == (asked + 1, Verdict.UNSETTLED)
+        assert (len(bench.broker.cancels), bench.tender.verdict) == (asked + 1, ReconciliationStatus.UNSETTLED)
         assert bench.desk.standing.gross() == worst
         del bench.broker.found["AAA entry"]
         bench.broker.shown = [reading()]
         bench.later(11)
         bench.later(31)
-        assert (bench.tender.verdict, frozen(bench)) == (Verdict.MATCHED, [True, False])
+        assert (bench.tender.verdict, frozen(bench)) == (ReconciliationStatus.MATCHED, [True, False])
         assert (bench.state.value, bench.desk.standing.gross(), len(bench.broker.cancels)) == (kind, 0, asked + 1)
 
 
@@ -982,7 +996,7 @@ def test_a_reading_of_before_an_orders_end_says_nothing_against_it(bench: Bench)
     bench.broker.shown = [reading(report(entry))]
     bench.broker.meanwhile = lambda: hears(bench, "cancelled", "AAA entry")
     bench.broker.readings = 0
-    assert bench.read() is Verdict.MATCHED
+    assert bench.read() is ReconciliationStatus.MATCHED
     assert (bench.state.value, bench.desk.standing.gross(), bench.execution.questions) == ("cancelled", 0, {})
 
 
@@ -991,10 +1005,10 @@ def test_a_list_that_is_behind_takes_nothing_back(bench: Bench) -> None:
     shown = over(bench)
     bench.broker.found["AAA entry"] = attrs.evolve(shown, kind="cancelled")
     bench.broker.shown = [reading(shown)]
-    assert bench.read() is Verdict.UNSETTLED
+    assert bench.read() is ReconciliationStatus.UNSETTLED
     bench.broker.shown = [reading()]
     bench.later(1)
-    assert bench.read() is Verdict.MATCHED
+    assert bench.read() is ReconciliationStatus.MATCHED
     assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], 0)
 
 
@@ -1028,7 +1042,7 @@ def test_f19_an_order_that_the_broker_works_for_more_or_else_is_counted_and_take
     bench.broker.shown = [reading(taken)]
     bench.later(IN_FLIGHT_S + 1)
     bench.later(1)
-    assert (bench.tender.verdict, {*bench.broker.cancels}) == (Verdict.UNSETTLED, {"AAA entry"})
+    assert (bench.tender.verdict, {*bench.broker.cancels}) == (ReconciliationStatus.UNSETTLED, {"AAA entry"})
     assert bench.desk.standing.gross() == gross + atoms_of(more * entry.limit_price)
     assert bench.count(records.TAKEN_OTHERWISE) == 1
     assert bench.desk.standing.frozen.keys() == {"AAA", taken.symbol}
@@ -1044,9 +1058,12 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
         bench.later(11)
     (told_once,) = bench.journal.events(kind=records.TAKEN_OTHERWISE)
     assert (told_once.cid, told_once.payload["quantity"]) == ("AAA entry", "3")
-    assert orphan_orders.words(told_once.payload) == "The broker works the entry to buy 7 AAA as one to buy 3 AAA"
+    assert (
+        orphan_orders.misread_order_text(told_once.payload)
+        == "The broker works the entry to buy 7 AAA as one to buy 3 AAA"
+    )
     assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], gross)
-    assert bench.tender.verdict is Verdict.MATCHED
+    assert bench.tender.verdict is ReconciliationStatus.MATCHED
 
 
 @pytest.mark.parametrize(
@@ -1069,11 +1086,11 @@ def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
         bench.later(31)
     (symbol, shares) = next(iter(held.items()))
     assert bench.desk.portfolio.beyond == {symbol: int(shares) * UNITS_PER_SHARE}
-    assert bench.desk.portfolio.beyond == fold(bench.journal.events()).portfolio.beyond
+    assert bench.desk.portfolio.beyond == fold_events(bench.journal.events()).portfolio.beyond
     assert (bench.desk.portfolio.positions, {**bench.desk.custody.held}) == ({}, {})
     assert {*bench.execution.orders} == {"AAA entry"}
     assert bench.desk.standing.working == {}
-    assert (bench.tender.verdict, bench.tender.foreign) == (Verdict.MATCHED, {})
+    assert (bench.tender.verdict, bench.tender.foreign) == (ReconciliationStatus.MATCHED, {})
     assert bench.desk.standing.frozen.keys() == {"AAA"}  # what was filled is as the books have it
     assert bench.desk.standing.present is RiskState.EXIT_ONLY
     assert bench.desk.decide([proposal()])[0].order is None
@@ -1083,15 +1100,15 @@ def test_f19_an_exit_that_the_broker_took_for_another_symbol_is_not_sent_again(b
     """What is held is protected again, and no second exit opens more of what nobody wanted."""
     protected(bench)
     bench.desk.custody.leaving.stopping = True
-    actions = bench.desk.custody.manage(Draft().bars(), 59)
-    asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+    actions = bench.desk.custody.manage(SessionDraft().bars(), 59)
+    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=actions)))
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.settle())
     leaves = bench.execution.orders["AAA exit"].order
     hears(bench, "fill", "AAA exit", attrs.evolve(fill(leaves, "100", "7"), symbol="AAB"))
     for minute in (60, 61):
-        actions = bench.desk.custody.manage(Draft().bars(), minute)
-        asyncio.run(bench.execution.carry_out(Minutes(actions=actions)))
+        actions = bench.desk.custody.manage(SessionDraft().bars(), minute)
+        asyncio.run(bench.execution.carry_out(MinuteCommands(actions=actions)))
     assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE, "AAB": -7 * UNITS_PER_SHARE}
     assert [one.order.leg for one in bench.execution.orders.values() if not one.terminal] == [Leg.STOP]
     assert "AAA exit 2" not in bench.execution.orders
@@ -1118,10 +1135,12 @@ def test_a_fill_for_another_symbol_that_is_void_leaves_nothing(bench: Bench) -> 
     assert bench.desk.portfolio.cash_atoms == bench.desk.portfolio.opening_atoms
 
 
-def split(quantity: str, number: int = 1) -> Activity:
+def split(quantity: str, number: int = 1) -> AccountActivity:
     """So many shares of AAA were added by a split."""
     name, added = f"a{number}", Decimal(quantity)
-    return Activity(activity_id=name, kind="split", time=session().open, symbol="AAA", quantity=added, words="2:1")
+    return AccountActivity(
+        activity_id=name, kind="split", time=session().open, symbol="AAA", quantity=added, words="2:1"
+    )
 
 
 def protected(bench: Bench) -> Order:
@@ -1154,7 +1173,7 @@ def test_f19_a_stop_that_the_broker_works_for_more_is_taken_back_and_made_anew(b
     """Its symbol is frozen, and in a kill nothing is closed either: another stop leaves as soon as it has ended."""
     astray_stop(bench)
     if killed:
-        bench.conditions.begin(Cause.KILL_COMMAND)
+        bench.conditions.begin(StateCause.KILL_COMMAND)
     assert (frozen(bench), {*bench.broker.cancels}, stops(bench)) == ([True], {"AAA stop"}, ["AAA stop"])
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.settle())
@@ -1191,7 +1210,9 @@ def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_thi
         hears(bench, "cancelled", one)
         asyncio.run(bench.execution.settle())
         bench.broker.found[one] = attrs.evolve(taken, kind="cancelled")
-        asyncio.run(bench.execution.carry_out(Minutes(actions=[Cancel(client_order_id=one)])))  # it crosses its end
+        asyncio.run(
+            bench.execution.carry_out(MinuteCommands(actions=[CancelOrder(client_order_id=one)]))
+        )  # it crosses its end
     bench.broker.shown = [reading(AAA="7")]
     for _ in range(3):
         bench.later(31)
@@ -1200,8 +1221,8 @@ def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_thi
     for desk in (bench.desk, resumed(bench)):
         held = desk.custody.held["AAA"]
         assert (held.resting, held.plan.on_close, names(desk)) == ({}, True, [])
-        (closes,) = desk.custody.manage(Draft().bar(30, 97.0).bars(), 30)
-        assert isinstance(closes, Place)
+        (closes,) = desk.custody.manage(SessionDraft().bar(30, 97.0).bars(), 30)
+        assert isinstance(closes, SubmitOrder)
         assert (closes.order.quantity, closes.order.reason) == (Decimal(7), ExitReason.STOP)
 
 
@@ -1215,26 +1236,28 @@ def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) 
     less = attrs.evolve(report(bench.execution.orders["AAA stop 2"].order), quantity=Decimal(5))
     bench.broker.found["AAA stop 2"], bench.broker.shown = less, [reading(less, AAA="7")]
     bench.later(31)
-    asyncio.run(bench.execution.carry_out(Minutes(actions=[Cancel(client_order_id="AAA stop 2")])))
+    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=[CancelOrder(client_order_id="AAA stop 2")])))
     held = resumed(bench).custody.held["AAA"]
     assert (held.refused_stops, held.renewing, held.plan.on_close) == (1, True, False)
 
 
-def resumed(bench: Bench, *, brackets: bool = False) -> Desk:
+def resumed(bench: Bench, *, brackets: bool = False) -> DecisionEngine:
     """The desk of a restart."""
-    desk = Desk(rules(venue=attrs.evolve(QUERIES, brackets=brackets)), session(), atoms_of(Decimal(100_000)), name)
-    recorder = Recorder(journal=bench.journal, clock=bench.clock)
-    execution = Execution(recorder, Venue(broker=bench.broker, name="told", account_id="A1"), desk)
-    recall = Recall(desk, execution, {"AAA": 0})
+    desk = DecisionEngine(
+        rules(venue=attrs.evolve(QUERIES, brackets=brackets)), session(), atoms_of(Decimal(100_000)), name
+    )
+    recorder = JournalRecorder(journal=bench.journal, clock=bench.clock)
+    execution = ExecutionEngine(recorder, BrokerAccount(broker=bench.broker, name="told", account_id="A1"), desk)
+    recall = SessionRecovery(desk, execution, {"AAA": 0})
     for event in list(bench.journal.events()):
         recall.take(event)
     return desk
 
 
-def names(desk: Desk) -> list[str]:
+def names(desk: DecisionEngine) -> list[str]:
     """What a desk would place or cancel now."""
     actions = desk.custody.released()
-    return [one.order.client_order_id if isinstance(one, Place) else f"- {one}" for one in actions]
+    return [one.order.client_order_id if isinstance(one, SubmitOrder) else f"- {one}" for one in actions]
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["told", "read"])
@@ -1301,7 +1324,7 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
                 hears(bench, "cancelled", "AAA stop")
         assert "AAA stop" in bench.broker.cancels
         if not bench.execution.orders["AAA stop"].terminal:
-            cancel = Cancel(client_order_id="AAA stop")
+            cancel = CancelOrder(client_order_id="AAA stop")
             assert names(resumed(bench, brackets=True)) == [f"- {cancel}"]
             hears(bench, "cancelled", "AAA stop")
             assert names(resumed(bench, brackets=True)) == ["AAA stop 2"]
@@ -1316,7 +1339,7 @@ def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(b
     """The exit ends unfilled, and its symbol is frozen by then: another stop waits until that one is gone."""
     stop = protected(bench)
     bench.desk.custody.leaving.stopping = True
-    asyncio.run(bench.execution.carry_out(Minutes(actions=bench.desk.custody.manage(Draft().bars(), 59))))
+    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=bench.desk.custody.manage(SessionDraft().bars(), 59))))
     hears(bench, "cancelled", "AAA stop")
     asyncio.run(bench.execution.settle())
     hears(bench, "acknowledged", "AAA exit")
@@ -1368,13 +1391,13 @@ def test_f29_an_execution_that_is_corrected_to_something_else_is_not_the_signals
     asyncio.run(bench.execution.settle())
     units = (7 if wrong.buy else -7) * UNITS_PER_SHARE
     assert (bench.desk.portfolio.positions, {**bench.desk.custody.held}) == ({}, {})
-    assert bench.desk.portfolio.beyond == fold(bench.journal.events()).portfolio.beyond == {wrong.symbol: units}
+    assert bench.desk.portfolio.beyond == fold_events(bench.journal.events()).portfolio.beyond == {wrong.symbol: units}
     assert (bench.broker.cancels, bench.desk.standing.lasting) == (["AAA stop"], {"AAA"})
     hears(bench, "cancelled", "AAA stop")
     hears(bench, "corrected", told=right)
     asyncio.run(bench.execution.settle())
     assert (bench.desk.portfolio.holdings["AAA"], bench.desk.portfolio.beyond) == (7 * UNITS_PER_SHARE, {})
-    assert fold(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
+    assert fold_events(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
     assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
 
 
@@ -1411,7 +1434,7 @@ def test_f43_the_operators_file_is_evidence_where_the_broker_lists_nothing(bench
     assert bench.desk.portfolio.positions["AAA"].units == 14 * UNITS_PER_SHARE
     assert frozen(bench) == [True]
     assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
-    again = Difference(symbol="AAA", ours=Decimal(14), theirs=Decimal(28))
+    again = PositionDifference(symbol="AAA", ours=Decimal(14), theirs=Decimal(28))
     assert not bench.tender.splits.explain(again)  # the same line explains nothing twice
     assert bench.count(records.CORPORATE_ACTION) == 1
 
@@ -1446,8 +1469,8 @@ def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Benc
     assert position.entry_atoms == 7_000_000 * 1_000_000
     assert (frozen(bench), refused(bench)) == ([True], "INSTRUMENT_FROZEN")
     assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
-    assert booked(bench.journal.events()).holdings == {"AAA": Decimal(14)}
-    assert fold(bench.journal.events()).portfolio.holdings == {"AAA": 14_000_000}
+    assert ledger_of(bench.journal.events()).holdings == {"AAA": Decimal(14)}
+    assert fold_events(bench.journal.events()).portfolio.holdings == {"AAA": 14_000_000}
     asyncio.run(bench.execution.settle())
     assert bench.count(records.CANCEL_REQUESTED) == 1
     hears(bench, "cancelled", "AAA stop")
@@ -1492,7 +1515,7 @@ def test_a_split_leaves_foreign_shares_what_they_are_worth(bench: Bench) -> None
     assert foreign.gross == atoms_of(Decimal(100_000))
     for minute, price, number in ((None, "100", 1), (3, "10", 2), (4, "1", 3)):
         if minute is not None:  # the market knew of the second split before, and of the third not yet
-            bench.desk.mark(Draft("AAA", price=10.0).bars(), minute)
+            bench.desk.mark(SessionDraft("AAA", price=10.0).bars(), minute)
         held = foreign.held["AAA"]
         (after,) = (valued(str(held * 10), price),)
         shown = attrs.evolve(reading(barrier="1"), holdings=(after,), activities=(split(str(held * 9), number),))
@@ -1505,10 +1528,10 @@ def test_a_split_leaves_foreign_shares_what_they_are_worth(bench: Bench) -> None
 
 def test_a_split_of_foreign_shares_without_a_price_divides_the_last_one_that_is_known(bench: Bench) -> None:
     """What was paid is no price of now: the last close counts on, for so many shares more."""
-    paid = Holding(symbol="AAA", quantity=Decimal(100), average_price=Decimal(20))
+    paid = PositionReport(symbol="AAA", quantity=Decimal(100), average_price=Decimal(20))
     bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(paid,))]
     bench.read()
-    bench.desk.mark(Draft("AAA", price=1000.0).bars(), 0)
+    bench.desk.mark(SessionDraft("AAA", price=1000.0).bars(), 0)
     after = attrs.evolve(paid, quantity=Decimal(1000), average_price=Decimal(2))
     bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(after,), activities=(split("900"),))]
     for _ in range(2):
@@ -1521,22 +1544,26 @@ def _nothing_to_close(*, on: bool = True) -> None:
     pass
 
 
-def ending(bench: Bench) -> Ending:
+def ending(bench: Bench) -> Shutdown:
     """A stop was asked for at the bench, whose entry was taken back, as the broker says."""
-    keeper = Keeper(
-        Post(name="told", desk=bench.desk, execution=bench.execution), States(), bench.clock, session().open, 20.0
+    keeper = BrokerSupervisor(
+        BrokerSession(name="told", desk=bench.desk, execution=bench.execution),
+        TradingState(),
+        bench.clock,
+        session().open,
+        20.0,
     )
     bench.tender = keeper.tender
-    requests = Requests(bench.execution.recorder, keeper.conditions, _nothing_to_close)
+    requests = RequestHandler(bench.execution.recorder, keeper.conditions, _nothing_to_close)
     entry = bench.enter()
     bench.broker.found["AAA entry"] = report(entry)
     bench.broker.shown = [reading(report(entry), barrier="1")]
     bench.later(0)
     bench.later(1)
-    keeper.conditions.begin(Cause.STOP_COMMAND)
+    keeper.conditions.begin(StateCause.STOP_COMMAND)
     bench.execution.book([BrokerEvent(kind="cancelled", event_id="c", client_order_id="AAA entry")])
     assert not bench.execution.questions
-    return Ending(requests, [keeper], bench.clock, 30.0)
+    return Shutdown(requests, [keeper], bench.clock, 30.0)
 
 
 def test_a_stop_is_not_over_while_what_an_entry_filled_may_be_told_late(bench: Bench) -> None:
@@ -1555,7 +1582,7 @@ def test_a_stop_is_not_over_while_what_an_entry_filled_may_be_told_late(bench: B
 def test_a_stop_is_not_over_while_an_order_is_open_that_was_told_to_be_over(bench: Bench) -> None:
     """It could fill without a bot: its cancel is asked for until it is gone, and it is named among what is left."""
     stop = ending(bench)
-    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    post = BrokerSession(name="told", desk=bench.desk, execution=bench.execution)
     assert (bench.state.value, post.at_rest, post.in_flight) == ("cancelled", True, 0)
     for _ in range(60):
         assert not stop.look()
@@ -1572,7 +1599,7 @@ def test_a_stop_is_not_over_while_an_order_is_open_that_was_told_to_be_over(benc
 def test_a_stop_that_the_broker_works_for_more_is_not_what_a_position_is_left_with(bench: Bench) -> None:
     """Who keeps positions waits for the stop that takes its place; a stop as it was ordered is waited for no longer."""
     stop = protected(bench)
-    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    post = BrokerSession(name="told", desk=bench.desk, execution=bench.execution)
     assert post.settled
     bench.broker.shown = [reading(attrs.evolve(report(stop), quantity=Decimal(70)), AAA="7")]
     bench.read()
@@ -1604,5 +1631,5 @@ def test_an_entry_that_was_given_up_keeps_no_stop_waiting(bench: Bench) -> None:
     bench.enter()
     for _ in range(12):
         bench.later(LEAST_WINDOW_S / 10)
-    post = Post(name="told", desk=bench.desk, execution=bench.execution)
+    post = BrokerSession(name="told", desk=bench.desk, execution=bench.execution)
     assert (bench.state.value, post.at_rest) == ("lost", True)

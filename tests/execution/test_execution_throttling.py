@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import BrokerEvent, Holding, Snapshot, VenueRules
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, PositionReport
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable
-from tbot_core.execution.send_permit import SendPermit, always
-from tbot_core.execution.throttling import Budget, Paced, Urgency
+from tbot_core.execution.send_permit import SendPermit, never_refuse
+from tbot_core.execution.throttling import RateLimitedBroker, RequestBudget, RequestPriority
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account, Leg
 from tbot_core.testing.trades import fill, order
@@ -27,10 +27,10 @@ START = dt.datetime(2026, 3, 3, 14, tzinfo=dt.UTC)
 LIMIT = 60
 
 
-@given(st.lists(st.tuples(st.sampled_from(Urgency), st.floats(0.0, 20.0)), max_size=300), st.integers(1, 300))
-def test_no_minute_sees_more_than_the_limit(asked: Sequence[tuple[Urgency, float]], limit: int) -> None:
+@given(st.lists(st.tuples(st.sampled_from(RequestPriority), st.floats(0.0, 20.0)), max_size=300), st.integers(1, 300))
+def test_no_minute_sees_more_than_the_limit(asked: Sequence[tuple[RequestPriority, float]], limit: int) -> None:
     """In any 60 s at most 85 % of the limit leave, and one more, whenever they are asked for."""
-    budget, now, left = Budget(0.0), 0.0, list[float]()
+    budget, now, left = RequestBudget(0.0), 0.0, list[float]()
     for urgency, later in asked:
         now += later
         if not budget.wait(urgency, limit, now):
@@ -41,30 +41,30 @@ def test_no_minute_sees_more_than_the_limit(asked: Sequence[tuple[Urgency, float
 
 def test_protection_passes_while_entries_and_readings_wait() -> None:
     """A part of what is saved up is left to what comes first: readings stop, then entries, then the rest."""
-    budget = Budget(0.0)
+    budget = RequestBudget(0.0)
     passed = {
         urgency: sum(1 for _ in range(50) if not budget.wait(urgency, LIMIT, 60.0))
-        for urgency in (Urgency.READING, Urgency.ENTRY, Urgency.PROTECTION)
+        for urgency in (RequestPriority.READING, RequestPriority.ENTRY, RequestPriority.PROTECTION)
     }
-    assert passed == {Urgency.READING: 5, Urgency.ENTRY: 1, Urgency.PROTECTION: 3}
-    assert budget.wait(Urgency.PROTECTION, LIMIT, 60.0) > 0
+    assert passed == {RequestPriority.READING: 5, RequestPriority.ENTRY: 1, RequestPriority.PROTECTION: 3}
+    assert budget.wait(RequestPriority.PROTECTION, LIMIT, 60.0) > 0
 
 
 def test_a_new_budget_is_empty() -> None:
     """A process that starts again adds nothing to what the one before has spent."""
-    assert Budget(100.0).wait(Urgency.PROTECTION, LIMIT, 100.0) > 0
+    assert RequestBudget(100.0).wait(RequestPriority.PROTECTION, LIMIT, 100.0) > 0
 
 
 class Venue:
     """A broker that writes down when it is asked what, and fails where it is told to."""
 
     def __init__(self, limit: int = LIMIT) -> None:
-        self.rules = VenueRules(requests_per_minute=limit, query_by_cid=True)
+        self.rules = BrokerCapabilities(requests_per_minute=limit, query_by_cid=True)
         self.clock = ManualClock(START)
         self.asked: list[str] = []
         self.fault: BrokerError | None = None
         self.currency = "USD"
-        self.shown: Snapshot | None = None
+        self.shown: AccountSnapshot | None = None
         self.told: list[BrokerEvent] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -72,15 +72,15 @@ class Venue:
         if name == "find":
             raise AttributeError(name)
 
-        async def ask(*_: object) -> Account | Snapshot | list[BrokerEvent] | None:
+        async def ask(*_: object) -> Account | AccountSnapshot | list[BrokerEvent] | None:
             self.asked.append(name)
             if self.fault is not None:
                 raise self.fault
             account = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1), currency=self.currency)
-            answers: dict[str, Account | Snapshot | list[BrokerEvent]] = {
+            answers: dict[str, Account | AccountSnapshot | list[BrokerEvent]] = {
                 "connect": account,
                 "account": account,
-                "snapshot": self.shown or Snapshot(account=account),
+                "snapshot": self.shown or AccountSnapshot(account=account),
                 "poll": self.told,
             }
             return answers.get(name)
@@ -94,7 +94,7 @@ def ask_all(broker: Any) -> None:
 
     async def each() -> None:
         await broker.connect()
-        await broker.submit(entry, SendPermit(entry, always))
+        await broker.submit(entry, SendPermit(entry, never_refuse))
         await broker.cancel("buy")
         await broker.replace("buy", entry)
         await broker.account()
@@ -108,7 +108,7 @@ def ask_all(broker: Any) -> None:
 def test_without_a_limit_everything_passes_at_once() -> None:
     """A venue that names no limit is asked as before."""
     venue = Venue(0)
-    ask_all(Paced(venue, venue.clock))
+    ask_all(RateLimitedBroker(venue, venue.clock))
     assert venue.asked == ["connect", "submit", "cancel", "replace", "account", "snapshot", "poll", "close"]
     assert venue.clock.monotonic() == Venue().clock.monotonic()
 
@@ -116,19 +116,19 @@ def test_without_a_limit_everything_passes_at_once() -> None:
 def test_an_entry_does_not_wait_for_long_and_protection_does() -> None:
     """With nothing saved up an entry is not sent and says why, a stop waits for its turn."""
     venue = Venue()
-    broker, entry, stop = Paced(venue, venue.clock), order(name="buy"), order(Leg.STOP, stop="98")
-    permit = SendPermit(entry, always)
+    broker, entry, stop = RateLimitedBroker(venue, venue.clock), order(name="buy"), order(Leg.STOP, stop="98")
+    permit = SendPermit(entry, never_refuse)
     with pytest.raises(Unavailable, match="the order buy was not sent: 60 requests a minute are allowed"):
         asyncio.run(broker.submit(entry, permit))
     assert (permit.redeemed, venue.asked) == (False, [])
-    asyncio.run(broker.submit(stop, SendPermit(stop, always)))
+    asyncio.run(broker.submit(stop, SendPermit(stop, never_refuse)))
     assert venue.asked == ["submit"]
 
 
 def test_f11_f12_a_broker_that_wants_to_be_left_alone_is() -> None:
     """Until its time has passed only cancels reach it; a reading fails without being sent, and passes afterwards."""
     venue = Venue(0)
-    broker = Paced(venue, venue.clock)
+    broker = RateLimitedBroker(venue, venue.clock)
     venue.fault = Rejected("429 too many requests", retry_after_s=30.0)
     with pytest.raises(Rejected):
         asyncio.run(broker.account())
@@ -146,15 +146,15 @@ def test_f11_f12_a_broker_that_wants_to_be_left_alone_is() -> None:
 def test_f17_a_reading_with_a_figure_that_is_no_number_is_none(figure: Decimal) -> None:
     """Whatever part of it has the figure, nothing of the reading is believed."""
     account = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1))
-    holding = Holding(symbol="AAA", quantity=Decimal(1), average_price=figure)
+    holding = PositionReport(symbol="AAA", quantity=Decimal(1), average_price=figure)
     for shown in (
-        Snapshot(account=attrs.evolve(account, cash=figure)),
-        Snapshot(account=account, holdings=(holding,)),
+        AccountSnapshot(account=attrs.evolve(account, cash=figure)),
+        AccountSnapshot(account=account, holdings=(holding,)),
     ):
         venue = Venue(0)
         venue.shown = shown
         with pytest.raises(Unavailable, match="is no number"):
-            asyncio.run(Paced(venue, venue.clock).snapshot(START))
+            asyncio.run(RateLimitedBroker(venue, venue.clock).snapshot(START))
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_f17_a_fill_without_numbers_is_not_booked(changed: dict[str, Decimal]) -
         BrokerEvent(kind="fill", event_id=str(number), client_order_id="buy", fill=one)
         for number, one in enumerate((attrs.evolve(sound, **changed), sound))  # type: ignore[arg-type]  # a test's
     ]
-    heard = asyncio.run(Paced(venue, venue.clock).poll())
+    heard = asyncio.run(RateLimitedBroker(venue, venue.clock).poll())
     assert [event.event_id for event in heard] == ["1"]
 
 
 def test_f13_a_key_that_is_refused_is_remembered_until_something_is_answered() -> None:
     """A poll says nothing of the key, since nothing is asked for it."""
     venue = Venue(0)
-    broker = Paced(venue, venue.clock)
+    broker = RateLimitedBroker(venue, venue.clock)
     venue.fault = LoginNeeded("401 unauthorized")
     with pytest.raises(LoginNeeded):
         asyncio.run(broker.account())
@@ -191,7 +191,7 @@ def test_a_broker_that_cannot_find_says_so() -> None:
     """It is not asked, and nothing is spent."""
     venue = Venue()
     with pytest.raises(Unavailable, match="cannot be asked for an order"):
-        asyncio.run(Paced(venue, venue.clock).find("buy"))
+        asyncio.run(RateLimitedBroker(venue, venue.clock).find("buy"))
     assert venue.asked == []
 
 
@@ -200,7 +200,7 @@ def test_f51_money_in_another_currency_is_no_reading(asked: str) -> None:
     """An account that is told in euros is refused as one that was not read, and the sentence names both currencies."""
     venue = Venue(0)
     venue.currency = "EUR"
-    broker = Paced(venue, venue.clock)
+    broker = RateLimitedBroker(venue, venue.clock)
     with pytest.raises(Unavailable, match="The account A1 was told in EUR, and money is counted in USD") as refused:
         asyncio.run(broker.snapshot(START) if asked == "snapshot" else getattr(broker, asked)())
     assert "Nothing of the reading was believed" in refused.value.remedy
@@ -218,17 +218,17 @@ def test_f92_a_broker_that_blocks_the_loop_is_interrupted() -> None:
 
             return call
 
-    broker = Paced(Blocks(0), ManualClock(START))
+    broker = RateLimitedBroker(Blocks(0), ManualClock(START))
     with pytest.raises(Unavailable, match="held the loop up: it had not finished after 2 s"):
         asyncio.run(broker.poll())
     entry = order()
     with pytest.raises(OutcomeUnknown, match="held the loop up"):
-        asyncio.run(broker.submit(entry, SendPermit(entry, always)))
+        asyncio.run(broker.submit(entry, SendPermit(entry, never_refuse)))
 
 
 def test_what_is_left_of_a_budget_can_be_asked_without_spending_it() -> None:
     """As much as could leave at once, a sixth of a minute's at most, less what has left."""
-    budget = Budget(0.0)
+    budget = RequestBudget(0.0)
     assert (budget.spare(LIMIT, 0.0), budget.spare(LIMIT, 5.0), budget.spare(LIMIT, 60.0)) == (0, 3, 9)
-    assert not budget.wait(Urgency.PROTECTION, LIMIT, 60.0)
+    assert not budget.wait(RequestPriority.PROTECTION, LIMIT, 60.0)
     assert budget.spare(LIMIT, 60.0) == 8

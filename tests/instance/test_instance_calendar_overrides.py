@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.run import furnish
+from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts.settings.calendar_overrides import calendar_overrides
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import SettingsError
-from tbot_core.instance import load
-from tbot_core.model.calendar import Closed, ClosesEarly
+from tbot_core.instance import load_settings
+from tbot_core.model.calendar import ClosedDay, EarlyClose
 from tbot_core.model.clock import SystemClock
-from tbot_core.status.instance import upcoming
+from tbot_core.status.instance import next_event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ WRITTEN = "2026-11-25 13:00; 2026-11-24 closed Day of mourning"
 
 def instance(home: Path, overrides: str) -> Path:
     """An instance whose owner has said so."""
-    furnish(home)
+    create_demo_instance(home)
     with (home / ".env_bot").open("a") as file:
         file.write(f"\nCALENDAR_OVERRIDES={overrides}\n")
     return home
@@ -38,7 +38,7 @@ def test_overrides_are_days_in_their_order() -> None:
     """A closure with its reason, an early close in New York time; what is shown is read as the same."""
     kind = calendar_overrides()
     found = kind.parse(WRITTEN)
-    assert found == ((TUESDAY, Closed(reason="Day of mourning")), (WEDNESDAY, ClosesEarly(close=dt.time(13))))
+    assert found == ((TUESDAY, ClosedDay(reason="Day of mourning")), (WEDNESDAY, EarlyClose(close=dt.time(13))))
     assert kind.parse(kind.show(found)) == found
     assert kind.parse("") == ()
 
@@ -59,7 +59,7 @@ def test_overrides_are_days_in_their_order() -> None:
 def test_an_override_that_says_no_day_is_refused(tmp_path: Path, written: str) -> None:
     """Exit 3 with the setting, what was written and what is allowed; a later close than the exchange's is none."""
     with pytest.raises(SettingsError) as refused:
-        load(instance(tmp_path, written), mode="replay")
+        load_settings(instance(tmp_path, written), mode="replay")
     assert f"CALENDAR_OVERRIDES={written}" in str(refused.value)
     assert "days separated by semicolons" in str(refused.value)
 
@@ -75,5 +75,5 @@ def test_a_day_that_is_closed_by_its_owner_has_no_session(tmp_path: Path, capsys
     assert cli.invoke(["calendar", "2026-11-24", "--days", "2", "--home", str(home), "--json"]) == 0
     closed, early = json.loads(capsys.readouterr().out)["days"]
     assert (closed["closed"], early["minutes"]) == ("Day of mourning", 210)
-    event = upcoming(load(home, mode="replay"), dt.datetime(2026, 11, 24, 15, tzinfo=dt.UTC))
+    event = next_event(load_settings(home, mode="replay"), dt.datetime(2026, 11, 24, 15, tzinfo=dt.UTC))
     assert (event.event, event.time.date()) == ("opening bell", WEDNESDAY)

@@ -14,17 +14,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
 from tbot_core import cli
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, secrets
-from tbot_core.instance.certificate import findings
-from tbot_core.instance.secret_schemas import Network
+from tbot_core.instance.certificate import certificate_findings
+from tbot_core.instance.secret_schemas import NetworkConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
 KEY = ec.generate_private_key(ec.SECP256R1())
-NETWORK = Network(host="0.0.0.0", certificate="web.pem", private_key="web.key", public=True)
+NETWORK = NetworkConfig(host="0.0.0.0", certificate="web.pem", private_key="web.key", public=True)
 
 
 def written(home: Path, *, days: int = 90, begins: int = -1, key: ec.EllipticCurvePrivateKey = KEY) -> None:
@@ -46,9 +46,9 @@ def written(home: Path, *, days: int = 90, begins: int = -1, key: ec.EllipticCur
     (home / "web.key").chmod(0o600)
 
 
-def said(home: Path, network: Network = NETWORK) -> list[tuple[str, str]]:
+def said(home: Path, network: NetworkConfig = NETWORK) -> list[tuple[str, str]]:
     """Level and sentence of each finding."""
-    return [(it.level, it.message) for it in findings(Instance(home), network, NOW)]
+    return [(it.level, it.message) for it in certificate_findings(Instance(home), network, NOW)]
 
 
 def test_a_good_certificate_says_until_when(tmp_path: Path) -> None:
@@ -93,17 +93,17 @@ def test_files_that_do_not_serve_fail(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("network", "levels"),
     [
-        (Network(), []),
-        (Network(host="localhost"), []),
-        (Network(host="::1"), []),
-        (Network(host="bot.example"), ["fail"]),
-        (Network(public=True), ["fail"]),
-        (Network(host="0.0.0.0"), ["fail"]),
-        (Network(certificate="web.pem"), ["fail"]),
-        (Network(private_key="web.key"), ["fail"]),
+        (NetworkConfig(), []),
+        (NetworkConfig(host="localhost"), []),
+        (NetworkConfig(host="::1"), []),
+        (NetworkConfig(host="bot.example"), ["fail"]),
+        (NetworkConfig(public=True), ["fail"]),
+        (NetworkConfig(host="0.0.0.0"), ["fail"]),
+        (NetworkConfig(certificate="web.pem"), ["fail"]),
+        (NetworkConfig(private_key="web.key"), ["fail"]),
     ],
 )
-def test_what_others_reach_needs_both_files(tmp_path: Path, network: Network, levels: list[str]) -> None:
+def test_what_others_reach_needs_both_files(tmp_path: Path, network: NetworkConfig, levels: list[str]) -> None:
     """Loopback may do without TLS; anything else, and half of the two files, fails."""
     assert [level for level, _ in said(tmp_path, network)] == levels
 
@@ -113,6 +113,8 @@ def test_the_check_has_a_row_of_it(tmp_path: Path, capsys: pytest.CaptureFixture
     """`tbot check` judges what the encrypted network configuration names."""
     home = tmp_path / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
-    secrets.keep(secrets.vault(Instance(home), Deployment()), "network", b'{"host": "0.0.0.0"}')
+    secrets.encrypt_category(
+        secrets.open_instance_vault(Instance(home), DeploymentSettings()), "network", b'{"host": "0.0.0.0"}'
+    )
     assert cli.invoke(["check", "--home", str(home)]) == 3
     assert "fail  network   The web page would listen on 0.0.0.0 for others without TLS." in capsys.readouterr().out

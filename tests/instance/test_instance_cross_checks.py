@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.instance import examine
-from tbot_core.instance.loading import version
+from tbot_core.instance import examine_settings
+from tbot_core.instance.loading import package_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ PASSES = [
 def found(home: Path, text: str, mode: Mode = "replay") -> list[tuple[str, str]]:
     """Level and sentence of each finding for a configuration with strategy open."""
     (home / ".env_bot").write_text(f"{text}\n" if "STRATEGY_SEQUENCE" in text else f"STRATEGY_SEQUENCE=open\n{text}\n")
-    return [(finding.level, str(finding)) for finding in examine(home, mode=mode).findings]
+    return [(finding.level, str(finding)) for finding in examine_settings(home, mode=mode).findings]
 
 
 @pytest.mark.parametrize(("text", "sentence"), FAILS)
@@ -98,10 +98,10 @@ def test_what_holds_together_says_nothing(tmp_path: Path, text: str) -> None:
 
 def test_another_minor_version_warns(tmp_path: Path) -> None:
     """A file for another minor version of the same major one still holds."""
-    major = version().removeprefix("v").split(".")[0]
+    major = package_version().removeprefix("v").split(".")[0]
     ((level, message),) = found(tmp_path, f"VERSION_TAG=v{major}.9999.0")
     assert (level, "the file still holds" in message) == ("warn", True)
-    assert found(tmp_path, f"VERSION_TAG={version()}") == []
+    assert found(tmp_path, f"VERSION_TAG={package_version()}") == []
 
 
 def test_development_refuses_live(tmp_path: Path) -> None:

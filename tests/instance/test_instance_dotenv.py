@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.instance.dotenv import Parsed, parse
+from tbot_core.instance.dotenv import ParsedDotenv, parse_dotenv
 
 
-def values(parsed: Parsed) -> dict[str, str]:
+def values(parsed: ParsedDotenv) -> dict[str, str]:
     """The values by key."""
     return {entry.key: entry.value for entry in parsed.entries}
 
@@ -30,7 +30,7 @@ def values(parsed: Parsed) -> dict[str, str]:
 )
 def test_a_line_reads_as_a_shell_would_without_expansion(line: str, value: str) -> None:
     """Quotes, blanks, comments and export are understood; nothing is interpolated."""
-    parsed = parse(".env_bot", line.encode())
+    parsed = parse_dotenv(".env_bot", line.encode())
     assert values(parsed) == {"A": value}
     assert parsed.findings == ()
 
@@ -39,13 +39,13 @@ def test_a_line_reads_as_a_shell_would_without_expansion(line: str, value: str) 
 def test_every_entry_knows_its_line(newline: str) -> None:
     """Line numbers count blank and comment lines, whatever ends a line, and a byte order mark is no text."""
     content = "\ufeff# first" + newline + newline + "  " + newline + "A=1" + newline + " # more" + newline + "B=2"
-    parsed = parse(".env_bot", content.encode())
+    parsed = parse_dotenv(".env_bot", content.encode())
     assert [(entry.key, entry.where) for entry in parsed.entries] == [("A", ".env_bot:4"), ("B", ".env_bot:6")]
 
 
 def test_the_last_of_a_repeated_key_counts_and_is_reported() -> None:
     """A repeated key is named with both lines; it warns where the value changes."""
-    parsed = parse("f", b"A=1\nB=2\nA=3\nB=2\n")
+    parsed = parse_dotenv("f", b"A=1\nB=2\nA=3\nB=2\n")
     assert values(parsed) == {"A": "3", "B": "2"}
     assert [str(finding) for finding in parsed.findings] == [
         "f:3: A stands in line 1 too; this line counts.",
@@ -65,14 +65,14 @@ def test_the_last_of_a_repeated_key_counts_and_is_reported() -> None:
 )
 def test_what_cannot_be_read_fails_with_its_line(content: bytes, sentence: str) -> None:
     """No line is dropped silently: each that cannot be read is named with its number."""
-    found = parse("f", content).findings
+    found = parse_dotenv("f", content).findings
     assert str(found[0]) == sentence
     assert found[0].level == "fail"
 
 
 def test_a_long_or_unprintable_line_is_cut_and_escaped() -> None:
     """A message never carries control characters to a terminal, nor a page of text."""
-    finding = parse("f", b"\x1b[31m" + b"x" * 500).findings[0]
+    finding = parse_dotenv("f", b"\x1b[31m" + b"x" * 500).findings[0]
     assert "\x1b" not in str(finding)
     assert "has no value" in str(finding)
     assert len(str(finding)) < 250
@@ -89,7 +89,7 @@ def test_a_long_or_unprintable_line_is_cut_and_escaped() -> None:
 )
 def test_a_line_that_may_hold_a_secret_is_named_by_its_number_alone(line: bytes, secret: str) -> None:
     """A key file that is read as settings, or a value behind a blank, never shows on a screen."""
-    finding = parse("f", b"A=1\n" + line).findings[0]
+    finding = parse_dotenv("f", b"A=1\n" + line).findings[0]
     assert finding.level == "fail"
     assert str(finding).startswith("f:2: The line is ")
     assert secret not in str(finding)
@@ -97,7 +97,7 @@ def test_a_line_that_may_hold_a_secret_is_named_by_its_number_alone(line: bytes,
 
 def test_a_long_name_in_capitals_is_no_key() -> None:
     """A setting may be as long as a key and have no value."""
-    parsed = parse("f", b"STRAT_" + b"X" * 37 + b"=\n")
+    parsed = parse_dotenv("f", b"STRAT_" + b"X" * 37 + b"=\n")
     assert not parsed.findings
     assert values(parsed) == {"STRAT_" + "X" * 37: ""}
 
@@ -105,6 +105,6 @@ def test_a_long_name_in_capitals_is_no_key() -> None:
 @given(st.binary(max_size=400) | st.text(alphabet="AB=\"'#\\\n\r \t\ufeff$", max_size=60).map(str.encode))
 def test_any_bytes_give_entries_or_findings(data: bytes) -> None:
     """Whatever a file holds, reading it raises nothing, and no value spans lines."""
-    parsed = parse("f", data)
+    parsed = parse_dotenv("f", data)
     assert all("\n" not in entry.value for entry in parsed.entries)
     assert len({entry.key for entry in parsed.entries}) == len(parsed.entries)

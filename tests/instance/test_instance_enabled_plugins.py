@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import instance
-from tbot_core.instance import enabled, raw
+from tbot_core.instance import plugins_enabled, raw_settings
 from tbot_core.system import processes
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def test_nothing_is_enabled_without_an_instance(tmp_path: Path) -> None:
     """A folder without settings enables no plugin."""
-    assert raw(tmp_path) == {}
-    assert enabled({}) == frozenset()
+    assert raw_settings(tmp_path) == {}
+    assert plugins_enabled({}) == frozenset()
 
 
 def test_every_kind_is_read_from_its_variables() -> None:
@@ -32,7 +32,7 @@ def test_every_kind_is_read_from_its_variables() -> None:
         "ENABLE_BSM_FILTER": "true",
         "CRITICAL_ALERT_CHANNEL": "pagerduty",
     }
-    assert enabled(texts) == {
+    assert plugins_enabled(texts) == {
         ("broker", "alpaca"),
         ("broker", "tradier"),
         ("strategy", "open"),
@@ -60,14 +60,19 @@ def test_every_kind_is_read_from_its_variables() -> None:
 )
 def test_a_list_replaces_what_holds_without_it(texts: dict[str, str], kind: str, names: set[str]) -> None:
     """The override runs alone, a list of names replaces the default one, and `none` is none."""
-    assert {name for other, name in enabled(texts) if other == kind} == names
+    assert {name for other, name in plugins_enabled(texts) if other == kind} == names
 
 
 def test_both_files_are_read_and_extensions_only_from_the_global_one(tmp_path: Path) -> None:
     """`.env` names the trading configuration, and alone says which extensions are enabled."""
     (tmp_path / ".env").write_text("ENV_BOT_PATH=bot.txt\nEXTENSIONS=web\nSEED=1\n")
     (tmp_path / "bot.txt").write_text("BROKER_NAME=PAPER\nEXTENSIONS=dask\nSEED=2\n=broken\n")
-    assert raw(tmp_path) == {"ENV_BOT_PATH": "bot.txt", "EXTENSIONS": "web", "SEED": "2", "BROKER_NAME": "PAPER"}
+    assert raw_settings(tmp_path) == {
+        "ENV_BOT_PATH": "bot.txt",
+        "EXTENSIONS": "web",
+        "SEED": "2",
+        "BROKER_NAME": "PAPER",
+    }
 
 
 @pytest.mark.parametrize("code", ["cli.invoke(['--help'])", "cli.invoke(['plugins', 'list', '--home', sys.argv[1]])"])
@@ -79,7 +84,7 @@ def test_listing_plugins_does_not_load_the_settings_themselves(tmp_path: Path, c
         "heavy = {'tbot_core.contracts.settings', 'tbot_core.contracts.setting', 'tbot_core.instance.plugin_settings',"
         " 'tomllib', 'numpy', 'polars', 'asyncio', 'cattrs'}\nprint(sorted(heavy & set(sys.modules)))"
     )
-    finished = processes.run([sys.executable, "-c", code, str(tmp_path)], timeout_s=30, environment={})
+    finished = processes.run_program([sys.executable, "-c", code, str(tmp_path)], timeout_s=30, environment={})
     assert finished.output.splitlines()[-1] == "[]", finished.errors
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import SettingsError, VaultError
 from tbot_core.instance import Instance, secrets
-from tbot_core.instance.identity_file import identity
+from tbot_core.instance.identity_file import read_identity
 from tbot_core.model.identity import Identity
 
 if TYPE_CHECKING:
@@ -38,14 +38,16 @@ def test_anything_else_is_refused_without_being_shown(text: str) -> None:
 
 def write(home: Path, content: object) -> None:
     """The identity's file with this content."""
-    secrets.keep(secrets.vault(Instance(home), Deployment()), "bot_identity", json.dumps(content).encode())
+    secrets.encrypt_category(
+        secrets.open_instance_vault(Instance(home), DeploymentSettings()), "bot_identity", json.dumps(content).encode()
+    )
 
 
 def test_the_identity_comes_from_its_encrypted_file(tmp_path: Path) -> None:
     """None where there is no file; its parts where there is one."""
-    assert identity(Instance(tmp_path), Deployment()) is None
+    assert read_identity(Instance(tmp_path), DeploymentSettings()) is None
     write(tmp_path, {"BOT_IDENTITY_STRING": "ACME_US_ALPACA_B01"})
-    found = identity(Instance(tmp_path), Deployment(), live=True)
+    found = read_identity(Instance(tmp_path), DeploymentSettings(), live=True)
     assert found == Identity(entity="ACME", jurisdiction="US", broker="ALPACA", bot_id="B01")
 
 
@@ -53,7 +55,7 @@ def test_a_file_without_the_field_or_without_its_key_is_an_error(tmp_path: Path)
     """A missing field is named, and a missing key has its code: an identity is never passed over."""
     write(tmp_path, {"name": "x"})
     with pytest.raises(VaultError, match=r"(?s)a field name; .* lacks the field BOT_IDENTITY_STRING: ENTITY_JURIS"):
-        identity(Instance(tmp_path), Deployment())
+        read_identity(Instance(tmp_path), DeploymentSettings())
     (tmp_path / "storage" / "keys" / "bot_identity.key").unlink()
     with pytest.raises(VaultError, match="TB-SEC-021 bot_identity"):
-        identity(Instance(tmp_path), Deployment())
+        read_identity(Instance(tmp_path), DeploymentSettings())

@@ -12,8 +12,8 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from tbot_core.errors import SettingsError
-from tbot_core.instance import Settings, examine, load
-from tbot_core.instance.loading import version
+from tbot_core.instance import Settings, examine_settings, load_settings
+from tbot_core.instance.loading import package_version
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def write(home: Path, text: str = "STRATEGY_SEQUENCE=open\n", env: str | None = 
 
 def faults(home: Path, mode: Mode = "replay") -> list[str]:
     """What refuses to load."""
-    return [str(finding) for finding in examine(home, mode=mode).findings if finding.level == "fail"]
+    return [str(finding) for finding in examine_settings(home, mode=mode).findings if finding.level == "fail"]
 
 
 def warnings(found: Settings) -> list[str]:
@@ -46,7 +46,7 @@ def test_both_samples_load_byte_for_byte(tmp_path: Path, shared: Path) -> None:
     """The user's own files are read as they are, with every value that they mean."""
     (tmp_path / ".env").write_bytes((shared / "reference" / "env.sample").read_bytes())
     (tmp_path / ".env_bot").write_bytes((shared / "reference" / "env_bot.sample").read_bytes())
-    found = load(tmp_path, mode="paper")
+    found = load_settings(tmp_path, mode="paper")
     assert found.strategies == ("open", "mid", "close")
     assert found.filters == ("price_volume", "finnhub", "black_scholes")
     assert (found.trading.broker_name, found.trading.sleep_time) == ("alpaca", 1.0)
@@ -68,13 +68,13 @@ def test_every_key_of_the_samples_is_owned(tmp_path: Path, shared: Path) -> None
         for number, line in enumerate(data.decode().splitlines(), 1):
             key, equals, _ = line.strip().partition("=")
             if equals and not key.startswith("#") and not key.startswith("NOTIFY_ON"):
-                found = examine(tmp_path, mode="demo").values[key]
+                found = examine_settings(tmp_path, mode="demo").values[key]
                 assert str(found.origin) == f"{name}:{number}"
 
 
 def test_a_small_file_holds_with_defaults_for_the_rest(tmp_path: Path) -> None:
     """What a file does not say has its default; the global configuration may be absent."""
-    found = load(write(tmp_path, "STRATEGY_SEQUENCE=Mid\nSTART_TIME_MID=15:30\n"), mode="replay")
+    found = load_settings(write(tmp_path, "STRATEGY_SEQUENCE=Mid\nSTART_TIME_MID=15:30\n"), mode="replay")
     assert found.strategies == ("mid",)
     assert found.window("mid") == Window(start=60, analysis=20, breakout=10, monitoring=30)
     assert found.frames["mid"].enabled
@@ -85,7 +85,7 @@ def test_a_small_file_holds_with_defaults_for_the_rest(tmp_path: Path) -> None:
 
 def test_an_option_wins_over_the_file_over_the_default(tmp_path: Path) -> None:
     """Precedence: option, file, default; each value says where it comes from."""
-    found = load(
+    found = load_settings(
         write(tmp_path, "STRATEGY_SEQUENCE=open\nSEED=4\nMAX_TRADES=2\n"), mode="demo", overrides={"SEED": "9"}
     )
     assert (found.simulation.seed, found.risk.max_trades, found.risk.max_open_positions) == (9, 2, 5)
@@ -97,7 +97,7 @@ def test_an_option_wins_over_the_file_over_the_default(tmp_path: Path) -> None:
 def test_the_process_environment_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable of the process changes no setting and is not interpolated."""
     monkeypatch.setenv("SEED", "9")
-    found = load(write(tmp_path, "STRATEGY_SEQUENCE=open\nFAILOVER_LOG_TAG=X\nSEED=1\n"), mode="demo")
+    found = load_settings(write(tmp_path, "STRATEGY_SEQUENCE=open\nFAILOVER_LOG_TAG=X\nSEED=1\n"), mode="demo")
     assert found.simulation.seed == 1
     assert faults(write(tmp_path, "SEED=${SEED}\n")) == [
         ".env_bot:1: SEED=${SEED}: allowed is a whole number from 0 to 4294967295."
@@ -111,7 +111,7 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         "SLEEP_TIME=0\nSTART_TIME_OPEN=09:00\nNOVALUE\nMAX_GAP_PCT_OPEN=20\n"
     )
     with pytest.raises(SettingsError) as caught:
-        load(write(tmp_path, text, env="ENVIRONMENT=staging\n"), mode="replay")
+        load_settings(write(tmp_path, text, env="ENVIRONMENT=staging\n"), mode="replay")
     lines = caught.value.message.splitlines()
     assert [line.split(" ")[0] for line in lines] == [
         f"{file}:{line}:"
@@ -128,18 +128,18 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
 def test_a_page_of_faults_is_cut(tmp_path: Path) -> None:
     """Somebody's novel in place of a settings file gives a message that fits a screen buffer."""
     with pytest.raises(SettingsError) as caught:
-        load(write(tmp_path, "Once upon a time\n" * 300), mode="replay")
+        load_settings(write(tmp_path, "Once upon a time\n" * 300), mode="replay")
     assert caught.value.message.endswith("\nand 100 more faults.")
 
 
 def test_a_missing_configuration_names_the_demo(tmp_path: Path) -> None:
     """A folder without an instance is one sentence with a way to look; a demo needs none."""
     with pytest.raises(SettingsError) as caught:
-        load(tmp_path, mode="replay")
+        load_settings(tmp_path, mode="replay")
     assert "holds no trading configuration .env_bot" in str(caught.value)
     assert "tbot run --demo" in str(caught.value)
     assert caught.value.remedy == ""
-    assert load(tmp_path, mode="demo", overrides={"STRATEGY_SEQUENCE": "open"}).strategies == ("open",)
+    assert load_settings(tmp_path, mode="demo", overrides={"STRATEGY_SEQUENCE": "open"}).strategies == ("open",)
 
 
 def test_an_instance_that_is_not_there_is_said_to_be_that(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_an_instance_that_is_not_there_is_said_to_be_that(tmp_path: Path) -> Non
     (tmp_path / "note").write_text("")
     for name, words in (("nowhere", "does not exist"), ("note", "is a file, and an instance is a folder")):
         with pytest.raises(SettingsError, match=words):
-            load(tmp_path / name, mode="replay")
+            load_settings(tmp_path / name, mode="replay")
 
 
 @pytest.mark.parametrize("named", ["/", ".", "..", "a\0b", "control"])
@@ -162,11 +162,11 @@ def test_an_unreadable_configuration_is_a_settings_fault(tmp_path: Path) -> None
     """What stands at the path and cannot be read is said with the system's reason, exit code 3."""
     (tmp_path / ".env_bot").mkdir()
     with pytest.raises(SettingsError, match="Cannot read") as caught:
-        load(tmp_path, mode="replay")
+        load_settings(tmp_path, mode="replay")
     assert caught.value.exit_code == 3
     (tmp_path / ".env").write_text(f"ENV_BOT_PATH={'x' * 5000}\n")
     with pytest.raises(SettingsError, match="allowed is a path"):
-        load(tmp_path, mode="replay")
+        load_settings(tmp_path, mode="replay")
 
 
 def test_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_the_global_configuration_names_the_other(tmp_path: Path) -> None:
     """ENV_BOT_PATH moves the trading configuration, relative to the instance; outside it warns."""
     (tmp_path / "bot").write_text("STRATEGY_SEQUENCE=open\n")
     (tmp_path / ".env").write_text("ENV_BOT_PATH=bot\nCONTROL_DIR=/elsewhere\n")
-    found = load(tmp_path, mode="replay")
+    found = load_settings(tmp_path, mode="replay")
     assert str(found.values["STRATEGY_SEQUENCE"].origin) == "bot:1"
     assert warnings(found) == [".env:2: CONTROL_DIR=/elsewhere lies outside the instance."]
 
@@ -215,30 +215,32 @@ def test_an_encrypted_file_is_never_passed_over(tmp_path: Path, name: str, categ
 )
 def test_a_key_that_is_not_used_warns(tmp_path: Path, line: str, warning: str) -> None:
     """An unknown key names the nearest known one and never its value; one of the other file says where it belongs."""
-    found = load(write(tmp_path, f"STRATEGY_SEQUENCE=open\n{line}\n"), mode="replay")
+    found = load_settings(write(tmp_path, f"STRATEGY_SEQUENCE=open\n{line}\n"), mode="replay")
     assert warnings(found) == [f".env_bot:2: {warning}"]
     assert found.deployment.control_dir == "control"
 
 
 def test_an_unknown_option_warns(tmp_path: Path) -> None:
     """An option for a variable that nobody has is said too."""
-    found = load(write(tmp_path), mode="replay", overrides={"QWERTYUIOP": "1"})
+    found = load_settings(write(tmp_path), mode="replay", overrides={"QWERTYUIOP": "1"})
     assert warnings(found) == ["option: QWERTYUIOP is no setting that is known."]
 
 
 def test_a_page_of_unknown_keys_is_not_compared_for_ever(tmp_path: Path) -> None:
     """The nearest name is looked for in the first fifty unknown keys only."""
     text = "STRATEGY_SEQUENCE=open\n" + "".join(f"TOTAL_ALLOCATIO{number}=1\n" for number in range(60))
-    nearest = [warning for warning in warnings(load(write(tmp_path, text), mode="replay")) if "nearest" in warning]
+    nearest = [
+        warning for warning in warnings(load_settings(write(tmp_path, text), mode="replay")) if "nearest" in warning
+    ]
     assert len(nearest) == 50
 
 
 def test_an_alias_is_the_same_setting(tmp_path: Path) -> None:
     """Both spellings of the switch work; where both stand the last counts and says so."""
     text = "STRATEGY_SEQUENCE=open\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true\n"
-    found = load(write(tmp_path, text), mode="replay")
+    found = load_settings(write(tmp_path, text), mode="replay")
     assert (found.filters, found.warnings) == (("price_volume", "finnhub"), ())
-    found = load(write(tmp_path, text + "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER=false\n"), mode="replay")
+    found = load_settings(write(tmp_path, text + "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER=false\n"), mode="replay")
     assert found.filters == ("price_volume",)
     assert warnings(found) == [
         (
@@ -262,7 +264,7 @@ def test_sequence_override_and_switches_say_who_runs(
     tmp_path: Path, text: str, strategies: tuple[str, ...], frames: list[str]
 ) -> None:
     """The order of the sequence holds, a disabled one drops out, an override runs alone, any name counts."""
-    found = load(write(tmp_path, text), mode="replay")
+    found = load_settings(write(tmp_path, text), mode="replay")
     assert found.strategies == strategies
     assert list(found.frames) == frames
     assert found.warnings == ()
@@ -275,7 +277,7 @@ def test_a_third_partys_strategy_reads_its_standard_variables(tmp_path: Path) ->
         "GAP_UP_MONITORING_TIME=3\nSHORT_TYPE_GAP_UP=ShortSell\nMAX_GAP_PCT_GAP_UP=0.5\nMIN_MARKET_CAP_GAP_UP=0\n"
         "MAX_MARKET_CAP_GAP_UP=\nSTRAT_GAP_UP_ENABLED=yes\n"
     )
-    found = load(write(tmp_path, text), mode="replay")
+    found = load_settings(write(tmp_path, text), mode="replay")
     frame = found.frames["gap_up"]
     assert found.window("gap_up") == Window(start=90, analysis=1, breakout=2, monitoring=3)
     assert (frame.short_type, frame.max_gap_pct) == ("ShortSell", Decimal("0.5"))
@@ -285,7 +287,7 @@ def test_a_third_partys_strategy_reads_its_standard_variables(tmp_path: Path) ->
 
 def test_the_version_is_the_packages() -> None:
     """VERSION.md of the package states one version."""
-    assert version().removeprefix("v").count(".") == 2
+    assert package_version().removeprefix("v").count(".") == 2
 
 
 @profile(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -313,9 +315,9 @@ def test_any_bytes_give_settings_or_one_settings_error(tmp_path: Path, data: byt
     """Whatever stands in the file: settings, or a SettingsError, and never anything else."""
     for name in (".env", ".env_bot"):
         (tmp_path / name).write_bytes(data)
-    examined = examine(tmp_path, mode="replay")
+    examined = examine_settings(tmp_path, mode="replay")
     if examined.settings is None:
         with pytest.raises(SettingsError, match=r"\S"):
-            load(tmp_path, mode="replay")
+            load_settings(tmp_path, mode="replay")
     else:
-        assert load(tmp_path, mode="replay") == examined.settings
+        assert load_settings(tmp_path, mode="replay") == examined.settings

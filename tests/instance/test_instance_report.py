@@ -10,15 +10,15 @@ import pytest
 
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
-from tbot_core.instance import load
+from tbot_core.instance import load_settings
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.instance.reference import render
 from tbot_core.instance.registry import GROUPS
-from tbot_core.instance.report import report
-from tbot_core.instance.required_plugins import needs
-from tbot_core.instance.worst_day import plan
+from tbot_core.instance.report import settings_report
+from tbot_core.instance.required_plugins import missing_plugins
+from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.plugins import discovery
-from tbot_core.plugins.loader import Loader
+from tbot_core.plugins.loader import PluginLoader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,19 +39,19 @@ ALL = {
 def loaded(home: Path, text: str, mode: Mode = "replay") -> Settings:
     """Settings from this text."""
     (home / ".env_bot").write_text(text)
-    return load(home, mode=mode)
+    return load_settings(home, mode=mode)
 
 
 def refused(found: Settings, mode: Mode) -> list[str]:
     """What keeps a run in this mode from starting with the plugins of ALL."""
-    return [str(finding) for finding in needs(found.values, mode, ALL) if finding.level == "fail"]
+    return [str(finding) for finding in missing_plugins(found.values, mode, ALL) if finding.level == "fail"]
 
 
 def test_nothing_is_needed_that_is_installed(tmp_path: Path) -> None:
     """With every enabled plugin installed there is nothing to say, in any mode."""
     for mode in ("replay", "paper"):
         found = loaded(tmp_path, "STRATEGY_SEQUENCE=open,mid\nSTRAT_OPEN_BUFFER=0.1\n")
-        assert needs(found.values, mode, ALL) == ()
+        assert missing_plugins(found.values, mode, ALL) == ()
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_an_unknown_strategy_is_refused_in_every_mode(tmp_path: Path, text: str,
 def test_variables_of_a_strategy_that_is_not_installed_say_what_they_need(tmp_path: Path, mode: Mode) -> None:
     """They are read and checked, and one line names them all; a strategy that runs is refused already."""
     text = "STRATEGY_SEQUENCE=open\nSTART_TIME_FOO=14:40\nFOO_ANALYSIS_TIME=3\nSTART_TIME_OPEN=14:30\n"
-    found = needs(loaded(tmp_path, text).values, mode, ALL)
+    found = missing_plugins(loaded(tmp_path, text).values, mode, ALL)
     words = "START_TIME_FOO, FOO_ANALYSIS_TIME: read and checked; needs plugin foo (strategy), which is not installed."
     assert [str(one) for one in found if "FOO" in one.message] == [f".env_bot:2: {words}"]
     assert not [one for one in found if "START_TIME_OPEN" in one.message]
     with pytest.raises(SettingsError, match="FOO_ANALYSIS_TIME=x: allowed is"):
         loaded(tmp_path, text.replace("=3", "=x"))
-    there = needs(loaded(tmp_path, text).values, mode, {*ALL, ("strategy", "foo")})
+    there = missing_plugins(loaded(tmp_path, text).values, mode, {*ALL, ("strategy", "foo")})
     assert not [one for one in there if "FOO" in one.message]
 
 
@@ -110,14 +110,14 @@ def test_paper_refuses_an_absent_plugin_and_a_replay_goes_on(tmp_path: Path, tex
     found = loaded(tmp_path, f"STRATEGY_SEQUENCE=open\n{text}\n")
     assert any(line.startswith(f".env_bot:2: {sentence}") for line in refused(found, "paper"))
     assert refused(found, "replay") == []
-    told = [str(finding) for finding in needs(found.values, "replay", ALL)]
+    told = [str(finding) for finding in missing_plugins(found.values, "replay", ALL)]
     assert any("is not applied" in line for line in told) is ("ilter" in sentence)
 
 
 def test_an_absent_default_filter_is_named_without_a_line(tmp_path: Path) -> None:
     """Without any plugin, the message says that none is there."""
     found = loaded(tmp_path, "STRATEGY_SEQUENCE=\n")
-    (finding, broker, *channels) = needs(found.values, "paper", set())
+    (finding, broker, *channels) = missing_plugins(found.values, "paper", set())
     assert str(finding) == "FILTERS: no filter price_volume is installed (none is installed)."
     assert str(broker) == "BROKER_NAME=paper: no broker paper is installed (none is installed)."
     assert [channel.keys for channel in channels] == [("CRITICAL_ALERT_CHANNEL",), ("ROUTINE_ALERT_CHANNEL",)]
@@ -126,7 +126,7 @@ def test_an_absent_default_filter_is_named_without_a_line(tmp_path: Path) -> Non
 def test_variables_of_absent_plugins_name_their_owner(tmp_path: Path) -> None:
     """A file loads without the plugins that its variables belong to; one line a plugin says which are waiting."""
     found = loaded(tmp_path, "STRATEGY_SEQUENCE=open\nMAX_PE_RATIO=9\nMAX_DEBT_EQUITY=1\nRBAC_ENABLED=true\n")
-    assert [str(finding) for finding in needs(found.values, "replay", ALL)] == [
+    assert [str(finding) for finding in missing_plugins(found.values, "replay", ALL)] == [
         (
             ".env_bot:2: MAX_PE_RATIO, MAX_DEBT_EQUITY: read and checked; needs plugin finnhub (filter), "
             "which is not installed."
@@ -138,18 +138,18 @@ def test_variables_of_absent_plugins_name_their_owner(tmp_path: Path) -> None:
 def test_a_check_puts_faults_first_and_says_what_has_no_effect(tmp_path: Path) -> None:
     """Failing findings lead; a setting that nothing acts on is said when a file changes it."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nEARNINGS_BLACKOUT=true\nLEDGER_EXPORT_MODE=off\nX=1\n")
-    found = report(tmp_path, mode="replay", declared=(), installed=ALL)
+    found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [finding.level for finding in found[:3]] == ["warn", "warn", "ok"]
     assert str(found[1]) == ".env_bot:2: EARNINGS_BLACKOUT=true: read and checked; not acted on by this version."
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=nobody\nWEIGHTS=2\nEARNINGS_BLACKOUT=true\n")
-    found = report(tmp_path, mode="replay", declared=(), installed=ALL)
+    found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [finding.level for finding in found] == ["fail", "fail", "warn"]
 
 
 def test_a_check_prints_the_planned_worst_day(tmp_path: Path) -> None:
     """Four trades of 0.8, 0.4, 0.4 and 0.4 % of equity with a stop of 2 %: 0.04 % a window, 2 % of exposure."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open,mid\nSTRAT_MID_ENABLED=false\n")
-    found = report(tmp_path, mode="replay", declared=(), installed=ALL)
+    found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [str(finding) for finding in found[:2]] == [
         "2 settings of 1 file given, the rest has its default; open would run.",
         "Planned worst day: 0.04 % of equity, before slippage and fees; largest gross exposure: 2 % of equity.",
@@ -172,16 +172,16 @@ def test_a_check_prints_the_planned_worst_day(tmp_path: Path) -> None:
 )
 def test_the_plan_is_bounded_by_every_limit(tmp_path: Path, text: str, worst_day: str, gross: str, silent: str) -> None:
     """Each limit caps the figures where it binds, and is noted only where it cannot."""
-    planned = plan(loaded(tmp_path, f"STRATEGY_SEQUENCE=open\n{text}\n"))
+    planned = planned_worst_day(loaded(tmp_path, f"STRATEGY_SEQUENCE=open\n{text}\n"))
     assert (planned.worst_day, planned.gross) == (Decimal(worst_day), Decimal(gross))
     assert not any(note.startswith(silent) for note in planned.notes)
 
 
 def test_without_a_strategy_nothing_is_at_risk(tmp_path: Path) -> None:
     """No strategy: no loss, no exposure, and the check says so."""
-    planned = plan(loaded(tmp_path, "SEED=1\n"))
+    planned = planned_worst_day(loaded(tmp_path, "SEED=1\n"))
     assert (planned.worst_day, planned.gross) == (Decimal(0), Decimal(0))
-    found = report(tmp_path, mode="replay", declared=(), installed=ALL)
+    found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert any("no strategy would run" in str(finding) for finding in found)
 
 
@@ -203,10 +203,12 @@ def test_the_reference_page_holds_every_variable() -> None:
 )
 def test_the_cores_table_agrees_with_the_plugins_own_declarations(plugin: KnownPlugin) -> None:
     """With or without its plugin, a variable has the same name, bounds and default."""
-    listings = [it for it in discovery.plugins() if (it.entry.kind, it.entry.name) == (plugin.kind, plugin.name)]
+    listings = [
+        it for it in discovery.installed_plugins() if (it.entry.kind, it.entry.name) == (plugin.kind, plugin.name)
+    ]
     if not listings:
         pytest.skip(f"the {plugin.kind} {plugin.name} is not installed")
-    (loaded,), failures = Loader().offers([(plugin.kind, plugin.name)], listings)
+    (loaded,), failures = PluginLoader().offers([(plugin.kind, plugin.name)], listings)
     assert failures == ()
     own = {one.name: (one.kind.allowed, one.default_text) for one in declarations(loaded.plugin.config).values()}
     for one in plugin.settings.values():

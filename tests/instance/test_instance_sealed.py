@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.fernet import Fernet
 
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import AccessError, SettingsError, VaultError
-from tbot_core.instance import Instance, examine, is_sealed, load, raw, read, secrets
+from tbot_core.instance import (
+    Instance,
+    examine_settings,
+    is_sealed,
+    load_settings,
+    raw_settings,
+    read_settings_files,
+    secrets,
+)
 from tbot_core.instance.sources import deployment_of
 from tbot_core.system import terminal
 from tbot_core.testing.canaries import canary
@@ -26,23 +34,23 @@ BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nSEED=7\n"
 @pytest.fixture(autouse=True)
 def _anew() -> Iterator[None]:
     # No provider of keys outlives its test.
-    secrets.forget()
+    secrets.forget_passphrases()
     yield
-    secrets.forget()
+    secrets.forget_passphrases()
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with both settings files encrypted and nothing in plaintext."""
-    vault = secrets.vault(Instance(tmp_path), Deployment())
-    secrets.keep(vault, "env", f"EXTENSIONS=none\nCONTROL_DIR=control\n# {canary('env')}\n".encode())
-    secrets.keep(vault, "env_bot", f"{BOT}# {canary('env_bot')}\n".encode())
+    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
+    secrets.encrypt_category(vault, "env", f"EXTENSIONS=none\nCONTROL_DIR=control\n# {canary('env')}\n".encode())
+    secrets.encrypt_category(vault, "env_bot", f"{BOT}# {canary('env_bot')}\n".encode())
     return tmp_path
 
 
 def faults(home: Path, mode: str = "replay") -> list[str]:
     """What keeps the settings from being loaded."""
-    return [str(it) for it in examine(home, mode=mode).findings if it.level == "fail"]  # type: ignore[arg-type]  # a mode
+    return [str(it) for it in examine_settings(home, mode=mode).findings if it.level == "fail"]  # type: ignore[arg-type]  # a mode
 
 
 def test_encrypted_settings_load_as_the_plaintext_does(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -50,30 +58,30 @@ def test_encrypted_settings_load_as_the_plaintext_does(home: Path, tmp_path_fact
     plain = tmp_path_factory.mktemp("plain")
     (plain / ".env_bot").write_text(BOT)
     (plain / ".env").write_text("EXTENSIONS=none\n")
-    found, expected = load(home, mode="replay"), load(plain, mode="replay")
+    found, expected = load_settings(home, mode="replay"), load_settings(plain, mode="replay")
     assert found.fingerprint == expected.fingerprint
     assert str(found.values["SEED"].origin) == ".env_bot.enc:3"
     assert not found.warnings
-    assert raw(home) == raw(plain) | {"CONTROL_DIR": "control"}
+    assert raw_settings(home) == raw_settings(plain) | {"CONTROL_DIR": "control"}
 
 
 def test_live_reads_encrypted_settings(home: Path) -> None:
     """Live trading refuses plaintext, and takes what is encrypted and for its owner alone."""
-    assert load(home, mode="live").simulation.seed == 7
+    assert load_settings(home, mode="live").simulation.seed == 7
 
 
 def test_each_opening_is_in_the_audit_log(home: Path) -> None:
     """Every decryption is a line that names the category."""
-    before = len(list(audit_log.entries(home / "data" / "audit.log")))
-    load(home, mode="replay")
-    lines = list(audit_log.entries(home / "data" / "audit.log"))[before:]
+    before = len(list(audit_log.log_entries(home / "data" / "audit.log")))
+    load_settings(home, mode="replay")
+    lines = list(audit_log.log_entries(home / "data" / "audit.log"))[before:]
     found = [(it.action, it.category, it.outcome) for it in lines]
     assert found == [("decrypt", "env", "ok"), ("decrypt", "env_bot", "ok")]
 
 
 def test_nothing_decrypted_reaches_the_disk(home: Path) -> None:
     """No file of the instance holds a line of the settings after they were read."""
-    load(home, mode="replay")
+    load_settings(home, mode="replay")
     held = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert b"STRATEGY_SEQUENCE" not in held
     assert b"SEED=7" not in held
@@ -82,7 +90,7 @@ def test_nothing_decrypted_reaches_the_disk(home: Path) -> None:
 def test_both_forms_of_a_file_warn_and_live_refuses(home: Path) -> None:
     """The encrypted one counts, and the plaintext beside it is warned of; live trading refuses it."""
     (home / ".env_bot").write_text("SEED=8\n")
-    found = load(home, mode="replay")
+    found = load_settings(home, mode="replay")
     assert found.simulation.seed == 7
     sentence = ".env_bot: .env_bot.enc counts; the plaintext .env_bot beside it must go: remove it."
     assert [str(it) for it in found.warnings] == [sentence]
@@ -98,7 +106,7 @@ def test_a_file_that_reference_libraries_encrypted_opens(tmp_path: Path) -> None
     (tmp_path / ".env_bot.enc").write_bytes(Fernet(key).encrypt(BOT.encode()))
     for path in (keys / "env.key", tmp_path / ".env_bot.enc"):
         path.chmod(0o600)
-    assert load(tmp_path, mode="replay").simulation.seed == 7
+    assert load_settings(tmp_path, mode="replay").simulation.seed == 7
 
 
 def _symlinked(key: Path) -> None:
@@ -124,15 +132,15 @@ def test_a_key_that_is_wrong_is_a_fault_with_its_sentence(
     (found,) = faults(home)
     assert found.startswith(f".env_bot.enc: {sentence}")
     with pytest.raises(SettingsError, match="TB-SEC"):
-        load(home, mode="replay")
+        load_settings(home, mode="replay")
     with pytest.raises(VaultError, match="TB-SEC"):
-        raw(home)
+        raw_settings(home)
 
 
 def test_loose_modes_are_put_up_with_except_live(home: Path) -> None:
     """A key that others may read is warned of in the log, and live trading refuses it with the chmod."""
     (home / "storage" / "keys" / "env.key").chmod(0o644)
-    assert load(home, mode="replay").simulation.seed == 7
+    assert load_settings(home, mode="replay").simulation.seed == 7
     (found,) = faults(home, "live")
     assert found.startswith(".env_bot.enc: TB-SEC-029 env_bot: ")
     assert found.endswith("chmod 600 storage/keys/env.key")
@@ -150,8 +158,12 @@ def test_the_environment_names_the_key_of_the_global_configuration(home: Path, m
     keys = home / "storage" / "keys"
     (keys / "env_enc.key").rename(keys / "moved.key")
     monkeypatch.setenv("TBOT_ENV_ENC_KEY_PATH", "storage/keys/moved.key")
-    assert load(home, mode="replay").simulation.seed == 7
-    secrets.keep(secrets.vault(Instance(home), Deployment()), "env", b"ENV_ENC_KEY_PATH=storage/keys/other.key\n")
+    assert load_settings(home, mode="replay").simulation.seed == 7
+    secrets.encrypt_category(
+        secrets.open_instance_vault(Instance(home), DeploymentSettings()),
+        "env",
+        b"ENV_ENC_KEY_PATH=storage/keys/other.key\n",
+    )
     (found,) = faults(home)
     assert found.startswith(".env.enc: TB-SEC-043 env: ")
 
@@ -159,12 +171,12 @@ def test_the_environment_names_the_key_of_the_global_configuration(home: Path, m
 def test_the_global_configuration_says_where_the_other_lies(tmp_path: Path) -> None:
     """ENV_BOT_PATH and ENV_KEY_PATH of the decrypted .env are followed."""
     texts = b"ENV_BOT_PATH=conf/bot\nENV_KEY_PATH=conf/bot.key\nSESSION_TIMEOUT=never\n"
-    secrets.keep(secrets.vault(Instance(tmp_path), Deployment()), "env", texts)
-    moved = deployment_of(read(Instance(tmp_path)).env.parsed)
+    secrets.encrypt_category(secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings()), "env", texts)
+    moved = deployment_of(read_settings_files(Instance(tmp_path)).env.parsed)
     assert (moved.env_bot_path, moved.session_timeout) == ("conf/bot", 3000)
-    secrets.keep(secrets.vault(Instance(tmp_path), moved), "env_bot", BOT.encode())
+    secrets.encrypt_category(secrets.open_instance_vault(Instance(tmp_path), moved), "env_bot", BOT.encode())
     assert (tmp_path / "conf" / "bot.enc").is_file()
-    assert raw(tmp_path)["SEED"] == "7"
+    assert raw_settings(tmp_path)["SEED"] == "7"
 
 
 def test_telling_that_settings_are_encrypted_opens_nothing(
@@ -197,16 +209,16 @@ def test_keys_from_a_passphrase_ask_once(
     import io
     import sys
 
-    from tbot_core.vault.key_providers import Passphrase
+    from tbot_core.vault.key_providers import PassphraseKeyProvider
 
     monkeypatch.setenv("TBOT_KEY_PROVIDER", "passphrase")
     monkeypatch.setattr(sys, "stdin", io.StringIO("one long phrase\nnot read\n"))
     (tmp_path / "storage" / "keys").mkdir(parents=True, mode=0o700)
-    vault = secrets.vault(Instance(tmp_path), Deployment())
-    assert isinstance(vault.provider, Passphrase)
+    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
+    assert isinstance(vault.provider, PassphraseKeyProvider)
     vault.provider.create()
-    secrets.keep(vault, "env_bot", BOT.encode())
-    assert load(tmp_path, mode="replay").simulation.seed == 7
+    secrets.encrypt_category(vault, "env_bot", BOT.encode())
+    assert load_settings(tmp_path, mode="replay").simulation.seed == 7
     assert not list((tmp_path / "storage" / "keys").glob("*.key"))
     assert sys.stdin.readline() == "not read\n"
     assert "phrase" not in capsys.readouterr().out
@@ -219,4 +231,4 @@ def test_nothing_entered_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(AccessError, match="nothing was entered"):
-        terminal.hidden("Passphrase of the keys")
+        terminal.read_hidden("Passphrase of the keys")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.contracts.setting import Declared, fraction, integer, names, setting
+from tbot_core.contracts.setting import DeclaredConfig, fraction, integer, names, setting
 from tbot_core.errors import SettingsError
-from tbot_core.instance import examine, load
+from tbot_core.instance import examine_settings, load_settings
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ class Mine:
     plain: int = 4
 
 
-MINE = Declared(kind="strategy", name="mine", config=Mine)
+MINE = DeclaredConfig(kind="strategy", name="mine", config=Mine)
 
 
 def test_a_plugins_config_is_filled_from_the_settings(tmp_path: Path) -> None:
     """Its own variables, the core's that it declares too, those of its name, and its window; in its own types."""
     text = "STRATEGY_SEQUENCE=mine\nMINE_EDGE=0.25\nSTOP_LOSS_PCT=0.03\nSTART_TIME_MINE=14:40\nMAX_GAP_PCT_MINE=0.2\n"
-    found = load(write(tmp_path, text), mode="replay", declared=[MINE])
+    found = load_settings(write(tmp_path, text), mode="replay", declared=[MINE])
     window = Window(start=10, analysis=20, breakout=10, monitoring=30)
     config = found.plugin_config(Mine, "mine")
     assert config == Mine(window=window, edge=0.25, stop_loss_pct=0.03, gap=Decimal("0.2"))
@@ -53,14 +53,14 @@ def test_a_plugins_config_is_filled_from_the_settings(tmp_path: Path) -> None:
 
 def test_the_cores_default_holds_for_a_plugin_that_reads_the_cores_setting(tmp_path: Path) -> None:
     """STOP_LOSS_PCT means one thing, whatever default a plugin declares beside the core's."""
-    found = load(write(tmp_path, "STRATEGY_SEQUENCE=mine"), mode="replay", declared=[MINE])
+    found = load_settings(write(tmp_path, "STRATEGY_SEQUENCE=mine"), mode="replay", declared=[MINE])
     assert found.plugin_config(Mine, "mine").stop_loss_pct == 0.02
 
 
 def test_a_plugins_variables_are_checked_like_the_cores(tmp_path: Path) -> None:
     """Its own kind, and a stricter one beside the core's, refuse with file and line."""
     write(tmp_path, "STRATEGY_SEQUENCE=mine\nMINE_EDGE=2\nMAX_GAP_PCT_MINE=0.9\n")
-    found = examine(tmp_path, mode="replay", declared=[MINE]).findings
+    found = examine_settings(tmp_path, mode="replay", declared=[MINE]).findings
     assert [str(finding) for finding in found] == [
         ".env_bot:2: MINE_EDGE=2: allowed is a fraction (0.02 is 2 %) from 0 to 1.",
         ".env_bot:3: MAX_GAP_PCT_MINE=0.9: allowed for strategy mine is a fraction (0.02 is 2 %) from 0 to 0.5.",
@@ -77,8 +77,8 @@ class Drawing:
 def test_what_all_who_read_a_variable_say_alike_is_said_once(tmp_path: Path) -> None:
     """The core and a plugin that allow the same refuse a value in one line."""
     write(tmp_path, "SEED=-1\n")
-    drawing = Declared(kind="broker", name="drawing", config=Drawing)
-    found = examine(tmp_path, mode="replay", declared=[drawing]).findings
+    drawing = DeclaredConfig(kind="broker", name="drawing", config=Drawing)
+    found = examine_settings(tmp_path, mode="replay", declared=[drawing]).findings
     assert [str(finding) for finding in found if finding.level == "fail"] == [
         ".env_bot:1: SEED=-1: allowed is a whole number from 0 to 4294967295."
     ]
@@ -94,9 +94,9 @@ class Late:
 
 def test_a_config_that_was_not_announced_is_filled_and_checked_too(tmp_path: Path) -> None:
     """A class that `load` did not know reads the same files, and says all its faults at once."""
-    found = load(write(tmp_path, "STRATEGY_SEQUENCE=open\nLATE_EDGE=0.3\n"), mode="replay")
+    found = load_settings(write(tmp_path, "STRATEGY_SEQUENCE=open\nLATE_EDGE=0.3\n"), mode="replay")
     assert found.plugin_config(Late) == Late(edge=Decimal("0.3"))
-    found = load(tmp_path, mode="replay", overrides={"LATE_EDGE": "3", "LATE_SYMBOLS": ",,"})
+    found = load_settings(tmp_path, mode="replay", overrides={"LATE_EDGE": "3", "LATE_SYMBOLS": ",,"})
     with pytest.raises(SettingsError) as caught:
         found.plugin_config(Late)
     assert caught.value.message.splitlines() == [
@@ -121,8 +121,8 @@ BASE = "STRATEGY_SEQUENCE=open,mid\nSTART_TIME_MID=15:30\n"
 )
 def test_the_fingerprint_ignores_what_no_decision_depends_on(tmp_path: Path, text: str) -> None:
     """Spelling, logs, alerts, a simulation's broker, what does not run, and what nothing acts on."""
-    first = load(write(tmp_path, BASE), mode="replay").fingerprint
-    assert load(write(tmp_path, text), mode="backtest").fingerprint == first
+    first = load_settings(write(tmp_path, BASE), mode="replay").fingerprint
+    assert load_settings(write(tmp_path, text), mode="backtest").fingerprint == first
     assert len(first) == 64
 
 
@@ -140,17 +140,17 @@ def test_the_fingerprint_ignores_what_no_decision_depends_on(tmp_path: Path, tex
 )
 def test_the_fingerprint_tells_settings_apart_that_trade_differently(tmp_path: Path, text: str) -> None:
     """Budgets, seed, windows, thresholds, filters, and the order of strategies."""
-    first = load(write(tmp_path, BASE), mode="replay").fingerprint
-    assert load(write(tmp_path, text), mode="replay").fingerprint != first
+    first = load_settings(write(tmp_path, BASE), mode="replay").fingerprint
+    assert load_settings(write(tmp_path, text), mode="replay").fingerprint != first
 
 
 def test_the_fingerprint_knows_the_tables_that_running_plugins_decide_by(tmp_path: Path) -> None:
     """The content of a file that is there; none at all, and one of a filter that does not run, change nothing."""
-    offer = Declared(kind="filter", name="price_volume", tables=("funds.csv",))
+    offer = DeclaredConfig(kind="filter", name="price_volume", tables=("funds.csv",))
     home = write(tmp_path, BASE)
 
-    def told(*declared: Declared, text: str = BASE) -> str:
-        return load(write(home, text), mode="replay", declared=declared).fingerprint
+    def told(*declared: DeclaredConfig, text: str = BASE) -> str:
+        return load_settings(write(home, text), mode="replay", declared=declared).fingerprint
 
     plain, off = told(), told(text=BASE + "FILTERS=none\n")
     assert told(offer) == plain
@@ -167,5 +167,5 @@ def test_the_fingerprint_knows_the_tables_that_running_plugins_decide_by(tmp_pat
 
 def test_the_broker_counts_where_it_is_asked(tmp_path: Path) -> None:
     """On paper the broker's name is part of what decisions depend on."""
-    first = load(write(tmp_path, BASE), mode="paper").fingerprint
-    assert load(write(tmp_path, BASE + "BROKER_NAME=ibkr\n"), mode="paper").fingerprint != first
+    first = load_settings(write(tmp_path, BASE), mode="paper").fingerprint
+    assert load_settings(write(tmp_path, BASE + "BROKER_NAME=ibkr\n"), mode="paper").fingerprint != first

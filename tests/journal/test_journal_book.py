@@ -9,17 +9,17 @@ from typing import Any
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerEvent, OrderReport
+from tbot_core.contracts import BrokerEvent, OrderStatusReport
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book, fold
+from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, dollars_of
 from tbot_core.testing.trades import NONE, fill, identity, order, proposal
-from tbot_core.trading.commands import Decision, Replace
-from tbot_core.trading.orders import SUPPOSED
-from tbot_core.trading.proposals import Finding
+from tbot_core.trading.commands import Decision, ReplaceOrder
+from tbot_core.trading.orders import SUPPOSED_PREFIX
+from tbot_core.trading.proposals import CheckResult
 from tbot_core.trading.risk.exposure import RiskChange
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 TIME = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
 
@@ -34,10 +34,10 @@ class Said:
     applied: dt.datetime = TIME
 
 
-def opened(*more: Said) -> Book:
+def opened(*more: Said) -> SessionBook:
     """The book of a run with an open session and these events."""
     first = Said(kind=records.RUN_STARTED, payload={"equity": "1000"})
-    return fold([first, Said(kind=records.SESSION_OPENED, payload=OPENING), *more])
+    return fold_events([first, Said(kind=records.SESSION_OPENED, payload=OPENING), *more])
 
 
 OPENING: dict[str, Any] = {"date": "2026-01-05", "symbols": 3, "equity": "1000"}
@@ -51,7 +51,9 @@ def intended(of: Any) -> Said:
 
 def moving(stop: Any, price: str) -> Said:
     """A request to move a stop."""
-    request = Replace(client_order_id=stop.client_order_id, stop_price=Decimal(price), reason=ExitReason.TRAILING_STOP)
+    request = ReplaceOrder(
+        client_order_id=stop.client_order_id, stop_price=Decimal(price), reason=ExitReason.TRAILING_STOP
+    )
     return Said(kind=records.REPLACE_REQUESTED, cid=stop.client_order_id, payload=records.replace_payload(request))
 
 
@@ -79,7 +81,7 @@ def test_orders_fills_and_signals_come_back_as_they_were() -> None:
 
 def test_a_decision_says_what_was_compared() -> None:
     """Unknown numbers are null, amounts are text, findings come along."""
-    finding = Finding(check="gap", value=NONE, low=None, high=0.1, reason=Reason.GAP_UNKNOWN)
+    finding = CheckResult(check="gap", value=NONE, low=None, high=0.1, reason=Reason.GAP_UNKNOWN)
     denied = Decision(
         proposal=attrs.evolve(proposal(), findings=(finding,)),
         reason=Reason.GROSS_EXPOSURE,
@@ -219,7 +221,7 @@ def test_what_somebody_else_closed_ends_the_trade() -> None:
 
 def test_executions_that_are_named_later_are_booked_once() -> None:
     """Those of a supposed fill are part of it; what goes beyond it is booked, and closes what it closes."""
-    supposed = heard(ENTRY, "fill", "10", execution=f"{SUPPOSED}1")
+    supposed = heard(ENTRY, "fill", "10", execution=f"{SUPPOSED_PREFIX}1")
     book = opened(*SENDING, supposed, heard(ENTRY, "fill", "10", execution="a"))
     assert book.portfolio.positions["AAA"].units == 100_000_000
     assert book.orders["entry"].supposed == 0
@@ -238,7 +240,7 @@ def test_what_was_dropped_or_lost_is_known_as_such() -> None:
 
 def test_an_order_that_is_not_ours_is_written_with_what_it_says() -> None:
     """Its ids, its side, what of it is filled, and the broker's word for it; amounts are text."""
-    report = OrderReport(
+    report = OrderStatusReport(
         client_order_id="",
         broker_order_id="b7",
         kind="acknowledged",
@@ -261,7 +263,7 @@ def test_an_order_that_is_not_ours_is_written_with_what_it_says() -> None:
 
 def test_a_cause_is_written_by_its_name() -> None:
     """With the state since, and whose words it came with."""
-    payload = records.state_payload(Cause.DISK_LOW, RiskState.EXIT_ONLY, there=True, words="2 % left")
+    payload = records.state_payload(StateCause.DISK_LOW, RiskState.EXIT_ONLY, there=True, words="2 % left")
     assert payload == {"cause": "DISK_LOW", "there": True, "state": "exit-only", "words": "2 % left"}
 
 

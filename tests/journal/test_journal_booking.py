@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import Activity, BrokerEvent, OrderReport
+from tbot_core.contracts import AccountActivity, BrokerEvent, OrderStatusReport
 from tbot_core.journal import records
 from tbot_core.journal.ledger.accounts import Posting, Transaction
-from tbot_core.journal.ledger.booking import Ledger, booked
+from tbot_core.journal.ledger.booking import Ledger, ledger_of
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Account, ExitReason, Leg, atoms_of, quantity_of, units_of
 from tbot_core.testing.trades import fill, identity, order
-from tbot_core.trading.orders import SUPPOSED
+from tbot_core.trading.orders import SUPPOSED_PREFIX
 from tbot_core.trading.portfolio import Portfolio
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def ledger(*events: Said) -> Ledger:
         for one in (ENTRY, EXIT)
     ]
     opened = Said(kind=records.SESSION_OPENED, payload={"equity": "10000"})
-    return booked([opened, *intents, *events])
+    return ledger_of([opened, *intents, *events])
 
 
 def test_a_trade_is_balanced_entry_by_entry() -> None:
@@ -130,7 +130,7 @@ def test_f27_f29_what_is_told_of_an_execution_after_its_correction_is_no_news() 
 
 def test_f26_a_supposed_fill_is_replaced_by_the_executions_that_are_named_later() -> None:
     """Each takes its part at its own price; what goes beyond the supposed one is booked besides."""
-    supposed = heard(ENTRY, "10", "60", execution=f"{SUPPOSED}1")
+    supposed = heard(ENTRY, "10", "60", execution=f"{SUPPOSED_PREFIX}1")
     named = (heard(ENTRY, "9.90", "20", execution="a"), heard(ENTRY, "10.10", "80", execution="b"))
     assert ledger(supposed, named[0]).holdings == {"AAA": 60}
     found = ledger(supposed, *named)
@@ -138,7 +138,7 @@ def test_f26_a_supposed_fill_is_replaced_by_the_executions_that_are_named_later(
     assert found.cash == ledger(*named).cash - Decimal("0.10")
     assert ledger(supposed, *named, heard(ENTRY, "10", "5", execution="c")).holdings == {"AAA": 105}
     short = order(name="entry", buy=False)
-    sold = ledger(heard(short, "10", "60", execution=f"{SUPPOSED}1"), heard(short, "9", "20", execution="a"))
+    sold = ledger(heard(short, "10", "60", execution=f"{SUPPOSED_PREFIX}1"), heard(short, "9", "20", execution="a"))
     assert sold.holdings == {"AAA": -60}
     assert sold.cash == Decimal("10579.80")
 
@@ -157,7 +157,8 @@ def test_f45_every_payment_has_its_account() -> None:
     """By its kind; a word that the ledger does not know is an adjustment."""
     kinds = ("dividend", "fee", "interest", "transfer", "journal entry")
     paid = [
-        Activity(activity_id=kind, kind=kind, time=MOMENT, cash=Decimal(1 - at * 2)) for at, kind in enumerate(kinds)
+        AccountActivity(activity_id=kind, kind=kind, time=MOMENT, cash=Decimal(1 - at * 2))
+        for at, kind in enumerate(kinds)
     ]
     found = ledger(*(Said(kind=records.ACTIVITY, payload=records.activity_payload(one)) for one in paid))
     assert found.balances == {
@@ -173,7 +174,7 @@ def test_f45_every_payment_has_its_account() -> None:
 
 def test_f47_what_others_trade_moves_the_cash_and_nothing_of_ours() -> None:
     """By what their executions have come to, so that a report which is read again moves nothing."""
-    report = OrderReport(
+    report = OrderStatusReport(
         client_order_id="",
         broker_order_id="b7",
         kind="acknowledged",

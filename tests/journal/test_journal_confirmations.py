@@ -7,7 +7,13 @@ import datetime as dt
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.confirmations import SHORTEST, Waiting, asked_payload, identity, recall
+from tbot_core.journal.projections.confirmations import (
+    SHORTEST,
+    PendingConfirmations,
+    asked_payload,
+    recall_confirmations,
+    short_id,
+)
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Side
 from tbot_core.testing.trades import order, proposal
@@ -31,17 +37,17 @@ def asked(symbol: str) -> records.Payload:
     """An entry that somebody is asked about."""
     found = proposal(symbol)
     decision = Decision(proposal=found, reason=Reason.ALLOWED, order=order(symbol=symbol))
-    return asked_payload(identity(found.signal, ()), decision, LATER)
+    return asked_payload(short_id(found.signal, ()), decision, LATER)
 
 
 def test_a_name_is_short_and_its_own() -> None:
     """The same signal has the same one; where that is taken it grows by a sign."""
     signal = proposal("AAA").signal
-    name = identity(signal, ())
-    assert (len(name), identity(signal, ())) == (SHORTEST, name)
-    assert identity(signal, {name}) == identity(signal, {name})
-    assert identity(signal, {name}).startswith(name)
-    assert identity(proposal("BBB").signal, ()) != name
+    name = short_id(signal, ())
+    assert (len(name), short_id(signal, ())) == (SHORTEST, name)
+    assert short_id(signal, {name}) == short_id(signal, {name})
+    assert short_id(signal, {name}).startswith(name)
+    assert short_id(proposal("BBB").signal, ()) != name
 
 
 def test_what_is_asked_says_what_would_be_sent() -> None:
@@ -54,7 +60,7 @@ def test_what_is_asked_says_what_would_be_sent() -> None:
 
 def test_an_entry_waits_until_it_is_decided_or_its_time_is_over() -> None:
     """The oldest first; a decision on another signal changes nothing."""
-    waiting = Waiting()
+    waiting = PendingConfirmations()
     for symbol in ("AAA", "BBB", "CCC"):
         waiting.take(records.CONFIRMATION_ASKED, asked(symbol))
     waiting.take(records.DECISION, records.decision_payload(Decision(proposal=proposal("DDD"), reason=Reason.HALTED)))
@@ -66,7 +72,7 @@ def test_an_entry_waits_until_it_is_decided_or_its_time_is_over() -> None:
 
 def test_a_new_session_asks_anew() -> None:
     """What waited in the one before is gone."""
-    waiting = Waiting()
+    waiting = PendingConfirmations()
     waiting.take(records.CONFIRMATION_ASKED, asked("AAA"))
     waiting.take(records.SESSION_OPENED, {})
     waiting.take(records.SENDING, {})
@@ -77,4 +83,4 @@ def test_a_journal_is_read_from_its_beginning() -> None:
     """Its events in their order come to what waits."""
     told = (asked("AAA"), asked("BBB"))
     events = [Told(kind=records.CONFIRMATION_ASKED, payload=payload) for payload in told]
-    assert [one["signal"]["symbol"] for one in recall(events).open(NOON)] == ["AAA", "BBB"]
+    assert [one["signal"]["symbol"] for one in recall_confirmations(events).open(NOON)] == ["AAA", "BBB"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.external_holdings import Foreigners
+from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.store import Event
 from tbot_core.status import live_figures
 
@@ -24,7 +24,7 @@ def held(symbol: str, shares: str, price: str | None = "12.5", **more: str) -> t
 
 def told(*said: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What these events come to."""
-    found = Foreigners()
+    found = ExternalHoldings()
     for number, (kind, payload) in enumerate(said):
         found.apply(
             Event(seq=number, kind=kind, cid=None, source=None, payload=payload, received=NOON, applied=NOON, hash="")

@@ -8,7 +8,13 @@ import attrs
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.failover_drills import COUNTS, Drill, Step, latest, objection
+from tbot_core.journal.projections.failover_drills import (
+    DRILL_VALID_FOR,
+    DrillStep,
+    FailoverDrill,
+    drill_objection,
+    latest_drill,
+)
 
 NOW = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
 BROKERS = ("alpha", "beta")
@@ -24,18 +30,18 @@ class Said:
     cid: str | None = None
 
 
-def drill(*passed: bool, days: float = 0.0, brokers: tuple[str, ...] = BROKERS) -> Drill:
+def drill(*passed: bool, days: float = 0.0, brokers: tuple[str, ...] = BROKERS) -> FailoverDrill:
     """A drill of so many steps, held so many days ago."""
-    steps = tuple(Step(what=f"step {number}", passed=one) for number, one in enumerate(passed))
-    return Drill(brokers=brokers, settings="abc", time=NOW - timedelta(days=days), steps=steps)
+    steps = tuple(DrillStep(what=f"step {number}", passed=one) for number, one in enumerate(passed))
+    return FailoverDrill(brokers=brokers, settings="abc", time=NOW - timedelta(days=days), steps=steps)
 
 
 def test_the_last_drill_of_the_same_brokers_in_their_order_counts() -> None:
     """One of other brokers, or of the same in another order, says nothing of these."""
     held = [drill(False, days=3), drill(True, days=2), drill(True, brokers=("beta", "alpha"))]
     told = [Said(records.DRILL, one.payload(), one.time) for one in held]
-    assert latest([*told, Said(records.READY, {}, NOW)], BROKERS) == held[1]
-    assert latest(told, ("alpha",)) is None
+    assert latest_drill([*told, Said(records.READY, {}, NOW)], BROKERS) == held[1]
+    assert latest_drill(told, ("alpha",)) is None
 
 
 @pytest.mark.parametrize(
@@ -43,10 +49,10 @@ def test_the_last_drill_of_the_same_brokers_in_their_order_counts() -> None:
     [
         (None, "failover was never tried with these brokers"),
         (drill(True, False, days=1), "the drill of 2026-03-02 was not passed"),
-        (drill(True, days=COUNTS.days), ""),
-        (drill(True, days=COUNTS.days + 0.01), "the last drill, of 2026-02-01, is older than 30 days"),
+        (drill(True, days=DRILL_VALID_FOR.days), ""),
+        (drill(True, days=DRILL_VALID_FOR.days + 0.01), "the last drill, of 2026-02-01, is older than 30 days"),
     ],
 )
-def test_a_drill_counts_for_thirty_days_when_every_step_was_passed(held: Drill | None, words: str) -> None:
+def test_a_drill_counts_for_thirty_days_when_every_step_was_passed(held: FailoverDrill | None, words: str) -> None:
     """The words say what is missing."""
-    assert objection(held, NOW) == words
+    assert drill_objection(held, NOW) == words

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.failover_text import words
+from tbot_core.journal.projections.failover_text import failover_event_text
 
 STANDS = {"of": "alpha", "to": "beta", "why": ""}
 
@@ -49,4 +49,4 @@ STANDS = {"of": "alpha", "to": "beta", "why": ""}
 )
 def test_each_event_is_a_sentence_that_names_the_brokers(kind: str, payload: dict[str, Any], told: str) -> None:
     """Who broke, where entries go, and why they do not."""
-    assert told in words(kind, payload)
+    assert told in failover_event_text(kind, payload)

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.leases import FRESH, WITHIN, Against, Break, Lease, Leases
+from tbot_core.journal.projections.leases import FRESH, WITHIN, FailoverBlocker, Lease, Leases, RouteFailure
 
 START = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
 READ = START - timedelta(seconds=59)
@@ -26,9 +26,11 @@ class Said:
     cid: str | None = None
 
 
-def broken(since: datetime = START, **facts: Any) -> Break:
+def broken(since: datetime = START, **facts: Any) -> RouteFailure:
     """A break with all that is needed, but for what a test says."""
-    return Break(**{"broker": "alpha", "since": since, "read": since - timedelta(seconds=59), "in_flight": 0, **facts})
+    return RouteFailure(
+        **{"broker": "alpha", "since": since, "read": since - timedelta(seconds=59), "in_flight": 0, **facts}
+    )
 
 
 def moved(leases: Leases, symbol: str, to: str, since: datetime = START, now: datetime = START) -> None:
@@ -65,15 +67,15 @@ def test_a_new_session_begins_at_the_primary() -> None:
     ("facts", "against"),
     [
         ({}, None),
-        ({"in_flight": 1}, Against.IN_FLIGHT),
-        ({"read": None}, Against.UNREAD),
-        ({"read": START - FRESH}, Against.UNREAD),
+        ({"in_flight": 1}, FailoverBlocker.IN_FLIGHT),
+        ({"read": None}, FailoverBlocker.UNREAD),
+        ({"read": START - FRESH}, FailoverBlocker.UNREAD),
         ({"read": START + timedelta(seconds=5)}, None),
         ({"in_flight": 3, "read": None, "confirmed": True}, None),
     ],
 )
 def test_an_entry_moves_when_all_is_known_of_what_broke_or_a_person_has_said_it(
-    facts: dict[str, Any], against: Against | None
+    facts: dict[str, Any], against: FailoverBlocker | None
 ) -> None:
     """f64: an order in doubt forbids it, and so does a last reading that is a minute older than the break."""
     assert Leases(primary="alpha").may_move(broken(**facts), START) is against
@@ -86,6 +88,6 @@ def test_f66_two_breaks_an_hour_move_leases_and_a_third_moves_none() -> None:
     moved(leases, "SPY", "beta", START, START)
     moved(leases, "KO", "beta", START, START)
     moved(leases, "SPY", "alpha", START + timedelta(minutes=20), START + timedelta(minutes=21))
-    assert leases.may_move(broken(third), third) is Against.FLAPPING
+    assert leases.may_move(broken(third), third) is FailoverBlocker.FLAPPING
     assert leases.may_move(broken(START), third) is None
     assert leases.may_move(broken(third), START + WITHIN) is None

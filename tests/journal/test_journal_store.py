@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbot_core.errors import JournalError
-from tbot_core.journal.store import GENESIS, SCHEMA_VERSION, Entry, Journal, open_journal, read_journal
+from tbot_core.journal.store import GENESIS, SCHEMA_VERSION, Journal, NewEvent, open_journal, read_journal
 from tbot_core.system.secret import Secret
 from tbot_core.testing.canaries import canary
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 TIME = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 
 
-def entry(kind: str = "risk", cid: str | None = None, event_id: str | None = None, **payload: Any) -> Entry:
+def entry(kind: str = "risk", cid: str | None = None, event_id: str | None = None, **payload: Any) -> NewEvent:
     """An event of the test's moment."""
     source = None if event_id is None else ("paper", "PAPER", event_id)
-    return Entry(kind=kind, payload=payload, time=TIME, cid=cid, source=source)
+    return NewEvent(kind=kind, payload=payload, time=TIME, cid=cid, source=source)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_i17_f106_a_secret_that_a_broker_quotes_is_not_written(journal: Journal,
 def test_received_and_applied_may_differ(journal: Journal) -> None:
     """An event that came before it was applied keeps both moments."""
     before = TIME - dt.timedelta(seconds=3)
-    journal.append([Entry(kind="risk", payload={}, time=TIME, received=before)])
+    journal.append([NewEvent(kind="risk", payload={}, time=TIME, received=before)])
     last = journal.last("risk")
     assert last is not None
     assert (last.received, last.applied) == (before, TIME)
@@ -314,7 +314,7 @@ def test_an_event_of_a_broker_is_known_once_it_is_written(journal: Journal) -> N
 @pytest.mark.parametrize(
     "twice", [[entry("fill", "a", "1")], [entry("fill", "b", "7"), entry("fill", "b", "7")], [entry("intended", "a")]]
 )
-def test_nothing_is_written_twice(journal: Journal, twice: list[Entry]) -> None:
+def test_nothing_is_written_twice(journal: Journal, twice: list[NewEvent]) -> None:
     """The same event of a broker, or the same intent, is refused whole: nothing of the append stays."""
     head = journal.head
     with pytest.raises(JournalError, match=r"could not be written: UNIQUE.*\. Check the disk"):
@@ -380,7 +380,7 @@ def test_a_repeated_run_says_again_what_it_said(journal: Journal) -> None:
         assert again.repeating
         assert not again.knows(("paper", "PAPER", "1"))  # it will be said again
         later = TIME + dt.timedelta(days=1)
-        again.append([Entry(kind="intended", payload={}, time=later, cid="a"), entry("intended", "b")])
+        again.append([NewEvent(kind="intended", payload={}, time=later, cid="a"), entry("intended", "b")])
         assert not again.knows(("paper", "PAPER", "1"))
         again.append([entry("fill", "a", "1", price="10.00")])
         assert again.knows(("paper", "PAPER", "1"))
@@ -399,7 +399,7 @@ DIVERGENCE = [
 
 
 @pytest.mark.parametrize("other", DIVERGENCE)
-def test_a_repeated_run_that_says_something_else_is_stopped(journal: Journal, other: Entry) -> None:
+def test_a_repeated_run_that_says_something_else_is_stopped(journal: Journal, other: NewEvent) -> None:
     """Another kind, order, source or amount: settings, plugins or data have changed."""
     journal.expect(3)
     with pytest.raises(JournalError, match=rf"says {other.kind} {other.cid} where event 4 of .* says fill a"):
@@ -426,6 +426,6 @@ def test_any_appends_make_one_whole_chain(tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("journal") / "run.sqlite"
     with closing(open_journal(path)) as journal:
         for batch in batches:
-            journal.append([Entry(kind="said", payload=payload, time=TIME) for payload in batch])
+            journal.append([NewEvent(kind="said", payload=payload, time=TIME) for payload in batch])
         assert journal.verify() == journal.head
         assert [one.payload for one in journal.events()] == [payload for batch in batches for payload in batch]

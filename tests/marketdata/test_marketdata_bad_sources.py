@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.marketdata.store.importer import Imported, Refused
-from tbot_core.testing.store import StoreBench
+from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile
+from tbot_core.testing.store import StoreFixture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,19 +17,19 @@ ROW = "2019-12-02T14:{:02}:00Z,10,11,9,10,100,{}\n"
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> StoreBench:
+def bench(tmp_path: Path) -> StoreFixture:
     """An empty store."""
-    return StoreBench(folder=tmp_path)
+    return StoreFixture(folder=tmp_path)
 
 
-def refused(outcome: Imported | Refused) -> str:
+def refused(outcome: ImportedFile | RefusedFile) -> str:
     """The reason of an outcome, which must be a refusal."""
-    assert isinstance(outcome, Refused), outcome
+    assert isinstance(outcome, RefusedFile), outcome
     return outcome.reason
 
 
 @pytest.mark.parametrize("vwap", ["1200", "1e300", "11.5501", "8.5499", "0.0001"])
-def test_a_vwap_that_cannot_be_the_bars_own_refuses_the_file(bench: StoreBench, vwap: str) -> None:
+def test_a_vwap_that_cannot_be_the_bars_own_refuses_the_file(bench: StoreFixture, vwap: str) -> None:
     """More than 5 % above the high or below the low: line and value are named."""
     reason = refused(bench.put_text(HEAD + ROW.format(30, 10) + ROW.format(31, vwap)))
     assert "vwap more than 5% outside the bar's low and high (1, first: line 3, " in reason
@@ -37,13 +37,13 @@ def test_a_vwap_that_cannot_be_the_bars_own_refuses_the_file(bench: StoreBench, 
 
 
 @pytest.mark.parametrize("vwap", ["11.55", "8.55", "0", "", "-1"])
-def test_a_vwap_of_trades_that_make_no_high_or_low_is_taken(bench: StoreBench, vwap: str) -> None:
+def test_a_vwap_of_trades_that_make_no_high_or_low_is_taken(bench: StoreFixture, vwap: str) -> None:
     """Odd lots count in it; what is no price at all is taken as none, as before."""
-    assert isinstance(bench.put_text(HEAD + ROW.format(30, vwap)), Imported)
+    assert isinstance(bench.put_text(HEAD + ROW.format(30, vwap)), ImportedFile)
 
 
 @pytest.mark.parametrize("twice", ["close,close", '"close",close', "close,Close", "close, close "])
-def test_two_columns_of_one_name_refuse_the_file(bench: StoreBench, twice: str) -> None:
+def test_two_columns_of_one_name_refuse_the_file(bench: StoreFixture, twice: str) -> None:
     """Nobody says which of them counts; quotes, capitals and blanks make no other name."""
     reason = refused(bench.put_text(f"ts,open,high,low,{twice},volume\n2019-12-02T14:30:00Z,10,11,9,10,9.5,100\n"))
     assert "two columns have one name" in reason
@@ -67,7 +67,7 @@ def test_two_columns_of_one_name_refuse_the_file(bench: StoreBench, twice: str) 
     ],
 )
 def test_what_is_no_time_of_a_minute_is_named_with_its_remedy(
-    bench: StoreBench, head: str, time: str, words: str
+    bench: StoreFixture, head: str, time: str, words: str
 ) -> None:
     """Two columns of a time, and seconds, are not called daily; line and value are named."""
     assert words in refused(bench.put_text(f"{head},open,high,low,close,volume\n{time},10,11,9,10,100\n"))

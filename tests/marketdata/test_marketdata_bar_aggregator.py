@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Bar
-from tbot_core.marketdata.bar_aggregator import Arrival, Barrier
+from tbot_core.marketdata.bar_aggregator import BarAggregator, BarArrival
 from tbot_core.model.bars import Tape
 
 START = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
@@ -25,11 +25,11 @@ def bar(symbol: str = "A", close: float = 10.0, **told: float) -> Bar:
 
 def test_a_minute_is_complete_when_every_symbol_has_its_bar() -> None:
     """And one that is closed before has no bar of the symbols that are missing."""
-    barrier = Barrier(("A", "B"), 2)
+    barrier = BarAggregator(("A", "B"), 2)
     complete = [barrier.complete]
-    assert barrier.take(bar("A", vwap=10.5), 0) is Arrival.FIRST
+    assert barrier.take(bar("A", vwap=10.5), 0) is BarArrival.FIRST
     complete.append(barrier.complete)
-    assert barrier.take(bar("B"), 0) is Arrival.FIRST
+    assert barrier.take(bar("B"), 0) is BarArrival.FIRST
     complete.append(barrier.complete)
     minute = barrier.close()
     assert (minute.index, minute.close.tolist(), minute.vwap[0]) == (0, [10.0, 10.0], 10.5)
@@ -39,12 +39,12 @@ def test_a_minute_is_complete_when_every_symbol_has_its_bar() -> None:
 
 def test_f53_a_late_bar_is_kept_and_is_no_part_of_its_minute() -> None:
     """What comes after the minute was decided amends the tape, once, tagged late or back-filled."""
-    barrier = Barrier(("A", "B"), 3)
+    barrier = BarAggregator(("A", "B"), 3)
     barrier.take(bar("A"), 0)
     decided = barrier.close()
-    assert barrier.take(bar("B", 20.0), 0) is Arrival.LATE
+    assert barrier.take(bar("B", 20.0), 0) is BarArrival.LATE
     barrier.close()
-    assert barrier.take(bar("B", 21.0), 1, filled=True) is Arrival.FILLED
+    assert barrier.take(bar("B", 21.0), 1, filled=True) is BarArrival.FILLED
     assert np.isnan(decided.close[1])
     assert [(one.minute, one.row, one.values[3]) for one in barrier.amendments()] == [(0, 1, 20.0), (1, 1, 21.0)]
     assert barrier.amendments() == []
@@ -52,16 +52,16 @@ def test_f53_a_late_bar_is_kept_and_is_no_part_of_its_minute() -> None:
 
 def test_f54_duplicates_and_bars_out_of_order_are_counted_and_change_nothing() -> None:
     """The bar as first received stays; one that says something else is noted as revised."""
-    barrier = Barrier(("A",), 3)
-    assert barrier.take(bar("A", 11.0), 1) is Arrival.FIRST
-    assert barrier.take(bar("A", 10.0), 0) is Arrival.FIRST
-    assert barrier.take(bar("A", 10.0), 0) is Arrival.DUPLICATE
-    assert barrier.take(bar("A", 10.5), 0) is Arrival.REVISED
+    barrier = BarAggregator(("A",), 3)
+    assert barrier.take(bar("A", 11.0), 1) is BarArrival.FIRST
+    assert barrier.take(bar("A", 10.0), 0) is BarArrival.FIRST
+    assert barrier.take(bar("A", 10.0), 0) is BarArrival.DUPLICATE
+    assert barrier.take(bar("A", 10.5), 0) is BarArrival.REVISED
     assert [barrier.close().close[0], barrier.close().close[0]] == [10.0, 11.0]
     (revised,) = barrier.revisions()
-    assert (revised.minute, revised.row, revised.values[3], revised.arrival) == (0, 0, 10.5, Arrival.REVISED)
+    assert (revised.minute, revised.row, revised.values[3], revised.arrival) == (0, 0, 10.5, BarArrival.REVISED)
     assert barrier.revisions() == []
-    assert barrier.counts == {Arrival.FIRST: 2, Arrival.DUPLICATE: 1, Arrival.REVISED: 1}
+    assert barrier.counts == {BarArrival.FIRST: 2, BarArrival.DUPLICATE: 1, BarArrival.REVISED: 1}
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_f54_duplicates_and_bars_out_of_order_are_counted_and_change_nothing() -
 )
 def test_what_can_be_no_bar_of_the_session_is_left_out(changed: dict[str, Any], minute: int) -> None:
     """Other symbols, other hours, and numbers that no minute of trading has."""
-    barrier = Barrier(("A",), 3)
-    assert barrier.take(attrs.evolve(bar(), **changed), minute) is Arrival.OUTSIDE
+    barrier = BarAggregator(("A",), 3)
+    assert barrier.take(attrs.evolve(bar(), **changed), minute) is BarArrival.OUTSIDE
     assert np.isnan(barrier.close().close).all()
 
 
@@ -93,8 +93,8 @@ def test_what_can_be_no_bar_of_the_session_is_left_out(changed: dict[str, Any], 
 )
 def test_an_average_price_that_cannot_be_the_bars_own_counts_as_none(vwap: float, kept: float) -> None:
     """More than 5 % above its high of 11 or below its low of 9: the bar counts without it."""
-    barrier = Barrier(("A",), 3)
-    assert barrier.take(bar(vwap=vwap), 0) is Arrival.FIRST
+    barrier = BarAggregator(("A",), 3)
+    assert barrier.take(bar(vwap=vwap), 0) is BarArrival.FIRST
     minute = barrier.close()
     assert minute.close[0] == 10.0
     assert np.array_equal(minute.vwap, [kept], equal_nan=True)
@@ -103,7 +103,7 @@ def test_an_average_price_that_cannot_be_the_bars_own_counts_as_none(vwap: float
 def test_an_amended_tape_equals_one_that_had_every_bar_in_time() -> None:
     """Every column is bit-equal, and so are those that the next minutes are added to."""
     whole, amended = (Tape(("A", "B"), 4) for _ in range(2))
-    barriers = Barrier(("A", "B"), 4), Barrier(("A", "B"), 4)
+    barriers = BarAggregator(("A", "B"), 4), BarAggregator(("A", "B"), 4)
     views = []
     for minute in range(4):
         barriers[0].take(bar("A", 10.0 + minute / 3, vwap=10.1 + minute / 7), minute)
@@ -125,7 +125,7 @@ def test_an_amended_tape_equals_one_that_had_every_bar_in_time() -> None:
 
 def test_a_minute_from_before_a_restart_is_as_it_was_decided() -> None:
     """Whatever history says of it since; what had come late by then is put in its place again."""
-    before, after = Barrier(("A", "B"), 3), Barrier(("A", "B"), 3)
+    before, after = BarAggregator(("A", "B"), 3), BarAggregator(("A", "B"), 3)
     before.take(bar("A", 10.0), 0)
     first = before.close()
     before.take(bar("B", 20.0), 0)
@@ -137,4 +137,4 @@ def test_a_minute_from_before_a_restart_is_as_it_was_decided() -> None:
     after.restore(second, late)
     assert after.close().close.tolist()[0] == 11.0
     assert [(one.minute, one.row, one.values[3]) for one in after.amendments()] == [(0, 1, 20.0)]
-    assert after.take(bar("B", 20.0), 0) is Arrival.DUPLICATE
+    assert after.take(bar("B", 20.0), 0) is BarArrival.DUPLICATE

@@ -10,8 +10,8 @@ import pytest
 
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import parquet, reference
-from tbot_core.marketdata.store.selection import select
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.marketdata.store.selection import select_symbols
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,23 +22,23 @@ VIX = "date,open,high,low,close\n2019-12-02,14,15,13,{}\n2019-12-03,14,15,13,14.
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> StoreBench:
+def bench(tmp_path: Path) -> StoreFixture:
     """AAA and BBB from 2019-11-27 to 2020-01-03, three months of them, and two days of the VIX."""
-    made = StoreBench(folder=tmp_path)
+    made = StoreFixture(folder=tmp_path)
     made.put(rising_bars("AAA", WHOLE), rising_bars("BBB", WHOLE, price=20.0))
     made.put_text(VIX.format(14.25), name="vix.csv")
     return made
 
 
-def _january(bench: StoreBench, **options: bool) -> None:
+def _january(bench: StoreFixture, **options: bool) -> None:
     # AAA at other prices in January, as an import of a second process writes them.
     bench.put(rising_bars("AAA", WHOLE[-2:], price=300.0), **options)
 
 
-def test_bars_that_an_import_replaces_meanwhile_are_never_served_under_the_old_hash(bench: StoreBench) -> None:
+def test_bars_that_an_import_replaces_meanwhile_are_never_served_under_the_old_hash(bench: StoreFixture) -> None:
     """A range whose last month changes after its hash was taken ends in an error, before other prices are served."""
     store = bench.store
-    select(store, FIRST, LAST, ())
+    select_symbols(store, FIRST, LAST, ())
     blocks = store.blocks(FIRST, LAST, ["AAA", "BBB"])
     next(blocks)
     _january(bench, replace=True)
@@ -49,7 +49,7 @@ def test_bars_that_an_import_replaces_meanwhile_are_never_served_under_the_old_h
     assert "2020-01" not in served
 
 
-def test_what_is_being_read_stays_as_it_was_named_where_its_files_do(bench: StoreBench) -> None:
+def test_what_is_being_read_stays_as_it_was_named_where_its_files_do(bench: StoreFixture) -> None:
     """Another symbol that comes in, and one's manifest that goes away, leave the bars and their hash what they were."""
     store = bench.store
     named = store.data_hash(FIRST, LAST, ["AAA", "CCC"])
@@ -63,7 +63,7 @@ def test_what_is_being_read_stays_as_it_was_named_where_its_files_do(bench: Stor
     assert bench.store.data_hash(FIRST, LAST, ["AAA", "CCC"]) != named
 
 
-def test_facts_from_elsewhere_are_those_that_the_hash_named(bench: StoreBench) -> None:
+def test_facts_from_elsewhere_are_those_that_the_hash_named(bench: StoreFixture) -> None:
     """A VIX that is corrected while a range is read is the next run's."""
     store = bench.store
     store.data_hash(FIRST, LAST, ["AAA"])
@@ -74,7 +74,7 @@ def test_facts_from_elsewhere_are_those_that_the_hash_named(bench: StoreBench) -
 
 
 @pytest.mark.parametrize("stem", ["AAA", "daily"])
-def test_a_reader_that_is_overtaken_is_told_to_start_again(bench: StoreBench, stem: str) -> None:
+def test_a_reader_that_is_overtaken_is_told_to_start_again(bench: StoreFixture, stem: str) -> None:
     """A file that the newest manifest names no more is not damage; nobody is sent to import it again."""
     month = parquet.read_month(bench.bars, "2020-01")
     assert month is not None
@@ -85,13 +85,13 @@ def test_a_reader_that_is_overtaken_is_told_to_start_again(bench: StoreBench, st
 
 
 def test_a_reader_of_facts_that_is_overtaken_is_told_to_start_again(
-    bench: StoreBench, monkeypatch: pytest.MonkeyPatch
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The VIX goes away between the look at its name and the look into it."""
-    old = reference.tables(bench.bars)
+    old = reference.stored_tables(bench.bars)
     bench.put_text(VIX.format(99), name="vix.csv", replace=True)
-    now = reference.tables(bench.bars)
+    now = reference.stored_tables(bench.bars)
     told = iter([old, now])
-    monkeypatch.setattr(reference, "tables", lambda _folder: next(told))
+    monkeypatch.setattr(reference, "stored_tables", lambda _folder: next(told))
     with pytest.raises(DataError, match="The facts of vix changed while they were read"):
-        reference.read(bench.bars, reference.VIX)
+        reference.read_table(bench.bars, reference.VIX)

@@ -11,26 +11,28 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.marketdata.store.daily_facts import look_back
+from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model import calendar as exchange
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.model.bars import Day
+    from tbot_core.model.bars import DayFacts
 
 WHOLE = exchange_sessions("2019-11-01", "2019-12-31")
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> StoreBench:
+def bench(tmp_path: Path) -> StoreFixture:
     """An empty store."""
-    return StoreBench(folder=tmp_path)
+    return StoreFixture(folder=tmp_path)
 
 
-def facts(bench: StoreBench, first: str, last: str, symbols: str = "AAA", *, typical_volume: bool = False) -> Day:
+def facts(
+    bench: StoreFixture, first: str, last: str, symbols: str = "AAA", *, typical_volume: bool = False
+) -> DayFacts:
     """The facts of a range's sessions for symbols with blanks between."""
     sessions = exchange_sessions(first, last)
     return bench.store.facts(sessions, symbols.split(), typical_volume=typical_volume)
@@ -52,7 +54,7 @@ def daily(*values: tuple[float, float, float], volume: int = 39_000) -> pl.DataF
     return pl.concat(frames)
 
 
-def same(one: Day, other: Day) -> bool:
+def same(one: DayFacts, other: DayFacts) -> bool:
     """Whether two days are equal to the bit."""
     ours, theirs = attrs.asdict(one, recurse=False), attrs.asdict(other, recurse=False)
     return all(
@@ -60,20 +62,20 @@ def same(one: Day, other: Day) -> bool:
     )
 
 
-def test_the_previous_close_is_that_of_the_previous_exchange_session(bench: StoreBench) -> None:
+def test_the_previous_close_is_that_of_the_previous_exchange_session(bench: StoreFixture) -> None:
     """The last close of the session before; unknown where that session has no bar, however many lie before it."""
     bench.put(rising_bars("AAA", [WHOLE[0], WHOLE[1], WHOLE[3]]))
     closes = facts(bench, "2019-11-01", "2019-11-08").previous_close[:, 0]
     assert closes.tolist() == pytest.approx([np.nan, 103.9, 103.9, np.nan, 103.9, np.nan], nan_ok=True)
 
 
-def test_the_previous_close_is_the_last_bar_there_was(bench: StoreBench) -> None:
+def test_the_previous_close_is_the_last_bar_there_was(bench: StoreFixture) -> None:
     """A session that stopped early has the close of its last bar."""
     bench.put(rising_bars("AAA", [WHOLE[0]], minutes=10))
     assert facts(bench, "2019-11-04", "2019-11-04").previous_close[0, 0] == 100.1
 
 
-def test_mean_volume_needs_five_sessions_and_takes_twenty(bench: StoreBench) -> None:
+def test_mean_volume_needs_five_sessions_and_takes_twenty(bench: StoreFixture) -> None:
     """Unknown with four before, their mean with five, and the latest twenty's once there are more."""
     frames = [rising_bars("AAA", [session]).with_columns(volume=row + 1) for row, session in enumerate(WHOLE[:30])]
     bench.put(pl.concat(frames))
@@ -87,27 +89,27 @@ def test_mean_volume_needs_five_sessions_and_takes_twenty(bench: StoreBench) -> 
 
 @pytest.mark.parametrize(("minutes", "counts"), [(351, True), (350, False)])
 def test_a_session_with_under_90_percent_of_its_minutes_does_not_count(
-    bench: StoreBench, minutes: int, counts: bool
+    bench: StoreFixture, minutes: int, counts: bool
 ) -> None:
     """Exactly 90 % counts, one minute less does not."""
     bench.put(rising_bars("AAA", WHOLE[:4]), rising_bars("AAA", [WHOLE[4]], minutes=minutes))
     assert np.isnan(facts(bench, "2019-11-08", "2019-11-08").average_volume[0, 0]) != counts
 
 
-def test_a_half_day_counts_by_its_own_length(bench: StoreBench) -> None:
+def test_a_half_day_counts_by_its_own_length(bench: StoreFixture) -> None:
     """All 210 minutes of a half day are 100 % of it."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-18", "2019-12-24")))
     assert not np.isnan(facts(bench, "2019-12-26", "2019-12-26").average_volume[0, 0])
 
 
-def test_old_volumes_do_not_count(bench: StoreBench) -> None:
+def test_old_volumes_do_not_count(bench: StoreFixture) -> None:
     """Twenty exchange sessions back and no further, stored or not."""
     bench.put(rising_bars("AAA", WHOLE[:5]))
     known = bench.store.facts(WHOLE[5:22], ["AAA"]).average_volume[:, 0]
     assert (~np.isnan(known)).tolist() == [row + 5 <= 20 for row in range(17)]
 
 
-def test_atr_is_the_mean_of_fourteen_true_ranges(bench: StoreBench) -> None:
+def test_atr_is_the_mean_of_fourteen_true_ranges(bench: StoreFixture) -> None:
     """A gap counts from the previous close, up or down; fifteen sessions are needed, for the first one's gap."""
     values = [(101.0, 99.0, 100.0)] * 15 + [(111.0, 109.0, 110.0), (91.0, 89.0, 90.0)]
     bench.put(daily(*values))
@@ -118,7 +120,7 @@ def test_atr_is_the_mean_of_fourteen_true_ranges(bench: StoreBench) -> None:
 
 @pytest.mark.parametrize(("low", "restricted"), [(90.0, True), (90.0001, False), (80.0, True)])
 def test_short_sales_are_restricted_after_a_fall_of_ten_percent(
-    bench: StoreBench, low: float, restricted: bool
+    bench: StoreFixture, low: float, restricted: bool
 ) -> None:
     """Yesterday's low at or below 0.9 x the close before it, to the tick; unknown where one of them is."""
     bench.put(daily((101.0, 99.0, 100.0), (101.0, low, 100.0)))
@@ -126,7 +128,7 @@ def test_short_sales_are_restricted_after_a_fall_of_ten_percent(
     assert told.tolist() == pytest.approx([math.nan, math.nan, float(restricted), math.nan], nan_ok=True)
 
 
-def test_capitalisation_is_that_of_the_time(bench: StoreBench) -> None:
+def test_capitalisation_is_that_of_the_time(bench: StoreFixture) -> None:
     """The latest record before the session's date, never one of the same day or later; one without a figure is none."""
     bench.put_text(
         "symbol,as_of,market_cap\nAAA,2019-11-05,5e9\nAAA,2019-11-07,7e9\nAAA,2019-11-08,\nBBB,2019-11-04,1e9\n",
@@ -139,7 +141,7 @@ def test_capitalisation_is_that_of_the_time(bench: StoreBench) -> None:
     assert np.isnan(caps[:, 2]).all()
 
 
-def test_the_vix_is_the_previous_sessions_close(bench: StoreBench) -> None:
+def test_the_vix_is_the_previous_sessions_close(bench: StoreFixture) -> None:
     """Exactly the previous exchange session's, across a weekend; an older one is unknown."""
     text = "DATE,OPEN,HIGH,LOW,CLOSE\n11/01/2019,12,13,11,12.5\n11/05/2019,13,14,12,13.5\n11/07/2019,13,14,12,14.5\n"
     bench.put_text(text, name="VIX_History.csv")
@@ -148,7 +150,7 @@ def test_the_vix_is_the_previous_sessions_close(bench: StoreBench) -> None:
     assert vix[:, 0].tolist() == pytest.approx([12.5, np.nan, 13.5, np.nan, 14.5, np.nan], nan_ok=True)
 
 
-def test_typical_volume_is_the_mean_so_far(bench: StoreBench) -> None:
+def test_typical_volume_is_the_mean_so_far(bench: StoreFixture) -> None:
     """By minute, over the sessions that the mean volume counts; a half day keeps its total after its close."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-18", "2019-12-27")))
     day = facts(bench, "2019-12-26", "2019-12-30", "AAA BBB", typical_volume=True)
@@ -161,7 +163,7 @@ def test_typical_volume_is_the_mean_so_far(bench: StoreBench) -> None:
     assert np.isnan(day.typical_volume[:, 1]).all()
 
 
-def test_typical_volume_of_a_half_day_has_its_minutes(bench: StoreBench) -> None:
+def test_typical_volume_of_a_half_day_has_its_minutes(bench: StoreFixture) -> None:
     """It broadcasts against the block's own minutes."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-27")))
     first, last = dt.date(2019, 12, 16), dt.date(2019, 12, 27)
@@ -172,7 +174,7 @@ def test_typical_volume_of_a_half_day_has_its_minutes(bench: StoreBench) -> None
         assert not np.isnan(block.day.typical_volume).any()
 
 
-def test_facts_of_one_session_equal_those_of_many(bench: StoreBench) -> None:
+def test_facts_of_one_session_equal_those_of_many(bench: StoreFixture) -> None:
     """To the bit: for each session asked alone, in a block, and in the whole range."""
     rng = np.random.default_rng(7)
     frames = [
@@ -201,7 +203,7 @@ def test_facts_of_one_session_equal_those_of_many(bench: StoreBench) -> None:
     assert (~np.isnan(whole.atr)).any()
 
 
-def test_typical_volume_of_one_session_equals_that_of_many(bench: StoreBench) -> None:
+def test_typical_volume_of_one_session_equals_that_of_many(bench: StoreFixture) -> None:
     """To the bit, and whether the look-back lies in one month or in three."""
     bench.put(rising_bars("AAA", WHOLE).with_columns(volume=pl.int_range(pl.len()) * 7919 % 100_003))
     last = exchange_sessions("2019-12-02", "2019-12-06")
@@ -210,7 +212,7 @@ def test_typical_volume_of_one_session_equals_that_of_many(bench: StoreBench) ->
         assert same(bench.store.facts([session], ["AAA"], typical_volume=True).session(0), whole.session(row))
 
 
-def test_bars_of_two_kinds_are_not_compared(bench: StoreBench) -> None:
+def test_bars_of_two_kinds_are_not_compared(bench: StoreFixture) -> None:
     """After a change from raw to split-adjusted prices the look-back begins anew; nothing mixes the two."""
     november = [session for session in WHOLE if session.date.month == 11]
     december = [session for session in WHOLE if session.date.month == 12]
@@ -225,7 +227,7 @@ def test_bars_of_two_kinds_are_not_compared(bench: StoreBench) -> None:
     assert np.isnan(day.restricted[change : change + 2]).all()
 
 
-def test_a_pause_over_a_month_is_the_same_series(bench: StoreBench) -> None:
+def test_a_pause_over_a_month_is_the_same_series(bench: StoreFixture) -> None:
     """The first session of a month without stored bars still has the facts of the last one before it."""
     bench.put(rising_bars("AAA", [session for session in WHOLE if session.date.month == 11]))
     assert facts(bench, "2019-12-02", "2019-12-02").previous_close[0, 0] == pytest.approx(102.1)
@@ -234,12 +236,12 @@ def test_a_pause_over_a_month_is_the_same_series(bench: StoreBench) -> None:
 def test_the_look_back_ends_where_the_calendar_begins() -> None:
     """The calendar's first sessions have fewer before them, and the first of all has none."""
     calendar = ExchangeCalendar()
-    assert look_back(calendar, exchange.FIRST_DAY) == ()
-    assert len(look_back(calendar, dt.date(2008, 1, 8))) == 4
-    assert len(look_back(calendar, dt.date(2019, 1, 8))) == 21
+    assert look_back_sessions(calendar, exchange.FIRST_DAY) == ()
+    assert len(look_back_sessions(calendar, dt.date(2008, 1, 8))) == 4
+    assert len(look_back_sessions(calendar, dt.date(2019, 1, 8))) == 21
 
 
-def test_the_calendars_first_session_has_no_facts(bench: StoreBench) -> None:
+def test_the_calendars_first_session_has_no_facts(bench: StoreFixture) -> None:
     """It is served, with everything unknown."""
     bench.put(rising_bars("AAA", exchange_sessions("2008-01-02", "2008-01-02")))
     (block,) = bench.store.blocks(dt.date(2008, 1, 1), dt.date(2008, 1, 2), ["AAA"])

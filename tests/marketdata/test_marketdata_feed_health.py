@@ -8,8 +8,8 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Bar, FeedQuality, Quote, Status
-from tbot_core.marketdata.feed_health import Health
+from tbot_core.contracts import Bar, FeedQuality, HaltStatus, Quote
+from tbot_core.marketdata.feed_health import FeedHealth
 from tbot_core.model.reasons import Reason
 
 START = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
@@ -17,9 +17,9 @@ TELLS = FeedQuality(coverage="consolidated", quotes=True, halts=True)
 SILENT = FeedQuality(coverage="single_venue", quotes=True)
 
 
-def health(*symbols: str, quality: FeedQuality = TELLS) -> Health:
+def health(*symbols: str, quality: FeedQuality = TELLS) -> FeedHealth:
     """A feed that begins at second 0."""
-    return Health(symbols, quality, 0.0)
+    return FeedHealth(symbols, quality, 0.0)
 
 
 def bar(symbol: str) -> Bar:
@@ -93,7 +93,7 @@ def test_over_a_fifth_of_the_universe_stale_is_a_crowd() -> None:
         five.take_bar(bar(one), 100.0, 1)
         feed.take_bar(bar(one), 100.0, 1)
     assert (five.assess(200.0).crowd, feed.assess(200.0).crowd) == (False, True)
-    feed.take_status(Status(symbol="A", halted=True), 200.0, 3)
+    feed.take_status(HaltStatus(symbol="A", halted=True), 200.0, 3)
     assert feed.assess(200.0).stale == frozenset()
     assert not health().assess(0.0).crowd
 
@@ -148,13 +148,13 @@ def test_marks_older_than_two_intervals_are_named() -> None:
 def test_f40_a_halted_symbol_is_not_entered_until_two_full_bars_after_it_resumes() -> None:
     """The minute of the resumption is no full bar; said twice, a halt is no news."""
     feed = health("A", "B")
-    assert feed.take_status(Status(symbol="A", halted=True), 10.0, 0)
-    assert not feed.take_status(Status(symbol="A", halted=True), 20.0, 0)
+    assert feed.take_status(HaltStatus(symbol="A", halted=True), 10.0, 0)
+    assert not feed.take_status(HaltStatus(symbol="A", halted=True), 20.0, 0)
     assert feed.assess(20.0).halted == frozenset("A")
     assert feed.objection("A", 0, 20.0) is Reason.SYMBOL_HALTED
     assert feed.objection("B", 0, 20.0) is None
-    assert feed.take_status(Status(symbol="A", halted=False), 100.0, 1)
-    assert not feed.take_status(Status(symbol="A", halted=False), 101.0, 1)
+    assert feed.take_status(HaltStatus(symbol="A", halted=False), 100.0, 1)
+    assert not feed.take_status(HaltStatus(symbol="A", halted=False), 101.0, 1)
     assert feed.assess(101.0).halted == frozenset()
     assert [feed.objection("A", minute, 101.0) for minute in (1, 2, 3)] == [
         Reason.SYMBOL_HALTED,
@@ -172,7 +172,7 @@ def test_f40_where_halts_are_not_told_silence_is_taken_for_one() -> None:
     assert feed.assess(181.0).halted == frozenset()
 
 
-def spoken(first: dt.datetime, minutes: range) -> Health:
+def spoken(first: dt.datetime, minutes: range) -> FeedHealth:
     """A feed that tells no halts; A is silent from minute 4 on, B is not."""
     feed = health("A", "B", quality=SILENT)
     for minute in minutes:
@@ -230,29 +230,29 @@ def test_f40_where_halts_are_told_a_silence_is_none() -> None:
 def test_f41_a_market_wide_halt_ends_five_minutes_after_reopening_and_the_third_level_not_at_all() -> None:
     """Every symbol is halted with it."""
     feed = health("A", "B")
-    feed.take_status(Status(symbol="", halted=True, level=1), 10.0, 0)
+    feed.take_status(HaltStatus(symbol="", halted=True, level=1), 10.0, 0)
     assert feed.assess(10.0).halted == frozenset("AB")
     assert feed.objection("A", 0, 10.0) is Reason.MARKET_HALTED
-    feed.take_status(Status(symbol="", halted=False), 900.0, 15)
+    feed.take_status(HaltStatus(symbol="", halted=False), 900.0, 15)
     for symbol in "AB":
         feed.take_bar(bar(symbol), 1190.0, 19)
     assert feed.objection("A", 19, 1199.0) is Reason.MARKET_HALTED
     assert feed.objection("A", 20, 1200.0) is None
-    feed.take_status(Status(symbol="", halted=True, level=2), 1300.0, 21)
-    assert feed.take_status(Status(symbol="", halted=True, level=3), 1310.0, 21)
-    assert not feed.take_status(Status(symbol="", halted=False), 5000.0, 80)
+    feed.take_status(HaltStatus(symbol="", halted=True, level=2), 1300.0, 21)
+    assert feed.take_status(HaltStatus(symbol="", halted=True, level=3), 1310.0, 21)
+    assert not feed.take_status(HaltStatus(symbol="", halted=False), 5000.0, 80)
     assert feed.objection("A", 100, 9000.0) is Reason.MARKET_HALTED
 
 
 def test_f40_what_trades_is_not_halted() -> None:
     """The end of a halt may have been missed: a bar of a later minute ends it, its own minute's or a bygone one not."""
     feed = health("A", "B")
-    feed.take_status(Status(symbol="A", halted=True), 70.0, 1)
+    feed.take_status(HaltStatus(symbol="A", halted=True), 70.0, 1)
     assert feed.take_bar(bar("A"), 121.0, 1) == []
     assert feed.take_bar(bar("B"), 241.0, 3) == []
     assert feed.assess(241.0).halted == frozenset("A")
     (over,) = feed.take_bar(bar("A"), 241.0, 3)
-    assert over == Status(symbol="A", halted=False, words="it has traded")
+    assert over == HaltStatus(symbol="A", halted=False, words="it has traded")
     assert feed.assess(241.0).halted == frozenset()
     assert [feed.objection("A", minute, 250.0) for minute in (4, 5)] == [Reason.SYMBOL_HALTED, None]
 
@@ -260,11 +260,11 @@ def test_f40_what_trades_is_not_halted() -> None:
 def test_f41_a_market_that_trades_is_not_halted_unless_its_day_is_over() -> None:
     """A bar of whichever symbol says so; against the third level it says nothing."""
     feed = health("A", "B")
-    feed.take_status(Status(symbol="", halted=True, level=2), 70.0, 1)
+    feed.take_status(HaltStatus(symbol="", halted=True, level=2), 70.0, 1)
     assert (feed.shut, feed.over) == (True, False)
     assert [one.symbol for one in feed.take_bar(bar("B"), 241.0, 3)] == [""]
     assert not feed.shut
-    feed.take_status(Status(symbol="", halted=True, level=3), 300.0, 5)
+    feed.take_status(HaltStatus(symbol="", halted=True, level=3), 300.0, 5)
     assert feed.take_bar(bar("B"), 481.0, 7) == []
     assert (feed.shut, feed.over) == (True, True)
 
@@ -272,8 +272,8 @@ def test_f41_a_market_that_trades_is_not_halted_unless_its_day_is_over() -> None
 def test_f41_the_silence_of_a_halt_counts_against_nobody() -> None:
     """After it symbols and leaders are waited for from its end on."""
     feed = health("A", "SPY")
-    feed.take_status(Status(symbol="", halted=True, level=1), 10.0, 0)
-    feed.take_status(Status(symbol="", halted=False), 900.0, 15)
+    feed.take_status(HaltStatus(symbol="", halted=True, level=1), 10.0, 0)
+    feed.take_status(HaltStatus(symbol="", halted=False), 900.0, 15)
     feed.hear(1019.0)
     seen = feed.assess(1019.0)
     assert (seen.silence, seen.stale, seen.crowd) == ("", frozenset(), False)

@@ -11,11 +11,11 @@ import pytest
 
 from tbot_core.errors import AccessError, DataError, UsageError
 from tbot_core.marketdata.store import parquet, reference
-from tbot_core.marketdata.store.importer import Imported, Refused, source_files
-from tbot_core.marketdata.store.source_files import Options, SourceKind
+from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, source_files
+from tbot_core.marketdata.store.source_files import ImportOptions, SourceKind
 from tbot_core.model.types import is_symbol
 from tbot_core.system import filesystem
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,20 +26,20 @@ ROW = "2019-12-02T14:30:00Z,10,11,9,10,100\n"
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> StoreBench:
+def bench(tmp_path: Path) -> StoreFixture:
     """An empty store."""
-    return StoreBench(folder=tmp_path)
+    return StoreFixture(folder=tmp_path)
 
 
-def taken(outcome: Imported | Refused) -> Imported:
+def taken(outcome: ImportedFile | RefusedFile) -> ImportedFile:
     """The outcome, which must be an import."""
-    assert isinstance(outcome, Imported), outcome
+    assert isinstance(outcome, ImportedFile), outcome
     return outcome
 
 
-def refused(outcome: Imported | Refused) -> str:
+def refused(outcome: ImportedFile | RefusedFile) -> str:
     """The reason of an outcome, which must be a refusal."""
-    assert isinstance(outcome, Refused), outcome
+    assert isinstance(outcome, RefusedFile), outcome
     return outcome.reason
 
 
@@ -52,7 +52,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     }
 
 
-def opens(bench: StoreBench, symbol: str = "AAPL") -> list[float]:
+def opens(bench: StoreFixture, symbol: str = "AAPL") -> list[float]:
     """The opens of 2019-12-02's bars."""
     day = dt.date(2019, 12, 2)
     (block,) = bench.store.blocks(day, day, [symbol])
@@ -60,14 +60,14 @@ def opens(bench: StoreBench, symbol: str = "AAPL") -> list[float]:
     return [float(price) for price in prices[~np.isnan(prices)]]
 
 
-def test_an_import_says_what_it_did(bench: StoreBench) -> None:
+def test_an_import_says_what_it_did(bench: StoreFixture) -> None:
     """Symbols, range, and the counts of what was added, dropped, repeated and rounded."""
     early = DAYS[0].open - dt.timedelta(minutes=1)
     frame = rising_bars("AAA", DAYS[:2])
     frame = pl.concat([frame, frame[:3], frame[:1].with_columns(ts=pl.lit(early).cast(frame.schema["ts"]))])
     off = pl.int_range(pl.len()) == 5
     (outcome,) = bench.put(frame.with_columns(close=pl.when(off).then(pl.col("close") + 0.00004).otherwise("close")))
-    assert outcome == Imported(
+    assert outcome == ImportedFile(
         file="source-0.parquet",
         kind=SourceKind.BARS,
         symbols=("AAA",),
@@ -80,7 +80,7 @@ def test_an_import_says_what_it_did(bench: StoreBench) -> None:
     )
 
 
-def test_the_same_rows_again_change_nothing(bench: StoreBench) -> None:
+def test_the_same_rows_again_change_nothing(bench: StoreFixture) -> None:
     """Not a byte of the store, and the import says so; not even for a part of the rows."""
     bench.put(rising_bars("AAA", DAYS))
     before = snapshot(bench.bars)
@@ -90,7 +90,7 @@ def test_the_same_rows_again_change_nothing(bench: StoreBench) -> None:
     assert snapshot(bench.bars) == before
 
 
-def test_more_rows_join_those_that_are_stored(bench: StoreBench) -> None:
+def test_more_rows_join_those_that_are_stored(bench: StoreFixture) -> None:
     """New sessions and minutes are added; of a month's files only the symbol's own is written anew."""
     bench.put(rising_bars("AAA", DAYS[:1], minutes=10), rising_bars("BBB", DAYS))
     before = set(snapshot(bench.bars))
@@ -102,7 +102,7 @@ def test_more_rows_join_those_that_are_stored(bench: StoreBench) -> None:
     assert day.previous_close[0].tolist() == pytest.approx([103.9, 103.9])
 
 
-def test_rows_that_differ_are_refused_with_an_example(bench: StoreBench) -> None:
+def test_rows_that_differ_are_refused_with_an_example(bench: StoreFixture) -> None:
     """The whole file is refused, also its rows that fit; the count, the first row and both values are named."""
     bench.put(rising_bars("AAA", DAYS[:1]))
     before = snapshot(bench.bars)
@@ -115,7 +115,7 @@ def test_rows_that_differ_are_refused_with_an_example(bench: StoreBench) -> None
     assert snapshot(bench.bars) == before
 
 
-def test_replace_lets_the_new_rows_win(bench: StoreBench) -> None:
+def test_replace_lets_the_new_rows_win(bench: StoreFixture) -> None:
     """Rows that differ give way, the others stay."""
     bench.put(rising_bars("AAPL", DAYS[:1], minutes=3))
     text = HEAD + ROW.replace(",10,", ",10.5,", 1)
@@ -123,7 +123,7 @@ def test_replace_lets_the_new_rows_win(bench: StoreBench) -> None:
     assert opens(bench) == [10.5, 100.01, 100.02]
 
 
-def test_two_kinds_of_prices_do_not_share_a_month(bench: StoreBench) -> None:
+def test_two_kinds_of_prices_do_not_share_a_month(bench: StoreFixture) -> None:
     """Split-adjusted rows are refused where raw ones are stored; with replace they take the month whole."""
     bench.put(rising_bars("AAA", DAYS))
     (outcome,) = bench.put(rising_bars("AAA", DAYS[:1], price=25), adjustment="split")
@@ -135,22 +135,22 @@ def test_two_kinds_of_prices_do_not_share_a_month(bench: StoreBench) -> None:
     assert bench.store.kinds(dt.date(2019, 12, 1), dt.date(2019, 12, 31), ["AAA"]) == (("split", "consolidated"),)
 
 
-def test_files_of_one_import_see_each_other(bench: StoreBench) -> None:
+def test_files_of_one_import_see_each_other(bench: StoreFixture) -> None:
     """A second file that contradicts the first one of the same import is refused."""
     first, second = bench.put(rising_bars("AAA", DAYS), rising_bars("AAA", DAYS, price=99.0))
     assert taken(first).added == 1170
     assert "row that differs" in refused(second)
 
 
-def test_a_refused_file_does_not_stop_the_others(bench: StoreBench) -> None:
+def test_a_refused_file_does_not_stop_the_others(bench: StoreFixture) -> None:
     """The files before and after it come in."""
     bad = rising_bars("BBB", DAYS).with_columns(close=None)
     outcomes = bench.put(rising_bars("AAA", DAYS), bad, rising_bars("CCC", DAYS))
-    assert [type(outcome) for outcome in outcomes] == [Imported, Refused, Imported]
+    assert [type(outcome) for outcome in outcomes] == [ImportedFile, RefusedFile, ImportedFile]
     assert bench.store.symbols(DAYS[0].date, DAYS[0].date) == ("AAA", "CCC")
 
 
-def test_a_file_that_cannot_be_read_does_not_stop_the_others(bench: StoreBench, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(bench: StoreFixture, tmp_path: Path) -> None:
     """A folder with a file's name is refused in the system's words, and the next file comes in."""
     (tmp_path / "AAA.csv").mkdir()
     good = tmp_path / "BBB.csv"
@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(bench: StoreBench, 
     assert taken(file).added == 1
 
 
-def test_many_files_are_committed_in_batches(bench: StoreBench) -> None:
+def test_many_files_are_committed_in_batches(bench: StoreFixture) -> None:
     """More files than one commit takes all come in, each month's daily rows complete."""
     bench.put(*(rising_bars(f"S{number:02}", DAYS[:1], minutes=2) for number in range(60)))
     assert len(bench.store.symbols(DAYS[0].date, DAYS[0].date)) == 60
@@ -199,7 +199,7 @@ def test_many_files_are_committed_in_batches(bench: StoreBench) -> None:
         (",10,11,9,10,100", "time that cannot be read"),
     ],
 )
-def test_a_fault_refuses_its_file(bench: StoreBench, rows: str, words: str) -> None:
+def test_a_fault_refuses_its_file(bench: StoreFixture, rows: str, words: str) -> None:
     """The sentence names the fault, how often, and the first line; nothing is stored."""
     reason = refused(bench.put_text(f"{HEAD}{ROW}{rows}\n"))
     assert reason.startswith("AAPL.csv: ")
@@ -211,20 +211,20 @@ def test_a_fault_refuses_its_file(bench: StoreBench, rows: str, words: str) -> N
     ("row", "value"),
     [("10,11,9,10,9223372036854775807", "volume 9223372036854775807"), ("10,1e30,9,10,1", "high 1e30")],
 )
-def test_a_number_that_is_too_large_is_told_as_it_is_written(bench: StoreBench, row: str, value: str) -> None:
+def test_a_number_that_is_too_large_is_told_as_it_is_written(bench: StoreFixture, row: str, value: str) -> None:
     """With its file, line and column, so that it is found at once."""
     reason = refused(bench.put_text(f"{HEAD}{ROW}2019-12-02T14:31:00Z,{row}\n"))
     assert f"first: line 3, 2019-12-02 14:31:00 UTC, AAPL, {value})" in reason
 
 
-def test_all_faults_of_a_file_are_told_at_once(bench: StoreBench) -> None:
+def test_all_faults_of_a_file_are_told_at_once(bench: StoreFixture) -> None:
     """Nobody mends a file fault by fault."""
     reason = refused(bench.put_text(f"{HEAD}2019-12-02T14:31:00Z,10,9,8,10,1\n2019-12-02T14:32:00Z,10,11,9,10,-1\n"))
     assert "high below" in reason
     assert "volume that is missing" in reason
 
 
-def test_faults_outside_regular_hours_do_not_matter(bench: StoreBench) -> None:
+def test_faults_outside_regular_hours_do_not_matter(bench: StoreFixture) -> None:
     """Rows that are dropped anyway are not judged."""
     outcome = taken(bench.put_text(f"{HEAD}{ROW}2019-12-02T13:00:10Z,10,1,9,,-5\n"))
     assert (outcome.added, outcome.dropped) == (1, 1)
@@ -243,14 +243,14 @@ def test_faults_outside_regular_hours_do_not_matter(bench: StoreBench) -> None:
         "12/02/2019 14:30:00Z",
     ],
 )
-def test_times_with_an_offset_are_read(bench: StoreBench, moment: str) -> None:
+def test_times_with_an_offset_are_read(bench: StoreFixture, moment: str) -> None:
     """However it is written, the moment is the opening bell."""
     taken(bench.put_text(f"{HEAD}{moment},10,11,9,10,100\n"))
     (block,) = bench.store.blocks(DAYS[0].date, DAYS[0].date, ["AAPL"])
     assert block.bars.open[0, 0, 0] == 10.0
 
 
-def test_times_without_an_offset_need_a_zone(bench: StoreBench) -> None:
+def test_times_without_an_offset_need_a_zone(bench: StoreFixture) -> None:
     """They are refused without --zone and read with it, beside others that have an offset."""
     text = f"{HEAD}2019-12-02 09:30:00,10,11,9,10,100\n2019-12-02 14:31:00Z,12,13,11,12,100\n"
     assert "say with --zone" in refused(bench.put_text(text))
@@ -258,7 +258,7 @@ def test_times_without_an_offset_need_a_zone(bench: StoreBench) -> None:
     assert opens(bench) == [10.0, 12.0]
 
 
-def test_parquet_times_without_a_zone_need_one(bench: StoreBench) -> None:
+def test_parquet_times_without_a_zone_need_one(bench: StoreFixture) -> None:
     """The same for a naive column of a Parquet file."""
     local = rising_bars("AAA", DAYS[:1]).with_columns(
         pl.col("ts").dt.convert_time_zone("America/New_York").dt.replace_time_zone(None)
@@ -269,7 +269,7 @@ def test_parquet_times_without_a_zone_need_one(bench: StoreBench) -> None:
     assert taken(bench.put(aware)[0]).unchanged == 390
 
 
-def test_an_ambiguous_time_is_refused(bench: StoreBench) -> None:
+def test_an_ambiguous_time_is_refused(bench: StoreFixture) -> None:
     """01:30 on the night that the clock goes back happens twice: no guess is made."""
     reason = refused(bench.put_text(f"{HEAD}2019-11-03 01:30,10,11,9,10,100\n", zone="America/New_York"))
     assert "clock change makes ambiguous" in reason
@@ -279,7 +279,7 @@ def test_an_unknown_zone_is_wrong_usage() -> None:
     """A zone that the machine does not know is refused before any file is read."""
     for zone in ("Mars/Base", "../etc"):
         with pytest.raises(UsageError, match="is no time zone"):
-            Options(zone=zone)
+            ImportOptions(zone=zone)
 
 
 @pytest.mark.parametrize(
@@ -298,26 +298,26 @@ def test_an_unknown_zone_is_wrong_usage() -> None:
         ("symbol," + HEAD + "," + ROW, "x.csv", "symbol that is none"),
     ],
 )
-def test_a_file_that_cannot_be_taken_says_why(bench: StoreBench, text: str, name: str, words: str) -> None:
+def test_a_file_that_cannot_be_taken_says_why(bench: StoreFixture, text: str, name: str, words: str) -> None:
     """Daily bars, nameless bars, empty and foreign tables each get their own sentence."""
     assert words in refused(bench.put_text(text, name=name))
 
 
-def test_a_time_column_of_numbers_is_refused(bench: StoreBench) -> None:
+def test_a_time_column_of_numbers_is_refused(bench: StoreFixture) -> None:
     """Seconds or milliseconds: no guess is made."""
     frame = rising_bars("AAA", DAYS[:1]).with_columns(pl.col("ts").dt.epoch("s"))
     assert "column ts holds no times of minutes but Int64" in refused(bench.put(frame)[0])
 
 
 @pytest.mark.parametrize("cut", [0, 10, 500])
-def test_a_corrupt_parquet_file_is_refused(bench: StoreBench, tmp_path: Path, cut: int) -> None:
+def test_a_corrupt_parquet_file_is_refused(bench: StoreFixture, tmp_path: Path, cut: int) -> None:
     """Empty, rubbish or cut short: one sentence that names it."""
     path = tmp_path / "AAPL.parquet"
     path.write_bytes(parquet.parquet_bytes(rising_bars("AAPL", DAYS))[:cut])
     assert "AAPL.parquet: no Parquet file, or a damaged one" in refused(bench.take(path)[0])
 
 
-def test_headers_are_read_in_any_case(bench: StoreBench) -> None:
+def test_headers_are_read_in_any_case(bench: StoreFixture) -> None:
     """Capitals, blanks and the ticker's other name are understood; the symbol may differ by row."""
     text = (
         "Timestamp, Ticker,Open,High,Low,Close,Volume\n"
@@ -332,7 +332,7 @@ def test_symbols_are_tickers() -> None:
     assert not any(is_symbol(text) for text in ("", "a", ".A", "A.", "A/B", "..", "A" * 17, "A\n"))
 
 
-def test_a_damaged_store_is_mended_by_importing_again(bench: StoreBench) -> None:
+def test_a_damaged_store_is_mended_by_importing_again(bench: StoreFixture) -> None:
     """Without replace the damage is named; with it the file's bars take the place of the lost ones."""
     bench.put(rising_bars("AAA", DAYS), rising_bars("BBB", DAYS))
     for path in (bench.bars / "2019-12").glob("[Ad]*.parquet"):
@@ -344,7 +344,7 @@ def test_a_damaged_store_is_mended_by_importing_again(bench: StoreBench) -> None
     assert day.previous_close[0].tolist() == pytest.approx([103.9, 103.9])
 
 
-def test_files_left_by_an_interrupted_import_are_swept(bench: StoreBench) -> None:
+def test_files_left_by_an_interrupted_import_are_swept(bench: StoreFixture) -> None:
     """A file that no manifest names is not served, and the month's next import removes it."""
     bench.put(rising_bars("AAA", DAYS[:1]))
     stray = bench.bars / "2019-12" / "ZZZ-0123456789abcdef.parquet"
@@ -354,10 +354,10 @@ def test_files_left_by_an_interrupted_import_are_swept(bench: StoreBench) -> Non
     assert not stray.exists()
 
 
-def test_one_import_at_a_time(bench: StoreBench) -> None:
+def test_one_import_at_a_time(bench: StoreFixture) -> None:
     """While another import holds the store, nothing is taken."""
     bench.bars.mkdir()
-    with filesystem.hold(bench.bars / ".import.lock"), pytest.raises(AccessError, match="in use by another"):
+    with filesystem.hold_lock(bench.bars / ".import.lock"), pytest.raises(AccessError, match="in use by another"):
         bench.put(rising_bars("AAA", DAYS))
 
 
@@ -374,7 +374,7 @@ def test_a_folder_gives_its_parquet_and_csv_files(tmp_path: Path) -> None:
 VIX = "date,open,high,low,close\n2019-11-01,12,13,11,12.5\n2019-11-04,13,14,12,13.5\n"
 
 
-def test_the_vix_is_merged_like_bars(bench: StoreBench) -> None:
+def test_the_vix_is_merged_like_bars(bench: StoreFixture) -> None:
     """New days are added, the same ones change nothing, others are refused without replace."""
     assert taken(bench.put_text(VIX, name="vix.csv")).added == 2
     before = snapshot(bench.bars)
@@ -385,7 +385,7 @@ def test_the_vix_is_merged_like_bars(bench: StoreBench) -> None:
     assert "(1, first: line 3): close 13.6, stored 13.5" in reason
     outcome = taken(bench.put_text(other, name="vix.csv", replace=True))
     assert (outcome.added, outcome.unchanged, outcome.replaced) == (1, 1, 1)
-    assert reference.read(bench.bars, reference.VIX)["close"].to_list() == [12.5, 13.6, 14.5]
+    assert reference.read_table(bench.bars, reference.VIX)["close"].to_list() == [12.5, 13.6, 14.5]
 
 
 @pytest.mark.parametrize(
@@ -397,23 +397,23 @@ def test_the_vix_is_merged_like_bars(bench: StoreBench) -> None:
         ("some day,13,14,12,13", "date that cannot be read (1, first: line 4)"),
     ],
 )
-def test_a_vix_file_with_a_fault_is_refused(bench: StoreBench, row: str, words: str) -> None:
+def test_a_vix_file_with_a_fault_is_refused(bench: StoreFixture, row: str, words: str) -> None:
     """Another index's file has the same columns, and is told by its values."""
     assert words in refused(bench.put_text(f"{VIX}{row}\n", name="vix.csv"))
 
 
-def test_dates_are_read_in_every_common_form(bench: StoreBench) -> None:
+def test_dates_are_read_in_every_common_form(bench: StoreFixture) -> None:
     """ISO, American and compact text, and a Parquet file's dates and moments."""
     text = "date,open,high,low,close\n2019-11-01,1,1,1,1\n11/04/2019,1,1,1,1\n20191105,1,1,1,1\n"
     bench.put_text(text, name="vix.csv")
     moments = pl.DataFrame({"date": [dt.datetime(2019, 11, 6, tzinfo=dt.UTC)]})
     bench.put(moments.with_columns(pl.lit(1.0).alias(name) for name in parquet.PRICES))
-    assert [day.day for day in reference.read(bench.bars, reference.VIX)["date"]] == [1, 4, 5, 6]
+    assert [day.day for day in reference.read_table(bench.bars, reference.VIX)["date"]] == [1, 4, 5, 6]
     numbers = pl.DataFrame({"date": [20191107], **dict.fromkeys(parquet.PRICES, 1.0)})
     assert "column date holds no dates but Int64" in refused(bench.put(numbers)[0])
 
 
-def test_a_damaged_table_is_mended_by_importing_again(bench: StoreBench) -> None:
+def test_a_damaged_table_is_mended_by_importing_again(bench: StoreFixture) -> None:
     """As bars are: with replace, and the file that is no longer named goes; the other table stays."""
     bench.put_text(VIX, name="vix.csv")
     bench.put_text("symbol,as_of,market_cap\nAAA,2019-01-01,5\n", name="caps.csv")
@@ -423,11 +423,11 @@ def test_a_damaged_table_is_mended_by_importing_again(bench: StoreBench) -> None
     assert taken(bench.put_text(VIX, name="vix.csv", replace=True)).added == 2
     bench.put_text(VIX + "2019-11-05,13,14,12,14.5\n", name="vix.csv")
     assert len(list(bench.bars.glob("vix-*"))) == 1
-    assert len(reference.read(bench.bars, reference.VIX)) == 3
-    assert len(reference.read(bench.bars, reference.FUNDAMENTALS)) == 1
+    assert len(reference.read_table(bench.bars, reference.VIX)) == 3
+    assert len(reference.read_table(bench.bars, reference.FUNDAMENTALS)) == 1
 
 
-def test_a_column_of_another_kind_is_refused(bench: StoreBench) -> None:
+def test_a_column_of_another_kind_is_refused(bench: StoreFixture) -> None:
     """Lists where numbers belong, and a column that has our name for the row's number."""
     frame = rising_bars("AAA", DAYS[:1])
     (outcome,) = bench.put(frame.with_columns(close=pl.concat_list("close", "open")))
@@ -435,13 +435,13 @@ def test_a_column_of_another_kind_is_refused(bench: StoreBench) -> None:
     assert taken(bench.put(frame.with_columns(row=1))[0]).added == 390
 
 
-def test_undated_fundamentals_need_a_date(bench: StoreBench) -> None:
+def test_undated_fundamentals_need_a_date(bench: StoreFixture) -> None:
     """The sentence says how to give one; a percent of debt becomes a ratio, and what is no number unknown."""
     text = "symbol,market_cap,debt_to_equity_pct,pe_ratio,sector\nAAA,5e9,50,n/a,Tech\n"
     assert "say with --as-of DATE when they were known" in refused(bench.put_text(text, name="stats.csv"))
     outcome = taken(bench.put_text(text, name="stats.csv", as_of=dt.date(2018, 10, 20)))
     assert (outcome.kind, outcome.symbols) == (SourceKind.FUNDAMENTALS, ("AAA",))
-    assert reference.read(bench.bars, reference.FUNDAMENTALS).row(0, named=True) == {
+    assert reference.read_table(bench.bars, reference.FUNDAMENTALS).row(0, named=True) == {
         "symbol": "AAA",
         "as_of": dt.date(2018, 10, 20),
         "market_cap": 5e9,
@@ -452,7 +452,7 @@ def test_undated_fundamentals_need_a_date(bench: StoreBench) -> None:
     }
 
 
-def test_impossible_fundamentals_are_refused(bench: StoreBench) -> None:
+def test_impossible_fundamentals_are_refused(bench: StoreFixture) -> None:
     """A capitalisation of nothing, or a row of nobody, is a broken file."""
     text = "symbol,as_of,market_cap\nAAA,2019-01-01,0\n,2019-01-01,5\n"
     reason = refused(bench.put_text(text, name="caps.csv"))

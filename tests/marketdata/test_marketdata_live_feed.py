@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Bar, FeedQuality, Heartbeat, LiveSession, News, Quote, Status
+from tbot_core.contracts import Bar, FeedMessage, FeedQuality, HaltStatus, Heartbeat, LiveSession, Quote
 from tbot_core.errors import Unavailable
-from tbot_core.marketdata.live_feed import Gap, Gathering
-from tbot_core.marketdata.received_bars import Kept
+from tbot_core.marketdata.live_feed import FeedGap, LiveFeedAggregator
+from tbot_core.marketdata.received_bars import RecordedMinute
 from tbot_core.model.steady_clock import SteadyClock
 from tbot_core.rehearsal.feed import facts_of_the_day
-from tbot_core.rehearsal.prices import Market
-from tbot_core.rehearsal.random_streams import Stream
-from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run
+from tbot_core.rehearsal.prices import SimulatedMarket
+from tbot_core.rehearsal.random_streams import RandomStream
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.rehearsal.world import short_day
 from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tbot_core.model.bars import Minute
+    from tbot_core.model.bars import MinuteSlice
 
 _, SESSION = short_day(6)
 LEAD_S = 60.0
@@ -42,9 +42,9 @@ class Told:
 
     session = SESSION
     symbols = ("A", "B")
-    day = facts_of_the_day(Market.flat(200_000, symbols, 6), Stream(0))
+    day = facts_of_the_day(SimulatedMarket.flat(200_000, symbols, 6), RandomStream(0))
 
-    def __init__(self, clock: LoopClock, script: Sequence[tuple[float, News | Unavailable]]) -> None:
+    def __init__(self, clock: LoopClock, script: Sequence[tuple[float, FeedMessage | Unavailable]]) -> None:
         self.quality = FeedQuality(coverage="consolidated", quotes=True, halts=True)
         self.past: list[Bar] | None = []
         self.asked: list[tuple[int, int]] = []
@@ -52,7 +52,7 @@ class Told:
         self._clock = clock
         self._script = list(script)
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """The rest of the script, then silence."""
         assert tuple(symbols) == self.symbols
         self.connected.append(self._clock.monotonic() - LEAD_S)
@@ -82,26 +82,26 @@ def whole(source: LiveSession) -> Universe:
 class Heard:
     """What came of a feed: each minute with its second after the bell, and the gathering itself."""
 
-    def __init__(self, script: Sequence[tuple[float, News | Unavailable]], begins: float = -LEAD_S) -> None:
+    def __init__(self, script: Sequence[tuple[float, FeedMessage | Unavailable]], begins: float = -LEAD_S) -> None:
         self.loop = VirtualLoop()
         self.clock = LoopClock(self.loop, SESSION.open - dt.timedelta(seconds=LEAD_S))
         self.source = Told(self.clock, script)
-        self.minutes: list[tuple[float, Minute]] = []
-        self.gaps: list[Gap] = []
-        self.statuses: list[Status] = []
+        self.minutes: list[tuple[float, MinuteSlice]] = []
+        self.gaps: list[FeedGap] = []
+        self.statuses: list[HaltStatus] = []
         self._begins = begins
-        self.before: tuple[Kept, ...] = ()
+        self.before: tuple[RecordedMinute, ...] = ()
         self.lost_before: tuple[int, ...] = ()
-        self.gathering: Gathering
+        self.gathering: LiveFeedAggregator
 
     def listen(self) -> Heard:
         """Walk the session."""
-        run(self._listen, self.loop)
+        run_virtual(self._listen, self.loop)
         return self
 
     async def _listen(self) -> None:
         await asyncio.sleep(self._begins + LEAD_S)
-        self.gathering = Gathering(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self.before)
+        self.gathering = LiveFeedAggregator(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self.before)
         self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
         self.gathering.recall_lost(self.lost_before)
         listening = asyncio.ensure_future(self.gathering.run())
@@ -111,7 +111,7 @@ class Heard:
         await asyncio.gather(listening, return_exceptions=True)
 
 
-def beats(*script: tuple[float, News | Unavailable]) -> list[tuple[float, News | Unavailable]]:
+def beats(*script: tuple[float, FeedMessage | Unavailable]) -> list[tuple[float, FeedMessage | Unavailable]]:
     """The script with a heartbeat every five seconds."""
     return sorted([*script, *((float(at), Heartbeat()) for at in range(-55, 370, 5))], key=lambda line: line[0])
 
@@ -140,8 +140,8 @@ def test_f53_a_gap_is_recorded_and_filled_from_the_feed() -> None:
 
 
 def spoken(
-    *script: tuple[float, News | Unavailable], silent: tuple[float, float]
-) -> list[tuple[float, News | Unavailable]]:
+    *script: tuple[float, FeedMessage | Unavailable], silent: tuple[float, float]
+) -> list[tuple[float, FeedMessage | Unavailable]]:
     """The script with a heartbeat every half second, but for a stretch."""
     often = (at / 2 for at in range(-118, 740))
     kept = ((at, Heartbeat()) for at in often if not silent[0] <= at < silent[1])
@@ -154,7 +154,7 @@ def test_f58_the_minute_whose_end_fell_into_a_lost_connection_is_a_gap_and_fille
     heard = Heard(spoken(*bars, (119.0, GONE), silent=(119.0, 125.0)))
     heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
     heard.listen()
-    assert heard.gaps == [Gap(first=1, last=1, words="no connection for 6 s")]
+    assert heard.gaps == [FeedGap(first=1, last=1, words="no connection for 6 s")]
     assert heard.source.asked == [(1, 2)]
     assert {(one.minute, one.row) for one in heard.gathering.barrier.amendments()} == {(1, 0), (1, 1)}
     assert heard.gathering.lost == set()
@@ -184,7 +184,7 @@ def test_f59_a_minute_that_ended_in_a_dead_connection_is_a_gap() -> None:
     """It was open, and nobody knows since when it heard nothing: what counts is its last word."""
     bars = [(60.5, bar(symbol, 0)) for symbol in "AB"]
     heard = Heard(spoken(*bars, (150.0, GONE), silent=(118.0, 151.0))).listen()
-    assert heard.gaps[0] == Gap(first=1, last=1, words="no prices for 90 s, no connection for 34 s")
+    assert heard.gaps[0] == FeedGap(first=1, last=1, words="no prices for 90 s, no connection for 34 s")
 
 
 def test_f58_who_is_connected_only_after_a_minutes_end_has_lost_it() -> None:
@@ -209,7 +209,7 @@ def test_f53_a_gap_of_prices_says_how_long_they_were_silent_though_the_connectio
     """Heartbeats came all the while: the second without a connection is not why minutes are missing."""
     bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 2, 3, 4, 5) for symbol in "AB"]
     heard = Heard(spoken(*bars, (164.0, GONE), silent=(164.0, 165.0))).listen()
-    assert heard.gaps == [Gap(first=1, last=1, words="no prices for 104 s, no connection for 2 s")]
+    assert heard.gaps == [FeedGap(first=1, last=1, words="no prices for 104 s, no connection for 2 s")]
 
 
 def test_history_is_not_asked_for_a_minute_whose_bars_are_still_waited_for() -> None:
@@ -252,7 +252,7 @@ def test_who_starts_in_the_midst_of_a_session_has_its_minutes_from_history() -> 
 
 def test_f58_a_connection_that_breaks_is_made_again_after_pauses_that_grow() -> None:
     """One at a time; once something was said the pauses begin anew."""
-    broken: list[tuple[float, News | Unavailable]] = [(-50.0, Unavailable("closed")) for _ in range(6)]
+    broken: list[tuple[float, FeedMessage | Unavailable]] = [(-50.0, Unavailable("closed")) for _ in range(6)]
     heard = Heard([*broken, (0.0, Heartbeat()), (1.0, Unavailable("closed"))]).listen()
     pauses = np.diff(heard.source.connected).round(1).tolist()
     assert pauses[:7] == [10.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0]
@@ -269,7 +269,7 @@ def test_f59_a_connection_that_says_nothing_is_dropped_after_two_intervals() -> 
 
 def test_halts_are_told_once_and_quotes_that_are_none_are_counted() -> None:
     """Whoever writes them down hears of what is news."""
-    halt = Status(symbol="A", halted=True)
+    halt = HaltStatus(symbol="A", halted=True)
     crossed = Quote(symbol="B", bid=2.0, ask=1.0, time=SESSION.open)
     heard = Heard(beats((1.0, halt), (2.0, halt), (3.0, crossed))).listen()
     assert heard.statuses == [halt]
@@ -278,16 +278,16 @@ def test_halts_are_told_once_and_quotes_that_are_none_are_counted() -> None:
 
 def test_f40_a_halt_whose_end_was_missed_is_over_when_its_symbol_trades() -> None:
     """The connection was away when its end was said; the bar that comes then says so, and it is told."""
-    halt = Status(symbol="A", halted=True)
+    halt = HaltStatus(symbol="A", halted=True)
     script = beats((65.0, halt), (70.0, Unavailable("gone")), (240.5, bar("A", 3)))
     heard = Heard(script).listen()
-    assert heard.statuses == [halt, Status(symbol="A", halted=False, words="it has traded")]
+    assert heard.statuses == [halt, HaltStatus(symbol="A", halted=False, words="it has traded")]
 
 
 def test_f41_no_price_is_missing_while_the_whole_market_is_halted() -> None:
     """Neither what is said again of it, nor what trades after it, makes a gap of it."""
-    halt = Status(symbol="", halted=True, level=1)
-    over = Status(symbol="", halted=False)
+    halt = HaltStatus(symbol="", halted=True, level=1)
+    over = HaltStatus(symbol="", halted=False)
     bars = [(60.5, bar("A", 0)), (60.6, bar("B", 0)), (301.0, bar("A", 4)), (301.1, bar("B", 4))]
     heard = Heard(beats(*bars, (62.0, halt), (200.0, halt), (250.0, over))).listen()
     assert heard.statuses == [halt, over]
@@ -296,7 +296,7 @@ def test_f41_no_price_is_missing_while_the_whole_market_is_halted() -> None:
 
 def test_f41_what_was_silent_before_a_market_wide_halt_is_a_gap() -> None:
     """Only the halt explains silence."""
-    halt = Status(symbol="", halted=True, level=2)
+    halt = HaltStatus(symbol="", halted=True, level=2)
     heard = Heard(beats((60.5, bar("A", 0)), (200.0, halt), (265.0, bar("A", 4)))).listen()
     assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 2)]
 
@@ -308,14 +308,14 @@ def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
 
     async def listen() -> None:
         broken = _Broken(heard.clock, ())
-        await Gathering(broken, whole(broken), SteadyClock(heard.clock), 2.0).run()
+        await LiveFeedAggregator(broken, whole(broken), SteadyClock(heard.clock), 2.0).run()
 
     with pytest.raises(ZeroDivisionError):
-        run(listen, heard.loop)
+        run_virtual(listen, heard.loop)
 
 
 class _Broken(Told):
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """A feed with a bug."""
         assert symbols
         yield Heartbeat()
@@ -327,7 +327,7 @@ def test_a_bot_that_comes_again_goes_on_with_the_minutes_that_were_decided() -> 
     first = Heard(beats((60.5, bar("A", 0, 10.0)), (60.5, bar("B", 0)), (120.5, bar("A", 1, 11.0)))).listen()
     kept = [one for _, one in first.minutes[:2]]
     again = Heard(beats(), begins=200.0)
-    again.before = tuple(Kept(minute=one, at=SESSION.moment(one.index + 1)) for one in kept)
+    again.before = tuple(RecordedMinute(minute=one, at=SESSION.moment(one.index + 1)) for one in kept)
     again.source.past = [bar(symbol, minute, 99.0) for symbol in "AB" for minute in range(3)]
     again.listen()
     closes = [one.close.tolist() for _, one in again.minutes[:3]]
@@ -340,7 +340,7 @@ def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled()
     """The minute stays as it was decided, without that bar; it is back-filled now."""
     first = Heard(beats((60.5, bar("A", 0)), (60.5, bar("B", 0)), (120.5, bar("A", 1)))).listen()
     again = Heard(beats(), begins=200.0)
-    again.before = tuple(Kept(minute=one, at=SESSION.moment(one.index + 1)) for _, one in first.minutes[:2])
+    again.before = tuple(RecordedMinute(minute=one, at=SESSION.moment(one.index + 1)) for _, one in first.minutes[:2])
     again.lost_before = (1,)
     again.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(3)]
     again.listen()

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.marketdata.store.importer import Imported, source_files
-from tbot_core.marketdata.store.store import walk
-from tbot_core.marketdata.store.verification import Level, verify_store
+from tbot_core.marketdata.store.importer import ImportedFile, source_files
+from tbot_core.marketdata.store.store import walk_sessions
+from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
-from tbot_core.testing.store import StoreBench
+from tbot_core.testing.store import StoreFixture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 FIRST, LAST = dt.date(2018, 2, 16), dt.date(2018, 3, 29)
 
 
-def filled(folder: Path, *sources: Path) -> StoreBench:
+def filled(folder: Path, *sources: Path) -> StoreFixture:
     """A store with all the files of these folders."""
-    bench = StoreBench(folder=folder)
+    bench = StoreFixture(folder=folder)
     for source in sources:
-        assert all(isinstance(outcome, Imported) for outcome in bench.take(*source_files(source)))
+        assert all(isinstance(outcome, ImportedFile) for outcome in bench.take(*source_files(source)))
     return bench
 
 
 @pytest.fixture(scope="module")
-def spring(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> StoreBench:
+def spring(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> StoreFixture:
     """us300_2018 with the daily VIX and the fundamentals of 2018-02-08."""
     data = shared / "data"
     return filled(
@@ -41,7 +41,7 @@ def spring(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> StoreBench
     )
 
 
-def test_the_set_is_whole(spring: StoreBench) -> None:
+def test_the_set_is_whole(spring: StoreFixture) -> None:
     """29 sessions of 16 symbols, hardly a minute missing; no window moves against the bell on 2018-03-11."""
     symbols = spring.store.symbols(FIRST, LAST)
     assert len(symbols) == 16
@@ -53,19 +53,19 @@ def test_the_set_is_whole(spring: StoreBench) -> None:
     assert not any(np.isnan(block.bars.open[:, apple]).any() for block in blocks)
 
 
-def test_values_are_those_of_the_files(spring: StoreBench, shared: Path) -> None:
+def test_values_are_those_of_the_files(spring: StoreFixture, shared: Path) -> None:
     """Every number of a symbol's file comes back bit for bit, in order."""
     frame = pl.read_parquet(shared / "data" / "bars" / "us300_2018" / "GOOGL.parquet")
     rows = [
         np.stack([getattr(block.bars, name)[index, 0] for name in FIELDS])
-        for block, index in walk(spring.store.blocks(FIRST, LAST, ["GOOGL"]))
+        for block, index in walk_sessions(spring.store.blocks(FIRST, LAST, ["GOOGL"]))
     ]
     served = np.concatenate(rows, axis=1)
     served = served[:, ~np.isnan(served[3])]
     assert np.array_equal(served, frame.select(FIELDS).cast(pl.Float64).to_numpy().T)
 
 
-def test_the_first_five_sessions_have_no_mean_volume(spring: StoreBench) -> None:
+def test_the_first_five_sessions_have_no_mean_volume(spring: StoreFixture) -> None:
     """The sixth is the first that knows one, for all symbols that traded whole days."""
     (february, march) = spring.store.blocks(FIRST, LAST, spring.store.symbols(FIRST, LAST))
     known = ~np.isnan(february.day.average_volume)
@@ -73,23 +73,23 @@ def test_the_first_five_sessions_have_no_mean_volume(spring: StoreBench) -> None
     assert (~np.isnan(march.day.average_volume)).all()
 
 
-def test_the_vix_of_a_monday_is_fridays_close(spring: StoreBench) -> None:
+def test_the_vix_of_a_monday_is_fridays_close(spring: StoreFixture) -> None:
     """2018-03-12 uses the close of 2018-03-09."""
     monday = dt.date(2018, 3, 12)
     (block,) = spring.store.blocks(monday, monday, ["AAPL"])
     assert block.day.vix.tolist() == [[14.64]]
 
 
-def test_capitalisations_are_known_from_their_date(spring: StoreBench) -> None:
+def test_capitalisations_are_known_from_their_date(spring: StoreFixture) -> None:
     """The record of 2018-02-08 serves every session of the set."""
     (block, *_) = spring.store.blocks(FIRST, LAST, ["AAPL", "MSFT"])
     assert (block.day.market_cap > 5e11).all()
 
 
-def test_the_store_is_sound(spring: StoreBench) -> None:
+def test_the_store_is_sound(spring: StoreFixture) -> None:
     """No fault and no warning; the missing minutes are notes."""
     proof = verify_store(spring.bars, spring.calendar, lambda _: None)
-    assert {finding.level for finding in proof.findings} == {Level.NOTE}
+    assert {finding.level for finding in proof.findings} == {FindingLevel.NOTE}
     assert proof.bars == 180_859
 
 
@@ -102,4 +102,4 @@ def test_the_half_day_is_a_block_of_its_own(shared: Path, tmp_path: Path) -> Non
     half = blocks[1]
     assert half.sessions[0].date == dt.date(2019, 12, 24)
     assert not np.isnan(half.bars.close[0, :, -1]).any()
-    assert [block.sessions[index].date.day for block, index in walk(blocks)] == [20, 23, 24, 26, 27]
+    assert [block.sessions[index].date.day for block, index in walk_sessions(blocks)] == [20, 23, 24, 26, 27]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.errors import DataError
-from tbot_core.marketdata.store.selection import select
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.marketdata.store.selection import select_symbols
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 DAY = dt.date(2018, 7, 2)
 
 
-def bench(folder: Path, **options: Any) -> StoreBench:
+def bench(folder: Path, **options: Any) -> StoreFixture:
     """A store with one session of AAA."""
-    made = StoreBench(folder=folder)
+    made = StoreFixture(folder=folder)
     made.put(rising_bars("AAA", exchange_sessions(f"{DAY}", f"{DAY}")), **options)
     return made
 
@@ -27,7 +27,7 @@ def bench(folder: Path, **options: Any) -> StoreBench:
 def test_without_wanted_symbols_every_stored_one_is_chosen(tmp_path: Path) -> None:
     """What is stored is chosen, and whole raw bars need no word but that they have no quotes."""
     made = bench(tmp_path)
-    chosen = select(made.store, DAY, DAY, ())
+    chosen = select_symbols(made.store, DAY, DAY, ())
     assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), (), False)
     assert [note.split(":")[0] for note in chosen.label.notes] == ["Stored bars have no quotes"]
     assert chosen.label.data_hash == made.store.data_hash(DAY, DAY, ("AAA",))
@@ -35,7 +35,9 @@ def test_without_wanted_symbols_every_stored_one_is_chosen(tmp_path: Path) -> No
 
 def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
     """Notes name adjustments, partial volumes, and wanted symbols without bars, which are left out."""
-    chosen = select(bench(tmp_path, adjustment="split", volume="partial").store, DAY, DAY, ("ZZZ", "AAA", "AAA"))
+    chosen = select_symbols(
+        bench(tmp_path, adjustment="split", volume="partial").store, DAY, DAY, ("ZZZ", "AAA", "AAA")
+    )
     assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), ("ZZZ",), True)
     notes = " ".join(chosen.label.notes)
     assert "adjusted (split)" in notes
@@ -49,7 +51,7 @@ def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
 )
 def test_the_sessions_of_a_range_that_are_not_stored_are_said(tmp_path: Path, last: str, words: str) -> None:
     """Whoever asked for a week hears that a part of it was not traded; what the exchange did not trade is no gap."""
-    chosen = select(bench(tmp_path).store, DAY, dt.date.fromisoformat(last), ())
+    chosen = select_symbols(bench(tmp_path).store, DAY, dt.date.fromisoformat(last), ())
     assert f"No bars are stored {words}: nothing is traded there." in chosen.label.notes
 
 
@@ -59,6 +61,6 @@ def test_the_sessions_of_a_range_that_are_not_stored_are_said(tmp_path: Path, la
 )
 def test_a_range_without_bars_is_refused(tmp_path: Path, wanted: tuple[str, ...], words: str) -> None:
     """None of the wanted symbols, or nothing at all, is stored: the sentence names at most five."""
-    store = bench(tmp_path).store if wanted else StoreBench(folder=tmp_path).store
+    store = bench(tmp_path).store if wanted else StoreFixture(folder=tmp_path).store
     with pytest.raises(DataError, match=f"No bars of {words} are stored from 2018-07-02 to 2018-07-02"):
-        select(store, DAY, DAY, wanted)
+        select_symbols(store, DAY, DAY, wanted)

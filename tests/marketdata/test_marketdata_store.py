@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import parquet
-from tbot_core.marketdata.store.store import BarStore, Block, walk
+from tbot_core.marketdata.store.store import BarBlock, BarStore, walk_sessions
 from tbot_core.model.bars import FIELDS
-from tbot_core.model.calendar import Closed, ExchangeCalendar
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.model.calendar import ClosedDay, ExchangeCalendar
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 ENTRY_OF_NO_KIND = {"file": "f", "sha256": "s", "adjustment": "none", "volume": "partial", "sources": []}
 
@@ -30,20 +30,20 @@ def day(text: str) -> dt.date:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> StoreBench:
+def bench(tmp_path: Path) -> StoreFixture:
     """An empty store."""
-    return StoreBench(folder=tmp_path)
+    return StoreFixture(folder=tmp_path)
 
 
 @pytest.fixture
-def december(bench: StoreBench) -> StoreBench:
+def december(bench: StoreFixture) -> StoreFixture:
     """Two symbols from 2019-11-27 to 2020-01-03, with the half days 2019-11-29 and 2019-12-24."""
     whole = exchange_sessions("2019-11-27", "2020-01-03")
     bench.put(rising_bars("AAA", whole), rising_bars("BBB", whole[3:], price=20.0))
     return bench
 
 
-def test_blocks_are_a_month_and_a_session_length_each(december: StoreBench) -> None:
+def test_blocks_are_a_month_and_a_session_length_each(december: StoreFixture) -> None:
     """Half days are blocks of their own, and within a month the block that begins first comes first."""
     blocks = list(december.store.blocks(day("2019-11-01"), day("2020-01-31"), ["BBB", "AAA"]))
     told = [(it.month, it.sessions[0].minutes, len(it.sessions), it.bars.symbols) for it in blocks]
@@ -57,16 +57,17 @@ def test_blocks_are_a_month_and_a_session_length_each(december: StoreBench) -> N
     ]
 
 
-def test_walking_blocks_goes_by_date(december: StoreBench) -> None:
+def test_walking_blocks_goes_by_date(december: StoreFixture) -> None:
     """A half day comes between the full days around it, though its block comes after theirs."""
     store = december.store
     walked = [
-        block.sessions[index].date for block, index in walk(store.blocks(day("2019-11-01"), day("2020-01-31"), ["AAA"]))
+        block.sessions[index].date
+        for block, index in walk_sessions(store.blocks(day("2019-11-01"), day("2020-01-31"), ["AAA"]))
     ]
     assert walked == [session.date for session in exchange_sessions("2019-11-27", "2020-01-03")]
 
 
-def test_bars_stand_in_their_session_minute_and_symbol(december: StoreBench) -> None:
+def test_bars_stand_in_their_session_minute_and_symbol(december: StoreFixture) -> None:
     """Authors see (session, symbol, minute), memory holds (minute, session, symbol) without a gap."""
     block = next(december.store.blocks(day("2019-12-02"), day("2019-12-31"), ["AAA", "BBB"]))
     assert block.bars.open.shape == (20, 2, 390)
@@ -79,14 +80,14 @@ def test_bars_stand_in_their_session_minute_and_symbol(december: StoreBench) -> 
     assert np.isnan(block.bars.field("vwap")).all()
 
 
-def test_a_symbol_without_bars_keeps_its_place(december: StoreBench) -> None:
+def test_a_symbol_without_bars_keeps_its_place(december: StoreFixture) -> None:
     """Every block has all the symbols that were asked for; one that has none is NaN in all of them."""
     for block in december.store.blocks(day("2019-11-27"), day("2019-12-06"), ["AAA", "MMM", "BBB"]):
         assert block.bars.symbols == ("AAA", "BBB", "MMM")
         assert np.isnan(block.bars.close[:, 2]).all()
 
 
-def test_the_clock_change_moves_no_bar_against_the_bell(bench: StoreBench) -> None:
+def test_the_clock_change_moves_no_bar_against_the_bell(bench: StoreFixture) -> None:
     """The first bar of each session stands at minute 0 before and after 2018-03-11."""
     bench.put(rising_bars("AAA", exchange_sessions("2018-03-08", "2018-03-13")))
     (block,) = bench.store.blocks(day("2018-03-01"), day("2018-03-31"), ["AAA"])
@@ -94,7 +95,7 @@ def test_the_clock_change_moves_no_bar_against_the_bell(bench: StoreBench) -> No
     assert not np.isnan(block.bars.open).any()
 
 
-def test_a_feeds_own_vwap_is_served(bench: StoreBench) -> None:
+def test_a_feeds_own_vwap_is_served(bench: StoreFixture) -> None:
     """The average of a bar comes back where the source had one; a zero of a feed that has none does not."""
     frame = rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02"), minutes=3)
     bench.put(frame.with_columns(vwap=pl.Series([100.011, 0.0, None])))
@@ -102,7 +103,7 @@ def test_a_feeds_own_vwap_is_served(bench: StoreBench) -> None:
     assert block.bars.field("vwap")[:2, 0, 0].tolist() == pytest.approx([100.011, np.nan], nan_ok=True)
 
 
-def test_symbols_and_sessions_are_those_with_bars(december: StoreBench) -> None:
+def test_symbols_and_sessions_are_those_with_bars(december: StoreFixture) -> None:
     """A range names what has a bar in it, and nothing else."""
     store = december.store
     assert store.symbols(day("2019-11-27"), day("2019-11-29")) == ("AAA",)
@@ -116,7 +117,7 @@ def test_symbols_and_sessions_are_those_with_bars(december: StoreBench) -> None:
     ]
 
 
-def test_an_empty_store_has_nothing(bench: StoreBench) -> None:
+def test_an_empty_store_has_nothing(bench: StoreFixture) -> None:
     """A folder that does not exist is a store without bars; reading it makes nothing."""
     assert bench.store.symbols(day("2019-01-01"), day("2019-12-31")) == ()
     assert bench.store.sessions(day("2019-01-01"), day("2019-12-31")) == ()
@@ -132,7 +133,7 @@ def test_an_empty_store_has_nothing(bench: StoreBench) -> None:
         (list("ABCDEFG"), "No bars of A, B, C, D, E, ... are"),
     ],
 )
-def test_a_range_without_bars_is_refused_at_once(december: StoreBench, symbols: list[str], words: str) -> None:
+def test_a_range_without_bars_is_refused_at_once(december: StoreFixture, symbols: list[str], words: str) -> None:
     """Nothing is served in silence: the call itself fails, and names what it looked for."""
     with pytest.raises(DataError, match=words):
         december.store.blocks(day("2019-12-01"), day("2019-12-31"), symbols)
@@ -140,21 +141,21 @@ def test_a_range_without_bars_is_refused_at_once(december: StoreBench, symbols: 
         december.store.data_hash(day("2019-12-01"), day("2019-12-31"), symbols)
 
 
-def test_the_owners_calendar_leaves_days_out(december: StoreBench) -> None:
+def test_the_owners_calendar_leaves_days_out(december: StoreFixture) -> None:
     """TRADING_DAYS and closures cut what is served, not what the facts look back on."""
-    calendar = ExchangeCalendar(overrides={day("2019-12-05"): Closed(reason="storm")}, weekdays=[2, 3])
+    calendar = ExchangeCalendar(overrides={day("2019-12-05"): ClosedDay(reason="storm")}, weekdays=[2, 3])
     store = attrs.evolve(december.store, calendar=calendar)
     (block,) = store.blocks(day("2019-12-02"), day("2019-12-11"), ["AAA"])
     assert [session.date.day for session in block.sessions] == [4, 11]
     assert block.day.previous_close[0, 0] == pytest.approx(103.9)
 
 
-def test_the_hash_names_content_and_facts(december: StoreBench, tmp_path: Path) -> None:
+def test_the_hash_names_content_and_facts(december: StoreFixture, tmp_path: Path) -> None:
     """The same bars imported otherwise give the same hash; another bar, fact, symbol or range gives another."""
     first, last = day("2019-12-02"), day("2019-12-31")
     known = december.store.data_hash(first, last, ["AAA", "BBB"])
     (tmp_path / "other").mkdir()
-    other = StoreBench(folder=tmp_path / "other")
+    other = StoreFixture(folder=tmp_path / "other")
     whole = exchange_sessions("2019-11-27", "2020-01-03")
     other.put(pl.concat([rising_bars("BBB", whole[3:], price=20.0), rising_bars("AAA", whole)]))
     assert other.store.data_hash(first, last, ["BBB", "AAA"]) == known
@@ -165,7 +166,7 @@ def test_the_hash_names_content_and_facts(december: StoreBench, tmp_path: Path) 
     assert other.store.data_hash(first, last, ["AAA", "BBB"]) != known
 
 
-def test_the_hash_sees_a_changed_bar_and_a_changed_look_back(december: StoreBench) -> None:
+def test_the_hash_sees_a_changed_bar_and_a_changed_look_back(december: StoreFixture) -> None:
     """One cent in one bar changes the hash, also where only the facts of the range depend on it."""
     inside, after = [
         december.store.data_hash(day(first), day(last), ["AAA"])
@@ -177,7 +178,7 @@ def test_the_hash_sees_a_changed_bar_and_a_changed_look_back(december: StoreBenc
     assert december.store.data_hash(day("2019-12-09"), day("2019-12-13"), ["AAA"]) != after
 
 
-def test_kinds_are_told(bench: StoreBench) -> None:
+def test_kinds_are_told(bench: StoreFixture) -> None:
     """The banner's words on adjustment and volume come from the imports."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-02")), adjustment="split", volume="partial")
     bench.put(rising_bars("BBB", exchange_sessions("2019-12-02", "2019-12-02")))
@@ -186,7 +187,7 @@ def test_kinds_are_told(bench: StoreBench) -> None:
     assert bench.store.kinds(day("2019-12-02"), day("2019-12-02"), ["BBB"]) == (("raw", "consolidated"),)
 
 
-def stored_file(bench: StoreBench, stem: str) -> Path:
+def stored_file(bench: StoreFixture, stem: str) -> Path:
     """The one stored file whose name begins so."""
     (path,) = bench.bars.glob(f"*/{stem}-*.parquet")
     return path
@@ -194,7 +195,7 @@ def stored_file(bench: StoreBench, stem: str) -> Path:
 
 @pytest.mark.parametrize("damage", ["rubbish", "cut", "foreign", "empty"])
 @pytest.mark.parametrize("stem", ["AAA", "daily"])
-def test_a_damaged_file_is_named(bench: StoreBench, stem: str, damage: str) -> None:
+def test_a_damaged_file_is_named(bench: StoreFixture, stem: str, damage: str) -> None:
     """Bytes that are not those that were stored are never served, whatever they are."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-03")))
     path = stored_file(bench, stem)
@@ -205,7 +206,7 @@ def test_a_damaged_file_is_named(bench: StoreBench, stem: str, damage: str) -> N
         list(bench.store.blocks(day("2019-12-02"), day("2019-12-03"), ["AAA"]))
 
 
-def test_a_missing_file_is_named(bench: StoreBench) -> None:
+def test_a_missing_file_is_named(bench: StoreFixture) -> None:
     """A file that the manifest names and that is gone is said to be missing."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-03")))
     stored_file(bench, "AAA").unlink()
@@ -225,7 +226,7 @@ def test_a_missing_file_is_named(bench: StoreBench) -> None:
         json.dumps({"format": 1, "daily": "d", "daily_sha256": "s", "symbols": {"A": ENTRY_OF_NO_KIND}}),
     ],
 )
-def test_a_manifest_that_cannot_be_understood_is_named(bench: StoreBench, text: str) -> None:
+def test_a_manifest_that_cannot_be_understood_is_named(bench: StoreFixture, text: str) -> None:
     """A damaged manifest, or a newer tbot's, is refused with its path."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-03")))
     (bench.bars / "2019-12" / "manifest.json").write_text(text)
@@ -233,7 +234,7 @@ def test_a_manifest_that_cannot_be_understood_is_named(bench: StoreBench, text: 
         bench.store.symbols(day("2019-12-02"), day("2019-12-03"))
 
 
-def test_a_corrupt_table_of_facts_is_named(december: StoreBench) -> None:
+def test_a_corrupt_table_of_facts_is_named(december: StoreFixture) -> None:
     """A VIX that is not the one that was imported decides nothing."""
     december.put_text("date,open,high,low,close\n2019-12-02,14,15,13,14.5\n", name="vix.csv")
     (vix,) = december.bars.glob("vix-*.parquet")
@@ -243,17 +244,17 @@ def test_a_corrupt_table_of_facts_is_named(december: StoreBench) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 2, "tables": {}}', '{"format": 1, "tables": {"x": {}}}'])
-def test_a_damaged_manifest_of_facts_is_named(december: StoreBench, text: str) -> None:
+def test_a_damaged_manifest_of_facts_is_named(december: StoreFixture, text: str) -> None:
     """Facts are refused rather than taken as unknown."""
     (december.bars / "facts.json").write_text(text)
     with pytest.raises(DataError, match=r"facts\.json is damaged or of a newer tbot"):
         list(december.store.blocks(day("2019-12-02"), day("2019-12-06"), ["AAA"]))
 
 
-def test_bars_after_an_early_close_that_became_known_are_left_out(bench: StoreBench) -> None:
+def test_bars_after_an_early_close_that_became_known_are_left_out(bench: StoreFixture) -> None:
     """A closure that the owner adds afterwards hides bars that were stored before."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-04")))
-    calendar = ExchangeCalendar(overrides={day("2019-12-03"): Closed(reason="storm")})
+    calendar = ExchangeCalendar(overrides={day("2019-12-03"): ClosedDay(reason="storm")})
     store = BarStore(folder=bench.bars, calendar=calendar)
     (block,) = store.blocks(day("2019-12-02"), day("2019-12-04"), ["AAA"])
     assert [session.date.day for session in block.sessions] == [2, 4]
@@ -301,7 +302,7 @@ def test_what_is_imported_is_what_blocks_hold(rows: list[tuple[str, int, int, in
         (row[1], row[0]): row[2:] for row in table if any(session.open <= row[0] < session.close for session in week)
     }
     with tempfile.TemporaryDirectory() as folder:
-        bench = StoreBench(folder=Path(folder))
+        bench = StoreFixture(folder=Path(folder))
         bench.put(*(frame[start::files] for start in range(files)))
         found = dict(_cells(bench.store)) if expected else {}
     assert found == expected
@@ -313,7 +314,7 @@ def _prices(ticks: int, up: int, down: int) -> tuple[int, ...]:
 
 def _cells(store: BarStore) -> list[tuple[tuple[str, dt.datetime], tuple[float, ...]]]:
     cells = []
-    for block, index in walk(store.blocks(day("2019-12-01"), day("2019-12-31"), ["AA", "B.B", "C-1"])):
+    for block, index in walk_sessions(store.blocks(day("2019-12-01"), day("2019-12-31"), ["AA", "B.B", "C-1"])):
         for column, symbol in enumerate(block.bars.symbols):
             for minute in np.flatnonzero(~np.isnan(block.bars.close[index, column])):
                 moment = block.sessions[index].moment(int(minute))
@@ -321,5 +322,5 @@ def _cells(store: BarStore) -> list[tuple[tuple[str, dt.datetime], tuple[float, 
     return cells
 
 
-def _values(block: Block, *at: int) -> tuple[float, ...]:
+def _values(block: BarBlock, *at: int) -> tuple[float, ...]:
     return tuple(float(getattr(block.bars, name)[at]) for name in FIELDS)

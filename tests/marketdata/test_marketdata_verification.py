@@ -12,9 +12,9 @@ import pytest
 
 from tbot_core.marketdata.store import parquet
 from tbot_core.marketdata.store.listing import FactsRow, SymbolRow, list_store
-from tbot_core.marketdata.store.verification import Level, Proof, verify_store
-from tbot_core.model.calendar import ClosesEarly, ExchangeCalendar
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.marketdata.store.verification import FindingLevel, StoreVerification, verify_store
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,25 +23,25 @@ DAYS = exchange_sessions("2019-12-02", "2019-12-06")
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> StoreBench:
+def bench(tmp_path: Path) -> StoreFixture:
     """A store with one symbol's week."""
-    bench = StoreBench(folder=tmp_path)
+    bench = StoreFixture(folder=tmp_path)
     bench.put(rising_bars("AAA", DAYS))
     return bench
 
 
-def verify(bench: StoreBench) -> Proof:
+def verify(bench: StoreFixture) -> StoreVerification:
     """The check of the store, told to nobody."""
     return verify_store(bench.bars, bench.calendar, lambda _month: None)
 
 
-def the_fault(bench: StoreBench) -> str:
+def the_fault(bench: StoreFixture) -> str:
     """Where the only fault is and what it says."""
-    (fault,) = verify(bench).of(Level.FAULT)
+    (fault,) = verify(bench).of(FindingLevel.FAULT)
     return f"{fault.where}: {fault.message}"
 
 
-def forge(bench: StoreBench, frame: pl.DataFrame) -> None:
+def forge(bench: StoreFixture, frame: pl.DataFrame) -> None:
     """Store a frame as an import would, without an import's checks."""
     month = parquet.read_month(bench.bars, "2019-12")
     assert month is not None
@@ -50,19 +50,19 @@ def forge(bench: StoreBench, frame: pl.DataFrame) -> None:
     parquet.write_month(bench.bars, attrs.evolve(month, entries={"AAA": entry}))
 
 
-def stored(bench: StoreBench) -> pl.DataFrame:
+def stored(bench: StoreFixture) -> pl.DataFrame:
     """The symbol's stored bars."""
     month = parquet.read_month(bench.bars, "2019-12")
     assert month is not None
     return parquet.read_bars(bench.bars, month, "AAA")
 
 
-def test_a_sound_store_has_no_findings(bench: StoreBench) -> None:
+def test_a_sound_store_has_no_findings(bench: StoreFixture) -> None:
     """Every file and bar is read, months are told, and nothing is found."""
     months: list[str] = []
     bench.put_text("date,open,high,low,close\n2019-11-01,1,1,1,1\n", name="vix.csv")
     proof = verify_store(bench.bars, bench.calendar, months.append)
-    assert proof == Proof(findings=(), files=2, bars=1950)
+    assert proof == StoreVerification(findings=(), files=2, bars=1950)
     assert months == ["2019-12"]
 
 
@@ -72,22 +72,26 @@ def test_no_store_is_a_sound_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stem", ["AAA", "daily"])
-def test_a_corrupt_file_is_a_fault(bench: StoreBench, stem: str) -> None:
+def test_a_corrupt_file_is_a_fault(bench: StoreFixture, stem: str) -> None:
     """It is named, with what to do."""
     (path,) = (bench.bars / "2019-12").glob(f"{stem}-*")
     path.write_bytes(path.read_bytes()[:-1])
     assert f"{path} is corrupt" in the_fault(bench)
 
 
-def test_a_damaged_manifest_is_a_fault(bench: StoreBench) -> None:
+def test_a_damaged_manifest_is_a_fault(bench: StoreFixture) -> None:
     """The month's files are then unnamed, which is said too."""
     (bench.bars / "2019-12" / "manifest.json").write_text("{")
     proof = verify(bench)
-    assert [finding.level for finding in proof.findings] == [Level.FAULT, Level.WARNING, Level.WARNING]
+    assert [finding.level for finding in proof.findings] == [
+        FindingLevel.FAULT,
+        FindingLevel.WARNING,
+        FindingLevel.WARNING,
+    ]
     assert "manifest.json is damaged" in proof.findings[0].message
 
 
-def test_a_corrupt_table_of_facts_is_a_fault(bench: StoreBench) -> None:
+def test_a_corrupt_table_of_facts_is_a_fault(bench: StoreFixture) -> None:
     """Also where no run needs it today; and so is a manifest of facts that cannot be understood."""
     bench.put_text("symbol,as_of,market_cap\nAAA,2019-01-01,5\n", name="caps.csv")
     (path,) = bench.bars.glob("fundamentals-*")
@@ -100,14 +104,14 @@ def test_a_corrupt_table_of_facts_is_a_fault(bench: StoreBench) -> None:
 
 
 @pytest.mark.parametrize("place", ["AAPL.parquet", "2019-12/AAPL.parquet"])
-def test_a_file_that_is_no_import_is_named(bench: StoreBench, place: str) -> None:
+def test_a_file_that_is_no_import_is_named(bench: StoreFixture, place: str) -> None:
     """Rubbish is a fault; sound Parquet that somebody copied there is a warning, for it is not used."""
     path = bench.bars / place
     path.write_bytes(b"rubbish")
     assert f"{path}: cannot be read as Parquet" in the_fault(bench)
     path.write_bytes(parquet.parquet_bytes(stored(bench)))
     (warning,) = verify(bench).findings
-    assert (warning.level, warning.where) == (Level.WARNING, str(path))
+    assert (warning.level, warning.where) == (FindingLevel.WARNING, str(path))
     (bench.bars / "notes.txt").touch()
     assert len(verify(bench).findings) == 1
 
@@ -125,7 +129,7 @@ def test_a_file_that_is_no_import_is_named(bench: StoreBench, place: str) -> Non
         ("ts", DAYS[0].open + dt.timedelta(minutes=1), "bar that is not later than the one before"),
     ],
 )
-def test_bars_are_checked_again(bench: StoreBench, column: str, value: object, words: str) -> None:
+def test_bars_are_checked_again(bench: StoreFixture, column: str, value: object, words: str) -> None:
     """What no import lets in is found where it got in otherwise."""
     frame = stored(bench)
     wrong = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(value).cast(frame.schema[column])).otherwise(column)
@@ -133,34 +137,34 @@ def test_bars_are_checked_again(bench: StoreBench, column: str, value: object, w
     assert words in the_fault(bench)
 
 
-def test_daily_rows_of_other_bars_are_a_fault(bench: StoreBench) -> None:
+def test_daily_rows_of_other_bars_are_a_fault(bench: StoreFixture) -> None:
     """Facts come from the daily rows, so they must be those of the bars."""
     forge(bench, stored(bench)[:-1])
     assert "AAA: the month's daily rows are not those of its bars" in the_fault(bench)
 
 
-def test_an_early_close_that_became_known_is_a_fault(bench: StoreBench) -> None:
+def test_an_early_close_that_became_known_is_a_fault(bench: StoreFixture) -> None:
     """Stored bars after it are outside regular hours now."""
-    early = ClosesEarly(close=dt.time(13, 0))
+    early = EarlyClose(close=dt.time(13, 0))
     calendar = ExchangeCalendar(overrides={DAYS[1].date: early})
-    (fault,) = verify_store(bench.bars, calendar, lambda _: None).of(Level.FAULT)
+    (fault,) = verify_store(bench.bars, calendar, lambda _: None).of(FindingLevel.FAULT)
     assert "bar outside the calendar's regular hours (180, first: 2019-12-03 18:00 UTC)" in fault.message
 
 
 def test_what_lacks_is_told_by_its_weight(tmp_path: Path) -> None:
     """Missing minutes are a note; thin sessions and missing ones are warnings; none of them fails the check."""
-    bench = StoreBench(folder=tmp_path)
+    bench = StoreFixture(folder=tmp_path)
     bench.put(rising_bars("AAA", DAYS[:1], minutes=389), rising_bars("BBB", [DAYS[4]]))
     bench.put(*(rising_bars("BBB", [session], minutes=300) for session in DAYS[:3]))
     bench.put(rising_bars("CCC", exchange_sessions("2019-11-29", "2019-11-29")), rising_bars("CCC", DAYS[3:4]))
     told = [(finding.level, finding.where, finding.message) for finding in verify(bench).findings]
     assert told == [
-        (Level.NOTE, "AAA", "1 of 390 minutes have no bar"),
-        (Level.WARNING, "BBB", "under 90 % of the minutes in 3 sessions (2019-12-02, 2019-12-03, 2019-12-04)"),
-        (Level.WARNING, "BBB", "no bar in 1 session (2019-12-05), between its first and last"),
-        (Level.NOTE, "BBB", "270 of 1560 minutes have no bar"),
+        (FindingLevel.NOTE, "AAA", "1 of 390 minutes have no bar"),
+        (FindingLevel.WARNING, "BBB", "under 90 % of the minutes in 3 sessions (2019-12-02, 2019-12-03, 2019-12-04)"),
+        (FindingLevel.WARNING, "BBB", "no bar in 1 session (2019-12-05), between its first and last"),
+        (FindingLevel.NOTE, "BBB", "270 of 1560 minutes have no bar"),
         (
-            Level.WARNING,
+            FindingLevel.WARNING,
             "CCC",
             "no bar in 3 sessions (2019-12-02, 2019-12-03, 2019-12-04), between its first and last",
         ),
@@ -169,13 +173,13 @@ def test_what_lacks_is_told_by_its_weight(tmp_path: Path) -> None:
 
 def test_long_lists_of_sessions_are_cut(tmp_path: Path) -> None:
     """Three dates are named, and how many there are."""
-    bench = StoreBench(folder=tmp_path)
+    bench = StoreFixture(folder=tmp_path)
     bench.put(rising_bars("AAA", DAYS, minutes=5))
-    (warning,) = verify(bench).of(Level.WARNING)
+    (warning,) = verify(bench).of(FindingLevel.WARNING)
     assert warning.message.endswith("in 5 sessions (2019-12-02, 2019-12-03, 2019-12-04, ...)")
 
 
-def test_a_listing_counts_what_is_stored(bench: StoreBench) -> None:
+def test_a_listing_counts_what_is_stored(bench: StoreFixture) -> None:
     """A row a symbol over all its months, and the ranges of the other facts."""
     bench.put(rising_bars("BBB", DAYS[3:], minutes=389), volume="partial")
     bench.put(rising_bars("BBB", exchange_sessions("2020-01-02", "2020-01-03")), adjustment="split")
@@ -213,7 +217,7 @@ def test_an_empty_store_lists_nothing(tmp_path: Path) -> None:
     assert (listing.symbols, listing.vix, listing.fundamentals) == ((), None, None)
 
 
-def test_files_are_named_by_their_content(bench: StoreBench) -> None:
+def test_files_are_named_by_their_content(bench: StoreFixture) -> None:
     """The name and the manifest both carry the SHA-256 of the bytes."""
     month = parquet.read_month(bench.bars, "2019-12")
     assert month is not None

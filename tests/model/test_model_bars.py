@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.model.bars import Bars, Minute, Tape
-from tbot_core.testing.sessions import NAMES, Draft, market
+from tbot_core.model.bars import Bars, MinuteSlice, Tape
+from tbot_core.testing.sessions import NAMES, SessionDraft, market
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 RUNNING: tuple[Running, ...] = ("high", "low", "vwap", "volume")
 
 
-def _minute(bars: Bars, index: int) -> Minute:
-    return Minute(index=index, **{name: bars.field(name)[index] for name in NAMES})
+def _minute(bars: Bars, index: int) -> MinuteSlice:
+    return MinuteSlice(index=index, **{name: bars.field(name)[index] for name in NAMES})
 
 
 def _taped(bars: Bars, minutes: int) -> Tape:
@@ -49,7 +49,7 @@ def test_views_have_minutes_last_and_cannot_be_written() -> None:
 
 def test_running_columns_are_what_they_say() -> None:
     """High and low so far pass over missing bars; the VWAP weighs by shares; volume adds up."""
-    draft = Draft(minutes=5).bar(0, 10, volume=100).bar(1, 13, open=13, volume=300).gap(2, 3)
+    draft = SessionDraft(minutes=5).bar(0, 10, volume=100).bar(1, 13, open=13, volume=300).gap(2, 3)
     bars = draft.bar(3, 9, high=12, low=6, volume=200, vwap=8).bar(4, 20, volume=0).bars()
     assert bars.high_so_far[0].tolist() == [10, 13, 13, 13, 20]
     assert bars.low_so_far[0].tolist() == [10, 10, 10, 6, 6]
@@ -59,7 +59,7 @@ def test_running_columns_are_what_they_say() -> None:
 
 def test_nothing_traded_has_no_vwap() -> None:
     """Before the first share the VWAP is unknown, and volume is 0."""
-    bars = Draft(minutes=3).gap(0, 1).bar(1, 10, volume=0).bar(2, 11, volume=5).bars()
+    bars = SessionDraft(minutes=3).gap(0, 1).bar(1, 10, volume=0).bar(2, 11, volume=5).bars()
     assert np.isnan(bars.vwap[0]).tolist() == [True, True, False]
     assert bars.so_far("volume", 0, 3)[0].tolist() == [0, 0, 5]
 
@@ -92,7 +92,7 @@ def test_a_column_grows_as_it_is_asked_for() -> None:
 
 def test_the_first_open_is_that_of_the_first_bar() -> None:
     """A row that begins late has its open from then on; without a bar, or a minute, it is unknown."""
-    bars = Draft("AAA", "BBB", "CCC", minutes=4).bar(0, 10, open=9).gap(0, 2, "BBB").gap(0, 4, "CCC").bars()
+    bars = SessionDraft("AAA", "BBB", "CCC", minutes=4).bar(0, 10, open=9).gap(0, 2, "BBB").gap(0, 4, "CCC").bars()
     assert bars.first_open.tolist()[:2] == [9, 100]
     assert np.isnan(bars.until(1).first_open).tolist() == [False, True, True]
     assert np.isnan(bars.until(0).first_open).tolist() == [True, True, True]
@@ -105,18 +105,18 @@ def test_the_first_open_is_that_of_the_first_bar() -> None:
 def test_a_bad_print_lies_more_than_three_percent_off(opened: float, bad: bool) -> None:
     """Exactly 3 % from the bar's VWAP is not bad; without a VWAP the typical price counts; early or late."""
     for first in (0, 2):
-        with_vwap = Draft(minutes=4).gap(0, first).bar(first, 100, open=opened, vwap=100).bars()
+        with_vwap = SessionDraft(minutes=4).gap(0, first).bar(first, 100, open=opened, vwap=100).bars()
         assert with_vwap.bad_print.tolist() == [bad]
-    typical = Draft(minutes=4).bar(0, 100, open=110, high=110, low=90).bars()
+    typical = SessionDraft(minutes=4).bar(0, 100, open=110, high=110, low=90).bars()
     assert typical.bad_print.tolist() == [True]
-    later = Draft(minutes=4).bar(1, 100, open=110, high=110, vwap=100).bars()
+    later = SessionDraft(minutes=4).bar(1, 100, open=110, high=110, vwap=100).bars()
     assert later.bad_print.tolist() == [False]
     assert later.until(0).bad_print.tolist() == [False]
 
 
 def test_a_range_leaves_a_bad_first_print_out() -> None:
     """Only the first bar is left out, only where it is bad, only where the range holds it."""
-    draft = Draft("AAA", "BBB", "CCC", minutes=10).gap(0, 3, "BBB")
+    draft = SessionDraft("AAA", "BBB", "CCC", minutes=10).gap(0, 3, "BBB")
     draft.bar(0, 100, open=110, high=110, low=99, vwap=100).bar(1, 100, high=102, low=98)
     draft.bar(3, 100, "BBB", open=90, high=101, low=90, vwap=100).bar(4, 100, "BBB", high=103)
     bars = draft.bar(0, 100, "CCC", high=101, low=99).bars()
@@ -127,7 +127,7 @@ def test_a_range_leaves_a_bad_first_print_out() -> None:
     assert np.isnan(high[1])
     assert np.isnan(low[1])
     assert bars.highest(0, 5).tolist() == [110, 103, 101]
-    only = Draft("AAA", minutes=5).bar(0, 100, open=110, high=110, vwap=100).bars()
+    only = SessionDraft("AAA", minutes=5).bar(0, 100, open=110, high=110, vwap=100).bars()
     assert np.isnan(only.range(0, 1)[0]).all()
     assert np.isnan(bars.until(0).range(0, 5)[0]).all()
 
@@ -153,7 +153,7 @@ def test_windows_agree_on_prefix_tape_and_block(seed: int, start: int, length: i
 
 def test_a_closed_window_is_remembered_and_an_open_one_is_not() -> None:
     """A feature of minutes that have closed is worked out once for all later prefixes; before that, each time."""
-    bars = Draft(minutes=10).bars()
+    bars = SessionDraft(minutes=10).bars()
     tape, made = _taped(bars, 3), []
 
     def make() -> Array:
@@ -175,7 +175,7 @@ def test_a_closed_window_is_remembered_and_an_open_one_is_not() -> None:
 @pytest.mark.parametrize("index", [1, 3])
 def test_a_tape_takes_the_next_minute_only(index: int) -> None:
     """A minute that is skipped or repeated is refused."""
-    bars = Draft(minutes=5).bars()
+    bars = SessionDraft(minutes=5).bars()
     tape = _taped(bars, 2)
     with pytest.raises(ValueError, match=f"minute {index} came where minute 2 was due"):
         tape.append(_minute(bars, index))
@@ -190,7 +190,7 @@ def test_a_days_session_has_its_own_facts() -> None:
     assert _same(one.previous_close, facts.previous_close[2])
     assert _same(one.typical_volume, facts.typical_volume[2])
     assert one.vix.tolist() == facts.vix[2].tolist()
-    assert Draft().day().typical_volume is None
+    assert SessionDraft().day().typical_volume is None
 
 
 def test_some_sessions_of_a_block_are_a_block() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tbot_core.errors import DataError, SettingsError
 from tbot_core.model import calendar
-from tbot_core.model.calendar import Closed, ClosesEarly, ExchangeCalendar, Session
+from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar, Session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,11 +226,11 @@ def test_an_override_closes_or_shortens_and_never_lengthens() -> None:
     """The shorter session wins: an override cuts a day and never adds trading time."""
     known = ExchangeCalendar(
         overrides={
-            dt.date(2026, 3, 4): Closed(reason="Power failure"),
-            dt.date(2026, 3, 5): ClosesEarly(close=dt.time(12, 0)),
-            dt.date(2026, 11, 27): ClosesEarly(close=dt.time(16, 0)),
-            dt.date(2026, 12, 25): ClosesEarly(close=dt.time(12, 0)),
-            dt.date(2026, 3, 7): Closed(reason="Power failure"),
+            dt.date(2026, 3, 4): ClosedDay(reason="Power failure"),
+            dt.date(2026, 3, 5): EarlyClose(close=dt.time(12, 0)),
+            dt.date(2026, 11, 27): EarlyClose(close=dt.time(16, 0)),
+            dt.date(2026, 12, 25): EarlyClose(close=dt.time(12, 0)),
+            dt.date(2026, 3, 7): ClosedDay(reason="Power failure"),
         }
     )
     assert known.closed_reason(dt.date(2026, 3, 4)) == "Power failure"
@@ -250,7 +250,7 @@ def test_an_override_closes_or_shortens_and_never_lengthens() -> None:
 def test_an_early_close_lies_within_the_session(close: dt.time) -> None:
     """An early close at or before the bell, after the usual close or off the minute is refused with a remedy."""
     with pytest.raises(SettingsError, match="not a minute of the session") as caught:
-        ClosesEarly(close=close)
+        EarlyClose(close=close)
     assert "New York time" in caught.value.remedy
 
 
@@ -266,7 +266,7 @@ def test_trading_days_come_on_top_of_the_calendar() -> None:
 
 def test_facts_of_the_previous_session_ignore_trading_days() -> None:
     """The calendar of every weekday keeps the overrides and drops the choice of days."""
-    overrides = {dt.date(2026, 3, 6): Closed(reason="Power failure")}
+    overrides = {dt.date(2026, 3, 6): ClosedDay(reason="Power failure")}
     mondays = ExchangeCalendar(weekdays=frozenset({0}), overrides=overrides)
     assert mondays.every_weekday == ExchangeCalendar(overrides=overrides)
     assert mondays.every_weekday.previous(dt.date(2026, 3, 9)).date == dt.date(2026, 3, 5)
@@ -283,6 +283,6 @@ def test_a_calendar_keeps_what_it_was_given() -> None:
     """Later changes to the caller's table change nothing, and a calendar travels to a child process."""
     table: dict[dt.date, calendar.Override] = {}
     made = ExchangeCalendar(overrides=table)
-    table[dt.date(2026, 3, 4)] = Closed(reason="Power failure")
+    table[dt.date(2026, 3, 4)] = ClosedDay(reason="Power failure")
     assert made.session(dt.date(2026, 3, 4)) is not None
     assert pickle.loads(pickle.dumps(made)) == made

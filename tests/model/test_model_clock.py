@@ -130,7 +130,7 @@ def test_virtual_time_is_utc_whatever_zone_it_was_given() -> None:
 def test_naive_moments_are_refused_everywhere() -> None:
     """A moment without a zone is never guessed at."""
     naive = BELL.replace(tzinfo=None)
-    for ask in (clock.aware, clock.exchange_time, clock.both_times, ManualClock, ManualClock(BELL).advance_to):
+    for ask in (clock.require_aware, clock.exchange_time, clock.both_times, ManualClock, ManualClock(BELL).advance_to):
         with pytest.raises(ValueError, match="has no time zone"):
             ask(naive)
     for waits in (SystemClock(), ManualClock(BELL)):

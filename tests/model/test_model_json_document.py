@@ -29,14 +29,14 @@ from tbot_core.testing.canaries import canary, shows
 )
 def test_what_cannot_be_read_is_one_error(text: str | bytes) -> None:
     """Nested without end, a number of thousands of digits, no JSON, no UTF-8: a ValueError that says which."""
-    with pytest.raises(json_document.Unreadable, match=r"\w{4}"):
-        json_document.read(text)
+    with pytest.raises(json_document.InvalidJson, match=r"\w{4}"):
+        json_document.parse_json(text)
 
 
 def test_what_cannot_be_read_is_not_quoted() -> None:
     """Neither the sentence nor what a traceback shows of it holds a word of the document."""
-    with pytest.raises(json_document.Unreadable) as caught:
-        json_document.read(f'{{"key": "{canary("broker")}", }}')
+    with pytest.raises(json_document.InvalidJson) as caught:
+        json_document.parse_json(f'{{"key": "{canary("broker")}", }}')
     assert not shows(str(caught.value))
     assert caught.value.__suppress_context__
 
@@ -49,12 +49,14 @@ def test_what_cannot_be_read_is_not_quoted() -> None:
 def test_what_is_json_is_read_as_it_is(value: Any) -> None:
     """From text as from bytes, wide or a hundred levels deep."""
     text = json.dumps(value)
-    assert json_document.read(text) == json_document.read(text.encode()) == value
+    assert json_document.parse_json(text) == json_document.parse_json(text.encode()) == value
 
 
 def test_objects_are_made_as_the_caller_says() -> None:
     """Pairs come in order, those that are spelled twice too."""
-    assert json_document.read('{"a": 1, "a": 2}', lambda items: {"all": list(items)}) == {"all": [("a", 1), ("a", 2)]}
+    assert json_document.parse_json('{"a": 1, "a": 2}', lambda items: {"all": list(items)}) == {
+        "all": [("a", 1), ("a", 2)]
+    }
 
 
 @pytest.mark.parametrize(
@@ -69,4 +71,4 @@ def test_objects_are_made_as_the_caller_says() -> None:
 )
 def test_half_a_pair_is_found_with_its_place(text: str, places: list[str]) -> None:
     """Values by the names that lead there, names by what holds them; whole pairs are text like any other."""
-    assert list(json_document.beyond_utf8(json_document.read(text))) == places
+    assert list(json_document.invalid_utf8_places(json_document.parse_json(text))) == places

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import SettingsError
 from tbot_core.model import window_placement
 from tbot_core.model.calendar import ExchangeCalendar, Session
@@ -41,7 +41,7 @@ def starting(hour: int, minute: int) -> NamedWindow:
 @pytest.mark.parametrize(("named", "start"), [(OPEN, 0), (CLOSE, 300), (starting(20, 59), 389)])
 def test_the_exchange_anchor_keeps_the_distance_to_the_bell(named: NamedWindow, start: int, session: Session) -> None:
     """A window starts as many minutes after the bell in summer and on half days as on a standard day."""
-    window = window_placement.place(named, session, "exchange")
+    window = window_placement.place_window(named, session, "exchange")
     assert window is not None
     assert (window.start, window.analysis, window.breakout, window.monitoring) == (
         start,
@@ -54,7 +54,7 @@ def test_the_exchange_anchor_keeps_the_distance_to_the_bell(named: NamedWindow, 
 
 def test_a_half_day_has_no_room_for_the_close_window() -> None:
     """The sample's CLOSE window lies outside a 210-minute session and inside a whole one."""
-    window = window_placement.place(CLOSE, HALF_DAY, "exchange")
+    window = window_placement.place_window(CLOSE, HALF_DAY, "exchange")
     assert window is not None
     assert window.outside(HALF_DAY.minutes, 5)
     assert not window.outside(WINTER.minutes, 5)
@@ -72,7 +72,7 @@ def test_a_half_day_has_no_room_for_the_close_window() -> None:
 )
 def test_the_utc_anchor_takes_the_clock_literally(named: NamedWindow, session: Session, start: int | None) -> None:
     """The same UTC time is an hour later after the bell in summer, and may lie before it in winter."""
-    window = window_placement.place(named, session, "utc")
+    window = window_placement.place_window(named, session, "utc")
     assert (None if window is None else window.start) == start
 
 
@@ -101,7 +101,7 @@ def test_a_bell_that_is_met_is_not_reported(named: NamedWindow, session: Session
 def test_the_sample_windows_pass() -> None:
     """The sample's windows fit, whatever the anchor."""
     for anchor in window_placement.ANCHORS:
-        window_placement.check([OPEN, CLOSE], anchor)
+        window_placement.check_windows([OPEN, CLOSE], anchor)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ def test_a_start_outside_every_session_is_refused(
     """A start that no session of any season holds is a settings fault that names its variable."""
     named = attrs.evolve(CLOSE, start_time=start_time)
     if fits:
-        window_placement.check([named], anchor)
+        window_placement.check_windows([named], anchor)
         return
     with pytest.raises(SettingsError, match=f"START_TIME_CLOSE={start_time:%H:%M} lies outside every session"):
-        window_placement.check([named], anchor)
+        window_placement.check_windows([named], anchor)
 
 
 def test_all_faults_come_at_once() -> None:
@@ -136,7 +136,7 @@ def test_all_faults_come_at_once() -> None:
         name="OPEN", start_time=dt.time(9, 30, 5), analysis_minutes=-1, breakout_minutes=0, monitoring_minutes=0
     )
     with pytest.raises(SettingsError) as caught:
-        window_placement.check([bad, attrs.evolve(CLOSE, breakout_minutes=0)], "exchange")
+        window_placement.check_windows([bad, attrs.evolve(CLOSE, breakout_minutes=0)], "exchange")
     assert [line.split("=")[0] for line in caught.value.message.splitlines()] == [
         "START_TIME_OPEN",
         "START_TIME_OPEN",
@@ -154,7 +154,7 @@ def test_anchors_agree_in_standard_time_and_differ_by_an_hour_in_summer(minute: 
     session = ExchangeCalendar().next(day)
     start = (dt.datetime(2026, 1, 2, 14, 30) + dt.timedelta(minutes=minute)).time()  # noqa: DTZ001
     named = attrs.evolve(OPEN, start_time=start)
-    kept, literal = (window_placement.place(named, session, anchor) for anchor in window_placement.ANCHORS)
+    kept, literal = (window_placement.place_window(named, session, anchor) for anchor in window_placement.ANCHORS)
     assert kept is not None
     assert literal is not None
     assert literal.start - kept.start == (60 if session.open.hour == 13 else 0)
@@ -162,7 +162,7 @@ def test_anchors_agree_in_standard_time_and_differ_by_an_hour_in_summer(minute: 
 
 def test_a_window_is_read_from_any_settings_that_hold_its_times() -> None:
     """The core's own frame fits, and the name is the one that stands in variables."""
-    frame = Frame(start_time=dt.time(15, 30), analysis_minutes=15)
+    frame = StrategySettings(start_time=dt.time(15, 30), analysis_minutes=15)
     assert window_placement.named_window("mid", frame) == NamedWindow(
         name="MID",
         start_time=dt.time(15, 30),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.plugins.discovery import COMMANDS, GROUPS, Entry
+from tbot_core.plugins.discovery import COMMANDS, GROUPS, EntryPointInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def tbot_strategy():
 """
 
 
-def write(folder: Path, entry: Entry, body: str, *, group: str = "", points: str | None = None) -> None:
+def write(folder: Path, entry: EntryPointInfo, body: str, *, group: str = "", points: str | None = None) -> None:
     """Write a distribution with one package into a folder, as an installer leaves it."""
     package = entry.target.partition(":")[0]
     (folder / package).mkdir()
@@ -71,10 +71,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def plant(site: Path) -> Callable[..., Entry]:
+def plant(site: Path) -> Callable[..., EntryPointInfo]:
     """Install a fake distribution: `plant(name, body, **fields of the entry)`; `{name}` in the body is its name."""
 
-    def install(name: str, body: str = SOUND, *, points: str | None = None, **fields: object) -> Entry:
+    def install(name: str, body: str = SOUND, *, points: str | None = None, **fields: object) -> EntryPointInfo:
         given = {
             "kind": "strategy",
             "name": name,
@@ -83,7 +83,7 @@ def plant(site: Path) -> Callable[..., Entry]:
             "target": f"their_{name}",
             "requires": ("tbot-core>=1,<2",),
         } | fields
-        entry = Entry(**given)  # type: ignore[arg-type]  # keywords of the test
+        entry = EntryPointInfo(**given)  # type: ignore[arg-type]  # keywords of the test
         write(site, entry, body.format(name=name) if body is SOUND else body, points=points)
         return entry
 

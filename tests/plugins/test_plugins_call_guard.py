@@ -11,20 +11,20 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Check, Explains, Filter, Plugin, Screens, Strategy
+from tbot_core.contracts import Check, Filter, Plugin, Strategy, SupportsExplain, SupportsScreening
 from tbot_core.contracts.hooks import hookimpl
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
-from tbot_core.model.bars import Bars, Market
+from tbot_core.model.bars import Bars, MarketView
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Condition, Exits, Signals, Trigger
+from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
 from tbot_core.plugins import answer_checks
-from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, WITHIN, Bounds, Lost, Sitting
-from tbot_core.plugins.discovery import Entry
-from tbot_core.plugins.guarded import bounded
-from tbot_core.plugins.loader import Loaded, Loader
+from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, WITHIN, CallGuard, FailedCall, GuardSession
+from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.testing import sessions
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 BELL = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 WINDOW = Window(start=0, analysis=2, breakout=20, monitoring=20)
-STRATEGY = Entry(kind="strategy", name="theirs", dist="their-dist", version="1", target="their_module")
+STRATEGY = EntryPointInfo(kind="strategy", name="theirs", dist="their-dist", version="1", target="their_module")
 FILTER = attrs.evolve(STRATEGY, kind="filter")
 SOON_S = 0.02
 SYMBOLS = 3
 _BLOCK = sessions.market(sessions=1, symbols=SYMBOLS)
 BARS, DAY = _BLOCK[0].session(0), _BLOCK[1].session(0)
-FRAME = Frame()
+FRAME = StrategySettings()
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +53,10 @@ class Session:
 
     def __init__(self, *, strict: bool = False, limit_s: float = 60.0) -> None:
         self.clock = ManualClock(BELL)
-        self.told: list[tuple[dt.datetime, Lost]] = []
+        self.told: list[tuple[dt.datetime, FailedCall]] = []
         self.recorded: list[str] = []
         self.repeating = False
-        self.bounds = Bounds(
+        self.bounds = CallGuard(
             strict=strict,
             record=lambda _entry, failure: self.recorded.append(failure.error),
             limits_s=dict.fromkeys(LIMITS_S, limit_s),
@@ -66,7 +66,7 @@ class Session:
     def open(self) -> None:
         """A session begins."""
         self.bounds.open_session(
-            Sitting(
+            GuardSession(
                 clock=self.clock,
                 tell=lambda lost: self.told.append((self.clock.now(), lost)),
                 repeating=lambda: self.repeating,
@@ -75,12 +75,12 @@ class Session:
 
     def strategy(self, **deeds: Callable[..., Any]) -> Any:
         """A strategy that does this, within its bounds."""
-        return bounded(STRATEGY, _made(window=WINDOW, **deeds), self.bounds)
+        return guard_plugin(STRATEGY, _made(window=WINDOW, **deeds), self.bounds)
 
     def filter(self, **deeds: Callable[..., Any]) -> Any:
         """A filter that does this, within its bounds."""
         whole = {"screen": lambda *_: [], "judge": lambda *_: []} | deeds
-        return bounded(FILTER, _made(**whole), self.bounds)
+        return guard_plugin(FILTER, _made(**whole), self.bounds)
 
 
 def _made(**parts: object) -> Any:
@@ -110,7 +110,7 @@ def found(**columns: object) -> Signals:
         "target": np.array([np.nan]),
         "rule": np.array([0]),
         "rules": ("theirs",),
-        "exits": Exits(),
+        "exits": ExitRules(),
     }
     return Signals(**(whole | columns))
 
@@ -124,7 +124,7 @@ def compared(**fields: object) -> Check:
 
 def judged(subject: Filter, signals: Signals) -> list[Reason]:
     """What the filter's checks deny with; they all compare one unknown value."""
-    return [check.unknown for check in subject.judge(signals, Market(bars=BARS, day=DAY), FRAME) if check.required]
+    return [check.unknown for check in subject.judge(signals, MarketView(bars=BARS, day=DAY), FRAME) if check.required]
 
 
 def test_a_sound_plugin_is_as_it_was() -> None:
@@ -132,24 +132,24 @@ def test_a_sound_plugin_is_as_it_was() -> None:
     session, signals, check = Session(), found(), compared()
     subject = session.strategy(scan=lambda *_: signals)
     assert isinstance(subject, Strategy)
-    assert isinstance(subject, Explains)
-    assert isinstance(subject, Screens)
+    assert isinstance(subject, SupportsExplain)
+    assert isinstance(subject, SupportsScreening)
     assert subject.scan(BARS, DAY, 5) is signals
     none = signals.take(np.array([], dtype=np.intp))
     assert session.strategy(scan=lambda *_: none).scan(BARS, DAY, 6) is none
     assert (subject.triggers(BARS, DAY), subject.screen(DAY)) == ((), ())
     judge = session.filter(judge=lambda *_: [check])
-    assert list(judge.judge(signals, Market(bars=BARS, day=DAY), FRAME)) == [check]
+    assert list(judge.judge(signals, MarketView(bars=BARS, day=DAY), FRAME)) == [check]
     assert list(judge.screen(DAY, BARS.symbols, FRAME)) == []
     assert judge.needs == frozenset()
-    assert bounded(attrs.evolve(STRATEGY, kind="broker"), "a broker", session.bounds) == "a broker"
+    assert guard_plugin(attrs.evolve(STRATEGY, kind="broker"), "a broker", session.bounds) == "a broker"
     assert session.told == []
 
 
 def test_a_filter_still_says_what_it_needs() -> None:
     """A fact that costs a look back is asked for as before."""
     made = _made(screen=lambda *_: [], judge=lambda *_: [], needs=["typical_volume"])
-    assert bounded(FILTER, made, Session().bounds).needs == {"typical_volume"}
+    assert guard_plugin(FILTER, made, Session().bounds).needs == {"typical_volume"}
 
 
 def test_f91_a_strategy_that_raises_gives_no_signals_and_is_switched_off_at_the_third_time() -> None:
@@ -262,11 +262,11 @@ def test_f92_a_risk_check_that_hangs_denies_and_is_asked_no_more() -> None:
 
             return check
 
-    loader, entry = Loader(), attrs.evolve(STRATEGY, kind="extension")
+    loader, entry = PluginLoader(), attrs.evolve(STRATEGY, kind="extension")
     subject = Theirs()
     loader.manager.register(subject, "theirs")
     plugin = Plugin(name="theirs", summary="", config=Theirs, create=lambda _config, _context: None)
-    loaded = Loaded(entry=entry, plugin=plugin, subject=subject)
+    loaded = LoadedPlugin(entry=entry, plugin=plugin, subject=subject)
     ((_, check),), _ = risk_checks(loader, [loaded], session.bounds)
     order: Any = object()
     for words in ["it had not finished"] * FAILURES + ["is off to the session's end"]:
@@ -285,15 +285,15 @@ def test_f92_a_watchdog_can_see_which_call_is_being_made() -> None:
         yield
         seen.append("left")
 
-    bounds = Bounds(strict=False)
+    bounds = CallGuard(strict=False)
     bounds.where = where
-    bounds.open_session(Sitting(clock=ManualClock(BELL), tell=seen.append))
+    bounds.open_session(GuardSession(clock=ManualClock(BELL), tell=seen.append))
 
     def scan(*_: object) -> Signals:
         seen.append("scanning")
         return found()
 
-    bounded(STRATEGY, _made(window=WINDOW, scan=scan), bounds).scan(BARS, DAY)
+    guard_plugin(STRATEGY, _made(window=WINDOW, scan=scan), bounds).scan(BARS, DAY)
     assert seen == ["strategy/theirs scan 0 2026-01-05T14:30:00+00:00", "scanning", "left"]
 
 
@@ -430,7 +430,7 @@ def test_a_simulation_ends_with_a_sentence() -> None:
 
 def test_a_plugin_that_is_asked_outside_of_any_session_fails_with_a_sentence() -> None:
     """`tbot why` asks again what was compared; nothing is counted there."""
-    subject = bounded(STRATEGY, _made(window=WINDOW, scan=fails), Bounds(strict=False))
+    subject = guard_plugin(STRATEGY, _made(window=WINDOW, scan=fails), CallGuard(strict=False))
     with pytest.raises(PluginError, match="theirs"):
         subject.scan(BARS, DAY)
 

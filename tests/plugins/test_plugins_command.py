@@ -11,13 +11,13 @@ import pytest
 
 from tbot_core.cli import invoke
 from tbot_core.cli.commands import plugins
-from tbot_core.cli.commands.plugins import listed
+from tbot_core.cli.commands.plugins import plugin_listings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 
 def documents(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
@@ -28,7 +28,7 @@ def documents(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_every_fault_is_named_by_a_probe_and_by_the_list_afterwards(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Import errors, wrong signatures, duplicates and foreign ranges end in a state with its reason, and exit 0."""
     plant("sound")
@@ -57,7 +57,7 @@ def test_every_fault_is_named_by_a_probe_and_by_the_list_afterwards(
 
 
 def test_settings_make_plugins_active(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A strategy of the sequence is active, another one available; one that is broken stays broken, and enabled."""
     plant("used")
@@ -74,7 +74,7 @@ def test_settings_make_plugins_active(
 
 
 def test_the_list_for_a_person_has_a_line_for_each(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each line holds state, kind, name, distribution, and the reason of a fault with when it was seen."""
     plant("old", requires=("tbot-core<1",))
@@ -92,7 +92,7 @@ def test_the_list_for_a_person_has_a_line_for_each(
 
 @pytest.mark.slow
 def test_a_person_at_a_terminal_sees_what_is_tried(
-    plant: Callable[..., Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trial may take its ten seconds, so each is announced on a terminal, and nowhere else."""
 
@@ -103,7 +103,7 @@ def test_a_person_at_a_terminal_sees_what_is_tried(
     plant("sound")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    listed(tmp_path, probing=True)
+    plugin_listings(tmp_path, probing=True)
     assert "Trying strategy sound ...\n" in terminal.getvalue()
 
 
@@ -113,7 +113,7 @@ def test_nothing_installed_is_said() -> None:
 
 
 def test_a_damaged_record_and_unreadable_settings_are_warnings(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The list is written all the same, with exit 0, and standard error says what is unknown."""
     plant("spare")
@@ -128,19 +128,19 @@ def test_a_damaged_record_and_unreadable_settings_are_warnings(
 
 
 def test_a_probe_that_cannot_be_recorded_still_shows(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a folder that cannot be written the outcome is shown, and a warning says that it is not kept."""
     plant("broken", "import no_such_library")
     (tmp_path / "data").write_text("")
-    listings, _, warnings = listed(tmp_path, probing=True)
+    listings, _, warnings = plugin_listings(tmp_path, probing=True)
     assert [it.state for it in listings if it.entry.name == "broken"] == ["broken"]
     assert [warning for warning in warnings if warning.endswith("So what was found is not recorded.")]
     assert capsys.readouterr().err == ""
 
 
 def test_info_tries_a_plugin_that_no_record_speaks_of(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Distribution, origin, files, requirements and declared settings are shown, and nothing is written."""
     plant("sound")
@@ -165,7 +165,7 @@ def test_info_tries_a_plugin_that_no_record_speaks_of(
 
 
 def test_info_of_a_faulty_plugin_says_what_is_wrong(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A plugin that cannot be used has a sheet as well: the fault instead of its settings."""
     plant("broken", "import no_such_library")
@@ -176,7 +176,7 @@ def test_info_of_a_faulty_plugin_says_what_is_wrong(
 
 
 def test_info_of_a_name_that_is_used_twice_shows_both(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each distribution has its sheet, and both are said to be refused."""
     plant("twin", dist="their-first", target="their_twin_a")
@@ -194,7 +194,7 @@ def test_info_of_a_name_that_is_used_twice_shows_both(
 
 
 def test_info_of_an_unknown_or_ambiguous_name_is_wrong_usage(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit 2, with the nearest name or the spellings that tell the kinds apart."""
     plant("sound")
@@ -219,7 +219,7 @@ def command(day):
 """
 
 
-def test_a_plugin_brings_a_command(plant: Callable[..., Entry], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plugin_brings_a_command(plant: Callable[..., EntryPointInfo], capsys: pytest.CaptureFixture[str]) -> None:
     """It stands in the help with its distribution, unimported, and runs when it is called."""
     plant("report-day", COMMAND, kind="command", target="their_report:command")
     plant("broken-day", "import no_such_library", kind="command", target="their_broken:command")
@@ -233,7 +233,9 @@ def test_a_plugin_brings_a_command(plant: Callable[..., Entry], capsys: pytest.C
     assert "No module named 'no_such_library'" in capsys.readouterr().err
 
 
-def test_a_command_that_is_none_is_refused(plant: Callable[..., Entry], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_that_is_none_is_refused(
+    plant: Callable[..., EntryPointInfo], capsys: pytest.CaptureFixture[str]
+) -> None:
     """An entry point that names something else is a plugin's failure, exit 3."""
     plant("report-day", "command = 'text'", kind="command", target="their_report:command")
     assert invoke(["report-day"]) == 3
@@ -241,7 +243,7 @@ def test_a_command_that_is_none_is_refused(plant: Callable[..., Entry], capsys: 
 
 
 def test_a_command_with_a_name_of_tbot_is_refused_aloud(
-    plant: Callable[..., Entry], capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The core's command keeps its name, and the help says on standard error whose was refused."""
     plant("plugins", COMMAND, kind="command", target="their_plugins:command")

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import importlib_metadata
 import pytest
 
-from tbot_core.plugins.discovery import Entry, Listing, commands, fits, mark, plugins
+from tbot_core.plugins.discovery import (
+    EntryPointInfo,
+    PluginListing,
+    installed_commands,
+    installed_plugins,
+    mark_enabled,
+    version_fits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,25 +24,25 @@ if TYPE_CHECKING:
 CORE = importlib_metadata.version("tbot-core")
 
 
-def found(site: Path) -> dict[tuple[str, str], Listing]:
+def found(site: Path) -> dict[tuple[str, str], PluginListing]:
     """The plugins of the folder by distribution and name."""
-    return {(it.entry.dist, it.entry.name): it for it in plugins(path=[str(site)])}
+    return {(it.entry.dist, it.entry.name): it for it in installed_plugins(path=[str(site)])}
 
 
-def test_a_plugin_is_found_and_not_imported(site: Path, plant: Callable[..., Entry]) -> None:
+def test_a_plugin_is_found_and_not_imported(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """An installed plugin is listed as available, although its package would fail."""
     entry = plant("quiet", "raise AssertionError")
-    assert plugins(path=[str(site)]) == (Listing(entry=entry),)
+    assert installed_plugins(path=[str(site)]) == (PluginListing(entry=entry),)
     assert entry.target not in sys.modules
 
 
-def test_the_list_is_sorted_by_kind_and_name(site: Path, plant: Callable[..., Entry]) -> None:
+def test_the_list_is_sorted_by_kind_and_name(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """Plugins stand in the order of kind and name, wherever they were found."""
     plant("b_one")
     plant("a_two", kind="filter")
     plant("a_one")
     plant("z", kind="alert")
-    assert [(it.entry.kind, it.entry.name) for it in plugins(path=[str(site)])] == [
+    assert [(it.entry.kind, it.entry.name) for it in installed_plugins(path=[str(site)])] == [
         ("alert", "z"),
         ("filter", "a_two"),
         ("strategy", "a_one"),
@@ -43,26 +50,26 @@ def test_the_list_is_sorted_by_kind_and_name(site: Path, plant: Callable[..., En
     ]
 
 
-def test_a_name_offered_twice_is_refused_for_both(site: Path, plant: Callable[..., Entry]) -> None:
+def test_a_name_offered_twice_is_refused_for_both(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """Two distributions of one name are both duplicates, and each reason names the two."""
     plant("twin", dist="first")
     plant("twin", dist="second", target="their_other_twin")
-    for listing in plugins(path=[str(site)]):
+    for listing in installed_plugins(path=[str(site)]):
         assert listing.state == "duplicate"
         assert listing.reason == "Offered by first 2.5 and second 2.5: uninstall all but one."
 
 
-def test_kinds_may_share_a_name(site: Path, plant: Callable[..., Entry]) -> None:
+def test_kinds_may_share_a_name(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """A strategy and a filter of the same name are no duplicates."""
     plant("both", dist="first")
     plant("both", dist="second", kind="filter", target="their_both_filter")
-    assert {it.state for it in plugins(path=[str(site)])} == {"available"}
+    assert {it.state for it in installed_plugins(path=[str(site)])} == {"available"}
 
 
-def test_a_core_out_of_range_makes_a_plugin_incompatible(site: Path, plant: Callable[..., Entry]) -> None:
+def test_a_core_out_of_range_makes_a_plugin_incompatible(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """The reason quotes the range and the core that is installed."""
     plant("old", requires=("tbot-core<1",))
-    (listing,) = plugins(path=[str(site)])
+    (listing,) = installed_plugins(path=[str(site)])
     assert listing.state == "incompatible"
     assert listing.reason == f"It requires tbot-core<1, and tbot-core {CORE} is installed."
 
@@ -77,7 +84,7 @@ def test_a_core_out_of_range_makes_a_plugin_incompatible(site: Path, plant: Call
     ],
 )
 def test_metadata_that_cannot_be_used_is_broken(
-    site: Path, plant: Callable[..., Entry], fields: dict[str, object], words: str
+    site: Path, plant: Callable[..., EntryPointInfo], fields: dict[str, object], words: str
 ) -> None:
     """A bad name, target, requirement or file is a fault of that plugin alone, and says which."""
     plant("fine")
@@ -88,7 +95,7 @@ def test_metadata_that_cannot_be_used_is_broken(
     assert words in broken.reason
 
 
-def test_other_peoples_damage_is_passed_over(site: Path, plant: Callable[..., Entry]) -> None:
+def test_other_peoples_damage_is_passed_over(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """Metadata without a name, and an entry_points.txt that is no text, hide no plugin and are not ours to report."""
     plant("fine")
     for name, content in (("empty", b"[tbot.strategies]\nx = y\n"), ("binary", b"\xff\xfe[tbot.strategies]")):
@@ -99,7 +106,7 @@ def test_other_peoples_damage_is_passed_over(site: Path, plant: Callable[..., En
 
 @pytest.mark.parametrize("metadata", [b"\xff\xfe", b"Version: 1\n", b"Name: odd\n", b"Name: odd\nVersion:\n", b""])
 def test_metadata_that_do_not_say_what_they_are_of_are_passed_over(
-    site: Path, plant: Callable[..., Entry], metadata: bytes
+    site: Path, plant: Callable[..., EntryPointInfo], metadata: bytes
 ) -> None:
     """No text, no name, or no version: what an uninstall left hides no plugin and is not ours to report."""
     plant("fine")
@@ -110,25 +117,25 @@ def test_metadata_that_do_not_say_what_they_are_of_are_passed_over(
     assert list(found(site)) == [("their-fine", "fine")]
 
 
-def test_the_first_on_the_path_counts(site: Path, tmp_path: Path, plant: Callable[..., Entry]) -> None:
+def test_the_first_on_the_path_counts(site: Path, tmp_path: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """Of a distribution found twice only the one that would be imported is listed."""
     plant("fine", version="3")
     older = tmp_path / "older" / "their_fine-1.dist-info"
     older.mkdir(parents=True)
     (older / "METADATA").write_text("Metadata-Version: 2.1\nName: their-fine\nVersion: 1\n")
     (older / "entry_points.txt").write_text("[tbot.strategies]\ngone = gone\n")
-    listed = plugins(path=[str(site), str(older.parent)])
+    listed = installed_plugins(path=[str(site), str(older.parent)])
     assert [(it.entry.name, it.entry.version) for it in listed] == [("fine", "3")]
 
 
-def test_enabled_plugins_are_active(site: Path, plant: Callable[..., Entry]) -> None:
+def test_enabled_plugins_are_active(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """What the settings name is active if it can be used, and marked as enabled in any state."""
     plant("used")
     plant("spare")
     plant("web", kind="extension")
     plant("old", requires=("tbot-core<1",))
     wanted = {("strategy", "used"), ("strategy", "old"), ("extension", "*")}
-    states = {it.entry.name: (it.state, it.enabled) for it in mark(plugins(path=[str(site)]), wanted)}
+    states = {it.entry.name: (it.state, it.enabled) for it in mark_enabled(installed_plugins(path=[str(site)]), wanted)}
     assert states == {
         "used": ("active", True),
         "spare": ("available", False),
@@ -137,15 +144,15 @@ def test_enabled_plugins_are_active(site: Path, plant: Callable[..., Entry]) -> 
     }
 
 
-def test_commands_that_reuse_a_name_of_tbot_are_duplicates(site: Path, plant: Callable[..., Entry]) -> None:
+def test_commands_that_reuse_a_name_of_tbot_are_duplicates(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """A plugin's command is listed; one called like a command of the core is refused with the reason."""
     plant("report-day", kind="command", target="their_report:command")
     plant("status", kind="command", target="their_status:command")
-    listed = {it.entry.name: it for it in commands(reserved={"status"}, path=[str(site)])}
+    listed = {it.entry.name: it for it in installed_commands(reserved={"status"}, path=[str(site)])}
     assert listed["report-day"].state == "available"
     assert listed["status"].state == "duplicate"
     assert listed["status"].reason == "their-status 2.5 uses the name of a command of tbot."
-    assert plugins(path=[str(site)]) == ()
+    assert installed_plugins(path=[str(site)]) == ()
 
 
 @pytest.mark.parametrize(
@@ -170,12 +177,12 @@ def test_commands_that_reuse_a_name_of_tbot_are_duplicates(site: Path, plant: Ca
 )
 def test_ranges_are_read_as_installers_read_them(requirement: str, version: str, expected: bool) -> None:
     """Plain ranges, rare forms and markers decide as the packaging standard says."""
-    assert fits(requirement, version) is expected
+    assert version_fits(requirement, version) is expected
 
 
-def test_only_requirements_of_the_core_count(site: Path, plant: Callable[..., Entry]) -> None:
+def test_only_requirements_of_the_core_count(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """A distribution whose name begins like the core's is another one, and no requirement at all fits any core."""
     plant("fine", requires=("tbot-core-extras<1", "attrs>=1"))
-    (listing,) = plugins(path=[str(site)])
+    (listing,) = installed_plugins(path=[str(site)])
     assert listing.state == "available"
     assert listing.entry.requires == ()

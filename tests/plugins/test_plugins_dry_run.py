@@ -13,17 +13,17 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.alerts.service import beside
-from tbot_core.cli.commands.run import request
-from tbot_core.cli.run_display import Lines
-from tbot_core.cli.run_options import Wish
+from tbot_core.alerts.service import alerts_beside
+from tbot_core.cli.commands.run import feed_request
+from tbot_core.cli.run_display import PlainDisplay
+from tbot_core.cli.run_options import RunOptions
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.control import Verb
-from tbot_core.engine.feed_quality import BarsAlone
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.feed_quality import BarsOnlyBroker
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Mode
     from tbot_core.journal.store import Event
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 ACME = '''
 import attrs
 
-from tbot_core.contracts import FeedLabel, FeedQuality, Plugin, VenueRules
+from tbot_core.contracts import FeedLabel, FeedQuality, Plugin, BrokerCapabilities
 from tbot_core.contracts.hooks import hookimpl
 
 WORLD = None
@@ -64,7 +64,7 @@ class Acme:
     """A feed, and an account at which every call is an alarm."""
 
     label = FeedLabel(name="acme", simulated=False, quotes=True)
-    rules = VenueRules()
+    rules = BrokerCapabilities()
 
     def __getattr__(self, name):
         if name not in {"connect", "account", "submit", "cancel", "replace", "poll", "snapshot"}:
@@ -126,23 +126,23 @@ class House:
     home: Path
     module: Any
     stops_at: float | None = None
-    lines: Lines | None = None
+    lines: PlainDisplay | None = None
 
-    def run(self, mode: Mode = "dry-run", **settings: str) -> Outcome:
+    def run(self, mode: Mode = "dry-run", **settings: str) -> RunOutcome:
         """One session."""
         self.settle(**settings)
-        wish = Wish(mode="dry-run", home=self.home)
+        wish = RunOptions(mode="dry-run", home=self.home)
         assembly = assemble(self.home, mode, self.world.clock)
-        plan = Plan(
+        plan = RunPlan(
             assembly=attrs.evolve(assembly, calendar=self.world.calendar),
-            request=attrs.evolve(request(wish, assembly), calendar=self.world.calendar),
+            request=attrs.evolve(feed_request(wish, assembly), calendar=self.world.calendar),
             wall=self.world.clock,
             once=True,
             watch_s=30.0,
         )
         if self.stops_at is not None:
             self.world.loop.call_at(self.stops_at, plan.stop.set)
-        watcher = Watcher() if self.lines is None else self.lines.watcher
+        watcher = RunWatcher() if self.lines is None else self.lines.watcher
         return self.world.run(lambda: run(plan, watcher))
 
     def again(self, at: float) -> None:
@@ -164,14 +164,14 @@ class House:
         return list(vars(self.module)["CALLED"])
 
 
-def events(outcome: Outcome, kind: str) -> list[Event]:
+def events(outcome: RunOutcome, kind: str) -> list[Event]:
     """What the journal of a run holds of a kind."""
     with closing(read_journal(outcome.journal)) as journal:
         return list(journal.events(kind=kind))
 
 
 @pytest.fixture
-def house(tmp_path: Path, plant: Callable[..., Entry]) -> House:
+def house(tmp_path: Path, plant: Callable[..., EntryPointInfo]) -> House:
     """The plugin is installed, and finds the world by its own module."""
     plant("acme", ACME, kind="broker")
     module = importlib.import_module("their_acme")
@@ -198,30 +198,30 @@ def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
     """What serves its bars has no method that takes an order, and says the index where the broker has it."""
     house.settle()
     acme = assemble(house.home, "dry-run", house.world.clock).broker("acme")
-    bars = BarsAlone(acme, "acme")
+    bars = BarsOnlyBroker(acme, "acme")
     assert bars.feed(FeedRequest(kind="live")) is acme
     assert {name for name in dir(bars) if not name.startswith("_")} == {"close", "feed", "vix_close"}
     assert asyncio.run(bars.vix_close(house.world.session.date)) == 21.5
-    without = BarsAlone(assemble(house.home, "dry-run", house.world.clock).broker(), "paper")
+    without = BarsOnlyBroker(assemble(house.home, "dry-run", house.world.clock).broker(), "paper")
     assert asyncio.run(without.vix_close(house.world.session.date)) is None
 
 
 @pytest.mark.slow
 def test_the_instances_own_day_is_not_touched(house: House) -> None:
     """Journal, gauges, recording, reserve, alerts and requests are those of whoever trades; a dry run has its own."""
-    control.ask(house.home / "control", Verb.KILL, actor="ann", now=house.world.clock.now())
-    control.ask(house.home / "control", Verb.STOP_FLATTEN, actor="ann", now=house.world.clock.now())
+    control.write_request(house.home / "control", ControlVerb.KILL, actor="ann", now=house.world.clock.now())
+    control.write_request(house.home / "control", ControlVerb.STOP_FLATTEN, actor="ann", now=house.world.clock.now())
     outcome = house.run()
-    assert len(control.look(house.home / "control").requests) == 2
+    assert len(control.read_folder(house.home / "control").requests) == 2
     assert events(outcome, records.REQUEST) == []
     assert outcome.summary.trades
     name = outcome.journal.stem
     assert outcome.journal == house.home / "data" / "runs" / f"{name}.sqlite"
     assert name.startswith("dry-")
     assert {path.name for path in (house.home / "data").iterdir()} == {"install.id", "plugins.json", "runs"}
-    kept = received_bars.recorded(outcome.journal.with_name(f"{name}-received"), house.world.session.date)
+    kept = received_bars.recorded_file(outcome.journal.with_name(f"{name}-received"), house.world.session.date)
     assert kept is not None
-    assert len(received_bars.read(kept).kept) == house.world.session.minutes
+    assert len(received_bars.read_recording(kept).kept) == house.world.session.minutes
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def test_a_dry_run_goes_on_in_its_own_file(house: House) -> None:
 @pytest.mark.slow
 def test_every_view_and_every_end_says_that_it_is_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """The banner, each line, the last line and the notes; what waits for nobody's confirmation is said as well."""
-    house.lines = Lines(Wish(mode="dry-run", home=house.home), silent=False)
+    house.lines = PlainDisplay(RunOptions(mode="dry-run", home=house.home), silent=False)
     outcome = house.run()
     with house.lines:
         house.lines.end(outcome)
@@ -314,7 +314,7 @@ def test_nobody_is_alerted_of_a_dry_run(house: House) -> None:
         return 7
 
     before = sorted(house.home.rglob("*"))
-    with beside(assembly, house.world.clock) as attended:
+    with alerts_beside(assembly, house.world.clock) as attended:
         assert sorted(house.home.rglob("*")) == before
         assert asyncio.run(attended(work())) == 7
 
@@ -325,6 +325,6 @@ def test_the_vix_of_the_day_before_is_asked_of_the_source(house: House) -> None:
     vars(house.module)["BLIND"].append(True)
     outcome = house.run()
     assert len(vars(house.module)["ASKED"]) == 1
-    kept = received_bars.recorded(received_bars.beside(outcome.journal), house.world.session.date)
+    kept = received_bars.recorded_file(received_bars.received_folder(outcome.journal), house.world.session.date)
     assert kept is not None
-    assert set(received_bars.read(kept).day.vix.ravel().tolist()) == {21.5}
+    assert set(received_bars.read_recording(kept).day.vix.ravel().tolist()) == {21.5}

@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core.contracts import hooks
 from tbot_core.plugins.discovery import GROUPS
-from tbot_core.plugins.loader import Loader
+from tbot_core.plugins.loader import PluginLoader
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "hooks.md"
 HOOKS = {name: value for name, value in vars(hooks).items() if name.startswith("tbot_")}
@@ -46,7 +46,7 @@ def test_each_kind_has_a_group_and_an_offer_hook() -> None:
 
 def test_the_manager_knows_exactly_these_hooks() -> None:
     """What is specified can be called, and nothing else."""
-    assert {name for name in vars(Loader().manager.hook) if not name.startswith("_")} == set(HOOKS)
+    assert {name for name in vars(PluginLoader().manager.hook) if not name.startswith("_")} == set(HOOKS)
 
 
 def test_the_references_example_is_a_plugin() -> None:

@@ -15,19 +15,19 @@ import pytest
 
 from tbot_core.contracts import Check, Context
 from tbot_core.contracts.setting import declarations
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError, SettingsError
-from tbot_core.model.bars import FIELDS, Bars, Market, Minute, Quotes, Tape
+from tbot_core.model.bars import FIELDS, Bars, MarketView, MinuteSlice, Quotes, Tape
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Condition, Exits, Trigger
+from tbot_core.model.signals import Condition, ExitRules, Trigger
 from tbot_core.model.window import Window
 from tbot_core.plugins import discovery, isolated_names, isolation, isolation_protocol, probe, trial_records
-from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, Bounds, Lost, Sitting
+from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.guarded import bounded
+from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.isolation import IsolatedFilter, IsolatedStrategy
-from tbot_core.plugins.loader import Loader, build
+from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.system import log
 from tbot_core.testing import sessions
 from tbot_core.testing.filter import pick
@@ -35,14 +35,14 @@ from tbot_core.testing.filter import pick
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tbot_core.plugins.discovery import Entry
-    from tbot_core.plugins.loader import Loaded
+    from tbot_core.plugins.discovery import EntryPointInfo
+    from tbot_core.plugins.loader import LoadedPlugin
 
 NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 WINDOW = Window(start=0, analysis=15, breakout=60, monitoring=60)
 BLOCK, FACTS = sessions.market(sessions=2, symbols=40)
 CONTEXT = Context(clock=ManualClock(NOW), log=log.logger("theirs"), data_dir=Path("nowhere"))
-OWN = {(one.entry.kind, one.entry.name): one.entry for one in discovery.plugins()}
+OWN = {(one.entry.kind, one.entry.name): one.entry for one in discovery.installed_plugins()}
 
 DEEDS = """
 import ctypes, os, sys, time
@@ -89,33 +89,33 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         yield
 
 
-def offered(entry: Entry, folder: Path) -> Loaded:
+def offered(entry: EntryPointInfo, folder: Path) -> LoadedPlugin:
     """The plugin as a run takes it that isolates it: by what its trial has recorded."""
-    known = trial_records.updated(trial_records.Records(), [probe.probe(entry)], NOW)
+    known = trial_records.with_outcomes(trial_records.TrialRecords(), [probe.probe_plugin(entry)], NOW)
     folder.mkdir(exist_ok=True)
-    trial_records.write(folder, known)
-    listing = discovery.Listing(entry=entry, state="active", enabled=True)
-    (loaded,), failures = isolation.offered([(entry.kind, entry.name)], [listing], folder, {})
+    trial_records.write_records(folder, known)
+    listing = discovery.PluginListing(entry=entry, state="active", enabled=True)
+    (loaded,), failures = isolation.isolated_offers([(entry.kind, entry.name)], [listing], folder, {})
     assert failures == ()
     return loaded
 
 
-def apart(entry: Entry, folder: Path, **texts: str) -> Any:
+def apart(entry: EntryPointInfo, folder: Path, **texts: str) -> Any:
     """The plugin in a worker, as a run builds it, with these settings."""
     loaded = offered(entry, folder)
     fields = {one.name: field for field, one in declarations(loaded.plugin.config).items()}
     given: dict[str, Any] = {fields[name]: text for name, text in texts.items()}
     if entry.kind == "strategy":
         given["window"] = WINDOW
-    return build(loaded, loaded.plugin.config(**given), CONTEXT)
+    return build_plugin(loaded, loaded.plugin.config(**given), CONTEXT)
 
 
-def inside(entry: Entry) -> Any:
+def inside(entry: EntryPointInfo) -> Any:
     """The same plugin in this process, with its defaults."""
-    loaded = Loader().load(entry)
+    loaded = PluginLoader().load(entry)
     assert not isinstance(loaded, PluginFailure)
     given = {"window": WINDOW} if entry.kind == "strategy" else {}
-    return build(loaded, loaded.plugin.config(**given), CONTEXT)
+    return build_plugin(loaded, loaded.plugin.config(**given), CONTEXT)
 
 
 def bits(value: Any) -> Any:
@@ -133,7 +133,7 @@ def minutes(bars: Bars) -> Iterator[Bars]:
     """A session as it grows on a tape."""
     tape = Tape(bars.symbols, bars.minutes)
     for index in range(bars.minutes):
-        tape.append(Minute(index=index, **{name: bars.field(name)[index] for name in (*FIELDS, "vwap")}))
+        tape.append(MinuteSlice(index=index, **{name: bars.field(name)[index] for name in (*FIELDS, "vwap")}))
         yield tape.bars
 
 
@@ -165,13 +165,13 @@ def test_a_filter_in_a_worker_compares_the_same_to_the_last_bit(tmp_path: Path) 
     entry = OWN["filter", "price_volume"]
     one, other = inside(entry), apart(entry, tmp_path)
     assert isinstance(other, IsolatedFilter)
-    frame = Frame(max_gap_pct=Decimal("0.05"), min_market_cap=Decimal(10**9))
+    frame = StrategySettings(max_gap_pct=Decimal("0.05"), min_market_cap=Decimal(10**9))
     assert other.needs == frozenset(getattr(one, "needs", ()))
     bars, day = BLOCK.session(0), FACTS.session(0)
     signals = pick(bars)
     level = np.full(len(bars.symbols), 10.0)
     for quotes in (None, Quotes(bid=level, ask=level + 0.01, age_s=level * 0)):
-        market = Market(bars=bars, day=day, quotes=quotes)
+        market = MarketView(bars=bars, day=day, quotes=quotes)
         assert bits(list(one.judge(signals, market, frame))) == bits(other.judge(signals, market, frame))
     assert bits(list(one.screen(day, bars.symbols, frame))) == bits(other.screen(day, bars.symbols, frame))
 
@@ -179,7 +179,7 @@ def test_a_filter_in_a_worker_compares_the_same_to_the_last_bit(tmp_path: Path) 
 def test_a_run_and_an_arming_name_the_same_tables_of_an_isolated_filter(tmp_path: Path) -> None:
     """An arming, which isolates nothing, is bound to the operator's table: the hash of such a run is no other."""
     entry = OWN["filter", "price_volume"]
-    here = Loader().load(entry)
+    here = PluginLoader().load(entry)
     assert not isinstance(here, PluginFailure)
     assert offered(entry, tmp_path).declared.tables == here.declared.tables == ("funds.csv",)
 
@@ -187,11 +187,11 @@ def test_a_run_and_an_arming_name_the_same_tables_of_an_isolated_filter(tmp_path
 class Bench:
     """A session in which one foreign strategy is scanned in a worker."""
 
-    def __init__(self, made: Any, entry: Entry, limit_s: float = 60.0) -> None:
-        self.told: list[Lost] = []
-        bounds = Bounds(strict=False, limits_s=dict.fromkeys(LIMITS_S, limit_s))
-        bounds.open_session(Sitting(clock=ManualClock(NOW), tell=self.told.append))
-        self.subject = bounded(entry, made, bounds)
+    def __init__(self, made: Any, entry: EntryPointInfo, limit_s: float = 60.0) -> None:
+        self.told: list[FailedCall] = []
+        bounds = CallGuard(strict=False, limits_s=dict.fromkeys(LIMITS_S, limit_s))
+        bounds.open_session(GuardSession(clock=ManualClock(NOW), tell=self.told.append))
+        self.subject = guard_plugin(entry, made, bounds)
 
     def scan(self) -> str:
         """Scan once; the failure's words."""
@@ -212,7 +212,7 @@ class Bench:
     ],
 )
 def test_f93_what_goes_wrong_in_a_worker_is_said_and_harms_nobody(
-    plant: Callable[..., Entry], tmp_path: Path, deed: str, words: str
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, deed: str, words: str
 ) -> None:
     """Faults, exits, memory, files and foreign objects end in words; nothing of our environment is there to be read."""
     entry = plant("theirs", DEEDS)
@@ -224,7 +224,7 @@ def test_f93_what_goes_wrong_in_a_worker_is_said_and_harms_nobody(
 
 @pytest.mark.slow
 def test_cp29_a_worker_that_dies_holding_a_request_is_started_anew_and_off_after_three(
-    plant: Callable[..., Entry], tmp_path: Path
+    plant: Callable[..., EntryPointInfo], tmp_path: Path
 ) -> None:
     """Each death is a failure in words; the next request has a process of its own, the fourth is not made."""
     entry = plant("theirs", DEEDS)
@@ -238,7 +238,7 @@ def test_cp29_a_worker_that_dies_holding_a_request_is_started_anew_and_off_after
 
 @pytest.mark.slow
 def test_f92_a_worker_that_hangs_in_native_code_is_killed_at_the_limit(
-    plant: Callable[..., Entry], tmp_path: Path
+    plant: Callable[..., EntryPointInfo], tmp_path: Path
 ) -> None:
     """What no timer reaches in the bot's own process is over here when its time is."""
     entry = plant("theirs", DEEDS)
@@ -249,7 +249,9 @@ def test_f92_a_worker_that_hangs_in_native_code_is_killed_at_the_limit(
 
 
 @pytest.mark.slow
-def test_what_a_worker_refuses_is_a_failure_of_its_creation(plant: Callable[..., Entry], tmp_path: Path) -> None:
+def test_what_a_worker_refuses_is_a_failure_of_its_creation(
+    plant: Callable[..., EntryPointInfo], tmp_path: Path
+) -> None:
     """A setting that the plugin does not allow is judged there, where its kinds are known."""
     entry = plant("theirs", DEEDS)
     made = apart(entry, tmp_path / "data", STRAT_THEIRS_DEED="")
@@ -261,19 +263,19 @@ def test_a_name_that_isolates_nothing_is_refused(monkeypatch: pytest.MonkeyPatch
     """A slip of the pen must not run in the bot's process what was to run outside."""
     wanted = [("strategy", "open"), ("filter", "size"), ("broker", "paper")]
     monkeypatch.setenv(isolated_names.VARIABLE, " open, size,")
-    assert isolation.chosen(wanted) == {("strategy", "open"), ("filter", "size")}
+    assert isolation.isolated_plugins(wanted) == {("strategy", "open"), ("filter", "size")}
     monkeypatch.setenv(isolated_names.VARIABLE, "nobody,paper")
     with pytest.raises(SettingsError, match="names nobody, paper, which is no strategy or filter of this run"):
-        isolation.chosen(wanted)
+        isolation.isolated_plugins(wanted)
     monkeypatch.delenv(isolated_names.VARIABLE)
-    assert isolation.chosen(wanted) == frozenset()
+    assert isolation.isolated_plugins(wanted) == frozenset()
 
 
 def test_a_plugin_of_which_nothing_is_known_is_not_isolated(tmp_path: Path) -> None:
     """Its settings are known from its trial alone."""
     entry = OWN["strategy", "open"]
-    listing = discovery.Listing(entry=entry, state="active", enabled=True)
-    loaded, (failure,) = isolation.offered([("strategy", "open")], [listing], tmp_path, {})
+    listing = discovery.PluginListing(entry=entry, state="active", enabled=True)
+    loaded, (failure,) = isolation.isolated_offers([("strategy", "open")], [listing], tmp_path, {})
     assert loaded == ()
     assert "nothing is recorded of it" in failure.error
 
@@ -281,7 +283,7 @@ def test_a_plugin_of_which_nothing_is_known_is_not_isolated(tmp_path: Path) -> N
 def passed(message: Any) -> Any:
     """A message after its way over the boundary."""
     said: list[bytes] = []
-    isolation_protocol.send(said.append, message)
+    isolation_protocol.send_message(said.append, message)
     data = b"".join(said)
 
     def hear(size: int) -> bytes:
@@ -289,7 +291,7 @@ def passed(message: Any) -> Any:
         part, data = data[:size], data[size:]
         return part
 
-    return isolation_protocol.receive(hear)
+    return isolation_protocol.receive_message(hear)
 
 
 def test_values_of_the_contract_pass_the_boundary_unchanged() -> None:
@@ -298,7 +300,15 @@ def test_values_of_the_contract_pass_the_boundary_unchanged() -> None:
                   unknown=Reason.NO_QUOTE)  # fmt: skip
     when = (Condition(name="w", value=np.ones((2, 0)), level=np.zeros(1), above=True),)
     trigger = Trigger(rule="r", side=-1, value=np.ones((2, 3))[:, ::2], level=np.float64(2.5), above=False, when=when)  # type: ignore[arg-type]  # a number broadcasts
-    for value in (check, trigger, Frame(), Exits(hold=3), WINDOW, FACTS, {"a": (1, 2.5, "x", None, [True])}):
+    for value in (
+        check,
+        trigger,
+        StrategySettings(),
+        ExitRules(hold=3),
+        WINDOW,
+        FACTS,
+        {"a": (1, 2.5, "x", None, [True])},
+    ):
         expected = attrs.evolve(trigger, level=2.5) if value is trigger else value  # type: ignore[arg-type]  # likewise
         assert bits(passed(value)) == bits(expected)
 
@@ -329,15 +339,15 @@ def test_f93_a_forged_message_is_refused(head: bytes) -> None:
         return part
 
     with pytest.raises(PluginError, match="cannot be read"):
-        isolation_protocol.receive(hear)
+        isolation_protocol.receive_message(hear)
 
 
 def test_f94_a_message_without_measure_is_refused_before_it_is_read() -> None:
     """Sizes are judged first, and silence is an end."""
     huge = isolation_protocol._SIZES.pack(10, 2**40)
     with pytest.raises(PluginError, match="is too large"):
-        isolation_protocol.receive(lambda size: huge[:size])
-    assert isolation_protocol.receive(lambda _size: b"") is None
+        isolation_protocol.receive_message(lambda size: huge[:size])
+    assert isolation_protocol.receive_message(lambda _size: b"") is None
 
 
 def test_cp29_what_a_worker_must_answer_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -349,7 +359,7 @@ def test_cp29_what_a_worker_must_answer_is_checked(monkeypatch: pytest.MonkeyPat
     for program, words in ((str(echo), "Its worker gave no answer"), ("/no/such", "Cannot start /no/such")):
         monkeypatch.setattr(sys, "executable", program)
         with pytest.raises(PluginError, match=words):
-            isolation.Worker(entry, {}, WINDOW).ask({"do": "hello"})
+            isolation.PluginWorker(entry, {}, WINDOW).ask({"do": "hello"})
 
 
 def test_scalars_of_arrays_pass_as_plain_numbers() -> None:

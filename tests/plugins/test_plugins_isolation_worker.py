@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
 from tbot_core.model.window import Window
 from tbot_core.plugins import discovery, isolation_protocol, isolation_worker
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 SOUND = """
 import attrs
@@ -39,7 +39,7 @@ def tbot_strategy():
 WINDOW = Window(start=0, analysis=15, breakout=60, monitoring=60)
 BLOCK, FACTS = sessions.market(sessions=2, symbols=5)
 BARS, DAY = BLOCK.session(0), FACTS.session(0)
-OWN = {(one.entry.kind, one.entry.name): one.entry for one in discovery.plugins()}
+OWN = {(one.entry.kind, one.entry.name): one.entry for one in discovery.installed_plugins()}
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         yield
 
 
-def load(entry: Entry, **texts: str) -> dict[str, Any]:
+def load(entry: EntryPointInfo, **texts: str) -> dict[str, Any]:
     """The first request to a worker."""
     document = attrs.asdict(entry) | {"requires": list(entry.requires)}
     return {"do": "load", "entry": document, "texts": texts, "window": WINDOW if entry.kind == "strategy" else None}
@@ -64,21 +64,21 @@ def answers(folder: Path, *asked: dict[str, Any]) -> list[dict[str, Any]]:
     """What a worker says to these requests, one after the other."""
     said, heard = bytearray(), bytearray()
     for one in asked:
-        isolation_protocol.send(said.extend, one)
+        isolation_protocol.send_message(said.extend, one)
 
     def hear(size: int) -> bytes:
         part = bytes(said[:size])
         del said[:size]
         return part
 
-    isolation_worker.serve(hear, heard.extend, folder)
+    isolation_worker.serve_requests(hear, heard.extend, folder)
 
     def again(size: int) -> bytes:
         part = bytes(heard[:size])
         del heard[:size]
         return part
 
-    return [isolation_protocol.receive(again) for _ in asked]
+    return [isolation_protocol.receive_message(again) for _ in asked]
 
 
 def test_a_strategy_is_asked_on_bars_that_grow(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_a_strategys_own_screen_and_a_filter_are_asked(tmp_path: Path) -> None:
     loaded, screened, judged = answers(
         tmp_path,
         load(OWN["filter", "price_volume"]),
-        {"do": "screen", "day": DAY, "symbols": BARS.symbols, "frame": Frame()},
-        {"do": "judge", "signals": pick(BARS), "frame": Frame(), "quotes": None, "day": None,
+        {"do": "screen", "day": DAY, "symbols": BARS.symbols, "frame": StrategySettings()},
+        {"do": "judge", "signals": pick(BARS), "frame": StrategySettings(), "quotes": None, "day": None,
          "bars": bars(0, 390, fresh=True)},
     )  # fmt: skip
     assert loaded["answer"]["window"] is None
@@ -150,7 +150,9 @@ def test_the_process_is_fenced_in_before_it_hears_anything() -> None:
     assert done == ["fenced in", "listening"]
 
 
-def test_an_object_that_cannot_be_made_is_a_failure_in_words(plant: Callable[..., Entry], tmp_path: Path) -> None:
+def test_an_object_that_cannot_be_made_is_a_failure_in_words(
+    plant: Callable[..., EntryPointInfo], tmp_path: Path
+) -> None:
     """As in the run's own process."""
     entry = plant("broken", SOUND.format(name="broken").replace("lambda config, context: config", "lambda c, x: 1 / 0"))
     (said,) = answers(tmp_path, load(entry))
@@ -164,14 +166,14 @@ def test_a_config_that_takes_no_window_is_given_none() -> None:
     class Bare:
         """A config without settings."""
 
-    assert isolation_worker.configured(Bare, {}, WINDOW) == Bare()
+    assert isolation_worker.build_config(Bare, {}, WINDOW) == Bare()
     with pytest.raises(PluginError, match="allowed is"):
-        isolation_worker.configured(_config(), {"STRAT_OPEN_BUFFER": "-"}, None)
+        isolation_worker.build_config(_config(), {"STRAT_OPEN_BUFFER": "-"}, None)
 
 
 def _config() -> type[Any]:
-    from tbot_core.plugins.loader import Loaded, Loader
+    from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 
-    loaded = Loader().load(OWN["strategy", "open"])
-    assert isinstance(loaded, Loaded)
+    loaded = PluginLoader().load(OWN["strategy", "open"])
+    assert isinstance(loaded, LoadedPlugin)
     return loaded.plugin.config

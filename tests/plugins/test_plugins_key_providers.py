@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.contracts.permissions import PluginNeeds
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import PluginError, VaultError
-from tbot_core.instance import Instance, load, read, secrets
+from tbot_core.instance import Instance, load_settings, read_settings_files, secrets
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import discovery, lock
 from tbot_core.plugins.key_providers import key_provider
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 BODY = """
 import attrs
@@ -62,32 +62,36 @@ ANSWERING = BODY + "\n\n@hookimpl\ndef tbot_key_provider(context):\n    return A
 def _anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # Keys come from plugins in these tests, and no provider outlives its test.
     monkeypatch.setenv("TBOT_KEY_PROVIDER", "plugin")
-    secrets.forget()
+    secrets.forget_passphrases()
     yield
-    secrets.forget()
+    secrets.forget_passphrases()
 
 
-def test_settings_open_with_the_keys_of_a_plugin(plant: Callable[..., Entry], tmp_path: Path) -> None:
+def test_settings_open_with_the_keys_of_a_plugin(plant: Callable[..., EntryPointInfo], tmp_path: Path) -> None:
     """A plugin's keys encrypt and open, no key file is made; extensions that answer None or nothing are passed over."""
     plant("first", BODY, kind="extension")
     plant("second", ANSWERING.replace("ANSWER\n", "None\n"), kind="extension")
     plant("third", ANSWERING.replace("ANSWER\n", "Keys()\n"), kind="extension")
     home = tmp_path / "x"
-    secrets.keep(secrets.vault(Instance(home), Deployment()), "env_bot", b"STRATEGY_SEQUENCE=open\nSEED=7\n")
-    assert load(home, mode="replay").simulation.seed == 7
+    secrets.encrypt_category(
+        secrets.open_instance_vault(Instance(home), DeploymentSettings()),
+        "env_bot",
+        b"STRATEGY_SEQUENCE=open\nSEED=7\n",
+    )
+    assert load_settings(home, mode="replay").simulation.seed == 7
     assert not list(home.rglob("*.key"))
 
 
-def test_no_plugin_that_provides_is_an_error(plant: Callable[..., Entry], tmp_path: Path) -> None:
+def test_no_plugin_that_provides_is_an_error(plant: Callable[..., EntryPointInfo], tmp_path: Path) -> None:
     """The environment asked for a plugin's keys: key files do not step in."""
     plant("first", BODY, kind="extension")
     assert key_provider(tmp_path, SystemClock()) is None
     with pytest.raises(VaultError, match="TB-SEC"):
-        secrets.vault(Instance(tmp_path), Deployment())
+        secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
 
 
 @pytest.mark.parametrize("answer", ["1 / 0", "'a key'"])
-def test_a_plugin_that_fails_is_named(plant: Callable[..., Entry], tmp_path: Path, answer: str) -> None:
+def test_a_plugin_that_fails_is_named(plant: Callable[..., EntryPointInfo], tmp_path: Path, answer: str) -> None:
     """An answer that raises, or is no provider, stops whoever wants secrets."""
     plant("faulty", ANSWERING.replace("ANSWER\n", f"{answer}\n"), kind="extension")
     with pytest.raises(PluginError, match="faulty"):
@@ -95,13 +99,15 @@ def test_a_plugin_that_fails_is_named(plant: Callable[..., Entry], tmp_path: Pat
 
 
 def test_live_asks_those_alone_that_were_approved(
-    plant: Callable[..., Entry], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plant: Callable[..., EntryPointInfo], site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a lock, and with a changed file, nothing is imported; what the lock does not name is never imported."""
     monkeypatch.setattr(sys, "pycache_prefix", None)
     plant("chosen", ANSWERING.replace("ANSWER\n", "Keys()\n") + KEPT, kind="extension")
     instance = Instance(tmp_path / "x")
-    secrets.keep(secrets.vault(instance, Deployment()), "env_bot", b"STRATEGY_SEQUENCE=open\nSEED=7\n")
+    secrets.encrypt_category(
+        secrets.open_instance_vault(instance, DeploymentSettings()), "env_bot", b"STRATEGY_SEQUENCE=open\nSEED=7\n"
+    )
     plant("stranger", "1 / 0", kind="extension")
     assert refused(instance).startswith("Live trading imports approved plugins alone:\n")
     approve(instance.home, "chosen")
@@ -111,7 +117,7 @@ def test_live_asks_those_alone_that_were_approved(
     assert "The extension chosen has a changed file: their_chosen/__init__.py." in refused(instance)
     assert sys.pycache_prefix is None
     source.write_text(text)
-    assert read(instance, live=True).texts()["SEED"] == "7"
+    assert read_settings_files(instance, live=True).texts()["SEED"] == "7"
     assert "their_chosen" in sys.modules
     assert "their_stranger" not in sys.modules
     assert sys.pycache_prefix == str(instance.data / "bytecode")
@@ -119,17 +125,17 @@ def test_live_asks_those_alone_that_were_approved(
 
 def refused(instance: Instance) -> str:
     """Why live trading opens nothing; no extension was imported to tell."""
-    secrets.forget()
+    secrets.forget_passphrases()
     for name in [name for name in sys.modules if name.startswith("their_")]:
         del sys.modules[name]
     with pytest.raises(PluginError) as caught:
-        read(instance, live=True)
+        read_settings_files(instance, live=True)
     assert not [name for name in sys.modules if name.startswith("their_")]
     return caught.value.message
 
 
 def approve(home: Path, name: str) -> None:
     """Write a lock of one extension."""
-    listings = discovery.mark(discovery.plugins(), {("extension", name)})
-    approval = lock.Approval(approver="me", date=datetime(2026, 11, 24, tzinfo=UTC))
-    lock.write(home, lock.make(listings, {("extension", name): PluginNeeds()}, approval))
+    listings = discovery.mark_enabled(discovery.installed_plugins(), {("extension", name)})
+    approval = lock.LockApproval(approver="me", date=datetime(2026, 11, 24, tzinfo=UTC))
+    lock.write_lock(home, lock.make_lock(listings, {("extension", name): PluginNeeds()}, approval))

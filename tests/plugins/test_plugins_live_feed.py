@@ -12,11 +12,11 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.check import checked
+from tbot_core.cli.actions.check import check_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Outcome, Plan, Watcher
+from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import DataError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Mode
     from tbot_core.journal.store import Event
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 ACME = '''
 import attrs
@@ -118,11 +118,11 @@ class House:
     module: Any
     stops_at: float | None = None
 
-    def run(self, mode: Mode = "paper", **settings: str) -> Outcome:
+    def run(self, mode: Mode = "paper", **settings: str) -> RunOutcome:
         """One session; a live one is put together like a paper one, which no file approves."""
         self.settle(**settings)
         assembly = assemble(self.home, "paper", self.world.clock)
-        plan = Plan(
+        plan = RunPlan(
             assembly=attrs.evolve(
                 assembly, calendar=self.world.calendar, settings=attrs.evolve(assembly.settings, mode=mode)
             ),
@@ -133,7 +133,7 @@ class House:
         )
         if self.stops_at is not None:
             self.world.loop.call_at(self.stops_at, plan.stop.set)
-        return self.world.run(lambda: run(plan, Watcher()))
+        return self.world.run(lambda: run(plan, RunWatcher()))
 
     def again(self, at: float) -> None:
         """The same world once more, from that second on."""
@@ -153,15 +153,15 @@ class House:
         with closing(open_journal(self.home / "data" / "tbot.sqlite")) as journal:
             return list(journal.events(kind=kind))
 
-    def recorded(self) -> received_bars.Received:
+    def recorded(self) -> received_bars.RecordedSession:
         """The session's bars as they were received."""
-        path = received_bars.recorded(self.home / "data" / received_bars.FOLDER, self.world.session.date)
+        path = received_bars.recorded_file(self.home / "data" / received_bars.FOLDER, self.world.session.date)
         assert path is not None
-        return received_bars.read(path)
+        return received_bars.read_recording(path)
 
 
 @pytest.fixture
-def house(tmp_path: Path, plant: Callable[..., Entry]) -> House:
+def house(tmp_path: Path, plant: Callable[..., EntryPointInfo]) -> House:
     """The plugin is installed, and finds the world by its own module."""
     plant("acme", ACME, kind="broker")
     module = importlib.import_module("their_acme")
@@ -379,7 +379,7 @@ def test_a_symbol_that_a_limit_cut_has_its_reason(house: House, capsys: pytest.C
 def test_the_check_prints_what_a_feed_declares(house: House, coverage: str, level: str) -> None:
     """Coverage, subscriptions, and how late its history is; a delayed one is a warning on paper."""
     house.settle(ACME_COVERAGE=coverage, ACME_SUBSCRIPTIONS="5")
-    (row,) = [row for row in checked(house.home) if row.subject == "feed"]
+    (row,) = [row for row in check_instance(house.home) if row.subject == "feed"]
     assert row.level == level
     words = f"{coverage.replace('_', ' ')}, 5 symbols at most, history 1 s late, quotes, halts told"
     assert row.message == f"The feed of acme: {words}."

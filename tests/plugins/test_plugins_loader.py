@@ -19,14 +19,14 @@ from tbot_core.errors import PluginError
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.window import Window
 from tbot_core.plugins import discovery
-from tbot_core.plugins.failure import PluginFailure, refusal
-from tbot_core.plugins.loader import EVERY_EXTENSION, Loaded, Loader, build, load_object
+from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
+from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader, build_plugin, load_object
 from tbot_core.system import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 CONTEXT = Context(clock=SystemClock(), log=log.logger("test"), data_dir=Path("nowhere"))
 WINDOW = Window(start=0, analysis=5, breakout=5, monitoring=5)
@@ -62,18 +62,18 @@ def failure(outcome: object) -> PluginFailure:
     return outcome
 
 
-def sound(outcome: object) -> Loaded:
+def sound(outcome: object) -> LoadedPlugin:
     """The outcome, proved to be a loaded plugin."""
-    assert isinstance(outcome, Loaded)
+    assert isinstance(outcome, LoadedPlugin)
     return outcome
 
 
-def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., Entry]) -> None:
+def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., EntryPointInfo]) -> None:
     """Loading gives the offer, and building with a config gives the finished object."""
-    loaded = sound(Loader().load(plant("sound")))
+    loaded = sound(PluginLoader().load(plant("sound")))
     assert (loaded.plugin.name, loaded.plugin.summary) == ("sound", "A sample")
     config = loaded.plugin.config(window=WINDOW)
-    assert build(loaded, config, CONTEXT) is config
+    assert build_plugin(loaded, config, CONTEXT) is config
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., Entry]) -> None
     ],
 )
 def test_a_broken_plugin_is_a_failure_with_phase_and_words(
-    plant: Callable[..., Entry], body: str, phase: str, words: str
+    plant: Callable[..., EntryPointInfo], body: str, phase: str, words: str
 ) -> None:
     """Whatever is wrong, loading returns a failure that names phase and fault, and nothing stays registered."""
-    loader = Loader()
+    loader = PluginLoader()
     entry = plant("odd", body)
     failed = failure(loader.load(entry))
     assert (failed.kind, failed.name, failed.dist, failed.version) == ("strategy", "odd", "their-odd", "2.5")
@@ -124,14 +124,14 @@ def test_a_broken_plugin_is_a_failure_with_phase_and_words(
     ],
 )
 def test_an_entry_point_may_name_any_object_that_carries_hooks(
-    plant: Callable[..., Entry], target: str, phase: str | None, words: str
+    plant: Callable[..., EntryPointInfo], target: str, phase: str | None, words: str
 ) -> None:
     """An attribute's path is followed; what cannot be registered is refused by name."""
     body = HEAD + (
         "nothing = None\nunhashable = []\nclass inner:\n  class plugin:\n"
         "    @staticmethod\n    @hookimpl\n    def tbot_strategy(): return plugin()\n"
     )
-    outcome = Loader().load(plant("odd", body, target=target))
+    outcome = PluginLoader().load(plant("odd", body, target=target))
     if phase is None:
         sound(outcome)
     else:
@@ -139,7 +139,9 @@ def test_an_entry_point_may_name_any_object_that_carries_hooks(
         assert words in failure(outcome).error
 
 
-def test_the_others_load_when_one_is_broken(plant: Callable[..., Entry], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_others_load_when_one_is_broken(
+    plant: Callable[..., EntryPointInfo], caplog: pytest.LogCaptureFixture
+) -> None:
     """What is broken, absent, duplicate or incompatible is a failure, is logged, and keeps no other from loading."""
     plant("good")
     plant("odd", "import no_such_library")
@@ -147,7 +149,7 @@ def test_the_others_load_when_one_is_broken(plant: Callable[..., Entry], caplog:
     plant("twin", dist="first", target="their_twin_a")
     plant("twin", dist="second", target="their_twin_b")
     wanted = [("strategy", name) for name in ("twin", "good", "odd", "old", "goood")]
-    loaded, failures = Loader().offers(wanted, discovery.plugins())
+    loaded, failures = PluginLoader().offers(wanted, discovery.installed_plugins())
     assert [it.entry.name for it in loaded] == ["good"]
     assert [(it.name, it.phase) for it in failures] == [
         ("goood", "find"),
@@ -165,38 +167,40 @@ def test_the_others_load_when_one_is_broken(plant: Callable[..., Entry], caplog:
 
 def test_an_absent_plugin_without_a_neighbour_is_named() -> None:
     """A name that resembles none is said to be offered by nobody."""
-    _, (failed,) = Loader().offers([("broker", "zzz")], ())
+    _, (failed,) = PluginLoader().offers([("broker", "zzz")], ())
     assert failed.error == "no installed distribution offers it."
 
 
-def test_metadata_faults_keep_a_plugin_from_being_tried_recorded_ones_do_not(plant: Callable[..., Entry]) -> None:
+def test_metadata_faults_keep_a_plugin_from_being_tried_recorded_ones_do_not(
+    plant: Callable[..., EntryPointInfo],
+) -> None:
     """A recorded failure may be mended meanwhile, so it is tried again; broken metadata cannot be."""
     entry = plant("good")
-    recorded = discovery.Listing(entry=entry, state="broken", reason="it failed", seen="2026-01-02T03:04:05Z")
-    loaded, failures = Loader().offers([("strategy", "good")], [recorded])
+    recorded = discovery.PluginListing(entry=entry, state="broken", reason="it failed", seen="2026-01-02T03:04:05Z")
+    loaded, failures = PluginLoader().offers([("strategy", "good")], [recorded])
     assert [it.entry.name for it in loaded] == ["good"]
     assert failures == ()
-    _, (failed,) = Loader().offers([("strategy", "good")], [attrs.evolve(recorded, seen="")])
+    _, (failed,) = PluginLoader().offers([("strategy", "good")], [attrs.evolve(recorded, seen="")])
     assert failed.phase == "find"
 
 
-def test_every_extension_is_wanted_by_one_word(plant: Callable[..., Entry]) -> None:
+def test_every_extension_is_wanted_by_one_word(plant: Callable[..., EntryPointInfo]) -> None:
     """The pair of kind extension and `*` loads all extensions and nothing else."""
     extension = OFFER.replace("tbot_strategy", "tbot_extension")
     for name in ("one", "two"):
         plant(name, extension + f"plugin(name='{name}')", kind="extension")
     plant("good")
-    loaded, failures = Loader().offers([EVERY_EXTENSION], discovery.plugins())
+    loaded, failures = PluginLoader().offers([EVERY_EXTENSION], discovery.installed_plugins())
     assert [it.entry.name for it in loaded] == ["one", "two"]
     assert failures == ()
-    assert build(loaded[0], loaded[0].plugin.config(), CONTEXT) is None
+    assert build_plugin(loaded[0], loaded[0].plugin.config(), CONTEXT) is None
 
 
-def test_one_object_may_stand_behind_two_entries(plant: Callable[..., Entry]) -> None:
+def test_one_object_may_stand_behind_two_entries(plant: Callable[..., EntryPointInfo]) -> None:
     """A module behind two entries is registered once, and a broken offer leaves the sound one registered."""
     body = OFFER + "plugin()\n@hookimpl\ndef tbot_filter(): return 'none'\n"
     entry = plant("odd", body)
-    loader = Loader()
+    loader = PluginLoader()
     loaded = sound(loader.load(entry))
     assert failure(loader.load(attrs.evolve(entry, kind="filter"))).phase == "validate"
     assert loader.manager.get_plugins() == {loaded.subject}
@@ -211,38 +215,38 @@ def test_one_object_may_stand_behind_two_entries(plant: Callable[..., Entry]) ->
         ("lambda config, context: Config", "create returned the class Config, which is no Strategy."),
     ],
 )
-def test_a_failing_create_is_a_failure(plant: Callable[..., Entry], create: str, words: str) -> None:
+def test_a_failing_create_is_a_failure(plant: Callable[..., EntryPointInfo], create: str, words: str) -> None:
     """An exception, an exit and an object of another kind are failures of phase create."""
-    loaded = sound(Loader().load(plant("odd", OFFER + f"plugin(create={create})")))
-    failed = failure(build(loaded, None, CONTEXT))
+    loaded = sound(PluginLoader().load(plant("odd", OFFER + f"plugin(create={create})")))
+    failed = failure(build_plugin(loaded, None, CONTEXT))
     assert failed.phase == "create"
     assert words in failed.error
 
 
-def test_what_is_lacking_is_named(plant: Callable[..., Entry]) -> None:
+def test_what_is_lacking_is_named(plant: Callable[..., EntryPointInfo]) -> None:
     """The failure of an object that is no strategy lists what it should have."""
-    loaded = sound(Loader().load(plant("odd", OFFER + "plugin()")))
-    assert "It lacks scan, window." in failure(build(loaded, None, CONTEXT)).error
+    loaded = sound(PluginLoader().load(plant("odd", OFFER + "plugin()")))
+    assert "It lacks scan, window." in failure(build_plugin(loaded, None, CONTEXT)).error
 
 
-def test_a_command_is_imported_as_it_is(plant: Callable[..., Entry]) -> None:
+def test_a_command_is_imported_as_it_is(plant: Callable[..., EntryPointInfo]) -> None:
     """`load_object` gives the object of an entry point, or the failure of its import."""
     entry = plant("day", "import click\ncommand = click.Command('day')", kind="command", target="their_day:command")
     assert isinstance(load_object(entry), click.Command)
     assert failure(load_object(attrs.evolve(entry, target="their_day:other"))).phase == "import"
 
 
-def test_a_hook_is_asked_of_one_plugin_alone(plant: Callable[..., Entry]) -> None:
+def test_a_hook_is_asked_of_one_plugin_alone(plant: Callable[..., EntryPointInfo]) -> None:
     """Of several plugins that implement a hook only the named one answers, and none without it."""
-    loader = Loader()
+    loader = PluginLoader()
     first, second = (sound(loader.load(plant(name))) for name in ("first", "second"))
     assert [plugin.name for plugin in loader.ask(second.subject, "tbot_strategy")] == ["second"]
     assert loader.ask(first.subject, "tbot_filter") == []
 
 
-def test_a_failure_is_one_line_of_bounded_length(plant: Callable[..., Entry]) -> None:
+def test_a_failure_is_one_line_of_bounded_length(plant: Callable[..., EntryPointInfo]) -> None:
     """Line breaks become blanks, and a flood is cut."""
-    failed = failure(Loader().load(plant("odd", "raise ValueError('a\\n\\nb ' + 'x' * 9000)")))
+    failed = failure(PluginLoader().load(plant("odd", "raise ValueError('a\\n\\nb ' + 'x' * 9000)")))
     assert failed.error.startswith("ValueError: a b xxx")
     assert len(failed.error) == 503
 
@@ -256,7 +260,7 @@ def test_a_refusal_names_every_failed_plugin() -> None:
         "phase": "import",
         "error": "ImportError: x",
     }
-    error = refusal((PluginFailure(name="a", **given), PluginFailure(name="b", **given)))
+    error = plugins_failed_error((PluginFailure(name="a", **given), PluginFailure(name="b", **given)))
     assert isinstance(error, PluginError)
     assert error.message == (
         "The filter a (d 1) failed: it cannot be imported: ImportError: x\n"
@@ -270,11 +274,11 @@ def test_a_refusal_for_a_plugin_that_is_not_installed_says_to_install_it() -> No
     """What no distribution offers can be neither mended nor uninstalled."""
     absent = PluginFailure(kind="filter", name="a", dist="", version="", phase="find", error="no one offers it.")
     broken = PluginFailure(kind="filter", name="b", dist="d", version="1", phase="import", error="ImportError: x")
-    assert refusal((absent,)).remedy.startswith("Install it, or take it out of the settings;")
-    assert refusal((absent, broken)).remedy.startswith("Install it, mend or uninstall it, or take it out")
+    assert plugins_failed_error((absent,)).remedy.startswith("Install it, or take it out of the settings;")
+    assert plugins_failed_error((absent, broken)).remedy.startswith("Install it, mend or uninstall it, or take it out")
 
 
-def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., Entry]) -> None:
+def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., EntryPointInfo]) -> None:
     """The loader itself needs no data frames and no event loop: what a command needs, it imports itself."""
     from tbot_core.system import environ, processes
 
@@ -283,8 +287,8 @@ def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., Entry]) -> 
         "import sys; from tbot_core.plugins.loader import Loader; from tbot_core.plugins.discovery import Entry;"
         f"Loader().load({entry!r}); print([m for m in ('polars', 'asyncio', 'rich') if m in sys.modules])"
     )
-    environment = environ.minimal() | {"PYTHONPATH": sys.path[0]}
-    finished = processes.run([sys.executable, "-c", code], timeout_s=30, environment=environment)
+    environment = environ.minimal_environment() | {"PYTHONPATH": sys.path[0]}
+    finished = processes.run_program([sys.executable, "-c", code], timeout_s=30, environment=environment)
     assert finished.output == "[]\n", finished.errors
 
 
@@ -311,7 +315,10 @@ def tbot_broker():
 
 
 def test_an_enabled_plugin_says_itself_what_a_new_instance_is_given(
-    plant: Callable[..., Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`tbot init` takes and checks the fields that the plugin declares, not those that are known where it is absent."""
     plant("alpaca", BROKER, kind="broker")

@@ -17,25 +17,30 @@ import pytest
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import AccessError, PluginError
 from tbot_core.plugins import lock
-from tbot_core.plugins.discovery import mark, plugins
-from tbot_core.plugins.distributions import Origin, installed, origin, package_files
-from tbot_core.plugins.lock import Approval, Difference, Lock
+from tbot_core.plugins.discovery import installed_plugins, mark_enabled
+from tbot_core.plugins.distributions import (
+    DistributionOrigin,
+    distribution_origin,
+    installed_distribution,
+    package_files,
+)
+from tbot_core.plugins.lock import LockApproval, LockDifference, PluginLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry, Listing
+    from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
-APPROVAL = Approval(approver="Ada", date=datetime(2026, 3, 2, 9, 30, tzinfo=UTC))
-LATER = Approval(approver="Grace", date=datetime(2026, 4, 1, 8, 0, tzinfo=UTC))
+APPROVAL = LockApproval(approver="Ada", date=datetime(2026, 3, 2, 9, 30, tzinfo=UTC))
+LATER = LockApproval(approver="Grace", date=datetime(2026, 4, 1, 8, 0, tzinfo=UTC))
 NEEDS = {("strategy", "sound"): PluginNeeds(orders=True), ("strategy", "other"): PluginNeeds()}
 
 
-def found(site: Path, *names: str) -> tuple[Listing, ...]:
+def found(site: Path, *names: str) -> tuple[PluginListing, ...]:
     """What is installed in the site, with these strategies enabled."""
     importlib.invalidate_caches()
-    return mark(plugins(path=[str(site)]), {("strategy", name) for name in names})
+    return mark_enabled(installed_plugins(path=[str(site)]), {("strategy", name) for name in names})
 
 
 def record(site: Path, name: str, *extra: str) -> None:
@@ -46,14 +51,14 @@ def record(site: Path, name: str, *extra: str) -> None:
 
 
 @pytest.fixture
-def approved(plant: Callable[..., Entry], site: Path) -> Lock:
+def approved(plant: Callable[..., EntryPointInfo], site: Path) -> PluginLock:
     """A lock of one enabled strategy, `sound`."""
     plant("sound")
     record(site, "sound")
-    return lock.make(found(site, "sound"), NEEDS, APPROVAL)
+    return lock.make_lock(found(site, "sound"), NEEDS, APPROVAL)
 
 
-def test_every_file_is_hashed_whoever_lists_it(plant: Callable[..., Entry], site: Path) -> None:
+def test_every_file_is_hashed_whoever_lists_it(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """RECORD's files, also outside the package, and the package's own files are pinned; the interpreter's are not."""
     entry = plant("sound")
     (site / "bin").mkdir()
@@ -64,7 +69,7 @@ def test_every_file_is_hashed_whoever_lists_it(plant: Callable[..., Entry], site
     (site / "their_sound" / "__pycache__").mkdir()
     (site / "their_sound" / "__pycache__" / "x.pyc").write_text("")
     record(site, "sound", "bin/tool,,", "their_more.py,,", "their_sound/__pycache__/x.pyc,,", "gone.txt,,")
-    files = installed(entry).files
+    files = installed_distribution(entry).files
     assert list(files) == [
         "bin/tool",
         "their_more.py",
@@ -77,18 +82,22 @@ def test_every_file_is_hashed_whoever_lists_it(plant: Callable[..., Entry], site
     assert files["bin/tool"] == hashlib.sha256(b"tool").hexdigest()
 
 
-def test_a_distribution_without_a_record_pins_metadata_and_package(plant: Callable[..., Entry]) -> None:
+def test_a_distribution_without_a_record_pins_metadata_and_package(plant: Callable[..., EntryPointInfo]) -> None:
     """What keeps no list of its files is pinned by what it says and what would be imported."""
-    assert list(installed(plant("sound")).files) == ["METADATA", "entry_points.txt", "their_sound/__init__.py"]
+    assert list(installed_distribution(plant("sound")).files) == [
+        "METADATA",
+        "entry_points.txt",
+        "their_sound/__init__.py",
+    ]
 
 
-def test_a_plugin_may_be_one_module(plant: Callable[..., Entry], site: Path) -> None:
+def test_a_plugin_may_be_one_module(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """A module without a package is a file of its own name."""
     entry = plant("sound")
     (site / "their_sound" / "__init__.py").rename(site / "their_sound.py")
     (site / "their_sound").rmdir()
     importlib.invalidate_caches()
-    assert "their_sound.py" in installed(entry).files
+    assert "their_sound.py" in installed_distribution(entry).files
 
 
 def test_a_package_that_is_not_there_has_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,60 +108,60 @@ def test_a_package_that_is_not_there_has_no_files(monkeypatch: pytest.MonkeyPatc
     assert not list(package_files("their_specless"))
 
 
-def test_a_distribution_that_vanished_is_named(plant: Callable[..., Entry], site: Path) -> None:
+def test_a_distribution_that_vanished_is_named(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """What is uninstalled between the list and the hash is an error with its name, and of unknown origin."""
     entry = plant("sound")
     shutil.rmtree(site / "their_sound-2.5.dist-info")
     importlib.invalidate_caches()
     with pytest.raises(PluginError, match=r"their-sound 2\.5 is no longer installed"):
-        installed(entry)
-    assert origin(entry) == Origin(kind="unknown")
+        installed_distribution(entry)
+    assert distribution_origin(entry) == DistributionOrigin(kind="unknown")
 
 
 @pytest.mark.parametrize(
     ("note", "expected", "words"),
     [
-        (None, Origin(kind="index"), "unknown"),
+        (None, DistributionOrigin(kind="index"), "unknown"),
         (
             {"url": "file:///src", "dir_info": {"editable": True}},
-            Origin(kind="editable", url="file:///src"),
+            DistributionOrigin(kind="editable", url="file:///src"),
             "file:///src (editable)",
         ),
         (
             {"url": "https://example.invalid/a.whl", "archive_info": {}},
-            Origin(kind="direct", url="https://example.invalid/a.whl"),
+            DistributionOrigin(kind="direct", url="https://example.invalid/a.whl"),
             "https://example.invalid/a.whl",
         ),
         (
             {"url": "https://ada:word@example.invalid/r", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
-            Origin(kind="direct", url="https://example.invalid/r", commit="c0ffee"),
+            DistributionOrigin(kind="direct", url="https://example.invalid/r", commit="c0ffee"),
             "https://example.invalid/r at c0ffee",
         ),
-        ({}, Origin(kind="unknown"), "unknown"),
-        ([], Origin(kind="unknown"), "unknown"),
+        ({}, DistributionOrigin(kind="unknown"), "unknown"),
+        ([], DistributionOrigin(kind="unknown"), "unknown"),
     ],
 )
 def test_the_origin_is_what_the_metadata_tells(
-    plant: Callable[..., Entry], site: Path, note: object, expected: Origin, words: str
+    plant: Callable[..., EntryPointInfo], site: Path, note: object, expected: DistributionOrigin, words: str
 ) -> None:
     """Index, address or folder, without a user's password; a damaged note is unknown."""
     entry = plant("sound")
     if note is not None:
         (site / "their_sound-2.5.dist-info" / "direct_url.json").write_text(json.dumps(note))
-    assert origin(entry) == expected
-    assert (origin(entry).words, origin(entry).sentence) == (words, words)
+    assert distribution_origin(entry) == expected
+    assert (distribution_origin(entry).words, distribution_origin(entry).sentence) == (words, words)
     (site / "their_sound-2.5.dist-info" / "INSTALLER").write_text("uv\n")
-    assert origin(entry) == attrs.evolve(expected, installer="uv")
-    assert origin(entry).sentence == f"{words}, installed by uv"
+    assert distribution_origin(entry) == attrs.evolve(expected, installer="uv")
+    assert distribution_origin(entry).sentence == f"{words}, installed by uv"
 
 
-def test_a_lock_comes_back_as_it_was_written(approved: Lock, tmp_path: Path) -> None:
+def test_a_lock_comes_back_as_it_was_written(approved: PluginLock, tmp_path: Path) -> None:
     """Reading gives what was written, in text that is the same each time; no file is no lock."""
-    assert lock.read(tmp_path) is None
-    lock.write(tmp_path, approved)
+    assert lock.read_lock(tmp_path) is None
+    lock.write_lock(tmp_path, approved)
     text = (tmp_path / lock.FILE_NAME).read_text()
-    assert lock.read(tmp_path) == approved
-    lock.write(tmp_path, approved)
+    assert lock.read_lock(tmp_path) == approved
+    lock.write_lock(tmp_path, approved)
     assert (tmp_path / lock.FILE_NAME).read_text() == text
     (one,) = json.loads(text)["plugins"]
     assert (one["approver"], one["date"]) == ("Ada", "2026-03-02T09:30:00Z")
@@ -179,49 +188,51 @@ def _altered(document: dict[str, Any], change: Callable[[dict[str, Any]], object
         lambda it: it["plugins"][0]["needs"].update(orders="no"),
     ],
 )
-def test_a_damaged_lock_is_refused(approved: Lock, tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def test_a_damaged_lock_is_refused(
+    approved: PluginLock, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
     """A lock that is not whole never counts as one: the error names the file, and what to do."""
-    lock.write(tmp_path, approved)
+    lock.write_lock(tmp_path, approved)
     path = tmp_path / lock.FILE_NAME
     path.write_text(_altered(json.loads(path.read_text()), change))
     with pytest.raises(PluginError, match=r"plugins\.lock cannot be read") as caught:
-        lock.read(tmp_path)
+        lock.read_lock(tmp_path)
     assert "tbot plugins lock" in caught.value.remedy
     path.write_text("{")
     with pytest.raises(PluginError):
-        lock.read(tmp_path)
+        lock.read_lock(tmp_path)
 
 
-def test_only_enabled_plugins_with_known_needs_are_locked(plant: Callable[..., Entry], site: Path) -> None:
+def test_only_enabled_plugins_with_known_needs_are_locked(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """What is not in use is not pinned, nor what would not tell its needs."""
     for name in ("sound", "other", "silent", "spare"):
         plant(name)
-    made = lock.make(found(site, "sound", "other", "silent"), NEEDS, APPROVAL)
+    made = lock.make_lock(found(site, "sound", "other", "silent"), NEEDS, APPROVAL)
     assert [it.key for it in made.plugins] == [("strategy", "other"), ("strategy", "sound")]
     assert made.of("strategy", "silent") is None
 
 
-def test_what_did_not_change_keeps_its_approval(plant: Callable[..., Entry], site: Path) -> None:
+def test_what_did_not_change_keeps_its_approval(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """A later lock names its own approver only for what is new or different."""
     plant("sound")
     plant("other")
-    before = lock.make(found(site, "sound", "other"), NEEDS, APPROVAL)
+    before = lock.make_lock(found(site, "sound", "other"), NEEDS, APPROVAL)
     (site / "their_other" / "new.py").write_text("")
-    after = lock.make(found(site, "sound", "other"), NEEDS, LATER, previous=before)
+    after = lock.make_lock(found(site, "sound", "other"), NEEDS, LATER, previous=before)
     assert {it.name: (it.approver, it.date) for it in after.plugins} == {
         "sound": ("Ada", "2026-03-02T09:30:00Z"),
         "other": ("Grace", "2026-04-01T08:00:00Z"),
     }
-    (change,) = lock.changes(before, after)
+    (change,) = lock.lock_changes(before, after)
     assert (change.name, change.what, change.detail) == ("other", "file_added", "their_other/new.py")
 
 
-def test_what_is_as_it_was_approved_differs_in_nothing(approved: Lock, site: Path) -> None:
+def test_what_is_as_it_was_approved_differs_in_nothing(approved: PluginLock, site: Path) -> None:
     """Compiled bytecode is no difference, and a plugin that is no longer enabled is none either."""
     (site / "their_sound" / "__pycache__").mkdir()
     (site / "their_sound" / "__pycache__" / "x.pyc").write_text("x")
-    assert lock.verify(approved, found(site, "sound")) == ()
-    assert lock.verify(approved, found(site)) == ()
+    assert lock.verify_lock(approved, found(site, "sound")) == ()
+    assert lock.verify_lock(approved, found(site)) == ()
 
 
 def _edit(site: Path) -> None:
@@ -245,17 +256,17 @@ def _drop(site: Path) -> None:
     ],
 )
 def test_each_touched_file_is_named(
-    approved: Lock, site: Path, deed: Callable[[Path], None], what: str, detail: str
+    approved: PluginLock, site: Path, deed: Callable[[Path], None], what: str, detail: str
 ) -> None:
     """Changed, added and removed files are one difference each."""
     deed(site)
-    (difference,) = lock.verify(approved, found(site, "sound"))
+    (difference,) = lock.verify_lock(approved, found(site, "sound"))
     assert (difference.kind, difference.name, difference.what, difference.detail) == ("strategy", "sound", what, detail)
     assert difference.sentence.startswith("The strategy sound ")
     assert difference.sentence.endswith(f"file: {detail}.")
 
 
-def test_metadata_that_changed_is_said_with_both_values(approved: Lock, site: Path) -> None:
+def test_metadata_that_changed_is_said_with_both_values(approved: PluginLock, site: Path) -> None:
     """Version, origin and entry points are named beside the files that hold them."""
     info = site / "their_sound-2.5.dist-info"
     (info / "METADATA").write_text((info / "METADATA").read_text().replace("Version: 2.5", "Version: 2.6"))
@@ -263,7 +274,7 @@ def test_metadata_that_changed_is_said_with_both_values(approved: Lock, site: Pa
         "[tbot.strategies]\nsound = their_sound\n[tbot.commands]\nevil = their_sound"
     )
     (info / "direct_url.json").write_text('{"url": "file:///tmp/evil"}')
-    differences = {it.what: it.detail for it in lock.verify(approved, found(site, "sound"))}
+    differences = {it.what: it.detail for it in lock.verify_lock(approved, found(site, "sound"))}
     assert differences["version"] == "2.5 was approved, now it is 2.6"
     assert differences["origin"] == "unknown was approved, now it is file:///tmp/evil"
     assert differences["entry_points"].endswith(
@@ -273,7 +284,7 @@ def test_metadata_that_changed_is_said_with_both_values(approved: Lock, site: Pa
 
 
 def test_a_package_of_the_same_name_that_imports_would_find_first_is_a_change(
-    approved: Lock, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    approved: PluginLock, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What would run counts, not what the installer once wrote."""
     listings = found(site, "sound")
@@ -281,87 +292,91 @@ def test_a_package_of_the_same_name_that_imports_would_find_first_is_a_change(
     shadow.mkdir(parents=True)
     (shadow / "__init__.py").write_text("evil = True")
     monkeypatch.syspath_prepend(str(shadow.parent))
-    (difference,) = lock.verify(approved, listings)
+    (difference,) = lock.verify_lock(approved, listings)
     assert (difference.what, difference.detail) == ("file_changed", "their_sound/__init__.py")
 
 
 def test_an_enabled_stranger_is_unlocked_and_an_unused_one_is_nothing(
-    approved: Lock, plant: Callable[..., Entry], site: Path
+    approved: PluginLock, plant: Callable[..., EntryPointInfo], site: Path
 ) -> None:
     """Only what is in use needs approval."""
     plant("other")
-    assert lock.verify(approved, found(site, "sound")) == ()
-    assert lock.verify(approved, found(site, "sound", "other")) == (
-        Difference(kind="strategy", name="other", what="unlocked", detail="their-other 2.5"),
+    assert lock.verify_lock(approved, found(site, "sound")) == ()
+    assert lock.verify_lock(approved, found(site, "sound", "other")) == (
+        LockDifference(kind="strategy", name="other", what="unlocked", detail="their-other 2.5"),
     )
 
 
-def test_a_locked_plugin_that_is_gone_is_missing(approved: Lock, site: Path) -> None:
+def test_a_locked_plugin_that_is_gone_is_missing(approved: PluginLock, site: Path) -> None:
     """An uninstalled plugin is a difference as long as the lock names it."""
     shutil.rmtree(site / "their_sound-2.5.dist-info")
-    (difference,) = lock.verify(approved, found(site, "sound"))
+    (difference,) = lock.verify_lock(approved, found(site, "sound"))
     assert difference.sentence == "The strategy sound is locked and not installed: their-sound 2.5."
 
 
 def test_a_name_that_another_distribution_offers_is_not_the_approved_one(
-    approved: Lock, plant: Callable[..., Entry], site: Path
+    approved: PluginLock, plant: Callable[..., EntryPointInfo], site: Path
 ) -> None:
     """Neither a second offer of the name nor a replacement by another distribution passes."""
     plant("sound", dist="their-evil", target="their_evil")
-    (twin,) = lock.verify(approved, found(site, "sound"))
+    (twin,) = lock.verify_lock(approved, found(site, "sound"))
     assert twin.what == "distribution"
     assert twin.detail == "their-sound was approved, their-evil 2.5 and their-sound 2.5 offers it"
     shutil.rmtree(site / "their_sound-2.5.dist-info")
-    (other,) = lock.verify(approved, found(site, "sound"))
+    (other,) = lock.verify_lock(approved, found(site, "sound"))
     assert other.detail == "their-sound was approved, their-evil 2.5 offers it"
 
 
-def test_changes_between_locks_name_what_came_and_what_went(plant: Callable[..., Entry], site: Path) -> None:
+def test_changes_between_locks_name_what_came_and_what_went(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """New plugins, dropped ones, and other needs are what an approver must see."""
     plant("sound")
     plant("other")
-    before = lock.make(found(site, "sound"), NEEDS, APPROVAL)
-    after = lock.make(found(site, "sound", "other"), NEEDS, APPROVAL)
-    assert lock.changes(before, before) == ()
-    assert [(it.name, it.what) for it in lock.changes(before, after)] == [("other", "unlocked")]
-    assert [(it.name, it.what) for it in lock.changes(after, before)] == [("other", "missing")]
-    greedy = lock.make(found(site, "sound"), {("strategy", "sound"): PluginNeeds(subprocess=True)}, APPROVAL)
-    (needs,) = lock.changes(before, greedy)
+    before = lock.make_lock(found(site, "sound"), NEEDS, APPROVAL)
+    after = lock.make_lock(found(site, "sound", "other"), NEEDS, APPROVAL)
+    assert lock.lock_changes(before, before) == ()
+    assert [(it.name, it.what) for it in lock.lock_changes(before, after)] == [("other", "unlocked")]
+    assert [(it.name, it.what) for it in lock.lock_changes(after, before)] == [("other", "missing")]
+    greedy = lock.make_lock(found(site, "sound"), {("strategy", "sound"): PluginNeeds(subprocess=True)}, APPROVAL)
+    (needs,) = lock.lock_changes(before, greedy)
     assert needs.sentence == (
         "The strategy sound has other needs: order authority was approved, now it is child processes."
     )
 
 
 def test_objections_are_of_what_is_in_use(
-    approved: Lock, plant: Callable[..., Entry], site: Path, tmp_path: Path
+    approved: PluginLock, plant: Callable[..., EntryPointInfo], site: Path, tmp_path: Path
 ) -> None:
     """Without a lock everything is refused; with one, what differs and is enabled; a damaged one is an objection."""
-    assert lock.objections(tmp_path, ()) == (f"{tmp_path / lock.FILE_NAME} is not there, so no plugin is approved.",)
-    lock.write(tmp_path, approved)
-    assert lock.objections(tmp_path, found(site, "sound")) == ()
+    assert lock.lock_objections(tmp_path, ()) == (
+        f"{tmp_path / lock.FILE_NAME} is not there, so no plugin is approved.",
+    )
+    lock.write_lock(tmp_path, approved)
+    assert lock.lock_objections(tmp_path, found(site, "sound")) == ()
     plant("other")
     _edit(site)
-    assert lock.objections(tmp_path, found(site, "other")) == ("The strategy other is not locked: their-other 2.5.",)
-    assert lock.objections(tmp_path, found(site, "sound")) == (
+    assert lock.lock_objections(tmp_path, found(site, "other")) == (
+        "The strategy other is not locked: their-other 2.5.",
+    )
+    assert lock.lock_objections(tmp_path, found(site, "sound")) == (
         "The strategy sound has a changed file: their_sound/__init__.py.",
     )
     (tmp_path / lock.FILE_NAME).write_text("{")
-    (damaged,) = lock.objections(tmp_path, found(site, "sound"))
+    (damaged,) = lock.lock_objections(tmp_path, found(site, "sound"))
     assert "cannot be read" in damaged
 
 
-def test_a_file_that_cannot_be_read_is_never_passed_over(approved: Lock, site: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_never_passed_over(approved: PluginLock, site: Path, tmp_path: Path) -> None:
     """What cannot be hashed cannot be the approved file."""
-    lock.write(tmp_path, approved)
+    lock.write_lock(tmp_path, approved)
     (site / "their_sound" / "circle").symlink_to("circle")
     with pytest.raises(AccessError):
-        lock.verify(approved, found(site, "sound"))
-    (objection,) = lock.objections(tmp_path, found(site, "sound"))
+        lock.verify_lock(approved, found(site, "sound"))
+    (objection,) = lock.lock_objections(tmp_path, found(site, "sound"))
     assert "circle" in objection
 
 
 def test_a_refusal_is_bounded() -> None:
     """Twenty sentences are said, and how many more there are."""
-    assert str(lock.refusal(["One."])).startswith("Live trading imports approved plugins alone:\nOne.")
-    lines = lock.refusal([f"Sentence {number}." for number in range(25)]).message.splitlines()
+    assert str(lock.unlocked_error(["One."])).startswith("Live trading imports approved plugins alone:\nOne.")
+    lines = lock.unlocked_error([f"Sentence {number}." for number in range(25)]).message.splitlines()
     assert lines[-2:] == ["Sentence 19.", "and 5 more differences."]

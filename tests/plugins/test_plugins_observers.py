@@ -13,10 +13,10 @@ from tbot_core.contracts import Plugin, RunInfo
 from tbot_core.contracts.hooks import hookimpl
 from tbot_core.errors import PluginError
 from tbot_core.model.clock import ManualClock
-from tbot_core.plugins.call_guard import Bounds
-from tbot_core.plugins.discovery import Entry
-from tbot_core.plugins.loader import Loaded, Loader
-from tbot_core.plugins.observers import FAILURES, WITHIN_S, Observers
+from tbot_core.plugins.call_guard import CallGuard
+from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
+from tbot_core.plugins.observers import FAILURES, WITHIN_S, PluginObservers
 from tbot_core.plugins.risk_checks import risk_checks
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RUN = RunInfo(run_id="r1", mode="replay")
 ORDER: Any = object()
-STRICT = Bounds(strict=True)
+STRICT = CallGuard(strict=True)
 CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 
 
@@ -81,27 +81,29 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         yield
 
 
-def registered(loader: Loader, **subjects: object) -> tuple[Loaded, ...]:
+def registered(loader: PluginLoader, **subjects: object) -> tuple[LoadedPlugin, ...]:
     """The subjects as loaded plugins under these names."""
     loaded = []
     for name, subject in subjects.items():
         if not loader.manager.is_registered(subject):
             loader.manager.register(subject, name)
         plugin = Plugin(name=name, summary="", config=Config, create=lambda _config, _context: None)
-        entry = Entry(kind="extension", name=name, dist=name, version="1", target=name)
-        loaded.append(Loaded(entry=entry, plugin=plugin, subject=subject))
+        entry = EntryPointInfo(kind="extension", name=name, dist=name, version="1", target=name)
+        loaded.append(LoadedPlugin(entry=entry, plugin=plugin, subject=subject))
     return tuple(loaded)
 
 
-def observing(*names: str) -> tuple[Observers, dict[str, Recorder], list[object], ManualClock, list[PluginFailure]]:
+def observing(
+    *names: str,
+) -> tuple[PluginObservers, dict[str, Recorder], list[object], ManualClock, list[PluginFailure]]:
     """Observers of these names on a manual clock, and everything that they tell."""
     told: list[object] = []
     recorders = {name: Recorder(name, told) for name in names}
     clock = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
     reported: list[PluginFailure] = []
-    loader = Loader()
+    loader = PluginLoader()
     loaded = registered(loader, **recorders)
-    return Observers(loader, loaded, clock=clock, report=reported.append), recorders, told, clock, reported
+    return PluginObservers(loader, loaded, clock=clock, report=reported.append), recorders, told, clock, reported
 
 
 def test_all_are_told_in_order() -> None:
@@ -158,7 +160,7 @@ def test_failures_far_apart_are_forgiven() -> None:
 
 def test_an_event_cannot_be_changed_by_an_observer() -> None:
     """Observers get a view that refuses changes."""
-    loader = Loader()
+    loader = PluginLoader()
     seen: list[Any] = []
 
     class Keeper:
@@ -167,7 +169,7 @@ def test_an_event_cannot_be_changed_by_an_observer() -> None:
             seen.append(event)
 
     loaded = registered(loader, k=Keeper())
-    observers = Observers(loader, loaded, clock=CLOCK, report=seen.append)
+    observers = PluginObservers(loader, loaded, clock=CLOCK, report=seen.append)
     observers.event({"kind": "fill"})
     with pytest.raises(TypeError):
         seen[0]["kind"] = "other"
@@ -176,9 +178,9 @@ def test_an_event_cannot_be_changed_by_an_observer() -> None:
 def test_one_object_behind_two_entries_is_told_once_and_silent_ones_never() -> None:
     """An object that offers two plugins observes as one; without observers nothing happens."""
     told: list[object] = []
-    loader = Loader()
+    loader = PluginLoader()
     both = Recorder("both", told)
-    observers = Observers(
+    observers = PluginObservers(
         loader,
         registered(loader, a=both, b=both, c=Checks(None)),
         clock=CLOCK,
@@ -186,12 +188,12 @@ def test_one_object_behind_two_entries_is_told_once_and_silent_ones_never() -> N
     )
     observers.event({"kind": "fill"})
     assert told == [("both", "fill")]
-    Observers(Loader(), (), clock=CLOCK, report=told.append).event({"kind": "fill"})
+    PluginObservers(PluginLoader(), (), clock=CLOCK, report=told.append).event({"kind": "fill"})
 
 
 def test_risk_checks_pass_or_deny() -> None:
     """Each plugin's check keeps its answer, under the plugin's name, in the order given."""
-    loader = Loader()
+    loader = PluginLoader()
     yes, no = Checks(lambda _order: None), Checks(lambda _order: "Not on Fridays.")
     checks, failures = risk_checks(loader, registered(loader, a=yes, b=no, c=Recorder("c", []), d=no), STRICT)
     assert failures == ()
@@ -201,7 +203,7 @@ def test_risk_checks_pass_or_deny() -> None:
 @pytest.mark.parametrize("answer", [True, "", " ", 0])
 def test_any_other_answer_denies(answer: object) -> None:
     """Neither None nor a sentence is no permission."""
-    loader = Loader()
+    loader = PluginLoader()
     ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: answer)), STRICT)
     with pytest.raises(PluginError, match=r"^check: It answered \w+, neither None nor a sentence\."):
         check(ORDER)
@@ -209,7 +211,7 @@ def test_any_other_answer_denies(answer: object) -> None:
 
 def test_a_failing_check_denies_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """An exception in a check, or an exit, is a failure of the plugin in its words, which denies the order."""
-    loader = Loader()
+    loader = PluginLoader()
     ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: 1 / 0)), STRICT)
     with pytest.raises(PluginError, match=r"^check: ZeroDivisionError: division by zero `tbot plugins info`"):
         check(ORDER)
@@ -221,7 +223,7 @@ def test_a_failing_check_denies_and_is_logged(caplog: pytest.LogCaptureFixture) 
 )
 def test_a_plugin_whose_check_cannot_be_had_is_a_failure(offer: object, words: str) -> None:
     """The failure names the phase, so that a run which needs the limit can refuse."""
-    loader = Loader()
+    loader = PluginLoader()
     checks, (failure,) = risk_checks(loader, registered(loader, a=Checks(offer)), STRICT)
     assert checks == ()
     assert failure.phase == "risk_checks"
@@ -248,9 +250,9 @@ def test_f92_an_observer_that_hangs_holds_a_run_up_for_its_limit_and_no_longer()
 
     told: list[object] = []
     reported: list[PluginFailure] = []
-    loader = Loader()
+    loader = PluginLoader()
     loaded = registered(loader, a=Hangs(), b=Recorder("b", told))
-    observers = Observers(loader, loaded, clock=CLOCK, report=reported.append, limits_s={"tbot_event": 0.01})
+    observers = PluginObservers(loader, loaded, clock=CLOCK, report=reported.append, limits_s={"tbot_event": 0.01})
     observers.stopped(RUN)
     for _ in range(FAILURES):
         observers.event({"kind": "fill"})

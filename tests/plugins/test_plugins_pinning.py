@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 NEEDY = """
 import attrs
@@ -79,7 +79,7 @@ def row(capsys: pytest.CaptureFixture[str], home: Path, name: str) -> dict[str, 
 
 @pytest.mark.slow
 def test_a_lock_is_written_and_matches_until_a_file_changes(
-    plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Verify: 1 without a lock, 0 right after it, 1 with a sentence for what differs; the list says the same."""
     plant("sound")
@@ -104,7 +104,7 @@ def test_a_lock_is_written_and_matches_until_a_file_changes(
 
 @pytest.mark.slow
 def test_a_new_lock_shows_what_changed_and_keeps_the_rest(
-    plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each difference has a line; approver and date of what did not change stay; nothing new is not written anew."""
     plant("sound")
@@ -132,7 +132,10 @@ def test_a_new_lock_shows_what_changed_and_keeps_the_rest(
 
 
 def test_nothing_is_locked_without_a_word(
-    plant: Callable[..., Entry], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where nobody can be asked --yes is needed (exit 2); a person may refuse (exit 1) or agree."""
     plant("sound")
@@ -148,7 +151,7 @@ def test_nothing_is_locked_without_a_word(
 
 
 def test_what_cannot_be_locked_is_said(
-    plant: Callable[..., Entry], home: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Absent, incompatible and broken plugins are warnings beside the lock of the others."""
     plant("broken", "import no_such_library")
@@ -168,7 +171,7 @@ def test_what_cannot_be_locked_is_said(
 
 
 def test_a_lock_needs_something_to_lock(
-    plant: Callable[..., Entry], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Settings that enable nothing installed are wrong usage; if all that is enabled is broken, that is the error."""
     assert run(tmp_path, "lock", "--yes") == 2
@@ -181,27 +184,27 @@ def test_a_lock_needs_something_to_lock(
 
 
 def test_a_record_of_these_files_saves_the_trial(
-    plant: Callable[..., Entry], home: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Needs that are recorded of exactly these files are taken as they are; a record that tells none is not enough."""
     entry = plant("sound")
     description = {"needs": {"hosts": ["h"], "orders": False, "secrets": [], "subprocess": False}}
-    known = trial_records.Record(
-        files=trial_records.fingerprint(entry), seen="2026-03-02T09:30:00Z", description=description
+    known = trial_records.TrialRecord(
+        files=trial_records.plugin_fingerprint(entry), seen="2026-03-02T09:30:00Z", description=description
     )
     key = "strategy/sound/their-sound"
-    trial_records.write(home / "data", trial_records.Records(results={key: known}))
+    trial_records.write_records(home / "data", trial_records.TrialRecords(results={key: known}))
     assert run(home, "lock", "--yes") == 0
     assert "needs hosts h" in capsys.readouterr().out
     (home / lock.FILE_NAME).unlink()
-    silent = trial_records.Record(files=known.files, seen=known.seen, description={"summary": "An older record"})
-    trial_records.write(home / "data", trial_records.Records(results={key: silent}))
+    silent = trial_records.TrialRecord(files=known.files, seen=known.seen, description={"summary": "An older record"})
+    trial_records.write_records(home / "data", trial_records.TrialRecords(results={key: silent}))
     assert run(home, "lock", "--yes") == 0
     assert "sound: their-sound 2.5, origin unknown, 3 files\n    needs nothing" in capsys.readouterr().out
 
 
 def test_a_damaged_lock_is_an_error_to_verify_and_a_warning_otherwise(
-    plant: Callable[..., Entry], home: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The list goes on without it, and a new lock takes every plugin as new."""
     plant("sound")
@@ -217,7 +220,7 @@ def test_a_damaged_lock_is_an_error_to_verify_and_a_warning_otherwise(
 
 @pytest.mark.slow
 def test_a_plugin_that_cannot_be_read_is_not_called_locked(
-    plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What cannot be compared is unknown to the list, and an error to verify."""
     plant("sound")
@@ -231,7 +234,7 @@ def test_a_plugin_that_cannot_be_read_is_not_called_locked(
 
 
 def test_a_name_almost_that_of_a_known_plugin_is_warned_of(
-    plant: Callable[..., Entry], home: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The list and the lock both name the distribution and the one that it looks like."""
     plant("sound", dist="tbot-strategy-oben")
@@ -243,13 +246,16 @@ def test_a_name_almost_that_of_a_known_plugin_is_warned_of(
 
 
 def test_the_list_shows_strangers_in_red_on_a_terminal(
-    plant: Callable[..., Entry], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A person sees at once what nobody approved, with its hash and origin; a file gets no colour."""
     entry = plant("sound")
     assert run(home, "list") == 0
     (line,) = [it for it in capsys.readouterr().out.splitlines() if " sound " in it]
-    assert line.split()[5:] == ["UNLISTED", trial_records.fingerprint(entry)[:12], "unknown"]
+    assert line.split()[5:] == ["UNLISTED", trial_records.plugin_fingerprint(entry)[:12], "unknown"]
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     assert run(home, "list") == 0
@@ -258,7 +264,10 @@ def test_the_list_shows_strangers_in_red_on_a_terminal(
 
 @pytest.mark.slow
 def test_f91_failures_in_runs_are_counted_and_shown_with_where_a_plugin_runs(
-    plant: Callable[..., Entry], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A call that failed is counted and remembered; the sheet says in whose process it failed."""
     entry, data = plant("sound"), home / "data"
@@ -279,7 +288,7 @@ def test_f91_failures_in_runs_are_counted_and_shown_with_where_a_plugin_runs(
     assert "failures      2 in runs; last 20" in said
 
 
-def test_a_failure_that_cannot_be_recorded_ends_nothing(plant: Callable[..., Entry], home: Path) -> None:
+def test_a_failure_that_cannot_be_recorded_ends_nothing(plant: Callable[..., EntryPointInfo], home: Path) -> None:
     """The run goes on; what was recorded before is as it was."""
     entry = plant("sound")
     assert run(home, "list", "--probe") == 0
@@ -291,7 +300,7 @@ def test_a_failure_that_cannot_be_recorded_ends_nothing(plant: Callable[..., Ent
 
 @pytest.mark.slow
 def test_the_last_crash_stays_known(
-    plant: Callable[..., Entry], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], site: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A plugin that was mended says when it last failed, and how."""
     plant("sound", "import no_such_library")
@@ -310,7 +319,7 @@ def test_the_last_crash_stays_known(
 
 
 def test_live_trading_imports_nothing_that_is_not_approved(
-    plant: Callable[..., Entry], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    plant: Callable[..., EntryPointInfo], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a lock, and with a changed file, the refusal comes before any plugin runs; approved ones are imported."""
     monkeypatch.setattr(sys, "pycache_prefix", None)
@@ -335,7 +344,7 @@ def test_live_trading_imports_nothing_that_is_not_approved(
 
 @pytest.mark.slow
 def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
-    plant: Callable[..., Entry], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    plant: Callable[..., EntryPointInfo], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A forged file in __pycache__ is read neither while it is verified nor when the plugin is imported."""
     monkeypatch.setattr(sys, "pycache_prefix", None)  # a live start in this process has moved it
@@ -356,9 +365,11 @@ def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
         "except Exception as fault: print(fault)\n"
         "print(hasattr(sys.modules.get('their_sound'), 'Config'))"
     )
-    variables = environ.minimal() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    variables = environ.minimal_environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     for mode, runs in (("live", "True"), ("paper", "False")):
-        ended = processes.run([sys.executable, "-c", code, str(home), mode], timeout_s=60, environment=variables)
+        ended = processes.run_program(
+            [sys.executable, "-c", code, str(home), mode], timeout_s=60, environment=variables
+        )
         assert ended.output.splitlines()[-1] == runs, ended.output + ended.errors
 
 
@@ -367,7 +378,7 @@ def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
     ("environment", "warned"), [("ENVIRONMENT=production", True), ("", True), ("ENVIRONMENT=development", False)]
 )
 def test_paper_trading_in_production_warns(
-    plant: Callable[..., Entry], site: Path, home: Path, environment: str, warned: bool
+    plant: Callable[..., EntryPointInfo], site: Path, home: Path, environment: str, warned: bool
 ) -> None:
     """One note says what live trading would refuse, and how many more there are; development says nothing."""
     plant("sound")

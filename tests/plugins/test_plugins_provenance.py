@@ -11,13 +11,13 @@ import pytest
 
 from tbot_core.cli import invoke
 from tbot_core.plugins import discovery
-from tbot_core.plugins.provenance import fresh, publisher, since
+from tbot_core.plugins.provenance import cool_down_warnings, installed_since, publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry, Listing
+    from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
 NOW = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
 
@@ -33,12 +33,12 @@ def noted(site: Path, age: timedelta, *, name: str = "sound", more: str = "") ->
         metadata.write_text(f"{metadata.read_text()}{more}\n")
 
 
-def listings(name: str) -> list[Listing]:
+def listings(name: str) -> list[PluginListing]:
     """The listing of one planted plugin."""
-    return [it for it in discovery.plugins() if it.entry.name == name]
+    return [it for it in discovery.installed_plugins() if it.entry.name == name]
 
 
-def test_the_publisher_is_the_distributions_own_word(plant: Callable[..., Entry], site: Path) -> None:
+def test_the_publisher_is_the_distributions_own_word(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """Maintainer before author, nothing where it is silent or gone."""
     silent, named = plant("sound"), plant("other")
     noted(site, timedelta(), name="other", more="Author: Ann\nMaintainer-email: Acme <acme@example.invalid>")
@@ -47,32 +47,32 @@ def test_the_publisher_is_the_distributions_own_word(plant: Callable[..., Entry]
     for path in sorted(site.glob("their_sound-2.5.dist-info/*")):
         path.unlink()
     (site / "their_sound-2.5.dist-info").rmdir()
-    assert (publisher(silent), since(silent)) == ("", None)
+    assert (publisher(silent), installed_since(silent)) == ("", None)
 
 
-def test_what_was_installed_lately_is_warned_of(plant: Callable[..., Entry], site: Path) -> None:
+def test_what_was_installed_lately_is_warned_of(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """Under three days; later, and where nothing tells when, there is nothing to say."""
     entry = plant("sound")
-    assert list(fresh(listings("sound"), NOW)) == []
+    assert list(cool_down_warnings(listings("sound"), NOW)) == []
     noted(site, timedelta(days=2, hours=23))
-    assert since(entry) == NOW - timedelta(days=2, hours=23)
-    (warning,) = fresh(listings("sound") * 2, NOW)
+    assert installed_since(entry) == NOW - timedelta(days=2, hours=23)
+    (warning,) = cool_down_warnings(listings("sound") * 2, NOW)
     assert warning.startswith("their-sound 2.5 was installed less than 3 days ago")
     noted(site, timedelta(days=3))
-    assert list(fresh(listings("sound"), NOW)) == []
+    assert list(cool_down_warnings(listings("sound"), NOW)) == []
 
 
-def test_what_is_no_release_of_an_index_has_no_cool_down(plant: Callable[..., Entry], site: Path) -> None:
+def test_what_is_no_release_of_an_index_has_no_cool_down(plant: Callable[..., EntryPointInfo], site: Path) -> None:
     """A folder or a repository of one's own is as old as its owner says."""
     plant("sound")
     noted(site, timedelta(hours=1))
     (site / "their_sound-2.5.dist-info" / "direct_url.json").write_text('{"url": "file:///mine", "dir_info": {}}')
-    assert list(fresh(listings("sound"), NOW)) == []
+    assert list(cool_down_warnings(listings("sound"), NOW)) == []
 
 
 @pytest.mark.slow
 def test_lock_and_info_say_it(
-    plant: Callable[..., Entry], site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever approves is warned; the sheet names the publisher and does not pretend to know of attestations."""
     plant("sound")

@@ -12,63 +12,72 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins import discovery, trial_records
-from tbot_core.plugins.probe import probe
-from tbot_core.plugins.quarantine import held_back
+from tbot_core.plugins.probe import probe_plugin
+from tbot_core.plugins.quarantine import quarantine_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Entry
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 NOW = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 ENDS = "import os\nos._exit(7)"
 
 
-def test_what_ends_its_trial_is_held_back_and_recorded(plant: Callable[..., Entry], tmp_path: Path) -> None:
+def test_what_ends_its_trial_is_held_back_and_recorded(plant: Callable[..., EntryPointInfo], tmp_path: Path) -> None:
     """A plugin that ends its process is tried in a child, recorded, and not among what may be loaded."""
     plant("good")
     fatal = plant("fatal", ENDS)
     wanted = [("strategy", "good"), ("strategy", "fatal"), ("strategy", "absent")]
-    fit, failures = held_back(wanted, discovery.plugins(), tmp_path, NOW)
+    fit, failures = quarantine_broken(wanted, discovery.installed_plugins(), tmp_path, NOW)
     assert fit == {("strategy", "good"), ("strategy", "absent")}
     assert [(it.name, it.phase) for it in failures] == [("fatal", "probe")]
     assert "code 7" in failures[0].error
-    record = trial_records.read(tmp_path).of(fatal)
+    record = trial_records.read_records(tmp_path).of(fatal)
     assert record is not None
     assert record.phase == "probe"
 
 
 @pytest.mark.slow
-def test_what_never_ends_costs_its_limit_once(plant: Callable[..., Entry], tmp_path: Path, site: Path) -> None:
+def test_what_never_ends_costs_its_limit_once(plant: Callable[..., EntryPointInfo], tmp_path: Path, site: Path) -> None:
     """The record stands for the same files: with them the endless plugin is not tried again, with others it is."""
     plant("endless", "while True: pass")
     wanted = [("strategy", "endless")]
-    _, failures = held_back(wanted, discovery.plugins(), tmp_path, NOW, limit_s=1)
+    _, failures = quarantine_broken(wanted, discovery.installed_plugins(), tmp_path, NOW, limit_s=1)
     assert "not finished after 1 s" in failures[0].error
     # A trial without any time to it would say 0 s.
-    assert held_back(wanted, discovery.plugins(), tmp_path, NOW, limit_s=0) == (set(), failures)
+    assert quarantine_broken(wanted, discovery.installed_plugins(), tmp_path, NOW, limit_s=0) == (set(), failures)
     (site / "their_endless" / "__init__.py").write_text(ENDS)
-    _, (failure,) = held_back(wanted, discovery.plugins(), tmp_path, NOW)
+    _, (failure,) = quarantine_broken(wanted, discovery.installed_plugins(), tmp_path, NOW)
     assert "code 7" in failure.error
 
 
-def test_what_failed_in_words_may_be_loaded(plant: Callable[..., Entry], tmp_path: Path) -> None:
+def test_what_failed_in_words_may_be_loaded(plant: Callable[..., EntryPointInfo], tmp_path: Path) -> None:
     """A missing library may have been installed since, without a change of the plugin's files."""
     entry = plant("bare", "import no_such_library")
-    trial_records.write(tmp_path, trial_records.updated(trial_records.Records(), [probe(entry)], NOW))
-    assert held_back([("strategy", "bare")], discovery.plugins(), tmp_path, NOW) == ({("strategy", "bare")}, ())
+    trial_records.write_records(
+        tmp_path, trial_records.with_outcomes(trial_records.TrialRecords(), [probe_plugin(entry)], NOW)
+    )
+    assert quarantine_broken([("strategy", "bare")], discovery.installed_plugins(), tmp_path, NOW) == (
+        {("strategy", "bare")},
+        (),
+    )
 
 
-def test_a_trial_that_cannot_be_recorded_counts_all_the_same(plant: Callable[..., Entry], tmp_path: Path) -> None:
+def test_a_trial_that_cannot_be_recorded_counts_all_the_same(
+    plant: Callable[..., EntryPointInfo], tmp_path: Path
+) -> None:
     """Where the data folder cannot be made, what is held back is held back."""
     plant("fatal", ENDS)
     (tmp_path / "data").write_text("")
-    fit, (failure,) = held_back([("strategy", "fatal")], discovery.plugins(), tmp_path / "data", NOW)
+    fit, (failure,) = quarantine_broken([("strategy", "fatal")], discovery.installed_plugins(), tmp_path / "data", NOW)
     assert (fit, failure.name) == (set(), "fatal")
 
 
-def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(plant: Callable[..., Entry], tmp_path: Path) -> None:
+def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(
+    plant: Callable[..., EntryPointInfo], tmp_path: Path
+) -> None:
     """A simulation notes the filter that is held back; paper refuses it, and every mode a strategy."""
     plant("fatal", ENDS, kind="filter")
     (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nFILTERS=fatal\n")
@@ -86,7 +95,7 @@ def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(plant: Callable[.
 
 @pytest.mark.slow
 def test_checks_hold_back_what_a_run_holds_back(
-    plant: Callable[..., Entry], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A plugin that ends its process is a finding of `config check` and of `check`, and ends neither."""
     plant("fatal", ENDS)

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 
 from tbot_core.system import environ, filesystem, processes
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 SOURCES = [Path(__file__).with_name(name) for name in ("streak", "lockbox")]
 BUILD = "import os, sys, uv_build; os.chdir(sys.argv[1]); print(uv_build.build_wheel(sys.argv[2]))"
 
 
-def ended(*command: str | Path, **variables: str) -> processes.Finished:
+def ended(*command: str | Path, **variables: str) -> processes.ProcessResult:
     """A command that has come to its end."""
-    return processes.run(
+    return processes.run_program(
         [str(part) for part in command],
         timeout_s=110,
-        environment=environ.minimal() | {"PIP_NO_INDEX": "1"} | variables,
+        environment=environ.minimal_environment() | {"PIP_NO_INDEX": "1"} | variables,
     )
 
 
@@ -39,7 +39,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `tbot` of a fresh environment that sees tbot-core, with the third parties' wheels installed by pip."""
     folder = tmp_path_factory.mktemp("stranger")
     scripts = sysconfig.get_path("scripts")
-    path = f"{scripts}:{environ.minimal()['PATH']}"
+    path = f"{scripts}:{environ.minimal_environment()['PATH']}"
     wheels = []
     for source in SOURCES:
         shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -88,7 +88,7 @@ def test_a_strangers_strategy_trades_a_session(installed: Path, tmp_path: Path) 
     (tmp_path / ".env_bot").write_text(SETTINGS)
     filesystem.make_folder(tmp_path / "data")
     (session,) = exchange_sessions("2026-01-06", "2026-01-06")
-    StoreBench(folder=tmp_path / "data").put(rising_bars("ACME", [session]))
+    StoreFixture(folder=tmp_path / "data").put(rising_bars("ACME", [session]))
     replayed = done(installed, "run", "--replay", "2026-01-06..2026-01-06", "--json", "--home", tmp_path)
     (trade,) = json.loads(replayed)["trades"]
     tested = done(installed, "backtest", "--from", "2026-01-06", "--to", "2026-01-06", "--json", "--home", tmp_path)
@@ -117,7 +117,7 @@ def test_a_strangers_keys_open_an_instance(installed: Path, tmp_path: Path) -> N
     assert before == (box / "env_bot.prev").read_bytes() != (box / "env_bot.cur").read_bytes()
     assert "Every encrypted file opens" in done(installed, "secrets", "verify", "--home", home, **KEYS)
     (session,) = exchange_sessions("2026-01-06", "2026-01-06")
-    StoreBench(folder=home / "data").put(rising_bars("ACME", [session]))
+    StoreFixture(folder=home / "data").put(rising_bars("ACME", [session]))
     ran = done(installed, "run", "--replay", "2026-01-06..2026-01-06", "--json", "--home", home, **KEYS)
     assert json.loads(ran)["sessions"]
     (box / "shut").touch()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.instance.plugin_settings import known_plugins
-from tbot_core.plugins.typosquats import distance, lookalikes, ours
+from tbot_core.plugins.typosquats import edit_distance, lookalikes, ours
 
 LETTERS = st.text("abcd-", max_size=8)
 
@@ -25,21 +25,21 @@ LETTERS = st.text("abcd-", max_size=8)
 )
 def test_the_distance_counts_single_changes(one: str, other: str, expected: int) -> None:
     """Insertions, deletions and replacements count one each, and beyond two it is three."""
-    assert distance(one, other) == expected
+    assert edit_distance(one, other) == expected
 
 
 @given(LETTERS, LETTERS)
 def test_the_distance_is_the_same_both_ways(one: str, other: str) -> None:
     """No name is nearer to another than that one is to it, and only equal names are at nought."""
-    assert distance(one, other) == distance(other, one)
-    assert (distance(one, other) == 0) == (one == other)
+    assert edit_distance(one, other) == edit_distance(other, one)
+    assert (edit_distance(one, other) == 0) == (one == other)
 
 
 @given(LETTERS, st.integers(0, 8), st.integers(0, 8))
 def test_two_changes_are_always_near(text: str, added: int, dropped: int) -> None:
     """A name with a letter put in and one taken out looks like itself."""
     more = f"{text[:added]}x{text[added:]}"
-    assert distance(text, f"{more[:dropped]}{more[dropped + 1 :]}") <= 2
+    assert edit_distance(text, f"{more[:dropped]}{more[dropped + 1 :]}") <= 2
 
 
 def test_almost_the_name_of_a_known_one_is_found() -> None:

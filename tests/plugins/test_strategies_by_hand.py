@@ -16,7 +16,7 @@ from tbot_strategy_open import Open
 
 from tbot_core.model.bars import Bars
 from tbot_core.model.window import Window
-from tbot_core.testing.sessions import NAMES, Draft, market
+from tbot_core.testing.sessions import NAMES, SessionDraft, market
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,7 +131,7 @@ def _by_hand(bars: list[Bar], strategy: Strategy) -> Found:
 
 def _compare(strategy: Strategy, bars: Bars) -> int:
     # Demand the same signals of both accounts and count them.
-    signals = strategy.scan(bars, Draft(*bars.symbols).day())
+    signals = strategy.scan(bars, SessionDraft(*bars.symbols).day())
     columns = (getattr(signals, name).tolist() for name in ("minute", "side", "rule", "stop"))
     found = {
         tuple(int(axis[number]) for axis in signals.cells): (minute, side, signals.rules[rule], stop)

@@ -7,7 +7,7 @@ import sys
 from decimal import Decimal
 
 from tbot_core.errors import BrokerError, Unavailable
-from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.rehearsal.world import World
 
@@ -36,7 +36,7 @@ async def trade(world: World, name: str) -> None:
                     quantity=Decimal(chance.whole(1, 60)),
                     type=OrderType.MARKET,
                 )
-                await broker.submit(order, SendPermit(order, always))
+                await broker.submit(order, SendPermit(order, never_refuse))
                 await broker.cancel(order.client_order_id)
             await broker.snapshot(world.start)
         except Unavailable as error:

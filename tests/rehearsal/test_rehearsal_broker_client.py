@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.contracts import VenueRules
+from tbot_core.contracts import BrokerCapabilities
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable, Withdrawn
-from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import UNITS_PER_SHARE, Leg, Order, OrderType, SignalId
 from tbot_core.rehearsal.broker_client import SimulatedBroker
 from tbot_core.rehearsal.network import TIMEOUT_S
-from tbot_core.rehearsal.small_world import Stage
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.small_world import SmallWorld
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tbot_core.contracts import BrokerEvent
 
-    Make = Callable[..., Stage]
+    Make = Callable[..., SmallWorld]
 
-RULES = VenueRules(lists_closed=True, query_by_cid=True, exec_ids_unique=True)
-USUAL = Character(rules=RULES)
+RULES = BrokerCapabilities(lists_closed=True, query_by_cid=True, exec_ids_unique=True)
+USUAL = VenueProfile(rules=RULES)
 FAR = Decimal(15)
 
 
@@ -53,10 +53,10 @@ def said(events: list[BrokerEvent]) -> list[tuple[str, str]]:
 @pytest.fixture
 def stages() -> Iterator[Make]:
     """Makes stages whose faults begin once the client is connected, and ends them."""
-    made: list[Stage] = []
+    made: list[SmallWorld] = []
 
-    def make(character: Character = USUAL, **rates: float) -> Stage:
-        stage = Stage(character)
+    def make(character: VenueProfile = USUAL, **rates: float) -> SmallWorld:
+        stage = SmallWorld(character)
         stage.faults.rates.update(rates)
         made.append(stage)
         return stage
@@ -69,10 +69,10 @@ def stages() -> Iterator[Make]:
 @pytest.fixture
 def troubled() -> Iterator[Make]:
     """Makes stages on whose way a trouble lasts from second 180 to 300 of the world, and ends them."""
-    made: list[Stage] = []
+    made: list[SmallWorld] = []
 
-    def make(fault: str, character: Character = USUAL) -> Stage:
-        stage = Stage(character)
+    def make(fault: str, character: VenueProfile = USUAL) -> SmallWorld:
+        stage = SmallWorld(character)
         stage.way.trouble(fault, 180.0, 300.0)
         made.append(stage)
         return stage
@@ -401,7 +401,7 @@ def test_a_request_that_has_left_arrives_whoever_still_waits(stages: Make) -> No
     stage = stages()
 
     async def crash() -> None:
-        task = asyncio.create_task(stage.broker.submit(order(), SendPermit(order(), always)))
+        task = asyncio.create_task(stage.broker.submit(order(), SendPermit(order(), never_refuse)))
         await asyncio.sleep(0.006)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -466,6 +466,6 @@ def test_a_closed_client_hears_nothing(stages: Make) -> None:
 
 def test_only_a_venue_that_says_so_is_asked_for_an_order(stages: Make) -> None:
     """Elsewhere the question is refused."""
-    stage = stages(Character())
+    stage = stages(VenueProfile())
     with pytest.raises(Unavailable, match="cannot be asked"):
         stage.wait(stage.broker.find("o1"))

@@ -7,8 +7,8 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tbot_core.rehearsal.bot import Life
-from tbot_core.rehearsal.burst import CALLED_AT, Crowd, Here, WorldClock
+from tbot_core.rehearsal.bot import BotProcess
+from tbot_core.rehearsal.burst import CALLED_AT, BurstScenario, LocalConnections, WorldClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +18,8 @@ START = dt.datetime(2026, 3, 3, 14, 29, tzinfo=dt.UTC)
 
 def test_every_symbol_of_a_crowd_is_entered_and_rests(tmp_path: Path) -> None:
     """Called in one minute, an entry of each rests with its stop, and nothing of them is filled."""
-    crowd = Crowd(5)
-    life = Life(crowd, ("crowd",), tmp_path, crowd.bot, Here())
+    crowd = BurstScenario(5)
+    life = BotProcess(crowd, ("crowd",), tmp_path, crowd.bot, LocalConnections())
 
     async def main() -> None:
         living = asyncio.ensure_future(life.live())

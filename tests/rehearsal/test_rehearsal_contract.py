@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from tbot_core.contracts import Broker, Finds, VenueRules
-from tbot_core.rehearsal.small_world import Stage
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.contracts import Broker, BrokerCapabilities, SupportsOrderLookup
+from tbot_core.rehearsal.small_world import SmallWorld
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.testing.broker import BrokerContract
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
 Said = TypeVar("Said")
-ABLE = VenueRules(
+ABLE = BrokerCapabilities(
     brackets=True,
     amend_atomic=True,
     query_by_cid=True,
@@ -26,18 +26,20 @@ ABLE = VenueRules(
     fractional_types=frozenset({"market"}),
 )
 CHARACTERS = {
-    "able": Character(rules=ABLE, fee_ticks=35, dedupe_window_s=86_400.0),
-    "modest": Character(
-        rules=VenueRules(lists_fills=True), numbers_moments=False, refuses_at_once=False, cancels_by_cid=False
+    "able": VenueProfile(rules=ABLE, fee_ticks=35, dedupe_window_s=86_400.0),
+    "modest": VenueProfile(
+        rules=BrokerCapabilities(lists_fills=True), numbers_moments=False, refuses_at_once=False, cancels_by_cid=False
     ),
-    "cash": Character(
-        rules=VenueRules(brackets=True, query_by_cid=True, lists_closed=True), margin=False, cancels_by_cid=False
+    "cash": VenueProfile(
+        rules=BrokerCapabilities(brackets=True, query_by_cid=True, lists_closed=True),
+        margin=False,
+        cancels_by_cid=False,
     ),
-    "moody": Character(rules=VenueRules(amend_atomic=True, lists_fills=True), refuses_crossed_stops=True),
+    "moody": VenueProfile(rules=BrokerCapabilities(amend_atomic=True, lists_fills=True), refuses_crossed_stops=True),
 }
 
 
-class Patient(Stage):
+class Patient(SmallWorld):
     """A stage whose stream has caught up whenever an answer is there."""
 
     def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
@@ -60,7 +62,7 @@ class TestContract(BrokerContract):
 
 def test_it_is_a_broker_that_finds() -> None:
     """The client has all of the protocols."""
-    stage = Stage()
+    stage = SmallWorld()
     assert isinstance(stage.broker, Broker)
-    assert isinstance(stage.broker, Finds)
+    assert isinstance(stage.broker, SupportsOrderLookup)
     stage.close()

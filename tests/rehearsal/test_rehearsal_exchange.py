@@ -11,24 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import VenueRules
+from tbot_core.contracts import BrokerCapabilities
 from tbot_core.errors import Rejected
 from tbot_core.model.types import UNITS_PER_SHARE, Leg, Order, OrderType, SignalId, atoms_of, units_of
 from tbot_core.rehearsal.prices import STEP_S
-from tbot_core.rehearsal.small_world import LEAD_S, Stage
-from tbot_core.rehearsal.third_parties import News
-from tbot_core.rehearsal.venue_facts import effect
-from tbot_core.rehearsal.venue_profiles import Character
+from tbot_core.rehearsal.small_world import LEAD_S, SmallWorld
+from tbot_core.rehearsal.third_parties import SymbolEvent
+from tbot_core.rehearsal.venue_facts import fill_effect
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tbot_core.contracts import BrokerEvent
 
-    Make = Callable[..., Stage]
+    Make = Callable[..., SmallWorld]
 
-BRACKETS = Character(rules=VenueRules(brackets=True, lists_closed=True, exec_ids_unique=True))
-PLAIN = Character(rules=VenueRules(lists_closed=True), fee_ticks=35)
+BRACKETS = VenueProfile(rules=BrokerCapabilities(brackets=True, lists_closed=True, exec_ids_unique=True))
+PLAIN = VenueProfile(rules=BrokerCapabilities(lists_closed=True), fee_ticks=35)
 PRICE = Decimal(20)
 
 
@@ -78,10 +78,10 @@ def said(events: list[BrokerEvent]) -> list[tuple[str, str]]:
 @pytest.fixture
 def stages() -> Iterator[Make]:
     """Makes stages, and ends them."""
-    made: list[Stage] = []
+    made: list[SmallWorld] = []
 
-    def make(character: Character = PLAIN, **rates: float) -> Stage:
-        made.append(Stage(character, rates))
+    def make(character: VenueProfile = PLAIN, **rates: float) -> SmallWorld:
+        made.append(SmallWorld(character, rates))
         return made[-1]
 
     yield make
@@ -89,7 +89,7 @@ def stages() -> Iterator[Make]:
         stage.close()
 
 
-def balanced(stage: Stage) -> bool:
+def balanced(stage: SmallWorld) -> bool:
     """Whether cash and holdings are the sum of the facts, and of executions where nothing else happened."""
     books = stage.floor.books
     fills = [fact.fill for fact in books.facts if fact.kind == "execution" and fact.fill is not None]
@@ -101,7 +101,7 @@ def balanced(stage: Stage) -> bool:
         summed[fact.symbol] = summed.get(fact.symbol, 0) + fact.units
     return (
         books.cash == atoms_of(stage.floor.character.cash) + facts
-        and facts == sum(effect(fill)[1] for fill in fills) + others
+        and facts == sum(fill_effect(fill)[1] for fill in fills) + others
         and held == {symbol: units for symbol, units in summed.items() if units}
     )
 
@@ -116,7 +116,7 @@ def balanced(stage: Stage) -> bool:
 )
 def test_cash_and_holdings_follow_executions_to_the_atom(trades: list[tuple[bool, int, str | None, int]]) -> None:
     """Whatever is bought and sold, in parts or whole, at market or limit, with fees."""
-    stage = Stage(PLAIN)
+    stage = SmallWorld(PLAIN)
     path = stage.market.paths["A"]
     for number, (buy, quantity, limit, depth) in enumerate(trades):
         path.depth[:] = [depth * UNITS_PER_SHARE] * len(path.depth)
@@ -217,7 +217,7 @@ def test_protection_of_an_entry_that_never_filled_goes_with_it(stages: Make) -> 
 @pytest.mark.parametrize(("after_s", "orders"), [(60, 1), (121, 2)])
 def test_an_id_is_one_order_inside_the_window_only(stages: Make, after_s: float, orders: int) -> None:
     """A venue that dedupes for two minutes makes a second order of an id that comes later."""
-    stage = stages(Character(dedupe_window_s=120.0))
+    stage = stages(VenueProfile(dedupe_window_s=120.0))
     stage.submit(order())
     stage.pass_time(after_s)
     stage.submit(order())
@@ -232,7 +232,7 @@ def test_a_venue_that_does_not_dedupe_buys_twice(stages: Make) -> None:
     assert stage.floor.books.units == {"A": 20 * UNITS_PER_SHARE}
 
 
-CASES: list[tuple[Character, Order, str]] = [
+CASES: list[tuple[VenueProfile, Order, str]] = [
     (PLAIN, order(symbol="ZZ"), "42210002"),
     (PLAIN, order(quantity=Decimal("1.5")), "42210003"),
     (PLAIN, order(quantity=Decimal(0)), "42210003"),
@@ -248,7 +248,9 @@ CASES: list[tuple[Character, Order, str]] = [
 
 
 @pytest.mark.parametrize(("character", "refused", "code"), CASES, ids=[code for *_, code in CASES])
-def test_what_cannot_be_is_refused_with_its_code(stages: Make, character: Character, refused: Order, code: str) -> None:
+def test_what_cannot_be_is_refused_with_its_code(
+    stages: Make, character: VenueProfile, refused: Order, code: str
+) -> None:
     """Nothing is taken, and the words begin with the venue's code."""
     stage = stages(character)
     with pytest.raises(Rejected, match=f"^{code}"):
@@ -276,7 +278,7 @@ def test_nothing_is_taken_outside_the_session_and_what_rests_expires(stages: Mak
 
 def test_an_atomic_replacement_keeps_its_id(stages: Make) -> None:
     """The order is changed in place; what does not fit changes nothing."""
-    stage = stages(Character(rules=VenueRules(amend_atomic=True)))
+    stage = stages(VenueProfile(rules=BrokerCapabilities(amend_atomic=True)))
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(15)))
     for price in (Decimal("15.999"), Decimal(16)):
         stage.wait(stage.broker.replace("o1", order(type=OrderType.LIMIT, limit_price=price)))
@@ -324,7 +326,7 @@ def test_a_reading_shows_one_moment(stages: Make) -> None:
 
 def test_closed_orders_are_listed_where_the_rules_say_so(stages: Make) -> None:
     """Otherwise, and before the moment that is asked for, only what rests is."""
-    lists, hides = stages(), stages(Character())
+    lists, hides = stages(), stages(VenueProfile())
     for stage in (lists, hides):
         stage.submit(order())
         stage.pass_time(60)
@@ -336,7 +338,7 @@ def test_closed_orders_are_listed_where_the_rules_say_so(stages: Make) -> None:
 
 def test_an_order_cannot_be_found_before_it_is_listed() -> None:
     """Not found says nothing of an order that was just sent."""
-    stage = Stage(Character(rules=VenueRules(query_by_cid=True), index_lag_s=3.0))
+    stage = SmallWorld(VenueProfile(rules=BrokerCapabilities(query_by_cid=True), index_lag_s=3.0))
     stage.submit(order())
     assert stage.wait(stage.broker.find("o1")) is None
     stage.pass_time(3)
@@ -425,7 +427,7 @@ def test_f43_a_split_doubles_shares_and_ends_orders(stages: Make) -> None:
     stage.submit(order())
     stage.submit(stop())
     stage.market.paths["A"].split(stage.floor.step + 1)
-    news = News(at=0.0, kind="split", symbol="A")
+    news = SymbolEvent(at=0.0, kind="split", symbol="A")
     just_before = LEAD_S + (stage.floor.step + 1) * STEP_S - 0.001
     stage.exchange.schedule(just_before, lambda: stage.others.follow(news))
     assert said(stage.heard(10))[-1] == ("cancelled", "stop")

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tbot_core.model.types import ExitReason, Leg
-from tbot_core.rehearsal.exposure_monitor import Patrol
-from tbot_core.rehearsal.network import Request
-from tbot_core.rehearsal.venue_facts import Fact
+from tbot_core.rehearsal.exposure_monitor import ExposureMonitor
+from tbot_core.rehearsal.network import NetworkRequest
+from tbot_core.rehearsal.venue_facts import VenueFact
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import fill, order
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from tbot_core.rehearsal.bot import Life
-    from tbot_core.rehearsal.venue_matching import Floor
+    from tbot_core.rehearsal.bot import BotProcess
+    from tbot_core.rehearsal.venue_matching import VenueMatchingEngine
 
 SHARE = 1_000_000
 SYMBOL = "AAPL"
 
 
-def bot(causes: tuple[Cause, ...] = (), **held: object) -> Life:
+def bot(causes: tuple[StateCause, ...] = (), **held: object) -> BotProcess:
     """A life whose bot knows of nothing but what it holds, and of `causes`; its exits wait where somebody killed it."""
-    leaving = SimpleNamespace(untouched=lambda _symbol: False, waits=lambda _reason: Cause.KILL_FILE in causes)
+    leaving = SimpleNamespace(untouched=lambda _symbol: False, waits=lambda _reason: StateCause.KILL_FILE in causes)
     desk = SimpleNamespace(
         portfolio=SimpleNamespace(beyond={}),
         custody=SimpleNamespace(held=held, leaving=leaving),
@@ -37,7 +37,7 @@ def bot(causes: tuple[Cause, ...] = (), **held: object) -> Life:
         execution=SimpleNamespace(orders={}, questions={}),
     )
     keeper = SimpleNamespace(post=post, tender=SimpleNamespace(foreign={}), conditions=SimpleNamespace(causes=causes))
-    return cast("Life", SimpleNamespace(session=SimpleNamespace(keepers=[keeper])))
+    return cast("BotProcess", SimpleNamespace(session=SimpleNamespace(keepers=[keeper])))
 
 
 def holding(*, leaving: ExitReason | None = None, **plan: object) -> object:
@@ -46,16 +46,16 @@ def holding(*, leaving: ExitReason | None = None, **plan: object) -> object:
     return SimpleNamespace(plan=SimpleNamespace(**plan), resting=resting, leaving=leaving)
 
 
-def rest(floor: Floor, leg: Leg, quantity: int) -> None:
+def rest(floor: VenueMatchingEngine, leg: Leg, quantity: int) -> None:
     """An order of ours works at the venue."""
     floor.rest(floor.take(order(leg, name=leg.value, symbol=SYMBOL, quantity=str(quantity), limit="9999")))
 
 
-def hold(floor: Floor, quantity: int) -> None:
+def hold(floor: VenueMatchingEngine, quantity: int) -> None:
     """An order of ours was filled."""
     done = fill(order(name="entry", symbol=SYMBOL, quantity=str(quantity)), "100")
     floor.books.write(
-        Fact(at=floor.moment(0), kind="execution", ours=True, symbol=SYMBOL, units=quantity * SHARE, fill=done)
+        VenueFact(at=floor.moment(0), kind="execution", ours=True, symbol=SYMBOL, units=quantity * SHARE, fill=done)
     )
 
 
@@ -66,18 +66,18 @@ def hold(floor: Floor, quantity: int) -> None:
         (10, 0, (), "10000000 units were held for 60 s with no way out"),
         (10, 20, (), "more than the 10000000 units held could be closed for 60 s"),
         (0, 5, (), "more than the 0 units held could be closed for 60 s"),
-        (10, 0, (Cause.MISMATCH,), ""),
-        (10, 20, (Cause.MISMATCH,), ""),
-        (10, 0, (Cause.STOP_COMMAND,), "10000000 units were held for 60 s with no way out"),
+        (10, 0, (StateCause.MISMATCH,), ""),
+        (10, 20, (StateCause.MISMATCH,), ""),
+        (10, 0, (StateCause.STOP_COMMAND,), "10000000 units were held for 60 s with no way out"),
     ],
 )
 def test_what_is_held_and_what_would_close_it_agree(
-    held: int, closes: int, causes: tuple[Cause, ...], words: str
+    held: int, closes: int, causes: tuple[StateCause, ...], words: str
 ) -> None:
     """A position without a way out, and more on its way out than is held, are found when they last; not if known."""
     world = World(0, (), live=False, venues=1)
     floor = world.ways[0].exchange.floor
-    patrol = Patrol(world)
+    patrol = ExposureMonitor(world)
 
     async def main() -> None:
         hold(floor, held or 10)
@@ -95,11 +95,13 @@ def test_what_is_held_and_what_would_close_it_agree(
     assert all(words in one for one in found)
 
 
-@pytest.mark.parametrize(("causes", "found"), [((), 0), ((Cause.KILL_FILE,), 1)])
-def test_what_is_leaving_without_a_stop_is_found_where_its_exit_waits(causes: tuple[Cause, ...], found: int) -> None:
+@pytest.mark.parametrize(("causes", "found"), [((), 0), ((StateCause.KILL_FILE,), 1)])
+def test_what_is_leaving_without_a_stop_is_found_where_its_exit_waits(
+    causes: tuple[StateCause, ...], found: int
+) -> None:
     """An exit that is due closes a position; one that a kill holds back does not."""
     world = World(0, (), live=False, venues=1)
-    patrol = Patrol(world)
+    patrol = ExposureMonitor(world)
 
     async def main() -> None:
         hold(world.ways[0].exchange.floor, 10)
@@ -115,7 +117,7 @@ def test_what_is_held_after_a_split_may_all_be_closed() -> None:
     """Ten shares became twenty, and a stop for twenty is not too much."""
     world = World(0, (), live=False, venues=1)
     floor = world.ways[0].exchange.floor
-    patrol = Patrol(world)
+    patrol = ExposureMonitor(world)
 
     async def main() -> None:
         hold(floor, 10)
@@ -134,7 +136,7 @@ def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> No
     """A cancel that got lost on its way is asked for anew; one that arrived has no such excuse."""
     world = World(0, (), live=False, venues=1)
     floor = world.ways[0].exchange.floor
-    patrol = Patrol(world)
+    patrol = ExposureMonitor(world)
 
     async def main() -> None:
         hold(floor, 10)
@@ -142,7 +144,7 @@ def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> No
         patrol.watch(bot())
         patrol.begin()
         for at in (0.0, 50.0):
-            request = Request(at=at, kind="cancel", client_order_id=Leg.EXIT.value, reached=reached)
+            request = NetworkRequest(at=at, kind="cancel", client_order_id=Leg.EXIT.value, reached=reached)
             world.ways[0].requests.append(request)
             await world.clock.sleep(50)
 
@@ -150,12 +152,16 @@ def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> No
     assert bool(patrol.found) is reached
 
 
-@pytest.mark.parametrize(("reached", "causes", "words"), [(True, (), 1), (False, (), 0), (True, (Cause.MISMATCH,), 0)])
-def test_a_stop_that_stays_behind_its_plan_is_found(*, reached: bool, causes: tuple[Cause, ...], words: int) -> None:
+@pytest.mark.parametrize(
+    ("reached", "causes", "words"), [(True, (), 1), (False, (), 0), (True, (StateCause.MISMATCH,), 0)]
+)
+def test_a_stop_that_stays_behind_its_plan_is_found(
+    *, reached: bool, causes: tuple[StateCause, ...], words: int
+) -> None:
     """Three minutes are enough to move it, unless what is asked of it gets lost, or something is known to be wrong."""
     world = World(0, (), live=False, venues=1)
     floor = world.ways[0].exchange.floor
-    patrol = Patrol(world)
+    patrol = ExposureMonitor(world)
 
     async def main() -> None:
         hold(floor, 10)
@@ -163,7 +169,7 @@ def test_a_stop_that_stays_behind_its_plan_is_found(*, reached: bool, causes: tu
         patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False, leads=lambda level: level < SHARE)}))
         patrol.begin()
         for at in range(0, 250, 50):
-            request = Request(at=float(at), kind="replace", client_order_id="stop", reached=reached)
+            request = NetworkRequest(at=float(at), kind="replace", client_order_id="stop", reached=reached)
             world.ways[0].requests.append(request)
             await world.clock.sleep(50)
 

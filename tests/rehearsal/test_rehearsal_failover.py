@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
-from tbot_core.rehearsal.outages import Outage
+from tbot_core.rehearsal.outages import OutageScenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tbot_core.rehearsal.outages import Played
+    from tbot_core.rehearsal.outages import OutageResult
     from tbot_core.rehearsal.world import World
 
 TEN_MINUTES = ((0, "F60", 5.0, 15.0),)
 
 
-def phases(played: Played) -> list[tuple[str, str]]:
+def phases(played: OutageResult) -> list[tuple[str, str]]:
     """How the session stood with its primary, one after the other."""
     return [(event.payload["phase"], event.payload["why"]) for event in played.events(records.FAILOVER)]
 
 
-def causes(played: Played, broker: str = "") -> list[str]:
+def causes(played: OutageResult, broker: str = "") -> list[str]:
     """The causes that came, one after the other."""
     told = (event.payload for event in played.events(records.STATE) if event.payload["there"])
     return [payload["cause"] for payload in told if payload.get("broker", "") == broker]
 
 
-def denied(played: Played) -> list[tuple[int, str]]:
+def denied(played: OutageResult) -> list[tuple[int, str]]:
     """The signals that were denied because the broker of their instrument was not proven, by minute."""
     told = [event for event in played.events(records.DECISION) if event.payload["reason"] == "REDUCE_ONLY"]
     return list(zip(played.minutes(told), (event.payload["words"] for event in told), strict=True))
@@ -44,8 +44,12 @@ def confirmed(home: Path, amount: str) -> Callable[[World], None]:
     """Let somebody say what may be open at the broker that broke."""
 
     def ask(world: World) -> None:
-        control.ask(
-            home / "control", Verb.FAILOVER_CONFIRM, actor="ada", now=world.clock.now(), arguments={"amount": amount}
+        control.write_request(
+            home / "control",
+            ControlVerb.FAILOVER_CONFIRM,
+            actor="ada",
+            now=world.clock.now(),
+            arguments={"amount": amount},
         )
 
     return ask
@@ -54,7 +58,7 @@ def confirmed(home: Path, amount: str) -> Callable[[World], None]:
 @pytest.mark.slow
 def test_without_trouble_everything_is_entered_at_the_primary(tmp_path: Path) -> None:
     """Another broker that is ready costs nothing: no lease moves, nothing is written of circuits."""
-    played = Outage().play(tmp_path)
+    played = OutageScenario().play(tmp_path)
     assert (len(played.entries()), played.entries("beta")) == (14, [])
     assert played.events(records.LEASE) + played.events(records.CIRCUIT) + played.events(records.FAILOVER) == []
     assert played.violations == ()
@@ -64,7 +68,7 @@ def test_without_trouble_everything_is_entered_at_the_primary(tmp_path: Path) ->
 @pytest.mark.parametrize("fault", ["F12", "F60", "F63"])
 def test_f12_f60_f63_entries_go_to_the_next_broker_while_the_primary_is_broken(tmp_path: Path, fault: str) -> None:
     """Each instrument moves once, tagged and in its own account; the session is in defense, and no invariant breaks."""
-    played = Outage(troubles=((0, fault, 5.0, 15.0),)).play(tmp_path)
+    played = OutageScenario(troubles=((0, fault, 5.0, 15.0),)).play(tmp_path)
     assert played.violations == ()
     assert phases(played) == [("entries go on", ""), ("over", "")]
     assert [minute for minute in played.minutes(played.entries()) if 5 < minute < 16] == []
@@ -79,7 +83,7 @@ def test_f12_f60_f63_entries_go_to_the_next_broker_while_the_primary_is_broken(t
 @pytest.mark.slow
 def test_f60_a_lease_is_written_down_before_the_entry_that_it_is_moved_for(tmp_path: Path) -> None:
     """Between the two lies a crash point: the entry is not in the journal while the lease is not."""
-    played = Outage(troubles=TEN_MINUTES).play(tmp_path)
+    played = OutageScenario(troubles=TEN_MINUTES).play(tmp_path)
     first = {event.payload["symbol"]: event.seq for event in played.events(records.LEASE)}
     for event in played.entries("beta"):
         assert first[event.payload["signal"]["symbol"]] < event.seq
@@ -88,7 +92,7 @@ def test_f60_a_lease_is_written_down_before_the_entry_that_it_is_moved_for(tmp_p
 @pytest.mark.slow
 def test_f12_cancels_are_served_while_a_storm_keeps_the_circuit_open(tmp_path: Path) -> None:
     """What waits at the primary is taken back there in the storm; nothing new is entered at it."""
-    played = Outage(troubles=((0, "F12", 9.2, 20.0),)).play(tmp_path)
+    played = OutageScenario(troubles=((0, "F12", 9.2, 20.0),)).play(tmp_path)
     assert played.violations == ()
     opened = next(event for event in played.events(records.CIRCUIT) if event.payload["state"] == "open")
     assert played.minutes([opened])[0] < 12
@@ -104,7 +108,7 @@ def test_f12_cancels_are_served_while_a_storm_keeps_the_circuit_open(tmp_path: P
 @pytest.mark.slow
 def test_f61_a_partition_of_orders_alone_opens_the_circuit(tmp_path: Path) -> None:
     """Three orders in a row do not reach the primary, whose readings go on; the next ones go elsewhere."""
-    played = Outage(troubles=((0, "F61", 5.0, 15.0),)).play(tmp_path)
+    played = OutageScenario(troubles=((0, "F61", 5.0, 15.0),)).play(tmp_path)
     assert played.violations == ()
     assert phases(played)[0] == ("entries go on", "")
     assert played.minutes(played.entries("beta"))[0] == 15
@@ -113,7 +117,7 @@ def test_f61_a_partition_of_orders_alone_opens_the_circuit(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(tmp_path: Path) -> None:
     """Its first order falls into the partition: until what became of it is known, nothing is entered anywhere."""
-    played = Outage(ambushed=7.0).play(tmp_path)
+    played = OutageScenario(ambushed=7.0).play(tmp_path)
     assert played.violations == ()
     assert phases(played) == [("the others only reduce", "IN_FLIGHT"), ("over", "")]
     assert denied(played) == [(11, "orders there are not known to have ended")]
@@ -123,7 +127,7 @@ def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(
 @pytest.mark.slow
 def test_f65_a_primary_that_returns_is_reconciled_and_gets_no_lease_back(tmp_path: Path) -> None:
     """It is entered again when a clean minute has proven it, and never in an instrument that has moved."""
-    played = Outage(troubles=TEN_MINUTES).play(tmp_path)
+    played = OutageScenario(troubles=TEN_MINUTES).play(tmp_path)
     assert played.violations == ()
     (over,) = (event for event in played.events(records.FAILOVER) if event.payload["phase"] == "over")
     moved = {event.payload["symbol"] for event in played.events(records.LEASE)}
@@ -137,7 +141,7 @@ def test_f65_a_primary_that_returns_is_reconciled_and_gets_no_lease_back(tmp_pat
 def test_f66_a_way_that_flaps_is_one_break_and_stays_left(tmp_path: Path) -> None:
     """It closes again only when a minute has held; between its returns no entry goes to the primary."""
     flaps = tuple((0, "F60", 9.2 + 1.3 * number, 9.8 + 1.3 * number) for number in range(6))
-    played = Outage(troubles=flaps, calls=(12, 13, 14, 15, 16, 30)).play(tmp_path)
+    played = OutageScenario(troubles=flaps, calls=(12, 13, 14, 15, 16, 30)).play(tmp_path)
     assert played.violations == ()
     assert [phase for phase, _ in phases(played)] == ["entries go on", "over"]
     states = [event.payload["state"] for event in played.events(records.CIRCUIT)]
@@ -150,7 +154,7 @@ def test_f66_a_way_that_flaps_is_one_break_and_stays_left(tmp_path: Path) -> Non
 def test_f66_a_third_break_within_an_hour_moves_nothing_more(tmp_path: Path) -> None:
     """The flap guard: what has moved is entered where it is, what has not stays, and the journal says why."""
     breaks = tuple((0, "F60", start, start + 3.0) for start in (5.0, 13.0, 21.0))
-    played = Outage(troubles=breaks, calls=(7, 15, 23, 24, 25, 26), seed=3).play(tmp_path)
+    played = OutageScenario(troubles=breaks, calls=(7, 15, 23, 24, 25, 26), seed=3).play(tmp_path)
     assert played.violations == ()
     assert ("entries go on", "FLAPPING") in phases(played)
     assert len({event.payload["since"] for event in played.events(records.LEASE)}) == 2
@@ -160,7 +164,7 @@ def test_f66_a_third_break_within_an_hour_moves_nothing_more(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_f67_with_every_way_broken_exits_alone_are_left(tmp_path: Path) -> None:
     """Nothing is entered anywhere; the cause is one of exits-only, until the account has been clean for a minute."""
-    played = Outage(troubles=(*TEN_MINUTES, (1, "F60", 5.0, 15.0))).play(tmp_path)
+    played = OutageScenario(troubles=(*TEN_MINUTES, (1, "F60", 5.0, 15.0))).play(tmp_path)
     assert played.violations == ()
     assert phases(played)[0] == ("no broker answers", "NO_OTHER")
     assert "BROKERS_DOWN" in causes(played)
@@ -170,7 +174,7 @@ def test_f67_with_every_way_broken_exits_alone_are_left(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person_confirms(tmp_path: Path) -> None:
     """A stop that rests there is an order that has not ended; the amount that is confirmed counts as open there."""
-    outage = Outage(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 12, 14, 16, 30))
+    outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 12, 14, 16, 30))
     played = outage.play(tmp_path, (13.5, confirmed(tmp_path, "6000")))
     assert played.violations == ()
     assert phases(played)[:2] == [("the others only reduce", "IN_FLIGHT"), ("entries go on", "")]
@@ -196,7 +200,7 @@ def test_an_amount_that_cannot_be_is_refused_with_the_figures(
     tmp_path: Path, minute: float, amount: str, words: str
 ) -> None:
     """Nobody confirms less than what the journal itself reserves there, nor anything while all answer."""
-    outage = Outage(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))
+    outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))
     played = outage.play(tmp_path, (minute, confirmed(tmp_path, amount)))
     (refused,) = played.events(records.REQUEST_REFUSED)
     assert refused.payload["words"].startswith(words)
@@ -206,7 +210,7 @@ def test_an_amount_that_cannot_be_is_refused_with_the_figures(
 @pytest.mark.slow
 def test_a_confirmed_amount_counts_in_the_limits_of_the_other_broker(tmp_path: Path) -> None:
     """What a person says is open at the primary leaves so much less of MAX_GROSS_EXPOSURE."""
-    outage = Outage(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))
+    outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))
     played = outage.play(tmp_path, (13.0, confirmed(tmp_path, "89000")))
     reasons = {event.payload["reason"] for event in played.events(records.DECISION) if event.payload.get("broker")}
     assert (reasons, played.entries("beta")) == ({"GROSS_EXPOSURE"}, [])
@@ -215,7 +219,7 @@ def test_a_confirmed_amount_counts_in_the_limits_of_the_other_broker(tmp_path: P
 @pytest.mark.slow
 def test_a_bot_without_a_drill_only_reduces(tmp_path: Path) -> None:
     """The words name the drill; nothing moves."""
-    played = Outage(troubles=TEN_MINUTES, drilled=False).play(tmp_path)
+    played = OutageScenario(troubles=TEN_MINUTES, drilled=False).play(tmp_path)
     assert phases(played)[0] == ("the others only reduce", "NO_DRILL")
     assert played.entries("beta") == []
 
@@ -223,11 +227,11 @@ def test_a_bot_without_a_drill_only_reduces(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_both_accounts_are_settled_to_the_cent(tmp_path: Path) -> None:
     """The ledger has the money of each broker by itself, and tags what another one than the primary did."""
-    from tbot_core.journal.ledger.booking import booked
+    from tbot_core.journal.ledger.booking import ledger_of
     from tbot_core.model.types import dollars_of
 
-    played = Outage(troubles=TEN_MINUTES).play(tmp_path)
-    ledger = booked(played.story.events)
+    played = OutageScenario(troubles=TEN_MINUTES).play(tmp_path)
+    ledger = ledger_of(played.story.events)
     for place, account in ((0, "cash"), (1, "cash:beta")):
         books = played.story.world.ways[place].exchange.floor.books
         assert ledger.balances[account] == dollars_of(books.cash)
@@ -246,7 +250,7 @@ def test_the_other_broker_sizes_by_the_smaller_equity(tmp_path: Path) -> None:
     for place, name in enumerate(("smaller", "larger")):
         cash = Decimal((25_000, 400_000)[place])
         (tmp_path / name).mkdir()
-        played = Outage(troubles=TEN_MINUTES, second_cash=cash).play(tmp_path / name)
+        played = OutageScenario(troubles=TEN_MINUTES, second_cash=cash).play(tmp_path / name)
         order = played.entries("beta")[0].payload
         sizes[place] = Decimal(order["quantity"]) * Decimal(order["limit_price"])
     assert sizes[0] <= 25_000 * Decimal("0.6") * Decimal("0.05")

@@ -10,9 +10,9 @@ import pytest
 from rehearsal_mutants.catalogue import MUTANTS
 
 from tbot_core.journal import records
-from tbot_core.rehearsal.bot import Crash, Doom, Life
-from tbot_core.rehearsal.outages import Outage, Played
-from tbot_core.rehearsal.patching import planted
+from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, SimulatedCrash
+from tbot_core.rehearsal.outages import OutageResult, OutageScenario
+from tbot_core.rehearsal.patching import patched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.world import World
 
 LONG_LIFE = 10**9
-BROKEN = Outage(troubles=((0, "F60", 5.0, 15.0),))
+BROKEN = OutageScenario(troubles=((0, "F60", 5.0, 15.0),))
 FEW = attrs.evolve(BROKEN, most_trades=6)
-HELD = Outage(troubles=((0, "F60", 9.2, 16.0),), calls=(8, 11, 12, 13, 14, 20, 21, 22, 23))
+HELD = OutageScenario(troubles=((0, "F60", 9.2, 16.0),), calls=(8, 11, 12, 13, 14, 20, 21, 22, 23))
 
 
-async def lived(outage: Outage, world: World, home: Path, deaths: Sequence[int]) -> Played:
+async def lived(outage: OutageScenario, world: World, home: Path, deaths: Sequence[int]) -> OutageResult:
     """The outage, in as many lives as the deaths make of it: each comes after so many operations."""
     story, left = outage.story(world), [*deaths]
     while True:
-        doom = Doom(left.pop(0) if left else LONG_LIFE, after=False)
-        life = Life(world, world.names, home, outage.bot(world), doom)
+        doom = PlannedCrash(left.pop(0) if left else LONG_LIFE, after=False)
+        life = BotProcess(world, world.names, home, outage.bot(world), doom)
         try:
             await life.live()
-        except Crash:
+        except SimulatedCrash:
             story.lives.append(life.lived)
             life.close()
             await world.clock.sleep(3.0)
@@ -42,10 +42,10 @@ async def lived(outage: Outage, world: World, home: Path, deaths: Sequence[int])
             story.lives.append(life.lived)
             story.end(life)
             life.close()
-            return Played.of(story, home)
+            return OutageResult.of(story, home)
 
 
-def played(outage: Outage, home: Path, *deaths: int) -> Played:
+def played(outage: OutageScenario, home: Path, *deaths: int) -> OutageResult:
     """The outage from its beginning to its end."""
     world = outage.world()
     return world.run(partial(lived, outage, world, home, deaths))
@@ -87,12 +87,12 @@ def test_a_break_and_what_was_confirmed_of_it_outlive_a_restart(tmp_path: Path) 
     ],
 )
 def test_a_broken_rule_of_failover_is_noticed(
-    tmp_path: Path, name: str, outage: Outage, deaths: tuple[int, ...], by: str
+    tmp_path: Path, name: str, outage: OutageScenario, deaths: tuple[int, ...], by: str
 ) -> None:
     """By the invariant that the rule serves, or by the bot's own death of it; the whole bot passes the same outage."""
     (tmp_path / "whole").mkdir()
     assert played(outage, tmp_path / "whole", *deaths).violations == ()
     (tmp_path / "broken").mkdir()
-    with planted(MUTANTS[name].swaps()):
+    with patched(MUTANTS[name].swaps()):
         told = played(outage, tmp_path / "broken", *deaths)
     assert by in {words.partition(":")[0] for words in told.violations}

@@ -12,7 +12,7 @@ from tbot_core.contracts import Feed, FeedSession
 from tbot_core.rehearsal.world import LEAD_S, World
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Minute
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.rehearsal.feed import SimulatedFeed
 
 
@@ -21,12 +21,12 @@ def world(*faults: str) -> World:
     return World(3, (), rates=dict.fromkeys(faults, 1.0))
 
 
-async def seen(feed: SimulatedFeed, around: World) -> list[tuple[float, Minute]]:
+async def seen(feed: SimulatedFeed, around: World) -> list[tuple[float, MinuteSlice]]:
     """Every minute with the second at which it came."""
     return [(around.loop.time(), minute) async for minute in feed.minutes()]
 
 
-def watched(around: World) -> list[tuple[float, Minute]]:
+def watched(around: World) -> list[tuple[float, MinuteSlice]]:
     """What the feed shows from before the bell to the close."""
     return around.run(lambda: seen(around.feed(), around))
 
@@ -64,7 +64,7 @@ def test_who_comes_late_is_shown_what_has_closed() -> None:
     """A bot that starts at minute ten has ten minutes at once, then the rest as they come."""
     around = world("F53")
 
-    async def late() -> list[tuple[float, Minute]]:
+    async def late() -> list[tuple[float, MinuteSlice]]:
         await around.clock.sleep(LEAD_S + 605)
         return await seen(around.feed(), around)
 

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.engine.control import Verb
-from tbot_core.execution.throttling import Urgency
+from tbot_core.engine.control import ControlVerb
+from tbot_core.execution.throttling import RequestPriority
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Leg, Order, units_of
-from tbot_core.rehearsal.history import Story, Turn
+from tbot_core.rehearsal.history import RehearsalHistory, RequestWait
 from tbot_core.rehearsal.invariants.all import violations
-from tbot_core.rehearsal.invariants.approvals import PERSONAL
-from tbot_core.rehearsal.invariants.external_events import HEEDED
+from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS
+from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS
 from tbot_core.rehearsal.invariants.fairness import i18_starved
-from tbot_core.rehearsal.invariants.outcomes import EVIDENCE
-from tbot_core.rehearsal.invariants.stops import STOPPED
-from tbot_core.rehearsal.network import Request
-from tbot_core.rehearsal.operator import Acts, Manner, People, Said
-from tbot_core.rehearsal.random_streams import Chances
-from tbot_core.rehearsal.venue_facts import Fact
+from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
+from tbot_core.rehearsal.invariants.stops import STOP_INVARIANTS
+from tbot_core.rehearsal.network import NetworkRequest
+from tbot_core.rehearsal.operator import OperatorActions, OperatorAnswer, OperatorMode, SimulatedOperator
+from tbot_core.rehearsal.random_streams import RandomStreams
+from tbot_core.rehearsal.venue_facts import VenueFact
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import fill, order, rules
 
@@ -54,14 +54,18 @@ def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
     ]
 
 
-def story(events: Sequence[Event] = (), people: Acts | None = None, *requests: Request) -> Story:
+def story(
+    events: Sequence[Event] = (), people: OperatorActions | None = None, *requests: NetworkRequest
+) -> RehearsalHistory:
     """A story in a world without faults."""
     world = World(0, ())
     world.ways[0].requests += requests
-    return Story(world=world, name=world.names[0], rules=rules(), people=people or Acts(), events=[*events])
+    return RehearsalHistory(
+        world=world, name=world.names[0], rules=rules(), people=people or OperatorActions(), events=[*events]
+    )
 
 
-def found(checks: Sequence[Any], of: Story) -> list[str]:
+def found(checks: Sequence[Any], of: RehearsalHistory) -> list[str]:
     """What judges say of a story."""
     return [words for check in checks for words in check(of)]
 
@@ -70,31 +74,33 @@ ASKED = (records.CONFIRMATION_ASKED, {"id": "ab12", "signal": SIGNAL})
 INTENDED = (records.INTENDED, ENTRY)
 
 
-def answered(*verbs: tuple[Verb, float]) -> Acts:
+def answered(*verbs: tuple[ControlVerb, float]) -> OperatorActions:
     """People who are asked, and answer so many seconds after the bell."""
-    answers = [Said(identity="ab12", verb=verb, made=OPEN + dt.timedelta(seconds=after)) for verb, after in verbs]
-    return Acts(manner=Manner(timeout_s=60.0), answers=answers)
+    answers = [
+        OperatorAnswer(identity="ab12", verb=verb, made=OPEN + dt.timedelta(seconds=after)) for verb, after in verbs
+    ]
+    return OperatorActions(manner=OperatorMode(timeout_s=60.0), answers=answers)
 
 
 @pytest.mark.parametrize(
     ("answers", "wrong"),
     [
-        ([(Verb.CONFIRM, 5.0)], 0),
-        ([(Verb.REJECT, 5.0)], 1),
-        ([(Verb.REJECT, 5.0), (Verb.CONFIRM, 6.0)], 1),
-        ([(Verb.CONFIRM, 62.0)], 1),
+        ([(ControlVerb.CONFIRM, 5.0)], 0),
+        ([(ControlVerb.REJECT, 5.0)], 1),
+        ([(ControlVerb.REJECT, 5.0), (ControlVerb.CONFIRM, 6.0)], 1),
+        ([(ControlVerb.CONFIRM, 62.0)], 1),
         ([], 1),
     ],
 )
-def test_the_first_answer_in_time_counts(answers: list[tuple[Verb, float]], wrong: int) -> None:
+def test_the_first_answer_in_time_counts(answers: list[tuple[ControlVerb, float]], wrong: int) -> None:
     """An entry needs it, and it has to be yes."""
-    assert len(found(PERSONAL, story(told(ASKED, INTENDED), answered(*answers)))) == wrong
+    assert len(found(APPROVAL_INVARIANTS, story(told(ASKED, INTENDED), answered(*answers)))) == wrong
 
 
 def test_an_entry_that_nobody_was_asked_about_is_found() -> None:
     """Where people have to be asked; elsewhere nobody is."""
-    assert len(found(PERSONAL, story(told(INTENDED), answered()))) == 1
-    assert not found(PERSONAL, story(told(INTENDED)))
+    assert len(found(APPROVAL_INVARIANTS, story(told(INTENDED), answered()))) == 1
+    assert not found(APPROVAL_INVARIANTS, story(told(INTENDED)))
 
 
 TERMS = {"terms": {"mode": "live"}}
@@ -114,65 +120,66 @@ ARMED = ((records.LIVE_TERMS, TERMS["terms"]), (records.ARMED, TERMS))
 )
 def test_an_entry_of_a_live_bot_needs_an_arming_that_holds(said: Any, wrong: int) -> None:
     """Of the bot as it is, and neither taken back nor ended by a latch."""
-    assert len(found(PERSONAL, story(told(*said), Acts(manner=Manner(live=True))))) == wrong
+    assert len(found(APPROVAL_INVARIANTS, story(told(*said), OperatorActions(manner=OperatorMode(live=True))))) == wrong
 
 
 def test_what_leaves_long_after_a_disarming_is_found() -> None:
     """Whatever the journal says."""
-    people = Acts(manner=Manner(live=True), disarmed=[(100.0, float("inf"))])
-    late = Request(at=140.0, kind="submit", client_order_id="entry")
-    (words,) = found(PERSONAL, story(told(*ARMED, INTENDED, SENT), people, late))
+    people = OperatorActions(manner=OperatorMode(live=True), disarmed=[(100.0, float("inf"))])
+    late = NetworkRequest(at=140.0, kind="submit", client_order_id="entry")
+    (words,) = found(APPROVAL_INVARIANTS, story(told(*ARMED, INTENDED, SENT), people, late))
     assert words == "entry left 40 s after the bot was disarmed"
 
 
 def test_what_was_dropped_and_has_left_is_found() -> None:
     """An order is written down as never sent only if it never was."""
-    left = Request(at=1.0, kind="submit", client_order_id="entry")
+    left = NetworkRequest(at=1.0, kind="submit", client_order_id="entry")
     dropped = told(INTENDED, (records.DROPPED, {"words": ""}))
-    assert len(found(EVIDENCE, story(dropped, None, left))) == 1
-    assert not found(EVIDENCE, story(dropped))
+    assert len(found(OUTCOME_INVARIANTS, story(dropped, None, left))) == 1
+    assert not found(OUTCOME_INVARIANTS, story(dropped))
 
 
 def test_an_end_that_nobody_told_is_found() -> None:
     """The venue has to have said so, or to have refused the order."""
     ended = told(INTENDED, ("cancelled", {"words": ""}))
-    assert len(found(EVIDENCE, story(ended))) == 1
-    refused = Request(at=1.0, kind="submit", client_order_id="entry", outcome="401 unauthorized")
-    assert not found(EVIDENCE, story(ended, None, refused))
+    assert len(found(OUTCOME_INVARIANTS, story(ended))) == 1
+    refused = NetworkRequest(at=1.0, kind="submit", client_order_id="entry", outcome="401 unauthorized")
+    assert not found(OUTCOME_INVARIANTS, story(ended, None, refused))
 
 
 def test_a_request_that_touches_what_is_not_ours_is_found() -> None:
     """Orders of others are left alone."""
-    touched = Request(at=1.0, kind="cancel", client_order_id="mobile-1")
-    assert found(HEEDED, story((), None, touched)) == ["cancel of mobile-1, which is not ours"]
+    touched = NetworkRequest(at=1.0, kind="cancel", client_order_id="mobile-1")
+    assert found(EXTERNAL_EVENT_INVARIANTS, story((), None, touched)) == ["cancel of mobile-1, which is not ours"]
 
 
 def test_an_entry_right_after_the_clock_was_set_is_found() -> None:
     """In the life that saw it, and for a minute."""
-    entry = Request(at=130.0, kind="submit", client_order_id="entry")
+    entry = NetworkRequest(at=130.0, kind="submit", client_order_id="entry")
     jumped = story(told(INTENDED), None, entry)
     jumped.world.jumps.append(100.0)
     jumped.births.append(20.0)
-    assert found(HEEDED, jumped) == ["entry left 30.0 s after the clock was set"]
+    assert found(EXTERNAL_EVENT_INVARIANTS, jumped) == ["entry left 30.0 s after the clock was set"]
     jumped.births.append(110.0)
-    assert not found(HEEDED, jumped)
+    assert not found(EXTERNAL_EVENT_INVARIANTS, jumped)
 
 
 def test_a_cancel_that_waits_for_others_is_found() -> None:
     """Three that come at once need three turns; one alone does not wait so long."""
     turns = [
-        Turn(paced="a", urgency=Urgency.PROTECTION, began=0.0, ended=end, per_minute=60) for end in (1.4, 2.8, 4.2)
+        RequestWait(paced="a", urgency=RequestPriority.PROTECTION, began=0.0, ended=end, per_minute=60)
+        for end in (1.4, 2.8, 4.2)
     ]
     whole = story()
     whole.turns += turns
     assert not [*i18_starved(whole)]
-    whole.turns.append(Turn(paced="b", urgency=Urgency.PROTECTION, began=0.0, ended=4.2, per_minute=60))
+    whole.turns.append(RequestWait(paced="b", urgency=RequestPriority.PROTECTION, began=0.0, ended=4.2, per_minute=60))
     assert len([*i18_starved(whole)]) == 1
 
 
 def test_people_differ_with_the_seed() -> None:
     """Some are asked, some have to arm their bot, most do neither."""
-    manners = [Manner.drawn(Chances(seed)) for seed in range(400)]
+    manners = [OperatorMode.drawn(RandomStreams(seed)) for seed in range(400)]
     assert 50 < sum(one.timeout_s is not None for one in manners) < 120
     assert 60 < sum(one.live for one in manners) < 150
 
@@ -184,9 +191,9 @@ def test_what_leaves_for_a_frozen_instrument_is_found(symbol: str, leg: str, wro
     """Entries and exits of just that symbol, until it is free again; what protects it may leave."""
     frozen = {"symbol": symbol, "there": True, "words": "unclear", "lasting": False}
     said: list[tuple[str, dict[str, Any]]] = [(records.INTENDED, ENTRY | {"leg": leg}), (records.FROZEN, frozen)]
-    assert len(found(HEEDED, story(told(*said, (records.SENDING, {}))))) == wrong
+    assert len(found(EXTERNAL_EVENT_INVARIANTS, story(told(*said, (records.SENDING, {}))))) == wrong
     said += [(records.FROZEN, frozen | {"there": False}), (records.SENDING, {})]
-    assert found(HEEDED, story(told(*said))) == []
+    assert found(EXTERNAL_EVENT_INVARIANTS, story(told(*said))) == []
 
 
 def executed(kind: str, of: Order, shares: int, execution: str) -> tuple[str, str, dict[str, Any]]:
@@ -212,11 +219,11 @@ def test_an_entry_after_more_than_is_held_was_filled_is_found(said: list[tuple[s
         *((records.INTENDED, one.client_order_id, records.order_payload(one)) for one in (stop, back, order())),
         executed("fill", stop, 8, "1"),
     ]
-    assert len(found(HEEDED, story(of_orders(*events, SENDS)))) == 1
+    assert len(found(EXTERNAL_EVENT_INVARIANTS, story(of_orders(*events, SENDS)))) == 1
     events += [("state", "", {"cause": "SURPLUS", "state": "exit-only", "there": True, "words": ""})]
-    assert found(HEEDED, story(of_orders(*events, SENDS))) == []
+    assert found(EXTERNAL_EVENT_INVARIANTS, story(of_orders(*events, SENDS))) == []
     events += [executed(kind, back, shares, execution) for kind, shares, execution in said]
-    assert len(found(HEEDED, story(of_orders(*events, SENDS)))) == wrong
+    assert len(found(EXTERNAL_EVENT_INVARIANTS, story(of_orders(*events, SENDS)))) == wrong
 
 
 SENDS: tuple[str, str, dict[str, Any]] = (records.SENDING, "entry", {})
@@ -233,9 +240,9 @@ def of_orders(*said: tuple[str, str, dict[str, Any]]) -> list[Event]:
 )
 def test_an_entry_that_leaves_while_a_stop_stands_is_found(at: float, left: bool, wrong: int) -> None:
     """Two seconds after somebody asked for it, until it was taken back."""
-    request = Request(at=at, kind="submit", client_order_id="entry", left=left)
-    people = Acts(stopped=[(100.0, 200.0)])
-    assert len(found(STOPPED, story(told(INTENDED), people, request))) == wrong
+    request = NetworkRequest(at=at, kind="submit", client_order_id="entry", left=left)
+    people = OperatorActions(stopped=[(100.0, 200.0)])
+    assert len(found(STOP_INVARIANTS, story(told(INTENDED), people, request))) == wrong
 
 
 def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
@@ -243,14 +250,14 @@ def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
     held = executed("fill", order(), 100, "1")
     events = of_orders((records.INTENDED, "entry", ENTRY), (records.SENDING, "entry", {}), held)
     works = of_orders((records.INTENDED, "entry", ENTRY), (records.SENDING, "entry", {}))
-    assert found(STOPPED, story(events)) == []  # no stop has ended it
+    assert found(STOP_INVARIANTS, story(events)) == []  # no stop has ended it
     for of, words in ((events, "AAA is held"), (works, "entry is sending"), ([], "entry rests at a venue")):
         over = story(of)
         over.stopped = True
         if not of:
             floor = over.world.ways[0].exchange.floor
             floor.rest(floor.take(order(name="entry", symbol=over.world.market.symbols[0], limit="0.01")))
-        assert [one.partition(" though")[0] for one in found(STOPPED, over)] == [words]
+        assert [one.partition(" though")[0] for one in found(STOP_INVARIANTS, over)] == [words]
 
 
 def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:
@@ -258,11 +265,11 @@ def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:
     spans: list[list[tuple[float, float]]] = []
     for seed in range(120):
         world = World(seed, (), live=False, venues=1)
-        if not Chances(seed).stream("stop").happens(0.12):
+        if not RandomStreams(seed).stream("stop").happens(0.12):
             continue
-        people = People(world, tmp_path / str(seed))
+        people = SimulatedOperator(world, tmp_path / str(seed))
 
-        async def main(people: People = people, world: World = world) -> None:
+        async def main(people: SimulatedOperator = people, world: World = world) -> None:
             people.begin()
             await world.clock.sleep(world.quiet_from + 700.0)
 
@@ -288,7 +295,7 @@ def test_an_entry_that_has_bought_too_much_at_any_moment_is_found(shares: list[t
     """What was taken back and is filled anew was not bought twice; what is taken back too late was."""
     seen = story(told((records.INTENDED, records.order_payload(order(quantity="10")))))
     seen.world.ways[0].exchange.floor.books.facts += [
-        Fact(at=OPEN, kind=kind, ours=True, client_order_id="entry", symbol="AAA", units=units_of(Decimal(count)))
+        VenueFact(at=OPEN, kind=kind, ours=True, client_order_id="entry", symbol="AAA", units=units_of(Decimal(count)))
         for kind, count in shares
     ]
     assert len([one for one in violations(seen) if one.startswith("I1:")]) == wrong

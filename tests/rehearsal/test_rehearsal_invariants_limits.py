@@ -12,11 +12,11 @@ import pytest
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Leg, Order
-from tbot_core.rehearsal.history import Story
-from tbot_core.rehearsal.invariants.limits import MONEY
+from tbot_core.rehearsal.history import RehearsalHistory
+from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS
 from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
-from tbot_core.rehearsal.network import Request
-from tbot_core.rehearsal.venue_facts import Fact, effect
+from tbot_core.rehearsal.network import NetworkRequest
+from tbot_core.rehearsal.venue_facts import VenueFact, fill_effect
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import fill, order, rules
 
@@ -30,7 +30,7 @@ class Told:
     """A journal written by hand: 10,000 USD, gross exposure up to 6,000, 4,000 a trade, two positions."""
 
     def __init__(self) -> None:
-        self.story = Story(
+        self.story = RehearsalHistory(
             world=World(1, ()),
             name="alpha",
             rules=rules(
@@ -65,8 +65,8 @@ class Told:
         done = fill(one, price)
         cid = one.client_order_id
         self.event("fill", {"words": ""} | records.fill_payload(done), cid)
-        units, atoms = effect(done)
-        fact = Fact(
+        units, atoms = fill_effect(done)
+        fact = VenueFact(
             at=MOMENT,
             kind="execution",
             ours=True,
@@ -80,7 +80,7 @@ class Told:
 
     def violations(self, number: str) -> list[str]:
         """What is violated of one number."""
-        check = next(check for check in MONEY if check.__name__ == f"_{number.lower()}")
+        check = next(check for check in LIMIT_INVARIANTS if check.__name__ == f"_{number.lower()}")
         return [*check(self.story)]
 
 
@@ -144,9 +144,9 @@ def test_i5_compares_money_order_by_order(told: Told) -> None:
 
 def test_i18_sees_a_request_beyond_the_venues_limit(told: Told) -> None:
     """Requests that the venue turned away for its own limit are violations, those of a storm are not."""
-    told.story.way.requests.append(Request(at=1.0, kind="submit", client_order_id="x", outcome="429 storm"))
+    told.story.way.requests.append(NetworkRequest(at=1.0, kind="submit", client_order_id="x", outcome="429 storm"))
     assert told.violations("I18") == []
-    told.story.way.requests.append(Request(at=1.0, kind="cancel", client_order_id="x", outcome="429"))
+    told.story.way.requests.append(NetworkRequest(at=1.0, kind="cancel", client_order_id="x", outcome="429"))
     assert told.violations("I18") == ["cancel x at 1.000 s was one too many in a minute"]
 
 

@@ -14,8 +14,8 @@ from rehearsal_mutants.catalogue import MUTANTS, Mutant, first_seed, mutant
 from rehearsal_mutants.caught import CAUGHT
 
 from tbot_core.errors import UsageError
-from tbot_core.execution.engine import Execution
-from tbot_core.rehearsal.patching import planted, was
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.rehearsal.patching import current_attribute, patched
 from tbot_core.rehearsal.rehearsal import rehearse
 from tbot_core.rehearsal.seed_corpus import FAILED, FAILED_UNDER
 
@@ -96,16 +96,16 @@ def test_a_journal_that_is_torn_or_cannot_be_read_is_a_violation() -> None:
 
 def test_what_is_planted_is_taken_out_again() -> None:
     """The code is what it was after a mutant, also when the bot died of it."""
-    before = was(Execution, "_mark")
+    before = current_attribute(ExecutionEngine, "_mark")
 
     def die() -> None:
-        with planted(MUTANTS["second-barrier-left-out"].swaps()):
-            assert was(Execution, "_mark") is not before
+        with patched(MUTANTS["second-barrier-left-out"].swaps()):
+            assert current_attribute(ExecutionEngine, "_mark") is not before
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         die()
-    assert was(Execution, "_mark") is before
+    assert current_attribute(ExecutionEngine, "_mark") is before
 
 
 def test_an_unknown_mutant_is_named_with_those_that_are_known() -> None:

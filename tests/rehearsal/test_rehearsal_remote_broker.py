@@ -16,14 +16,14 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerEvent, Finds
+from tbot_core.contracts import BrokerEvent, SupportsOrderLookup
 from tbot_core.errors import Rejected, Unavailable, Withdrawn
-from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.rehearsal.remote_broker import RemoteBroker
-from tbot_core.rehearsal.serialization import heard, told
-from tbot_core.rehearsal.small_world import Stage
-from tbot_core.rehearsal.venue_server import Counter
+from tbot_core.rehearsal.serialization import dump_line, load_line
+from tbot_core.rehearsal.small_world import SmallWorld
+from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
 from tbot_core.system import local_socket
 from tbot_core.trading.orders import OrderRecord
@@ -53,10 +53,10 @@ def order(cid: str = "o1", *, limit: Decimal | None = None) -> Order:
 class Client:
     """A bot's side: a loop in virtual time, and the broker in it."""
 
-    def __init__(self, line: local_socket.Line) -> None:
+    def __init__(self, line: local_socket.SocketConnection) -> None:
         self.loop = VirtualLoop()
         self.loop.pass_time(BELL_S)
-        start = Stage().floor.start
+        start = SmallWorld().floor.start
         self.broker = RemoteBroker(line, LoopClock(self.loop, start))
 
     def wait(self, asked: Coroutine[Any, Any, Value]) -> Value:
@@ -65,7 +65,7 @@ class Client:
 
     def submit(self, one: Order) -> None:
         """Send an order with a permit that holds."""
-        self.wait(self.broker.submit(one, SendPermit(one, always)))
+        self.wait(self.broker.submit(one, SendPermit(one, never_refuse)))
 
     def heard(self, seconds: float = 1.0) -> list[BrokerEvent]:
         """What the stream has told once so much time has passed."""
@@ -93,7 +93,7 @@ def client() -> Iterator[Client]:
 def test_an_order_over_a_connection_lives_as_it_does_in_one_process(client: Client) -> None:
     """Sent, acknowledged, changed, found, filled, listed and cancelled: the account and its readings are all there."""
     broker = client.broker
-    assert isinstance(broker, Finds)
+    assert isinstance(broker, SupportsOrderLookup)
     assert broker.rules.query_by_cid
     assert client.wait(broker.account()).cash == 50_000
     client.submit(order())
@@ -105,7 +105,7 @@ def test_an_order_over_a_connection_lives_as_it_does_in_one_process(client: Clie
     assert found.kind == "acknowledged"
     client.wait(broker.cancel("o2"))
     assert [event.kind for event in client.heard()] == ["replaced", "cancelled"]
-    snapshot = client.wait(broker.snapshot(Stage().floor.start))
+    snapshot = client.wait(broker.snapshot(SmallWorld().floor.start))
     assert [one.quantity for one in snapshot.holdings] == [10]
     assert {one.client_order_id: one.kind for one in snapshot.orders} == {"o1": "fill", "o2": "cancelled"}
     client.wait(broker.close())
@@ -149,21 +149,25 @@ def test_a_venue_that_has_hung_up_is_told_from_one_that_is_slow() -> None:
             return None
 
     with pytest.raises(Unavailable, match="hung up"):
-        RemoteBroker(Gone(), LoopClock(VirtualLoop(), Stage().floor.start))
+        RemoteBroker(Gone(), LoopClock(VirtualLoop(), SmallWorld().floor.start))
 
 
 def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_question() -> None:
     """What came of a question comes with an answer at a later second; what no broker is asked is an error."""
-    stage = Stage()
-    counter = Counter(stage.way, stage.loop, stage.clock)
+    stage = SmallWorld()
+    counter = VenueServer(stage.way, stage.loop, stage.clock)
 
     class Told:
         def __init__(self) -> None:
-            self.ask = [told((BELL_S, 0, "hello", ())), told((BELL_S, 1, "connect", ())), told((BELL_S + 1, 1, "", ()))]
+            self.ask = [
+                dump_line((BELL_S, 0, "hello", ())),
+                dump_line((BELL_S, 1, "connect", ())),
+                dump_line((BELL_S + 1, 1, "", ())),
+            ]
             self.answers: list[Any] = []
 
         def send(self, data: bytes) -> None:
-            self.answers.append(heard(data))
+            self.answers.append(load_line(data))
 
         def receive(self) -> bytes | None:
             return self.ask.pop(0) if self.ask else None
@@ -178,7 +182,7 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
     ((number, account),), nothing = line.answers[2]
     assert (number, account.account_id, nothing) == (1, "SIM-1", None)
     with pytest.raises(ValueError, match="not asked for rules"):
-        counter.answer(told((BELL_S + 1, 2, "rules", ())))
+        counter.answer(dump_line((BELL_S + 1, 2, "rules", ())))
     stage.close()
 
 
@@ -190,23 +194,23 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
         "text",
         (Decimal("1.50"), dt.date(2026, 3, 3), dt.datetime(2026, 3, 3, tzinfo=dt.UTC)),
         {"o1": OrderRecord(order=order("o1", limit=Decimal("15.01")), executions={}, corrected=frozenset({"b", "a"}))},
-        Stage().broker.rules,
+        SmallWorld().broker.rules,
     ],
 )
 def test_a_value_is_heard_as_it_was_told(value: object) -> None:
     """Numbers stay exact, moments aware, and values of the contract themselves."""
-    assert heard(told(value)) == value
+    assert load_line(dump_line(value)) == value
 
 
 def test_a_fault_is_heard_as_the_one_that_was_told() -> None:
     """Its kind, its words and how long to wait."""
-    fault = heard(told(Unavailable("429", "Wait.", retry_after_s=3.0)))
+    fault = load_line(dump_line(Unavailable("429", "Wait.", retry_after_s=3.0)))
     assert (type(fault), fault.message, fault.remedy, fault.retry_after_s) == (Unavailable, "429", "Wait.", 3.0)
 
 
 def test_nothing_else_can_be_told_or_heard() -> None:
     """No line makes an object that is not of the contract."""
     with pytest.raises(TypeError, match="object cannot be told"):
-        told(object())
+        dump_line(object())
     with pytest.raises(KeyError):
-        heard(json.dumps({"is": "Popen", "of": {}}).encode())
+        load_line(json.dumps({"is": "Popen", "of": {}}).encode())

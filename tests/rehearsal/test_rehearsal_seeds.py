@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tbot_core.rehearsal.rehearsal import rehearse, shrink
+from tbot_core.rehearsal.rehearsal import rehearse, shrink_faults
 
 SEEDS = range(4)
 
@@ -48,4 +48,4 @@ def test_a_process_that_dies_once_its_session_is_closed_does_not_trade_it_again(
 def test_a_seed_without_a_violation_is_shrunk_to_itself() -> None:
     """Nothing is taken away that was not to blame."""
     whole = rehearse(1, ("F2",))
-    assert shrink(1, whole) == whole
+    assert shrink_faults(1, whole) == whole

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tbot_core.model.clock import Clock
-from tbot_core.rehearsal.virtual_loop import Deadlock, LoopClock, VirtualLoop, run
+from tbot_core.rehearsal.virtual_loop import LoopClock, LoopDeadlock, VirtualLoop, run_virtual
 
 START = dt.datetime(2026, 3, 3, 14, 25, tzinfo=dt.UTC)
 
@@ -29,7 +29,7 @@ def test_an_hour_passes_in_milliseconds() -> None:
         return clock.monotonic()
 
     before = time.monotonic()
-    assert run(wait, loop) == 3600
+    assert run_virtual(wait, loop) == 3600
     assert time.monotonic() - before < 0.5
     assert clock.now() == START + dt.timedelta(hours=1)
     assert isinstance(clock, Clock)
@@ -41,8 +41,8 @@ def test_who_waits_for_ever_is_an_error() -> None:
     async def wait() -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(Deadlock, match="task-1"):
-        run(wait)
+    with pytest.raises(LoopDeadlock, match="task-1"):
+        run_virtual(wait)
 
 
 def test_what_is_left_behind_is_cancelled_in_the_order_of_its_making() -> None:
@@ -61,7 +61,7 @@ def test_what_is_left_behind_is_cancelled_in_the_order_of_its_making() -> None:
         raise ValueError(len(tasks))
 
     with pytest.raises(ValueError, match="3"):
-        run(main)
+        run_virtual(main)
     assert ended == ["a", "b", "c"]
 
 
@@ -83,7 +83,7 @@ def test_sets_of_tasks_are_walked_in_one_order() -> None:
             raise ValueError("enough")
 
     with pytest.raises(ExceptionGroup):
-        run(main)
+        run_virtual(main)
     assert ended == [*range(40)]
 
 
@@ -94,7 +94,7 @@ def test_there_are_no_threads() -> None:
         await asyncio.to_thread(int)
 
     with pytest.raises(RuntimeError, match="no threads"):
-        run(main)
+        run_virtual(main)
 
 
 def test_a_clock_that_is_set_wakes_who_waits_for_its_hour() -> None:
@@ -114,7 +114,7 @@ def test_a_clock_that_is_set_wakes_who_waits_for_its_hour() -> None:
         clock.jump(-60)
         await asyncio.gather(*tasks)
 
-    run(main, loop)
+    run_virtual(main, loop)
     assert woken == [(50, 50), (3650, 100), (3900, 360)]
 
 
@@ -133,7 +133,7 @@ def test_a_drifting_clock_gains_steadily_and_is_mended() -> None:
         clock.mend()
         assert clock.now() == clock.true()
 
-    run(main, loop)
+    run_virtual(main, loop)
     with pytest.raises(ValueError, match="stand still"):
         clock.drift(-1)
 
@@ -170,7 +170,7 @@ def test_a_timer_that_is_dropped_never_fires_however_many_there_are() -> None:
         await clock.sleep(0)
         await clock.sleep(400)
 
-    run(main, loop)
+    run_virtual(main, loop)
     assert fired == [102.0, 202.0]
 
 
@@ -183,4 +183,4 @@ def test_what_fails_in_a_callback_ends_the_run() -> None:
         await asyncio.sleep(2)
 
     with pytest.raises(ZeroDivisionError):
-        run(wait, loop)
+        run_virtual(wait, loop)

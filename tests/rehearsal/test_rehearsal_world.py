@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tbot_core.errors import BrokerError, UsageError
-from tbot_core.rehearsal.faults import FAULTS, Faults, chosen
+from tbot_core.rehearsal.faults import FAULTS, SeedFaults, parse_fault_ids
 from tbot_core.rehearsal.prices import STEPS_A_MINUTE
-from tbot_core.rehearsal.random_streams import Chances
+from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.world import LEAD_S, QUIET_MINUTES, World
 
 DRIVER = Path(__file__).with_name("rehearsal_driver.py")
@@ -118,7 +118,7 @@ def test_in_some_worlds_every_price_falls_at_once() -> None:
 
 def test_most_faults_are_off_and_some_worlds_have_none() -> None:
     """Each fault is on in about one seed of seven; the swarm turns every one on somewhere."""
-    on = [Faults(Chances(seed)).on for seed in range(400)]
+    on = [SeedFaults(RandomStreams(seed)).on for seed in range(400)]
     assert sum(not faults for faults in on) > 20
     assert 4 < sum(len(faults) for faults in on) / len(on) < 12
     assert {name for faults in on for name in faults} == {*FAULTS}
@@ -126,8 +126,8 @@ def test_most_faults_are_off_and_some_worlds_have_none() -> None:
 
 def test_taking_a_fault_away_leaves_the_others_where_they_were() -> None:
     """So that a failing seed can be shrunk: rates and plans of the rest are the same."""
-    both = Faults(Chances(7), ("F2", "F60"))
-    alone = Faults(Chances(7), ("F60",))
+    both = SeedFaults(RandomStreams(7), ("F2", "F60"))
+    alone = SeedFaults(RandomStreams(7), ("F60",))
     assert both.rates["F60"] == alone.rates["F60"]
     struck = [both.strikes("F2", 0.0) for _ in range(50)]
     assert any(struck)
@@ -136,7 +136,7 @@ def test_taking_a_fault_away_leaves_the_others_where_they_were() -> None:
 
 def test_no_fault_strikes_once_the_faults_are_over() -> None:
     """What would last longer ends there."""
-    faults = Faults(Chances(1), (), rates={"F2": 1.0, "F60": 1.0}, until=600.0)
+    faults = SeedFaults(RandomStreams(1), (), rates={"F2": 1.0, "F60": 1.0}, until=600.0)
     assert faults.strikes("F2", 599.0)
     assert not faults.strikes("F2", 600.0)
     planned = faults.planned("F60", 0.0, 3600.0)
@@ -147,13 +147,13 @@ def test_no_fault_strikes_once_the_faults_are_over() -> None:
 
 def test_some_acts_happen_once_a_day() -> None:
     """No symbol is split twice, whatever the rate."""
-    assert len(Faults(Chances(1), (), rates={"F43": 1.0}).planned("F43", 0.0, 3600.0)) == 1
+    assert len(SeedFaults(RandomStreams(1), (), rates={"F43": 1.0}).planned("F43", 0.0, 3600.0)) == 1
 
 
 def test_a_fault_that_is_not_known_is_named() -> None:
     """The sentence lists those that are."""
     with pytest.raises(UsageError, match=r"F999.*F1,"):
-        chosen(("F1", "F999"))
+        parse_fault_ids(("F1", "F999"))
 
 
 def test_the_line_makes_the_world_again() -> None:

@@ -6,18 +6,18 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-from tbot_core.contracts import VenueRules
-from tbot_core.rehearsal.small_world import Stage
-from tbot_core.rehearsal.venue_profiles import Character
-from tbot_core.rehearsal.venue_server import Counter
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.rehearsal.small_world import SmallWorld
+from tbot_core.rehearsal.venue_profiles import VenueProfile
+from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.system import local_socket
 
-RULES = VenueRules(lists_closed=True, query_by_cid=True, exec_ids_unique=True, amend_atomic=True)
+RULES = BrokerCapabilities(lists_closed=True, query_by_cid=True, exec_ids_unique=True, amend_atomic=True)
 
-stage = Stage(Character(rules=RULES, cash=Decimal(50_000)))
-with local_socket.listening(Path(sys.argv[1]), 30.0) as listener:
+stage = SmallWorld(VenueProfile(rules=RULES, cash=Decimal(50_000)))
+with local_socket.listen(Path(sys.argv[1]), 30.0) as listener:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     line = listener.accept()
-    Counter(stage.way, stage.loop, stage.clock).serve(line)
+    VenueServer(stage.way, stage.loop, stage.clock).serve(line)
     line.close()

@@ -12,14 +12,22 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.journal.projections.book import Book, fold
+from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import read_journal
-from tbot_core.model.formatting import MINUS, money, percent, plural, price, prices, quantity
-from tbot_core.rehearsal.outages import Outage
+from tbot_core.model.formatting import (
+    MINUS,
+    format_money,
+    format_percent,
+    format_price,
+    format_prices,
+    format_quantity,
+    plural,
+)
+from tbot_core.rehearsal.outages import OutageScenario
 from tbot_core.reports import html
 from tbot_core.reports.html import charts
-from tbot_core.reports.summary import Summary
-from tbot_core.reports.timeline import Chapter, Chronicle, read
+from tbot_core.reports.summary import RunSummary
+from tbot_core.reports.timeline import RunTimeline, SessionTimeline, read_timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
 
 OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
-EMPTY = Summary(
+EMPTY = RunSummary(
     mode="replay",
     sessions=0,
     symbols=0,
@@ -93,7 +101,7 @@ def test_the_report_needs_no_network_and_no_script(page: str) -> None:
 
 def test_the_report_says_all_that_happened(page: str, events: list[Event]) -> None:
     """Banner, both drawings, every trade, every reason with its sentence, near misses, notes and hashes are there."""
-    story = read(events)
+    story = read_timeline(events)
     assert "SIMULATED PRICES" in page
     assert page.count("<svg") == 2
     for trade in story.book.trades:
@@ -109,7 +117,7 @@ def test_the_report_says_all_that_happened(page: str, events: list[Event]) -> No
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path, home: Path, events: list[Event], page: str) -> None:
     """Written again from the journal, the report does not change by a byte."""
     (file,) = (home / "reports").iterdir()
-    story = read(events)
+    story = read_timeline(events)
     summary = attrs.evolve(
         EMPTY,
         mode="demo",
@@ -123,7 +131,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, home: Path, events: l
         data_hash=story.run["data_hash"],
         notes=tuple(story.run["notes"]),
     )
-    path = html.write(tmp_path, "again", summary, events)
+    path = html.write_report(tmp_path, "again", summary, events)
     assert path.read_text(encoding="utf-8") == page
     assert path.name == "again.html"
     assert file.suffix == ".html"
@@ -132,8 +140,8 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, home: Path, events: l
 def test_text_from_outside_is_escaped() -> None:
     """A source or a note that holds markup is shown as text."""
     hostile = "<script>alert(1)</script>"
-    story = Chronicle(run={"source": hostile, "run_id": hostile}, chapters=(), book=Book())
-    text = html.page(attrs.evolve(EMPTY, notes=(hostile,)), story)
+    story = RunTimeline(run={"source": hostile, "run_id": hostile}, chapters=(), book=SessionBook())
+    text = html.render_page(attrs.evolve(EMPTY, notes=(hostile,)), story)
     assert "<script" not in text
     assert text.count("&lt;script&gt;") == 4
     assert "MARKET PRICES" in text
@@ -143,7 +151,7 @@ def test_text_from_outside_is_escaped() -> None:
 def test_changes_of_risk_are_listed() -> None:
     """A latch is shown with its time, its cause and the figures compared."""
     change = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001.5", "limit": "-5000"}
-    chapter = Chapter(
+    chapter = SessionTimeline(
         date="2026-11-24",
         open=OPEN,
         close=OPEN + dt.timedelta(minutes=390),
@@ -152,14 +160,14 @@ def test_changes_of_risk_are_listed() -> None:
         risk=[(OPEN + dt.timedelta(minutes=61), change)],
         curve=[(OPEN, Decimal(100_000))],
     )
-    text = html.page(EMPTY, Chronicle(run={}, chapters=(chapter,), book=Book()))
+    text = html.render_page(EMPTY, RunTimeline(run={}, chapters=(chapter,), book=SessionBook()))
     for words in ("daily loss latch", "DAILY_LOSS_LIMIT reached", f"{MINUS}5,001.50", "10:31", "2026-11-24"):
         assert words in text
 
 
 def test_chapters_add_up_to_the_run(events: list[Event]) -> None:
     """Trades and profits of the sessions are those of the run, and each curve ends at its session's equity."""
-    story = read(events)
+    story = read_timeline(events)
     assert sum(len(chapter.trades) for chapter in story.chapters) == len(story.book.trades)
     assert sum(chapter.pnl for chapter in story.chapters) == story.book.equity - story.book.equity_start
     for chapter in story.chapters:
@@ -170,19 +178,19 @@ def test_chapters_add_up_to_the_run(events: list[Event]) -> None:
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (money(Decimal("99978.7476")), "99,978.75"),
-        (money(Decimal("-0.004")), "0.00"),
-        (money(Decimal("-5.6031"), signed=True), f"{MINUS}5.60"),
-        (money(Decimal("0.001"), signed=True), "0.00"),
-        (money(Decimal("12.5"), signed=True), "+12.50"),
-        (price(Decimal("33.75")), "33.75"),
-        (price(Decimal("33.2476")), "33.2476"),
-        (quantity(Decimal("11.848341")), "11.848"),
-        (quantity(Decimal(20)), "20"),
-        (quantity(Decimal(1200)), "1,200"),
-        (percent(Decimal("0.0153")), "1.53\N{NO-BREAK SPACE}%"),
-        (percent(-0.00001), "0.00\N{NO-BREAK SPACE}%"),
-        (percent(Decimal("-0.1"), 0), f"{MINUS}10\N{NO-BREAK SPACE}%"),
+        (format_money(Decimal("99978.7476")), "99,978.75"),
+        (format_money(Decimal("-0.004")), "0.00"),
+        (format_money(Decimal("-5.6031"), signed=True), f"{MINUS}5.60"),
+        (format_money(Decimal("0.001"), signed=True), "0.00"),
+        (format_money(Decimal("12.5"), signed=True), "+12.50"),
+        (format_price(Decimal("33.75")), "33.75"),
+        (format_price(Decimal("33.2476")), "33.2476"),
+        (format_quantity(Decimal("11.848341")), "11.848"),
+        (format_quantity(Decimal(20)), "20"),
+        (format_quantity(Decimal(1200)), "1,200"),
+        (format_percent(Decimal("0.0153")), "1.53\N{NO-BREAK SPACE}%"),
+        (format_percent(-0.00001), "0.00\N{NO-BREAK SPACE}%"),
+        (format_percent(Decimal("-0.1"), 0), f"{MINUS}10\N{NO-BREAK SPACE}%"),
         (plural(1, "entry", "entries"), "1 entry"),
         (plural(2, "entry", "entries"), "2 entries"),
         (plural(1000, "trade"), "1,000 trades"),
@@ -195,15 +203,15 @@ def test_figures_read_well(shown: str, expected: str) -> None:
 
 def test_the_prices_of_a_column_have_as_many_decimals_as_the_finest() -> None:
     """One price with four decimals gives them to all, so that the points stand under each other."""
-    assert prices([Decimal("31.23"), Decimal("1031.6548")]) == ["31.2300", "1,031.6548"]
-    assert prices([Decimal("31.23"), Decimal("1031.6")]) == ["31.23", "1,031.60"]
-    assert prices([]) == []
+    assert format_prices([Decimal("31.23"), Decimal("1031.6548")]) == ["31.2300", "1,031.6548"]
+    assert format_prices([Decimal("31.23"), Decimal("1031.6")]) == ["31.23", "1,031.60"]
+    assert format_prices([]) == []
 
 
 def test_the_columns_of_the_report_have_one_number_of_decimals(page: str, events: list[Event]) -> None:
     """Entry prices of all sessions have as many decimals, and so have exit prices."""
     found = re.findall(r'<span class="soft">[\d:]+</span></td><td class="n">([\d,.]+)</td>', page)
-    assert len(found) == 2 * len(read(events).book.trades)
+    assert len(found) == 2 * len(read_timeline(events).book.trades)
     for column in (found[::2], found[1::2]):
         assert len({len(text.partition(".")[2]) for text in column}) == 1
 
@@ -212,7 +220,7 @@ def test_the_columns_of_the_report_have_one_number_of_decimals(page: str, events
 def test_every_bar_ends_between_two_lines(closing: str) -> None:
     """The highest line of the sessions' chart is at or above the tallest bar, the lowest at or below the deepest."""
     days = [
-        Chapter(
+        SessionTimeline(
             date=f"2026-11-2{number}",
             open=OPEN,
             close=OPEN + dt.timedelta(minutes=390),
@@ -221,7 +229,7 @@ def test_every_bar_ends_between_two_lines(closing: str) -> None:
         )
         for number, pnl in enumerate([Decimal(closing), Decimal("-11.5")])
     ]
-    drawn = charts.sessions(Chronicle(run={}, chapters=tuple(days), book=Book()))
+    drawn = charts.sessions(RunTimeline(run={}, chapters=tuple(days), book=SessionBook()))
     lines = sorted(float(y) for y in re.findall(r'<line class="grid"[^>]* y1="([\d.]+)"', drawn))
     assert 3 <= len(lines) <= 7
     for top, height in re.findall(r'<rect [^>]*y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', drawn):
@@ -232,20 +240,20 @@ def test_every_bar_ends_between_two_lines(closing: str) -> None:
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
     """A day of two brokers, the first of which was cut off for ten minutes."""
-    return Outage(troubles=((0, "F60", 5.0, 15.0),)).play(tmp_path_factory.mktemp("broken")).story.events
+    return OutageScenario(troubles=((0, "F60", 5.0, 15.0),)).play(tmp_path_factory.mktemp("broken")).story.events
 
 
-def of(events: list[Event]) -> Summary:
+def of(events: list[Event]) -> RunSummary:
     """What those events came to."""
-    book = fold(events)
+    book = fold_events(events)
     return attrs.evolve(EMPTY, mode="paper", trades=tuple(book.trades), brokers=tuple(book.brokers))
 
 
 @pytest.mark.slow
 def test_a_report_of_several_brokers_names_that_of_each_trade(broken: list[Event]) -> None:
     """Each trade has its broker, each broker its profit, and a session's profit is that of all of them."""
-    story, summary = read(broken), of(broken)
-    text = html.page(summary, story)
+    story, summary = read_timeline(broken), of(broken)
+    text = html.render_page(summary, story)
     assert summary.brokers == ("alpha", "beta")
     for trade in summary.trades:
         assert f"<td>{trade.symbol}</td><td>{trade.broker}</td><td>long</td>" in text
@@ -254,22 +262,22 @@ def test_a_report_of_several_brokers_names_that_of_each_trade(broken: list[Event
     assert sum(pnl for _, _, pnl in summary.by_broker.values()) == sum(one.pnl for one in summary.trades)
     assert story.chapters[0].pnl == sum(one.pnl for one in summary.trades)
     assert "Orders were sent to alpha and beta, with paper money." in text
-    assert "with real money" in html.page(attrs.evolve(summary, mode="live"), story)
+    assert "with real money" in html.render_page(attrs.evolve(summary, mode="live"), story)
 
 
 def test_a_report_of_one_broker_says_nothing_of_brokers(page: str) -> None:
     """There is no column that would say the same in every line."""
     assert '<th scope="col">Broker</th>' not in page
-    assert "no order left this machine" in html.page(EMPTY, Chronicle(run={}, chapters=(), book=Book()))
+    assert "no order left this machine" in html.render_page(EMPTY, RunTimeline(run={}, chapters=(), book=SessionBook()))
 
 
 @pytest.mark.parametrize("several", [True, False])
 def test_what_could_not_be_closed_is_listed_with_its_broker(broken: list[Event], several: bool) -> None:
     """The symbol, where it is held, the side, why, and how many shares."""
     said = {"symbol": "KO", "side": "long", "words": "it is halted", "quantity": "14"}
-    chapter = attrs.evolve(read(broken).chapters[0], stuck=[said, said | {"broker": "beta"}])
-    book = fold(broken) if several else Book()
-    text = html.page(EMPTY, Chronicle(run={}, chapters=(chapter,), book=book))
+    chapter = attrs.evolve(read_timeline(broken).chapters[0], stuck=[said, said | {"broker": "beta"}])
+    book = fold_events(broken) if several else SessionBook()
+    text = html.render_page(EMPTY, RunTimeline(run={}, chapters=(chapter,), book=book))
     rest = '<td>long</td><td>it is halted</td><td class="n">14</td>'
     for place in ("alpha", "beta"):
         assert f"<td>KO</td>{f'<td>{place}</td>' if several else ''}{rest}" in text

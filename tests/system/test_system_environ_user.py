@@ -14,9 +14,9 @@ def test_the_account_has_a_name_or_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     """The system's own word counts, not a variable that anyone may set; an account without a name is its number."""
     monkeypatch.setenv("USER", "somebody-else")
     known = {entry.pw_uid: entry.pw_name for entry in pwd.getpwall()}
-    assert environ.user() == known.get(os.getuid(), f"uid {os.getuid()}")
+    assert environ.user_name() == known.get(os.getuid(), f"uid {os.getuid()}")
     monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
-    assert environ.user() == "uid 3999999999"
+    assert environ.user_name() == "uid 3999999999"
 
 
 def test_only_variables_that_the_docs_name_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,9 +24,9 @@ def test_only_variables_that_the_docs_name_are_read(monkeypatch: pytest.MonkeyPa
     for name, value in (("TBOT_ODD", "1"), ("TRADIER_TOKEN", "t"), ("TRADIER_EMPTY", ""), ("AWS_SECRET", "s")):
         monkeypatch.setenv(name, value)
     assert environ.variable("TBOT_ODD") == "1"
-    assert environ.prefixed("TRADIER_") == {"TOKEN": "t"}
+    assert environ.variables_with_prefix("TRADIER_") == {"TOKEN": "t"}
     with pytest.raises(ValueError, match="begin with TBOT_"):
         environ.variable("AWS_SECRET")
     for prefix in ("", "_", "AWS", "AWS_SECRET"):
         with pytest.raises(ValueError, match="a prefix is a word"):
-            environ.prefixed(prefix)
+            environ.variables_with_prefix(prefix)

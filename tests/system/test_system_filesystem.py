@@ -109,9 +109,9 @@ def test_a_second_process_is_refused_and_told_who_holds(tmp_path: Path) -> None:
     """The lock is for one process; the other hears the holder's id, and gets it once it is free."""
     path = tmp_path / "instance.lock"
     other = [sys.executable, "-c", HOLDER, str(path)]
-    with filesystem.hold(path, "simulation"):
-        refused = processes.run(other, timeout_s=30, environment=environ.minimal())
-    admitted = processes.run(other, timeout_s=30, environment=environ.minimal())
+    with filesystem.hold_lock(path, "simulation"):
+        refused = processes.run_program(other, timeout_s=30, environment=environ.minimal_environment())
+    admitted = processes.run_program(other, timeout_s=30, environment=environ.minimal_environment())
     assert f"{tmp_path} is in use by another tbot, process {os.getpid()}." in refused.output
     assert admitted.output == "held\n"
     assert not (tmp_path / "instance.lock.pid").exists()
@@ -120,31 +120,31 @@ def test_a_second_process_is_refused_and_told_who_holds(tmp_path: Path) -> None:
 def test_a_holder_that_has_not_written_its_id_is_refused_without_one(tmp_path: Path) -> None:
     """A missing or damaged id file never hides that the instance is held."""
     path = tmp_path / "instance.lock"
-    with filesystem.hold(path):
+    with filesystem.hold_lock(path):
         (tmp_path / "instance.lock.pid").write_bytes(b"?")
-        with pytest.raises(AccessError, match=r"in use by another tbot\."), filesystem.hold(path):
+        with pytest.raises(AccessError, match=r"in use by another tbot\."), filesystem.hold_lock(path):
             pass
 
 
 def test_a_lock_that_cannot_be_made_is_an_access_error(tmp_path: Path) -> None:
     """`hold` says why the lock file cannot be there instead of waiting for it."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(AccessError, match="Cannot lock"), filesystem.hold(tmp_path / "file" / "instance.lock"):
+    with pytest.raises(AccessError, match="Cannot lock"), filesystem.hold_lock(tmp_path / "file" / "instance.lock"):
         pass
 
 
 def test_a_lock_is_free_again_after_a_failure_inside(tmp_path: Path) -> None:
     """An exception under the lock releases it and removes the holder's id."""
     path = tmp_path / "instance.lock"
-    with pytest.raises(KeyError), filesystem.hold(path):
+    with pytest.raises(KeyError), filesystem.hold_lock(path):
         raise KeyError
-    with filesystem.hold(path):
+    with filesystem.hold_lock(path):
         assert filesystem.read_text(tmp_path / "instance.lock.pid") == f"{os.getpid()}\n"
 
 
 def test_a_scratch_folder_is_private_and_leaves_nothing_behind() -> None:
     """`scratch` gives an empty folder of the owner's alone, and removes it with what was put there."""
-    with filesystem.scratch() as folder:
+    with filesystem.scratch_folder() as folder:
         assert filesystem.entries(folder) == []
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         filesystem.write_atomic(folder / "left.txt", b"x")
@@ -165,8 +165,8 @@ def test_f85_the_file_system_of_a_path_is_that_of_its_nearest_mount(path: str, k
 
 def test_f77_room_is_held_whole_or_not_at_all(tmp_path: Path) -> None:
     """F77: the file is as long as was asked; where the disk cannot give it all, there is none."""
-    filesystem.claim(tmp_path / "held", 4096)
+    filesystem.preallocate(tmp_path / "held", 4096)
     assert filesystem.size(tmp_path / "held") == 4096
     with pytest.raises(AccessError, match="Cannot hold room with"):
-        filesystem.claim(tmp_path / "more", 2**62)
+        filesystem.preallocate(tmp_path / "more", 2**62)
     assert not filesystem.exists(tmp_path / "more")

@@ -17,13 +17,13 @@ from tbot_core.system import filesystem
 def test_the_holder_of_a_lock_is_named_while_it_lives(tmp_path: Path) -> None:
     """Nobody before, this process while it holds the lock, nobody after."""
     lock = tmp_path / "data" / "tbot.lock"
-    assert filesystem.holder(lock) is None
-    assert filesystem.purpose(lock) == ""
-    with filesystem.hold(lock):
-        assert (filesystem.holder(lock), filesystem.purpose(lock)) == (os.getpid(), "")
-    with filesystem.hold(lock, "simulation"):
-        assert (filesystem.holder(lock), filesystem.purpose(lock)) == (os.getpid(), "simulation")
-    assert filesystem.holder(lock) is None
+    assert filesystem.lock_holder(lock) is None
+    assert filesystem.lock_purpose(lock) == ""
+    with filesystem.hold_lock(lock):
+        assert (filesystem.lock_holder(lock), filesystem.lock_purpose(lock)) == (os.getpid(), "")
+    with filesystem.hold_lock(lock, "simulation"):
+        assert (filesystem.lock_holder(lock), filesystem.lock_purpose(lock)) == (os.getpid(), "simulation")
+    assert filesystem.lock_holder(lock) is None
 
 
 def test_a_holder_that_died_is_nobody(tmp_path: Path) -> None:
@@ -31,9 +31,9 @@ def test_a_holder_that_died_is_nobody(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
     (tmp_path / "tbot.lock.pid").write_text(f"{child.pid}\n")
-    assert filesystem.holder(tmp_path / "tbot.lock") is None
+    assert filesystem.lock_holder(tmp_path / "tbot.lock") is None
     (tmp_path / "tbot.lock.pid").write_text("who knows\n")
-    assert filesystem.holder(tmp_path / "tbot.lock") is None
+    assert filesystem.lock_holder(tmp_path / "tbot.lock") is None
 
 
 def test_a_holder_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_a_holder_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.M
 
     (tmp_path / "tbot.lock.pid").write_text("1\n")
     monkeypatch.setattr(os, "kill", refuse)
-    assert filesystem.holder(tmp_path / "tbot.lock") == 1
+    assert filesystem.lock_holder(tmp_path / "tbot.lock") == 1
 
 
 def test_the_newer_of_two_files_is_told(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def path() -> Iterator[Path]:
         yield Path(folder) / "line"
 
 
-def pending(line: local_socket.Line) -> bool:
+def pending(line: local_socket.SocketConnection) -> bool:
     """Whether a whole message waits there; asked anew each time."""
     return line.pending
 
@@ -33,7 +33,7 @@ def pending(line: local_socket.Line) -> bool:
 def test_messages_come_one_by_one_whichever_way_they_were_sent(path: Path) -> None:
     """Two messages in one sending, and one in two, come as they are; a number tells the connection from others."""
     with (
-        local_socket.listening(path, SHORT_S) as listener,
+        local_socket.listen(path, SHORT_S) as listener,
         closing(local_socket.connect(path, SHORT_S)) as ours,
         closing(listener.accept()) as theirs,
     ):
@@ -50,7 +50,7 @@ def test_messages_come_one_by_one_whichever_way_they_were_sent(path: Path) -> No
 
 def test_what_was_begun_and_never_ended_is_no_message(path: Path) -> None:
     """Whoever hangs up in the middle of a message has said nothing, and nobody waits for the rest."""
-    with local_socket.listening(path, SHORT_S) as listener, closing(local_socket.connect(path, SHORT_S)) as ours:
+    with local_socket.listen(path, SHORT_S) as listener, closing(local_socket.connect(path, SHORT_S)) as ours:
         theirs = listener.accept()
         theirs.send(b"whole\nhal")
         theirs.close()
@@ -60,7 +60,7 @@ def test_what_was_begun_and_never_ended_is_no_message(path: Path) -> None:
 
 def test_an_end_that_left_unread_words_behind_has_gone(path: Path) -> None:
     """A connection that is reset is one that has ended."""
-    with local_socket.listening(path, SHORT_S) as listener, closing(local_socket.connect(path, SHORT_S)) as ours:
+    with local_socket.listen(path, SHORT_S) as listener, closing(local_socket.connect(path, SHORT_S)) as ours:
         theirs = listener.accept()
         ours.send(b"unread\n")
         theirs.close()
@@ -71,7 +71,7 @@ def test_an_end_that_left_unread_words_behind_has_gone(path: Path) -> None:
 
 def test_nobody_waits_longer_than_was_agreed(path: Path) -> None:
     """Silence, and nobody who connects, end in an error."""
-    with local_socket.listening(path, SHORT_S) as listener:
+    with local_socket.listen(path, SHORT_S) as listener:
         with closing(local_socket.connect(path, SHORT_S)) as ours, pytest.raises(AccessError, match="does not answer"):
             ours.receive()
         listener.accept().close()
@@ -84,8 +84,8 @@ def test_a_path_that_cannot_be_used_is_named(path: Path) -> None:
     with pytest.raises(AccessError, match=r"Cannot connect to .*No such file"):
         local_socket.connect(path, SHORT_S)
     with (
-        local_socket.listening(path, SHORT_S),
+        local_socket.listen(path, SHORT_S),
         pytest.raises(AccessError, match=r"Cannot listen at .*in use"),
-        local_socket.listening(path, SHORT_S),
+        local_socket.listen(path, SHORT_S),
     ):
         pass

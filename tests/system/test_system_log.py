@@ -181,7 +181,12 @@ def test_a_line_that_cannot_be_written_is_said_without_its_content(
 def test_a_logger_costs_nothing_until_it_is_used() -> None:
     """Making a logger, as modules do at import, loads no structlog."""
     code = "import sys; from tbot_core.system import log; log.logger('a'); print('structlog' in sys.modules)"
-    assert processes.run([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal()).output == "False\n"
+    assert (
+        processes.run_program(
+            [sys.executable, "-c", code], timeout_s=30, environment=environ.minimal_environment()
+        ).output
+        == "False\n"
+    )
 
 
 def test_a_library_is_heard_only_when_it_warns(tmp_path: Path) -> None:

@@ -12,15 +12,17 @@ from tbot_core.system import environ, processes, random
 from tbot_core.testing.canaries import canary, shows
 
 
-def child(code: str, timeout_s: float = 30) -> processes.Finished:
+def child(code: str, timeout_s: float = 30) -> processes.ProcessResult:
     """Run a line of Python with the minimal environment."""
-    return processes.run([sys.executable, "-c", code], timeout_s=timeout_s, environment=environ.minimal())
+    return processes.run_program(
+        [sys.executable, "-c", code], timeout_s=timeout_s, environment=environ.minimal_environment()
+    )
 
 
 def test_a_child_gives_its_code_and_both_streams() -> None:
     """`run` returns what the child said and how it ended."""
     done = child("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
-    assert done == processes.Finished(code=7, output="out\n", errors="err\n", timed_out=False)
+    assert done == processes.ProcessResult(code=7, output="out\n", errors="err\n", timed_out=False)
 
 
 def test_a_child_that_never_ends_is_killed() -> None:
@@ -54,7 +56,7 @@ def test_a_grandchild_that_keeps_the_streams_does_not_hold_us_up() -> None:
 def test_a_program_that_is_not_there_is_named() -> None:
     """A program that cannot be started is an AccessError."""
     with pytest.raises(AccessError, match="Cannot start no-such-program"):
-        processes.run(["no-such-program"], timeout_s=1, environment={})
+        processes.run_program(["no-such-program"], timeout_s=1, environment={})
 
 
 def test_only_our_own_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +73,8 @@ def test_a_child_inherits_no_secret_of_the_environment(monkeypatch: pytest.Monke
     """`minimal` passes on a short list of names and nothing else."""
     monkeypatch.setenv("APCA_API_SECRET_KEY", canary("environment"))
     monkeypatch.setenv("TZ", "UTC")
-    assert environ.minimal()["TZ"] == "UTC"
-    assert not shows(repr(environ.minimal()))
+    assert environ.minimal_environment()["TZ"] == "UTC"
+    assert not shows(repr(environ.minimal_environment()))
     assert not shows(child("import os; print(dict(os.environ))").output)
 
 

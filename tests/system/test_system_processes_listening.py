@@ -35,7 +35,9 @@ def listening(*args: str) -> tuple[str, ...]:
 
 def test_a_child_hears_what_it_is_told_until_the_end(tmp_path: Path) -> None:
     """Everything arrives in order, and the child ends by itself once there is no more."""
-    with processes.listening(listening(HEARS, str(tmp_path / "heard")), environment=environ.minimal()) as tell:
+    with processes.listening_process(
+        listening(HEARS, str(tmp_path / "heard")), environment=environ.minimal_environment()
+    ) as tell:
         assert [tell(word) for word in (b"one ", b"two ", b"three")] == [True] * 3
     assert (tmp_path / "heard").read_bytes() == b"one two three"
 
@@ -43,14 +45,16 @@ def test_a_child_hears_what_it_is_told_until_the_end(tmp_path: Path) -> None:
 def test_a_child_that_never_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it does not take in is lost; when it does not end either it is killed."""
     monkeypatch.setattr(processes, "_LAST_S", 0.1)
-    with processes.listening(listening("import signal; signal.pause()"), environment=environ.minimal()) as tell:
+    with processes.listening_process(
+        listening("import signal; signal.pause()"), environment=environ.minimal_environment()
+    ) as tell:
         assert all(tell(b"x" * 65_536) for _ in range(10))
 
 
 def test_a_child_that_is_gone_is_told_so() -> None:
     """Telling a child that closed its input says that nobody listens."""
     code = "import os; os.close(0)"
-    with processes.listening(listening(code), environment=environ.minimal()) as tell:
+    with processes.listening_process(listening(code), environment=environ.minimal_environment()) as tell:
         while tell(b"."):
             pass
         assert not tell(b".")
@@ -58,7 +62,10 @@ def test_a_child_that_is_gone_is_told_so() -> None:
 
 def test_a_program_that_is_not_there_is_said() -> None:
     """A sentence names it."""
-    with pytest.raises(AccessError, match="Cannot start /no/such"), processes.listening(("/no/such",), environment={}):
+    with (
+        pytest.raises(AccessError, match="Cannot start /no/such"),
+        processes.listening_process(("/no/such",), environment={}),
+    ):
         raise AssertionError("it cannot begin")
 
 
@@ -72,7 +79,9 @@ part = Path(sys.argv[1]).with_suffix(".part")
 part.write_text(repr(spawn.heard(0.01)))
 part.rename(sys.argv[1])
 """
-    with processes.listening(listening(code, str(tmp_path / "said")), environment=environ.minimal()) as tell:
+    with processes.listening_process(
+        listening(code, str(tmp_path / "said")), environment=environ.minimal_environment()
+    ) as tell:
         while tell(b"") and not (tmp_path / "said").exists():
             pass
     assert (tmp_path / "said").read_text() == "None"
@@ -81,10 +90,10 @@ part.rename(sys.argv[1])
 def test_what_is_heard_comes_from_standard_input(spoken: Spoken) -> None:
     """As much as has been said, then silence, which is not the end, and the end."""
     spoken(b"..")
-    assert processes.heard(0.0) == b".."
-    assert processes.heard(0.0) is None
+    assert processes.read_stdin(0.0) == b".."
+    assert processes.read_stdin(0.0) is None
     spoken(None)
-    assert processes.heard(0.0) == b""
+    assert processes.read_stdin(0.0) == b""
 
 
 def test_stacks_are_written_when_nobody_comes_round(tmp_path: Path) -> None:
@@ -105,7 +114,9 @@ with stacks.dumped(path, 0.05) as rearm:
     stands_still()
 """
     path = tmp_path / "stalled.txt"
-    finished = processes.run(listening(code, str(path)), timeout_s=30.0, environment=environ.minimal())
+    finished = processes.run_program(
+        listening(code, str(path)), timeout_s=30.0, environment=environ.minimal_environment()
+    )
     assert finished.code == 0, finished.errors
     text = path.read_text()
     assert "in stands_still" in text
@@ -115,5 +126,8 @@ with stacks.dumped(path, 0.05) as rearm:
 
 def test_a_file_of_stacks_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     """A folder that is not there is named."""
-    with pytest.raises(AccessError, match="Cannot open"), stack_dumps.dumped(tmp_path / "no" / "x", 1.0):
+    with (
+        pytest.raises(AccessError, match="Cannot open"),
+        stack_dumps.dump_stacks_if_stalled(tmp_path / "no" / "x", 1.0),
+    ):
         raise AssertionError("it cannot begin")

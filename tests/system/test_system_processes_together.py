@@ -21,8 +21,8 @@ DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {WAITS}"
 
 def said(*commands: tuple[str, ...]) -> list[bytes]:
     """All lines of these pieces of code, each with its arguments."""
-    with processes.together(
-        [(sys.executable, "-c", *command) for command in commands], environment=environ.minimal()
+    with processes.run_together(
+        [(sys.executable, "-c", *command) for command in commands], environment=environ.minimal_environment()
     ) as lines:
         return list(lines)
 
@@ -62,7 +62,9 @@ def test_one_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, code: str, word
 def test_whoever_leaves_early_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Programs that would run on are interrupted, and killed when they do not mind."""
     monkeypatch.setattr(processes, "_LAST_S", 0.3 if code is DEAF else 10.0)
-    with processes.together([(sys.executable, "-W", "ignore", "-c", code)], environment=environ.minimal()) as lines:
+    with processes.run_together(
+        [(sys.executable, "-W", "ignore", "-c", code)], environment=environ.minimal_environment()
+    ) as lines:
         child = int(next(lines))
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
@@ -73,7 +75,7 @@ def test_one_that_is_not_there_ends_the_others(tmp_path: Path) -> None:
     path = tmp_path / "child"
     code = f"import os, pathlib; pathlib.Path({str(path)!r}).write_text(str(os.getpid())); {WAITS}"
     commands = [(sys.executable, "-c", code), ("/no/such",)]
-    with pytest.raises(AccessError, match="Cannot start /no/such"), processes.together(commands, environment={}):
+    with pytest.raises(AccessError, match="Cannot start /no/such"), processes.run_together(commands, environment={}):
         raise AssertionError("it cannot begin")
     if path.exists():
         with pytest.raises(ProcessLookupError):

@@ -10,12 +10,12 @@ import sys
 import pytest
 
 from tbot_core.system import environ, hardening, processes, random, secure_memory
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 
 
 def test_a_buffer_is_written_in_place_and_wiped() -> None:
     """It begins as zeros, holds what is written, and is nothing once wiped, at the latest at the end of its context."""
-    with Buffer(4) as buffer:
+    with SecureBuffer(4) as buffer:
         assert bytes(buffer.view) == bytes(4)
         buffer.view[:] = b"abcd"
         assert (bytes(buffer.view), len(buffer), buffer.is_held) == (b"abcd", 4, True)
@@ -27,7 +27,7 @@ def test_a_buffer_is_written_in_place_and_wiped() -> None:
 
 def test_a_part_that_somebody_holds_reads_as_zeros() -> None:
     """Wiping reaches whoever kept a part of the view."""
-    buffer = Buffer.of([b"ab", bytearray(b"cd"), memoryview(b"ef")])
+    buffer = SecureBuffer.of([b"ab", bytearray(b"cd"), memoryview(b"ef")])
     part = buffer.view[1:5]
     assert bytes(part) == b"bcde"
     buffer.wipe()
@@ -36,13 +36,13 @@ def test_a_part_that_somebody_holds_reads_as_zeros() -> None:
 
 def test_an_empty_buffer_is_one() -> None:
     """Nothing can be held as well."""
-    with Buffer.of([]) as buffer:
+    with SecureBuffer.of([]) as buffer:
         assert (bytes(buffer.view), len(buffer)) == (b"", 0)
 
 
 def test_a_buffer_shows_nothing_and_is_not_carried_away() -> None:
     """Neither repr, nor pickle, nor copy."""
-    buffer = Buffer.of([b"hunter2"])
+    buffer = SecureBuffer.of([b"hunter2"])
     assert repr(buffer) == "Buffer([redacted])"
     for carry in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="cannot be"):
@@ -74,7 +74,7 @@ def test_a_hardened_process_leaves_no_core_and_says_what_it_could_not_do() -> No
     )
     if sys.platform != "linux":
         pytest.skip("what is hardened here can be read on Linux alone")
-    done = processes.run([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal())
+    done = processes.run_program([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal_environment())
     assert done.output == "() ()\n(0, 0) 0o77\n['1']\n0\n", done.errors
 
 
@@ -104,5 +104,5 @@ def test_what_is_locked_stays_out_of_core_files_and_children() -> None:
         "flags = [after.split(chr(10))[0] for before, after in zip(blocks, blocks[1:]) if f'{start:x}-' in before]\n"
         "print(sorted({'lo', 'dd', 'dc'} & set(flags[0].split())))\n"
     )
-    done = processes.run([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal())
+    done = processes.run_program([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal_environment())
     assert done.output == "['dc', 'dd', 'lo']\n", done.errors

@@ -36,13 +36,13 @@ def test_what_is_new_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(getpass, "getpass", typed)
     monkeypatch.setattr(sys, "stdin", Keyboard())
-    assert terminal.hidden("Passphrase", twice=True) == "one phrase"
+    assert terminal.read_hidden("Passphrase", twice=True) == "one phrase"
     with pytest.raises(AccessError, match="Passphrase: what was entered twice differs"):
-        terminal.hidden("Passphrase", twice=True)
-    assert terminal.hidden("Passphrase") == "one phrase"
+        terminal.read_hidden("Passphrase", twice=True)
+    assert terminal.read_hidden("Passphrase") == "one phrase"
     assert asked == ["Passphrase: ", "Passphrase again: "] * 2 + ["Passphrase: "]
     monkeypatch.setattr(sys, "stdin", io.StringIO("one line\nnot read\n"))
-    assert terminal.hidden("Passphrase", twice=True) == "one line"
+    assert terminal.read_hidden("Passphrase", twice=True) == "one line"
     assert sys.stdin.read() == "not read\n"
 
 
@@ -64,11 +64,11 @@ def test_variables_are_set_aside_for_a_while(monkeypatch: pytest.MonkeyPatch) ->
     """Unset inside, as they were afterwards, also after a failure; one that was not set stays so."""
     monkeypatch.setenv("TBOT_ODD", "1")
     monkeypatch.delenv("TBOT_EVEN", raising=False)
-    with environ.without("TBOT_ODD", "TBOT_EVEN"):
+    with environ.without_variables("TBOT_ODD", "TBOT_EVEN"):
         assert environ.variable("TBOT_ODD") is None
         assert "TBOT_ODD" not in os.environ
     assert environ.variable("TBOT_ODD") == "1"
-    with pytest.raises(KeyError), environ.without("TBOT_ODD"):
+    with pytest.raises(KeyError), environ.without_variables("TBOT_ODD"):
         raise KeyError
     assert environ.variable("TBOT_ODD") == "1"
     assert environ.variable("TBOT_EVEN") is None

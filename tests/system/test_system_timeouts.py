@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tbot_core.system.timeouts import Overdue, steps_within, within
+from tbot_core.system.timeouts import CallTimedOut, call_within, steps_within
 
 SOON_S = 0.02
 
@@ -22,15 +22,15 @@ def turn_for_ever() -> None:
 
 def test_what_returns_in_time_returns() -> None:
     """The result passes, and so does an exception."""
-    assert within(5.0, lambda: 42) == 42
+    assert call_within(5.0, lambda: 42) == 42
     with pytest.raises(ZeroDivisionError):
-        within(5.0, lambda: 1 // 0)
+        call_within(5.0, lambda: 1 // 0)
 
 
 def test_a_loop_is_interrupted_where_it_stands() -> None:
     """A call that never ends is ended, and its cause names the function it stood in."""
-    with pytest.raises(Overdue, match=r"not finished after 0\.02 s") as caught:
-        within(SOON_S, turn_for_ever)
+    with pytest.raises(CallTimedOut, match=r"not finished after 0\.02 s") as caught:
+        call_within(SOON_S, turn_for_ever)
     trace = caught.value.__cause__.__traceback__ if caught.value.__cause__ else None
     names = []
     while trace is not None:
@@ -42,8 +42,8 @@ def test_a_loop_is_interrupted_where_it_stands() -> None:
 def test_a_wait_of_the_system_is_interrupted() -> None:
     """A call that waits in the kernel is ended, too."""
     began = time.monotonic()
-    with pytest.raises(Overdue):
-        within(SOON_S, lambda: threading.Event().wait(60.0))
+    with pytest.raises(CallTimedOut):
+        call_within(SOON_S, lambda: threading.Event().wait(60.0))
     assert time.monotonic() - began < 30.0
 
 
@@ -61,17 +61,17 @@ def test_what_catches_everything_is_interrupted_again() -> None:
                 if caught == 3:
                     raise
 
-    with pytest.raises(Overdue):
-        within(SOON_S, stubborn)
+    with pytest.raises(CallTimedOut):
+        call_within(SOON_S, stubborn)
     assert caught == 3
 
 
 def test_nothing_is_interrupted_afterwards() -> None:
     """Handler and timer are as they were, also after an interruption."""
     before, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
-    with pytest.raises(Overdue):
-        within(SOON_S, turn_for_ever)
-    within(SOON_S, lambda: None)
+    with pytest.raises(CallTimedOut):
+        call_within(SOON_S, turn_for_ever)
+    call_within(SOON_S, lambda: None)
     assert signal.getsignal(signal.SIGALRM) is before
     assert (signal.getitimer(signal.ITIMER_REAL)[0] > 0) is (timer[0] > 0)
 
@@ -82,8 +82,8 @@ def test_a_timer_that_ran_before_goes_on() -> None:
     before = signal.signal(signal.SIGALRM, lambda number, _frame: rung.append(number))
     left, again = signal.setitimer(signal.ITIMER_REAL, SOON_S / 2)
     try:
-        with pytest.raises(Overdue):
-            within(SOON_S, turn_for_ever)
+        with pytest.raises(CallTimedOut):
+            call_within(SOON_S, turn_for_ever)
         while not rung:
             pass
     finally:
@@ -94,9 +94,9 @@ def test_a_timer_that_ran_before_goes_on() -> None:
 
 def test_a_call_inside_another_is_bounded_by_that_one() -> None:
     """The outer limit holds, whatever the inner one allows."""
-    with pytest.raises(Overdue, match=r"0\.02 s"):
-        within(SOON_S, lambda: within(60.0, turn_for_ever))
-    assert within(60.0, lambda: within(0.0, lambda: "as the outer one allows")) == "as the outer one allows"
+    with pytest.raises(CallTimedOut, match=r"0\.02 s"):
+        call_within(SOON_S, lambda: call_within(60.0, turn_for_ever))
+    assert call_within(60.0, lambda: call_within(0.0, lambda: "as the outer one allows")) == "as the outer one allows"
 
 
 def test_an_alarm_that_meets_no_bounded_call_interrupts_nothing() -> None:
@@ -115,14 +115,14 @@ def test_an_alarm_that_meets_no_bounded_call_interrupts_nothing() -> None:
 
 def _handler() -> signal.Handlers:
     # The handler that stands during a bounded call.
-    found: signal.Handlers = within(5.0, lambda: signal.getsignal(signal.SIGALRM))  # type: ignore[assignment]  # it is ours
+    found: signal.Handlers = call_within(5.0, lambda: signal.getsignal(signal.SIGALRM))  # type: ignore[assignment]  # it is ours
     return found
 
 
 def test_another_thread_is_left_alone() -> None:
     """Signals reach the main thread only, so a call of another one runs as long as it likes."""
     found: list[str] = []
-    thread = threading.Thread(target=lambda: found.append(within(0.0, lambda: "done")))
+    thread = threading.Thread(target=lambda: found.append(call_within(0.0, lambda: "done")))
     thread.start()
     thread.join()
     assert found == ["done"]
@@ -140,7 +140,7 @@ def test_the_steps_of_a_coroutine_are_bounded_and_its_waits_are_not() -> None:
         turn_for_ever()
 
     async def both() -> str:
-        with pytest.raises(Overdue):
+        with pytest.raises(CallTimedOut):
             await steps_within(SOON_S, blocks())
         return await steps_within(SOON_S, waits())
 

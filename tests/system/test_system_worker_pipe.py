@@ -10,14 +10,14 @@ import pytest
 
 from tbot_core.errors import AccessError
 from tbot_core.system import environ, worker_pipe
-from tbot_core.system.worker_pipe import Partner
+from tbot_core.system.worker_pipe import WorkerProcess
 
 ECHO = "import os\nwhile part := os.read(0, 65536): os.write(1, part)"
 
 
 def test_what_is_said_comes_back_whole() -> None:
     """More than a pipe holds, in pieces, arrives in order."""
-    partner = Partner((sys.executable, "-c", ECHO), environment=environ.minimal())
+    partner = WorkerProcess((sys.executable, "-c", ECHO), environment=environ.minimal_environment())
     for data in (b"a", b"b" * 50_000, b""):
         partner.say(data)
         assert partner.hear(len(data)) == data
@@ -26,7 +26,7 @@ def test_what_is_said_comes_back_whole() -> None:
 
 def test_an_end_is_told_with_its_code() -> None:
     """Whoever waits for a child that has ended hears how; so does who speaks to it."""
-    partner = Partner((sys.executable, "-c", "raise SystemExit(5)"), environment=environ.minimal())
+    partner = WorkerProcess((sys.executable, "-c", "raise SystemExit(5)"), environment=environ.minimal_environment())
     with pytest.raises(AccessError, match="ended with code 5"):
         partner.hear(1)
     with pytest.raises(AccessError, match="ended with code 5"):
@@ -37,7 +37,7 @@ def test_an_end_is_told_with_its_code() -> None:
 def test_a_program_that_is_not_there_is_said() -> None:
     """A sentence names it."""
     with pytest.raises(AccessError, match="Cannot start /no/such"):
-        Partner(("/no/such",), environment={})
+        WorkerProcess(("/no/such",), environment={})
 
 
 def test_what_is_printed_is_no_answer() -> None:
@@ -48,7 +48,7 @@ def test_what_is_printed_is_no_answer() -> None:
         os.dup2(asked[0], 0)
         os.dup2(answered[1], 1)
         os.dup2(printed[1], 2)
-        hear, say = worker_pipe.answering()
+        hear, say = worker_pipe.open_child_pipe()
         os.write(1, b"print")
         os.write(asked[1], b"question")
         question, nothing = hear(8), os.read(0, 8)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Check
-from tbot_core.contracts.settings import Frame
-from tbot_core.model.bars import Bars, Day, Market
+from tbot_core.contracts.settings import StrategySettings
+from tbot_core.model.bars import Bars, DayFacts, MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.testing import sessions
 from tbot_core.testing.filter import FilterContract, pick
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Array
     from tbot_core.model.signals import Signals
 
-Screen: TypeAlias = Callable[[Day, tuple[str, ...]], Sequence[Check]]
-Judge: TypeAlias = "Callable[[Signals, Market], Sequence[Check]]"
+Screen: TypeAlias = Callable[[DayFacts, tuple[str, ...]], Sequence[Check]]
+Judge: TypeAlias = "Callable[[Signals, MarketView], Sequence[Check]]"
 
 CONTRACT = FilterContract()
 CASES = [name for name, _ in inspect.getmembers(FilterContract, inspect.isfunction) if name.startswith("test_f")]
@@ -34,11 +34,11 @@ def _check(value: Array, codes: tuple[Reason, Reason, Reason], *, name: str = "i
     return Check(name=name, value=value, low=low, below=codes[0], above=codes[1], unknown=codes[2])
 
 
-def _honest_screen(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+def _honest_screen(day: DayFacts, _symbols: tuple[str, ...]) -> Sequence[Check]:
     return [_check(day.average_volume, SCREENED, low=np.full(day.average_volume.shape, 7.0))]
 
 
-def _honest_judge(signals: Signals, market: Market) -> Sequence[Check]:
+def _honest_judge(signals: Signals, market: MarketView) -> Sequence[Check]:
     return [_check(signals.price / market.bars.first_open[signals.cells], JUDGED)]
 
 
@@ -49,11 +49,11 @@ class Subject:
     screens: Screen = _honest_screen
     judges: Judge = _honest_judge
 
-    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:  # noqa: ARG002
+    def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002
         """Before the bell."""
         return self.screens(day, symbols)
 
-    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:  # noqa: ARG002
+    def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002
         """At the signal."""
         return self.judges(signals, market)
 
@@ -64,7 +64,7 @@ def _failures(subject: Any) -> set[str]:
     for name in CASES:
         case = getattr(CONTRACT, name)
         wanted = inspect.signature(case).parameters
-        given = {"subject": subject, "frame": Frame(), "market": sessions.market(sessions=2, symbols=9)}
+        given = {"subject": subject, "frame": StrategySettings(), "market": sessions.market(sessions=2, symbols=9)}
         try:
             case(**{key: given[key] for key in wanted})
         except AssertionError:
@@ -72,39 +72,39 @@ def _failures(subject: Any) -> set[str]:
     return failed
 
 
-def _last_price(signals: Signals, market: Market) -> Sequence[Check]:
+def _last_price(signals: Signals, market: MarketView) -> Sequence[Check]:
     last = market.bars.close[..., -1] if market.bars.minutes else signals.price
     return [_check(last[signals.cells], JUDGED)]
 
 
-def _day_volume(signals: Signals, market: Market) -> Sequence[Check]:
+def _day_volume(signals: Signals, market: MarketView) -> Sequence[Check]:
     volume = np.cumsum(np.nan_to_num(market.bars.volume), axis=-1)[..., -1]
     return [_check(volume[signals.cells], JUDGED)]
 
 
-def _rank(signals: Signals, market: Market) -> Sequence[Check]:  # noqa: ARG001
+def _rank(signals: Signals, market: MarketView) -> Sequence[Check]:  # noqa: ARG001
     return [_check(np.argsort(np.argsort(signals.price)).astype(np.float64), JUDGED)]
 
 
-def _across_sessions(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+def _across_sessions(day: DayFacts, _symbols: tuple[str, ...]) -> Sequence[Check]:
     value = day.average_volume
     return [_check(np.broadcast_to(np.fmax.reduce(value, axis=0), value.shape) if value.ndim > 1 else value, SCREENED)]
 
 
-def _writes(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+def _writes(day: DayFacts, _symbols: tuple[str, ...]) -> Sequence[Check]:
     day.average_volume[:] = 0.0
     return [_check(day.average_volume, SCREENED)]
 
 
-def _unknown_bound(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+def _unknown_bound(day: DayFacts, _symbols: tuple[str, ...]) -> Sequence[Check]:
     return [_check(day.average_volume, SCREENED, low=np.full(day.average_volume.shape, np.nan))]
 
 
-def _odd_bound(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+def _odd_bound(day: DayFacts, _symbols: tuple[str, ...]) -> Sequence[Check]:
     return [_check(day.average_volume, SCREENED, low=np.array([1.0, 2.0, 3.0]))]
 
 
-def _only_the_known(day: Day, _symbols: tuple[str, ...]) -> Sequence[Check]:
+def _only_the_known(day: DayFacts, _symbols: tuple[str, ...]) -> Sequence[Check]:
     return [_check(day.average_volume, SCREENED, name="all" if np.isnan(day.vix).any() else f"{day.vix.size}")]
 
 
@@ -143,7 +143,7 @@ def test_state_between_two_questions_is_found() -> None:
     """A filter that answers the same question in two ways is not pure."""
     asked: list[int] = []
 
-    def counting(signals: Signals, _market: Market) -> Sequence[Check]:
+    def counting(signals: Signals, _market: MarketView) -> Sequence[Check]:
         asked.append(1)
         return [_check(signals.price + len(asked), JUDGED)]
 

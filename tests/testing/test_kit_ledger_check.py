@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.store import Entry, open_journal
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.testing.ledger_check import unbalanced
 from tbot_core.testing.trades import fill, order, session
 
@@ -26,7 +26,7 @@ def written(path: Path, cash: str, held: list[str], run: str = records.RUN_START
         (records.SESSION_CLOSED, {"date": "2026-01-05", "cash": cash, "open": held}, None),
     ]
     journal = open_journal(path)
-    journal.append([Entry(kind=kind, payload=payload, time=session().close, cid=cid) for kind, payload, cid in said])
+    journal.append([NewEvent(kind=kind, payload=payload, time=session().close, cid=cid) for kind, payload, cid in said])
     journal.close()
     return path
 

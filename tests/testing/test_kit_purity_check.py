@@ -112,10 +112,10 @@ def test_the_command_prints_findings_and_fails(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("import time\n")
     args = [sys.executable, "-m", "tbot_core.testing.purity_check", str(tmp_path)]
-    done = processes.run(args, timeout_s=30, environment=environ.minimal())
+    done = processes.run_program(args, timeout_s=30, environment=environ.minimal_environment())
     assert (done.code, done.output) == (
         1,
         f"{tmp_path / 'a.py'}:1: import of time; use the Clock that is passed in\n",
     )
     (tmp_path / "a.py").write_text("")
-    assert processes.run(args, timeout_s=30, environment=environ.minimal()).code == 0
+    assert processes.run_program(args, timeout_s=30, environment=environ.minimal_environment()).code == 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tbot_core.testing.sessions import Draft, day, market
+from tbot_core.testing.sessions import SessionDraft, day, market
 
 
 def test_a_draft_is_flat_until_it_says_otherwise() -> None:
     """Every bar has the price and 1,000 shares; a written bar spans its open and close."""
-    bars = Draft("AAA", "BBB", minutes=3, price=10).bar(1, 12).bar(2, 9, "BBB", open=11, volume=5, vwap=10).bars()
+    bars = (
+        SessionDraft("AAA", "BBB", minutes=3, price=10).bar(1, 12).bar(2, 9, "BBB", open=11, volume=5, vwap=10).bars()
+    )
     assert bars.symbols == ("AAA", "BBB")
     assert bars.close.tolist() == [[10, 12, 10], [10, 10, 9]]
     assert (bars.open[0, 1], bars.high[0, 1], bars.low[0, 1]) == (12, 12, 12)
@@ -21,7 +23,7 @@ def test_a_draft_is_flat_until_it_says_otherwise() -> None:
 
 def test_a_gap_takes_bars_away() -> None:
     """The minutes of a gap have no bar; the bars that were drawn earlier do not change with the draft."""
-    draft = Draft("AAA", "BBB", minutes=4)
+    draft = SessionDraft("AAA", "BBB", minutes=4)
     before = draft.bars()
     after = draft.gap(1, 3, "BBB").bars()
     assert np.isnan(after.close).tolist() == [[False] * 4, [False, True, True, False]]
@@ -35,7 +37,7 @@ def test_facts_are_unknown_until_they_are_said() -> None:
     assert known.market_cap.tolist() == [1, 2]
     assert (known.vix.tolist(), known.restricted.tolist()) == ([15], [True, False])
     assert np.isnan(known.average_volume).all()
-    assert not Draft("AAA").day().restricted.any()
+    assert not SessionDraft("AAA").day().restricted.any()
 
 
 @pytest.mark.parametrize("symbols", [2, 12])

@@ -10,7 +10,7 @@ import pytest
 
 from tbot_core.contracts import Check
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits, Signals, Trigger, first
+from tbot_core.model.signals import ExitRules, Signals, Trigger, first_hits
 from tbot_core.model.window import Window
 from tbot_core.testing import causality, sessions
 from tbot_core.testing.strategy import StrategyContract, check_causality
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts import Strategy
-    from tbot_core.model.bars import Array, Bars, Day
+    from tbot_core.model.bars import Array, Bars, DayFacts
 
 WINDOW = Window(start=0, analysis=20, breakout=40, monitoring=30)
 MARKET = sessions.market()
@@ -35,16 +35,16 @@ class Breakout:
         """What a close must exceed; (..., symbols, 1) or (..., symbols, minutes of the phase)."""
         return bars.highest(self.window.start, self.window.entry)[..., None]
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002
         """The one rule."""
         close = bars.close[..., self.window.entry : self.window.entry_end]
         return (Trigger(rule="breakout", side=1, value=close, level=self.level(bars), above=True),)
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The first breakout of each row."""
-        hits = first(self.triggers(bars, day), self.window.entry)
+        hits = first_hits(self.triggers(bars, day), self.window.entry)
         price = hits.at(bars.close)
-        return hits.signals(price, Exits(hold=30), stop=hits.stop_at(price, 0.02), since=since)
+        return hits.signals(price, ExitRules(hold=30), stop=hits.stop_at(price, 0.02), since=since)
 
 
 class PeeksAtTheEnd(Breakout):
@@ -133,7 +133,7 @@ class RemembersWhatIsOpen(Breakout):
 class ForgetsSince(Breakout):
     """Returns every signal, whatever it was asked for."""
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002
         """All of them."""
         return super().scan(bars, day)
 
@@ -141,34 +141,34 @@ class ForgetsSince(Breakout):
 class BeginsAnewAtSince(Breakout):
     """Looks for the first trigger from `since` on, also in rows that fired before."""
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002
         """A used-up row fires again."""
         start = min(max(since, self.window.entry), self.window.entry_end)
         close = bars.close[..., start : self.window.entry_end]
-        hits = first((Trigger(rule="x", side=1, value=close, level=self.level(bars), above=True),), start)
+        hits = first_hits((Trigger(rule="x", side=1, value=close, level=self.level(bars), above=True),), start)
         price = hits.at(bars.close)
-        return hits.signals(price, Exits(hold=30), stop=hits.stop_at(price, 0.02))
+        return hits.signals(price, ExitRules(hold=30), stop=hits.stop_at(price, 0.02))
 
 
 class StartsEarly(Breakout):
     """Triggers in the analysis phase."""
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002
         """The phase begins five minutes early."""
         close = bars.close[..., self.window.entry - 5 : self.window.entry_end]
         return (Trigger(rule="breakout", side=1, value=close, level=bars.highest(0, 10)[..., None], above=True),)
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """Counts minutes accordingly."""
-        hits = first(self.triggers(bars, day), self.window.entry - 5)
+        hits = first_hits(self.triggers(bars, day), self.window.entry - 5)
         price = hits.at(bars.close)
-        return hits.signals(price, Exits(hold=30), stop=hits.stop_at(price, 0.02), since=since)
+        return hits.signals(price, ExitRules(hold=30), stop=hits.stop_at(price, 0.02), since=since)
 
 
 class TakesTheUnknown(Breakout):
     """Writes a comparison negatively, so that an unknown price fires."""
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
         """`not close <= level`."""
         (honest,) = super().triggers(bars, day)
         negative = (~(honest.value <= honest.level)).astype(np.float64)
@@ -192,7 +192,7 @@ class Counts:
     def __init__(self) -> None:
         self.scans = 0
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """Every scan is a little stronger than the last one."""
         self.scans += 1
         signals = Breakout().scan(bars, day, since)
@@ -202,7 +202,7 @@ class Counts:
 class NeedsAWholeDay(Breakout):
     """Reads a minute that a half day does not have."""
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """Minute 300, where bars are at all."""
         return super().scan(bars, day, since if bars.minutes < 200 or bars.close[..., 300].size else 0)
 
@@ -223,7 +223,7 @@ class Edited:
     columns: dict[str, Any]
     window: Window = WINDOW
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The honest signals with other columns."""
         signals = Breakout().scan(bars, day, since)
         return attrs.evolve(signals, **{name: edit(signals) for name, edit in self.columns.items()})
@@ -297,7 +297,7 @@ def test_two_signals_of_a_row_are_too_many() -> None:
     class Twice(Breakout):
         """Returns every signal twice."""
 
-        def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+        def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
             """Each row repeated."""
             signals = super().scan(bars, day, since)
             return signals.take(_twice(signals))
@@ -347,11 +347,11 @@ def test_triggers_must_be_those_of_the_scan() -> None:
     class Explains(Breakout):
         """Says another level than it uses."""
 
-        def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:
+        def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
             """A rule that never acted."""
             return tuple(attrs.evolve(one, level=one.level * 1.01) for one in super().triggers(bars, day))
 
-        def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+        def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
             """The honest scan."""
             return Breakout().scan(bars, day, since)
 
@@ -369,7 +369,7 @@ def test_a_screen_has_a_value_a_row() -> None:
     class Screens(Breakout):
         """Screens by the VIX as it lies in the day."""
 
-        def screen(self, day: Day) -> Sequence[Check]:
+        def screen(self, day: DayFacts) -> Sequence[Check]:
             """One value a session."""
             reason = Reason.VIX_LOW
             return (Check(name="vix", value=day.vix, low=1.0, below=reason, above=reason, unknown=reason),)

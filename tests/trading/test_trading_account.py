@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import DayTradeRule, VenueRules
+from tbot_core.contracts import BrokerCapabilities, DayTradeRule
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Account, Leg, Side, dollars_of
 from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
-from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.portfolio import Portfolio, Surplus
-from tbot_core.trading.positions.state import Carried
-from tbot_core.trading.risk.account import Funds, in_force, jumped, simulated
+from tbot_core.trading.positions.state import CarriedPosition
+from tbot_core.trading.risk.account import AccountRules, day_trade_limit, equity_jumped, simulated_account
 from tbot_core.trading.risk.gate import day_trades
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ def account(cash: str = "100000", **told: Any) -> Account:
     return Account(account_id="A", equity=Decimal(cash), cash=Decimal(cash), **told)
 
 
-def desk(said: Account, table: tuple[DayTradeRule, ...] = (), opening: int = EQUITY, **settings: Any) -> Desk:
+def desk(said: Account, table: tuple[DayTradeRule, ...] = (), opening: int = EQUITY, **settings: Any) -> DecisionEngine:
     """A desk whose broker has spoken."""
-    venue = VenueRules(brackets=True, amend_atomic=True, day_trade_rules=table)
-    made = Desk(rules(venue=venue, **settings), session(), opening, lambda s, leg, n: f"{s.text}/{leg}/{n}")
+    venue = BrokerCapabilities(brackets=True, amend_atomic=True, day_trade_rules=table)
+    made = DecisionEngine(rules(venue=venue, **settings), session(), opening, lambda s, leg, n: f"{s.text}/{leg}/{n}")
     made.admit(said)
     return made
 
 
-def decided(made: Desk, symbol: str = "AAA", side: Side = LONG) -> str:
+def decided(made: DecisionEngine, symbol: str = "AAA", side: Side = LONG) -> str:
     """What becomes of a signal."""
     return made.decide([proposal(symbol, side=side)])[0].reason.name
 
@@ -92,7 +92,7 @@ def test_a_cash_account_pays_with_settled_cash_only() -> None:
 
 def test_settled_cash_does_not_grow_within_a_session() -> None:
     """A reading that shows the proceeds of sales, or is older than the books, gives no more than the first one."""
-    funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
+    funds, books = AccountRules(), Portfolio(opening_atoms=EQUITY)
     funds.read(account("5000", margin=False), books)
     trade(books, "A", "100", "200")
     funds.read(account("5998", margin=False), books)
@@ -106,19 +106,19 @@ def test_settled_cash_does_not_grow_within_a_session() -> None:
 
 def test_a_sale_that_crosses_a_reading_takes_nothing_from_settled_cash() -> None:
     """Cash without the sale, held against books with it, would be too little for the rest of the session."""
-    funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
+    funds, books = AccountRules(), Portfolio(opening_atoms=EQUITY)
     funds.read(account("5000", margin=False), books)
     trade(books, "A", "100", "200")
     funds.read(account("3999", margin=False, day_trades=3), books, crossed=True)
     assert (funds.settled, funds.day_trades) == (5000 * ATOMS_PER_DOLLAR, None)
-    first = Funds()
+    first = AccountRules()
     first.read(account("3999", margin=False), books, crossed=True)
     assert (first.margin, first.settled) == (False, None)
 
 
 def test_what_had_settled_before_a_restart_has_settled_after_it() -> None:
     """A person's own sale of the day is cash that has not settled, whichever reading is the first to show it."""
-    funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
+    funds, books = AccountRules(), Portfolio(opening_atoms=EQUITY)
     funds.recall(5000 * ATOMS_PER_DOLLAR)
     funds.read(account("9000", margin=False), books)
     assert funds.payable(books) == 5000 * ATOMS_PER_DOLLAR
@@ -128,18 +128,18 @@ def test_what_had_settled_before_a_restart_has_settled_after_it() -> None:
 
 def test_an_account_with_margin_is_not_held_to_its_settled_cash() -> None:
     """Buying power is its bound; an account of unknown kind that told nothing at all pays nothing."""
-    funds, books = Funds(), Portfolio(opening_atoms=EQUITY)
+    funds, books = AccountRules(), Portfolio(opening_atoms=EQUITY)
     funds.read(account("5", margin=True), books)
     assert funds.payable(books) is None
-    assert Funds(margin=None).payable(books) == 0
+    assert AccountRules(margin=None).payable(books) == 0
 
 
 def test_a_simulated_account_has_margin() -> None:
     """Twice its equity less what it holds; without an equity it holds cash alone."""
-    held = simulated("P", Decimal(100), Decimal(150), Decimal(50))
+    held = simulated_account("P", Decimal(100), Decimal(150), Decimal(50))
     assert held.margin
     assert (str(held.equity), str(held.buying_power)) == ("150", "250")
-    assert simulated("P", Decimal(100)).buying_power == 200
+    assert simulated_account("P", Decimal(100)).buying_power == 200
 
 
 RULE = DayTradeRule(until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), most=3)
@@ -161,13 +161,13 @@ def test_a_day_trade_rule_holds_for_its_days_kind_and_equity(
     on: int, margin: bool | None, equity: int, most: int | None
 ) -> None:
     """Up to its last day, in accounts of its kind that are worth less than it says."""
-    assert in_force((RULE,), date(2026, 1, on), Funds(margin=margin), equity) == most
+    assert day_trade_limit((RULE,), date(2026, 1, on), AccountRules(margin=margin), equity) == most
 
 
 def test_the_strictest_rule_in_force_counts() -> None:
     """Two rules of one broker both apply."""
     stricter = DayTradeRule(until=RULE.until, account="margin", equity_below=Decimal(30_000), most=1)
-    assert in_force((RULE, stricter), RULE.until, Funds(), SMALL) == 1
+    assert day_trade_limit((RULE, stricter), RULE.until, AccountRules(), SMALL) == 1
 
 
 def test_an_entry_that_would_be_a_day_trade_too_many_is_denied() -> None:
@@ -194,10 +194,10 @@ def test_a_reading_older_than_the_books_forgets_no_day_trade() -> None:
     assert day_trades(made.standing) == 4
 
 
-def left_over(made: Desk, symbol: str) -> SignalId:
+def left_over(made: DecisionEngine, symbol: str) -> SignalId:
     """A position of the session before, which is held on."""
     signal = attrs.evolve(identity(symbol), session=session().date - timedelta(days=1))
-    carried = Carried(fill=fill(order(symbol=symbol), "100"), signal=signal, attempts={}, account="A")
+    carried = CarriedPosition(fill=fill(order(symbol=symbol), "100"), signal=signal, attempts={}, account="A")
     made.custody.recollection.carry(carried, None)
     return signal
 
@@ -226,7 +226,7 @@ def test_an_unknown_number_of_day_trades_denies_where_a_rule_is_in_force() -> No
 )
 def test_an_equity_that_jumped_is_found(opening: str, moved: str, found: bool) -> None:
     """More than 20 % from the last close, cash that moved put aside."""
-    assert jumped(Decimal(opening), Decimal(100), Decimal(moved)) is found
+    assert equity_jumped(Decimal(opening), Decimal(100), Decimal(moved)) is found
 
 
 def test_nothing_is_sized_by_an_equity_that_jumped() -> None:

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
-from tbot_core.trading.commands import Cancel, Decision, Place, Replace
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.matching import RULES, Costs, Venue
-from tbot_core.trading.positions.state import Carried
+from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts, MatchingEngine
+from tbot_core.trading.positions.state import CarriedPosition
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
     from tbot_core.model.bars import Bars
     from tbot_core.model.types import Order, SignalId
-    from tbot_core.trading.commands import Action
-    from tbot_core.trading.proposals import Proposal, Rules
+    from tbot_core.trading.commands import TradingCommand
+    from tbot_core.trading.proposals import Proposal, TradingRules
     from tbot_core.trading.risk.exposure import RiskChange
 
 EQUITY = atoms_of(Decimal(100_000))
-FREE = Costs(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
+FREE = FillCosts(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
 NONE = float("nan")
 
 
@@ -44,20 +44,20 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
     return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
 
 
-def desk(found: Rules | None = None, checks: tuple[tuple[str, RiskCheck], ...] = ()) -> Desk:
+def desk(found: TradingRules | None = None, checks: tuple[tuple[str, RiskCheck], ...] = ()) -> DecisionEngine:
     """A desk of a session that opened with 100,000 USD."""
-    return Desk(found or rules(), session(), EQUITY, name, checks)
+    return DecisionEngine(found or rules(), session(), EQUITY, name, checks)
 
 
 class Day:
     """A session walked minute by minute, as every clock does it."""
 
-    def __init__(self, bars: Bars, found: Rules | None = None, costs: Costs = FREE) -> None:
+    def __init__(self, bars: Bars, found: TradingRules | None = None, costs: FillCosts = FREE) -> None:
         self.bars = bars
         self.desk = desk(found)
-        self.venue = Venue(costs, session(), bars.symbols)
+        self.venue = MatchingEngine(costs, session(), bars.symbols)
         self.decisions: list[Decision] = []
-        self.actions: list[tuple[int, Action]] = []
+        self.actions: list[tuple[int, TradingCommand]] = []
         self.changes: list[tuple[int, RiskChange]] = []
 
     def book(self) -> None:
@@ -79,16 +79,16 @@ class Day:
                 self.venue.accept(decision.order, minute)
         self.book()
 
-    def act(self, actions: Sequence[Action], minute: int) -> None:
+    def act(self, actions: Sequence[TradingCommand], minute: int) -> None:
         """Do what the desk asks for."""
         for action in actions:
             self.actions.append((minute, action))
             match action:
-                case Place(order=order):
+                case SubmitOrder(order=order):
                     self.venue.accept(order, minute)
-                case Cancel(client_order_id=cid):
+                case CancelOrder(client_order_id=cid):
                     self.venue.cancel(cid)
-                case Replace(client_order_id=cid, stop_price=price):
+                case ReplaceOrder(client_order_id=cid, stop_price=price):
                     self.venue.replace(cid, price)
 
     def walk(self, *proposals: Proposal, last: int = 389, close: bool = True) -> Day:
@@ -118,19 +118,21 @@ class Day:
 
 
 LEAVING = [
-    (Exits(leave=60), None, 60, ExitReason.TIME),  # after bar 59, at the open of bar 60
-    (Exits(hold=30), None, 56, ExitReason.TIME),  # filled in 26: after bar 55
-    (Exits(), None, 385, ExitReason.SESSION_END),  # after bar 384: five minutes before the close
-    (Exits(), 10, 380, ExitReason.SESSION_END),
-    (Exits(leave=390), None, 385, ExitReason.SESSION_END),
+    (ExitRules(leave=60), None, 60, ExitReason.TIME),  # after bar 59, at the open of bar 60
+    (ExitRules(hold=30), None, 56, ExitReason.TIME),  # filled in 26: after bar 55
+    (ExitRules(), None, 385, ExitReason.SESSION_END),  # after bar 384: five minutes before the close
+    (ExitRules(), 10, 380, ExitReason.SESSION_END),
+    (ExitRules(leave=390), None, 385, ExitReason.SESSION_END),
 ]
 
 
 @pytest.mark.parametrize(("shape", "flatten", "minute", "reason"), LEAVING)
-def test_a_position_is_left_at_its_minute(shape: Exits, flatten: int | None, minute: int, reason: ExitReason) -> None:
+def test_a_position_is_left_at_its_minute(
+    shape: ExitRules, flatten: int | None, minute: int, reason: ExitReason
+) -> None:
     """The exit goes when the last bar of its time has closed and meets the open of the next."""
     found = rules(flatten_before_close=flatten) if flatten else rules()
-    day = Day(Draft().bars(), found).walk(proposal(exits=shape))
+    day = Day(SessionDraft().bars(), found).walk(proposal(exits=shape))
     assert day.trades == [("AAA", 26, "100.0000", minute, "100.0000", reason)]
     assert [(at, type(action).__name__) for at, action in day.actions] == [
         (minute - 1, "Cancel"),
@@ -140,7 +142,7 @@ def test_a_position_is_left_at_its_minute(shape: Exits, flatten: int | None, min
 
 def test_an_exit_waits_for_a_bar_and_the_session_ends_all() -> None:
     """An exit without a bar is filled at the last price, NO_MARKET."""
-    day = Day(Draft().bar(59, 99.0).gap(60, 390).bars()).walk(proposal(exits=Exits(leave=60)))
+    day = Day(SessionDraft().bar(59, 99.0).gap(60, 390).bars()).walk(proposal(exits=ExitRules(leave=60)))
     assert [(trade[4], trade[5]) for trade in day.trades] == [("99.0000", ExitReason.NO_MARKET)]
     assert day.desk.custody.idle
 
@@ -148,19 +150,19 @@ def test_an_exit_waits_for_a_bar_and_the_session_ends_all() -> None:
 def test_stop_and_target_end_a_trade_at_the_venue() -> None:
     """What rests there closes the position; the desk has nothing to do."""
     for bar, price, reason in ((97.0, "97.0000", ExitReason.STOP), (104.0, "104.0000", ExitReason.TARGET)):
-        day = Day(Draft().bar(30, bar).bars()).walk(proposal(target=103.0))
+        day = Day(SessionDraft().bar(30, bar).bars()).walk(proposal(target=103.0))
         assert [(trade[3], trade[4], trade[5]) for trade in day.trades] == [(30, price, reason)]
         assert day.actions == []
 
 
 def test_a_trail_follows_completed_bars_only() -> None:
     """The stop of minute t hangs on highs up to t-1: the bar that makes the high cannot be stopped by it."""
-    draft = Draft().bar(30, 105.0, high=110.0, low=104.0).bar(31, 107.7, open=107.9, low=107.7, high=107.9)
-    day = Day(draft.bars()).walk(proposal(exits=Exits(trailing=True)))
-    assert [(at, action) for at, action in day.actions if isinstance(action, Replace)] == [
+    draft = SessionDraft().bar(30, 105.0, high=110.0, low=104.0).bar(31, 107.7, open=107.9, low=107.7, high=107.9)
+    day = Day(draft.bars()).walk(proposal(exits=ExitRules(trailing=True)))
+    assert [(at, action) for at, action in day.actions if isinstance(action, ReplaceOrder)] == [
         (
             30,
-            Replace(client_order_id="AAA stop", stop_price=Decimal("107.8000"), reason=ExitReason.TRAILING_STOP),
+            ReplaceOrder(client_order_id="AAA stop", stop_price=Decimal("107.8000"), reason=ExitReason.TRAILING_STOP),
         )
     ]
     assert day.trades == [("AAA", 26, "100.0000", 31, "107.8000", ExitReason.TRAILING_STOP)]
@@ -168,33 +170,35 @@ def test_a_trail_follows_completed_bars_only() -> None:
 
 def test_a_trail_begins_with_the_entry_bar() -> None:
     """The entry bar's own high moves the stop when that bar has closed."""
-    day = Day(Draft().bar(26, 104.0, open=100.0, high=104.0).bars()).walk(proposal(exits=Exits(trailing=True)), last=27)
-    assert [(at, str(action.stop_price)) for at, action in day.actions if isinstance(action, Replace)] == [
+    day = Day(SessionDraft().bar(26, 104.0, open=100.0, high=104.0).bars()).walk(
+        proposal(exits=ExitRules(trailing=True)), last=27
+    )
+    assert [(at, str(action.stop_price)) for at, action in day.actions if isinstance(action, ReplaceOrder)] == [
         (26, "101.9200")
     ]
 
 
 def test_bars_with_an_unknown_price_move_no_trail() -> None:
     """A minute that lacks its high or low is not followed."""
-    bars = Draft().bar(30, 110.0).bars()
+    bars = SessionDraft().bar(30, 110.0).bars()
     bars.field("low")[30] = np.nan
-    day = Day(bars).walk(proposal(exits=Exits(trailing=True)), last=30, close=False)
+    day = Day(bars).walk(proposal(exits=ExitRules(trailing=True)), last=30, close=False)
     assert day.actions == []
 
 
 def test_a_stop_that_has_triggered_trails_no_more() -> None:
     """After a part of it is filled the rest goes at the market, and its reason stays."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))
-    draft = Draft().bar(30, 97.9, volume=30).bar(31, 120.0, volume=0).bar(32, 101.0)
-    day = Day(draft.bars(), costs=costs).walk(proposal(exits=Exits(trailing=True)))
-    assert not any(isinstance(action, Replace) for _, action in day.actions)
+    draft = SessionDraft().bar(30, 97.9, volume=30).bar(31, 120.0, volume=0).bar(32, 101.0)
+    day = Day(draft.bars(), costs=costs).walk(proposal(exits=ExitRules(trailing=True)))
+    assert not any(isinstance(action, ReplaceOrder) for _, action in day.actions)
     assert [(trade[3], trade[5]) for trade in day.trades] == [(32, ExitReason.STOP)]
 
 
 def test_a_stop_on_closes_rests_nowhere() -> None:
     """With `trigger=close` no stop is sent; the close beyond it sends the exit, which meets the next open."""
-    draft = Draft().bar(30, 99.0, low=90.0).bar(31, 97.0).bar(32, 96.0)
-    day = Day(draft.bars()).walk(proposal(exits=Exits(trigger="close")))
+    draft = SessionDraft().bar(30, 99.0, low=90.0).bar(31, 97.0).bar(32, 96.0)
+    day = Day(draft.bars()).walk(proposal(exits=ExitRules(trigger="close")))
     assert day.decisions[0].order is not None
     assert day.decisions[0].order.protection == ()
     assert day.trades == [("AAA", 26, "100.0000", 32, "96.0000", ExitReason.STOP)]
@@ -229,7 +233,7 @@ def test_a_market_entry_counts_at_its_worst_price_until_it_is_filled() -> None:
     found = rules(
         entry_order_type="market", max_risk_per_trade="0.02", max_gross_exposure="0.0212", fixed_units=10_000_000
     )
-    day = Day(Draft("AAA", "BBB").bars(), found)
+    day = Day(SessionDraft("AAA", "BBB").bars(), found)
     wanted = [proposal("AAA"), proposal("BBB", row=1), proposal("BBB", 26, row=1)]
     assert day.walk(*wanted, last=27, close=False).reasons == [
         Reason.ALLOWED,
@@ -247,7 +251,7 @@ def test_a_market_entry_counts_at_its_worst_price_until_it_is_filled() -> None:
 def test_the_kth_order_gets_the_kth_weight() -> None:
     """Sent orders move along WEIGHTS whatever became of them; MAX_TRADES ends the window, and no other."""
     found = rules(max_open_positions=9, max_gross_exposure="1")
-    day = Day(Draft("AAA", "BBB", "CCC", "DDD", "EEE").gap(26, 29, "BBB").bars(), found)
+    day = Day(SessionDraft("AAA", "BBB", "CCC", "DDD", "EEE").gap(26, 29, "BBB").bars(), found)
     wanted = [proposal(symbol, 25, row=row, price=10.0, stop=9.0) for row, symbol in enumerate(day.bars.symbols[:2])]
     wanted += [proposal(symbol, 26, row=row + 2, price=10.0, stop=9.0) for row, symbol in enumerate(("CCC", "DDD"))]
     wanted += [
@@ -280,11 +284,14 @@ def test_too_small_a_budget_is_denied() -> None:
     """A share that costs more than the budget: QUANTITY_TOO_SMALL, unless fractions are allowed."""
     dear = proposal(price=5000.0, stop=4900.0)
     assert desk().decide([dear])[0].reason is Reason.QUANTITY_TOO_SMALL
-    part = desk(rules(fractional=True, venue=RULES)).decide([dear])[0].order
+    part = desk(rules(fractional=True, venue=SIMULATOR_CAPABILITIES)).decide([dear])[0].order
     assert part is not None
     assert part.quantity == Decimal("0.159680")
     short = attrs.evolve(dear, side=Side.SHORT, stop=5100.0)
-    assert desk(rules(fractional=True, venue=RULES)).decide([short])[0].reason is Reason.QUANTITY_TOO_SMALL
+    assert (
+        desk(rules(fractional=True, venue=SIMULATOR_CAPABILITIES)).decide([short])[0].reason
+        is Reason.QUANTITY_TOO_SMALL
+    )
 
 
 @pytest.mark.parametrize(
@@ -301,7 +308,7 @@ def test_less_than_a_share_is_entered_only_where_its_stop_rests_or_its_lack_is_p
 ) -> None:
     """FRACTIONAL_UNPROTECTED permits it, in every mode alike; a share and more are entered as ever."""
     types = frozenset({"market", "limit", "stop"} if stopped else {"market", "limit"})
-    venue = VenueRules(quantity_step=Decimal("0.001"), fractional_types=types)
+    venue = BrokerCapabilities(quantity_step=Decimal("0.001"), fractional_types=types)
     found = desk(rules(fractional=True, fractional_unprotected=permitted, venue=venue))
     assert found.decide([proposal(price=price, stop=price * 0.98)])[0].reason is reason
     assert bool(found.standing.working) is (reason is Reason.ALLOWED)
@@ -322,12 +329,12 @@ def test_signals_of_a_minute_are_decided_by_strength_rank_and_symbol() -> None:
 
 def test_a_symbol_is_entered_once() -> None:
     """Worked or held: ALREADY_HELD; after a fill and an exit: SYMBOL_TRADED; an unfilled entry leaves it free."""
-    day = Day(Draft().bar(30, 97.0).bars())
+    day = Day(SessionDraft().bar(30, 97.0).bars())
     day.walk(*(proposal("AAA", minute, strategy) for minute, strategy in ((25, "open"), (26, "mid"), (31, "close"))))
     assert day.reasons == [Reason.ALLOWED, Reason.ALREADY_HELD, Reason.SYMBOL_TRADED]
-    missed = Day(Draft().gap(26, 29).bars()).walk(proposal("AAA", 25), proposal("AAA", 28, "mid"), last=28)
+    missed = Day(SessionDraft().gap(26, 29).bars()).walk(proposal("AAA", 25), proposal("AAA", 28, "mid"), last=28)
     assert missed.reasons == [Reason.ALLOWED, Reason.ALLOWED]
-    again = Day(Draft().bar(30, 97.0).bars(), rules(one_trade_per_symbol_per_day=False))
+    again = Day(SessionDraft().bar(30, 97.0).bars(), rules(one_trade_per_symbol_per_day=False))
     again.walk(proposal("AAA", 25), proposal("AAA", 31, "mid"), last=31)
     assert again.reasons == [Reason.ALLOWED, Reason.ALLOWED]
 
@@ -335,12 +342,12 @@ def test_a_symbol_is_entered_once() -> None:
 def test_an_exit_of_this_minute_frees_its_slot_and_a_pending_one_does_not() -> None:
     """MAX_OPEN_POSITIONS counts what is held after the minute's fills."""
     found = rules(max_open_positions=1)
-    stopped = Day(Draft("AAA", "BBB").bar(30, 97.0).bars(), found)
+    stopped = Day(SessionDraft("AAA", "BBB").bar(30, 97.0).bars(), found)
     stopped.walk(proposal("AAA", 25), proposal("BBB", 30, row=1), last=30)
     assert stopped.reasons == [Reason.ALLOWED, Reason.ALLOWED]
-    pending = Day(Draft("AAA", "BBB").bars(), found)
+    pending = Day(SessionDraft("AAA", "BBB").bars(), found)
     pending.walk(
-        proposal("AAA", 25, exits=Exits(leave=31)), proposal("BBB", 30, row=1), proposal("BBB", 31, row=1), last=31
+        proposal("AAA", 25, exits=ExitRules(leave=31)), proposal("BBB", 30, row=1), proposal("BBB", 31, row=1), last=31
     )
     assert pending.reasons == [Reason.ALLOWED, Reason.MAX_OPEN_POSITIONS, Reason.ALLOWED]
 
@@ -369,8 +376,8 @@ def test_no_entries_once_flattening_has_started(minute: int, reason: Reason) -> 
 
 def test_flattening_cancels_working_entries() -> None:
     """An entry that still works when flattening starts is taken back."""
-    day = Day(Draft().gap(384, 386).bars()).walk(proposal(minute=383))
-    assert [(at, action) for at, action in day.actions] == [(384, Cancel(client_order_id="AAA entry"))]
+    day = Day(SessionDraft().gap(384, 386).bars()).walk(proposal(minute=383))
+    assert [(at, action) for at, action in day.actions] == [(384, CancelOrder(client_order_id="AAA entry"))]
     assert day.trades == []
     assert day.desk.custody.idle
 
@@ -415,7 +422,7 @@ def crash(settings: dict[str, Any], *signals: Proposal) -> Day:
     found = rules(
         max_risk_per_trade="1", max_gross_exposure="1", max_symbol_exposure="1", fixed_units=100_000_000, **settings
     )
-    draft = Draft("AAA", "BBB", "CCC").bar(30, 97.0).gap(30, 32, "CCC").bar(31, 96.0)
+    draft = SessionDraft("AAA", "BBB", "CCC").bar(30, 97.0).gap(30, 32, "CCC").bar(31, 96.0)
     return Day(draft.bars(), found).walk(*signals, last=40, close=False)
 
 
@@ -435,7 +442,7 @@ def test_f98_the_daily_loss_cancels_flattens_and_latches() -> None:
         (30, "defense"),
         (30, "window loss latch of open"),
     ]
-    assert (30, Cancel(client_order_id="CCC entry")) in day.actions
+    assert (30, CancelOrder(client_order_id="CCC entry")) in day.actions
     assert [(trade[0], trade[3], trade[5]) for trade in day.trades] == [
         ("AAA", 31, ExitReason.DAILY_LOSS),
         ("BBB", 31, ExitReason.DAILY_LOSS),
@@ -464,7 +471,7 @@ def test_a_windows_loss_ends_its_entries_alone() -> None:
 
 def test_a_run_of_losses_ends_the_sessions_entries() -> None:
     """After MAX_CONSECUTIVE_LOSSES no win reopens the session."""
-    draft = Draft("AAA", "BBB", "CCC", "DDD").bar(30, 97.0).bar(31, 97.0, "BBB").bar(32, 105.0, "CCC")
+    draft = SessionDraft("AAA", "BBB", "CCC", "DDD").bar(30, 97.0).bar(31, 97.0, "BBB").bar(32, 105.0, "CCC")
     found = rules(max_consecutive_losses=2, window_loss_limit="1")
     day = Day(draft.bars(), found).walk(
         proposal("AAA"),
@@ -482,25 +489,25 @@ def said(kind: str, cid: str, words: str = "") -> BrokerEvent:
     return BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid, words=words)
 
 
-def released(found: Desk) -> list[Order]:
+def released(found: DecisionEngine) -> list[Order]:
     """The orders that nothing stands in the way of any more."""
-    return [one.order for one in found.custody.released() if isinstance(one, Place)]
+    return [one.order for one in found.custody.released() if isinstance(one, SubmitOrder)]
 
 
-def holding(found: Desk, shares: str = "7", shape: Exits | None = None) -> Bars:
+def holding(found: DecisionEngine, shares: str = "7", shape: ExitRules | None = None) -> Bars:
     """Let a desk hold AAA after minute 25, and give it flat bars."""
-    bars = Draft().bars()
-    entry = found.decide([proposal(exits=shape or Exits(leave=60))])[0].order
+    bars = SessionDraft().bars()
+    entry = found.decide([proposal(exits=shape or ExitRules(leave=60))])[0].order
     assert entry is not None
     one = fill(entry, "100", shares)
     found.custody.booked(attrs.evolve(said("fill", entry.client_order_id), fill=one))
     return bars
 
 
-def leave(found: Desk, bars: Bars, minute: int = 59) -> Order:
+def leave(found: DecisionEngine, bars: Bars, minute: int = 59) -> Order:
     """The exit of AAA, whose protection ends as soon as it is asked to."""
     for one in found.custody.manage(bars, minute):
-        assert isinstance(one, Cancel)
+        assert isinstance(one, CancelOrder)
         found.custody.booked(said("cancelled", one.client_order_id))
     (exit_order,) = released(found)
     return exit_order
@@ -524,7 +531,7 @@ def test_an_exit_that_ended_is_sent_again_under_a_new_name() -> None:
         found.custody.booked(said("expired", "AAA exit"))  # an older attempt says nothing of the newer one
         assert found.custody.released() == []  # not before the next minute
         (again,) = found.custody.manage(bars, 60 + attempt)
-        assert isinstance(again, Place)
+        assert isinstance(again, SubmitOrder)
         assert (again.order.client_order_id, again.order.reason) == (f"AAA exit {attempt}", ExitReason.TIME)
         assert found.custody.manage(bars, 61 + attempt) == []
 
@@ -542,11 +549,11 @@ def test_an_exit_that_the_desk_gave_up_keeps_its_reason() -> None:
 def test_an_exit_waits_until_nothing_else_works_for_its_position() -> None:
     """The entry's rest, target and stop are cancelled, the stop last; only when all have ended, the exit goes, once."""
     found = desk()
-    bars = Draft().bars()
-    entry = found.decide([proposal(target=103.0, exits=Exits(leave=60))])[0].order
+    bars = SessionDraft().bars()
+    entry = found.decide([proposal(target=103.0, exits=ExitRules(leave=60))])[0].order
     assert entry is not None
     found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100", "3")))
-    asked = [Cancel(client_order_id=one) for one in ("AAA entry", "AAA target", "AAA stop")]
+    asked = [CancelOrder(client_order_id=one) for one in ("AAA entry", "AAA target", "AAA stop")]
     assert found.custody.manage(bars, 59) == asked
     found.custody.booked(said("cancelled", "AAA target"))
     found.custody.booked(said("cancel_refused", "AAA stop"))
@@ -583,7 +590,7 @@ def test_an_exit_that_left_something_over_is_followed_by_another() -> None:
     found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=late))
     found.custody.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(exit_order, "101", execution="3")))
     (again,) = found.custody.manage(bars, 60)
-    assert isinstance(again, Place)
+    assert isinstance(again, SubmitOrder)
     assert (again.order.client_order_id, again.order.quantity) == ("AAA exit 2", Decimal(2))
 
 
@@ -596,14 +603,14 @@ def test_a_stop_that_is_lost_acts_on_closes() -> None:
     bars.field("close")[30] = 97.9
     assert found.custody.manage(bars, 29) == []
     actions = found.custody.manage(bars, 30)
-    assert [one.order.reason for one in actions if isinstance(one, Place)] == [ExitReason.STOP]
+    assert [one.order.reason for one in actions if isinstance(one, SubmitOrder)] == [ExitReason.STOP]
     assert len(actions) == 1
 
 
 def test_a_target_that_is_lost_changes_nothing_else() -> None:
     """The stop rests; an end of what never rested is nothing either."""
     found = desk()
-    bars = Draft().bar(30, 97.0).bars()
+    bars = SessionDraft().bar(30, 97.0).bars()
     entry = found.decide([proposal(target=103.0)])[0].order
     assert entry is not None
     found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100")))
@@ -622,7 +629,7 @@ def test_rejects_in_a_row_leave_exits_only() -> None:
         found.custody.booked(said("rejected", f"{symbol} stop"))
         assert not found.standing.working
     assert found.standing.state is RiskState.EXIT_ONLY
-    changes = found.mark(Draft("A", "B", "C").bars(), 26)
+    changes = found.mark(SessionDraft("A", "B", "C").bars(), 26)
     assert [change.what for change in changes] == ["exit-only"]
     assert found.decide([proposal("D", strategy="mid")])[0].reason is Reason.EXIT_ONLY
 
@@ -650,7 +657,7 @@ def test_an_entry_filled_in_part_works_on_until_it_ends() -> None:
 def test_an_entry_may_fill_in_several_parts() -> None:
     """Parts add up to one position, and the last one ends the working entry."""
     found = desk()
-    bars = holding(found, "3", Exits(hold=30))
+    bars = holding(found, "3", ExitRules(hold=30))
     entry = found.decide([proposal("BBB")])[0].order
     assert entry is not None
     found.custody.booked(
@@ -666,7 +673,7 @@ def test_stopping_closes_what_is_held_and_enters_nothing() -> None:
     found = desk()
     bars = holding(found, "3")
     found.custody.leaving.stopping = True
-    assert found.custody.manage(bars, 30) == [Cancel(client_order_id=one) for one in ("AAA entry", "AAA stop")]
+    assert found.custody.manage(bars, 30) == [CancelOrder(client_order_id=one) for one in ("AAA entry", "AAA stop")]
     assert found.decide([proposal("BBB", 30)])[0].reason is Reason.EXIT_ONLY
     due = desk()
     bars = holding(due)
@@ -701,7 +708,7 @@ signals = st.lists(
 
 
 def _market(walks: list[list[float]], holes: set[tuple[int, int]], volume: int) -> Bars:
-    draft = Draft(*"ABCD", minutes=390)
+    draft = SessionDraft(*"ABCD", minutes=390)
     for row, walk in enumerate(walks):
         price = 100.0
         for minute in range(390):
@@ -734,7 +741,7 @@ def test_any_session_keeps_its_promises(
     """Worst cases within limits, value conserved, one entry a symbol, flat at the end, fills inside their bars."""
     bars = _market(walks, holes, volume)
     found = rules(max_gross_exposure="0.03", max_open_positions=3, daily_loss_limit="0.0002")
-    costs = Costs(slippage=Slippage(kind=kind, mean=0.001, deviation=0.001, seed=1), share_cap=(1, 10))
+    costs = FillCosts(slippage=Slippage(kind=kind, mean=0.001, deviation=0.001, seed=1), share_cap=(1, 10))
     day = Day(bars, found, costs)
     proposals: dict[tuple[str, int], Proposal] = {}
     for row, minute, strategy, long, trailing in wanted:
@@ -750,7 +757,7 @@ def test_any_session_keeps_its_promises(
                 price=close,
                 stop=round(close * (1 - side * 0.01), 4),
                 target=round(close * (1 + side * 0.01), 4),
-                exits=Exits(hold=20, trailing=trailing),
+                exits=ExitRules(hold=20, trailing=trailing),
             )
     for minute in range(80):
         before = day.desk.standing.gross()
@@ -801,7 +808,7 @@ def test_what_is_held_can_be_looked_at_and_not_changed() -> None:
     """Whoever judges a desk reads its positions from here; only what happens changes them."""
     found = desk()
     bought = fill(order(), "100")
-    found.custody.recollection.carry(Carried(fill=bought, signal=order().signal, attempts={}, account="A"), 0)
+    found.custody.recollection.carry(CarriedPosition(fill=bought, signal=order().signal, attempts={}, account="A"), 0)
     assert [*found.custody.held] == ["AAA"]
     assert found.custody.unwanted == ()
     with pytest.raises(TypeError):

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts.settings import Exits as Policy
-from tbot_core.model.signals import Exits
+from tbot_core.contracts.settings import ExitSettings as Policy
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Side
-from tbot_core.trading.exit_plan import Plan, due, on_grid, plan
+from tbot_core.trading.exit_plan import ExitPlan, exit_due, make_exit_plan, round_to_grid
 
 NONE = float("nan")
 LONG, SHORT = Side.LONG, Side.SHORT
 
 
-def planned(side: Side = LONG, levels: tuple[float, float, float] = (100.0, 98.0, NONE), **more: Any) -> Plan:
+def planned(side: Side = LONG, levels: tuple[float, float, float] = (100.0, 98.0, NONE), **more: Any) -> ExitPlan:
     """A plan; keywords are fields of the shape or of the policy."""
     shape = {name: value for name, value in more.items() if name in {"trigger", "trailing", "leave", "hold"}}
     policy = {name: value for name, value in more.items() if name not in shape}
-    return plan(side, levels, Exits(**shape), Policy(**policy))
+    return make_exit_plan(side, levels, ExitRules(**shape), Policy(**policy))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_trailing_stop_makes_every_stop_trail() -> None:
 )
 def test_the_grid(price: float, up: bool, expected: int) -> None:
     """0.01 USD from 1 USD up, 0.0001 below, at least one step."""
-    assert on_grid(price, up=up) == expected
+    assert round_to_grid(price, up=up) == expected
 
 
 @pytest.mark.parametrize(
@@ -165,15 +165,15 @@ def test_the_exit_goes_with_its_bar_not_a_minute_later(
     found.filled(fill)
     found.filled(fill + 5)  # a second part of the entry does not start the time again
     reason = ExitReason.SESSION_END if leave is hold is None else ExitReason.TIME
-    assert due(found, last - 1, 100.0, 385) is None
-    assert due(found, last, NONE, 385) is reason
+    assert exit_due(found, last - 1, 100.0, 385) is None
+    assert exit_due(found, last, NONE, 385) is reason
 
 
 def test_flattening_comes_before_every_other_reason() -> None:
     """After the bar before `flatten_from` everything is closed."""
     found = planned(leave=385, trigger="close")
-    assert due(found, 383, 100.0, 385) is None
-    assert due(found, 384, 90.0, 385) is ExitReason.SESSION_END
+    assert exit_due(found, 383, 100.0, 385) is None
+    assert exit_due(found, 384, 90.0, 385) is ExitReason.SESSION_END
 
 
 @pytest.mark.parametrize(
@@ -190,15 +190,15 @@ def test_flattening_comes_before_every_other_reason() -> None:
 def test_a_stop_on_closes_needs_a_close_beyond_it(side: Side, close: float, reason: ExitReason | None) -> None:
     """Plans with `trigger=close` end at a close at or beyond the stop; a minute without a bar ends nothing."""
     found = planned(side, (100.0, 100.0 - 2 * side, NONE), trigger="close")
-    assert due(found, 30, close, 385) is reason
-    assert due(planned(side, (100.0, 100.0 - 2 * side, NONE)), 30, close, 385) is None
+    assert exit_due(found, 30, close, 385) is reason
+    assert exit_due(planned(side, (100.0, 100.0 - 2 * side, NONE)), 30, close, 385) is None
 
 
 def test_a_trail_on_closes_says_so() -> None:
     """A close under a stop that has moved is a trailing stop's."""
     found = planned(trigger="close", trailing=True)
     assert found.follow(110.0, 100.0)
-    assert due(found, 30, 99.0, 385) is ExitReason.TRAILING_STOP
+    assert exit_due(found, 30, 99.0, 385) is ExitReason.TRAILING_STOP
 
 
 def test_settings_have_the_contracts_defaults() -> None:

@@ -10,17 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import Holding, OrderReport
-from tbot_core.contracts.settings import Risk
+from tbot_core.contracts import OrderStatusReport, PositionReport
+from tbot_core.contracts.settings import RiskSettings
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Leg, atoms_of
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
-from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.portfolio import Portfolio
-from tbot_core.trading.risk.exposure import Standing, foreign_in, held_atoms, join, net_of, powered
-from tbot_core.trading.risk.external import Foreign, Worst, open_shares
-from tbot_core.trading.risk.gate import Gate, Limits, review, workable
+from tbot_core.trading.risk.exposure import (
+    ExposureBook,
+    external_in,
+    held_atoms,
+    net_of,
+    share_exposure,
+    used_buying_power,
+)
+from tbot_core.trading.risk.external import ExternalPositions, WorstCase, open_shares
+from tbot_core.trading.risk.gate import Limits, RiskEngine, available_buying_power, review_loss_limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,23 +38,25 @@ EQUITY = 100_000 * ATOMS_PER_DOLLAR
 HUNDRED = Decimal(100)
 
 
-def dollars(worst: Worst) -> tuple[int, int]:
+def dollars(worst: WorstCase) -> tuple[int, int]:
     """Both sides in whole dollars."""
     return worst.long_atoms // ATOMS_PER_DOLLAR, worst.short_atoms // ATOMS_PER_DOLLAR
 
 
-def foreign(orders: Sequence[int] = (), symbol: str = "AAA", held: int = 0, price: Decimal | None = HUNDRED) -> Foreign:
+def foreign(
+    orders: Sequence[int] = (), symbol: str = "AAA", held: int = 0, price: Decimal | None = HUNDRED
+) -> ExternalPositions:
     """So many shares held at 100 USD, and orders for so many: those that sell are negative."""
-    made = Foreign()
+    made = ExternalPositions()
     made.hold(symbol, Decimal(held), price)
     for number, shares in enumerate(orders):
         made.work(f"b{number}", symbol, Decimal(shares))
     return made
 
 
-def report(said: str = "acknowledged", quantity: int = 10, filled: int = 0, *, buy: bool = True) -> OrderReport:
+def report(said: str = "acknowledged", quantity: int = 10, filled: int = 0, *, buy: bool = True) -> OrderStatusReport:
     """An order that is not tbot's, as a reading tells of it."""
-    return OrderReport(
+    return OrderStatusReport(
         client_order_id="",
         broker_order_id="b1",
         kind=said,
@@ -59,11 +68,14 @@ def report(said: str = "acknowledged", quantity: int = 10, filled: int = 0, *, b
     )
 
 
-def standing(*parts: Foreign) -> Standing:
+def standing(*parts: ExternalPositions) -> ExposureBook:
     """A session that opened with 100,000 USD, at as many brokers as there are parts; returns the first."""
-    made = [Standing(portfolio=Portfolio(opening_atoms=EQUITY), foreign=part) for part in parts or (Foreign(),)]
+    made = [
+        ExposureBook(portfolio=Portfolio(opening_atoms=EQUITY), foreign=part)
+        for part in parts or (ExternalPositions(),)
+    ]
     for one in made[1:]:
-        join(one, made[0])
+        share_exposure(one, made[0])
     return made[0]
 
 
@@ -103,9 +115,9 @@ def test_what_has_no_price_counts_for_nothing_until_one_is_known() -> None:
     assert (bool(made), made.worst, made.gross, made.price("AAA")) == (True, {}, 0, None)
     for paid, price, counts in (("0", None, 0), (None, "NaN", 0), ("40", None, 200), ("40", "60", 300)):
         told = [None if one is None else Decimal(one) for one in (paid, price)]
-        made.read([Holding(symbol="AAA", quantity=Decimal(5), average_price=told[0], price=told[1])], (), {})
+        made.read([PositionReport(symbol="AAA", quantity=Decimal(5), average_price=told[0], price=told[1])], (), {})
         assert made.gross == counts * ATOMS_PER_DOLLAR
-    bars = Draft("BBB", "AAA").gap(0, 390, "AAA").bar(1, 80.0, "AAA").bars()
+    bars = SessionDraft("BBB", "AAA").gap(0, 390, "AAA").bar(1, 80.0, "AAA").bars()
     made.see(bars, 0)
     assert made.price("AAA") == Decimal(60)
     for minute in (1, 2):
@@ -128,12 +140,12 @@ def test_a_reading_tells_all_foreign_orders_that_are_open() -> None:
 @pytest.mark.parametrize(("shares", "worst"), [(3, (800, 0)), (-3, (500, 0)), (-8, (500, 300))])
 def test_shares_in_dispute_count_besides_until_a_reading_leaves_none(shares: int, worst: tuple[int, int]) -> None:
     """They are foreign or they are not: the worse of both counts, also where nothing else is foreign."""
-    made, alone = foreign(held=5), Foreign()
+    made, alone = foreign(held=5), ExternalPositions()
     made.read((), (), {"AAA": Decimal(shares)})
     assert dollars(made.worst["AAA"]) == worst
     alone.read((), (), {"AAA": Decimal(shares)})
     assert (bool(alone), alone.gross) == (True, 0)
-    alone.see(Draft("AAA").bar(0, 100.0).bars(), 0)
+    alone.see(SessionDraft("AAA").bar(0, 100.0).bars(), 0)
     assert alone.gross == abs(shares) * 100 * ATOMS_PER_DOLLAR
     for one in (made, alone):
         one.read((), (), {})
@@ -168,13 +180,13 @@ def test_foreign_holdings_and_orders_count_in_the_limits_of_exposure(
     whole = dict.fromkeys(("max_symbol_exposure", "max_gross_exposure", "max_index_exposure", "max_leverage"), "1")
     small: dict[str, Any] = {"max_risk_per_trade": "0.005", "weights": (Decimal("0.5"),)}
     found = rules(indices, **{**whole, setting: "0.1"}, **small)
-    here, elsewhere = (Desk(found, session(), EQUITY, name) for _ in range(2))
+    here, elsewhere = (DecisionEngine(found, session(), EQUITY, name) for _ in range(2))
     elsewhere.stand_in(here)
     assert here.weigh(proposal()).reason is Reason.ALLOWED
     for one in (here, elsewhere):
         one.standing.foreign = foreign(**there)
         assert (here.weigh(proposal()).reason, elsewhere.weigh(proposal()).reason) == (reason, reason)
-        one.standing.foreign = Foreign()
+        one.standing.foreign = ExternalPositions()
 
 
 def name(signal: SignalId, leg: Leg, attempt: int) -> str:
@@ -192,28 +204,28 @@ def test_what_is_foreign_nets_nothing_of_an_index() -> None:
 def test_what_a_person_states_holds_what_is_foreign_as_well() -> None:
     """Who says what may be open at a broker counts all that is there: the larger figure is taken, never both."""
     now = standing(foreign(held=50), foreign(symbol="ZZZ", held=10))
-    assert now.gross() == powered(now) == held_atoms(now) == 6000 * ATOMS_PER_DOLLAR
-    assert (now.reserved, foreign_in(now, "ZZZ")) == (5000 * ATOMS_PER_DOLLAR, 1000 * ATOMS_PER_DOLLAR)
+    assert now.gross() == used_buying_power(now) == held_atoms(now) == 6000 * ATOMS_PER_DOLLAR
+    assert (now.reserved, external_in(now, "ZZZ")) == (5000 * ATOMS_PER_DOLLAR, 1000 * ATOMS_PER_DOLLAR)
     now.stated_atoms = 5500 * ATOMS_PER_DOLLAR
-    assert now.gross() == powered(now) == 6500 * ATOMS_PER_DOLLAR
+    assert now.gross() == used_buying_power(now) == 6500 * ATOMS_PER_DOLLAR
 
 
 def test_foreign_holdings_move_neither_losses_nor_counts() -> None:
     """Their price may fall as it likes: no loss latch, no place taken, and the symbol is not held by tbot."""
     now = standing(foreign(held=5000))
-    limits = Limits.of(Risk(), EQUITY, defense=False)
-    now.foreign.see(Draft("AAA").bar(0, 1.0).bars(), 0)
-    assert (review(now, limits), now.pnl_atoms, now.places, now.busy("AAA")) == ([], 0, 0, False)
-    assert workable(now, limits) == limits.leverage - 5000 * ATOMS_PER_DOLLAR
+    limits = Limits.of(RiskSettings(), EQUITY, defense=False)
+    now.foreign.see(SessionDraft("AAA").bar(0, 1.0).bars(), 0)
+    assert (review_loss_limits(now, limits), now.pnl_atoms, now.places, now.busy("AAA")) == ([], 0, 0, False)
+    assert available_buying_power(now, limits) == limits.leverage - 5000 * ATOMS_PER_DOLLAR
     now.portfolio.apply(fill(order(quantity="1"), "100"), identity(), Leg.ENTRY)
     assert now.reserved == 5100 * ATOMS_PER_DOLLAR
-    assert Gate(risk=Risk(), once_a_day=True).before_sizing(now, limits, identity("BBB")) is None
+    assert RiskEngine(risk=RiskSettings(), once_a_day=True).before_sizing(now, limits, identity("BBB")) is None
 
 
 def test_a_desk_values_what_is_foreign_with_each_minute() -> None:
     """At the closes of the session, as it does positions."""
-    desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), name)
+    desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), name)
     desk.standing.foreign.hold("AAA", Decimal(5))
-    bars = Draft("AAA").bar(0, 30.0).bars()
+    bars = SessionDraft("AAA").bar(0, 30.0).bars()
     desk.mark(bars, 0)
     assert desk.standing.gross() == 150 * ATOMS_PER_DOLLAR

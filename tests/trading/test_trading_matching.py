@@ -9,11 +9,11 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts.settings import Simulation
+from tbot_core.contracts.settings import SimulationSettings
 from tbot_core.model.types import Leg, Order
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import order, session
-from tbot_core.trading.matching import Costs, Venue, tick_of
+from tbot_core.trading.matching import FillCosts, MatchingEngine, tick_of
 from tbot_core.trading.risk.account import buying_power
 from tbot_core.trading.slippage import Slippage
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 SIGNAL = 25
 FIRST = 26
-FREE = Costs(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
+FREE = FillCosts(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
 Said = list[tuple[str, str, int | None, str, str]]
 
 
-def trade(entry: Order, bars: Bars, costs: Costs = FREE, last: int = 40) -> Said:
+def trade(entry: Order, bars: Bars, costs: FillCosts = FREE, last: int = 40) -> Said:
     """What a venue says of an order sent after the signal bar: kind, order, minute, shares, price."""
-    venue = Venue(costs, session(), bars.symbols)
+    venue = MatchingEngine(costs, session(), bars.symbols)
     venue.accept(entry, SIGNAL)
     for minute in range(FIRST, last + 1):
         venue.match(bars, minute)
     return said(venue)
 
 
-def said(venue: Venue) -> Said:
+def said(venue: MatchingEngine) -> Said:
     """The venue's events in short."""
     short: Said = []
     for event in venue.events():
@@ -83,7 +83,7 @@ def short_bracket(limit: str = "99.80", stop: str = "102.00", target: str | None
 )
 def test_an_entry_meets_the_first_bar_of_three_minutes(missing: int, minute: int | None) -> None:
     """The fill bar is the first existing one of the three minutes after the signal bar; a fourth is too late."""
-    short = trade(bracket(), Draft().gap(FIRST, FIRST + missing).bars())
+    short = trade(bracket(), SessionDraft().gap(FIRST, FIRST + missing).bars())
     assert [found for _, found, *_ in fills(short)] == ([] if minute is None else [minute])
     if minute is None:
         assert kinds(short) == ["acknowledged entry", "expired entry", "expired stop"]
@@ -91,9 +91,9 @@ def test_an_entry_meets_the_first_bar_of_three_minutes(missing: int, minute: int
 
 def test_an_entry_is_given_up_in_its_third_minute_not_later() -> None:
     """The window ends with its third minute: the bar that returns in the fourth finds nothing resting."""
-    venue = Venue(FREE, session(), ("AAA",))
+    venue = MatchingEngine(FREE, session(), ("AAA",))
     venue.accept(bracket(), SIGNAL)
-    bars = Draft().gap(FIRST, FIRST + 3).bars()
+    bars = SessionDraft().gap(FIRST, FIRST + 3).bars()
     for minute, idle in ((26, False), (27, False), (28, True)):
         venue.match(bars, minute)
         assert venue.idle is idle
@@ -105,8 +105,8 @@ def test_an_entry_is_given_up_in_its_third_minute_not_later() -> None:
 )
 def test_latency_counts_in_whole_minutes(latency_ms: int, minute: int) -> None:
     """Under a minute latency changes nothing; each whole minute moves the fill bar by one."""
-    costs = attrs.evolve(FREE, lag=Costs.of(Simulation(simulated_latency_ms=latency_ms), "through").lag)
-    assert fills(trade(bracket(), Draft().bars(), costs)) == [("entry", minute, "100", "100.0000")]
+    costs = attrs.evolve(FREE, lag=FillCosts.of(SimulationSettings(simulated_latency_ms=latency_ms), "through").lag)
+    assert fills(trade(bracket(), SessionDraft().bars(), costs)) == [("entry", minute, "100", "100.0000")]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_latency_counts_in_whole_minutes(latency_ms: int, minute: int) -> None:
 )
 def test_a_limit_buy_fills_at_its_open_or_when_traded_through(opened: float, low: float, price: str | None) -> None:
     """At the open if within the limit, else at the limit if the bar trades through by a tick, else not."""
-    bars = Draft().bar(FIRST, opened, open=opened, low=low, high=opened).bars()
+    bars = SessionDraft().bar(FIRST, opened, open=opened, low=low, high=opened).bars()
     found = fills(trade(bracket(stop=None), bars))
     assert found == ([] if price is None else [("entry", FIRST, "100", price)])
 
@@ -140,7 +140,7 @@ def test_a_limit_buy_fills_at_its_open_or_when_traded_through(opened: float, low
 )
 def test_a_limit_sale_is_the_mirror(opened: float, high: float, price: str | None) -> None:
     """A short entry fills at its open at or above the limit, else at the limit when traded through by a tick."""
-    bars = Draft().bar(FIRST, opened, open=opened, low=opened, high=high).bars()
+    bars = SessionDraft().bar(FIRST, opened, open=opened, low=opened, high=high).bars()
     found = fills(trade(short_bracket(), bars))
     assert [(name, shown) for name, _, _, shown in found] == ([] if price is None else [("entry", price)])
 
@@ -152,7 +152,7 @@ def test_a_limit_sale_is_the_mirror(opened: float, high: float, price: str | Non
 def test_a_tick_below_a_dollar_is_finer(limit: str, low: float, filled: bool) -> None:
     """Through by a tick: 0.01 from 1 USD up, 0.0001 below, on the side the price moves to."""
     opened = float(limit) + 0.02
-    bars = Draft(price=opened).bar(FIRST, opened, low=low).bars()
+    bars = SessionDraft(price=opened).bar(FIRST, opened, low=low).bars()
     assert bool(fills(trade(bracket(limit, stop=None), bars))) is filled
 
 
@@ -163,7 +163,7 @@ def test_the_tick_changes_at_a_dollar() -> None:
 
 def test_a_market_entry_fills_at_its_open_whatever_the_price() -> None:
     """A market entry takes the open of its fill bar."""
-    bars = Draft().bar(FIRST, 140.0, open=150.0).bars()
+    bars = SessionDraft().bar(FIRST, 140.0, open=150.0).bars()
     assert fills(trade(bracket(None, stop=None), bars)) == [("entry", FIRST, "100", "150.0000")]
 
 
@@ -174,7 +174,7 @@ def test_a_market_entry_fills_at_its_open_whatever_the_price() -> None:
 def test_volume_caps_an_entry_and_its_rest_is_cancelled(volume: float, shares: str | None) -> None:
     """At most VOLUME_LIMIT of the bar in whole shares, nothing of an empty one, and no second bar for the rest."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))
-    bars = Draft().bar(FIRST, 100.0, volume=volume).bars()
+    bars = SessionDraft().bar(FIRST, 100.0, volume=volume).bars()
     short = trade(bracket(quantity="200"), bars, costs)
     assert [found for name, _, found, _ in fills(short) if name == "entry"] == ([] if shares is None else [shares])
     assert ("expired entry" in kinds(short)) is (shares != "200")
@@ -183,15 +183,15 @@ def test_volume_caps_an_entry_and_its_rest_is_cancelled(volume: float, shares: s
 
 def test_no_volume_limit_still_needs_volume() -> None:
     """VOLUME_LIMIT=0 lifts the cap, and volume 0 fills nothing all the same."""
-    assert Costs.of(Simulation(volume_limit=Decimal(0)), "through").share_cap is None
-    assert fills(trade(bracket(quantity="5000"), Draft().bars())) == [("entry", FIRST, "5000", "100.0000")]
-    assert fills(trade(bracket(), Draft().bar(FIRST, 100.0, volume=0).bars())) == []
+    assert FillCosts.of(SimulationSettings(volume_limit=Decimal(0)), "through").share_cap is None
+    assert fills(trade(bracket(quantity="5000"), SessionDraft().bars())) == [("entry", FIRST, "5000", "100.0000")]
+    assert fills(trade(bracket(), SessionDraft().bar(FIRST, 100.0, volume=0).bars())) == []
 
 
 @pytest.mark.parametrize("field", ["open", "high", "low", "close"])
 def test_a_bar_with_an_unknown_price_is_no_bar(field: str) -> None:
     """A minute that lacks any price is like one without a bar: the entry meets the next."""
-    bars = Draft().bars()
+    bars = SessionDraft().bars()
     bars.field(field)[FIRST] = np.nan
     assert [minute for _, minute, *_ in fills(trade(bracket(), bars))] == [FIRST + 1]
 
@@ -208,7 +208,7 @@ STOPS = [
 @pytest.mark.parametrize(("minute", "opened", "low", "price"), STOPS)
 def test_a_stop_fills_at_the_worse_of_stop_and_open(minute: int, opened: float, low: float, price: str | None) -> None:
     """A stop triggers when the bar touches it, and a bar that opens beyond it fills at its open."""
-    bars = Draft().bar(minute, opened, open=opened, low=low).bars()
+    bars = SessionDraft().bar(minute, opened, open=opened, low=low).bars()
     found = fills(trade(bracket(), bars))[1:]
     assert found == ([] if price is None else [("stop", minute, "100", price)])
 
@@ -216,7 +216,7 @@ def test_a_stop_fills_at_the_worse_of_stop_and_open(minute: int, opened: float, 
 @pytest.mark.parametrize(("opened", "high", "price"), [(101.0, 102.0, "102.0000"), (103.0, 104.0, "103.0000")])
 def test_a_short_stop_is_the_mirror(opened: float, high: float, price: str) -> None:
     """A short's stop buys at the worse, the higher, of stop and open."""
-    bars = Draft().bar(30, opened, open=opened, high=high).bars()
+    bars = SessionDraft().bar(30, opened, open=opened, high=high).bars()
     assert fills(trade(short_bracket(), bars))[1:] == [("stop", 30, "100", price)]
 
 
@@ -235,8 +235,8 @@ def test_a_target_fills_at_the_better_of_target_and_open(
     opened: float, high: float, how: str, price: str | None
 ) -> None:
     """TARGET_FILL=through needs a tick beyond, =touch does not; an open beyond is taken."""
-    costs = attrs.evolve(FREE, through=Costs.of(Simulation(), how).through)
-    bars = Draft().bar(30, opened, open=opened, high=high, low=100.0).bars()
+    costs = attrs.evolve(FREE, through=FillCosts.of(SimulationSettings(), how).through)
+    bars = SessionDraft().bar(30, opened, open=opened, high=high, low=100.0).bars()
     short = trade(bracket(target="102.00"), bars, costs)
     assert fills(short)[1:] == ([] if price is None else [("target", 30, "100", price)])
     assert ("cancelled stop" in kinds(short)) is (price is not None)
@@ -244,20 +244,20 @@ def test_a_target_fills_at_the_better_of_target_and_open(
 
 def test_a_target_waits_for_volume() -> None:
     """A bar without volume that trades through fills nothing; the next one does."""
-    bars = Draft().bar(30, 103.0, volume=0).bar(31, 104.0).bars()
+    bars = SessionDraft().bar(30, 103.0, volume=0).bar(31, 104.0).bars()
     assert fills(trade(bracket(target="102.00"), bars))[1:] == [("target", 31, "100", "104.0000")]
 
 
 def test_a_short_target_is_the_mirror() -> None:
     """A short's target buys at or under its limit, better at a lower open."""
     for opened, low, price in ((99.0, 97.99, "98.0000"), (97.5, 97.0, "97.5000")):
-        bars = Draft().bar(30, opened, open=opened, low=low).bars()
+        bars = SessionDraft().bar(30, opened, open=opened, low=low).bars()
         assert fills(trade(short_bracket(target="98.00"), bars))[1:] == [("target", 30, "100", price)]
 
 
 def test_when_one_bar_touches_both_the_stop_counts() -> None:
     """Stop and target in one bar: the stop fills, the target is cancelled."""
-    bars = Draft().bar(30, 100.0, low=97.0, high=103.0).bars()
+    bars = SessionDraft().bar(30, 100.0, low=97.0, high=103.0).bars()
     short = trade(bracket(target="102.00"), bars)
     assert fills(short)[1:] == [("stop", 30, "100", "98.0000")]
     assert "cancelled target" in kinds(short)
@@ -265,7 +265,7 @@ def test_when_one_bar_touches_both_the_stop_counts() -> None:
 
 def test_a_stop_lives_within_the_entry_bar() -> None:
     """The entry bar itself can stop the position out."""
-    bars = Draft().bar(FIRST, 99.0, open=100.0, low=97.5).bars()
+    bars = SessionDraft().bar(FIRST, 99.0, open=100.0, low=97.5).bars()
     assert fills(trade(bracket(), bars)) == [("entry", FIRST, "100", "100.0000"), ("stop", FIRST, "100", "98.0000")]
 
 
@@ -275,7 +275,7 @@ def test_a_stop_lives_within_the_entry_bar() -> None:
 )
 def test_a_target_counts_in_the_entry_bar_only_after_an_open(opened: float, limit: str | None, minute: int) -> None:
     """After an entry at the limit the bar's high may lie before the fill: the target waits for the next bar."""
-    draft = Draft().bar(FIRST, 100.0, open=opened, low=99.0, high=103.0).bar(FIRST + 1, 103.0)
+    draft = SessionDraft().bar(FIRST, 100.0, open=opened, low=99.0, high=103.0).bar(FIRST + 1, 103.0)
     found = fills(trade(bracket(limit, target="102.00"), draft.bars()))
     assert [(name, at) for name, at, *_ in found] == [("entry", FIRST), ("target", minute)]
 
@@ -283,7 +283,7 @@ def test_a_target_counts_in_the_entry_bar_only_after_an_open(opened: float, limi
 def test_a_triggered_stop_fills_its_rest_at_the_next_opens() -> None:
     """The volume cap leaves a rest of a stop; it has become a market order, wherever price goes; its target is gone."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))
-    draft = Draft().bar(30, 98.0, open=99.0, low=97.0, volume=300).bar(31, 99.5, volume=0)
+    draft = SessionDraft().bar(30, 98.0, open=99.0, low=97.0, volume=300).bar(31, 99.5, volume=0)
     draft.bar(32, 105.0, volume=500).bar(33, 99.0, volume=1000)
     short = trade(bracket(target="102.00"), draft.bars(), costs)
     assert fills(short)[1:] == [
@@ -295,10 +295,10 @@ def test_a_triggered_stop_fills_its_rest_at_the_next_opens() -> None:
 
 def test_a_target_without_a_stop_fills_alone() -> None:
     """Plans whose stop acts on closes let only a target rest; another symbol's stop is none of its business."""
-    venue = Venue(FREE, session(), ("AAA", "BBB"))
+    venue = MatchingEngine(FREE, session(), ("AAA", "BBB"))
     venue.accept(bracket(stop=None, target="102.00"), SIGNAL)
     venue.accept(order(Leg.STOP, "other", stop="90", symbol="BBB"), SIGNAL)
-    bars = Draft("AAA", "BBB").bar(30, 103.0).bars()
+    bars = SessionDraft("AAA", "BBB").bar(30, 103.0).bars()
     for minute in range(FIRST, 31):
         venue.match(bars, minute)
     assert fills(said(venue))[1:] == [("target", 30, "100", "103.0000")]
@@ -308,7 +308,7 @@ def test_a_target_without_a_stop_fills_alone() -> None:
 def test_a_target_filled_in_part_leaves_a_stop_for_the_rest() -> None:
     """Target and stop together never close more than is held."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))
-    draft = Draft().bar(30, 103.0, volume=400).bar(31, 97.0)
+    draft = SessionDraft().bar(30, 103.0, volume=400).bar(31, 97.0)
     short = trade(bracket(target="102.00"), draft.bars(), costs)
     assert fills(short)[1:] == [("target", 30, "40", "103.0000"), ("stop", 31, "60", "97.0000")]
 
@@ -316,7 +316,7 @@ def test_a_target_filled_in_part_leaves_a_stop_for_the_rest() -> None:
 def test_protection_is_sized_to_what_was_filled() -> None:
     """The stop of an entry filled in part closes that part, and the order ends as expired."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))
-    draft = Draft().bar(FIRST, 100.0, volume=300).bar(30, 97.0, volume=9000)
+    draft = SessionDraft().bar(FIRST, 100.0, volume=300).bar(30, 97.0, volume=9000)
     short = trade(bracket(), draft.bars(), costs)
     assert fills(short) == [("entry", FIRST, "30", "100.0000"), ("stop", 30, "30", "97.0000")]
     assert kinds(short)[-1] == "expired stop"
@@ -325,8 +325,8 @@ def test_protection_is_sized_to_what_was_filled() -> None:
 def test_an_exit_meets_the_open_before_anything_else() -> None:
     """A market exit fills at the next bar's open and keeps filling, bar after bar, where there is no bar it waits."""
     costs = attrs.evolve(FREE, share_cap=(1, 10))
-    venue = Venue(costs, session(), ("AAA",))
-    bars = Draft().bar(31, 99.0, open=101.0, volume=600).gap(32, 37).bars()
+    venue = MatchingEngine(costs, session(), ("AAA",))
+    bars = SessionDraft().bar(31, 99.0, open=101.0, volume=600).gap(32, 37).bars()
     venue.accept(order(Leg.EXIT), 30)
     for minute in range(31, 40):
         venue.match(bars, minute)
@@ -336,18 +336,18 @@ def test_an_exit_meets_the_open_before_anything_else() -> None:
 
 def test_exits_meet_a_minute_before_entries() -> None:
     """What frees cash is booked first, in whatever order the two were sent."""
-    venue = Venue(FREE, session(), ("AAA", "BBB"))
+    venue = MatchingEngine(FREE, session(), ("AAA", "BBB"))
     venue.accept(order(limit="100", symbol="BBB"), SIGNAL)
     venue.accept(order(Leg.EXIT), SIGNAL)
-    venue.match(Draft("AAA", "BBB").bars(), FIRST)
+    venue.match(SessionDraft("AAA", "BBB").bars(), FIRST)
     assert [name for name, *_ in fills(said(venue))] == ["exit", "entry"]
 
 
 def test_what_is_open_after_the_last_bar_is_closed_at_the_last_price() -> None:
     """NO_MARKET: resting exits and stops fill at the last close; nothing of a signal is closed twice."""
     for lag in (1, 11):
-        venue = Venue(attrs.evolve(FREE, lag=lag), session(), ("AAA", "BBB"))
-        bars = Draft("AAA", "BBB").bar(383, 99.0).gap(384, 390).bars()
+        venue = MatchingEngine(attrs.evolve(FREE, lag=lag), session(), ("AAA", "BBB"))
+        bars = SessionDraft("AAA", "BBB").bar(383, 99.0).gap(384, 390).bars()
         venue.accept(order(Leg.EXIT), 384)
         venue.accept(order(Leg.STOP, stop="90"), 384)
         venue.accept(order(Leg.STOP, "other", stop="90", symbol="BBB"), 384)
@@ -364,16 +364,16 @@ def test_what_is_open_after_the_last_bar_is_closed_at_the_last_price() -> None:
 
 def test_the_same_client_order_id_is_one_order_for_ever() -> None:
     """An order sent again, resting or done, changes nothing: it cannot buy twice."""
-    venue = Venue(FREE, session(), ("AAA",))
+    venue = MatchingEngine(FREE, session(), ("AAA",))
     for minute in (SIGNAL, SIGNAL, FIRST):
         venue.accept(order(limit="100"), minute)
-        venue.match(Draft().bars(), minute + 1)
+        venue.match(SessionDraft().bars(), minute + 1)
     assert kinds(said(venue)) == ["acknowledged entry", "fill entry"]
 
 
 def test_a_symbol_that_is_not_traded_is_rejected_with_its_protection() -> None:
     """Every part of a refused bracket ends."""
-    venue = Venue(FREE, session(), ("BBB",))
+    venue = MatchingEngine(FREE, session(), ("BBB",))
     venue.accept(bracket(), SIGNAL)
     events = venue.events()
     assert [(event.kind, event.client_order_id) for event in events] == [("rejected", "entry"), ("rejected", "stop")]
@@ -383,14 +383,14 @@ def test_a_symbol_that_is_not_traded_is_rejected_with_its_protection() -> None:
 
 def test_cancel_and_replace_say_what_they_found() -> None:
     """A cancel ends an entry and its waiting protection; what no longer rests or has triggered refuses."""
-    venue = Venue(attrs.evolve(FREE, share_cap=(1, 10)), session(), ("AAA",))
+    venue = MatchingEngine(attrs.evolve(FREE, share_cap=(1, 10)), session(), ("AAA",))
     venue.accept(bracket(limit="50"), SIGNAL)
     venue.cancel("entry")
     venue.cancel("entry")
     venue.replace("entry", Decimal(1))
     venue.accept(order(Leg.STOP, "second", stop="98"), SIGNAL)
     venue.replace("second", Decimal("99.50"))
-    venue.match(Draft().bar(FIRST, 99.4, volume=100).bars(), FIRST)
+    venue.match(SessionDraft().bar(FIRST, 99.4, volume=100).bars(), FIRST)
     venue.replace("second", Decimal("99.90"))
     assert kinds(said(venue)) == [
         "acknowledged entry",
@@ -407,10 +407,10 @@ def test_cancel_and_replace_say_what_they_found() -> None:
 
 def test_every_event_has_an_id_of_its_own() -> None:
     """Ids count up within the session, so that each event is booked once."""
-    venue = Venue(FREE, session(), ("AAA",))
+    venue = MatchingEngine(FREE, session(), ("AAA",))
     venue.accept(bracket(), SIGNAL)
     venue.cancel("nothing")
-    venue.match(Draft().bars(), FIRST)
+    venue.match(SessionDraft().bars(), FIRST)
     ids = [event.event_id for event in venue.events()]
     assert ids == [f"2026-01-05-{count}" for count in range(1, len(ids) + 1)]
     assert venue.events() == []
@@ -431,19 +431,19 @@ def test_every_event_has_an_id_of_its_own() -> None:
 )
 def test_fees_are_rounded_up_to_the_cent(fee_per_share: str, bps: str, shares: int, buy: bool, fee: str) -> None:
     """Shares pay FEE_PER_SHARE both ways, sales FEE_SELL_BPS of their proceeds; what is left of a cent is a cent."""
-    simulation = Simulation(fee_per_share=Decimal(fee_per_share), fee_sell_bps=Decimal(bps))
-    assert str(Costs.of(simulation, "through").fee(1_000_000, shares * 1_000_000, buy=buy)) == fee
+    simulation = SimulationSettings(fee_per_share=Decimal(fee_per_share), fee_sell_bps=Decimal(bps))
+    assert str(FillCosts.of(simulation, "through").fee(1_000_000, shares * 1_000_000, buy=buy)) == fee
 
 
 def test_market_orders_and_stops_slip_and_limits_do_not() -> None:
     """Slippage worsens market entries, exits and stops alone."""
-    slip = Costs(slippage=Slippage(kind="randomized", mean=0.01, deviation=0.0, seed=0))
-    draft = Draft().bar(30, 97.0).bar(31, 103.0)
+    slip = FillCosts(slippage=Slippage(kind="randomized", mean=0.01, deviation=0.0, seed=0))
+    draft = SessionDraft().bar(30, 97.0).bar(31, 103.0)
     assert fills(trade(bracket(), draft.bars(), slip)) == [
         ("entry", FIRST, "100", "100.0000"),
         ("stop", 30, "100", "96.0300"),
     ]
-    draft = Draft().bar(31, 103.0)
+    draft = SessionDraft().bar(31, 103.0)
     assert fills(trade(bracket(None, target="102.00"), draft.bars(), slip)) == [
         ("entry", FIRST, "100", "101.0000"),
         ("target", 31, "100", "103.0000"),

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.testing.trades import fill, identity, order
 from tbot_core.trading.orders import (
-    BROKER_WORDS,
-    SUPPOSED,
+    BROKER_EVENT_KINDS,
+    SUPPOSED_PREFIX,
     TERMINAL,
     TRANSITIONS,
-    Effect,
-    Naming,
+    ClientOrderIds,
     OrderEvent,
     OrderRecord,
+    TransitionEffect,
     advance,
-    news,
+    execution_update,
     transition_table,
 )
 
@@ -45,7 +45,12 @@ replace        | . !     | new          | .            | .            | new     
 expire         | . !     | expired      | expired      | expired      | expired    | expired  | . = | . = | . =
 not found      | . !     | unknown ?    | unknown ?    | unknown ?    | . ?        | . ?      | . = | . = | . =
 """
-EFFECTS = {"": Effect.NONE, "!": Effect.ALARM, "?": Effect.QUERY, "=": Effect.IGNORE}
+EFFECTS = {
+    "": TransitionEffect.NONE,
+    "!": TransitionEffect.ALARM,
+    "?": TransitionEffect.QUERY,
+    "=": TransitionEffect.IGNORE,
+}
 CELLS = [
     (state, E(row.split("|")[0].strip()), cell.strip())
     for row in TABLE.strip().splitlines()
@@ -74,7 +79,7 @@ def test_each_event_leads_from_each_state_where_the_table_says(state: OrderState
 
 def test_every_word_of_a_broker_leads_somewhere_from_every_state() -> None:
     """Nothing that a broker says can stop a session."""
-    assert {(state, event) for state in S for event in BROKER_WORDS.values()} <= TRANSITIONS.keys()
+    assert {(state, event) for state in S for event in BROKER_EVENT_KINDS.values()} <= TRANSITIONS.keys()
 
 
 def test_ended_states_are_alike() -> None:
@@ -88,11 +93,16 @@ def test_ended_states_are_alike() -> None:
                 assert (arrow.to, arrow.effect) == (state, other.effect)
 
 
-LIVING = [(S.SENDING, Effect.NONE), (S.NEW, Effect.NONE), (S.UNKNOWN, Effect.NONE), (S.LOST, Effect.NONE)]
+LIVING = [
+    (S.SENDING, TransitionEffect.NONE),
+    (S.NEW, TransitionEffect.NONE),
+    (S.UNKNOWN, TransitionEffect.NONE),
+    (S.LOST, TransitionEffect.NONE),
+]
 
 
-@pytest.mark.parametrize(("state", "effect"), [*LIVING, (S.INTENDED, Effect.ALARM)])
-def test_f22_a_fill_is_booked_also_before_its_acknowledgement(state: OrderState, effect: Effect) -> None:
+@pytest.mark.parametrize(("state", "effect"), [*LIVING, (S.INTENDED, TransitionEffect.ALARM)])
+def test_f22_a_fill_is_booked_also_before_its_acknowledgement(state: OrderState, effect: TransitionEffect) -> None:
     """Part of the quantity is partially filled, the whole is filled; a fill of what was never sent alarms."""
     bought = order(limit="100")
     part, said = advance(record(state), E.FILL, fill(bought, "100", "40"))
@@ -100,7 +110,7 @@ def test_f22_a_fill_is_booked_also_before_its_acknowledgement(state: OrderState,
     whole, _ = advance(part, E.FILL, fill(bought, "100", "60", execution="2"))
     assert (whole.state, whole.filled, whole.open_quantity) == (S.FILLED, D(100), D(0))
     late, said = advance(whole, E.ACKNOWLEDGE)
-    assert (late.state, said) == (S.FILLED, Effect.QUERY)
+    assert (late.state, said) == (S.FILLED, TransitionEffect.QUERY)
 
 
 def test_f23_f24_a_fill_seen_before_changes_nothing() -> None:
@@ -108,35 +118,35 @@ def test_f23_f24_a_fill_seen_before_changes_nothing() -> None:
     seen, _ = advance(record(S.NEW), E.FILL, fill(order(limit="100"), "100", "40"))
     for state in S:
         before = attrs.evolve(seen, state=state)
-        assert advance(before, E.FILL, fill(order(limit="100"), "101", "40")) == (before, Effect.IGNORE)
+        assert advance(before, E.FILL, fill(order(limit="100"), "101", "40")) == (before, TransitionEffect.IGNORE)
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
 def test_f27_a_late_fill_is_booked_and_the_order_stays_ended(state: OrderState) -> None:
     """Fills after the end count, and alarm."""
     late, effect = advance(record(state), E.FILL, fill(order(limit="100"), "100"))
-    assert (late.state, late.filled, effect) == (state, D(100), Effect.ALARM)
+    assert (late.state, late.filled, effect) == (state, D(100), TransitionEffect.ALARM)
     assert late.open_quantity == 0
 
 
 def test_f28_a_fill_beyond_the_quantity_alarms() -> None:
     """The truth is booked, and how much it is too much."""
     over, effect = advance(record(S.NEW), E.FILL, fill(order(limit="100"), "100", "130"))
-    assert (over.state, over.filled, over.overfilled, effect) == (S.FILLED, D(130), D(30), Effect.ALARM)
+    assert (over.state, over.filled, over.overfilled, effect) == (S.FILLED, D(130), D(30), TransitionEffect.ALARM)
     assert (record(S.NEW).overfilled, over.open_quantity) == (D(0), D(0))
 
 
 def test_executions_that_are_named_later_are_part_of_the_supposed_fill() -> None:
     """What was derived from a cumulative figure is booked once; what goes beyond it is new."""
     bought = order(limit="100")
-    jumped, _ = advance(record(S.NEW), E.FILL, fill(bought, "100", "50", f"{SUPPOSED}1"))
+    jumped, _ = advance(record(S.NEW), E.FILL, fill(bought, "100", "50", f"{SUPPOSED_PREFIX}1"))
     assert (jumped.filled, jumped.supposed, jumped.state) == (D(50), D(50), S.PARTIALLY_FILLED)
     first, _ = advance(jumped, E.FILL, fill(bought, "100", "30", "a"))
     assert (first.filled, first.supposed) == (D(50), D(20))
     second, _ = advance(first, E.FILL, fill(bought, "100", "50", "b"))
     assert (second.filled, second.supposed, second.state) == (D(80), D(0), S.PARTIALLY_FILLED)
-    again, effect = advance(second, E.FILL, fill(bought, "100", "50", f"{SUPPOSED}1"))
-    assert (again, effect) == (second, Effect.IGNORE)
+    again, effect = advance(second, E.FILL, fill(bought, "100", "50", f"{SUPPOSED_PREFIX}1"))
+    assert (again, effect) == (second, TransitionEffect.IGNORE)
 
 
 @pytest.mark.parametrize("event", [E.ACKNOWLEDGE, E.REPLACE])
@@ -147,7 +157,7 @@ def test_what_is_found_again_keeps_what_was_filled(event: OrderEvent) -> None:
     assert (found.state, found.filled) == (S.PARTIALLY_FILLED, D(40))
 
 
-events = st.lists(st.sampled_from([*BROKER_WORDS.values(), E.NO_ANSWER]), max_size=20)
+events = st.lists(st.sampled_from([*BROKER_EVENT_KINDS.values(), E.NO_ANSWER]), max_size=20)
 
 
 @given(events, st.sampled_from(list(S)), st.data())
@@ -171,12 +181,12 @@ def test_final_states_are_final_and_fills_only_grow(
     assert now.open_quantity + now.filled >= 0
 
 
-NAMING = Naming(install_id="one", identity="US_IBKR_BOT_A1", account_id="DU1")
+NAMING = ClientOrderIds(install_id="one", identity="US_IBKR_BOT_A1", account_id="DU1")
 
 
 def test_the_same_order_has_the_same_name() -> None:
     """A retry or a replay after a restart cannot make a second order."""
-    again = Naming(install_id="one", identity="US_IBKR_BOT_A1", account_id="DU1")
+    again = ClientOrderIds(install_id="one", identity="US_IBKR_BOT_A1", account_id="DU1")
     assert NAMING.client_order_id(identity(), Leg.ENTRY) == again.client_order_id(identity(), Leg.ENTRY, 1)
     assert NAMING.client_order_id(identity(), Leg.ENTRY) == "tb" + NAMING.client_order_id(identity(), Leg.ENTRY)[2:]
 
@@ -222,10 +232,10 @@ def test_f29_a_bust_takes_away_what_its_execution_had_filled_and_the_order_stays
     for state in S:
         before = attrs.evolve(part, state=state)
         after, effect = advance(before, E.BUST, fill(bought, "100", "40", "a"))
-        assert (after.state, after.filled, effect) == (state, D(30), Effect.ALARM)
+        assert (after.state, after.filled, effect) == (state, D(30), TransitionEffect.ALARM)
         assert advance(after, E.BUST, fill(bought, "100", "40", "a"))[0].filled == D(30)
-        assert advance(after, E.FILL, fill(bought, "100", "40", "a")) == (after, Effect.IGNORE)
-        changed = news(before, after, fill(bought, "100", "40", "a"))
+        assert advance(after, E.FILL, fill(bought, "100", "40", "a")) == (after, TransitionEffect.IGNORE)
+        changed = execution_update(before, after, fill(bought, "100", "40", "a"))
         assert changed is not None
         assert (changed.amends, changed.fill.quantity) == (True, D(0))
 
@@ -235,9 +245,9 @@ def test_f29_a_bust_that_comes_before_its_execution_voids_it() -> None:
     bought = order(limit="100")
     before = record(S.NEW)
     void, _ = advance(before, E.BUST, fill(bought, "100", "40", "a"))
-    assert (void.filled, news(before, void, fill(bought, "100", "40", "a"))) == (D(0), None)
+    assert (void.filled, execution_update(before, void, fill(bought, "100", "40", "a"))) == (D(0), None)
     late, effect = advance(void, E.FILL, fill(bought, "100", "40", "a"))
-    assert (late, effect) == (void, Effect.IGNORE)
+    assert (late, effect) == (void, TransitionEffect.IGNORE)
     still, _ = advance(void, E.CORRECT, fill(bought, "101", "40", "a"))
     assert still.filled == D(0)
 
@@ -247,15 +257,15 @@ def test_f29_a_correction_has_the_new_terms() -> None:
     bought = order(limit="100")
     part, _ = advance(record(S.NEW), E.FILL, fill(bought, "100", "40", "a"))
     after, effect = advance(part, E.CORRECT, fill(bought, "101", "50", "a"))
-    assert (after.state, after.filled, effect) == (S.PARTIALLY_FILLED, D(50), Effect.ALARM)
+    assert (after.state, after.filled, effect) == (S.PARTIALLY_FILLED, D(50), TransitionEffect.ALARM)
     assert after.corrected == {"a"}
     before = record(S.NEW)
     early, effect = advance(before, E.CORRECT, fill(bought, "101", "50", "a"))
-    assert (early.state, early.filled, effect) == (S.PARTIALLY_FILLED, D(50), Effect.NONE)
-    first = news(before, early, fill(bought, "101", "50", "a"))
+    assert (early.state, early.filled, effect) == (S.PARTIALLY_FILLED, D(50), TransitionEffect.NONE)
+    first = execution_update(before, early, fill(bought, "101", "50", "a"))
     assert first is not None
     assert not first.amends
-    assert advance(early, E.FILL, fill(bought, "100", "40", "a")) == (early, Effect.IGNORE)
+    assert advance(early, E.FILL, fill(bought, "100", "40", "a")) == (early, TransitionEffect.IGNORE)
 
 
 def test_f25_fills_in_any_order_come_to_the_same() -> None:

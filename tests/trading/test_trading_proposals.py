@@ -10,27 +10,27 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Check
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
-from tbot_core.model.bars import Bars, Day, Market
-from tbot_core.model.reasons import BY_CODE, Reason
-from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.bars import Bars, DayFacts, MarketView
+from tbot_core.model.reasons import REASON_BY_CODE, Reason
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.types import Side
 from tbot_core.model.window import Window
-from tbot_core.testing.sessions import NAMES, Draft, day
+from tbot_core.testing.sessions import NAMES, SessionDraft, day
 from tbot_core.testing.trades import DAY, NONE, proposal, rules
-from tbot_core.trading.proposals import Entrant, Scan, judge, propose, renew, screen
+from tbot_core.trading.proposals import ActiveStrategy, ScanResult, judge, propose, renew, screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.trading.proposals import Rules
+    from tbot_core.trading.proposals import TradingRules
 
 WINDOW = Window(start=0, analysis=20, breakout=10, monitoring=30)
-FRAME = Frame(start_time=dt.time(14, 30), analysis_minutes=20, breakout_minutes=10, monitoring_minutes=30)
+FRAME = StrategySettings(start_time=dt.time(14, 30), analysis_minutes=20, breakout_minutes=10, monitoring_minutes=30)
 
 
-def signals(*rows: dict[str, Any], exits: Exits | None = None) -> Signals:
+def signals(*rows: dict[str, Any], exits: ExitRules | None = None) -> Signals:
     """Signals as columns; each row says what differs from a long one of minute 25 at 100 USD in its own row."""
     whole = [
         {"row": at, "minute": 25, "side": 1, "price": 100.0, "strength": 0.01, "stop": NONE, "target": NONE, **row}
@@ -50,7 +50,7 @@ def signals(*rows: dict[str, Any], exits: Exits | None = None) -> Signals:
         target=column("target", np.float64),
         rule=np.zeros(len(whole), dtype=np.intp),
         rules=("breakout",),
-        exits=exits or Exits(),
+        exits=exits or ExitRules(),
     )
 
 
@@ -60,7 +60,7 @@ class Silent:
 
     window: Window = WINDOW
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:  # noqa: ARG002 - the protocol's names
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002 - the protocol's names
         """Nothing."""
         return signals()
 
@@ -69,7 +69,7 @@ class Silent:
 class Choosy(Silent):
     """A strategy with a condition of its own."""
 
-    def screen(self, day: Day) -> Sequence[Check]:
+    def screen(self, day: DayFacts) -> Sequence[Check]:
         """The VIX, unknown denies whatever FILTER_MISSING_DATA says."""
         return [check(np.broadcast_to(day.vix, day.previous_close.shape), low=15.0, required=True)]
 
@@ -95,38 +95,49 @@ class Fixed:
     screens: tuple[Check, ...] = ()
     judges: tuple[Check, ...] = ()
 
-    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:  # noqa: ARG002
+    def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002
         """Known before the bell."""
         return self.screens
 
-    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:  # noqa: ARG002
+    def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002
         """Known at the signal."""
         return self.judges
 
 
-def entrant(strategy: Any = None, short_type: str = "ShortSell") -> Entrant:
+def entrant(strategy: Any = None, short_type: str = "ShortSell") -> ActiveStrategy:
     """A strategy's part in a run."""
-    return Entrant(name="open", rank=2, strategy=strategy or Silent(), frame=attrs.evolve(FRAME, short_type=short_type))
+    return ActiveStrategy(
+        name="open", rank=2, strategy=strategy or Silent(), frame=attrs.evolve(FRAME, short_type=short_type)
+    )
 
 
-def screened(found: Rules, facts: Day, symbols: str, strategy: Any = None, minutes: int = 390) -> list[Reason]:
+def screened(
+    found: TradingRules, facts: DayFacts, symbols: str, strategy: Any = None, minutes: int = 390
+) -> list[Reason]:
     """The reason of each symbol."""
-    return [BY_CODE[code] for code in screen(entrant(strategy), found, facts, tuple(symbols), minutes).reasons.tolist()]
+    return [
+        REASON_BY_CODE[code]
+        for code in screen(entrant(strategy), found, facts, tuple(symbols), minutes).reasons.tolist()
+    ]
 
 
-def judged(found: Rules, rows: Signals, draft: Draft, short_type: str = "ShortSell", **facts: Any) -> list[Reason]:
+def judged(
+    found: TradingRules, rows: Signals, draft: SessionDraft, short_type: str = "ShortSell", **facts: Any
+) -> list[Reason]:
     """The reason of each signal."""
-    market = Market(bars=draft.bars(), day=draft.day(**facts))
-    return [BY_CODE[code] for code in judge(entrant(short_type=short_type), found, rows, market).reasons.tolist()]
+    market = MarketView(bars=draft.bars(), day=draft.day(**facts))
+    return [
+        REASON_BY_CODE[code] for code in judge(entrant(short_type=short_type), found, rows, market).reasons.tolist()
+    ]
 
 
-def proposed(rows: Signals, draft: Draft, found: Rules | None = None, **facts: Any) -> list[Any]:
+def proposed(rows: Signals, draft: SessionDraft, found: TradingRules | None = None, **facts: Any) -> list[Any]:
     """The proposals of one session in which every symbol is a candidate."""
     bars, known = draft.bars(), draft.day(**facts)
     ruling = found or rules()
     before = screen(entrant(), ruling, known, bars.symbols, 390)
-    scan = Scan(signals=rows, screened=before, dates=(DAY,))
-    return propose(entrant(), ruling, scan, Market(bars=bars, day=known))[0]
+    scan = ScanResult(signals=rows, screened=before, dates=(DAY,))
+    return propose(entrant(), ruling, scan, MarketView(bars=bars, day=known))[0]
 
 
 def test_blocklist_and_universe() -> None:
@@ -164,7 +175,7 @@ def test_filter_missing_data_decides_on_the_unknown(rejects: bool, reason: Reaso
     one = Fixed(screens=(check([NONE, 5.0], low=1.0, high=9.0),), judges=(check([NONE, 5.0], low=1.0, high=9.0),))
     found = rules(missing_rejects=rejects, filters={"one": one})
     assert screened(found, day(2), "AB") == [reason, Reason.ALLOWED]
-    assert judged(found, signals({}, {}), Draft("A", "B")) == [reason, Reason.ALLOWED]
+    assert judged(found, signals({}, {}), SessionDraft("A", "B")) == [reason, Reason.ALLOWED]
 
 
 def test_the_first_check_that_denies_gives_the_reason() -> None:
@@ -172,7 +183,7 @@ def test_the_first_check_that_denies_gives_the_reason() -> None:
     first = check([0.0, 10.0, 5.0, 1.0, 9.0], low=np.array([1.0] * 5), high=9.0)
     second = check([10.0, 0.0, 0.0, 1.0, 9.0], low=1.0, high=9.0)
     found = rules(filters={"one": Fixed(judges=(first,)), "two": Fixed(judges=(second,))})
-    assert judged(found, signals({}, {}, {}, {}, {}), Draft(*"ABCDE")) == [
+    assert judged(found, signals({}, {}, {}, {}, {}), SessionDraft(*"ABCDE")) == [
         Reason.PRICE_LOW,
         Reason.PRICE_HIGH,
         Reason.PRICE_LOW,
@@ -185,7 +196,7 @@ def test_findings_explain_one_row() -> None:
     """Value, bounds and reason of every check, also of those that passed."""
     one = Fixed(judges=(check([5.0, NONE], low=1.0), check([0.5, 0.5], low=1.0, high=np.array([2.0, 3.0]))))
     found = rules(filters={"one": one})
-    market = Market(bars=Draft("A", "B").bars(), day=day(2))
+    market = MarketView(bars=SessionDraft("A", "B").bars(), day=day(2))
     result = judge(entrant(), found, signals({}, {}), market)
     passed, failed = result.findings(0)
     assert (passed.value, passed.low, passed.high, passed.reason) == (5.0, 1.0, None, Reason.ALLOWED)
@@ -206,7 +217,7 @@ def test_findings_explain_one_row() -> None:
 def test_short_type_says_how_to_go_short(short_type: str, reason: Reason) -> None:
     """It concerns short signals alone."""
     rows = signals({"side": -1}, {"side": 1})
-    assert judged(rules(), rows, Draft("A", "B"), short_type, previous_close=100.0) == [reason, Reason.ALLOWED]
+    assert judged(rules(), rows, SessionDraft("A", "B"), short_type, previous_close=100.0) == [reason, Reason.ALLOWED]
 
 
 RESTRICTED: list[tuple[str, float, float, float, bool, Reason]] = [
@@ -232,7 +243,7 @@ def test_short_sales_are_restricted_after_a_fall(
     previous: float, low: float, before: float, rejects: bool, reason: Reason
 ) -> None:
     """A low at or under 0.9 x previous close, today up to the signal or yesterday, or unknown; longs do not care."""
-    draft = Draft("A", "B", price=low + 1).bar(20, low + 1, low=low).bar(20, low + 1, "B", low=low)
+    draft = SessionDraft("A", "B", price=low + 1).bar(20, low + 1, low=low).bar(20, low + 1, "B", low=low)
     rows = signals({"side": -1, "price": low + 1}, {"side": 1, "price": low + 1})
     found = judged(rules(missing_rejects=rejects), rows, draft, previous_close=previous, restricted=before)
     assert found == [reason, Reason.ALLOWED]
@@ -240,15 +251,15 @@ def test_short_sales_are_restricted_after_a_fall(
 
 def test_a_fall_after_the_signal_restricts_nothing() -> None:
     """Only lows up to the signal bar count."""
-    draft = Draft("A").bar(26, 80.0)
+    draft = SessionDraft("A").bar(26, 80.0)
     assert judged(rules(), signals({"side": -1}), draft, previous_close=100.0) == [Reason.ALLOWED]
 
 
 def test_proposals_carry_what_the_signal_said() -> None:
     """Identity, levels and rank; a denied one also what was compared."""
     one = Fixed(judges=(check([5.0, 0.5], low=1.0),))
-    rows = signals({"target": 110.0, "stop": 97.0}, {"side": -1}, exits=Exits(leave=60))
-    allowed, denied = proposed(rows, Draft("A", "B"), rules(filters={"one": one}), previous_close=100.0)
+    rows = signals({"target": 110.0, "stop": 97.0}, {"side": -1}, exits=ExitRules(leave=60))
+    allowed, denied = proposed(rows, SessionDraft("A", "B"), rules(filters={"one": one}), previous_close=100.0)
     assert (allowed.signal.text, allowed.rank, allowed.row) == ("2026-01-05/open/A/25/breakout", 2, 0)
     assert (allowed.stop, allowed.target, allowed.exits.leave, allowed.side) == (97.0, 110.0, 60, Side.LONG)
     assert (allowed.reason, allowed.findings) == (Reason.ALLOWED, ())
@@ -259,16 +270,16 @@ def test_proposals_carry_what_the_signal_said() -> None:
 def test_symbols_screened_out_have_no_proposals() -> None:
     """They were decided before the bell."""
     found = rules(blocklist=frozenset({"A"}))
-    assert [one.signal.symbol for one in proposed(signals({}, {}), Draft("A", "B"), found)] == ["B"]
+    assert [one.signal.symbol for one in proposed(signals({}, {}), SessionDraft("A", "B"), found)] == ["B"]
 
 
 def test_a_block_gives_each_session_its_own() -> None:
     """The same signals, scanned together or alone, are the same proposals."""
-    bars = Draft("A", "B").bars()
+    bars = SessionDraft("A", "B").bars()
     block = Bars({name: np.stack([bars.field(name)] * 3, axis=1) for name in NAMES}, bars.symbols)
     rows = attrs.evolve(signals({}, {}), cells=(np.array([2, 0]), np.array([1, 0])))
     facts = day(2)
-    whole = Day(
+    whole = DayFacts(
         **{
             name: np.stack([value] * 3)
             for name, value in attrs.asdict(facts, recurse=False).items()
@@ -277,7 +288,9 @@ def test_a_block_gives_each_session_its_own() -> None:
     )
     before = screen(entrant(), rules(), whole, bars.symbols, 390)
     dates = tuple(DAY.replace(day=number) for number in (5, 6, 7))
-    found = propose(entrant(), rules(), Scan(signals=rows, screened=before, dates=dates), Market(bars=block, day=whole))
+    found = propose(
+        entrant(), rules(), ScanResult(signals=rows, screened=before, dates=dates), MarketView(bars=block, day=whole)
+    )
     assert [[one.signal.text for one in session] for session in found] == [
         ["2026-01-05/open/A/25/breakout"],
         [],
@@ -308,7 +321,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("fault", "sentence"), FAULTS)
 def test_insane_signals_name_the_broken_strategy(fault: dict[str, Any], sentence: str) -> None:
     """A strategy that returns what no market gives is a broken plugin, said with what and how many."""
-    bars = Draft("A", "B", minutes=29)
+    bars = SessionDraft("A", "B", minutes=29)
     with pytest.raises(PluginError, match="Strategy open returned") as refused:
         proposed(signals({}, {"row": 1, **fault}), bars, previous_close=100.0)
     assert f"returned 1 signal(s) with {sentence}." in refused.value.message
@@ -317,7 +330,7 @@ def test_insane_signals_name_the_broken_strategy(fault: dict[str, Any], sentence
 
 def test_a_target_at_the_price_and_levels_that_are_unknown_are_sane() -> None:
     """NaN is no level; the VWAP may be the close itself."""
-    assert len(proposed(signals({"target": 100.0}, {"stop": NONE, "target": NONE}), Draft("A", "B"))) == 2
+    assert len(proposed(signals({"target": 100.0}, {"stop": NONE, "target": NONE}), SessionDraft("A", "B"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -334,9 +347,9 @@ def test_a_target_at_the_price_and_levels_that_are_unknown_are_sane() -> None:
 def test_stop_atr_protects_signals_without_a_stop(atr: float, side: int, stop: float, expected: float) -> None:
     """So many ATR-14 from the signal's price, where that is known and less than the price."""
     rows = signals({"side": side, "stop": stop})
-    found = proposed(rows, Draft("A"), rules(stop_atr=1.5), atr=atr, previous_close=100.0)[0]
+    found = proposed(rows, SessionDraft("A"), rules(stop_atr=1.5), atr=atr, previous_close=100.0)[0]
     assert found.stop == pytest.approx(expected, nan_ok=True)
-    off = proposed(rows, Draft("A"), rules(), atr=atr, previous_close=100.0)[0]
+    off = proposed(rows, SessionDraft("A"), rules(), atr=atr, previous_close=100.0)[0]
     assert off.stop == pytest.approx(stop, nan_ok=True)
 
 
@@ -355,10 +368,10 @@ def test_a_confirmed_proposal_takes_the_price_of_now(
     side: int, close: float, stop: float, target: float, reason: Reason
 ) -> None:
     """Its levels stay; beyond one of them it is too late. It is decided in the latest closed minute."""
-    draft = Draft("AAA", minutes=31).bar(29, close).gap(30, 31)
+    draft = SessionDraft("AAA", minutes=31).bar(29, close).gap(30, 31)
     old = proposal(side=Side(side), stop=stop, target=target, reason=Reason.FILTER_DENIED)
     old = attrs.evolve(old, reference=77.0)
-    market = Market(bars=draft.bars(), day=day(1, previous_close=100.0))
+    market = MarketView(bars=draft.bars(), day=day(1, previous_close=100.0))
     found = renew(entrant(), rules(), old, market)
     assert found is not None
     assert (found.price, found.bought_at, found.reason) == (close, close, reason)
@@ -373,11 +386,11 @@ def test_a_confirmed_proposal_is_judged_by_the_filters_again() -> None:
     class Capped(Fixed):
         """A filter that looks at the signal's price."""
 
-        def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:  # noqa: ARG002
+        def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002
             """No more than 101 dollars."""
             return (check(signals.price, high=101.0),)
 
-    market = Market(bars=Draft("AAA", minutes=27).bar(26, 101.5).bars(), day=day(1))
+    market = MarketView(bars=SessionDraft("AAA", minutes=27).bar(26, 101.5).bars(), day=day(1))
     found = renew(entrant(), rules(filters={"one": Capped()}), proposal(), market)
     assert found is not None
     assert found.reason is not Reason.ALLOWED
@@ -386,6 +399,6 @@ def test_a_confirmed_proposal_is_judged_by_the_filters_again() -> None:
 
 def test_without_a_price_nothing_is_judged_anew() -> None:
     """The symbol has no bar yet after a restart, or is heard no more."""
-    market = Market(bars=Draft("AAA", minutes=5).gap(0, 5).bars(), day=day(1))
+    market = MarketView(bars=SessionDraft("AAA", minutes=5).gap(0, 5).bars(), day=day(1))
     assert renew(entrant(), rules(), proposal(), market) is None
     assert renew(entrant(), rules(), attrs.evolve(proposal(), row=None), market) is None

@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerEvent, VenueRules
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, RiskState, Side, atoms_of
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
-from tbot_core.trading.commands import Cancel, Place, Replace
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.matching import RULES
-from tbot_core.trading.orders import News
-from tbot_core.trading.positions.state import Carried
+from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
+from tbot_core.trading.orders import ExecutionUpdate
+from tbot_core.trading.positions.state import CarriedPosition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.model.bars import Bars
     from tbot_core.model.types import Order, SignalId
-    from tbot_core.trading.commands import Action
+    from tbot_core.trading.commands import TradingCommand
     from tbot_core.trading.proposals import Proposal
 
-BARE = VenueRules()
-BRACKETS = VenueRules(brackets=True, amend_atomic=True)
-UNMOVED = VenueRules(brackets=True)
-FRACTIONS = VenueRules(quantity_step=Decimal("0.000001"), fractional_types=frozenset({"market", "limit"}))
+BARE = BrokerCapabilities()
+BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True)
+UNMOVED = BrokerCapabilities(brackets=True)
+FRACTIONS = BrokerCapabilities(quantity_step=Decimal("0.000001"), fractional_types=frozenset({"market", "limit"}))
 """Fractions of a share are traded there, and not stopped."""
-TIMED = Exits(leave=60)
+TIMED = ExitRules(leave=60)
 
 
 def name(signal: SignalId, leg: Leg, attempt: int) -> str:
@@ -43,26 +43,28 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
     return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
 
 
-def desk(venue: VenueRules = BRACKETS, **settings: Any) -> Desk:
+def desk(venue: BrokerCapabilities = BRACKETS, **settings: Any) -> DecisionEngine:
     """A desk of a session that opened with 100,000 USD, at a venue that can do so much."""
-    return Desk(rules(venue=venue, **settings), session(), atoms_of(Decimal(100_000)), name)
+    return DecisionEngine(rules(venue=venue, **settings), session(), atoms_of(Decimal(100_000)), name)
 
 
-def say(found: Desk, kind: str, cid: str) -> None:
+def say(found: DecisionEngine, kind: str, cid: str) -> None:
     """Let the broker say a word on an order."""
     found.custody.take(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid), None)
 
 
-def filled(found: Desk, of: Order, price: str = "100", quantity: str | None = None, execution: str = "1") -> None:
+def filled(
+    found: DecisionEngine, of: Order, price: str = "100", quantity: str | None = None, execution: str = "1"
+) -> None:
     """Let an order be filled."""
     cid = of.client_order_id
     one = fill(of, price, quantity, execution)
     event = BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=one)
-    found.custody.take(event, News(one, amends=False))
+    found.custody.take(event, ExecutionUpdate(one, amends=False))
     found.custody.take(event, None)  # told again it is no news
 
 
-def enter(found: Desk, one: Proposal | None = None, quantity: str = "7") -> Order:
+def enter(found: DecisionEngine, one: Proposal | None = None, quantity: str = "7") -> Order:
     """The entry of AAA, filled by so many of its 7 shares."""
     entry = found.decide([one or proposal(exits=TIMED)])[0].order
     assert entry is not None
@@ -70,24 +72,24 @@ def enter(found: Desk, one: Proposal | None = None, quantity: str = "7") -> Orde
     return entry
 
 
-def names(actions: Sequence[Action]) -> list[str]:
+def names(actions: Sequence[TradingCommand]) -> list[str]:
     """What is asked for, in words."""
     return [_name(one) for one in actions]
 
 
-def _name(action: Action) -> str:
+def _name(action: TradingCommand) -> str:
     match action:
-        case Place(order=one):
+        case SubmitOrder(order=one):
             return f"place {one.client_order_id}"
-        case Replace(client_order_id=cid, stop_price=price):
+        case ReplaceOrder(client_order_id=cid, stop_price=price):
             return f"replace {cid} {price.normalize()}"
-        case Cancel(client_order_id=cid):
+        case CancelOrder(client_order_id=cid):
             return f"cancel {cid}"
 
 
-def placed(actions: Sequence[Action]) -> Order:
+def placed(actions: Sequence[TradingCommand]) -> Order:
     """The one order that is placed."""
-    (one,) = (action.order for action in actions if isinstance(action, Place))
+    (one,) = (action.order for action in actions if isinstance(action, SubmitOrder))
     return one
 
 
@@ -118,7 +120,7 @@ def test_a_short_is_protected_by_a_purchase() -> None:
 def test_a_stop_that_acts_on_closes_rests_nowhere_of_its_own() -> None:
     """Nothing is placed for a position whose stop looks at closes."""
     found = desk(BARE)
-    enter(found, proposal(exits=Exits(trigger="close")))
+    enter(found, proposal(exits=ExitRules(trigger="close")))
     assert found.custody.released() == []
 
 
@@ -134,8 +136,8 @@ def test_a_stop_that_has_begun_to_fill_is_left_alone() -> None:
 def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
     """A trail takes the resting stop away, each minute anew, and places another once it has ended, at the new level."""
     found = desk(UNMOVED)
-    enter(found, proposal(exits=Exits(trailing=True)))
-    bars = Draft().bar(30, 110.0).bar(31, 120.0).bars()
+    enter(found, proposal(exits=ExitRules(trailing=True)))
+    bars = SessionDraft().bar(30, 110.0).bar(31, 120.0).bars()
     assert names(found.custody.manage(bars, 30)) == ["cancel AAA stop"]
     assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]  # the first may have got lost
     say(found, "cancelled", "AAA stop")
@@ -145,14 +147,14 @@ def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
     assert 117 < stop.stop_price < 118
 
 
-TRAILED = Draft().bar(30, 110.0).bar(31, 109.0).bar(32, 109.0).bar(33, 109.0)
+TRAILED = SessionDraft().bar(30, 110.0).bar(31, 109.0).bar(32, 109.0).bar(33, 109.0)
 """A long's trail of 2 % is at 107.80 after minute 30, and nothing trades at it."""
 
 
-def trailing(bars: Draft = TRAILED) -> tuple[Desk, Bars]:
+def trailing(bars: SessionDraft = TRAILED) -> tuple[DecisionEngine, Bars]:
     """A desk that has asked a broker to move a stop to 107.80."""
     found = desk()
-    enter(found, proposal(exits=Exits(trailing=True)))
+    enter(found, proposal(exits=ExitRules(trailing=True)))
     assert names(found.custody.manage(bars.bars(), 30)) == ["replace AAA stop 107.8"]
     return found, bars.bars()
 
@@ -171,7 +173,7 @@ def test_a_move_that_nobody_answered_is_asked_for_each_minute() -> None:
 
 def test_of_two_moves_and_one_answer_the_older_one_counts() -> None:
     """It may be the other that got lost: the latest level is asked for again, until that is told."""
-    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 112.0).bar(32, 111.0).bar(33, 111.0))
+    found, bars = trailing(SessionDraft().bar(30, 110.0).bar(31, 112.0).bar(32, 111.0).bar(33, 111.0))
     assert names(found.custody.manage(bars, 31)) == ["replace AAA stop 109.76"]
     say(found, "replaced", "AAA stop")
     assert names(found.custody.manage(bars, 32)) == ["replace AAA stop 109.76"]
@@ -199,7 +201,7 @@ def test_a_stop_that_a_broker_refuses_to_move_is_renewed() -> None:
 @pytest.mark.parametrize("word", ["", "cancel_refused"])
 def test_a_close_beyond_a_level_to_which_no_stop_was_moved_ends_the_position(word: str) -> None:
     """The stop that rests is too far away: the position is closed for the trail's reason, the stop taken away first."""
-    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 105.0))
+    found, bars = trailing(SessionDraft().bar(30, 110.0).bar(31, 105.0))
     if word:
         say(found, word, "AAA stop")
     assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]
@@ -210,7 +212,7 @@ def test_a_close_beyond_a_level_to_which_no_stop_was_moved_ends_the_position(wor
 
 def test_a_close_beyond_a_stop_that_was_moved_is_the_brokers_to_act_on() -> None:
     """It rests where it should; another word for the same says nothing new."""
-    found, bars = trailing(Draft().bar(30, 110.0).bar(31, 105.0))
+    found, bars = trailing(SessionDraft().bar(30, 110.0).bar(31, 105.0))
     for _ in range(2):
         say(found, "replaced", "AAA stop")
     assert found.custody.manage(bars, 31) == []
@@ -219,8 +221,8 @@ def test_a_close_beyond_a_stop_that_was_moved_is_the_brokers_to_act_on() -> None
 def test_the_stop_of_a_short_is_asked_for_again_too() -> None:
     """And a close above the level to which it was not moved ends the position."""
     found = desk()
-    enter(found, proposal(side=Side.SHORT, exits=Exits(trailing=True)))
-    bars = Draft().bar(30, 90.0).bar(31, 91.0).bar(32, 92.0).bars()
+    enter(found, proposal(side=Side.SHORT, exits=ExitRules(trailing=True)))
+    bars = SessionDraft().bar(30, 90.0).bar(31, 91.0).bar(32, 92.0).bars()
     assert names(found.custody.manage(bars, 30)) == names(found.custody.manage(bars, 31)) == ["replace AAA stop 91.8"]
     assert names(found.custody.manage(bars, 32))[-1] == "cancel AAA stop"
 
@@ -233,7 +235,7 @@ def test_f43_a_split_says_nothing_of_a_stop_that_lags() -> None:
     say(found, "cancelled", "AAA stop")
     assert placed(found.custody.released()).stop_price == Decimal("754.6")
     other = desk()
-    enter(other, proposal(exits=Exits(trigger="close")))
+    enter(other, proposal(exits=ExitRules(trigger="close")))
     other.custody.split("AAA", Fraction(2))  # where none rests, none is made
     assert other.custody.released() == []
 
@@ -258,7 +260,7 @@ def test_a_target_that_cannot_rest_is_emulated() -> None:
     found = desk(BARE)
     enter(found, proposal(target=103.0))
     found.custody.released()
-    bars = Draft().bar(30, 103.0).bars()
+    bars = SessionDraft().bar(30, 103.0).bars()
     assert found.custody.manage(bars, 29) == []
     assert names(found.custody.manage(bars, 30)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
@@ -269,15 +271,15 @@ def test_while_halted_time_waits_and_stops_go_on() -> None:
     """A kill keeps positions: what is due by time goes with the kill's end, a close beyond the stop at once."""
     found = desk()
     enter(found)
-    bars = Draft().bars()
+    bars = SessionDraft().bars()
     found.standing.imposed = RiskState.HALTED
     assert found.custody.manage(bars, 59) == []
     found.standing.imposed = RiskState.NORMAL
     assert names(found.custody.manage(bars, 60)) == ["cancel AAA stop"]
     other = desk()
-    enter(other, proposal(exits=Exits(trigger="close")))
+    enter(other, proposal(exits=ExitRules(trigger="close")))
     other.standing.imposed = RiskState.HALTED
-    assert placed(other.custody.manage(Draft().bar(30, 97.0).bars(), 30)).reason is ExitReason.STOP
+    assert placed(other.custody.manage(SessionDraft().bar(30, 97.0).bars(), 30)).reason is ExitReason.STOP
 
 
 def test_a_kill_that_flattens_closes_what_is_held() -> None:
@@ -285,7 +287,7 @@ def test_a_kill_that_flattens_closes_what_is_held() -> None:
     found = desk()
     enter(found)
     found.standing.imposed, found.custody.leaving.stopping = RiskState.HALTED, True
-    assert names(found.custody.manage(Draft().bars(), 30)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 30)) == ["cancel AAA stop"]
 
 
 def test_what_was_dropped_frees_what_it_reserved() -> None:
@@ -297,10 +299,10 @@ def test_what_was_dropped_frees_what_it_reserved() -> None:
         found.custody.dropped(one.client_order_id)
     assert found.custody.idle
     enter(found)
-    found.custody.manage(Draft().bars(), 59)
+    found.custody.manage(SessionDraft().bars(), 59)
     say(found, "cancelled", "AAA stop")
     found.custody.dropped(placed(found.custody.released()).client_order_id)
-    assert names(found.custody.manage(Draft().bars(), 60)) == ["place AAA exit 2"]
+    assert names(found.custody.manage(SessionDraft().bars(), 60)) == ["place AAA exit 2"]
 
 
 def test_a_lost_entry_stays_reserved() -> None:
@@ -316,7 +318,7 @@ def test_a_lost_exit_is_made_anew_and_taken_back_should_it_turn_up() -> None:
     """What closes a position goes once more, a stop that was lost acts on closes; neither may act a second time."""
     found = desk()
     enter(found)
-    bars = Draft().bar(30, 97.0).bars()
+    bars = SessionDraft().bar(30, 97.0).bars()
     found.custody.lost("AAA stop")
     first = placed(found.custody.manage(bars, 30))
     assert first.reason is ExitReason.STOP
@@ -339,7 +341,7 @@ def test_an_end_that_is_told_twice_ends_no_newer_stop() -> None:
     for word in ("cancelled", "rejected", "rejected"):
         say(found, word, "AAA stop")
     assert found.custody.released() == []
-    assert names(found.custody.manage(Draft().bars(), 384)) == ["cancel AAA stop 2"]
+    assert names(found.custody.manage(SessionDraft().bars(), 384)) == ["cancel AAA stop 2"]
 
 
 def test_f27_a_stop_whose_end_is_told_before_the_entrys_fill_does_not_rest() -> None:
@@ -388,8 +390,8 @@ def test_of_a_fractional_position_a_stop_covers_the_whole_shares_where_no_fracti
     assert found.custody.released() == []
     filled(found, stop, "98", str(stop.quantity), "2")
     assert found.custody.released() == []
-    assert found.custody.manage(Draft().bar(30, 99.0).bars(), 30) == []
-    rest = placed(found.custody.manage(Draft().bar(31, 97.9).bars(), 31))
+    assert found.custody.manage(SessionDraft().bar(30, 99.0).bars(), 30) == []
+    rest = placed(found.custody.manage(SessionDraft().bar(31, 97.9).bars(), 31))
     assert (rest.quantity, rest.reason) == (entry.quantity % 1, ExitReason.STOP)
 
 
@@ -398,12 +400,12 @@ def test_a_position_under_one_share_acts_on_closes_and_gets_a_stop_when_it_has_g
     found = desk(FRACTIONS, fractional=True, fractional_unprotected=True)
     entry = enter(found, quantity="0.4")
     assert found.custody.released() == []
-    assert found.custody.manage(Draft().bar(30, 99.0).bars(), 30) == []
+    assert found.custody.manage(SessionDraft().bar(30, 99.0).bars(), 30) == []
     filled(found, entry, quantity="3.2", execution="2")
     assert placed(found.custody.released()).quantity == 3
     other = desk(FRACTIONS, fractional=True, fractional_unprotected=True)
     enter(other, quantity="0.4")
-    assert names(other.custody.manage(Draft().bar(30, 97.9).bars(), 30)) == ["cancel AAA entry"]
+    assert names(other.custody.manage(SessionDraft().bar(30, 97.9).bars(), 30)) == ["cancel AAA entry"]
     say(other, "cancelled", "AAA entry")
     assert placed(other.custody.released()).reason is ExitReason.STOP
 
@@ -444,7 +446,7 @@ def test_what_has_come_to_less_than_a_share_stays_in_a_kill_and_where_all_is_kep
 
     if before:
         let(stay=True)
-        assert names(found.custody.manage(Draft().bars(), 31)) == ["cancel AAA entry"] * (how == "killed")
+        assert names(found.custody.manage(SessionDraft().bars(), 31)) == ["cancel AAA entry"] * (how == "killed")
         say(found, "cancelled", "AAA entry")
     else:
         say(found, "cancelled", "AAA entry")
@@ -452,7 +454,7 @@ def test_what_has_come_to_less_than_a_share_stays_in_a_kill_and_where_all_is_kep
         let(stay=True)
         found.custody.unsent.free(barred=True)
     assert found.custody.released() == []
-    assert found.custody.manage(Draft().bar(32, 99.0).bars(), 32) == []
+    assert found.custody.manage(SessionDraft().bar(32, 99.0).bars(), 32) == []
     let(stay=False)
     assert placed(found.custody.released()).reason is ExitReason.UNPROTECTED
 
@@ -463,7 +465,7 @@ def test_what_has_come_to_less_than_a_share_goes_on_like_a_stop_in_a_kill() -> N
     enter(found, quantity="0.4")
     found.standing.imposed = RiskState.HALTED
     say(found, "cancelled", "AAA entry")
-    assert placed(found.custody.manage(Draft().bar(32, 97.9).bars(), 32)).reason is ExitReason.STOP
+    assert placed(found.custody.manage(SessionDraft().bar(32, 97.9).bars(), 32)).reason is ExitReason.STOP
     other = desk(FRACTIONS, fractional=True)
     enter(other, quantity="1.4")
     stop = placed(other.custody.released())
@@ -485,7 +487,7 @@ def test_less_than_a_share_is_held_where_its_stop_rests_and_where_nobody_buys_fr
     found = desk(attrs.evolve(FRACTIONS, fractional_types=types), fractional=True)
     enter(found, quantity="0.4")
     say(found, "cancelled", "AAA entry")
-    legs = {one.order.leg for one in found.custody.released() if isinstance(one, Place)}
+    legs = {one.order.leg for one in found.custody.released() if isinstance(one, SubmitOrder)}
     assert legs == ({Leg.STOP} if "stops" in can else set())
 
 
@@ -494,7 +496,7 @@ def test_where_fractions_may_be_stopped_the_stop_covers_all_of_a_position() -> N
     found = desk(attrs.evolve(FRACTIONS, fractional_types=frozenset({"market", "limit", "stop"})), fractional=True)
     enter(found, quantity="6.5")
     assert placed(found.custody.released()).quantity == Decimal("6.5")
-    simulated = desk(RULES, fractional=True)
+    simulated = desk(SIMULATOR_CAPABILITIES, fractional=True)
     entry = simulated.decide([proposal()])[0].order
     assert entry is not None
     assert [one.quantity for one in entry.protection] == [entry.quantity]
@@ -513,7 +515,7 @@ def test_a_stop_that_never_left_is_placed_once_the_way_is_free_at_the_latest_wit
         found.custody.unsent.free(barred=False)
     assert names(found.custody.released()) == ["place AAA stop 3"]
     found.custody.dropped("AAA stop 3")
-    assert names(found.custody.manage(Draft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 4"]
+    assert names(found.custody.manage(SessionDraft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 4"]
 
 
 def test_a_stop_that_was_barred_goes_with_the_next_minute_and_no_sooner() -> None:
@@ -524,7 +526,7 @@ def test_a_stop_that_was_barred_goes_with_the_next_minute_and_no_sooner() -> Non
     assert not found.custody.unsent.waits
     found.custody.unsent.free(barred=False)
     assert found.custody.released() == []
-    assert names(found.custody.manage(Draft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 2"]
+    assert names(found.custody.manage(SessionDraft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 2"]
 
 
 def test_while_no_stop_rests_a_close_beyond_it_closes_the_position() -> None:
@@ -533,7 +535,7 @@ def test_while_no_stop_rests_a_close_beyond_it_closes_the_position() -> None:
     enter(found)
     found.custody.released()
     found.custody.dropped("AAA stop")
-    assert placed(found.custody.manage(Draft().bar(30, 97.9).bars(), 30)).reason is ExitReason.STOP
+    assert placed(found.custody.manage(SessionDraft().bar(30, 97.9).bars(), 30)).reason is ExitReason.STOP
 
 
 def test_an_exit_that_never_left_goes_once_the_way_is_free() -> None:
@@ -541,7 +543,7 @@ def test_an_exit_that_never_left_goes_once_the_way_is_free() -> None:
     found = desk(BARE)
     enter(found)
     found.custody.released()
-    found.custody.manage(Draft().bars(), 59)
+    found.custody.manage(SessionDraft().bars(), 59)
     say(found, "cancelled", "AAA stop")
     assert names(found.custody.released()) == ["place AAA exit"]
     found.custody.dropped("AAA exit")
@@ -550,14 +552,14 @@ def test_an_exit_that_never_left_goes_once_the_way_is_free() -> None:
     assert names(found.custody.released()) == ["place AAA exit 2"]
 
 
-def found_again(order_of_words: Sequence[str]) -> Desk:
+def found_again(order_of_words: Sequence[str]) -> DecisionEngine:
     """A desk whose bracket was given up as lost, and of which the broker tells these words after all."""
     found = desk()
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
     for cid in ("AAA entry", "AAA stop"):
         found.custody.lost(cid)
-    assert found.custody.manage(Draft().bars(), 30) == []  # whatever it is by now, it protects nothing else
+    assert found.custody.manage(SessionDraft().bars(), 30) == []  # whatever it is by now, it protects nothing else
     for word in order_of_words:
         if word == "fill":
             filled(found, entry)
@@ -574,8 +576,8 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_protects_its_position(words: Seq
     found = found_again(words)
     held = found.custody.held["AAA"]
     assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop"}, False)
-    assert found.custody.manage(Draft().bars(), 31) == []
-    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop"]
+    assert found.custody.manage(SessionDraft().bars(), 31) == []
+    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
     assert names(found.custody.released()) == ["place AAA exit"]
 
@@ -588,7 +590,7 @@ def test_f4_of_a_bracket_that_turns_up_the_rest_of_the_entry_is_in_the_way_of_an
     found.custody.lost("AAA entry")
     say(found, "acknowledged", "AAA entry")
     filled(found, entry, quantity="3")
-    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA entry", "cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA entry", "cancel AAA stop"]
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_without_its_entry_is_taken_back() -> None:
@@ -619,7 +621,7 @@ def test_f4_a_target_that_turns_up_rests_again() -> None:
     found.custody.lost("AAA target")
     assert Leg.TARGET not in found.custody.held["AAA"].resting
     say(found, "acknowledged", "AAA target")
-    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA target", "cancel AAA stop"]
 
 
 def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() -> None:
@@ -627,22 +629,22 @@ def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() ->
     found = desk()
     enter(found, proposal(exits=TIMED))
     found.custody.lost("AAA stop")
-    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
+    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
     say(found, "acknowledged", "AAA stop")
     assert Leg.STOP not in found.custody.held["AAA"].resting
-    assert names(found.custody.manage(Draft().bars(), 60)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 60)) == ["cancel AAA stop"]
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_beside_an_exit_is_taken_back() -> None:
     """Nobody had heard of it when the exit left: it is asked to end before that, and at once when it turns up."""
     found = found_again(("fill",))
-    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
-    assert names(found.custody.manage(Draft().bars(), 60)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
+    assert names(found.custody.manage(SessionDraft().bars(), 60)) == ["cancel AAA stop"]
     say(found, "acknowledged", "AAA stop")
     assert names(found.custody.released()) == ["cancel AAA stop"]
-    assert names(found.custody.manage(Draft().bars(), 61)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 61)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert found.custody.manage(Draft().bars(), 62) == []
+    assert found.custody.manage(SessionDraft().bars(), 62) == []
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_is_taken_back() -> None:
@@ -655,7 +657,7 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_
     assert names(found.custody.released()) == ["place AAA stop 2"]
     say(found, "acknowledged", "AAA stop")
     assert names(found.custody.released()) == ["cancel AAA stop"]
-    assert names(found.custody.manage(Draft().bars(), 31)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 31)) == ["cancel AAA stop"]
     assert held.resting == {Leg.STOP: "AAA stop 2"}
 
 
@@ -679,7 +681,7 @@ def test_f4_an_exit_that_has_not_left_waits_for_a_stop_that_turns_up() -> None:
     found = desk()
     enter(found, proposal(target=150.0, exits=TIMED))
     found.custody.lost("AAA stop")
-    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop", "cancel AAA target"]
+    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop", "cancel AAA target"]
     say(found, "acknowledged", "AAA stop")
     say(found, "cancelled", "AAA target")
     assert names(found.custody.released()) == ["cancel AAA stop"]
@@ -707,14 +709,16 @@ def test_f27_an_entry_that_is_told_after_its_stop_has_sold_it_is_not_sold_again(
     assert found.portfolio.beyond == {"AAA": -4_000_000}
     filled(found, entry, quantity="4", execution="3")
     assert (found.portfolio.holdings, dict(found.custody.held)) == ({}, {})
-    assert not [one for one in found.custody.manage(Draft().bar(30, 97.0).bars(), 30) if isinstance(one, Place)]
+    assert not [
+        one for one in found.custody.manage(SessionDraft().bar(30, 97.0).bars(), 30) if isinstance(one, SubmitOrder)
+    ]
 
 
 def test_a_target_that_ends_beside_its_stop_does_not_look_like_a_loss() -> None:
     """A venue that ends both legs when one is taken away: the stop is renewed all the same."""
     found = desk(UNMOVED)
-    enter(found, proposal(target=150.0, exits=Exits(trailing=True)))
-    assert names(found.custody.manage(Draft().bar(30, 110.0).bars(), 30)) == ["cancel AAA stop"]
+    enter(found, proposal(target=150.0, exits=ExitRules(trailing=True)))
+    assert names(found.custody.manage(SessionDraft().bar(30, 110.0).bars(), 30)) == ["cancel AAA stop"]
     for leg in (Leg.TARGET, Leg.STOP):
         say(found, "cancelled", f"AAA {leg.value}")
     assert names(found.custody.released()) == ["place AAA stop 2"]
@@ -727,20 +731,20 @@ def test_what_somebody_else_closed_is_no_longer_ours() -> None:
     found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
     assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.OUTSIDE]
     assert names(found.custody.released()) == ["cancel AAA target", "cancel AAA stop"]
-    assert names(found.custody.manage(Draft().bars(), 30)) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 30)) == ["cancel AAA target", "cancel AAA stop"]
     for leg in (Leg.TARGET, Leg.STOP):
         say(found, "cancelled", f"AAA {leg.value}")
-    assert found.custody.manage(Draft().bars(), 31) == []
+    assert found.custody.manage(SessionDraft().bars(), 31) == []
 
 
 @pytest.mark.parametrize("venue", [BARE, UNMOVED, BRACKETS])
-def test_protection_shrinks_with_what_somebody_else_left(venue: VenueRules) -> None:
+def test_protection_shrinks_with_what_somebody_else_left(venue: BrokerCapabilities) -> None:
     """No stop and no target sells more than is held, from this moment on: one is renewed at its size, one emulated."""
     found = desk(venue)
     enter(found, proposal(target=103.0))
     found.custody.released()
     found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
-    bars = Draft().bar(31, 103.0).bars()
+    bars = SessionDraft().bar(31, 103.0).bars()
     asked = ["cancel AAA target", "cancel AAA stop"] if venue.brackets else ["cancel AAA stop"]
     assert names(found.custody.released()) == asked
     assert names(found.custody.manage(bars, 30)) == asked
@@ -753,7 +757,7 @@ def test_protection_shrinks_with_what_somebody_else_left(venue: VenueRules) -> N
     assert leaving.reason is ExitReason.TARGET
 
 
-def recalled(one: Proposal, venue: VenueRules = BRACKETS, quantity: str = "7") -> Desk:
+def recalled(one: Proposal, venue: BrokerCapabilities = BRACKETS, quantity: str = "7") -> DecisionEngine:
     """A desk after a restart: the entry of an older one, filled by so many shares."""
     entry = desk(venue).decide([one])[0].order
     assert entry is not None
@@ -772,7 +776,7 @@ def test_a_restart_recalls_an_entry_with_its_reservation() -> None:
     assert after.standing.working == before.standing.working
     assert after.standing.sent == before.standing.sent
     filled(after, entry)
-    assert names(after.custody.manage(Draft().bars(), 384)) == ["cancel AAA stop"]
+    assert names(after.custody.manage(SessionDraft().bars(), 384)) == ["cancel AAA stop"]
 
 
 def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
@@ -781,9 +785,9 @@ def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
     say(found, "cancelled", "AAA stop")
     leaving = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), reason=ExitReason.TIME)
     found.custody.recollection.order(leaving)
-    assert found.custody.manage(Draft().bars(), 60) == []
+    assert found.custody.manage(SessionDraft().bars(), 60) == []
     say(found, "expired", "AAA exit")
-    again = placed(found.custody.manage(Draft().bars(), 61))
+    again = placed(found.custody.manage(SessionDraft().bars(), 61))
     assert (again.client_order_id, again.reason) == ("AAA exit 2", ExitReason.TIME)
 
 
@@ -800,22 +804,22 @@ def test_a_restart_recalls_a_stop_of_its_own() -> None:
 
 def test_a_restart_recalls_a_stop_that_was_moved() -> None:
     """The level that was asked for is the level that the trail goes on from; until it is told, it is asked for."""
-    found = recalled(proposal(exits=Exits(trailing=True)))
+    found = recalled(proposal(exits=ExitRules(trailing=True)))
     found.custody.recollection.request("AAA stop", Decimal("107.80"))
     assert names(found.custody.manage(TRAILED.bars(), 31)) == ["replace AAA stop 107.8"]
     say(found, "replaced", "AAA stop")
-    assert found.custody.manage(Draft().bar(30, 110.0).bars(), 30) == []
+    assert found.custody.manage(SessionDraft().bar(30, 110.0).bars(), 30) == []
     filled(found, order(Leg.STOP, "AAA stop", quantity="7"), "107.80", execution="2")
     assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.TRAILING_STOP]
 
 
 @pytest.mark.parametrize("venue", [UNMOVED, BRACKETS])
-def test_a_restart_recalls_where_a_trail_was_that_a_renewed_stop_rests_at(venue: VenueRules) -> None:
+def test_a_restart_recalls_where_a_trail_was_that_a_renewed_stop_rests_at(venue: BrokerCapabilities) -> None:
     """A price that gives less is no reason to take it back."""
-    found = recalled(proposal(exits=Exits(trailing=True)), venue)
+    found = recalled(proposal(exits=ExitRules(trailing=True)), venue)
     say(found, "cancelled", "AAA stop")
     found.custody.recollection.order(order(Leg.STOP, "AAA stop 2", stop="107.80", quantity="7"))
-    assert found.custody.manage(Draft().bar(30, 109.0).bars(), 30) == []
+    assert found.custody.manage(SessionDraft().bar(30, 109.0).bars(), 30) == []
 
 
 def test_a_restart_recalls_a_stop_that_was_being_taken_away() -> None:
@@ -842,17 +846,17 @@ def test_a_restart_recalls_a_cancel_of_an_entry() -> None:
 def test_a_cancel_with_an_exit_behind_it_is_no_renewal() -> None:
     """A cancel that was asked for because the position leaves is followed by the exit alone."""
     found = recalled(proposal(exits=TIMED))
-    assert found.custody.manage(Draft().bars(), 59) == [Cancel(client_order_id="AAA stop")]
+    assert found.custody.manage(SessionDraft().bars(), 59) == [CancelOrder(client_order_id="AAA stop")]
     found.custody.recollection.request("AAA stop")
     say(found, "cancelled", "AAA stop")
     assert names(found.custody.released()) == ["place AAA exit"]
 
 
-def leaving() -> tuple[Desk, Order]:
+def leaving() -> tuple[DecisionEngine, Order]:
     """A desk whose exit works, and the stop that was proven to have ended before it."""
     found = desk()
     stop = enter(found).protection[0]
-    assert names(found.custody.manage(Draft().bars(), 59)) == ["cancel AAA stop"]
+    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
     assert names(found.custody.released()) == ["place AAA exit"]
     return found, stop
@@ -866,10 +870,10 @@ def test_an_exit_whose_position_is_gone_is_taken_back_at_once(late: bool) -> Non
         filled(found, stop, "98", execution="2")
     else:
         found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
-    assert found.custody.released() == [Cancel(client_order_id="AAA exit")]
-    assert found.custody.manage(Draft().bars(), 60) == [Cancel(client_order_id="AAA exit")]
+    assert found.custody.released() == [CancelOrder(client_order_id="AAA exit")]
+    assert found.custody.manage(SessionDraft().bars(), 60) == [CancelOrder(client_order_id="AAA exit")]
     say(found, "cancelled", "AAA exit")
-    assert found.custody.manage(Draft().bars(), 61) == []
+    assert found.custody.manage(SessionDraft().bars(), 61) == []
 
 
 @pytest.mark.parametrize("late", [True, False], ids=["a late fill of the stop", "somebody else"])
@@ -880,9 +884,9 @@ def test_an_exit_for_more_than_is_left_goes_again_for_the_rest(late: bool) -> No
         filled(found, stop, "98", "3", "2")
     else:
         found.custody.adjusted(fill(order(Leg.EXIT), "100", "3", "outside"))
-    assert found.custody.released() == [Cancel(client_order_id="AAA exit")]
+    assert found.custody.released() == [CancelOrder(client_order_id="AAA exit")]
     say(found, "cancelled", "AAA exit")
-    assert placed(found.custody.manage(Draft().bars(), 60)).quantity == 4
+    assert placed(found.custody.manage(SessionDraft().bars(), 60)).quantity == 4
 
 
 def test_an_exit_that_fills_is_not_taken_back() -> None:
@@ -895,11 +899,11 @@ def test_an_exit_that_fills_is_not_taken_back() -> None:
     assert (found.custody.unwanted, found.custody.idle) == ((), True)
 
 
-def amend(found: Desk, of: Order, quantity: str = "0", price: str = "100", execution: str = "1") -> None:
+def amend(found: DecisionEngine, of: Order, quantity: str = "0", price: str = "100", execution: str = "1") -> None:
     """Let an execution of an order be void, or have other terms."""
     one = fill(of, price, quantity, execution)
     event = BrokerEvent(kind="busted", event_id=f"bust {execution}", client_order_id=of.client_order_id, fill=one)
-    found.custody.take(event, News(one, amends=True))
+    found.custody.take(event, ExecutionUpdate(one, amends=True))
 
 
 def test_f29_a_position_whose_exit_was_busted_is_held_and_protected_again_at_once() -> None:
@@ -911,7 +915,7 @@ def test_f29_a_position_whose_exit_was_busted_is_held_and_protected_again_at_onc
     amend(found, entry.protection[0], execution="2")
     assert found.portfolio.holdings == {"AAA": 7_000_000}
     (again,) = found.custody.released()
-    assert isinstance(again, Place)
+    assert isinstance(again, SubmitOrder)
     assert (again.order.leg, again.order.quantity, again.order.stop_price) == (
         Leg.STOP,
         Decimal(7),
@@ -931,8 +935,8 @@ def test_f29_a_part_that_was_busted_makes_the_stop_smaller() -> None:
     amend(found, entry, execution="2")
     assert found.portfolio.holdings == {"AAA": 4_000_000}
     assert [*found.custody.released()] == [
-        Cancel(client_order_id="AAA target"),
-        Cancel(client_order_id="AAA stop"),
+        CancelOrder(client_order_id="AAA target"),
+        CancelOrder(client_order_id="AAA stop"),
     ]
 
 
@@ -944,10 +948,10 @@ def test_f29_an_exit_for_more_than_is_left_is_taken_back() -> None:
     filled(found, entry, quantity="4")
     filled(found, entry, quantity="3", execution="2")
     found.custody.leaving.stopping = True
-    (leave,) = found.custody.manage(Draft("AAA").bars(), 26)
-    assert isinstance(leave, Place)
+    (leave,) = found.custody.manage(SessionDraft("AAA").bars(), 26)
+    assert isinstance(leave, SubmitOrder)
     amend(found, entry, execution="2")
-    assert found.custody.released() == [Cancel(client_order_id=leave.order.client_order_id)]
+    assert found.custody.released() == [CancelOrder(client_order_id=leave.order.client_order_id)]
     filled(found, leave.order, quantity="4", execution="3")
     amend(found, entry, execution="1")
     assert found.standing.state is RiskState.EXIT_ONLY
@@ -959,7 +963,7 @@ def test_f29_a_position_that_never_was_takes_its_orders_with_it() -> None:
     entry = enter(found)
     amend(found, entry)
     assert found.custody.idle
-    assert found.custody.released() == [Cancel(client_order_id="AAA stop")]
+    assert found.custody.released() == [CancelOrder(client_order_id="AAA stop")]
     assert found.custody.released() == []
 
 
@@ -970,7 +974,7 @@ def test_f29_a_position_that_a_bust_gives_back_to_an_earlier_signal_is_held_by_i
         return f"{signal.strategy} {leg.value} {attempt}"
 
     given = rules(venue=BARE, one_trade_per_symbol_per_day=False)
-    found = Desk(given, session(), atoms_of(Decimal(100_000)), own)
+    found = DecisionEngine(given, session(), atoms_of(Decimal(100_000)), own)
     first = proposal(exits=TIMED)
     enter(found, first)
     busted = placed(found.custody.released())
@@ -1026,7 +1030,7 @@ def test_f29_an_execution_that_was_never_booked_amends_nothing() -> None:
     assert found.portfolio.holdings == {"AAA": 7_000_000}
 
 
-def both_legs(found: Desk) -> Order:
+def both_legs(found: DecisionEngine) -> Order:
     """The entry of AAA, and then its stop and its target, each filled whole; the stop."""
     entry = found.decide([proposal(exits=TIMED, target=104.0)])[0].order
     assert entry is not None
@@ -1054,7 +1058,7 @@ def test_f38_what_both_legs_filled_is_taken_back_once_a_reading_has_proven_it() 
     both_legs(found)
     assert found.portfolio.holdings == {"AAA": -7_000_000}
     assert found.standing.present >= RiskState.EXIT_ONLY
-    bars = Draft().bars()
+    bars = SessionDraft().bars()
     assert placed_of(found, bars, 40) == []
     found.custody.excess.proven = frozenset({"AAA"})
     (back,) = placed_of(found, bars, 41)
@@ -1072,7 +1076,7 @@ def test_f38_what_is_too_much_is_taken_back_anew_where_the_order_ended_without_a
     """Each time a reading has to prove it first; a kill keeps it waiting."""
     found = desk(BRACKETS)
     both_legs(found)
-    bars = Draft().bars()
+    bars = SessionDraft().bars()
     for minute in (40, 41):
         found.custody.excess.proven = frozenset({"AAA"})
         (back,) = placed_of(found, bars, minute)
@@ -1100,9 +1104,9 @@ def test_f32_a_stop_that_fills_for_more_than_a_bust_has_left_closes_the_position
     assert found.standing.told[-1].cause == "a fill of AAA beyond what is held"
     assert found.standing.told[-1].value == 4
     assert found.custody.released() == []
-    assert placed_of(found, Draft().bars(), 40) == []
+    assert placed_of(found, SessionDraft().bars(), 40) == []
     found.custody.excess.proven = frozenset({"AAA"})
-    (back,) = placed_of(found, Draft().bars(), 41)
+    (back,) = placed_of(found, SessionDraft().bars(), 41)
     assert (back.buy, back.quantity, back.reason) == (True, Decimal(4), ExitReason.EXCESS)
 
 
@@ -1111,7 +1115,7 @@ def test_f28_what_is_taken_back_too_much_is_too_much_itself() -> None:
     found = desk(BRACKETS)
     both_legs(found)
     found.custody.excess.proven = frozenset({"AAA"})
-    (back,) = placed_of(found, Draft().bars(), 40)
+    (back,) = placed_of(found, SessionDraft().bars(), 40)
     told = len(found.standing.told)
     filled(found, back, quantity="3", execution="8")
     filled(found, back, quantity="4", execution="9")
@@ -1129,19 +1133,19 @@ def test_f38_a_restart_takes_in_what_was_taking_too_much_back() -> None:
     found = desk(BRACKETS)
     both_legs(found)
     found.custody.excess.proven = frozenset({"AAA"})
-    (back,) = placed_of(found, Draft().bars(), 40)
+    (back,) = placed_of(found, SessionDraft().bars(), 40)
     after = desk(BRACKETS)
     both_legs(after)
     after.custody.recollection.order(back)
     after.custody.excess.proven = frozenset({"AAA"})
-    assert placed_of(after, Draft().bars(), 41) == []
+    assert placed_of(after, SessionDraft().bars(), 41) == []
     filled(after, back, execution="9")
     assert after.portfolio.holdings == {"AAA": 0}
 
 
-def placed_of(found: Desk, bars: Bars, minute: int) -> list[Order]:
+def placed_of(found: DecisionEngine, bars: Bars, minute: int) -> list[Order]:
     """The orders that a minute places."""
-    return [action.order for action in found.custody.manage(bars, minute) if isinstance(action, Place)]
+    return [action.order for action in found.custody.manage(bars, minute) if isinstance(action, SubmitOrder)]
 
 
 def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() -> None:
@@ -1151,38 +1155,38 @@ def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() 
     found.custody.split("AAA", Fraction(2))
     found.custody.excess.proven = frozenset({"AAA"})
     found.standing.freeze("AAA", "not clear")
-    assert placed_of(found, Draft().bars(), 40) == []
+    assert placed_of(found, SessionDraft().bars(), 40) == []
     found.standing.frozen.clear()
-    (back,) = placed_of(found, Draft().bars(), 41)
+    (back,) = placed_of(found, SessionDraft().bars(), 41)
     assert back.quantity == 14
 
 
-def dropped(found: Desk, actions: Sequence[Action]) -> None:
+def dropped(found: DecisionEngine, actions: Sequence[TradingCommand]) -> None:
     """Refuse the orders that are placed at the second barrier."""
     for one in actions:
-        if isinstance(one, Place):
+        if isinstance(one, SubmitOrder):
             found.custody.dropped(one.order.client_order_id, barred=True)
 
 
 def late(minute: int, price: float) -> Bars:
     """A session whose bars from a minute on have this price."""
-    draft = Draft()
+    draft = SessionDraft()
     for one in range(minute, 390):
         draft.bar(one, price)
     return draft.bars()
 
 
-def kill(found: Desk) -> None:
+def kill(found: DecisionEngine) -> None:
     """Somebody kills the bot."""
     found.standing.imposed = RiskState.HALTED
 
 
-def freeze(found: Desk) -> None:
+def freeze(found: DecisionEngine) -> None:
     """What is true of the symbol is not clear."""
     found.standing.freeze("AAA", "nobody knows")
 
 
-def halt(found: Desk) -> None:
+def halt(found: DecisionEngine) -> None:
     """The symbol does not trade."""
     found.custody.leaving.halted = frozenset({"AAA"})
 
@@ -1190,7 +1194,9 @@ def halt(found: Desk) -> None:
 @pytest.mark.parametrize("holds", [kill, freeze, halt])
 @pytest.mark.parametrize("venue", [BARE, BRACKETS])
 @pytest.mark.parametrize("proven", [True, False])
-def test_an_exit_that_must_wait_gives_the_stop_its_place_back(venue: VenueRules, holds: Any, proven: bool) -> None:
+def test_an_exit_that_must_wait_gives_the_stop_its_place_back(
+    venue: BrokerCapabilities, holds: Any, proven: bool
+) -> None:
     """Held back between the stop's cancel and its own sending, it is given up, and a stop rests for the position.
 
     It is decided anew as soon as nothing holds it back any more.
@@ -1237,7 +1243,7 @@ def test_an_exit_that_a_kill_finds_at_work_is_not_taken_back() -> None:
 def test_a_stop_of_the_bots_own_acts_in_a_kill_whatever_else_is_due(latched: bool, minute: int) -> None:
     """Neither its time nor a latch of losses, which wait for the kill's end, hides a close beyond it."""
     found = desk()
-    enter(found, proposal(exits=Exits(trigger="close", leave=60)))
+    enter(found, proposal(exits=ExitRules(trigger="close", leave=60)))
     kill(found)
     found.standing.daily_loss = latched
     assert found.custody.manage(late(20, 98.5), minute) == []
@@ -1246,7 +1252,9 @@ def test_a_stop_of_the_bots_own_acts_in_a_kill_whatever_else_is_due(latched: boo
 
 def test_what_another_session_left_waits_for_the_end_of_a_kill() -> None:
     """Nothing is known of its stop: it is closed when the kill is over, at once."""
-    carried = Carried(fill=fill(order(), "100", "7"), signal=proposal().signal, attempts={Leg.EXIT: 1}, account="A1")
+    carried = CarriedPosition(
+        fill=fill(order(), "100", "7"), signal=proposal().signal, attempts={Leg.EXIT: 1}, account="A1"
+    )
     other = desk()
     other.custody.recollection.carry(carried, 0)
     kill(other)
@@ -1319,7 +1327,7 @@ def test_a_trim_that_must_wait_is_given_up_for_a_stop_of_all_that_is_held(holds:
 def test_a_minute_that_is_managed_twice_takes_no_exit_back() -> None:
     """In the last minutes an exit that works is sent again each minute, and not oftener."""
     found = desk(BARE)
-    enter(found, proposal(exits=Exits(trigger="close")))
+    enter(found, proposal(exits=ExitRules(trigger="close")))
     found.custody.leaving.stopping = True
     assert names(found.custody.manage(late(20, 99.0), 387)) == ["place AAA exit"]
     assert found.custody.manage(late(20, 99.0), 387) == []

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.contracts import BrokerEvent, VenueRules
-from tbot_core.contracts.settings import Rebalance
-from tbot_core.model.signals import Exits
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+from tbot_core.contracts.settings import RebalanceSettings
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of
-from tbot_core.testing.sessions import Draft
-from tbot_core.testing.trades import asked, fill, identity, order, proposal, rules, session
-from tbot_core.trading.commands import Place
-from tbot_core.trading.decision_engine import Desk
+from tbot_core.testing.sessions import SessionDraft
+from tbot_core.testing.trades import fill, identity, order, placed_and_cancelled, proposal, rules, session
+from tbot_core.trading.commands import SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.portfolio import Portfolio, Position
 from tbot_core.trading.positions import rebalance_rules
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.model.types import SignalId
-    from tbot_core.trading.commands import Action
+    from tbot_core.trading.commands import TradingCommand
 
-BARE = VenueRules()
-BRACKETS = VenueRules(brackets=True, amend_atomic=True)
+BARE = BrokerCapabilities()
+BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True)
 OFTEN = {"rebalance_enabled": True, "rebalance_threshold": Decimal("0.05"), "rebalance_check_interval": 60.0}
-LONG_HELD = Exits(leave=200)
+LONG_HELD = ExitRules(leave=200)
 
 
 def name(_signal: SignalId, leg: Leg, attempt: int) -> str:
@@ -39,14 +39,14 @@ class Bench:
     """A desk that holds 7 shares of AAA, or `filled`, bought or sold short at 100.00 USD, and what it asks for."""
 
     def __init__(
-        self, venue: VenueRules = BRACKETS, side: Side = Side.LONG, filled: str | None = None, **told: Any
+        self, venue: BrokerCapabilities = BRACKETS, side: Side = Side.LONG, filled: str | None = None, **told: Any
     ) -> None:
         shape: dict[str, Any] = {
             "side": side,
             "exits": LONG_HELD,
             **{key: told.pop(key) for key in ("target", "exits") if key in told},
         }
-        self.desk = Desk(rules(venue=venue, **{**OFTEN, **told}), session(), atoms_of(Decimal(100_000)), name)
+        self.desk = DecisionEngine(rules(venue=venue, **{**OFTEN, **told}), session(), atoms_of(Decimal(100_000)), name)
         entry = self.desk.decide([proposal(**shape)])[0].order
         assert entry is not None
         self.entry = entry
@@ -55,10 +55,10 @@ class Bench:
         self.fill("entry 1", quantity=filled)
         self.take(self.desk.custody.released())
 
-    def take(self, actions: Sequence[Action]) -> list[str]:
+    def take(self, actions: Sequence[TradingCommand]) -> list[str]:
         """Keep the orders that are placed; all that is asked for, in words."""
-        self.orders |= {one.order.client_order_id: one.order for one in actions if isinstance(one, Place)}
-        return asked(actions)
+        self.orders |= {one.order.client_order_id: one.order for one in actions if isinstance(one, SubmitOrder)}
+        return placed_and_cancelled(actions)
 
     def fill(self, cid: str, price: str = "100", quantity: str | None = None) -> None:
         """Let an order be filled."""
@@ -78,7 +78,7 @@ class Bench:
 
     def close(self, price: float, minute: int = 30) -> list[str]:
         """Let a minute close at a price; what is asked for."""
-        bars = Draft().bar(minute, price, high=price, low=price).bars()
+        bars = SessionDraft().bar(minute, price, high=price, low=price).bars()
         self.desk.mark(bars, minute)
         return self.take(self.desk.custody.manage(bars, minute))
 
@@ -88,9 +88,12 @@ class Bench:
 )
 def test_a_check_falls_every_interval_from_the_bell_on(interval: float, minutes: list[int]) -> None:
     """At the end of the minute in which the interval is over; never where rebalancing is off."""
-    policy = Rebalance(rebalance_enabled=True, rebalance_check_interval=interval)
-    assert [minute for minute in range(6) if rebalance_rules.checks(policy, minute)] == minutes
-    assert not any(rebalance_rules.checks(Rebalance(rebalance_check_interval=interval), minute) for minute in range(6))
+    policy = RebalanceSettings(rebalance_enabled=True, rebalance_check_interval=interval)
+    assert [minute for minute in range(6) if rebalance_rules.checks_positions(policy, minute)] == minutes
+    assert not any(
+        rebalance_rules.checks_positions(RebalanceSettings(rebalance_check_interval=interval), minute)
+        for minute in range(6)
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_a_position_is_trimmed_to_what_its_entry_cost(price: str, beyond: str) -
     """Beyond the threshold, in whole steps, and never below its target."""
     position = Position(signal=identity(), side=Side.LONG, entry_time=session().open, units=100, entry_units=100)
     position.entry_atoms, position.mark = 100 * 1_000_000, int(Decimal(price) * 10_000)
-    assert rebalance_rules.excess(Rebalance(), position, 1) == int(beyond)
+    assert rebalance_rules.excess_units(RebalanceSettings(), position, 1) == int(beyond)
 
 
 def test_a_trim_waits_until_nothing_rests_and_the_stop_covers_the_rest() -> None:
@@ -146,7 +149,7 @@ def test_a_trim_that_ends_unfilled_leaves_the_whole_position_covered() -> None:
 
 def test_a_position_whose_stop_acts_on_closes_is_trimmed_without_one() -> None:
     """Nothing rests, so the trim goes at once."""
-    bench = Bench(BARE, exits=Exits(trigger="close", leave=200))
+    bench = Bench(BARE, exits=ExitRules(trigger="close", leave=200))
     assert bench.close(125.0) == ["place exit 1 1"]
     assert bench.close(126.0, 31) == []
 
@@ -160,12 +163,12 @@ def test_cancels_are_asked_for_until_what_rests_is_gone() -> None:
 
 def test_an_exit_that_falls_due_takes_the_trim_away() -> None:
     """What is left is closed once neither trim nor stop works for it."""
-    bench = Bench(BARE, exits=Exits(leave=32))
+    bench = Bench(BARE, exits=ExitRules(leave=32))
     bench.close(125.0)
     bench.say("cancelled", "stop 1")
     assert bench.close(125.0, 31) == ["cancel exit 1", "cancel stop 2"]
     assert bench.say("cancelled", "exit 1", "stop 2") == ["place exit 2 7"]
-    waiting = Bench(BARE, exits=Exits(leave=32))
+    waiting = Bench(BARE, exits=ExitRules(leave=32))
     waiting.close(125.0)
     assert waiting.close(125.0, 31) == ["cancel stop 1"]
     assert waiting.say("cancelled", "stop 1") == ["place exit 1 7"]
@@ -177,7 +180,7 @@ def test_what_the_stop_sold_meanwhile_is_not_trimmed_as_well() -> None:
     bench.close(125.0)
     bench.fill("stop 1", "98", "3")
     assert bench.say("cancelled", "stop 1") == ["place stop 2 4"]
-    outside = Bench(exits=Exits(trigger="close", leave=200), target=150.0)
+    outside = Bench(exits=ExitRules(trigger="close", leave=200), target=150.0)
     assert outside.close(125.0) == ["cancel target 1"]
     outside.desk.custody.adjusted(fill(outside.orders["target 1"], "125", "3", "outside"))
     assert outside.say("cancelled", "target 1") == []
@@ -207,7 +210,7 @@ def test_nothing_is_trimmed_while_only_exits_are_allowed(state: RiskState) -> No
 def test_nothing_is_trimmed_without_a_price_or_while_its_entry_works() -> None:
     """A symbol without a bar in the minute waits for the next check, and so does one that is still being entered."""
     bench = Bench(BARE)
-    bars = Draft().bar(29, 125.0, high=125.0, low=125.0).gap(30, 31).bars()
+    bars = SessionDraft().bar(29, 125.0, high=125.0, low=125.0).gap(30, 31).bars()
     bench.desk.mark(bars, 29)
     assert bench.take(bench.desk.custody.manage(bars, 30)) == []
     part = Bench(BARE, filled="6")
@@ -233,7 +236,7 @@ def test_a_restart_takes_a_trim_at_work_in_again() -> None:
 
 def test_a_fraction_is_trimmed_in_the_venues_step() -> None:
     """A position that is no whole number of shares is taken back by fractions."""
-    venue = VenueRules(quantity_step=Decimal("0.01"), fractional_types=frozenset({"limit", "market"}))
+    venue = BrokerCapabilities(quantity_step=Decimal("0.01"), fractional_types=frozenset({"limit", "market"}))
     bench = Bench(venue, fractional=True, total_allocation=Decimal("0.0212"))
     held = bench.entry.quantity
     assert held % 1
@@ -248,7 +251,7 @@ def test_a_position_is_trimmed_under_a_share_only_where_it_may_be_held_without_a
     *, permitted: bool, trims: bool
 ) -> None:
     """All of it would have to be closed, since no fraction may be stopped."""
-    venue = VenueRules(quantity_step=Decimal("0.01"), fractional_types=frozenset({"limit", "market"}))
+    venue = BrokerCapabilities(quantity_step=Decimal("0.01"), fractional_types=frozenset({"limit", "market"}))
     bench = Bench(venue, filled="1.5", fractional=True, fractional_unprotected=permitted)
     bench.say("cancelled", "entry 1")
     assert bool(bench.close(250.0)) is trims
@@ -266,8 +269,8 @@ def test_the_cash_share_leaves_its_target(price: int | None, share: str, leaves:
         books.mark("AAA", price * 10_000)
     found = rebalance_rules.cash_share(books, Decimal("0.02"), 2)
     assert (found.share, found.target) == (Decimal(share), Decimal("0.96"))
-    assert found.leaves(Rebalance()) is leaves
-    assert not rebalance_rules.CashShare(share=Decimal("0.86"), target=Decimal("0.96")).leaves(Rebalance())
+    assert found.leaves(RebalanceSettings()) is leaves
+    assert not rebalance_rules.CashShare(share=Decimal("0.86"), target=Decimal("0.96")).leaves(RebalanceSettings())
 
 
 def test_without_equity_there_is_no_share_of_cash() -> None:

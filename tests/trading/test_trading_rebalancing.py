@@ -8,31 +8,31 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerEvent, DayTradeRule, VenueRules
-from tbot_core.contracts.settings import Rebalance
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, DayTradeRule
+from tbot_core.contracts.settings import RebalanceSettings
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderType, RiskState, Side, atoms_of, ticks_of
-from tbot_core.testing.sessions import Draft
-from tbot_core.testing.trades import asked, fill, identity, order, proposal, rules, session
+from tbot_core.testing.sessions import SessionDraft
+from tbot_core.testing.trades import fill, identity, order, placed_and_cancelled, proposal, rules, session
 from tbot_core.trading import exit_plan
-from tbot_core.trading.commands import Decision, Place
-from tbot_core.trading.decision_engine import Desk
+from tbot_core.trading.commands import Decision, SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.portfolio import Portfolio, Position
 from tbot_core.trading.positions import rebalance_rules
-from tbot_core.trading.risk.account import simulated
+from tbot_core.trading.risk.account import simulated_account
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.model.types import Order, SignalId
-    from tbot_core.trading.commands import Action
+    from tbot_core.trading.commands import TradingCommand
 
-BARE = VenueRules()
-BRACKETS = VenueRules(brackets=True, amend_atomic=True)
+BARE = BrokerCapabilities()
+BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True)
 POLICY = {"rebalance_enabled": True, "rebalance_top_up": True, "rebalance_check_interval": 60.0}
 WIDE = {"stop_loss_pct": Decimal("0.5"), "rebalance_threshold": Decimal("0.05")}
-TWO = Exits(leave=380)
+TWO = ExitRules(leave=380)
 
 
 def name(_signal: SignalId, leg: Leg, attempt: int) -> str:
@@ -43,11 +43,13 @@ def name(_signal: SignalId, leg: Leg, attempt: int) -> str:
 class Bench:
     """A desk that holds 7 shares of AAA, bought or sold short at 100.00 USD with a stop far away."""
 
-    def __init__(self, venue: VenueRules = BARE, side: Side = Side.LONG, **told: Any) -> None:
+    def __init__(self, venue: BrokerCapabilities = BARE, side: Side = Side.LONG, **told: Any) -> None:
         shape: dict[str, Any] = {"side": side, "exits": TWO, "stop": 100.0 - 50 * side, "minute": 5}
         shape |= {key: told.pop(key) for key in ("target", "exits", "stop") if key in told}
-        self.desk = Desk(rules(venue=venue, **{**POLICY, **WIDE, **told}), session(), atoms_of(Decimal(100_000)), name)
-        self.desk.admit(attrs.evolve(simulated("", Decimal(100_000)), day_trades=0))
+        self.desk = DecisionEngine(
+            rules(venue=venue, **{**POLICY, **WIDE, **told}), session(), atoms_of(Decimal(100_000)), name
+        )
+        self.desk.admit(attrs.evolve(simulated_account("", Decimal(100_000)), day_trades=0))
         entry = self.desk.decide([proposal(**shape)])[0].order
         assert entry is not None
         self.orders: dict[str, Order] = {one.client_order_id: one for one in (entry, *entry.protection)}
@@ -55,10 +57,10 @@ class Bench:
         self.fill("entry 1")
         self.take(self.desk.custody.released())
 
-    def take(self, actions: Sequence[Action]) -> list[str]:
+    def take(self, actions: Sequence[TradingCommand]) -> list[str]:
         """Keep the orders that are placed; all that is asked for, in words."""
-        self.orders |= {one.order.client_order_id: one.order for one in actions if isinstance(one, Place)}
-        return asked(actions)
+        self.orders |= {one.order.client_order_id: one.order for one in actions if isinstance(one, SubmitOrder)}
+        return placed_and_cancelled(actions)
 
     def fill(self, cid: str, price: str = "100", quantity: str | None = None) -> list[str]:
         """Let an order be filled; what that sets free."""
@@ -75,7 +77,7 @@ class Bench:
 
     def close(self, price: float, minute: int = 30) -> tuple[list[str], list[Decision]]:
         """Let a minute close at a price: what is asked for, and what is decided of top-ups."""
-        bars = Draft().bar(minute, price, high=price, low=price).bars()
+        bars = SessionDraft().bar(minute, price, high=price, low=price).bars()
         self.desk.mark(bars, minute)
         asked = self.take(self.desk.custody.manage(bars, minute))
         decided = self.desk.top_up(self.desk.custody.topping.proposals(bars, minute))
@@ -104,7 +106,7 @@ def test_what_a_position_lacks_of_its_target(price: str, lacks: str) -> None:
     """Beyond the threshold all that is missing, and nothing before that."""
     position = Position(signal=identity(), side=Side.LONG, entry_time=session().open, units=100, entry_units=100)
     position.entry_atoms, position.mark = 100 * 1_000_000, ticks_of(float(price))
-    assert rebalance_rules.lack(Rebalance(), position) == int(lacks) * 10_000
+    assert rebalance_rules.missing_atoms(RebalanceSettings(), position) == int(lacks) * 10_000
 
 
 def test_what_was_added_moves_no_target() -> None:
@@ -206,7 +208,7 @@ def test_a_short_is_mirrored() -> None:
 def test_the_gate_is_that_of_entries(changes: dict[str, Any], reason: Reason) -> None:
     """Caps and switches deny a top-up with their own codes, and a denial is told once until it changes."""
     bench = Bench().trimmed()
-    other = Desk(rules(**{**POLICY, **WIDE, **changes}), session(), atoms_of(Decimal(100_000)), name)
+    other = DecisionEngine(rules(**{**POLICY, **WIDE, **changes}), session(), atoms_of(Decimal(100_000)), name)
     bench.desk.custody.topping._rules = other._rules
     bench.desk._gate, bench.desk._limits = other._gate, other._limits
     assert bench.reason(110.0, 31) is reason
@@ -229,7 +231,7 @@ def test_nothing_is_added_in_defense_or_worse(state: RiskState, reason: Reason) 
 def test_a_top_up_is_a_day_trade_of_its_own() -> None:
     """What was sold and bought again is one more; an account that allows no more of them adds nothing."""
     rule = DayTradeRule(until=session().date, account="margin", equity_below=Decimal(10**9), most=2)
-    bench = Bench(VenueRules(day_trade_rules=(rule,)))
+    bench = Bench(BrokerCapabilities(day_trade_rules=(rule,)))
     assert bench.desk.limits.day_trades == 2
     bench.trimmed()
     assert bench.reason(110.0) is Reason.ALLOWED
@@ -253,7 +255,7 @@ def test_nothing_is_added_while_the_position_changes_or_nothing_is_known() -> No
     bench.close(150.0)
     assert bench.close(110.0, 31)[1] == []
     waiting = Bench().trimmed()
-    bars = Draft().bar(30, 110.0).gap(31, 32).bars()
+    bars = SessionDraft().bar(30, 110.0).gap(31, 32).bars()
     waiting.desk.mark(bars, 31)
     assert waiting.desk.custody.topping.proposals(bars, 31) == []
     off = Bench(rebalance_top_up=False).trimmed()
@@ -279,18 +281,18 @@ def test_near_its_exit(
     leave: int | None, stop: float, target: float | None, price: float, closed: int, near: bool
 ) -> None:
     """Less than a quarter of the time, or of the way to stop or target, is left."""
-    shape = Exits(leave=leave)
+    shape = ExitRules(leave=leave)
     levels = (100.0, float(stop), float("nan") if target is None else float(target))
-    plan = exit_plan.plan(Side.LONG, levels, shape, rules().exits)
-    assert exit_plan.near(plan, ticks_of(float(price)), 20, closed, 385) is near
+    plan = exit_plan.make_exit_plan(Side.LONG, levels, shape, rules().exits)
+    assert exit_plan.near_exit(plan, ticks_of(float(price)), 20, closed, 385) is near
     if near:
-        bench = Bench(exits=Exits(leave=60)).trimmed()
+        bench = Bench(exits=ExitRules(leave=60)).trimmed()
         assert bench.reason(110.0, 53) is Reason.TOP_UP_NEAR_EXIT
 
 
 def test_an_exit_takes_the_top_up_away_first() -> None:
     """What works for a position is cancelled before it is closed; one that was filled meanwhile is closed with it."""
-    bench = Bench(exits=Exits(leave=60)).trimmed()
+    bench = Bench(exits=ExitRules(leave=60)).trimmed()
     assert bench.reason(110.0) is Reason.ALLOWED
     added = bench.orders["entry 2"]
     assert bench.desk.custody.topping.objection(added) == ""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts.settings import Risk
+from tbot_core.contracts.settings import RiskSettings
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import (
     ATOMS_PER_DOLLAR,
@@ -24,24 +24,37 @@ from tbot_core.model.types import (
 )
 from tbot_core.testing.trades import fill, identity, order
 from tbot_core.trading.portfolio import Portfolio, Surplus
-from tbot_core.trading.risk.exposure import Standing, Working, count_traded, join, net_of, window_pnl
-from tbot_core.trading.risk.gate import Gate, Limits, breached, review, workable
-from tbot_core.trading.risk.sizing import Planned
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.exposure import (
+    ExposureBook,
+    ReservedEntry,
+    count_traded,
+    net_of,
+    share_exposure,
+    window_pnl,
+)
+from tbot_core.trading.risk.gate import (
+    Limits,
+    RiskEngine,
+    available_buying_power,
+    loss_limit_breached,
+    review_loss_limits,
+)
+from tbot_core.trading.risk.sizing import SizedEntry
+from tbot_core.trading.risk.states import StateCause
 
 EQUITY = 100_000 * ATOMS_PER_DOLLAR
 LONG, SHORT = Side.LONG, Side.SHORT
 INDICES = {"S&P 500": {"SPY": Decimal(1), "SH": Decimal(-1), "SSO": Decimal(2)}, "Nasdaq": {"QQQ": Decimal(1)}}
 
 
-def standing(**fields: Any) -> Standing:
+def standing(**fields: Any) -> ExposureBook:
     """A session that opened with 100,000 USD."""
-    return Standing(portfolio=Portfolio(opening_atoms=EQUITY), **fields)
+    return ExposureBook(portfolio=Portfolio(opening_atoms=EQUITY), **fields)
 
 
 def limits(*, defense: bool = False, **settings: Any) -> Limits:
     """The limits of that session."""
-    return Limits.of(Risk(**settings), EQUITY, defense=defense)
+    return Limits.of(RiskSettings(**settings), EQUITY, defense=defense)
 
 
 def account(buying_power: int | None) -> Account:
@@ -51,7 +64,7 @@ def account(buying_power: int | None) -> Account:
     return Account(account_id="A", equity=cash, cash=cash, buying_power=power, margin=True)
 
 
-def hold(now: Standing, symbol: str, dollars: int, side: Side = LONG, strategy: str = "open") -> Standing:
+def hold(now: ExposureBook, symbol: str, dollars: int, side: Side = LONG, strategy: str = "open") -> ExposureBook:
     """Add a position that cost so much, at 100 USD a share."""
     bought = order(Leg.ENTRY, symbol=symbol, buy=side is LONG)
     shares = str(Decimal(dollars) / 100)
@@ -59,17 +72,17 @@ def hold(now: Standing, symbol: str, dollars: int, side: Side = LONG, strategy: 
     return now
 
 
-def work(now: Standing, symbol: str, dollars: int, side: Side = LONG) -> Standing:
+def work(now: ExposureBook, symbol: str, dollars: int, side: Side = LONG) -> ExposureBook:
     """Add a working entry of that worst case."""
     atoms = dollars * ATOMS_PER_DOLLAR
-    now.working[symbol] = Working(signal=identity(symbol), side=side, worst_atoms=atoms, power_atoms=atoms)
+    now.working[symbol] = ReservedEntry(signal=identity(symbol), side=side, worst_atoms=atoms, power_atoms=atoms)
     return now
 
 
-def planned(dollars: int, worst: int = 1_000_000, reference: int = 1_000_000) -> Planned:
+def planned(dollars: int, worst: int = 1_000_000, reference: int = 1_000_000) -> SizedEntry:
     """An entry at 100 USD of that worst case."""
     units = dollars * ATOMS_PER_DOLLAR // worst
-    return Planned(type=OrderType.LIMIT, worst=worst, units=units, reference=reference)
+    return SizedEntry(type=OrderType.LIMIT, worst=worst, units=units, reference=reference)
 
 
 def test_fractions_become_amounts() -> None:
@@ -105,7 +118,7 @@ def test_defense_rounds_its_counts_down(trades: int, positions: int, pct: str, l
     assert dollars_of(limits(defense=True, defense_mode_total_allocation=Decimal("0.5")).budget) == 2000
 
 
-def losing(runs: int, then: int) -> Standing:
+def losing(runs: int, then: int) -> ExposureBook:
     """A session after so many losing trades in a row, then so many winning ones."""
     now = standing()
     for pnl in [-1] * runs + [1] * then:
@@ -113,7 +126,7 @@ def losing(runs: int, then: int) -> Standing:
     return now
 
 
-BEFORE: list[tuple[str, Standing, dict[str, Any], Reason | None]] = [
+BEFORE: list[tuple[str, ExposureBook, dict[str, Any], Reason | None]] = [
     ("nothing", standing(), {}, None),
     ("disabled", standing(), {"disable_all_trades": True}, Reason.TRADING_DISABLED),
     ("halted", standing(state=RiskState.HALTED), {}, Reason.HALTED),
@@ -145,23 +158,23 @@ BEFORE: list[tuple[str, Standing, dict[str, Any], Reason | None]] = [
 
 
 @pytest.mark.parametrize(("now", "settings", "reason"), [row[1:] for row in BEFORE], ids=[row[0] for row in BEFORE])
-def test_states_and_counts(now: Standing, settings: dict[str, Any], reason: Reason | None) -> None:
+def test_states_and_counts(now: ExposureBook, settings: dict[str, Any], reason: Reason | None) -> None:
     """Each state, latch and count denies from its edge on, with its own code."""
-    gate = Gate(risk=Risk(**settings), once_a_day=True)
+    gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True)
     refusal = gate.before_sizing(now, limits(**settings), identity())
     assert (refusal.reason if refusal else None) is reason
 
 
 def test_one_trade_a_day_can_be_switched_off() -> None:
     """ONE_TRADE_PER_SYMBOL_PER_DAY=false lets a symbol in again."""
-    gate = Gate(risk=Risk(), once_a_day=False)
+    gate = RiskEngine(risk=RiskSettings(), once_a_day=False)
     assert gate.before_sizing(standing(traded={"AAA"}), limits(), identity()) is None
 
 
 def test_the_first_of_several_reasons_counts() -> None:
     """Checks keep their order: kill before loss before counts."""
     now = standing(state=RiskState.HALTED, daily_loss=True, sent={"open": 9})
-    gate = Gate(risk=Risk(), once_a_day=True)
+    gate = RiskEngine(risk=RiskSettings(), once_a_day=True)
     seen = []
     for change in ({}, {"state": RiskState.EXIT_ONLY}, {"daily_loss": False}, {"state": RiskState.DEFENSE}):
         now = attrs.evolve(now, **change)
@@ -170,7 +183,7 @@ def test_the_first_of_several_reasons_counts() -> None:
     assert seen == [Reason.HALTED, Reason.DAILY_LOSS, Reason.EXIT_ONLY, Reason.MAX_TRADES]
 
 
-AFTER: list[tuple[str, Standing, Planned, dict[str, Any], Reason | None]] = [
+AFTER: list[tuple[str, ExposureBook, SizedEntry, dict[str, Any], Reason | None]] = [
     ("nothing", standing(), planned(0), {}, Reason.QUANTITY_TOO_SMALL),
     ("band edge", standing(), planned(100, 1_050_000), {}, None),
     ("band", standing(), planned(100, 1_050_001), {}, Reason.PRICE_BAND),
@@ -196,9 +209,9 @@ AFTER: list[tuple[str, Standing, Planned, dict[str, Any], Reason | None]] = [
 @pytest.mark.parametrize(
     ("now", "plan", "settings", "reason"), [row[1:] for row in AFTER], ids=[row[0] for row in AFTER]
 )
-def test_worst_cases(now: Standing, plan: Planned, settings: dict[str, Any], reason: Reason | None) -> None:
+def test_worst_cases(now: ExposureBook, plan: SizedEntry, settings: dict[str, Any], reason: Reason | None) -> None:
     """Each limit lets exactly itself pass and denies what is more, with the figures compared."""
-    gate = Gate(risk=Risk(**settings), once_a_day=True)
+    gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True)
     refusal = gate.after_sizing(now, limits(**settings), identity(), LONG, plan)
     assert (refusal.reason if refusal else None) is reason
     if refusal is not None and reason is not Reason.QUANTITY_TOO_SMALL:
@@ -209,7 +222,7 @@ def test_worst_cases(now: Standing, plan: Planned, settings: dict[str, Any], rea
 
 def test_a_short_needs_buying_power_at_1_03_times_the_reference() -> None:
     """Ten shares at 100 USD: 1,030 USD short, 1,000 USD long."""
-    gate = Gate(risk=Risk(max_leverage=Decimal("0.0102")), once_a_day=True)
+    gate = RiskEngine(risk=RiskSettings(max_leverage=Decimal("0.0102")), once_a_day=True)
     found = limits(max_leverage=Decimal("0.0102"))
     assert gate.after_sizing(standing(), found, identity(), LONG, planned(1000)) is None
     refusal = gate.after_sizing(standing(), found, identity(), SHORT, planned(1000))
@@ -219,10 +232,10 @@ def test_a_short_needs_buying_power_at_1_03_times_the_reference() -> None:
 
 def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     """What the broker granted goes down by what positions cost since, and comes back when they are closed."""
-    gate = Gate(risk=Risk(), once_a_day=True)
+    gate = RiskEngine(risk=RiskSettings(), once_a_day=True)
     found = limits(max_leverage=Decimal("0.06"), max_gross_exposure=Decimal(1))
 
-    def denied(now: Standing, dollars: int) -> str | None:
+    def denied(now: ExposureBook, dollars: int) -> str | None:
         refusal = gate.after_sizing(now, found, identity("ZZZ"), LONG, planned(dollars))
         return None if refusal is None else f"{refusal.reason.name} {refusal.limit:.0f}"
 
@@ -241,10 +254,10 @@ def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     now.funds.read(account(1_000_000), now.portfolio)
     assert [denied(now, 2500)] == [None]
     now.funds.read(account(None), now.portfolio)
-    assert workable(now, found) == found.leverage - now.portfolio.cost_atoms
+    assert available_buying_power(now, found) == found.leverage - now.portfolio.cost_atoms
 
 
-INDEX: list[tuple[str, Standing, str, Side, int, bool]] = [
+INDEX: list[tuple[str, ExposureBook, str, Side, int, bool]] = [
     ("edge", standing(), "SPY", LONG, 4000, True),
     ("beyond", standing(), "SPY", LONG, 4001, False),
     ("twice", standing(), "SSO", LONG, 2001, False),
@@ -264,15 +277,17 @@ INDEX: list[tuple[str, Standing, str, Side, int, bool]] = [
 @pytest.mark.parametrize(
     ("now", "symbol", "side", "dollars", "passes"), [row[1:] for row in INDEX], ids=[row[0] for row in INDEX]
 )
-def test_index_exposure_is_net_and_signed(now: Standing, symbol: str, side: Side, dollars: int, passes: bool) -> None:
+def test_index_exposure_is_net_and_signed(
+    now: ExposureBook, symbol: str, side: Side, dollars: int, passes: bool
+) -> None:
     """Leverage x notional per index: positions net, inverse funds are negative, a working entry never helps."""
     loose: dict[str, Any] = {"max_risk_per_trade": Decimal(1), "max_gross_exposure": Decimal(1)}
-    gate = Gate(risk=Risk(**loose), once_a_day=True, indices=INDICES)
+    gate = RiskEngine(risk=RiskSettings(**loose), once_a_day=True, indices=INDICES)
     refusal = gate.after_sizing(now, limits(**loose), identity(symbol), side, planned(dollars))
     assert (refusal.reason if refusal else None) is (None if passes else Reason.INDEX_EXPOSURE)
 
 
-def lost(now: Standing, dollars: int) -> Standing:
+def lost(now: ExposureBook, dollars: int) -> ExposureBook:
     """Hold a thousand shares of AAA that have lost so much."""
     hold(now, "AAA", 100_000)
     now.sent["open"] = 1
@@ -294,16 +309,16 @@ def lost(now: Standing, dollars: int) -> Standing:
 def test_losses_latch_at_their_limits(dollars: int, told: list[str], state: RiskState, latched: bool) -> None:
     """A loss of exactly the limit counts; each latch is told once and never cleared."""
     now = lost(standing(), dollars)
-    assert [change.what for change in review(now, limits())] == told
+    assert [change.what for change in review_loss_limits(now, limits())] == told
     assert (now.state, now.daily_loss, now.window_loss) == (state, latched, {"open"} if told else set())
     now.portfolio.mark("AAA", 2_000_000)
-    assert review(now, limits()) == []
+    assert review_loss_limits(now, limits()) == []
     assert (now.state, now.daily_loss) == (state, latched)
 
 
 def test_a_review_says_what_it_compared() -> None:
     """The change carries cause, value and limit in dollars."""
-    change = review(lost(standing(), 5000), limits())[0]
+    change = review_loss_limits(lost(standing(), 5000), limits())[0]
     assert (change.cause, change.value, change.limit) == ("DAILY_LOSS_LIMIT reached", Decimal(-5000), Decimal(-5000))
 
 
@@ -316,7 +331,7 @@ def test_a_review_says_what_it_compared() -> None:
         (standing(losing_run=True), RiskState.EXIT_ONLY),
     ],
 )
-def test_after_a_latch_the_session_leaves_exits_only(now: Standing, own: RiskState) -> None:
+def test_after_a_latch_the_session_leaves_exits_only(now: ExposureBook, own: RiskState) -> None:
     """What it asks for by itself is one of the four states."""
     assert now.own is own
 
@@ -324,7 +339,7 @@ def test_after_a_latch_the_session_leaves_exits_only(now: Standing, own: RiskSta
 def test_a_state_that_permits_less_is_not_loosened_to_defense() -> None:
     """Half of the daily limit used changes a normal state alone."""
     now = lost(standing(state=RiskState.EXIT_ONLY), 2500)
-    review(now, limits())
+    review_loss_limits(now, limits())
     assert now.state is RiskState.EXIT_ONLY
 
 
@@ -341,24 +356,24 @@ def test_a_windows_profit_is_that_of_its_own_trades() -> None:
 def test_a_run_of_losses_is_told_once() -> None:
     """MAX_CONSECUTIVE_LOSSES latches to the session's end, with its counts."""
     now = losing(3, 1)
-    changes = review(now, limits(max_consecutive_losses=3))
+    changes = review_loss_limits(now, limits(max_consecutive_losses=3))
     assert [(change.what, change.value, change.limit) for change in changes] == [
         ("losing run latch", Decimal(3), Decimal(3))
     ]
-    assert review(now, limits(max_consecutive_losses=3)) == []
-    assert review(losing(2, 0), limits(max_consecutive_losses=3)) == []
+    assert review_loss_limits(now, limits(max_consecutive_losses=3)) == []
+    assert review_loss_limits(losing(2, 0), limits(max_consecutive_losses=3)) == []
 
 
 def test_rejects_in_a_row_leave_exits_only() -> None:
     """An answer that is no rejection starts the count again; the third of three in a row is told."""
-    now, risk = standing(), Risk()
+    now, risk = standing(), RiskSettings()
     for rejected in (True, True, False, True, True):
         now.count_answer(risk, rejected=rejected)
     assert now.state.word == "normal"
     for _ in range(2):
         now.count_answer(risk, rejected=True)
     assert now.state.word == "exit-only"
-    assert [(change.what, change.cause, change.value) for change in review(now, limits())] == [
+    assert [(change.what, change.cause, change.value) for change in review_loss_limits(now, limits())] == [
         ("exit-only", "MAX_REJECTS_IN_ROW", Decimal(3))
     ]
 
@@ -374,12 +389,12 @@ def test_f28_a_symbol_that_is_held_beyond_its_positions_is_not_entered() -> None
 
 def test_where_the_account_can_be_read_trouble_is_handed_over() -> None:
     """Exits alone are allowed until somebody takes the trouble over, whose causes then last as long as they must."""
-    troubles: dict[Cause, str] = {}
-    now, risk = standing(troubles=troubles), Risk()
+    troubles: dict[StateCause, str] = {}
+    now, risk = standing(troubles=troubles), RiskSettings()
     for _ in range(3):
         now.count_answer(risk, rejected=True)
     now.find_surplus("AAA", Decimal(5))
-    assert troubles == {Cause.REJECTS: "3 rejections", Cause.SURPLUS: "5 AAA beyond what is held"}
+    assert troubles == {StateCause.REJECTS: "3 rejections", StateCause.SURPLUS: "5 AAA beyond what is held"}
     assert (now.present, now.told, now.rejects_in_row) == (RiskState.EXIT_ONLY, [], 0)
     troubles.clear()
     assert now.present is RiskState.NORMAL
@@ -400,8 +415,8 @@ def test_fills_far_from_their_reference_are_told(side: Side, prices: list[str], 
     """Worse than the reference by more than MAX_FILL_DEVIATION_PCT is told; three in a row are defense."""
     now = standing()
     for price in prices:
-        now.count_fill(Risk(), Decimal(price), Decimal(100), side)
-    changes = review(now, limits())
+        now.count_fill(RiskSettings(), Decimal(price), Decimal(100), side)
+    changes = review_loss_limits(now, limits())
     assert [change.what for change in changes].count("fill deviation") == told
     assert now.state is state
     assert ("defense" in [change.what for change in changes]) is (state is RiskState.DEFENSE)
@@ -411,7 +426,7 @@ def test_defense_by_fills_does_not_loosen_another_state() -> None:
     """A fourth far fill changes nothing more, nor does one in a state that permits less."""
     now = standing(state=RiskState.EXIT_ONLY)
     for _ in range(4):
-        now.count_fill(Risk(), Decimal(102), Decimal(100), LONG)
+        now.count_fill(RiskSettings(), Decimal(102), Decimal(100), LONG)
     assert now.state is RiskState.EXIT_ONLY
 
 
@@ -429,8 +444,8 @@ def test_a_wider_limit_never_denies_what_a_narrower_one_allows(
 
     def allowed(hundredths: int) -> bool:
         settings: dict[str, Any] = {"max_symbol_exposure": Decimal(1), name: Decimal(hundredths) / 100}
-        gate = Gate(risk=Risk(**settings), once_a_day=True, indices=INDICES)
-        plan = Planned(
+        gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True, indices=INDICES)
+        plan = SizedEntry(
             type=OrderType.LIMIT, worst=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
         )
         return gate.after_sizing(now, limits(**settings), identity("SSO"), side, plan) is None
@@ -449,7 +464,7 @@ def test_counting_what_was_sent() -> None:
 def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() -> None:
     """Exposure, places, counts and latches are one sum on both sides; what a person says of one side is its least."""
     here, there = work(hold(standing(), "A", 400), "B", 400), hold(standing(), "C", 100)
-    join(there, here)
+    share_exposure(there, here)
     for one in (here, there):
         assert one.gross() == here.reserved + there.reserved
         assert (one.places, one.busy("B"), one.busy("C"), one.busy("D")) == (3, True, True, False)
@@ -471,44 +486,44 @@ def test_half_of_the_daily_loss_is_defense_at_every_broker(state: RiskState) -> 
     """It is told once, whatever the state of the account that lost, and leaves a graver state as it is."""
     found = limits(daily_loss_limit=Decimal("0.01"), window_loss_limit=Decimal(1))
     here, there = hold(standing(state=state), "A", 1000), standing()
-    join(there, here)
+    share_exposure(there, here)
     here.portfolio.mark("A", 500_000)
-    assert breached(here, found)
-    assert [change.what for change in review(here, found)] == ["defense"]
+    assert loss_limit_breached(here, found)
+    assert [change.what for change in review_loss_limits(here, found)] == ["defense"]
     assert (here.present, there.present) == (max(state, RiskState.DEFENSE), RiskState.DEFENSE)
-    assert (breached(here, found), review(here, found)) == (False, [])
+    assert (loss_limit_breached(here, found), review_loss_limits(here, found)) == (False, [])
 
 
 def test_three_far_fills_in_a_row_are_defense_at_every_broker() -> None:
     """They are counted in their order wherever they come, and one that was good begins the count anew."""
     here, there = standing(), standing()
-    join(there, here)
+    share_exposure(there, here)
     for one, price in ((here, 102), (there, 100), (here, 102), (here, 102)):
-        one.count_fill(Risk(), Decimal(price), Decimal(100), LONG)
+        one.count_fill(RiskSettings(), Decimal(price), Decimal(100), LONG)
     assert (here.present, there.present) == (RiskState.NORMAL, RiskState.NORMAL)
-    there.count_fill(Risk(), Decimal(102), Decimal(100), LONG)
+    there.count_fill(RiskSettings(), Decimal(102), Decimal(100), LONG)
     assert (here.present, there.present) == (RiskState.DEFENSE, RiskState.DEFENSE)
-    assert [change.cause for change in there.told] == ["MAX_FILL_DEVIATION_PCT", Cause.DEVIATIONS.value]
+    assert [change.cause for change in there.told] == ["MAX_FILL_DEVIATION_PCT", StateCause.DEVIATIONS.value]
 
 
 def test_who_joins_a_session_in_defense_is_in_defense() -> None:
     """What concerns an account alone, such as rejections that leave exits only, stays at that account."""
     defended, barred, first, second = standing(state=RiskState.DEFENSE), standing(), standing(), standing()
     for _ in range(3):
-        barred.count_answer(Risk(), rejected=True)
-    join(first, defended)
-    join(second, barred)
+        barred.count_answer(RiskSettings(), rejected=True)
+    share_exposure(first, defended)
+    share_exposure(second, barred)
     assert (first.present, second.present) == (RiskState.DEFENSE, RiskState.NORMAL)
 
 
 def test_leverage_counts_both_brokers_and_a_grant_its_own() -> None:
     """What is held, worked or stated at one of them leaves less at the other, whatever that one grants itself."""
-    gate = Gate(risk=Risk(), once_a_day=True)
+    gate = RiskEngine(risk=RiskSettings(), once_a_day=True)
     found = limits(max_leverage=Decimal("0.03"), max_gross_exposure=Decimal(1))
     here, there = work(hold(standing(), "A", 400), "B", 400), hold(standing(), "C", 200)
-    join(there, here)
+    share_exposure(there, here)
 
-    def most(now: Standing) -> int:
+    def most(now: ExposureBook) -> int:
         refusal = gate.after_sizing(now, found, identity("ZZZ"), LONG, planned(2500))
         assert refusal is not None
         assert refusal.reason is Reason.BUYING_POWER

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts import VenueRules
-from tbot_core.contracts.settings import Entries
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts.settings import EntrySettings
 from tbot_core.model.types import ATOMS_PER_DOLLAR, UNITS_PER_SHARE, OrderType, Side, price_of, quantity_of
-from tbot_core.testing.trades import Terms, order
-from tbot_core.trading.risk.sizing import Planned, Sizer, share
+from tbot_core.testing.trades import OrderOptions, order
+from tbot_core.trading.risk.sizing import SizedEntry, Sizer, fraction_of
 
 LONG, SHORT = Side.LONG, Side.SHORT
-FINE = VenueRules(quantity_step=Decimal("0.001"), fractional_types=frozenset({"limit"}))
+FINE = BrokerCapabilities(quantity_step=Decimal("0.001"), fractional_types=frozenset({"limit"}))
 
 
 def sizer(**settings: Any) -> Sizer:
     """A sizer at a venue of fine limit orders."""
-    return Sizer(entries=Entries(**settings), rules=FINE, price_band=Decimal("0.05"))
+    return Sizer(entries=EntrySettings(**settings), rules=FINE, price_band=Decimal("0.05"))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_market_order_is_judged_at_the_edge_of_the_price_band(
     reference: int, band: str, worst: int, side: Side
 ) -> None:
     """It has no limit; bought or sold it is sized, and reserved, at reference x (1 + PRICE_BAND_PCT)."""
-    market = Sizer(entries=Entries(entry_order_type="market"), rules=FINE, price_band=Decimal(band))
+    market = Sizer(entries=EntrySettings(entry_order_type="market"), rules=FINE, price_band=Decimal(band))
     planned = market.plan(reference, side, 10 * worst * UNITS_PER_SHARE)
     assert (planned.limit, planned.worst, planned.units) == (None, worst, 10 * UNITS_PER_SHARE)
     assert planned.worst_atoms == 10 * worst * UNITS_PER_SHARE
@@ -105,7 +105,7 @@ def test_fixed_quantity_knows_no_budget() -> None:
 
 def test_a_short_takes_more_of_the_buying_power() -> None:
     """At worst a short costs the larger of its limit and 1.03 x the reference."""
-    planned = Planned(type=OrderType.LIMIT, worst=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000)
+    planned = SizedEntry(type=OrderType.LIMIT, worst=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000)
     assert planned.worst_atoms == 998 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(LONG) == 998 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(SHORT) == 1030 * ATOMS_PER_DOLLAR
@@ -133,7 +133,7 @@ def test_a_plan_never_costs_more_than_its_budget(
 def test_a_share_is_rounded_down_and_exact(atoms: int, fraction: Decimal) -> None:
     """A fraction of an amount is never more than the fraction says."""
     millionths = int(fraction * 10**6)
-    assert share(atoms, fraction) == atoms * millionths // 10**6
+    assert fraction_of(atoms, fraction) == atoms * millionths // 10**6
 
 
 @pytest.mark.parametrize("kind", ["limit", "market"])
@@ -141,7 +141,7 @@ def test_a_share_is_rounded_down_and_exact(atoms: int, fraction: Decimal) -> Non
 def test_a_plan_is_read_back_from_its_order(kind: str, side: Side) -> None:
     """What was written down reserves after a restart what it did before, also when the settings of now are others."""
     sized = sizer(entry_order_type=kind).plan(1_000_000, side, 700 * ATOMS_PER_DOLLAR)
-    terms: Terms = {"quantity": str(quantity_of(sized.units)), "buy": side is LONG}
+    terms: OrderOptions = {"quantity": str(quantity_of(sized.units)), "buy": side is LONG}
     if sized.limit is not None:
         terms["limit"] = str(price_of(sized.limit))
     again = sizer(entry_order_type=kind, entry_limit_pct=Decimal("0.01"))

@@ -13,24 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts.settings import Simulation
+from tbot_core.contracts.settings import SimulationSettings
 from tbot_core.model.types import Leg
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import identity
-from tbot_core.trading.slippage import Slippage, worsened
+from tbot_core.trading.slippage import Slippage, slipped_price
 
 RANDOM = Slippage(kind="randomized", mean=0.0015, deviation=0.001, seed=0)
 RULE = Slippage(kind="rule_based", mean=0.001, deviation=0.0, seed=0)
 
 
-def by_rule(draft: Draft, shares: float = 0.0, minute: int = 25) -> float:
+def by_rule(draft: SessionDraft, shares: float = 0.0, minute: int = 25) -> float:
     """The rule-based loss at a signal of that minute."""
     return RULE.fraction(identity(minute=minute), Leg.EXIT, (draft.bars(), 0), shares)
 
 
-def ranged(minutes: range, width: float = 1.0) -> Draft:
+def ranged(minutes: range, width: float = 1.0) -> SessionDraft:
     """Bars with a range of `width` percent of their close in these minutes."""
-    draft = Draft()
+    draft = SessionDraft()
     for minute in minutes:
         draft.bar(minute, 100.0, high=100.0 + width, low=100.0)
     return draft
@@ -38,10 +38,10 @@ def ranged(minutes: range, width: float = 1.0) -> Draft:
 
 def test_the_settings_choose_the_model() -> None:
     """Percent become fractions; a model that is switched off loses nothing."""
-    on = Slippage.of(Simulation(seed=7))
+    on = Slippage.of(SimulationSettings(seed=7))
     assert attrs.astuple(on) == ("randomized", 0.0015, 0.001, 7)
-    off = Slippage.of(Simulation(enable_slippage_model=False))
-    assert off.fraction(identity(), Leg.ENTRY, (Draft().bars(), 0), 100.0) == 0.0
+    off = Slippage.of(SimulationSettings(enable_slippage_model=False))
+    assert off.fraction(identity(), Leg.ENTRY, (SessionDraft().bars(), 0), 100.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_the_rule_knows_no_bar_after_the_signal() -> None:
 
 def test_a_first_bar_and_an_unknown_volume_are_the_usual_and_the_worst() -> None:
     """Without bars before the range counts as usual; volume 0 or unknown counts as full participation."""
-    assert by_rule(Draft(), minute=0) == pytest.approx(0.001 * 1.5)
+    assert by_rule(SessionDraft(), minute=0) == pytest.approx(0.001 * 1.5)
     for volume in (0.0, np.nan):
-        assert by_rule(Draft().bar(25, 100.0, volume=volume)) == pytest.approx(0.001 * 1.5 * 2)
+        assert by_rule(SessionDraft().bar(25, 100.0, volume=volume)) == pytest.approx(0.001 * 1.5 * 2)
 
 
 def test_a_draw_depends_on_its_key_alone() -> None:
     """The same key gives the same draw; each part of the key gives another."""
-    market = (Draft().bars(), 0)
+    market = (SessionDraft().bars(), 0)
 
     def draw(model: Slippage = RANDOM, leg: Leg = Leg.ENTRY, **parts: Any) -> float:
         return model.fraction(identity(**parts), leg, market, 0.0)
@@ -110,7 +110,7 @@ def test_a_draw_depends_on_its_key_alone() -> None:
 
 def test_draws_are_normal_and_never_in_our_favour() -> None:
     """Mean and deviation are the settings', and what lies under 0 is 0."""
-    market = (Draft().bars(), 0)
+    market = (SessionDraft().bars(), 0)
     far = attrs.evolve(RANDOM, mean=0.05, deviation=0.01)
     draws = [far.fraction(identity(minute=minute), Leg.EXIT, market, 0.0) for minute in range(4000)]
     assert mean(draws) == pytest.approx(0.05, abs=0.0005)
@@ -136,16 +136,16 @@ def test_draws_are_normal_and_never_in_our_favour() -> None:
 )
 def test_prices_are_rounded_against_us(ticks: int, fraction: float, buy: bool, expected: int) -> None:
     """A buy rounds up to 0.0001, a sale down, never under one tick."""
-    assert worsened(ticks, fraction, buy=buy) == expected
+    assert slipped_price(ticks, fraction, buy=buy) == expected
 
 
 @given(st.integers(1, 10**9), st.floats(0.0, 2.0), st.booleans())
 def test_slippage_never_helps(ticks: int, fraction: float, buy: bool) -> None:
     """Whatever the fraction, a buy pays at least the price and a sale gets at most it."""
-    got = worsened(ticks, fraction, buy=buy)
+    got = slipped_price(ticks, fraction, buy=buy)
     assert got >= ticks if buy else 1 <= got <= max(1, ticks)
 
 
 def test_settings_reach_the_model_exactly() -> None:
     """0.15 percent is 0.0015."""
-    assert Slippage.of(Simulation(slippage_mean_pct=Decimal("0.15"))).mean == 0.0015
+    assert Slippage.of(SimulationSettings(slippage_mean_pct=Decimal("0.15"))).mean == 0.0015

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import pytest
 
-from tbot_core.execution.trading_state import recall
+from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.model.types import RiskState
-from tbot_core.trading.risk.states import KINDS, QUIET, RECONCILED, Cause, End, States
+from tbot_core.trading.risk.states import KINDS, QUIET, RECONCILED, CauseEnd, StateCause, TradingState
 
 NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -33,53 +33,53 @@ def after(duration: timedelta) -> datetime:
 
 def test_nothing_is_normal() -> None:
     """Without a cause the state is normal."""
-    assert States().state.word == "normal"
+    assert TradingState().state.word == "normal"
 
 
 def test_every_cause_has_a_kind() -> None:
     """No cause lacks an effect, none is without one of its own words."""
-    assert set(KINDS) == set(Cause)
+    assert set(KINDS) == set(StateCause)
     assert all(kind.state > RiskState.NORMAL for kind in KINDS.values())
 
 
 def test_the_gravest_cause_counts() -> None:
     """A kill goes over exits-only, that over defense; what is taken away uncovers what lies under it."""
-    states = States()
-    states.begin(Cause.DEFENSE_COMMAND, NOON)
+    states = TradingState()
+    states.begin(StateCause.DEFENSE_COMMAND, NOON)
     assert states.state.word == "defense"
-    states.begin(Cause.STOP_FILE, NOON)
+    states.begin(StateCause.STOP_FILE, NOON)
     assert states.state.word == "exit-only"
-    states.begin(Cause.KILL_FILE, NOON)
+    states.begin(StateCause.KILL_FILE, NOON)
     assert states.state.word == "halted"
-    assert states.causes == (Cause.KILL_FILE, Cause.STOP_FILE, Cause.DEFENSE_COMMAND)
-    states.withdraw(Cause.KILL_FILE, NOON)
+    assert states.causes == (StateCause.KILL_FILE, StateCause.STOP_FILE, StateCause.DEFENSE_COMMAND)
+    states.withdraw(StateCause.KILL_FILE, NOON)
     assert states.state.word == "exit-only"
 
 
 def test_every_source_of_a_kill_must_be_clear() -> None:
     """Two sources have set it: one that is withdrawn frees nothing."""
-    states = States()
-    states.begin(Cause.KILL_FILE, NOON)
-    states.begin(Cause.KILL_COMMAND, NOON)
-    states.withdraw(Cause.KILL_COMMAND, NOON)
+    states = TradingState()
+    states.begin(StateCause.KILL_FILE, NOON)
+    states.begin(StateCause.KILL_COMMAND, NOON)
+    states.withdraw(StateCause.KILL_COMMAND, NOON)
     assert states.state.word == "halted"
-    states.withdraw(Cause.KILL_FILE, NOON)
+    states.withdraw(StateCause.KILL_FILE, NOON)
     assert states.state.word == "normal"
 
 
 def test_a_cause_begins_once() -> None:
     """Raising it again is no news and does not move its beginning; withdrawing what is not there is no news either."""
-    states = States()
-    assert states.begin(Cause.UNKNOWN, NOON)
-    assert not states.begin(Cause.UNKNOWN, after(SECOND))
-    assert states.standing[Cause.UNKNOWN] == NOON
-    assert not states.withdraw(Cause.STOP_FILE, NOON)
+    states = TradingState()
+    assert states.begin(StateCause.UNKNOWN, NOON)
+    assert not states.begin(StateCause.UNKNOWN, after(SECOND))
+    assert states.standing[StateCause.UNKNOWN] == NOON
+    assert not states.withdraw(StateCause.STOP_FILE, NOON)
 
 
-@pytest.mark.parametrize("cause", [cause for cause in Cause if KINDS[cause].end is End.RECONCILE])
-def test_doubt_ends_with_a_clean_reconcile_that_held(cause: Cause) -> None:
+@pytest.mark.parametrize("cause", [cause for cause in StateCause if KINDS[cause].end is CauseEnd.RECONCILE])
+def test_doubt_ends_with_a_clean_reconcile_that_held(cause: StateCause) -> None:
     """Exits-only lasts until reconciliation has agreed for 60 s without a break, counted from the cause's end."""
-    states = States()
+    states = TradingState()
     states.begin(cause, NOON)
     states.withdraw(cause, NOON)
     assert not states.expire(after(timedelta(hours=1)))
@@ -95,8 +95,8 @@ def test_doubt_ends_with_a_clean_reconcile_that_held(cause: Cause) -> None:
 
 def test_a_doubt_that_stands_does_not_expire() -> None:
     """However long reconciliation agrees, a cause that was not withdrawn goes on."""
-    states = States()
-    states.begin(Cause.DISK_LOW, NOON)
+    states = TradingState()
+    states.begin(StateCause.DISK_LOW, NOON)
     states.reconciled(NOON, clean=True)
     assert not states.expire(after(timedelta(days=1)))
     assert states.state.word == "exit-only"
@@ -104,31 +104,31 @@ def test_a_doubt_that_stands_does_not_expire() -> None:
 
 def test_a_clean_reconcile_before_the_cause_ended_does_not_count() -> None:
     """The 60 s begin when both hold: the cause is gone and the books agree."""
-    states = States()
+    states = TradingState()
     states.reconciled(NOON, clean=True)
-    states.begin(Cause.UNREACHABLE, NOON)
-    states.withdraw(Cause.UNREACHABLE, after(timedelta(minutes=5)))
+    states.begin(StateCause.UNREACHABLE, NOON)
+    states.withdraw(StateCause.UNREACHABLE, after(timedelta(minutes=5)))
     assert not states.expire(after(timedelta(minutes=5) + RECONCILED - SECOND))
-    assert states.expire(after(timedelta(minutes=5) + RECONCILED)) == (Cause.UNREACHABLE,)
+    assert states.expire(after(timedelta(minutes=5) + RECONCILED)) == (StateCause.UNREACHABLE,)
 
 
 def test_defense_ends_after_quiet() -> None:
     """15 minutes after its last cause, and not before; a cause that returns begins it anew."""
-    states = States()
-    states.begin(Cause.UNIVERSE_STALE, NOON)
-    states.withdraw(Cause.UNIVERSE_STALE, NOON)
-    states.begin(Cause.UNIVERSE_STALE, after(SECOND))
-    states.withdraw(Cause.UNIVERSE_STALE, after(2 * SECOND))
+    states = TradingState()
+    states.begin(StateCause.UNIVERSE_STALE, NOON)
+    states.withdraw(StateCause.UNIVERSE_STALE, NOON)
+    states.begin(StateCause.UNIVERSE_STALE, after(SECOND))
+    states.withdraw(StateCause.UNIVERSE_STALE, after(2 * SECOND))
     assert not states.expire(after(QUIET))
     assert states.state.word == "defense"
-    assert states.expire(after(QUIET + 2 * SECOND)) == (Cause.UNIVERSE_STALE,)
+    assert states.expire(after(QUIET + 2 * SECOND)) == (StateCause.UNIVERSE_STALE,)
 
 
 def test_what_holds_to_the_sessions_end_outlasts_its_cause() -> None:
     """Half of the loss limit used is defense for the whole session, also when the loss has shrunk again."""
-    states = States()
-    states.begin(Cause.HALF_LOSS, NOON)
-    states.withdraw(Cause.HALF_LOSS, NOON)
+    states = TradingState()
+    states.begin(StateCause.HALF_LOSS, NOON)
+    states.withdraw(StateCause.HALF_LOSS, NOON)
     states.reconciled(NOON, clean=True)
     assert not states.expire(after(timedelta(hours=6)))
     assert states.state.word == "defense"
@@ -136,26 +136,29 @@ def test_what_holds_to_the_sessions_end_outlasts_its_cause() -> None:
 
 def test_a_new_session_begins_without_what_held_to_the_last_ones_end() -> None:
     """Half of the loss limit used is forgotten, standing or lingering; every other cause goes on."""
-    states = States()
-    for cause in (Cause.HALF_LOSS, Cause.DEVIATIONS, Cause.DEFENSE_COMMAND, Cause.UNIVERSE_STALE):
+    states = TradingState()
+    for cause in (StateCause.HALF_LOSS, StateCause.DEVIATIONS, StateCause.DEFENSE_COMMAND, StateCause.UNIVERSE_STALE):
         states.begin(cause, NOON)
-    for cause in (Cause.DEVIATIONS, Cause.UNIVERSE_STALE):
+    for cause in (StateCause.DEVIATIONS, StateCause.UNIVERSE_STALE):
         states.withdraw(cause, NOON)
     states.open_session()
-    assert (list(states.standing), list(states.lingering)) == ([Cause.DEFENSE_COMMAND], [Cause.UNIVERSE_STALE])
+    assert (list(states.standing), list(states.lingering)) == (
+        [StateCause.DEFENSE_COMMAND],
+        [StateCause.UNIVERSE_STALE],
+    )
 
 
 def test_a_break_before_the_bell_outlasts_the_bell_and_ends_with_its_session() -> None:
     """Whoever folds the journal finds entries away as the running bot does: until the session is closed."""
     away = Said(records.FAILOVER, {"phase": "entries go on"})
     opened, closed = Said(records.SESSION_OPENED), Said(records.SESSION_CLOSED)
-    assert recall([away, opened]).away
-    assert not recall([away, opened, closed]).away
+    assert recall_states([away, opened]).away
+    assert not recall_states([away, opened, closed]).away
 
 
 def test_a_reconcile_that_goes_on_agreeing_keeps_its_beginning() -> None:
     """The 60 s count from the first of a row of readings that agreed."""
-    states = States()
+    states = TradingState()
     for moment in (NOON, after(SECOND)):
         states.reconciled(moment, clean=True)
     assert states.clean_since == NOON

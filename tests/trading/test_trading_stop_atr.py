@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tbot_core.model.signals import Hits
+from tbot_core.model.signals import TriggerHits
 
 
-def hits(*sides: int) -> Hits:
+def hits(*sides: int) -> TriggerHits:
     """One hit a row."""
     count = len(sides)
-    return Hits(
+    return TriggerHits(
         cells=(np.arange(count),),
         minute=np.full(count, 25),
         side=np.array(sides),

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance.folder import Instance
 from tbot_core.model.clock import ManualClock
-from tbot_core.system.secure_files import System
-from tbot_core.vault.store import Store
-from tbot_core.vault.vault import Access, Vault
+from tbot_core.system.secure_files import FileSystemCalls
+from tbot_core.vault.store import SecretStore
+from tbot_core.vault.vault import SecretAccess, Vault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ class Died(BaseException):
     """The process was killed: nothing of ours runs any more."""
 
 
-class Disk(System):
+class Disk(FileSystemCalls):
     """The disk, never waited for, with every call counted; call number `fails_at` raises `fault`.
 
     After Died all that follow do.
@@ -53,7 +53,7 @@ class Disk(System):
 def _counted(name: str) -> Any:
     def call(self: Disk, *args: Any) -> Any:
         self.step(name)
-        return None if name == "sync" else getattr(System, name)(self, *args)
+        return None if name == "sync" else getattr(FileSystemCalls, name)(self, *args)
 
     return call
 
@@ -66,10 +66,10 @@ class Notes:
     """In place of the audit log: keeps what it is told, or refuses to."""
 
     def __init__(self) -> None:
-        self.said: list[Access] = []
+        self.said: list[SecretAccess] = []
         self.fault: VaultError | None = None
 
-    def record(self, access: Access) -> None:
+    def record(self, access: SecretAccess) -> None:
         """Keep it."""
         if self.fault is not None:
             raise self.fault
@@ -89,17 +89,17 @@ class Bench:
     disk: Disk
     notes: Notes
     clock: ManualClock
-    deployment: Deployment = attrs.field(factory=Deployment)
+    deployment: DeploymentSettings = attrs.field(factory=DeploymentSettings)
 
     def vault(self, *, live: bool = True, **more: Any) -> Vault:
         """A vault of the instance."""
         more.setdefault("system", self.disk)
         return Vault(self.instance, self.deployment, clock=self.clock, audit=self.notes, live=live, **more)
 
-    def store(self, *, strict: bool = True, **more: Any) -> Store:
+    def store(self, *, strict: bool = True, **more: Any) -> SecretStore:
         """A store of the instance."""
         more.setdefault("system", self.disk)
-        return Store(instance=self.instance, deployment=self.deployment, clock=self.clock, strict=strict, **more)
+        return SecretStore(instance=self.instance, deployment=self.deployment, clock=self.clock, strict=strict, **more)
 
     def path(self, name: str) -> Path:
         """A path in the instance."""
@@ -107,7 +107,7 @@ class Bench:
 
     def fernet(self) -> None:
         """Write Fernet from now on."""
-        self.deployment = Deployment(secrets_write_format="fernet")
+        self.deployment = DeploymentSettings(secrets_write_format="fernet")
 
     def quiet(self) -> None:
         """Forget what was counted and said."""

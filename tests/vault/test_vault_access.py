@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.fernet import Fernet
 
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import AccessError, VaultError
 from tbot_core.system import filesystem
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.testing.canaries import canary
 from tbot_core.vault import categories, content, keys, token
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.error_codes import BY_TEXT, Code, fault, table
-from tbot_core.vault.keys import Key, Ring
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode, table, vault_error
+from tbot_core.vault.keys import CategoryKeys, RootKey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ SECRET = canary("smtp")
 KEY = base64.urlsafe_b64encode(bytes(range(32)))
 
 
-def code_of(deed: Any) -> Code:
+def code_of(deed: Any) -> VaultErrorCode:
     """Under which code a deed is refused."""
     with pytest.raises(VaultError) as refused:
         deed()
@@ -38,7 +38,7 @@ def code_of(deed: Any) -> Code:
     assert re.match(r"TB-SEC-\d{3} (every category|audit|env|login|broker|smtp): \S", refused.value.message)
     assert not re.search(r"None|XX", str(refused.value))
     assert refused.value.remedy
-    return BY_TEXT[refused.value.code]
+    return CODE_BY_TEXT[refused.value.code]
 
 
 def system_fault(number: int) -> OSError:
@@ -67,7 +67,7 @@ def test_every_category_is_written_and_read(bench: Any, category: str) -> None:
         assert repr(opened) == "Opened(AES-256-GCM (tbot v1))"
     with pytest.raises(ValueError, match="wiped"):
         _ = opened.view
-    here = categories.place(category, bench.instance, Deployment())
+    here = categories.category_paths(category, bench.instance, DeploymentSettings())
     assert [path.stat().st_mode & 0o7777 for path in (here.key, here.file)] == [0o600, 0o600]
     assert len(here.key.read_bytes()) == 44
     assert here.file.read_bytes().startswith(b"tbot1.")
@@ -84,7 +84,7 @@ def test_every_category_is_written_and_read(bench: Any, category: str) -> None:
 def test_the_places_are_those_of_the_contract(bench: Any) -> None:
     """Keys and files lie where product 3 says, and follow the settings."""
     home = bench.instance.home
-    places = {name: categories.place(name, bench.instance, Deployment()) for name in CATEGORIES}
+    places = {name: categories.category_paths(name, bench.instance, DeploymentSettings()) for name in CATEGORIES}
     shown = {name: (it.shown(it.key), it.shown(it.file)) for name, it in places.items()}
     assert shown["env"] == ("storage/keys/env_enc.key", ".env.enc")
     assert shown["env_bot"] == ("storage/keys/env.key", ".env_bot.enc")
@@ -96,10 +96,12 @@ def test_the_places_are_those_of_the_contract(bench: Any) -> None:
     assert shown["acct_api"] == ("storage/keys/acct_api.key", "storage/secrets/acct_api_credentials.json.enc")
     assert shown["network"] == ("storage/keys/network.key", "storage/secrets/network_config.json.enc")
     assert shown["bot_identity"] == ("storage/keys/bot_identity.key", "storage/secrets/bot_identity.json.enc")
-    audit = categories.audit_place(bench.instance)
+    audit = categories.audit_paths(bench.instance)
     assert (audit.shown(audit.key), audit.shown(audit.file)) == ("storage/keys/audit.key", "data/audit.log")
     assert (audit.category, audit.logical) == ("audit", "audit.log")
-    moved = categories.place("smtp", bench.instance, Deployment(smtp_key_path="/k", smtp_credentials_path="s"))
+    moved = categories.category_paths(
+        "smtp", bench.instance, DeploymentSettings(smtp_key_path="/k", smtp_credentials_path="s")
+    )
     assert (str(moved.key), moved.file, moved.shown(moved.key)) == ("/k", home / "s", "/k")
 
 
@@ -126,13 +128,13 @@ def test_the_variable_names_the_key_of_env_first(bench: Any, monkeypatch: pytest
     vault.make_key("env")
     vault.make_key("env_bot")
     assert {path.name for path in bench.path("storage/keys").iterdir()} == {"mine.key", "env.key"}
-    bench.deployment = Deployment(env_enc_key_path="storage/keys/other.key")
-    assert code_of(bench.vault) is Code.ENV_KEY_DISAGREES
-    bench.deployment = Deployment(env_enc_key_path=str(bench.path("storage/keys/mine.key")))
+    bench.deployment = DeploymentSettings(env_enc_key_path="storage/keys/other.key")
+    assert code_of(bench.vault) is VaultErrorCode.ENV_KEY_DISAGREES
+    bench.deployment = DeploymentSettings(env_enc_key_path=str(bench.path("storage/keys/mine.key")))
     bench.vault()
     monkeypatch.delenv("TBOT_ENV_ENC_KEY_PATH")
-    assert code_of(bench.vault) is Code.ENV_KEY_DISAGREES
-    bench.deployment = Deployment(env_enc_key_path=str(bench.path("storage/keys/env_enc.key")))
+    assert code_of(bench.vault) is VaultErrorCode.ENV_KEY_DISAGREES
+    bench.deployment = DeploymentSettings(env_enc_key_path=str(bench.path("storage/keys/env_enc.key")))
     bench.vault()
 
 
@@ -150,7 +152,7 @@ def test_a_section_is_handed_over_alone(bench: Any) -> None:
         "n": "1.5",
     }
     assert "grün" not in repr(fields)
-    assert code_of(lambda: vault.read_section("broker", "tradier")) is Code.CONTENT_ABSENT
+    assert code_of(lambda: vault.read_section("broker", "tradier")) is VaultErrorCode.CONTENT_ABSENT
     assert bench.notes.words[-1] == ("deny", "broker", "TB-SEC-074")
     for category, plugin in (("broker", None), ("env", None), ("smtp", "x")):
         with pytest.raises(ValueError, match="is a category of"):
@@ -166,34 +168,37 @@ def test_an_object_is_handed_over_whole(smtp: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"\xff", Code.CONTENT_UTF8),
-        (b"{", Code.CONTENT_JSON),
-        (b"[" * 100_000, Code.CONTENT_JSON),
-        (b"[]", Code.CONTENT_OBJECT),
-        (b'{"a": {}, "a": {}}', Code.CONTENT_REPEATED),
-        (b'{"a": {"b": "1", "b": "2"}}', Code.CONTENT_REPEATED),
-        (b"{}", Code.CONTENT_ABSENT),
-        (b'{"a": 1}', Code.CONTENT_SECTION),
-        (b'{"a": {"b": ""}}', Code.CONTENT_EMPTY),
-        (b'{"a": {"b": null}}', Code.CONTENT_EMPTY),
+        (b"\xff", VaultErrorCode.CONTENT_UTF8),
+        (b"{", VaultErrorCode.CONTENT_JSON),
+        (b"[" * 100_000, VaultErrorCode.CONTENT_JSON),
+        (b"[]", VaultErrorCode.CONTENT_OBJECT),
+        (b'{"a": {}, "a": {}}', VaultErrorCode.CONTENT_REPEATED),
+        (b'{"a": {"b": "1", "b": "2"}}', VaultErrorCode.CONTENT_REPEATED),
+        (b"{}", VaultErrorCode.CONTENT_ABSENT),
+        (b'{"a": 1}', VaultErrorCode.CONTENT_SECTION),
+        (b'{"a": {"b": ""}}', VaultErrorCode.CONTENT_EMPTY),
+        (b'{"a": {"b": null}}', VaultErrorCode.CONTENT_EMPTY),
     ],
 )
-def test_content_that_is_not_what_it_should_be_is_refused(data: bytes, code: Code) -> None:
+def test_content_that_is_not_what_it_should_be_is_refused(data: bytes, code: VaultErrorCode) -> None:
     """Each fault of the content has its code, and names the section or field that it is about, never a value."""
-    assert code_of(lambda: content.fields(memoryview(data), "broker", "f", "a")) is code
-    if code is not Code.CONTENT_ABSENT:
-        assert code_of(lambda: content.check(memoryview(data), "broker", "f", "sections")) is code
+    assert code_of(lambda: content.content_fields(memoryview(data), "broker", "f", "a")) is code
+    if code is not VaultErrorCode.CONTENT_ABSENT:
+        assert code_of(lambda: content.check_shape(memoryview(data), "broker", "f", "sections")) is code
 
 
 def test_content_is_judged_by_its_categorys_shape() -> None:
     """Settings may be any text; an object has fields, sections have objects of fields."""
-    content.check(memoryview(b"A=1"), "env", "f", "text")
-    content.check(memoryview(b'{"a": "b"}'), "smtp", "f", "object")
-    content.check(memoryview(b'{"a": {"b": "c"}}'), "broker", "f", "sections")
-    assert code_of(lambda: content.check(memoryview(b"\xff"), "env", "f", "text")) is Code.CONTENT_UTF8
-    assert code_of(lambda: content.check(memoryview(b'{"a": "b"}'), "broker", "f", "sections")) is Code.CONTENT_SECTION
+    content.check_shape(memoryview(b"A=1"), "env", "f", "text")
+    content.check_shape(memoryview(b'{"a": "b"}'), "smtp", "f", "object")
+    content.check_shape(memoryview(b'{"a": {"b": "c"}}'), "broker", "f", "sections")
+    assert code_of(lambda: content.check_shape(memoryview(b"\xff"), "env", "f", "text")) is VaultErrorCode.CONTENT_UTF8
+    assert (
+        code_of(lambda: content.check_shape(memoryview(b'{"a": "b"}'), "broker", "f", "sections"))
+        is VaultErrorCode.CONTENT_SECTION
+    )
     with pytest.raises(VaultError, match="field x of its file f is empty"):
-        content.check(memoryview(b'{"x": ""}'), "smtp", "f", "object")
+        content.check_shape(memoryview(b'{"x": ""}'), "smtp", "f", "object")
 
 
 def put_key(bench: Any, data: bytes, mode: int = 0o600) -> None:
@@ -207,23 +212,23 @@ def put_key(bench: Any, data: bytes, mode: int = 0o600) -> None:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"\xef\xbb\xbf" + KEY, Code.KEY_BOM),
-        (KEY + b"\r\n", Code.KEY_CRLF),
-        (KEY[:-1], Code.KEY_LENGTH),
-        (KEY + b"\n\n", Code.KEY_LENGTH),
-        (b"", Code.KEY_LENGTH),
-        (KEY[:10] + b"+" + KEY[11:], Code.KEY_ALPHABET),
-        (KEY[:-1] + b"A", Code.KEY_ALPHABET),
-        (KEY[:-2] + b"+=", Code.KEY_ALPHABET),
-        (KEY[:-2] + b"9=", Code.KEY_CANONICAL),
-        (KEY[:-2] + b"-=", Code.KEY_CANONICAL),
-        (b"A" * 43 + b"=", Code.KEY_CONSTANT),
-        (b"_" * 42 + b"8=", Code.KEY_CONSTANT),
-        (KEY * 2, Code.KEY_TOO_LARGE),
-        (bytes(100_000_000), Code.KEY_TOO_LARGE),
+        (b"\xef\xbb\xbf" + KEY, VaultErrorCode.KEY_BOM),
+        (KEY + b"\r\n", VaultErrorCode.KEY_CRLF),
+        (KEY[:-1], VaultErrorCode.KEY_LENGTH),
+        (KEY + b"\n\n", VaultErrorCode.KEY_LENGTH),
+        (b"", VaultErrorCode.KEY_LENGTH),
+        (KEY[:10] + b"+" + KEY[11:], VaultErrorCode.KEY_ALPHABET),
+        (KEY[:-1] + b"A", VaultErrorCode.KEY_ALPHABET),
+        (KEY[:-2] + b"+=", VaultErrorCode.KEY_ALPHABET),
+        (KEY[:-2] + b"9=", VaultErrorCode.KEY_CANONICAL),
+        (KEY[:-2] + b"-=", VaultErrorCode.KEY_CANONICAL),
+        (b"A" * 43 + b"=", VaultErrorCode.KEY_CONSTANT),
+        (b"_" * 42 + b"8=", VaultErrorCode.KEY_CONSTANT),
+        (KEY * 2, VaultErrorCode.KEY_TOO_LARGE),
+        (bytes(100_000_000), VaultErrorCode.KEY_TOO_LARGE),
     ],
 )
-def test_a_key_file_that_is_none_is_refused(smtp: Any, data: bytes, code: Code) -> None:
+def test_a_key_file_that_is_none_is_refused(smtp: Any, data: bytes, code: VaultErrorCode) -> None:
     """Each way in which a key file goes wrong has its sentence; the audit log hears of it."""
     put_key(smtp, data)
     assert code_of(lambda: smtp.vault(live=False).read("smtp")) is code
@@ -253,13 +258,13 @@ def test_a_missing_key_and_a_missing_file_are_told_apart(smtp: Any) -> None:
         "TB-SEC-021 smtp: its key file storage/keys/smtp.key is missing. Restore it from a backup, or run "
         "`tbot secrets rekey smtp` and enter the values again."
     )
-    assert code_of(lambda: smtp.vault().write("smtp", b"{}")) is Code.KEY_MISSING
+    assert code_of(lambda: smtp.vault().write("smtp", b"{}")) is VaultErrorCode.KEY_MISSING
     smtp.path(FILE_PATH).unlink()
-    assert code_of(lambda: smtp.vault().read("smtp")) is Code.FILE_MISSING
+    assert code_of(lambda: smtp.vault().read("smtp")) is VaultErrorCode.FILE_MISSING
     smtp.path("storage/secrets").rmdir()
-    assert code_of(lambda: smtp.vault().read("smtp")) is Code.FILE_FOLDER_MISSING
+    assert code_of(lambda: smtp.vault().read("smtp")) is VaultErrorCode.FILE_FOLDER_MISSING
     smtp.path("storage/keys").rmdir()
-    assert code_of(lambda: smtp.vault().make_key("smtp")) is Code.KEY_FOLDER_MISSING
+    assert code_of(lambda: smtp.vault().make_key("smtp")) is VaultErrorCode.KEY_FOLDER_MISSING
 
 
 def test_f102_loose_modes_are_refused_live_and_warned_of_else(smtp: Any) -> None:
@@ -268,22 +273,27 @@ def test_f102_loose_modes_are_refused_live_and_warned_of_else(smtp: Any) -> None
         smtp.path(path).chmod(mode)
     smtp.path("storage/secrets").chmod(0o777)
     smtp.path("storage/keys").chmod(0o755)
-    expected = [Code.KEY_FOLDER_MODE, Code.KEY_MODE, Code.FILE_FOLDER_OPEN, Code.FILE_MODE]
+    expected = [
+        VaultErrorCode.KEY_FOLDER_MODE,
+        VaultErrorCode.KEY_MODE,
+        VaultErrorCode.FILE_FOLDER_OPEN,
+        VaultErrorCode.FILE_MODE,
+    ]
     with smtp.vault(live=False).read("smtp") as opened:
-        assert [BY_TEXT[it.code] for it in opened.flaws] == expected
+        assert [CODE_BY_TEXT[it.code] for it in opened.flaws] == expected
         assert [it.remedy for it in opened.flaws] == [
             "chmod 700 storage/keys",
             "chmod 600 storage/keys/smtp.key",
             "chmod go-w storage/secrets",
             "chmod 600 storage/secrets/smtp_credentials.json.enc",
         ]
-    assert code_of(lambda: smtp.vault().read("smtp")) is Code.FILE_FOLDER_OPEN
+    assert code_of(lambda: smtp.vault().read("smtp")) is VaultErrorCode.FILE_FOLDER_OPEN
     smtp.path("storage/secrets").chmod(0o700)
-    assert code_of(lambda: smtp.vault().read("smtp")) is Code.FILE_MODE
+    assert code_of(lambda: smtp.vault().read("smtp")) is VaultErrorCode.FILE_MODE
     smtp.path(FILE_PATH).chmod(0o600)
-    assert code_of(lambda: smtp.vault().read("smtp")) is Code.KEY_FOLDER_MODE
+    assert code_of(lambda: smtp.vault().read("smtp")) is VaultErrorCode.KEY_FOLDER_MODE
     smtp.path("storage/keys").chmod(0o700)
-    assert code_of(lambda: smtp.vault().read("smtp")) is Code.KEY_MODE
+    assert code_of(lambda: smtp.vault().read("smtp")) is VaultErrorCode.KEY_MODE
     smtp.path(KEY_PATH).chmod(0o400)
     smtp.vault().read("smtp").wipe()
 
@@ -291,11 +301,11 @@ def test_f102_loose_modes_are_refused_live_and_warned_of_else(smtp: Any) -> None
 @pytest.mark.parametrize(
     ("path", "codes"),
     [
-        (KEY_PATH, (Code.KEY_SYMLINK, Code.KEY_LINKS, Code.KEY_NOT_REGULAR)),
-        (FILE_PATH, (Code.FILE_SYMLINK, Code.FILE_LINKS, Code.FILE_NOT_REGULAR)),
+        (KEY_PATH, (VaultErrorCode.KEY_SYMLINK, VaultErrorCode.KEY_LINKS, VaultErrorCode.KEY_NOT_REGULAR)),
+        (FILE_PATH, (VaultErrorCode.FILE_SYMLINK, VaultErrorCode.FILE_LINKS, VaultErrorCode.FILE_NOT_REGULAR)),
     ],
 )
-def test_links_and_pipes_are_refused_in_every_mode(smtp: Any, path: str, codes: tuple[Code, ...]) -> None:
+def test_links_and_pipes_are_refused_in_every_mode(smtp: Any, path: str, codes: tuple[VaultErrorCode, ...]) -> None:
     """A symbolic link, a second name, a FIFO: never read, and never waited for."""
     here = smtp.path(path)
     kept = smtp.path("kept")
@@ -317,7 +327,7 @@ def test_a_huge_file_is_refused_before_it_is_read(smtp: Any) -> None:
     """A hundred megabytes are a size, not a content."""
     with smtp.path(FILE_PATH).open("r+b") as file:
         file.truncate(100_000_000)
-    assert code_of(lambda: smtp.vault().read("smtp")) is Code.TOKEN_TOO_LONG
+    assert code_of(lambda: smtp.vault().read("smtp")) is VaultErrorCode.TOKEN_TOO_LONG
     assert "read" not in smtp.disk.calls
 
 
@@ -344,8 +354,8 @@ def _system() -> Any:
 def test_what_belongs_to_another_user_is_refused_in_every_mode(smtp: Any, *, live: bool) -> None:
     """File, key, and the folders of either."""
     for kind, file_code, key_code in (
-        ("folder", Code.FILE_FOLDER_OWNER, Code.KEY_FOLDER_OWNER),
-        ("file", Code.FILE_OWNER, Code.KEY_OWNER),
+        ("folder", VaultErrorCode.FILE_FOLDER_OWNER, VaultErrorCode.KEY_FOLDER_OWNER),
+        ("file", VaultErrorCode.FILE_OWNER, VaultErrorCode.KEY_OWNER),
     ):
         vault = smtp.vault(live=live, system=foreign(os.geteuid() + 1, kind))
         assert code_of(lambda vault=vault: vault.read("smtp")) is file_code
@@ -353,16 +363,16 @@ def test_what_belongs_to_another_user_is_refused_in_every_mode(smtp: Any, *, liv
 
 
 ERRNOS = [
-    (errno.EACCES, Code.FILE_DENIED, Code.KEY_DENIED),
-    (errno.EIO, Code.FILE_FAULT, Code.KEY_FAULT),
-    (errno.ENOSPC, Code.FILE_FULL, Code.KEY_FULL),
-    (errno.EROFS, Code.FILE_READ_ONLY, Code.KEY_READ_ONLY),
+    (errno.EACCES, VaultErrorCode.FILE_DENIED, VaultErrorCode.KEY_DENIED),
+    (errno.EIO, VaultErrorCode.FILE_FAULT, VaultErrorCode.KEY_FAULT),
+    (errno.ENOSPC, VaultErrorCode.FILE_FULL, VaultErrorCode.KEY_FULL),
+    (errno.EROFS, VaultErrorCode.FILE_READ_ONLY, VaultErrorCode.KEY_READ_ONLY),
 ]
 
 
 @pytest.mark.parametrize(("number", "file_code", "key_code"), ERRNOS)
 def test_every_failing_call_of_a_write_leaves_the_old_file(
-    smtp: Any, number: int, file_code: Code, key_code: Code
+    smtp: Any, number: int, file_code: VaultErrorCode, key_code: VaultErrorCode
 ) -> None:
     """Whatever call fails, with whatever reason: the typed error, and a file that opens to the old or new text."""
     smtp.vault().write("smtp", b"old")
@@ -383,7 +393,9 @@ def test_every_failing_call_of_a_write_leaves_the_old_file(
 
 
 @pytest.mark.parametrize(("number", "file_code", "key_code"), ERRNOS)
-def test_every_failing_call_of_a_new_key_is_told(bench: Any, number: int, file_code: Code, key_code: Code) -> None:
+def test_every_failing_call_of_a_new_key_is_told(
+    bench: Any, number: int, file_code: VaultErrorCode, key_code: VaultErrorCode
+) -> None:
     """A key that could not be written is told with its code; no half key stays."""
     bench.vault().make_key("login")
     count = len(bench.disk.calls)
@@ -398,7 +410,7 @@ def test_every_failing_call_of_a_new_key_is_told(bench: Any, number: int, file_c
 def test_what_is_written_is_opened_before_it_counts(smtp: Any) -> None:
     """A key whose root has turned meanwhile seals what it cannot open: the old file stays."""
 
-    class Turned(Buffer):
+    class Turned(SecureBuffer):
         """Gives other bytes the second time."""
 
         times = 0
@@ -412,7 +424,7 @@ def test_what_is_written_is_opened_before_it_counts(smtp: Any) -> None:
             return shown
 
     store = smtp.store()
-    key = Key(Buffer.of([bytes(range(32))]))
+    key = RootKey(SecureBuffer.of([bytes(range(32))]))
     key.root = turned = Turned.of([bytes(range(32))])
     turned.times = 0  # type: ignore[attr-defined]  # `of` says Buffer
     with pytest.raises(VaultError, match="TB-SEC-064"):
@@ -438,13 +450,13 @@ def test_a_key_that_does_not_read_back_is_no_key(bench: Any) -> None:
         def write(self, handle: int, data: memoryview) -> int:
             return os.write(handle, bytes(data)[::-1])
 
-    assert code_of(lambda: bench.vault(system=Lying()).make_key("smtp")) is Code.KEY_UNPROVEN
+    assert code_of(lambda: bench.vault(system=Lying()).make_key("smtp")) is VaultErrorCode.KEY_UNPROVEN
     assert list(bench.path("storage/keys").iterdir()) == []
 
 
 def test_no_access_happens_that_cannot_be_written_down(smtp: Any) -> None:
     """When the audit log refuses, nothing is handed over and nothing is written."""
-    smtp.notes.fault = fault(Code.AUDIT_UNWRITABLE, "audit", "data/audit.log")
+    smtp.notes.fault = vault_error(VaultErrorCode.AUDIT_UNWRITABLE, "audit", "data/audit.log")
     before = smtp.path(FILE_PATH).read_bytes()
     vault = smtp.vault()
     for deed in (
@@ -454,21 +466,21 @@ def test_no_access_happens_that_cannot_be_written_down(smtp: Any) -> None:
         lambda: vault.make_key("login"),
         lambda: vault.read("login"),
     ):
-        assert code_of(deed) is Code.AUDIT_UNWRITABLE
+        assert code_of(deed) is VaultErrorCode.AUDIT_UNWRITABLE
     assert smtp.path(FILE_PATH).read_bytes() == before
 
 
 def test_a_key_is_never_overwritten(smtp: Any) -> None:
     """Making it again is refused."""
     before = smtp.path(KEY_PATH).read_bytes()
-    assert code_of(lambda: smtp.vault().make_key("smtp")) is Code.KEY_EXISTS
+    assert code_of(lambda: smtp.vault().make_key("smtp")) is VaultErrorCode.KEY_EXISTS
     assert smtp.path(KEY_PATH).read_bytes() == before
 
 
 def test_one_process_writes_at_a_time(smtp: Any) -> None:
     """A second writer is refused at once; readers are not."""
     with smtp.store().holding("smtp"):
-        assert code_of(lambda: smtp.vault().write("smtp", b"{}")) is Code.VAULT_BUSY
+        assert code_of(lambda: smtp.vault().write("smtp", b"{}")) is VaultErrorCode.VAULT_BUSY
         smtp.vault().read("smtp").wipe()
     smtp.vault().write("smtp", b"{}")
     lock = smtp.path("data/vault.lock")
@@ -480,13 +492,13 @@ def test_one_process_writes_at_a_time(smtp: Any) -> None:
 
 def test_a_write_waits_for_a_rotation_to_be_ended(smtp: Any) -> None:
     """While a next key is there nothing is written under the current one; a refused write is in the audit log."""
-    with keys.generate().root as root:
-        smtp.store().put_key("smtp", "next", Key(Buffer.of([root.view])))
-    assert code_of(lambda: smtp.vault().write("smtp", b"{}")) is Code.ROTATION_BEGUN
+    with keys.generate_key().root as root:
+        smtp.store().put_key("smtp", "next", RootKey(SecureBuffer.of([root.view])))
+    assert code_of(lambda: smtp.vault().write("smtp", b"{}")) is VaultErrorCode.ROTATION_BEGUN
     smtp.store().put_key("smtp", "next", None)
     smtp.quiet()
-    assert code_of(lambda: smtp.vault().write("smtp", b"")) is Code.PLAINTEXT_EMPTY
-    assert smtp.notes.words == [("write", "smtp", "begun"), ("deny", "smtp", Code.PLAINTEXT_EMPTY.text)]
+    assert code_of(lambda: smtp.vault().write("smtp", b"")) is VaultErrorCode.PLAINTEXT_EMPTY
+    assert smtp.notes.words == [("write", "smtp", "begun"), ("deny", "smtp", VaultErrorCode.PLAINTEXT_EMPTY.text)]
 
 
 def test_fernet_is_written_when_it_is_asked_for_and_upgraded_when_not(smtp: Any) -> None:
@@ -498,7 +510,7 @@ def test_fernet_is_written_when_it_is_asked_for_and_upgraded_when_not(smtp: Any)
     assert Fernet(key).decrypt(text.strip()) == b'{"a": "b"}'
     assert Fernet(key).extract_timestamp(text.strip()) == int(datetime(2026, 11, 24, 14, 30, tzinfo=UTC).timestamp())
     assert smtp.vault().upgrade(dry_run=False) == ()
-    smtp.deployment = Deployment()
+    smtp.deployment = DeploymentSettings()
     (step,) = smtp.vault().upgrade(dry_run=True)
     assert (step.category, step.before, step.after) == (
         "smtp",
@@ -511,7 +523,7 @@ def test_fernet_is_written_when_it_is_asked_for_and_upgraded_when_not(smtp: Any)
     assert smtp.vault().upgrade(dry_run=False) == ()
     with smtp.store().holding("smtp"):
         assert smtp.vault().upgrade(dry_run=True) == ()
-        assert code_of(lambda: smtp.vault().upgrade(dry_run=False)) is Code.VAULT_BUSY
+        assert code_of(lambda: smtp.vault().upgrade(dry_run=False)) is VaultErrorCode.VAULT_BUSY
 
 
 def test_an_upgrade_is_of_all_files(bench: Any) -> None:
@@ -521,7 +533,7 @@ def test_an_upgrade_is_of_all_files(bench: Any) -> None:
     for category in ("smtp", "login"):
         vault.make_key(category)
         vault.write(category, b"x")
-    bench.deployment = Deployment()
+    bench.deployment = DeploymentSettings()
     assert [step.category for step in bench.vault().upgrade(dry_run=False)] == ["login", "smtp"]
 
 
@@ -540,7 +552,7 @@ def test_an_upgrade_moves_files_to_the_current_key(smtp: Any) -> None:
     """A file still under the previous key is sealed anew."""
     store = smtp.store()
     store.put_key("smtp", "prev", store.key("smtp"))
-    store.put_key("smtp", "cur", keys.generate())
+    store.put_key("smtp", "cur", keys.generate_key())
     (step,) = smtp.vault().upgrade(dry_run=False)
     assert step.before == step.after
     store.put_key("smtp", "prev", None)
@@ -559,13 +571,16 @@ def test_status_tells_how_each_category_stands(smtp: Any) -> None:
     smtp.path(FILE_PATH).chmod(0o640)
     smtp.path(KEY_PATH).chmod(0o640)
     loose = {it.category: it for it in smtp.vault(live=False).status()}["smtp"]
-    assert ([it.code for it in loose.faults], loose.mode) == ([Code.KEY_MODE.text, Code.FILE_MODE.text], 0o640)
+    assert ([it.code for it in loose.faults], loose.mode) == (
+        [VaultErrorCode.KEY_MODE.text, VaultErrorCode.FILE_MODE.text],
+        0o640,
+    )
     put_key(smtp, b"x")
     smtp.path(FILE_PATH).rename(smtp.path("f"))
     smtp.path(FILE_PATH).symlink_to(smtp.path("f"))
     bad = {it.category: it for it in smtp.vault().status()}["smtp"]
     assert ([it.code for it in bad.faults], bad.key_id, bad.missing) == (
-        [Code.KEY_LENGTH.text, Code.FILE_SYMLINK.text],
+        [VaultErrorCode.KEY_LENGTH.text, VaultErrorCode.FILE_SYMLINK.text],
         None,
         (),
     )
@@ -578,8 +593,11 @@ def test_verify_opens_and_judges_every_file(smtp: Any) -> None:
     assert smtp.notes.words == [("decrypt", "smtp", "ok")]
     smtp.vault().write("smtp", b"[]")
     smtp.path(FILE_PATH).chmod(0o644)
-    assert [it.code for it in smtp.vault(live=False).verify()] == [Code.FILE_MODE.text, Code.CONTENT_OBJECT.text]
-    assert [it.code for it in smtp.vault().verify()] == [Code.FILE_MODE.text]
+    assert [it.code for it in smtp.vault(live=False).verify()] == [
+        VaultErrorCode.FILE_MODE.text,
+        VaultErrorCode.CONTENT_OBJECT.text,
+    ]
+    assert [it.code for it in smtp.vault().verify()] == [VaultErrorCode.FILE_MODE.text]
 
 
 def test_a_key_that_two_categories_share_is_found(smtp: Any) -> None:
@@ -597,36 +615,36 @@ def test_a_key_that_two_categories_share_is_found(smtp: Any) -> None:
         "TB-SEC-038 smtp",
         "TB-SEC-038 network",
     ]
-    assert [it.code for it in vault.verify()] == [Code.KEY_SHARED.text] * 3
+    assert [it.code for it in vault.verify()] == [VaultErrorCode.KEY_SHARED.text] * 3
 
 
 def test_the_codes_are_stable_distinct_and_complete() -> None:
     """At least forty, each with a number of its own, a sentence that names the file, and a remedy."""
-    assert len(Code) >= 40
-    assert len(BY_TEXT) == len(Code)
-    for code in Code:
-        error = fault(code, "smtp", "a/b.enc", section="x")
+    assert len(VaultErrorCode) >= 40
+    assert len(CODE_BY_TEXT) == len(VaultErrorCode)
+    for code in VaultErrorCode:
+        error = vault_error(code, "smtp", "a/b.enc", section="x")
         assert error.message.startswith(f"{code.text} smtp: ")
         assert "a/b.enc" in error.message
         assert error.remedy.strip()
         assert "{" not in str(error)
         assert f"| {code.text} | {code.name} |" in table()
-    assert fault(Code.KEY_FOLDER_MODE, "smtp", "b.key").remedy == "chmod 700 ."
-    assert Code.KEY_MISSING.text == "TB-SEC-021"
+    assert vault_error(VaultErrorCode.KEY_FOLDER_MODE, "smtp", "b.key").remedy == "chmod 700 ."
+    assert VaultErrorCode.KEY_MISSING.text == "TB-SEC-021"
 
 
 @pytest.mark.slow
 def test_each_code_has_a_test(root: Path) -> None:
     """Some test expects it, and not because it made the error itself."""
     text = "".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
-    unmet = [code for code in Code if not re.search(rf"(?<!fault\()Code\.{code.name}\b|{code.text}", text)]
+    unmet = [code for code in VaultErrorCode if not re.search(rf"(?<!fault\()Code\.{code.name}\b|{code.text}", text)]
     assert unmet == []
 
 
 def test_a_ring_knows_its_keys() -> None:
     """By id, the current one first; wiped together."""
-    cur, prev = keys.generate(), keys.generate()
-    with Ring(cur=cur, prev=prev) as ring:
+    cur, prev = keys.generate_key(), keys.generate_key()
+    with CategoryKeys(cur=cur, prev=prev) as ring:
         assert list(ring.members()) == [cur, prev]
         assert (ring.find(prev.id), ring.find(bytes(8))) == (prev, None)
     assert not cur.root.is_held

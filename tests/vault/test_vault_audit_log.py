@@ -10,60 +10,60 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import VaultError
 from tbot_core.instance.folder import Instance
 from tbot_core.model.clock import ManualClock
-from tbot_core.system.secure_files import System
+from tbot_core.system.secure_files import FileSystemCalls
 from tbot_core.vault import audit_log, rotation
-from tbot_core.vault.audit_log import Anchor, Audit
-from tbot_core.vault.error_codes import BY_TEXT, Code
-from tbot_core.vault.store import Store
-from tbot_core.vault.vault import Access
+from tbot_core.vault.audit_log import AuditAnchor, AuditLog
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode
+from tbot_core.vault.store import SecretStore
+from tbot_core.vault.vault import SecretAccess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-def code_of(deed: Callable[[], object]) -> Code:
+def code_of(deed: Callable[[], object]) -> VaultErrorCode:
     """Under which code a deed is refused."""
     with pytest.raises(VaultError) as refused:
         deed()
-    return BY_TEXT[refused.value.code]
+    return CODE_BY_TEXT[refused.value.code]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> SecretStore:
     """An instance whose audit log has a key."""
     (tmp_path / "storage" / "keys").mkdir(parents=True)
     (tmp_path / "storage" / "keys").chmod(0o700)
     (tmp_path / "storage" / "secrets").mkdir()
     clock = ManualClock(datetime(2026, 11, 24, 14, 30, tzinfo=UTC))
-    made = Store(instance=Instance.at(tmp_path), deployment=Deployment(), clock=clock, strict=True)
+    made = SecretStore(instance=Instance.at(tmp_path), deployment=DeploymentSettings(), clock=clock, strict=True)
     audit_log.open_vault(made, "test").make_key("audit")
     return made
 
 
 @pytest.fixture
-def log(store: Store) -> Audit:
+def log(store: SecretStore) -> AuditLog:
     """A log of three lines."""
-    log = Audit(store=store, actor="user")
+    log = AuditLog(store=store, actor="user")
     log.record(access())
     log.record(access(outcome="TB-SEC-011", action="deny"))
     return log
 
 
-def access(**more: Any) -> Access:
+def access(**more: Any) -> SecretAccess:
     """An access."""
-    return Access(**{"action": "decrypt", "category": "smtp", "outcome": "ok", "key_id": "00ff", **more})
+    return SecretAccess(**{"action": "decrypt", "category": "smtp", "outcome": "ok", "key_id": "00ff", **more})
 
 
-def test_every_access_is_a_line(store: Store, log: Audit) -> None:
+def test_every_access_is_a_line(store: SecretStore, log: AuditLog) -> None:
     """Who, what, when, under which key and with what outcome; never a value. One's own file, 0600."""
     store.clock.advance(1.5)  # type: ignore[attr-defined]
     log.record(access(category="broker"))
-    lines = list(audit_log.entries(log.path))
+    lines = list(audit_log.log_entries(log.path))
     assert [(it.seq, it.actor, it.action, it.category, it.outcome) for it in lines] == [
         (1, "test", "write", "audit", "ok"),
         (2, "user", "decrypt", "smtp", "ok"),
@@ -76,14 +76,14 @@ def test_every_access_is_a_line(store: Store, log: Audit) -> None:
     assert log.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_vault_tells_the_log_all_it_does(store: Store) -> None:
+def test_a_vault_tells_the_log_all_it_does(store: SecretStore) -> None:
     """Through the door each deed is a line, under the name of whoever opened the door."""
     vault = audit_log.open_vault(store, "cli")
     vault.make_key("smtp")
     vault.write("smtp", b"secret text")
     vault.read("smtp").wipe()
-    rotation.rotate(vault, ("smtp",))
-    said = [(it.actor, it.action, it.outcome) for it in audit_log.entries(audit_log.log_path(store.instance))][1:]
+    rotation.rotate_categories(vault, ("smtp",))
+    said = [(it.actor, it.action, it.outcome) for it in audit_log.log_entries(audit_log.log_path(store.instance))][1:]
     assert said == [
         ("cli", "write", "ok"),
         ("cli", "write", "begun"),
@@ -92,27 +92,27 @@ def test_a_vault_tells_the_log_all_it_does(store: Store) -> None:
         *[("cli", "rotate", "begun"), ("cli", "rotate", "ok")] * 2,
     ]
     assert b"secret" not in audit_log.log_path(store.instance).read_bytes()
-    assert audit_log.rotations(audit_log.log_path(store.instance)) == {"smtp": store.clock.now()}
+    assert audit_log.last_rotations(audit_log.log_path(store.instance)) == {"smtp": store.clock.now()}
 
 
-def test_the_log_knows_when_a_backup_was_last_whole(store: Store, log: Audit) -> None:
+def test_the_log_knows_when_a_backup_was_last_whole(store: SecretStore, log: AuditLog) -> None:
     """The latest that was written and opened again counts; one that was only begun does not, and an export is none."""
     clock, path = store.clock, audit_log.log_path(store.instance)
     assert isinstance(clock, ManualClock)
-    assert audit_log.backed_up(path) is None
-    log.record(Access(action="backup", category="every category", outcome="begun"))
-    log.record(Access(action="export", category="smtp", outcome="ok"))
-    assert audit_log.backed_up(path) is None
+    assert audit_log.last_backup(path) is None
+    log.record(SecretAccess(action="backup", category="every category", outcome="begun"))
+    log.record(SecretAccess(action="export", category="smtp", outcome="ok"))
+    assert audit_log.last_backup(path) is None
     for _ in range(2):
         clock.advance(86_400)
-        log.record(Access(action="backup", category="every category", outcome="ok"))
-    assert audit_log.backed_up(path) == clock.now()
+        log.record(SecretAccess(action="backup", category="every category", outcome="ok"))
+    assert audit_log.last_backup(path) == clock.now()
 
 
-def test_a_whole_log_verifies(store: Store, log: Audit) -> None:
+def test_a_whole_log_verifies(store: SecretStore, log: AuditLog) -> None:
     """Its head is kept as an anchor, once; kept anchors are looked at; an absent log is an empty one."""
     head = log.verify()
-    assert head == audit_log.head(log.path)
+    assert head == audit_log.log_head(log.path)
     assert head.count == 3
     assert head.text == f"3:{head.hash}"
     log.verify()
@@ -122,8 +122,10 @@ def test_a_whole_log_verifies(store: Store, log: Audit) -> None:
     anchors = (head, log.verify())
     assert audit_log.read_anchors(store.instance) == anchors
     empty = log.path.with_name("none")
-    assert audit_log.verify(empty, None, anchors=[Anchor(count=0, hash=audit_log.GENESIS)]) == audit_log.head(empty)
-    assert list(audit_log.entries(empty)) == []
+    assert audit_log.verify_chain(
+        empty, None, anchors=[AuditAnchor(count=0, hash=audit_log.GENESIS)]
+    ) == audit_log.log_head(empty)
+    assert list(audit_log.log_entries(empty)) == []
 
 
 def edited(line: bytes, **values: object) -> bytes:
@@ -132,7 +134,7 @@ def edited(line: bytes, **values: object) -> bytes:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_f107_an_edited_line_is_found(log: Audit, number: int) -> None:
+def test_f107_an_edited_line_is_found(log: AuditLog, number: int) -> None:
     """Whatever field is edited, in whichever line, and also a byte that changes nothing of what it says."""
     lines = log.path.read_bytes().split(b"\n")
     for name in json.loads(lines[0]):
@@ -153,7 +155,7 @@ def test_f107_an_edited_line_is_found(log: Audit, number: int) -> None:
         changed = list(lines)
         changed[number - 1] = broken
         log.path.write_bytes(b"\n".join(changed))
-        assert code_of(log.verify) is Code.AUDIT_BROKEN
+        assert code_of(log.verify) is VaultErrorCode.AUDIT_BROKEN
 
 
 @pytest.mark.parametrize(
@@ -167,36 +169,36 @@ def test_f107_an_edited_line_is_found(log: Audit, number: int) -> None:
     ],
     ids=["deep", "list", "infinite", "text", "long"],
 )
-def test_a_last_line_that_is_none_refuses_the_access_and_the_listing(log: Audit, line: bytes) -> None:
+def test_a_last_line_that_is_none_refuses_the_access_and_the_listing(log: AuditLog, line: bytes) -> None:
     """With the code of a broken log, whatever stands there; nothing is written behind it."""
     log.path.write_bytes(before := log.path.read_bytes() + line + b"\n")
-    assert code_of(lambda: log.record(access(category="login"))) is Code.AUDIT_BROKEN
-    assert code_of(lambda: list(audit_log.entries(log.path))) is Code.AUDIT_BROKEN
+    assert code_of(lambda: log.record(access(category="login"))) is VaultErrorCode.AUDIT_BROKEN
+    assert code_of(lambda: list(audit_log.log_entries(log.path))) is VaultErrorCode.AUDIT_BROKEN
     assert log.path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     "values", [{"category": []}, {"utc": "2026-01-05T00:00:00"}, {"utc": 5}, {"monotonic": "1"}, {"seq": None}]
 )
-def test_a_line_with_values_of_another_kind_is_none(log: Audit, values: dict[str, Any]) -> None:
+def test_a_line_with_values_of_another_kind_is_none(log: AuditLog, values: dict[str, Any]) -> None:
     """Whoever reads the log unverified is told the line, too."""
     lines = log.path.read_bytes().split(b"\n")
     log.path.write_bytes(b"\n".join([edited(lines[0], **values), *lines[1:]]))
     with pytest.raises(VaultError, match="TB-SEC-096 audit: line 1 of"):
-        list(audit_log.entries(log.path))
+        list(audit_log.log_entries(log.path))
 
 
-def test_removed_added_and_moved_lines_are_found(log: Audit) -> None:
+def test_removed_added_and_moved_lines_are_found(log: AuditLog) -> None:
     """Taken out of the middle or the begin, said twice, or in another order."""
     one, two, three, end = log.path.read_bytes().split(b"\n")
     for lines in ([one, three], [two, three], [one, two, two, three], [one, three, two], [one, two, three, three]):
         log.path.write_bytes(b"\n".join([*lines, end]))
-        assert code_of(log.verify) is Code.AUDIT_BROKEN
+        assert code_of(log.verify) is VaultErrorCode.AUDIT_BROKEN
 
 
-def test_a_log_cut_at_its_end_is_found_by_an_anchor(store: Store, log: Audit) -> None:
+def test_a_log_cut_at_its_end_is_found_by_an_anchor(store: SecretStore, log: AuditLog) -> None:
     """Without one a shorter chain is whole; with one it is not, nor is a chain that goes on otherwise."""
-    anchor = audit_log.head(log.path)
+    anchor = audit_log.log_head(log.path)
     lines = log.path.read_bytes().split(b"\n")
     log.path.write_bytes(b"\n".join([*lines[:2], b""]))
     assert log.verify().count == 2
@@ -209,32 +211,35 @@ def test_a_log_cut_at_its_end_is_found_by_an_anchor(store: Store, log: Audit) ->
 
 
 @pytest.mark.parametrize("text", ["", "3", "x:" + "0" * 64, "3:00", "9" * 5000 + ":" + "0" * 64])
-def test_what_is_no_anchor_is_refused(store: Store, text: str) -> None:
+def test_what_is_no_anchor_is_refused(store: SecretStore, text: str) -> None:
     """A damaged file of anchors proves nothing."""
     audit_log.anchor_path(store.instance).write_text(f"{text}\n")
-    assert code_of(lambda: audit_log.read_anchors(store.instance)) is Code.AUDIT_ANCHOR
+    assert code_of(lambda: audit_log.read_anchors(store.instance)) is VaultErrorCode.AUDIT_ANCHOR
 
 
-def test_a_chain_that_was_forged_as_a_whole_is_found_with_the_key(store: Store, log: Audit) -> None:
+def test_a_chain_that_was_forged_as_a_whole_is_found_with_the_key(store: SecretStore, log: AuditLog) -> None:
     """Without the key anybody can chain lines; only with it can they be sealed."""
-    forger = Store(
-        instance=Instance.at(store.instance.home / "else"), deployment=Deployment(), clock=store.clock, strict=True
+    forger = SecretStore(
+        instance=Instance.at(store.instance.home / "else"),
+        deployment=DeploymentSettings(),
+        clock=store.clock,
+        strict=True,
     )
     (store.instance.home / "else" / "storage" / "keys").mkdir(parents=True)
     (store.instance.home / "else" / "storage" / "keys").chmod(0o700)
     audit_log.open_vault(forger, "user").make_key("audit")
     log.path.write_bytes(audit_log.log_path(forger.instance).read_bytes())
-    assert audit_log.verify(log.path, None).count == 1
-    assert code_of(log.verify) is Code.AUDIT_BROKEN
+    assert audit_log.verify_chain(log.path, None).count == 1
+    assert code_of(log.verify) is VaultErrorCode.AUDIT_BROKEN
 
 
-def test_a_line_that_a_crash_left_unfinished_is_cut_off_and_told(log: Audit) -> None:
+def test_a_line_that_a_crash_left_unfinished_is_cut_off_and_told(log: AuditLog) -> None:
     """It was never acknowledged, so no access followed it; the next line says that it was there."""
     with log.path.open("ab") as file:
         file.write(b'{"action":"dec')
-    assert code_of(log.verify) is Code.AUDIT_TORN
+    assert code_of(log.verify) is VaultErrorCode.AUDIT_TORN
     log.record(access(category="broker"))
-    assert [(it.category, it.outcome) for it in audit_log.entries(log.path)][-2:] == [
+    assert [(it.category, it.outcome) for it in audit_log.log_entries(log.path)][-2:] == [
         ("audit", "TB-SEC-099"),
         ("broker", "ok"),
     ]
@@ -242,15 +247,15 @@ def test_a_line_that_a_crash_left_unfinished_is_cut_off_and_told(log: Audit) -> 
 
 
 @pytest.mark.parametrize("last", [b"x", b"[]", b"{}", b'{"seq": "x"}'])
-def test_a_log_whose_last_line_says_nothing_is_not_gone_on_with(log: Audit, last: bytes) -> None:
+def test_a_log_whose_last_line_says_nothing_is_not_gone_on_with(log: AuditLog, last: bytes) -> None:
     """The access is refused, and the log stays as it is for whoever looks into it."""
     log.path.write_bytes(last + b"\n")
-    assert code_of(lambda: log.record(access())) is Code.AUDIT_BROKEN
+    assert code_of(lambda: log.record(access())) is VaultErrorCode.AUDIT_BROKEN
     assert log.path.read_bytes() == last + b"\n"
-    assert code_of(lambda: list(audit_log.entries(log.path))) is Code.AUDIT_BROKEN
+    assert code_of(lambda: list(audit_log.log_entries(log.path))) is VaultErrorCode.AUDIT_BROKEN
 
 
-class Failing(System):
+class Failing(FileSystemCalls):
     """A disk on which nothing can be written."""
 
     def __init__(self, number: int) -> None:
@@ -262,49 +267,49 @@ class Failing(System):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
-def test_what_cannot_be_written_down_does_not_happen(store: Store, log: Audit, number: int) -> None:
+def test_what_cannot_be_written_down_does_not_happen(store: SecretStore, log: AuditLog, number: int) -> None:
     """The access is refused under its code, and the log is as it was."""
     before = log.path.read_bytes()
     store.system = Failing(number)
-    assert code_of(lambda: log.record(access())) is Code.AUDIT_UNWRITABLE
+    assert code_of(lambda: log.record(access())) is VaultErrorCode.AUDIT_UNWRITABLE
     assert log.path.read_bytes() == before
-    assert code_of(lambda: audit_log.open_vault(store, "x").read("smtp")) is Code.AUDIT_UNWRITABLE
+    assert code_of(lambda: audit_log.open_vault(store, "x").read("smtp")) is VaultErrorCode.AUDIT_UNWRITABLE
 
 
-def test_a_log_that_is_a_link_or_lies_nowhere_is_refused(log: Audit) -> None:
+def test_a_log_that_is_a_link_or_lies_nowhere_is_refused(log: AuditLog) -> None:
     """A link would let somebody else choose where the lines go; a file in the folder's place is no folder."""
     log.path.rename(log.path.with_name("moved"))
     log.path.symlink_to(log.path.with_name("moved"))
-    assert code_of(lambda: log.record(access())) is Code.AUDIT_UNWRITABLE
+    assert code_of(lambda: log.record(access())) is VaultErrorCode.AUDIT_UNWRITABLE
     log.path.parent.rename(log.path.parent.with_name("gone"))
     log.path.parent.write_bytes(b"")
-    assert code_of(lambda: log.record(access())) is Code.AUDIT_UNWRITABLE
+    assert code_of(lambda: log.record(access())) is VaultErrorCode.AUDIT_UNWRITABLE
 
 
-def test_without_its_key_nothing_is_written(store: Store, log: Audit) -> None:
+def test_without_its_key_nothing_is_written(store: SecretStore, log: AuditLog) -> None:
     """The key is read for each line; where it is gone every access is refused, and so is a verification."""
     (store.instance.home / "storage" / "keys" / "audit.key").unlink()
-    assert code_of(lambda: log.record(access())) is Code.KEY_MISSING
-    assert code_of(log.verify) is Code.KEY_MISSING
+    assert code_of(lambda: log.record(access())) is VaultErrorCode.KEY_MISSING
+    assert code_of(log.verify) is VaultErrorCode.KEY_MISSING
 
 
-def test_several_writers_make_one_chain(store: Store, log: Audit) -> None:
+def test_several_writers_make_one_chain(store: SecretStore, log: AuditLog) -> None:
     """Each takes up where the last left off, whoever that was."""
-    other = Audit(store=store, actor="bot")
+    other = AuditLog(store=store, actor="bot")
     for writer in (log, other, log, other, other):
         writer.record(access())
-    assert [it.actor for it in audit_log.entries(log.path)][3:] == ["user", "bot", "user", "bot", "bot"]
+    assert [it.actor for it in audit_log.log_entries(log.path)][3:] == ["user", "bot", "user", "bot", "bot"]
     assert log.verify().count == 8
 
 
-def test_room_for_many_lines_is_kept(log: Audit) -> None:
+def test_room_for_many_lines_is_kept(log: AuditLog) -> None:
     """The reserve holds a hundred lines, whose length is bounded by what is known of an access."""
     size = log.path.stat().st_size
     assert size / 3 * 100 < audit_log.RESERVE_BYTES
     assert log.path.stat().st_blocks * 512 >= audit_log.RESERVE_BYTES // 2 or os.uname().sysname != "Linux"
 
 
-def test_times_are_utc_to_the_microsecond(log: Audit) -> None:
+def test_times_are_utc_to_the_microsecond(log: AuditLog) -> None:
     """As ISO 8601, so that they sort as text."""
     line = json.loads(log.path.read_bytes().split(b"\n")[0])
     assert datetime.fromisoformat(line["utc"]).utcoffset() == timedelta(0)

@@ -14,12 +14,12 @@ import pytest
 from tbot_core.errors import AccessError, VaultError
 from tbot_core.instance.folder import Instance
 from tbot_core.system.secret import Secret
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import backup, keys, rotation
-from tbot_core.vault.bundle import Seal, pack
+from tbot_core.vault.bundle import BundleCipher, pack_parts
 from tbot_core.vault.categories import AUDIT
-from tbot_core.vault.error_codes import BY_TEXT, Code
-from tbot_core.vault.key_providers import HEADER_PATH, Passphrase
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode
+from tbot_core.vault.key_providers import HEADER_PATH, PassphraseKeyProvider
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 TEXT = {"env": b"SEED=1\n", "smtp": b'{"user": "me"}'}
 
 
-def quick(secret: Secret, salt: bytes) -> Buffer:
+def quick(secret: Secret, salt: bytes) -> SecureBuffer:
     """In place of argon2id: what it takes its time for is tested with bundles."""
-    return Buffer.of([keys.key_id(secret.reveal_bytes() + salt) * 4])
+    return SecureBuffer.of([keys.key_id(secret.reveal_bytes() + salt) * 4])
 
 
-SEAL = Seal(kind="backup", passphrase=Secret("correct horse battery"), stretch=quick)
+SEAL = BundleCipher(kind="backup", passphrase=Secret("correct horse battery"), stretch=quick)
 
 
-def code_of(deed: Any) -> Code:
+def code_of(deed: Any) -> VaultErrorCode:
     """Under which code a deed is refused."""
     with pytest.raises(VaultError) as refused:
         deed()
     assert re.match(r"TB-SEC-\d{3} (every category|audit|env|smtp): \S", refused.value.message)
     assert refused.value.remedy
-    return BY_TEXT[refused.value.code]
+    return CODE_BY_TEXT[refused.value.code]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def filled(bench: Any) -> Any:
         vault.make_key(category)
     for category, text in TEXT.items():
         vault.write(category, text)
-    rotation.rotate(vault, ("smtp",))
+    rotation.rotate_categories(vault, ("smtp",))
     bench.path(".env_bot").write_bytes(b"STRATEGY_SEQUENCE=open\n")
     bench.quiet()
     return bench
@@ -61,7 +61,7 @@ def filled(bench: Any) -> Any:
 def made(bench: Any, **more: Any) -> Path:
     """A backup of the instance."""
     path: Path = bench.path("backup.tbot")
-    backup.make(bench.vault(**more), path, SEAL)
+    backup.write_backup(bench.vault(**more), path, SEAL)
     return path
 
 
@@ -76,8 +76,8 @@ def beside(bench: Any, name: str = "other") -> Any:
 def restored(bench: Any, path: Path, name: str = "other", **more: Any) -> Any:
     """The bench of another instance, into which the backup was put."""
     other = beside(bench, name)
-    with backup.opened(SEAL.read(path), path.name) as found:
-        backup.restore(other.vault(**more), found)
+    with backup.open_backup(SEAL.read(path), path.name) as found:
+        backup.restore_backup(other.vault(**more), found)
     return other
 
 
@@ -135,8 +135,8 @@ def test_the_settings_of_a_backup_are_read_before_it_is_put_anywhere(filled: Any
             filled.path(".env.enc").unlink(missing_ok=True)
             filled.path(".env").write_bytes(expected) if expected else filled.path(".env").unlink()
         path = made(filled)
-        with backup.opened(SEAL.read(path), "x") as found:
-            assert backup.settings(found, here) == expected
+        with backup.open_backup(SEAL.read(path), "x") as found:
+            assert backup.backup_settings(found, here) == expected
 
 
 def test_a_backup_that_would_not_open_is_not_written(filled: Any) -> None:
@@ -146,12 +146,12 @@ def test_a_backup_that_would_not_open_is_not_written(filled: Any) -> None:
     file = filled.path("storage/secrets/smtp_credentials.json.enc")
     kept = file.read_bytes()
     file.write_bytes(kept[:-9] + b"AAAAAAAA\n")
-    assert code_of(lambda: made(filled)) is Code.TOKEN_TAG
+    assert code_of(lambda: made(filled)) is VaultErrorCode.TOKEN_TAG
     assert filled.notes.words[-1] == ("deny", "every category", "TB-SEC-011")
     file.write_bytes(kept)
     for slot in (".", ".prev."):
         filled.path(f"storage/keys/smtp{slot}key").unlink()
-    assert code_of(lambda: made(filled)) is Code.TOKEN_KEY_ID
+    assert code_of(lambda: made(filled)) is VaultErrorCode.TOKEN_KEY_ID
     assert path.read_bytes() == before
 
 
@@ -197,13 +197,13 @@ def test_what_a_killed_backup_left_is_taken_away_by_the_next(filled: Any, died: 
     filled.disk.fails_at, filled.disk.fault = len(filled.disk.calls) - 2, died()
     filled.disk.calls.clear()
     with pytest.raises(died):
-        backup.make(filled.vault(), filled.path("backup-of-yesterday.tbot"), SEAL)
+        backup.write_backup(filled.vault(), filled.path("backup-of-yesterday.tbot"), SEAL)
     filled.quiet()
     left = filled.path(".backup-of-yesterday.tbot.new")
     outside = filled.path("other")
     outside.mkdir()
     shutil.copy(left, outside)
-    backup.make(beside(filled).vault(), filled.path("theirs.tbot"), SEAL)
+    backup.write_backup(beside(filled).vault(), filled.path("theirs.tbot"), SEAL)
     assert left.exists()
     made(filled)
     assert not left.exists()
@@ -220,10 +220,10 @@ def test_a_restore_that_was_killed_may_be_begun_anew(filled: Any, died: type[Bas
         killed = beside(filled)
         killed.disk.fails_at, killed.disk.fault = position, died()
         with (
-            backup.opened(SEAL.read(path), path.name) as found,
+            backup.open_backup(SEAL.read(path), path.name) as found,
             pytest.raises(died),
         ):
-            backup.restore(killed.vault(), found)
+            backup.restore_backup(killed.vault(), found)
         restored(filled, path)
         assert content(killed.instance.home) == content(filled.instance.home)
         shutil.rmtree(killed.instance.home)
@@ -258,8 +258,8 @@ def test_what_stands_there_and_differs_is_not_overwritten(filled: Any, name: str
 def test_a_backup_of_a_passphrase_carries_its_header(filled: Any) -> None:
     """Where keys are derived, the restored header derives the same; another header is not overwritten."""
 
-    def derived(home: Path, words: str = "twelve words") -> Passphrase:
-        return Passphrase(path=home / HEADER_PATH, ask=lambda: Secret(words))
+    def derived(home: Path, words: str = "twelve words") -> PassphraseKeyProvider:
+        return PassphraseKeyProvider(path=home / HEADER_PATH, ask=lambda: Secret(words))
 
     shutil.rmtree(filled.path("storage/keys"))
     filled.path("storage/keys").mkdir(mode=0o700)
@@ -270,7 +270,10 @@ def test_a_backup_of_a_passphrase_carries_its_header(filled: Any) -> None:
     filled.vault(provider=first).write("smtp", TEXT["smtp"])
     path = made(filled, provider=first)
     home = filled.path("other")
-    assert code_of(lambda: restored(filled, path, provider=derived(home, "another one"))) is Code.PASSPHRASE_WRONG
+    assert (
+        code_of(lambda: restored(filled, path, provider=derived(home, "another one")))
+        is VaultErrorCode.PASSPHRASE_WRONG
+    )
     other = restored(filled, path, provider=derived(home))
     with other.vault(provider=derived(home)).read("smtp") as opened:
         assert bytes(opened.view) == TEXT["smtp"]
@@ -278,7 +281,7 @@ def test_a_backup_of_a_passphrase_carries_its_header(filled: Any) -> None:
     foreign = filled.path("third")
     (foreign / "storage/keys").mkdir(parents=True, mode=0o700)
     derived(foreign).create()
-    assert code_of(lambda: restored(filled, path, "third", provider=derived(foreign))) is Code.RESTORE_STANDS
+    assert code_of(lambda: restored(filled, path, "third", provider=derived(foreign))) is VaultErrorCode.RESTORE_STANDS
     plain = restored(filled, path, "fourth")
     with plain.vault().read("smtp") as opened:
         assert bytes(opened.view) == TEXT["smtp"]
@@ -304,7 +307,10 @@ def test_keys_that_a_provider_would_not_give_are_refused(filled: Any) -> None:
 
     path = made(filled)
     for given in (None, bytes(range(32))):
-        assert code_of(lambda given=given: restored(filled, path, provider=Fixed(given))) is Code.RESTORE_PROVIDER
+        assert (
+            code_of(lambda given=given: restored(filled, path, provider=Fixed(given)))
+            is VaultErrorCode.RESTORE_PROVIDER
+        )
 
 
 @pytest.mark.parametrize("name", ["key/smtp/old", "key/stranger/cur", "file/audit", "plain", "note"])
@@ -312,29 +318,29 @@ def test_a_part_that_no_backup_has_is_refused(name: str) -> None:
     """As a later tbot might write it: refused whole, by its name, and wiped."""
     parts = {name: bytes(range(32)), "key/smtp/cur": bytes(range(32))}
     found = SEAL.open(SEAL.close(parts, "x"), "x")
-    assert code_of(lambda: backup.opened(found, "x")) is Code.BUNDLE_CONTENT
+    assert code_of(lambda: backup.open_backup(found, "x")) is VaultErrorCode.BUNDLE_CONTENT
     assert bytes(found.parts[name]) == bytes(32)
     short = SEAL.open(SEAL.close({"key/smtp/cur": bytes(31)}, "x"), "x")
-    assert code_of(lambda: backup.opened(short, "x")) is Code.BUNDLE_CONTENT
+    assert code_of(lambda: backup.open_backup(short, "x")) is VaultErrorCode.BUNDLE_CONTENT
 
 
 def test_one_process_writes_at_a_time(filled: Any) -> None:
     """Neither a backup nor a restore begins while keys and files are being written."""
     path = made(filled)
     with filled.store().holding("smtp"):
-        assert code_of(lambda: made(filled)) is Code.VAULT_BUSY
+        assert code_of(lambda: made(filled)) is VaultErrorCode.VAULT_BUSY
     with beside(filled).store().holding("env"):
-        assert code_of(lambda: restored(filled, path)) is Code.VAULT_BUSY
+        assert code_of(lambda: restored(filled, path)) is VaultErrorCode.VAULT_BUSY
 
 
 def test_parts_are_wiped(filled: Any) -> None:
     """What was opened of a backup, keys above all, is zeros afterwards."""
     path = made(filled)
-    with backup.opened(SEAL.read(path), "x") as found:
+    with backup.open_backup(SEAL.read(path), "x") as found:
         part = found.bundle.parts["key/smtp/cur"]
         root = found.rings["smtp"].cur
         assert root is not None
         assert any(part)
     assert not any(part)
     assert not root.root.is_held
-    assert bytes(pack({}).view) == b""
+    assert bytes(pack_parts({}).view) == b""

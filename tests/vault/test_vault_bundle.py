@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
 from tbot_core.system.secret import Secret
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import bundle, keys
-from tbot_core.vault.bundle import Seal
-from tbot_core.vault.error_codes import BY_TEXT, Code, fault
+from tbot_core.vault.bundle import BundleCipher
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +33,9 @@ def _stretched(passphrase: bytes, salt: bytes) -> bytes:
     return Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=65_536).derive(passphrase)
 
 
-def remembered(secret: Secret, salt: bytes) -> Buffer:
+def remembered(secret: Secret, salt: bytes) -> SecureBuffer:
     """The real argon2id, at most once for each passphrase and salt."""
-    return Buffer.of([_stretched(secret.reveal_bytes(), salt)])
+    return SecureBuffer.of([_stretched(secret.reveal_bytes(), salt)])
 
 
 def counted(size: int) -> bytes:
@@ -43,19 +43,19 @@ def counted(size: int) -> bytes:
     return bytes(range(size))
 
 
-def seal(passphrase: str = PASSPHRASE, kind: Any = "export", **more: Any) -> Seal:
+def seal(passphrase: str = PASSPHRASE, kind: Any = "export", **more: Any) -> BundleCipher:
     """What closes and opens a bundle."""
-    return Seal(kind=kind, passphrase=Secret(passphrase), **{"stretch": remembered, "entropy": counted, **more})
+    return BundleCipher(kind=kind, passphrase=Secret(passphrase), **{"stretch": remembered, "entropy": counted, **more})
 
 
-def code_of(text: bytes, passphrase: str = PASSPHRASE, kind: Any = "export") -> Code:
+def code_of(text: bytes, passphrase: str = PASSPHRASE, kind: Any = "export") -> VaultErrorCode:
     """Under which code a text is refused, in a sentence that names the file."""
     with pytest.raises(VaultError, match=r"^TB-SEC-1\d\d every category: .*out\.tbot.*\.") as refused:
         seal(passphrase, kind).open(text, "out.tbot")
     assert refused.value.remedy
     assert "None" not in str(refused.value)
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
-    return BY_TEXT[refused.value.code]
+    return CODE_BY_TEXT[refused.value.code]
 
 
 def binary_of(text: bytes) -> bytes:
@@ -77,7 +77,7 @@ def text() -> bytes:
 
 def test_a_bundle_opens_with_its_passphrase_alone() -> None:
     """The real derivation and real entropy: every part comes back, a second bundle differs, and both are wiped."""
-    lock = Seal(kind="export", passphrase=Secret(PASSPHRASE))
+    lock = BundleCipher(kind="export", passphrase=Secret(PASSPHRASE))
     closed = lock.close(PARTS, "out.tbot")
     assert closed != lock.close(PARTS, "out.tbot")
     with lock.open(closed + b"\n", "out.tbot") as found:
@@ -127,12 +127,12 @@ def test_every_flipped_bit_is_refused(text: bytes) -> None:
         if not 18 <= position // 8 < 34 or position % 8 == 0:
             codes.add(code_of(text_of(bytes(changed))))
     assert codes == {
-        Code.BUNDLE_FORMAT,
-        Code.BUNDLE_VERSION,
-        Code.BUNDLE_ALGORITHM,
-        Code.BUNDLE_KIND,
-        Code.BUNDLE_PASSPHRASE,
-        Code.BUNDLE_TAG,
+        VaultErrorCode.BUNDLE_FORMAT,
+        VaultErrorCode.BUNDLE_VERSION,
+        VaultErrorCode.BUNDLE_ALGORITHM,
+        VaultErrorCode.BUNDLE_KIND,
+        VaultErrorCode.BUNDLE_PASSPHRASE,
+        VaultErrorCode.BUNDLE_TAG,
     }
     for position in range(len(text)):
         changed = bytearray(text)
@@ -144,7 +144,12 @@ def test_every_flipped_bit_is_refused(text: bytes) -> None:
 def test_every_truncation_is_refused(text: bytes) -> None:
     """However much is cut off the end, and whatever is added."""
     codes = {code_of(text[:size]) for size in range(len(text))}
-    assert codes == {Code.BUNDLE_FORMAT, Code.BUNDLE_CANONICAL, Code.BUNDLE_SHORT, Code.BUNDLE_TAG}
+    assert codes == {
+        VaultErrorCode.BUNDLE_FORMAT,
+        VaultErrorCode.BUNDLE_CANONICAL,
+        VaultErrorCode.BUNDLE_SHORT,
+        VaultErrorCode.BUNDLE_TAG,
+    }
     for added in (b"A", b"AAAA", b"=", b"\n\n", b" "):
         code_of(text + added)
 
@@ -152,30 +157,30 @@ def test_every_truncation_is_refused(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda text: text[:0], Code.BUNDLE_FORMAT),
-        (lambda text: b"tbot1." + text, Code.BUNDLE_FORMAT),
-        (lambda text: text.replace(b"tbotbundle1.", b"tbotbundle2."), Code.BUNDLE_FORMAT),
-        (lambda text: text_of(b"X" + binary_of(text)[1:]), Code.BUNDLE_FORMAT),
-        (lambda text: text + b"=", Code.BUNDLE_CANONICAL),
-        (lambda text: text[:20] + b"\n" + text[20:], Code.BUNDLE_CANONICAL),
-        (lambda text: text + b"A" * bundle.LIMIT_BYTES, Code.BUNDLE_LONG),
-        (lambda text: text_of(binary_of(text)[:61]), Code.BUNDLE_SHORT),
-        (lambda text: text_of(b"TBOTBDL\x02" + binary_of(text)[8:]), Code.BUNDLE_VERSION),
-        (lambda text: text_of(b"TBOTBDL\x01\x02" + binary_of(text)[9:]), Code.BUNDLE_ALGORITHM),
-        (lambda text: text_of(binary_of(text)[:-1] + b"\x00"), Code.BUNDLE_TAG),
+        (lambda text: text[:0], VaultErrorCode.BUNDLE_FORMAT),
+        (lambda text: b"tbot1." + text, VaultErrorCode.BUNDLE_FORMAT),
+        (lambda text: text.replace(b"tbotbundle1.", b"tbotbundle2."), VaultErrorCode.BUNDLE_FORMAT),
+        (lambda text: text_of(b"X" + binary_of(text)[1:]), VaultErrorCode.BUNDLE_FORMAT),
+        (lambda text: text + b"=", VaultErrorCode.BUNDLE_CANONICAL),
+        (lambda text: text[:20] + b"\n" + text[20:], VaultErrorCode.BUNDLE_CANONICAL),
+        (lambda text: text + b"A" * bundle.LIMIT_BYTES, VaultErrorCode.BUNDLE_LONG),
+        (lambda text: text_of(binary_of(text)[:61]), VaultErrorCode.BUNDLE_SHORT),
+        (lambda text: text_of(b"TBOTBDL\x02" + binary_of(text)[8:]), VaultErrorCode.BUNDLE_VERSION),
+        (lambda text: text_of(b"TBOTBDL\x01\x02" + binary_of(text)[9:]), VaultErrorCode.BUNDLE_ALGORITHM),
+        (lambda text: text_of(binary_of(text)[:-1] + b"\x00"), VaultErrorCode.BUNDLE_TAG),
     ],
 )
-def test_what_tbot_did_not_write_is_refused(text: bytes, change: Any, code: Code) -> None:
+def test_what_tbot_did_not_write_is_refused(text: bytes, change: Any, code: VaultErrorCode) -> None:
     """Strictly: one prefix, one way of writing, one version."""
     assert code_of(change(text)) is code
 
 
 def test_another_passphrase_or_kind_opens_nothing(text: bytes) -> None:
     """A backup is no export, not even under the same passphrase, and with its kind forged into the header."""
-    assert code_of(text, "correct horse batterz") is Code.BUNDLE_PASSPHRASE
-    assert code_of(text, kind="backup") is Code.BUNDLE_KIND
+    assert code_of(text, "correct horse batterz") is VaultErrorCode.BUNDLE_PASSPHRASE
+    assert code_of(text, kind="backup") is VaultErrorCode.BUNDLE_KIND
     data = binary_of(text)
-    assert code_of(text_of(data[:9] + b"\x02" + data[10:]), kind="backup") is Code.BUNDLE_TAG
+    assert code_of(text_of(data[:9] + b"\x02" + data[10:]), kind="backup") is VaultErrorCode.BUNDLE_TAG
 
 
 @pytest.mark.parametrize(
@@ -195,7 +200,7 @@ def test_parts_that_do_not_fit_are_refused(plain: bytes) -> None:
     master = _stretched(PASSPHRASE.encode(), counted(16))
     own = HKDFExpand(SHA256(), 32, b"tbot bundle key v1 export").derive(master)
     header = b"TBOTBDL\x01\x01\x01" + keys.key_id(master) + counted(16) + counted(12)
-    assert code_of(text_of(header + AESGCM(own).encrypt(counted(12), plain, header))) is Code.BUNDLE_CONTENT
+    assert code_of(text_of(header + AESGCM(own).encrypt(counted(12), plain, header))) is VaultErrorCode.BUNDLE_CONTENT
 
 
 def test_a_bundle_lies_in_a_file_of_its_owner(tmp_path: Path) -> None:
@@ -207,9 +212,9 @@ def test_a_bundle_lies_in_a_file_of_its_owner(tmp_path: Path) -> None:
     with seal().read(path) as found:
         assert found.parts == PARTS
 
-    def refuse(found: bundle.Bundle) -> None:
+    def refuse(found: bundle.SecretBundle) -> None:
         assert found.parts == {"smtp": b"{}"}
-        raise fault(Code.BUNDLE_TAG, "every category", "one.tbot")
+        raise vault_error(VaultErrorCode.BUNDLE_TAG, "every category", "one.tbot")
 
     with pytest.raises(VaultError, match="TB-SEC-108"):
         seal().write(path, {"smtp": b"{}"}, prove=refuse)

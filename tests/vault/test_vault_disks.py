@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tbot_core.vault.error_codes import Code
+from tbot_core.vault.error_codes import VaultErrorCode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,8 +85,8 @@ def said(tmp_path: Path) -> Any:
 def test_a_real_disk_that_refuses_leaves_the_old_file(said: Any) -> None:
     """Full after a part was written, or read-only: the code, the old content, and no leftover; with room it goes on."""
     names = ["smtp_credentials.json.enc"]
-    assert said["read-only"] == [Code.FILE_READ_ONLY.text, True, names]
-    assert said["nearly full"] == [Code.FILE_FULL.text, True, names]
+    assert said["read-only"] == [VaultErrorCode.FILE_READ_ONLY.text, True, names]
+    assert said["nearly full"] == [VaultErrorCode.FILE_FULL.text, True, names]
     assert (said["room"], said["new"]) == ("done", True)
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tbot_core.errors import VaultError
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import fernet, formats, keys, token
-from tbot_core.vault.categories import Place
-from tbot_core.vault.error_codes import BY_TEXT, Code
-from tbot_core.vault.keys import Key, Ring
+from tbot_core.vault.categories import CategoryPaths
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode
+from tbot_core.vault.keys import CategoryKeys, RootKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHARDS: Final = 10
 EACH: Final = 1_000_000
 LIMIT_S: Final = 0.05
-WHERE: Final = Place(category="smtp", logical="x", key=Path("/i/k"), file=Path("/i/f.enc"), home=Path("/i"))
+WHERE: Final = CategoryPaths(category="smtp", logical="x", key=Path("/i/k"), file=Path("/i/f.enc"), home=Path("/i"))
 ROOT: Final = bytes(range(32))
 LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 EDGES: Final = (b"\n", b"\r\n", b"=", b"==", b" ", b"\0", b"\xef\xbb\xbf", token.PREFIX, fernet.PREFIX, b"tbot2.")
@@ -35,9 +35,9 @@ RARELY: Final = 20_000
 
 def sealed(dice: random.Random, size: int) -> tuple[bytes, bytes, bytes]:
     """A plaintext, and its token in either format, the same for the same dice."""
-    key, plain = Key(Buffer.of([ROOT])), dice.randbytes(size)
-    ours = token.seal(key, WHERE, plain, entropy=dice.randbytes)
-    return plain, ours, fernet.seal(key, WHERE, plain, seconds=dice.getrandbits(31))
+    key, plain = RootKey(SecureBuffer.of([ROOT])), dice.randbytes(size)
+    ours = token.seal_token(key, WHERE, plain, entropy=dice.randbytes)
+    return plain, ours, fernet.seal_fernet(key, WHERE, plain, seconds=dice.getrandbits(31))
 
 
 def split(text: bytes) -> tuple[bytes, bytes]:
@@ -112,12 +112,12 @@ def texts(dice: random.Random, sound: list[bytes], count: int) -> Iterator[bytes
         yield dice.choice(KINDS)(dice, dice.choice((ours, theirs)) if seldom else dice.choice(short))
 
 
-def outcome(ring: Ring, text: bytes) -> bytes | Code:
+def outcome(ring: CategoryKeys, text: bytes) -> bytes | VaultErrorCode:
     """What a text opens to, or the code under which it is refused; anything else is raised."""
     try:
         plain, _ = formats.open_text(ring, WHERE, text)
     except VaultError as error:
-        return BY_TEXT[error.code]
+        return CODE_BY_TEXT[error.code]
     with plain:
         return bytes(plain.view)
 
@@ -130,12 +130,12 @@ def grind(seed: int, count: int) -> tuple[int, float]:
     dice = random.Random(seed)
     made = [sealed(dice, size) for size in (1, 15, 16, 64, 300, token.PLAINTEXT_BYTES)]
     holds = {text: plain for plain, *both in made for text in both}
-    ring, opened, slowest = Ring(cur=Key(Buffer.of([ROOT]))), 0, 0.0
+    ring, opened, slowest = CategoryKeys(cur=RootKey(SecureBuffer.of([ROOT]))), 0, 0.0
     for text in texts(dice, list(holds), count):
         start = time.thread_time()
         found = outcome(ring, text)
         slowest = max(slowest, time.thread_time() - start)
-        if not isinstance(found, Code):
+        if not isinstance(found, VaultErrorCode):
             assert found == holds[text.removesuffix(b"\n")]
             opened += 1
     return opened, slowest

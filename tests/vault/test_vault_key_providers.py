@@ -17,21 +17,21 @@ import pytest
 
 from tbot_core.errors import VaultError
 from tbot_core.system.secret import Secret
-from tbot_core.system.secure_files import System
+from tbot_core.system.secure_files import FileSystemCalls
 from tbot_core.testing.keyrings import MemoryKeyring
 from tbot_core.vault import key_providers, keys, rotation
-from tbot_core.vault.error_codes import BY_TEXT, Code, fault
-from tbot_core.vault.key_providers import Keyring, Passphrase
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode, vault_error
+from tbot_core.vault.key_providers import KeyringKeyProvider, PassphraseKeyProvider
 
 
-def code_of(deed: Any) -> Code:
+def code_of(deed: Any) -> VaultErrorCode:
     """Under which code a deed is refused."""
     with pytest.raises(VaultError) as refused:
         deed()
     assert re.match(r"TB-SEC-\d{3} (every category|audit|env|login|broker|smtp): \S", refused.value.message)
     assert not re.search(r"None|XX", str(refused.value))
     assert refused.value.remedy
-    return BY_TEXT[refused.value.code]
+    return CODE_BY_TEXT[refused.value.code]
 
 
 class Chain:
@@ -61,9 +61,9 @@ Alternative.__module__ = "keyrings.alt.file"
 
 
 @pytest.fixture
-def passphrase(bench: Any) -> Passphrase:
+def passphrase(bench: Any) -> PassphraseKeyProvider:
     """A passphrase that was set up, forgotten, and will be asked for."""
-    made = Passphrase(path=bench.path(key_providers.HEADER_PATH), ask=lambda: Secret("correct horse"))
+    made = PassphraseKeyProvider(path=bench.path(key_providers.HEADER_PATH), ask=lambda: Secret("correct horse"))
     made.create()
     made.wipe()
     return made
@@ -73,19 +73,19 @@ def test_the_choice_is_named_and_nothing_else_is_taken(bench: Any) -> None:
     """File by default; passphrase, keyring and plugin by name; an unknown name and an absent plugin are refused."""
 
     def chosen(name: str | None, offered: Any = None) -> Any:
-        return key_providers.choose(name, bench.instance, ask=lambda: Secret("x"), offered=lambda: offered)
+        return key_providers.choose_provider(name, bench.instance, ask=lambda: Secret("x"), offered=lambda: offered)
 
     assert [chosen(name) for name in (None, "", "file")] == [None] * 3
     assert chosen("passphrase").path == bench.path("storage/keys/passphrase.json")
     assert chosen("keyring").service == f"tbot {bench.instance.home}"
-    own = Keyring(service="x")
+    own = KeyringKeyProvider(service="x")
     assert chosen("plugin", own) is own
-    assert code_of(lambda: chosen("plugin")) is Code.PROVIDER_ABSENT
+    assert code_of(lambda: chosen("plugin")) is VaultErrorCode.PROVIDER_ABSENT
     with pytest.raises(VaultError, match=r"TB-SEC-088 .*TBOT_KEY_PROVIDER names Files"):
         chosen("Files")
 
 
-def test_a_passphrase_opens_what_it_closed(bench: Any, passphrase: Passphrase) -> None:
+def test_a_passphrase_opens_what_it_closed(bench: Any, passphrase: PassphraseKeyProvider) -> None:
     """Each category has a key of its own; no key file is written, and the same passphrase gives the same keys."""
     vault = bench.vault(provider=passphrase)
     vault.write("smtp", b"secret")
@@ -101,7 +101,7 @@ def test_a_passphrase_opens_what_it_closed(bench: Any, passphrase: Passphrase) -
     assert vault.shared_keys() == ()
 
 
-def test_the_derivation_is_the_documented_one(bench: Any, passphrase: Passphrase) -> None:
+def test_the_derivation_is_the_documented_one(bench: Any, passphrase: PassphraseKeyProvider) -> None:
     """argon2id, 64 MiB, three passes, four lanes, then HKDF by category: keys must come out the same for ever."""
     import base64
 
@@ -118,28 +118,28 @@ def test_the_derivation_is_the_documented_one(bench: Any, passphrase: Passphrase
     assert bench.path(key_providers.HEADER_PATH).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_wrong_passphrase_opens_nothing(bench: Any, passphrase: Passphrase) -> None:
+def test_a_wrong_passphrase_opens_nothing(bench: Any, passphrase: PassphraseKeyProvider) -> None:
     """It is told apart from a damaged file, and asked for once, until it is forgotten."""
     answers = iter(("wrong horse", "correct horse"))
-    wrong = Passphrase(path=passphrase.path, ask=lambda: Secret(next(answers)))
+    wrong = PassphraseKeyProvider(path=passphrase.path, ask=lambda: Secret(next(answers)))
     assert code_of(lambda: bench.vault(provider=wrong).read_section("smtp") or wrong.get_key("smtp", "cur")) is (
-        Code.FILE_MISSING
+        VaultErrorCode.FILE_MISSING
     )
     for category in ("smtp", "login"):
-        assert code_of(lambda category=category: wrong.get_key(category, "cur")) is Code.PASSPHRASE_WRONG
+        assert code_of(lambda category=category: wrong.get_key(category, "cur")) is VaultErrorCode.PASSPHRASE_WRONG
     wrong.wipe()
     assert wrong.get_key("smtp", "cur") == passphrase.get_key("smtp", "cur")
 
 
-def test_keys_of_a_passphrase_cannot_be_changed_one_by_one(bench: Any, passphrase: Passphrase) -> None:
+def test_keys_of_a_passphrase_cannot_be_changed_one_by_one(bench: Any, passphrase: PassphraseKeyProvider) -> None:
     """Neither made, nor put, nor rotated; a passphrase is set up once."""
     vault = bench.vault(provider=passphrase)
     vault.write("smtp", b"secret")
-    assert code_of(lambda: rotation.rotate(vault, ("smtp",))) is Code.PROVIDER_FIXED
-    assert code_of(lambda: vault.make_key("smtp")) is Code.KEY_EXISTS
+    assert code_of(lambda: rotation.rotate_categories(vault, ("smtp",))) is VaultErrorCode.PROVIDER_FIXED
+    assert code_of(lambda: vault.make_key("smtp")) is VaultErrorCode.KEY_EXISTS
     for key in (None, memoryview(bytes(32))):
-        assert code_of(lambda key=key: passphrase.put_key("smtp", "cur", key)) is Code.PROVIDER_FIXED
-    assert code_of(passphrase.create) is Code.KEY_EXISTS
+        assert code_of(lambda key=key: passphrase.put_key("smtp", "cur", key)) is VaultErrorCode.PROVIDER_FIXED
+    assert code_of(passphrase.create) is VaultErrorCode.KEY_EXISTS
 
 
 @pytest.mark.first(1)
@@ -159,20 +159,20 @@ def test_keys_of_a_passphrase_cannot_be_changed_one_by_one(bench: Any, passphras
         b" " * 4097,
     ],
 )
-def test_a_damaged_header_is_refused(passphrase: Passphrase, text: bytes) -> None:
+def test_a_damaged_header_is_refused(passphrase: PassphraseKeyProvider, text: bytes) -> None:
     """Whatever it says, it cannot weaken the derivation."""
     passphrase.path.write_bytes(text)
-    assert code_of(lambda: passphrase.get_key("smtp", "cur")) is Code.PASSPHRASE_HEADER
+    assert code_of(lambda: passphrase.get_key("smtp", "cur")) is VaultErrorCode.PASSPHRASE_HEADER
 
 
-def test_a_missing_or_loose_header_is_refused(passphrase: Passphrase) -> None:
+def test_a_missing_or_loose_header_is_refused(passphrase: PassphraseKeyProvider) -> None:
     """Missing, readable by others, or not writable in the first place."""
     passphrase.path.chmod(0o644)
-    assert code_of(lambda: passphrase.get_key("smtp", "cur")) is Code.PASSPHRASE_HEADER
+    assert code_of(lambda: passphrase.get_key("smtp", "cur")) is VaultErrorCode.PASSPHRASE_HEADER
     passphrase.path.unlink()
-    assert code_of(lambda: passphrase.get_key("smtp", "cur")) is Code.PASSPHRASE_HEADER
+    assert code_of(lambda: passphrase.get_key("smtp", "cur")) is VaultErrorCode.PASSPHRASE_HEADER
 
-    class Full(System):
+    class Full(FileSystemCalls):
         """A disk without room."""
 
         def write(self, handle: int, data: bytes | memoryview) -> int:
@@ -180,20 +180,20 @@ def test_a_missing_or_loose_header_is_refused(passphrase: Passphrase) -> None:
             raise OSError(errno.ENOSPC, f"{handle} {len(data)}")
 
     passphrase.system = Full()
-    assert code_of(passphrase.create) is Code.PASSPHRASE_HEADER
+    assert code_of(passphrase.create) is VaultErrorCode.PASSPHRASE_HEADER
 
 
 @pytest.mark.parametrize("chained", [False, True])
 def test_a_keyring_holds_keys_and_rotates_them(bench: Any, *, chained: bool) -> None:
     """All that key files can, a keyring can; of several chained the first alone is used."""
     memory, second = MemoryKeyring(), MemoryKeyring()
-    ring = Keyring(service="tbot", open_backend=lambda: Chain(memory, second) if chained else memory)
+    ring = KeyringKeyProvider(service="tbot", open_backend=lambda: Chain(memory, second) if chained else memory)
     vault = bench.vault(provider=ring)
     name = vault.make_key("smtp")
     vault.write("smtp", b"secret")
     assert {key for _, key in memory.held} == {"smtp.cur"}
     assert all(len(text) == 44 for text in memory.held.values())
-    (done,) = rotation.rotate(vault, ("smtp",))
+    (done,) = rotation.rotate_categories(vault, ("smtp",))
     assert done.before == name
     with vault.read("smtp") as opened:
         assert (bytes(opened.view), opened.key_id) == (b"secret", done.after)
@@ -218,27 +218,33 @@ def test_a_keyring_holds_keys_and_rotates_them(bench: Any, *, chained: bool) -> 
 )
 def test_a_keyring_that_keeps_nothing_or_keeps_it_in_the_clear_is_refused(backend: Any) -> None:
     """In reading and in writing, and also where a safe one stands behind it."""
-    ring = Keyring(service="tbot", open_backend=lambda: backend)
-    assert code_of(lambda: ring.get_key("smtp", "cur")) is Code.KEYRING_BACKEND
-    assert code_of(lambda: ring.put_key("smtp", "cur", memoryview(bytes(32)))) is Code.KEYRING_BACKEND
+    ring = KeyringKeyProvider(service="tbot", open_backend=lambda: backend)
+    assert code_of(lambda: ring.get_key("smtp", "cur")) is VaultErrorCode.KEYRING_BACKEND
+    assert code_of(lambda: ring.put_key("smtp", "cur", memoryview(bytes(32)))) is VaultErrorCode.KEYRING_BACKEND
 
 
 def test_a_keyring_that_does_not_answer_is_told(bench: Any) -> None:
     """A locked keyring, one with something else in it, and the one that this machine lacks."""
-    assert code_of(lambda: Keyring(service="t", open_backend=Locked).get_key("smtp", "cur")) is Code.KEYRING_LOCKED
+    assert (
+        code_of(lambda: KeyringKeyProvider(service="t", open_backend=Locked).get_key("smtp", "cur"))
+        is VaultErrorCode.KEYRING_LOCKED
+    )
     memory = MemoryKeyring()
     memory.set_password("t", "smtp.cur", "hello")
-    assert code_of(lambda: Keyring(service="t", open_backend=lambda: memory).get_key("smtp", "cur")) is Code.KEY_LENGTH
+    assert (
+        code_of(lambda: KeyringKeyProvider(service="t", open_backend=lambda: memory).get_key("smtp", "cur"))
+        is VaultErrorCode.KEY_LENGTH
+    )
     assert bench.notes.said == []
 
 
 def test_the_systems_own_keyring_is_asked_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the distribution keyring chose; without the distribution the extra is named."""
     monkeypatch.setattr(keyring, "get_keyring", keyring.backends.null.Keyring)
-    assert code_of(lambda: Keyring(service="t").get_key("smtp", "cur")) is Code.KEYRING_BACKEND
+    assert code_of(lambda: KeyringKeyProvider(service="t").get_key("smtp", "cur")) is VaultErrorCode.KEYRING_BACKEND
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(VaultError, match=r"TB-SEC-085 .*tbot-core\[keyring\]"):
-        Keyring(service="t").get_key("smtp", "cur")
+        KeyringKeyProvider(service="t").get_key("smtp", "cur")
 
 
 class Foreign:
@@ -271,17 +277,17 @@ def test_a_plugins_key_is_taken_in_any_form(bench: Any, kind: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (bytes(range(31)), Code.PROVIDER_KEY),
-        (b"", Code.PROVIDER_KEY),
-        (bytes(32), Code.KEY_CONSTANT),
-        (OSError("no"), Code.PROVIDER_FAILED),
-        (fault(Code.KEY_DENIED, "smtp", "token"), Code.KEY_DENIED),
+        (bytes(range(31)), VaultErrorCode.PROVIDER_KEY),
+        (b"", VaultErrorCode.PROVIDER_KEY),
+        (bytes(32), VaultErrorCode.KEY_CONSTANT),
+        (OSError("no"), VaultErrorCode.PROVIDER_FAILED),
+        (vault_error(VaultErrorCode.KEY_DENIED, "smtp", "token"), VaultErrorCode.KEY_DENIED),
     ],
 )
-def test_a_plugin_that_gives_no_key_fails_the_access(bench: Any, answer: Any, code: Code) -> None:
+def test_a_plugin_that_gives_no_key_fails_the_access(bench: Any, answer: Any, code: VaultErrorCode) -> None:
     """And no other provider takes its place, though key files are there."""
     bench.vault().make_key("smtp")
     bench.vault().write("smtp", b"secret")
     vault = bench.vault(provider=Foreign(answer))
     assert code_of(lambda: vault.read("smtp")) is code
-    assert code_of(lambda: vault.store.put_key("smtp", "cur", None)) is Code.PROVIDER_FAILED
+    assert code_of(lambda: vault.store.put_key("smtp", "cur", None)) is VaultErrorCode.PROVIDER_FAILED

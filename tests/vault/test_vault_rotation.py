@@ -14,21 +14,21 @@ import pytest
 from tbot_core.errors import VaultError
 from tbot_core.testing.canaries import canary
 from tbot_core.vault import keys, rotation
-from tbot_core.vault.error_codes import BY_TEXT, Code, fault
-from tbot_core.vault.keys import Key
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode, vault_error
+from tbot_core.vault.keys import RootKey
 
 TWO = ("login", "smtp")
 TEXT = {category: canary(category).encode() for category in TWO}
 
 
-def code_of(deed: Any) -> Code:
+def code_of(deed: Any) -> VaultErrorCode:
     """Under which code a deed is refused."""
     with pytest.raises(VaultError) as refused:
         deed()
     assert re.match(r"TB-SEC-\d{3} (every category|audit|env|login|broker|smtp): \S", refused.value.message)
     assert not re.search(r"None|XX", str(refused.value))
     assert refused.value.remedy
-    return BY_TEXT[refused.value.code]
+    return CODE_BY_TEXT[refused.value.code]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def slots(bench: Any, category: str) -> dict[str, str | None]:
 def test_a_rotation_gives_each_category_a_new_key(pair: Any) -> None:
     """The new key is the current one, the old stays as prev, next is gone, and the file opens with the new alone."""
     before = {category: slots(pair, category)["cur"] for category in TWO}
-    done = rotation.rotate(pair.vault())
+    done = rotation.rotate_categories(pair.vault())
     assert {it.category: it.before for it in done} == before
     for it in done:
         assert slots(pair, it.category) == {"cur": it.after, "next": None, "prev": it.before}
@@ -93,7 +93,7 @@ def test_one_category_may_be_rotated_alone(pair: Any) -> None:
     """The others keep their keys; one without a file, or without a key, does no harm."""
     before = slots(pair, "login")
     pair.path("storage/secrets/smtp_credentials.json.enc").unlink()
-    (done,) = rotation.rotate(pair.vault(), ("smtp", "network"))
+    (done,) = rotation.rotate_categories(pair.vault(), ("smtp", "network"))
     assert (done.category, slots(pair, "login")) == ("smtp", before)
     assert slots(pair, "smtp")["cur"] == done.after
 
@@ -101,14 +101,14 @@ def test_one_category_may_be_rotated_alone(pair: Any) -> None:
 def test_nothing_begun_is_nothing_to_resume_or_abort(pair: Any) -> None:
     """Both may be called at any time."""
     before = {category: slots(pair, category) for category in TWO}
-    assert (rotation.resume(pair.vault()), rotation.abort(pair.vault())) == ((), ())
+    assert (rotation.resume_rotation(pair.vault()), rotation.withdraw_rotation(pair.vault())) == ((), ())
     assert {category: slots(pair, category) for category in TWO} == before
     assert pair.notes.said == []
 
 
 def killed_states(bench: Any) -> int:
     """How many calls of the disk a rotation of both makes."""
-    rotation.rotate(bench.vault(), TWO)
+    rotation.rotate_categories(bench.vault(), TWO)
     count = len(bench.disk.calls)
     fill(bench)
     return count
@@ -133,7 +133,7 @@ def test_killed_at_every_call_then_resumed_aborted_or_begun_anew(
     count = killed_states(pair)
     assert count > 100
     for position in range(count):
-        kill(pair, position, died, lambda vault: rotation.rotate(vault, TWO))
+        kill(pair, position, died, lambda vault: rotation.rotate_categories(vault, TWO))
         assert texts(pair) == TEXT
         for deed in deeds:
             getattr(rotation, deed)(pair.vault(), TWO)
@@ -156,7 +156,7 @@ def test_killed_again_while_mending(pair: Any, died: type[BaseException], deed: 
     for state in range(0, killed_states(pair), stride):
         position = 0
         while True:
-            kill(pair, state, died, lambda vault: rotation.rotate(vault, TWO))
+            kill(pair, state, died, lambda vault: rotation.rotate_categories(vault, TWO))
             pair.disk.fails_at, pair.disk.fault = position, died()
             try:
                 getattr(rotation, deed)(pair.vault(), TWO)
@@ -183,7 +183,7 @@ def test_a_reader_never_fails_while_keys_are_rotated(pair: Any) -> None:
         assert texts(pair) == TEXT
 
     pair.disk.before = look
-    rotation.rotate(pair.vault(), TWO)
+    rotation.rotate_categories(pair.vault(), TWO)
     pair.disk.before = None
     assert len(seen) > 100
 
@@ -194,8 +194,8 @@ def test_a_rotation_that_passes_between_a_readers_steps_does_no_harm(pair: Any) 
     reader.load("smtp").wipe()
     count = len(pair.disk.calls)
     for position in range(count):
-        for deed in (rotation.rotate, rotation.abort):
-            if deed is rotation.abort:
+        for deed in (rotation.rotate_categories, rotation.withdraw_rotation):
+            if deed is rotation.withdraw_rotation:
                 half(pair)
             pair.quiet()
             pair.disk.before = once(position, lambda deed=deed: deed(pair.vault(system=type(pair.disk)()), ("smtp",)))
@@ -207,7 +207,7 @@ def test_a_rotation_that_passes_between_a_readers_steps_does_no_harm(pair: Any) 
 def half(bench: Any) -> None:
     """Rotate smtp up to the moment where its file is under the next key."""
     store = bench.store()
-    store.put_key("smtp", "next", keys.generate())
+    store.put_key("smtp", "next", keys.generate_key())
     store.put("smtp", TEXT["smtp"], store.key("smtp", "next"))
 
 
@@ -224,10 +224,10 @@ def once(position: int, deed: Any) -> Any:
 def test_a_rotation_begun_must_be_ended_first(pair: Any) -> None:
     """Neither rotate nor rekey goes over an unfinished rotation, and nothing of the others was begun."""
     half(pair)
-    assert code_of(lambda: rotation.rotate(pair.vault())) is Code.ROTATION_BEGUN
-    assert code_of(lambda: rotation.rekey(pair.vault(), "smtp", b"x")) is Code.ROTATION_BEGUN
+    assert code_of(lambda: rotation.rotate_categories(pair.vault())) is VaultErrorCode.ROTATION_BEGUN
+    assert code_of(lambda: rotation.replace_key(pair.vault(), "smtp", b"x")) is VaultErrorCode.ROTATION_BEGUN
     assert slots(pair, "login")["next"] is None
-    (done,) = rotation.resume(pair.vault())
+    (done,) = rotation.resume_rotation(pair.vault())
     assert (done.category, texts(pair)) == ("smtp", TEXT)
 
 
@@ -235,7 +235,7 @@ def test_an_abort_goes_back_to_the_key_that_was(pair: Any) -> None:
     """The file is under the current key again, and its name is told."""
     before = slots(pair, "smtp")
     half(pair)
-    assert rotation.abort(pair.vault()) == ("smtp",)
+    assert rotation.withdraw_rotation(pair.vault()) == ("smtp",)
     assert (slots(pair, "smtp"), texts(pair)) == (before, TEXT)
     assert pair.notes.words == [("rotate", "smtp", "begun"), ("rotate", "smtp", "ok")]
 
@@ -245,19 +245,19 @@ def test_an_abort_before_the_promotion_leaves_no_key_twice(pair: Any) -> None:
     for kept in (False, True):
         half(pair)
         store = pair.store()
-        store.put_key("smtp", "prev", keys.generate() if kept else store.key("smtp"))
+        store.put_key("smtp", "prev", keys.generate_key() if kept else store.key("smtp"))
         before = slots(pair, "smtp")
-        rotation.abort(pair.vault(), ("smtp",))
+        rotation.withdraw_rotation(pair.vault(), ("smtp",))
         expected = {"cur": before["cur"], "next": None, "prev": before["prev"] if kept else None}
         assert (slots(pair, "smtp"), texts(pair)) == (expected, TEXT)
 
 
 def test_an_abort_after_the_promotion_keeps_the_new_key(pair: Any) -> None:
     """What is left to do is to drop the next key, which is the current one."""
-    (done,) = rotation.rotate(pair.vault(), ("smtp",))
+    (done,) = rotation.rotate_categories(pair.vault(), ("smtp",))
     store = pair.store()
     store.put_key("smtp", "next", store.key("smtp"))
-    assert rotation.abort(pair.vault(), ("smtp",)) == ("smtp",)
+    assert rotation.withdraw_rotation(pair.vault(), ("smtp",)) == ("smtp",)
     assert slots(pair, "smtp") == {"cur": done.after, "next": None, "prev": done.before}
     assert texts(pair) == TEXT
 
@@ -265,16 +265,16 @@ def test_an_abort_after_the_promotion_keeps_the_new_key(pair: Any) -> None:
 def test_one_process_rotates_at_a_time(pair: Any) -> None:
     """Whatever it is that moves keys is refused while somebody else writes."""
     with pair.store().holding("smtp"):
-        for deed in (rotation.rotate, rotation.resume, rotation.abort):
-            assert code_of(lambda deed=deed: deed(pair.vault(), ("smtp",))) is Code.VAULT_BUSY
-        assert code_of(lambda: rotation.rekey(pair.vault(), "smtp", b"x")) is Code.VAULT_BUSY
+        for deed in (rotation.rotate_categories, rotation.resume_rotation, rotation.withdraw_rotation):
+            assert code_of(lambda deed=deed: deed(pair.vault(), ("smtp",))) is VaultErrorCode.VAULT_BUSY
+        assert code_of(lambda: rotation.replace_key(pair.vault(), "smtp", b"x")) is VaultErrorCode.VAULT_BUSY
 
 
 def test_a_file_that_does_not_open_stops_a_rotation(pair: Any) -> None:
     """A damaged file is found before any key is thrown away, and the audit log hears of it."""
     pair.path("storage/secrets/smtp_credentials.json.enc").write_bytes(b"tbot1.AAAA")
-    assert code_of(lambda: rotation.rotate(pair.vault(), ("smtp",))) is Code.TOKEN_MAGIC
-    assert pair.notes.words[-1] == ("deny", "smtp", Code.TOKEN_MAGIC.text)
+    assert code_of(lambda: rotation.rotate_categories(pair.vault(), ("smtp",))) is VaultErrorCode.TOKEN_MAGIC
+    assert pair.notes.words[-1] == ("deny", "smtp", VaultErrorCode.TOKEN_MAGIC.text)
     found = slots(pair, "smtp")
     assert found["next"]
     assert found["cur"]
@@ -283,10 +283,10 @@ def test_a_file_that_does_not_open_stops_a_rotation(pair: Any) -> None:
 def test_a_promotion_needs_a_file_that_opens_with_the_new_key(pair: Any) -> None:
     """Without a current key, a next one that does not open the file is not made the current one."""
     store = pair.store()
-    store.put_key("smtp", "next", keys.generate())
+    store.put_key("smtp", "next", keys.generate_key())
     store.put_key("smtp", "cur", None)
-    assert code_of(lambda: rotation.resume(pair.vault())) is Code.ROTATION_UNPROVEN
-    assert rotation.abort(pair.vault()) == ("smtp",)
+    assert code_of(lambda: rotation.resume_rotation(pair.vault())) is VaultErrorCode.ROTATION_UNPROVEN
+    assert rotation.withdraw_rotation(pair.vault()) == ("smtp",)
     assert slots(pair, "smtp") == {"cur": None, "next": None, "prev": None}
 
 
@@ -294,12 +294,12 @@ def test_an_abort_keeps_the_only_key_that_opens_the_file(pair: Any) -> None:
     """Where there is no key to go back to, the new one stays if the file needs it."""
     half(pair)
     pair.store().put_key("smtp", "cur", None)
-    assert rotation.abort(pair.vault()) == ("smtp",)
+    assert rotation.withdraw_rotation(pair.vault()) == ("smtp",)
     assert texts(pair) == TEXT
     pair.path("storage/secrets/smtp_credentials.json.enc").unlink()
-    pair.store().put_key("smtp", "next", keys.generate())
+    pair.store().put_key("smtp", "next", keys.generate_key())
     pair.store().put_key("smtp", "cur", None)
-    assert rotation.abort(pair.vault()) == ("smtp",)
+    assert rotation.withdraw_rotation(pair.vault()) == ("smtp",)
     assert slots(pair, "smtp")["cur"] is None
 
 
@@ -310,17 +310,17 @@ def test_a_failing_disk_ends_a_rotation_with_a_code(pair: Any, number: int) -> N
     count = killed_states(pair)
     for position in range(0, count, 3):
         pair.disk.fails_at, pair.disk.fault = position, OSError(number, os.strerror(number))
-        code_of(lambda: rotation.rotate(pair.vault(), TWO))
+        code_of(lambda: rotation.rotate_categories(pair.vault(), TWO))
         pair.quiet()
         assert texts(pair) == TEXT
-        rotation.resume(pair.vault())
+        rotation.resume_rotation(pair.vault())
         assert texts(pair) == TEXT
         fill(pair)
 
 
 def test_a_rekey_needs_neither_the_old_key_nor_the_old_file(pair: Any) -> None:
     """A lost or damaged key is replaced, with new values; a sound one stays as prev."""
-    first = rotation.rekey(pair.vault(), "smtp", b"new")
+    first = rotation.replace_key(pair.vault(), "smtp", b"new")
     assert pair.notes.words == [("rotate", "smtp", "begun"), ("rotate", "smtp", "ok")]
     assert slots(pair, "smtp") == {"cur": first.after, "next": None, "prev": first.before}
     for damage in (b"x", None):
@@ -329,7 +329,7 @@ def test_a_rekey_needs_neither_the_old_key_nor_the_old_file(pair: Any) -> None:
         if damage is not None:
             path.write_bytes(damage)
             path.chmod(0o600)
-        done = rotation.rekey(pair.vault(), "smtp", b"newer")
+        done = rotation.replace_key(pair.vault(), "smtp", b"newer")
         assert (done.before, slots(pair, "smtp")["cur"]) == ("", done.after)
         with pair.store().load("smtp") as opened:
             assert bytes(opened.view) == b"newer"
@@ -337,19 +337,19 @@ def test_a_rekey_needs_neither_the_old_key_nor_the_old_file(pair: Any) -> None:
 
 def test_a_previous_key_is_retired_when_nobody_needs_it(pair: Any) -> None:
     """After its days, and a backup that is later than the rotation; not while a rotation is under way."""
-    rotation.rotate(pair.vault(), TWO)
+    rotation.rotate_categories(pair.vault(), TWO)
     moment = pair.clock.now()
     pair.clock.advance(timedelta(days=30).total_seconds())
     now = pair.clock.now()
     when = dict.fromkeys(TWO, moment)
 
     def retired(**more: Any) -> tuple[str, ...]:
-        return rotation.retire(pair.vault(), when, **{"backed_up": now, "keep_days": 30, **more})
+        return rotation.retire_previous_keys(pair.vault(), when, **{"backed_up": now, "keep_days": 30, **more})
 
     assert retired(backed_up=None) == ()
     assert retired(backed_up=moment) == ()
     assert retired(keep_days=31) == ()
-    pair.store().put_key("login", "next", keys.generate())
+    pair.store().put_key("login", "next", keys.generate_key())
     pair.quiet()
     assert retired() == ("smtp",)
     assert pair.notes.words == [("retire", "smtp", "begun"), ("retire", "smtp", "ok")]
@@ -363,25 +363,28 @@ def test_a_previous_key_that_the_file_needs_is_never_retired(pair: Any) -> None:
     """The file is opened with the current key alone first."""
     store = pair.store()
     store.put_key("smtp", "prev", store.key("smtp"))
-    store.put_key("smtp", "cur", keys.generate())
+    store.put_key("smtp", "cur", keys.generate_key())
     pair.clock.advance(timedelta(days=99).total_seconds())
     now = pair.clock.now()
     when = {"smtp": now - timedelta(days=90)}
-    assert code_of(lambda: rotation.retire(pair.vault(), when, backed_up=now, keep_days=30)) is Code.ROTATION_UNPROVEN
+    assert (
+        code_of(lambda: rotation.retire_previous_keys(pair.vault(), when, backed_up=now, keep_days=30))
+        is VaultErrorCode.ROTATION_UNPROVEN
+    )
     assert texts(pair) == TEXT
 
 
 def test_a_rotation_is_refused_that_the_audit_log_cannot_write_down(pair: Any) -> None:
     """Before any key is made."""
     before = slots(pair, "smtp")
-    pair.notes.fault = fault(Code.AUDIT_UNWRITABLE, "audit", "data/audit.log")
-    assert code_of(lambda: rotation.rotate(pair.vault(), ("smtp",))) is Code.AUDIT_UNWRITABLE
+    pair.notes.fault = vault_error(VaultErrorCode.AUDIT_UNWRITABLE, "audit", "data/audit.log")
+    assert code_of(lambda: rotation.rotate_categories(pair.vault(), ("smtp",))) is VaultErrorCode.AUDIT_UNWRITABLE
     assert slots(pair, "smtp") == before
 
 
 def test_two_rotations_one_after_the_other_keep_one_previous_key(pair: Any) -> None:
     """The key before the last is gone."""
-    (first,) = rotation.rotate(pair.vault(), ("smtp",))
-    (second,) = rotation.rotate(pair.vault(), ("smtp",))
+    (first,) = rotation.rotate_categories(pair.vault(), ("smtp",))
+    (second,) = rotation.rotate_categories(pair.vault(), ("smtp",))
     assert slots(pair, "smtp") == {"cur": second.after, "next": None, "prev": first.after}
-    assert isinstance(pair.store().key("smtp"), Key)
+    assert isinstance(pair.store().key("smtp"), RootKey)

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.contracts.credentials import SecretValue, entries, entry, hidden
-from tbot_core.contracts.setting import Declared, boolean, integer, text
+from tbot_core.contracts.credentials import SecretValue, hidden_field, secret_fields, shown_field
+from tbot_core.contracts.setting import DeclaredConfig, boolean, integer, text
 from tbot_core.errors import VaultError
 from tbot_core.instance.secret_schemas import schemas
 from tbot_core.system.secret import Secret
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.error_codes import Code
-from tbot_core.vault.schemas import Spot, fill, judge, key
+from tbot_core.vault.error_codes import VaultErrorCode
+from tbot_core.vault.schemas import FieldLocation, check_content, fill_schema, schema_key
 
 if TYPE_CHECKING:
     from tbot_core.vault.schemas import Schemas
@@ -30,19 +30,19 @@ CANARY = "canary-0c4f88aa"
 class Account:
     """A broker's fields."""
 
-    key: SecretValue = hidden(doc="A key.", aliases=("api_key",))
-    password: SecretValue | None = hidden(doc="A password.", optional=True)
-    port: int = entry(integer(most=9), default="3", doc="A port.")
-    paper: bool = entry(boolean(), doc="Whether it is paper.")
+    key: SecretValue = hidden_field(doc="A key.", aliases=("api_key",))
+    password: SecretValue | None = hidden_field(doc="A password.", optional=True)
+    port: int = shown_field(integer(most=9), default="3", doc="A port.")
+    paper: bool = shown_field(boolean(), doc="Whether it is paper.")
 
 
-MINE: Schemas = {("broker", "mine"): entries(Account), ("smtp", ""): entries(Account)}
+MINE: Schemas = {("broker", "mine"): secret_fields(Account), ("smtp", ""): secret_fields(Account)}
 
 
 def found(values: object, category: str = "broker", **more: Any) -> list[tuple[str, str]]:
     """Code and sentence of everything that is wrong with the content."""
     data = memoryview(json.dumps(values).encode())
-    faults = judge(data, category, "f", MINE, **more)
+    faults = check_content(data, category, "f", MINE, **more)
     assert all(CANARY not in str(it) for it in faults)
     return [(it.code, it.message.partition(": ")[2]) for it in faults]
 
@@ -52,7 +52,7 @@ def test_content_that_holds_is_silent_and_is_read_into_its_class() -> None:
     assert found({"mine": {"KEY": CANARY, "paper": True}}) == []
     assert found({"mine": {"api_key": CANARY, "paper": "no", "port": 9, "password": "p"}}) == []
     fields = {name: Secret(value) for name, value in {"Api_Key": CANARY, "paper": "off", "port": "4"}.items()}
-    made = fill(Account, fields, Spot("broker", "f", "mine"))
+    made = fill_schema(Account, fields, FieldLocation("broker", "f", "mine"))
     assert (made.key.reveal(), made.password, made.port, made.paper) == (CANARY, None, 4, False)
     assert CANARY not in repr(made)
     assert [value.is_held for value in fields.values()] == [True, False, False]
@@ -102,23 +102,23 @@ def test_only_what_a_class_is_known_for_is_judged() -> None:
     assert found({"mine": {"x": "y"}, "stranger": {"a": "b"}}, only={"stranger": {}}) == []
     assert len(found({"mine": {"x": "y"}}, only={"mine": {}})) == 3
     assert len(found({"x": "y"}, "smtp", only={"key": CANARY})) == 3
-    assert judge(memoryview(b"SEED=1"), "env_bot", "f", MINE) == ()
+    assert check_content(memoryview(b"SEED=1"), "env_bot", "f", MINE) == ()
     assert found({"mine": 1}) == [("TB-SEC-075", "section mine of its file f is no JSON object.")]
 
 
 def test_a_class_without_fields_wants_none() -> None:
     """Nothing is known there, and nothing may stand there."""
-    (one,) = judge(memoryview(b'{"x": "y"}'), "smtp", "f", {("smtp", ""): {}})
+    (one,) = check_content(memoryview(b'{"x": "y"}'), "smtp", "f", {("smtp", ""): {}})
     assert one.message.endswith("known there are none.")
-    assert judge(memoryview(b"{}"), "smtp", "f", {("smtp", ""): {}}) == ()
+    assert check_content(memoryview(b"{}"), "smtp", "f", {("smtp", ""): {}}) == ()
 
 
 def test_a_refusal_names_every_fault_and_forgets_the_values() -> None:
     """What is raised has the code and remedy of the first; no secret is left alive."""
     fields = {"port": Secret(CANARY), "x": Secret(CANARY)}
     with pytest.raises(VaultError) as refused:
-        fill(Account, fields, Spot("smtp", "f"))
-    assert refused.value.code == Code.CONTENT_UNKNOWN.text
+        fill_schema(Account, fields, FieldLocation("smtp", "f"))
+    assert refused.value.code == VaultErrorCode.CONTENT_UNKNOWN.text
     assert [line[:10] for line in refused.value.message.splitlines()] == [
         f"TB-SEC-0{number}" for number in (77, 78, 79, 78)
     ]
@@ -147,14 +147,14 @@ def test_every_category_that_is_no_settings_has_a_class() -> None:
     assert {category for category, _ in known} == {it.name for it in CATEGORIES.values() if it.shape != "text"}
     assert {section for category, section in known if not CATEGORIES[category].by_plugin} == {""}
     assert {section for category, section in known if category == "broker"} == {"alpaca", "ibkr", "tradier"}
-    assert key("login", "ann") == ("login", "")
-    assert key("broker", "alpaca") == ("broker", "alpaca")
+    assert schema_key("login", "ann") == ("login", "")
+    assert schema_key("broker", "alpaca") == ("broker", "alpaca")
 
 
 def test_what_a_plugin_declares_replaces_what_the_core_knows() -> None:
     """By the same declaration; what is only named, and what is no category, is left out."""
-    mine = Declared(kind="broker", name="alpaca", secrets={"broker": Account, "nothing": Account, "smtp": None})
-    assert schemas([mine]) == {**schemas(), ("broker", "alpaca"): entries(Account)}
+    mine = DeclaredConfig(kind="broker", name="alpaca", secrets={"broker": Account, "nothing": Account, "smtp": None})
+    assert schemas([mine]) == {**schemas(), ("broker", "alpaca"): secret_fields(Account)}
 
 
 @pytest.mark.parametrize("place", schemas(), ids="-".join)
@@ -176,7 +176,7 @@ def test_whatever_stands_there_is_judged(values: dict[str, Any]) -> None:
     """No content of an object makes more than errors of this vault."""
     data = memoryview(json.dumps(values).encode())
     for category in ("smtp", "network", "bot_identity", "acct_api"):
-        for error in judge(data, category, "f", schemas()):
+        for error in check_content(data, category, "f", schemas()):
             assert error.code.startswith("TB-SEC-07")
 
 
@@ -187,7 +187,7 @@ def test_text_is_text() -> None:
     class One:
         """One field."""
 
-        a: str = entry(text(), doc="A text.")
+        a: str = shown_field(text(), doc="A text.")
 
-    fields = content.fields(memoryview(b'{"a": " b "}'), "smtp", "f", None)
-    assert fill(One, fields, Spot("smtp", "f")).a == " b "
+    fields = content.content_fields(memoryview(b'{"a": " b "}'), "smtp", "f", None)
+    assert fill_schema(One, fields, FieldLocation("smtp", "f")).a == " b "

@@ -14,24 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import fernet, formats, token
-from tbot_core.vault.categories import Place
-from tbot_core.vault.error_codes import Code
-from tbot_core.vault.keys import Key, Ring
+from tbot_core.vault.categories import CategoryPaths
+from tbot_core.vault.error_codes import VaultErrorCode
+from tbot_core.vault.keys import CategoryKeys, RootKey
 
 HOME = Path("/instance")
 ROOT = bytes(range(32))
 
 
-def place(category: str = "smtp", logical: str = "smtp_credentials.json") -> Place:
+def place(category: str = "smtp", logical: str = "smtp_credentials.json") -> CategoryPaths:
     """A place of that category."""
-    return Place(category=category, logical=logical, key=HOME / "k.key", file=HOME / "f.enc", home=HOME)
+    return CategoryPaths(category=category, logical=logical, key=HOME / "k.key", file=HOME / "f.enc", home=HOME)
 
 
-def key(root: bytes = ROOT) -> Key:
+def key(root: bytes = ROOT) -> RootKey:
     """A key."""
-    return Key(Buffer.of([root]))
+    return RootKey(SecureBuffer.of([root]))
 
 
 def counted(size: int) -> bytes:
@@ -50,24 +50,24 @@ def binary_of(text: bytes) -> bytes:
     return base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4))
 
 
-def opened(ring: Ring, where: Place, text: bytes) -> bytes:
+def opened(ring: CategoryKeys, where: CategoryPaths, text: bytes) -> bytes:
     """What a token of either format holds."""
     plain, _ = formats.open_text(ring, where, text)
     with plain:
         return bytes(plain.view)
 
 
-def code_of(ring: Ring, where: Place, text: bytes) -> Code:
+def code_of(ring: CategoryKeys, where: CategoryPaths, text: bytes) -> VaultErrorCode:
     """Under which code a token is refused."""
     with pytest.raises(VaultError) as refused:
         opened(ring, where, text)
     assert refused.value.message.startswith(f"{refused.value.code} {where.category}: ")
     assert "f.enc" in refused.value.message
     assert refused.value.remedy
-    return next(code for code in Code if code.text == refused.value.code)
+    return next(code for code in VaultErrorCode if code.text == refused.value.code)
 
 
-SEALED = token.seal(key(), place(), b"secret", entropy=counted)
+SEALED = token.seal_token(key(), place(), b"secret", entropy=counted)
 
 
 def test_the_layout_is_the_documented_one() -> None:
@@ -88,7 +88,7 @@ def test_the_golden_token_never_changes() -> None:
         "tbot1.VEJPVEVOQwEBXgHQEY_LYbQgISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0-P0BBQkNERUZHSElKS2AdPEuHCJUICv"
         "1k7BuFvYV7aZc9acM"
     )
-    assert opened(Ring(cur=key()), place(), SEALED) == b"secret"
+    assert opened(CategoryKeys(cur=key()), place(), SEALED) == b"secret"
 
 
 def test_the_key_id_is_the_documented_one() -> None:
@@ -100,94 +100,103 @@ def test_the_key_id_is_the_documented_one() -> None:
 @pytest.mark.parametrize("end", [b"", b"\n"])
 def test_what_is_sealed_opens(end: bytes) -> None:
     """A token opens with its key, with one final newline or none."""
-    assert opened(Ring(cur=key()), place(), SEALED + end) == b"secret"
+    assert opened(CategoryKeys(cur=key()), place(), SEALED + end) == b"secret"
 
 
 def test_two_tokens_of_one_text_differ() -> None:
     """Salt and nonce are fresh for each."""
-    assert token.seal(key(), place(), b"a") != token.seal(key(), place(), b"a")
+    assert token.seal_token(key(), place(), b"a") != token.seal_token(key(), place(), b"a")
 
 
 def test_f101_each_flipped_bit_is_refused() -> None:
     """No bit of the binary token can be turned unnoticed, and each refusal has the code of its part."""
     data = binary_of(SEALED)
     expected = {
-        **dict.fromkeys(range(7), Code.TOKEN_MAGIC),
-        7: Code.TOKEN_VERSION,
-        8: Code.TOKEN_ALGORITHM,
-        **dict.fromkeys(range(9, 17), Code.TOKEN_KEY_ID),
-        **dict.fromkeys(range(17, len(data)), Code.TOKEN_TAG),
+        **dict.fromkeys(range(7), VaultErrorCode.TOKEN_MAGIC),
+        7: VaultErrorCode.TOKEN_VERSION,
+        8: VaultErrorCode.TOKEN_ALGORITHM,
+        **dict.fromkeys(range(9, 17), VaultErrorCode.TOKEN_KEY_ID),
+        **dict.fromkeys(range(17, len(data)), VaultErrorCode.TOKEN_TAG),
     }
     for position, code in expected.items():
         for bit in range(8):
             broken = bytearray(data)
             broken[position] ^= 1 << bit
-            assert code_of(Ring(cur=key()), place(), text_of(bytes(broken))) is code
+            assert code_of(CategoryKeys(cur=key()), place(), text_of(bytes(broken))) is code
 
 
 def test_each_flipped_bit_of_the_text_is_refused() -> None:
     """Nor can a bit of the text be turned."""
-    allowed = {Code.FORMAT_UNKNOWN, Code.TOKEN_ALPHABET, Code.TOKEN_CANONICAL, Code.TOKEN_MAGIC, Code.TOKEN_VERSION}
-    allowed |= {Code.TOKEN_ALGORITHM, Code.TOKEN_KEY_ID, Code.TOKEN_TAG}
+    allowed = {
+        VaultErrorCode.FORMAT_UNKNOWN,
+        VaultErrorCode.TOKEN_ALPHABET,
+        VaultErrorCode.TOKEN_CANONICAL,
+        VaultErrorCode.TOKEN_MAGIC,
+        VaultErrorCode.TOKEN_VERSION,
+    }
+    allowed |= {VaultErrorCode.TOKEN_ALGORITHM, VaultErrorCode.TOKEN_KEY_ID, VaultErrorCode.TOKEN_TAG}
     for position in range(len(SEALED)):
         for bit in range(8):
             broken = bytearray(SEALED)
             broken[position] ^= 1 << bit
-            assert code_of(Ring(cur=key()), place(), bytes(broken)) in allowed
+            assert code_of(CategoryKeys(cur=key()), place(), bytes(broken)) in allowed
 
 
 def test_each_truncation_is_refused() -> None:
     """A token cut anywhere, in its text or in its bytes, does not open."""
     for size in range(len(SEALED)):
-        assert code_of(Ring(cur=key()), place(), SEALED[:size]) in {
-            Code.FILE_EMPTY,
-            Code.FORMAT_UNKNOWN,
-            Code.TOKEN_SHORT,
-            Code.TOKEN_CANONICAL,
-            Code.TOKEN_TAG,
+        assert code_of(CategoryKeys(cur=key()), place(), SEALED[:size]) in {
+            VaultErrorCode.FILE_EMPTY,
+            VaultErrorCode.FORMAT_UNKNOWN,
+            VaultErrorCode.TOKEN_SHORT,
+            VaultErrorCode.TOKEN_CANONICAL,
+            VaultErrorCode.TOKEN_TAG,
         }
     data = binary_of(SEALED)
     for size in range(len(data)):
-        code = code_of(Ring(cur=key()), place(), text_of(data[:size]))
-        assert code is (Code.TOKEN_SHORT if size <= 77 else Code.TOKEN_TAG)
+        code = code_of(CategoryKeys(cur=key()), place(), text_of(data[:size]))
+        assert code is (VaultErrorCode.TOKEN_SHORT if size <= 77 else VaultErrorCode.TOKEN_TAG)
 
 
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        (b"", Code.FILE_EMPTY),
-        (b"tbot2.AAAA", Code.FORMAT_UNKNOWN),
-        (b"A=1\n", Code.FORMAT_UNKNOWN),
-        (b" " + SEALED, Code.FORMAT_UNKNOWN),
-        (b"\xef\xbb\xbf" + SEALED, Code.FORMAT_UNKNOWN),
-        (SEALED + b"\n\n", Code.TOKEN_ALPHABET),
-        (SEALED + b"\r\n", Code.TOKEN_ALPHABET),
-        (SEALED + b"=", Code.TOKEN_ALPHABET),
-        (SEALED + b" ", Code.TOKEN_ALPHABET),
-        (SEALED[:40] + b"\n" + SEALED[40:], Code.TOKEN_ALPHABET),
-        (SEALED.replace(b"-", b"+").replace(b"_", b"/") + b"+", Code.TOKEN_ALPHABET),
-        (SEALED + b"AA", Code.TOKEN_CANONICAL),
-        (b"tbot1.A", Code.TOKEN_CANONICAL),
-        (b"tbot1.", Code.TOKEN_SHORT),
-        (token.PREFIX + b"A" * (token.LIMIT_BYTES - 5), Code.TOKEN_TOO_LONG),
+        (b"", VaultErrorCode.FILE_EMPTY),
+        (b"tbot2.AAAA", VaultErrorCode.FORMAT_UNKNOWN),
+        (b"A=1\n", VaultErrorCode.FORMAT_UNKNOWN),
+        (b" " + SEALED, VaultErrorCode.FORMAT_UNKNOWN),
+        (b"\xef\xbb\xbf" + SEALED, VaultErrorCode.FORMAT_UNKNOWN),
+        (SEALED + b"\n\n", VaultErrorCode.TOKEN_ALPHABET),
+        (SEALED + b"\r\n", VaultErrorCode.TOKEN_ALPHABET),
+        (SEALED + b"=", VaultErrorCode.TOKEN_ALPHABET),
+        (SEALED + b" ", VaultErrorCode.TOKEN_ALPHABET),
+        (SEALED[:40] + b"\n" + SEALED[40:], VaultErrorCode.TOKEN_ALPHABET),
+        (SEALED.replace(b"-", b"+").replace(b"_", b"/") + b"+", VaultErrorCode.TOKEN_ALPHABET),
+        (SEALED + b"AA", VaultErrorCode.TOKEN_CANONICAL),
+        (b"tbot1.A", VaultErrorCode.TOKEN_CANONICAL),
+        (b"tbot1.", VaultErrorCode.TOKEN_SHORT),
+        (token.PREFIX + b"A" * (token.LIMIT_BYTES - 5), VaultErrorCode.TOKEN_TOO_LONG),
     ],
 )
-def test_there_is_one_way_to_write_a_token(text: bytes, code: Code) -> None:
+def test_there_is_one_way_to_write_a_token(text: bytes, code: VaultErrorCode) -> None:
     """Padding, blanks, line breaks, other alphabets, spare bits, other versions of the prefix: all are refused."""
-    assert code_of(Ring(cur=key()), place(), text) is code
+    assert code_of(CategoryKeys(cur=key()), place(), text) is code
 
 
 def test_the_longest_token_may_have_a_megabyte_and_no_byte_more() -> None:
     """The longest plaintext opens again; a longer one, and none at all, are not sealed."""
     longest = bytes(token.PLAINTEXT_BYTES)
-    text = token.seal(key(), place(), longest)
+    text = token.seal_token(key(), place(), longest)
     assert token.LIMIT_BYTES - 4 < len(text) <= token.LIMIT_BYTES == 1_048_576
-    assert opened(Ring(cur=key()), place(), text + b"\n") == longest
+    assert opened(CategoryKeys(cur=key()), place(), text + b"\n") == longest
     with pytest.raises(VaultError) as long:
-        token.seal(key(), place(), bytes(token.PLAINTEXT_BYTES + 1))
+        token.seal_token(key(), place(), bytes(token.PLAINTEXT_BYTES + 1))
     with pytest.raises(VaultError) as empty:
-        token.seal(key(), place(), b"")
-    assert (long.value.code, empty.value.code) == (Code.PLAINTEXT_LONG.text, Code.PLAINTEXT_EMPTY.text)
+        token.seal_token(key(), place(), b"")
+    assert (long.value.code, empty.value.code) == (
+        VaultErrorCode.PLAINTEXT_LONG.text,
+        VaultErrorCode.PLAINTEXT_EMPTY.text,
+    )
 
 
 NAMES = ["env", "env_bot", "login", "broker", "screener_api", "alert", "smtp", "acct_api", "network", "bot_identity"]
@@ -195,49 +204,51 @@ NAMES = ["env", "env_bot", "login", "broker", "screener_api", "alert", "smtp", "
 
 def test_no_file_passes_for_another_categorys() -> None:
     """Under the same key, each category opens its own token and none of the others'."""
-    texts = {name: token.seal(key(), place(name, "x"), b"secret") for name in NAMES}
+    texts = {name: token.seal_token(key(), place(name, "x"), b"secret") for name in NAMES}
     for name, text in texts.items():
         for other in NAMES:
             if name == other:
-                assert opened(Ring(cur=key()), place(other, "x"), text) == b"secret"
+                assert opened(CategoryKeys(cur=key()), place(other, "x"), text) == b"secret"
             else:
-                assert code_of(Ring(cur=key()), place(other, "x"), text) is Code.TOKEN_TAG
+                assert code_of(CategoryKeys(cur=key()), place(other, "x"), text) is VaultErrorCode.TOKEN_TAG
 
 
 @pytest.mark.parametrize("other", [place(logical="other"), place("smt", "psmtp_credentials.json"), place("smtp", "")])
-def test_the_logical_name_is_bound_too(other: Place) -> None:
+def test_the_logical_name_is_bound_too(other: CategoryPaths) -> None:
     """Another name, or the same letters divided otherwise, do not open it."""
-    assert code_of(Ring(cur=key()), other, SEALED) is Code.TOKEN_TAG
+    assert code_of(CategoryKeys(cur=key()), other, SEALED) is VaultErrorCode.TOKEN_TAG
 
 
 def test_a_file_may_be_moved() -> None:
     """Neither the path nor the folder is bound."""
-    moved = Place(category="smtp", logical="smtp_credentials.json", key=HOME, file=Path("/else/x"), home=Path("/else"))
-    assert opened(Ring(cur=key()), moved, SEALED) == b"secret"
+    moved = CategoryPaths(
+        category="smtp", logical="smtp_credentials.json", key=HOME, file=Path("/else/x"), home=Path("/else")
+    )
+    assert opened(CategoryKeys(cur=key()), moved, SEALED) == b"secret"
 
 
 @pytest.mark.parametrize("slot", ["cur", "next", "prev"])
 def test_the_key_is_found_in_any_slot(slot: str) -> None:
     """Whatever slot it is in, and whatever keys the others are, the right key opens; without it the id is unknown."""
     others = {name: key(bytes([9, number] * 16)) for number, name in enumerate({"cur", "next", "prev"} - {slot})}
-    for text in (SEALED, fernet.seal(key(), place(), b"secret", seconds=0)):
-        plain, found = formats.open_text(Ring(**others, **{slot: key()}), place(), text)
+    for text in (SEALED, fernet.seal_fernet(key(), place(), b"secret", seconds=0)):
+        plain, found = formats.open_text(CategoryKeys(**others, **{slot: key()}), place(), text)
         assert (bytes(plain.view), found.id) == (b"secret", key().id)
-    assert code_of(Ring(**others), place(), SEALED) is Code.TOKEN_KEY_ID
-    assert code_of(Ring(), place(), SEALED) is Code.TOKEN_KEY_ID
+    assert code_of(CategoryKeys(**others), place(), SEALED) is VaultErrorCode.TOKEN_KEY_ID
+    assert code_of(CategoryKeys(), place(), SEALED) is VaultErrorCode.TOKEN_KEY_ID
 
 
 def test_f101_a_wrong_key_with_the_right_id_opens_nothing() -> None:
     """The id only chooses; the tag decides."""
     false = key(bytes([7, 8] * 16))
     false.id = key().id
-    assert code_of(Ring(cur=false), place(), SEALED) is Code.TOKEN_TAG
+    assert code_of(CategoryKeys(cur=false), place(), SEALED) is VaultErrorCode.TOKEN_TAG
 
 
 def test_a_refusal_names_category_and_file_and_nothing_that_was_read() -> None:
     """The sentence holds the code, the category, the file as seen from the instance, and the remedy."""
     with pytest.raises(VaultError) as refused:
-        opened(Ring(cur=key(bytes([7, 8] * 16))), place(), SEALED)
+        opened(CategoryKeys(cur=key(bytes([7, 8] * 16))), place(), SEALED)
     assert str(refused.value) == (
         "TB-SEC-010 smtp: its file f.enc was encrypted with a key that is not among its keys. Restore it from a "
         "backup, or run `tbot secrets rekey smtp` and enter the values again."
@@ -250,7 +261,7 @@ def test_whatever_is_read_it_opens_or_is_refused_by_a_code(data: bytes) -> None:
     """The parsers know two outcomes: the plaintext, or the typed error."""
     for text in (data, b"tbot1." + data, b"gAAAA" + data):
         with pytest.raises(VaultError, match=r"^TB-SEC-0\d\d smtp: "):
-            opened(Ring(cur=key()), place(), text)
+            opened(CategoryKeys(cur=key()), place(), text)
 
 
 @given(st.integers(0, len(SEALED) - 1), st.binary(max_size=6), st.integers(0, 6))
@@ -258,25 +269,25 @@ def test_no_edit_of_a_token_opens(position: int, new: bytes, drop: int) -> None:
     """Letters taken out of and put into a token leave the token itself, or nothing that opens."""
     edited = SEALED[:position] + new + SEALED[position + drop :]
     if edited.removesuffix(b"\n") == SEALED:
-        assert opened(Ring(cur=key()), place(), edited) == b"secret"
+        assert opened(CategoryKeys(cur=key()), place(), edited) == b"secret"
     else:
         with pytest.raises(VaultError):
-            opened(Ring(cur=key()), place(), edited)
+            opened(CategoryKeys(cur=key()), place(), edited)
 
 
 @given(st.binary(min_size=1, max_size=300), st.binary(min_size=32, max_size=32))
 def test_every_text_goes_there_and_back(plain: bytes, root: bytes) -> None:
     """In both formats, under any key."""
     where = place()
-    assert opened(Ring(cur=key(root)), where, token.seal(key(root), where, plain)) == plain
-    assert opened(Ring(cur=key(root)), where, fernet.seal(key(root), where, plain, seconds=1)) == plain
+    assert opened(CategoryKeys(cur=key(root)), where, token.seal_token(key(root), where, plain)) == plain
+    assert opened(CategoryKeys(cur=key(root)), where, fernet.seal_fernet(key(root), where, plain, seconds=1)) == plain
 
 
 def test_each_library_reads_the_other() -> None:
     """A file written by `cryptography.fernet` opens, and the library opens ours, made at the moment that is given."""
     text44 = base64.urlsafe_b64encode(ROOT)
-    assert opened(Ring(cur=key()), place(), Fernet(text44).encrypt(b"secret") + b"\n") == b"secret"
-    ours = fernet.seal(key(), place(), b"secret", seconds=1_700_000_000)
+    assert opened(CategoryKeys(cur=key()), place(), Fernet(text44).encrypt(b"secret") + b"\n") == b"secret"
+    ours = fernet.seal_fernet(key(), place(), b"secret", seconds=1_700_000_000)
     assert Fernet(text44).decrypt(ours) == b"secret"
     assert Fernet(text44).extract_timestamp(ours) == 1_700_000_000
     assert ours[:5] == b"gAAAA"
@@ -292,64 +303,75 @@ TWO_BLOCKS = (
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        (FERNET.rstrip(b"="), Code.FERNET_CANONICAL),
-        (FERNET + b"\n\n", Code.FERNET_ALPHABET),
-        (FERNET + b" ", Code.FERNET_ALPHABET),
-        (TWO_BLOCKS[:-4], Code.FERNET_BLOCKS),
-        (FERNET[:60], Code.FERNET_SHORT),
-        (b"gAAAA===", Code.FERNET_ALPHABET),
-        (b"gAAAAB==", Code.FERNET_CANONICAL),
-        (b"gAAAA" + b"A" * token.LIMIT_BYTES, Code.TOKEN_TOO_LONG),
+        (FERNET.rstrip(b"="), VaultErrorCode.FERNET_CANONICAL),
+        (FERNET + b"\n\n", VaultErrorCode.FERNET_ALPHABET),
+        (FERNET + b" ", VaultErrorCode.FERNET_ALPHABET),
+        (TWO_BLOCKS[:-4], VaultErrorCode.FERNET_BLOCKS),
+        (FERNET[:60], VaultErrorCode.FERNET_SHORT),
+        (b"gAAAA===", VaultErrorCode.FERNET_ALPHABET),
+        (b"gAAAAB==", VaultErrorCode.FERNET_CANONICAL),
+        (b"gAAAA" + b"A" * token.LIMIT_BYTES, VaultErrorCode.TOKEN_TOO_LONG),
     ],
 )
-def test_there_is_one_way_to_write_a_fernet_token(text: bytes, code: Code) -> None:
+def test_there_is_one_way_to_write_a_fernet_token(text: bytes, code: VaultErrorCode) -> None:
     """What the library would let pass is refused before it is asked."""
-    assert code_of(Ring(cur=key()), place(), text) is code
+    assert code_of(CategoryKeys(cur=key()), place(), text) is code
 
 
 def test_each_flipped_bit_of_a_fernet_token_is_refused() -> None:
     """Nor does an old file open once a bit of it was turned or its end cut off."""
-    assert opened(Ring(cur=key()), place(), FERNET) == b"secret"
+    assert opened(CategoryKeys(cur=key()), place(), FERNET) == b"secret"
     data = base64.urlsafe_b64decode(FERNET)
     for position in range(len(data)):
         for bit in range(8):
             broken = bytearray(data)
             broken[position] ^= 1 << bit
             text = base64.urlsafe_b64encode(broken)
-            expected = Code.FERNET_TAG if text.startswith(b"gAAAA") else Code.FORMAT_UNKNOWN
-            assert code_of(Ring(cur=key()), place(), text) is expected
+            expected = VaultErrorCode.FERNET_TAG if text.startswith(b"gAAAA") else VaultErrorCode.FORMAT_UNKNOWN
+            assert code_of(CategoryKeys(cur=key()), place(), text) is expected
     for size in range(len(data)):
         text = base64.urlsafe_b64encode(data[:size])
-        code = code_of(Ring(cur=key()), place(), text)
-        assert code is (Code.FILE_EMPTY if not size else Code.FORMAT_UNKNOWN if size < 4 else Code.FERNET_SHORT)
+        code = code_of(CategoryKeys(cur=key()), place(), text)
+        assert code is (
+            VaultErrorCode.FILE_EMPTY
+            if not size
+            else VaultErrorCode.FORMAT_UNKNOWN
+            if size < 4
+            else VaultErrorCode.FERNET_SHORT
+        )
 
 
 @pytest.mark.parametrize("text", [FERNET, TWO_BLOCKS])
 def test_each_truncation_of_a_fernet_text_is_refused(text: bytes) -> None:
     """Cut anywhere, its text does not open, and the code says how it is wanting."""
-    wanting = {Code.FERNET_CANONICAL, Code.FERNET_SHORT, Code.FERNET_BLOCKS}
+    wanting = {VaultErrorCode.FERNET_CANONICAL, VaultErrorCode.FERNET_SHORT, VaultErrorCode.FERNET_BLOCKS}
     for size in range(len(text)):
-        code = code_of(Ring(cur=key()), place(), text[:size])
-        assert code in ({Code.FILE_EMPTY, Code.FORMAT_UNKNOWN} if size < 5 else wanting)
+        code = code_of(CategoryKeys(cur=key()), place(), text[:size])
+        assert code in ({VaultErrorCode.FILE_EMPTY, VaultErrorCode.FORMAT_UNKNOWN} if size < 5 else wanting)
 
 
 def test_a_fernet_text_has_bounds_too() -> None:
     """The longest plaintext fits and opens; a longer one, and none at all, are refused before they are encrypted."""
     longest = bytes(fernet.PLAINTEXT_BYTES)
-    text = fernet.seal(key(), place(), longest, seconds=0)
+    text = fernet.seal_fernet(key(), place(), longest, seconds=0)
     assert token.LIMIT_BYTES - 64 < len(text) <= token.LIMIT_BYTES
-    assert opened(Ring(cur=key()), place(), text) == longest
+    assert opened(CategoryKeys(cur=key()), place(), text) == longest
     with pytest.raises(VaultError) as long:
-        fernet.seal(key(), place(), bytes(fernet.PLAINTEXT_BYTES + 1), seconds=0)
+        fernet.seal_fernet(key(), place(), bytes(fernet.PLAINTEXT_BYTES + 1), seconds=0)
     with pytest.raises(VaultError) as empty:
-        fernet.seal(key(), place(), b"", seconds=0)
-    assert (long.value.code, empty.value.code) == (Code.PLAINTEXT_LONG.text, Code.PLAINTEXT_EMPTY.text)
+        fernet.seal_fernet(key(), place(), b"", seconds=0)
+    assert (long.value.code, empty.value.code) == (
+        VaultErrorCode.PLAINTEXT_LONG.text,
+        VaultErrorCode.PLAINTEXT_EMPTY.text,
+    )
 
 
 def test_the_two_formats_are_called_what_they_are() -> None:
     """Neither is called AES-256 (Fernet)."""
-    assert formats.words(SEALED) == "AES-256-GCM (tbot v1)" == formats.written("aes-256-gcm")
+    assert formats.format_text(SEALED) == "AES-256-GCM (tbot v1)" == formats.write_format_text("aes-256-gcm")
     assert (
-        formats.words(FERNET) == "Fernet: AES-128-CBC + HMAC-SHA256, 256-bit composite key" == formats.written("fernet")
+        formats.format_text(FERNET)
+        == "Fernet: AES-128-CBC + HMAC-SHA256, 256-bit composite key"
+        == formats.write_format_text("fernet")
     )
-    assert formats.words(b"A=1") is None
+    assert formats.format_text(b"A=1") is None

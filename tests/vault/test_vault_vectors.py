@@ -18,19 +18,19 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tbot_core.errors import VaultError
-from tbot_core.system.secure_memory import Buffer
+from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import formats, keys, token
-from tbot_core.vault.categories import Place
-from tbot_core.vault.error_codes import BY_TEXT, Code
-from tbot_core.vault.keys import Key, Ring
+from tbot_core.vault.categories import CategoryPaths
+from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode
+from tbot_core.vault.keys import CategoryKeys, RootKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VECTORS: Final = Path(cryptography_vectors.__file__).parent
-WHERE: Final = Place(category="smtp", logical="x", key=Path("/i/k"), file=Path("/i/f.enc"), home=Path("/i"))
+WHERE: Final = CategoryPaths(category="smtp", logical="x", key=Path("/i/k"), file=Path("/i/f.enc"), home=Path("/i"))
 ROOT: Final = bytes(range(32))
-OURS: Final = Ring(cur=Key(Buffer.of([ROOT])))
+OURS: Final = CategoryKeys(cur=RootKey(SecureBuffer.of([ROOT])))
 
 HELD: Final = "comes out as published"
 SHORTER: Final = "a key has 44 characters, which are 256 bits"
@@ -70,24 +70,26 @@ def test_every_published_file_about_our_parts_has_an_answer() -> None:
     assert {name for name in found if about.search(name) and name.endswith((".json", ".rsp", ".txt"))} == set(ANSWERS)
 
 
-def opened(ring: Ring, text: bytes) -> bytes:
+def opened(ring: CategoryKeys, text: bytes) -> bytes:
     """What a token of either format holds."""
     plain, _ = formats.open_text(ring, WHERE, text)
     with plain:
         return bytes(plain.view)
 
 
-def code_of(deed: Any) -> Code:
+def code_of(deed: Any) -> VaultErrorCode:
     """Under which code a deed is refused."""
     with pytest.raises(VaultError) as refused:
         deed()
-    return BY_TEXT[refused.value.code]
+    return CODE_BY_TEXT[refused.value.code]
 
 
 def fernet_cases(name: str) -> Any:
     """A list of the Fernet specification, each case with its ring."""
     cases = json.loads((VECTORS / "fernet" / name).read_text())
-    return [(case, Ring(cur=keys.parse(memoryview(case["secret"].encode()), "smtp", "k"))) for case in cases]
+    return [
+        (case, CategoryKeys(cur=keys.parse_key(memoryview(case["secret"].encode()), "smtp", "k"))) for case in cases
+    ]
 
 
 def test_fernets_own_vectors_open() -> None:
@@ -97,12 +99,12 @@ def test_fernets_own_vectors_open() -> None:
 
 
 FERNET_REFUSALS: Final = {
-    "incorrect mac": Code.FERNET_TAG,
-    "too short": Code.FERNET_SHORT,
-    "invalid base64": Code.FORMAT_UNKNOWN,
-    "payload size not multiple of block size": Code.FERNET_SHORT,
-    "payload padding error": Code.FERNET_TAG,
-    "incorrect IV (causes padding error)": Code.FERNET_TAG,
+    "incorrect mac": VaultErrorCode.FERNET_TAG,
+    "too short": VaultErrorCode.FERNET_SHORT,
+    "invalid base64": VaultErrorCode.FORMAT_UNKNOWN,
+    "payload size not multiple of block size": VaultErrorCode.FERNET_SHORT,
+    "payload padding error": VaultErrorCode.FERNET_TAG,
+    "incorrect IV (causes padding error)": VaultErrorCode.FERNET_TAG,
 }
 AGELESS: Final = {"far-future TS (unacceptable clock skew)", "expired TTL"}
 """A file has no age at which it ceases to open, so these two, sound but for their time, do open."""
@@ -159,7 +161,7 @@ def binary_of(text: bytes) -> bytes:
 
 def decrypted(case: dict[str, bytes]) -> bytes | None:
     """What a case opens to, the way a token is opened; None where it does not."""
-    plain = Buffer(len(case["CT"]))
+    plain = SecureBuffer(len(case["CT"]))
     try:
         AESGCM(case["Key"]).decrypt_into(case["IV"], case["CT"] + case["Tag"], case["AAD"], plain.view)
     except InvalidTag:
@@ -182,7 +184,7 @@ def test_aes_gcm_comes_out_as_published_or_has_no_place_in_a_token(name: str) ->
         text = text_of(case["IV"], case["CT"] + case["Tag"])
         code = code_of(lambda text=text: opened(OURS, text))
         size = len(case["IV"] + case["CT"] + case["Tag"])
-        assert code is (Code.TOKEN_TAG if size > 12 + token.TAG_BYTES else Code.TOKEN_SHORT)
+        assert code is (VaultErrorCode.TOKEN_TAG if size > 12 + token.TAG_BYTES else VaultErrorCode.TOKEN_SHORT)
     assert counts == {True: 375, False: 7500}
 
 
@@ -194,7 +196,7 @@ def test_no_key_of_the_shorter_vectors_is_a_key(name: str) -> None:
     assert len(cases) == 7875
     for case, _ in cases:
         text = memoryview(base64.urlsafe_b64encode(case["Key"]))
-        assert code_of(lambda text=text: keys.parse(text, "smtp", "k")) is Code.KEY_LENGTH
+        assert code_of(lambda text=text: keys.parse_key(text, "smtp", "k")) is VaultErrorCode.KEY_LENGTH
 
 
 @pytest.mark.parametrize("name", named(OTHER, "ciphers"))
@@ -206,15 +208,15 @@ def test_another_algorithm_is_never_tried(name: str) -> None:
         sealed = bytes.fromhex(case["Ciphertext"] + case["Tag"])
         data = binary_of(text_of(bytes.fromhex(case["IV"]), sealed))
         code = code_of(lambda data=data: opened(OURS, written(data[:8] + b"\x02" + data[9:])))
-        assert code is (Code.TOKEN_ALGORITHM if case["Ciphertext"] else Code.TOKEN_SHORT)
+        assert code is (VaultErrorCode.TOKEN_ALGORITHM if case["Ciphertext"] else VaultErrorCode.TOKEN_SHORT)
 
 
 @pytest.mark.parametrize("size", range(token.TAG_BYTES))
 def test_a_shorter_tag_never_counts(size: int) -> None:
     """GCM allows tags of 4 bytes and more; a token sealed with its own key whose tag is cut does not open."""
-    data = binary_of(token.seal(Key(Buffer.of([ROOT])), WHERE, b"secret" * 5))
+    data = binary_of(token.seal_token(RootKey(SecureBuffer.of([ROOT])), WHERE, b"secret" * 5))
     cut = data[: len(data) - token.TAG_BYTES + size]
-    assert code_of(lambda: opened(OURS, written(cut))) is Code.TOKEN_TAG
+    assert code_of(lambda: opened(OURS, written(cut))) is VaultErrorCode.TOKEN_TAG
 
 
 @pytest.mark.parametrize(("name", "count"), [("KDF/hkdf-generated.txt", 1), ("KDF/rfc-5869-HKDF-SHA256.txt", 3)])
@@ -223,7 +225,7 @@ def test_the_hkdf_vectors_hold(name: str, count: int) -> None:
     cases = list(numbered(name))
     assert len(cases) == count
     for case in cases:
-        out = Buffer(int(case["L"]))
+        out = SecureBuffer(int(case["L"]))
         salt, info = bytes.fromhex(case["salt"]), bytes.fromhex(case["info"])
         HKDF(SHA256(), int(case["L"]), salt, info).derive_into(bytes.fromhex(case["IKM"]), out.view)
         assert out.view.hex() == case["OKM"]
@@ -235,7 +237,7 @@ def test_the_argon2id_vectors_hold() -> None:
     assert len(cases) == 6
     for case in cases:
         more = {name: bytes.fromhex(case[name]) for name in ("ad", "secret") if name in case}
-        out = Buffer(int(case["length"]))
+        out = SecureBuffer(int(case["length"]))
         kdf = Argon2id(
             salt=bytes.fromhex(case["salt"]),
             length=int(case["length"]),

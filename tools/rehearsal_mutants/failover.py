@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.engine.live.failover import Failover
-from tbot_core.engine.session.recovery import Recall
-from tbot_core.journal.projections.leases import Break, Leases
-from tbot_core.rehearsal.patching import Swaps, was
+from tbot_core.engine.live.failover import FailoverRouter
+from tbot_core.engine.session.recovery import SessionRecovery
+from tbot_core.journal.projections.leases import Leases, RouteFailure
+from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading import decision_engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.engine.live.failover import Way
-    from tbot_core.journal.projections.book import Said
-    from tbot_core.journal.projections.leases import Against
+    from tbot_core.engine.live.failover import BrokerRoute
+    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projections.leases import FailoverBlocker
     from tbot_core.journal.store import Event
 
 
 def lease_not_looked_at() -> Swaps:
     """An entry goes to the first broker that answers, whoever owns the instrument."""
 
-    def first(self: Any, _symbol: str) -> tuple[Way, Against | None]:
+    def first(self: Any, _symbol: str) -> tuple[BrokerRoute, FailoverBlocker | None]:
         return next((way for way in self._ways if way.circuit.closed), self._primary), None
 
-    return ((Failover, "route", first),)
+    return ((FailoverRouter, "route", first),)
 
 
 def lease_not_written_down() -> Swaps:
     """A lease that moves is known to the process alone."""
-    decide = was(Failover, "decide")
+    decide = current_attribute(FailoverRouter, "decide")
 
     def quiet(self: Any, proposal: Any) -> Any:
         recorder, self._recorder = self._recorder, _Silent()
@@ -38,7 +38,7 @@ def lease_not_written_down() -> Swaps:
         self._recorder = recorder
         return decision
 
-    return ((Failover, "decide", quiet),)
+    return ((FailoverRouter, "decide", quiet),)
 
 
 class _Silent:
@@ -48,40 +48,40 @@ class _Silent:
 
 def lease_moved_back_on_return() -> Swaps:
     """A primary that answers again owns everything again."""
-    forget = was(Failover, "_forget")
+    forget = current_attribute(FailoverRouter, "_forget")
 
-    def back(self: Any, way: Way) -> None:
+    def back(self: Any, way: BrokerRoute) -> None:
         forget(self, way)
         self.leases = Leases(primary=self._primary.name)
 
-    return ((Failover, "_forget", back),)
+    return ((FailoverRouter, "_forget", back),)
 
 
 def leases_not_recalled() -> Swaps:
     """A restart begins with every instrument at the primary."""
 
-    def recall(_self: Any, _past: Sequence[Said]) -> None:
+    def recall(_self: Any, _past: Sequence[JournalEvent]) -> None:
         """Take in nothing."""
 
-    return ((Failover, "recall", recall),)
+    return ((FailoverRouter, "recall", recall),)
 
 
 def entries_move_though_orders_are_out() -> Swaps:
     """What is open at the broker that broke, or was not read, keeps no entry from going elsewhere."""
-    return ((Break, "against", None),)
+    return ((RouteFailure, "against", None),)
 
 
 def brokers_counted_apart() -> Swaps:
     """Limits count what stands at one broker alone."""
-    return ((decision_engine, "join", lambda _standing, _other: None),)
+    return ((decision_engine, "share_exposure", lambda _standing, _other: None),)
 
 
 def other_brokers_not_recalled() -> Swaps:
     """A restart takes in what happened at the primary alone."""
-    take = was(Recall, "take")
+    take = current_attribute(SessionRecovery, "take")
 
     def primary_only(self: Any, event: Event) -> None:
         if not self._broker:
             take(self, event)
 
-    return ((Recall, "take", primary_only),)
+    return ((SessionRecovery, "take", primary_only),)

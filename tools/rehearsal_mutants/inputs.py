@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.engine.control import Request, Verb
+from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.engine.live.data_guard import ClockGuard
-from tbot_core.engine.session.arming import Safety
-from tbot_core.engine.session.confirmations import Confirming
+from tbot_core.engine.session.arming import ArmingGuard
+from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.errors import BrokerError
 from tbot_core.execution import reconciler, reconciliation, throttling
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.throttling import Budget, Urgency
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.throttling import RequestBudget, RequestPriority
 from tbot_core.model.types import Account, Leg
-from tbot_core.rehearsal.patching import Swaps, was
-from tbot_core.trading.risk.exposure import Standing
-from tbot_core.trading.risk.states import Cause
+from tbot_core.rehearsal.patching import Swaps, current_attribute
+from tbot_core.trading.risk.exposure import ExposureBook
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tbot_core.contracts import Snapshot
+    from tbot_core.contracts import AccountSnapshot
     from tbot_core.trading.commands import Decision
-    from tbot_core.trading.positions.state import Held
+    from tbot_core.trading.positions.state import ManagedPosition
     from tbot_core.trading.proposals import Proposal
 
 _HALF: Final = 0.5
@@ -37,30 +37,32 @@ def confirmation_skipped() -> Swaps:
     def hold(_self: Any, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
         return [], list(proposals)
 
-    return ((Confirming, "hold", hold),)
+    return ((ConfirmationQueue, "hold", hold),)
 
 
 def confirmation_expiry_ignored() -> Swaps:
     """What nobody confirmed in time waits on, and may be confirmed later."""
-    decided = was(Confirming, "_decided")
+    decided = current_attribute(ConfirmationQueue, "_decided")
 
     def waits(self: Any, one: Any, now: Any, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
         return [] if one.answer is None else list(decided(self, one, now, renew))
 
-    def obey(self: Any, request: Request) -> str:
+    def obey(self: Any, request: ControlRequest) -> str:
         name = request.arguments.get("id", "")
         found = self._pending.get(name)
         if found is not None and found.answer is None:
             self._pending[name] = attrs.evolve(found, answer=request)
         return ""
 
-    return (Confirming, "_decided", waits), (Confirming, "obey", obey)
+    return (ConfirmationQueue, "_decided", waits), (ConfirmationQueue, "obey", obey)
 
 
 def rejection_read_as_confirmation() -> Swaps:
     """Whatever a person answers is taken for yes."""
-    obey = was(Confirming, "obey")
-    return ((Confirming, "obey", lambda self, request: obey(self, attrs.evolve(request, verb=Verb.CONFIRM))),)
+    obey = current_attribute(ConfirmationQueue, "obey")
+    return (
+        (ConfirmationQueue, "obey", lambda self, request: obey(self, attrs.evolve(request, verb=ControlVerb.CONFIRM))),
+    )
 
 
 def arming_not_asked_for() -> Swaps:
@@ -68,34 +70,34 @@ def arming_not_asked_for() -> Swaps:
 
     def impose(self: Any) -> None:
         self._standing.armed = True
-        self._conditions.withdraw(Cause.NOT_ARMED)
+        self._conditions.withdraw(StateCause.NOT_ARMED)
 
-    return ((Safety, "_impose", impose),)
+    return ((ArmingGuard, "_impose", impose),)
 
 
 def arming_survives_every_restart() -> Swaps:
     """What was armed goes on after a restart, however the account is found."""
-    opened = was(Safety, "open")
+    opened = current_attribute(ArmingGuard, "open")
 
     def whatever(self: Any, *, restarted: bool) -> None:  # noqa: ARG001  that is the mutant
         opened(self, restarted=False)
 
-    return ((Safety, "open", whatever),)
+    return ((ArmingGuard, "open", whatever),)
 
 
 def disarming_forgotten() -> Swaps:
     """A request to disarm is written down, and the session goes on as armed."""
 
-    def disarm(self: Any, request: Request) -> str:
+    def disarm(self: Any, request: ControlRequest) -> str:
         self._recorder.note("disarmed", {"why": f"asked by {request.actor}"})
         return ""
 
-    return ((Safety, "disarm", disarm),)
+    return ((ArmingGuard, "disarm", disarm),)
 
 
 def surplus_ignored() -> Swaps:
     """A fill that no position accounts for is booked, and nobody speaks of it."""
-    return ((Standing, "find_surplus", lambda _self, _symbol, _quantity: None),)
+    return ((ExposureBook, "find_surplus", lambda _self, _symbol, _quantity: None),)
 
 
 def clock_jump_ignored() -> Swaps:
@@ -114,45 +116,45 @@ def statement_not_compared() -> Swaps:
         self._stated = True
         await self.read()
 
-    return ((reconciler.Tender, "close", close),)
+    return ((reconciler.Reconciler, "close", close),)
 
 
 def listed_executions_ignored() -> Swaps:
     """What a reading lists of executions is not looked at."""
-    compare = reconciliation.compare
+    compare = reconciliation.compare_with_books
 
-    def blind(books: Any, snapshot: Snapshot) -> reconciliation.Findings:
+    def blind(books: Any, snapshot: AccountSnapshot) -> reconciliation.ReconciliationReport:
         return compare(books, attrs.evolve(snapshot, fills=()))
 
-    return ((reconciler, "compare", blind),)
+    return ((reconciler, "compare_with_books", blind),)
 
 
 def absent_order_not_asked_for() -> Swaps:
     """An order that works and is listed no more is left to the stream."""
-    settle = was(reconciler.Tender, "_settle")
+    settle = current_attribute(reconciler.Reconciler, "_settle")
 
     def leave(self: Any, findings: Any, listed: frozenset[str]) -> bool:
         clean: bool = settle(self, attrs.evolve(findings, absent=()), listed)
         return clean
 
-    return ((reconciler.Tender, "_settle", leave),)
+    return ((reconciler.Reconciler, "_settle", leave),)
 
 
 def reading_believed_whatever_was_booked_meanwhile() -> Swaps:
     """A reading is held against books that have moved since it was asked for."""
-    settle = was(reconciler.Tender, "_settle")
+    settle = current_attribute(reconciler.Reconciler, "_settle")
 
     def stale(self: Any, findings: Any, listed: frozenset[str]) -> bool:
         self._before = self._desk.portfolio.holdings
         clean: bool = settle(self, findings, listed)
         return clean
 
-    return ((reconciler.Tender, "_settle", stale),)
+    return ((reconciler.Reconciler, "_settle", stale),)
 
 
 def foreign_orders_cancelled() -> Swaps:
     """Orders of others at the account are taken away."""
-    read = was(reconciler.Tender, "read")
+    read = current_attribute(reconciler.Reconciler, "read")
 
     async def tidy(self: Any) -> Any:
         verdict = await read(self)
@@ -162,17 +164,17 @@ def foreign_orders_cancelled() -> Swaps:
         self._astray.foreign.clear()
         return verdict
 
-    return ((reconciler.Tender, "read", tidy),)
+    return ((reconciler.Reconciler, "read", tidy),)
 
 
 def cancels_wait_with_the_readings() -> Swaps:
     """No part of what may be asked of the venue is kept for what protects and takes back."""
-    return ((throttling, "_KEPT", dict.fromkeys(Urgency, _HALF)),)
+    return ((throttling, "_KEPT", dict.fromkeys(RequestPriority, _HALF)),)
 
 
 def limit_of_requests_ignored() -> Swaps:
     """The venue is asked as often as the bot likes."""
-    return ((Budget, "wait", lambda _self, _urgency, _per_minute, _now: 0.0),)
+    return ((RequestBudget, "wait", lambda _self, _urgency, _per_minute, _now: 0.0),)
 
 
 def account_in_another_currency_believed() -> Swaps:
@@ -186,14 +188,14 @@ def account_in_another_currency_believed() -> Swaps:
 
 def unknown_exit_sent_again() -> Swaps:
     """An exit without an answer is made anew, as if it had not been sent."""
-    doubt = was(Execution, "doubt")
+    doubt = current_attribute(ExecutionEngine, "doubt")
 
     def anew(self: Any, words: str, *cids: str) -> None:
         doubt(self, words, *cids)
         for cid in cids:
             order = self.orders[cid].order
-            held: Held | None = vars(self._desk.custody)["_held"].get(order.symbol)
+            held: ManagedPosition | None = vars(self._desk.custody)["_held"].get(order.symbol)
             if order.leg is Leg.EXIT and held is not None and held.exit == cid:
                 held.exit = None
 
-    return ((Execution, "doubt", anew),)
+    return ((ExecutionEngine, "doubt", anew),)

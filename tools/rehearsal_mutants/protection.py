@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.model.types import Leg, Order, quantity_of
-from tbot_core.rehearsal.patching import Swaps, was
+from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.positions import order_factory
-from tbot_core.trading.positions.exiting import Exiting
-from tbot_core.trading.positions.exits import Leaving
-from tbot_core.trading.positions.manager import Custody
-from tbot_core.trading.positions.stops import Protection
+from tbot_core.trading.positions.exiting import ExitSubmitter
+from tbot_core.trading.positions.exits import ExitEvaluator
+from tbot_core.trading.positions.manager import PositionManager
+from tbot_core.trading.positions.stops import ProtectiveStops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tbot_core.trading.portfolio import Position
-    from tbot_core.trading.positions.state import Held
+    from tbot_core.trading.positions.state import ManagedPosition
 
 
 def exit_for_all_that_was_entered() -> Swaps:
@@ -28,82 +28,82 @@ def exit_for_all_that_was_entered() -> Swaps:
 
 def stop_for_all_that_was_entered() -> Swaps:
     """A stop of its own is for what was entered, not for what is left."""
-    return ((order_factory, "stop", _whole(order_factory.stop)),)
+    return ((order_factory, "stop_order", _whole(order_factory.stop_order)),)
 
 
 def stop_kept_whatever_is_held() -> Swaps:
     """A stop that rests is left as it is when more or less is held."""
-    protect = was(Protection, "protect")
+    protect = current_attribute(ProtectiveStops, "protect")
 
-    def once(self: Any, held: Held) -> list[Any]:
+    def once(self: Any, held: ManagedPosition) -> list[Any]:
         return [] if Leg.STOP in held.resting else list(protect(self, held))
 
-    return ((Protection, "protect", once),)
+    return ((ProtectiveStops, "protect", once),)
 
 
 def ended_stop_forgotten() -> Swaps:
     """A stop that has ended unasked is thought to rest on."""
-    ended = was(Custody, "_ended")
-    return ((Custody, "_ended", lambda self, order: None if order.leg is Leg.STOP else ended(self, order)),)
+    ended = current_attribute(PositionManager, "_ended")
+    return ((PositionManager, "_ended", lambda self, order: None if order.leg is Leg.STOP else ended(self, order)),)
 
 
 def orphan_protection_left() -> Swaps:
     """What rests for a position that is closed stays at the broker."""
-    closed = was(Custody, "_closed")
+    closed = current_attribute(PositionManager, "_closed")
 
     def leave(self: Any, position: Position) -> None:
         closed(self, position)
         for one in [*self._unwanted]:
             self._unwanted.ended(one)
 
-    return ((Custody, "_closed", leave),)
+    return ((PositionManager, "_closed", leave),)
 
 
 def exit_beside_what_rests() -> Swaps:
     """An exit waits for nothing to end."""
-    return ((Custody, "_in_the_way", lambda _self, _held: []),)
+    return ((PositionManager, "_in_the_way", lambda _self, _held: []),)
 
 
 def exit_each_minute_anew() -> Swaps:
     """An exit that works keeps no other one back."""
-    place = was(Exiting, "place")
+    place = current_attribute(ExitSubmitter, "place")
 
-    def forget(self: Any, held: Held, minute: int) -> Any:
+    def forget(self: Any, held: ManagedPosition, minute: int) -> Any:
         placed = place(self, held, minute)
         held.exit = None
         return placed
 
-    return ((Exiting, "place", forget),)
+    return ((ExitSubmitter, "place", forget),)
 
 
 def lost_exit_not_taken_back() -> Swaps:
     """An exit or a stop that was lost is made anew, and left where it is when it turns up."""
-    lost = was(Custody, "lost")
+    lost = current_attribute(PositionManager, "lost")
 
     def leave(self: Any, cid: str) -> None:
         lost(self, cid)
         self._unwanted.ended(cid)
 
-    return ((Custody, "lost", leave),)
+    return ((PositionManager, "lost", leave),)
 
 
 def waiting_exit_keeps_the_stop_away() -> Swaps:
     """An exit that a kill, a freeze or a halt holds back is not given up: nothing rests until it may leave."""
-    return ((Leaving, "stay", lambda _self, _held: None),)
+    return ((ExitEvaluator, "stay", lambda _self, _held: None),)
 
 
 def exit_beside_a_target() -> Swaps:
     """The target of a bracket is in no exit's way, and goes on resting beside it."""
-    in_the_way = was(Custody, "_in_the_way")
+    in_the_way = current_attribute(PositionManager, "_in_the_way")
 
-    def without(self: Any, held: Held) -> list[str]:
+    def without(self: Any, held: ManagedPosition) -> list[str]:
         return [one for one in in_the_way(self, held) if one != held.resting.get(Leg.TARGET)]
 
-    return ((Custody, "_in_the_way", without),)
+    return ((PositionManager, "_in_the_way", without),)
 
 
 def _whole(make: Callable[..., Order]) -> Callable[..., Order]:
-    def whole(name: order_factory.Name, position: Position, *rest: Any) -> Order:
+    def whole(name: order_factory.OrderIdFactory, position: Position, *rest: Any) -> Order:
         return attrs.evolve(make(name, position, *rest), quantity=quantity_of(position.entry_units))
 
     return whole

@@ -10,24 +10,24 @@ import attrs
 from tbot_core.contracts import BrokerEvent
 from tbot_core.engine import control
 from tbot_core.engine.live import market_session
-from tbot_core.engine.live.broker_supervisor import Keeper
+from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.session import recovery
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import engine, reconciler, reconciliation
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import records, store
 from tbot_core.journal.projections import book
 from tbot_core.journal.store import Journal
 from tbot_core.model.types import Fill, Order, OrderState
-from tbot_core.rehearsal.patching import Swaps, was
+from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading import orders
-from tbot_core.trading.orders import SUPPOSED, Naming, OrderEvent, OrderRecord
+from tbot_core.trading.orders import SUPPOSED_PREFIX, ClientOrderIds, OrderEvent, OrderRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from tbot_core.execution.intents import Minutes
+    from tbot_core.execution.intents import MinuteCommands
 
 _MINUTE_S: Final = 60.0
 _NO_CANCEL: Final = frozenset({"cancel_refused", "not_found"})
@@ -43,25 +43,25 @@ def second_barrier_left_out() -> Swaps:
             self.put(part.client_order_id, self._clock.now())
         return [*orders]
 
-    return ((Execution, "_mark", mark),)
+    return ((ExecutionEngine, "_mark", mark),)
 
 
 def sent_before_it_is_written() -> Swaps:
     """What a minute asks for is written down when all of it has been sent."""
-    write_down, send = was(Execution, "write_down"), was(Execution, "send")
+    write_down, send = current_attribute(ExecutionEngine, "write_down"), current_attribute(ExecutionEngine, "send")
 
-    def late(self: Any, minute: Minutes) -> Any:
+    def late(self: Any, minute: MinuteCommands) -> Any:
         kept = vars(self).setdefault("_kept", [])
         self._barrier = lambda *entries: kept.extend(entries)
         return write_down(self, minute)
 
-    async def sent(self: Any, minute: Minutes, allowed: Any) -> None:
+    async def sent(self: Any, minute: MinuteCommands, allowed: Any) -> None:
         await send(self, minute, allowed)
         vars(self).pop("_barrier", None)
         if kept := vars(self).pop("_kept", []):
             self.recorder.write(*kept)
 
-    return (Execution, "write_down", late), (Execution, "send", sent)
+    return (ExecutionEngine, "write_down", late), (ExecutionEngine, "send", sent)
 
 
 def appended_before_it_is_durable() -> Swaps:
@@ -84,23 +84,23 @@ def permit_never_looked_at() -> Swaps:
 
 def kill_seen_at_the_next_look() -> Swaps:
     """A kill counts when the folder is looked at the next time, not when an order is about to leave."""
-    return ((control, "killed", lambda _folder: False),)
+    return ((control, "kill_file_exists", lambda _folder: False),)
 
 
 def kill_never_seen() -> Swaps:
     """Nobody looks for the kill file."""
-    look = control.look
+    look = control.read_folder
     return (
-        (control, "killed", lambda _folder: False),
-        (control, "look", lambda folder: attrs.evolve(look(folder), kill=False)),
+        (control, "kill_file_exists", lambda _folder: False),
+        (control, "read_folder", lambda folder: attrs.evolve(look(folder), kill=False)),
     )
 
 
 def exit_only_never_imposed() -> Swaps:
     """The causes at work are written down, and keep nobody from entering."""
     return (
-        (market_session.MarketSession, "refusal", lambda _self, order: always(order)),
-        (Keeper, "_impose", lambda _self, _state: None),
+        (market_session.LiveTradingSession, "refusal", lambda _self, order: never_refuse(order)),
+        (BrokerSupervisor, "_impose", lambda _self, _state: None),
     )
 
 
@@ -134,7 +134,7 @@ def unavailable_read_as_never_sent() -> Swaps:
                 else:
                     self.doubt(silence.message, part.client_order_id)
 
-    return ((Execution, "_submit", submit),)
+    return ((ExecutionEngine, "_submit", submit),)
 
 
 def sent_again_under_the_same_id() -> Swaps:
@@ -163,7 +163,7 @@ def sent_again_under_a_new_id() -> Swaps:
 
 def silent_cancel_read_as_done() -> Swaps:
     """A cancel without an answer is taken for the order's end."""
-    ask = was(Execution, "_ask")
+    ask = current_attribute(ExecutionEngine, "_ask")
 
     async def asked(self: Any, what: str, cid: str, request: Callable[[], Awaitable[None]]) -> None:
         async def watched() -> None:
@@ -176,17 +176,17 @@ def silent_cancel_read_as_done() -> Swaps:
 
         await ask(self, what, cid, watched)
 
-    return ((Execution, "_ask", asked),)
+    return ((ExecutionEngine, "_ask", asked),)
 
 
 def refused_cancel_read_as_done() -> Swaps:
     """A venue that cannot cancel an order is taken to say that there is none."""
-    book = was(Execution, "book")
+    book = current_attribute(ExecutionEngine, "book")
 
     def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
         book(self, [attrs.evolve(one, kind="cancelled") if one.kind in _NO_CANCEL else one for one in said], **further)
 
-    return ((Execution, "book", booked),)
+    return ((ExecutionEngine, "book", booked),)
 
 
 def not_found_read_as_rejected() -> Swaps:
@@ -196,7 +196,7 @@ def not_found_read_as_rejected() -> Swaps:
         event = BrokerEvent(kind="rejected", event_id=f"404-{cid}", client_order_id=cid, words="404")
         self._execution.book([event])
 
-    return ((reconciler.Tender, "_missed", missed),)
+    return ((reconciler.Reconciler, "_missed", missed),)
 
 
 def one_source_is_evidence() -> Swaps:
@@ -208,7 +208,7 @@ def one_source_is_evidence() -> Swaps:
         elif self._execution.orders[cid].state is not OrderState.LOST:
             self._execution.absent(cid)
 
-    return ((reconciler.Tender, "_missed", missed),)
+    return ((reconciler.Reconciler, "_missed", missed),)
 
 
 def age_by_the_wall_clock() -> Swaps:
@@ -219,7 +219,7 @@ def age_by_the_wall_clock() -> Swaps:
         seconds: float = 0.0 if placed is None else (self._clock.now() - placed).total_seconds()
         return seconds
 
-    return ((Execution, "age", age),)
+    return ((ExecutionEngine, "age", age),)
 
 
 def doubt_never_looked_up() -> Swaps:
@@ -228,7 +228,7 @@ def doubt_never_looked_up() -> Swaps:
     async def tend(_self: Any) -> None:
         """Look nothing up."""
 
-    return ((reconciler.Tender, "tend", tend),)
+    return ((reconciler.Reconciler, "tend", tend),)
 
 
 def doubt_ended_by_the_clock() -> Swaps:
@@ -240,7 +240,7 @@ def doubt_ended_by_the_clock() -> Swaps:
                 event = BrokerEvent(kind="cancelled", event_id=f"old-{cid}", client_order_id=cid)
                 self._execution.book([event])
 
-    return ((reconciler.Tender, "_notice", notice),)
+    return ((reconciler.Reconciler, "_notice", notice),)
 
 
 def keys_written_as_they_are_quoted() -> Swaps:
@@ -256,7 +256,7 @@ def _forgetting(record: OrderRecord, fill: Fill) -> OrderRecord:
 def fills_known_by_their_event() -> Swaps:
     """A fill is the same one when its event is, not when its execution is."""
     return (
-        (Execution, "_name", lambda _self, event: event.event_id),
+        (ExecutionEngine, "_name", lambda _self, event: event.event_id),
         *_advancing(_forgetting),
     )
 
@@ -267,7 +267,7 @@ def executions_thought_unique() -> Swaps:
     def name(_self: Any, event: BrokerEvent) -> str:
         return event.event_id if event.fill is None else f"execution {event.fill.execution_id}"
 
-    return ((Execution, "_name", name),)
+    return ((ExecutionEngine, "_name", name),)
 
 
 def events_taken_twice() -> Swaps:
@@ -277,24 +277,24 @@ def events_taken_twice() -> Swaps:
 
 def late_fill_dropped() -> Swaps:
     """A fill of an order that has ended is not booked."""
-    book = was(Execution, "book")
+    book = current_attribute(ExecutionEngine, "book")
 
     def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
         late = [one for one in said if one.fill is not None and _over(self, one)]
         book(self, [one for one in said if one not in late], **further)
 
-    return ((Execution, "book", booked),)
+    return ((ExecutionEngine, "book", booked),)
 
 
 def fill_of_a_doubtful_order_dropped() -> Swaps:
     """A fill says nothing of an order that is in doubt."""
-    book = was(Execution, "book")
+    book = current_attribute(ExecutionEngine, "book")
 
     def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
         doubtful = {cid for cid, record in self.orders.items() if record.state is OrderState.UNKNOWN}
         book(self, [one for one in said if one.fill is None or one.client_order_id not in doubtful], **further)
 
-    return ((Execution, "book", booked),)
+    return ((ExecutionEngine, "book", booked),)
 
 
 def supposed_fill_kept_beside_named_ones() -> Swaps:
@@ -304,20 +304,22 @@ def supposed_fill_kept_beside_named_ones() -> Swaps:
 
 def cumulative_quantity_ignored() -> Swaps:
     """A report that tells of more than its executions is taken for no more than these."""
-    told = reconciliation.told
+    told = reconciliation.events_from_report
 
     def named(record: OrderRecord, report: Any) -> Iterator[BrokerEvent]:
         return (
-            one for one in told(record, report) if one.fill is None or not one.fill.execution_id.startswith(SUPPOSED)
+            one
+            for one in told(record, report)
+            if one.fill is None or not one.fill.execution_id.startswith(SUPPOSED_PREFIX)
         )
 
-    return (reconciliation, "told", named), (reconciler, "told", named)
+    return (reconciliation, "events_from_report", named), (reconciler, "events_from_report", named)
 
 
 def attempt_left_out_of_the_id() -> Swaps:
     """Every attempt at a signal's leg bears the same id."""
-    name = was(Naming, "client_order_id")
-    return ((Naming, "client_order_id", lambda self, signal, leg, _attempt=1: name(self, signal, leg)),)
+    name = current_attribute(ClientOrderIds, "client_order_id")
+    return ((ClientOrderIds, "client_order_id", lambda self, signal, leg, _attempt=1: name(self, signal, leg)),)
 
 
 def refusal_of_a_working_order_believed() -> Swaps:
@@ -325,7 +327,7 @@ def refusal_of_a_working_order_believed() -> Swaps:
     arrows = {
         **orders.TRANSITIONS,
         **{
-            (state, OrderEvent.CANCEL_REFUSED): orders.Arrow(OrderState.CANCELLED)
+            (state, OrderEvent.CANCEL_REFUSED): orders.Transition(OrderState.CANCELLED)
             for state in (OrderState.NEW, OrderState.PARTIALLY_FILLED)
         },
     }
@@ -338,7 +340,7 @@ def session_left_before_orders_are_settled() -> Swaps:
     async def at_once(_self: Any) -> None:
         """Wait for nothing."""
 
-    return ((market_session.MarketSession, "_settle", at_once),)
+    return ((market_session.LiveTradingSession, "_settle", at_once),)
 
 
 def _unanswered(act: Callable[[Any, Order, str], None]) -> Swaps:
@@ -352,12 +354,12 @@ def _unanswered(act: Callable[[Any, Order, str], None]) -> Swaps:
         except BrokerError as silence:
             act(self, order, silence.message)
 
-    return ((Execution, "_submit", submit),)
+    return ((ExecutionEngine, "_submit", submit),)
 
 
 def _retried(again: Callable[[Any, Order], Awaitable[None]]) -> Swaps:
     # What is done at once about an order without an answer.
-    submit = was(Execution, "_submit")
+    submit = current_attribute(ExecutionEngine, "_submit")
 
     async def twice(self: Any, order: Order) -> None:
         await submit(self, order)
@@ -367,13 +369,15 @@ def _retried(again: Callable[[Any, Order], Awaitable[None]]) -> Swaps:
             except BrokerError as silence:
                 self.doubt(silence.message, order.client_order_id)
 
-    return ((Execution, "_submit", twice),)
+    return ((ExecutionEngine, "_submit", twice),)
 
 
 def _advancing(change: Callable[[OrderRecord, Fill], OrderRecord]) -> Swaps:
     # The record as another one, whenever a fill is taken in.
 
-    def step(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, orders.Effect]:
+    def step(
+        record: OrderRecord, event: OrderEvent, fill: Fill | None = None
+    ) -> tuple[OrderRecord, orders.TransitionEffect]:
         return orders.advance(record if fill is None else change(record, fill), event, fill)
 
     return tuple((module, "advance", step) for module in _ADVANCING)

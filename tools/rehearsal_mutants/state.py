@@ -7,100 +7,100 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent, Snapshot
+from tbot_core.contracts import AccountSnapshot, BrokerEvent
 from tbot_core.engine.live import market_session
-from tbot_core.engine.session.recovery import Recall
-from tbot_core.engine.session.session import SessionRun
+from tbot_core.engine.session.recovery import SessionRecovery
+from tbot_core.engine.session.session import TradingSession
 from tbot_core.errors import BrokerError
 from tbot_core.execution import reconciler, reconciliation
-from tbot_core.execution.engine import Execution
+from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import Account, Order, OrderState, quantity_of
-from tbot_core.rehearsal.patching import Swaps, was
-from tbot_core.trading.positions.manager import Custody
-from tbot_core.trading.positions.recovery import Recollection
-from tbot_core.trading.risk.exposure import Standing
-from tbot_core.trading.risk.gate import Gate
-from tbot_core.trading.risk.states import States
+from tbot_core.rehearsal.patching import Swaps, current_attribute
+from tbot_core.trading.positions.manager import PositionManager
+from tbot_core.trading.positions.recovery import PositionRecovery
+from tbot_core.trading.risk.exposure import ExposureBook
+from tbot_core.trading.risk.gate import RiskEngine
+from tbot_core.trading.risk.states import TradingState
 
 if TYPE_CHECKING:
-    from tbot_core.execution.reconciliation import Difference
+    from tbot_core.execution.reconciliation import PositionDifference
     from tbot_core.journal.store import Event
 
 
 def doubt_frees_what_it_reserved() -> Swaps:
     """An entry without an answer counts for nothing until it is found."""
-    doubt = was(Execution, "doubt")
+    doubt = current_attribute(ExecutionEngine, "doubt")
 
     def free(self: Any, words: str, *cids: str) -> None:
         doubt(self, words, *cids)
         for cid in cids:
             self._desk.standing.working.pop(cid, None)
 
-    return ((Execution, "doubt", free),)
+    return ((ExecutionEngine, "doubt", free),)
 
 
 def lost_entry_frees_what_it_reserved() -> Swaps:
     """An entry that is lost counts for nothing."""
-    lost = was(Custody, "lost")
+    lost = current_attribute(PositionManager, "lost")
 
     def free(self: Any, cid: str) -> None:
         lost(self, cid)
         self._standing.working.pop(cid, None)
 
-    return ((Custody, "lost", free),)
+    return ((PositionManager, "lost", free),)
 
 
 def working_entries_not_counted() -> Swaps:
     """Exposure is what is held; what is on its way counts when it is filled."""
-    return ((Standing, "gross", lambda self: self.portfolio.cost_atoms),)
+    return ((ExposureBook, "gross", lambda self: self.portfolio.cost_atoms),)
 
 
 def symbol_entered_again_while_one_is_out() -> Swaps:
     """A symbol is busy when it is held, not while an entry works or is in doubt."""
-    return ((Standing, "busy", lambda self, symbol: symbol in self.portfolio.positions),)
+    return ((ExposureBook, "busy", lambda self, symbol: symbol in self.portfolio.positions),)
 
 
 def frozen_instruments_traded_all_the_same() -> Swaps:
     """That an instrument is frozen is written down and told, and keeps nobody from entering or closing it."""
-    return ((Standing, "freeze", lambda _self, _symbol, _words, **_lasting: None),)
+    return ((ExposureBook, "freeze", lambda _self, _symbol, _words, **_lasting: None),)
 
 
 def busts_not_taken_in() -> Swaps:
     """What a broker takes back of an execution is written down, and the position stays what it was."""
-    return ((Custody, "amended", lambda _self, _fill: None),)
+    return ((PositionManager, "amended", lambda _self, _fill: None),)
 
 
 def payments_booked_each_time() -> Swaps:
     """A dividend or a fee is booked as often as a reading lists it."""
-    count = was(reconciler.Tender, "_count")
+    count = current_attribute(reconciler.Reconciler, "_count")
 
-    def again(self: Any, snapshot: Snapshot, *, stating: bool = True) -> None:
+    def again(self: Any, snapshot: AccountSnapshot, *, stating: bool = True) -> None:
         name = f"{len(list(self._execution.recorder.journal.events()))}"
         fresh = [attrs.evolve(one, activity_id=f"{one.activity_id} {name}") for one in snapshot.activities]
         count(self, attrs.evolve(snapshot, activities=tuple(fresh)), stating=stating)
 
-    return ((reconciler.Tender, "_count", again),)
+    return ((reconciler.Reconciler, "_count", again),)
 
 
 def loss_latch_in_memory_only() -> Swaps:
     """A restart forgets the latches."""
-    return ((Recall, "_latched", lambda _self, _what: None),)
+    return ((SessionRecovery, "_latched", lambda _self, _what: None),)
 
 
 def loss_latch_not_obeyed() -> Swaps:
     """The latch is set and written down, and the gate does not look at it."""
-    gate = was(Gate, "before_sizing")
+    gate = current_attribute(RiskEngine, "before_sizing")
 
-    def blind(self: Any, standing: Standing, limits: object, signal: object) -> object:
+    def blind(self: Any, standing: ExposureBook, limits: object, signal: object) -> object:
         loose = attrs.evolve(standing, daily_loss=False, window_loss=set(), most_losses_in_row=0)
         return gate(self, loose, limits, signal)
 
-    return ((Gate, "before_sizing", blind),)
+    return ((RiskEngine, "before_sizing", blind),)
 
 
 def named_execution_counts_in_full() -> Swaps:
     """What a fill says is booked, not by how much the order has grown."""
-    take_in = was(Execution, "_take_in")
+    take_in = current_attribute(ExecutionEngine, "_take_in")
 
     def full(self: Any, event: Any) -> None:
         before = self.orders.get(event.client_order_id)
@@ -110,63 +110,63 @@ def named_execution_counts_in_full() -> Swaps:
             if rest := event.fill.quantity - grown:
                 self._desk.custody.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=rest)))
 
-    return ((Execution, "_take_in", full),)
+    return ((ExecutionEngine, "_take_in", full),)
 
 
 def one_reading_believed() -> Swaps:
     """A reading is acted on without a second one."""
 
-    async def first(self: Any) -> Snapshot:
-        snapshot: Snapshot = await self._broker.snapshot(self._since)
+    async def first(self: Any) -> AccountSnapshot:
+        snapshot: AccountSnapshot = await self._broker.snapshot(self._since)
         return snapshot
 
-    return ((reconciler.Tender, "_believed", first),)
+    return ((reconciler.Reconciler, "_believed", first),)
 
 
 def failed_reading_read_as_flat() -> Swaps:
     """An account that cannot be read is taken for an empty one."""
-    believed = was(reconciler.Tender, "_believed")
+    believed = current_attribute(reconciler.Reconciler, "_believed")
 
-    async def flat(self: Any) -> Snapshot | None:
+    async def flat(self: Any) -> AccountSnapshot | None:
         try:
-            snapshot: Snapshot | None = await believed(self)
+            snapshot: AccountSnapshot | None = await believed(self)
         except BrokerError:
             nothing = Account(account_id="", cash=Decimal(0), equity=Decimal(0))
-            return Snapshot(account=nothing)
+            return AccountSnapshot(account=nothing)
         return snapshot
 
-    return ((reconciler.Tender, "_believed", flat),)
+    return ((reconciler.Reconciler, "_believed", flat),)
 
 
 def readings_that_differ_believed() -> Swaps:
     """Two readings that say different things confirm each other."""
-    return ((reconciler, "agree", lambda _first, _second: True),)
+    return ((reconciler, "snapshots_agree", lambda _first, _second: True),)
 
 
 def young_orders_missed() -> Swaps:
     """A reading must tell of orders, too, that were sent a moment before."""
-    return ((reconciler.Tender, "_sent", lambda self: frozenset(self._execution.orders)),)
+    return ((reconciler.Reconciler, "_sent", lambda self: frozenset(self._execution.orders)),)
 
 
 def difference_in_flight_explained() -> Swaps:
     """A holding that an order in doubt may explain is called foreign at once."""
     return (
-        (reconciler.Tender, "_in_flight", lambda _self, _listed: set()),
-        (reconciler.Tender, "_asks_after", lambda _self, _symbol: False),
+        (reconciler.Reconciler, "_in_flight", lambda _self, _listed: set()),
+        (reconciler.Reconciler, "_asks_after", lambda _self, _symbol: False),
     )
 
 
 def foreign_holding_called_ours() -> Swaps:
     """Whatever the account holds of a symbol of ours is ours."""
 
-    def explain(self: Any, difference: Difference) -> None:
+    def explain(self: Any, difference: PositionDifference) -> None:
         position = self._desk.portfolio.positions.get(difference.symbol)
         if position is None:
             self._hold_foreign(difference.symbol, difference.theirs)
         elif change := difference.theirs - position.side * quantity_of(position.units):
             self._adjust(position, change)
 
-    return ((reconciler.Tender, "_explain", explain),)
+    return ((reconciler.Reconciler, "_explain", explain),)
 
 
 def foreign_holding_forgotten() -> Swaps:
@@ -175,67 +175,67 @@ def foreign_holding_forgotten() -> Swaps:
     def hold(self: Any, symbol: str, _quantity: Decimal) -> None:
         self.foreign[symbol] = Decimal(0)
 
-    return ((reconciler.Tender, "_hold_foreign", hold),)
+    return ((reconciler.Reconciler, "_hold_foreign", hold),)
 
 
 def absent_order_read_as_cancelled() -> Swaps:
     """An order that a reading does not list is taken for cancelled."""
-    compare = reconciliation.compare
+    compare = reconciliation.compare_with_books
 
-    def ended(books: Any, snapshot: Snapshot) -> reconciliation.Findings:
+    def ended(books: Any, snapshot: AccountSnapshot) -> reconciliation.ReconciliationReport:
         found = compare(books, snapshot)
         gone = (BrokerEvent(kind="cancelled", event_id=f"gone-{one}", client_order_id=one) for one in found.absent)
         return attrs.evolve(found, events=(*found.events, *gone), absent=())
 
-    return ((reconciler, "compare", ended),)
+    return ((reconciler, "compare_with_books", ended),)
 
 
 def smaller_order_waited_for() -> Swaps:
     """An order that the venue took for less is waited for until it is filled as it was ordered."""
-    told = reconciliation.told
+    told = reconciliation.events_from_report
 
     def waiting(record: Any, report: Any) -> Any:
         return (one for one in told(record, report) if not one.event_id.endswith("is done"))
 
-    return (reconciliation, "told", waiting), (reconciler, "told", waiting)
+    return (reconciliation, "events_from_report", waiting), (reconciler, "events_from_report", waiting)
 
 
 def doubt_cleared_without_a_reconcile() -> Swaps:
     """A cause is over when it is withdrawn, and does not linger."""
-    withdraw = was(States, "withdraw")
+    withdraw = current_attribute(TradingState, "withdraw")
 
     def at_once(self: Any, cause: Any, now: Any) -> bool:
         there: bool = withdraw(self, cause, now)
         self.lingering.pop(cause, None)
         return there
 
-    return ((States, "withdraw", at_once),)
+    return ((TradingState, "withdraw", at_once),)
 
 
 def states_not_recalled() -> Swaps:
     """A restart begins as if nothing had been the matter."""
-    return ((market_session, "recall", lambda _past, _broker: States()),)
+    return ((market_session, "recall_states", lambda _past, _broker: TradingState()),)
 
 
 def attempts_not_recalled() -> Swaps:
     """A restart numbers the attempts at a signal's leg from one."""
-    recall = was(Recollection, "order")
+    recall = current_attribute(PositionRecovery, "order")
 
     def forget(self: Any, order: Order) -> None:
         recall(self, order)
         del self._files.attempts[order.signal, order.leg]
 
-    return ((Recollection, "order", forget),)
+    return ((PositionRecovery, "order", forget),)
 
 
 def late_minutes_acted_on() -> Swaps:
     """Signals of minutes that came late, or that nobody watched, are entered."""
-    step = was(SessionRun, "step")
+    step = current_attribute(TradingSession, "step")
 
     async def all_alike(self: Any, minute: int, *, late: bool = False) -> None:  # noqa: ARG001  that is the mutant
         await step(self, minute)
 
-    return ((SessionRun, "step", all_alike),)
+    return ((TradingSession, "step", all_alike),)
 
 
 def sending_orders_dropped_on_restart() -> Swaps:
@@ -246,7 +246,7 @@ def sending_orders_dropped_on_restart() -> Swaps:
             if record.state in {OrderState.INTENDED, OrderState.SENDING}:
                 self._execution.forget("a restart", cid)
 
-    return ((Recall, "settle", settle),)
+    return ((SessionRecovery, "settle", settle),)
 
 
 def intended_orders_sent_on_restart() -> Swaps:
@@ -267,23 +267,23 @@ def intended_orders_kept_on_restart() -> Swaps:
             if record.state is OrderState.SENDING:
                 self._execution.doubt("a restart", cid)
 
-    return ((Recall, "settle", settle),)
+    return ((SessionRecovery, "settle", settle),)
 
 
 def fills_not_recalled() -> Swaps:
     """A restart takes in what became of orders, and not what was filled of them."""
-    happened = was(Recall, "_happened")
+    happened = current_attribute(SessionRecovery, "_happened")
 
     def deaf(self: Any, cid: str, event: Event) -> None:
         if event.kind != "fill":
             happened(self, cid, event)
 
-    return ((Recall, "_happened", deaf),)
+    return ((SessionRecovery, "_happened", deaf),)
 
 
 def _sent_on_restart(state: OrderState) -> Swaps:
-    settle = was(Recall, "settle")
-    reconciles = was(market_session.MarketSession, "_reconcile")
+    settle = current_attribute(SessionRecovery, "settle")
+    reconciles = current_attribute(market_session.LiveTradingSession, "_reconcile")
     found: list[Order] = []
 
     def note(self: Any) -> None:
@@ -302,4 +302,4 @@ def _sent_on_restart(state: OrderState) -> Swaps:
         for order in orders:
             await execution._submit(order)  # noqa: SLF001
 
-    return (Recall, "settle", note), (market_session.MarketSession, "_reconcile", send)
+    return (SessionRecovery, "settle", note), (market_session.LiveTradingSession, "_reconcile", send)

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from tbot_core.cli.actions.secrets import assess, fields, vault_at
+from tbot_core.cli.actions.secrets import category_fields, check_contents, vault_of_home
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, is_there
 from tbot_core.system import environ, filesystem
 from tbot_core.vault import backup, key_providers, rotation
-from tbot_core.vault.bundle import Seal
-from tbot_core.vault.categories import AUDIT, CATEGORIES, ENV_FILE, ENV_KEY_VARIABLE, EVERY, place
-from tbot_core.vault.error_codes import Code, fault
+from tbot_core.vault.bundle import BundleCipher
+from tbot_core.vault.categories import AUDIT, CATEGORIES, ENV_FILE, ENV_KEY_VARIABLE, EVERY, category_paths
+from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts.settings import Deployment
-    from tbot_core.instance.preflight import Row
+    from tbot_core.contracts.settings import DeploymentSettings
+    from tbot_core.instance.preflight import PreflightFinding
     from tbot_core.system.secret import Secret
     from tbot_core.vault.backup import Backup
     from tbot_core.vault.vault import Vault
@@ -33,7 +33,7 @@ _OTHERS: Final = frozenset({"machine", "plugins", "backup"})
 
 
 @attrs.frozen(kw_only=True)
-class Change:
+class ImportChange:
     """What an import does to a category: the id of its key, empty while it has none, and the fields it touches."""
 
     category: str
@@ -42,11 +42,11 @@ class Change:
     fields: tuple[str, ...]
 
 
-def exported(home: Path | None, chosen: Sequence[str], out: Path, passphrase: Secret) -> tuple[str, ...]:
+def export_secrets(home: Path | None, chosen: Sequence[str], out: Path, passphrase: Secret) -> tuple[str, ...]:
     """Write what the categories hold, of those chosen or all, into a new file; returns them. Nothing is overwritten."""
     if filesystem.is_present(out):
         raise UsageError(f"{out} is there already.", "Name another file with --out.")
-    vault = vault_at(home, ready=False)
+    vault = vault_of_home(home, ready=False)
     names = chosen or [category for category in CATEGORIES if vault.store.has_file(category)]
     if not names:
         raise UsageError(f"{vault.instance.home} has no encrypted file.", "There is nothing to export.")
@@ -55,92 +55,96 @@ def exported(home: Path | None, chosen: Sequence[str], out: Path, passphrase: Se
         for category in names:
             stack.enter_context(vault.noted("export", category))
             parts[category] = stack.enter_context(vault.read(category)).view
-        Seal(kind="export", passphrase=passphrase).write(out, parts)
+        BundleCipher(kind="export", passphrase=passphrase).write(out, parts)
     return tuple(names)
 
 
-def imported(
+def import_secrets(
     home: Path | None, file: Path, passphrase: Secret, *, replace: bool = False, dry_run: bool = False
-) -> tuple[Change, ...]:
+) -> tuple[ImportChange, ...]:
     """Put what an export holds into the instance, once all of it has been judged; returns what that does.
 
     What stands there is only overwritten with `replace`, else UsageError. An import that was stopped may be repeated.
     """
-    from tbot_core.instance.secrets import keep
+    from tbot_core.instance.secrets import encrypt_category
 
-    with Seal(kind="export", passphrase=passphrase).read(file) as bundle:
+    with BundleCipher(kind="export", passphrase=passphrase).read(file) as bundle:
         if unknown := [name for name in bundle.parts if name not in CATEGORIES]:
-            raise fault(Code.BUNDLE_CONTENT, EVERY, file.name, section=unknown[0])
+            raise vault_error(VaultErrorCode.BUNDLE_CONTENT, EVERY, file.name, section=unknown[0])
         vault = _vault_of(home, bundle.parts, ready=not dry_run)
-        assess(home, vault, {category: bytes(data) for category, data in bundle.parts.items()})
+        check_contents(home, vault, {category: bytes(data) for category, data in bundle.parts.items()})
         changes = tuple(_change(vault, category, data) for category, data in bundle.parts.items())
         if not dry_run:
             _refuse(vault, changes, replace=replace)
             for it in changes:
                 if it.state != "same":
-                    keep(vault, it.category, bundle.parts[it.category])
+                    encrypt_category(vault, it.category, bundle.parts[it.category])
     return changes
 
 
-def backed_up(home: Path | None, folder: Path | None, passphrase: Secret) -> Path:
+def back_up_secrets(home: Path | None, folder: Path | None, passphrase: Secret) -> Path:
     """Write a dated backup into the folder, else into that of the instance, and return its file."""
     instance = Instance.at(home)
     if not is_there(instance):
         raise UsageError(f"{instance.home} holds no instance.", "Name one with --home.")
-    vault = vault_at(home)
+    vault = vault_of_home(home)
     folder = instance.home / "backups" if folder is None else folder
     filesystem.make_folder(folder)
     path = folder / f"secrets-{vault.clock.now():%Y%m%dT%H%M%SZ}{SUFFIX}"
     if filesystem.is_present(path):
         raise UsageError(f"{path} is there already.", "Try again in a second.")
-    backup.make(vault, path, Seal(kind="backup", passphrase=passphrase))
+    backup.write_backup(vault, path, BundleCipher(kind="backup", passphrase=passphrase))
     return path
 
 
-def retired(home: Path | None) -> tuple[str, ...]:
+def retire_old_keys(home: Path | None) -> tuple[str, ...]:
     """Drop the previous keys that are KEEP_PREV_DAYS old and in a later backup; returns their categories."""
     from tbot_core.vault import audit_log
 
-    vault = vault_at(home, ready=False)
+    vault = vault_of_home(home, ready=False)
     log = audit_log.log_path(vault.instance)
     days = vault.deployment.keep_prev_days
-    return rotation.retire(vault, audit_log.rotations(log), backed_up=audit_log.backed_up(log), keep_days=days)
+    return rotation.retire_previous_keys(
+        vault, audit_log.last_rotations(log), backed_up=audit_log.last_backup(log), keep_days=days
+    )
 
 
-def restored(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
+def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
     """Put a backup into an instance that has nothing of its own yet, and return the categories that it holds."""
-    from tbot_core.instance.folder import FOLDERS, ignore
+    from tbot_core.instance.folder import FOLDERS, write_ignore_files
 
     instance = Instance.at(home)
     with _opened(file, passphrase) as found:
         done = _put_back(instance, found, _deployment(_settings(instance, found)))
     for folder in FOLDERS:
         filesystem.make_folder(instance.path(folder))
-    ignore(instance)
+    write_ignore_files(instance)
     return done
 
 
-def drilled(home: Path | None, file: Path, passphrase: Secret) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+def verify_backup(
+    home: Path | None, file: Path, passphrase: Secret
+) -> tuple[tuple[str, ...], tuple[PreflightFinding, ...]]:
     """Restore a backup in memory, with its keys in files, check what came of it, and leave nothing behind.
 
     Returns its categories and the rows of `tbot check`, but for those about what no backup holds. Paths that lead
     outside of the instance lead into it for as long as this lasts, so that nothing that stands is touched. The instance
     at `home` is only told, in its audit log, where it has one and its key.
     """
-    from tbot_core.cli.actions.check import checked
-    from tbot_core.instance.folder import ignore
+    from tbot_core.cli.actions.check import check_instance
+    from tbot_core.instance.folder import write_ignore_files
     from tbot_core.system.editor import in_memory
 
     _tell(home)
     with (
-        environ.without(ENV_KEY_VARIABLE, key_providers.VARIABLE),
+        environ.without_variables(ENV_KEY_VARIABLE, key_providers.VARIABLE),
         in_memory() as folder,
         _opened(file, passphrase) as found,
     ):
         instance = Instance(folder)
         done = _put_inside(instance, found)
-        ignore(instance)
-        rows = tuple(row for row in checked(folder) if row.subject not in _OTHERS)
+        write_ignore_files(instance)
+        rows = tuple(row for row in check_instance(folder) if row.subject not in _OTHERS)
     return done, rows
 
 
@@ -149,7 +153,7 @@ def _tell(home: Path | None) -> None:
 
     instance = Instance.at(home)
     if filesystem.is_present(log_path(instance)):
-        vault = vault_at(home, mending=True, ready=False)
+        vault = vault_of_home(home, mending=True, ready=False)
         if (key := vault.store.key(AUDIT)) is not None:
             key.wipe()
             vault.note("open", EVERY, "ok")
@@ -157,29 +161,29 @@ def _tell(home: Path | None) -> None:
 
 def _vault_of(home: Path | None, parts: Mapping[str, memoryview], *, ready: bool) -> Vault:
     # The vault with the paths that the instance will have.
-    from tbot_core.instance.secrets import vault
+    from tbot_core.instance.secrets import open_instance_vault
 
     if "env" not in parts:
-        return vault_at(home, ready=ready)
-    return vault(Instance.at(home), _deployment(bytes(parts["env"])), ready=ready)
+        return vault_of_home(home, ready=ready)
+    return open_instance_vault(Instance.at(home), _deployment(bytes(parts["env"])), ready=ready)
 
 
-def _change(vault: Vault, category: str, data: memoryview) -> Change:
+def _change(vault: Vault, category: str, data: memoryview) -> ImportChange:
     here = vault.store.place(category)
-    after, before = fields(category, here.shown(here.file), data), dict[str, object]()
+    after, before = category_fields(category, here.shown(here.file), data), dict[str, object]()
     key, stands = vault.store.key(category), vault.store.has_file(category)
     same = False
     if stands:
         try:
             with vault.read(category) as opened:
                 same = opened.view == data
-                before = fields(category, here.shown(here.file), opened.view)
+                before = category_fields(category, here.shown(here.file), opened.view)
         except VaultError:
             before = {}  # an import is how a damaged file is mended
     if key is not None:
         key.wipe()
     touched = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    return Change(
+    return ImportChange(
         category=category,
         state="same" if same else "differs" if stands else "new",
         key_id="" if key is None else key.name,
@@ -187,9 +191,9 @@ def _change(vault: Vault, category: str, data: memoryview) -> Change:
     )
 
 
-def _refuse(vault: Vault, changes: Sequence[Change], *, replace: bool) -> None:
+def _refuse(vault: Vault, changes: Sequence[ImportChange], *, replace: bool) -> None:
     # Raises UsageError for what would be overwritten, and for settings that stand in the clear.
-    plains = [backup.plaintext(vault.store.place(it.category)) for it in changes]
+    plains = [backup.plaintext_path(vault.store.place(it.category)) for it in changes]
     clear = [plain.name for plain in plains if plain is not None and filesystem.is_present(plain)]
     if clear:
         raise UsageError(f"{', '.join(clear)} in the clear would lie beside the encrypted one.", "Move it away first.")
@@ -200,51 +204,51 @@ def _refuse(vault: Vault, changes: Sequence[Change], *, replace: bool) -> None:
 
 
 def _opened(file: Path, passphrase: Secret) -> Backup:
-    return backup.opened(Seal(kind="backup", passphrase=passphrase).read(file), file.name)
+    return backup.open_backup(BundleCipher(kind="backup", passphrase=passphrase).read(file), file.name)
 
 
 def _settings(instance: Instance, found: Backup) -> bytes:
-    from tbot_core.contracts.settings import Deployment
+    from tbot_core.contracts.settings import DeploymentSettings
 
-    return backup.settings(found, place("env", instance, Deployment()))
+    return backup.backup_settings(found, category_paths("env", instance, DeploymentSettings()))
 
 
-def _deployment(text: bytes) -> Deployment:
-    from tbot_core.instance.dotenv import parse
+def _deployment(text: bytes) -> DeploymentSettings:
+    from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.sources import deployment_of
 
-    return deployment_of(parse(ENV_FILE, text))
+    return deployment_of(parse_dotenv(ENV_FILE, text))
 
 
-def _put_back(instance: Instance, found: Backup, deployment: Deployment) -> tuple[str, ...]:
-    from tbot_core.instance.secrets import vault
+def _put_back(instance: Instance, found: Backup, deployment: DeploymentSettings) -> tuple[str, ...]:
+    from tbot_core.instance.secrets import open_instance_vault
 
-    return backup.restore(vault(instance, deployment, ready=False), found)
+    return backup.restore_backup(open_instance_vault(instance, deployment, ready=False), found)
 
 
 def _put_inside(instance: Instance, found: Backup) -> tuple[str, ...]:
     # As `_put_back`, with every path that leads outside, and that of the key of `.env`, turned inwards.
-    from tbot_core.cli.actions.config import with_values
-    from tbot_core.instance.secrets import vault
+    from tbot_core.cli.actions.config import replace_values
+    from tbot_core.instance.secrets import open_instance_vault
 
     text = _settings(instance, found)
     said = _deployment(text)
-    text = with_values(text.decode(), _inward(instance, said))
+    text = replace_values(text.decode(), _inward(instance, said))
     deployment = _deployment(text)
     done = _put_back(instance, found, deployment)
     if deployment != said and "env" in found.files:
-        vault(instance, deployment, ready=False).write("env", text)
+        open_instance_vault(instance, deployment, ready=False).write("env", text)
     elif deployment != said:
         filesystem.write_atomic(instance.env, text)
     return done
 
 
-def _inward(instance: Instance, said: Deployment) -> dict[str, str]:
+def _inward(instance: Instance, said: DeploymentSettings) -> dict[str, str]:
     # The variables to change, with their values.
     from tbot_core.contracts.setting import declarations
-    from tbot_core.contracts.settings import Deployment
+    from tbot_core.contracts.settings import DeploymentSettings
 
-    known = declarations(Deployment)
+    known = declarations(DeploymentSettings)
     own = CATEGORIES["env"].key_field
     turned = {known[own].name: known[own].default_text}
     for kind in CATEGORIES.values():

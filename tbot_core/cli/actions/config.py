@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import Plugin
-from tbot_core.contracts.setting import Declared
+from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import AccessError, UsageError, VaultError
-from tbot_core.instance import Instance, Settings, load, read
-from tbot_core.instance.findings import Finding, Level, Mode
+from tbot_core.instance import Instance, Settings, load_settings, read_settings_files
+from tbot_core.instance.findings import Level, Mode, SettingsFinding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tbot_core.instance import Sources
-    from tbot_core.instance.dotenv import Parsed
-    from tbot_core.instance.effective import Effective
+    from tbot_core.instance import SettingsFiles
+    from tbot_core.instance.dotenv import ParsedDotenv
+    from tbot_core.instance.effective import EffectiveSetting
     from tbot_core.instance.settings import Settings
 
 
@@ -36,7 +36,7 @@ _MONEY: Final = {
 
 
 @attrs.frozen(kw_only=True)
-class Change:
+class SettingChange:
     """A variable whose value differs; `sentence` says what it does, in USD where the variable is a share of equity."""
 
     name: str
@@ -46,25 +46,25 @@ class Change:
 
 
 @attrs.frozen(kw_only=True)
-class Comparison:
+class SettingsComparison:
     """What differs from what was before, which `since` names; `worst_day` says what all of it does to the worst day."""
 
     since: str
-    changes: tuple[Change, ...]
+    changes: tuple[SettingChange, ...]
     worst_day: str
 
 
-def encrypt(home: Path | None) -> Path:
+def encrypt_config(home: Path | None) -> Path:
     """Encrypt the plaintext trading configuration, prove it, and remove the plaintext; returns the new file.
 
     Raises UsageError where there is none, or an encrypted one already.
     """
     from tbot_core.instance.dotenv import LIMIT_BYTES
-    from tbot_core.instance.secrets import keep, vault
+    from tbot_core.instance.secrets import encrypt_category, open_instance_vault
     from tbot_core.instance.sources import deployment_of
     from tbot_core.system import filesystem
 
-    sources = read(Instance.at(home))
+    sources = read_settings_files(Instance.at(home))
     bot = sources.bot
     if sources.env.fault is not None:
         raise sources.env.fault
@@ -72,64 +72,66 @@ def encrypt(home: Path | None) -> Path:
         what = f"{bot.counts} is encrypted already." if bot.sealed else f"There is no {bot.name} to encrypt."
         remedy = f"Remove the plaintext {bot.name}." if bot.sealed and bot.plain else "`tbot config check` says more."
         raise UsageError(what, remedy)
-    opened = vault(Instance.at(home), deployment_of(sources.env.parsed))
+    opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
     data = filesystem.read_bytes(bot.path, limit=LIMIT_BYTES)
-    keep(opened, "env_bot", data)  # which has opened what it wrote
+    encrypt_category(opened, "env_bot", data)  # which has opened what it wrote
     filesystem.remove(bot.path)
     return opened.store.place("env_bot").file
 
 
-def edited(
-    home: Path | None, declared: Sequence[Declared], editor: Callable[[str, bytes], bytes]
-) -> tuple[Change, ...]:
+def edit_config(
+    home: Path | None, declared: Sequence[DeclaredConfig], editor: Callable[[str, bytes], bytes]
+) -> tuple[SettingChange, ...]:
     """Let the editor change the encrypted trading configuration, check what comes back, and encrypt it.
 
     Raises SettingsError for text that does not hold, and changes nothing then; UsageError where nothing is encrypted.
     """
-    from tbot_core.instance.dotenv import parse
-    from tbot_core.instance.secrets import vault
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
 
-    sources = read(Instance.at(home))
+    sources = read_settings_files(Instance.at(home))
     bot = sources.bot
     if not bot.sealed:
         raise UsageError(f"{bot.name} is not encrypted.", "Edit it as it is, or encrypt it with `tbot config encrypt`.")
-    opened = vault(Instance.at(home), deployment_of(sources.env.parsed))
+    opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
     with opened.read("env_bot") as held:
         data = bytes(held.view)
     before = _loaded(home, declared, sources)
     text = editor(bot.path.name, data)
     if text == data:
         return ()
-    after = _loaded(home, declared, attrs.evolve(sources, bot=attrs.evolve(bot, parsed=parse(bot.counts, text))))
+    after = _loaded(home, declared, attrs.evolve(sources, bot=attrs.evolve(bot, parsed=parse_dotenv(bot.counts, text))))
     opened.write("env_bot", text)
-    return changes(before, after)
+    return setting_changes(before, after)
 
 
-def compared(home: Path | None, declared: Sequence[Declared], other: Path | None = None) -> Comparison:
+def compare_config(
+    home: Path | None, declared: Sequence[DeclaredConfig], other: Path | None = None
+) -> SettingsComparison:
     """What differs from another trading configuration, else from the settings of the last run, else the defaults."""
-    from tbot_core.status.last_settings import of_last_run
+    from tbot_core.status.last_settings import settings_of_last_run
 
-    sources = read(Instance.at(home))
-    since, parsed = _of_file(other) if other is not None else of_last_run(Instance.at(home))
+    sources = read_settings_files(Instance.at(home))
+    since, parsed = _of_file(other) if other is not None else settings_of_last_run(Instance.at(home))
     former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
     before, after = _loaded(home, declared, former), _loaded(home, declared, sources)
-    return Comparison(since=since, changes=changes(before, after), worst_day=_worst_day(before, after))
+    return SettingsComparison(since=since, changes=setting_changes(before, after), worst_day=_worst_day(before, after))
 
 
-def _of_file(path: Path) -> tuple[str, Parsed]:
-    from tbot_core.instance.dotenv import LIMIT_BYTES, parse
+def _of_file(path: Path) -> tuple[str, ParsedDotenv]:
+    from tbot_core.instance.dotenv import LIMIT_BYTES, parse_dotenv
     from tbot_core.system import filesystem
 
-    return str(path), parse(str(path), filesystem.read_bytes(path, limit=LIMIT_BYTES))
+    return str(path), parse_dotenv(str(path), filesystem.read_bytes(path, limit=LIMIT_BYTES))
 
 
-def changes(before: Settings, after: Settings) -> tuple[Change, ...]:
+def setting_changes(before: Settings, after: Settings) -> tuple[SettingChange, ...]:
     """Every variable that holds another value, in the order in which settings are shown."""
     equity = _equity(after)
     pairs = [(before.values.get(name), one) for name, one in after.values.items()]
     return tuple(
-        Change(
+        SettingChange(
             name=new.declaration.name,
             before=old.text,
             after=new.text,
@@ -141,77 +143,79 @@ def changes(before: Settings, after: Settings) -> tuple[Change, ...]:
     )
 
 
-def _loaded(home: Path | None, declared: Sequence[Declared], sources: Sources) -> Settings:
-    return load(home, mode="paper", declared=declared, sources=sources)
+def _loaded(home: Path | None, declared: Sequence[DeclaredConfig], sources: SettingsFiles) -> Settings:
+    return load_settings(home, mode="paper", declared=declared, sources=sources)
 
 
 def _sentence(name: str, old: object, new: object, equity: Decimal) -> str:
-    from tbot_core.model.formatting import money, percent
+    from tbot_core.model.formatting import format_money, format_percent
 
     if name not in _MONEY or not isinstance(old, Decimal) or not isinstance(new, Decimal):
         return ""
     more = "more" if new > old else "less"
-    amount = money(abs(new - old) * equity)
-    return f"{percent(old)} -> {percent(new)}: up to {amount} USD {more} {_MONEY[name]}"
+    amount = format_money(abs(new - old) * equity)
+    return f"{format_percent(old)} -> {format_percent(new)}: up to {amount} USD {more} {_MONEY[name]}"
 
 
 def _worst_day(before: Settings, after: Settings) -> str:
     # What the changes do to the planned worst day; empty where they do nothing.
-    from tbot_core.instance.worst_day import plan
-    from tbot_core.model.formatting import money, percent
+    from tbot_core.instance.worst_day import planned_worst_day
+    from tbot_core.model.formatting import format_money, format_percent
 
-    old, new = plan(before).worst_day, plan(after).worst_day
+    old, new = planned_worst_day(before).worst_day, planned_worst_day(after).worst_day
     if old == new:
         return ""
-    amount, more = money(abs(new - old) * _equity(after)), "more" if new > old else "less"
-    return f"planned worst day {percent(old)} -> {percent(new)}: up to {amount} USD {more}"
+    amount, more = format_money(abs(new - old) * _equity(after)), "more" if new > old else "less"
+    return f"planned worst day {format_percent(old)} -> {format_percent(new)}: up to {amount} USD {more}"
 
 
 def _equity(settings: Settings) -> Decimal:
     # The last known equity of paper trading, else what it would begin with.
-    from tbot_core.journal.projections.book import fold
-    from tbot_core.status.runs import PAPER, reading, run_files
+    from tbot_core.journal.projections.book import fold_events
+    from tbot_core.status.runs import PAPER, open_run_file, run_files
 
     for file in run_files(settings.instance):
         if file.name == PAPER:
-            with reading(file) as journal:
-                book = fold(journal.events())
+            with open_run_file(file) as journal:
+                book = fold_events(journal.events())
             if book.run:
                 return book.equity
     return Decimal(settings.simulation.paper_cash)
 
 
-def check(home: Path | None, mode: Mode, plugins: Known | None = None) -> tuple[Finding, ...]:
+def check_config(
+    home: Path | None, mode: Mode, plugins: PluginDeclarations | None = None
+) -> tuple[SettingsFinding, ...]:
     """Every finding about the instance's settings for a run in this mode, failing ones first."""
-    from tbot_core.instance.report import report
+    from tbot_core.instance.report import settings_report
 
-    plugins = plugins or known(home)
-    found = report(home, mode=mode, declared=plugins.declared, installed=plugins.installed)
+    plugins = plugins or plugin_declarations(home)
+    found = settings_report(home, mode=mode, declared=plugins.declared, installed=plugins.installed)
     level: Level = "fail" if mode in {"dry-run", "paper", "live"} else "warn"
-    return (*(Finding(level=level, message=failure) for failure in plugins.failures), *found)
+    return (*(SettingsFinding(level=level, message=failure) for failure in plugins.failures), *found)
 
 
-def declared(home: Path | None) -> tuple[Declared, ...]:
+def enabled_declarations(home: Path | None) -> tuple[DeclaredConfig, ...]:
     """What the enabled plugins declare."""
-    return known(home).declared
+    return plugin_declarations(home).declared
 
 
-def show(home: Path | None, mode: Mode) -> Settings:
+def show_config(home: Path | None, mode: Mode) -> Settings:
     """The settings as they hold; SettingsError when they are not valid."""
-    from tbot_core.instance.loading import load
+    from tbot_core.instance.loading import load_settings
 
-    return load(home, mode=mode, declared=known(home).declared)
+    return load_settings(home, mode=mode, declared=plugin_declarations(home).declared)
 
 
-def explain(home: Path | None, key: str) -> dict[str, Any]:
+def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
     """Everything about one variable, by its name or alias in any case; UsageError when there is none.
 
     Works without an instance, with the default then.
     """
-    from tbot_core.instance.loading import examine
+    from tbot_core.instance.loading import examine_settings
     from tbot_core.instance.report import NOT_ACTED_ON
 
-    examined = examine(home, mode="demo", declared=known(home).declared)
+    examined = examine_settings(home, mode="demo", declared=plugin_declarations(home).declared)
     effective = _find(examined.values, key)
     one = effective.declaration
     return {
@@ -234,38 +238,38 @@ def explain(home: Path | None, key: str) -> dict[str, Any]:
 
 
 @attrs.frozen(kw_only=True)
-class Known:
+class PluginDeclarations:
     """The plugins that are installed, what the enabled ones declare, and a sentence for each that does not load.
 
     `brokers` are the offers of the brokers among them, by name.
     """
 
     installed: frozenset[tuple[str, str]]
-    declared: tuple[Declared, ...]
+    declared: tuple[DeclaredConfig, ...]
     failures: tuple[str, ...]
     brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
 
 
-def known(home: Path | None) -> Known:
+def plugin_declarations(home: Path | None) -> PluginDeclarations:
     """What is installed, what the enabled plugins declare, and a sentence for each of these that does not load.
 
     Those that would not come back are held back, as in a run.
     """
-    from tbot_core.instance.enabled_plugins import enabled, raw
+    from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
     from tbot_core.instance.folder import Instance
     from tbot_core.model.clock import SystemClock
     from tbot_core.plugins import discovery, quarantine
-    from tbot_core.plugins.loader import Loader
+    from tbot_core.plugins.loader import PluginLoader
 
-    listings = discovery.plugins()
+    listings = discovery.installed_plugins()
     installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
     try:
-        wanted = enabled(raw(home)) & installed
+        wanted = plugins_enabled(raw_settings(home)) & installed
     except (AccessError, VaultError):
         wanted = frozenset()  # the file that cannot be read is a finding of its own
-    fit, held = quarantine.held_back(wanted, listings, Instance.at(home).data, SystemClock().now())
-    loaded, failed = Loader().offers(fit, listings)
-    return Known(
+    fit, held = quarantine.quarantine_broken(wanted, listings, Instance.at(home).data, SystemClock().now())
+    loaded, failed = PluginLoader().offers(fit, listings)
+    return PluginDeclarations(
         installed=installed,
         declared=tuple(it.declared for it in loaded),
         failures=tuple(failure.sentence for failure in (*held, *failed)),
@@ -273,7 +277,7 @@ def known(home: Path | None) -> Known:
     )
 
 
-def _find(values: Mapping[str, Effective], key: str) -> Effective:
+def _find(values: Mapping[str, EffectiveSetting], key: str) -> EffectiveSetting:
     wanted = key.upper()
     spellings = {alias: effective for effective in values.values() for alias in effective.declaration.aliases}
     found = values.get(wanted) or spellings.get(wanted)
@@ -286,7 +290,7 @@ def _find(values: Mapping[str, Effective], key: str) -> Effective:
     raise UsageError(f"{key} is no setting that is known.", remedy)
 
 
-def with_values(text: str, changes: Mapping[str, object]) -> bytes:
+def replace_values(text: str, changes: Mapping[str, object]) -> bytes:
     """The lines of a settings file with other values; new variables come last."""
     rest = {key: str(value) for key, value in changes.items()}
     if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):

@@ -11,11 +11,11 @@ import click
 
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.errors import PluginError, UsageError
-from tbot_core.instance.enabled_plugins import ALL_EXTENSIONS, enabled, raw
+from tbot_core.instance.enabled_plugins import ALL_EXTENSIONS, plugins_enabled, raw_settings
 from tbot_core.instance.folder import Instance
 from tbot_core.plugins import discovery, lock, trial_records
-from tbot_core.plugins.lock import Difference, Lock
-from tbot_core.plugins.provenance import fresh
+from tbot_core.plugins.lock import LockDifference, PluginLock
+from tbot_core.plugins.provenance import cool_down_warnings
 from tbot_core.plugins.typosquats import lookalikes
 from tbot_core.system import environ
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tbot_core.contracts.permissions import PluginNeeds
-    from tbot_core.plugins.discovery import Listing
+    from tbot_core.plugins.discovery import PluginListing
 
 
 @attrs.frozen(kw_only=True)
-class Proposal:
+class LockProposal:
     """A lock that waits for approval: what stood before (None: nothing), what changes, what cannot be locked."""
 
     path: Path
-    previous: Lock | None
-    proposed: Lock
-    changes: tuple[Difference, ...]
+    previous: PluginLock | None
+    proposed: PluginLock
+    changes: tuple[LockDifference, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -53,7 +53,7 @@ def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Pat
     Shows what changed since the last lock and asks before it writes. A plugin whose needs are not recorded is tried
     in a process of its own first.
     """
-    proposal = propose(home, (approver or "").strip() or environ.user())
+    proposal = propose_lock(home, (approver or "").strip() or environ.user_name())
     for warning in proposal.warnings:
         click.echo(f"tbot: {warning}", err=True)
     for line in _announced(proposal):
@@ -61,7 +61,7 @@ def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Pat
     if not proposal.settled:
         if not agreed:
             _ask()
-        lock.write(proposal.path.parent, proposal.proposed)
+        lock.write_lock(proposal.path.parent, proposal.proposed)
     emit(_document(proposal), as_json=as_json, lines=_outcome(proposal))
 
 
@@ -74,7 +74,7 @@ def verify_command(*, as_json: bool, home: Path | None) -> int:
     Exit code 0: every enabled plugin is as it was approved; 1: something differs, or there is no lock.
     """
     folder = Instance.at(home).home
-    standing, differences = verified(home)
+    standing, differences = compare_with_lock(home)
     files = sum(len(it.files) for it in standing.plugins) if standing else 0
     document = {
         "differences": [attrs.asdict(it) for it in differences],
@@ -91,7 +91,7 @@ def verify_command(*, as_json: bool, home: Path | None) -> int:
     return 0 if standing is not None and not differences else 1
 
 
-def propose(home: Path | None, approver: str) -> Proposal:
+def propose_lock(home: Path | None, approver: str) -> LockProposal:
     """What `tbot plugins lock` would write; a damaged lock counts as none, with a warning.
 
     Raises UsageError when the settings enable nothing that is installed, and PluginError when nothing can be locked.
@@ -99,13 +99,13 @@ def propose(home: Path | None, approver: str) -> Proposal:
     from tbot_core.model.clock import SystemClock
 
     instance = Instance.at(home)
-    wanted = enabled(raw(home))
-    listings = tuple(it for it in discovery.mark(discovery.plugins(), wanted) if it.enabled)
+    wanted = plugins_enabled(raw_settings(home))
+    listings = tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), wanted) if it.enabled)
     warnings = list(_absent(wanted, listings))
     if not listings:
         raise UsageError(f"The settings in {instance.home} enable no installed plugin.", "Nothing is there to lock.")
     try:
-        previous = lock.read(instance.home)
+        previous = lock.read_lock(instance.home)
     except PluginError as fault:
         previous = None
         warnings.append(f"{fault.message} So every plugin counts as new.")
@@ -113,37 +113,37 @@ def propose(home: Path | None, approver: str) -> Proposal:
     warnings += refused
     if not needs:
         raise PluginError("\n".join(refused), "Mend or uninstall it; `tbot plugins list` shows all.")
-    approval = lock.Approval(approver=approver, date=SystemClock().now())
-    proposed = lock.make(listings, needs, approval, previous=previous)
-    warnings += [*alike(listings, previous), *fresh(listings, approval.date)]
-    return Proposal(
+    approval = lock.LockApproval(approver=approver, date=SystemClock().now())
+    proposed = lock.make_lock(listings, needs, approval, previous=previous)
+    warnings += [*lookalike_warnings(listings, previous), *cool_down_warnings(listings, approval.date)]
+    return LockProposal(
         path=instance.home / lock.FILE_NAME,
         previous=previous,
         proposed=proposed,
-        changes=lock.changes(previous or lock.Lock(), proposed),
+        changes=lock.lock_changes(previous or lock.PluginLock(), proposed),
         warnings=tuple(warnings),
     )
 
 
-def verified(home: Path | None) -> tuple[Lock | None, tuple[Difference, ...]]:
+def compare_with_lock(home: Path | None) -> tuple[PluginLock | None, tuple[LockDifference, ...]]:
     """The lock that stands, and how what is installed and enabled differs from it; PluginError when it is damaged."""
-    standing = lock.read(Instance.at(home).home)
-    listings = discovery.mark(discovery.plugins(), enabled(raw(home)))
-    return standing, () if standing is None else lock.verify(standing, listings)
+    standing = lock.read_lock(Instance.at(home).home)
+    listings = discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(raw_settings(home)))
+    return standing, () if standing is None else lock.verify_lock(standing, listings)
 
 
-def alike(listings: Iterable[Listing], standing: Lock | None) -> Iterator[str]:
+def lookalike_warnings(listings: Iterable[PluginListing], standing: PluginLock | None) -> Iterator[str]:
     """A warning for each distribution whose name is almost one of the project's or of the lock's."""
     approved = [it.distribution for it in standing.plugins] if standing else []
     for one, other in lookalikes((it.entry.dist for it in listings), approved):
         yield f"The distribution {one} is called almost like {other}: make sure that it is the one you mean."
 
 
-def _needs(listings: Sequence[Listing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
+def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
     # What each usable plugin needs, as recorded of exactly these files or found by a trial, and why others lack it.
-    from tbot_core.plugins.probe import probe
+    from tbot_core.plugins.probe import probe_plugin
 
-    known, needs, refused = trial_records.read(folder), {}, []
+    known, needs, refused = trial_records.read_records(folder), {}, []
     for listing in listings:
         entry = listing.entry
         if listing.state != "active":
@@ -152,7 +152,7 @@ def _needs(listings: Sequence[Listing], folder: Path) -> tuple[dict[tuple[str, s
         record = known.of(entry)
         found, why = record.needs if record else None, "it does not tell what it needs."
         if found is None:
-            outcome = probe(entry)
+            outcome = probe_plugin(entry)
             found = trial_records.needs_of(outcome.description)
             why = outcome.failure.reason if outcome.failure else why
         if found is None:
@@ -162,7 +162,7 @@ def _needs(listings: Sequence[Listing], folder: Path) -> tuple[dict[tuple[str, s
     return needs, refused
 
 
-def _absent(wanted: Iterable[tuple[str, str]], listings: Iterable[Listing]) -> Iterator[str]:
+def _absent(wanted: Iterable[tuple[str, str]], listings: Iterable[PluginListing]) -> Iterator[str]:
     there = {(it.entry.kind, it.entry.name) for it in listings}
     for kind, name in sorted(set(wanted) - there - {ALL_EXTENSIONS}):
         yield f"The {kind} {name} is enabled, not installed, and so not locked."
@@ -174,7 +174,7 @@ def _ask() -> None:
     click.confirm("Approve these plugins as they are?", abort=True, err=True)
 
 
-def _announced(proposal: Proposal) -> Iterator[str]:
+def _announced(proposal: LockProposal) -> Iterator[str]:
     for it in proposal.changes:
         new = proposal.proposed.of(it.kind, it.name)
         if it.what == "unlocked" and new is not None:
@@ -186,17 +186,17 @@ def _announced(proposal: Proposal) -> Iterator[str]:
             yield f"~ {it.sentence}"
 
 
-def _outcome(proposal: Proposal) -> Iterator[str]:
+def _outcome(proposal: LockProposal) -> Iterator[str]:
     verb = "matches already" if proposal.settled else "is written"
     yield f"{proposal.path} {verb}: {_count(proposal.proposed)}."
 
 
-def _count(one: Lock) -> str:
+def _count(one: PluginLock) -> str:
     plugins, files = len(one.plugins), sum(len(it.files) for it in one.plugins)
     return f"{plugins} plugin{'s' * (plugins != 1)}, {files} file{'s' * (files != 1)}"
 
 
-def _document(proposal: Proposal) -> dict[str, object]:
+def _document(proposal: LockProposal) -> dict[str, object]:
     return {
         "changes": [attrs.asdict(it) for it in proposal.changes],
         "path": proposal.path,

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tbot_core.alerts.unseen import EVERY, told
-from tbot_core.cli.options import Whole, emit, home_option, json_option, resolve_home
+from tbot_core.alerts.unseen import MOST_ALERTS, stored_alerts
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, resolve_home
 from tbot_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.alerts.store import Row
+    from tbot_core.alerts.store import StoredAlert
 
 UNSENT = 4
 
@@ -31,14 +31,14 @@ def test(home: Path | None, *, as_json: bool) -> int:
     """Send a critical and a routine test alert, each by its own channel: exit 4 when one was not taken."""
     import asyncio
 
-    from tbot_core.alerts.service import delivery, voice
+    from tbot_core.alerts.service import alert_delivery, message_writer
     from tbot_core.contracts import Urgency
     from tbot_core.engine.bootstrap import assemble
     from tbot_core.model.clock import SystemClock
 
     clock = SystemClock()
     assembly = assemble(resolve_home(home), "paper", clock)
-    channels, speaker = delivery(assembly), voice(assembly)
+    channels, speaker = alert_delivery(assembly), message_writer(assembly)
     rows = []
     for urgency in Urgency:
         fault = asyncio.run(channels.test(speaker.test(urgency, clock.now())))
@@ -49,24 +49,24 @@ def test(home: Path | None, *, as_json: bool) -> int:
 
 @command.command("log")
 @click.option("--open", "only_open", is_flag=True, help="Only incidents that stand.")
-@click.option("--last", type=Whole(1, EVERY), default=50, metavar="N", help="How many. Default: 50.")
+@click.option("--last", type=BoundedInt(1, MOST_ALERTS), default=50, metavar="N", help="How many. Default: 50.")
 @home_option
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
     """Show alerts, oldest first: when, how urgent, whether they were sent, are over, were seen."""
-    rows = [document(row) for row in told(home, last) if row.open or not only_open]
+    rows = [document(row) for row in stored_alerts(home, last) if row.open or not only_open]
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
     return 0
 
 
 @command.command("ack")
-@click.argument("ids", nargs=-1, type=Whole(1), metavar="[ID]...")
+@click.argument("ids", nargs=-1, type=BoundedInt(1), metavar="[ID]...")
 @click.option("--all", "every", is_flag=True, help="Every alert.")
 @home_option
 @json_option
 def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json: bool) -> int:
     """Say that alerts were seen: `tbot status` no longer asks for attention to them."""
-    from tbot_core.alerts.store import FILE_NAME, Store
+    from tbot_core.alerts.store import FILE_NAME, AlertStore
     from tbot_core.instance import Instance
     from tbot_core.model.clock import SystemClock
     from tbot_core.system import environ, filesystem
@@ -76,12 +76,12 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
     path = Instance.at(home).data / FILE_NAME
     seen: list[int] = []
     if filesystem.exists(path):
-        store = Store(path)
+        store = AlertStore(path)
         try:
-            unknown = sorted(set(ids) - {row.id for row in store.rows(EVERY)})
+            unknown = sorted(set(ids) - {row.id for row in store.rows(MOST_ALERTS)})
             if unknown:
                 raise UsageError(f"There is no alert {unknown[0]}.", "`tbot alerts log` shows their numbers.")
-            seen = store.acknowledge(ids, environ.user(), SystemClock().now())
+            seen = store.acknowledge(ids, environ.user_name(), SystemClock().now())
         finally:
             store.close()
     elif ids:
@@ -90,7 +90,7 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
     return 0
 
 
-def document(row: Row) -> dict[str, Any]:
+def document(row: StoredAlert) -> dict[str, Any]:
     """An alert for machines."""
     moments = {name: getattr(row, name) for name in ("opened", "cleared", "sent", "acked")}
     return {

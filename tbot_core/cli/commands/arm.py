@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from tbot_core.cli.options import Whole, emit, home_option, json_option
-from tbot_core.instance.secrets import mode_of
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
+from tbot_core.instance.secrets import account_mode
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.cli.control_client import Answer
+    from tbot_core.cli.control_client import RequestResult
     from tbot_core.instance import Settings
 
 _NOT_ARMED: Final = 5
 
 
 @attrs.frozen(kw_only=True)
-class Subject:
+class ArmingSummary:
     """What is to be armed; `account` is "" while no live session has said which it is."""
 
     mode: str
@@ -46,7 +46,7 @@ class Subject:
 
 
 @click.command("arm")
-@click.option("--sessions", "count", type=Whole(1, 5), default=1, metavar="N", help="For N sessions. Default: 1.")
+@click.option("--sessions", "count", type=BoundedInt(1, 5), default=1, metavar="N", help="For N sessions. Default: 1.")
 @home_option
 @json_option
 def command(*, count: int, home: Path | None, as_json: bool) -> int:
@@ -56,17 +56,17 @@ def command(*, count: int, home: Path | None, as_json: bool) -> int:
     """
     import asyncio
 
-    from tbot_core.cli.control_client import ask
-    from tbot_core.engine.control import Verb
+    from tbot_core.cli.control_client import send_request
+    from tbot_core.engine.control import ControlVerb
     from tbot_core.model.clock import SystemClock
 
     clock = SystemClock()
-    subject = described(live_settings(home), clock.now(), count)
+    subject = arming_summary(live_settings(home), clock.now(), count)
     arguments = {"sessions": str(count), "settings": subject.settings}
-    answer = asyncio.run(ask(home, Verb.ARM, clock, arguments=arguments))
+    answer = asyncio.run(send_request(home, ControlVerb.ARM, clock, arguments=arguments))
     document = answer.document() | {"subject": subject.document()}
     emit(document, as_json=as_json, lines=[subject.line, sentence(answer)])
-    return code(answer)
+    return exit_code(answer)
 
 
 @click.command("disarm")
@@ -76,63 +76,63 @@ def disarm(*, home: Path | None, as_json: bool) -> int:
     """Let live trading enter nothing more; positions are managed to their exits. Settings and secrets stay closed."""
     import asyncio
 
-    from tbot_core.cli.control_client import ask
-    from tbot_core.engine.control import Verb
+    from tbot_core.cli.control_client import send_request
+    from tbot_core.engine.control import ControlVerb
     from tbot_core.model.clock import SystemClock
 
-    answer = asyncio.run(ask(home, Verb.DISARM, SystemClock()))
+    answer = asyncio.run(send_request(home, ControlVerb.DISARM, SystemClock()))
     emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
-    return code(answer)
+    return exit_code(answer)
 
 
 def live_settings(home: Path | None) -> Settings:
     """The settings of an instance that trades live; raises SettingsError for any other."""
-    from tbot_core.cli.actions.config import known
+    from tbot_core.cli.actions.config import plugin_declarations
     from tbot_core.errors import SettingsError
-    from tbot_core.instance import Instance, is_there, load
+    from tbot_core.instance import Instance, is_there, load_settings
 
     instance = Instance.at(home)
     if not is_there(instance):
         raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
-    settings = load(home, mode="replay")
-    if mode_of(settings) != "live":
+    settings = load_settings(home, mode="replay")
+    if account_mode(settings) != "live":
         raise SettingsError(
             f"{instance.home} trades on paper ({settings.trading.broker_name}), which enters without being armed.",
             "Live trading needs a broker with its own market in BROKER_NAME, and mode=live in its section: "
             "`tbot secrets edit broker`.",
         )
-    return load(home, mode="live", declared=known(home).declared)
+    return load_settings(home, mode="live", declared=plugin_declarations(home).declared)
 
 
-def described(settings: Settings, now: datetime, count: int) -> Subject:
+def arming_summary(settings: Settings, now: datetime, count: int) -> ArmingSummary:
     """What an arming of so many sessions is about."""
     from tbot_core.contracts.settings.calendar import calendar_of
-    from tbot_core.instance.report import share
-    from tbot_core.instance.worst_day import plan
+    from tbot_core.instance.report import format_share
+    from tbot_core.instance.worst_day import planned_worst_day
     from tbot_core.journal import tail_mark
-    from tbot_core.journal.projections.arming import recall, sessions
-    from tbot_core.status.runs import PAPER, RunFile, reading
+    from tbot_core.journal.projections.arming import next_sessions, recall_arming
+    from tbot_core.status.runs import PAPER, RunFile, open_run_file
 
     terms = None
-    if tail_mark.there(settings.instance.journal):
-        with reading(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
-            terms = recall(journal.events()).terms
+    if tail_mark.journal_exists(settings.instance.journal):
+        with open_run_file(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
+            terms = recall_arming(journal.events()).terms
     calendar = calendar_of(settings.trading)
-    return Subject(
+    return ArmingSummary(
         mode="live",
         broker=settings.trading.broker_name,
         account="" if terms is None else terms.account,
-        sessions=sessions(calendar, now, count),
-        worst_day=f"{share(plan(settings).worst_day)} of equity",
+        sessions=next_sessions(calendar, now, count),
+        worst_day=f"{format_share(planned_worst_day(settings).worst_day)} of equity",
         settings=settings.fingerprint,
     )
 
 
-def sentence(answer: Answer) -> str:
+def sentence(answer: RequestResult) -> str:
     """What the request has come to."""
-    from tbot_core.engine.control import Verb
+    from tbot_core.engine.control import ControlVerb
 
-    arming = answer.verb is Verb.ARM
+    arming = answer.verb is ControlVerb.ARM
     if answer.lost:
         return answer.lost
     if answer.process is None:
@@ -143,16 +143,16 @@ def sentence(answer: Answer) -> str:
     return f"Disarmed; {because}." if _unarmed(answer) else f"Nothing here has to be armed; {because}."
 
 
-def code(answer: Answer) -> int:
+def exit_code(answer: RequestResult) -> int:
     """The exit code that an answer comes to."""
-    from tbot_core.engine.control import Verb
+    from tbot_core.engine.control import ControlVerb
 
-    if answer.verb is Verb.ARM and (answer.refused or (answer.taken and _unarmed(answer))):
+    if answer.verb is ControlVerb.ARM and (answer.refused or (answer.taken and _unarmed(answer))):
         return _NOT_ARMED
     return 1 if answer.lost else 0
 
 
-def _unarmed(answer: Answer) -> bool:
-    from tbot_core.trading.risk.states import Cause
+def _unarmed(answer: RequestResult) -> bool:
+    from tbot_core.trading.risk.states import StateCause
 
-    return Cause.NOT_ARMED.value in answer.causes
+    return StateCause.NOT_ARMED.value in answer.causes

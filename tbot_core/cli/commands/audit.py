@@ -24,23 +24,23 @@ def command() -> None:
 @json_option
 def verify(home: Path | None, *, as_json: bool) -> int:
     """Walk the chain of each journal and of the log of secrets: exit 0 when all fit, 1 when one was changed."""
-    rows, secrets = verified(home), secrets_verified(home)
+    rows, secrets = verify_journals(home), verify_secrets_log(home)
     whole = all(row["verified"] for row in (*rows, *secrets))
     document = {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": whole}
     emit(document, as_json=as_json, lines=_lines(rows, secrets))
     return 0 if whole else 1
 
 
-def verified(home: Path | None) -> list[dict[str, Any]]:
+def verify_journals(home: Path | None) -> list[dict[str, Any]]:
     """Each journal with its number of events and its head, or with what is wrong; the newest first."""
     from tbot_core.instance import Instance
-    from tbot_core.status.runs import reading, run_files
+    from tbot_core.status.runs import open_run_file, run_files
 
     rows: list[dict[str, Any]] = []
     for file in run_files(Instance.at(home)):
         row = {"run": file.name, "verified": False, "events": None, "head": None, "fault": ""}
         try:
-            with reading(file) as journal:
+            with open_run_file(file) as journal:
                 events, head = journal.verify()
                 row |= {"verified": True, "events": events, "head": head}
         except JournalError as fault:
@@ -49,16 +49,16 @@ def verified(home: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def secrets_verified(home: Path | None) -> list[dict[str, Any]]:
+def verify_secrets_log(home: Path | None) -> list[dict[str, Any]]:
     """The log of accesses to secrets, told like a journal; nothing where there has been none."""
-    from tbot_core.cli.actions.secrets import log_verified
+    from tbot_core.cli.actions.secrets import verify_audit_log
     from tbot_core.instance import Instance
     from tbot_core.vault.audit_log import log_path
 
     instance = Instance.at(home)
     row = {"run": log_path(instance).name, "verified": False, "events": None, "head": None, "fault": ""}
     try:
-        anchor = log_verified(instance)
+        anchor = verify_audit_log(instance)
     except VaultError as fault:
         return [row | {"fault": str(fault)}]
     return [] if anchor is None else [row | {"verified": True, "events": anchor.count, "head": anchor.hash}]

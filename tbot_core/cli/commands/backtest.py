@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from tbot_core.cli.options import Whole, emit, home_option, json_option
-from tbot_core.model.dates import day_range, names
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
+from tbot_core.model.dates import day_range, parse_symbols
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tbot_core.contracts import FeedLabel
-    from tbot_core.reports.summary import Summary
+    from tbot_core.reports.summary import RunSummary
 
 
-class Given(TypedDict):
+class BacktestOptions(TypedDict):
     """The options as click gives them."""
 
     first: str
@@ -37,10 +37,10 @@ class Given(TypedDict):
 @click.option("--to", "last", required=True, metavar="DATE", help="Last day, included.")
 @click.option("--symbols", metavar="A,B,...", help="Only these; default: UNIVERSE, else every stored one.")
 @click.option("--strategy", default="", metavar="NAME", help="Only this one; default: STRATEGY_SEQUENCE.")
-@click.option("--seed", type=Whole(min=0), help="Seed of the slippage draws; default: SEED.")
+@click.option("--seed", type=BoundedInt(min=0), help="Seed of the slippage draws; default: SEED.")
 @home_option
 @json_option
-def command(**given: Unpack[Given]) -> None:
+def command(**given: Unpack[BacktestOptions]) -> None:
     """Trade a range of stored sessions with the decisions of a live day.
 
     The same settings, bars and seed give the trades of `tbot run --replay`.
@@ -52,20 +52,22 @@ def command(**given: Unpack[Given]) -> None:
     from tbot_core.cli.text import run_summary
     from tbot_core.system import terminal
 
-    summary = tested(given["home"], days, names(given["symbols"]), overrides, quiet=given["as_json"])
-    emit(summary.document(), as_json=given["as_json"], lines=run_summary.tested(summary, terminal.columns()))
+    summary = backtest_with_progress(
+        given["home"], days, parse_symbols(given["symbols"]), overrides, quiet=given["as_json"]
+    )
+    emit(summary.document(), as_json=given["as_json"], lines=run_summary.backtest_lines(summary, terminal.columns()))
 
 
-def tested(
+def backtest_with_progress(
     home: Path | None, days: tuple[date, date], symbols: tuple[str, ...], overrides: Mapping[str, str], *, quiet: bool
-) -> Summary:
+) -> RunSummary:
     """The result of a backtest, after saying what bars these are.
 
     With `quiet` that goes to standard error; else progress does, on a terminal.
     """
-    from tbot_core.cli.run_display import warn
+    from tbot_core.cli.run_display import print_warnings
     from tbot_core.cli.text.banner import banner
-    from tbot_core.engine.backtest.engine import Range, backtest
+    from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
     from tbot_core.engine.bootstrap import assemble
     from tbot_core.model.clock import SystemClock
 
@@ -74,9 +76,9 @@ def tested(
             click.echo(line, err=quiet)
 
     assembly = assemble(home, "backtest", SystemClock(), overrides)
-    warn(assembly)
-    over = Range(first=days[0], last=days[1], symbols=symbols)
+    print_warnings(assembly)
+    over = BacktestRange(first=days[0], last=days[1], symbols=symbols)
     sessions = len(assembly.calendar.sessions(*days))
     hidden = quiet or not sys.stderr.isatty()
     with click.progressbar(length=sessions, label="sessions", file=sys.stderr, hidden=hidden) as bar:
-        return backtest(assembly, over, lambda _day: bar.update(1), started)
+        return run_backtest(assembly, over, lambda _day: bar.update(1), started)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
-    from tbot_core.cli.actions.bundles import Change
-    from tbot_core.instance.preflight import Row
+    from tbot_core.cli.actions.bundles import ImportChange
+    from tbot_core.instance.preflight import PreflightFinding
     from tbot_core.system.secret import Secret
 
 _PHRASE_CHARACTERS: Final = 1024
-RETIRED: Final = "{} has dropped the key from before its rotation."
+RETIRED_NOTE: Final = "{} has dropped the key from before its rotation."
 _passphrase: Final = click.option(
     "--passphrase-file",
     "phrase",
@@ -39,10 +39,10 @@ _bundle: Final = click.argument("file", type=click.Path(path_type=Path), metavar
 @home_option
 def export_command(*, categories: tuple[str, ...], out: Path, phrase: TextIO | None, home: Path | None) -> None:
     """Write what each CATEGORY, else all, holds into one file under a passphrase, to be imported elsewhere."""
-    from tbot_core.cli.actions.bundles import exported
+    from tbot_core.cli.actions.bundles import export_secrets
 
     with _asked(phrase, twice=True) as passphrase:
-        done = exported(home, categories, out, passphrase)
+        done = export_secrets(home, categories, out, passphrase)
     click.echo(f"{out} holds {', '.join(done)}. Who has it and the passphrase has them too.")
 
 
@@ -55,10 +55,10 @@ def export_command(*, categories: tuple[str, ...], out: Path, phrase: TextIO | N
 @json_option
 def import_command(*, file: Path, deed: str | None, phrase: TextIO | None, home: Path | None, as_json: bool) -> None:
     """Take over what an export holds, under the keys of this instance, once all of it has been judged."""
-    from tbot_core.cli.actions.bundles import imported
+    from tbot_core.cli.actions.bundles import import_secrets
 
     with _asked(phrase, of=file) as passphrase:
-        changes = imported(home, file, passphrase, replace=deed == "replace", dry_run=deed == "dry-run")
+        changes = import_secrets(home, file, passphrase, replace=deed == "replace", dry_run=deed == "dry-run")
     document = {"dry_run": deed == "dry-run", "changes": [attrs.asdict(it) for it in changes]}
     emit(document, as_json=as_json, lines=map(_line, changes))
 
@@ -74,13 +74,13 @@ def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | N
 
     Keys from before a rotation that are in it, and older than KEEP_PREV_DAYS, are then dropped.
     """
-    from tbot_core.cli.actions.bundles import backed_up, retired
+    from tbot_core.cli.actions.bundles import back_up_secrets, retire_old_keys
 
     with _asked(phrase, twice=True) as passphrase:
-        path = backed_up(home, folder, passphrase)
+        path = back_up_secrets(home, folder, passphrase)
     click.echo(f"{path} holds every file and key, and opens. Keep a copy, and the passphrase, away from this machine.")
-    for category in retired(home):
-        click.echo(RETIRED.format(category))
+    for category in retire_old_keys(home):
+        click.echo(RETIRED_NOTE.format(category))
 
 
 @click.command("restore")
@@ -91,15 +91,15 @@ def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | N
 @json_option
 def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Path | None, as_json: bool) -> int:
     """Put a backup into an empty instance, and check it. Nothing that stands there is overwritten."""
-    from tbot_core.cli.actions.bundles import drilled, restored
-    from tbot_core.cli.actions.check import checked
+    from tbot_core.cli.actions.bundles import restore_secrets, verify_backup
+    from tbot_core.cli.actions.check import check_instance
 
     with _asked(phrase, of=file) as passphrase:
         if verify:
-            done, rows = drilled(home, file, passphrase)
+            done, rows = verify_backup(home, file, passphrase)
         else:
-            done = restored(home, file, passphrase)
-            rows = checked(home)
+            done = restore_secrets(home, file, passphrase)
+            rows = check_instance(home)
     failed = [row for row in rows if row.level == "fail"]
     document = {"categories": done, "passed": not failed, "rows": [row.document for row in rows if row.level != "ok"]}
     emit(document, as_json=as_json, lines=_said(done, rows, passed=not failed))
@@ -114,11 +114,11 @@ def _asked(phrase: TextIO | None, *, twice: bool = False, of: Path | None = None
     # The passphrase of a bundle, wiped afterwards; of one that is not there nobody is asked for it.
     from tbot_core.system import filesystem
     from tbot_core.system.secret import Secret
-    from tbot_core.system.terminal import hidden
+    from tbot_core.system.terminal import read_hidden
 
     if of is not None:
         filesystem.size(of)
-    secret = Secret(hidden("Passphrase of the bundle", twice=twice) if phrase is None else _first_line(phrase))
+    secret = Secret(read_hidden("Passphrase of the bundle", twice=twice) if phrase is None else _first_line(phrase))
     try:
         yield secret
     finally:
@@ -137,12 +137,12 @@ def _first_line(phrase: TextIO) -> str:
     return line
 
 
-def _line(it: Change) -> str:
+def _line(it: ImportChange) -> str:
     names = "" if it.state == "same" else ", ".join(it.fields)
     return f"{it.category:13} {it.state:8} {it.key_id or '-':16}  {names}".rstrip()
 
 
-def _said(done: tuple[str, ...], rows: tuple[Row, ...], *, passed: bool) -> Iterator[str]:
+def _said(done: tuple[str, ...], rows: tuple[PreflightFinding, ...], *, passed: bool) -> Iterator[str]:
     yield f"The backup opens. It holds {', '.join(done) or 'keys alone'}."
     yield from (f"{row.level:<5} {row.subject:<9} {row}" for row in rows if row.level != "ok")
     yield f"`tbot check` {'passes' if passed else 'fails'}, with {len(rows)} rows."

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.options import Whole, emit, home_option, json_option
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
 from tbot_core.errors import DataError
 from tbot_core.model import clock, window_placement
 from tbot_core.model.calendar import EXCHANGE, WEEKDAY_NAMES, ExchangeCalendar, Session
-from tbot_core.model.dates import covered
-from tbot_core.model.dates import day as day_of
+from tbot_core.model.dates import parse_day as day_of
+from tbot_core.model.dates import require_covered
 from tbot_core.model.reasons import Reason
 from tbot_core.model.window import Window
 from tbot_core.model.window_placement import Anchor, NamedWindow
@@ -26,7 +26,7 @@ MOST_DAYS: Final = 366
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class WindowSchedule:
     """What decides where windows lie: the settings of an instance, or else those of the sample."""
 
     windows: tuple[NamedWindow, ...]
@@ -37,7 +37,7 @@ class Plan:
 
 
 @attrs.frozen(kw_only=True)
-class Placed:
+class PlacedWindow:
     """One strategy's window on one day: `skipped` says why it has no room, `note` that it missed the bell."""
 
     name: str
@@ -47,25 +47,25 @@ class Placed:
 
 
 @attrs.frozen(kw_only=True)
-class Day:
+class CalendarDay:
     """One day: its session with the windows in it, or the reason why it has none."""
 
     date: dt.date
     session: Session | None
     closed: str | None
-    windows: tuple[Placed, ...]
+    windows: tuple[PlacedWindow, ...]
 
 
 @attrs.frozen(kw_only=True)
 class Agenda:
     """Consecutive days, and the first session after them; None where the calendar ends before it."""
 
-    plan: Plan
-    days: tuple[Day, ...]
+    plan: WindowSchedule
+    days: tuple[CalendarDay, ...]
     next_session: Session | None
 
 
-SAMPLE: Final = Plan(
+SAMPLE_SCHEDULE: Final = WindowSchedule(
     windows=tuple(
         NamedWindow(
             name=name,
@@ -86,29 +86,29 @@ SAMPLE: Final = Plan(
 
 @click.command("calendar")
 @click.argument("date", required=False, metavar="[DATE]")
-@click.option("--days", type=Whole(1, MOST_DAYS), default=1, show_default=True, help="How many days to show.")
+@click.option("--days", type=BoundedInt(1, MOST_DAYS), default=1, show_default=True, help="How many days to show.")
 @home_option
 @json_option
 def command(date: str | None, days: int, home: Path | None, *, as_json: bool) -> None:
     """Show the session of DATE (YYYY-MM-DD, default today in New York) and the strategies' windows."""
     first = clock.exchange_time(clock.SystemClock().now()).date() if date is None else day_of(date)
-    shown = agenda(first, days, plan_of(home))
+    shown = agenda(first, days, window_schedule(home))
     emit(document(shown), as_json=as_json, lines=lines(shown))
 
 
-def plan_of(home: Path | None) -> Plan:
+def window_schedule(home: Path | None) -> WindowSchedule:
     """The plan that the instance's settings make, or the sample's where they name no strategy.
 
     Raises SettingsError for settings that cannot be used.
     """
     from tbot_core.contracts.settings.calendar import calendar_of
-    from tbot_core.instance import load
+    from tbot_core.instance import load_settings
 
     # Windows lie the same in every mode, and the demo asks for nothing that they do not need.
-    settings = load(home, mode="demo")
+    settings = load_settings(home, mode="demo")
     if not settings.frames:
-        return SAMPLE
-    return Plan(
+        return SAMPLE_SCHEDULE
+    return WindowSchedule(
         windows=tuple(window_placement.named_window(name, settings.frames[name]) for name in settings.strategies),
         anchor=window_placement.anchor_named(settings.trading.time_anchor),
         flatten_before_close=settings.exits.flatten_before_close,
@@ -116,10 +116,10 @@ def plan_of(home: Path | None) -> Plan:
     )
 
 
-def agenda(first: dt.date, days: int, plan: Plan) -> Agenda:
+def agenda(first: dt.date, days: int, plan: WindowSchedule) -> Agenda:
     """The days from the first on; raises UsageError where the exchange calendar does not reach."""
     calendar = plan.calendar
-    dates = [covered(first + dt.timedelta(days=offset)) for offset in range(days)]
+    dates = [require_covered(first + dt.timedelta(days=offset)) for offset in range(days)]
     return Agenda(
         plan=plan, days=tuple(_day_of(date, calendar, plan) for date in dates), next_session=_next(calendar, dates[-1])
     )
@@ -157,26 +157,26 @@ def _next(calendar: ExchangeCalendar, date: dt.date) -> Session | None:
         return None
 
 
-def _day_of(date: dt.date, calendar: ExchangeCalendar, plan: Plan) -> Day:
+def _day_of(date: dt.date, calendar: ExchangeCalendar, plan: WindowSchedule) -> CalendarDay:
     session = calendar.session(date)
     placed = () if session is None else tuple(_placed(named, session, plan) for named in plan.windows)
-    return Day(date=date, session=session, closed=calendar.closed_reason(date), windows=placed)
+    return CalendarDay(date=date, session=session, closed=calendar.closed_reason(date), windows=placed)
 
 
-def _placed(named: NamedWindow, session: Session, plan: Plan) -> Placed:
-    window = window_placement.place(named, session, plan.anchor)
+def _placed(named: NamedWindow, session: Session, plan: WindowSchedule) -> PlacedWindow:
+    window = window_placement.place_window(named, session, plan.anchor)
     skipped = None
     if window is None:
         skipped = "it would start before the opening bell"
     elif window.outside(session.minutes, plan.flatten_before_close):
         entries, flattening = session.moment(window.entry_end), _flattening(session, plan)
         skipped = f"entries until {clock.both_times(entries)}, flattening from {clock.both_times(flattening)}"
-    return Placed(
+    return PlacedWindow(
         name=named.name, window=window, skipped=skipped, note=window_placement.missed_bell(named, session, plan.anchor)
     )
 
 
-def _flattening(session: Session, plan: Plan) -> dt.datetime:
+def _flattening(session: Session, plan: WindowSchedule) -> dt.datetime:
     return session.moment(session.minutes - plan.flatten_before_close)
 
 
@@ -190,7 +190,7 @@ def _session_document(session: Session) -> dict[str, object]:
     }
 
 
-def _day_document(day: Day, plan: Plan) -> dict[str, object]:
+def _day_document(day: CalendarDay, plan: WindowSchedule) -> dict[str, object]:
     session = day.session
     if session is None:
         bells: dict[str, object] = dict.fromkeys(("open", "close", "early_close", "minutes", "flattening"))
@@ -202,7 +202,7 @@ def _day_document(day: Day, plan: Plan) -> dict[str, object]:
     return bells | {"date": day.date, "weekday": weekday, "closed": day.closed, "windows": placed}
 
 
-def _window_document(placed: Placed, session: Session) -> dict[str, object]:
+def _window_document(placed: PlacedWindow, session: Session) -> dict[str, object]:
     window = placed.window
     moments = ("start", "entry", "entry_end", "leave")
     return {
@@ -213,7 +213,7 @@ def _window_document(placed: Placed, session: Session) -> dict[str, object]:
     }
 
 
-def _day_lines(day: Day, plan: Plan) -> Iterator[str]:
+def _day_lines(day: CalendarDay, plan: WindowSchedule) -> Iterator[str]:
     session = day.session
     if session is None:
         yield f"{_named(day.date)}: closed, {day.closed}"
@@ -230,7 +230,7 @@ def _day_lines(day: Day, plan: Plan) -> Iterator[str]:
     yield from (f"  {placed.note}" for placed in day.windows if placed.note)
 
 
-def _window_row(placed: Placed, session: Session, plan: Plan) -> str:
+def _window_row(placed: PlacedWindow, session: Session, plan: WindowSchedule) -> str:
     window = placed.window
     if window is None or placed.skipped is not None:
         return f"skipped ({Reason.WINDOW_OUTSIDE_SESSION.name}): {placed.skipped}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from tbot_core.cli.actions.check import checked
+from tbot_core.cli.actions.check import check_instance
 from tbot_core.cli.options import emit, home_option, json_option, shared_key_option
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _REFUSED: Final = 3
 @json_option
 def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json: bool) -> int:
     """Check keys, encrypted files, settings, plugins, logs and the machine; exit 3 for settings and secrets."""
-    found = checked(home, allow_shared_key=allow_shared_key)
+    found = check_instance(home, allow_shared_key=allow_shared_key)
     failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
     document = {"passed": not failed, "rows": [row.document for row in found]}
     emit(document, as_json=as_json, lines=(f"{row.level:<5} {row.subject:<9} {row}" for row in found))

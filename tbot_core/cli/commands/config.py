@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 import attrs
 import click
 
-from tbot_core.cli.actions.config import check, explain, known, show
+from tbot_core.cli.actions.config import check_config, explain_variable, plugin_declarations, show_config
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.instance.findings import Finding, Mode
+from tbot_core.instance.findings import Mode, SettingsFinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.instance.effective import Effective
+    from tbot_core.instance.effective import EffectiveSetting
     from tbot_core.instance.settings import Settings
 
 _REFUSED: Final = 3
@@ -41,7 +41,7 @@ def command() -> None:
 @json_option
 def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) -> int:
     """Say everything that is wrong or worth knowing about the settings; exit 3 when something fails."""
-    findings = check(home, cast("Mode", mode))
+    findings = check_config(home, cast("Mode", mode))
     failed = any(finding.level == "fail" or (strict and finding.level == "warn") for finding in findings)
     document = {"mode": mode, "passed": not failed, "findings": [_row(finding) for finding in findings]}
     emit(document, as_json=as_json, lines=(f"{finding.level:<5} {finding}" for finding in findings))
@@ -54,7 +54,7 @@ def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) 
 @json_option
 def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
     """Show every setting as it holds, and where it comes from."""
-    settings = show(home, cast("Mode", mode))
+    settings = show_config(home, cast("Mode", mode))
     document = {
         "mode": mode,
         "settings": {name: _value(effective) for name, effective in settings.values.items()},
@@ -71,7 +71,7 @@ def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
 @json_option
 def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
     """Say what a setting means, what is allowed, and what it holds."""
-    document = explain(home, key)
+    document = explain_variable(home, key)
     emit(document, as_json=as_json, lines=_sheet(document))
 
 
@@ -79,19 +79,19 @@ def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
 @home_option
 def encrypt_command(*, home: Path | None) -> None:
     """Encrypt the plaintext trading configuration, and remove the plaintext once the encrypted one is proven."""
-    from tbot_core.cli.actions.config import encrypt
+    from tbot_core.cli.actions.config import encrypt_config
 
-    click.echo(f"{encrypt(home)} holds the trading configuration; the plaintext is removed.")
+    click.echo(f"{encrypt_config(home)} holds the trading configuration; the plaintext is removed.")
 
 
 @command.command("edit")
 @home_option
 def edit_command(*, home: Path | None) -> None:
     """Change the encrypted trading configuration in $EDITOR, in memory; what does not hold is not written."""
-    from tbot_core.cli.actions.config import edited
+    from tbot_core.cli.actions.config import edit_config
     from tbot_core.system.editor import edit
 
-    changed = edited(home, known(home).declared, edit)
+    changed = edit_config(home, plugin_declarations(home).declared, edit)
     for one in changed:
         click.echo(f"{one.name} {one.sentence}")
     click.echo("A change applies from the next session." if changed else "No value was changed.")
@@ -108,15 +108,15 @@ def edit_command(*, home: Path | None) -> None:
 @json_option
 def diff_command(*, other: Path | None, home: Path | None, as_json: bool) -> None:
     """Say what changed since the last run, and what that does to the risk, in money; where nothing ran, since never."""
-    from tbot_core.cli.actions.config import compared
+    from tbot_core.cli.actions.config import compare_config
 
-    found = compared(home, known(home).declared, other)
+    found = compare_config(home, plugin_declarations(home).declared, other)
     lines = [f"{one.name} {one.sentence}" for one in found.changes] or ["No value differs."]
     lines += [found.worst_day] if found.worst_day else []
     emit(attrs.asdict(found), as_json=as_json, lines=[f"Since {found.since}:", *lines])
 
 
-def _row(finding: Finding) -> dict[str, object]:
+def _row(finding: SettingsFinding) -> dict[str, object]:
     return {
         "level": finding.level,
         "keys": list(finding.keys),
@@ -125,7 +125,7 @@ def _row(finding: Finding) -> dict[str, object]:
     }
 
 
-def _value(effective: Effective) -> dict[str, str]:
+def _value(effective: EffectiveSetting) -> dict[str, str]:
     return {"value": effective.text, "origin": str(effective.origin), "owner": effective.owner}
 
 

@@ -9,19 +9,19 @@ import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.status.runs import found
+from tbot_core.status.runs import find_instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.engine.control import Verb
+    from tbot_core.engine.control import ControlVerb
     from tbot_core.instance import Instance
-    from tbot_core.journal.projections.confirmations import Waiting
+    from tbot_core.journal.projections.confirmations import PendingConfirmations
     from tbot_core.model.clock import Clock
 
-from tbot_core.cli.control_client import Answer
+from tbot_core.cli.control_client import RequestResult
 
 _AGAIN_S: Final = 0.05
 _REFUSED: Final = 5
@@ -29,10 +29,10 @@ _PRICES: Final = ("price", "stop", "target")
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
+class ConfirmationOutcome:
     """What became of an answer; `decision` is that of the journal, None while there is none."""
 
-    answer: Answer
+    answer: RequestResult
     asked: Mapping[str, Any]
     decision: Mapping[str, Any] | None
 
@@ -49,7 +49,7 @@ class Outcome:
         """The outcome in words."""
         from tbot_core.model.reasons import Reason
 
-        what = entry(self.asked)
+        what = entry_text(self.asked)
         if self.decision is None:
             if self.answer.process is None:
                 return f"No bot runs here, so nobody takes the answer; the entry expires: {what}."
@@ -74,20 +74,20 @@ def command(*, identity: str | None, reject: bool, home: Path | None, as_json: b
     """
     import asyncio
 
-    from tbot_core.engine.control import Verb
+    from tbot_core.engine.control import ControlVerb
     from tbot_core.errors import UsageError
     from tbot_core.model.clock import SystemClock
 
     clock = SystemClock()
-    instance = found(home)
+    instance = find_instance(home)
     if identity is None:
         if reject:
             raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists what waits.")
-        shown = waiting(instance).open(clock.now())
+        shown = pending_entries(instance).open(clock.now())
         emit({"waiting": [_told(one) for one in shown]}, as_json=as_json, lines=lines(shown))
         return 0
-    asked = one_of(waiting(instance), identity, clock.now())
-    outcome = asyncio.run(answered(instance, Verb.REJECT if reject else Verb.CONFIRM, asked, clock))
+    asked = entry_with_id(pending_entries(instance), identity, clock.now())
+    outcome = asyncio.run(send_answer(instance, ControlVerb.REJECT if reject else ControlVerb.CONFIRM, asked, clock))
     decision = None if outcome.decision is None else _told(outcome.decision)
     document = outcome.answer.document() | {"asked": _told(outcome.asked), "decision": decision}
     emit(document, as_json=as_json, lines=[outcome.sentence])
@@ -100,19 +100,19 @@ def _told(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {**payload, **{name: str(value) for name, value in prices.items()}}
 
 
-def waiting(instance: Instance) -> Waiting:
+def pending_entries(instance: Instance) -> PendingConfirmations:
     """What the journal says of entries that were asked for."""
     from tbot_core.journal import tail_mark
-    from tbot_core.journal.projections.confirmations import recall
-    from tbot_core.status.runs import PAPER, RunFile, reading
+    from tbot_core.journal.projections.confirmations import recall_confirmations
+    from tbot_core.status.runs import PAPER, RunFile, open_run_file
 
-    if not tail_mark.there(instance.journal):
-        return recall(())
-    with reading(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
-        return recall(journal.events())
+    if not tail_mark.journal_exists(instance.journal):
+        return recall_confirmations(())
+    with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+        return recall_confirmations(journal.events())
 
 
-def one_of(known: Waiting, identity: str, now: datetime) -> Mapping[str, Any]:
+def entry_with_id(known: PendingConfirmations, identity: str, now: datetime) -> Mapping[str, Any]:
     """The entry of that id; raises UsageError where none was asked for, RiskError where it no longer waits."""
     from tbot_core.errors import RiskError, UsageError
 
@@ -124,33 +124,35 @@ def one_of(known: Waiting, identity: str, now: datetime) -> Mapping[str, Any]:
     asked = known.known[identity]
     if identity in known.decided:
         reason = known.decided[identity]["reason"]
-        raise RiskError(f"The entry {identity} has been decided: {entry(asked)}, {reason}.", remedy)
+        raise RiskError(f"The entry {identity} has been decided: {entry_text(asked)}, {reason}.", remedy)
     if asked not in known.open(now):
-        raise RiskError(f"The entry {identity} expired at {asked['expires']}: {entry(asked)}.", remedy)
+        raise RiskError(f"The entry {identity} expired at {asked['expires']}: {entry_text(asked)}.", remedy)
     return asked
 
 
-async def answered(instance: Instance, verb: Verb, asked: Mapping[str, Any], clock: Clock) -> Outcome:
+async def send_answer(
+    instance: Instance, verb: ControlVerb, asked: Mapping[str, Any], clock: Clock
+) -> ConfirmationOutcome:
     """Drop the answer, and wait until a running bot has decided the entry."""
-    from tbot_core.cli.control_client import HEARD_S, ask
+    from tbot_core.cli.control_client import PICKUP_TIMEOUT_S, send_request
 
-    until = clock.monotonic() + HEARD_S
-    answer = await ask(instance.home, verb, clock, arguments={"id": asked["id"]})
-    decision = waiting(instance).decided.get(asked["id"])
+    until = clock.monotonic() + PICKUP_TIMEOUT_S
+    answer = await send_request(instance.home, verb, clock, arguments={"id": asked["id"]})
+    decision = pending_entries(instance).decided.get(asked["id"])
     while decision is None and answer.taken and clock.monotonic() < until:
         await clock.sleep(_AGAIN_S)
-        decision = waiting(instance).decided.get(asked["id"])
-    return Outcome(answer=answer, asked=asked, decision=decision)
+        decision = pending_entries(instance).decided.get(asked["id"])
+    return ConfirmationOutcome(answer=answer, asked=asked, decision=decision)
 
 
-def entry(asked: Mapping[str, Any]) -> str:
+def entry_text(asked: Mapping[str, Any]) -> str:
     """An entry that was asked for, in words."""
     from decimal import Decimal
 
-    from tbot_core.model.formatting import price, quantity
+    from tbot_core.model.formatting import format_price, format_quantity
 
     signal = asked["signal"]
-    shares, at = quantity(Decimal(asked["quantity"])), price(Decimal(str(asked["price"])))
+    shares, at = format_quantity(Decimal(asked["quantity"])), format_price(Decimal(str(asked["price"])))
     return f"{signal['strategy']} {asked['side']} {shares} {signal['symbol']} at about {at}"
 
 
@@ -163,4 +165,4 @@ def lines(shown: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not shown:
         yield "No entry waits for a person."
     for one in shown:
-        yield f"{one['id']:8} {entry(one)}, until {both_times(datetime.fromisoformat(one['expires']))}"
+        yield f"{one['id']:8} {entry_text(one)}, until {both_times(datetime.fromisoformat(one['expires']))}"

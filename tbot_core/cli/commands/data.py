@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Iterator
 
-    from tbot_core.marketdata.store.importer import Imported, Refused
-    from tbot_core.marketdata.store.listing import FactsRow, Listing
-    from tbot_core.marketdata.store.source_files import Options
-    from tbot_core.marketdata.store.verification import Proof
+    from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile
+    from tbot_core.marketdata.store.listing import FactsRow, StoreListing
+    from tbot_core.marketdata.store.source_files import ImportOptions
+    from tbot_core.marketdata.store.verification import StoreVerification
 
 BARS_FOLDER: Final = Path("data") / "bars"
 _HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
@@ -70,9 +70,9 @@ def import_command(
 
     PATH is a Parquet or CSV file, or a folder of them; what a file holds is seen from its columns.
     """
-    from tbot_core.marketdata.store.source_files import Options
+    from tbot_core.marketdata.store.source_files import ImportOptions
 
-    wanted = Options(as_of=None if as_of is None else as_of.date(), **options)  # type: ignore[arg-type]  # click's words
+    wanted = ImportOptions(as_of=None if as_of is None else as_of.date(), **options)  # type: ignore[arg-type]  # click's words
     if import_path(resolve_home(home), path, wanted):
         ctx.exit(1)
 
@@ -98,30 +98,30 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
 
     A session with under 90 % of its minutes is a warning, missing minutes alone are notes.
     """
-    from tbot_core.marketdata.store.verification import Level, verify_store
+    from tbot_core.marketdata.store.verification import FindingLevel, verify_store
     from tbot_core.model.calendar import ExchangeCalendar
 
     with _progress("Verifying", None) as told:
         proof = verify_store(resolve_home(home) / BARS_FOLDER, ExchangeCalendar(), told)
     emit(_proof_document(proof), as_json=as_json, lines=_proof_lines(proof))
-    if proof.of(Level.FAULT):
+    if proof.of(FindingLevel.FAULT):
         ctx.exit(1)
 
 
-def import_path(home: Path, path: Path, options: Options) -> int:
+def import_path(home: Path, path: Path, options: ImportOptions) -> int:
     """Import a file or folder into the instance, saying what became of each file; returns how many were refused."""
-    from tbot_core.marketdata.store.importer import Imported, import_files, source_files
+    from tbot_core.marketdata.store.importer import ImportedFile, import_files, source_files
     from tbot_core.model.calendar import ExchangeCalendar
 
     files = source_files(path)
-    imported: list[Imported] = []
-    refused: list[Refused] = []
+    imported: list[ImportedFile] = []
+    refused: list[RefusedFile] = []
 
     with _progress("Importing", len(files)) as moved:
 
-        def told(outcome: Imported | Refused) -> None:
+        def told(outcome: ImportedFile | RefusedFile) -> None:
             moved(outcome.file)
-            if isinstance(outcome, Imported):
+            if isinstance(outcome, ImportedFile):
                 imported.append(outcome)
             else:
                 refused.append(outcome)
@@ -155,7 +155,7 @@ def _progress(label: str, length: int | None) -> Iterator[Callable[[str], None]]
         click.echo("\r\x1b[K", nl=False, err=True)
 
 
-def _imported_line(outcome: Imported) -> str:
+def _imported_line(outcome: ImportedFile) -> str:
     names = ", ".join(outcome.symbols[:_NAMED_AT_MOST])
     if len(outcome.symbols) > _NAMED_AT_MOST:
         names += f" and {len(outcome.symbols) - _NAMED_AT_MOST} more"
@@ -173,14 +173,14 @@ def _imported_line(outcome: Imported) -> str:
     return f"{outcome.file}: {what}: {', '.join(said)}.{same}"
 
 
-def _summary_line(imported: list[Imported], refused: int) -> str:
+def _summary_line(imported: list[ImportedFile], refused: int) -> str:
     added = sum(outcome.added for outcome in imported)
     replaced = sum(outcome.replaced for outcome in imported)
     words = f"{plural(len(imported), 'file')} read: {plural(added, 'row')} added, {replaced:,} replaced"
     return f"{words}; {refused} refused." if refused else f"{words}."
 
 
-def _listing_document(listing: Listing) -> dict[str, object]:
+def _listing_document(listing: StoreListing) -> dict[str, object]:
     def facts(row: FactsRow | None) -> dict[str, object] | None:
         return None if row is None else attrs.asdict(row)
 
@@ -191,7 +191,7 @@ def _listing_document(listing: Listing) -> dict[str, object]:
     }
 
 
-def _listing_lines(listing: Listing) -> Iterator[str]:
+def _listing_lines(listing: StoreListing) -> Iterator[str]:
     if listing.symbols:
         rows = [_HEAD, *(tuple(str(value) for value in attrs.astuple(row)) for row in listing.symbols)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -203,22 +203,22 @@ def _listing_lines(listing: Listing) -> Iterator[str]:
         yield f"{name}: none" if facts is None else f"{name}: {facts.rows} rows, {facts.first} to {facts.last}"
 
 
-def _proof_document(proof: Proof) -> dict[str, object]:
-    from tbot_core.marketdata.store.verification import Level
+def _proof_document(proof: StoreVerification) -> dict[str, object]:
+    from tbot_core.marketdata.store.verification import FindingLevel
 
     found = {
         f"{level}s": [attrs.asdict(it, filter=lambda field, _: field.name != "level") for it in proof.of(level)]
-        for level in Level
+        for level in FindingLevel
     }
     return {**found, "bars": proof.bars, "files": proof.files}
 
 
-def _proof_lines(proof: Proof) -> Iterator[str]:
-    from tbot_core.marketdata.store.verification import Level
+def _proof_lines(proof: StoreVerification) -> Iterator[str]:
+    from tbot_core.marketdata.store.verification import FindingLevel
 
     for finding in proof.findings:
         place = "" if finding.where in finding.message else f"{finding.where}: "
         yield f"{finding.level}: {place}{finding.message} {finding.remedy}".rstrip()
-    faults, warnings = len(proof.of(Level.FAULT)), len(proof.of(Level.WARNING))
+    faults, warnings = len(proof.of(FindingLevel.FAULT)), len(proof.of(FindingLevel.WARNING))
     counts = f"{plural(faults, 'fault')}, {plural(warnings, 'warning')}"
     yield f"{plural(proof.files, 'file')}, {plural(proof.bars, 'bar')}: {counts}."

@@ -11,7 +11,7 @@ from tbot_core.cli.options import emit, home_option, json_option
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.cli.control_client import Answer
+    from tbot_core.cli.control_client import RequestResult
 
 _STANDS: Final = 5
 
@@ -43,19 +43,19 @@ def off(*, home: Path | None, as_json: bool) -> int:
 def status(*, home: Path | None, as_json: bool) -> int:
     """Show the risk state and its causes."""
     from tbot_core.model.clock import SystemClock
-    from tbot_core.status.instance import standing
+    from tbot_core.status.instance import instance_status
 
-    found = standing(home, SystemClock().now())
+    found = instance_status(home, SystemClock().now())
     line = f"The state is {found.state}{_because(found.causes)}."
     emit({"state": found.state, "causes": list(found.causes)}, as_json=as_json, lines=[line])
     return 0
 
 
-def sentence(answer: Answer) -> str:
+def sentence(answer: RequestResult) -> str:
     """What the request has come to."""
-    from tbot_core.engine.control import Verb
+    from tbot_core.engine.control import ControlVerb
 
-    begun = answer.verb is Verb.DEFENSE_ON
+    begun = answer.verb is ControlVerb.DEFENSE_ON
     if answer.lost:
         return answer.lost
     if answer.process is None:
@@ -69,18 +69,18 @@ def sentence(answer: Answer) -> str:
 def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
     import asyncio
 
-    from tbot_core.cli.control_client import ask, notes
-    from tbot_core.engine.control import Verb
+    from tbot_core.cli.control_client import result_notes, send_request
+    from tbot_core.engine.control import ControlVerb
     from tbot_core.model.clock import SystemClock
 
-    answer = asyncio.run(ask(home, Verb(verb), SystemClock()))
-    emit(answer.document(), as_json=as_json, lines=[sentence(answer), *notes(answer)])
+    answer = asyncio.run(send_request(home, ControlVerb(verb), SystemClock()))
+    emit(answer.document(), as_json=as_json, lines=[sentence(answer), *result_notes(answer)])
     if answer.lost:
         return 1
-    return _STANDS if answer.verb is Verb.DEFENSE_OFF and answer.taken and stands(answer.causes) else 0
+    return _STANDS if answer.verb is ControlVerb.DEFENSE_OFF and answer.taken and keeps_defense(answer.causes) else 0
 
 
-def stands(causes: tuple[str, ...]) -> bool:
+def keeps_defense(causes: tuple[str, ...]) -> bool:
     """Whether one of them keeps the bot in defense, whatever graver ones there are."""
     from tbot_core.model.types import RiskState
     from tbot_core.trading.risk.states import KINDS

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.status.failover import brokers, shown
+from tbot_core.status.failover import failover_status, instance_brokers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.cli.control_client import Answer
+    from tbot_core.cli.control_client import RequestResult
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.journal.projections.failover_drills import Drill, Step
+    from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
     from tbot_core.model.clock import Clock
 
 _REFUSED: Final = 5
@@ -36,11 +36,11 @@ def drill(*, home: Path | None, as_json: bool) -> int:
 
     A drill that was passed counts for 30 days; without one no entry goes to another broker. Nothing is sent.
     """
-    from tbot_core.cli.instance_lock import alone
+    from tbot_core.cli.instance_lock import hold_instance_lock
     from tbot_core.model.clock import SystemClock
 
     clock = SystemClock()
-    with alone(_home(home)):
+    with hold_instance_lock(_home(home)):
         held = _drilled(home, clock)
     lines = [*map(_line, held.steps), _outcome(held)]
     emit(held.payload() | {"time": held.time.isoformat()}, as_json=as_json, lines=lines)
@@ -57,7 +57,7 @@ def status(*, home: Path | None, as_json: bool) -> int:
     """
     from tbot_core.model.clock import SystemClock
 
-    found = shown(home, SystemClock().now())
+    found = failover_status(home, SystemClock().now())
     emit(found.document(), as_json=as_json, lines=found.lines())
     return 1 if found.broken else 0
 
@@ -77,22 +77,22 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     """
     import asyncio
 
-    from tbot_core.cli.control_client import ask
-    from tbot_core.engine.control import Verb
+    from tbot_core.cli.control_client import send_request
+    from tbot_core.engine.control import ControlVerb
     from tbot_core.errors import RiskError
     from tbot_core.model.clock import SystemClock
-    from tbot_core.status.runs import found
+    from tbot_core.status.runs import find_instance
     from tbot_core.system import filesystem
 
-    amount = dollars(amount)
-    if filesystem.holder(found(home).lock) is None:
+    amount = parse_dollars(amount)
+    if filesystem.lock_holder(find_instance(home).lock) is None:
         raise RiskError("No bot runs here, so there is no break to confirm anything of.", "`tbot run` starts one.")
-    answer = asyncio.run(ask(home, Verb.FAILOVER_CONFIRM, SystemClock(), arguments={"amount": amount}))
+    answer = asyncio.run(send_request(home, ControlVerb.FAILOVER_CONFIRM, SystemClock(), arguments={"amount": amount}))
     emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_told(answer, amount)])
     return _REFUSED if answer.refused else 1 if answer.lost else 0
 
 
-def dollars(text: str) -> str:
+def parse_dollars(text: str) -> str:
     """An amount of --amount as it is asked for; raises UsageError for what is none."""
     from decimal import InvalidOperation
 
@@ -109,55 +109,55 @@ def dollars(text: str) -> str:
 
 
 def _home(home: Path | None) -> Path:
-    from tbot_core.status.runs import found
+    from tbot_core.status.runs import find_instance
 
-    return found(home).home
+    return find_instance(home).home
 
 
-def _drilled(home: Path | None, clock: Clock) -> Drill:
+def _drilled(home: Path | None, clock: Clock) -> FailoverDrill:
     # Hold a drill and write it down.
     import asyncio
 
     from tbot_core.engine.bootstrap import assemble
-    from tbot_core.instance import load
-    from tbot_core.instance.secrets import mode_of
+    from tbot_core.instance import load_settings
+    from tbot_core.instance.secrets import account_mode
     from tbot_core.journal import records
-    from tbot_core.journal.projections.failover_drills import Drill
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.journal.projections.failover_drills import FailoverDrill
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.journal.store import open_journal
-    from tbot_core.rehearsal.failover_drill import rehearsed
+    from tbot_core.rehearsal.failover_drill import rehearse_trials
     from tbot_core.system import filesystem
 
-    simple = load(home, mode="replay")
-    live = mode_of(simple) == "live"
+    simple = load_settings(home, mode="replay")
+    live = account_mode(simple) == "live"
     assembly = assemble(home, "live" if live else "paper", clock)
-    names = brokers(assembly.settings)
-    steps = [*asyncio.run(_asked(assembly, names, clock)), *rehearsed()]
-    held = Drill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
+    names = instance_brokers(assembly.settings)
+    steps = [*asyncio.run(_asked(assembly, names, clock)), *rehearse_trials()]
+    held = FailoverDrill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
     filesystem.make_folder(assembly.settings.instance.data)
     journal = open_journal(assembly.settings.instance.journal)
     try:
-        Recorder(journal=journal, clock=clock).note(records.DRILL, held.payload())
+        JournalRecorder(journal=journal, clock=clock).note(records.DRILL, held.payload())
     finally:
         journal.close()
     return held
 
 
-async def _asked(assembly: Assembly, names: Sequence[str], clock: Clock) -> list[Step]:
+async def _asked(assembly: Assembly, names: Sequence[str], clock: Clock) -> list[DrillStep]:
     # Whether each broker that has a market of its own answers.
-    from tbot_core.engine.live.broker_probe import answers
+    from tbot_core.engine.live.broker_probe import probe_broker
     from tbot_core.model.clock import exchange_time
 
     session = assembly.calendar.next(exchange_time(clock.now()).date())
     built = [(name, assembly.broker(name)) for name in names]
-    return [await answers(name, one, session, clock) for name, one in built if not one.rules.simulated]
+    return [await probe_broker(name, one, session, clock) for name, one in built if not one.rules.simulated]
 
 
-def _line(step: Step) -> str:
+def _line(step: DrillStep) -> str:
     return f"{'ok' if step.passed else 'FAIL':<5} {step.what}{f': {step.words}' if step.words else ''}"
 
 
-def _outcome(held: Drill) -> str:
+def _outcome(held: FailoverDrill) -> str:
     names = ", ".join(held.brokers)
     if not held.passed:
         return f"Not passed: no entry goes to another broker ({names})."
@@ -166,7 +166,7 @@ def _outcome(held: Drill) -> str:
     return f"Passed for {names}: it counts for 30 days."
 
 
-def _told(answer: Answer, amount: str) -> str:
+def _told(answer: RequestResult, amount: str) -> str:
     if answer.lost:
         return answer.lost
     return f"{amount} USD count as open at the broker that does not answer or is not named; the others may go on."

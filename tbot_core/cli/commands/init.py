@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tbot_core.cli.actions.config import with_values
-from tbot_core.cli.options import home_option, whole
+from tbot_core.cli.actions.config import replace_values
+from tbot_core.cli.options import document_text, home_option
 from tbot_core.errors import UsageError
-from tbot_core.instance.folder import FOLDERS, ignore
+from tbot_core.instance.folder import FOLDERS, write_ignore_files
 from tbot_core.model import json_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-    from tbot_core.contracts.settings import Deployment
+    from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.errors import VaultError
     from tbot_core.instance import Instance
     from tbot_core.vault.schemas import Schemas
@@ -43,15 +43,15 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
     refuse_occupied(instance)
     wanted: dict[str, Any] = {}
     if document is not None:
-        wanted = read(whole(document))
+        wanted = parse_document(document_text(document))
     elif not paper and not from_env:
-        wanted = asked()
+        wanted = ask_person()
     if from_env:
-        taken, rest = vendors(wanted.get("env_bot", {}))
+        taken, rest = vendor_credentials(wanted.get("env_bot", {}))
         wanted = {**taken, **wanted}
         for name in rest:
             click.echo(f"{name} is not taken over: no field is called so.")
-    make(instance, wanted)
+    make_instance(instance, wanted)
     click.echo(f"{instance.home} is an instance now. Its keys lie in storage/keys: back them up elsewhere.")
     return _checked(home)
 
@@ -70,53 +70,53 @@ def refuse_occupied(instance: Instance) -> None:
         raise UsageError(message, "Choose another --home; `tbot config edit` and `tbot secrets edit` change this one.")
 
 
-def make(instance: Instance, wanted: Mapping[str, Any]) -> None:
+def make_instance(instance: Instance, wanted: Mapping[str, Any]) -> None:
     """Make everything: `wanted` gives categories their content, settings as {variable: value} over the paper ones.
 
     Raises UsageError for an unknown category, VaultError for content that does not hold; nothing is made then.
     """
-    from tbot_core.instance.dotenv import parse
-    from tbot_core.instance.secrets import keep, lacks_key, vault
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
     from tbot_core.instance.sources import deployment_of
     from tbot_core.journal.store import open_journal
     from tbot_core.system import filesystem
     from tbot_core.vault.categories import CATEGORIES
     from tbot_core.vault.content import assert_utf8
-    from tbot_core.vault.key_providers import Passphrase
+    from tbot_core.vault.key_providers import PassphraseKeyProvider
 
     for category, part in wanted.items():
         assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
     contents = _contents(wanted)
-    deployment = deployment_of(parse(".env", contents["env"]))
+    deployment = deployment_of(parse_dotenv(".env", contents["env"]))
     _judge(instance, deployment, contents)
     for folder in FOLDERS:
         filesystem.make_folder(instance.path(folder))
-    ignore(instance)
-    opened = vault(instance, deployment)
-    if isinstance(opened.provider, Passphrase):
+    write_ignore_files(instance)
+    opened = open_instance_vault(instance, deployment)
+    if isinstance(opened.provider, PassphraseKeyProvider):
         opened.provider.create()
     for category in CATEGORIES:
         if category in contents:
-            keep(opened, category, contents[category])
+            encrypt_category(opened, category, contents[category])
         elif lacks_key(opened, category):
             filesystem.make_folder(opened.store.place(category).key.parent)
             opened.make_key(category)
     open_journal(instance.journal).close()
 
 
-def read(text: str) -> dict[str, Any]:
+def parse_document(text: str) -> dict[str, Any]:
     """The document of --from-json: {category: {...}}. Raises UsageError, which quotes nothing of it."""
     try:
-        found = json_document.read(text)
-    except json_document.Unreadable:
+        found = json_document.parse_json(text)
+    except json_document.InvalidJson:
         found = None
-    named = "" not in json_document.beyond_utf8(found)
+    named = "" not in json_document.invalid_utf8_places(found)
     if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()) or not named:
         raise UsageError("The document is no JSON object of one object for each category.", "See `tbot init --help`.")
     return found
 
 
-def vendors(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
+def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
     """What the vendors' usual variables hold, by category and plugin, and the names of those that nothing is made of.
 
     UsageError when none is set, and when two of them disagree.
@@ -125,7 +125,7 @@ def vendors(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[st
     from tbot_core.system import environ
 
     prefixes = {prefix: one for one in known_plugins() for prefix in one.environment}
-    given = {prefix: values for prefix in prefixes if (values := environ.prefixed(prefix))}
+    given = {prefix: values for prefix in prefixes if (values := environ.variables_with_prefix(prefix))}
     known = _fields(settings)
     found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     rest: list[str] = []
@@ -149,17 +149,17 @@ def vendors(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[st
     return {category: {name: dict(part) for name, part in one.items()} for category, one in found.items()}, tuple(rest)
 
 
-def asked() -> dict[str, Any]:
+def ask_person() -> dict[str, Any]:
     """What a person answers: identity, broker, and its credentials unseen."""
-    from tbot_core.cli.prompts import fields
-    from tbot_core.contracts.credentials import entries
-    from tbot_core.instance.secret_schemas import BotIdentity
+    from tbot_core.cli.prompts import prompt_fields
+    from tbot_core.contracts.credentials import secret_fields
+    from tbot_core.instance.secret_schemas import BotIdentityConfig
 
-    identity = fields(entries(BotIdentity), anew=True)
+    identity = prompt_fields(secret_fields(BotIdentityConfig), anew=True)
     broker = click.prompt("Broker", default="PAPER").strip().upper()
     wanted: dict[str, Any] = {"bot_identity": identity, "env_bot": {"BROKER_NAME": broker}}
     if broker != "PAPER":
-        credentials = fields(_fields(wanted["env_bot"]).get(("broker", broker.lower())), anew=True)
+        credentials = prompt_fields(_fields(wanted["env_bot"]).get(("broker", broker.lower())), anew=True)
         wanted |= {"broker": {broker.lower(): credentials}} if credentials else {}
     return wanted
 
@@ -167,7 +167,7 @@ def asked() -> dict[str, Any]:
 def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
     # The plaintext of each category.
     from tbot_core.contracts.setting import declarations
-    from tbot_core.contracts.settings import Deployment
+    from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.model.identity import FIELD
     from tbot_core.system import filesystem, random
     from tbot_core.vault.categories import CATEGORIES
@@ -176,51 +176,51 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
     if unknown:
         raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known are {', '.join(CATEGORIES)}.")
     identity = wanted.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{random.token(4).upper()}"}
-    defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(Deployment).values())
+    defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values())
     contents = {
         name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in wanted.items() if part
     }
     contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
-    contents["env"] = with_values(defaults, wanted.get("env", {}))
-    contents["env_bot"] = with_values(filesystem.read_text(PAPER), wanted.get("env_bot", {}))
+    contents["env"] = replace_values(defaults, wanted.get("env", {}))
+    contents["env_bot"] = replace_values(filesystem.read_text(PAPER), wanted.get("env_bot", {}))
     return contents
 
 
-def _judge(instance: Instance, deployment: Deployment, contents: Mapping[str, bytes]) -> None:
+def _judge(instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes]) -> None:
     # Raises VaultError, which names every field that is wrong.
-    from tbot_core.instance.dotenv import parse
+    from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secret_schemas import schemas
-    from tbot_core.vault.categories import place
-    from tbot_core.vault.error_codes import together
-    from tbot_core.vault.schemas import judge
+    from tbot_core.vault.categories import category_paths
+    from tbot_core.vault.error_codes import combined_error
+    from tbot_core.vault.schemas import check_content
 
-    texts = {it.key: it.value for name in ("env", "env_bot") for it in parse(name, contents[name]).entries}
+    texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
     known = _fields(texts) if contents.keys() - {"env", "env_bot", "bot_identity"} else schemas()
     faults: list[VaultError] = []
     for category, data in contents.items():
-        here = place(category, instance, deployment)
-        faults += judge(memoryview(data), category, here.shown(here.file), known)
+        here = category_paths(category, instance, deployment)
+        faults += check_content(memoryview(data), category, here.shown(here.file), known)
     if faults:
-        raise together(faults)
+        raise combined_error(faults)
 
 
 def _fields(settings: Mapping[str, object]) -> Schemas:
     # Of the categories; the plugins that these settings enable and that are installed declare their own.
-    from tbot_core.instance import enabled
+    from tbot_core.instance import plugins_enabled
     from tbot_core.instance.secret_schemas import schemas
     from tbot_core.plugins import discovery
-    from tbot_core.plugins.loader import Loader
+    from tbot_core.plugins.loader import PluginLoader
 
-    listings = discovery.plugins()
-    wanted = enabled({name: str(text) for name, text in settings.items()})
+    listings = discovery.installed_plugins()
+    wanted = plugins_enabled({name: str(text) for name, text in settings.items()})
     found = wanted & {(it.entry.kind, it.entry.name) for it in listings}
-    return schemas(one.declared for one in Loader().offers(found, listings)[0])
+    return schemas(one.declared for one in PluginLoader().offers(found, listings)[0])
 
 
 def _checked(home: Path | None) -> int:
-    from tbot_core.cli.actions.check import checked
+    from tbot_core.cli.actions.check import check_instance
 
-    rows = checked(home)
+    rows = check_instance(home)
     for row in rows:
         if row.level != "ok":
             click.echo(f"{row.level:<5} {row.subject:<9} {row}")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tbot_core.cli.actions.plugin_lock import alike, lock_command, verify_command
+from tbot_core.cli.actions.plugin_lock import lock_command, lookalike_warnings, verify_command
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import PluginError, TbotError, UsageError
-from tbot_core.instance.enabled_plugins import enabled, raw
+from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
 from tbot_core.instance.folder import Instance
 from tbot_core.instance.sources import is_sealed
 from tbot_core.plugins import discovery, lock, trial_records
-from tbot_core.plugins.distributions import origin
-from tbot_core.plugins.isolated_names import named as isolated
+from tbot_core.plugins.distributions import distribution_origin
+from tbot_core.plugins.isolated_names import isolated_plugin_names as isolated
 from tbot_core.plugins.provenance import publisher
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import Listing
-    from tbot_core.plugins.probe import Outcome
-    from tbot_core.plugins.trial_records import Record, Records
+    from tbot_core.plugins.discovery import PluginListing
+    from tbot_core.plugins.probe import TrialOutcome
+    from tbot_core.plugins.trial_records import TrialRecord, TrialRecords
 
 _HASH_SHOWN = 12
 _LOCK = 4
@@ -56,12 +56,12 @@ def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
     was approved, UNLISTED (in use and in no plugins.lock), UNKNOWN (it cannot be told). Without --probe nothing is
     imported: the list reads metadata, files and what was recorded.
     """
-    listings, known, warnings = listed(home, probing=probing)
+    listings, known, warnings = plugin_listings(home, probing=probing)
     standings, doubts = _standings(home, listings)
     for warning in [*warnings, *doubts]:
         click.echo(f"tbot: {warning}", err=True)
     rows = [
-        row(listing, known.of(listing.entry)) | {"lock": standing}
+        plugin_document(listing, known.of(listing.entry)) | {"lock": standing}
         for listing, standing in zip(listings, standings, strict=True)
     ]
     emit({"plugins": rows}, as_json=as_json, lines=_table(rows))
@@ -77,37 +77,39 @@ def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
     Shows its distribution, origin, files and the settings that it declares. What was not recorded yet is found out by
     trying the plugin in a process of its own. Of a name that several distributions use, each is shown.
     """
-    facts = described(name, home)
+    facts = describe_plugin(name, home)
     emit(facts, as_json=as_json, lines=_sheets(facts))
 
 
-def listed(home: Path | None, *, probing: bool = False) -> tuple[tuple[Listing, ...], Records, list[str]]:
+def plugin_listings(
+    home: Path | None, *, probing: bool = False
+) -> tuple[tuple[PluginListing, ...], TrialRecords, list[str]]:
     """Every plugin as metadata, settings and records show it, the records, and warnings.
 
     Settings that cannot be read enable nothing, and records that cannot be read or kept are a warning each.
     """
     folder = Instance.at(home).data
-    listings, warnings = discovery.plugins(), []
+    listings, warnings = discovery.installed_plugins(), []
     try:
         if is_sealed(Instance.at(home)):
             warnings.append("The settings are encrypted and a list opens nothing: `tbot check` says what is enabled.")
         else:
-            listings = discovery.mark(listings, enabled(raw(home)))
+            listings = discovery.mark_enabled(listings, plugins_enabled(raw_settings(home)))
     except TbotError as fault:
         warnings.append(f"{fault.message} So the list cannot tell which plugins are active.")
-    known = trial_records.read(folder)
+    known = trial_records.read_records(folder)
     if known.warning:
         warnings.append(known.warning)
     if probing:
-        known = trial_records.updated(known, _tried(listings), _now())
+        known = trial_records.with_outcomes(known, _tried(listings), _now())
         try:
-            trial_records.write(folder, known)
+            trial_records.write_records(folder, known)
         except TbotError as fault:
             warnings.append(f"{fault.message} So what was found is not recorded.")
-    return trial_records.judge(listings, known), known, warnings
+    return trial_records.apply_records(listings, known), known, warnings
 
 
-def row(listing: Listing, record: Record | None) -> dict[str, object]:
+def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
     """One plugin as a document: what the list says of it, but for the lock."""
     entry = listing.entry
     return {
@@ -117,12 +119,12 @@ def row(listing: Listing, record: Record | None) -> dict[str, object]:
         "version": entry.version,
         "state": listing.state,
         "enabled": listing.enabled,
-        "files_hash": (record.files if record else trial_records.fingerprint(entry))[:_HASH_SHOWN],
+        "files_hash": (record.files if record else trial_records.plugin_fingerprint(entry))[:_HASH_SHOWN],
         "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
         "failures": record.failures if record else 0,
         "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
         "needs": needs.document if (needs := trial_records.needs_of(_described(record))) else {},
-        "origin": origin(entry).words,
+        "origin": distribution_origin(entry).words,
         "publisher": publisher(entry),
         "attested": None,
         "reason": listing.reason,
@@ -131,24 +133,24 @@ def row(listing: Listing, record: Record | None) -> dict[str, object]:
     }
 
 
-def described(name: str, home: Path | None) -> dict[str, object]:
+def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
     """One plugin with everything known of it; it is tried when no record says. PluginError for an unknown name.
 
     `duplicates` are the others of its kind and name: none of these is used.
     """
-    listings, known, _ = listed(home)
+    listings, known, _ = plugin_listings(home)
     listing, *others = _named(name, listings)
     record = known.of(listing.entry)
     if record is None and listing.state in {"active", "available"}:
-        fresh = trial_records.updated(known, _tried([listing]), _now())
+        fresh = trial_records.with_outcomes(known, _tried([listing]), _now())
         record = fresh.of(listing.entry)
-        (listing,) = trial_records.judge([listing], fresh)
+        (listing,) = trial_records.apply_records([listing], fresh)
     return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
 
 
-def _facts(listing: Listing, record: Record | None) -> dict[str, object]:
+def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
     description = _described(record)
-    return row(listing, record) | {
+    return plugin_document(listing, record) | {
         "capabilities": description.get("capabilities", []),
         "entry_point": listing.entry.target,
         "requires": list(listing.entry.requires),
@@ -156,7 +158,7 @@ def _facts(listing: Listing, record: Record | None) -> dict[str, object]:
     }
 
 
-def _named(name: str, listings: Sequence[Listing]) -> list[Listing]:
+def _named(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
     # Those of this name, of one kind: more than one are duplicates.
     found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
     kinds = sorted({it.entry.kind for it in found})
@@ -174,16 +176,16 @@ def _named(name: str, listings: Sequence[Listing]) -> list[Listing]:
     return found
 
 
-def _tried(listings: Iterable[Listing]) -> Iterator[Outcome]:
+def _tried(listings: Iterable[PluginListing]) -> Iterator[TrialOutcome]:
     # Each usable plugin's trial; a person at a terminal sees which one takes its time.
-    from tbot_core.plugins.probe import probe
+    from tbot_core.plugins.probe import probe_plugin
 
     watched = sys.stderr.isatty()
     for listing in listings:
         if listing.state in {"active", "available"}:
             if watched:
                 click.echo(f"Trying {listing.entry.kind} {listing.entry.name} ...", err=True)
-            yield probe(listing.entry)
+            yield probe_plugin(listing.entry)
 
 
 def _now() -> datetime:
@@ -192,18 +194,18 @@ def _now() -> datetime:
     return SystemClock().now()
 
 
-def _described(record: Record | None) -> Mapping[str, Any]:
+def _described(record: TrialRecord | None) -> Mapping[str, Any]:
     return (record.description if record is not None else None) or {}
 
 
-def _standings(home: Path | None, listings: Sequence[Listing]) -> tuple[list[str], list[str]]:
+def _standings(home: Path | None, listings: Sequence[PluginListing]) -> tuple[list[str], list[str]]:
     # What the lock says of each listing ("" of one that is neither locked nor in use), and warnings.
     try:
-        approved = lock.read(Instance.at(home).home)
-        changed = {(it.kind, it.name) for it in lock.verify(approved or lock.Lock(), listings)}
+        approved = lock.read_lock(Instance.at(home).home)
+        changed = {(it.kind, it.name) for it in lock.verify_lock(approved or lock.PluginLock(), listings)}
     except TbotError as fault:
         warning = f"{fault.message} So the list cannot tell which plugins are approved."
-        return ["UNKNOWN" if it.enabled else "" for it in listings], [warning, *alike(listings, None)]
+        return ["UNKNOWN" if it.enabled else "" for it in listings], [warning, *lookalike_warnings(listings, None)]
     standings = []
     for listing in listings:
         kind, name = listing.entry.kind, listing.entry.name
@@ -211,7 +213,7 @@ def _standings(home: Path | None, listings: Sequence[Listing]) -> tuple[list[str
             standings.append("CHANGED" if (kind, name) in changed else "locked")
         else:
             standings.append("UNLISTED" if listing.enabled else "")
-    return standings, list(alike(listings, approved))
+    return standings, list(lookalike_warnings(listings, approved))
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import attrs
 import click
 
-from tbot_core.cli.options import Whole, emit, home_option, json_option
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
-    from tbot_core.rehearsal.parallel import Told
+    from tbot_core.rehearsal.parallel import SeedReport
 
 
-class Given(TypedDict):
+class RehearseOptions(TypedDict):
     """The options as click gives them."""
 
     seeds: int
@@ -33,14 +33,14 @@ class Given(TypedDict):
 
 
 @click.command(name="rehearse")
-@click.option("--seeds", type=Whole(min=1), default=100, show_default=True, help="So many worlds.")
-@click.option("--first-seed", type=Whole(min=0), default=0, show_default=True, help="The first one's seed.")
+@click.option("--seeds", type=BoundedInt(min=1), default=100, show_default=True, help="So many worlds.")
+@click.option("--first-seed", type=BoundedInt(min=0), default=0, show_default=True, help="The first one's seed.")
 @click.option("--fault", default="", metavar="F2,...", help="These faults alone, or none; default: as the seed draws.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no world after so many minutes.")
-@click.option("--workers", type=Whole(1, 64), default=1, show_default=True, help="So many processes.")
+@click.option("--workers", type=BoundedInt(1, 64), default=1, show_default=True, help="So many processes.")
 @home_option
 @json_option
-def command(**given: Unpack[Given]) -> None:
+def command(**given: Unpack[RehearseOptions]) -> None:
     """Let the bot trade in simulated worlds whose venue, feed, clock and machine fail, and check each for violations.
 
     Nothing is read or written but scratch folders, no instance either: --home changes nothing. The same seed gives the
@@ -53,7 +53,7 @@ def command(**given: Unpack[Given]) -> None:
 
 
 @attrs.define
-class Tally:
+class RehearsalTally:
     """What the seeds so far have come to, of as many as were `asked` for; `named` are the faults that were chosen."""
 
     asked: int = 0
@@ -66,7 +66,7 @@ class Tally:
     settled_s: list[float] = attrs.field(factory=list)
     violations: dict[int, tuple[str, tuple[str, ...]]] = attrs.field(factory=dict)
 
-    def add(self, told: Told) -> None:
+    def add(self, told: SeedReport) -> None:
         """One more seed."""
         self.seeds += 1
         self.orders += told.orders
@@ -119,19 +119,23 @@ class Tally:
         ]
 
 
-def _rehearsed(given: Given) -> Tally:
+def _rehearsed(given: RehearseOptions) -> RehearsalTally:
     from tbot_core.model.clock import SystemClock
-    from tbot_core.rehearsal.faults import chosen
-    from tbot_core.rehearsal.parallel import Task, lived, shared
+    from tbot_core.rehearsal.faults import parse_fault_ids
+    from tbot_core.rehearsal.parallel import SeedBatch, run_batch, run_parallel
 
-    names = None if not given["fault"] else chosen([] if given["fault"] == "none" else given["fault"].split(","))
+    names = (
+        None if not given["fault"] else parse_fault_ids([] if given["fault"] == "none" else given["fault"].split(","))
+    )
     last = given["first_seed"] + given["seeds"]
-    task = Task(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
-    tally = Tally(asked=given["seeds"], named=names or ())
+    task = SeedBatch(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
+    tally = RehearsalTally(asked=given["seeds"], named=names or ())
     hidden = given["as_json"] or not sys.stderr.isatty()
     with (
         click.progressbar(length=given["seeds"], label="seeds", file=sys.stderr, hidden=hidden) as bar,
-        shared(task, given["workers"]) if given["workers"] > 1 else nullcontext(lived(task, SystemClock())) as worlds,
+        run_parallel(task, given["workers"])
+        if given["workers"] > 1
+        else nullcontext(run_batch(task, SystemClock())) as worlds,
     ):
         for told in worlds:
             tally.add(told)

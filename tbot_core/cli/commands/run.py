@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.instance_lock import alone, dried
-from tbot_core.cli.options import Whole, emit, home_option, json_option, shared_key_option, use_home, use_settings
-from tbot_core.cli.run_options import MARKET, SIMULATION, Wish, wished
-from tbot_core.cli.settings_watch import Editions
+from tbot_core.cli.instance_lock import hold_dry_run_lock, hold_instance_lock
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, shared_key_option, use_home, use_settings
+from tbot_core.cli.run_options import MARKET_MODES, SIMULATION, RunOptions, parse_run_options
+from tbot_core.cli.settings_watch import SettingsWatcher
 
 if TYPE_CHECKING:
     import datetime as dt
 
     from tbot_core.contracts import FeedRequest
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.engine.run_plan import Outcome
-    from tbot_core.instance import Sources
+    from tbot_core.engine.run_plan import RunOutcome
+    from tbot_core.instance import SettingsFiles
 
 WATCHABLE_RATE: Final = 5200.0
 """Exchange seconds a second at which a session of the demo passes in four and a half seconds."""
@@ -37,8 +37,8 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
 )
 @click.option("--symbols", metavar="A,B", help="Only these symbols.")
 @click.option("--speed", metavar="max|60", help="Exchange seconds a second (1 to 100000), or max: as fast as it goes.")
-@click.option("--seed", type=Whole(0, 2**32 - 1), metavar="N", help="Seed of everything random. Default: SEED.")
-@click.option("--sessions", type=Whole(1, 1000), metavar="N", help="Sessions of the demo. Default: 3.")
+@click.option("--seed", type=BoundedInt(0, 2**32 - 1), metavar="N", help="Seed of everything random. Default: SEED.")
+@click.option("--sessions", type=BoundedInt(1, 1000), metavar="N", help="Sessions of the demo. Default: 3.")
 @click.option("--once", is_flag=True, help="End after one session.")
 @click.option(
     "--dry-run", is_flag=True, help="Decide on live data with the settings as they are, and send nothing to any broker."
@@ -55,29 +55,33 @@ def command(*, as_json: bool, **options: object) -> int:
     A fill bears the time at which its bar began, all else the moment at which it was decided. Ctrl-C stops in order;
     the same command resumes.
     """
-    wish = wished(**options)  # type: ignore[arg-type]  # click gives what the options say
+    wish = parse_run_options(**options)  # type: ignore[arg-type]  # click gives what the options say
     use_home(wish.home)
     if wish.mode == "demo":
-        furnish(wish.home)
-    with dried(wish.home) if wish.dry else alone(wish.home, "" if wish.mode in MARKET else SIMULATION):
-        editions = Editions(*sources(wish), sources)
+        create_demo_instance(wish.home)
+    with (
+        hold_dry_run_lock(wish.home)
+        if wish.dry
+        else hold_instance_lock(wish.home, "" if wish.mode in MARKET_MODES else SIMULATION)
+    ):
+        editions = SettingsWatcher(*read_sources(wish), read_sources)
         while (outcome := trade(editions.wish, as_json=as_json, editions=editions)).renewed:
             editions.renew()
         wish = editions.wish
-    if as_json and (wish.mode in MARKET or not outcome.stopped):
-        emit(told(wish, outcome), as_json=True)
-    return code(wish, outcome)
+    if as_json and (wish.mode in MARKET_MODES or not outcome.stopped):
+        emit(outcome_document(wish, outcome), as_json=True)
+    return exit_code(wish, outcome)
 
 
-def told(wish: Wish, outcome: Outcome) -> dict[str, object]:
+def outcome_document(wish: RunOptions, outcome: RunOutcome) -> dict[str, object]:
     """What a run came to, for machines; of one that trades at a broker also what it left open there."""
-    if wish.mode not in MARKET:
+    if wish.mode not in MARKET_MODES:
         return outcome.summary.document()
     left = {"open": list(outcome.open), "unprotected": list(outcome.bare), "stuck": list(outcome.stuck)}
     return outcome.summary.document() | left | {"unconfirmed": outcome.unconfirmed}
 
 
-def furnish(home: Path) -> None:
+def create_demo_instance(home: Path) -> None:
     """Make the demo's instance where there is none; settings that stand there are left as they are."""
     from tbot_core.instance import Instance, is_sealed
     from tbot_core.system import filesystem
@@ -91,34 +95,38 @@ def furnish(home: Path) -> None:
     filesystem.write_atomic(instance.path(".env_bot"), filesystem.read_bytes(_DEMO_SETTINGS))
 
 
-def settled(wish: Wish, found: Sources) -> Wish:
+def resolve_mode(wish: RunOptions, found: SettingsFiles) -> RunOptions:
     """The wish in the mode of its account: `mode=live` in the broker's section of the secrets makes it a live one.
 
     A broker that is simulated here has none, so nothing is opened for it. Raises SettingsError for unfit settings.
     """
     if wish.mode != "paper" or _simulated(found):
         return wish
-    from tbot_core.instance import load
-    from tbot_core.instance.secrets import mode_of
+    from tbot_core.instance import load_settings
+    from tbot_core.instance.secrets import account_mode
 
-    return attrs.evolve(wish, mode="live") if mode_of(load(wish.home, mode="replay", sources=found)) == "live" else wish
+    return (
+        attrs.evolve(wish, mode="live")
+        if account_mode(load_settings(wish.home, mode="replay", sources=found)) == "live"
+        else wish
+    )
 
 
-def sources(wish: Wish) -> tuple[Wish, Sources]:
+def read_sources(wish: RunOptions) -> tuple[RunOptions, SettingsFiles]:
     """The settings files, read once for the whole run, of an instance that is fit for it; a demo's own is not checked.
 
     The wish comes back in the mode of its account. Raises SettingsError or AccessError where the instance is not fit.
     """
-    from tbot_core.instance import Instance, read
+    from tbot_core.instance import Instance, read_settings_files
 
     instance = Instance.at(wish.home)
     use_settings({})  # whatever fails from here on opens nothing once more
-    found = read(instance)
+    found = read_settings_files(instance)
     use_settings(found.known_texts())
-    wish = settled(wish, found)
-    strict = wish.mode == "live" or opens_live(wish, found)
+    wish = resolve_mode(wish, found)
+    strict = wish.mode == "live" or uses_live_credentials(wish, found)
     if strict:
-        found = read(instance, live=True)  # which refuses loose modes
+        found = read_settings_files(instance, live=True)  # which refuses loose modes
     if wish.mode != "demo" and found.bot.stands:  # of a folder without an instance loading says what is wrong
         from tbot_core.cli.actions.check import assert_start
 
@@ -126,92 +134,96 @@ def sources(wish: Wish) -> tuple[Wish, Sources]:
     return wish, found
 
 
-def opens_live(wish: Wish, found: Sources) -> bool:
+def uses_live_credentials(wish: RunOptions, found: SettingsFiles) -> bool:
     """Whether a dry run hears its bars with the credentials of a live account: they are kept as for a live run.
 
     Raises PluginError where a plugin is enabled that live trading would not import.
     """
-    from tbot_core.engine.bootstrap import source_named
+    from tbot_core.engine.bootstrap import data_source_name
     from tbot_core.errors import VaultError
-    from tbot_core.instance import Instance, enabled, load
-    from tbot_core.instance.secrets import mode_of
+    from tbot_core.instance import Instance, load_settings, plugins_enabled
+    from tbot_core.instance.secrets import account_mode
     from tbot_core.plugins import discovery, lock
-    from tbot_core.vault.error_codes import Code
+    from tbot_core.vault.error_codes import VaultErrorCode
 
     texts = found.known_texts()
-    source = source_named(texts)
+    source = data_source_name(texts)
     if not wish.dry or source == SIMULATED.lower():
         return False
     try:
-        if mode_of(load(wish.home, mode="replay", sources=found), source) != "live":
+        if account_mode(load_settings(wish.home, mode="replay", sources=found), source) != "live":
             return False
     except VaultError as fault:
-        if fault.code != Code.CONTENT_ABSENT.text:
+        if fault.code != VaultErrorCode.CONTENT_ABSENT.text:
             raise
         return False  # a source without credentials has no account
-    lock.insist(Instance.at(wish.home).home, discovery.mark(discovery.plugins(), enabled(texts)))
+    lock.require_locked(
+        Instance.at(wish.home).home, discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(texts))
+    )
     return True
 
 
-def trade(wish: Wish, *, as_json: bool, editions: Editions | None = None) -> Outcome:
+def trade(wish: RunOptions, *, as_json: bool, editions: SettingsWatcher | None = None) -> RunOutcome:
     """Run what is wished for, with the settings of that edition, and show it."""
     import asyncio
 
-    from tbot_core.alerts.service import beside
+    from tbot_core.alerts.service import alerts_beside
     from tbot_core.cli import run_display
     from tbot_core.engine.bootstrap import assemble
-    from tbot_core.engine.disk_guard import Room
+    from tbot_core.engine.disk_guard import DiskGuard
     from tbot_core.engine.run import run
-    from tbot_core.engine.run_plan import Plan
-    from tbot_core.engine.settings_reload import Renewal
+    from tbot_core.engine.run_plan import RunPlan
+    from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.model.clock import SystemClock
 
     clock = SystemClock()
     overrides = {} if wish.seed is None else {"SEED": str(wish.seed)}
     found = None if editions is None else editions.found
-    if found is not None and wish.mode in MARKET and not wish.dry:
-        overrides = kept(wish, found, clock.now()) | overrides
+    if found is not None and wish.mode in MARKET_MODES and not wish.dry:
+        overrides = settings_of_open_session(wish, found, clock.now()) | overrides
     assembly = assemble(wish.home, wish.mode, clock, overrides, found)
-    shown = run_display.shown(wish, assembly, clock, as_json=as_json)
-    renewal = Renewal()
-    if editions is not None and wish.mode in MARKET:
+    shown = run_display.make_display(wish, assembly, clock, as_json=as_json)
+    renewal = SettingsReloader()
+    if editions is not None and wish.mode in MARKET_MODES:
         editions.begin(assembly.settings, assembly.trial)
-        renewal = Renewal(editions.look)
-    plan = Plan(
+        renewal = SettingsReloader(editions.look)
+    plan = RunPlan(
         assembly=assembly,
-        request=request(wish, assembly),
+        request=feed_request(wish, assembly),
         wall=clock,
         pace=_pace(wish, watched=shown.watched),
         once=wish.once,
-        room=Room.of(assembly.settings.instance.data) if wish.mode in MARKET and not wish.dry else Room(),
+        room=DiskGuard.of(assembly.settings.instance.data)
+        if wish.mode in MARKET_MODES and not wish.dry
+        else DiskGuard(),
         renewal=renewal,
     )
-    with shown, beside(assembly, clock, again(wish)) as attended:
-        outcome = asyncio.run(run_display.stoppable(attended(run(plan, shown.watcher)), plan.stop, plan.kill))
+    with shown, alerts_beside(assembly, clock, restart_command(wish)) as attended:
+        outcome = asyncio.run(run_display.run_until_stopped(attended(run(plan, shown.watcher)), plan.stop, plan.kill))
     if not outcome.renewed:
         shown.end(outcome)
     return outcome
 
 
-def kept(wish: Wish, found: Sources, now: dt.datetime) -> dict[str, str]:
+def settings_of_open_session(wish: RunOptions, found: SettingsFiles, now: dt.datetime) -> dict[str, str]:
     """The settings of a session that goes on, where the files say otherwise now: a change counts from the next one."""
-    from tbot_core.engine.settings_reload import held
+    from tbot_core.engine.settings_reload import open_session_settings
     from tbot_core.errors import TbotError
-    from tbot_core.instance import Instance, load
+    from tbot_core.instance import Instance, load_settings
 
-    texts = held(Instance.at(wish.home).journal, now, simulated=_simulated(found))
+    texts = open_session_settings(Instance.at(wish.home).journal, now, simulated=_simulated(found))
     try:
-        fresh = load(wish.home, mode=wish.mode, sources=found).values if texts else {}
+        fresh = load_settings(wish.home, mode=wish.mode, sources=found).values if texts else {}
     except TbotError:
         return texts
     return {name: text for name, text in texts.items() if name not in fresh or fresh[name].text != text}
 
 
-def _simulated(found: Sources) -> bool:
+def _simulated(found: SettingsFiles) -> bool:
     return found.known_texts().get("BROKER_NAME", SIMULATED).strip().upper() in {"", SIMULATED}
 
 
-def again(wish: Wish) -> tuple[str, ...]:
+def restart_command(wish: RunOptions) -> tuple[str, ...]:
     """The command that starts a run of paper trading once more, as nobody looks on."""
     options = {"--once": wish.once, "--allow-shared-key": wish.allow_shared_key}
     values = {"--home": wish.home.absolute(), "--symbols": ",".join(wish.symbols) or None, "--seed": wish.seed}
@@ -219,7 +231,7 @@ def again(wish: Wish) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "tbot_core", "run", *given, *(name for name, on in options.items() if on))
 
 
-def request(wish: Wish, assembly: Assembly) -> FeedRequest:
+def feed_request(wish: RunOptions, assembly: Assembly) -> FeedRequest:
     """What the run asks of its feed."""
     from tbot_core.contracts import FeedRequest as Request
 
@@ -238,14 +250,14 @@ def request(wish: Wish, assembly: Assembly) -> FeedRequest:
     )
 
 
-def code(wish: Wish, outcome: Outcome) -> int:
+def exit_code(wish: RunOptions, outcome: RunOutcome) -> int:
     """The exit code: 1 where the running market may have left something open, 130 for a stopped simulation, else 0."""
-    if wish.mode in MARKET:
+    if wish.mode in MARKET_MODES:
         return 1 if outcome.open or outcome.unconfirmed else 0
     return STOPPED if outcome.stopped else 0
 
 
-def _pace(wish: Wish, *, watched: bool) -> float | None:
+def _pace(wish: RunOptions, *, watched: bool) -> float | None:
     # A demo that somebody watches is slowed down, unless told otherwise.
     if wish.rate == 0.0:
         return None

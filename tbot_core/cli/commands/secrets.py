@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from tbot_core.cli.commands.bundles import COMMANDS, RETIRED
-from tbot_core.cli.options import emit, home_option, json_option, whole
+from tbot_core.cli.commands.bundles import COMMANDS, RETIRED_NOTE
+from tbot_core.cli.options import document_text, emit, home_option, json_option
 from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-    from tbot_core.cli.actions.secrets import Shown
-    from tbot_core.vault.vault import Standing
+    from tbot_core.cli.actions.secrets import CategoryListing
+    from tbot_core.vault.vault import CategoryStatus
 
 _REFUSED: Final = 3
 
@@ -46,9 +46,9 @@ for _it in COMMANDS:
 @json_option
 def show_command(*, category: str | None, home: Path | None, as_json: bool) -> None:
     """Show how each category stands; with CATEGORY also the names of its fields, whose values stay unseen."""
-    from tbot_core.cli.actions.secrets import shown
+    from tbot_core.cli.actions.secrets import category_listings
 
-    rows = shown(home, category)
+    rows = category_listings(home, category)
     emit({"categories": [_row(row) for row in rows]}, as_json=as_json, lines=_listing(rows))
 
 
@@ -57,9 +57,9 @@ def show_command(*, category: str | None, home: Path | None, as_json: bool) -> N
 @json_option
 def verify_command(*, home: Path | None, as_json: bool) -> int:
     """Open every encrypted file and judge its content; exit 3 when something is wrong."""
-    from tbot_core.cli.actions.secrets import verified
+    from tbot_core.cli.actions.secrets import verify_secrets
 
-    faults = verified(home)
+    faults = verify_secrets(home)
     rows = [{"code": it.code, "message": it.message, "remedy": it.remedy} for it in faults]
     lines = [str(it) for it in faults] or ["Every encrypted file opens and holds what its category asks for."]
     emit({"verified": not faults, "faults": rows}, as_json=as_json, lines=lines)
@@ -72,9 +72,9 @@ def verify_command(*, home: Path | None, as_json: bool) -> int:
 @json_option
 def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
     """Show every access to secrets: when, by whom, to what, with which key, and what came of it."""
-    from tbot_core.cli.actions.secrets import accesses
+    from tbot_core.cli.actions.secrets import logged_accesses
 
-    lines, anchor = accesses(home, verify=verify)
+    lines, anchor = logged_accesses(home, verify=verify)
     document = {"accesses": [attrs.asdict(it) for it in lines], "head": None if anchor is None else anchor.text}
     said = [
         f"{it.utc:%Y-%m-%d %H:%M:%S}  {it.action:8} {it.category:13} {it.key_id or '-':16}  {it.outcome:10} {it.actor}"
@@ -93,9 +93,9 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 
     Named are fields, for broker, screener_api, alert and login whole sections, for env and env_bot variables.
     """
-    from tbot_core.cli.actions.secrets import put
+    from tbot_core.cli.actions.secrets import put_values
 
-    file = put(home, category, _values(home, category, document))
+    file = put_values(home, category, _values(home, category, document))
     click.echo(f"{file} holds the values. They apply from the next start.")
 
 
@@ -104,10 +104,10 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 @home_option
 def edit_command(*, category: str, home: Path | None) -> None:
     """Change what CATEGORY holds in $EDITOR, in memory; what does not hold is not written."""
-    from tbot_core.cli.actions.secrets import edited
+    from tbot_core.cli.actions.secrets import edit_category
     from tbot_core.system.editor import edit
 
-    changed = edited(home, category, edit)
+    changed = edit_category(home, category, edit)
     click.echo("A change applies from the next start." if changed else "Nothing was changed.")
 
 
@@ -117,9 +117,9 @@ def edit_command(*, category: str, home: Path | None) -> None:
 @home_option
 def rekey_command(*, category: str, document: TextIO | None, home: Path | None) -> None:
     """Give CATEGORY a new key and new values, also where its key is lost; what it held before is gone."""
-    from tbot_core.cli.actions.secrets import rekeyed
+    from tbot_core.cli.actions.secrets import rekey_category
 
-    done = rekeyed(home, category, _values(home, category, document))
+    done = rekey_category(home, category, _values(home, category, document))
     click.echo(f"{category} has the key {done.after}.")
 
 
@@ -129,9 +129,9 @@ def rekey_command(*, category: str, document: TextIO | None, home: Path | None) 
 @json_option
 def upgrade_command(*, dry_run: bool, home: Path | None, as_json: bool) -> None:
     """Write anew what is in an older format or under an older key."""
-    from tbot_core.cli.actions.secrets import upgraded
+    from tbot_core.cli.actions.secrets import upgrade_files
 
-    found = upgraded(home, dry_run=dry_run)
+    found = upgrade_files(home, dry_run=dry_run)
     verb = "would be written" if dry_run else "was written"
     lines = [f"{it.category} {verb} as {it.after}; it was {it.before}." for it in found]
     document = {"dry_run": dry_run, "upgraded": [attrs.asdict(it) for it in found]}
@@ -148,30 +148,30 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
 
     Keys from before an earlier rotation that are in a backup, and older than KEEP_PREV_DAYS, are then dropped.
     """
-    from tbot_core.cli.actions.bundles import retired
-    from tbot_core.cli.actions.secrets import rotated, withdrawn
+    from tbot_core.cli.actions.bundles import retire_old_keys
+    from tbot_core.cli.actions.secrets import abort_rotation, rotate_keys
 
     if resume and abort:
         raise UsageError("--resume and --abort contradict each other.", "Give one of them.")
     chosen = categories or tuple(CATEGORIES)
     if abort:
-        lines = [f"{category} keeps its key." for category in withdrawn(home, chosen)]
+        lines = [f"{category} keeps its key." for category in abort_rotation(home, chosen)]
     else:
-        lines = [f"{it.category} has the key {it.after}." for it in rotated(home, chosen, resume=resume)]
+        lines = [f"{it.category} has the key {it.after}." for it in rotate_keys(home, chosen, resume=resume)]
     for line in lines or ["No rotation was under way." if resume or abort else "No category has a key."]:
         click.echo(line)
-    for category in retired(home):
-        click.echo(RETIRED.format(category))
+    for category in retire_old_keys(home):
+        click.echo(RETIRED_NOTE.format(category))
 
 
 def _values(home: Path | None, category: str, document: TextIO | None) -> dict[str, Any]:
     # From the document, else from a person. Raises UsageError, which quotes nothing of it.
-    from tbot_core.cli.actions.secrets import is_held, known, parsed
-    from tbot_core.cli.prompts import fields
-    from tbot_core.vault.schemas import key
+    from tbot_core.cli.actions.secrets import has_file, known_schemas, parse_values
+    from tbot_core.cli.prompts import prompt_fields
+    from tbot_core.vault.schemas import schema_key
 
     if document is not None:
-        return parsed(whole(document))
+        return parse_values(document_text(document))
     kind, section = CATEGORIES[category], ""
     if kind.shape == "text":
         raise UsageError(
@@ -180,13 +180,15 @@ def _values(home: Path | None, category: str, document: TextIO | None) -> dict[s
         )
     if kind.shape == "sections":
         section = click.prompt("Plugin" if kind.by_plugin else "User").strip()
-    found = fields(known(home).get(key(category, section)), anew=bool(section) or not is_held(home, category))
+    found = prompt_fields(
+        known_schemas(home).get(schema_key(category, section)), anew=bool(section) or not has_file(home, category)
+    )
     if not found:
         raise UsageError("No field was given.", "Name at least one.")
     return {section: found} if section else dict(found)
 
 
-def _listing(rows: tuple[Shown, ...]) -> Iterator[str]:
+def _listing(rows: tuple[CategoryListing, ...]) -> Iterator[str]:
     for row in rows:
         it = row.standing
         said = it.format or ("in no format of tbot" if "file" not in it.missing else "-")
@@ -196,11 +198,11 @@ def _listing(rows: tuple[Shown, ...]) -> Iterator[str]:
         yield from (f"    {fault}" for fault in it.faults)
 
 
-def _presence(it: Standing) -> str:
+def _presence(it: CategoryStatus) -> str:
     return {(): "present", ("file",): "no file", ("key",): "no key"}.get(it.missing, "absent")
 
 
-def _row(row: Shown) -> dict[str, Any]:
+def _row(row: CategoryListing) -> dict[str, Any]:
     it = row.standing
     return {
         "category": it.category,

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.model.formatting import labelled, money, percent, plural, price, quantity
+from tbot_core.model.formatting import (
+    format_money,
+    format_percent,
+    format_price,
+    format_quantity,
+    labelled_line,
+    plural,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,10 +34,10 @@ def command(home: Path | None, *, as_json: bool) -> int:
     Live, 5 when it is not armed, or a loss has ended the session's entries.
     """
     from tbot_core.model.clock import SystemClock
-    from tbot_core.status.instance import document, standing
+    from tbot_core.status.instance import document, instance_status
 
     now = SystemClock().now()
-    found = standing(home, now)
+    found = instance_status(home, now)
     shown = document(found)
     emit(shown, as_json=as_json, lines=lines(shown, now))
     if found.closed:
@@ -45,30 +52,30 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
-    yield labelled("instance", f"{shown['home']}, {running}")
-    yield labelled("run", what)
+    yield labelled_line("instance", f"{shown['home']}, {running}")
+    yield labelled_line("run", what)
     if shown["equity"] is not None:
         yield from _account(shown)
         yield from _held(shown)
     elif shown["mode"]:
-        yield labelled("session", f"none yet, state {shown['state']}")
+        yield labelled_line("session", f"none yet, state {shown['state']}")
     if shown["armed_until"]:
-        yield labelled("armed", f"to the end of the session of {shown['armed_until']}")
+        yield labelled_line("armed", f"to the end of the session of {shown['armed_until']}")
     elif shown["not_armed"]:
-        yield labelled("armed", f"no: {shown['not_armed']}; `tbot arm` does it")
+        yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` does it")
     if shown["confirmations"]:
-        yield labelled(
+        yield labelled_line(
             "confirm", f"{plural(shown['confirmations'], 'entry', 'entries')} to be confirmed: `tbot confirm`"
         )
     if shown["feed"]:
         yield from feed.lines(shown["feed"])
     yield from live_figures.lines(shown)
     if shown["causes"]:
-        yield labelled("state", f"{shown['state']}: {', '.join(shown['causes'])}")
+        yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
     yield from _when(shown, now)
-    yield labelled("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
+    yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
-        yield labelled(click.style("ATTENTION", bold=True), sentence)
+        yield labelled_line(click.style("ATTENTION", bold=True), sentence)
 
 
 def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
@@ -79,14 +86,16 @@ def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if event is not None:
         when = dt.datetime.fromisoformat(event["time"])
         hours, minutes = divmod(int((when - now).total_seconds()) // 60, 60)
-        yield labelled("now", shown["phase"])
-        yield labelled("next", f"{event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min")
+        yield labelled_line("now", shown["phase"])
+        yield labelled_line(
+            "next", f"{event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min"
+        )
     elif not shown["running"]:
         ended = dt.datetime.fromisoformat(shown["ran_until"])
-        yield labelled("ran", f"until {ended:%Y-%m-%d} {both_times(ended)}; it is not running")
+        yield labelled_line("ran", f"until {ended:%Y-%m-%d} {both_times(ended)}; it is not running")
     elif shown["last_event"] is not None:
         at = dt.datetime.fromisoformat(shown["last_event"])
-        yield labelled("now", f"{at:%Y-%m-%d} {both_times(at)} in the run's own time")
+        yield labelled_line("now", f"{at:%Y-%m-%d} {both_times(at)} in the run's own time")
 
 
 def _account(shown: Mapping[str, Any]) -> Iterator[str]:
@@ -95,12 +104,14 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
     )
     used = Decimal(shown["daily_loss_used"] or 0)
     session = "open" if shown["in_session"] else "closed"
-    yield labelled("session", f"{shown['session']}, {session}, state {shown['state']}")
-    yield labelled("equity", f"{money(equity)}, P&L of the session {money(pnl, signed=True)}{_marked(shown)}")
-    yield labelled("limit", f"{money(limit)} loss a session, {percent(used, 0)} used")
-    yield labelled("budget", f"{money(budget)} a window, gross {money(gross)}")
+    yield labelled_line("session", f"{shown['session']}, {session}, state {shown['state']}")
+    yield labelled_line(
+        "equity", f"{format_money(equity)}, P&L of the session {format_money(pnl, signed=True)}{_marked(shown)}"
+    )
+    yield labelled_line("limit", f"{format_money(limit)} loss a session, {format_percent(used, 0)} used")
+    yield labelled_line("budget", f"{format_money(budget)} a window, gross {format_money(gross)}")
     trades = ", ".join(f"{name} {count}" for name, count in shown["trades"].items())
-    yield labelled("trades", f"{trades or 'none'} of {shown['most_trades']} each")
+    yield labelled_line("trades", f"{trades or 'none'} of {shown['most_trades']} each")
 
 
 def _marked(shown: Mapping[str, Any]) -> str:
@@ -115,20 +126,20 @@ def _marked(shown: Mapping[str, Any]) -> str:
 
 
 def _held(shown: Mapping[str, Any]) -> Iterator[str]:
-    from tbot_core.status.live_figures import cover
+    from tbot_core.status.live_figures import protection_text
 
-    yield labelled("positions", f"{len(shown['positions']) or 'none'}")
+    yield labelled_line("positions", f"{len(shown['positions']) or 'none'}")
     room = max(map(len, shown["brokers"])) if len(shown["brokers"]) > 1 else 0
     for one in shown["positions"]:
         shares, entry = Decimal(one["quantity"]), Decimal(one["entry_price"])
-        held = f"{one['side']} {quantity(shares)} {one['symbol']} at {price(entry)}"
-        pnl = money(Decimal(one["pnl"]), signed=True)
-        yield labelled("", f"{_at(one, room)}{held}, {cover(one)}, P&L {pnl}, {one['strategy']}")
-    yield labelled("orders", f"{len(shown['orders']) or 'none'}")
+        held = f"{one['side']} {format_quantity(shares)} {one['symbol']} at {format_price(entry)}"
+        pnl = format_money(Decimal(one["pnl"]), signed=True)
+        yield labelled_line("", f"{_at(one, room)}{held}, {protection_text(one)}, P&L {pnl}, {one['strategy']}")
+    yield labelled_line("orders", f"{len(shown['orders']) or 'none'}")
     for one in shown["orders"]:
         what = " ".join(dict.fromkeys((one["leg"], one["type"])))
-        order = f"{what} {one['symbol']} {quantity(Decimal(one['quantity']))}: {one['state']}"
-        yield labelled("", f"{_at(one, room)}{order}")
+        order = f"{what} {one['symbol']} {format_quantity(Decimal(one['quantity']))}: {one['state']}"
+        yield labelled_line("", f"{_at(one, room)}{order}")
 
 
 def _at(one: Mapping[str, str], room: int) -> str:

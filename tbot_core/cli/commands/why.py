@@ -25,8 +25,8 @@ def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | N
     With --at any minute is worked out anew from recorded bars, whether something was decided in it or not.
     """
     from tbot_core.cli.text import explanation
-    from tbot_core.model.dates import symbol as symbol_of
+    from tbot_core.model.dates import parse_symbol as symbol_of
     from tbot_core.status import why
 
-    found = why.answer(symbol_of(symbol), home, **options)
+    found = why.explain_symbol(symbol_of(symbol), home, **options)
     emit(explanation.document(found), as_json=as_json, lines=explanation.lines(found))

@@ -9,7 +9,7 @@ from tbot_core.model.formatting import plural
 
 if TYPE_CHECKING:
     from tbot_core.contracts import FeedLabel
-    from tbot_core.status.event_text import Line
+    from tbot_core.status.event_text import EventLine
 
 
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
@@ -28,7 +28,7 @@ def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") 
     return lines
 
 
-def plain(line: Line) -> str:
+def plain_line(line: EventLine) -> str:
     """A line with exchange time and UTC."""
     if line.time is None:
         return line.text

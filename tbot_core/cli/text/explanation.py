@@ -11,7 +11,7 @@ import attrs
 import click
 
 from tbot_core.model.clock import both_times, exchange_time
-from tbot_core.model.formatting import MINUS, money, percent, price, quantity
+from tbot_core.model.formatting import MINUS, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of, price_of, quantity_of
 from tbot_core.reports.summary import trade_document
@@ -19,18 +19,18 @@ from tbot_core.reports.summary import trade_document
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from tbot_core.engine.explain import Moment, Part, Screening
+    from tbot_core.engine.explain import MinuteExplanation, ScreeningExplanation, StrategyExplanation
     from tbot_core.journal.store import Event
     from tbot_core.model.types import Trade
-    from tbot_core.status.why import Answer
-    from tbot_core.trading.near_misses import Comparison
+    from tbot_core.status.why import SymbolExplanation
+    from tbot_core.trading.near_misses import TriggerComparison
     from tbot_core.trading.orders import OrderRecord
-    from tbot_core.trading.proposals import Finding
+    from tbot_core.trading.proposals import CheckResult
 
 _SIDES = {1: "long", -1: "short"}
 
 
-def document(found: Answer) -> dict[str, Any]:
+def document(found: SymbolExplanation) -> dict[str, Any]:
     """The answer for machines; a minute's `time` is when it had closed, in UTC."""
     explained = found.explained
     return {
@@ -54,7 +54,7 @@ def document(found: Answer) -> dict[str, Any]:
     }
 
 
-def lines(found: Answer) -> Iterator[str]:
+def lines(found: SymbolExplanation) -> Iterator[str]:
     """The answer for a person."""
     label = "SIMULATED PRICES, " if found.run["simulated"] else ""
     yield click.style(f"{found.symbol} in the session of {found.session['date']}", bold=True)
@@ -81,7 +81,7 @@ def lines(found: Answer) -> Iterator[str]:
     yield from _standing_lines(found)
 
 
-def _screening(one: Screening) -> dict[str, Any]:
+def _screening(one: ScreeningExplanation) -> dict[str, Any]:
     return {
         "strategy": one.strategy,
         "reason": one.reason.name,
@@ -91,7 +91,7 @@ def _screening(one: Screening) -> dict[str, Any]:
     }
 
 
-def _moment(found: Answer, one: Moment) -> dict[str, Any]:
+def _moment(found: SymbolExplanation, one: MinuteExplanation) -> dict[str, Any]:
     return {
         "minute": one.minute,
         "time": _closed(found, one.minute),
@@ -124,12 +124,12 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _stuck(found: Answer) -> str:
+def _stuck(found: SymbolExplanation) -> str:
     # Why the symbol could not be closed; "" where it is not stuck.
     return str(found.book.stuck.get(found.symbol, {}).get("words", ""))
 
 
-def _position(found: Answer) -> dict[str, str] | None:
+def _position(found: SymbolExplanation) -> dict[str, str] | None:
     position = found.book.portfolio.positions.get(found.symbol)
     if position is None:
         return None
@@ -144,7 +144,7 @@ def _position(found: Answer) -> dict[str, str] | None:
     }
 
 
-def _orders(found: Answer) -> list[OrderRecord]:
+def _orders(found: SymbolExplanation) -> list[OrderRecord]:
     return [record for record in found.book.orders.values() if record.order.symbol == found.symbol]
 
 
@@ -163,20 +163,20 @@ def _order(record: OrderRecord) -> dict[str, Any]:
     }
 
 
-def _trades(found: Answer) -> list[Trade]:
+def _trades(found: SymbolExplanation) -> list[Trade]:
     opened = dt.datetime.fromisoformat(found.session["open"])
     return [trade for trade in found.book.trades if trade.symbol == found.symbol and trade.entry_time >= opened]
 
 
-def _closed(found: Answer, minute: int) -> dt.datetime:
+def _closed(found: SymbolExplanation, minute: int) -> dt.datetime:
     return dt.datetime.fromisoformat(found.session["open"]) + dt.timedelta(minutes=minute + 1)
 
 
-def _at(found: Answer, minute: int) -> str:
+def _at(found: SymbolExplanation, minute: int) -> str:
     return f"{exchange_time(_closed(found, minute)):%H:%M}"
 
 
-def _screening_lines(found: Answer, one: Screening) -> Iterator[str]:
+def _screening_lines(found: SymbolExplanation, one: ScreeningExplanation) -> Iterator[str]:
     window = one.window
     entries = f"entries {_at(found, window.entry - 1)} to {_at(found, window.entry_end - 1)}"
     verdict = "candidate" if one.reason is Reason.ALLOWED else f"{one.reason.name}: {one.reason.sentence}"
@@ -185,10 +185,10 @@ def _screening_lines(found: Answer, one: Screening) -> Iterator[str]:
     if one.near is not None:
         near = one.near
         rule = f"{near.rule} {_SIDES[near.side]}"
-        yield f"    no trigger; closest to {rule} at {_at(found, near.minute)}, lacking {percent(near.distance)}"
+        yield f"    no trigger; closest to {rule} at {_at(found, near.minute)}, lacking {format_percent(near.distance)}"
 
 
-def _findings(findings: Iterable[Finding]) -> Iterator[str]:
+def _findings(findings: Iterable[CheckResult]) -> Iterator[str]:
     for one in findings:
         value = "unknown" if math.isnan(one.value) else _number(one.value)
         outcome = "passes" if one.reason is Reason.ALLOWED else f"denies: {one.reason.name}"
@@ -208,7 +208,7 @@ def _number(value: float) -> str:
     return text.replace("-", MINUS)
 
 
-def _moment_lines(found: Answer, one: Moment) -> Iterator[str]:
+def _moment_lines(found: SymbolExplanation, one: MinuteExplanation) -> Iterator[str]:
     yield ""
     yield click.style(
         f"{both_times(_closed(found, one.minute))}, the bar of {_at(found, one.minute - 1)} had closed", bold=True
@@ -233,11 +233,11 @@ def _moment_lines(found: Answer, one: Moment) -> Iterator[str]:
 
 def _quote(quote: Mapping[str, float]) -> str:
     middle = (quote["bid"] + quote["ask"]) / 2
-    spread = percent((quote["ask"] - quote["bid"]) / middle)
+    spread = format_percent((quote["ask"] - quote["bid"]) / middle)
     return f"bid {_number(quote['bid'])}  ask {_number(quote['ask'])}  spread {spread}, {quote['age_s']:.1f} s old"
 
 
-def _part_lines(part: Part) -> Iterator[str]:
+def _part_lines(part: StrategyExplanation) -> Iterator[str]:
     yield f"  {click.style(part.strategy, bold=True)}"
     for one in part.comparisons:
         yield _compared(one, f"{one.rule} {_SIDES[one.side]}", "FIRES" if one.fires else "no")
@@ -249,7 +249,7 @@ def _part_lines(part: Part) -> Iterator[str]:
         yield from _findings(part.findings)
 
 
-def _compared(one: Comparison, name: str, outcome: str) -> str:
+def _compared(one: TriggerComparison, name: str, outcome: str) -> str:
     value, level = ("unknown" if math.isnan(number) else _number(number) for number in (one.value, one.level))
     bound = f"{'above' if one.above else 'below'} {level}"
     return f"    {name:24} {value:>16}  {bound:32} {outcome}"
@@ -268,7 +268,7 @@ def _decision_lines(event: Event, what: str = "decided") -> Iterator[str]:
         yield f"    by the quote {_quote(payload['quote'])}"
 
 
-def _standing_lines(found: Answer) -> Iterator[str]:
+def _standing_lines(found: SymbolExplanation) -> Iterator[str]:
     last = "now" if found.book.in_session else "at the session's end"
     when = last if found.asked is None else "then"
     position, orders = _position(found), _orders(found)
@@ -276,7 +276,7 @@ def _standing_lines(found: Answer) -> Iterator[str]:
     if position is None:
         yield f"Position {when}: none"
     else:
-        held = f"{position['side']} {quantity(Decimal(position['quantity']))} at {position['entry_price']}"
+        held = f"{position['side']} {format_quantity(Decimal(position['quantity']))} at {position['entry_price']}"
         yield f"Position {when}: {held}, stop {position['stop'] or 'on close'}"
     if words := found.book.frozen.get(found.symbol):
         yield f"  FROZEN: neither entered nor closed, {words}"
@@ -287,9 +287,12 @@ def _standing_lines(found: Answer) -> Iterator[str]:
     for record in orders:
         order = record.order
         leg = "top-up" if order.tops_up else order.leg.value
-        kind = f"{leg} {'buy' if order.buy else 'sell'} {quantity(order.quantity)} {order.type.value}"
+        kind = f"{leg} {'buy' if order.buy else 'sell'} {format_quantity(order.quantity)} {order.type.value}"
         level = order.limit_price or order.stop_price
-        yield f"  order {kind}{'' if level is None else f' {price(level)}'}: {record.state.value}"
+        yield f"  order {kind}{'' if level is None else f' {format_price(level)}'}: {record.state.value}"
     for trade in _trades(found):
-        out = f"{price(trade.entry_price)} to {price(trade.exit_price)}, {trade.exit_reason.value.lower()}"
-        yield f"  trade {trade.side.word} {quantity(trade.quantity)}: {out}, {money(trade.pnl, signed=True)}"
+        out = (
+            f"{format_price(trade.entry_price)} to {format_price(trade.exit_price)}, {trade.exit_reason.value.lower()}"
+        )
+        pnl = format_money(trade.pnl, signed=True)
+        yield f"  trade {trade.side.word} {format_quantity(trade.quantity)}: {out}, {pnl}"

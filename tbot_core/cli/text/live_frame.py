@@ -12,17 +12,17 @@ from rich.text import Text
 
 from tbot_core.model.calendar import Session
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import MINUS, money, percent, price, quantity
+from tbot_core.model.formatting import MINUS, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.window import Window
-from tbot_core.status.event_text import Line
+from tbot_core.status.event_text import EventLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
 Styled: TypeAlias = "tuple[str, str]"
-NARROWEST: Final = 40
-ROOMY: Final = 72
+MIN_WIDTH: Final = 40
+WIDE_WIDTH: Final = 72
 _GAIN, _LOSS, _SOFT = "bright_cyan", "bright_yellow", "dim"
 _WEIGHTS: Final = {"session": "bold", "entry": "", "risk": "bold reverse", "denial": _SOFT, "window": _SOFT}
 _UNKNOWN: Final = "\N{EN DASH}"
@@ -31,7 +31,7 @@ _HINT: Final = "Ctrl-C stops in order; the same command resumes."
 
 
 @attrs.frozen(kw_only=True)
-class Holding:
+class PositionRow:
     """A position as it is shown; `stop` is None where none rests, `broker` is "" in a session that has only one."""
 
     strategy: str
@@ -46,7 +46,7 @@ class Holding:
 
 
 @attrs.define(kw_only=True)
-class Board:
+class LiveFrame:
     """Everything that the view shows; an amount is None until it is known. `vow` is a promise that never leaves it.
 
     `number` counts the sessions of the run up to the one that is shown or prepared, `sessions` is how many there are
@@ -74,14 +74,14 @@ class Board:
     sent: dict[str, int] = attrs.field(factory=dict)
     windows: tuple[tuple[str, Window], ...] = ()
     feed: str = ""
-    holdings: tuple[Holding, ...] = ()
-    told: list[Line] = attrs.field(factory=list)
+    holdings: tuple[PositionRow, ...] = ()
+    told: list[EventLine] = attrs.field(factory=list)
     denials: Counter[str] = attrs.field(factory=Counter)
 
 
-def picture(board: Board, width: int, height: int, *, plain: bool = False) -> list[Text]:
+def render_frame(board: LiveFrame, width: int, height: int, *, plain: bool = False) -> list[Text]:
     """The view, `height` lines of at most `width` columns; `plain` keeps to ASCII."""
-    width = max(width, NARROWEST)
+    width = max(width, MIN_WIDTH)
     room = height - 12
     held = min(len(board.holdings), max(room // 2, 1))
     top = [_head(board, width), Text(), *_progress(board, width), Text(), *_account(board), Text()]
@@ -98,7 +98,7 @@ def picture(board: Board, width: int, height: int, *, plain: bool = False) -> li
     return lines
 
 
-def _head(board: Board, width: int) -> Text:
+def _head(board: LiveFrame, width: int) -> Text:
     loud = "SIMULATED PRICES" if board.simulated else board.source
     left = f" tbot {board.mode}  {loud} "
     right = ""
@@ -112,7 +112,7 @@ def _head(board: Board, width: int) -> Text:
     return text
 
 
-def _progress(board: Board, width: int) -> Iterator[Text]:
+def _progress(board: LiveFrame, width: int) -> Iterator[Text]:
     # The session from bell to bell with its windows, and their names beneath.
     session = board.session
     if session is None or board.waiting is not None:
@@ -131,7 +131,7 @@ def _progress(board: Board, width: int) -> Iterator[Text]:
     names = [" "] * (width + 20)
     for name, window in board.windows:
         start = session.moment(window.start)
-        label = f"{name} {exchange_time(start):%H:%M}" if width >= ROOMY else name
+        label = f"{name} {exchange_time(start):%H:%M}" if width >= WIDE_WIDTH else name
         first = min(window.start * width // session.minutes, width - len(label))
         names[first : first + len(label)] = label
     yield Text("".join(names).rstrip(), style=_SOFT)
@@ -148,7 +148,7 @@ def _phase(windows: Sequence[tuple[str, Window]], minute: int) -> str:
     return "·"
 
 
-def _wait_words(board: Board) -> str:
+def _wait_words(board: LiveFrame) -> str:
     if board.waiting is None or board.moment is None:
         return "Preparing the session."
     rest = board.waiting - board.moment
@@ -158,9 +158,9 @@ def _wait_words(board: Board) -> str:
     return f"Waiting for the bell: {when}, in {hours} h {minutes:02} min."
 
 
-def _account(board: Board) -> Iterator[Text]:
+def _account(board: LiveFrame) -> Iterator[Text]:
     pnl, most = board.pnl, board.loss_limit
-    used = "" if pnl is None or not most else f" ({percent(max(-pnl, Decimal(0)) / most, 0)} used)"
+    used = "" if pnl is None or not most else f" ({format_percent(max(-pnl, Decimal(0)) / most, 0)} used)"
     yield _line(
         ("Equity ", _SOFT),
         (_amount(board.equity), "bold"),
@@ -183,31 +183,31 @@ def _account(board: Board) -> Iterator[Text]:
         ("Session ", _SOFT),
         (f"{board.number}{of}" if board.number else _UNKNOWN, ""),
         ("   gross ", _SOFT),
-        (_UNKNOWN if board.gross is None else f"{money(board.gross)} of budget {_amount(board.budget)}", ""),
+        (_UNKNOWN if board.gross is None else f"{format_money(board.gross)} of budget {_amount(board.budget)}", ""),
         *((("   feed ", _SOFT), (board.feed, "")) if board.feed else ()),
     )
 
 
 def _amount(amount: Decimal | None) -> str:
-    return _UNKNOWN if amount is None else money(amount)
+    return _UNKNOWN if amount is None else format_money(amount)
 
 
-def _positions(board: Board, shown: int, width: int) -> Iterator[Text]:
+def _positions(board: LiveFrame, shown: int, width: int) -> Iterator[Text]:
     heads = f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>9} {'P&L':>9}  window"
     yield Text(f"{heads} broker" if any(one.broker for one in board.holdings) else heads, style=_SOFT)
     if not board.holdings:
         yield Text("no open position", style=_SOFT)
     for one in board.holdings[:shown]:
-        stop = "on close" if one.stop is None else price(one.stop)
-        prices = f"{price(one.entry):>9} {price(one.last):>9} {stop:>9} "
+        stop = "on close" if one.stop is None else format_price(one.stop)
+        prices = f"{format_price(one.entry):>9} {format_price(one.last):>9} {stop:>9} "
         pnl, style = _signed(one.pnl)
-        parts = (f"{one.symbol:7} {one.side:5} {quantity(one.shares):>9} {prices}", ""), (f"{pnl:>9}", style)
+        parts = (f"{one.symbol:7} {one.side:5} {format_quantity(one.shares):>9} {prices}", ""), (f"{pnl:>9}", style)
         yield _line(*parts, (f"  {one.strategy:6} {one.broker}".rstrip(), ""))
     if len(board.holdings) > shown:
         yield Text(f"and {len(board.holdings) - shown} more"[:width], style=_SOFT)
 
 
-def _told(line: Line) -> Text:
+def _told(line: EventLine) -> Text:
     when = (f"{exchange_time(line.time):%H:%M}  " if line.time is not None else " " * 7, _SOFT)
     if line.gain is None:
         return _line(when, (line.text, _WEIGHTS[line.weight]))
@@ -215,13 +215,13 @@ def _told(line: Line) -> Text:
     return _line(when, (f"{words} ", ""), (amount, _signed(line.gain)[1]))
 
 
-def _denied(board: Board) -> Text:
+def _denied(board: LiveFrame) -> Text:
     counts = ", ".join(f"{name} {count}" for name, count in board.denials.most_common())
     return _line(("Denied ", _SOFT), (counts or "none", ""))
 
 
 def _signed(amount: Decimal) -> Styled:
-    return money(amount, signed=True), _LOSS if amount < 0 else _GAIN if amount > 0 else ""
+    return format_money(amount, signed=True), _LOSS if amount < 0 else _GAIN if amount > 0 else ""
 
 
 def _line(*parts: Styled) -> Text:

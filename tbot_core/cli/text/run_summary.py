@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tbot_core.cli.run_options import MARKET
-from tbot_core.cli.text.tables import folded, signed, table, trade_table
+from tbot_core.cli.run_options import MARKET_MODES
+from tbot_core.cli.text.tables import style_signed, text_table, trade_table, wrap_sentence
 from tbot_core.journal.store import read_journal
-from tbot_core.model.formatting import money, plural
+from tbot_core.model.formatting import format_money, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.reports import timeline
 from tbot_core.status.event_text import window_words
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from decimal import Decimal
 
-    from tbot_core.cli.run_options import Wish
-    from tbot_core.engine.run_plan import Outcome
-    from tbot_core.reports.summary import Summary
+    from tbot_core.cli.run_options import RunOptions
+    from tbot_core.engine.run_plan import RunOutcome
+    from tbot_core.reports.summary import RunSummary
 
 
 _MOST_TRADES = 60
 _MOST_WINDOWS = 12
 
 
-def closing(outcome: Outcome, wish: Wish, width: int | None = None) -> Iterator[str]:
+def finished_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = None) -> Iterator[str]:
     """The end of a run that was not stopped, on a terminal of that width."""
     journal = read_journal(outcome.journal)
-    story = timeline.read(journal.events())
+    story = timeline.read_timeline(journal.events())
     journal.close()
     summary = outcome.summary
     yield from _results(summary, width)
@@ -45,34 +45,36 @@ def closing(outcome: Outcome, wish: Wish, width: int | None = None) -> Iterator[
     yield f"Next:   tbot why {symbol}{which}{where}"
 
 
-def tested(summary: Summary, width: int | None) -> Iterator[str]:
+def backtest_lines(summary: RunSummary, width: int | None) -> Iterator[str]:
     """The end of a backtest, on a terminal of that width; None: it is none."""
     yield from _results(summary, width)
     yield from _notes(summary, width)
     yield from _total(summary)
 
 
-def halted(outcome: Outcome, wish: Wish, width: int | None = None) -> Iterator[str]:
+def stopped_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = None) -> Iterator[str]:
     """The end of a run that was stopped; on paper with what it has come to."""
-    if wish.mode in MARKET:
+    if wish.mode in MARKET_MODES:
         yield from _results(outcome.summary, width)
         yield from _total(outcome.summary, wish)
     if outcome.open:
-        yield from folded(ended(outcome.open, outcome.unconfirmed), width)
+        yield from wrap_sentence(stopped_sentence(outcome.open, outcome.unconfirmed), width)
         if outcome.bare:
-            yield from folded(f"Without a stop order: {', '.join(outcome.bare)}.", width)
+            yield from wrap_sentence(f"Without a stop order: {', '.join(outcome.bare)}.", width)
         yield from _stuck(outcome, width)
     else:
-        yield from folded(ended((), outcome.unconfirmed) if wish.mode in MARKET else "Stopped.", width)
+        yield from wrap_sentence(
+            stopped_sentence((), outcome.unconfirmed) if wish.mode in MARKET_MODES else "Stopped.", width
+        )
     yield "The journal is complete up to here; the same command resumes."
 
 
-def _stuck(outcome: Outcome, width: int | None) -> Iterator[str]:
+def _stuck(outcome: RunOutcome, width: int | None) -> Iterator[str]:
     if outcome.stuck:
-        yield from folded(f"STUCK, to be closed at the next open: {', '.join(outcome.stuck)}.", width)
+        yield from wrap_sentence(f"STUCK, to be closed at the next open: {', '.join(outcome.stuck)}.", width)
 
 
-def _results(summary: Summary, width: int | None) -> Iterator[str]:
+def _results(summary: RunSummary, width: int | None) -> Iterator[str]:
     yield ""
     yield from _trades(summary, width)
     yield from _split("strategy", summary.by_strategy, summary.pnl)
@@ -80,7 +82,7 @@ def _results(summary: Summary, width: int | None) -> Iterator[str]:
     yield from _denials(summary, width)
 
 
-def _trades(summary: Summary, width: int | None) -> Iterator[str]:
+def _trades(summary: RunSummary, width: int | None) -> Iterator[str]:
     trades = summary.trades
     yield click.style("Trades", bold=True)
     if not trades:
@@ -94,51 +96,52 @@ def _trades(summary: Summary, width: int | None) -> Iterator[str]:
 
 def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]], pnl: Decimal) -> Iterator[str]:
     rows = [
-        (name, f"{count}", f"{won}", signed(money(part, signed=True))) for name, (count, won, part) in parts.items()
+        (name, f"{count}", f"{won}", style_signed(format_money(part, signed=True)))
+        for name, (count, won, part) in parts.items()
     ]
     if rows:
         total = sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)
         yield ""
         yield click.style(f"P&L by {what}", bold=True)
-        last = ("all", *map(str, total), signed(money(pnl, signed=True)))
-        yield from table((what, "trades", "won", "P&L"), [*rows, last], "lnnn")
+        last = ("all", *map(str, total), style_signed(format_money(pnl, signed=True)))
+        yield from text_table((what, "trades", "won", "P&L"), [*rows, last], "lnnn")
 
 
-def _denials(summary: Summary, width: int | None) -> Iterator[str]:
+def _denials(summary: RunSummary, width: int | None) -> Iterator[str]:
     if summary.denials:
         yield ""
         yield click.style("Denied, by reason", bold=True)
         rows = [(f"{count}", name, Reason[name].sentence) for name, count in summary.reasons]
-        yield from table(("count", "reason", ""), rows, "nlw", width)
+        yield from text_table(("count", "reason", ""), rows, "nlw", width)
 
 
-def _near_misses(story: timeline.Chronicle, width: int | None) -> Iterator[str]:
+def _near_misses(story: timeline.RunTimeline, width: int | None) -> Iterator[str]:
     windows = [(chapter.date, window) for chapter in story.chapters for window in chapter.windows]
     if windows:
         yield ""
         yield click.style("Near misses", bold=True)
         for date, window in windows[-_MOST_WINDOWS:]:
             words = window_words(window.strategy, window.candidates, window.triggers, window.near_misses)
-            yield from folded(f"  {date}  {words}", width)
+            yield from wrap_sentence(f"  {date}  {words}", width)
 
 
-def _notes(summary: Summary, width: int | None) -> Iterator[str]:
+def _notes(summary: RunSummary, width: int | None) -> Iterator[str]:
     if summary.notes:
         yield ""
         yield click.style("Notes", bold=True)
         for note in summary.notes:
-            yield from folded(f"  {note}", width)
+            yield from wrap_sentence(f"  {note}", width)
 
 
-def _total(summary: Summary, wish: Wish | None = None) -> Iterator[str]:
+def _total(summary: RunSummary, wish: RunOptions | None = None) -> Iterator[str]:
     yield ""
     title = f"{wish.title}: " if wish is not None and wish.dry else ""
     sessions = plural(summary.sessions, "session")
-    equity = f"equity {money(summary.equity_start)} to {money(summary.equity_end)}"
+    equity = f"equity {format_money(summary.equity_start)} to {format_money(summary.equity_end)}"
     yield click.style(f"{title}{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)
 
 
-def ended(held: Sequence[str], unconfirmed: str) -> str:
+def stopped_sentence(held: Sequence[str], unconfirmed: str) -> str:
     """That a run has been stopped, and what it left open; `unconfirmed` is why the account could not be read then."""
     unread = unconfirmed.removesuffix(".")
     if held:

@@ -10,7 +10,7 @@ import attrs
 import click
 
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import MINUS, money, prices, quantity
+from tbot_core.model.formatting import MINUS, format_money, format_prices, format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,9 @@ _READABLE: Final = 24
 """Columns that a sentence needs; where there are fewer it runs on."""
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str, width: int | None = None) -> Iterator[str]:
+def text_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str, width: int | None = None
+) -> Iterator[str]:
     """Rows under their heads, at most `width` wide; `kinds` has a letter a column: left, number, or the last one wide.
 
     A wide cell is continued under itself.
@@ -44,7 +46,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str, width
         yield from (" " * before + one for one in more)
 
 
-def folded(line: str, width: int | None) -> Iterator[str]:
+def wrap_sentence(line: str, width: int | None) -> Iterator[str]:
     """A sentence on as many lines as it needs, broken between words and continued a little to the right."""
     indent = " " * (len(line) - len(line.lstrip()))
     if width is None or len(line) <= width or width - len(indent) < _READABLE:
@@ -60,12 +62,12 @@ def folded(line: str, width: int | None) -> Iterator[str]:
     )
 
 
-def signed(text: str) -> str:
+def style_signed(text: str) -> str:
     """A signed amount, blue for a gain and yellow for a loss; the sign says it without colour."""
     return click.style(text, fg="yellow" if text.startswith(MINUS) else "cyan")
 
 
-def why(reason: ExitReason) -> str:
+def exit_reason_text(reason: ExitReason) -> str:
     """The reason of an exit in small letters."""
     return reason.value.lower().replace("_", " ")
 
@@ -84,7 +86,7 @@ def trade_table(trades: Sequence[Trade], width: int | None = None, *, several: b
         narrower(columns)
     heads = [one.head for one in columns.values()]
     rows = list(zip(*(one.cells for one in columns.values()), strict=True))
-    head, *lines = table(heads, rows, "".join(one.kind for one in columns.values()))
+    head, *lines = text_table(heads, rows, "".join(one.kind for one in columns.values()))
     yield head
     day = None
     for trade, line in zip(trades, lines, strict=True):
@@ -110,20 +112,23 @@ _Columns: TypeAlias = dict[str, _Column]
 
 
 def _columns(trades: Sequence[Trade], *, several: bool) -> _Columns:
-    entries, exits = prices([one.entry_price for one in trades]), prices([one.exit_price for one in trades])
+    entries, exits = (
+        format_prices([one.entry_price for one in trades]),
+        format_prices([one.exit_price for one in trades]),
+    )
     given: Mapping[str, tuple[str, str, Sequence[str]]] = {
         "session": ("session", "l", [f"{exchange_time(one.entry_time):%m-%d}" for one in trades]),
         "strategy": ("strategy", "l", [one.strategy for one in trades]),
         "symbol": ("symbol", "l", [one.symbol for one in trades]),
         **({"broker": ("broker", "l", [one.broker for one in trades])} if several else {}),
         "side": ("side", "l", [one.side.word for one in trades]),
-        "shares": ("shares", "n", [quantity(one.quantity) for one in trades]),
+        "shares": ("shares", "n", [format_quantity(one.quantity) for one in trades]),
         "entry": ("entry", "l", [f"{exchange_time(one.entry_time):%H:%M}" for one in trades]),
         "paid": ("at", "n", entries),
         "exit": ("exit", "l", [f"{exchange_time(one.exit_time):%H:%M}" for one in trades]),
         "got": ("at", "n", exits),
-        "why": ("why", "l", [why(one.exit_reason) for one in trades]),
-        "pnl": ("P&L", "n", [signed(money(one.pnl, signed=True)) for one in trades]),
+        "why": ("why", "l", [exit_reason_text(one.exit_reason) for one in trades]),
+        "pnl": ("P&L", "n", [style_signed(format_money(one.pnl, signed=True)) for one in trades]),
     }
     return {name: _Column(head=head, kind=kind, cells=cells) for name, (head, kind, cells) in given.items()}
 

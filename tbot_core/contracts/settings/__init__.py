@@ -6,24 +6,30 @@ are float seconds, and minutes are int.
 
 from __future__ import annotations
 
-from tbot_core.contracts.settings.deployment import Deployment
-from tbot_core.contracts.settings.general import Failover, General, Ledger, Notifications, Rebalance
-from tbot_core.contracts.settings.orders import Entries, Exits
-from tbot_core.contracts.settings.risk import Risk
-from tbot_core.contracts.settings.simulation import Simulation
-from tbot_core.contracts.settings.trading import Frame, Trading
+from tbot_core.contracts.settings.deployment import DeploymentSettings
+from tbot_core.contracts.settings.general import (
+    FailoverSettings,
+    GeneralSettings,
+    LedgerSettings,
+    NotificationSettings,
+    RebalanceSettings,
+)
+from tbot_core.contracts.settings.orders import EntrySettings, ExitSettings
+from tbot_core.contracts.settings.risk import RiskSettings
+from tbot_core.contracts.settings.simulation import SimulationSettings
+from tbot_core.contracts.settings.trading import StrategySettings, TradingSettings
 
 __all__ = [
-    "Deployment",
-    "Entries",
-    "Exits",
-    "Failover",
-    "Frame",
-    "General",
-    "Ledger",
-    "Notifications",
-    "Rebalance",
-    "Risk",
-    "Simulation",
-    "Trading",
+    "DeploymentSettings",
+    "EntrySettings",
+    "ExitSettings",
+    "FailoverSettings",
+    "GeneralSettings",
+    "LedgerSettings",
+    "NotificationSettings",
+    "RebalanceSettings",
+    "RiskSettings",
+    "SimulationSettings",
+    "StrategySettings",
+    "TradingSettings",
 ]

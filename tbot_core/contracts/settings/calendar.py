@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from tbot_core.model.calendar import ExchangeCalendar
 
 if TYPE_CHECKING:
-    from tbot_core.contracts.settings.trading import Trading
+    from tbot_core.contracts.settings.trading import TradingSettings
 
 
-def calendar_of(trading: Trading) -> ExchangeCalendar:
+def calendar_of(trading: TradingSettings) -> ExchangeCalendar:
     """The exchange's calendar, cut down by TRADING_DAYS and CALENDAR_OVERRIDES."""
     return ExchangeCalendar(weekdays=frozenset(trading.trading_days), overrides=dict(trading.calendar_overrides))

@@ -12,7 +12,7 @@ def _stored(name: str, default: str, doc: str) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Deployment:
+class DeploymentSettings:
     """The variables of `.env`; paths are text, relative to the instance unless absolute."""
 
     environment: str = setting(

@@ -21,7 +21,7 @@ from tbot_core.contracts.setting import (
 
 
 @attrs.frozen(kw_only=True)
-class General:
+class GeneralSettings:
     """Version, log and build mode."""
 
     version_tag: str | None = setting(
@@ -63,7 +63,7 @@ class General:
 
 
 @attrs.frozen(kw_only=True)
-class Rebalance:
+class RebalanceSettings:
     """Taking positions back to their share of equity, and the notice about the cash share."""
 
     rebalance_enabled: bool = setting(
@@ -108,7 +108,7 @@ class Rebalance:
 
 
 @attrs.frozen(kw_only=True)
-class Failover:
+class FailoverSettings:
     """Sending new entries to another broker."""
 
     failover_enabled: bool = setting(
@@ -133,7 +133,7 @@ class Failover:
 
 
 @attrs.frozen(kw_only=True)
-class Notifications:
+class NotificationSettings:
     """Which events are told, where and when."""
 
     notify_on_fill: bool = setting(
@@ -184,7 +184,7 @@ class Notifications:
 
 
 @attrs.frozen(kw_only=True)
-class Ledger:
+class LedgerSettings:
     """How closed trades are booked and exported."""
 
     ledger_export_mode: str = setting(

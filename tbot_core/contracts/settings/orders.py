@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import attrs
 
-from tbot_core.contracts.setting import boolean, choice, counted, duration, fraction, minutes, number, setting
+from tbot_core.contracts.setting import boolean, choice, count_of, duration, fraction, minutes, number, setting
 
 
 @attrs.frozen(kw_only=True)
-class Entries:
+class EntrySettings:
     """How an entry is priced, how long it lives and what keeps it back."""
 
     entry_order_type: str = setting(
@@ -40,7 +40,7 @@ class Entries:
     )
     signal_max_age: int = setting(
         "SIGNAL_MAX_AGE",
-        counted("bar", least=1, most=10),
+        count_of("bar", least=1, most=10),
         default="1",
         doc="Bars for which a signal may be acted on.",
         acted_on=False,
@@ -85,7 +85,7 @@ class Entries:
 
 
 @attrs.frozen(kw_only=True)
-class Exits:
+class ExitSettings:
     """Stops, targets and the end of the day."""
 
     stop_loss_pct: Decimal = setting(

@@ -21,7 +21,7 @@ from tbot_core.contracts.setting import (
 
 
 @attrs.frozen(kw_only=True)
-class Risk:
+class RiskSettings:
     """Budgets and limits; a limit whose variable says `0 = off` is off at 0."""
 
     disable_all_trades: bool = setting(

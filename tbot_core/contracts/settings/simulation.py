@@ -10,7 +10,7 @@ from tbot_core.contracts.setting import boolean, choice, fraction, integer, mone
 
 
 @attrs.frozen(kw_only=True)
-class Simulation:
+class SimulationSettings:
     """Seed, costs and account of paper, replay, demo and backtest; slippage is in percent (0.15 is 0.15 %)."""
 
     seed: int = setting(

@@ -26,7 +26,7 @@ from tbot_core.contracts.settings.calendar_overrides import Overrides, calendar_
 
 
 @attrs.frozen(kw_only=True)
-class Trading:
+class TradingSettings:
     """Broker, data, strategies, symbols and days; the names of plugins are in lower case, symbols in upper case."""
 
     broker_name: str = setting(
@@ -156,7 +156,7 @@ class Trading:
 
 
 @attrs.frozen(kw_only=True)
-class Frame:
+class StrategySettings:
     """What the core reads for the strategy NAME; `{NAME}` in a variable stands for its name in upper case."""
 
     enabled: bool = setting(

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.engine.backtest.session_walk import Terms, walk
+from tbot_core.engine.backtest.session_walk import BacktestTerms, walk_session
 from tbot_core.engine.bootstrap import SIMULATOR
-from tbot_core.journal.projections.vix import seen
-from tbot_core.marketdata.store.selection import Selection, select
-from tbot_core.marketdata.store.store import BarStore, Block
-from tbot_core.model.bars import Bars, Market
+from tbot_core.journal.projections.vix import with_recorded_vix
+from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
+from tbot_core.marketdata.store.store import BarBlock, BarStore
+from tbot_core.model.bars import Bars, MarketView
 from tbot_core.model.calendar import Session
-from tbot_core.model.reasons import BY_CODE
+from tbot_core.model.reasons import REASON_BY_CODE
 from tbot_core.model.types import Trade, atoms_of, dollars_of
-from tbot_core.reports.summary import Summary
-from tbot_core.trading.matching import RULES, Costs
-from tbot_core.trading.proposals import Entrant, Proposal, Rules, Scan, propose, screen
+from tbot_core.reports.summary import RunSummary
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts
+from tbot_core.trading.proposals import ActiveStrategy, Proposal, ScanResult, TradingRules, propose, screen
 
 if TYPE_CHECKING:
     from tbot_core.contracts import FeedLabel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Range:
+class BacktestRange:
     """What is to be tested: both days inclusive, and the symbols; none: UNIVERSE, else every stored one."""
 
     first: date
@@ -46,12 +46,12 @@ class _Found:
     proposals: Sequence[Proposal]
 
 
-def backtest(
+def run_backtest(
     assembly: Assembly,
-    over: Range,
+    over: BacktestRange,
     progress: Callable[[date], None] = lambda _day: None,
     started: Callable[[FeedLabel], None] = lambda _label: None,
-) -> Summary:
+) -> RunSummary:
     """Trade the range; raises DataError when it has no bars.
 
     `started` hears before the first session what bars these are, once they can be read; `progress` each session's date.
@@ -59,8 +59,10 @@ def backtest(
     settings, typical = assembly.settings, assembly.typical_volume
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or settings.trading.universe
-    chosen = select(store, over.first, over.last, wanted, typical_volume=typical)
-    terms = Terms(rules=assembly.rules(RULES), costs=_costs(settings, chosen), checks=assembly.checks)
+    chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
+    terms = BacktestTerms(
+        rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=_costs(settings, chosen), checks=assembly.checks
+    )
     opening = equity = atoms_of(settings.simulation.paper_cash)
     trades: list[Trade] = []
     denials, sessions = Counter[str](), 0
@@ -68,13 +70,13 @@ def backtest(
     for found in _found(assembly, terms.rules, blocks, denials):
         if not sessions:
             started(chosen.label)
-        walked = walk(terms, found.session, found.bars, found.proposals, equity)
+        walked = walk_session(terms, found.session, found.bars, found.proposals, equity)
         equity = walked.equity_atoms
         trades += [position.trade(SIMULATOR) for position in walked.positions]
         denials += walked.denials
         sessions += 1
         progress(found.session.date)
-    return Summary(
+    return RunSummary(
         mode="backtest",
         sessions=sessions,
         symbols=len(chosen.symbols),
@@ -88,29 +90,31 @@ def backtest(
     )
 
 
-def _costs(settings: Settings, chosen: Selection) -> Costs:
-    costs = Costs.of(settings.simulation, settings.exits.target_fill)
+def _costs(settings: Settings, chosen: SymbolSelection) -> FillCosts:
+    costs = FillCosts.of(settings.simulation, settings.exits.target_fill)
     return attrs.evolve(costs, share_cap=None) if chosen.partial_volume else costs
 
 
-def _found(assembly: Assembly, rules: Rules, blocks: Iterator[Block], denials: Counter[str]) -> Iterator[_Found]:
+def _found(
+    assembly: Assembly, rules: TradingRules, blocks: Iterator[BarBlock], denials: Counter[str]
+) -> Iterator[_Found]:
     # The sessions in order of date; a month of bars is in memory at a time.
     for _, month in itertools.groupby(blocks, key=lambda block: block.month):
         ready = [found for block in month for found in _scan(assembly, rules, block, denials)]
         yield from sorted(ready, key=lambda found: found.session.date)
 
 
-def _scan(assembly: Assembly, rules: Rules, block: Block, denials: Counter[str]) -> Iterator[_Found]:
+def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Counter[str]) -> Iterator[_Found]:
     # Screen and scan a block: sessions whose windows lie alike are scanned together.
     placed = [assembly.entrants(session) for session in block.sessions]
-    together: dict[tuple[Entrant, ...], list[int]] = {}
+    together: dict[tuple[ActiveStrategy, ...], list[int]] = {}
     for index, entrants in enumerate(placed):
         together.setdefault(entrants, []).append(index)
     for entrants, rows in together.items():
         part = _part(block, rows)
         proposals: list[list[Proposal]] = [[] for _ in rows]
         for entrant in entrants:
-            day = seen(part.day, [one.date for one in part.sessions], entrant.name, assembly.vix_told)
+            day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.vix_told)
             told = attrs.evolve(part, day=day)
             for session, found in zip(proposals, _proposals(entrant, rules, told, denials), strict=True):
                 session.extend(found)
@@ -118,23 +122,25 @@ def _scan(assembly: Assembly, rules: Rules, block: Block, denials: Counter[str])
             yield _Found(session=part.sessions[row], bars=part.bars.session(row), proposals=found)
 
 
-def _proposals(entrant: Entrant, rules: Rules, block: Block, denials: Counter[str]) -> list[list[Proposal]]:
+def _proposals(
+    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, denials: Counter[str]
+) -> list[list[Proposal]]:
     minutes = block.sessions[0].minutes
     screened = screen(entrant, rules, block.day, block.bars.symbols, minutes)
     for code, count in Counter(screened.reasons.ravel().tolist()).items():
         if code:
-            denials[BY_CODE[code].name] += count
+            denials[REASON_BY_CODE[code].name] += count
     if not (screened.reasons == 0).any():
         return [[] for _ in block.sessions]
     signals = entrant.strategy.scan(block.bars, block.day)
-    scan = Scan(signals=signals, screened=screened, dates=tuple(session.date for session in block.sessions))
-    return propose(entrant, rules, scan, Market(bars=block.bars, day=block.day))
+    scan = ScanResult(signals=signals, screened=screened, dates=tuple(session.date for session in block.sessions))
+    return propose(entrant, rules, scan, MarketView(bars=block.bars, day=block.day))
 
 
-def _part(block: Block, rows: list[int]) -> Block:
+def _part(block: BarBlock, rows: list[int]) -> BarBlock:
     if len(rows) == len(block.sessions):
         return block
-    return Block(
+    return BarBlock(
         month=block.month,
         sessions=tuple(block.sessions[row] for row in rows),
         bars=block.bars.sessions(rows),

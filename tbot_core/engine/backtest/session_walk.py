@@ -11,32 +11,32 @@ import attrs
 from tbot_core.contracts import RiskCheck
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
-from tbot_core.trading.commands import Cancel, Place, Replace
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.matching import Costs, Venue
+from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.matching import FillCosts, MatchingEngine
 from tbot_core.trading.portfolio import Position
-from tbot_core.trading.proposals import Rules
-from tbot_core.trading.risk.account import simulated
+from tbot_core.trading.proposals import TradingRules
+from tbot_core.trading.risk.account import simulated_account
 
 if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Leg, SignalId
-    from tbot_core.trading.commands import Action, Decision
+    from tbot_core.trading.commands import Decision, TradingCommand
     from tbot_core.trading.proposals import Proposal
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Terms:
+class BacktestTerms:
     """What every session of a backtest shares."""
 
-    rules: Rules
-    costs: Costs
+    rules: TradingRules
+    costs: FillCosts
     checks: tuple[tuple[str, RiskCheck], ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Walked:
+class SessionResult:
     """A session's result: closed positions in the order of their closing, equity in atoms, denials by reason code."""
 
     positions: Sequence[Position]
@@ -44,11 +44,13 @@ class Walked:
     denials: Counter[str]
 
 
-def walk(terms: Terms, session: Session, bars: Bars, proposals: Sequence[Proposal], equity_atoms: int) -> Walked:
+def walk_session(
+    terms: BacktestTerms, session: Session, bars: Bars, proposals: Sequence[Proposal], equity_atoms: int
+) -> SessionResult:
     """Trade one session; `proposals` are those of all its strategies, in any order."""
-    desk = Desk(terms.rules, session, equity_atoms, _name, terms.checks)
-    desk.admit(simulated("", dollars_of(equity_atoms)))
-    venue = Venue(terms.costs, session, bars.symbols)
+    desk = DecisionEngine(terms.rules, session, equity_atoms, _name, terms.checks)
+    desk.admit(simulated_account("", dollars_of(equity_atoms)))
+    venue = MatchingEngine(terms.costs, session, bars.symbols)
     denials: Counter[str] = Counter()
     due: defaultdict[int, list[Proposal]] = defaultdict(list)
     for proposal in proposals:
@@ -73,10 +75,12 @@ def walk(terms: Terms, session: Session, bars: Bars, proposals: Sequence[Proposa
     done = desk.portfolio.closed
     if missed := sum(desk.standing.sent.values()) - len(done):  # whatever was sent and filled has been closed
         denials[Reason.ENTRY_NOT_FILLED.name] = missed
-    return Walked(positions=done, equity_atoms=desk.portfolio.equity_atoms, denials=denials)
+    return SessionResult(positions=done, equity_atoms=desk.portfolio.equity_atoms, denials=denials)
 
 
-def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence[Proposal]) -> list[Decision]:
+def _step(
+    desk: DecisionEngine, venue: MatchingEngine, bars: Bars, minute: int, proposals: Sequence[Proposal]
+) -> list[Decision]:
     # One minute in the order that all clocks keep.
     if not venue.idle:
         venue.match(bars, minute)
@@ -95,7 +99,7 @@ def _step(desk: Desk, venue: Venue, bars: Bars, minute: int, proposals: Sequence
     return decisions
 
 
-def _settle(desk: Desk, venue: Venue, minute: int) -> None:
+def _settle(desk: DecisionEngine, venue: MatchingEngine, minute: int) -> None:
     # Book what the venue has said, and send what that sets free, until nothing more is.
     _book(desk, venue)
     while actions := desk.custody.released():
@@ -103,19 +107,19 @@ def _settle(desk: Desk, venue: Venue, minute: int) -> None:
         _book(desk, venue)
 
 
-def _book(desk: Desk, venue: Venue) -> None:
+def _book(desk: DecisionEngine, venue: MatchingEngine) -> None:
     for event in venue.events():
         desk.custody.booked(event)
 
 
-def _act(venue: Venue, actions: Sequence[Action], minute: int) -> None:
+def _act(venue: MatchingEngine, actions: Sequence[TradingCommand], minute: int) -> None:
     for action in actions:
         match action:
-            case Place(order=order):
+            case SubmitOrder(order=order):
                 venue.accept(order, minute)
-            case Cancel(client_order_id=cid):
+            case CancelOrder(client_order_id=cid):
                 venue.cancel(cid)
-            case Replace(client_order_id=cid, stop_price=price):
+            case ReplaceOrder(client_order_id=cid, stop_price=price):
                 venue.replace(cid, price)
 
 

@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING
 from tbot_core.engine.session.requests import amount_of
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
-from tbot_core.journal.projections.book import of_session
-from tbot_core.model.formatting import quantity
+from tbot_core.journal.projections.book import session_book
+from tbot_core.model.formatting import format_quantity
 from tbot_core.model.types import dollars_of
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
-    from tbot_core.engine.control import Request
-    from tbot_core.execution.trading_state import Conditions
-    from tbot_core.journal.recorder import Recorder
-    from tbot_core.journal.store import Entry, Event
-    from tbot_core.trading.positions.state import Carried
+    from tbot_core.engine.control import ControlRequest
+    from tbot_core.execution.trading_state import TradingStateController
+    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import Event, NewEvent
+    from tbot_core.trading.positions.state import CarriedPosition
 
 
-class Leftovers:
+class AbandonedPositions:
     """What is held elsewhere than at the session's `accounts`, left by sessions before or by this one.
 
     `past` are the journal's events; those since the last session's end are of this one, before a restart.
     """
 
     def __init__(self, past: Sequence[Event], accounts: Collection[str]) -> None:
-        carried, since = carryover.left(past), carryover.since_the_last(past)
+        carried, since = carryover.carried_positions(past), carryover.events_since_close(past)
         self._before = [one for one in carried if one.account not in accounts]
-        self._abandoned = abandoned(since, accounts, carried)
+        self._abandoned = abandoned_holdings(since, accounts, carried)
         self._heard_of = self._last_heard_of(past, since)
 
     def __bool__(self) -> bool:
@@ -53,15 +53,16 @@ class Leftovers:
         if not held:
             return ""
         told = ", ".join(
-            f"{quantity(shares)} {symbol} at {broker}, account {account}" for shares, symbol, broker, account in held
+            f"{format_quantity(shares)} {symbol} at {broker}, account {account}"
+            for shares, symbol, broker, account in held
         )
         return f"{told}; name it in BROKER_NAME or FAILOVER_BROKERS, or say that it is gone: {_GONE}"
 
-    def look(self, conditions: Conditions) -> None:
+    def look(self, conditions: TradingStateController) -> None:
         """Make a cause of what is left behind, or take it back."""
-        conditions.hold(Cause.LEFT_BEHIND, self.words)
+        conditions.hold(StateCause.LEFT_BEHIND, self.words)
 
-    def release(self, request: Request, recorder: Recorder, conditions: Conditions) -> str:
+    def release(self, request: ControlRequest, recorder: JournalRecorder, conditions: TradingStateController) -> str:
         """Let go of it all, since a person says that nothing is held there any more; returns why not."""
         if amount_of(request) != 0:
             return f"What is held elsewhere cannot be counted here: {self.words}."
@@ -87,7 +88,7 @@ class Leftovers:
         worked = [event.applied for event in since if event.cid and event.payload.get("broker", "") in keys]
         return max([*stuck, *worked], default=None)
 
-    def entries(self, recorder: Recorder) -> list[Entry]:
+    def entries(self, recorder: JournalRecorder) -> list[NewEvent]:
         """The session is over: what it holds where nobody looked after it."""
         return [recorder.entry(records.STUCK, payload) for payload in self._abandoned]
 
@@ -95,7 +96,9 @@ class Leftovers:
 _GONE = "`tbot failover confirm --amount 0`"
 
 
-def abandoned(since: Sequence[Event], here: Collection[str], carried: Iterable[Carried]) -> list[records.Payload]:
+def abandoned_holdings(
+    since: Sequence[Event], here: Collection[str], carried: Iterable[CarriedPosition]
+) -> list[records.Payload]:
     """What an open session holds at accounts that nobody trades now, as its end tells of it."""
     opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
     if opened is None:
@@ -106,12 +109,12 @@ def abandoned(since: Sequence[Event], here: Collection[str], carried: Iterable[C
     for key, account in records.accounts_of(opened.payload).items():
         if account in here or account in released or key == opened.payload.get("primary"):
             continue
-        book = of_session(since, key)
+        book = session_book(since, key)
         for signal, position in ((one.signal, one) for one in book.portfolio.positions.values()):
             attempts = made.get(signal, Counter()) + Counter(
                 one.order.leg for one in book.orders.values() if one.order.signal == signal
             )
-            told = records.carried_payload(signal, carryover.entry(position)) | {
+            told = records.carried_payload(signal, carryover.carried_entry(position)) | {
                 "side": position.side.word,
                 "words": "no session trades the account where it is held",
                 "attempts": {leg.value: count for leg, count in attempts.items()},
@@ -122,11 +125,13 @@ def abandoned(since: Sequence[Event], here: Collection[str], carried: Iterable[C
     return found
 
 
-def ending(recorder: Recorder, since: Sequence[Event], carried: Iterable[Carried]) -> list[Entry]:
+def session_end_events(
+    recorder: JournalRecorder, since: Sequence[Event], carried: Iterable[CarriedPosition]
+) -> list[NewEvent]:
     """The end of an open session of which nobody trades the account any more, from what is written down of it."""
     opened = next(event for event in since if event.kind == records.SESSION_OPENED)
-    stuck = abandoned(since, (), carried)
-    book = of_session(since)
+    stuck = abandoned_holdings(since, (), carried)
+    book = session_book(since)
     closed = {
         "date": opened.payload["date"],
         "equity": str(book.equity),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import KeepsHours
+from tbot_core.contracts import SupportsTradingHours
 from tbot_core.errors import BrokerError
-from tbot_core.journal.projections.failover_drills import Step
-from tbot_core.model.formatting import money
+from tbot_core.journal.projections.failover_drills import DrillStep
+from tbot_core.model.formatting import format_money
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Broker
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 _SINCE: Final = timedelta(days=1)
 
 
-async def answers(name: str, broker: Broker, session: Session, clock: Clock) -> Step:
+async def probe_broker(name: str, broker: Broker, session: Session, clock: Clock) -> DrillStep:
     """Log in, read the account, and compare the hours of the next session; nothing of it is an order."""
     what = f"{name} answers"
     try:
         account = await broker.connect()
         held = len((await broker.snapshot(clock.now() - _SINCE)).holdings)
-        theirs = await broker.hours(session.date) if isinstance(broker, KeepsHours) else session
+        theirs = await broker.hours(session.date) if isinstance(broker, SupportsTradingHours) else session
     except BrokerError as fault:
-        return Step(what=what, passed=False, words=fault.message)
+        return DrillStep(what=what, passed=False, words=fault.message)
     finally:
         await broker.close()
     kind = {True: "margin", False: "cash", None: "of unknown kind, taken for cash"}[account.margin]
-    words = f"account {account.account_id}, {kind}, equity {money(account.equity)}, {held} held"
+    words = f"account {account.account_id}, {kind}, equity {format_money(account.equity)}, {held} held"
     if theirs is None:
-        return Step(what=what, passed=False, words=f"{words}; it says that it is closed on {session.date}")
-    return Step(what=what, passed=True, words=words)
+        return DrillStep(what=what, passed=False, words=f"{words}; it says that it is closed on {session.date}")
+    return DrillStep(what=what, passed=True, words=words)

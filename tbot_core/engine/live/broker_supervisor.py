@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.engine.live.login import Login
-from tbot_core.engine.live.maintenance import Maintained
-from tbot_core.engine.live.resend import Resending
+from tbot_core.engine.live.login import LoginMonitor
+from tbot_core.engine.live.maintenance import MaintenanceMonitor
+from tbot_core.engine.live.resend import Resender
 from tbot_core.errors import BrokerError
-from tbot_core.execution.intents import Minutes
-from tbot_core.execution.reconciler import Tender
-from tbot_core.execution.trading_state import Conditions
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.reconciler import Reconciler
+from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, OrderState, RiskState
 from tbot_core.system import log
-from tbot_core.trading.commands import Cancel
+from tbot_core.trading.commands import CancelOrder
 from tbot_core.trading.exit_plan import STOPS
-from tbot_core.trading.risk.states import KILLS_AND_STOPS, Cause
+from tbot_core.trading.risk.states import KILLS_AND_STOPS, StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tbot_core.engine.session.broker_session import Post
+    from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
-    from tbot_core.trading.risk.states import States
+    from tbot_core.trading.risk.states import TradingState
 
 _UNREACHABLE: Final = 3
 _AGAIN_S: Final = 2.0
@@ -35,13 +35,13 @@ _LONG_S: Final = 0.5
 _log = log.logger(__name__)
 
 
-class Keeper:
+class BrokerSupervisor:
     """Keeps one post of a session; the causes of what it finds are `conditions`. An entry may wait `ttl_s` seconds."""
 
-    def __init__(self, post: Post, states: States, clock: Clock, since: datetime, ttl_s: float) -> None:
+    def __init__(self, post: BrokerSession, states: TradingState, clock: Clock, since: datetime, ttl_s: float) -> None:
         self.post = post
-        self._session: Conditions | None = None
-        self._others: tuple[Keeper, ...] = ()
+        self._session: TradingStateController | None = None
+        self._others: tuple[BrokerSupervisor, ...] = ()
         self._clock = clock
         self._ttl_s = ttl_s
         self._silences = 0
@@ -50,11 +50,11 @@ class Keeper:
         self._asked: dict[str, tuple[int, float]] = {}
         self._withdrawn: set[str] = set()
         post.desk.standing.troubles, post.desk.standing.unread = {}, True
-        self.conditions = Conditions(post.execution.recorder, self._impose, states, self._own)
-        self.tender = Tender(post.execution, post.desk, clock, self.conditions, since)
-        self._resending = Resending(post, clock)
-        self._login = Login(post.execution.venue, self.conditions)
-        self.maintained = Maintained(post.execution.venue.broker, self.conditions, clock)
+        self.conditions = TradingStateController(post.execution.recorder, self._impose, states, self._own)
+        self.tender = Reconciler(post.execution, post.desk, clock, self.conditions, since)
+        self._resending = Resender(post, clock)
+        self._login = LoginMonitor(post.execution.venue, self.conditions)
+        self.maintained = MaintenanceMonitor(post.execution.venue.broker, self.conditions, clock)
         self.tender.announced = lambda: self.maintained.now is not None
 
     @property
@@ -63,14 +63,14 @@ class Keeper:
         session = RiskState.NORMAL if self._session is None else self._session.state
         return max(self.conditions.here, session)
 
-    def lead(self, others: Sequence[Keeper]) -> None:
+    def lead(self, others: Sequence[BrokerSupervisor]) -> None:
         """What is the matter with the session binds the other brokers too; of their own accounts, each its own."""
         self._others = tuple(others)
         for one in others:
             one.follow(self.conditions)
         self._impose(self.conditions.here)
 
-    def follow(self, session: Conditions) -> None:
+    def follow(self, session: TradingStateController) -> None:
         """Let what is the matter with the session count here, now and whenever it has changed."""
         self._session = session
         self._impose(self.conditions.here)
@@ -92,7 +92,7 @@ class Keeper:
 
     async def reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""
-        self.conditions.begin(Cause.UNRECONCILED)
+        self.conditions.begin(StateCause.UNRECONCILED)
         self._reading_since = self._clock.monotonic()
         await self.tender.read()
         self._read = True
@@ -163,9 +163,9 @@ class Keeper:
         """A reading failed, or one was answered; three silences in a row leave exits only."""
         self._silences = self._silences + 1 if silence else 0
         if self._silences >= _UNREACHABLE and self.maintained.now is None:
-            self.conditions.begin(Cause.UNREACHABLE, silence)
+            self.conditions.begin(StateCause.UNREACHABLE, silence)
         elif not silence:
-            self.conditions.withdraw(Cause.UNREACHABLE)
+            self.conditions.withdraw(StateCause.UNREACHABLE)
 
     def take_over(self) -> None:
         """Make causes of what leaves exits only: each lasts until the account has been found clean for its time."""
@@ -183,7 +183,7 @@ class Keeper:
         return self._clock.monotonic() - self._reading_since >= _LONG_S
 
     @property
-    def _gravest(self) -> Cause:
+    def _gravest(self) -> StateCause:
         # What the state is for: the matter of this account, or of the session where that is graver.
         if self._session is not None and self._session.state > self.conditions.here:
             return self._session.everywhere[0]
@@ -204,7 +204,7 @@ class Keeper:
 
     def _know(self) -> None:
         if self.tender.believed:
-            self.conditions.withdraw(Cause.UNRECONCILED)
+            self.conditions.withdraw(StateCause.UNRECONCILED)
             self.post.desk.standing.unread = False
 
     def _may_ask(self, cid: str) -> bool:
@@ -217,6 +217,6 @@ class Keeper:
         return True
 
     async def _withdraw(self, entries: Sequence[str]) -> None:
-        cancels = [Cancel(client_order_id=cid) for cid in entries]
+        cancels = [CancelOrder(client_order_id=cid) for cid in entries]
         if cancels:
-            await self.post.execution.carry_out(Minutes(actions=cancels))
+            await self.post.execution.carry_out(MinuteCommands(actions=cancels))

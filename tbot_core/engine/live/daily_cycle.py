@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Broker, FeedSession, KeepsHours, LiveSession
-from tbot_core.engine.holidays import Holidays
+from tbot_core.contracts import Broker, FeedSession, LiveSession, SupportsTradingHours
+from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import abandoned_positions, trading_hours
-from tbot_core.engine.live.ended_feed import Bygone
-from tbot_core.engine.live.feed_connection import Line
-from tbot_core.engine.live.feed_retry import AGAIN_S, SILENT, Asking
-from tbot_core.engine.live.market_session import MarketSession
-from tbot_core.engine.live.readiness import Announcer
-from tbot_core.engine.live.session_inputs import Days, Heard, Made
-from tbot_core.engine.live.silent_feed import Unheard
-from tbot_core.engine.pacing import Stopped
+from tbot_core.engine.live.ended_feed import EndedFeed
+from tbot_core.engine.live.feed_connection import FeedConnection
+from tbot_core.engine.live.feed_retry import AGAIN_S, SILENT, FeedRetry
+from tbot_core.engine.live.market_session import LiveTradingSession
+from tbot_core.engine.live.readiness import ReadinessAnnouncer
+from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory, SessionFeed
+from tbot_core.engine.live.silent_feed import SilentFeed
+from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session import stale_causes
-from tbot_core.engine.session.broker_login import Manned, manned
+from tbot_core.engine.session.broker_login import BrokerLogin, log_in
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
-from tbot_core.engine.session.requests import OF_A_SESSION, Requests
+from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
 from tbot_core.engine.session.vix import known_vix
 from tbot_core.engine.settings_reload import EVERY_S
 from tbot_core.errors import BrokerError, TbotError
-from tbot_core.execution.trading_state import Conditions, recall
+from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.arming import armed_of
@@ -44,12 +44,12 @@ from tbot_core.system import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from tbot_core.engine.session.config import Floor
-    from tbot_core.engine.session.session import Trading
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.engine.session.config import LiveConfig
+    from tbot_core.engine.session.session import SessionContext
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.journal.store import Event
     from tbot_core.model.calendar import Session
-    from tbot_core.trading.proposals import Entrant
+    from tbot_core.trading.proposals import ActiveStrategy
 
 PRE_OPEN: Final = dt.time(8)
 READY_AT: Final = dt.time(9)
@@ -59,13 +59,15 @@ _log = log.logger(__name__)
 Answer = TypeVar("Answer")
 
 
-class Life:
+class DailyCycle:
     """Trades day after day; `once` ends it with the first session's end. `await go()` returns when it is over.
 
     `floor` says how often who is asked; the recorder holds the journal and the clock of all sessions.
     """
 
-    def __init__(self, recorder: Recorder, broker: Broker, floor: Floor, days: Days, *, once: bool = False) -> None:
+    def __init__(
+        self, recorder: JournalRecorder, broker: Broker, floor: LiveConfig, days: SessionFactory, *, once: bool = False
+    ) -> None:
         self._recorder = recorder
         self._journal = recorder.journal
         self._clock = recorder.clock
@@ -73,9 +75,9 @@ class Life:
         self.floor = floor
         self._days = days
         self._once = once
-        self._holidays = Holidays(recorder, days.calendar)
-        self._announcer = Announcer(recorder)
-        self.session: MarketSession | None = None
+        self._holidays = HolidayAnnouncer(recorder, days.calendar)
+        self._announcer = ReadinessAnnouncer(recorder)
+        self.session: LiveTradingSession | None = None
 
     async def go(self) -> bool:
         """Trade until the end; whether it was a stop that ended it."""
@@ -84,7 +86,7 @@ class Life:
                 session = await self._next()
                 if await self._trade(session) and self._once:
                     return False
-        except Stopped:
+        except RunStopped:
             return True
 
     async def _next(self) -> Session:
@@ -110,7 +112,7 @@ class Life:
 
     async def _agreed(self, session: Session) -> Session | None:
         # The session in the hours that both calendars grant it; None where the broker says that there is none.
-        if not isinstance(self._broker, KeepsHours):
+        if not isinstance(self._broker, SupportsTradingHours):
             return session
         ask = partial(self._granted, self._broker, session)
         found = await self._insist(session, "the broker does not say when it trades", ask)
@@ -119,31 +121,31 @@ class Life:
             return None
         return found
 
-    async def _granted(self, broker: KeepsHours, session: Session) -> Session | None:
+    async def _granted(self, broker: SupportsTradingHours, session: Session) -> Session | None:
         # What the broker grants of a session; of one that was opened before a restart nobody need say it again.
         try:
             theirs = await broker.hours(session.date)
         except BrokerError:
             opened = self._journal.last(records.SESSION_OPENED)
             if opened is not None and opened.payload["date"] == session.date.isoformat():
-                return carryover.hours(opened.payload)
+                return carryover.session_hours(opened.payload)
             raise
-        found = trading_hours.shorter(session, theirs)
+        found = trading_hours.common_hours(session, theirs)
         if found != session:
-            payload = {"date": session.date.isoformat(), "words": trading_hours.words(session, found)}
+            payload = {"date": session.date.isoformat(), "words": trading_hours.shortened_hours_text(session, found)}
             self._recorder.note(records.CALENDAR, payload)
         return found
 
     async def _trade(self, session: Session) -> bool:
         # Trade a session; whether it could be, before its close.
         await self._until(clock.exchange_moment(session.date, READY_AT))
-        since = carryover.since_the_last(carryover.counting(self._journal))
+        since = carryover.events_since_close(carryover.events_for_session(self._journal))
         opened = next((one for one in since if one.kind == records.SESSION_OPENED), None)
         found = await self._log_in(session, opened)
         if found is None:
             return False
         # What was begun before a restart, or is STUCK since an earlier session, does not wait for the feed.
-        waits = opened is None and not carryover.left(carryover.counting(self._journal))
+        waits = opened is None and not carryover.carried_positions(carryover.events_for_session(self._journal))
         made = None if waits else await self._made(found, opened)
         ask = partial(self._heard, session)
         heard = await (self._insist(session, SILENT, ask) if made is None else self._hear_later(session, made))
@@ -154,24 +156,24 @@ class Life:
         await self._attend(market, heard.source)
         return True
 
-    async def _heard(self, session: Session) -> Heard:
+    async def _heard(self, session: Session) -> SessionFeed:
         # The feed of a session, and what is known before its bell.
-        source = self._on_the_line(trading_hours.within(await self._days.bars(session), session))
-        return Heard(source, await self._days.facts(source))
+        source = self._on_the_line(trading_hours.limit_to_hours(await self._days.bars(session), session))
+        return SessionFeed(source, await self._days.facts(source))
 
-    async def _hear_later(self, session: Session, made: Made) -> Heard | None:
+    async def _hear_later(self, session: Session, made: SessionAccount) -> SessionFeed | None:
         # The feed of a session that does not wait for it; None where it did not answer before its close.
         #
         # Until it does, what is held and what works is looked after without it, like while it says nothing.
-        asking = Asking(partial(self._heard, session), self._clock)
+        asking = FeedRetry(partial(self._heard, session), self._clock)
         heard = await asking.at_once()
-        if isinstance(heard, Heard):
+        if isinstance(heard, SessionFeed):
             return heard
-        since = carryover.since_the_last(carryover.counting(self._journal))
-        unheard = Unheard.of(carryover.hours(made.opened) if made.opened else session, since, heard)
+        since = carryover.events_since_close(carryover.events_for_session(self._journal))
+        unheard = SilentFeed.of(carryover.session_hours(made.opened) if made.opened else session, since, heard)
         floor = attrs.evolve(self.floor, received=None)  # what was recorded of it is for whoever hears it
         source = self._on_the_line(unheard)
-        market = self._market(made, floor, Heard(source, None))
+        market = self._market(made, floor, SessionFeed(source, None))
 
         def failed(fault: TbotError) -> None:
             self._announcer.deny(session, [f"{SILENT}: {fault.message}"])
@@ -183,30 +185,32 @@ class Life:
         made.restarted = market.unmatched
         return answer.result() if market.relieved else None
 
-    async def _made(self, found: Manned, opened: Event | None) -> Made:
+    async def _made(self, found: BrokerLogin, opened: Event | None) -> SessionAccount:
         # What of a session is the same on whichever feed it goes on.
         trading = self._days.trading(found.account)
         trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
         trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
-        return Made(found.account, trading, {} if opened is None else opened.payload)
+        return SessionAccount(found.account, trading, {} if opened is None else opened.payload)
 
-    def _market(self, made: Made, floor: Floor, heard: Heard, entrants: tuple[Entrant, ...] = ()) -> MarketSession:
+    def _market(
+        self, made: SessionAccount, floor: LiveConfig, heard: SessionFeed, entrants: tuple[ActiveStrategy, ...] = ()
+    ) -> LiveTradingSession:
         # A session as it stands by now.
-        past = carryover.counting(self._journal)
+        past = carryover.events_for_session(self._journal)
         floor = attrs.evolve(floor, live=self._days.live(made.account), drilled=self._days.drilled(past))
-        market = MarketSession(made.trading, floor, heard.source, entrants, made.equity_atoms, past, heard.day)
+        market = LiveTradingSession(made.trading, floor, heard.source, entrants, made.equity_atoms, past, heard.day)
         market.restarted = made.restarted
-        unowned = stale_causes.unowned(arming=floor.live, failover=market.failover, feed=market.guard)
-        begun = any(one.kind == records.SESSION_OPENED for one in carryover.since_the_last(past))
-        stale_causes.take_over(market.conditions, unowned, begun=begun)
+        unowned = stale_causes.unowned_causes(arming=floor.live, failover=market.failover, feed=market.guard)
+        begun = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
+        stale_causes.clear_unowned_causes(market.conditions, unowned, begun=begun)
         return market
 
     async def _attend(
-        self, market: MarketSession, source: FeedSession | LiveSession, *others: asyncio.Future[Any]
+        self, market: LiveTradingSession, source: FeedSession | LiveSession, *others: asyncio.Future[Any]
     ) -> None:
         # Trade a session, with all that goes on beside it; raises Stopped where a stop has ended it.
         self.session = market
-        line = source if isinstance(source, Line) else None
+        line = source if isinstance(source, FeedConnection) else None
         said = partial(self._said, market, live=market.live)
         company = (self._announcer.announce(market, line, said), self._heed(), self._measure(market))
         beside = [*(asyncio.ensure_future(one) for one in company), *others]
@@ -219,40 +223,44 @@ class Life:
             if self._days.meter is not None:
                 self._days.meter.look(market.run, market.clock_guard.ahead_s, at_once=True)
         if source.session.close <= self._clock.now():
-            stale_causes.end(market.conditions)
+            stale_causes.clear_feed_causes(market.conditions)
         if market.requests.stopping and not market.relieved:
             market.requests.carried_out(kept=market.leaves)
-            raise Stopped
+            raise RunStopped
 
     def _on_the_line(self, source: FeedSession | LiveSession) -> FeedSession | LiveSession:
         # A live feed with its connection.
-        return Line(source, self._clock) if isinstance(source, LiveSession) else source
+        return FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
 
     async def _finish(self) -> None:
         # End a session that a crash or a stop left open and that is over, at once: what it holds is said, and known.
-        since = carryover.since_the_last(carryover.counting(self._journal))
-        if (left := carryover.unfinished(since, self.due(), self._clock.now())) is None:
+        since = carryover.events_since_close(carryover.events_for_session(self._journal))
+        if (left := carryover.unfinished_session(since, self.due(), self._clock.now())) is None:
             return
         found = None
         while found is None:
             found = await self._log_in(self.due(), None)
         trading = attrs.evolve(self._days.trading(found.account), standbys=await self._days.standbys(left))
-        await self._end_late(left.payload, trading, carryover.counting(self._journal))
+        await self._end_late(left.payload, trading, carryover.events_for_session(self._journal))
 
-    async def _end_late(self, opened: Mapping[str, Any], trading: Trading, past: Sequence[Event]) -> None:
+    async def _end_late(self, opened: Mapping[str, Any], trading: SessionContext, past: Sequence[Event]) -> None:
         # Where it was another account's, what is written down of it is all that can be said.
-        since = carryover.since_the_last(past)
+        since = carryover.events_since_close(past)
         if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
-            self._recorder.write(*abandoned_positions.ending(self._recorder, since, carryover.left(past)))
+            self._recorder.write(
+                *abandoned_positions.session_end_events(self._recorder, since, carryover.carried_positions(past))
+            )
             return
         floor = attrs.evolve(self.floor, received=None)  # no minute comes: what was recorded of it stays the latest
         equity = atoms_of(Decimal(opened["equity"]))
-        market = MarketSession(trading, floor, Bygone.of(carryover.hours(opened), since), (), equity, past)
+        market = LiveTradingSession(
+            trading, floor, EndedFeed.of(carryover.session_hours(opened), since), (), equity, past
+        )
         ready_at = clock.exchange_moment(self.due().date, READY_AT)
         if not await market.end_late(ready_at, self._unread):
             market.requests.carried_out()
-            raise Stopped
-        stale_causes.end(market.conditions)
+            raise RunStopped
+        stale_causes.clear_feed_causes(market.conditions)
 
     def _unread(self) -> None:
         # An account that cannot be read keeps the session before from its end, and so the next one from its beginning.
@@ -260,10 +268,10 @@ class Life:
         self._announcer.deny(session, ["the session before is not over: the account cannot be read"])
         self._days.idle(clock.exchange_moment(session.date, READY_AT))
 
-    async def _log_in(self, session: Session, opened: Event | None) -> Manned | None:
+    async def _log_in(self, session: Session, opened: Event | None) -> BrokerLogin | None:
         # A session of several brokers that was opened before a restart goes on without its primary until it is there.
         words = "the broker cannot be logged in to"
-        return await self._insist(session, words, lambda: manned(self._broker, self._days.primary, opened))
+        return await self._insist(session, words, lambda: log_in(self._broker, self._days.primary, opened))
 
     async def _insist(self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
         # Ask until there is an answer: without it the session is not ready. None where its close comes first.
@@ -279,7 +287,7 @@ class Life:
             if session.close <= self._clock.now():
                 return None
 
-    def _said(self, market: MarketSession, *, live: bool) -> records.Payload:
+    def _said(self, market: LiveTradingSession, *, live: bool) -> records.Payload:
         # What READY says.
         vix = {"vix": known_vix(market.run.day)} if self.floor.vix is None else {"vix_live": True}
         armed = self._journal.last(records.ARMED) if live else None
@@ -303,7 +311,7 @@ class Life:
             self._days.renewal.heed(self._recorder, self._clock.monotonic())
             await self._clock.sleep(EVERY_S)
 
-    async def _measure(self, market: MarketSession) -> None:
+    async def _measure(self, market: LiveTradingSession) -> None:
         # Write down beside the session how it stands, for whoever looks on.
         meter = self._days.meter
         while meter is not None:
@@ -315,11 +323,11 @@ class Life:
         # Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop.
         #
         # A session that is under way carries it out itself: only what is to be kept can be left as it is.
-        past = carryover.between(self._journal)
-        since = carryover.since_the_last(past)
-        under_way = carryover.under_way(since, self._clock.now())
-        conditions = Conditions(self._recorder, _nobody, recall(past))
-        requests = Requests(self._recorder, conditions, _nothing_held, past, later=OF_A_SESSION)
+        past = carryover.events_between_sessions(self._journal)
+        since = carryover.events_since_close(past)
+        under_way = carryover.session_under_way(since, self._clock.now())
+        conditions = TradingStateController(self._recorder, _nobody, recall_states(past))
+        requests = RequestHandler(self._recorder, conditions, _nothing_held, past, later=SESSION_VERBS)
         requests.resume(past, flattens=self.floor.signals.flattens)
         while True:
             requests.look(self.floor.folder)
@@ -328,7 +336,7 @@ class Life:
             self.floor.room.tell(self._clock.monotonic(), conditions)
             if requests.stopping and (requests.keep or not under_way):
                 requests.carried_out(kept=under_way)
-                raise Stopped
+                raise RunStopped
             conditions.expire()
             self._holidays.look()
             self._days.renewal.heed(self._recorder, self._clock.monotonic())

@@ -12,30 +12,30 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Status, TellsPrices, TellsTime
+from tbot_core.contracts import HaltStatus, SupportsPrices, SupportsServerTime
 from tbot_core.errors import BrokerError
-from tbot_core.execution.intents import Minutes
-from tbot_core.execution.throttling import Paced, side_by_side
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.marketdata.bar_aggregator import Arrival
+from tbot_core.marketdata.bar_aggregator import BarArrival
 from tbot_core.model.reasons import Reason
-from tbot_core.model.steady_clock import SKEW_S, SteadyClock, skew
+from tbot_core.model.steady_clock import SKEW_S, SteadyClock, median_skew
 from tbot_core.model.types import Leg, Side, ticks_of
 from tbot_core.system import log
-from tbot_core.trading.commands import Cancel
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.commands import CancelOrder
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tbot_core.engine.session.broker_session import Post
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.store import Event
-    from tbot_core.marketdata.bar_aggregator import Amendment
-    from tbot_core.marketdata.live_feed import Gap, Gathering
+    from tbot_core.marketdata.bar_aggregator import BarAmendment
+    from tbot_core.marketdata.live_feed import FeedGap, LiveFeedAggregator
     from tbot_core.model.bars import Quotes
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.exposure import RiskChange
 
 FRESH_S: Final = 10.0
-HOLDS_S: Final = 2.0
-WIDEST: Final = 0.01
+BREACH_HOLDS_S: Final = 2.0
+MAX_SPREAD: Final = 0.01
 """A mark is the middle of a quote whose spread is at most this share of it."""
 
 FIRST_ORDER_S: Final = 30.0
@@ -55,9 +55,9 @@ FIRST_ORDER_S: Final = 30.0
 _log = log.logger(__name__)
 
 
-def steady(clock: Clock, broker: object) -> SteadyClock:
+def session_clock(clock: Clock, broker: object) -> SteadyClock:
     """The clock of a session: right from the start where the broker says the time."""
-    ahead = skew(broker.ahead_s) if isinstance(broker, TellsTime) else None
+    ahead = median_skew(broker.ahead_s) if isinstance(broker, SupportsServerTime) else None
     return SteadyClock(clock, ahead if ahead is not None and abs(ahead) > SKEW_S else 0.0)
 
 
@@ -72,29 +72,31 @@ def out_of_hours(session: Session, moment: datetime) -> str:
 class ClockGuard:
     """Watches the machine's clock: one that jumped, or that differs from the broker's, leaves exits only."""
 
-    def __init__(self, clock: SteadyClock, broker: object, conditions: Conditions) -> None:
+    def __init__(self, clock: SteadyClock, broker: object, conditions: TradingStateController) -> None:
         self._clock = clock
-        self._teller = broker if isinstance(broker, TellsTime) else None  # asked once: such a question is slow
+        self._teller = broker if isinstance(broker, SupportsServerTime) else None  # asked once: such a question is slow
         self._conditions = conditions
 
     @property
     def ahead_s(self) -> float | None:
         """How far this machine's clock is ahead of the broker's; None where the broker does not say the time."""
-        return None if self._teller is None else skew(self._teller.ahead_s)
+        return None if self._teller is None else median_skew(self._teller.ahead_s)
 
     def look(self) -> None:
         """Called about once a second."""
         jump = self._clock.look()
-        self._conditions.hold(Cause.CLOCK_JUMP, jump)
+        self._conditions.hold(StateCause.CLOCK_JUMP, jump)
         ahead = self.ahead_s
         away = ahead is not None and abs(ahead) > SKEW_S and not jump
-        self._conditions.hold(Cause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
+        self._conditions.hold(StateCause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
 
 
 class DataGuard:
     """Watches one session's live feed, for the session that trades on it."""
 
-    def __init__(self, gathering: Gathering, run: SessionRun, conditions: Conditions, clock: SteadyClock) -> None:
+    def __init__(
+        self, gathering: LiveFeedAggregator, run: TradingSession, conditions: TradingStateController, clock: SteadyClock
+    ) -> None:
         self._gathering = gathering
         self._health = gathering.health
         self._run = run
@@ -116,7 +118,7 @@ class DataGuard:
     def words(self) -> str:
         """How the feed is now: its age, late bars, and what is halted."""
         now = self._clock.monotonic()
-        late = self._gathering.barrier.counts[Arrival.LATE]
+        late = self._gathering.barrier.counts[BarArrival.LATE]
         halted = sorted(symbol or "the market" for symbol in self._health.assess(now).halted)
         parts = [f"{max(now - self._health.heard_at, 0.0):.0f} s old", f"{late} late"]
         return ", ".join([*parts, *([f"halted {' '.join(halted)}"] if halted else ())])
@@ -144,7 +146,7 @@ class DataGuard:
             return attrs.evolve(proposal, reason=Reason.NO_QUOTE)
         return attrs.evolve(proposal, reference=float(far[row]))
 
-    def refusal(self, order: Order, post: Post) -> str:
+    def refusal(self, order: Order, post: BrokerSession) -> str:
         """Why an order may not leave now from there for the sake of the data; "" where it may."""
         if order.leg is not Leg.ENTRY:
             return ""
@@ -155,7 +157,7 @@ class DataGuard:
         """Listen to the feed, until cancelled."""
         await self._gathering.run()
 
-    def amend(self) -> Sequence[Amendment]:
+    def amend(self) -> Sequence[BarAmendment]:
         """Put the bars that came late in their place, and say which."""
         late = self._gathering.barrier.amendments()
         if late:
@@ -170,9 +172,9 @@ class DataGuard:
             self._rung = True
             self._health.begin(self._clock.monotonic())
         seen = self._health.assess(self._clock.monotonic())
-        self._conditions.hold(Cause.FEEDS_STALE, seen.silence)
+        self._conditions.hold(StateCause.FEEDS_STALE, seen.silence)
         self._conditions.hold(
-            Cause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else ""
+            StateCause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else ""
         )
         changes = self._mark()
         for post in self._run.posts:
@@ -183,15 +185,15 @@ class DataGuard:
                 await self._take_back(post, fresh)
             told = changes if post is self._run.posts[0] else ()
             actions = self._run.managed(post) if resumed or changes else ()
-            await post.execution.carry_out(Minutes(changes=told, actions=actions))
+            await post.execution.carry_out(MinuteCommands(changes=told, actions=actions))
 
     @staticmethod
-    async def _take_back(post: Post, halted: frozenset[str]) -> None:
+    async def _take_back(post: BrokerSession, halted: frozenset[str]) -> None:
         # An entry that waits in a halt is taken back: it could fill at whatever price trading resumes at.
         working = post.desk.standing.working.items()
-        entries = [Cancel(client_order_id=cid) for cid, one in working if one.signal.symbol in halted]
+        entries = [CancelOrder(client_order_id=cid) for cid, one in working if one.signal.symbol in halted]
         if entries:
-            await post.execution.carry_out(Minutes(actions=entries))
+            await post.execution.carry_out(MinuteCommands(actions=entries))
 
     @property
     def over(self) -> bool:
@@ -204,7 +206,7 @@ class DataGuard:
         for event in past:
             health.apply(event.kind, event.payload)
             if event.kind == records.HALT:
-                self._gathering.recall(Status(**event.payload), event.applied)
+                self._gathering.recall(HaltStatus(**event.payload), event.applied)
         self._gaps = health.lost
         self._gathering.recall_lost(health.lost)
 
@@ -216,9 +218,9 @@ class DataGuard:
     async def compare(self) -> None:
         """Called about every ten seconds: ask brokers what the symbols trade at, and hold the feed against each."""
         if self._run.session.open <= self._clock.now() < self._run.session.close:
-            await side_by_side([partial(self._compare, post) for post in self._run.posts])
+            await run_concurrently([partial(self._compare, post) for post in self._run.posts])
 
-    async def _compare(self, post: Post) -> None:
+    async def _compare(self, post: BrokerSession) -> None:
         teller = _teller(post)
         if teller is None:
             return
@@ -239,14 +241,14 @@ class DataGuard:
         changes = desk.review(priced=False)
         for post in self._run.posts:
             for symbol in post.desk.portfolio.positions:
-                if (middle := self._health.mid(symbol, now, widest=WIDEST)) is not None:
+                if (middle := self._health.mid(symbol, now, widest=MAX_SPREAD)) is not None:
                     post.desk.portfolio.mark(symbol, ticks_of(middle))
         if self._health.unmarked(self._run.positions, now) or not desk.breached:
             self._breach = None
             return changes
         if self._breach is None:
             self._breach = now
-        if now - self._breach < HOLDS_S:
+        if now - self._breach < BREACH_HOLDS_S:
             return changes
         self._breach = None
         return [*changes, *desk.review()]
@@ -263,7 +265,7 @@ class DataGuard:
             return Reason.MARK_STALE
         return None
 
-    def _unfit(self, symbol: str, minute: int, post: Post) -> Reason | None:
+    def _unfit(self, symbol: str, minute: int, post: BrokerSession) -> Reason | None:
         # What the feed, and the prices of the broker where a symbol would be entered, say against that.
         #
         # Entries go to another broker than the first only on prices that it has said itself in the last minute.
@@ -279,7 +281,7 @@ class DataGuard:
         lost = [one for one in self._gathering.lost if window.start <= one < min(window.entry, len(closes))]
         return bool(lost) and bool(np.isnan(closes[lost, row]).any())
 
-    def _gap(self, gap: Gap) -> None:
+    def _gap(self, gap: FeedGap) -> None:
         self._gaps.update(range(gap.first, gap.last + 1))
         self._write(records.FEED_GAP, attrs.asdict(gap))
 
@@ -290,15 +292,15 @@ class DataGuard:
             self._gaps.difference_update(closed)
             self._write(records.FEED_FILLED, {"minutes": closed, "open": len(self._gaps)})
 
-    def _status(self, status: Status) -> None:
+    def _status(self, status: HaltStatus) -> None:
         self._write(records.HALT, attrs.asdict(status))
 
     def _write(self, kind: str, payload: dict[str, Any]) -> None:
         self._run.execution.recorder.note(kind, payload)
 
 
-def _teller(post: Post) -> TellsPrices | None:
+def _teller(post: BrokerSession) -> SupportsPrices | None:
     # The broker of a post, where it says what symbols trade at.
     broker = post.execution.venue.broker
-    silent = isinstance(broker, Paced) and not broker.tells_prices
-    return broker if isinstance(broker, TellsPrices) and not silent else None
+    silent = isinstance(broker, RateLimitedBroker) and not broker.tells_prices
+    return broker if isinstance(broker, SupportsPrices) and not silent else None

@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from tbot_core.journal.projections.carryover import symbols as signalled
-from tbot_core.model.bars import Day
+from tbot_core.journal.projections.carryover import signalled_symbols as signalled
+from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from tbot_core.journal.store import Event
-    from tbot_core.model.bars import Minute
+    from tbot_core.model.bars import MinuteSlice
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Bygone:
+class EndedFeed:
     """The feed of a session that is over: it has the symbols of its signals, and says nothing any more."""
 
     session: Session
     symbols: tuple[str, ...]
-    day: Day
+    day: DayFacts
 
     @classmethod
-    def of(cls, session: Session, since: Sequence[Event]) -> Bygone:
+    def of(cls, session: Session, since: Sequence[Event]) -> EndedFeed:
         """That of a session, from the events since the last end."""
         found = signalled(since)
         nothing = np.full(len(found), np.nan)
-        day = Day(
+        day = DayFacts(
             previous_close=nothing,
             average_volume=nothing,
             market_cap=nothing,
@@ -41,8 +41,8 @@ class Bygone:
         )
         return cls(session=session, symbols=found, day=day)
 
-    async def minutes(self) -> AsyncIterator[Minute]:
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """No minute comes."""
-        nothing: tuple[Minute, ...] = ()
+        nothing: tuple[MinuteSlice, ...] = ()
         for minute in nothing:
             yield minute

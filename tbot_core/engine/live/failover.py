@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from tbot_core.engine.live.broker_supervisor import Keeper
+from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.session.requests import amount_of
-from tbot_core.execution.circuit_breaker import Circuit, CircuitState
-from tbot_core.execution.monitored_broker import Heard
+from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
+from tbot_core.execution.monitored_broker import MonitoredBroker
 from tbot_core.journal import records
-from tbot_core.journal.projections.leases import Against, Break, Leases, Phase
+from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase, Leases, RouteFailure
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, RiskState, atoms_of, dollars_of
 from tbot_core.trading.commands import Decision
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tbot_core.engine.control import Request
-    from tbot_core.engine.session.broker_session import Post, Standby
-    from tbot_core.engine.session.session import Trading
-    from tbot_core.execution.broker_account import Venue
-    from tbot_core.journal.projections.book import Said
+    from tbot_core.engine.control import ControlRequest
+    from tbot_core.engine.session.broker_session import BrokerSession, StandbyBroker
+    from tbot_core.engine.session.session import SessionContext
+    from tbot_core.execution.broker_account import BrokerAccount
+    from tbot_core.journal.projections.book import JournalEvent
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
     from tbot_core.trading.proposals import Proposal
@@ -43,11 +43,11 @@ _CLOSED: Final = CircuitState.CLOSED
 
 
 @attrs.define(kw_only=True, eq=False)
-class Way:
+class BrokerRoute:
     """A broker of the session and the circuit of the way to it; `told` is the state that the journal has."""
 
-    keeper: Keeper
-    circuit: Circuit
+    keeper: BrokerSupervisor
+    circuit: CircuitBreaker
     told: CircuitState = _CLOSED
     confirmed: bool = False
 
@@ -62,9 +62,9 @@ class Way:
         known = self.keeper.tender.believed and self.keeper.conditions.here < RiskState.EXIT_ONLY
         return self.circuit.closed and known
 
-    def broke(self, now: datetime) -> Break:
+    def broke(self, now: datetime) -> RouteFailure:
         """What is known of its break."""
-        return Break(
+        return RouteFailure(
             broker=self.name,
             since=self.circuit.since or now,
             read=self.keeper.tender.read_at,
@@ -73,23 +73,23 @@ class Way:
         )
 
 
-class Failover:
-    """The brokers of a session, the primary first; a `session.Routing`.
+class FailoverRouter:
+    """The brokers of a session, the primary first; a `session.EntryRouter`.
 
     `drilled`: whether a drill of these brokers was passed lately, without which nothing moves.
     """
 
-    def __init__(self, ways: Sequence[Way], now: Callable[[], datetime], *, drilled: bool = True) -> None:
+    def __init__(self, ways: Sequence[BrokerRoute], now: Callable[[], datetime], *, drilled: bool = True) -> None:
         self._ways = tuple(ways)
         self._primary = self._ways[0]
         self._conditions = self._primary.keeper.conditions
         self._recorder = self._primary.keeper.post.execution.recorder
         self._now = now
         self._drilled = drilled
-        self._told: Mapping[str, Any] = {"phase": Phase.OVER.value}
+        self._told: Mapping[str, Any] = {"phase": FailoverPhase.OVER.value}
         self.leases = Leases(primary=self._primary.name)
 
-    def recall(self, past: Sequence[Said]) -> None:
+    def recall(self, past: Sequence[JournalEvent]) -> None:
         """Take in what was so before a restart: leases, breaks that go on, and what was confirmed of them."""
         named = {way.name: way for way in self._ways}
         for event in past:
@@ -124,11 +124,11 @@ class Failover:
                     self._forget(way)
         self._say(self._standing(now))
 
-    def place(self, symbol: str) -> Post:
+    def place(self, symbol: str) -> BrokerSession:
         """Where an instrument would be entered now."""
         return self.route(symbol)[0].keeper.post
 
-    def answers(self, post: Post) -> bool:
+    def answers(self, post: BrokerSession) -> bool:
         """Whether it is worth waiting for what a broker says."""
         return self._way(post.name).circuit.state is not CircuitState.OPEN
 
@@ -153,34 +153,34 @@ class Failover:
             self.leases.moves(moved, self._now())
         return attrs.evolve(decision, broker=way.name)
 
-    def refusal(self, keeper: Keeper, order: Order) -> str:
+    def refusal(self, keeper: BrokerSupervisor, order: Order) -> str:
         """Why an entry may not leave from here; looked at in the second barrier and again before its first byte."""
         if order.leg is not Leg.ENTRY:
             return ""
         way, against = self.route(order.symbol)
         if way.keeper is not keeper:
-            against = Against.ELSEWHERE
+            against = FailoverBlocker.ELSEWHERE
         return "" if against is None else against.value
 
-    def route(self, symbol: str) -> tuple[Way, Against | None]:
+    def route(self, symbol: str) -> tuple[BrokerRoute, FailoverBlocker | None]:
         """Where an instrument may be entered now, and what forbids it."""
         owner, now = self._way(self.leases.of(symbol).broker), self._now()
         if owner.circuit.closed:
             return owner, None if owner is self._primary else self._against_primary(now)
         to = self._next(owner)
         if to is None:
-            return owner, Against.NO_OTHER
+            return owner, FailoverBlocker.NO_OTHER
         against = self._undrilled or self.leases.may_move(owner.broke(now), now)
         if to is not self._primary:
             against = against or self._against_primary(now)
         return to, against
 
     @property
-    def broken(self) -> Way | None:
+    def broken(self) -> BrokerRoute | None:
         """The first broker of the session that is not proven to answer."""
         return next((way for way in self._ways if not way.circuit.closed), None)
 
-    def confirm(self, request: Request) -> str:
+    def confirm(self, request: ControlRequest) -> str:
         """Count an amount as what is open at the broker that broke, for the rest of that break; returns why not."""
         broken = self.broken
         if broken is None:
@@ -201,16 +201,16 @@ class Failover:
         return ""
 
     @property
-    def _undrilled(self) -> Against | None:
-        return None if self._drilled else Against.NO_DRILL
+    def _undrilled(self) -> FailoverBlocker | None:
+        return None if self._drilled else FailoverBlocker.NO_DRILL
 
-    def _way(self, name: str) -> Way:
+    def _way(self, name: str) -> BrokerRoute:
         return next(way for way in self._ways if way.name == name)
 
-    def _next(self, broken: Way) -> Way | None:
+    def _next(self, broken: BrokerRoute) -> BrokerRoute | None:
         return next((way for way in self._ways if way is not broken and way.healthy), None)
 
-    def _against_primary(self, now: datetime) -> Against | None:
+    def _against_primary(self, now: datetime) -> FailoverBlocker | None:
         # What forbids entries elsewhere for the sake of the primary, while it is broken.
         return None if self._primary.circuit.closed else self._undrilled or self._primary.broke(now).against
 
@@ -218,11 +218,15 @@ class Failover:
         # How things stand with the primary; a break of another broker concerns what was entered there alone.
         broken = self._primary
         if broken.circuit.closed:
-            return {"of": broken.name, "to": "", "phase": Phase.OVER.value, "why": ""}
-        to, phase, why = self._next(broken), Phase.DOWN, cast("Against | None", Against.NO_OTHER)
+            return {"of": broken.name, "to": "", "phase": FailoverPhase.OVER.value, "why": ""}
+        to, phase, why = (
+            self._next(broken),
+            FailoverPhase.DOWN,
+            cast("FailoverBlocker | None", FailoverBlocker.NO_OTHER),
+        )
         if to is not None:
             against = self._against_primary(now)
-            phase = Phase.ENTRIES if against is None else Phase.REDUCE_ONLY
+            phase = FailoverPhase.ENTRIES if against is None else FailoverPhase.REDUCE_ONLY
             why = against or self.leases.may_move(broken.broke(now), now)
         return {
             "of": broken.name,
@@ -233,32 +237,32 @@ class Failover:
 
     def _say(self, found: records.Payload) -> None:
         # Write down how things stand, where that is new, and make causes of it.
-        phase = Phase(found["phase"])
-        down, broken = phase is Phase.DOWN, phase in {Phase.ENTRIES, Phase.REDUCE_ONLY}
-        if phase is Phase.ENTRIES:
+        phase = FailoverPhase(found["phase"])
+        down, broken = phase is FailoverPhase.DOWN, phase in {FailoverPhase.ENTRIES, FailoverPhase.REDUCE_ONLY}
+        if phase is FailoverPhase.ENTRIES:
             self._conditions.vouched(self._way(found["to"]).keeper.conditions)
-        was = self._told["phase"] != Phase.OVER.value
-        if {key: self._told.get(key, "") for key in found} != found and (phase is not Phase.OVER or was):
+        was = self._told["phase"] != FailoverPhase.OVER.value
+        if {key: self._told.get(key, "") for key in found} != found and (phase is not FailoverPhase.OVER or was):
             self._recorder.note(records.FAILOVER, found)
             self._told = found
-            self._conditions.go_away(away=phase is Phase.ENTRIES)
-        self._conditions.hold(Cause.BROKERS_DOWN, ", ".join(way.name for way in self._ways) if down else "")
-        self._conditions.hold(Cause.PRIMARY_DOWN, found["of"] if broken else "")
+            self._conditions.go_away(away=phase is FailoverPhase.ENTRIES)
+        self._conditions.hold(StateCause.BROKERS_DOWN, ", ".join(way.name for way in self._ways) if down else "")
+        self._conditions.hold(StateCause.PRIMARY_DOWN, found["of"] if broken else "")
 
-    def _forget(self, way: Way) -> None:
+    def _forget(self, way: BrokerRoute) -> None:
         # What a person said of a break ends with it.
         way.confirmed = False
         way.keeper.post.desk.standing.stated_atoms = 0
 
 
-def listened_to(trading: Trading) -> tuple[Trading, tuple[Circuit, ...]]:
+def monitor_brokers(trading: SessionContext) -> tuple[SessionContext, tuple[CircuitBreaker, ...]]:
     """The trading with a circuit for the way to each of its brokers; without another broker there is none."""
     if not trading.standbys:
         return trading, ()
-    circuits = tuple(Circuit() for _ in range(1 + len(trading.standbys)))
+    circuits = tuple(CircuitBreaker() for _ in range(1 + len(trading.standbys)))
 
-    def heard(venue: Venue, circuit: Circuit) -> Venue:
-        return attrs.evolve(venue, broker=Heard(venue.broker, circuit, trading.clock))
+    def heard(venue: BrokerAccount, circuit: CircuitBreaker) -> BrokerAccount:
+        return attrs.evolve(venue, broker=MonitoredBroker(venue.broker, circuit, trading.clock))
 
     standbys = tuple(
         attrs.evolve(one, venue=heard(one.venue, circuit))
@@ -267,9 +271,9 @@ def listened_to(trading: Trading) -> tuple[Trading, tuple[Circuit, ...]]:
     return attrs.evolve(trading, venue=heard(trading.venue, circuits[0]), standbys=standbys), circuits
 
 
-def watched(
-    standbys: Sequence[Standby], refusal: Callable[[int, Order], str], sight: Callable[[int, str], None]
-) -> tuple[Standby, ...]:
+def guard_standbys(
+    standbys: Sequence[StandbyBroker], refusal: Callable[[int, Order], str], sight: Callable[[int, str], None]
+) -> tuple[StandbyBroker, ...]:
     """The other brokers, whose orders and readings a session judges as it does those of the primary, by their place."""
     return tuple(
         attrs.evolve(one, venue=attrs.evolve(one.venue, refusal=partial(refusal, place), sight=partial(sight, place)))
@@ -277,14 +281,19 @@ def watched(
     )
 
 
-def failing_over(
-    keepers: Sequence[Keeper], circuits: Sequence[Circuit], clock: Clock, past: Sequence[Said], *, drilled: bool
-) -> Failover | None:
+def make_failover(
+    keepers: Sequence[BrokerSupervisor],
+    circuits: Sequence[CircuitBreaker],
+    clock: Clock,
+    past: Sequence[JournalEvent],
+    *,
+    drilled: bool,
+) -> FailoverRouter | None:
     """Who moves entries between the brokers of a session, where there is another one; `past` are its events."""
     if not circuits:
         return None
     keepers[0].lead(keepers[1:])
-    ways = [Way(keeper=keeper, circuit=circuit) for keeper, circuit in zip(keepers, circuits, strict=True)]
-    made = Failover(ways, clock.now, drilled=drilled)
+    ways = [BrokerRoute(keeper=keeper, circuit=circuit) for keeper, circuit in zip(keepers, circuits, strict=True)]
+    made = FailoverRouter(ways, clock.now, drilled=drilled)
     made.recall(past)
     return made

@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import Bar, FeedQuality, LiveSession, News
-    from tbot_core.model.bars import Day
+    from tbot_core.contracts import Bar, FeedMessage, FeedQuality, LiveSession
+    from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
 
-OPENS_S: Final = 15.0
+OPEN_TIMEOUT_S: Final = 15.0
 """A connection that has not failed for so long is there, whether anything was said or not."""
 
 
-class Line:
+class FeedConnection:
     """A live session as it is, and how the connection is that somebody hears it by."""
 
     def __init__(self, source: LiveSession, clock: Clock) -> None:
@@ -40,7 +40,7 @@ class Line:
         return self._source.symbols
 
     @property
-    def day(self) -> Day:
+    def day(self) -> DayFacts:
         """What is known before the bell."""
         return self._source.day
 
@@ -53,14 +53,14 @@ class Line:
     def there(self) -> bool:
         """Whether it is connected: it has said something, or nothing has failed for a while."""
         begun = self._begun
-        return begun is not None and (self._heard or self._clock.monotonic() - begun >= OPENS_S)
+        return begun is not None and (self._heard or self._clock.monotonic() - begun >= OPEN_TIMEOUT_S)
 
     @property
     def words(self) -> str:
         """Why it is not connected; "" where it is, and while nothing has failed yet."""
         return "" if self.there or not self._fault else f"no connection to the feed: {self._fault}"
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """What the feed says of these symbols."""
         self._begun, self._heard, failure = self._clock.monotonic(), False, ""
         try:

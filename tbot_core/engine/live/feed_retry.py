@@ -20,7 +20,7 @@ AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """The pauses after asks that fail; the last of them is kept."""
 
 
-class Asking(Generic[Answer]):
+class FeedRetry(Generic[Answer]):
     """Asks at once, as soon as it is made; `persist` asks again after whatever came in place of an answer."""
 
     def __init__(self, ask: Callable[[], Coroutine[Any, Any, Answer]], clock: Clock) -> None:

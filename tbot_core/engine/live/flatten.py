@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.engine.live.data_guard import out_of_hours
-from tbot_core.execution.intents import Minutes
+from tbot_core.execution.intents import MinuteCommands
 
 if TYPE_CHECKING:
-    from tbot_core.engine.session.broker_session import Post
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.model.clock import Clock
 
 
-class Flattening:
+class PositionFlattener:
     """Begins to close what one session holds at one of its brokers."""
 
-    def __init__(self, run: SessionRun, post: Post, clock: Clock) -> None:
+    def __init__(self, run: TradingSession, post: BrokerSession, clock: Clock) -> None:
         self._run = run
         self._post = post
         self._clock = clock
@@ -47,4 +47,4 @@ class Flattening:
         """
         self._begun, run = True, self._run
         actions = run.managed(self._post) if run.flattening else ()
-        await self._post.execution.carry_out(Minutes(actions=actions))
+        await self._post.execution.carry_out(MinuteCommands(actions=actions))

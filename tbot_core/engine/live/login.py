@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.errors import BrokerError
-from tbot_core.execution.throttling import Paced
+from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.system import log
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from tbot_core.execution.broker_account import Venue
-    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.execution.broker_account import BrokerAccount
+    from tbot_core.execution.trading_state import TradingStateController
 
 _log = log.logger(__name__)
 
 
-class Login:
+class LoginMonitor:
     """The login at one broker of a session.
 
     More than one try would look like an attack, and may lock the account: a person has to mend the key. Readings go on
     in their own time, and the first that is answered ends it.
     """
 
-    def __init__(self, venue: Venue, conditions: Conditions) -> None:
+    def __init__(self, venue: BrokerAccount, conditions: TradingStateController) -> None:
         self._broker = venue.broker
         self._account_id = venue.account_id
         self._conditions = conditions
@@ -34,7 +34,7 @@ class Login:
         """Make a cause of a key that is refused, and take it back once something was answered."""
         words = self._refusal
         self._tried = self._tried and bool(words)
-        self._conditions.hold(Cause.LOGIN, words)
+        self._conditions.hold(StateCause.LOGIN, words)
 
     async def tend(self) -> None:
         """Log in once more where the key was refused; another account than ours is no login."""
@@ -53,4 +53,4 @@ class Login:
 
     @property
     def _refusal(self) -> str:
-        return self._stranger or (self._broker.denied if isinstance(self._broker, Paced) else "")
+        return self._stranger or (self._broker.denied if isinstance(self._broker, RateLimitedBroker) else "")

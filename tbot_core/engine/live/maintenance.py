@@ -5,38 +5,38 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import AnnouncesMaintenance
+from tbot_core.contracts import SupportsMaintenanceNotices
 from tbot_core.errors import BrokerError
 from tbot_core.system import log
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.contracts import Broker, Maintenance
-    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.contracts import Broker, MaintenanceWindow
+    from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.model.clock import Clock
 
-ASKED_S: Final = 600.0
+POLL_INTERVAL_S: Final = 600.0
 LEAD: Final = timedelta(minutes=2)
 """So long before it begins nothing is entered any more: an entry is to be settled by then."""
 
 _log = log.logger(__name__)
 
 
-class Maintained:
+class MaintenanceMonitor:
     """What one broker of a session has announced, and whether it is so now."""
 
-    def __init__(self, broker: Broker, conditions: Conditions, clock: Clock) -> None:
+    def __init__(self, broker: Broker, conditions: TradingStateController, clock: Clock) -> None:
         # Asked once: such a question is slow.
-        self._teller = broker if isinstance(broker, AnnouncesMaintenance) else None
+        self._teller = broker if isinstance(broker, SupportsMaintenanceNotices) else None
         self._conditions = conditions
         self._clock = clock
-        self._announced: Sequence[Maintenance] = ()
+        self._announced: Sequence[MaintenanceWindow] = ()
         self._ask_at = 0.0
 
     @property
-    def now(self) -> Maintenance | None:
+    def now(self) -> MaintenanceWindow | None:
         """The announced time in which it is now, the minutes before it included."""
         now = self._clock.now()
         return next((one for one in self._announced if one.begins - LEAD <= now < one.ends), None)
@@ -45,14 +45,14 @@ class Maintained:
         """Make a cause of it, and take it back when it is over."""
         found = self.now
         words = "" if found is None else f"until {found.ends:%H:%M} UTC{found.words and ': '}{found.words}"
-        self._conditions.hold(Cause.MAINTENANCE, words)
+        self._conditions.hold(StateCause.MAINTENANCE, words)
 
     async def tend(self) -> None:
         """Ask what is announced, where that is due; what was heard last counts until then."""
         now = self._clock.monotonic()
         if self._teller is None or now < self._ask_at or self.now is not None:
             return
-        self._ask_at = now + ASKED_S
+        self._ask_at = now + POLL_INTERVAL_S
         try:
             self._announced = await self._teller.maintenance()
         except BrokerError as fault:

@@ -1,7 +1,4 @@
-"""A session at a broker's own market: its minutes, the broker's words, requests and readings, side by side.
-
-One loop and no threads. Everything that changes the books happens between two waits, so nobody ever sees half of it.
-"""
+"""A session at a broker's own market. One event loop, no threads: the books change only between two waits."""
 
 from __future__ import annotations
 
@@ -14,49 +11,49 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Verb
-from tbot_core.engine.live.abandoned_positions import Leftovers
-from tbot_core.engine.live.broker_supervisor import Keeper
-from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, out_of_hours, steady
-from tbot_core.engine.live.failover import failing_over, listened_to, watched
-from tbot_core.engine.live.flatten import Flattening
-from tbot_core.engine.live.session_close import Closing
-from tbot_core.engine.live.shutdown import Ending
-from tbot_core.engine.live.task_group import Act, Errands
-from tbot_core.engine.live.watch_loop import Looking
-from tbot_core.engine.session.arming import Safety
-from tbot_core.engine.session.confirmations import VERBS
-from tbot_core.engine.session.feed_session import Hearing, empty
-from tbot_core.engine.session.opening_equity import weigh
-from tbot_core.engine.session.recovery import Recall, failures
-from tbot_core.engine.session.requests import TO_COME, Obey, Requests
-from tbot_core.engine.session.session import SessionRun, Trading
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.live.abandoned_positions import AbandonedPositions
+from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
+from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, out_of_hours, session_clock
+from tbot_core.engine.live.failover import guard_standbys, make_failover, monitor_brokers
+from tbot_core.engine.live.flatten import PositionFlattener
+from tbot_core.engine.live.session_close import SessionClose
+from tbot_core.engine.live.shutdown import Shutdown
+from tbot_core.engine.live.task_group import AsyncAction, SessionTasks
+from tbot_core.engine.live.watch_loop import WatchLoop
+from tbot_core.engine.session.arming import ArmingGuard
+from tbot_core.engine.session.confirmations import CONFIRMATION_VERBS
+from tbot_core.engine.session.feed_session import FeedReceiver, empty_minute
+from tbot_core.engine.session.opening_equity import check_opening_equity
+from tbot_core.engine.session.recovery import SessionRecovery, recorded_failures
+from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS, RequestAction, RequestHandler
+from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.engine.session.vix import ASK_S, WindowVix
 from tbot_core.errors import AccessError
 from tbot_core.execution.reconciler import LEAST_WINDOW_S
-from tbot_core.execution.throttling import side_by_side
-from tbot_core.execution.trading_state import recall
+from tbot_core.execution.throttling import run_concurrently
+from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
 from tbot_core.model.types import Leg
 from tbot_core.plugins import hung_plugins
 from tbot_core.system import log
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from tbot_core.contracts import FeedSession, LiveSession
-    from tbot_core.engine.control import Request
-    from tbot_core.engine.session.config import Floor
-    from tbot_core.journal.store import Entry, Event
-    from tbot_core.model.bars import Day
+    from tbot_core.engine.control import ControlRequest
+    from tbot_core.engine.session.config import LiveConfig
+    from tbot_core.journal.store import Event, NewEvent
+    from tbot_core.model.bars import DayFacts
     from tbot_core.model.types import Order
-    from tbot_core.trading.proposals import Entrant
+    from tbot_core.trading.proposals import ActiveStrategy
 
-TEND_S: Final = 0.5
-COMPARE_S: Final = 10.0
+RECONCILE_INTERVAL_S: Final = 0.5
+PRICE_CHECK_INTERVAL_S: Final = 10.0
 _AFTER_S: Final = 120.0
 _BEFORE_THE_BELL: Final = timedelta(seconds=1)
 _STARTS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
@@ -64,7 +61,7 @@ _AT_THE_BELL: Final = frozenset({records.SESSION_OPENED, records.SCREENED, recor
 _log = log.logger(__name__)
 
 
-class MarketSession:
+class LiveTradingSession:
     """A session being traded at a broker's own market.
 
     `past` are the journal's events; those since the last session's end are of this one, before a restart. `day` is what
@@ -76,44 +73,48 @@ class MarketSession:
 
     def __init__(  # noqa: PLR0913, PLR0917  everything that one session is made of
         self,
-        trading: Trading,
-        floor: Floor,
+        trading: SessionContext,
+        floor: LiveConfig,
         source: FeedSession | LiveSession,
-        entrants: tuple[Entrant, ...],
+        entrants: tuple[ActiveStrategy, ...],
         equity_atoms: int,
         past: Sequence[Event] = (),
-        day: Day | None = None,
+        day: DayFacts | None = None,
     ) -> None:
-        self.keepers: tuple[Keeper, ...] = ()
+        self.keepers: tuple[BrokerSupervisor, ...] = ()
         broker = trading.venue.broker
-        trading, circuits = listened_to(trading)
+        trading, circuits = monitor_brokers(trading)
         venue = attrs.evolve(trading.venue, refusal=self.refusal, sight=partial(self._see, 0))
         self._trading = attrs.evolve(
-            trading, venue=venue, standbys=watched(trading.standbys, self._objection, self._see)
+            trading, venue=venue, standbys=guard_standbys(trading.standbys, self._objection, self._see)
         )
         self._floor = floor
-        self._past, self._carried = carryover.since_the_last(past), carryover.left(past)
-        self.steady = steady(trading.clock, broker)
-        self._hearing = Hearing(source, day or source.day, floor, self._trading, self.steady, past)
-        self.run = SessionRun(self._trading, self._hearing.source, entrants, equity_atoms)
+        self._past, self._carried = carryover.events_since_close(past), carryover.carried_positions(past)
+        self.steady = session_clock(trading.clock, broker)
+        self._hearing = FeedReceiver(source, day or source.day, floor, self._trading, self.steady, past)
+        self.run = TradingSession(self._trading, self._hearing.source, entrants, equity_atoms)
         self.run.day = self._hearing.universe.day
         self._vix = None if floor.vix is None else WindowVix(floor.vix, self.run, self.steady, self._past)
         clock, opens = trading.clock, self.run.session.open
-        self.keepers = tuple(Keeper(post, recall(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts)
+        self.keepers = tuple(
+            BrokerSupervisor(post, recall_states(past, post.key), clock, opens, floor.ttl_s) for post in self.run.posts
+        )
         self.conditions, self.tender = self.keepers[0].conditions, self.keepers[0].tender
-        self.failover = failing_over(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
-        self.leftovers = Leftovers(past, {post.execution.venue.account_id for post in self.run.posts})
+        self.failover = make_failover(self.keepers, circuits, clock, self._past, drilled=floor.drilled)
+        self.leftovers = AbandonedPositions(past, {post.execution.venue.account_id for post in self.run.posts})
         self._safety, self._weighed, self._closed = self._guarded(past), False, False
-        self.requests = Requests(self.run.execution.recorder, self.conditions, self.run.flatten, past, self._further())
+        self.requests = RequestHandler(
+            self.run.execution.recorder, self.conditions, self.run.flatten, past, self._further()
+        )
         self.requests.resume(past, flattens=floor.signals.flattens)
         self.clock_guard = ClockGuard(self.steady, broker, self.conditions)
         self.guard = self._watching()
         self.run.outlook, self.run.routing = self.guard, self.failover
         self.run.keeping = lambda: self.requests.keep
-        self._closing = Closing(self.run, self.keepers, self.steady, self._past, self._ended)
-        self._errands, self._been_read = Errands(clock, floor.timeout_s), asyncio.Event()
-        self._looking = Looking(floor, clock, self.keepers, self.requests, self._sights())
-        self._ending = Ending(self.requests, self.keepers, clock, floor.timeout_s)
+        self._closing = SessionClose(self.run, self.keepers, self.steady, self._past, self._ended)
+        self._errands, self._been_read = SessionTasks(clock, floor.timeout_s), asyncio.Event()
+        self._looking = WatchLoop(floor, clock, self.keepers, self.requests, self._sights())
+        self._ending = Shutdown(self.requests, self.keepers, clock, floor.timeout_s)
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
@@ -123,9 +124,9 @@ class MarketSession:
             starts = any(event.kind in _STARTS for event in self._past)
             self._safety.open(restarted=self.restarted and starts)
         every, poll_s = self._errands.every, self._floor.poll_s
-        acts: list[tuple[float, Act]] = [(self._floor.watch_s, self._look), (TEND_S, self._tend)]
+        acts: list[tuple[float, AsyncAction]] = [(self._floor.watch_s, self._look), (RECONCILE_INTERVAL_S, self._tend)]
         acts += [(keeper.post.pause_s(poll_s), keeper.settle) for keeper in self.keepers]
-        acts += [(TEND_S, keeper.tend) for keeper in self.keepers[1:]]
+        acts += [(RECONCILE_INTERVAL_S, keeper.tend) for keeper in self.keepers[1:]]
         main = asyncio.ensure_future(self._course())
         side = [asyncio.ensure_future(every(seconds, act)) for seconds, act in acts]
         side += [asyncio.ensure_future(self._once_read(act)) for act in self._later()]
@@ -137,20 +138,20 @@ class MarketSession:
         self._been_read.set()
         await self._minutes()
 
-    async def _once_read(self, act: Act) -> None:
+    async def _once_read(self, act: AsyncAction) -> None:
         await self._been_read.wait()
         await act()
 
-    def _later(self) -> list[Act]:
+    def _later(self) -> list[AsyncAction]:
         # What begins when the account has been read, or could not be.
         every = self._errands.every
         found = self._called()
         if self._vix is not None:
             found.append(partial(every, ASK_S, self._vix.refresh))
         if self.guard is not None:
-            found += [self.guard.run, partial(every, TEND_S, self.guard.look)]
+            found += [self.guard.run, partial(every, RECONCILE_INTERVAL_S, self.guard.look)]
             if self.guard.compares:
-                found.append(partial(every, COMPARE_S, self.guard.compare))
+                found.append(partial(every, PRICE_CHECK_INTERVAL_S, self.guard.compare))
         return found
 
     def _watching(self) -> DataGuard | None:
@@ -160,10 +161,10 @@ class MarketSession:
     def _sights(self) -> list[Callable[[], None]]:
         return [one.look for one in (self.failover, self.clock_guard) if one is not None]
 
-    def _called(self) -> list[Act]:
+    def _called(self) -> list[AsyncAction]:
         # What is done at a broker as soon as a look finds it due, each by itself: none waits for another's answer.
         self._ending.bell = self._looking.bell(self._ending.look)
-        closers = [Flattening(self.run, post, self.steady) for post in self.run.posts]
+        closers = [PositionFlattener(self.run, post, self.steady) for post in self.run.posts]
         calls = [
             *((keeper.takes_back, keeper.withdraw) for keeper in self.keepers),
             *((one.look, one.begin) for one in closers),
@@ -207,14 +208,14 @@ class MarketSession:
         `until` then. `unread` is called while one is. Whether it has ended: a stop that comes first leaves it as it is.
         """
         self._recall()
-        self._weighed, self.requests.later = True, TO_COME
-        first = Errands(self._trading.clock, self._floor.timeout_s)
+        self._weighed, self.requests.later = True, FUTURE_SESSION_VERBS
+        first = SessionTasks(self._trading.clock, self._floor.timeout_s)
         heeding = asyncio.ensure_future(first.every(self._floor.watch_s, self._looking.heed))
         finding = asyncio.ensure_future(self._find_out(until, unread))
         await first.until(finding, [heeding])
         if not finding.result():
             return False
-        await side_by_side([keeper.tender.close for keeper in self.keepers])
+        await run_concurrently([keeper.tender.close for keeper in self.keepers])
         await self.run.end(self._stuck)
         return True
 
@@ -240,11 +241,11 @@ class MarketSession:
         return all(keeper.tender.believed for keeper in keepers)
 
     async def _pursue(self) -> None:
-        await side_by_side([post.execution.settle for post in self.run.posts])
-        await side_by_side([keeper.tend for keeper in self.keepers])
-        await self._trading.clock.sleep(TEND_S)
+        await run_concurrently([post.execution.settle for post in self.run.posts])
+        await run_concurrently([keeper.tend for keeper in self.keepers])
+        await self._trading.clock.sleep(RECONCILE_INTERVAL_S)
 
-    def _stuck(self) -> list[Entry]:
+    def _stuck(self) -> list[NewEvent]:
         # What is still held when the session is over, also where nobody could look after it.
         return [*self._closing.stuck(), *self.leftovers.entries(self.run.execution.recorder)]
 
@@ -260,8 +261,8 @@ class MarketSession:
     def _objection(self, place: int, order: Order) -> str:
         keeper = self.keepers[place]
         try:
-            if control.killed(self._floor.folder):
-                self.conditions.begin(Cause.KILL_FILE)
+            if control.kill_file_exists(self._floor.folder):
+                self.conditions.begin(StateCause.KILL_FILE)
         except AccessError as fault:
             if order.leg is Leg.ENTRY:  # what is held is protected and closed whatever lies there
                 return f"control cannot be looked at: {fault.message}"
@@ -283,7 +284,7 @@ class MarketSession:
 
     def _recall(self) -> None:
         rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
-        recalls = [Recall(post.desk, post.execution, rows) for post in self.run.posts]
+        recalls = [SessionRecovery(post.desk, post.execution, rows) for post in self.run.posts]
         for post, one in product(self.run.posts, self._carried):
             if one.account == post.execution.venue.account_id:
                 post.desk.custody.recollection.carry(one, rows.get(one.fill.symbol))
@@ -297,38 +298,38 @@ class MarketSession:
         self.run.decided |= self.run.confirming.recall(self._past, rows)
         if self.guard is not None:
             self.guard.recall(self._past)
-        self._trading.bounds.restore(failures(self._past))
+        self._trading.bounds.restore(recorded_failures(self._past))
         if self._floor.lost is not None:
-            noted = hung_plugins.of_day(self._floor.lost, self._trading.clock.now(), self.run.session.date)
+            noted = hung_plugins.failures_of_day(self._floor.lost, self._trading.clock.now(), self.run.session.date)
             self._trading.bounds.note(noted)
 
     async def _reconcile(self) -> None:
         # Before anything else the account is read; until that has worked once, nothing is entered.
-        await side_by_side([keeper.reconcile for keeper in self.keepers])
+        await run_concurrently([keeper.reconcile for keeper in self.keepers])
         self._know()
 
     def _know(self) -> None:
         if self.tender.believed and not self._weighed:
             self._weighed = True
-            weigh(self.run, self._trading.journal, self._trading.venue)
+            check_opening_equity(self.run, self._trading.journal, self._trading.venue)
         if self._safety is not None:
             self._safety.look(self.tender.verdict)
 
-    def _guarded(self, past: Sequence[Event]) -> Safety | None:
+    def _guarded(self, past: Sequence[Event]) -> ArmingGuard | None:
         live, run = self._floor.live, self.run
         if live is None:
             return None
         live = attrs.evolve(live, events=past)
-        return Safety(live, run.session.date, run.execution.recorder, self.conditions, run.desk.standing)
+        return ArmingGuard(live, run.session.date, run.execution.recorder, self.conditions, run.desk.standing)
 
-    def _further(self) -> dict[Verb, Obey]:
+    def _further(self) -> dict[ControlVerb, RequestAction]:
         # What else can be asked of this session, and who obeys it.
-        answers: dict[Verb, Obey] = dict.fromkeys(VERBS, self.run.confirming.obey)
+        answers: dict[ControlVerb, RequestAction] = dict.fromkeys(CONFIRMATION_VERBS, self.run.confirming.obey)
         if self.failover is not None or self.leftovers:
-            answers[Verb.FAILOVER_CONFIRM] = self._confirm
+            answers[ControlVerb.FAILOVER_CONFIRM] = self._confirm
         return answers if self._safety is None else answers | self._safety.verbs
 
-    def _confirm(self, request: Request) -> str:
+    def _confirm(self, request: ControlRequest) -> str:
         # A person says what is open where nobody can look.
         if self.leftovers and (self.failover is None or not self.failover.broken):
             return self.leftovers.release(request, self.run.execution.recorder, self.conditions)
@@ -354,7 +355,7 @@ class MarketSession:
                 _log.warning("minute.late", index=minute.index)
                 continue
             while run.tape.closed < minute.index:
-                run.tape.append(empty(minute, run.tape.closed))
+                run.tape.append(empty_minute(minute, run.tape.closed))
             run.tape.append(minute)
             late = () if self.guard is None else self.guard.amend()
             if (old := minute.index < came - 1) or run.keeping():
@@ -370,7 +371,7 @@ class MarketSession:
             return
         await self._settle()
         await wait(run.session.close)
-        await side_by_side([keeper.tender.close for keeper in self.keepers])
+        await run_concurrently([keeper.tender.close for keeper in self.keepers])
         await run.end(self._stuck)
         self._closed = True
 

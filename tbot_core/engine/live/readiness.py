@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
 from tbot_core.model.types import RiskState
-from tbot_core.trading.risk.states import KINDS, Cause
+from tbot_core.trading.risk.states import KINDS, StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from tbot_core.engine.live.feed_connection import Line
-    from tbot_core.engine.live.market_session import MarketSession
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.engine.live.feed_connection import FeedConnection
+    from tbot_core.engine.live.market_session import LiveTradingSession
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.calendar import Session
 
 AGAIN: Final = timedelta(minutes=10)
@@ -34,10 +34,10 @@ HOLDS: Final = (timedelta(0), LASTS, AGAIN)
 LOOK_S: Final = 1.0
 
 
-class Announcer:
+class ReadinessAnnouncer:
     """What is said of a run's sessions before they are traded."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: JournalRecorder) -> None:
         self._recorder = recorder
         self._told: datetime | None = None
 
@@ -49,7 +49,9 @@ class Announcer:
             payload = {"session": session.date.isoformat(), "reasons": reasons}
             self._recorder.note(records.NOT_READY, payload)
 
-    async def announce(self, market: MarketSession, line: Line | None, said: Callable[[], records.Payload]) -> None:
+    async def announce(
+        self, market: LiveTradingSession, line: FeedConnection | None, said: Callable[[], records.Payload]
+    ) -> None:
         """Look at a session until it is ready and its bell has rung; `said` is what READY says then."""
         clock, session = self._recorder.clock, market.run.session
         reading_until, ready, taken_back = clock.now() + LASTS, False, 0
@@ -82,18 +84,18 @@ class _Spell:
         return self._since is not None and now - self._since >= span
 
 
-def _against(market: MarketSession) -> list[Cause]:
+def _against(market: LiveTradingSession) -> list[StateCause]:
     # Why nothing would be entered; empty where nothing keeps it from that.
     return [cause for cause in market.conditions.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
 
 
-def _reasons(market: MarketSession, line: Line | None, *, reading: bool) -> list[str]:
+def _reasons(market: LiveTradingSession, line: FeedConnection | None, *, reading: bool) -> list[str]:
     # The same in words, with what the feed's connection has against it.
-    told = [_told(market, cause) for cause in _against(market) if not (reading and cause is Cause.UNRECONCILED)]
+    told = [_told(market, cause) for cause in _against(market) if not (reading and cause is StateCause.UNRECONCILED)]
     return [*told, *([line.words] if line is not None and line.words else [])]
 
 
-def _told(market: MarketSession, cause: Cause) -> str:
+def _told(market: LiveTradingSession, cause: StateCause) -> str:
     # What is left behind is said to the share.
-    more = market.leftovers.words if cause is Cause.LEFT_BEHIND else ""
+    more = market.leftovers.words if cause is StateCause.LEFT_BEHIND else ""
     return f"{cause.value}: {more}" if more else cause.value

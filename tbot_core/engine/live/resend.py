@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.execution.intents import Minutes
+from tbot_core.execution.intents import MinuteCommands
 
 if TYPE_CHECKING:
-    from tbot_core.engine.session.broker_session import Post
+    from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.model.clock import Clock
 
 FIRST_S: Final = 0.5
@@ -15,10 +15,10 @@ MOST_S: Final = 10.0
 """The pauses after tries that fail begin with half a second, and double up to this."""
 
 
-class Resending:
+class Resender:
     """Tries again at one broker; `tend` is called about twice a second."""
 
-    def __init__(self, post: Post, clock: Clock) -> None:
+    def __init__(self, post: BrokerSession, clock: Clock) -> None:
         self._post = post
         self._clock = clock
         self._pause_s = self._due = 0.0
@@ -32,4 +32,4 @@ class Resending:
             self._pause_s = min(max(FIRST_S, 2 * self._pause_s), MOST_S)
             self._due = now + self._pause_s
             custody.unsent.free(barred=False)
-            await self._post.execution.carry_out(Minutes(actions=custody.released()))
+            await self._post.execution.carry_out(MinuteCommands(actions=custody.released()))

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.contracts import LiveSession
-from tbot_core.engine.feed_quality import fit
-from tbot_core.engine.live.daily_cycle import Life
-from tbot_core.engine.live.session_inputs import Days
-from tbot_core.engine.run_setup import LIVE, Company, at_market, opening
-from tbot_core.engine.session.arming import live
-from tbot_core.engine.session.broker_login import manned
-from tbot_core.engine.session.config import Floor, Signals
-from tbot_core.engine.session.gauge_writer import Meter
-from tbot_core.engine.session.open_positions import at_the_end
-from tbot_core.engine.session.vix import Places, tellers
-from tbot_core.engine.settings_reload import Renewed
+from tbot_core.engine.feed_quality import check_feed_fit
+from tbot_core.engine.live.daily_cycle import DailyCycle
+from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.run_setup import LIVE, RunServices, market_setup, run_started_payload
+from tbot_core.engine.session.arming import live_context
+from tbot_core.engine.session.broker_login import log_in
+from tbot_core.engine.session.config import LiveConfig, ProcessSignals
+from tbot_core.engine.session.gauge_writer import GaugeWriter
+from tbot_core.engine.session.open_positions import open_at_end
+from tbot_core.engine.session.vix import VixSources, live_vix_brokers
+from tbot_core.engine.settings_reload import SettingsChanged
 from tbot_core.errors import BrokerError, DataError
 from tbot_core.execution import operator_splits
-from tbot_core.instance.worst_day import plan as planned
+from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import records
 from tbot_core.journal.projections import external_holdings, failover_drills
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.marketdata import received_bars
 from tbot_core.system import log
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.engine.run_plan import Outcome, Plan, Watcher
-    from tbot_core.engine.run_setup import Course
-    from tbot_core.engine.session.arming import Live
-    from tbot_core.engine.session.broker_session import Standby
-    from tbot_core.engine.session.session import Trading
+    from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
+    from tbot_core.engine.run_setup import RunSetup
+    from tbot_core.engine.session.arming import LiveContext
+    from tbot_core.engine.session.broker_session import StandbyBroker
+    from tbot_core.engine.session.session import SessionContext
     from tbot_core.instance import Settings
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.calendar import Session
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 _log = log.logger(__name__)
 
 
-async def go(plan: Plan, watcher: Watcher, broker: Broker) -> Outcome:
+async def run_live(plan: RunPlan, watcher: RunWatcher, broker: Broker) -> RunOutcome:
     """Trade day after day until the run is stopped, or to the session's end with `once`."""
-    course = at_market(plan.assembly, plan.request, broker)
+    course = market_setup(plan.assembly, plan.request, broker)
     course.journal.relieve = plan.room.relieve
     others = {name: plan.assembly.broker(name) for name in failover_brokers(plan.assembly.settings)}
     try:
@@ -66,7 +66,7 @@ def failover_brokers(settings: Settings) -> tuple[str, ...]:
 
 class _Run:
     # The run while it lasts.
-    def __init__(self, plan: Plan, watcher: Watcher, course: Course, others: Mapping[str, Broker]) -> None:
+    def __init__(self, plan: RunPlan, watcher: RunWatcher, course: RunSetup, others: Mapping[str, Broker]) -> None:
         self._plan = plan
         self._others = others
         self._watcher = watcher
@@ -77,21 +77,21 @@ class _Run:
         start = course.journal.last(records.RUN_STARTED) if under_way else None
         self._started = start is not None  # a session that is gone on with belongs to the run that began it
         self._began = course.journal.head[0] if start is None else start.seq - 1
-        self._company = Company(plan, watcher, course)
-        self._vix = tellers(plan.assembly.settings, (course.server, course.broker, *others.values()))
-        self._places = Places(
+        self._company = RunServices(plan, watcher, course)
+        self._vix = live_vix_brokers(plan.assembly.settings, (course.server, course.broker, *others.values()))
+        self._places = VixSources(
             calendar=plan.assembly.calendar,
             brokers=(course.broker, *others.values()),
             bars=plan.assembly.settings.instance.bars,
         )
-        self._recorder = Recorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
+        self._recorder = JournalRecorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
 
-    async def go(self) -> Outcome:
+    async def go(self) -> RunOutcome:
         """Live, and say how it ended."""
         plan, course = self._plan, self._course
         self._company.begin()
         settings = plan.assembly.settings
-        days = Days(
+        days = SessionFactory(
             calendar=plan.assembly.calendar,
             bars=self._bars,
             entrants=plan.assembly.entrants,
@@ -106,12 +106,12 @@ class _Run:
             look=self._watcher.look,
             mode=settings.mode,
             worst_day=planned(settings).worst_day,
-            meter=Meter(settings.instance.data, course.journal.path, plan.wall),
+            meter=GaugeWriter(settings.instance.data, course.journal.path, plan.wall),
         )
-        life = Life(self._recorder, course.broker, self._floor(), days, once=plan.once)
+        life = DailyCycle(self._recorder, course.broker, self._floor(), days, once=plan.once)
         try:
             stopped = await life.go()
-        except Renewed:
+        except SettingsChanged:
             return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
         if not stopped:
             return self._company.end(self._began, stopped=False)
@@ -120,10 +120,10 @@ class _Run:
         self._recorder.note(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
         return self._company.end(self._began, stopped=True, said=left, unconfirmed=unconfirmed)
 
-    def _floor(self) -> Floor:
+    def _floor(self) -> LiveConfig:
         # How often who is asked, and where what is written and looked for lies.
         plan, settings = self._plan, self._plan.assembly.settings
-        return Floor(
+        return LiveConfig(
             folder=settings.instance.control,
             poll_s=settings.trading.sleep_time,
             ttl_s=settings.entries.entry_ttl,
@@ -136,26 +136,26 @@ class _Run:
             lost=settings.instance.data,
             splits=settings.instance.data / operator_splits.NAME,
             vix=self._vix,
-            signals=Signals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
+            signals=ProcessSignals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )
 
-    def _trading(self, account: Account) -> Trading:
+    def _trading(self, account: Account) -> SessionContext:
         # What a session needs at the account that the broker named; the run's start is written down with the first.
         plan, course = self._plan, self._course
         if not self._started:
             self._started = True
-            self._recorder.note(records.RUN_STARTED, opening(plan, course, account.equity))
+            self._recorder.note(records.RUN_STARTED, run_started_payload(plan, course, account.equity))
         name = plan.assembly.settings.trading.broker_name
         return self._company.trading(account, name, plan.wall, plan.wall.sleep_until)
 
-    async def _standbys(self, opened: Event | None) -> tuple[Standby, ...]:
+    async def _standbys(self, opened: Event | None) -> tuple[StandbyBroker, ...]:
         # The brokers that may take over; one that cannot be logged in to is said, and left out of the session.
         found = []
         for name, broker in self._others.items():
             if opened is not None and name not in opened.payload.get("accounts", {}):
                 continue
             try:
-                account = await manned(broker, name, opened)
+                account = await log_in(broker, name, opened)
             except BrokerError as fault:
                 self._recorder.note(records.STANDBY_ABSENT, {"of": name, "words": fault.message})
             else:
@@ -165,19 +165,19 @@ class _Run:
     def _drilled(self, past: Sequence[Event]) -> bool:
         # Whether failover between these brokers was tried lately, and went well.
         names = (self._plan.assembly.settings.trading.broker_name, *self._others)
-        return not failover_drills.objection(failover_drills.latest(past, names), self._plan.wall.now())
+        return not failover_drills.drill_objection(failover_drills.latest_drill(past, names), self._plan.wall.now())
 
-    def _live(self, account: Account) -> Live | None:
+    def _live(self, account: Account) -> LiveContext | None:
         # What a live session is armed for; paper trading is not armed.
         assembly = self._plan.assembly
-        return live(assembly, account.account_id) if assembly.settings.mode == LIVE else None
+        return live_context(assembly, account.account_id) if assembly.settings.mode == LIVE else None
 
     async def _bars(self, session: Session) -> FeedSession | LiveSession:
         # The running session's bars; raises DataError where the source has none of that day.
         async for source in self._course.feed.sessions():
             if source.session.date == session.date:
                 if isinstance(source, LiveSession):
-                    fit(source.quality, self._plan.assembly.settings)
+                    check_feed_fit(source.quality, self._plan.assembly.settings)
                 return source
         raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
 
@@ -190,13 +190,13 @@ async def still_open(
     What the account holds that is known not to be tbot's is nothing that a stop leaves open. `works` are the symbols
     that a session knows of besides, such as those of orders that are open though they were told to be over.
     """
-    held, unconfirmed = {*at_the_end(journal).open, *works}, ""
+    held, unconfirmed = {*open_at_end(journal).open, *works}, ""
     try:
         said = await broker.snapshot(since)
     except BrokerError as fault:
         unconfirmed = fault.message
         _log.warning("account.not_read", reason=unconfirmed)
     else:
-        foreign = external_holdings.known(journal, said.account.account_id)
+        foreign = external_holdings.known_external_holdings(journal, said.account.account_id)
         held |= {one.symbol for one in said.holdings if one.quantity != foreign.get(one.symbol, 0)}
     return sorted(held), unconfirmed

@@ -10,31 +10,33 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.engine.live.data_guard import FIRST_ORDER_S
-from tbot_core.execution.intents import Minutes
-from tbot_core.execution.throttling import side_by_side
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.throttling import run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
 from tbot_core.model.types import Leg, OrderState, RiskState
 from tbot_core.trading.orders import IN_DOUBT
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tbot_core.engine.live.broker_supervisor import Keeper
-    from tbot_core.engine.session.broker_session import Post
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.journal.store import Entry, Event
+    from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
+    from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.journal.store import Event, NewEvent
     from tbot_core.model.clock import Clock
     from tbot_core.trading.portfolio import Position
 
-PAGED: Final = timedelta(minutes=2)
+ALERT_BEFORE_CLOSE: Final = timedelta(minutes=2)
 """What is still held so long before the close wakes somebody."""
 
-_SILENCES: Final = frozenset({Cause.UNREACHABLE, Cause.MAINTENANCE, Cause.UNKNOWN, Cause.UNRECONCILED})
+_SILENCES: Final = frozenset(
+    {StateCause.UNREACHABLE, StateCause.MAINTENANCE, StateCause.UNKNOWN, StateCause.UNRECONCILED}
+)
 
 
-class Closing:
+class SessionClose:
     """Watches one session's end, at each of its brokers; `past` are its events before a restart.
 
     `over` says whether the market is halted to the close.
@@ -42,8 +44,8 @@ class Closing:
 
     def __init__(
         self,
-        run: SessionRun,
-        keepers: Sequence[Keeper],
+        run: TradingSession,
+        keepers: Sequence[BrokerSupervisor],
         clock: Clock,
         past: Sequence[Event],
         over: Callable[[], bool] = lambda: False,
@@ -65,9 +67,9 @@ class Closing:
         opens = session.open + timedelta(seconds=FIRST_ORDER_S)
         if not self._reopened and opens <= now < session.close:
             self._reopened = True
-            await side_by_side([partial(self._reopen, keeper.post) for keeper in self._keepers])
+            await run_concurrently([partial(self._reopen, keeper.post) for keeper in self._keepers])
         over = self._over()
-        if not session.open <= now < session.close or not (over or session.close - PAGED <= now):
+        if not session.open <= now < session.close or not (over or session.close - ALERT_BEFORE_CLOSE <= now):
             return
         for keeper, position in self._held():
             mark = keeper.post.key, position.signal.symbol
@@ -76,41 +78,41 @@ class Closing:
                 kind = records.STUCK if over else records.CLOSING_LATE
                 keeper.post.execution.recorder.note(kind, _payload(keeper, position))
 
-    def stuck(self) -> list[Entry]:
+    def stuck(self) -> list[NewEvent]:
         """The session is over: what is still held, and why it could not be closed."""
         return [
             keeper.post.execution.recorder.entry(records.STUCK, _payload(keeper, position))
             for keeper, position in self._held()
         ]
 
-    def _held(self) -> list[tuple[Keeper, Position]]:
+    def _held(self) -> list[tuple[BrokerSupervisor, Position]]:
         held = [(keeper, keeper.post.desk.portfolio.positions) for keeper in self._keepers]
         return [(keeper, positions[symbol]) for keeper, positions in held for symbol in sorted(positions)]
 
     @staticmethod
-    async def _reopen(post: Post) -> None:
-        await post.execution.carry_out(Minutes(actions=post.desk.custody.reopened()))
+    async def _reopen(post: BrokerSession) -> None:
+        await post.execution.carry_out(MinuteCommands(actions=post.desk.custody.reopened()))
 
 
 def _mark(payload: Mapping[str, Any]) -> tuple[str, str]:
     return payload.get("broker", ""), payload["symbol"]
 
 
-def _payload(keeper: Keeper, position: Position) -> records.Payload:
-    carried = records.carried_payload(position.signal, carryover.entry(position))
+def _payload(keeper: BrokerSupervisor, position: Position) -> records.Payload:
+    carried = records.carried_payload(position.signal, carryover.carried_entry(position))
     made = keeper.post.desk.custody.recollection.attempts(position.signal)
     attempts = {leg.value: count for leg, count in made.items()}
     return carried | {"side": position.side.word, "words": _why(keeper, position), "attempts": attempts}
 
 
-def _held_back(keeper: Keeper, symbol: str) -> str:
+def _held_back(keeper: BrokerSupervisor, symbol: str) -> str:
     # What has kept an exit from leaving; "" for nothing that is still there.
     if keeper.state is RiskState.HALTED:
         return "a kill holds its exit back"
     return "it is frozen" if symbol in keeper.post.desk.standing.frozen else ""
 
 
-def _why(keeper: Keeper, position: Position) -> str:
+def _why(keeper: BrokerSupervisor, position: Position) -> str:
     symbol, orders = position.signal.symbol, keeper.post.execution.orders.values()
     if symbol in keeper.post.desk.custody.leaving.halted:
         return "it is halted"

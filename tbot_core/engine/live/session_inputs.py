@@ -10,30 +10,30 @@ from typing import Any
 import attrs
 
 from tbot_core.contracts import FeedSession, LiveSession
-from tbot_core.engine.session.arming import Live
-from tbot_core.engine.session.broker_session import Standby
-from tbot_core.engine.session.gauge_writer import Meter
-from tbot_core.engine.session.session import SessionRun, Trading
-from tbot_core.engine.settings_reload import Renewal
+from tbot_core.engine.session.arming import LiveContext
+from tbot_core.engine.session.broker_session import StandbyBroker
+from tbot_core.engine.session.gauge_writer import GaugeWriter
+from tbot_core.engine.session.session import SessionContext, TradingSession
+from tbot_core.engine.settings_reload import SettingsReloader
 from tbot_core.journal.store import Event
-from tbot_core.model.bars import Day
+from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.types import Account, atoms_of
-from tbot_core.trading.proposals import Entrant
+from tbot_core.trading.proposals import ActiveStrategy
 
 
-async def _alone(_opened: Event | None) -> tuple[Standby, ...]:
+async def _alone(_opened: Event | None) -> tuple[StandbyBroker, ...]:
     # No other broker may take over.
     return ()
 
 
-async def _its_own(source: FeedSession | LiveSession) -> Day:
+async def _its_own(source: FeedSession | LiveSession) -> DayFacts:
     # Nobody knows more than the source.
     return source.day
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Days:
+class SessionFactory:
     """What each session is made of: the owner's calendar, its bars, the strategies that trade it, and all else.
 
     `trading` is asked for whenever the broker has said whose account it is, and so is `live`: what makes a session a
@@ -46,31 +46,31 @@ class Days:
 
     calendar: ExchangeCalendar
     bars: Callable[[Session], Awaitable[FeedSession | LiveSession]]
-    entrants: Callable[[Session], tuple[Entrant, ...]]
-    trading: Callable[[Account], Trading]
-    live: Callable[[Account], Live | None] = lambda _account: None
+    entrants: Callable[[Session], tuple[ActiveStrategy, ...]]
+    trading: Callable[[Account], SessionContext]
+    live: Callable[[Account], LiveContext | None] = lambda _account: None
     idle: Callable[[dt.datetime], None] = lambda _moment: None
-    renewal: Renewal = attrs.field(factory=Renewal)
+    renewal: SettingsReloader = attrs.field(factory=SettingsReloader)
     primary: str = ""
-    standbys: Callable[[Event | None], Awaitable[tuple[Standby, ...]]] = _alone
+    standbys: Callable[[Event | None], Awaitable[tuple[StandbyBroker, ...]]] = _alone
     drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
-    facts: Callable[[FeedSession | LiveSession], Awaitable[Day]] = _its_own
-    meter: Meter | None = None
-    look: Callable[[SessionRun], None] = lambda _run: None
+    facts: Callable[[FeedSession | LiveSession], Awaitable[DayFacts]] = _its_own
+    meter: GaugeWriter | None = None
+    look: Callable[[TradingSession], None] = lambda _run: None
     mode: str = "paper"
     worst_day: Decimal | None = None
 
 
 @attrs.frozen
-class Heard:
+class SessionFeed:
     """A feed, and what is known before the bell where that is more than the feed knows."""
 
     source: FeedSession | LiveSession
-    day: Day | None
+    day: DayFacts | None
 
 
 @attrs.define(eq=False)
-class Made:
+class SessionAccount:
     """What a session is traded with, whichever feed it is heard on.
 
     `opened` is what was written down before a restart, {} where none was. `restarted`: whether a restart has
@@ -78,7 +78,7 @@ class Made:
     """
 
     account: Account
-    trading: Trading
+    trading: SessionContext
     opened: Mapping[str, Any]
     restarted: bool = True
 

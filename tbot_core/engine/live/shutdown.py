@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tbot_core.engine.live.broker_supervisor import Keeper
-    from tbot_core.engine.session.requests import Requests
-    from tbot_core.model.bars import Minute
+    from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
+    from tbot_core.engine.session.requests import RequestHandler
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.clock import Clock
 
 
@@ -28,7 +28,7 @@ _AGAIN_S: Final = 2.0
 class _Witness:
     # Knows of one broker whether its account was read since its last order ended.
 
-    def __init__(self, keeper: Keeper, clock: Clock) -> None:
+    def __init__(self, keeper: BrokerSupervisor, clock: Clock) -> None:
         self.post, self._tender = keeper.post, keeper.tender
         self._clock = clock
         self._ended, self._since = 0, datetime.min.replace(tzinfo=UTC)
@@ -59,14 +59,16 @@ class _Witness:
         )
 
 
-class Ending:
+class Shutdown:
     """Knows of one session whether a stop has been carried out; whoever looks at that often rings its `bell` then.
 
     `ended`: for its sake no further minute was waited for. With `relief` somebody else goes on with the session, unless
     a stop is under way; `relieved` says that it has ended so.
     """
 
-    def __init__(self, requests: Requests, keepers: Sequence[Keeper], clock: Clock, timeout_s: float) -> None:
+    def __init__(
+        self, requests: RequestHandler, keepers: Sequence[BrokerSupervisor], clock: Clock, timeout_s: float
+    ) -> None:
         self._requests = requests
         self._witnesses = [_Witness(keeper, clock) for keeper in keepers]
         self._clock = clock
@@ -106,7 +108,7 @@ class Ending:
             self._end()
         return over
 
-    async def next(self, minutes: AsyncIterator[Minute]) -> Minute | None:
+    async def next(self, minutes: AsyncIterator[MinuteSlice]) -> MinuteSlice | None:
         """The next of the minutes; None behind the last one, and as soon as it is over.
 
         Why it is over is decided in that moment: what is asked after it is for whoever goes on.

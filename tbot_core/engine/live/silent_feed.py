@@ -5,36 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import FeedQuality
-from tbot_core.engine.live.ended_feed import Bygone
+from tbot_core.engine.live.ended_feed import EndedFeed
 from tbot_core.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import Bar, News
+    from tbot_core.contracts import Bar, FeedMessage
     from tbot_core.errors import TbotError
     from tbot_core.journal.store import Event
-    from tbot_core.model.bars import Day
+    from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Session
 
 _QUALITY: Final = FeedQuality(coverage="consolidated", halts=True)
 """Nothing is made of its silence but that it is silent: no symbol is taken to be halted for it."""
 
 
-class Unheard:
+class SilentFeed:
     """A live session that has the symbols of its signals; each connection fails with `fault`, why it is not heard."""
 
-    def __init__(self, session: Session, symbols: tuple[str, ...], day: Day, fault: TbotError) -> None:
+    def __init__(self, session: Session, symbols: tuple[str, ...], day: DayFacts, fault: TbotError) -> None:
         self.session = session
         self.symbols = symbols
         self.day = day
         self.fault = fault
 
     @classmethod
-    def of(cls, session: Session, since: Sequence[Event], fault: TbotError) -> Unheard:
+    def of(cls, session: Session, since: Sequence[Event], fault: TbotError) -> SilentFeed:
         """That of a session, from the events since the last end."""
-        bygone = Bygone.of(session, since)
+        bygone = EndedFeed.of(session, since)
         return cls(bygone.session, bygone.symbols, bygone.day, fault)
 
     @property
@@ -42,9 +42,9 @@ class Unheard:
         """It has declared nothing."""
         return _QUALITY
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:  # noqa: ARG002  whichever
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:  # noqa: ARG002  whichever
         """No connection; raises Unavailable."""
-        nothing: tuple[News, ...] = ()
+        nothing: tuple[FeedMessage, ...] = ()
         for news in nothing:
             yield news
         raise Unavailable(self.fault.message)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tbot_core.model.clock import Clock
 
-Act: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+AsyncAction: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Something that is done, once or again and again."""
 
 
@@ -26,7 +26,7 @@ class _Errand:
         self.at_work = False
 
 
-class Errands:
+class SessionTasks:
     """The tasks of one session; when they are over, what is at work has `timeout_s` to finish."""
 
     def __init__(self, clock: Clock, timeout_s: float) -> None:
@@ -35,7 +35,7 @@ class Errands:
         self._over = False
         self._errands: list[_Errand] = []
 
-    async def every(self, seconds: float, act: Act) -> None:
+    async def every(self, seconds: float, act: AsyncAction) -> None:
         """Act again and again, so long apart, until all is over."""
         me = self._errand()
         while not self._over:
@@ -43,7 +43,7 @@ class Errands:
             if not self._over:
                 await self._clock.sleep(seconds)
 
-    async def called(self, bell: asyncio.Event, act: Act) -> None:
+    async def called(self, bell: asyncio.Event, act: AsyncAction) -> None:
         """Act whenever the bell has rung, until all is over; rung meanwhile, it calls once more.
 
         Nothing is begun while others finish: nobody would wait for it.
@@ -63,7 +63,7 @@ class Errands:
         return self._errands[-1]
 
     @staticmethod
-    async def _act(me: _Errand, act: Act) -> None:
+    async def _act(me: _Errand, act: AsyncAction) -> None:
         me.at_work = True
         try:
             await act()

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import Bar, FeedQuality, FeedSession, News
-    from tbot_core.model.bars import Day, Minute
+    from tbot_core.contracts import Bar, FeedMessage, FeedQuality, FeedSession
+    from tbot_core.model.bars import DayFacts, MinuteSlice
     from tbot_core.model.calendar import Session
 
 
-def shorter(ours: Session, theirs: Session | None) -> Session | None:
+def common_hours(ours: Session, theirs: Session | None) -> Session | None:
     """The later of the two opens to the earlier of the two closes; None where nothing is left of the day."""
     if theirs is None:
         return None
@@ -26,7 +26,7 @@ def shorter(ours: Session, theirs: Session | None) -> Session | None:
     return attrs.evolve(ours, open=opens, close=closes) if opens < closes else None
 
 
-def words(ours: Session, agreed: Session | None) -> str:
+def shortened_hours_text(ours: Session, agreed: Session | None) -> str:
     """What the hours that were agreed upon take away of ours, for people."""
     if agreed is None:
         return "closed"
@@ -35,12 +35,12 @@ def words(ours: Session, agreed: Session | None) -> str:
     return ", ".join([*late, *early])
 
 
-def within(source: FeedSession | LiveSession, session: Session) -> FeedSession | LiveSession:
+def limit_to_hours(source: FeedSession | LiveSession, session: Session) -> FeedSession | LiveSession:
     """The source in the hours of the session that is traded, where its own are longer.
 
     Minutes outside them are left out, and the others are counted from the session's own open.
     """
-    agreed = shorter(source.session, session) or session
+    agreed = common_hours(source.session, session) or session
     if source.session == agreed:
         return source
     return _CutLive(source, agreed) if isinstance(source, LiveSession) else _Cut(source, agreed)
@@ -54,7 +54,7 @@ class _Cut:
         self.symbols = source.symbols
         self.day = _known(source.day, session)
 
-    async def minutes(self) -> AsyncIterator[Minute]:
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
         early = self._source.session.minute(self.session.open)
         async for minute in self._source.minutes():
             index = minute.index - early
@@ -76,14 +76,14 @@ class _CutLive:
     def quality(self) -> FeedQuality:
         return self._source.quality
 
-    def news(self, symbols: Sequence[str]) -> AsyncIterator[News]:
+    def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         return self._source.news(symbols)
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         return await self._source.history(symbols, first, last)
 
 
-def _known(day: Day, session: Session) -> Day:
+def _known(day: DayFacts, session: Session) -> DayFacts:
     # What is known before the bell; the usual volume of as many minutes as there are.
     typical = day.typical_volume
     return day if typical is None else attrs.evolve(day, typical_volume=typical[..., : session.minutes])

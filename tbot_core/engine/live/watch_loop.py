@@ -8,27 +8,27 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tbot_core.engine.session.loop_guard import Turning
-from tbot_core.trading.risk.states import Cause
+from tbot_core.engine.session.loop_guard import LoopGuard
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tbot_core.engine.live.broker_supervisor import Keeper
-    from tbot_core.engine.session.config import Floor
-    from tbot_core.engine.session.requests import Requests
+    from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
+    from tbot_core.engine.session.config import LiveConfig
+    from tbot_core.engine.session.requests import RequestHandler
     from tbot_core.model.clock import Clock
 
 
-class Looking:
+class WatchLoop:
     """Looks on behalf of one session; `sights` are looked at besides what is asked, the disk and the loop itself."""
 
     def __init__(
         self,
-        floor: Floor,
+        floor: LiveConfig,
         clock: Clock,
-        keepers: Sequence[Keeper],
-        requests: Requests,
+        keepers: Sequence[BrokerSupervisor],
+        requests: RequestHandler,
         sights: Sequence[Callable[[], None]],
     ) -> None:
         self._floor = floor
@@ -37,7 +37,7 @@ class Looking:
         self._requests = requests
         self._sights = sights
         self._calls: list[tuple[Callable[[], bool], asyncio.Event]] = []
-        self._turning = Turning(clock.monotonic())
+        self._turning = LoopGuard(clock.monotonic())
 
     def bell(self, due: Callable[[], bool]) -> asyncio.Event:
         """A bell that is rung with each look that finds something due."""
@@ -69,5 +69,5 @@ class Looking:
         # A loop that stood still knows nothing of what happened meanwhile: exits only, until a clean reconcile.
         stood_s = self._turning.stood_s(self._clock.monotonic(), self._floor.watch_s)
         if stood_s:
-            self._requests.conditions.begin(Cause.STALLED, f"for {stood_s:.0f} s")
-            self._requests.conditions.withdraw(Cause.STALLED)
+            self._requests.conditions.begin(StateCause.STALLED, f"for {stood_s:.0f} s")
+            self._requests.conditions.withdraw(StateCause.STALLED)

@@ -7,66 +7,80 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import DataError
-from tbot_core.execution.reconciliation import Verdict
+from tbot_core.execution.reconciliation import ReconciliationStatus
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import MOST_RESTARTS, Armed, Terms, armed_payload, recall, sessions
-from tbot_core.journal.projections.book import Said
+from tbot_core.journal.projections.arming import (
+    MOST_RESTARTS,
+    ArmingGrant,
+    ArmingTerms,
+    armed_payload,
+    next_sessions,
+    recall_arming,
+)
+from tbot_core.journal.projections.book import JournalEvent
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.plugins import lock
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from datetime import date
 
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.engine.control import Request
-    from tbot_core.engine.session.requests import Obey
-    from tbot_core.execution.trading_state import Conditions
-    from tbot_core.journal.recorder import Recorder
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.engine.control import ControlRequest
+    from tbot_core.engine.session.requests import RequestAction
+    from tbot_core.execution.trading_state import TradingStateController
+    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 UNMATCHED: Final = "it was restarted, and what the account holds is not found matched yet"
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Live:
+class LiveContext:
     """What makes a session a live one: its terms, the calendar of its days, and the journal's events before it."""
 
-    terms: Terms
+    terms: ArmingTerms
     calendar: ExchangeCalendar
-    events: Sequence[Said] = ()
+    events: Sequence[JournalEvent] = ()
 
 
-def live(assembly: Assembly, account: str) -> Live:
+def live_context(assembly: Assembly, account: str) -> LiveContext:
     """What makes a session of that assembly at that account a live one."""
     settings = assembly.settings
-    plugins = lock.fingerprint(settings.instance.home)
-    terms = Terms(mode=settings.mode, account=account, settings=settings.fingerprint, plugins=plugins)
-    return Live(terms=terms, calendar=assembly.calendar)
+    plugins = lock.lock_fingerprint(settings.instance.home)
+    terms = ArmingTerms(mode=settings.mode, account=account, settings=settings.fingerprint, plugins=plugins)
+    return LiveContext(terms=terms, calendar=assembly.calendar)
 
 
-class Safety:
+class ArmingGuard:
     """The arming of one live session.
 
     While it is not armed, Cause.NOT_ARMED stands and the gate denies by Reason.NOT_ARMED.
     """
 
-    def __init__(self, live: Live, day: date, recorder: Recorder, conditions: Conditions, standing: Standing) -> None:
+    def __init__(
+        self,
+        live: LiveContext,
+        day: date,
+        recorder: JournalRecorder,
+        conditions: TradingStateController,
+        standing: ExposureBook,
+    ) -> None:
         self._live = live
         self._day = day
         self._recorder = recorder
         self._conditions = conditions
         self._standing = standing
-        self._arming = recall(live.events)
+        self._arming = recall_arming(live.events)
         self._unmatched = False
         self._latched = False
 
     @property
-    def verbs(self) -> dict[Verb, Obey]:
+    def verbs(self) -> dict[ControlVerb, RequestAction]:
         """What can be asked of it, and who obeys."""
-        return {Verb.ARM: self.arm, Verb.DISARM: self.disarm}
+        return {ControlVerb.ARM: self.arm, ControlVerb.DISARM: self.disarm}
 
     @property
     def unmatched(self) -> bool:
@@ -87,25 +101,25 @@ class Safety:
             self._disarm(f"the session was restarted more than {MOST_RESTARTS} times")
         self._impose()
 
-    def look(self, verdict: Verdict | None) -> None:
+    def look(self, verdict: ReconciliationStatus | None) -> None:
         """Let go of an arming that no longer holds; `verdict` is how the account was found last."""
         if self._latch and not self._latched and self._arming.armed is not None:
             self._disarm("a loss latch is set")
         self._latched = self._latch
-        if self._unmatched and verdict is Verdict.MATCHED:
+        if self._unmatched and verdict is ReconciliationStatus.MATCHED:
             self._write(records.ARMING_KEPT, {"restarts": self._arming.restarts + 1})
             self._unmatched = False
-        elif self._unmatched and verdict is Verdict.ADOPTED:
+        elif self._unmatched and verdict is ReconciliationStatus.ADOPTED:
             self._disarm("it was restarted, and the account held something else than was written down")
         self._impose()
 
-    def arm(self, request: Request) -> str:
+    def arm(self, request: ControlRequest) -> str:
         """Arm as asked; returns why not, or ""."""
         count = request.arguments.get("sessions", "1")
         if not count.isdecimal():
             return f"{count!r} is no number of sessions."
         try:
-            days = sessions(self._live.calendar, request.made, int(count))
+            days = next_sessions(self._live.calendar, request.made, int(count))
         except ValueError as fault:
             return f"{fault}."
         except (DataError, OverflowError):
@@ -114,13 +128,13 @@ class Safety:
             return f"It was asked for {days[0]} to {days[-1]}; this is the session of {self._day}."
         if request.arguments.get("settings", self._live.terms.settings) != self._live.terms.settings:
             return "It was asked for under other settings than those that the bot runs with; restart the bot first."
-        armed = Armed(terms=self._live.terms, sessions=days, actor=request.actor)
+        armed = ArmingGrant(terms=self._live.terms, sessions=days, actor=request.actor)
         self._write(records.ARMED, armed_payload(armed))
         self._unmatched = False
         self._impose()
         return ""
 
-    def disarm(self, request: Request) -> str:
+    def disarm(self, request: ControlRequest) -> str:
         """Disarm as asked."""
         self._disarm(f"asked by {request.actor}")
         return ""
@@ -143,4 +157,4 @@ class Safety:
     def _impose(self) -> None:
         words = UNMATCHED if self._unmatched else self._arming.objection(self._live.terms, self._day)
         self._standing.armed = not words
-        self._conditions.hold(Cause.NOT_ARMED, words)
+        self._conditions.hold(StateCause.NOT_ARMED, words)

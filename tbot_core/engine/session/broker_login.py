@@ -12,18 +12,18 @@ from tbot_core.model.types import Account
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Broker
-    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.projections.book import JournalEvent
 
 
 @attrs.frozen(kw_only=True)
-class Manned:
+class BrokerLogin:
     """An account; `absent` is the fault of a broker that cannot be logged in to, though the session goes on there."""
 
     account: Account
     absent: str = ""
 
 
-async def manned(broker: Broker, name: str, opened: Said | None) -> Manned:
+async def log_in(broker: Broker, name: str, opened: JournalEvent | None) -> BrokerLogin:
     """Log in. Where that fails and the session was opened before a restart, the account is what it was then.
 
     Raises BrokerError where nothing is known of it.
@@ -35,5 +35,5 @@ async def manned(broker: Broker, name: str, opened: Said | None) -> Manned:
         if known is None:
             raise
         account = Account(account_id=known["account"], equity=Decimal(known["equity"]), cash=Decimal(0))
-        return Manned(account=account, absent=fault.message)
-    return Manned(account=account if known is None else attrs.evolve(account, equity=Decimal(known["equity"])))
+        return BrokerLogin(account=account, absent=fault.message)
+    return BrokerLogin(account=account if known is None else attrs.evolve(account, equity=Decimal(known["equity"])))

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.engine import Execution
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import Leg, OrderState
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.orders import ENDED, Naming, OrderRecord
-from tbot_core.trading.proposals import Rules
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.orders import ENDED, ClientOrderIds, OrderRecord
+from tbot_core.trading.proposals import TradingRules
 
 if TYPE_CHECKING:
     from tbot_core.trading.commands import Decision
     from tbot_core.trading.proposals import Proposal
 
 
-NEWS_S: Final = 0.25
+EVENT_POLL_S: Final = 0.25
 """What a stream has brought is taken in so often: the stop of a fill leaves within a second of it."""
 
 _PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
@@ -26,26 +26,26 @@ _TAKEN: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Standby:
+class StandbyBroker:
     """A broker that may take over: the rules there, the way to it, how its orders are named, what its account holds.
 
     `tag` marks the orders that go there.
     """
 
-    rules: Rules
-    venue: Venue
-    naming: Naming
+    rules: TradingRules
+    venue: BrokerAccount
+    naming: ClientOrderIds
     equity_atoms: int
     tag: str = ""
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Post:
+class BrokerSession:
     """One broker of a session: who decides and keeps what is held there, and who sends its orders."""
 
     name: str
-    desk: Desk
-    execution: Execution
+    desk: DecisionEngine
+    execution: ExecutionEngine
 
     @property
     def key(self) -> str:
@@ -54,7 +54,7 @@ class Post:
 
     def pause_s(self, poll_s: float) -> float:
         """The pause between two polls here, where SLEEP_TIME is `poll_s`: as long as that only without a stream."""
-        return min(poll_s, NEWS_S) if self.execution.venue.broker.rules.streams else poll_s
+        return min(poll_s, EVENT_POLL_S) if self.execution.venue.broker.rules.streams else poll_s
 
     @property
     def in_flight(self) -> int:
@@ -106,7 +106,7 @@ class Post:
         ]
 
 
-class Routing(Protocol):
+class EntryRouter(Protocol):
     """Says which of several brokers enters a signal."""
 
     def weigh(self, proposal: Proposal) -> Decision:
@@ -115,8 +115,8 @@ class Routing(Protocol):
     def decide(self, proposal: Proposal) -> Decision:
         """Decide a signal where it may be entered; an instrument that is to be entered elsewhere moves there first."""
 
-    def place(self, symbol: str) -> Post:
+    def place(self, symbol: str) -> BrokerSession:
         """Where an instrument would be entered now."""
 
-    def answers(self, post: Post) -> bool:
+    def answers(self, post: BrokerSession) -> bool:
         """Whether it is worth waiting for what a broker says."""

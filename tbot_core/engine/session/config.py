@@ -8,38 +8,38 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import TellsVixNow
+from tbot_core.contracts import SupportsLiveVix
 from tbot_core.engine import control
-from tbot_core.engine.disk_guard import Room
-from tbot_core.engine.session.arming import Live
-from tbot_core.trading.risk.states import Cause
+from tbot_core.engine.disk_guard import DiskGuard
+from tbot_core.engine.session.arming import LiveContext
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from tbot_core.execution.trading_state import Conditions
+    from tbot_core.execution.trading_state import TradingStateController
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Signals:
+class ProcessSignals:
     """What the process was told by signals; `flattens` says that a stop closes what is held (STOP_POLICY)."""
 
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
     flattens: bool = False
 
-    def tell(self, conditions: Conditions) -> bool:
+    def tell(self, conditions: TradingStateController) -> bool:
         """Make causes of them; whether a stop is new."""
         if self.kill.is_set():
             self.kill.clear()
-            conditions.begin(Cause.KILL_SIGNAL)
+            conditions.begin(StateCause.KILL_SIGNAL)
         if not self.stop.is_set():
             return False
         self.stop.clear()
-        conditions.begin(Cause.STOP_SIGNAL)
+        conditions.begin(StateCause.STOP_SIGNAL)
         return True
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Floor:
+class LiveConfig:
     """What a session at a market needs besides its trading: the folder of requests, and how often who is asked.
 
     `poll_s`: how often a broker without a stream is asked for news; `watch_s`: how often requests are looked for;
@@ -56,9 +56,9 @@ class Floor:
     poll_s: float
     ttl_s: float
     watch_s: float = control.POLL_S
-    live: Live | None = None
-    signals: Signals = attrs.field(factory=Signals)
-    room: Room = attrs.field(factory=Room)
+    live: LiveContext | None = None
+    signals: ProcessSignals = attrs.field(factory=ProcessSignals)
+    room: DiskGuard = attrs.field(factory=DiskGuard)
     grace_s: float = 2.0
     received: Path | None = None
     feed: str = ""
@@ -66,4 +66,4 @@ class Floor:
     drilled: bool = True
     lost: Path | None = None
     splits: Path | None = None
-    vix: tuple[TellsVixNow, ...] | None = None
+    vix: tuple[SupportsLiveVix, ...] | None = None

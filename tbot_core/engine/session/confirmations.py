@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
-from tbot_core.engine.control import Request, Verb
+from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.engine.session.recovery import proposal_of
 from tbot_core.engine.session.requests import request_of
 from tbot_core.journal import records
-from tbot_core.journal.projections.confirmations import asked_payload, identity
+from tbot_core.journal.projections.confirmations import asked_payload, short_id
 from tbot_core.model.reasons import Reason
 from tbot_core.system import log
 from tbot_core.trading.commands import Decision
@@ -20,24 +20,24 @@ from tbot_core.trading.proposals import Proposal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tbot_core.contracts.settings import Entries
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.contracts.settings import EntrySettings
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.journal.store import Event
 
-VERBS: Final = frozenset({Verb.CONFIRM, Verb.REJECT})
+CONFIRMATION_VERBS: Final = frozenset({ControlVerb.CONFIRM, ControlVerb.REJECT})
 _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class Pending:
+class PendingEntry:
     """An entry that waits; `answer` is what a person has said of it."""
 
     proposal: Proposal
     expires: datetime
-    answer: Request | None = None
+    answer: ControlRequest | None = None
 
 
-class Decider(Protocol):
+class EntryDecider(Protocol):
     """Who decides entries."""
 
     def weigh(self, proposal: Proposal) -> Decision:
@@ -47,15 +47,15 @@ class Decider(Protocol):
         """Decide signals in their order; each allowed one counts for those after it."""
 
 
-class Confirming:
+class ConfirmationQueue:
     """What waits, by its short name; without TRADE_CONFIRMATION_REQUIRED nothing ever does."""
 
-    def __init__(self, entries: Entries, desk: Decider, recorder: Recorder) -> None:
+    def __init__(self, entries: EntrySettings, desk: EntryDecider, recorder: JournalRecorder) -> None:
         self._required = entries.trade_confirmation_required
         self._timeout = timedelta(seconds=entries.confirmation_timeout)
         self._desk = desk
         self._recorder = recorder
-        self._pending: dict[str, Pending] = {}
+        self._pending: dict[str, PendingEntry] = {}
         self._names: set[str] = set()
 
     def asks(self) -> bool:
@@ -73,12 +73,12 @@ class Confirming:
     def ask(self, decisions: Iterable[Decision]) -> None:
         """Write down what a person is asked; it waits from now on."""
         for decision in decisions:
-            name = identity(decision.proposal.signal, self._names)
+            name = short_id(decision.proposal.signal, self._names)
             expires = self._recorder.clock.now() + self._timeout
             self._recorder.note(records.CONFIRMATION_ASKED, asked_payload(name, decision, expires))
-            self._wait(name, Pending(proposal=decision.proposal, expires=expires))
+            self._wait(name, PendingEntry(proposal=decision.proposal, expires=expires))
 
-    def obey(self, request: Request) -> str:
+    def obey(self, request: ControlRequest) -> str:
         """Keep the answer to what waits; the first one counts, and only one that was given in time."""
         name = request.arguments.get("id", "")
         found = self._pending.get(name)
@@ -119,23 +119,25 @@ class Confirming:
                 proposal = proposal_of(payload, rows.get(payload["signal"]["symbol"]))
                 asked.add(proposal.signal.text)
                 self._wait(
-                    payload["id"], Pending(proposal=proposal, expires=datetime.fromisoformat(payload["expires"]))
+                    payload["id"], PendingEntry(proposal=proposal, expires=datetime.fromisoformat(payload["expires"]))
                 )
-            elif event.kind == records.REQUEST and payload["verb"] in VERBS:
+            elif event.kind == records.REQUEST and payload["verb"] in CONFIRMATION_VERBS:
                 self.obey(request_of(payload))
             elif event.kind == records.DECISION:
                 self._settled(records.signal_of(payload["signal"]).text)
         return asked
 
-    def _wait(self, name: str, pending: Pending) -> None:
+    def _wait(self, name: str, pending: PendingEntry) -> None:
         self._names.add(name)
         self._pending[name] = pending
 
     def _settled(self, signal: str) -> None:
         self._pending = {name: one for name, one in self._pending.items() if one.proposal.signal.text != signal}
 
-    def _decided(self, one: Pending, now: datetime, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
-        if one.answer is not None and one.answer.verb is Verb.REJECT:
+    def _decided(
+        self, one: PendingEntry, now: datetime, renew: Callable[[Proposal], Proposal | None]
+    ) -> list[Decision]:
+        if one.answer is not None and one.answer.verb is ControlVerb.REJECT:
             words = f"rejected by {one.answer.actor}"
             return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_REJECTED, words=words)]
         renewed = None if one.answer is None else renew(one.proposal)

@@ -10,27 +10,27 @@ from tbot_core.contracts import LiveSession
 from tbot_core.errors import TbotError
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
-from tbot_core.journal.projections.book import fold
-from tbot_core.marketdata.live_feed import Gathering
-from tbot_core.marketdata.received_bars import Header, Kept, Received, Recording
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.marketdata.live_feed import LiveFeedAggregator
+from tbot_core.marketdata.received_bars import RecordedMinute, RecordedSession, RecordingHeader, SessionRecorder
 from tbot_core.system import log
-from tbot_core.trading.universe import Limit, Universe, within
+from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts import FeedSession
-    from tbot_core.engine.session.config import Floor
-    from tbot_core.engine.session.session import Trading
+    from tbot_core.engine.session.config import LiveConfig
+    from tbot_core.engine.session.session import SessionContext
     from tbot_core.journal.store import Event
-    from tbot_core.marketdata.bar_aggregator import Amendment
-    from tbot_core.model.bars import Day, Minute, Quotes
+    from tbot_core.marketdata.bar_aggregator import BarAmendment
+    from tbot_core.model.bars import DayFacts, MinuteSlice, Quotes
     from tbot_core.model.clock import Clock
 
 _log = log.logger(__name__)
 
 
-class Hearing:
+class FeedReceiver:
     """A session's source as minutes, `source`; `gathering` is what makes them of a live feed, None of another.
 
     `universe` says which symbols are heard of a live feed, and which a limit has cut. What was received is kept beside
@@ -40,28 +40,28 @@ class Hearing:
     def __init__(  # noqa: PLR0913, PLR0917  a source, and whoever it is heard for
         self,
         given: FeedSession | LiveSession,
-        day: Day,
-        floor: Floor,
-        trading: Trading,
+        day: DayFacts,
+        floor: LiveConfig,
+        trading: SessionContext,
         clock: Clock,
         past: Sequence[Event],
     ) -> None:
         """`day` is what is known before the bell; `clock` is the session's own; `past` are the journal's events."""
         self._wall = trading.clock
-        self.gathering: Gathering | None = None
+        self.gathering: LiveFeedAggregator | None = None
         self.source: FeedSession
         if isinstance(given, LiveSession):
             self.universe = _universe(given, day, trading.rules.universe_max, past)
             self._recording = _opened(floor, _header(given, self.universe, floor.feed, given.quality.coverage))
             kept = () if self.before is None else self.before.kept
-            self.source = self.gathering = Gathering(given, self.universe, clock, floor.grace_s, kept)
+            self.source = self.gathering = LiveFeedAggregator(given, self.universe, clock, floor.grace_s, kept)
         else:
             self.universe = Universe(symbols=given.symbols, day=day)
             self._recording = _opened(floor, _header(given, self.universe, floor.feed, ""))
             self.source = given
 
     @property
-    def before(self) -> Received | None:
+    def before(self) -> RecordedSession | None:
         """What was kept of the session before a restart."""
         return None if self._recording is None else self._recording.before
 
@@ -71,14 +71,14 @@ class Hearing:
         cut = self.universe.cut
         return None if not cut else records.universe_payload(self.universe)
 
-    def keep(self, minute: Minute, late: Sequence[Amendment], quotes: Quotes | None = None) -> None:
+    def keep(self, minute: MinuteSlice, late: Sequence[BarAmendment], quotes: Quotes | None = None) -> None:
         """Write down a minute that has been dealt with, as it was received, and the quotes that it was decided on."""
         gathering = self.gathering
         revised = () if gathering is None else tuple(gathering.barrier.revisions())
         if self._recording is None:
             return
         counts = {} if gathering is None else {key.value: count for key, count in gathering.barrier.counts.items()}
-        kept = Kept(
+        kept = RecordedMinute(
             minute=minute,
             late=tuple(late),
             revised=revised,
@@ -94,7 +94,7 @@ class Hearing:
             self._recording = None
 
 
-def empty(like: Minute, index: int) -> Minute:
+def empty_minute(like: MinuteSlice, index: int) -> MinuteSlice:
     """A minute that never came: no bar of any symbol."""
     nothing = like.close * float("nan")
     return attrs.evolve(
@@ -102,14 +102,14 @@ def empty(like: Minute, index: int) -> Minute:
     )
 
 
-def _universe(given: LiveSession, day: Day, universe_max: int, past: Sequence[Event]) -> Universe:
-    limit = Limit.of(universe_max, given.quality)
+def _universe(given: LiveSession, day: DayFacts, universe_max: int, past: Sequence[Event]) -> Universe:
+    limit = UniverseLimit.of(universe_max, given.quality)
     crowded = limit.most and len(given.symbols) > limit.most
-    return within(given.symbols, day, limit, _worked(past) if crowded else ())
+    return limit_universe(given.symbols, day, limit, _worked(past) if crowded else ())
 
 
-def _header(given: FeedSession | LiveSession, universe: Universe, source: str, coverage: str) -> Header:
-    return Header(
+def _header(given: FeedSession | LiveSession, universe: Universe, source: str, coverage: str) -> RecordingHeader:
+    return RecordingHeader(
         session=given.session,
         symbols=universe.symbols,
         day=universe.day,
@@ -119,11 +119,11 @@ def _header(given: FeedSession | LiveSession, universe: Universe, source: str, c
     )
 
 
-def _opened(floor: Floor, header: Header) -> Recording | None:
+def _opened(floor: LiveConfig, header: RecordingHeader) -> SessionRecorder | None:
     if floor.received is None:
         return None
     try:
-        return Recording.open(floor.received, header)
+        return SessionRecorder.open(floor.received, header)
     except TbotError as fault:
         _log.error("received.not_kept", reason=fault.message)
         return None
@@ -131,7 +131,7 @@ def _opened(floor: Floor, header: Header) -> Recording | None:
 
 def _worked(past: Sequence[Event]) -> frozenset[str]:
     # The symbols that are held or in play: whatever the limit, they are heard.
-    book = fold(carryover.since_the_last(past))
+    book = fold_events(carryover.events_since_close(past))
     living = (record.order.symbol for record in book.orders.values() if not record.terminal)
-    held = (one.fill.symbol for one in carryover.left(past))
+    held = (one.fill.symbol for one in carryover.carried_positions(past))
     return frozenset({*book.portfolio.positions, *living, *held})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.engine.session.vix import known_vix
 from tbot_core.errors import AccessError
-from tbot_core.execution.throttling import Paced
+from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import gauges
 from tbot_core.journal.gauges import BrokerGauge, Gauges
 from tbot_core.model.types import dollars_of, price_of
@@ -16,8 +16,8 @@ from tbot_core.trading.risk.exposure import held_atoms
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.engine.session.broker_session import Post
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.model.clock import Clock
 
 EVERY_S: Final = 1.0
@@ -27,7 +27,7 @@ UNCHANGED_S: Final = 30.0
 _log = log.logger(__name__)
 
 
-class Meter:
+class GaugeWriter:
     """Writes the gauges of a run whose journal lies at `journal`, into its folder `data`; never in a decision's way.
 
     That they cannot be written is said once, and is no reason to stop.
@@ -41,7 +41,7 @@ class Meter:
         self._known: Gauges | None = None
         self._lost = False
 
-    def look(self, run: SessionRun, ahead_s: float | None = None, *, at_once: bool = False) -> None:
+    def look(self, run: TradingSession, ahead_s: float | None = None, *, at_once: bool = False) -> None:
         """Take the gauges where the last ones are a second old, or `at_once`, and write them if they have changed."""
         now = self._clock.monotonic()
         if now < self._next and not at_once:
@@ -52,7 +52,7 @@ class Meter:
             return
         self._due, self._known = now + UNCHANGED_S, taken
         try:
-            gauges.write(self._data, taken)
+            gauges.write_gauges(self._data, taken)
         except AccessError as fault:
             if not self._lost:
                 self._lost = True
@@ -60,7 +60,7 @@ class Meter:
         else:
             self._lost = False
 
-    def _gauges(self, run: SessionRun, ahead_s: float | None) -> Gauges:
+    def _gauges(self, run: TradingSession, ahead_s: float | None) -> Gauges:
         limits = run.desk.limits
         held = (position for post in run.posts for position in post.desk.portfolio.positions.items())
         return Gauges(
@@ -79,10 +79,10 @@ class Meter:
         )
 
 
-def _gauge(post: Post) -> BrokerGauge:
+def _gauge(post: BrokerSession) -> BrokerGauge:
     # How a post's broker answers; of one that is simulated in this process there is nothing to say.
     broker = post.execution.venue.broker
-    if not isinstance(broker, Paced):
+    if not isinstance(broker, RateLimitedBroker):
         return BrokerGauge(name=post.name)
     return BrokerGauge(
         name=post.name,

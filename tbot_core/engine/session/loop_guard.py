@@ -7,7 +7,7 @@ from typing import Final
 STALL_S: Final = 10.0
 
 
-class Turning:
+class LoopGuard:
     """Measures how much longer a pause took than it was meant to; moments are those of a steady clock."""
 
     def __init__(self, now: float) -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from tbot_core.journal import records
 from tbot_core.model.types import dollars_of
-from tbot_core.trading.risk.account import jumped
+from tbot_core.trading.risk.account import equity_jumped
 
 if TYPE_CHECKING:
-    from tbot_core.engine.session.session import SessionRun
-    from tbot_core.execution.broker_account import Venue
+    from tbot_core.engine.session.session import TradingSession
+    from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.journal.store import Journal
 
 
-def equity(journal: Journal, venue: Venue, opens: datetime) -> tuple[Decimal, Decimal] | None:
+def expected_opening_equity(journal: Journal, venue: BrokerAccount, opens: datetime) -> tuple[Decimal, Decimal] | None:
     """What an account was worth at the last close, and what was paid into it since; None where that was another one."""
     closed = journal.last(records.SESSION_CLOSED)
     if closed is None or closed.payload.get("account") != venue.account_id:
@@ -30,13 +30,13 @@ def equity(journal: Journal, venue: Venue, opens: datetime) -> tuple[Decimal, De
     return Decimal(closed.payload["equity"]), sum(paid, Decimal(0))
 
 
-def weigh(run: SessionRun, journal: Journal, venue: Venue) -> None:
+def check_opening_equity(run: TradingSession, journal: Journal, venue: BrokerAccount) -> None:
     """Hold the opening equity against the last close: what no payment explains sizes nothing.
 
     The close of another account, such as that of paper trading, says nothing of this one. What was paid since is booked
     by the first reading that is believed; until then nothing is entered.
     """
     standing, opening = run.desk.standing, dollars_of(run.desk.portfolio.opening_atoms)
-    before = equity(journal, venue, run.session.open)
-    if before is not None and not standing.equity_jump and jumped(opening, *before):
+    before = expected_opening_equity(journal, venue, run.session.open)
+    if before is not None and not standing.equity_jump and equity_jumped(opening, *before):
         standing.find_jump(opening, sum(before, Decimal(0)))

@@ -16,36 +16,36 @@ import attrs
 from tbot_core.contracts import BrokerEvent
 from tbot_core.execution import account_updates, corporate_actions, frozen_instruments, instrument_rules
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import OUR_WORDS
+from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Leg, OrderState, RiskState, Side
-from tbot_core.plugins.call_guard import Lost
-from tbot_core.trading.orders import BROKER_WORDS, OrderEvent, OrderRecord, advance, news
+from tbot_core.plugins.call_guard import FailedCall
+from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent, OrderRecord, advance, execution_update
 from tbot_core.trading.proposals import Proposal
-from tbot_core.trading.risk.exposure import defend
+from tbot_core.trading.risk.exposure import impose_defense
 from tbot_core.trading.risk.external import open_shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from tbot_core.execution.engine import Execution
+    from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.journal.store import Event
     from tbot_core.model.types import Order
-    from tbot_core.trading.decision_engine import Desk
+    from tbot_core.trading.decision_engine import DecisionEngine
 
 _NEVER_SENT = "a restart found it written down and not sent"
 _ON_ITS_WAY = "a restart found it on its way"
 
 
-class Recall:
+class SessionRecovery:
     """Feeds a session's events, oldest first, to a new desk and its execution; `rows` are the session's symbols.
 
     What was traded in a symbol that is heard no more has no row: it is held and closed without bars.
     """
 
-    def __init__(self, desk: Desk, execution: Execution, rows: Mapping[str, int]) -> None:
+    def __init__(self, desk: DecisionEngine, execution: ExecutionEngine, rows: Mapping[str, int]) -> None:
         self._desk = desk
         self._execution = execution
         self._rows = rows
@@ -100,7 +100,7 @@ class Recall:
     def _read(self, kind: str, payload: Mapping[str, Any]) -> None:
         # What a reading of the account had to say.
         if kind == records.SETTLED:
-            account_updates.recall(self._desk, payload, self._execution.venue.account_id)
+            account_updates.recall_settled_cash(self._desk, payload, self._execution.venue.account_id)
             return
         rest = Decimal(payload["quantity"]) - Decimal(payload["filled"])
         shares = open_shares(payload["said"], rest, buy=payload["buy"])
@@ -126,15 +126,15 @@ class Recall:
         # What became of a symbol without an order of ours.
         symbol = payload["symbol"]
         if kind == records.FROZEN:
-            frozen_instruments.recall(self._desk.standing, payload)
+            frozen_instruments.recall_frozen(self._desk.standing, payload)
         elif kind == records.INSTRUMENT:
-            instrument_rules.apply(self._desk, payload)
+            instrument_rules.apply_instrument_rules(self._desk, payload)
         elif kind == records.FOREIGN_HOLDING:
             price = payload.get("price")
             quantity = Decimal(payload["quantity"])
             self._desk.standing.foreign.hold(symbol, quantity, None if price is None else Decimal(price))
         else:
-            corporate_actions.apply(self._desk, symbol, Fraction(payload["after"], payload["before"]))
+            corporate_actions.apply_split(self._desk, symbol, Fraction(payload["after"], payload["before"]))
 
     def _decided(self, payload: Mapping[str, Any], cid: str | None) -> None:
         signal = records.signal_of(payload["signal"])
@@ -159,7 +159,7 @@ class Recall:
 
     def _happened(self, cid: str, event: Event) -> None:
         execution, payload = self._execution, event.payload
-        word = OUR_WORDS.get(event.kind) or BROKER_WORDS.get(event.kind)
+        word = ORDER_EVENT_KINDS.get(event.kind) or BROKER_EVENT_KINDS.get(event.kind)
         if word is None:
             return
         fill = records.fill_of(cid, payload)
@@ -172,8 +172,8 @@ class Recall:
                 self._desk.custody.dropped(cid)
             case OrderEvent.GIVE_UP:
                 self._desk.custody.lost(cid)
-            case _ if event.kind in BROKER_WORDS:
-                found = None if fill is None else news(before, execution.orders[cid], fill)
+            case _ if event.kind in BROKER_EVENT_KINDS:
+                found = None if fill is None else execution_update(before, execution.orders[cid], fill)
                 said = BrokerEvent(kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"])
                 self._desk.custody.take(said, found)
 
@@ -190,14 +190,14 @@ class Recall:
             case ["losing", "run", "latch"]:
                 standing.latch("losing_run")
             case ["defense"]:
-                defend(standing)
+                impose_defense(standing)
             case ["exit-only"]:
                 standing.state = max(standing.state, RiskState.EXIT_ONLY)
 
 
-def failures(events: Iterable[Event]) -> list[tuple[datetime, Lost]]:
+def recorded_failures(events: Iterable[Event]) -> list[tuple[datetime, FailedCall]]:
     """The calls into plugins that failed, and when."""
-    return [(event.applied, Lost(**event.payload)) for event in events if event.kind == records.PLUGIN_FAILED]
+    return [(event.applied, FailedCall(**event.payload)) for event in events if event.kind == records.PLUGIN_FAILED]
 
 
 def proposal_of(payload: Mapping[str, Any], row: int | None) -> Proposal:
@@ -210,7 +210,7 @@ def proposal_of(payload: Mapping[str, Any], row: int | None) -> Proposal:
         rank=0,
         price=payload["price"],
         strength=payload["strength"] or 0.0,
-        exits=Exits(**payload["exits"]),
+        exits=ExitRules(**payload["exits"]),
         reason=Reason[payload["reason"]],
         stop=stop,
         target=target,

@@ -9,44 +9,50 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import attrs
 
 from tbot_core.engine import control
-from tbot_core.engine.control import Request, Seen, Verb
-from tbot_core.engine.session.wishes import ENDED, Wishes
+from tbot_core.engine.control import ControlFolderState, ControlRequest, ControlVerb
+from tbot_core.engine.session.wishes import ENDED, ClosePolicy
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
 from tbot_core.system import log
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.execution.trading_state import Conditions
-    from tbot_core.journal.projections.book import Said
-    from tbot_core.journal.recorder import Recorder
+    from tbot_core.execution.trading_state import TradingStateController
+    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.clock import Clock
 
 CARRIED_OUT: Final = "carried out"
 """The words with which a stop ends that was carried out."""
 
-Obey: TypeAlias = "Callable[[Request], str]"
+RequestAction: TypeAlias = "Callable[[ControlRequest], str]"
 """Does what a request asks for, or says why not; "" when it is done."""
 
-OF_A_SESSION: Final = frozenset({Verb.ARM, Verb.DISARM, Verb.CONFIRM, Verb.REJECT, Verb.FAILOVER_CONFIRM})
+SESSION_VERBS: Final = frozenset(
+    {ControlVerb.ARM, ControlVerb.DISARM, ControlVerb.CONFIRM, ControlVerb.REJECT, ControlVerb.FAILOVER_CONFIRM}
+)
 """What only a session can obey."""
 
-TO_COME: Final = frozenset({Verb.ARM, Verb.DISARM})
+FUTURE_SESSION_VERBS: Final = frozenset({ControlVerb.ARM, ControlVerb.DISARM})
 """What is said of sessions to come: one that is over leaves it to the next."""
 
 _NOTHING_TO_CONFIRM: Final = "Nothing is to be confirmed: in this session no broker takes over from another."
 _NOT_ARMED: Final = "Live trading alone is armed and disarmed."
-_UNFIT: Final = {Verb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM, Verb.ARM: _NOT_ARMED, Verb.DISARM: _NOT_ARMED}
+_UNFIT: Final = {
+    ControlVerb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM,
+    ControlVerb.ARM: _NOT_ARMED,
+    ControlVerb.DISARM: _NOT_ARMED,
+}
 """Why a session that has nobody to obey a verb does not."""
 
 _NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
 
 
-def amount_of(request: Request) -> Decimal | None:
+def amount_of(request: ControlRequest) -> Decimal | None:
     """The USD that a request names; None where that is no amount."""
     try:
         amount = Decimal(request.arguments.get("amount", ""))
@@ -55,14 +61,14 @@ def amount_of(request: Request) -> Decimal | None:
     return amount if amount.is_finite() and amount >= 0 else None
 
 
-class Flatten(Protocol):
+class FlattenCallback(Protocol):
     """Begins to close what is held, or ends that."""
 
     def __call__(self, *, on: bool = True) -> None:
         """With `on`: close what is held, and enter nothing."""
 
 
-class Requests:
+class RequestHandler:
     """Obeys requests; `flatten` closes what is held. What the files kill and stop say holds while they are there.
 
     `past`: events before a restart; a request that they name is not obeyed a second time. `further`: what else can be
@@ -71,12 +77,12 @@ class Requests:
 
     def __init__(  # noqa: PLR0913, PLR0917  who writes, who obeys, and what was obeyed before
         self,
-        recorder: Recorder,
-        conditions: Conditions,
-        flatten: Flatten,
-        past: Iterable[Said] = (),
-        further: Mapping[Verb, Obey] | None = None,
-        later: frozenset[Verb] = frozenset(),
+        recorder: JournalRecorder,
+        conditions: TradingStateController,
+        flatten: FlattenCallback,
+        past: Iterable[JournalEvent] = (),
+        further: Mapping[ControlVerb, RequestAction] | None = None,
+        later: frozenset[ControlVerb] = frozenset(),
     ) -> None:
         self._recorder = recorder
         self.conditions = conditions
@@ -86,14 +92,14 @@ class Requests:
         named = [(event.kind, event.payload["name"]) for event in past if event.kind in _NAMED]
         self._obeyed = {name for kind, name in named if kind == records.REQUEST}
         self._refused = {name for kind, name in named if kind == records.REQUEST_REFUSED}
-        self._wishes, self._closing = Wishes(), False
+        self._wishes, self._closing = ClosePolicy(), False
         self.wall: Clock | None = None
         """Says when a request was received, where the recorder's clock tells the time of simulated minutes."""
 
     @property
     def stopping(self) -> bool:
         """Whether a stop was asked for and not taken back."""
-        return bool({Cause.STOP_FILE, Cause.STOP_COMMAND, Cause.STOP_SIGNAL} & {*self.conditions.causes})
+        return bool({StateCause.STOP_FILE, StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL} & {*self.conditions.causes})
 
     @property
     def keep(self) -> bool:
@@ -103,17 +109,17 @@ class Requests:
     def look(self, folder: Path) -> None:
         """Obey what lies in the folder; while it cannot be used, nothing is entered."""
         try:
-            for request in self.take(control.look(folder)):
-                control.take(folder, request.name)
+            for request in self.take(control.read_folder(folder)):
+                control.remove_request(folder, request.name)
         except AccessError as fault:
-            self.conditions.begin(Cause.CONTROL_LOST, fault.message)
+            self.conditions.begin(StateCause.CONTROL_LOST, fault.message)
         else:
-            self.conditions.withdraw(Cause.CONTROL_LOST)
+            self.conditions.withdraw(StateCause.CONTROL_LOST)
 
-    def take(self, seen: Seen) -> Sequence[Request]:
+    def take(self, seen: ControlFolderState) -> Sequence[ControlRequest]:
         """Obey what lies in the folder; returns the requests that are written down and may be removed."""
-        self._hold(Cause.KILL_FILE, there=seen.kill)
-        self._hold(Cause.STOP_FILE, there=seen.stop)
+        self._hold(StateCause.KILL_FILE, there=seen.kill)
+        self._hold(StateCause.STOP_FILE, there=seen.stop)
         for refused in seen.refused:
             if refused.name not in self._refused:
                 self._refuse(refused.name, refused.words)
@@ -123,11 +129,11 @@ class Requests:
                 self.obey(request)
         return requests
 
-    def _settled(self, request: Request) -> bool:
+    def _settled(self, request: ControlRequest) -> bool:
         # Whether it was refused for good: a permit is not given by what becomes of its file later, a kill is.
-        return request.name in self._refused and request.verb not in control.RESTRICTING
+        return request.name in self._refused and request.verb not in control.RESTRICTING_VERBS
 
-    def obey(self, request: Request) -> None:
+    def obey(self, request: ControlRequest) -> None:
         """Write a request down with what comes of it, as one: a crash in between would leave it asked and not done.
 
         Asked once more, as by a session that is repeated, a refusal is not said again.
@@ -140,12 +146,12 @@ class Requests:
             if refusal and not again:
                 self._refuse(request.name, refusal)
 
-    def resume(self, past: Iterable[Said], *, flattens: bool) -> None:
+    def resume(self, past: Iterable[JournalEvent], *, flattens: bool) -> None:
         """Go on with what was asked for and is not over: `past` are the events that count, of earlier sessions too.
 
         `flattens`: a stop by a signal closes what is held.
         """
-        self._wishes = Wishes()
+        self._wishes = ClosePolicy()
         for event in past:
             self._wishes.recall(event, flattens=flattens)
         self._close()
@@ -166,7 +172,7 @@ class Requests:
                 if not kept or cause in self._wishes.keeping:
                     self.end(cause)
 
-    def end(self, cause: Cause) -> None:
+    def end(self, cause: StateCause) -> None:
         """The stop of a source has been carried out."""
         self.conditions.withdraw(cause, CARRIED_OUT)
         self._wishes.end(cause)
@@ -181,31 +187,31 @@ class Requests:
         received = None if self.wall is None else self.wall.now()
         self._recorder.write(attrs.evolve(self._recorder.entry(kind, payload), received=received))
 
-    def _hold(self, cause: Cause, *, there: bool) -> None:
+    def _hold(self, cause: StateCause, *, there: bool) -> None:
         if there:
             self.conditions.begin(cause)
         else:
             self.conditions.withdraw(cause)
 
-    def _obey(self, request: Request) -> str:
+    def _obey(self, request: ControlRequest) -> str:
         # Do what is asked; returns why not, or "".
         words, refusal = f"asked by {request.actor}", ""
         begin, withdraw = self.conditions.begin, self.conditions.withdraw
         match request.verb:
-            case Verb.KILL | Verb.KILL_FLATTEN:
-                begin(Cause.KILL_COMMAND, words)
-            case Verb.KILL_CLEAR:
-                withdraw(Cause.KILL_COMMAND, words)
-                withdraw(Cause.KILL_SIGNAL, words)
-            case Verb.STOP | Verb.STOP_FLATTEN | Verb.STOP_KEEP:
-                begin(Cause.STOP_COMMAND, words)
-            case Verb.STOP_CANCEL:
-                withdraw(Cause.STOP_COMMAND, words)
-                withdraw(Cause.STOP_SIGNAL, words)
-            case Verb.DEFENSE_ON:
-                begin(Cause.DEFENSE_COMMAND, words)
-            case Verb.DEFENSE_OFF:
-                withdraw(Cause.DEFENSE_COMMAND, words)
+            case ControlVerb.KILL | ControlVerb.KILL_FLATTEN:
+                begin(StateCause.KILL_COMMAND, words)
+            case ControlVerb.KILL_CLEAR:
+                withdraw(StateCause.KILL_COMMAND, words)
+                withdraw(StateCause.KILL_SIGNAL, words)
+            case ControlVerb.STOP | ControlVerb.STOP_FLATTEN | ControlVerb.STOP_KEEP:
+                begin(StateCause.STOP_COMMAND, words)
+            case ControlVerb.STOP_CANCEL:
+                withdraw(StateCause.STOP_COMMAND, words)
+                withdraw(StateCause.STOP_SIGNAL, words)
+            case ControlVerb.DEFENSE_ON:
+                begin(StateCause.DEFENSE_COMMAND, words)
+            case ControlVerb.DEFENSE_OFF:
+                withdraw(StateCause.DEFENSE_COMMAND, words)
             case verb if verb in self._further:
                 refusal = self._further[verb](request)
             case verb:
@@ -221,7 +227,7 @@ class Requests:
             self._flatten(on=self._closing)
 
 
-def _payload(request: Request) -> records.Payload:
+def _payload(request: ControlRequest) -> records.Payload:
     # What somebody asked of the running bot, and when; what is odd about the file, where something is.
     return {
         "name": request.name,
@@ -233,11 +239,11 @@ def _payload(request: Request) -> records.Payload:
     }
 
 
-def request_of(payload: Mapping[str, Any]) -> Request:
+def request_of(payload: Mapping[str, Any]) -> ControlRequest:
     """The request that a journal's event names."""
-    return Request(
+    return ControlRequest(
         name=payload["name"],
-        verb=Verb(payload["verb"]),
+        verb=ControlVerb(payload["verb"]),
         actor=payload["actor"],
         made=datetime.fromisoformat(payload["made"]),
         arguments=payload["arguments"],

@@ -11,65 +11,74 @@ import numpy as np
 
 from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue
 from tbot_core.engine.session import session_events
-from tbot_core.engine.session.broker_session import Post, Routing, Standby
-from tbot_core.engine.session.confirmations import Confirming
-from tbot_core.engine.session.undisturbed import undisturbed
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.intents import Minutes
-from tbot_core.execution.throttling import side_by_side
+from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, StandbyBroker
+from tbot_core.engine.session.confirmations import ConfirmationQueue
+from tbot_core.engine.session.undisturbed import gc_paused
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.throttling import run_concurrently
 from tbot_core.journal import records
-from tbot_core.journal.recorder import Recorder
-from tbot_core.journal.store import Entry, Journal
-from tbot_core.model.bars import Market, Tape
+from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import Journal, NewEvent
+from tbot_core.model.bars import MarketView, Tape
 from tbot_core.model.clock import Clock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
-from tbot_core.plugins.call_guard import Bounds, Lost, Sitting
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.trading.near_misses import near_misses
-from tbot_core.trading.orders import Naming
+from tbot_core.plugins.call_guard import CallGuard, FailedCall, GuardSession
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.trading.near_misses import find_near_misses
+from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.positions import rebalance_rules
-from tbot_core.trading.proposals import Entrant, Judged, Proposal, Rules, Scan, propose, renew, screen
+from tbot_core.trading.proposals import (
+    ActiveStrategy,
+    Proposal,
+    ScanResult,
+    TradingRules,
+    Verdicts,
+    propose,
+    renew,
+    screen,
+)
 from tbot_core.trading.risk.exposure import lose_plugin
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tbot_core.model.bars import Bars, Day, Quotes
+    from tbot_core.model.bars import Bars, DayFacts, Quotes
     from tbot_core.model.window import Window
-    from tbot_core.trading.commands import Action, Decision
+    from tbot_core.trading.commands import Decision, TradingCommand
 
 Wait = Callable[["datetime"], Awaitable[None]]
 """Waits until a moment of the session has come; in a replay at full speed it only moves the clock."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Trading:
+class SessionContext:
     """What every session of a run needs; `wait` paces it, `tell` hears what was written, `watch` sees each minute.
 
     `standbys` are the brokers that may take over from that of `venue`, in their order.
     """
 
-    rules: Rules
-    venue: Venue
+    rules: TradingRules
+    venue: BrokerAccount
     journal: Journal
     clock: Clock
-    naming: Naming
+    naming: ClientOrderIds
     wait: Wait
-    tell: Callable[[Sequence[Entry]], None]
-    watch: Callable[[SessionRun, int], None]
+    tell: Callable[[Sequence[NewEvent]], None]
+    watch: Callable[[TradingSession, int], None]
     checks: tuple[tuple[str, RiskCheck], ...] = ()
-    bounds: Bounds = attrs.field(factory=lambda: Bounds(strict=True))
-    standbys: tuple[Standby, ...] = ()
+    bounds: CallGuard = attrs.field(factory=lambda: CallGuard(strict=True))
+    standbys: tuple[StandbyBroker, ...] = ()
 
     @property
-    def recorder(self) -> Recorder:
+    def recorder(self) -> JournalRecorder:
         """What the session writes down with."""
-        return Recorder(journal=self.journal, clock=self.clock, tell=self.tell)
+        return JournalRecorder(journal=self.journal, clock=self.clock, tell=self.tell)
 
 
-class Outlook(Protocol):
+class FeedView(Protocol):
     """What is known of a live feed besides its bars."""
 
     @property
@@ -84,21 +93,20 @@ class Outlook(Protocol):
         """The proposal with what the data say against it, and the price that it is sized by."""
 
 
-class SessionRun:
+class TradingSession:
     """A session being traded. Build it at the bell with the account's equity, then `await trade()`.
 
-    `day` is what is known before the bell. `flatten()` lets nothing be entered any more and closes what is held. Nobody
-    watched when the minutes `late` closed, so their signals are not acted on. A session of a live feed has an
-    `outlook`, which also judges its losses; `quoted` are the quotes that its last minute was decided on, None where
-    none were looked at. `keeping` says whether what is held is kept as it is. `abreast`: a minute has been traded since
-    the start; before that, after a restart, the bars are old.
+    `day` holds the facts known before the open. `flatten()` blocks entries and closes what is held. Signals of the
+    minutes in `late`, which closed while nobody watched, are ignored. `outlook` judges the data of a live feed;
+    `quoted` are the quotes of its last decision, None without quotes. `keeping` says whether positions are kept as
+    they are. `abreast`: a minute was traded since the start; before that, after a restart, the bars are old.
     """
 
     def __init__(
         self,
-        trading: Trading,
+        trading: SessionContext,
         source: FeedSession,
-        entrants: tuple[Entrant, ...],
+        entrants: tuple[ActiveStrategy, ...],
         equity_atoms: int,
         late: frozenset[int] = frozenset(),
     ) -> None:
@@ -107,12 +115,14 @@ class SessionRun:
         self.day = source.day
         self.entrants = entrants
         self.tape = Tape(source.symbols, self.session.minutes)
-        self.desk = Desk(trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks)
-        self.execution = Execution(trading.recorder, trading.venue, self.desk)
-        primary = Post(name=trading.venue.name, desk=self.desk, execution=self.execution)
+        self.desk = DecisionEngine(
+            trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks
+        )
+        self.execution = ExecutionEngine(trading.recorder, trading.venue, self.desk)
+        primary = BrokerSession(name=trading.venue.name, desk=self.desk, execution=self.execution)
         self.posts = (primary, *(self._standing_by(trading, one) for one in trading.standbys))
-        self.routing: Routing | None = None
-        self.confirming = Confirming(trading.rules.entries, self, self.execution.recorder)
+        self.routing: EntryRouter | None = None
+        self.confirming = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
         self.late = late
@@ -122,13 +132,15 @@ class SessionRun:
             post.desk.custody.leaving.keeping = self._keeps
         self._cash_is_off = False
         self.decided: set[str] = set()
-        self.outlook: Outlook | None = None
+        self.outlook: FeedView | None = None
         self.quoted: Quotes | None = None
-        self._screened: dict[str, Judged] = {}
-        self._seen_by: dict[str, Day] = {}
-        self._opened: list[Entry] | None = None
+        self._screened: dict[str, Verdicts] = {}
+        self._seen_by: dict[str, DayFacts] = {}
+        self._opened: list[NewEvent] | None = None
         journal = trading.journal
-        trading.bounds.open_session(Sitting(clock=trading.clock, tell=self._lost, repeating=lambda: journal.repeating))
+        trading.bounds.open_session(
+            GuardSession(clock=trading.clock, tell=self._lost, repeating=lambda: journal.repeating)
+        )
 
     async def trade(self) -> None:
         """Trade the whole session; when it returns, everything is closed and written down."""
@@ -147,11 +159,11 @@ class SessionRun:
 
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
-        with undisturbed():
+        with gc_paused():
             bars, self.quoted, self.abreast = self.tape.bars, None, True
             for post in self.posts:
                 post.desk.custody.leaving.stopping = self._flattening
-            await side_by_side([post.execution.settle for post in self.posts if self._answers(post)])
+            await run_concurrently([post.execution.settle for post in self.posts if self._answers(post)])
             await self.answer()
             kept = {post.name: self._kept(post, bars, minute) for post in self.posts}
             asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
@@ -174,22 +186,22 @@ class SessionRun:
             return self.desk.decide(proposals)
         return [self.routing.decide(one) for one in sorted(proposals, key=lambda one: one.order)]
 
-    def _answers(self, post: Post) -> bool:
+    def _answers(self, post: BrokerSession) -> bool:
         return self.routing is None or self.routing.answers(post)
 
-    def _kept(self, post: Post, bars: Bars, minute: int) -> Minutes:
+    def _kept(self, post: BrokerSession, bars: Bars, minute: int) -> MinuteCommands:
         # What a minute asks for of what is held at a broker; losses are judged once, for all of them together.
         changes = post.desk.mark(bars, minute, judged=self.outlook is None and post is self.posts[0])
-        return Minutes(changes=changes, actions=post.desk.custody.manage(bars, minute))
+        return MinuteCommands(changes=changes, actions=post.desk.custody.manage(bars, minute))
 
-    def _topped_up(self, post: Post, bars: Bars, minute: int) -> Sequence[Decision]:
+    def _topped_up(self, post: BrokerSession, bars: Bars, minute: int) -> Sequence[Decision]:
         # What is added to positions of a broker that are under their share.
         windows = {entrant.name: entrant.window for entrant in self.entrants}
         wanted = post.desk.custody.topping.proposals(bars, minute) if self._answers(post) else ()
         ours = [one for one in wanted if one.signal.strategy in windows]  # a restart may know fewer strategies
         return post.desk.top_up([self._seen(one, windows[one.signal.strategy]) for one in ours])
 
-    async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, Minutes] | None = None) -> None:
+    async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, MinuteCommands] | None = None) -> None:
         # Carry out what was decided and what is kept, each at its broker, none waiting for another.
         #
         # All of it is on disk before anybody else has a turn: who takes back or closes meanwhile finds it there.
@@ -198,22 +210,26 @@ class SessionRun:
         acts = []
         for post in self.posts:
             mine = [one for one in decisions if (one.broker or self.posts[0].name) == post.name]
-            minute = attrs.evolve((kept or {}).get(post.name, Minutes()), decisions=mine)
+            minute = attrs.evolve((kept or {}).get(post.name, MinuteCommands()), decisions=mine)
             if not minute.nothing:
                 acts.append(partial(post.execution.send, minute, post.execution.write_down(minute)))
-        await side_by_side(acts)
+        await run_concurrently(acts)
 
-    def _standing_by(self, trading: Trading, standby: Standby) -> Post:
-        desk = Desk(standby.rules, self.session, standby.equity_atoms, standby.naming.client_order_id, trading.checks)
+    def _standing_by(self, trading: SessionContext, standby: StandbyBroker) -> BrokerSession:
+        desk = DecisionEngine(
+            standby.rules, self.session, standby.equity_atoms, standby.naming.client_order_id, trading.checks
+        )
         desk.stand_in(self.desk)
         recorder = attrs.evolve(trading.recorder, broker=standby.venue.name, tag=standby.tag)
-        execution = Execution(recorder, standby.venue, desk)
-        return Post(name=standby.venue.name, desk=desk, execution=execution)
+        execution = ExecutionEngine(recorder, standby.venue, desk)
+        return BrokerSession(name=standby.venue.name, desk=desk, execution=execution)
 
     def _weigh_cash(self, minute: int) -> None:
         # Write down that the cash's share of equity has left its target, once until it has come back.
         rules = self._trading.rules
-        if not (rules.rebalance.enable_rebalance_notifier and rebalance_rules.falls(rules.rebalance, minute)):
+        if not (
+            rules.rebalance.enable_rebalance_notifier and rebalance_rules.interval_elapsed(rules.rebalance, minute)
+        ):
             return
         found = rebalance_rules.cash_share(self.desk.portfolio, rules.risk.total_allocation, len(self.entrants))
         before, self._cash_is_off = self._cash_is_off, found.leaves(rules.rebalance)
@@ -221,7 +237,7 @@ class SessionRun:
             payload = {"share": str(found.share), "target": str(found.target)}
             self.execution.recorder.note(records.CASH_SHARE, payload)
 
-    def managed(self, post: Post) -> Sequence[Action]:
+    def managed(self, post: BrokerSession) -> Sequence[TradingCommand]:
         """What is to be done with what is held at a broker between two minutes, by the one that has closed last.
 
         Nothing is begun where all is kept, nor on bars that are old.
@@ -278,11 +294,11 @@ class SessionRun:
             if entrant.name == strategy and strategy in self._screened:
                 self._screened[strategy] = self._screen(entrant)
 
-    def _screen(self, entrant: Entrant) -> Judged:
+    def _screen(self, entrant: ActiveStrategy) -> Verdicts:
         facts = self._facts(entrant)
         return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes)
 
-    def _facts(self, entrant: Entrant) -> Day:
+    def _facts(self, entrant: ActiveStrategy) -> DayFacts:
         # What a strategy knows from before the bell, and of the VIX.
         return self._seen_by.get(entrant.name, self.day)
 
@@ -292,7 +308,7 @@ class SessionRun:
         if entrant is None:
             return None
         quotes = None if self.outlook is None else self.outlook.quotes
-        market = Market(bars=self.tape.bars, day=self._facts(entrant), quotes=quotes)
+        market = MarketView(bars=self.tape.bars, day=self._facts(entrant), quotes=quotes)
         renewed = renew(entrant, self._trading.rules, proposal, market)
         return None if renewed is None else self._seen(renewed, entrant.window)
 
@@ -304,16 +320,16 @@ class SessionRun:
             screened = self._screened[entrant.name]
             if window.entry <= minute < window.entry_end and (screened.reasons == Reason.ALLOWED).any():
                 signals = entrant.strategy.scan(bars, self._facts(entrant), minute)
-                scan = Scan(signals=signals, screened=screened, dates=(self.session.date,))
+                scan = ScanResult(signals=signals, screened=screened, dates=(self.session.date,))
                 proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))[0]
                 proposals = [self._seen(one, window) for one in proposals if one.signal.text not in self.decided]
                 self.triggers[entrant.name] += len(proposals)
                 found += [_too_late(one) for one in proposals] if late else proposals
         return found
 
-    def _market(self, entrant: Entrant, bars: Bars) -> Market:
+    def _market(self, entrant: ActiveStrategy, bars: Bars) -> MarketView:
         self.quoted = None if self.outlook is None else self.outlook.quotes
-        return Market(bars=bars, day=self._facts(entrant), quotes=self.quoted)
+        return MarketView(bars=bars, day=self._facts(entrant), quotes=self.quoted)
 
     def _seen(self, proposal: Proposal, window: Window) -> Proposal:
         return proposal if self.outlook is None else self.outlook.judge(proposal, window)
@@ -324,8 +340,8 @@ class SessionRun:
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
-        await side_by_side([post.execution.read_account for post in self.posts])
-        opening = session_events.opening(self.source, self.entrants, self.posts)
+        await run_concurrently([post.execution.read_account for post in self.posts])
+        opening = session_events.session_opened_payload(self.source, self.entrants, self.posts)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._opened = entries
         for entrant in self.entrants:
@@ -334,13 +350,13 @@ class SessionRun:
             payload = {
                 "strategy": entrant.name,
                 "candidates": self.candidates(entrant.name),
-                "reasons": session_events.reasons(judged),
+                "reasons": session_events.denial_counts(judged),
             }
             entries.append(self.execution.recorder.entry(records.SCREENED, payload))
         self._opened = None
         self.execution.recorder.write(*(one for one in entries if one.kind not in said))
 
-    def _lost(self, lost: Lost) -> None:
+    def _lost(self, lost: FailedCall) -> None:
         # A call into a plugin failed; what fails before the bell is written down behind it.
         if lost.off:
             lose_plugin(self.desk.standing, lost.plugin)
@@ -350,18 +366,18 @@ class SessionRun:
         else:
             self._opened.append(entry)
 
-    def _close_window(self, entrant: Entrant, bars: Bars) -> None:
+    def _close_window(self, entrant: ActiveStrategy, bars: Bars) -> None:
         if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
             return
         allowed = self._screened[entrant.name].reasons == Reason.ALLOWED
-        near = [attrs.asdict(one) for one in near_misses(entrant, bars, self._facts(entrant), allowed)]
+        near = [attrs.asdict(one) for one in find_near_misses(entrant, bars, self._facts(entrant), allowed)]
         counts = {"candidates": int(allowed.sum()), "triggers": self.triggers[entrant.name]}
         bad = bars.bad_print.tolist() if entrant.window.start == 0 else []
         skipped = [symbol for symbol, is_bad in zip(bars.symbols, bad, strict=False) if is_bad]
         payload = records.window_payload(entrant.name, counts, near, skipped)
         self.execution.recorder.write(self.execution.recorder.entry(records.WINDOW_CLOSED, payload))
 
-    async def end(self, stuck: Callable[[], Sequence[Entry]] = tuple) -> None:
+    async def end(self, stuck: Callable[[], Sequence[NewEvent]] = tuple) -> None:
         """Wait for the closing bell, take in the last words of the broker, and write the session's end down.
 
         `stuck` says of what is still held that it could not be closed.
@@ -371,11 +387,11 @@ class SessionRun:
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.close_session()
-        await side_by_side([post.execution.settle for post in self.posts])
+        await run_concurrently([post.execution.settle for post in self.posts])
         await self._carry_out(self.confirming.close())
         told = stuck()
         unclosed = (*self.positions, *(one.payload["symbol"] for one in told))
-        payload = session_events.closing(self.source, self.posts, unclosed)
+        payload = session_events.session_closed_payload(self.source, self.posts, unclosed)
         self.execution.recorder.write(*told, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 

@@ -8,18 +8,20 @@ import attrs
 
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
-from tbot_core.model.reasons import BY_CODE
+from tbot_core.model.reasons import REASON_BY_CODE
 from tbot_core.model.types import dollars_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tbot_core.contracts import FeedSession
-    from tbot_core.engine.session.broker_session import Post
-    from tbot_core.trading.proposals import Entrant, Judged
+    from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.trading.proposals import ActiveStrategy, Verdicts
 
 
-def opening(source: FeedSession, entrants: Sequence[Entrant], posts: Sequence[Post]) -> dict[str, Any]:
+def session_opened_payload(
+    source: FeedSession, entrants: Sequence[ActiveStrategy], posts: Sequence[BrokerSession]
+) -> dict[str, Any]:
     """The payload of SESSION_OPENED; the first of `posts` is the primary broker."""
     session, primary = source.session, posts[0]
     venue, exposure = primary.execution.venue, primary.desk.standing
@@ -41,7 +43,9 @@ def opening(source: FeedSession, entrants: Sequence[Entrant], posts: Sequence[Po
     }
 
 
-def closing(source: FeedSession, posts: Sequence[Post], unclosed: Iterable[str]) -> dict[str, Any]:
+def session_closed_payload(
+    source: FeedSession, posts: Sequence[BrokerSession], unclosed: Iterable[str]
+) -> dict[str, Any]:
     """The payload of SESSION_CLOSED; `unclosed` are the symbols that are still held."""
     primary = posts[0]
     portfolio = primary.desk.portfolio
@@ -56,17 +60,17 @@ def closing(source: FeedSession, posts: Sequence[Post], unclosed: Iterable[str])
     }
 
 
-def reasons(judged: Judged) -> dict[str, int]:
+def denial_counts(judged: Verdicts) -> dict[str, int]:
     """How many symbols each reason denied."""
     counts: dict[str, int] = {}
     for code in judged.reasons.ravel().tolist():
         if code:
-            name = BY_CODE[code].name
+            name = REASON_BY_CODE[code].name
             counts[name] = counts.get(name, 0) + 1
     return counts
 
 
-def _accounts(posts: Sequence[Post]) -> dict[str, dict[str, str]]:
+def _accounts(posts: Sequence[BrokerSession]) -> dict[str, dict[str, str]]:
     # Whose accounts the session trades, and what each held at its beginning.
     return {
         post.name: {
@@ -77,10 +81,10 @@ def _accounts(posts: Sequence[Post]) -> dict[str, dict[str, str]]:
     }
 
 
-def _carried(posts: Sequence[Post]) -> records.Payload:
+def _carried(posts: Sequence[BrokerSession]) -> records.Payload:
     # What is held when the bell rings: it could not be closed in the session before.
     held = [(post.key, one) for post in posts for one in post.desk.portfolio.positions.values()]
     if not held:
         return {}
-    carried = [(key, records.carried_payload(one.signal, carryover.entry(one))) for key, one in held]
+    carried = [(key, records.carried_payload(one.signal, carryover.carried_entry(one))) for key, one in held]
     return {"carried": [payload | ({"broker": key} if key else {}) for key, payload in carried]}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Meanwhile no cycles are collected: that takes up to 40 ms, and waits until the orders of a minute have left."""
     before = gc.isenabled()
     gc.disable()

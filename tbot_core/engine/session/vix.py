@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import TellsVix, TellsVixNow
+from tbot_core.contracts import SupportsDailyVix, SupportsLiveVix
 from tbot_core.errors import BrokerError, DataError, SettingsError
 from tbot_core.journal import records
-from tbot_core.journal.projections.vix import told
-from tbot_core.marketdata.store.daily_facts import look_back
+from tbot_core.journal.projections.vix import recorded_vix
+from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.system import log
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tbot_core.contracts import FeedSession, IndexQuote, LiveSession
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.instance import Settings
-    from tbot_core.journal.projections.book import Said
-    from tbot_core.model.bars import Day
+    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.model.bars import DayFacts
     from tbot_core.model.steady_clock import SteadyClock
 
 ASK_S: Final = 10.0
@@ -40,18 +40,18 @@ _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Places:
+class VixSources:
     """Where the VIX may be known, besides the feed: the brokers that are enabled, and the folder of the bar store."""
 
     calendar: ExchangeCalendar
     brokers: tuple[object, ...]
     bars: Path
 
-    async def facts(self, source: FeedSession | LiveSession) -> Day:
+    async def facts(self, source: FeedSession | LiveSession) -> DayFacts:
         """A session's facts, with the VIX's close of the exchange day before it; unknown where nobody has just that."""
         if not np.isnan(source.day.vix).all():
             return source.day
-        before = look_back(self.calendar, source.session.date)[-1].date
+        before = look_back_sessions(self.calendar, source.session.date)[-1].date
         value = await self._of_a_broker(before)
         value = self._stored(before) if value is None else value
         if value is None or not (0 < value < math.inf):
@@ -60,7 +60,7 @@ class Places:
 
     async def _of_a_broker(self, before: dt.date) -> float | None:
         for broker in self.brokers:
-            if not isinstance(broker, TellsVix):
+            if not isinstance(broker, SupportsDailyVix):
                 continue
             try:
                 value = await broker.vix_close(before)
@@ -75,14 +75,14 @@ class Places:
         from tbot_core.marketdata.store import reference
 
         try:
-            known = reference.sources(self.bars).vix
+            known = reference.reference_facts(self.bars).vix
         except DataError as fault:
             _log.warning("vix.not_read", reason=fault.message)
             return None
         return known.get(before)
 
 
-def known_vix(day: Day) -> float | None:
+def known_vix(day: DayFacts) -> float | None:
     """The VIX of a session's facts; None where it is unknown."""
     value = float(day.vix.ravel()[0]) if day.vix.size else math.nan
     return None if math.isnan(value) else value
@@ -96,14 +96,14 @@ class WindowVix:
     """
 
     def __init__(
-        self, tellers: Sequence[TellsVixNow], run: SessionRun, clock: SteadyClock, past: Iterable[Said]
+        self, tellers: Sequence[SupportsLiveVix], run: TradingSession, clock: SteadyClock, past: Iterable[JournalEvent]
     ) -> None:
         self._tellers = tellers
         self._run = run
         self._clock = clock
         self._latest: IndexQuote | None = None
         self._left = {entrant.name: entrant.window for entrant in run.entrants}
-        known = {name: value for (_, name), value in told(past).items()}
+        known = {name: value for (_, name), value in recorded_vix(past).items()}
         for strategy in [name for name in self._left if name in known]:
             run.inform(strategy, known[strategy])
             del self._left[strategy]
@@ -149,14 +149,14 @@ class WindowVix:
         return abs((self._clock.now() - said.time).total_seconds()) <= FRESH_S
 
 
-def tellers(settings: Settings, brokers: Sequence[object]) -> tuple[TellsVixNow, ...] | None:
+def live_vix_brokers(settings: Settings, brokers: Sequence[object]) -> tuple[SupportsLiveVix, ...] | None:
     """Who says the VIX as it is, of brokers in their order; None where the close of the session before is wanted.
 
     Raises SettingsError where it is wanted and nobody says it.
     """
     if settings.mode != "live" or settings.trading.vix_source != "live":
         return None
-    found = tuple(one for one in brokers if isinstance(one, TellsVixNow))
+    found = tuple(one for one in brokers if isinstance(one, SupportsLiveVix))
     if not found:
         raise SettingsError(
             "VIX_SOURCE=live: neither DATA_SOURCE nor an enabled broker says the VIX as it is.",

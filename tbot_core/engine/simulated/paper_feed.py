@@ -10,7 +10,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tbot_core.engine.session.feed_session import Hearing
+from tbot_core.engine.session.feed_session import FeedReceiver
 from tbot_core.errors import DataError
 from tbot_core.marketdata import received_bars
 from tbot_core.model.steady_clock import SteadyClock
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import LiveSession
-    from tbot_core.engine.session.config import Floor
-    from tbot_core.engine.session.session import Trading
-    from tbot_core.marketdata.received_bars import Received
-    from tbot_core.model.bars import Day, Minute, Tape
+    from tbot_core.engine.session.config import LiveConfig
+    from tbot_core.engine.session.session import SessionContext
+    from tbot_core.marketdata.received_bars import RecordedSession
+    from tbot_core.model.bars import DayFacts, MinuteSlice, Tape
     from tbot_core.model.calendar import Session
 
 
-class Gathered:
+class PaperFeed:
     """A live session as one of whole minutes; each comes when it has ended, and is kept before anybody decides on it.
 
     `listening()` is what brings its bars. Bars that came late are put in their place in `tape`.
     """
 
-    def __init__(self, given: LiveSession, day: Day, trading: Trading, floor: Floor) -> None:
+    def __init__(self, given: LiveSession, day: DayFacts, trading: SessionContext, floor: LiveConfig) -> None:
         """`trading` waits and has the wall clock; `floor` names the feed, and says where its minutes are kept."""
-        self._hearing = Hearing(given, day, floor, trading, SteadyClock(trading.clock), ())
+        self._hearing = FeedReceiver(given, day, floor, trading, SteadyClock(trading.clock), ())
         self._wait = trading.wait
         self._listening: asyncio.Task[None] | None = None
         self.tape: Tape | None = None
@@ -52,12 +52,12 @@ class Gathered:
         return self._hearing.source.symbols
 
     @property
-    def day(self) -> Day:
+    def day(self) -> DayFacts:
         """What is known before the bell; in a session that is repeated, what was known then."""
         before = self._hearing.before
         return self._hearing.source.day if before is None else before.day
 
-    async def minutes(self) -> AsyncIterator[Minute]:
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute of the session in order."""
         gathering = self._hearing.gathering
         if gathering is None:
@@ -87,12 +87,12 @@ class Gathered:
                 await asyncio.gather(self._listening, return_exceptions=True)
 
 
-def kept(folder: Path, day: dt.date) -> Received:
+def interrupted_minutes(folder: Path, day: dt.date) -> RecordedSession:
     """The minutes of a session of another day that was interrupted; raises DataError where they were not kept."""
-    path = received_bars.recorded(folder, day)
+    path = received_bars.recorded_file(folder, day)
     if path is None:
         raise DataError(
             f"The session of {day} was interrupted, and its bars are not in {folder}.",
             "Put the file back, or trade on paper in another --home.",
         )
-    return received_bars.read(path)
+    return received_bars.read_recording(path)

@@ -10,35 +10,35 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.engine.bootstrap import DRY_RUN
-from tbot_core.engine.pacing import Stopped
-from tbot_core.engine.session.confirmations import VERBS
-from tbot_core.engine.session.requests import CARRIED_OUT, Requests, request_of
-from tbot_core.execution.intents import Minutes
-from tbot_core.execution.trading_state import OVER, Conditions, recall
+from tbot_core.engine.pacing import RunStopped
+from tbot_core.engine.session.confirmations import CONFIRMATION_VERBS
+from tbot_core.engine.session.requests import CARRIED_OUT, RequestHandler, request_of
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.trading_state import OVER, TradingStateController, recall_states
 from tbot_core.journal import records
 from tbot_core.model.types import RiskState
-from tbot_core.trading.commands import Cancel
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.commands import CancelOrder
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.engine.run_plan import Plan
-    from tbot_core.engine.session.session import SessionRun
+    from tbot_core.engine.run_plan import RunPlan
+    from tbot_core.engine.session.session import TradingSession
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.clock import Clock
 
 _KINDS: Final = frozenset({records.REQUEST, records.STATE})
 
 
-class Asked:
+class PaperRequestHandler:
     """Obeys requests and signals for one session, and heeds the disk; the run's plan says where they come from.
 
     `after`: the last event before the session; those behind it are asked again in the minutes in which they came.
     Minutes that nobody watched pass by their rules alone.
     """
 
-    def __init__(self, session: SessionRun, journal: Journal, clock: Clock, plan: Plan, after: int) -> None:
+    def __init__(self, session: TradingSession, journal: Journal, clock: Clock, plan: RunPlan, after: int) -> None:
         events = list(journal.events())
         self._session = session
         self._journal = journal
@@ -50,10 +50,10 @@ class Asked:
             if event.seq > after and event.kind in _KINDS:
                 self._again[session.session.minute(event.applied)].append(event)
         self._retracted: set[str] = set()
-        states = recall(event for event in events if event.seq <= after)
-        self.conditions = Conditions(session.execution.recorder, self._impose, states, self._own)
-        further = dict.fromkeys(VERBS, session.confirming.obey)
-        self._requests = Requests(session.execution.recorder, self.conditions, session.flatten, events, further)
+        states = recall_states(event for event in events if event.seq <= after)
+        self.conditions = TradingStateController(session.execution.recorder, self._impose, states, self._own)
+        further = dict.fromkeys(CONFIRMATION_VERBS, session.confirming.obey)
+        self._requests = RequestHandler(session.execution.recorder, self.conditions, session.flatten, events, further)
         self._requests.wall = plan.wall
 
     async def repeat(self) -> None:
@@ -72,7 +72,7 @@ class Asked:
             return
         if self._plan.kill.is_set():
             self._plan.kill.clear()
-            self.conditions.begin(Cause.KILL_SIGNAL)
+            self.conditions.begin(StateCause.KILL_SIGNAL)
         if self._folder is not None:  # what lies there is asked of whoever trades, who may be at work beside a dry run
             self._requests.look(self._folder)
         self._plan.room.tell(self._plan.wall.monotonic(), self.conditions)
@@ -81,13 +81,13 @@ class Asked:
         idle = self._session.desk.custody.idle
         if self._requests.stopping and (idle or self._requests.keep):
             self._requests.carried_out(kept=not idle)
-            raise Stopped
+            raise RunStopped
 
     async def stop(self) -> bool:
         """A signal asks to close what is held and then to end; whether there is anything that is not being closed."""
         if self._session.desk.custody.idle or self._session.flattening:
             return False
-        self.conditions.begin(Cause.STOP_SIGNAL)
+        self.conditions.begin(StateCause.STOP_SIGNAL)
         self._requests.signalled(flattens=True)
         await self._retract()
         return True
@@ -107,7 +107,7 @@ class Asked:
         if event.kind == records.REQUEST:
             self._requests.obey(request_of(event.payload))
             return
-        cause, words = Cause[event.payload["cause"]], event.payload["words"]
+        cause, words = StateCause[event.payload["cause"]], event.payload["words"]
         if words == CARRIED_OUT:
             self._requests.end(cause)
         elif words == OVER:
@@ -116,7 +116,7 @@ class Asked:
             self.conditions.withdraw(cause, words)
         else:
             self.conditions.begin(cause, words)
-            if cause is Cause.STOP_SIGNAL:
+            if cause is StateCause.STOP_SIGNAL:
                 self._requests.signalled(flattens=True)
 
     async def _act(self) -> None:
@@ -130,4 +130,6 @@ class Asked:
             return
         cids: Sequence[str] = [cid for cid in self._session.desk.standing.working if cid not in self._retracted]
         self._retracted.update(cids)
-        await self._session.execution.carry_out(Minutes(actions=[Cancel(client_order_id=cid) for cid in cids]))
+        await self._session.execution.carry_out(
+            MinuteCommands(actions=[CancelOrder(client_order_id=cid) for cid in cids])
+        )

@@ -29,13 +29,13 @@ from tbot_core.journal.ledger.accounts import (
     securities,
     transaction,
 )
-from tbot_core.journal.ledger.lots import Lots, Movement, Pick, Split, first_in, lots_of
-from tbot_core.trading.orders import SUPPOSED
+from tbot_core.journal.ledger.lots import LotMovement, LotPicker, ShareSplit, SymbolLots, lots_of, oldest_lot
+from tbot_core.trading.orders import SUPPOSED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.projections.book import JournalEvent
     from tbot_core.model.types import Fill
 
 _PAID: Final = {"dividend": DIVIDENDS, "fee": FEES, "interest": INTEREST, "transfer": TRANSFERS}
@@ -45,10 +45,10 @@ _ZERO: Final = Decimal(0)
 @attrs.define(kw_only=True)
 class _Symbol:
     # One symbol's movements at a broker, oldest first, the lots they leave, and what they have moved in money.
-    lots: Lots
+    lots: SymbolLots
     symbol: str
     broker: str
-    steps: list[Movement | Split] = attrs.field(factory=list)
+    steps: list[LotMovement | ShareSplit] = attrs.field(factory=list)
     paid: Decimal = _ZERO
     owed: Decimal = _ZERO
     fees: Decimal = _ZERO
@@ -63,29 +63,29 @@ class _Symbol:
             REALISED: -self.lots.gain,
         }
 
-    def take(self, movement: Movement) -> None:
+    def take(self, movement: LotMovement) -> None:
         """One more movement."""
         self.steps.append(movement)
         self.lots.take(movement)
         self._count(movement, 1)
 
-    def split(self, split: Split) -> None:
+    def split(self, split: ShareSplit) -> None:
         """Every share became so many: lots follow, and no money moves."""
         self.steps.append(split)
         self.lots.split(split)
 
-    def movement(self, at: int) -> Movement:
+    def movement(self, at: int) -> LotMovement:
         """The movement at a place where one was taken in."""
-        return cast("Movement", self.steps[at])  # executions alone are asked for, and a split is none
+        return cast("LotMovement", self.steps[at])  # executions alone are asked for, and a split is none
 
-    def amend(self, at: int, movement: Movement) -> None:
+    def amend(self, at: int, movement: LotMovement) -> None:
         """A movement was another one: the lots are what they would have been."""
         self._count(self.movement(at), -1)
         self._count(movement, 1)
         self.steps[at] = movement
         self.lots = lots_of(self.steps, self.lots.pick)
 
-    def _count(self, movement: Movement, sign: int) -> None:
+    def _count(self, movement: LotMovement, sign: int) -> None:
         worth = sign * movement.quantity * movement.price
         if movement.outside:
             self.owed += worth
@@ -102,7 +102,7 @@ class Ledger:
     `stated` is when a broker last said what cash there is. Each broker has cash and lots of its own.
     """
 
-    pick: Pick = first_in
+    pick: LotPicker = oldest_lot
     stated: datetime | None = None
     transactions: list[Transaction] = attrs.field(factory=list)
     _symbols: dict[tuple[str, str], _Symbol] = attrs.field(factory=dict)
@@ -129,7 +129,7 @@ class Ledger:
         return {symbol: quantity for symbol, quantity in sorted(held.items()) if quantity}
 
     @property
-    def lots(self) -> dict[str, Lots]:
+    def lots(self) -> dict[str, SymbolLots]:
         """The lots of every symbol that was ever traded, those at another broker than the primary by its name too."""
         named = (
             (f"{symbol} at {broker}" if broker else symbol, one) for (symbol, broker), one in self._symbols.items()
@@ -156,7 +156,7 @@ class Ledger:
             case records.ADJUSTMENT:
                 self._adjust(records.adjustment_of(payload), time)
             case records.CORPORATE_ACTION:
-                split = Split(key=payload["activity_id"], before=payload["before"], after=payload["after"])
+                split = ShareSplit(key=payload["activity_id"], before=payload["before"], after=payload["after"])
                 self._book(payload["symbol"]).split(split)
             case records.ACTIVITY:
                 self._pay(payload, time)
@@ -176,7 +176,7 @@ class Ledger:
             return
         book = self._book(fill.symbol)
         before = book.amounts()
-        if fill.execution_id.startswith(SUPPOSED):
+        if fill.execution_id.startswith(SUPPOSED_PREFIX):
             self._supposed.setdefault(cid, []).append(fill.execution_id)
         else:
             self._replace_supposed(book, cid, fill.quantity)
@@ -239,7 +239,7 @@ class Ledger:
         self._post(time, records.STATEMENT, "", {cash(self._at): over, account: -over})
 
     def _book(self, symbol: str) -> _Symbol:
-        made = _Symbol(lots=Lots(pick=self.pick), symbol=symbol, broker=self._at)
+        made = _Symbol(lots=SymbolLots(pick=self.pick), symbol=symbol, broker=self._at)
         return self._symbols.setdefault((symbol, self._at), made)
 
     def _settle(self, book: _Symbol, before: Mapping[str, Decimal], time: datetime, what: str, reference: str) -> None:
@@ -253,12 +253,12 @@ class Ledger:
             self.transactions.append(transaction(time, what, reference, amounts, self._tag))
 
 
-def _movement(fill: Fill) -> Movement:
+def _movement(fill: Fill) -> LotMovement:
     quantity = fill.quantity if fill.buy else -fill.quantity
-    return Movement(key=fill.execution_id, time=fill.time, quantity=quantity, price=fill.price, fees=fill.fees)
+    return LotMovement(key=fill.execution_id, time=fill.time, quantity=quantity, price=fill.price, fees=fill.fees)
 
 
-def booked(events: Iterable[Said], pick: Pick = first_in) -> Ledger:
+def ledger_of(events: Iterable[JournalEvent], pick: LotPicker = oldest_lot) -> Ledger:
     """The ledger of a whole journal."""
     ledger = Ledger(pick=pick)
     for event in events:

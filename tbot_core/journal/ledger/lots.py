@@ -14,7 +14,7 @@ _UNIT: Final = Decimal("1e-6")
 
 
 @attrs.frozen(kw_only=True)
-class Movement:
+class LotMovement:
     """Shares that came or went at a price: `quantity` is negative where they went.
 
     `key` names what moved them, `fees` are paid in cash. What moved `outside` did not move the account's cash.
@@ -29,7 +29,7 @@ class Movement:
 
 
 @attrs.frozen(kw_only=True)
-class Split:
+class ShareSplit:
     """Every share becomes `after` / `before` shares at the same cost in all."""
 
     key: str
@@ -48,7 +48,7 @@ class Lot:
 
 
 @attrs.frozen(kw_only=True)
-class Closed:
+class ClosedLot:
     """A part of a lot that a later movement has closed: what it cost, and what it brought; a short's are negative."""
 
     opened: str
@@ -65,29 +65,29 @@ class Closed:
         return self.proceeds - self.cost
 
 
-Pick = Callable[[Sequence[Lot]], int]
+LotPicker = Callable[[Sequence[Lot]], int]
 """Which of the open lots is closed first, by its place."""
 
 
-def first_in(_lots: Sequence[Lot]) -> int:
+def oldest_lot(_lots: Sequence[Lot]) -> int:
     """The oldest."""
     return 0
 
 
-METHODS: Final[Mapping[str, Pick]] = {"fifo": first_in}
+METHODS: Final[Mapping[str, LotPicker]] = {"fifo": oldest_lot}
 """The methods of LOT_METHOD that are known here."""
 
 
 @attrs.define(kw_only=True)
-class Lots:
+class SymbolLots:
     """The lots of one symbol: all of one sign, since what goes the other way closes them first.
 
     `cost` is what the open ones have cost, `gain` what the closed ones have earned, before fees.
     """
 
-    pick: Pick = first_in
+    pick: LotPicker = oldest_lot
     open: list[Lot] = attrs.field(factory=list)
-    closed: list[Closed] = attrs.field(factory=list)
+    closed: list[ClosedLot] = attrs.field(factory=list)
     cost: Decimal = Decimal(0)
     gain: Decimal = Decimal(0)
 
@@ -96,7 +96,7 @@ class Lots:
         """Shares that are held, negative where they were sold short."""
         return sum((lot.quantity for lot in self.open), Decimal(0))
 
-    def take(self, movement: Movement) -> None:
+    def take(self, movement: LotMovement) -> None:
         """Close what goes the other way, and open a lot with the rest."""
         left = movement.quantity
         while left and self.open and (self.open[0].quantity < 0) is (left > 0):
@@ -106,7 +106,7 @@ class Lots:
             self.cost += cost
             self.open.append(Lot(key=movement.key, time=movement.time, quantity=left, cost=cost))
 
-    def split(self, split: Split) -> None:
+    def split(self, split: ShareSplit) -> None:
         """Multiply what is held; what is less than a millionth of a share then is not held any more.
 
         The whole is rounded, and not each lot: three lots of ten shares are ten after one for three.
@@ -117,14 +117,14 @@ class Lots:
             after = (before * split.after / split.before).quantize(_UNIT, ROUND_DOWN)
             self.open[at] = attrs.evolve(lot, quantity=after - held)
 
-    def _close(self, at: int, movement: Movement, left: Decimal) -> Decimal:
+    def _close(self, at: int, movement: LotMovement, left: Decimal) -> Decimal:
         # Close a lot against so much of a movement; returns the part of the lot that is closed.
         lot = self.open[at]
         part = lot.quantity if abs(lot.quantity) <= abs(left) else -left
         whole = part == lot.quantity
         # A part whose cost is no whole number of atoms leaves the rest of the atom to what stays.
         cost = lot.cost if whole else (lot.cost * part / lot.quantity).quantize(_ATOM, ROUND_DOWN)
-        closed = Closed(
+        closed = ClosedLot(
             opened=lot.key,
             closed=movement.key,
             since=lot.time,
@@ -143,11 +143,11 @@ class Lots:
         return part
 
 
-def lots_of(steps: Sequence[Movement | Split], pick: Pick = first_in) -> Lots:
+def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: LotPicker = oldest_lot) -> SymbolLots:
     """The lots that these movements and splits leave, oldest first."""
-    lots = Lots(pick=pick)
+    lots = SymbolLots(pick=pick)
     for step in steps:
-        if isinstance(step, Split):
+        if isinstance(step, ShareSplit):
             lots.split(step)
         else:
             lots.take(step)

@@ -17,7 +17,7 @@ from tbot_core.model.clock import exchange_time
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.projections.book import JournalEvent
     from tbot_core.model.calendar import ExchangeCalendar
 
 MOST_SESSIONS: Final = 5
@@ -32,7 +32,7 @@ LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
 
 @attrs.frozen(kw_only=True)
-class Terms:
+class ArmingTerms:
     """What an arming holds for; `settings` and `plugins` are hashes, of what decides and of plugins.lock."""
 
     mode: str
@@ -40,7 +40,7 @@ class Terms:
     settings: str
     plugins: str
 
-    def changed(self, now: Terms) -> str:
+    def changed(self, now: ArmingTerms) -> str:
         """What is no longer as it was; "" where all is."""
         for name, words in _CHANGED.items():
             if getattr(self, name) != getattr(now, name):
@@ -57,25 +57,25 @@ _CHANGED: Final = {
 
 
 @attrs.frozen(kw_only=True)
-class Armed:
+class ArmingGrant:
     """An arming: the sessions it is good for, in order, and who asked for it."""
 
-    terms: Terms
+    terms: ArmingTerms
     sessions: tuple[date, ...]
     actor: str
 
 
 @attrs.define(kw_only=True)
-class Arming:
+class ArmingState:
     """What the events so far say: `armed` is None where nothing is, and then `why` says why.
 
     `restarts`: how many of the session at hand it has survived. `terms`: those of the last live session, armed or not.
     """
 
-    armed: Armed | None = None
+    armed: ArmingGrant | None = None
     why: str = NEVER
     restarts: int = 0
-    terms: Terms | None = None
+    terms: ArmingTerms | None = None
 
     def take(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Take the next event in."""
@@ -91,9 +91,9 @@ class Arming:
             case records.SESSION_OPENED:
                 self.restarts = 0
             case records.LIVE_TERMS:
-                self.terms = Terms(**payload)
+                self.terms = ArmingTerms(**payload)
 
-    def objection(self, terms: Terms, day: date) -> str:
+    def objection(self, terms: ArmingTerms, day: date) -> str:
         """Why nothing may be entered in the session of that day under these terms; "" where it may."""
         if self.armed is None:
             return self.why
@@ -102,15 +102,15 @@ class Arming:
         return self.armed.terms.changed(terms)
 
 
-def recall(events: Iterable[Said]) -> Arming:
+def recall_arming(events: Iterable[JournalEvent]) -> ArmingState:
     """What a journal's events come to."""
-    found = Arming()
+    found = ArmingState()
     for event in events:
         found.take(event.kind, event.payload)
     return found
 
 
-def sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tuple[date, ...]:
+def next_sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tuple[date, ...]:
     """The days of so many sessions from the one at hand on, else from the next; at most MOST_SESSIONS.
 
     Raises ValueError for a number that is not allowed.
@@ -126,13 +126,13 @@ def sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tuple[dat
     return tuple(found)
 
 
-def armed_payload(armed: Armed) -> records.Payload:
+def armed_payload(armed: ArmingGrant) -> records.Payload:
     """An arming, for the journal."""
     days = [day.isoformat() for day in armed.sessions]
     return {"actor": armed.actor, "sessions": days, "terms": attrs.asdict(armed.terms)}
 
 
-def armed_of(payload: Mapping[str, Any]) -> Armed:
+def armed_of(payload: Mapping[str, Any]) -> ArmingGrant:
     """The arming that `armed_payload` wrote."""
     days = tuple(date.fromisoformat(text) for text in payload["sessions"])
-    return Armed(terms=Terms(**payload["terms"]), sessions=days, actor=payload["actor"])
+    return ArmingGrant(terms=ArmingTerms(**payload["terms"]), sessions=days, actor=payload["actor"])

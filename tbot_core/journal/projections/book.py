@@ -17,8 +17,15 @@ import attrs
 from tbot_core.journal import records
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Leg, OrderState, SignalId, Trade, atoms_of, dollars_of
-from tbot_core.trading.exit_plan import closing
-from tbot_core.trading.orders import BROKER_WORDS, News, OrderEvent, OrderRecord, advance, news
+from tbot_core.trading.exit_plan import closing_reason
+from tbot_core.trading.orders import (
+    BROKER_EVENT_KINDS,
+    ExecutionUpdate,
+    OrderEvent,
+    OrderRecord,
+    advance,
+    execution_update,
+)
 from tbot_core.trading.portfolio import Portfolio
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.portfolio import Position
 
 
-class Said(Protocol):
+class JournalEvent(Protocol):
     """An event as a journal holds it."""
 
     @property
@@ -49,7 +56,7 @@ class Said(Protocol):
 
 
 _RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
-OUR_WORDS: Final[Mapping[str, OrderEvent]] = {
+ORDER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     records.SENDING: OrderEvent.SEND,
     records.NO_ANSWER: OrderEvent.NO_ANSWER,
     records.DROPPED: OrderEvent.DROP,
@@ -60,7 +67,7 @@ OUR_WORDS: Final[Mapping[str, OrderEvent]] = {
 
 
 @attrs.define(kw_only=True)
-class Book:
+class SessionBook:
     """Everything a run has come to so far; `apply` takes one event in.
 
     `frozen` are the symbols in which nothing is done, and why; `stops` holds the last level asked for of each symbol's
@@ -209,7 +216,7 @@ class Book:
             if asked not in self._asked.setdefault(cid, []):
                 self._asked[cid].append(asked)
             return
-        event = OUR_WORDS.get(kind) or BROKER_WORDS.get(kind)
+        event = ORDER_EVENT_KINDS.get(kind) or BROKER_EVENT_KINDS.get(kind)
         if event is None or cid not in self.orders:  # what is not ours is kept in the journal, and changes nothing here
             return
         if event is OrderEvent.REPLACE and self._asked.get(cid):  # nobody says which: the oldest
@@ -221,11 +228,11 @@ class Book:
         self.orders[cid], _ = advance(record, event, fill)
         if self.orders[cid].missed and not record.missed:
             self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
-        found = None if fill is None else news(record, self.orders[cid], fill)
+        found = None if fill is None else execution_update(record, self.orders[cid], fill)
         if found is not None:
-            self._book(found, record.order, closing(self._reasons[cid], payload["words"]))
+            self._book(found, record.order, closing_reason(self._reasons[cid], payload["words"]))
 
-    def _book(self, found: News, order: Order, reason: ExitReason | None) -> None:
+    def _book(self, found: ExecutionUpdate, order: Order, reason: ExitReason | None) -> None:
         signal = order.signal if order.asks_for(found.fill.symbol, buy=found.fill.buy) else None
         if found.amends:
             self.portfolio.amend(found.fill, signal)
@@ -243,33 +250,33 @@ class Book:
         return position.trade(self.broker(position.signal))
 
 
-def fold(events: Iterable[Said]) -> Book:
+def fold_events(events: Iterable[JournalEvent]) -> SessionBook:
     """The book of a whole journal, or of a part that begins with a run or a session."""
-    book = Book()
+    book = SessionBook()
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
     return book
 
 
-def of_session(events: Sequence[Said], broker: str = "") -> Book:
+def session_book(events: Sequence[JournalEvent], broker: str = "") -> SessionBook:
     """What the first session that these events open has come to at one of its brokers; "" is the primary.
 
     What was carried into it elsewhere is left out. A book of nothing where no session is opened.
     """
-    book = Book()
+    book = SessionBook()
     at = next((place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED), None)
     if at is None:
         return book
     opened = events[at]
     carried = [one for one in opened.payload.get("carried", ()) if one.get("broker", "") == broker]
     book.apply(opened.kind, None, {**opened.payload, "carried": carried}, opened.applied)
-    for event in of_broker(events[at + 1 :], broker):
+    for event in broker_events(events[at + 1 :], broker):
         if event.kind != records.RUN_STARTED:  # which begins with nothing
             book.apply(event.kind, event.cid, event.payload, event.applied)
     return book
 
 
-def of_broker(events: Iterable[Said], broker: str = "") -> Iterator[Said]:
+def broker_events(events: Iterable[JournalEvent], broker: str = "") -> Iterator[JournalEvent]:
     """The events of one broker's orders and account; "" is the primary, whose are those of nobody else, too."""
     owners: dict[str | None, str] = {}
     for event in events:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.journal import records
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Fill, Leg, Side, SignalId, price_of, quantity_of
-from tbot_core.trading.positions.state import Carried
+from tbot_core.trading.positions.state import CarriedPosition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ _LASTING: Final = (
 """What counts beyond the end of a session, for those after it."""
 
 
-def entry(position: Position) -> Fill:
+def carried_entry(position: Position) -> Fill:
     """What is left of a position as an entry into the next session, at its last mark: its gains before are booked."""
     return Fill(
         execution_id=f"carried-{position.signal.text}",
@@ -55,13 +55,13 @@ def entry(position: Position) -> Fill:
     )
 
 
-def left(events: Iterable[Event]) -> list[Carried]:
+def carried_positions(events: Iterable[Event]) -> list[CarriedPosition]:
     """What the last session at each account could not close, as entries into the next one there.
 
     A session says nothing of an account that it does not trade: what is held there stays on this list until a session
     trades that account again, or a person has said that it is gone.
     """
-    found: dict[str, list[Carried]] = {}
+    found: dict[str, list[CarriedPosition]] = {}
     opened: Mapping[str, Any] = {}
     stuck: dict[int, Mapping[str, Any]] = {}
     for event in events:
@@ -92,9 +92,9 @@ def _last_words(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mappin
     return [*found.values()][::-1]
 
 
-def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Mapping[str, str]) -> Carried:
+def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Mapping[str, str]) -> CarriedPosition:
     key = payload.get("broker", "")
-    return Carried(
+    return CarriedPosition(
         fill=records.adjustment_of(payload),
         signal=records.signal_of(payload["signal"]),
         attempts={Leg(leg): count for leg, count in payload["attempts"].items()},
@@ -103,7 +103,7 @@ def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Ma
     )
 
 
-def counting(journal: Journal) -> list[Event]:
+def events_for_session(journal: Journal) -> list[Event]:
     """What of a journal counts for a session: all since the end of the last one, and before that what lasts."""
     closed = journal.last(records.SESSION_CLOSED)
     ended = 0 if closed is None else closed.seq
@@ -111,24 +111,24 @@ def counting(journal: Journal) -> list[Event]:
     return [*sorted(lasting, key=lambda event: event.seq), *journal.events(ended)]
 
 
-def between(journal: Journal) -> list[Event]:
+def events_between_sessions(journal: Journal) -> list[Event]:
     """What counts while no session runs; all else of a long journal is left where it is."""
     return sorted((event for kind in _BETWEEN for event in journal.events(kind=kind)), key=lambda event: event.seq)
 
 
-def since_the_last(events: Sequence[Event]) -> Sequence[Event]:
+def events_since_close(events: Sequence[Event]) -> Sequence[Event]:
     """The events behind the last session's end: those of the session that is under way, or to come."""
     ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
     return events[ends[-1] + 1 :] if ends else events
 
 
-def hours(opened: Mapping[str, Any]) -> Session:
+def session_hours(opened: Mapping[str, Any]) -> Session:
     """The hours that a session was opened with."""
     begins, ends = (datetime.fromisoformat(opened[name]) for name in ("open", "close"))
     return Session(date=date.fromisoformat(opened["date"]), open=begins, close=ends)
 
 
-def unfinished(since: Sequence[Event], session: Session, now: datetime) -> Event | None:
+def unfinished_session(since: Sequence[Event], session: Session, now: datetime) -> Event | None:
     """How another session than this, or one whose close has passed, was opened that nobody has ended.
 
     `since` are the events since the last end.
@@ -136,16 +136,16 @@ def unfinished(since: Sequence[Event], session: Session, now: datetime) -> Event
     opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
     if opened is None:
         return None
-    found = hours(opened.payload)
+    found = session_hours(opened.payload)
     return opened if found.date != session.date or found.close <= now else None
 
 
-def under_way(since: Sequence[Event], now: datetime) -> bool:
+def session_under_way(since: Sequence[Event], now: datetime) -> bool:
     """Whether a session was opened that has not closed; `since` are the events since the last end."""
     opened = next((event.payload for event in since if event.kind == records.SESSION_OPENED), None)
     return opened is not None and now < datetime.fromisoformat(opened["close"])
 
 
-def symbols(since: Sequence[Event]) -> tuple[str, ...]:
+def signalled_symbols(since: Sequence[Event]) -> tuple[str, ...]:
     """Every symbol that these events had a signal on, sorted."""
     return tuple(sorted({one.payload["signal"]["symbol"] for one in since if one.kind == records.DECISION}))

@@ -17,14 +17,14 @@ from tbot_core.journal import records
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.projections.book import JournalEvent
     from tbot_core.model.types import SignalId
     from tbot_core.trading.commands import Decision
 
 SHORTEST: Final = 4
 
 
-def identity(signal: SignalId, taken: Container[str]) -> str:
+def short_id(signal: SignalId, taken: Container[str]) -> str:
     """A short name that a person can type: the beginning of a hash, as long as it takes to be another one."""
     digest = sha256(signal.text.encode()).hexdigest()
     return next(digest[:size] for size in range(SHORTEST, len(digest)) if digest[:size] not in taken)
@@ -38,7 +38,7 @@ def asked_payload(identity: str, decision: Decision, expires: datetime) -> recor
 
 
 @attrs.define(kw_only=True)
-class Waiting:
+class PendingConfirmations:
     """The entries that have been asked for and not decided; `known` are all of the session, by their ids."""
 
     known: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
@@ -65,9 +65,9 @@ class Waiting:
         ]
 
 
-def recall(events: Iterable[Said]) -> Waiting:
+def recall_confirmations(events: Iterable[JournalEvent]) -> PendingConfirmations:
     """What a journal's events come to."""
-    waiting = Waiting()
+    waiting = PendingConfirmations()
     for event in events:
         waiting.take(event.kind, event.payload)
     return waiting

@@ -23,7 +23,7 @@ class _Holding:
 
 
 @attrs.define
-class Foreigners:
+class ExternalHoldings:
     """A fold over events. What a session was told counts until the next one has read the account as well."""
 
     _held: dict[tuple[str, str], _Holding] = attrs.field(factory=dict)
@@ -71,7 +71,7 @@ class Foreigners:
             self._held[broker, symbol] = attrs.evolve(held, quantity=held.quantity * after / before, price=price)
 
 
-def known(journal: Journal, account_id: str) -> dict[str, Decimal]:
+def known_external_holdings(journal: Journal, account_id: str) -> dict[str, Decimal]:
     """Signed shares by symbol that an account holds and that are not tbot's, as a journal knows by now.
 
     Nothing is known of an account that is not the one of the last session's primary broker.
@@ -79,7 +79,7 @@ def known(journal: Journal, account_id: str) -> dict[str, Decimal]:
     opened = journal.last(records.SESSION_OPENED)
     if opened is None or opened.payload.get("account") != account_id:
         return {}
-    found = Foreigners()
+    found = ExternalHoldings()
     for event in sorted((one for kind in _TOLD for one in journal.events(kind=kind)), key=lambda one: one.seq):
         found.apply(event)
     return found.at()

@@ -15,14 +15,14 @@ from tbot_core.journal import records
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.projections.book import JournalEvent
 
-COUNTS: Final = timedelta(days=30)
+DRILL_VALID_FOR: Final = timedelta(days=30)
 """A drill that was passed counts so long."""
 
 
 @attrs.frozen(kw_only=True)
-class Step:
+class DrillStep:
     """One thing that a drill tried, and how it went."""
 
     what: str
@@ -31,13 +31,13 @@ class Step:
 
 
 @attrs.frozen(kw_only=True)
-class Drill:
+class FailoverDrill:
     """A drill: of which brokers, under which settings, when, and each of its steps."""
 
     brokers: tuple[str, ...]
     settings: str
     time: datetime
-    steps: tuple[Step, ...] = ()
+    steps: tuple[DrillStep, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -50,23 +50,23 @@ class Drill:
         return {"brokers": list(self.brokers), "settings": self.settings, "passed": self.passed, "steps": steps}
 
 
-def latest(events: Iterable[Said], brokers: Sequence[str]) -> Drill | None:
+def latest_drill(events: Iterable[JournalEvent], brokers: Sequence[str]) -> FailoverDrill | None:
     """The last drill of these brokers, None where there was none."""
     found = None
     for event in events:
         payload = event.payload
         if event.kind == records.DRILL and tuple(payload["brokers"]) == tuple(brokers):
-            steps = tuple(Step(**step) for step in payload["steps"])
-            found = Drill(brokers=tuple(brokers), settings=payload["settings"], time=event.applied, steps=steps)
+            steps = tuple(DrillStep(**step) for step in payload["steps"])
+            found = FailoverDrill(brokers=tuple(brokers), settings=payload["settings"], time=event.applied, steps=steps)
     return found
 
 
-def objection(drill: Drill | None, now: datetime) -> str:
+def drill_objection(drill: FailoverDrill | None, now: datetime) -> str:
     """Why entries may not go to another broker for the sake of the drill; "" where they may."""
     if drill is None:
         return "failover was never tried with these brokers"
     if not drill.passed:
         return f"the drill of {drill.time:%Y-%m-%d} was not passed"
-    if now - drill.time > COUNTS:
-        return f"the last drill, of {drill.time:%Y-%m-%d}, is older than {COUNTS.days} days"
+    if now - drill.time > DRILL_VALID_FOR:
+        return f"the last drill, of {drill.time:%Y-%m-%d}, is older than {DRILL_VALID_FOR.days} days"
     return ""

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.leases import Against, Phase
-from tbot_core.model.formatting import money
+from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase
+from tbot_core.model.formatting import format_money
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ KINDS: Final = frozenset(
 """The events that `words` tells of."""
 
 
-def words(kind: str, payload: Mapping[str, Any]) -> str:
+def failover_event_text(kind: str, payload: Mapping[str, Any]) -> str:
     """An event in a sentence without its full stop."""
     match kind:
         case records.CIRCUIT:
@@ -53,23 +53,23 @@ _WAYS: Final = {
 def _by_a_person(kind: str, payload: Mapping[str, Any]) -> str:
     if kind == records.RELEASED:
         return f"nothing is held at {payload['of']}, account {payload['account']}"
-    amount, reserved = (money(Decimal(payload[name])) for name in ("amount", "reserved"))
+    amount, reserved = (format_money(Decimal(payload[name])) for name in ("amount", "reserved"))
     return f"{amount} may be open at {payload['of']}, where {reserved} are reserved; entries may go elsewhere"
 
 
 def _stands(payload: Mapping[str, Any]) -> str:
     of, to, why = payload["of"], payload["to"], payload["why"]
-    reason = Against[why].value if why else ""
-    phase = Phase(payload["phase"])
+    reason = FailoverBlocker[why].value if why else ""
+    phase = FailoverPhase(payload["phase"])
     match phase:
-        case Phase.ENTRIES:
+        case FailoverPhase.ENTRIES:
             guard = f"; nothing more moves, since {reason}" if why else ""
             return f"{of} does not answer: entries go to {to}, and what {of} holds is left to it{guard}"
-        case Phase.REDUCE_ONLY:
+        case FailoverPhase.REDUCE_ONLY:
             return f"{of} does not answer, and {to} only reduces: {reason}"
-        case Phase.DOWN:
+        case FailoverPhase.DOWN:
             return f"{of} does not answer, and {reason}: nothing is entered"
-        case Phase.OVER:
+        case FailoverPhase.OVER:
             return f"{of} is proven again: entries go there once more, but for what has moved, which stays where it is"
         case _:
             assert_never(phase)

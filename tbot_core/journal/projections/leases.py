@@ -18,7 +18,7 @@ from tbot_core.journal import records
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.journal.projections.book import Said
+    from tbot_core.journal.projections.book import JournalEvent
 
 MOST_MOVES: Final = 2
 """So many breaks within an hour may move leases; after that they stay, so that a flapping way moves nothing."""
@@ -28,7 +28,7 @@ FRESH: Final = timedelta(seconds=60)
 """The last reading that two agreed on may be so much older than the break."""
 
 
-class Against(StrEnum):
+class FailoverBlocker(StrEnum):
     """Why an entry may not go to the next broker; the value is what people read."""
 
     NO_DRILL = "no drill of these brokers was passed in the last 30 days"
@@ -40,7 +40,7 @@ class Against(StrEnum):
     BROKEN = "the broker is not proven to answer"
 
 
-class Phase(StrEnum):
+class FailoverPhase(StrEnum):
     """How a session stands while its primary is broken, and after."""
 
     ENTRIES = "entries go on"
@@ -50,7 +50,7 @@ class Phase(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Break:
+class RouteFailure:
     """A way that broke: since when, when the account behind it was read last, and what was not at its end.
 
     `confirmed`: the operator has said what may be open there; it is counted, and nothing else has to be known.
@@ -63,14 +63,14 @@ class Break:
     confirmed: bool = False
 
     @property
-    def against(self) -> Against | None:
+    def against(self) -> FailoverBlocker | None:
         """What forbids entries elsewhere; None where all is known, or has been confirmed."""
         if self.confirmed:
             return None
         if self.in_flight:
-            return Against.IN_FLIGHT
+            return FailoverBlocker.IN_FLIGHT
         unread = self.read is None or self.since - self.read >= FRESH
-        return Against.UNREAD if unread else None
+        return FailoverBlocker.UNREAD if unread else None
 
 
 @attrs.frozen(kw_only=True)
@@ -98,7 +98,7 @@ class Leases:
         """The leases that have moved, by instrument."""
         return dict(sorted(self._leases.items()))
 
-    def take(self, event: Said) -> None:
+    def take(self, event: JournalEvent) -> None:
         """Take in what an event says of leases; a new session begins at the primary."""
         if event.kind == records.SESSION_OPENED:
             self._leases, self._moves = {}, {}
@@ -110,7 +110,7 @@ class Leases:
         self._leases[payload["symbol"]] = Lease(broker=payload["to"], epoch=payload["epoch"])
         self._moves[datetime.fromisoformat(payload["since"])] = now
 
-    def move(self, symbol: str, to: str, broken: Break) -> records.Payload:
+    def move(self, symbol: str, to: str, broken: RouteFailure) -> records.Payload:
         """What is written down before an entry goes elsewhere."""
         lease = self.of(symbol)
         return {
@@ -121,7 +121,7 @@ class Leases:
             "since": broken.since.isoformat(),
         }
 
-    def may_move(self, broken: Break, now: datetime) -> Against | None:
+    def may_move(self, broken: RouteFailure, now: datetime) -> FailoverBlocker | None:
         """What forbids that a lease moves away from a broken way; None where it may."""
         others = [since for since, moved in self._moves.items() if now - moved < WITHIN and since != broken.since]
-        return broken.against or (Against.FLAPPING if len(others) >= MOST_MOVES else None)
+        return broken.against or (FailoverBlocker.FLAPPING if len(others) >= MOST_MOVES else None)

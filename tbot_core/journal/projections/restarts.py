@@ -10,7 +10,7 @@ import attrs
 
 from tbot_core.journal import records
 from tbot_core.model.reasons import Reason
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ class Restart:
         match event.kind:
             case records.SESSION_OPENED | records.SESSION_CLOSED:
                 self._forget(in_session=event.kind == records.SESSION_OPENED)
-            case records.STATE if payload["cause"] == Cause.UNRECONCILED.name:
+            case records.STATE if payload["cause"] == StateCause.UNRECONCILED.name:
                 self._read_again(event, there=payload["there"])
             case records.GAP if self._in_session:
                 self._came_again(event)

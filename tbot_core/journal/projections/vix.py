@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from tbot_core.journal.projections.book import Said
-    from tbot_core.model.bars import Day
+    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.model.bars import DayFacts
 
-Told: TypeAlias = "dict[tuple[str, str], float]"
+RecordedVix: TypeAlias = "dict[tuple[str, str], float]"
 """Points by a session's date and a strategy; NaN where it was unknown."""
 
 
-def told(events: Iterable[Said]) -> Told:
+def recorded_vix(events: Iterable[JournalEvent]) -> RecordedVix:
     """What these events say."""
     seen = (event.payload for event in events if event.kind == records.VIX)
     return {(one["session"], one["strategy"]): math.nan if one["value"] is None else one["value"] for one in seen}
 
 
-def told_by(path: Path) -> Told:
+def recorded_vix_in(path: Path) -> RecordedVix:
     """What the journal at a path says; nothing where there is none."""
     if not filesystem.exists(path):
         return {}
     journal = read_journal(path)
     try:
-        return told(journal.events(kind=records.VIX))
+        return recorded_vix(journal.events(kind=records.VIX))
     finally:
         journal.close()
 
 
-def seen(day: Day, dates: Sequence[date], strategy: str, known: Told) -> Day:
+def with_recorded_vix(day: DayFacts, dates: Sequence[date], strategy: str, known: RecordedVix) -> DayFacts:
     """The facts of sessions as a strategy saw them: with the VIX that was told, where one was."""
     rows = {row: known[key] for row, day_ in enumerate(dates) if (key := (day_.isoformat(), strategy)) in known}
     if not rows:

@@ -63,7 +63,7 @@ FACT_FAULTS: Final = {
 no fault: the published history has days on which the close lies outside high and low, and only the close is used."""
 
 
-def faulty(what: str, row: Mapping[str, Any]) -> str:
+def out_of_range_column(what: str, row: Mapping[str, Any]) -> str:
     """The column of a row whose number is too large to be held, or too far off; "" where none is."""
     if what == VWAP_FAR:
         return "vwap"
@@ -71,7 +71,7 @@ def faulty(what: str, row: Mapping[str, Any]) -> str:
     return next((name for name, most in bounds.items() if name in row and (row[name] or 0) > most), "")
 
 
-def on_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def rounded_to_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """The bars with prices at the nearest 1e-4 USD, and the number of bars that this changed."""
     # In numpy: polars multiplies by the reciprocal where it should divide, which misses the nearest float.
     prices = frame.select(parquet.PRICES).to_numpy()
@@ -81,14 +81,14 @@ def on_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     return frame.with_columns(columns), int(changed.any(axis=1).sum())
 
 
-def differing(frame: pl.DataFrame, other: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+def differing_rows(frame: pl.DataFrame, other: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
     """The rows of `frame` whose key `other` has with other values; values of `other` carry the suffix _stored."""
     values = [name for name in other.columns if name not in keys]
     both = frame.join(other, on=list(keys), how="inner", suffix="_stored", maintain_order="left")
     return both.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stored")) for name in values))
 
 
-def contradicting(frame: pl.DataFrame, keys: tuple[str, ...], values: tuple[str, ...]) -> pl.DataFrame:
+def contradicting_rows(frame: pl.DataFrame, keys: tuple[str, ...], values: tuple[str, ...]) -> pl.DataFrame:
     """The rows whose key stands more than once with different values, from the second row on."""
     once = frame.unique([*keys, *values], keep="first", maintain_order=True)
     return once.filter(~pl.struct(keys).is_first_distinct())

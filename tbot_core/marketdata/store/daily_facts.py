@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from tbot_core.model import calendar as exchange
-from tbot_core.model.bars import Array, Day, Flags, Index
+from tbot_core.model.bars import Array, DayFacts, Flags, Index
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _LOOK_BACK_DAYS: Final = 45
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Daily:
+class DailyAggregates:
     """Daily rows as arrays of shape (sessions, symbols) over consecutive exchange sessions; NaN and 0 bars = none.
 
     `kind` tells which prices and volumes can be compared (-1 = none stored). `minutes`: each session's length.
@@ -45,14 +45,14 @@ class Daily:
 
 
 @attrs.frozen(kw_only=True)
-class Sources:
+class ReferenceFacts:
     """Facts from elsewhere: the VIX's daily closes, and market capitalisations (USD) by symbol, oldest first."""
 
     vix: Mapping[dt.date, float]
     market_caps: Mapping[str, Sequence[tuple[dt.date, float]]]
 
 
-def look_back(calendar: ExchangeCalendar, day: dt.date) -> tuple[Session, ...]:
+def look_back_sessions(calendar: ExchangeCalendar, day: dt.date) -> tuple[Session, ...]:
     """The exchange sessions before a day on which its facts depend; fewer at the calendar's beginning."""
     start = max(exchange.FIRST_DAY, day - dt.timedelta(days=_LOOK_BACK_DAYS))
     return calendar.every_weekday.sessions(start, day - dt.timedelta(days=1))[-LOOK_BACK:]
@@ -64,11 +64,13 @@ def full_enough(bars: Index, minutes: Index) -> Flags:
     return enough
 
 
-def day_facts(daily: Daily, sessions: Sequence[Session], symbols: tuple[str, ...], sources: Sources) -> Day:
+def day_facts(
+    daily: DailyAggregates, sessions: Sequence[Session], symbols: tuple[str, ...], sources: ReferenceFacts
+) -> DayFacts:
     """The facts of all sessions of `daily`, which names the same sessions; leading axes (sessions, symbols)."""
     daily = attrs.evolve(daily, kind=_carried(daily.kind))
     closes = _comparable(daily, daily.close, 1)
-    return Day(
+    return DayFacts(
         previous_close=closes,
         average_volume=_average_volume(daily),
         market_cap=_market_caps(sessions, symbols, sources),
@@ -78,14 +80,14 @@ def day_facts(daily: Daily, sessions: Sequence[Session], symbols: tuple[str, ...
     )
 
 
-def rows_of(day: Day, rows: Sequence[int]) -> Day:
+def select_sessions(day: DayFacts, rows: Sequence[int]) -> DayFacts:
     """The facts of some sessions only."""
     chosen = list(rows)
     facts = {name: value[chosen] for name, value in attrs.asdict(day, recurse=False).items() if value is not None}
-    return Day(**facts)
+    return DayFacts(**facts)
 
 
-def counting(daily: Daily) -> list[Flags]:
+def volume_session_flags(daily: DailyAggregates) -> list[Flags]:
     """For each session the flags (earlier sessions, symbols), oldest first, of those that its mean volume counts."""
     enough = full_enough(daily.bars, daily.minutes[:, None])
     kind = _carried(daily.kind)
@@ -96,7 +98,7 @@ def counting(daily: Daily) -> list[Flags]:
     return flags
 
 
-def _average_volume(daily: Daily) -> Array:
+def _average_volume(daily: DailyAggregates) -> Array:
     enough = full_enough(daily.bars, daily.minutes[:, None])
     total = np.zeros(daily.volume.shape)
     count = np.zeros(daily.volume.shape)
@@ -114,7 +116,7 @@ def mean_or_unknown(total: Array, count: Array) -> Array:
     return mean
 
 
-def _atr(daily: Daily, closes: Array) -> Array:
+def _atr(daily: DailyAggregates, closes: Array) -> Array:
     ranges = np.maximum(daily.high - daily.low, np.maximum(np.abs(daily.high - closes), np.abs(daily.low - closes)))
     total = np.zeros(ranges.shape)
     for lag in range(ATR_SESSIONS, 0, -1):
@@ -122,7 +124,7 @@ def _atr(daily: Daily, closes: Array) -> Array:
     return total / ATR_SESSIONS
 
 
-def _restricted(daily: Daily) -> Array:
+def _restricted(daily: DailyAggregates) -> Array:
     # In whole ticks, because 0.9 x a price is not exact in floats and equality counts.
     low = np.rint(_comparable(daily, daily.low, 1) * TICKS_PER_DOLLAR)
     before = np.rint(_comparable(daily, daily.close, 2) * TICKS_PER_DOLLAR)
@@ -131,14 +133,14 @@ def _restricted(daily: Daily) -> Array:
     return fell
 
 
-def _vix(sessions: Sequence[Session], sources: Sources) -> Array:
+def _vix(sessions: Sequence[Session], sources: ReferenceFacts) -> Array:
     values = np.full((len(sessions), 1), np.nan)
     for row, previous in enumerate(sessions[:-1], start=1):
         values[row] = sources.vix.get(previous.date, np.nan)
     return values
 
 
-def _market_caps(sessions: Sequence[Session], symbols: tuple[str, ...], sources: Sources) -> Array:
+def _market_caps(sessions: Sequence[Session], symbols: tuple[str, ...], sources: ReferenceFacts) -> Array:
     caps = np.full((len(sessions), len(symbols)), np.nan)
     dates = np.array([session.date for session in sessions], dtype="datetime64[D]")
     for column, symbol in enumerate(symbols):
@@ -147,7 +149,7 @@ def _market_caps(sessions: Sequence[Session], symbols: tuple[str, ...], sources:
     return caps
 
 
-def _comparable(daily: Daily, values: Array, lag: int) -> Array:
+def _comparable(daily: DailyAggregates, values: Array, lag: int) -> Array:
     # The values of `lag` sessions before, NaN where they are of another kind than the session's own.
     moved = np.full(values.shape, np.nan)
     moved[lag:] = np.where(daily.kind[lag:] == daily.kind[:-lag], values[:-lag], np.nan)

@@ -13,9 +13,9 @@ import polars as pl
 from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import bar_checks, parquet, reference
 from tbot_core.marketdata.store import source_files as readers
-from tbot_core.marketdata.store.session_grid import Grid
-from tbot_core.marketdata.store.source_files import ROW, Options, Source, SourceKind
-from tbot_core.marketdata.store.writer import Changes, Part
+from tbot_core.marketdata.store.session_grid import SessionGrid
+from tbot_core.marketdata.store.source_files import ROW, ImportOptions, SourceKind, SourceTable
+from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import calendar as exchange
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.system import filesystem
@@ -31,7 +31,7 @@ _LOCK: Final = ".import.lock"
 
 
 @attrs.frozen(kw_only=True)
-class Imported:
+class ImportedFile:
     """What became of one file; counts are rows.
 
     `added` are new, `unchanged` were stored already, `replaced` gave way to other values. `dropped` lie outside
@@ -52,7 +52,7 @@ class Imported:
 
 
 @attrs.frozen(kw_only=True)
-class Refused:
+class RefusedFile:
     """A file that was not taken, and why."""
 
     file: str
@@ -73,8 +73,8 @@ def import_files(
     folder: Path,
     calendar: ExchangeCalendar,
     files: Sequence[Path],
-    options: Options,
-    told: Callable[[Imported | Refused], None],
+    options: ImportOptions,
+    told: Callable[[ImportedFile | RefusedFile], None],
 ) -> None:
     """Take the files into the store under `folder`; `told` hears what becomes of each one as it is read.
 
@@ -82,9 +82,9 @@ def import_files(
     where the folder cannot be written, or another import is at work there.
     """
     filesystem.make_folder(folder)
-    with filesystem.hold(folder / _LOCK):
+    with filesystem.hold_lock(folder / _LOCK):
         for start in range(0, len(files), _FILES_A_COMMIT):
-            changes = Changes(folder, calendar)
+            changes = StoreChanges(folder, calendar)
             work = _Import(folder=folder, calendar=calendar.every_weekday, options=options, changes=changes)
             for path in files[start : start + _FILES_A_COMMIT]:
                 told(work.take(path))
@@ -95,14 +95,14 @@ def import_files(
 class _Import:
     folder: Path
     calendar: ExchangeCalendar
-    options: Options
-    changes: Changes
+    options: ImportOptions
+    changes: StoreChanges
 
-    def take(self, path: Path) -> Imported | Refused:
+    def take(self, path: Path) -> ImportedFile | RefusedFile:
         try:
             data = filesystem.read_bytes(path)
         except AccessError as fault:
-            return Refused(file=path.name, reason=str(fault))
+            return RefusedFile(file=path.name, reason=str(fault))
         try:
             source = readers.read_source(path, data)
             match source.kind:
@@ -114,18 +114,20 @@ class _Import:
                     frame = readers.fundamentals_of(source, self.options)
                     return self._facts(source, frame, reference.FUNDAMENTALS)
         except DataError as fault:
-            return Refused(file=path.name, reason=str(fault))
+            return RefusedFile(file=path.name, reason=str(fault))
         except pl.exceptions.PolarsError as fault:
             # A column of lists, say, where numbers belong.
-            return Refused(file=path.name, reason=f"{path.name}: a column is of a kind that cannot be read: {fault}.")
+            return RefusedFile(
+                file=path.name, reason=f"{path.name}: a column is of a kind that cannot be read: {fault}."
+            )
 
-    def _bars(self, source: Source, path: Path, sha256: str) -> Imported:
+    def _bars(self, source: SourceTable, path: Path, sha256: str) -> ImportedFile:
         frame = readers.bars_of(source, path, self.options)
         sessions = self._sessions(frame)
         regular, dates = _regular(frame, sessions)
         if not len(regular):
             raise source.refuse([f"none of its {len(frame)} rows lies in the regular hours of a session"])
-        regular, rounded = bar_checks.on_grid(regular.with_columns(date=dates))
+        regular, rounded = bar_checks.rounded_to_grid(regular.with_columns(date=dates))
         clean = _sound(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
         parts = [
             self._merged(source, key, rows, sha256)
@@ -139,7 +141,7 @@ class _Import:
         for merge in parts:
             if merge.part is not None:
                 self.changes.put(merge.part)
-        return Imported(
+        return ImportedFile(
             file=source.name,
             kind=source.kind,
             symbols=tuple(sorted(clean["symbol"].unique())),
@@ -153,7 +155,7 @@ class _Import:
             rounded=rounded,
         )
 
-    def _merged(self, source: Source, key: tuple[Any, ...], rows: pl.DataFrame, sha256: str) -> _Merge:
+    def _merged(self, source: SourceTable, key: tuple[Any, ...], rows: pl.DataFrame, sha256: str) -> _Merge:
         # How a symbol's new rows of a month join the stored ones.
         symbol, month = key
         entry = self.changes.stored(month, symbol)
@@ -167,11 +169,11 @@ class _Import:
             # Bars of two kinds in one month would be compared with each other: the stored ones go, all of them.
             merge = _Merge(bars=new, added=0, replaced=len(old))
         else:
-            differing = bar_checks.differing(new.with_columns(rows[ROW], rows["symbol"]), old, ("ts",))
+            differing = bar_checks.differing_rows(new.with_columns(rows[ROW], rows["symbol"]), old, ("ts",))
             if len(differing) and not self.options.replace:
                 return _Merge(conflict=_conflict(source, differing))
             merge = _joined(new, old, len(differing))
-        part = Part(
+        part = MonthPart(
             month=month,
             symbol=symbol,
             bars=merge.bars,
@@ -182,7 +184,7 @@ class _Import:
         return attrs.evolve(merge, part=part if merge.added or merge.replaced else None)
 
     def _stored_bars(
-        self, month: str, symbol: str, entry: parquet.Entry | None
+        self, month: str, symbol: str, entry: parquet.SymbolMonth | None
     ) -> tuple[pl.DataFrame, tuple[str, ...]]:
         # The stored bars and their sources; with `replace`, damaged ones count as none.
         if entry is None:
@@ -194,26 +196,26 @@ class _Import:
                 raise
             return pl.DataFrame(schema=parquet.BAR_SCHEMA), ()
 
-    def _vix(self, source: Source) -> Imported:
+    def _vix(self, source: SourceTable) -> ImportedFile:
         numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in parquet.PRICES]
         return self._facts(source, readers.days_of(source, "date").with_columns(numbers), reference.VIX)
 
-    def _facts(self, source: Source, frame: pl.DataFrame, table: str) -> Imported:
+    def _facts(self, source: SourceTable, frame: pl.DataFrame, table: str) -> ImportedFile:
         # Merge rows into a table of facts and write it, unless nothing changes.
         keys, names = reference.KEYS[table], reference.SCHEMAS[table].names()
         values = tuple(name for name in names if name not in keys)
         clean = _sound(source, frame.select(ROW, *names), keys, values, bar_checks.FACT_FAULTS[table])
         old = self._stored_facts(table)
-        differing = bar_checks.differing(clean, old, keys)
+        differing = bar_checks.differing_rows(clean, old, keys)
         if len(differing) and not self.options.replace:
             raise DataError(f"{source.name}: {_conflict(source, differing)}.", _REPLACE)
         new = clean.select(names)
         common = len(new.join(old, on=list(keys), how="semi"))
         if len(differing) or common < len(new):
             merged = pl.concat([old.join(new, on=list(keys), how="anti"), new]).sort(keys)
-            reference.write(self.folder, table, merged)
+            reference.write_table(self.folder, table, merged)
         dates = new[keys[-1]]
-        return Imported(
+        return ImportedFile(
             file=source.name,
             kind=source.kind,
             symbols=tuple(sorted(new["symbol"].unique())) if "symbol" in keys else (),
@@ -228,7 +230,7 @@ class _Import:
     def _stored_facts(self, table: str) -> pl.DataFrame:
         # The stored table; with `replace`, a damaged one counts as none.
         try:
-            return reference.read(self.folder, table)
+            return reference.read_table(self.folder, table)
         except DataError:
             if not self.options.replace:
                 raise
@@ -248,7 +250,7 @@ class _Merge:
     # A symbol's month: what it becomes, as a part to be stored where that is a change; or why it cannot.
     conflict: str = ""
     bars: pl.DataFrame = attrs.field(factory=pl.DataFrame)
-    part: Part | None = None
+    part: MonthPart | None = None
     added: int = 0
     unchanged: int = 0
     replaced: int = 0
@@ -267,13 +269,13 @@ def _regular(frame: pl.DataFrame, sessions: Sequence[Session]) -> tuple[pl.DataF
     # The rows in regular hours, and the exchange date of each.
     if not sessions:
         return frame.clear(), pl.Series("date", [], dtype=pl.Date)
-    grid = Grid(sessions)
+    grid = SessionGrid(sessions)
     rows, _, inside = grid.place(frame["ts"].to_physical().to_numpy())
     return frame.filter(pl.Series(inside)), pl.Series("date", grid.dates[rows[inside]], dtype=pl.Date)
 
 
 def _sound(
-    source: Source,
+    source: SourceTable,
     frame: pl.DataFrame,
     keys: tuple[str, ...],
     values: tuple[str, ...],
@@ -281,14 +283,18 @@ def _sound(
 ) -> pl.DataFrame:
     # The rows without repetitions; raises DataError with all the faults of a file that has any.
     found = [(what, frame.filter(wrong)) for what, wrong in faults]
-    found.append(("row that contradicts an earlier one", bar_checks.contradicting(frame, keys, values)))
-    said = [source.count(what, bad, bar_checks.faulty(what, bad.row(0, named=True))) for what, bad in found if len(bad)]
+    found.append(("row that contradicts an earlier one", bar_checks.contradicting_rows(frame, keys, values)))
+    said = [
+        source.count(what, bad, bar_checks.out_of_range_column(what, bad.row(0, named=True)))
+        for what, bad in found
+        if len(bad)
+    ]
     if said:
         raise source.refuse(said)
     return frame.unique(keys, keep="first", maintain_order=True)
 
 
-def _conflict(source: Source, differing: pl.DataFrame) -> str:
+def _conflict(source: SourceTable, differing: pl.DataFrame) -> str:
     first = differing.row(0, named=True)
     name = next(
         name.removesuffix("_stored")

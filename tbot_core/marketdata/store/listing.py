@@ -42,7 +42,7 @@ class FactsRow:
 
 
 @attrs.frozen(kw_only=True)
-class Listing:
+class StoreListing:
     """Everything that is stored; None for facts that never came in."""
 
     symbols: tuple[SymbolRow, ...]
@@ -50,7 +50,7 @@ class Listing:
     fundamentals: FactsRow | None
 
 
-def list_store(folder: Path, calendar: ExchangeCalendar) -> Listing:
+def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
     """What the store under `folder` holds; raises DataError for a damaged manifest or daily file."""
     names = parquet.stored_months(folder)
     months = [month for name in names if (month := parquet.read_month(folder, name)) is not None]
@@ -62,13 +62,13 @@ def list_store(folder: Path, calendar: ExchangeCalendar) -> Listing:
             adjustments.add(entry.adjustment)
             volumes.add(entry.volume)
     rows = _counted(index, calendar.every_weekday, names)
-    return Listing(
+    return StoreListing(
         symbols=tuple(
             SymbolRow(**row, adjustment=_joined(kinds[row["symbol"]][0]), volume=_joined(kinds[row["symbol"]][1]))
             for row in rows.iter_rows(named=True)
         ),
-        vix=_range(reference.read(folder, reference.VIX), "date"),
-        fundamentals=_range(reference.read(folder, reference.FUNDAMENTALS), "as_of"),
+        vix=_range(reference.read_table(folder, reference.VIX), "date"),
+        fundamentals=_range(reference.read_table(folder, reference.FUNDAMENTALS), "as_of"),
     )
 
 

@@ -58,14 +58,14 @@ DAILY_SCHEMA: Final = pl.Schema(
     }
 )
 MANIFEST: Final = "manifest.json"
-AGAIN: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
+REIMPORT_HINT: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
 _FORMAT: Final = 1
 _NAME_LENGTH: Final = 16
 _MONTHS_A_YEAR: Final = 12
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class SymbolMonth:
     """One symbol's month: its file, that file's SHA-256, what its prices and volumes are, and the sources' SHA-256."""
 
     file: str
@@ -81,13 +81,13 @@ class Entry:
 
 
 @attrs.frozen(kw_only=True)
-class Month:
+class MonthManifest:
     """What a month holds: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its content."""
 
     name: str
     daily: str
     daily_sha256: str
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, SymbolMonth]
 
     @property
     def files(self) -> frozenset[str]:
@@ -115,20 +115,20 @@ def stored_months(folder: Path) -> tuple[str, ...]:
     return tuple(entry.name for entry in filesystem.entries(folder) if filesystem.exists(entry / MANIFEST))
 
 
-def read_month(folder: Path, name: str) -> Month | None:
+def read_month(folder: Path, name: str) -> MonthManifest | None:
     """The month's manifest, None where it has none; raises DataError for one that cannot be understood."""
     path = folder / name / MANIFEST
     if not filesystem.exists(path):
         return None
     text = filesystem.read_bytes(path)
     try:
-        return _month_of_json(name, json_document.read(text))
+        return _month_of_json(name, json_document.parse_json(text))
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
         raise DataError(message, "Restore it, or remove the month's folder and import its bars again.") from fault
 
 
-def write_month(folder: Path, month: Month) -> None:
+def write_month(folder: Path, month: MonthManifest) -> None:
     """Make the month what the manifest says, and remove files of ours that it no longer names."""
     place = folder / month.name
     symbols = {symbol: attrs.asdict(entry) for symbol, entry in month.entries.items()}
@@ -144,7 +144,7 @@ def unnamed_files(folder: Path, name: str, named: Iterable[str]) -> list[Path]:
     return [path for path in filesystem.entries(folder / name) if path.suffix == ".parquet" and path.name not in known]
 
 
-def read_bars(folder: Path, month: Month, symbol: str) -> pl.DataFrame:
+def read_bars(folder: Path, month: MonthManifest, symbol: str) -> pl.DataFrame:
     """A symbol's bars of the month, by time; raises DataError for a file that is not the one that was stored.
 
     Raises DataError, too, where an import has taken the file away since the month's manifest was read.
@@ -153,7 +153,7 @@ def read_bars(folder: Path, month: Month, symbol: str) -> pl.DataFrame:
     return _read_named(folder, month, entry.file, entry.sha256)
 
 
-def read_daily(folder: Path, month: Month) -> pl.DataFrame:
+def read_daily(folder: Path, month: MonthManifest) -> pl.DataFrame:
     """The month's daily rows, by symbol and date; raises DataError as `read_bars` does."""
     return _read_named(folder, month, month.daily, month.daily_sha256)
 
@@ -207,36 +207,40 @@ def read_proved(path: Path, sha256: str) -> pl.DataFrame:
     What was stored passed every check when it came in, so its SHA-256 proves all of them again.
     """
     if filesystem.is_folder(path):
-        raise DataError(f"{path} is a folder, and a stored file should be there.", f"Remove it, then import{AGAIN[6:]}")
+        raise DataError(
+            f"{path} is a folder, and a stored file should be there.", f"Remove it, then import{REIMPORT_HINT[6:]}"
+        )
     if not filesystem.exists(path):
-        raise DataError(f"{path} is missing.", AGAIN)
+        raise DataError(f"{path} is missing.", REIMPORT_HINT)
     data = filesystem.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError(f"{path} is corrupt: it is not the file that was stored.", AGAIN)
+        raise DataError(f"{path} is corrupt: it is not the file that was stored.", REIMPORT_HINT)
     return pl.read_parquet(io.BytesIO(data), use_statistics=False)
 
 
-def changed(what: str) -> DataError:
+def store_changed_error(what: str) -> DataError:
     """The error of a reader that an import has overtaken."""
     return DataError(f"{what} changed while they were read: an import is at work, or was.", "Start again after it.")
 
 
-def _read_named(folder: Path, month: Month, file: str, sha256: str) -> pl.DataFrame:
+def _read_named(folder: Path, month: MonthManifest, file: str, sha256: str) -> pl.DataFrame:
     try:
         return read_proved(folder / month.name / file, sha256)
     except (DataError, AccessError) as fault:
         now = read_month(folder, month.name)
         if now is None or file not in now.files:
-            raise changed(f"The bars of {month.name}") from fault
+            raise store_changed_error(f"The bars of {month.name}") from fault
         raise
 
 
-def _month_of_json(name: str, content: Mapping[str, Any]) -> Month:
+def _month_of_json(name: str, content: Mapping[str, Any]) -> MonthManifest:
     if content["format"] != _FORMAT:
         raise ValueError(f"format {content['format']!r} where {_FORMAT} is known")
     entries = {
-        str(symbol): Entry(**{**fields, "sources": tuple(fields["sources"])})
+        str(symbol): SymbolMonth(**{**fields, "sources": tuple(fields["sources"])})
         for symbol, fields in content["symbols"].items()
     }
     _ = [entry.kind for entry in entries.values()]
-    return Month(name=name, daily=str(content["daily"]), daily_sha256=str(content["daily_sha256"]), entries=entries)
+    return MonthManifest(
+        name=name, daily=str(content["daily"]), daily_sha256=str(content["daily_sha256"]), entries=entries
+    )

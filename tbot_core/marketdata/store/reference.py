@@ -42,27 +42,27 @@ KEYS: Final = {VIX: ("date",), FUNDAMENTALS: ("symbol", "as_of")}
 _FORMAT: Final = 1
 
 
-def tables(folder: Path) -> dict[str, tuple[str, str]]:
+def stored_tables(folder: Path) -> dict[str, tuple[str, str]]:
     """The stored tables' files and SHA-256; raises DataError for a manifest that cannot be understood."""
     path = folder / MANIFEST
     if not filesystem.exists(path):
         return {}
     text = filesystem.read_bytes(path)
     try:
-        return _tables_of_json(json_document.read(text))
+        return _tables_of_json(json_document.parse_json(text))
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
         raise DataError(message, "Restore it, or remove it and import the VIX and fundamentals again.") from fault
 
 
-def read(folder: Path, table: str) -> pl.DataFrame:
+def read_table(folder: Path, table: str) -> pl.DataFrame:
     """A table of facts, empty where none was imported; raises DataError for a file that is not the stored one."""
-    return _read(folder, tables(folder), table)
+    return _read(folder, stored_tables(folder), table)
 
 
-def write(folder: Path, table: str, frame: pl.DataFrame) -> None:
+def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
     """Replace a table of facts."""
-    known = tables(folder)
+    known = stored_tables(folder)
     before = known.get(table)
     known[table] = parquet.write_frame(folder, "", table, frame)
     entries = {name: {"file": file, "sha256": sha256} for name, (file, sha256) in known.items()}
@@ -72,17 +72,17 @@ def write(folder: Path, table: str, frame: pl.DataFrame) -> None:
         filesystem.remove(folder / before[0])
 
 
-def sources(folder: Path) -> daily_facts.Sources:
+def reference_facts(folder: Path) -> daily_facts.ReferenceFacts:
     """What facts take from elsewhere: VIX closes in points, capitalisations in USD."""
     caps: dict[str, list[tuple[dt.date, float]]] = {}
-    known = tables(folder)
+    known = stored_tables(folder)
     fundamentals = _read(folder, known, FUNDAMENTALS).drop_nulls("market_cap").sort("as_of")
     row: tuple[Any, ...]
     for row in fundamentals.select("symbol", "as_of", "market_cap").iter_rows():
         symbol, as_of, value = row
         caps.setdefault(symbol, []).append((as_of, value))
     vix = _read(folder, known, VIX)
-    return daily_facts.Sources(vix=dict(zip(vix["date"], vix["close"], strict=True)), market_caps=caps)
+    return daily_facts.ReferenceFacts(vix=dict(zip(vix["date"], vix["close"], strict=True)), market_caps=caps)
 
 
 def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.DataFrame:
@@ -93,8 +93,8 @@ def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.
     try:
         return parquet.read_proved(folder / file, sha256)
     except (DataError, AccessError) as fault:
-        if tables(folder).get(table) != known[table]:
-            raise parquet.changed(f"The facts of {table}") from fault
+        if stored_tables(folder).get(table) != known[table]:
+            raise parquet.store_changed_error(f"The facts of {table}") from fault
         raise
 
 

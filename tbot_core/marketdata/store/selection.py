@@ -23,7 +23,7 @@ _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not
 
 
 @attrs.frozen(kw_only=True)
-class Selection:
+class SymbolSelection:
     """Symbols with bars in a range, sorted; those wanted that have none, and the pairs (adjustment, volume) there.
 
     `missing` are the range's sessions in which none of the symbols has a bar: they are not traded. `data_hash` is that
@@ -61,9 +61,9 @@ class Selection:
         )
 
 
-def select(
+def select_symbols(
     store: BarStore, first: dt.date, last: dt.date, wanted: Iterable[str], *, typical_volume: bool = False
-) -> Selection:
+) -> SymbolSelection:
     """The wanted symbols of a range, every stored one where none is; raises DataError when none has a bar in it.
 
     `typical_volume` says that this fact will be served, too.
@@ -78,7 +78,7 @@ def select(
             f"No bars of {named or 'any symbol'} are stored from {first} to {last}.",
             "See `tbot data list`; import bars with `tbot data import PATH`.",
         )
-    return Selection(
+    return SymbolSelection(
         symbols=present,
         absent=absent,
         missing=store.missing(first, last, present),

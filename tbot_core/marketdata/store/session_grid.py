@@ -24,7 +24,7 @@ def month_sessions(calendar: ExchangeCalendar, month: str) -> tuple[Session, ...
     return calendar.sessions(first, first.replace(day=monthrange(first.year, first.month)[1]))
 
 
-class Grid:
+class SessionGrid:
     """Sessions in order, at least one; moments are microseconds since 1970 UTC."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:

@@ -42,7 +42,7 @@ class SourceKind(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Options:
+class ImportOptions:
     """What a file does not say of itself.
 
     `adjustment` and `volume`: what its prices and volumes are. `zone`: of times without an offset. `as_of`: the date
@@ -66,7 +66,7 @@ class Options:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Source:
+class SourceTable:
     """A file's table, with our column names and the column `row`: the line of a CSV file, else the row from 1."""
 
     name: str
@@ -96,7 +96,7 @@ class Source:
         return str(self.frame.filter(pl.col(ROW) == row)[column].item()).strip()
 
 
-def read_source(path: Path, data: bytes) -> Source:
+def read_source(path: Path, data: bytes) -> SourceTable:
     """A file's table, recognised; raises DataError for one that cannot be read or is of no known kind."""
     table, first_row = (_csv(path, data), 2) if path.suffix.lower() == ".csv" else (_parquet(path, data), 1)
     names = {name: _column(name) for name in table.columns}
@@ -104,14 +104,14 @@ def read_source(path: Path, data: bytes) -> Source:
     if len(set(names.values())) < len(names) or len({_column(name) for name in told}) < len(told):
         raise DataError(f"{path.name}: two columns have one name: {', '.join(told)}.", "Leave one of them.")
     table = table.rename(names).drop(ROW, strict=False).with_row_index(ROW, offset=first_row)
-    return Source(name=path.name, kind=_recognise(path, table), frame=table, first_row=first_row)
+    return SourceTable(name=path.name, kind=_recognise(path, table), frame=table, first_row=first_row)
 
 
 def _column(name: str) -> str:
     return name.strip().lower().replace(" ", "_")
 
 
-def bars_of(source: Source, path: Path, options: Options) -> pl.DataFrame:
+def bars_of(source: SourceTable, path: Path, options: ImportOptions) -> pl.DataFrame:
     """The file's bars with columns row, symbol, ts and those of a stored bar; raises DataError naming what it lacks."""
     frame = source.frame.with_columns(_symbols(source, path), _moments(source, options))
     faults = [
@@ -135,7 +135,7 @@ def bars_of(source: Source, path: Path, options: Options) -> pl.DataFrame:
     )
 
 
-def days_of(source: Source, column: str) -> pl.DataFrame:
+def days_of(source: SourceTable, column: str) -> pl.DataFrame:
     """The file's table with a column of dates read; raises DataError for one that is no date."""
     dtype = source.frame.schema[column]
     if dtype == pl.String:
@@ -151,7 +151,7 @@ def days_of(source: Source, column: str) -> pl.DataFrame:
     return frame
 
 
-def fundamentals_of(source: Source, options: Options) -> pl.DataFrame:
+def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame:
     """The file's fundamentals in our columns and units; raises DataError for one without dates."""
     if "as_of" in source.frame.columns:
         frame = days_of(source, "as_of")
@@ -222,7 +222,7 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
     )
 
 
-def _symbols(source: Source, path: Path) -> pl.Expr:
+def _symbols(source: SourceTable, path: Path) -> pl.Expr:
     column = next((name for name in SYMBOL_COLUMNS if name in source.frame.columns), None)
     if column is not None:
         return pl.col(column).cast(pl.String).str.strip_chars().alias("symbol")
@@ -232,7 +232,7 @@ def _symbols(source: Source, path: Path) -> pl.Expr:
     return pl.lit(own).alias("symbol")
 
 
-def _moments(source: Source, options: Options) -> pl.Expr:
+def _moments(source: SourceTable, options: ImportOptions) -> pl.Expr:
     column = next(name for name in TIME_COLUMNS if name in source.frame.columns)
     dtype = source.frame.schema[column]
     moment = pl.col(column)
@@ -245,7 +245,7 @@ def _moments(source: Source, options: Options) -> pl.Expr:
     return _parsed(source, column, options).alias("ts")
 
 
-def _parsed(source: Source, column: str, options: Options) -> pl.Expr:
+def _parsed(source: SourceTable, column: str, options: ImportOptions) -> pl.Expr:
     text = pl.col(column).str.strip_chars().str.replace("T", " ", literal=True)
     dated = source.frame.filter(text.str.contains(r"^[\d/-]{8,10}$"))
     if len(dated):
@@ -259,7 +259,7 @@ def _parsed(source: Source, column: str, options: Options) -> pl.Expr:
     return pl.when(offset.is_not_null()).then(exact).otherwise(_in_zone(source, local, options))
 
 
-def _no_minutes(source: Source, column: str, dated: pl.DataFrame) -> str:
+def _no_minutes(source: SourceTable, column: str, dated: pl.DataFrame) -> str:
     # Why dates, or what looks like them, are no times of minutes, and how they would be.
     where = source.count("no time of a minute", dated, column)
     other = next((name for name in TIME_COLUMNS if name != column and name in source.frame.columns), None)
@@ -279,7 +279,7 @@ def _offset_time(offset: pl.Expr) -> pl.Expr:
     return pl.when(offset == "Z").then(zero).when(offset.str.starts_with("-")).then(-ahead).otherwise(ahead)
 
 
-def _in_zone(source: Source, local: pl.Expr, options: Options) -> pl.Expr:
+def _in_zone(source: SourceTable, local: pl.Expr, options: ImportOptions) -> pl.Expr:
     if options.zone is None:
         raise source.refuse(["its times have no offset: say with --zone which zone's they are, as in --zone UTC"])
     zoned = local.dt.replace_time_zone(options.zone, ambiguous="null", non_existent="null")

@@ -15,17 +15,17 @@ import polars as pl
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import parquet, reference
 from tbot_core.marketdata.store.daily_facts import (
-    Daily,
-    Sources,
-    counting,
+    DailyAggregates,
+    ReferenceFacts,
     day_facts,
-    look_back,
+    look_back_sessions,
     mean_or_unknown,
-    rows_of,
+    select_sessions,
+    volume_session_flags,
 )
-from tbot_core.marketdata.store.session_grid import Grid
+from tbot_core.marketdata.store.session_grid import SessionGrid
 from tbot_core.model import calendar as exchange
-from tbot_core.model.bars import FIELDS, Array, Bars, Day
+from tbot_core.model.bars import FIELDS, Array, Bars, DayFacts
 from tbot_core.model.calendar import ExchangeCalendar, Session
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _DAILY_VALUES: Final = ("bars", "high", "low", "close", "volume")
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Block:
+class BarBlock:
     """Sessions of one month and one length: their bars and facts, leading axes (sessions, symbols).
 
     The arrays lie in memory as (minutes, sessions, symbols), so that nothing is transposed for the engine.
@@ -48,7 +48,7 @@ class Block:
     month: str
     sessions: tuple[Session, ...]
     bars: Bars
-    day: Day
+    day: DayFacts
 
 
 @attrs.frozen(kw_only=True)
@@ -63,7 +63,7 @@ class BarStore:
 
     folder: Path
     calendar: ExchangeCalendar
-    _known: dict[str, tuple[parquet.Month, pl.DataFrame] | None] = attrs.field(
+    _known: dict[str, tuple[parquet.MonthManifest, pl.DataFrame] | None] = attrs.field(
         factory=dict, init=False, eq=False, repr=False
     )
 
@@ -85,7 +85,7 @@ class BarStore:
 
     def blocks(
         self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False
-    ) -> Iterator[Block]:
+    ) -> Iterator[BarBlock]:
         """The range's bars, month by month and in each month by session length, the one that begins first first.
 
         Every block has all the `symbols`, sorted; one without bars is NaN. Raises DataError at once where none of
@@ -98,19 +98,19 @@ class BarStore:
         parts = [(month, by_month[month.name]) for month in self._months(first, last) if month.name in by_month]
         return self._blocks(parts, wanted, typical_volume=typical_volume)
 
-    def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> Day:
+    def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> DayFacts:
         """The facts of some sessions in order, from what is stored before each; leading axes (sessions, symbols).
 
         A session needs no stored bars of its own. Typical volumes have the last session's minutes.
         """
         wanted = tuple(sorted(set(symbols)))
-        before = look_back(self.calendar, sessions[0].date)
+        before = look_back_sessions(self.calendar, sessions[0].date)
         whole = (*before, *self.calendar.every_weekday.sessions(sessions[0].date, sessions[-1].date))
         months = self._months(whole[0].date, whole[-1].date)
         daily = self._daily(months, whole, wanted)
         place = {session.date: row for row, session in enumerate(whole)}
         rows = [place[session.date] for session in sessions]
-        day = rows_of(day_facts(daily, whole, wanted, self._elsewhere), rows)
+        day = select_sessions(day_facts(daily, whole, wanted, self._elsewhere), rows)
         if not typical_volume:
             return day
         typical = self._typical_volume(months, whole, wanted, daily)[rows][..., : sessions[-1].minutes]
@@ -123,7 +123,7 @@ class BarStore:
         """
         wanted = tuple(sorted(set(symbols)))
         sessions = self._served(first, last, wanted)
-        before = look_back(self.calendar, sessions[0].date) if typical_volume else ()
+        before = look_back_sessions(self.calendar, sessions[0].date) if typical_volume else ()
         whole = (*before, *sessions)
         digest = hashlib.sha256(b"tbot bars 1")
         for session in whole:
@@ -159,11 +159,11 @@ class BarStore:
     def _calendar_sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
         return self.calendar.sessions(max(first, exchange.FIRST_DAY), min(last, exchange.LAST_DAY))
 
-    def _months(self, first: dt.date, last: dt.date) -> tuple[parquet.Month, ...]:
+    def _months(self, first: dt.date, last: dt.date) -> tuple[parquet.MonthManifest, ...]:
         held = (self._held(name) for name in parquet.months_between(first, last))
         return tuple(one[0] for one in held if one is not None)
 
-    def _held(self, name: str) -> tuple[parquet.Month, pl.DataFrame] | None:
+    def _held(self, name: str) -> tuple[parquet.MonthManifest, pl.DataFrame] | None:
         # A month as it was at the first look, with its daily rows: those are kept, since each import makes them anew.
         if name not in self._known:
             month = parquet.read_month(self.folder, name)
@@ -171,15 +171,19 @@ class BarStore:
         return self._known[name]
 
     @functools.cached_property
-    def _elsewhere(self) -> Sources:
-        return reference.sources(self.folder)
+    def _elsewhere(self) -> ReferenceFacts:
+        return reference.reference_facts(self.folder)
 
     def _traded(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> pl.DataFrame:
         index = self._index(self._months(first, last), first, last, symbols)
         return index.filter(pl.col("date").is_in([session.date for session in self._calendar_sessions(first, last)]))
 
     def _index(
-        self, months: Sequence[parquet.Month], first: dt.date, last: dt.date, symbols: Iterable[str] | None = None
+        self,
+        months: Sequence[parquet.MonthManifest],
+        first: dt.date,
+        last: dt.date,
+        symbols: Iterable[str] | None = None,
     ) -> pl.DataFrame:
         parts = [held[1] for month in months if (held := self._held(month.name)) is not None]
         index = pl.concat([pl.DataFrame(schema=parquet.DAILY_SCHEMA), *parts]).filter(
@@ -188,8 +192,12 @@ class BarStore:
         return index if symbols is None else index.filter(pl.col("symbol").is_in(list(symbols)))
 
     def _blocks(
-        self, parts: Sequence[tuple[parquet.Month, list[Session]]], symbols: tuple[str, ...], *, typical_volume: bool
-    ) -> Iterator[Block]:
+        self,
+        parts: Sequence[tuple[parquet.MonthManifest, list[Session]]],
+        symbols: tuple[str, ...],
+        *,
+        typical_volume: bool,
+    ) -> Iterator[BarBlock]:
         for month, sessions in parts:
             lengths = dict.fromkeys(session.minutes for session in sessions)
             groups = [tuple(session for session in sessions if session.minutes == length) for length in lengths]
@@ -203,10 +211,12 @@ class BarStore:
                 # Taken out of the list, so that a block is free once the caller has let go of it.
                 fields = filled.pop(0).fields
                 day = self.facts(group, symbols, typical_volume=typical_volume)
-                yield Block(month=month.name, sessions=group, bars=Bars(fields, symbols), day=day)
+                yield BarBlock(month=month.name, sessions=group, bars=Bars(fields, symbols), day=day)
                 del fields
 
-    def _daily(self, months: Sequence[parquet.Month], sessions: Sequence[Session], symbols: tuple[str, ...]) -> Daily:
+    def _daily(
+        self, months: Sequence[parquet.MonthManifest], sessions: Sequence[Session], symbols: tuple[str, ...]
+    ) -> DailyAggregates:
         index = self._index(months, sessions[0].date, sessions[-1].date, symbols)
         days = np.array([session.date for session in sessions], dtype="datetime64[D]")
         dates = index["date"].to_numpy()
@@ -219,7 +229,7 @@ class BarStore:
         values: dict[str, Any] = {name: np.full(shape, np.nan) for name in _DAILY_VALUES}
         for name, column in values.items():
             column[at] = index[name].to_numpy()[held]
-        return Daily(
+        return DailyAggregates(
             minutes=np.array([session.minutes for session in sessions], dtype=np.intp),
             kind=_kinds(months, sessions, symbols),
             bars=np.nan_to_num(values.pop("bars")).astype(np.intp),
@@ -227,7 +237,11 @@ class BarStore:
         )
 
     def _typical_volume(
-        self, months: Sequence[parquet.Month], sessions: Sequence[Session], symbols: tuple[str, ...], daily: Daily
+        self,
+        months: Sequence[parquet.MonthManifest],
+        sessions: Sequence[Session],
+        symbols: tuple[str, ...],
+        daily: DailyAggregates,
     ) -> Array:
         # Volumes are whole numbers, so these sums are exact in any order.
         cells = _Cells(sessions, len(symbols), ("volume",))
@@ -236,14 +250,14 @@ class BarStore:
                 cells.put(column, parquet.read_bars(self.folder, month, symbol))
         so_far = np.cumsum(np.nan_to_num(cells.fields["volume"]), axis=0)
         typical = np.full(so_far.shape, np.nan)
-        for row, counts in enumerate(counting(daily)):
+        for row, counts in enumerate(volume_session_flags(daily)):
             start = row - len(counts)
             total = np.where(counts, so_far[:, start:row], 0.0).sum(axis=1)
             typical[:, row] = mean_or_unknown(total, np.broadcast_to(counts.sum(axis=0), total.shape))
         return np.moveaxis(typical, 0, -1)
 
 
-def walk(blocks: Iterable[Block]) -> Iterator[tuple[Block, int]]:
+def walk_sessions(blocks: Iterable[BarBlock]) -> Iterator[tuple[BarBlock, int]]:
     """Each session of the blocks in the order of dates, as its block and its index there; holds one month at a time."""
     for _, month in itertools.groupby(blocks, key=lambda block: block.month):
         pairs = [(block, index) for block in month for index in range(len(block.sessions))]
@@ -253,7 +267,7 @@ def walk(blocks: Iterable[Block]) -> Iterator[tuple[Block, int]]:
 class _Cells:
     # Arrays (minutes, sessions, symbols) that are filled symbol by symbol; NaN where no bar is put.
     def __init__(self, sessions: Sequence[Session], symbols: int, columns: Sequence[str]) -> None:
-        self._grid = Grid(sessions)
+        self._grid = SessionGrid(sessions)
         shape = int(self._grid.lengths.max()), len(sessions), symbols
         self.fields: dict[str, Array] = {name: np.full(shape, np.nan) for name in columns}
 
@@ -266,7 +280,7 @@ class _Cells:
 
 
 def _kinds(
-    months: Sequence[parquet.Month], sessions: Sequence[Session], symbols: tuple[str, ...]
+    months: Sequence[parquet.MonthManifest], sessions: Sequence[Session], symbols: tuple[str, ...]
 ) -> np.ndarray[Any, np.dtype[np.intp]]:
     by_name = {month.name: month for month in months}
 
@@ -279,5 +293,5 @@ def _kinds(
     return np.array([row(parquet.month_of(session.date)) for session in sessions], dtype=np.intp)
 
 
-def _fact_names(day: Day) -> list[str]:
+def _fact_names(day: DayFacts) -> list[str]:
     return [name for name, value in attrs.asdict(day, recurse=False).items() if value is not None]

@@ -14,7 +14,7 @@ import polars as pl
 from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import bar_checks, parquet, reference
 from tbot_core.marketdata.store.daily_facts import full_enough
-from tbot_core.marketdata.store.session_grid import Grid, month_sessions
+from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import filesystem
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _NAMED_AT_MOST: Final = 3
 
 
-class Level(StrEnum):
+class FindingLevel(StrEnum):
     """How bad a finding is: a fault fails the check, a warning changes what facts count, a note is to be known."""
 
     FAULT = "fault"
@@ -34,32 +34,32 @@ class Level(StrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class Finding:
+class StoreFinding:
     """Something that was found, where, and what to do about it."""
 
-    level: Level
+    level: FindingLevel
     where: str
     message: str
     remedy: str = ""
 
 
 @attrs.frozen(kw_only=True)
-class Proof:
+class StoreVerification:
     """What a check of the whole store found; `bars` and `files` are what it read."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[StoreFinding, ...]
     files: int
     bars: int
 
-    def of(self, level: Level) -> tuple[Finding, ...]:
+    def of(self, level: FindingLevel) -> tuple[StoreFinding, ...]:
         """The findings of one level."""
         return tuple(finding for finding in self.findings if finding.level is level)
 
 
-def verify_store(folder: Path, calendar: ExchangeCalendar, told: Callable[[str], None]) -> Proof:
+def verify_store(folder: Path, calendar: ExchangeCalendar, told: Callable[[str], None]) -> StoreVerification:
     """Check everything under `folder`; `told` hears each month before it is read."""
     if not filesystem.exists(folder):
-        return Proof(findings=(), files=0, bars=0)
+        return StoreVerification(findings=(), files=0, bars=0)
     check = _Check(folder=folder, calendar=calendar.every_weekday)
     check.tables()
     for place in filesystem.entries(folder):
@@ -67,14 +67,14 @@ def verify_store(folder: Path, calendar: ExchangeCalendar, told: Callable[[str],
             told(place.name)
             check.month(place.name)
     check.coverage()
-    return Proof(findings=tuple(check.findings), files=check.files, bars=check.bars)
+    return StoreVerification(findings=tuple(check.findings), files=check.files, bars=check.bars)
 
 
 @attrs.define(kw_only=True)
 class _Check:
     folder: Path
     calendar: ExchangeCalendar
-    findings: list[Finding] = attrs.field(factory=list)
+    findings: list[StoreFinding] = attrs.field(factory=list)
     files: int = 0
     bars: int = 0
     counts: dict[str, dict[Session, int]] = attrs.field(factory=dict)
@@ -83,7 +83,7 @@ class _Check:
         """The facts that do not come from bars."""
         named: dict[str, tuple[str, str]] = {}
         with self._finding(self.folder / reference.MANIFEST):
-            named = reference.tables(self.folder)
+            named = reference.stored_tables(self.folder)
         for file, sha256 in named.values():
             self.files += 1
             with self._finding(self.folder / file):
@@ -93,7 +93,7 @@ class _Check:
 
     def month(self, name: str) -> None:
         """A month's manifest, its files, and every bar of them."""
-        month: parquet.Month | None = None
+        month: parquet.MonthManifest | None = None
         with self._finding(self.folder / name / parquet.MANIFEST):
             month = parquet.read_month(self.folder, name)
         for path in parquet.unnamed_files(self.folder, name, () if month is None else month.files):
@@ -114,10 +114,10 @@ class _Check:
         try:
             pl.read_parquet_schema(filesystem.read_bytes(path))
         except (pl.exceptions.PolarsError, AccessError) as fault:
-            self._find(Level.FAULT, str(path), f"cannot be read as Parquet: {fault}", "Remove it.")
+            self._find(FindingLevel.FAULT, str(path), f"cannot be read as Parquet: {fault}", "Remove it.")
             return
         remedy = "Import it with `tbot data import` or remove it."
-        self._find(Level.WARNING, str(path), "is named by no manifest and not used", remedy)
+        self._find(FindingLevel.WARNING, str(path), "is named by no manifest and not used", remedy)
 
     def coverage(self) -> None:
         """Sessions that lack altogether, or have too few of their minutes; and the minutes that lack in the others."""
@@ -129,18 +129,20 @@ class _Check:
             thin = (held > 0) & ~full_enough(held, lengths)
             named = _dates([session for session, is_thin in zip(whole, thin, strict=True) if is_thin])
             if named:
-                self._find(Level.WARNING, symbol, f"under 90 % of the minutes in {named}")
+                self._find(FindingLevel.WARNING, symbol, f"under 90 % of the minutes in {named}")
             named = _dates([session for session, count in zip(whole, held, strict=True) if not count])
             if named:
-                self._find(Level.WARNING, symbol, f"no bar in {named}, between its first and last")
+                self._find(FindingLevel.WARNING, symbol, f"no bar in {named}, between its first and last")
             lacking = int((lengths - held)[held > 0].sum())
             if lacking:
-                self._find(Level.NOTE, symbol, f"{lacking} of {int(lengths[held > 0].sum())} minutes have no bar")
+                self._find(
+                    FindingLevel.NOTE, symbol, f"{lacking} of {int(lengths[held > 0].sum())} minutes have no bar"
+                )
 
     def _sound(self, symbol: str, bars: pl.DataFrame, sessions: Sequence[Session], daily: pl.DataFrame | None) -> None:
         # Check bars as an import does, then that the month's daily rows are theirs.
         self.bars += len(bars)
-        rows, _, inside = Grid(sessions).place(bars["ts"].to_physical().to_numpy())
+        rows, _, inside = SessionGrid(sessions).place(bars["ts"].to_physical().to_numpy())
         faults = [
             *((what, bars.filter(wrong)) for what, wrong in bar_checks.BAR_FAULTS),
             ("bar that is not later than the one before", bars.filter(pl.col("ts").diff() <= pl.duration())),
@@ -148,14 +150,14 @@ class _Check:
         ]
         said = [f"{what} ({len(bad)}, first: {bad['ts'][0]:%Y-%m-%d %H:%M} UTC)" for what, bad in faults if len(bad)]
         if said:
-            raise DataError(f"{symbol}: {'; '.join(said)}.", parquet.AGAIN)
+            raise DataError(f"{symbol}: {'; '.join(said)}.", parquet.REIMPORT_HINT)
         counts = self.counts.setdefault(symbol, {})
         for row, count in zip(*np.unique(rows, return_counts=True), strict=True):
             counts[sessions[row]] = int(count)
         if daily is not None:
-            own = parquet.daily_rows(symbol, bars, Grid(sessions).dates[rows])
+            own = parquet.daily_rows(symbol, bars, SessionGrid(sessions).dates[rows])
             if not own.equals(daily.filter(pl.col("symbol") == symbol)):
-                raise DataError(f"{symbol}: the month's daily rows are not those of its bars.", parquet.AGAIN)
+                raise DataError(f"{symbol}: the month's daily rows are not those of its bars.", parquet.REIMPORT_HINT)
 
     @contextmanager
     def _finding(self, path: Path) -> Iterator[None]:
@@ -163,10 +165,10 @@ class _Check:
         try:
             yield
         except (DataError, AccessError) as fault:
-            self._find(Level.FAULT, str(path), fault.message, fault.remedy)
+            self._find(FindingLevel.FAULT, str(path), fault.message, fault.remedy)
 
-    def _find(self, level: Level, where: str, message: str, remedy: str = "") -> None:
-        self.findings.append(Finding(level=level, where=where, message=message, remedy=remedy))
+    def _find(self, level: FindingLevel, where: str, message: str, remedy: str = "") -> None:
+        self.findings.append(StoreFinding(level=level, where=where, message=message, remedy=remedy))
 
 
 def _dates(sessions: Sequence[Session]) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import parquet
-from tbot_core.marketdata.store.session_grid import Grid, month_sessions
+from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Part:
+class MonthPart:
     """One symbol's bars of one month as they are to be stored: regular hours only, sorted, checked."""
 
     month: str
@@ -30,17 +30,17 @@ class Part:
     sources: tuple[str, ...]
 
 
-class Changes:
+class StoreChanges:
     """Parts that are to replace what is stored. Their files are written at once; `commit` makes them count."""
 
     def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
         self._folder = folder
         self._calendar = calendar.every_weekday
-        self._months: dict[str, parquet.Month] = {}
-        self._staged: dict[str, dict[str, tuple[parquet.Entry, pl.DataFrame]]] = {}
+        self._months: dict[str, parquet.MonthManifest] = {}
+        self._staged: dict[str, dict[str, tuple[parquet.SymbolMonth, pl.DataFrame]]] = {}
         self._bars: dict[tuple[str, str], pl.DataFrame] = {}
 
-    def stored(self, month: str, symbol: str) -> parquet.Entry | None:
+    def stored(self, month: str, symbol: str) -> parquet.SymbolMonth | None:
         """What is staged, else stored, of a symbol's month; None where there is nothing."""
         staged = self._staged.get(month, {}).get(symbol)
         if staged is not None:
@@ -54,11 +54,11 @@ class Changes:
             return staged
         return parquet.read_bars(self._folder, self._month(month), symbol)
 
-    def put(self, part: Part) -> None:
+    def put(self, part: MonthPart) -> None:
         """Stage a part."""
         daily = self._daily(part.month, part.symbol, part.bars)
         file, sha256 = parquet.write_frame(self._folder, part.month, part.symbol, part.bars)
-        entry = parquet.Entry(
+        entry = parquet.SymbolMonth(
             file=file, sha256=sha256, adjustment=part.adjustment, volume=part.volume, sources=part.sources
         )
         self._staged.setdefault(part.month, {})[part.symbol] = entry, daily
@@ -73,13 +73,13 @@ class Changes:
             daily = pl.concat(rows).sort("symbol", "date")
             file, sha256 = parquet.write_frame(self._folder, name, "daily", daily)
             parquet.write_month(
-                self._folder, parquet.Month(name=name, daily=file, daily_sha256=sha256, entries=entries)
+                self._folder, parquet.MonthManifest(name=name, daily=file, daily_sha256=sha256, entries=entries)
             )
         self._months.clear()
         self._staged.clear()
         self._bars.clear()
 
-    def _kept(self, month: parquet.Month, staged: Collection[str]) -> pl.DataFrame:
+    def _kept(self, month: parquet.MonthManifest, staged: Collection[str]) -> pl.DataFrame:
         # The daily rows of the month's other symbols; made anew from their bars where the file is damaged.
         others = [symbol for symbol in month.entries if symbol not in staged]
         if not others:
@@ -91,12 +91,12 @@ class Changes:
             return pl.concat(rows)
 
     def _daily(self, month: str, symbol: str, bars: pl.DataFrame) -> pl.DataFrame:
-        grid = Grid(month_sessions(self._calendar, month))
+        grid = SessionGrid(month_sessions(self._calendar, month))
         rows, _, _ = grid.place(bars["ts"].to_physical().to_numpy())
         return parquet.daily_rows(symbol, bars, grid.dates[rows])
 
-    def _month(self, name: str) -> parquet.Month:
+    def _month(self, name: str) -> parquet.MonthManifest:
         if name not in self._months:
-            nothing = parquet.Month(name=name, daily="", daily_sha256="", entries={})
+            nothing = parquet.MonthManifest(name=name, daily="", daily_sha256="", entries={})
             self._months[name] = parquet.read_month(self._folder, name) or nothing
         return self._months[name]

@@ -11,27 +11,27 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.execution.trading_state import note
+from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
-from tbot_core.journal.ledger.booking import booked
-from tbot_core.journal.projections.book import fold
+from tbot_core.journal.ledger.booking import ledger_of
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.types import Leg, OrderState, RiskState, quantity_of, units_of
-from tbot_core.rehearsal.invariants.approvals import PERSONAL
-from tbot_core.rehearsal.invariants.external_events import HEEDED, HEEDED_BY_ALL
+from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS
+from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS, EXTERNAL_EVENT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.failover import i13
 from tbot_core.rehearsal.invariants.fairness import i18_starved
-from tbot_core.rehearsal.invariants.limits import MONEY, MONEY_OF_ALL
-from tbot_core.rehearsal.invariants.outcomes import EVIDENCE
-from tbot_core.rehearsal.invariants.restarts import RESTARTS
-from tbot_core.rehearsal.invariants.stops import STOPPED
+from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS, LIMIT_INVARIANTS_OF_ALL
+from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
+from tbot_core.rehearsal.invariants.restarts import RESTART_INVARIANTS
+from tbot_core.rehearsal.invariants.stops import STOP_INVARIANTS
 from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
 from tbot_core.testing.canaries import shows
-from tbot_core.trading.risk.states import States
+from tbot_core.trading.risk.states import TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.history import RehearsalHistory
 
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch", "exit-only"})
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
@@ -41,16 +41,26 @@ _REPLAYED: Final = frozenset({"F29", "F43", "F44"})
 _GROWTH: Final = 60
 
 
-def violations(story: Story) -> Iterator[str]:
+def violations(story: RehearsalHistory) -> Iterator[str]:
     """Every violated invariant, once for each offender."""
     parts = tuple(story.parts)
-    money = (*MONEY, i3_top_ups, i8_top_ups, i13)
-    for check in (*_CHECKS, *money, *PERSONAL, *RESTARTS, *EVIDENCE, *HEEDED, *STOPPED, i18_starved, _alive):
+    money = (*LIMIT_INVARIANTS, i3_top_ups, i8_top_ups, i13)
+    for check in (
+        *_CHECKS,
+        *money,
+        *APPROVAL_INVARIANTS,
+        *RESTART_INVARIANTS,
+        *OUTCOME_INVARIANTS,
+        *EXTERNAL_EVENT_INVARIANTS,
+        *STOP_INVARIANTS,
+        i18_starved,
+        _alive,
+    ):
         for subject in (story,) if check in _WHOLE else parts:
             yield from (f"{_name(check)}: {words}" for words in _judged(check, subject))
 
 
-def _judged(check: Callable[[Story], Iterator[str]], story: Story) -> Iterator[str]:
+def _judged(check: Callable[[RehearsalHistory], Iterator[str]], story: RehearsalHistory) -> Iterator[str]:
     # What a check finds; a journal that it cannot read, as a restart could not, is wrong too.
     try:
         yield from check(story)
@@ -58,11 +68,11 @@ def _judged(check: Callable[[Story], Iterator[str]], story: Story) -> Iterator[s
         yield f"the journal makes no sense: {type(failure).__name__} {failure}"
 
 
-def _name(check: Callable[[Story], Iterator[str]]) -> str:
+def _name(check: Callable[[RehearsalHistory], Iterator[str]]) -> str:
     return check.__name__.lstrip("_").partition("_")[0].upper()
 
 
-def _i1(story: Story) -> Iterator[str]:
+def _i1(story: RehearsalHistory) -> Iterator[str]:
     # No signal's leg is filled beyond its intent at any moment, unless the venue itself did so.
     #
     # What was taken back of an entry at work is filled anew: it was not bought twice.
@@ -87,7 +97,7 @@ def _i1(story: Story) -> Iterator[str]:
             yield f"{leg.value} of {text} bought {units} of {wanted[text, leg]} intended units"
 
 
-def _i2(story: Story) -> Iterator[str]:
+def _i2(story: RehearsalHistory) -> Iterator[str]:
     # Every order of ours at the venue was written down, and marked as being sent by the process that wrote it.
     intended, sent = _writers(story, records.INTENDED), _writers(story, records.SENDING)
     for fact in story.facts:
@@ -100,13 +110,13 @@ def _i2(story: Story) -> Iterator[str]:
             yield f"{cid} is at the venue, and the process that wrote it down never marked it as sent"
 
 
-def _writers(story: Story, kind: str) -> dict[str | None, int]:
+def _writers(story: RehearsalHistory, kind: str) -> dict[str | None, int]:
     # Which life wrote an event of that kind of each order, the last one where there were more.
     ends = [life.last for life in story.lives]
     return {event.cid: bisect_left(ends, event.seq) for event in story.events if event.kind == kind}
 
 
-def _i4(story: Story) -> Iterator[str]:
+def _i4(story: RehearsalHistory) -> Iterator[str]:
     # At the end desk and ledger hold what the account holds, ours and what is known to be foreign.
     if story.held is None:
         return
@@ -118,21 +128,21 @@ def _i4(story: Story) -> Iterator[str]:
                 yield f"{symbol}: {whose} holds {known}, the account {there.get(symbol, 0)}"
 
 
-def _lots(story: Story) -> dict[str, int]:
+def _lots(story: RehearsalHistory) -> dict[str, int]:
     # What the lots of the journal's executions and adjustments come to.
-    return {symbol: _signed_units(quantity) for symbol, quantity in booked(story.events).holdings.items()}
+    return {symbol: _signed_units(quantity) for symbol, quantity in ledger_of(story.events).holdings.items()}
 
 
 def _signed_units(quantity: Decimal) -> int:
     return units_of(quantity) if quantity >= 0 else -units_of(-quantity)
 
 
-def _i6(story: Story) -> Iterator[str]:
+def _i6(story: RehearsalHistory) -> Iterator[str]:
     # What is held has an order that would close it, a bot that would, or somebody says that it has not.
     yield from story.unguarded
 
 
-def _i7(story: Story) -> Iterator[str]:
+def _i7(story: RehearsalHistory) -> Iterator[str]:
     # While a kill stands no entry leaves.
     intents = story.intents()
     for request in story.way.requests:
@@ -142,16 +152,16 @@ def _i7(story: Story) -> Iterator[str]:
                 yield f"{request.client_order_id} left {request.at - since:.3f} s after the kill"
 
 
-def _i8(story: Story) -> Iterator[str]:
+def _i8(story: RehearsalHistory) -> Iterator[str]:
     # Nothing is entered while exits alone are allowed, nor once a latch is set.
-    states, latched = States(), set[str]()
-    others: defaultdict[str, States] = defaultdict(States)
+    states, latched = TradingState(), set[str]()
+    others: defaultdict[str, TradingState] = defaultdict(TradingState)
     intents = story.intents()
     for event in story.events:
         whose = event.payload.get("broker", "")
-        note(states, event)
+        note_event(states, event)
         if whose:
-            note(others[whose], event, whose)
+            note_event(others[whose], event, whose)
         state = max(states.state, others[whose].here) if whose else states.here
         if event.kind == records.RISK:
             latched.add(event.payload["what"])
@@ -163,7 +173,7 @@ def _i8(story: Story) -> Iterator[str]:
                 yield f"{event.cid} was sent after: {latch}"
 
 
-def _i9(story: Story) -> Iterator[str]:
+def _i9(story: RehearsalHistory) -> Iterator[str]:
     # No order is written down as ended that goes on at the venue; no symbol is entered while an entry of it is out.
     alive = {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
     alive -= {fact.client_order_id for fact in story.facts if fact.kind in {"cancelled", "rejected", "expired"}}
@@ -177,7 +187,7 @@ def _i9(story: Story) -> Iterator[str]:
             yield f"{cid} is {event.kind} in the journal, and accepted at the venue"
 
 
-def _i9_again(story: Story) -> Iterator[str]:
+def _i9_again(story: RehearsalHistory) -> Iterator[str]:
     # No entry is sent while another one of its symbol could still be filled, here or at another venue.
     intents = story.intents()
     out: dict[str, set[str]] = defaultdict(set)
@@ -196,7 +206,7 @@ def _i9_again(story: Story) -> Iterator[str]:
             out[symbol].discard(cid)
 
 
-def _booked(story: Story) -> Iterator[str]:
+def _booked(story: RehearsalHistory) -> Iterator[str]:
     # At the end each order of ours has in the books what was filled of it at the venue.
     if story.held is None:
         return
@@ -210,7 +220,7 @@ def _booked(story: Story) -> Iterator[str]:
             yield f"{cid} has {units_of(record.filled)} units in the books, and {filled[cid]} at the venue"
 
 
-def _i10(story: Story) -> Iterator[str]:
+def _i10(story: RehearsalHistory) -> Iterator[str]:
     # No execution is in the journal twice.
     seen: set[tuple[object, ...]] = set()
     for event in story.events:
@@ -222,7 +232,7 @@ def _i10(story: Story) -> Iterator[str]:
             seen.add(mark)
 
 
-def _i12(story: Story) -> Iterator[str]:
+def _i12(story: RehearsalHistory) -> Iterator[str]:
     # Closing a position never opens the opposite one.
     if story.struck & (_OVERFILLS | _REPLAYED | {"F27", "F46", "F47"}):
         return
@@ -240,7 +250,7 @@ def _i12(story: Story) -> Iterator[str]:
             yield f"{signal.text} crossed zero to {net[signal.text]} units"
 
 
-def _i14(story: Story) -> Iterator[str]:
+def _i14(story: RehearsalHistory) -> Iterator[str]:
     # What an append returned from is in the journal after any crash.
     hashes = {event.seq: event.hash for event in story.events}
     for number, life in enumerate(story.lives, 1):
@@ -250,9 +260,9 @@ def _i14(story: Story) -> Iterator[str]:
                 break
 
 
-def _i16(story: Story) -> Iterator[str]:
+def _i16(story: RehearsalHistory) -> Iterator[str]:
     # The journal adds up, and to what the desk holds.
-    told = {symbol: units for symbol, units in fold(story.events).portfolio.holdings.items() if units}
+    told = {symbol: units for symbol, units in fold_events(story.events).portfolio.holdings.items() if units}
     if story.held is None:
         return
     desks = Counter(story.held)
@@ -263,25 +273,25 @@ def _i16(story: Story) -> Iterator[str]:
         yield f"the journal adds up to {told}, the desk to {held}"
 
 
-def _i17(story: Story) -> Iterator[str]:
+def _i17(story: RehearsalHistory) -> Iterator[str]:
     # No secret is in the journal, whoever quoted it.
     for event in story.events:
         if shows(json.dumps(event.payload)):
             yield f"event {event.seq}, {event.kind}, shows the key"
 
 
-def _i19(story: Story) -> Iterator[str]:
+def _i19(story: RehearsalHistory) -> Iterator[str]:
     # The journal's chain is whole.
     if story.torn:
         yield story.torn
 
 
-def _alive(story: Story) -> Iterator[str]:
+def _alive(story: RehearsalHistory) -> Iterator[str]:
     # No life ends of an error of the bot's own.
     yield from story.failures
 
 
-def _i20(story: Story) -> Iterator[str]:
+def _i20(story: RehearsalHistory) -> Iterator[str]:
     # The journal grows with what is traded, and slowly with trouble: as fast in a whole day as in an hour.
     orders, hours = len(story.intents()), max(1.0, story.world.session.minutes / 60)
     most = (200 * hours + 40 * len(story.lives)) * (1 + len(story.elsewhere)) + _GROWTH * (orders + 1)
@@ -289,7 +299,7 @@ def _i20(story: Story) -> Iterator[str]:
         yield f"{len(story.events)} events of {orders} orders"
 
 
-def _settled(story: Story) -> Iterator[str]:
+def _settled(story: RehearsalHistory) -> Iterator[str]:
     # Once faults have stopped, no order stays in doubt.
     if story.held is None:
         return
@@ -298,7 +308,7 @@ def _settled(story: Story) -> Iterator[str]:
             yield f"{cid} is still {record.state.value}"
 
 
-_CHECKS: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
+_CHECKS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
     _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i19, _i20, _settled,
 )  # fmt: skip
 _WHOLE: Final = frozenset(
@@ -316,10 +326,10 @@ _WHOLE: Final = frozenset(
         _i20,
         _alive,
         i13,
-        *HEEDED_BY_ALL,
-        *PERSONAL,
-        *STOPPED,
-        *MONEY_OF_ALL,
+        *EXTERNAL_EVENT_INVARIANTS_OF_ALL,
+        *APPROVAL_INVARIANTS,
+        *STOP_INVARIANTS,
+        *LIMIT_INVARIANTS_OF_ALL,
     }
 )
 """What is asked of the story of all venues together; all else of each venue by itself."""

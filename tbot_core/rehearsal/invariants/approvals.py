@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.engine.control import Verb
+from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.model.types import Leg
@@ -13,7 +13,7 @@ from tbot_core.model.types import Leg
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.history import RehearsalHistory
 
 _TAKEN_S: Final = 30.0
 """A bot that is busy sending looks at what it was asked so much later at most."""
@@ -21,7 +21,7 @@ _TAKEN_S: Final = 30.0
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
 
-def _i8_confirmed(story: Story) -> Iterator[str]:
+def _i8_confirmed(story: RehearsalHistory) -> Iterator[str]:
     # Where a person is asked, each entry was confirmed by the first answer that was given in time.
     timeout_s, questions = story.people.manner.timeout_s, dict[str, Event]()
     for event in story.events:
@@ -33,14 +33,14 @@ def _i8_confirmed(story: Story) -> Iterator[str]:
                 yield f"{event.cid} was entered and not confirmed in time"
 
 
-def _agreed(story: Story, asked: Event, timeout: dt.timedelta) -> bool:
+def _agreed(story: RehearsalHistory, asked: Event, timeout: dt.timedelta) -> bool:
     # Whether the first answer that was given in time is yes.
     name, latest = asked.payload["id"], asked.applied + timeout
     answers = (said.verb for said in story.people.answers if said.identity == name and said.made < latest)
-    return next(answers, None) is Verb.CONFIRM
+    return next(answers, None) is ControlVerb.CONFIRM
 
 
-def _i8_armed(story: Story) -> Iterator[str]:
+def _i8_armed(story: RehearsalHistory) -> Iterator[str]:
     # Nothing is entered in a live session that is not armed, nor after a restart before that has proven itself.
     if not story.people.manner.live:
         return
@@ -86,4 +86,4 @@ class _Arming:
             self.opened = True
 
 
-PERSONAL: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i8_confirmed, _i8_armed)
+APPROVAL_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i8_confirmed, _i8_armed)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import Book
+from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.types import ExitReason, Leg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.history import RehearsalHistory
 
 _NOTICED_S: Final = 2.5
 _KEPT_S: Final = 60.0
@@ -21,7 +21,7 @@ _DEEDS: Final = frozenset({Leg.ENTRY, Leg.EXIT})
 _ASKING: Final = frozenset({"cancel", "replace"})
 
 
-def _i2_touched(story: Story) -> Iterator[str]:
+def _i2_touched(story: RehearsalHistory) -> Iterator[str]:
     # What is not the bot's own is left alone: it asks for no change of an order that it never wrote down.
     ours = story.intents()
     for request in story.way.requests:
@@ -29,7 +29,7 @@ def _i2_touched(story: Story) -> Iterator[str]:
             yield f"{request.kind} of {request.client_order_id or 'an order without an id'}, which is not ours"
 
 
-def _i8_clock(story: Story) -> Iterator[str]:
+def _i8_clock(story: RehearsalHistory) -> Iterator[str]:
     # A bot whose clock was set under its hands enters nothing in the minute after it.
     intents = story.intents()
     entries = [
@@ -47,9 +47,9 @@ def _i8_clock(story: Story) -> Iterator[str]:
                 yield f"{request.client_order_id} left {request.at - jump:.1f} s after the clock was set"
 
 
-def _i8_surplus(story: Story) -> Iterator[str]:
+def _i8_surplus(story: RehearsalHistory) -> Iterator[str]:
     # After a fill that no position accounts for, or a word about one, nothing is entered before that was said.
-    book, intents, unsaid = Book(), story.intents(), False
+    book, intents, unsaid = SessionBook(), story.intents(), False
     for event in story.events:
         before, fills = book.portfolio.beyond, len(book.portfolio.surplus)
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
@@ -71,7 +71,7 @@ def _more(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
     return any(abs(units) > abs(was[symbol]) or units * was[symbol] < 0 for symbol, units in after.items())
 
 
-def _i8_frozen(story: Story) -> Iterator[str]:
+def _i8_frozen(story: RehearsalHistory) -> Iterator[str]:
     # In a frozen instrument nothing is entered and nothing closed: only protection leaves.
     intents, frozen = story.intents(), dict[str, str]()
     for event in story.events:
@@ -84,5 +84,10 @@ def _i8_frozen(story: Story) -> Iterator[str]:
                 yield f"{event.cid}, the {leg.value} of {signal.symbol}, was sent while frozen: {frozen[signal.symbol]}"
 
 
-HEEDED: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i2_touched, _i8_clock, _i8_surplus, _i8_frozen)
-HEEDED_BY_ALL: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i8_clock,)
+EXTERNAL_EVENT_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
+    _i2_touched,
+    _i8_clock,
+    _i8_surplus,
+    _i8_frozen,
+)
+EXTERNAL_EVENT_INVARIANTS_OF_ALL: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i8_clock,)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.journal.store import Event
-    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.history import RehearsalHistory
 
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired", "fill"})
 _MOST_MOVES: Final = 2
 _HOUR: Final = timedelta(hours=1)
 
 
-def i13(story: Story) -> Iterator[str]:
+def i13(story: RehearsalHistory) -> Iterator[str]:
     """An instrument has one owner, who alone enters it; its lease moves rarely, and only from where all is at rest."""
     owners = _Owners(story)
     for event in story.events:
@@ -30,7 +30,7 @@ def i13(story: Story) -> Iterator[str]:
 
 
 class _Owners:
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: RehearsalHistory) -> None:
         self._primary = story.name
         self._intents = story.intents()
         self._owner: dict[str, str] = {}
@@ -82,7 +82,7 @@ class _Owners:
                     del out[event.cid]
 
 
-def _signals_at_two(story: Story) -> Iterator[str]:
+def _signals_at_two(story: RehearsalHistory) -> Iterator[str]:
     # No signal is entered at two venues, by what is true there.
     intents, seen = story.intents(), dict[str, str]()
     for name in (story.name, *story.elsewhere):

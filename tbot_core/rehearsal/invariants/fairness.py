@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.execution.throttling import Paced, Urgency
-from tbot_core.rehearsal.history import Turn
-from tbot_core.rehearsal.patching import Swaps, was
+from tbot_core.execution.throttling import RateLimitedBroker, RequestPriority
+from tbot_core.rehearsal.history import RequestWait
+from tbot_core.rehearsal.patching import Swaps, current_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.history import RehearsalHistory
     from tbot_core.rehearsal.virtual_loop import VirtualLoop
 
 _SHARE: Final = 0.7
 _TOLERANCE_S: Final = 0.1
 
 
-def noted(loop: VirtualLoop, turns: list[Turn]) -> Swaps:
+def record_waits(loop: VirtualLoop, turns: list[RequestWait]) -> Swaps:
     """Note each turn, in seconds of the loop."""
-    turn = was(Paced, "_turn")
+    turn = current_attribute(RateLimitedBroker, "_turn")
 
-    async def wait(self: Any, urgency: Urgency, what: str) -> None:
+    async def wait(self: Any, urgency: RequestPriority, what: str) -> None:
         began = loop.time()
         await turn(self, urgency, what)
         limit = self.rules.requests_per_minute
-        turns.append(Turn(paced=self, urgency=urgency, began=began, ended=loop.time(), per_minute=limit))
+        turns.append(RequestWait(paced=self, urgency=urgency, began=began, ended=loop.time(), per_minute=limit))
 
-    return ((Paced, "_turn", wait),)
+    return ((RateLimitedBroker, "_turn", wait),)
 
 
-def i18_starved(story: Story) -> Iterator[str]:
+def i18_starved(story: RehearsalHistory) -> Iterator[str]:
     """No cancel, exit or stop waits longer than the ones before it need at the rate that the venue allows."""
-    urgent = [turn for turn in story.turns if turn.urgency is Urgency.PROTECTION]
+    urgent = [turn for turn in story.turns if turn.urgency is RequestPriority.PROTECTION]
     for turn in urgent:
         ahead = sum(other.paced is turn.paced and turn.began < other.ended <= turn.ended for other in urgent) or 1
         most = ahead * 60 / (turn.per_minute * _SHARE) if turn.per_minute else 0.0

@@ -11,16 +11,16 @@ import attrs
 
 from tbot_core.journal import records
 from tbot_core.journal.ledger.accounts import ADJUSTMENTS
-from tbot_core.journal.ledger.booking import booked
+from tbot_core.journal.ledger.booking import ledger_of
 from tbot_core.model.types import ExitReason, Leg, OrderType, atoms_of, dollars_of, ticks_of, units_of
-from tbot_core.rehearsal.venue_facts import effect
+from tbot_core.rehearsal.venue_facts import fill_effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from tbot_core.journal.store import Event
-    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.history import RehearsalHistory
 
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
 _EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
@@ -44,7 +44,7 @@ class _Part:
 
 
 @attrs.define(kw_only=True)
-class Entered:
+class SignalExposure:
     """What a signal has entered: its entry, and the orders that have added to it; `side` is 1 long and -1 short."""
 
     symbol: str
@@ -89,7 +89,7 @@ class Entered:
         return self.side * (self.bought - self.sold)
 
 
-class Reckoning:
+class ExposureReckoner:
     """Entries by their signal, as the events tell of them one after the other.
 
     What goes the way of an entry and is none has taken back what was filled too much: it counts for the symbol.
@@ -97,14 +97,14 @@ class Reckoning:
 
     def __init__(self, band: Decimal) -> None:
         self._band = band
-        self.entries: dict[str, Entered] = {}
+        self.entries: dict[str, SignalExposure] = {}
         self._of: dict[str, tuple[str, _Part | None]] = {}
         self._prices: dict[str, float] = {}
         self._executions: dict[tuple[str, str], tuple[int, int]] = {}
         self._takes_back: dict[str, int] = {}
         self._taken_back: Counter[str] = Counter()
 
-    def take(self, event: Event) -> Entered | None:
+    def take(self, event: Event) -> SignalExposure | None:
         """Take an event in; the entry, where it intends one, or adds to one."""
         payload, cid = event.payload, event.cid
         if event.kind in {records.DECISION, records.TOP_UP} and cid is not None:
@@ -137,7 +137,7 @@ class Reckoning:
         # What is beyond an entry's side is no position of its signal: only an order that says so may take it back.
         return None if entry is None else max(entry.bought - entry.sold, 0) if way != entry.side else 0
 
-    def _intended(self, cid: str, payload: Mapping[str, Any]) -> Entered | None:
+    def _intended(self, cid: str, payload: Mapping[str, Any]) -> SignalExposure | None:
         signal = records.signal_of(payload["signal"])
         self._of[cid] = signal.text, None
         way, known = 1 if payload["buy"] else -1, self.entries.get(signal.text)
@@ -149,12 +149,12 @@ class Reckoning:
         worst = self._prices[cid] * float(1 + self._band) if market else float(payload["limit_price"])
         part = _Part(units=units_of(Decimal(payload["quantity"])), worst=ticks_of(worst) - market)
         self._of[cid] = signal.text, part
-        fresh = Entered(symbol=signal.symbol, strategy=signal.strategy, side=way, parts=[])
+        fresh = SignalExposure(symbol=signal.symbol, strategy=signal.strategy, side=way, parts=[])
         entry = self.entries.setdefault(signal.text, fresh)
         entry.parts.append(part)
         return entry
 
-    def _executed(self, entry: Entered, part: _Part | None, cid: str, event: Event) -> None:
+    def _executed(self, entry: SignalExposure, part: _Part | None, cid: str, event: Event) -> None:
         # An execution, or in its place what it is since it was taken back or corrected; a void one stays void.
         mark = cid, event.payload["execution_id"]
         if mark in self._executions and event.kind == "fill":
@@ -190,9 +190,9 @@ class Reckoning:
             entry.sold += units_of(Decimal(payload["quantity"]))
 
 
-def _i3(story: Story) -> Iterator[str]:
+def _i3(story: RehearsalHistory) -> Iterator[str]:
     # With each entry that is written down, the worst case of all that is held and worked lies within the limits.
-    risk, ledger, equity = story.rules.risk, Reckoning(story.rules.risk.price_band_pct), 0
+    risk, ledger, equity = story.rules.risk, ExposureReckoner(story.rules.risk.price_band_pct), 0
     for event in story.events:
         if event.kind == records.SESSION_OPENED:
             equity = atoms_of(Decimal(event.payload["equity"]))
@@ -211,9 +211,9 @@ def _i3(story: Story) -> Iterator[str]:
         yield from (f"{event.cid}: {what} {much}, {most} allowed" for what, much, most in figures if much > most)
 
 
-def _i12_capped(story: Story) -> Iterator[str]:
+def _i12_capped(story: RehearsalHistory) -> Iterator[str]:
     # No exit, and no stop of its own, is written down for more than what is held of its signal then.
-    ledger, brackets = Reckoning(story.rules.risk.price_band_pct), set[str]()
+    ledger, brackets = ExposureReckoner(story.rules.risk.price_band_pct), set[str]()
     for event in story.events:
         if event.kind == records.INTENDED and event.cid is not None:
             payload = event.payload
@@ -225,7 +225,7 @@ def _i12_capped(story: Story) -> Iterator[str]:
         ledger.take(event)
 
 
-def _i5(story: Story) -> Iterator[str]:
+def _i5(story: RehearsalHistory) -> Iterator[str]:
     # Each order's executions have cost, in the journal and at the venue, the same to the atom.
     if story.held is None:
         return
@@ -244,7 +244,7 @@ def _i5(story: Story) -> Iterator[str]:
         mark = event.cid, fill.execution_id
         if event.kind == "fill" and mark in told:  # it was taken back or corrected before it was told
             continue
-        atoms = 0 if event.kind == "busted" else effect(fill)[1]
+        atoms = 0 if event.kind == "busted" else fill_effect(fill)[1]
         here[event.cid] += atoms - told.get(mark, 0)
         told[mark] = atoms
     lost = {cid for cid, record in story.orders.items() if not record.terminal} | story.untold
@@ -253,11 +253,11 @@ def _i5(story: Story) -> Iterator[str]:
             yield f"{cid} moved {here[cid]} atoms in the journal, {there[cid]} at the venue"
 
 
-def _statement(story: Story) -> Iterator[str]:
+def _statement(story: RehearsalHistory) -> Iterator[str]:
     # I5: the cash of the ledger is the account's to the last unit, and nothing of it went unexplained.
     if story.held is None or any(not record.terminal for record in story.orders.values()):
         return
-    ledger, books = booked(story.events), story.way.exchange.floor.books
+    ledger, books = ledger_of(story.events), story.way.exchange.floor.books
     if ledger.cash != dollars_of(books.cash):
         yield f"the ledger has {ledger.cash} USD, the account {dollars_of(books.cash)}"
     named = not story.untold
@@ -266,7 +266,7 @@ def _statement(story: Story) -> Iterator[str]:
         yield from (f"{amount} USD came out of nowhere" for amount in (over,) if amount)
 
 
-def _statement_made(story: Story) -> Iterator[str]:
+def _statement_made(story: RehearsalHistory) -> Iterator[str]:
     # A day that ended in order has been stated: after the last execution the cash was held against the ledger's.
     #
     # A clock that is an hour ahead ends a day early, and others trade on: of such a day only our own count.
@@ -279,14 +279,14 @@ def _statement_made(story: Story) -> Iterator[str]:
         yield "the day ended, and nobody held the account's cash against the ledger's"
 
 
-def _i18(story: Story) -> Iterator[str]:
+def _i18(story: RehearsalHistory) -> Iterator[str]:
     # No request is one too many for the limit that the venue names.
     turned = [request for request in story.way.requests if request.outcome == "429"]
     for request in turned:
         yield f"{request.kind} {request.client_order_id} at {request.at:.3f} s was one too many in a minute"
 
 
-def _latch(story: Story) -> Iterator[str]:
+def _latch(story: RehearsalHistory) -> Iterator[str]:
     # After the daily loss latch nothing is entered, in this life or another; no latch is forgotten and set anew.
     latched = set[str]()
     for event in story.events:
@@ -299,7 +299,7 @@ def _latch(story: Story) -> Iterator[str]:
             yield f"{event.cid} was entered after the {_DAILY}"
 
 
-def _cash(story: Story) -> Iterator[str]:
+def _cash(story: RehearsalHistory) -> Iterator[str]:
     # In a cash account nothing is sold short, and entries cost no more than the cash that had settled at the bell.
     floor, spent = story.way.exchange.floor, 0
     if floor.character.margin or story.struck & _OVERFILLS:
@@ -316,8 +316,8 @@ def _cash(story: Story) -> Iterator[str]:
         yield f"entries cost {dollars_of(spent)}, settled were {dollars_of(settled)}"
 
 
-MONEY: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (
+LIMIT_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
     _i3, _i5, _i12_capped, _statement, _statement_made, _i18, _latch, _cash,
 )  # fmt: skip
-MONEY_OF_ALL: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i3, _latch)
+LIMIT_INVARIANTS_OF_ALL: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i3, _latch)
 """Those of them that are asked of the story of all venues together."""

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.history import RehearsalHistory
 
 _ENDINGS: Final = frozenset({"rejected", "cancelled", "expired"})
 _WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
 
 
-def _i9_dropped(story: Story) -> Iterator[str]:
+def _i9_dropped(story: RehearsalHistory) -> Iterator[str]:
     # What is written down as never sent has never left, and is nowhere at the venue.
     left = {request.client_order_id for request in story.way.requests if request.kind == "submit" and request.left}
     left |= {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
@@ -25,7 +25,7 @@ def _i9_dropped(story: Story) -> Iterator[str]:
             yield f"{event.cid} is dropped in the journal, and has left"
 
 
-def _i9_ended(story: Story) -> Iterator[str]:
+def _i9_ended(story: RehearsalHistory) -> Iterator[str]:
     # What is written down as ended had ended at the venue by then, or had been refused there.
     if story.struck & _WRONG_CLOCKS:
         return
@@ -40,7 +40,7 @@ def _i9_ended(story: Story) -> Iterator[str]:
             yield f"{cid} is {event.kind} in the journal at {event.applied:%H:%M:%S}, and goes on at the venue"
 
 
-def _ended_at(story: Story) -> dict[str, datetime]:
+def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
     # When each order was over at the venue.
     filled = {working.cid for working in story.way.exchange.floor.orders if working.kind == "fill"}
     ended: dict[str, datetime] = {}
@@ -52,7 +52,7 @@ def _ended_at(story: Story) -> dict[str, datetime]:
     return ended
 
 
-def _entry_of(story: Story) -> dict[str, str]:
+def _entry_of(story: RehearsalHistory) -> dict[str, str]:
     # Of each order the entry that it was sent with, or itself.
     found: dict[str, str] = {}
     for event in story.events:
@@ -62,7 +62,7 @@ def _entry_of(story: Story) -> dict[str, str]:
     return found
 
 
-def _refused(story: Story) -> set[str]:
+def _refused(story: RehearsalHistory) -> set[str]:
     # The orders whose sending was answered with a refusal.
     return {
         request.client_order_id
@@ -71,4 +71,4 @@ def _refused(story: Story) -> set[str]:
     }
 
 
-EVIDENCE: Final[tuple[Callable[[Story], Iterator[str]], ...]] = (_i9_dropped, _i9_ended)
+OUTCOME_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i9_dropped, _i9_ended)

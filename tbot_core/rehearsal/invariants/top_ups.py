@@ -6,24 +6,24 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.execution.trading_state import note
+from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Leg, RiskState, Side, ticks_of, units_of
-from tbot_core.rehearsal.invariants.limits import Reckoning
-from tbot_core.trading.risk.states import States
+from tbot_core.rehearsal.invariants.limits import ExposureReckoner
+from tbot_core.trading.risk.states import TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.rehearsal.history import Story
+    from tbot_core.rehearsal.history import RehearsalHistory
 
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
 
 
-def i3_top_ups(story: Story) -> Iterator[str]:
+def i3_top_ups(story: RehearsalHistory) -> Iterator[str]:
     """No top-up takes a position beyond what its entry cost, nor adds to one on the losing side of what it cost."""
-    ledger, told = Reckoning(story.rules.risk.price_band_pct), dict[str, Event]()
+    ledger, told = ExposureReckoner(story.rules.risk.price_band_pct), dict[str, Event]()
     for event in story.events:
         if event.kind == records.TOP_UP and event.cid is not None:
             told[event.cid] = event
@@ -40,17 +40,17 @@ def i3_top_ups(story: Story) -> Iterator[str]:
             yield f"{event.cid} adds to {entry.symbol} at {price}, which cost {entry.paid} for {entry.bought}"
 
 
-def i8_top_ups(story: Story) -> Iterator[str]:
+def i8_top_ups(story: RehearsalHistory) -> Iterator[str]:
     """No top-up leaves in defense, nor while an order that closes the position is out."""
     closing: dict[str, set[str]] = defaultdict(set)
     signals: dict[str, str] = {}
     adds, left = set[str](), dict[str, int]()
-    states, others = States(), defaultdict[str, States](States)
+    states, others = TradingState(), defaultdict[str, TradingState](TradingState)
     for event in story.events:
         cid, whose = event.cid or "", event.payload.get("broker", "")
-        note(states, event)
+        note_event(states, event)
         if whose:
-            note(others[whose], event, whose)
+            note_event(others[whose], event, whose)
         state = max(states.state, others[whose].here) if whose else states.here
         if event.kind == records.INTENDED:
             signals[cid] = records.signal_of(event.payload["signal"]).text

@@ -14,22 +14,22 @@ from tbot_core.system import filesystem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tbot_core.journal.projections.book import Said
-    from tbot_core.reports.summary import Summary
+    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.reports.summary import RunSummary
 
 
 _STYLE: Final = Path(__file__).with_name("report.css")
 
 
-def write(folder: Path, name: str, summary: Summary, events: Iterable[Said]) -> Path:
+def write_report(folder: Path, name: str, summary: RunSummary, events: Iterable[JournalEvent]) -> Path:
     """Write the report of a run to `folder`/`name`.html and return its path; the same run gives the same bytes."""
     path = folder / f"{name}.html"
     filesystem.make_folder(folder)
-    filesystem.write_atomic(path, page(summary, timeline.read(events)).encode())
+    filesystem.write_atomic(path, render_page(summary, timeline.read_timeline(events)).encode())
     return path
 
 
-def page(summary: Summary, story: timeline.Chronicle) -> str:
+def render_page(summary: RunSummary, story: timeline.RunTimeline) -> str:
     """The whole document."""
     parts = (
         header(summary, story),

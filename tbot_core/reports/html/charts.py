@@ -6,12 +6,12 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.model.formatting import money
+from tbot_core.model.formatting import format_money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.reports.timeline import Chapter, Chronicle
+    from tbot_core.reports.timeline import RunTimeline, SessionTimeline
 
 _WIDTH: Final = 1000
 _HEIGHT: Final = 240
@@ -23,7 +23,7 @@ _LABELS: Final = 10
 _CENT: Final = Decimal("0.01")
 
 
-def equity(story: Chronicle) -> str:
+def equity(story: RunTimeline) -> str:
     """The equity after each fill; every session takes the same room."""
     points = [point for number, chapter in enumerate(story.chapters) for point in _points(number, chapter)]
     if not points:
@@ -36,11 +36,11 @@ def equity(story: Chronicle) -> str:
     area = f"{line}V{floor}H{places[0][0]:.1f}Z"
     paths = f'<path class="area" d="{area}"/>', f'<path class="line" d="{line}"/>'
     drawn = [*_grid(low, high, step), *paths, *_days(story)]
-    label = f"Equity from {money(points[0][1])} to {money(points[-1][1])} USD"
+    label = f"Equity from {format_money(points[0][1])} to {format_money(points[-1][1])} USD"
     return _figure("Equity", label, drawn, "Equity after each fill, open positions at their last fill; USD.")
 
 
-def sessions(story: Chronicle) -> str:
+def sessions(story: RunTimeline) -> str:
     """One bar a session: its profit or loss."""
     if len(story.chapters) < 2:
         return ""
@@ -52,7 +52,7 @@ def sessions(story: Chronicle) -> str:
         left, wide = _LEFT + room * number + room * 0.2, min(room * 0.6, 120.0)
         left += (room * 0.6 - wide) / 2
         kind = "loss" if chapter.pnl < 0 else "gain"
-        told = f"{escape(chapter.date)}: {money(chapter.pnl, signed=True)}"
+        told = f"{escape(chapter.date)}: {format_money(chapter.pnl, signed=True)}"
         bars.append(
             f'<rect class="{kind}" x="{left:.1f}" y="{min(y, zero):.1f}" width="{wide:.1f}" '
             f'height="{max(abs(y - zero), 1):.1f}" rx="2"><title>{told}</title></rect>'
@@ -63,7 +63,7 @@ def sessions(story: Chronicle) -> str:
     )
 
 
-def _points(number: int, chapter: Chapter) -> list[tuple[float, Decimal]]:
+def _points(number: int, chapter: SessionTimeline) -> list[tuple[float, Decimal]]:
     length = (chapter.close - chapter.open).total_seconds()
     return [(number + (moment - chapter.open).total_seconds() / length, value) for moment, value in chapter.curve]
 
@@ -95,12 +95,12 @@ def _grid(low: Decimal, high: Decimal, step: Decimal) -> list[str]:
         y = _y(level, low, high)
         drawn.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{money(level).removesuffix(".00")}</text>'
+            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{format_money(level).removesuffix(".00")}</text>'
         )
     return drawn
 
 
-def _days(story: Chronicle) -> list[str]:
+def _days(story: RunTimeline) -> list[str]:
     # Dates under the sessions, as many as have room.
     count = len(story.chapters)
     each = -(-count // _LABELS)

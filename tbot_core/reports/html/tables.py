@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.model.clock import both_times, exchange_time
-from tbot_core.model.formatting import money, percent, plural, prices, quantity
+from tbot_core.model.formatting import format_money, format_percent, format_prices, format_quantity, plural
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.model.types import Trade
-    from tbot_core.reports.summary import Summary
-    from tbot_core.reports.timeline import Chapter, Chronicle
+    from tbot_core.reports.summary import RunSummary
+    from tbot_core.reports.timeline import RunTimeline, SessionTimeline
 
 _NAMES: Final = {
     "demo": "Demo",
@@ -30,14 +30,14 @@ _NAMES: Final = {
 _SIMULATOR: Final = "paper"
 
 
-def title(summary: Summary, story: Chronicle) -> str:
+def title(summary: RunSummary, story: RunTimeline) -> str:
     """What the report is of, in one line."""
     days = [chapter.date for chapter in story.chapters]
     span = "" if not days else f", {days[0]}" if len(days) == 1 else f", {days[0]} to {days[-1]}"
     return f"{_NAMES.get(summary.mode, summary.mode)}{span}"
 
 
-def header(summary: Summary, story: Chronicle) -> str:
+def header(summary: RunSummary, story: RunTimeline) -> str:
     """Title and banner: whose prices these are."""
     source = escape(str(story.run.get("source", "")))
     if story.run.get("simulated"):
@@ -50,7 +50,7 @@ def header(summary: Summary, story: Chronicle) -> str:
     return f'<h1>{escape(title(summary, story))}</h1>\n<p class="soft">{what}</p>\n{banner}'
 
 
-def _sent(summary: Summary) -> str:
+def _sent(summary: RunSummary) -> str:
     # Where the orders went, and whose money it was.
     away = [name for name in summary.brokers if name != _SIMULATOR]
     if not away:
@@ -58,54 +58,57 @@ def _sent(summary: Summary) -> str:
     return f"Orders were sent to {' and '.join(away)}, with {'real' if summary.mode == 'live' else 'paper'} money."
 
 
-def cards(summary: Summary) -> str:
+def cards(summary: RunSummary) -> str:
     """The figures that one looks for first."""
     trades = summary.trades
     won = sum(trade.pnl > 0 for trade in trades)
     share = summary.pnl / summary.equity_start if summary.equity_start else Decimal(0)
     shown = (
-        (_signed(summary.pnl), f"profit after fees, {percent(share)}"),
-        (money(summary.equity_end), f"equity, from {money(summary.equity_start)}"),
+        (_signed(summary.pnl), f"profit after fees, {format_percent(share)}"),
+        (format_money(summary.equity_end), f"equity, from {format_money(summary.equity_start)}"),
         (f"{len(trades):,}", plural(len(trades), "trade", "trades").partition(" ")[2]),
-        (percent(Decimal(won) / len(trades), 0) if trades else "none", f"winners, {won} of {len(trades)}"),
-        (money(sum((trade.fees for trade in trades), Decimal(0))), "fees"),
+        (format_percent(Decimal(won) / len(trades), 0) if trades else "none", f"winners, {won} of {len(trades)}"),
+        (format_money(sum((trade.fees for trade in trades), Decimal(0))), "fees"),
         (f"{sum(summary.denials.values()):,}", "denials and missed entries"),
     )
     items = "\n".join(f"<li><b>{figure}</b><span>{words}</span></li>" for figure, words in shown)
     return f'<ul class="cards">\n{items}\n</ul>'
 
 
-def strategies(summary: Summary) -> str:
+def strategies(summary: RunSummary) -> str:
     """Profit by strategy."""
     return _split("strategy", summary.by_strategy)
 
 
-def brokers(summary: Summary) -> str:
+def brokers(summary: RunSummary) -> str:
     """Profit by broker, where there were several."""
     return _split("broker", summary.by_broker)
 
 
-def trades(story: Chronicle) -> str:
+def trades(story: RunTimeline) -> str:
     """Every trade, session by session; with its broker, where there were several."""
     columns = tuple(one for one in _COLUMNS if one[0] != "Broker" or story.several)
     heads, kinds = [name for name, _ in columns], "".join(kind for _, kind in columns)
     if not story.book.trades:
         return _section("Trades", '<p class="soft">There were none.</p>')
     told = [trade for chapter in story.chapters for trade in chapter.trades]
-    entries, exits = prices([trade.entry_price for trade in told]), prices([trade.exit_price for trade in told])
+    entries, exits = (
+        format_prices([trade.entry_price for trade in told]),
+        format_prices([trade.exit_price for trade in told]),
+    )
     at = iter(zip(entries, exits, strict=True))
     bodies = "".join(_day(chapter, kinds, at) for chapter in story.chapters)
     head = "".join(_head(text, kind) for text, kind in zip(heads, kinds, strict=True))
     return _section("Trades", f'<div class="table"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>')
 
 
-def denials(summary: Summary) -> str:
+def denials(summary: RunSummary) -> str:
     """How often each reason denied, with its sentence."""
     rows = [(f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name)) for name, count in summary.reasons]
     return _section("What was denied, and why", _table(("Reason", "Count", "In words"), rows, "lnw")) if rows else ""
 
 
-def near_misses(story: Chronicle) -> str:
+def near_misses(story: RunTimeline) -> str:
     """The windows of each session with who came closest."""
     rows = []
     for chapter in story.chapters:
@@ -117,7 +120,7 @@ def near_misses(story: Chronicle) -> str:
     return _section("Near misses", _table(heads, rows, "llnnw")) if rows else ""
 
 
-def risk(story: Chronicle) -> str:
+def risk(story: RunTimeline) -> str:
     """Changes of the risk state, and latches."""
     rows = [
         (chapter.date, _clock(moment), escape(it["what"]), escape(it["cause"]), *(_amount(it[x]) for x in _FIGURES))
@@ -131,19 +134,19 @@ def risk(story: Chronicle) -> str:
     )
 
 
-def stuck(story: Chronicle) -> str:
+def stuck(story: RunTimeline) -> str:
     """What could not be closed by a session's end."""
     rows = [
         (chapter.date, escape(it["symbol"]), *_place(story, chapter, it), it["side"], escape(it["words"]), shares)
         for chapter in story.chapters
         for it in chapter.stuck
-        for shares in (quantity(Decimal(it["quantity"])),)
+        for shares in (format_quantity(Decimal(it["quantity"])),)
     ]
     heads = ("Session", "Symbol", *(("Broker",) if story.several else ()), "Side", "Why", "Shares")
     return _section("Stuck", _table(heads, rows, "l" * (len(heads) - 1) + "n")) if rows else ""
 
 
-def provenance(summary: Summary, story: Chronicle) -> str:
+def provenance(summary: RunSummary, story: RunTimeline) -> str:
     """Notes, and the hashes that name settings and data."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in summary.notes)
     pairs = (
@@ -185,7 +188,7 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]]) -> str:
     return _section(f"By {what}", _table(heads, rows, "lnnnn")) if rows else ""
 
 
-def _day(chapter: Chapter, kinds: str, at: Iterator[tuple[str, str]]) -> str:
+def _day(chapter: SessionTimeline, kinds: str, at: Iterator[tuple[str, str]]) -> str:
     # A session's trades under its date; `at` has the prices of the trades that follow.
     if not chapter.trades:
         return ""
@@ -204,27 +207,27 @@ def _cells(trade: Trade, entry: str, leave: str, *, several: bool) -> Sequence[s
         escape(trade.symbol),
         *((escape(trade.broker),) if several else ()),
         trade.side.word,
-        quantity(trade.quantity),
+        format_quantity(trade.quantity),
         _clock(trade.entry_time),
         entry,
         _clock(trade.exit_time),
         leave,
         escape(trade.exit_reason.value.lower().replace("_", " ")),
-        money(trade.fees),
+        format_money(trade.fees),
         _signed(trade.pnl),
     )
 
 
-def _place(story: Chronicle, chapter: Chapter, said: Mapping[str, Any]) -> tuple[str, ...]:
+def _place(story: RunTimeline, chapter: SessionTimeline, said: Mapping[str, Any]) -> tuple[str, ...]:
     # The cell that names the broker, where there were several.
     return (escape(said.get("broker") or chapter.primary),) if story.several else ()
 
 
-def _near(chapter: Chapter, one: Mapping[str, Any]) -> str:
+def _near(chapter: SessionTimeline, one: Mapping[str, Any]) -> str:
     side = "long" if one["side"] > 0 else "short"
     moment = chapter.open + timedelta(minutes=one["minute"] + 1)
     rule = f"{one['symbol']} {one['rule']} {side}"
-    words = f"{rule} at {exchange_time(moment):%H:%M}, lacking {percent(one['distance'])}"
+    words = f"{rule} at {exchange_time(moment):%H:%M}, lacking {format_percent(one['distance'])}"
     return escape(words)
 
 
@@ -239,7 +242,7 @@ def _amount(text: str) -> str:
 
 def _signed(amount: Decimal) -> str:
     kind = "gain" if amount > 0 else "loss" if amount < 0 else "soft"
-    return f'<span class="{kind}">{money(amount, signed=True)}</span>'
+    return f'<span class="{kind}">{format_money(amount, signed=True)}</span>'
 
 
 def _sentence(name: str) -> str:

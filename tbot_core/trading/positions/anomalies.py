@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.model.types import ExitReason, Leg, Order, quantity_of
-from tbot_core.trading.commands import Action, Place
+from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 
 if TYPE_CHECKING:
     from tbot_core.trading.portfolio import Portfolio
-    from tbot_core.trading.positions.state import Files, Known
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.trading.positions.state import ManagedState, OrderTicket
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 
-class Excess:
+class OverfillCorrector:
     """Takes back what one session's orders have filled too much; `proven` are the symbols that a reading has named."""
 
-    def __init__(self, files: Files, portfolio: Portfolio, standing: Standing) -> None:
+    def __init__(self, files: ManagedState, portfolio: Portfolio, standing: ExposureBook) -> None:
         self.proven: frozenset[str] = frozenset()
         self._files = files
         self._portfolio = portfolio
@@ -43,18 +43,18 @@ class Excess:
             if not self.takes_back(order) or self.beyond(one.symbol) * one.units > 0:
                 self._standing.find_surplus(one.symbol, quantity_of(abs(one.units)))
 
-    def close(self, symbol: str) -> list[Action]:
+    def close(self, symbol: str) -> list[TradingCommand]:
         """One order for all that is too much of a symbol, unless one works already."""
         units, known = self._portfolio.holdings.get(symbol, 0), self._latest(symbol)
         if not units or known is None or symbol in self._closing or symbol in self._portfolio.positions:
             return []
         signal, leg = known.order.signal, Leg.EXIT
         self._files.attempts[signal, leg] += 1
-        order = order_factory.excess(self._files.name, signal, units, self._files.attempts[signal, leg])
+        order = order_factory.overfill_order(self._files.name, signal, units, self._files.attempts[signal, leg])
         self._files.know(order, known.plan, known.row)
         self.recall(order)
         self.proven -= {symbol}  # another one needs another proof
-        return [Place(order=order)]
+        return [SubmitOrder(order=order)]
 
     def recall(self, order: Order) -> None:
         """Such an order works."""
@@ -65,5 +65,5 @@ class Excess:
         if self._closing.get(order.symbol) == order.client_order_id:
             del self._closing[order.symbol]
 
-    def _latest(self, symbol: str) -> Known | None:
+    def _latest(self, symbol: str) -> OrderTicket | None:
         return next((one for one in reversed(self._files.known.values()) if one.order.symbol == symbol), None)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.trading.commands import Action, Cancel
+from tbot_core.trading.commands import CancelOrder, TradingCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-class Unwanted:
+class CancelQueue:
     """The orders of a session that nobody wants any more, by their ids."""
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class Unwanted:
         """This one works no more."""
         self._orders.pop(client_order_id, None)
 
-    def minute(self) -> list[Action]:
+    def minute(self) -> list[TradingCommand]:
         """The cancels of a new minute."""
         self._pressing = []
-        return [Cancel(client_order_id=one) for one in self._orders]
+        return [CancelOrder(client_order_id=one) for one in self._orders]
 
-    def pressing(self) -> list[Action]:
+    def pressing(self) -> list[TradingCommand]:
         """The cancels of what waits for no minute, each once."""
         fresh, self._pressing = self._pressing, []
-        return [Cancel(client_order_id=one) for one in dict.fromkeys(fresh) if one in self._orders]
+        return [CancelOrder(client_order_id=one) for one in dict.fromkeys(fresh) if one in self._orders]

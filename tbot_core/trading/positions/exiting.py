@@ -8,30 +8,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.model.types import Leg
-from tbot_core.trading.commands import Action, Cancel, Place
+from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import lot_of
 
 if TYPE_CHECKING:
-    from tbot_core.contracts import VenueRules
+    from tbot_core.contracts import BrokerCapabilities
     from tbot_core.model.calendar import Session
-    from tbot_core.trading.positions.state import Files, Held
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.trading.positions.state import ManagedPosition, ManagedState
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 SENT_AGAIN = 3
 """So many minutes before the close an exit that works is sent again, and in each minute after that."""
 
 
-class Exiting:
+class ExitSubmitter:
     """Makes the exits of one session's positions at a venue."""
 
-    def __init__(self, files: Files, venue: VenueRules, standing: Standing, session: Session) -> None:
+    def __init__(
+        self, files: ManagedState, venue: BrokerCapabilities, standing: ExposureBook, session: Session
+    ) -> None:
         self._files = files
         self._venue = venue
         self._standing = standing
         self._session = session
 
-    def place(self, held: Held, minute: int) -> Place:
+    def place(self, held: ManagedPosition, minute: int) -> SubmitOrder:
         """Close what is left of a position at the market, after a minute."""
         lot = lot_of(self._standing, held.position.signal.symbol)
         units = held.position.units // lot * lot or held.position.units
@@ -39,9 +41,9 @@ class Exiting:
         order = order_factory.exit_order(self._files.name, held.position, units, held.leaving, attempt)
         held.due, held.exit, held.since = False, order.client_order_id, minute
         self._files.know(order, held.plan, held.row)
-        return Place(order=order)
+        return SubmitOrder(order=order)
 
-    def send_again(self, held: Held, minute: int) -> list[Action]:
+    def send_again(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:
         """Take an exit back that still works shortly before the close; it goes anew once that is proven.
 
         A venue that is simulated here cannot have forgotten it.
@@ -50,4 +52,4 @@ class Exiting:
         if held.exit is None or self._venue.simulated or early:
             return []
         held.due = True
-        return [Cancel(client_order_id=held.exit, leaves=held.position.signal.symbol)]
+        return [CancelOrder(client_order_id=held.exit, leaves=held.position.signal.symbol)]

@@ -12,22 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tbot_core.model.bars import Bars
-    from tbot_core.trading.positions.state import Held
-    from tbot_core.trading.positions.stops import Protection
-    from tbot_core.trading.proposals import Rules
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.trading.positions.state import ManagedPosition
+    from tbot_core.trading.positions.stops import ProtectiveStops
+    from tbot_core.trading.proposals import TradingRules
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 _NOBODY: Final = frozenset[str]()
 
 
-class Leaving:
+class ExitEvaluator:
     """Judges a session's positions; `flatten_from` is the minute from which every one is closed.
 
     While `stopping` is set all of them are. What is `halted` keeps its stops. `keeping` says whether the process is to
     end with what is held as it is.
     """
 
-    def __init__(self, rules: Rules, standing: Standing, protection: Protection, flatten_from: int) -> None:
+    def __init__(
+        self, rules: TradingRules, standing: ExposureBook, protection: ProtectiveStops, flatten_from: int
+    ) -> None:
         self.stopping, self.halted = False, _NOBODY
         self.keeping: Callable[[], bool] = lambda: False
         self._rules = rules
@@ -35,7 +37,7 @@ class Leaving:
         self._protection = protection
         self._flatten_from = flatten_from
 
-    def reason(self, held: Held, bars: Bars, minute: int) -> ExitReason | None:
+    def reason(self, held: ManagedPosition, bars: Bars, minute: int) -> ExitReason | None:
         """Why a position is to be closed after a minute; None where it is not, or where all but its stop waits."""
         close = held.seen(bars, "close", minute)
         reason = held.leaving or self._wanted(held, bars, minute, close)
@@ -51,7 +53,7 @@ class Leaving:
         """Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear."""
         return self._unclear(symbol) or bool(self._standing.unruled.get(symbol))
 
-    def stay(self, held: Held) -> None:
+    def stay(self, held: ManagedPosition) -> None:
         """Give up what has not left and must wait now: the stop that made way for it is to rest again.
 
         It is decided anew when nothing waits any more. What the stop has begun goes on like a stop, since a new one
@@ -76,7 +78,7 @@ class Leaving:
             held.leaving, held.due = None, False
             self._protection.take_over(held)
 
-    def bare(self, held: Held) -> bool:
+    def bare(self, held: ManagedPosition) -> bool:
         """Whether a position has come to less than a share, without a stop, where that may not be held like that.
 
         One that nobody buys or sells a fraction of is left as it is. Where nothing is closed, only what its stop has
@@ -87,17 +89,19 @@ class Leaving:
         if not held.stop_triggered and self._kept(held.position.signal.symbol):
             return False
         sold = OrderType.MARKET in self._rules.venue.fractional_types
-        return sold and order_factory.bare(self._rules, held.position.units)
+        return sold and order_factory.would_be_unprotected(self._rules, held.position.units)
 
     @staticmethod
-    def forsake(held: Held) -> None:
+    def forsake(held: ManagedPosition) -> None:
         """Close it: what its stop has left over as its stop, anything else since nothing protects it."""
         held.leaving = held.plan.stop_reason if held.stop_triggered else ExitReason.UNPROTECTED
         held.due = True
 
-    def _forsaken(self, held: Held) -> bool:
+    def _forsaken(self, held: ManagedPosition) -> bool:
         # Whether it is closed for being less than a share without a stop: no refused stop comes to that.
-        return held.leaving is ExitReason.UNPROTECTED and order_factory.bare(self._rules, held.position.units)
+        return held.leaving is ExitReason.UNPROTECTED and order_factory.would_be_unprotected(
+            self._rules, held.position.units
+        )
 
     def _kept(self, symbol: str) -> bool:
         # Whether what nothing but its being bare would close stays: in a kill, and where all is to be kept.
@@ -108,10 +112,10 @@ class Leaving:
         standing = self._standing
         return standing.unread or symbol in self.halted or symbol in standing.frozen or symbol in standing.disputed
 
-    def _wanted(self, held: Held, bars: Bars, minute: int, close: float) -> ExitReason | None:
+    def _wanted(self, held: ManagedPosition, bars: Bars, minute: int, close: float) -> ExitReason | None:
         if self._standing.daily_loss:
             return ExitReason.DAILY_LOSS
-        if (reason := exit_plan.due(held.plan, minute, close, self._flatten_from)) is not None:
+        if (reason := exit_plan.exit_due(held.plan, minute, close, self._flatten_from)) is not None:
             return reason
         if self._stopped(held, close, minute):
             return held.plan.stop_reason
@@ -121,7 +125,7 @@ class Leaving:
         emulated = held.own and Leg.TARGET not in held.resting
         return ExitReason.TARGET if emulated and held.plan.reached(high, low) else None
 
-    def _stopped(self, held: Held, close: float, minute: int) -> bool:
+    def _stopped(self, held: ManagedPosition, close: float, minute: int) -> bool:
         # Whether a stop that the bot keeps itself, since none rests, acts on this close.
         emulated = held.plan.on_close or Leg.STOP not in held.resting
         acts = emulated and not held.plan.bygone and held.plan.passed(close)

@@ -13,20 +13,20 @@ import attrs
 
 from tbot_core.model.types import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
 from tbot_core.trading import exit_plan
-from tbot_core.trading.commands import Action, Cancel
+from tbot_core.trading.commands import CancelOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
-from tbot_core.trading.positions.anomalies import Excess
-from tbot_core.trading.positions.cancel_queue import Unwanted
-from tbot_core.trading.positions.exiting import Exiting
-from tbot_core.trading.positions.exits import Leaving
-from tbot_core.trading.positions.missing import ENDINGS, Missing
-from tbot_core.trading.positions.mistaken import Mistaken
-from tbot_core.trading.positions.rebalancing import Topping
-from tbot_core.trading.positions.recovery import Recollection
-from tbot_core.trading.positions.state import Files, Held, Known
-from tbot_core.trading.positions.stops import Protection
-from tbot_core.trading.positions.trimming import Trimming
-from tbot_core.trading.positions.unsent import Unsent
+from tbot_core.trading.positions.anomalies import OverfillCorrector
+from tbot_core.trading.positions.cancel_queue import CancelQueue
+from tbot_core.trading.positions.exiting import ExitSubmitter
+from tbot_core.trading.positions.exits import ExitEvaluator
+from tbot_core.trading.positions.missing import ENDINGS, MissingOrders
+from tbot_core.trading.positions.mistaken import MismatchedOrders
+from tbot_core.trading.positions.rebalancing import TopUps
+from tbot_core.trading.positions.recovery import PositionRecovery
+from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket
+from tbot_core.trading.positions.stops import ProtectiveStops
+from tbot_core.trading.positions.trimming import PositionTrimmer
+from tbot_core.trading.positions.unsent import UnsentOrders
 from tbot_core.trading.risk.exposure import count_traded
 
 if TYPE_CHECKING:
@@ -37,38 +37,37 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Fill
-    from tbot_core.trading.orders import News
+    from tbot_core.trading.orders import ExecutionUpdate
     from tbot_core.trading.portfolio import Position
-    from tbot_core.trading.proposals import Rules
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.trading.proposals import TradingRules
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 _ANSWERS = frozenset({"acknowledged", "rejected"})
 
 
-class Custody:
-    """What is held and worked in one session, and what becomes of it. `name` makes client order ids.
+class PositionManager:
+    """The positions and orders of one session. `name` makes client order ids; `leaving` decides what is closed."""
 
-    `leaving` is told what is to be closed, and what is halted.
-    """
-
-    def __init__(self, rules: Rules, session: Session, standing: Standing, name: order_factory.Name) -> None:
+    def __init__(
+        self, rules: TradingRules, session: Session, standing: ExposureBook, name: order_factory.OrderIdFactory
+    ) -> None:
         self.session = session
         self._rules = rules
         self._standing = standing
         self._portfolio = standing.portfolio
-        self._files = Files(name)
+        self._files = ManagedState(name)
         self._held, self._known = self._files.held, self._files.known
-        self._unwanted = Unwanted()
-        self.protection = self._protection = Protection(self._files, rules.venue, standing, self._unwanted)
-        self.mistaken = self._mistaken = Mistaken(self._files, self._protection, self._unwanted)
-        self.leaving = self._leaving = Leaving(rules, standing, self._protection, self.flatten_from)
-        self._exiting = Exiting(self._files, rules.venue, standing, session)
-        self.unsent = Unsent(self._files)
-        self._missing = Missing(self._files, standing, self._unwanted)
-        self._trimming = Trimming(self._files, rules, standing, self._protection)
-        self.topping = Topping(self._files, rules, standing, session)
-        self.excess = Excess(self._files, self._portfolio, standing)
-        self.recollection = Recollection(self._files, self._portfolio, self.excess)
+        self._unwanted = CancelQueue()
+        self.protection = self._protection = ProtectiveStops(self._files, rules.venue, standing, self._unwanted)
+        self.mistaken = self._mistaken = MismatchedOrders(self._files, self._protection, self._unwanted)
+        self.leaving = self._leaving = ExitEvaluator(rules, standing, self._protection, self.flatten_from)
+        self._exiting = ExitSubmitter(self._files, rules.venue, standing, session)
+        self.unsent = UnsentOrders(self._files)
+        self._missing = MissingOrders(self._files, standing, self._unwanted)
+        self._trimming = PositionTrimmer(self._files, rules, standing, self._protection)
+        self.topping = TopUps(self._files, rules, standing, session)
+        self.excess = OverfillCorrector(self._files, self._portfolio, standing)
+        self.recollection = PositionRecovery(self._files, self._portfolio, self.excess)
         self._minute = -1
 
     @property
@@ -77,7 +76,7 @@ class Custody:
         return not self._held and not self._standing.working
 
     @property
-    def held(self) -> Mapping[str, Held]:
+    def held(self) -> Mapping[str, ManagedPosition]:
         """What is being managed, by symbol, to be looked at."""
         return MappingProxyType(self._held)
 
@@ -91,7 +90,7 @@ class Custody:
         """The minute from which every position is closed."""
         return self.session.minutes - self._rules.exits.flatten_before_close
 
-    def take(self, event: BrokerEvent, found: News | None) -> None:
+    def take(self, event: BrokerEvent, found: ExecutionUpdate | None) -> None:
         """Take in what a broker said of an order, and what of it is news where it speaks of an execution."""
         if found is not None and found.amends:
             self.amended(found.fill)
@@ -106,7 +105,7 @@ class Custody:
         order = known.order
         self._missing.hear(event, order)
         if event.fill is not None:
-            self._fill(event.fill, known, exit_plan.closing(known.reason, event.words))
+            self._fill(event.fill, known, exit_plan.closing_reason(known.reason, event.words))
             return
         if order.leg is Leg.STOP:
             self._protection.heard(event.kind, known)
@@ -117,7 +116,7 @@ class Custody:
         if event.kind in ENDINGS:
             self._ended(order)
 
-    def reopened(self) -> list[Action]:
+    def reopened(self) -> list[TradingCommand]:
         """The exchange trades again: what could not be closed before is closed now."""
         for symbol, held in self._held.items():
             held.due |= held.leaving is not None and held.exit is None and not self._leaving.untouched(symbol)
@@ -167,7 +166,7 @@ class Custody:
                 self._standing.find_surplus(symbol, quantity_of(abs(beyond)))
             self._placed_again(symbol, known)
 
-    def _placed_again(self, symbol: str, known: Known) -> None:
+    def _placed_again(self, symbol: str, known: OrderTicket) -> None:
         # What is held of a symbol after an order's execution had other terms.
         position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
         if held is not None and (position is None or held.position.signal != position.signal):
@@ -179,22 +178,22 @@ class Custody:
             return
         if held is None:
             ours = self._files.latest(position.signal) or known
-            self._held[symbol] = Held(plan=ours.plan, row=ours.row, position=position, resting={}, own=True)
+            self._held[symbol] = ManagedPosition(plan=ours.plan, row=ours.row, position=position, resting={}, own=True)
         else:
             self._resized(held, position)
 
-    def _resized(self, held: Held, position: Position) -> None:
+    def _resized(self, held: ManagedPosition, position: Position) -> None:
         before, held.position = held.position.units, position
         if before != position.units:
             self._of_another_size(held)
 
-    def _of_another_size(self, held: Held) -> None:
+    def _of_another_size(self, held: ManagedPosition) -> None:
         # A bracket does not fit any more what is held: a stop of its own takes over, and the bot acts on the target.
         held.own = True
         targets = [cid for leg, cid in held.resting.items() if leg is Leg.TARGET]
         self._unwanted.press([*targets, *self._too_large(held, held.position.units)])
 
-    def _too_large(self, held: Held, units: int) -> list[str]:
+    def _too_large(self, held: ManagedPosition, units: int) -> list[str]:
         # What closes a position at the market, and works for more than the units that are left of it.
         return [cid for cid in (held.exit, held.trim) if cid and self._known[cid].open > units]
 
@@ -225,7 +224,7 @@ class Custody:
             if not math.isnan(close):
                 self._portfolio.mark(symbol, ticks_of(close))
 
-    def manage(self, bars: Bars, minute: int) -> list[Action]:
+    def manage(self, bars: Bars, minute: int) -> list[TradingCommand]:
         """What positions and working entries need after a minute: exits that are due, stops that follow.
 
         An exit goes only when nothing else works for its position. What does is cancelled here, each minute anew until
@@ -234,16 +233,16 @@ class Custody:
         self._minute = minute
         self.unsent.free(barred=True)
         renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.renewing)
-        actions = [*self._unwanted.minute(), *(Cancel(client_order_id=one) for one in renewed if one)]
+        actions = [*self._unwanted.minute(), *(CancelOrder(client_order_id=one) for one in renewed if one)]
         barred = self._leaving.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
         if barred or minute + 1 >= self.flatten_from:
-            actions += [Cancel(client_order_id=one) for one in self._standing.working if one not in self._missing]
+            actions += [CancelOrder(client_order_id=one) for one in self._standing.working if one not in self._missing]
         for symbol in sorted(self._held):
             held = self._held[symbol]
             if self._leaving.untouched(symbol):
                 continue
             actions += self._manage_one(held, bars, minute)
-        if not barred and rebalance_rules.checks(self._rules.rebalance, minute):
+        if not barred and rebalance_rules.checks_positions(self._rules.rebalance, minute):
             for held in self._held.values():
                 if held.steady and not math.isnan(held.seen(bars, "close", minute)):
                     self._trimming.weigh(held)
@@ -254,7 +253,7 @@ class Custody:
                 actions += self.excess.close(symbol)
         return [*dict.fromkeys(actions), *self.released()]
 
-    def released(self) -> list[Action]:
+    def released(self) -> list[TradingCommand]:
         """What booked events call for at once: stops for what was filled, and exits that nothing stands in the way of.
 
         Each is given once.
@@ -278,7 +277,7 @@ class Custody:
                 actions += self._protection.protect(held)
         return actions
 
-    def expect(self, order: Order, plan: exit_plan.Plan, row: int | None) -> None:
+    def expect(self, order: Order, plan: exit_plan.ExitPlan, row: int | None) -> None:
         """An entry was written down with the protection that goes with it; `row` is its symbol's, None without bars."""
         for one in (order, *order.protection):
             self._files.know(one, plan, row)
@@ -303,7 +302,7 @@ class Custody:
                 held.plan.on_close |= held.leaving is None and not held.renewing
                 held.renewing = False
 
-    def _fill(self, fill: Fill, known: Known, reason: ExitReason | None) -> None:
+    def _fill(self, fill: Fill, known: OrderTicket, reason: ExitReason | None) -> None:
         order = known.order
         known.open -= units_of(fill.quantity)
         surplus = len(self._portfolio.surplus)
@@ -333,7 +332,7 @@ class Custody:
         self._unwanted.press(self._too_large(held, position.units))
         self._standing.count_closed(position.pnl_atoms)
 
-    def _entered(self, fill: Fill, known: Known, position: Position) -> None:
+    def _entered(self, fill: Fill, known: OrderTicket, position: Position) -> None:
         order = known.order
         count_traded(self._standing, order.symbol)
         reference = price_of(known.plan.price if known.reference is None else known.reference)
@@ -348,12 +347,12 @@ class Custody:
             held.own = True
             self._protection.clear(held)
 
-    def _begun(self, fill: Fill, known: Known, position: Position) -> Held:
+    def _begun(self, fill: Fill, known: OrderTicket, position: Position) -> ManagedPosition:
         order = known.order
         known.plan.filled(self.session.minute(fill.time))
         resting = {one.leg: one.client_order_id for one in order.protection}
-        held = Held(plan=known.plan, row=known.row, position=position, resting=resting)
-        bracketed = order_factory.bracketed(self._rules.venue, units_of(order.quantity)) and not known.amiss
+        held = ManagedPosition(plan=known.plan, row=known.row, position=position, resting=resting)
+        bracketed = order_factory.uses_bracket(self._rules.venue, units_of(order.quantity)) and not known.amiss
         held.own, held.renewing = order.tops_up or not bracketed, known.amiss and Leg.STOP in resting
         self._held[order.symbol] = held
         for one in order.protection:
@@ -363,7 +362,7 @@ class Custody:
                 self._ended(one)
         return held
 
-    def _grown(self, held: Held) -> None:
+    def _grown(self, held: ManagedPosition) -> None:
         # A position was added to: once what rests for it has ended, a stop for all of it is placed.
         #
         # One whose stop has begun to fill is closed, whatever was added.
@@ -373,7 +372,7 @@ class Custody:
         held.keep, held.denied = held.position.units, None
         self._protection.clear(held)
 
-    def _manage_one(self, held: Held, bars: Bars, minute: int) -> list[Action]:
+    def _manage_one(self, held: ManagedPosition, bars: Bars, minute: int) -> list[TradingCommand]:
         if held.exit is not None:
             return [] if self._leaving.waits(held.leaving) else self._exiting.send_again(held, minute)
         reason = self._leaving.reason(held, bars, minute)
@@ -381,19 +380,19 @@ class Custody:
             high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
             return self._protection.follow(held, high, low, minute)
         held.leaving, held.due = reason, True
-        return [Cancel(client_order_id=one, leaves=held.position.signal.symbol) for one in self._in_the_way(held)]
+        return [CancelOrder(client_order_id=one, leaves=held.position.signal.symbol) for one in self._in_the_way(held)]
 
     def _works(self, symbol: str) -> bool:
         # Whether an order of the symbol that opens something, or is taken back, may still fill.
         entries = any(one.signal.symbol == symbol for one in self._standing.working.values())
         return entries or any(self._known[cid].order.symbol == symbol for cid in self._unwanted)
 
-    def _in_the_way(self, held: Held) -> list[str]:
+    def _in_the_way(self, held: ManagedPosition) -> list[str]:
         # What works for a position besides an exit: the rest of its entry, then its protection, the stop last.
         trimming = [] if held.trim is None else [held.trim]
         return [*self._entering(held), *trimming, *reversed(held.resting.values())]
 
-    def _entering(self, held: Held) -> list[str]:
+    def _entering(self, held: ManagedPosition) -> list[str]:
         # What may still fill of a position's entry, or adds to it.
         signal, working = held.position.signal, self._standing.working.items()
         return [name for name, one in working if one.signal == signal and name not in self._missing]

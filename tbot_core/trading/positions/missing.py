@@ -13,9 +13,9 @@ from tbot_core.trading.positions import order_factory
 if TYPE_CHECKING:
     from tbot_core.contracts import BrokerEvent
     from tbot_core.model.types import Order
-    from tbot_core.trading.positions.cancel_queue import Unwanted
-    from tbot_core.trading.positions.state import Files, Held
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.trading.positions.cancel_queue import CancelQueue
+    from tbot_core.trading.positions.state import ManagedPosition, ManagedState
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 ENDINGS = frozenset({"expired", "cancelled", "rejected"})
 """The kinds of a broker's words after which an order is over."""
@@ -23,10 +23,10 @@ ENDINGS = frozenset({"expired", "cancelled", "rejected"})
 _WORKS = frozenset({"acknowledged", "replaced"})
 
 
-class Missing:
+class MissingOrders:
     """The orders of a session that were given up as lost, or that had ended before what they protect was held."""
 
-    def __init__(self, files: Files, standing: Standing, unwanted: Unwanted) -> None:
+    def __init__(self, files: ManagedState, standing: ExposureBook, unwanted: CancelQueue) -> None:
         self._files = files
         self._standing = standing
         self._unwanted = unwanted
@@ -54,7 +54,7 @@ class Missing:
         elif order.leg is not Leg.ENTRY:
             self._unwanted.add([order.client_order_id])
 
-    def part(self, held: Held) -> None:
+    def part(self, held: ManagedPosition) -> None:
         """A position is being closed, or has got a stop of its own: what was lost of its bracket is one too many."""
         if held.leaving is not None or (held.own and Leg.STOP in held.resting):
             parted = [cid for cid, one in self._spared.items() if one.signal == held.position.signal]

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from tbot_core.model.types import Leg
 
 if TYPE_CHECKING:
-    from tbot_core.trading.positions.cancel_queue import Unwanted
-    from tbot_core.trading.positions.state import Files, Held, Known
-    from tbot_core.trading.positions.stops import Protection
+    from tbot_core.trading.positions.cancel_queue import CancelQueue
+    from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket
+    from tbot_core.trading.positions.stops import ProtectiveStops
 
 
-class Mistaken:
+class MismatchedOrders:
     """Sees to it that what such orders of a session cover is covered anew."""
 
-    def __init__(self, files: Files, protection: Protection, unwanted: Unwanted) -> None:
+    def __init__(self, files: ManagedState, protection: ProtectiveStops, unwanted: CancelQueue) -> None:
         self._files = files
         self._protection = protection
         self._unwanted = unwanted
@@ -41,7 +41,7 @@ class Mistaken:
             held.plan.on_close = not held.plan.rests
             self._replace(held, known)
 
-    def amiss(self, known: Known) -> None:
+    def amiss(self, known: OrderTicket) -> None:
         """An order was filled for something else than was ordered: its rest is taken back, with its protection.
 
         What of the position it was to protect is held all the same gets a stop of its own.
@@ -66,7 +66,7 @@ class Mistaken:
             del held.resting[Leg.STOP]
             held.renewing = False
 
-    def _replace(self, held: Held, known: Known) -> None:
+    def _replace(self, held: ManagedPosition, known: OrderTicket) -> None:
         # A broker that does not take stops for what they are counts like one that refuses them.
         #
         # An exit at once could be mistaken as well: the position is not sold before its level is reached.

@@ -20,34 +20,36 @@ from tbot_core.model.types import (
 )
 
 if TYPE_CHECKING:
-    from tbot_core.contracts import VenueRules
-    from tbot_core.trading.exit_plan import Plan
+    from tbot_core.contracts import BrokerCapabilities
+    from tbot_core.trading.exit_plan import ExitPlan
     from tbot_core.trading.portfolio import Position
-    from tbot_core.trading.proposals import Rules
-    from tbot_core.trading.risk.sizing import Planned
+    from tbot_core.trading.proposals import TradingRules
+    from tbot_core.trading.risk.sizing import SizedEntry
 
-Name: TypeAlias = Callable[[SignalId, Leg, int], str]
+OrderIdFactory: TypeAlias = Callable[[SignalId, Leg, int], str]
 """Makes the client order id of a signal's leg, for each attempt another."""
 
 REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
 """What the fill of a protective order closes its position for, while nothing has moved it."""
 
 
-def bracketed(venue: VenueRules, units: int) -> bool:
+def uses_bracket(venue: BrokerCapabilities, units: int) -> bool:
     """Whether an entry of so many units takes its protection along: where brackets rest, fractions of a share too."""
     whole = units % UNITS_PER_SHARE == 0
     return venue.brackets and (whole or venue.fractional_types.issuperset({OrderType.STOP, OrderType.LIMIT}))
 
 
-def bare(rules: Rules, units: int) -> bool:
+def would_be_unprotected(rules: TradingRules, units: int) -> bool:
     """Whether a position of so many units could have no stop at the broker, and may not be held like that."""
     permitted = rules.entries.fractional_unprotected or OrderType.STOP in rules.venue.fractional_types
     return 0 < units < UNITS_PER_SHARE and not permitted
 
 
-def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, venue: VenueRules) -> Order:
+def entry_order(
+    name: OrderIdFactory, signal: SignalId, planned: SizedEntry, plan: ExitPlan, *, venue: BrokerCapabilities
+) -> Order:
     """The entry; where the broker keeps brackets for it, with the protection that rests from its fill on."""
-    buy, brackets = plan.side is Side.LONG, bracketed(venue, planned.units)
+    buy, brackets = plan.side is Side.LONG, uses_bracket(venue, planned.units)
     protection = []
     if brackets and not plan.on_close:
         protection.append(_draft(name, signal, Leg.STOP, planned.units, buy=not buy, ticks=plan.stop))
@@ -56,25 +58,25 @@ def entry(name: Name, signal: SignalId, planned: Planned, plan: Plan, *, venue: 
     return _draft(name, signal, Leg.ENTRY, planned.units, buy=buy, ticks=planned.limit, protection=tuple(protection))
 
 
-def stop(name: Name, position: Position, plan: Plan, attempt: int, units: int) -> Order:
+def stop_order(name: OrderIdFactory, position: Position, plan: ExitPlan, attempt: int, units: int) -> Order:
     """A stop for so much of a position, at the plan's level."""
     buy = position.side is Side.SHORT
     draft = _draft(name, position.signal, Leg.STOP, units, buy=buy, ticks=plan.stop, attempt=attempt)
     return attrs.evolve(draft, reason=plan.stop_reason)
 
 
-def exit_order(name: Name, position: Position, units: int, reason: ExitReason | None, attempt: int) -> Order:
+def exit_order(name: OrderIdFactory, position: Position, units: int, reason: ExitReason | None, attempt: int) -> Order:
     """A market order that closes so much of a position."""
     buy = position.side is Side.SHORT
     return _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
 
 
-def excess(name: Name, signal: SignalId, units: int, attempt: int) -> Order:
+def overfill_order(name: OrderIdFactory, signal: SignalId, units: int, attempt: int) -> Order:
     """A market order that takes back what a signal's orders have filled too much, in signed units."""
     return _draft(name, signal, Leg.EXIT, abs(units), buy=units < 0, attempt=attempt, reason=ExitReason.EXCESS)
 
 
-def trim(name: Name, position: Position, units: int, attempt: int) -> Order:
+def trim_order(name: OrderIdFactory, position: Position, units: int, attempt: int) -> Order:
     """A market order that closes a part of a position."""
     buy = position.side is Side.SHORT
     reason = ExitReason.REBALANCE
@@ -82,7 +84,7 @@ def trim(name: Name, position: Position, units: int, attempt: int) -> Order:
     return attrs.evolve(draft, tag=reason.value)
 
 
-def top_up(name: Name, position: Position, planned: Planned, attempt: int) -> Order:
+def top_up_order(name: OrderIdFactory, position: Position, planned: SizedEntry, attempt: int) -> Order:
     """An entry that adds to a position; what protects the whole of it is made anew with its fill."""
     reason = ExitReason.REBALANCE
     buy, ticks = position.side is Side.LONG, planned.limit
@@ -93,7 +95,7 @@ def top_up(name: Name, position: Position, planned: Planned, attempt: int) -> Or
 
 
 def _draft(  # noqa: PLR0913  what tells one order from another
-    name: Name,
+    name: OrderIdFactory,
     signal: SignalId,
     leg: Leg,
     units: int,

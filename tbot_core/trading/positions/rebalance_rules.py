@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from tbot_core.contracts.settings import Rebalance
+    from tbot_core.contracts.settings import RebalanceSettings
     from tbot_core.trading.portfolio import Portfolio, Position
 
 
@@ -23,20 +23,20 @@ class CashShare:
     share: Decimal
     target: Decimal
 
-    def leaves(self, policy: Rebalance) -> bool:
+    def leaves(self, policy: RebalanceSettings) -> bool:
         """Whether the two are further apart than REBALANCE_TRIGGER_PCT percentage points."""
         return 100 * abs(self.share - self.target) > policy.rebalance_trigger_pct
 
 
-def falls(policy: Rebalance, minute: int) -> bool:
+def interval_elapsed(policy: RebalanceSettings, minute: int) -> bool:
     """Whether REBALANCE_CHECK_INTERVAL, counted from the opening bell, is over at the end of a minute."""
     interval = policy.rebalance_check_interval
     return (minute + 1) * 60 // interval > minute * 60 // interval
 
 
-def checks(policy: Rebalance, minute: int) -> bool:
+def checks_positions(policy: RebalanceSettings, minute: int) -> bool:
     """Whether positions are held against their share at the end of a minute."""
-    return policy.rebalance_enabled and falls(policy, minute)
+    return policy.rebalance_enabled and interval_elapsed(policy, minute)
 
 
 def cash_share(portfolio: Portfolio, allocation: Decimal, strategies: int) -> CashShare:
@@ -46,7 +46,7 @@ def cash_share(portfolio: Portfolio, allocation: Decimal, strategies: int) -> Ca
     return CashShare(share=round(share, 6), target=1 - allocation * strategies)
 
 
-def excess(policy: Rebalance, position: Position, step: int) -> int:
+def excess_units(policy: RebalanceSettings, position: Position, step: int) -> int:
     """The units, in whole steps, beyond a position's target, where it exceeds that by more than the threshold."""
     over = position.units * position.mark - position.target_atoms
     if over <= position.target_atoms * policy.rebalance_threshold:
@@ -54,12 +54,12 @@ def excess(policy: Rebalance, position: Position, step: int) -> int:
     return over // position.mark // step * step
 
 
-def lack(policy: Rebalance, position: Position) -> int:
+def missing_atoms(policy: RebalanceSettings, position: Position) -> int:
     """The atoms that a position's worth lies under its target, where that is more than the threshold."""
     under = position.target_atoms - position.units * position.mark
     return under if under > position.target_atoms * policy.rebalance_threshold else 0
 
 
-def loses(position: Position) -> bool:
+def is_losing(position: Position) -> bool:
     """Whether the price lies on the losing side of what was paid on average."""
     return position.side * (position.mark * position.entry_units - position.entry_atoms) < 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE, Leg
 from tbot_core.trading import exit_plan
 from tbot_core.trading.positions import rebalance_rules
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Order
-    from tbot_core.trading.exit_plan import Plan
-    from tbot_core.trading.positions.state import Files, Held
-    from tbot_core.trading.proposals import Rules
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.trading.exit_plan import ExitPlan
+    from tbot_core.trading.positions.state import ManagedPosition, ManagedState
+    from tbot_core.trading.proposals import TradingRules
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 
 @attrs.frozen(kw_only=True)
-class Gap:
+class RebalanceGap:
     """What a position lacks of its target, in atoms; a position of `whole` shares stays one."""
 
     atoms: int
     whole: bool
 
 
-class Topping:
+class TopUps:
     """Finds the positions of a session that may be topped up, and takes in the orders that do so."""
 
-    def __init__(self, files: Files, rules: Rules, standing: Standing, session: Session) -> None:
+    def __init__(self, files: ManagedState, rules: TradingRules, standing: ExposureBook, session: Session) -> None:
         self._files = files
         self._rules = rules
         self._standing = standing
@@ -49,17 +49,17 @@ class Topping:
     def proposals(self, bars: Bars, minute: int) -> list[Proposal]:
         """The positions that lie under their share when a check falls, each as its own signal, by their symbols."""
         policy = self._rules.rebalance
-        if not (policy.rebalance_top_up and rebalance_rules.checks(policy, minute)):
+        if not (policy.rebalance_top_up and rebalance_rules.checks_positions(policy, minute)):
             return []
         return [
             self._proposal(one, float(one.seen(bars, "close", minute)), minute) for one in self._lacking(bars, minute)
         ]
 
-    def gap(self, symbol: str) -> Gap:
+    def gap(self, symbol: str) -> RebalanceGap:
         """What a position lacks now."""
         position = self._files.held[symbol].position
         whole = position.units % UNITS_PER_SHARE == 0
-        return Gap(atoms=rebalance_rules.lack(self._rules.rebalance, position), whole=whole)
+        return RebalanceGap(atoms=rebalance_rules.missing_atoms(self._rules.rebalance, position), whole=whole)
 
     def objection(self, order: Order) -> str:
         """Why an order must not add to its position any more; "" for all other orders."""
@@ -86,18 +86,18 @@ class Topping:
         self._files.know(order, entered.plan, entered.row)
         self._files.known[order.client_order_id].reference = reference
 
-    def _lacking(self, bars: Bars, minute: int) -> Iterator[Held]:
+    def _lacking(self, bars: Bars, minute: int) -> Iterator[ManagedPosition]:
         working = {one.signal for one in self._standing.working.values()}
         for symbol in sorted(self._files.held):
             held = self._files.held[symbol]
             seen = not math.isnan(held.seen(bars, "close", minute))
             if seen and held.steady and held.position.signal not in working:
-                if rebalance_rules.lack(self._rules.rebalance, held.position):
+                if rebalance_rules.missing_atoms(self._rules.rebalance, held.position):
                     yield held
                 else:
                     held.denied = None
 
-    def _proposal(self, held: Held, close: float, minute: int) -> Proposal:
+    def _proposal(self, held: ManagedPosition, close: float, minute: int) -> Proposal:
         plan, position = held.plan, held.position
         return Proposal(
             signal=position.signal,
@@ -108,18 +108,18 @@ class Topping:
             strength=0.0,
             stop=plan.stop / TICKS_PER_DOLLAR,
             target=math.nan if plan.target is None else plan.target / TICKS_PER_DOLLAR,
-            exits=Exits(),
+            exits=ExitRules(),
             reason=self._against(held, plan, minute),
             confirmed=minute,
         )
 
-    def _against(self, held: Held, plan: Plan, minute: int) -> Reason:
+    def _against(self, held: ManagedPosition, plan: ExitPlan, minute: int) -> Reason:
         position, session = held.position, self._session
         last = session.minutes - self._rules.exits.flatten_before_close
         if self._rules.entries.trade_confirmation_required:
             return Reason.TOP_UP_UNCONFIRMED
-        if rebalance_rules.loses(position):
+        if rebalance_rules.is_losing(position):
             return Reason.TOP_UP_LOSING
-        if exit_plan.near(plan, position.mark, session.minute(position.entry_time), minute, last):
+        if exit_plan.near_exit(plan, position.mark, session.minute(position.entry_time), minute, last):
             return Reason.TOP_UP_NEAR_EXIT
         return Reason.ALLOWED

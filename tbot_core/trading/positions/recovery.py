@@ -6,33 +6,35 @@ from typing import TYPE_CHECKING
 
 from tbot_core.model.types import ExitReason, Leg, Order, ticks_of
 from tbot_core.trading import exit_plan
-from tbot_core.trading.positions.state import Held
+from tbot_core.trading.positions.state import ManagedPosition
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.model.types import SignalId
     from tbot_core.trading.portfolio import Portfolio
-    from tbot_core.trading.positions.anomalies import Excess
-    from tbot_core.trading.positions.state import Carried, Files
+    from tbot_core.trading.positions.anomalies import OverfillCorrector
+    from tbot_core.trading.positions.state import CarriedPosition, ManagedState
 
 
-class Recollection:
+class PositionRecovery:
     """Takes positions, orders and requests in that were written down before; it asks for nothing."""
 
-    def __init__(self, files: Files, portfolio: Portfolio, excess: Excess) -> None:
+    def __init__(self, files: ManagedState, portfolio: Portfolio, excess: OverfillCorrector) -> None:
         self._files = files
         self._portfolio = portfolio
         self._excess = excess
 
-    def carry(self, carried: Carried, row: int | None) -> None:
+    def carry(self, carried: CarriedPosition, row: int | None) -> None:
         """A position could not be closed in the session before: it is held on, and closed as soon as `reopened`."""
         fill = carried.fill
         self._files.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
         self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
         position = self._portfolio.positions[fill.symbol]
-        plan = exit_plan.at_once(position.side, position.mark)
-        held = Held(plan=plan, row=row, position=position, resting={}, leaving=ExitReason.SESSION_END, own=True)
+        plan = exit_plan.immediate_exit_plan(position.side, position.mark)
+        held = ManagedPosition(
+            plan=plan, row=row, position=position, resting={}, leaving=ExitReason.SESSION_END, own=True
+        )
         self._files.held[fill.symbol] = held
 
     def attempts(self, signal: SignalId) -> dict[Leg, int]:

@@ -12,16 +12,16 @@ import attrs
 
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, SignalId, ticks_of, units_of
-from tbot_core.trading.exit_plan import Plan
+from tbot_core.trading.exit_plan import ExitPlan
 from tbot_core.trading.portfolio import Position
-from tbot_core.trading.positions.order_factory import Name
+from tbot_core.trading.positions.order_factory import OrderIdFactory
 
 if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
 
 
 @attrs.define(kw_only=True)
-class Held:
+class ManagedPosition:
     """A position being managed: its plan, its row in the bars, where it has one, and the ids of what rests for it.
 
     `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works,
@@ -32,7 +32,7 @@ class Held:
     why it was not topped up when that was last decided. `off_grid`: the level of a stop that was refused as none.
     """
 
-    plan: Plan
+    plan: ExitPlan
     row: int | None
     position: Position
     resting: dict[Leg, str]
@@ -61,7 +61,7 @@ class Held:
 
 
 @attrs.frozen(kw_only=True)
-class Carried:
+class CarriedPosition:
     """A position that a session could not close, as an entry into the next.
 
     `attempts` are its orders so far by leg; `broker` says where it is held, and at which account.
@@ -75,7 +75,7 @@ class Carried:
 
 
 @attrs.define
-class Move:
+class PendingReplace:
     """Where a stop rests by the broker's word, in ticks, and what was asked of it since.
 
     The `level` is None where that is not known. `asked` are those whose request nobody has answered, oldest first,
@@ -104,7 +104,7 @@ class Move:
 
 
 @attrs.define(kw_only=True)
-class Known:
+class OrderTicket:
     """An order of the session and what it belongs to.
 
     `reason` is what its fill closes the position for by now, `open` the units that may still fill. `reference`: the
@@ -114,41 +114,41 @@ class Known:
     """
 
     order: Order
-    plan: Plan
+    plan: ExitPlan
     row: int | None
     reason: ExitReason | None
     open: int
-    move: Move
+    move: PendingReplace
     reference: int | None = None
     refused: bool = False
     amiss: bool = False
 
 
 @attrs.define
-class Files:
+class ManagedState:
     """All positions and orders of a session, for everybody who looks after them. `name` makes client order ids."""
 
-    name: Name
-    held: dict[str, Held] = attrs.field(factory=dict)
-    known: dict[str, Known] = attrs.field(factory=dict)
+    name: OrderIdFactory
+    held: dict[str, ManagedPosition] = attrs.field(factory=dict)
+    known: dict[str, OrderTicket] = attrs.field(factory=dict)
     attempts: Counter[tuple[SignalId, Leg]] = attrs.field(factory=Counter)
 
-    def know(self, order: Order, plan: Plan, row: int | None) -> None:
+    def know(self, order: Order, plan: ExitPlan, row: int | None) -> None:
         """An order of the session is there."""
         units = units_of(order.quantity)
-        move = Move(None if order.stop_price is None else ticks_of(float(order.stop_price)))
-        known = Known(order=order, plan=plan, row=row, reason=order.reason, open=units, move=move)
+        move = PendingReplace(None if order.stop_price is None else ticks_of(float(order.stop_price)))
+        known = OrderTicket(order=order, plan=plan, row=row, reason=order.reason, open=units, move=move)
         self.known[order.client_order_id] = known
 
-    def latest(self, signal: SignalId) -> Known | None:
+    def latest(self, signal: SignalId) -> OrderTicket | None:
         """The newest order of a signal."""
         return next((one for one in reversed(self.known.values()) if one.order.signal == signal), None)
 
-    def attempt(self, held: Held, leg: Leg) -> int:
+    def attempt(self, held: ManagedPosition, leg: Leg) -> int:
         """The number of the next order of a signal's leg: no two ever bear one name."""
         self.attempts[held.position.signal, leg] += 1
         return self.attempts[held.position.signal, leg]
 
-    def trimming(self, held: Held) -> int:
+    def trimming(self, held: ManagedPosition) -> int:
         """The units that a trim at work may still take."""
         return 0 if held.trim is None else self.known[held.trim].open

@@ -9,29 +9,31 @@ import math
 from typing import TYPE_CHECKING
 
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType, price_of
-from tbot_core.trading.commands import Action, Cancel, Place, Replace
+from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import grid_of, lot_of
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from tbot_core.contracts import VenueRules
-    from tbot_core.trading.positions.cancel_queue import Unwanted
-    from tbot_core.trading.positions.state import Files, Held, Known, Move
-    from tbot_core.trading.risk.exposure import Standing
+    from tbot_core.contracts import BrokerCapabilities
+    from tbot_core.trading.positions.cancel_queue import CancelQueue
+    from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket, PendingReplace
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 
-class Protection:
+class ProtectiveStops:
     """Looks after the stops of a session's positions at a venue."""
 
-    def __init__(self, files: Files, venue: VenueRules, standing: Standing, unwanted: Unwanted) -> None:
+    def __init__(
+        self, files: ManagedState, venue: BrokerCapabilities, standing: ExposureBook, unwanted: CancelQueue
+    ) -> None:
         self._files = files
         self._venue = venue
         self._standing = standing
         self._unwanted = unwanted
 
-    def share(self, held: Held) -> int:
+    def share(self, held: ManagedPosition) -> int:
         """The units of a position that a stop at the broker is to cover; 0 where the bot acts on closes for all of it.
 
         Fractions of a share are left to the bot where the broker takes no stop for them.
@@ -43,7 +45,7 @@ class Protection:
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
 
-    def protect(self, held: Held) -> list[Action]:
+    def protect(self, held: ManagedPosition) -> list[TradingCommand]:
         """A stop of its own for a position, sized to what is held; one of another size is renewed.
 
         None while it is not known which levels the broker takes.
@@ -53,23 +55,23 @@ class Protection:
             return []
         if resting is None:
             attempt = self._files.attempt(held, Leg.STOP)
-            order = order_factory.stop(self._files.name, held.position, held.plan, attempt, units)
+            order = order_factory.stop_order(self._files.name, held.position, held.plan, attempt, units)
             held.resting[Leg.STOP] = order.client_order_id
             self._files.know(order, held.plan, held.row)
-            return [Place(order=order)]
+            return [SubmitOrder(order=order)]
         if held.stop_triggered or self._files.known[resting].open == units:
             return []
         return self.renew(held)
 
     @staticmethod
-    def renew(held: Held) -> list[Action]:
+    def renew(held: ManagedPosition) -> list[TradingCommand]:
         """Take a stop away that is not what it should be; another is placed once it is proven to have ended."""
         if held.renewing:
             return []
         held.own = held.renewing = True
-        return [Cancel(client_order_id=held.resting[Leg.STOP])]
+        return [CancelOrder(client_order_id=held.resting[Leg.STOP])]
 
-    def follow(self, held: Held, high: float, low: float, minute: int) -> list[Action]:
+    def follow(self, held: ManagedPosition, high: float, low: float, minute: int) -> list[TradingCommand]:
         """Let a trailing stop follow a completed bar, and move the one that rests where it lags.
 
         It is asked for once a minute until the broker says that it has moved. One that a broker cannot move, or has
@@ -85,14 +87,14 @@ class Protection:
             return self.renew(held)
         move.ask(held.plan.stop)
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
-        return [Replace(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
+        return [ReplaceOrder(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
 
-    def missed(self, held: Held, close: float, minute: int) -> bool:
+    def missed(self, held: ManagedPosition, close: float, minute: int) -> bool:
         """Whether a minute closed beyond the level to which a stop should have been moved in a minute before it."""
         move = self._lagging(held)
         return move is not None and move.since != minute and held.plan.passed(close)
 
-    def heard(self, kind: str, known: Known) -> None:
+    def heard(self, kind: str, known: OrderTicket) -> None:
         """Take in what a broker said of a stop: where it rests, or that it will not be moved."""
         if kind == "replaced":
             known.reason = known.plan.stop_reason
@@ -100,7 +102,7 @@ class Protection:
         elif kind == "cancel_refused":
             known.move.refuse()
 
-    def _lagging(self, held: Held) -> Move | None:
+    def _lagging(self, held: ManagedPosition) -> PendingReplace | None:
         # What is known of the level of a resting stop that is behind its plan's.
         stop = held.resting.get(Leg.STOP)
         if stop is None or held.stop_triggered:
@@ -108,7 +110,7 @@ class Protection:
         move = self._files.known[stop].move
         return move if move.level is not None and held.plan.leads(move.level) else None
 
-    def split(self, held: Held, ratio: Fraction) -> None:
+    def split(self, held: ManagedPosition, ratio: Fraction) -> None:
         """Every share became so many: levels follow, and the stop that rests, nobody knows where, is made anew."""
         held.plan.split(ratio)
         held.own, held.stop_triggered = True, False
@@ -138,13 +140,13 @@ class Protection:
         elif held.refused_stops > 1:
             held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
 
-    def take_over(self, held: Held) -> None:
+    def take_over(self, held: ManagedPosition) -> None:
         """Let a stop of its own protect all of a position; a target that rests would be another seller beside it."""
         held.own = True
         held.renewing |= Leg.STOP in held.resting
         self._unwanted.press(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
 
-    def clear(self, held: Held) -> None:
+    def clear(self, held: ManagedPosition) -> None:
         """Take all away at once that rests for a position; its own stop is placed when the one there has ended."""
         held.renewing |= Leg.STOP in held.resting
         self._unwanted.press(reversed(held.resting.values()))

@@ -11,16 +11,16 @@ from tbot_core.model.types import Leg
 
 if TYPE_CHECKING:
     from tbot_core.model.types import Order
-    from tbot_core.trading.positions.state import Files
+    from tbot_core.trading.positions.state import ManagedState
 
 
-class Unsent:
+class UnsentOrders:
     """The symbols of a session for which an exit or a stop is to be sent once more; nothing goes until they are freed.
 
     One that only the way to the broker kept back may go as soon as somebody frees it, any other with the next minute.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: ManagedState) -> None:
         self._files = files
         self._barred: dict[str, bool] = {}
 

@@ -28,7 +28,7 @@ JUMP: Final = Decimal("0.20")
 
 
 @attrs.define(kw_only=True)
-class Funds:
+class AccountRules:
     """What the account allows, as the broker said last; None where it does not say.
 
     `granted`: what positions and entries may cost together. `settled`: what a cash account may pay in this session, of
@@ -69,7 +69,7 @@ class Funds:
         return None if self.margin else (self.settled or 0) - portfolio.paid_atoms
 
 
-def in_force(rules: Iterable[DayTradeRule], on: date, funds: Funds, equity_atoms: int) -> int | None:
+def day_trade_limit(rules: Iterable[DayTradeRule], on: date, funds: AccountRules, equity_atoms: int) -> int | None:
     """The least number of day trades that a rule in force allows in five sessions; None where none is in force."""
     kind = "margin" if funds.margin else "cash"
     found = [
@@ -80,7 +80,7 @@ def in_force(rules: Iterable[DayTradeRule], on: date, funds: Funds, equity_atoms
     return min(found, default=None)
 
 
-def jumped(opening: Decimal, closing: Decimal, moved: Decimal) -> bool:
+def equity_jumped(opening: Decimal, closing: Decimal, moved: Decimal) -> bool:
     """Whether a session's opening equity is not that of the last close, nor explained by the cash that `moved`."""
     return abs(opening - moved - closing) > JUMP * abs(closing)
 
@@ -90,7 +90,9 @@ def buying_power(equity: Decimal, gross: Decimal = Decimal(0)) -> Decimal:
     return max(LEVERAGE * equity - gross, Decimal(0))
 
 
-def simulated(account_id: str, cash: Decimal, equity: Decimal | None = None, gross: Decimal = Decimal(0)) -> Account:
+def simulated_account(
+    account_id: str, cash: Decimal, equity: Decimal | None = None, gross: Decimal = Decimal(0)
+) -> Account:
     """What a simulated broker says of an account: one with margin; without `equity` it holds cash alone."""
     worth = cash if equity is None else equity
     return Account(account_id=account_id, equity=worth, cash=cash, buying_power=buying_power(worth, gross), margin=True)

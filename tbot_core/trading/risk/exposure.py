@@ -14,21 +14,21 @@ import attrs
 from tbot_core.contracts import Instrument
 from tbot_core.model.types import RiskState, Side, SignalId, ticks_of, units_of
 from tbot_core.trading.portfolio import Portfolio
-from tbot_core.trading.risk.account import Funds
-from tbot_core.trading.risk.external import Foreign
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.account import AccountRules
+from tbot_core.trading.risk.external import ExternalPositions
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.contracts.settings import Risk
+    from tbot_core.contracts.settings import RiskSettings
 
 DEVIATIONS = 3
 """So many fills in a row beyond MAX_FILL_DEVIATION_PCT are a cause of defense."""
 
 
 @attrs.frozen(kw_only=True)
-class Working:
+class ReservedEntry:
     """An entry that has been written down and is not terminal, at its worst case; `adds` to a position: a top-up."""
 
     signal: SignalId
@@ -49,7 +49,7 @@ class RiskChange:
 
 
 @attrs.define(kw_only=True)
-class Standing:
+class ExposureBook:
     """All that the gate looks at: what is held, worked, sent and lost in the session so far.
 
     `state` follows from the session's own events, `imposed` from what happens around it; the graver one counts.
@@ -69,7 +69,7 @@ class Standing:
     state: RiskState = RiskState.NORMAL
     imposed: RiskState = RiskState.NORMAL
     armed: bool = True
-    working: dict[str, Working] = attrs.field(factory=dict)
+    working: dict[str, ReservedEntry] = attrs.field(factory=dict)
     sent: dict[str, int] = attrs.field(factory=dict)
     sent_at: tuple[int, int] = (-1, 0)
     topped_up: int = 0
@@ -82,18 +82,18 @@ class Standing:
     rejects_in_row: int = 0
     deviations_in_row: int = 0
     told: list[RiskChange] = attrs.field(factory=list)
-    funds: Funds = attrs.field(factory=Funds)
+    funds: AccountRules = attrs.field(factory=AccountRules)
     equity_jump: bool = False
-    troubles: dict[Cause, str] | None = None
+    troubles: dict[StateCause, str] | None = None
     stated_atoms: int = 0
-    foreign: Foreign = attrs.field(factory=Foreign)
+    foreign: ExternalPositions = attrs.field(factory=ExternalPositions)
     frozen: dict[str, str] = attrs.field(factory=dict)
     unread: bool = False
     disputed: frozenset[str] = frozenset()
     lasting: set[str] = attrs.field(factory=set)
     instruments: dict[str, Instrument] = attrs.field(factory=dict)
     unruled: dict[str, bool] = attrs.field(factory=dict)
-    everywhere: list[Standing] = attrs.field(
+    everywhere: list[ExposureBook] = attrs.field(
         default=attrs.Factory(lambda self: [self], takes_self=True), eq=False, repr=False
     )
 
@@ -132,7 +132,7 @@ class Standing:
         return sum(len(one.portfolio.positions) + len(one.entering) for one in self.everywhere)
 
     @property
-    def entering(self) -> list[Working]:
+    def entering(self) -> list[ReservedEntry]:
         """The working entries here that make positions: all but those that add to one that is held."""
         held = self.portfolio.positions
         return [one for one in self.working.values() if not (one.adds and one.signal.symbol in held)]
@@ -177,19 +177,19 @@ class Standing:
             one.losses_in_row = one.losses_in_row + 1 if pnl_atoms < 0 else 0
             one.most_losses_in_row = max(one.most_losses_in_row, one.losses_in_row)
 
-    def count_answer(self, risk: Risk, *, rejected: bool) -> None:
+    def count_answer(self, risk: RiskSettings, *, rejected: bool) -> None:
         """A broker took or rejected an order; MAX_REJECTS_IN_ROW rejections in a row leave exits only."""
         self.rejects_in_row = self.rejects_in_row + 1 if rejected else 0
         if self.rejects_in_row < risk.max_rejects_in_row:
             return
         if self.troubles is not None:
-            self.troubles[Cause.REJECTS] = f"{self.rejects_in_row} rejections"
+            self.troubles[StateCause.REJECTS] = f"{self.rejects_in_row} rejections"
             self.rejects_in_row = 0
         elif self.state < RiskState.EXIT_ONLY:
             self.state = RiskState.EXIT_ONLY
             self._tell(RiskState.EXIT_ONLY.word, "MAX_REJECTS_IN_ROW", self.rejects_in_row, risk.max_rejects_in_row)
 
-    def count_fill(self, risk: Risk, price: Decimal, reference: Decimal, side: Side) -> None:
+    def count_fill(self, risk: RiskSettings, price: Decimal, reference: Decimal, side: Side) -> None:
         """An entry was filled; a price worse than its reference by more than MAX_FILL_DEVIATION_PCT is told.
 
         Three of them in a row, at whichever broker, are defense to the session's end.
@@ -199,14 +199,14 @@ class Standing:
             one.deviations_in_row = one.deviations_in_row + 1 if away > risk.max_fill_deviation_pct else 0
         if self.deviations_in_row:
             self._tell("fill deviation", "MAX_FILL_DEVIATION_PCT", round(away, 6), risk.max_fill_deviation_pct)
-        if self.deviations_in_row >= DEVIATIONS and undefended(self):
-            defend(self)
-            self._tell(RiskState.DEFENSE.word, Cause.DEVIATIONS.value, self.deviations_in_row, DEVIATIONS)
+        if self.deviations_in_row >= DEVIATIONS and needs_defense(self):
+            impose_defense(self)
+            self._tell(RiskState.DEFENSE.word, StateCause.DEVIATIONS.value, self.deviations_in_row, DEVIATIONS)
 
     def find_surplus(self, symbol: str, quantity: Decimal) -> None:
         """A fill came that no position accounts for: the account is not what the books say, and nothing is entered."""
         if self.troubles is not None:
-            self.troubles[Cause.SURPLUS] = f"{quantity} {symbol} beyond what is held"
+            self.troubles[StateCause.SURPLUS] = f"{quantity} {symbol} beyond what is held"
             return
         self.state = max(self.state, RiskState.EXIT_ONLY)
         self._tell(RiskState.EXIT_ONLY.word, f"a fill of {symbol} beyond what is held", quantity, 0)
@@ -221,63 +221,65 @@ class Standing:
         self.told.append(RiskChange(what=what, cause=cause, value=Decimal(value), limit=Decimal(limit)))
 
 
-def join(standing: Standing, other: Standing) -> None:
+def share_exposure(standing: ExposureBook, other: ExposureBook) -> None:
     """Let what stands at two brokers count as one, in all but what concerns an account alone."""
     standing.everywhere = other.everywhere
     other.everywhere.append(standing)
     standing.deviations_in_row = other.deviations_in_row
     if other.state is RiskState.DEFENSE:
-        defend(standing)
+        impose_defense(standing)
 
 
-def undefended(standing: Standing) -> bool:
+def needs_defense(standing: ExposureBook) -> bool:
     """Whether there is a broker at which what the session has come to asks for nothing yet."""
     return any(one.state is RiskState.NORMAL for one in standing.everywhere)
 
 
-def defend(standing: Standing) -> None:
+def impose_defense(standing: ExposureBook) -> None:
     """What the session has come to leaves defense to its end, wherever something could be entered."""
     for one in standing.everywhere:
         one.state = max(one.state, RiskState.DEFENSE)
 
 
-def power_worked(standing: Standing) -> int:
+def working_buying_power(standing: ExposureBook) -> int:
     """The buying power that the working entries here take."""
     return sum(entry.power_atoms for entry in standing.working.values())
 
 
-def powered(standing: Standing) -> int:
+def used_buying_power(standing: ExposureBook) -> int:
     """What is held costs and what is worked takes of buying power, by tbot and by others, wherever it is."""
-    taken = ((one.portfolio.cost_atoms + power_worked(one) + one.foreign.gross, one) for one in standing.everywhere)
+    taken = (
+        (one.portfolio.cost_atoms + working_buying_power(one) + one.foreign.gross, one) for one in standing.everywhere
+    )
     return sum(max(atoms, one.stated_atoms) for atoms, one in taken)
 
 
-def held_atoms(standing: Standing) -> int:
+def held_atoms(standing: ExposureBook) -> int:
     """What all positions cost, and what is foreign comes to at worst, wherever it is: gross, as people are shown it."""
     return sum(one.portfolio.cost_atoms + one.foreign.gross for one in standing.everywhere)
 
 
-def foreign_in(standing: Standing, symbol: str) -> int:
+def external_in(standing: ExposureBook, symbol: str) -> int:
     """The worst case of what is foreign in a symbol, long or short, at all brokers."""
     there = (one.foreign.worst[symbol] for one in standing.everywhere if symbol in one.foreign.worst)
     return sum(worst.atoms for worst in there)
 
 
-def window_pnl(standing: Standing, strategy: str) -> int:
+def window_pnl(standing: ExposureBook, strategy: str) -> int:
     """The profit of a strategy's window at the marks, in atoms."""
     portfolios = [one.portfolio for one in standing.everywhere]
     mine = (position for one in portfolios for position in (*one.positions.values(), *one.closed))
     return sum(position.pnl_atoms for position in mine if position.signal.strategy == strategy)
 
 
-def lose_plugin(standing: Standing, name: str) -> None:
+def lose_plugin(standing: ExposureBook, name: str) -> None:
     """A plugin of the order path is off: at a market nothing is entered until the account was clean."""
     for one in standing.everywhere:
         if one.troubles is not None:
-            one.troubles[Cause.PLUGIN_LOST] = name
+            one.troubles[StateCause.PLUGIN_LOST] = name
 
 
-def net_of(standing: Standing, exposures: Mapping[str, Decimal], sign: int) -> int:
+def net_of(standing: ExposureBook, exposures: Mapping[str, Decimal], sign: int) -> int:
     """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
 
     Positions net each other; a working entry counts where it adds to the side looked at, since it may not fill, and so
@@ -299,36 +301,36 @@ def net_of(standing: Standing, exposures: Mapping[str, Decimal], sign: int) -> i
     return sign * held + sum(max(0, sign * atoms) for atoms in worked) + foreign
 
 
-def _toward(foreign: Foreign, exposures: Mapping[str, Decimal], sign: int) -> int:
+def _toward(foreign: ExternalPositions, exposures: Mapping[str, Decimal], sign: int) -> int:
     # What is foreign in an index, where it adds to that side of it.
     found = ((worst, sign * exposures[symbol]) for symbol, worst in foreign.worst.items() if symbol in exposures)
     return sum(int((worst.long_atoms if factor > 0 else worst.short_atoms) * abs(factor)) for worst, factor in found)
 
 
-def grid_of(standing: Standing, symbol: str) -> int:
+def grid_of(standing: ExposureBook, symbol: str) -> int:
     """The step of a symbol's prices in ticks, as its broker told it; 0: the exchange's own."""
     told = standing.instruments.get(symbol)
     return 0 if told is None or told.tick is None else ticks_of(float(told.tick))
 
 
-def lot_of(standing: Standing, symbol: str) -> int:
+def lot_of(standing: ExposureBook, symbol: str) -> int:
     """The step of a symbol's quantities in units, as its broker told it; 1: nothing but the venue's own."""
     told = standing.instruments.get(symbol)
     return 1 if told is None or told.quantity_step is None else units_of(told.quantity_step)
 
 
-def count_topped_up(standing: Standing, minute: int) -> None:
+def count_topped_up(standing: ExposureBook, minute: int) -> None:
     """A top-up was written down: it counts towards the rate, and as a day trade of its own."""
     standing.topped_up += 1
     _count_rate(standing, minute)
 
 
-def _count_rate(standing: Standing, minute: int) -> None:
+def _count_rate(standing: ExposureBook, minute: int) -> None:
     for one in standing.everywhere:
         one.sent_at = (minute, one.sent_at[1] + 1 if one.sent_at[0] == minute else 1)
 
 
-def count_traded(standing: Standing, symbol: str) -> None:
+def count_traded(standing: ExposureBook, symbol: str) -> None:
     """A symbol was entered."""
     for one in standing.everywhere:
         one.traded.add(symbol)

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from fractions import Fraction
 
-    from tbot_core.contracts import Holding, OrderReport
+    from tbot_core.contracts import OrderStatusReport, PositionReport
     from tbot_core.model.bars import Bars
 
 _OPEN: Final = "acknowledged"
 
 
 @attrs.frozen(kw_only=True)
-class Worst:
+class WorstCase:
     """What is foreign in a symbol, at its worst: what it may come to bought, and what sold short, in atoms."""
 
     long_atoms: int
@@ -39,7 +39,7 @@ class Worst:
 
 
 @attrs.define(kw_only=True)
-class Foreign:
+class ExternalPositions:
     """The foreign holdings and open orders of one account.
 
     `held`: signed shares by symbol, 0 where nothing is left. `worst`: what counts, by symbol; empty where nothing does.
@@ -47,7 +47,7 @@ class Foreign:
     """
 
     held: dict[str, Decimal] = attrs.field(factory=dict)
-    worst: dict[str, Worst] = attrs.field(factory=dict)
+    worst: dict[str, WorstCase] = attrs.field(factory=dict)
     gross: int = 0
     _orders: dict[str, tuple[str, Decimal]] = attrs.field(factory=dict)
     _disputed: dict[str, Decimal] = attrs.field(factory=dict)
@@ -74,7 +74,9 @@ class Foreign:
         self._orders[order_id] = (symbol, shares)
         self._value()
 
-    def read(self, holdings: Iterable[Holding], orders: Iterable[OrderReport], disputed: Mapping[str, Decimal]) -> None:
+    def read(
+        self, holdings: Iterable[PositionReport], orders: Iterable[OrderStatusReport], disputed: Mapping[str, Decimal]
+    ) -> None:
         """A reading was believed: the prices that it says, else what was paid, and all orders that are not tbot's.
 
         `disputed`: the shares by which a holding may grow, or shrink: negative, once an order of ours in doubt is
@@ -131,7 +133,7 @@ class Foreign:
                 ends.setdefault(symbol, [Decimal(0), Decimal(0)])[shares > 0] += shares
         priced = ((symbol, found, self.price(symbol)) for symbol, found in ends.items())
         self.worst = {
-            symbol: Worst(long_atoms=_worth(most, price), short_atoms=_worth(-least, price))
+            symbol: WorstCase(long_atoms=_worth(most, price), short_atoms=_worth(-least, price))
             for symbol, (least, most), price in priced
             if price is not None
         }

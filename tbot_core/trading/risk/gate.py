@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from tbot_core.contracts.settings import Risk
+from tbot_core.contracts.settings import RiskSettings
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import RiskState, Side, SignalId, dollars_of
 from tbot_core.trading.risk.exposure import (
+    ExposureBook,
     RiskChange,
-    Standing,
-    defend,
-    foreign_in,
+    external_in,
+    impose_defense,
+    needs_defense,
     net_of,
-    power_worked,
-    powered,
-    undefended,
+    used_buying_power,
     window_pnl,
+    working_buying_power,
 )
-from tbot_core.trading.risk.sizing import share
-from tbot_core.trading.risk.states import Cause
+from tbot_core.trading.risk.sizing import fraction_of
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
     from tbot_core.model.types import Order
-    from tbot_core.trading.risk.sizing import Planned
+    from tbot_core.trading.risk.sizing import SizedEntry
 
 
 @attrs.frozen(kw_only=True)
@@ -62,10 +62,10 @@ class Limits:
     day_trades: int | None = None
 
     @classmethod
-    def of(cls, risk: Risk, equity_atoms: int, *, defense: bool) -> Limits:
+    def of(cls, risk: RiskSettings, equity_atoms: int, *, defense: bool) -> Limits:
         """The limits of a session that opened with `equity_atoms`; in defense budget, trades and positions shrink."""
         allocation = risk.defense_mode_total_allocation if defense else risk.total_allocation
-        budget = share(equity_atoms, min(allocation, risk.total_allocation))
+        budget = fraction_of(equity_atoms, min(allocation, risk.total_allocation))
 
         def count(limit: int) -> int:
             return int(limit * risk.defense_mode_trade_limit_pct // 100) if defense else limit
@@ -73,14 +73,14 @@ class Limits:
         symbol = risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
         return cls(
             budget=budget,
-            per_trade=share(equity_atoms, risk.max_risk_per_trade),
-            per_symbol=share(equity_atoms, symbol),
-            per_index=share(equity_atoms, risk.max_index_exposure),
-            gross=share(equity_atoms, risk.max_gross_exposure),
-            leverage=share(equity_atoms, risk.max_leverage),
-            order_notional=share(10**10, risk.max_order_notional),
-            daily_loss=share(equity_atoms, risk.daily_loss_limit),
-            window_loss=share(share(equity_atoms, risk.total_allocation), risk.window_loss_limit),
+            per_trade=fraction_of(equity_atoms, risk.max_risk_per_trade),
+            per_symbol=fraction_of(equity_atoms, symbol),
+            per_index=fraction_of(equity_atoms, risk.max_index_exposure),
+            gross=fraction_of(equity_atoms, risk.max_gross_exposure),
+            leverage=fraction_of(equity_atoms, risk.max_leverage),
+            order_notional=fraction_of(10**10, risk.max_order_notional),
+            daily_loss=fraction_of(equity_atoms, risk.daily_loss_limit),
+            window_loss=fraction_of(fraction_of(equity_atoms, risk.total_allocation), risk.window_loss_limit),
             weights=risk.weights,
             max_trades=count(risk.max_trades),
             max_positions=count(risk.max_open_positions),
@@ -91,7 +91,7 @@ class Limits:
 
 
 @attrs.frozen(kw_only=True)
-class Refusal:
+class Denial:
     """A denial by the gate with the figures it compared, in dollars or as counts, or with a plugin's words."""
 
     reason: Reason
@@ -101,14 +101,14 @@ class Refusal:
 
 
 @attrs.frozen(kw_only=True)
-class Gate:
+class RiskEngine:
     """The checks in their order; `indices` maps each index to its instruments' signed leverage."""
 
-    risk: Risk
+    risk: RiskSettings
     once_a_day: bool
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
 
-    def before_sizing(self, standing: Standing, limits: Limits, signal: SignalId) -> Refusal | None:
+    def before_sizing(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
         """States, latches, what is held, and counts."""
         sent = standing.sent.get(signal.strategy, 0)
         held = standing.places
@@ -122,7 +122,7 @@ class Gate:
         )
         return _first(checks) or _too_many_day_trades(standing, limits)
 
-    def before_top_up(self, standing: Standing, limits: Limits, signal: SignalId) -> Refusal | None:
+    def before_top_up(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
         """States, latches and the rate: a top-up makes no position, and does not count in MAX_TRADES."""
         checks = (
             *self._barred(standing, limits, signal),
@@ -131,7 +131,7 @@ class Gate:
         )
         return _first(checks) or _too_many_day_trades(standing, limits)
 
-    def _barred(self, standing: Standing, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
+    def _barred(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
         # What bars everything that opens something.
         return (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
@@ -152,41 +152,41 @@ class Gate:
         )
 
     def after_sizing(
-        self, standing: Standing, limits: Limits, signal: SignalId, side: Side, planned: Planned
-    ) -> Refusal | None:
+        self, standing: ExposureBook, limits: Limits, signal: SignalId, side: Side, planned: SizedEntry
+    ) -> Denial | None:
         """Worst cases of the planned entry: by itself, with its symbol, its index, and everything else.
 
         What a top-up adds to counts as part of the same trade.
         """
         if not planned.units:
-            return Refusal(reason=Reason.QUANTITY_TOO_SMALL)
+            return Denial(reason=Reason.QUANTITY_TOO_SMALL)
         last = planned.reference if planned.last is None else planned.last
         if abs(planned.worst - last) > last * limits.price_band:
             away = Decimal(abs(planned.worst - last)) / max(1, last)
-            return Refusal(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
+            return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         if side is Side.SHORT and (reason := _unshortable(standing, signal.symbol)) is not None:
-            return Refusal(reason=reason)
+            return Denial(reason=reason)
         worst, position = planned.worst_atoms, standing.portfolio.positions.get(signal.symbol)
         whole = worst if position is None else worst + position.cost_atoms
-        power = power_worked(standing) + planned.power_atoms(side)
+        power = working_buying_power(standing) + planned.power_atoms(side)
         checks = [
             (whole, limits.per_trade, Reason.TRADE_NOTIONAL),
             (worst, limits.order_notional or worst, Reason.ORDER_NOTIONAL),
-            (whole + foreign_in(standing, signal.symbol), limits.per_symbol, Reason.SYMBOL_EXPOSURE),
+            (whole + external_in(standing, signal.symbol), limits.per_symbol, Reason.SYMBOL_EXPOSURE),
             *self._index_checks(standing, limits, signal.symbol, side * worst),
             (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
-            (power, workable(standing, limits), Reason.BUYING_POWER),
+            (power, available_buying_power(standing, limits), Reason.BUYING_POWER),
         ]
         payable = standing.funds.payable(standing.portfolio)
         if payable is not None:
             checks.append((power, payable, Reason.UNSETTLED_CASH))
         for amount, limit, reason in checks:
             if amount > limit:
-                return Refusal(reason=reason, value=dollars_of(amount), limit=dollars_of(limit))
+                return Denial(reason=reason, value=dollars_of(amount), limit=dollars_of(limit))
         return None
 
     def _index_checks(
-        self, standing: Standing, limits: Limits, symbol: str, signed: int
+        self, standing: ExposureBook, limits: Limits, symbol: str, signed: int
     ) -> list[tuple[int, int, Reason]]:
         found = []
         for members in self.indices.values():
@@ -200,13 +200,13 @@ class Gate:
 _Check: TypeAlias = tuple[bool, Reason, object, object]
 
 
-def _first(checks: Iterable[_Check]) -> Refusal | None:
+def _first(checks: Iterable[_Check]) -> Denial | None:
     # The first check that denies.
-    found = (Refusal(reason=reason, value=value, limit=limit) for denied, reason, value, limit in checks if denied)
+    found = (Denial(reason=reason, value=value, limit=limit) for denied, reason, value, limit in checks if denied)
     return next(found, None)
 
 
-def _unshortable(standing: Standing, symbol: str) -> Reason | None:
+def _unshortable(standing: ExposureBook, symbol: str) -> Reason | None:
     # Why a symbol is not sold short here.
     told = standing.instruments.get(symbol)
     if not standing.funds.margin:
@@ -214,19 +214,19 @@ def _unshortable(standing: Standing, symbol: str) -> Reason | None:
     return Reason.NOT_SHORTABLE if told is not None and told.shortable is False else None
 
 
-def _too_fast(standing: Standing, limits: Limits, signal: SignalId) -> _Check:
+def _too_fast(standing: ExposureBook, limits: Limits, signal: SignalId) -> _Check:
     rate, most = standing.sent_at[1] if standing.sent_at[0] == signal.minute else 0, limits.max_orders_per_minute
     return rate >= most, Reason.ORDER_RATE, rate, most
 
 
-def workable(standing: Standing, limits: Limits) -> int:
+def available_buying_power(standing: ExposureBook, limits: Limits) -> int:
     """What entries here may cost together: all brokers by MAX_LEVERAGE, and here no more than this one grants."""
-    allowed = limits.leverage - powered(standing) + power_worked(standing)
+    allowed = limits.leverage - used_buying_power(standing) + working_buying_power(standing)
     granted = standing.funds.granted
     return allowed if granted is None else min(allowed, granted - standing.portfolio.cost_atoms)
 
 
-def day_trades(standing: Standing) -> int | None:
+def day_trades(standing: ExposureBook) -> int | None:
     """The day trades of five sessions once all that is held and worked has been closed today; None: unknown."""
     portfolio, before = standing.portfolio, standing.funds.day_trades
     ours = portfolio.of_its_day((*portfolio.closed, *portfolio.positions.values()))
@@ -234,38 +234,38 @@ def day_trades(standing: Standing) -> int | None:
     return None if before is None else before + ours
 
 
-def _too_many_day_trades(standing: Standing, limits: Limits) -> Refusal | None:
+def _too_many_day_trades(standing: ExposureBook, limits: Limits) -> Denial | None:
     # An entry is closed on its day: it is not made where that would be a day trade too many.
     if limits.day_trades is None:
         return None
     after = day_trades(standing)
     if after is not None and after < limits.day_trades:
         return None
-    return Refusal(reason=Reason.DAY_TRADES, value=after, limit=limits.day_trades)
+    return Denial(reason=Reason.DAY_TRADES, value=after, limit=limits.day_trades)
 
 
-def objection(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Refusal | None:
+def plugin_denial(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Denial | None:
     """The first of the plugins' own limits that denies an order; one that fails with PluginError denies it too."""
     for name, check in checks:
         try:
             words = check(order)
         except PluginError as fault:
-            return Refusal(reason=Reason.RISK_CHECK_FAILED, words=f"{name}: {fault.message}")
+            return Denial(reason=Reason.RISK_CHECK_FAILED, words=f"{name}: {fault.message}")
         if words is not None:
-            return Refusal(reason=Reason.RISK_CHECK_DENIED, words=f"{name}: {words}")
+            return Denial(reason=Reason.RISK_CHECK_DENIED, words=f"{name}: {words}")
     return None
 
 
-def breached(standing: Standing, limits: Limits) -> bool:
+def loss_limit_breached(standing: ExposureBook, limits: Limits) -> bool:
     """Whether the marks are beyond a loss limit, or half of the daily one, that is not latched yet."""
     pnl = standing.pnl_atoms
     daily = not standing.daily_loss and pnl <= -limits.daily_loss
-    half = 2 * pnl <= -limits.daily_loss and undefended(standing)
+    half = 2 * pnl <= -limits.daily_loss and needs_defense(standing)
     open_windows = standing.sent.keys() - standing.window_loss
     return daily or half or any(window_pnl(standing, one) <= -limits.window_loss for one in open_windows)
 
 
-def review(standing: Standing, limits: Limits) -> list[RiskChange]:
+def review_loss_limits(standing: ExposureBook, limits: Limits) -> list[RiskChange]:
     """Compare the profit of session and windows with their limits; latches are set here and never cleared.
 
     Half of the daily limit used is a cause of defense to the session's end, at all its brokers; the whole of it is the
@@ -277,9 +277,9 @@ def review(standing: Standing, limits: Limits) -> list[RiskChange]:
     if not standing.daily_loss and pnl <= -limits.daily_loss:
         standing.latch("daily_loss")
         changes.append(_change("daily loss latch", "DAILY_LOSS_LIMIT reached", pnl, -limits.daily_loss))
-    if 2 * pnl <= -limits.daily_loss and undefended(standing):
-        defend(standing)
-        changes.append(_change(RiskState.DEFENSE.word, Cause.HALF_LOSS.value, pnl, -limits.daily_loss // 2))
+    if 2 * pnl <= -limits.daily_loss and needs_defense(standing):
+        impose_defense(standing)
+        changes.append(_change(RiskState.DEFENSE.word, StateCause.HALF_LOSS.value, pnl, -limits.daily_loss // 2))
     for strategy in sorted(standing.sent.keys() - standing.window_loss):
         lost = window_pnl(standing, strategy)
         if lost <= -limits.window_loss:
@@ -290,7 +290,7 @@ def review(standing: Standing, limits: Limits) -> list[RiskChange]:
     return [*changes, *count_losses(standing, limits)]
 
 
-def count_losses(standing: Standing, limits: Limits) -> list[RiskChange]:
+def count_losses(standing: ExposureBook, limits: Limits) -> list[RiskChange]:
     """Compare the closed losing trades in a row with their limit, which hangs on no price; the latch is set here."""
     if standing.losing_run or not 0 < limits.max_consecutive_losses <= standing.most_losses_in_row:
         return []

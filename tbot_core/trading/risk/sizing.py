@@ -6,17 +6,17 @@ from decimal import Decimal
 
 import attrs
 
-from tbot_core.contracts import VenueRules
-from tbot_core.contracts.settings import Entries
+from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts.settings import EntrySettings
 from tbot_core.model.types import UNITS_PER_SHARE, Order, OrderType, Side, ticks_of, units_of
-from tbot_core.trading.exit_plan import on_grid
+from tbot_core.trading.exit_plan import round_to_grid
 
 SHORT_MARGIN = (103, 100)
 """A short's worst case for the buying power: at least 1.03 times the reference."""
 
 
 @attrs.frozen(kw_only=True)
-class Planned:
+class SizedEntry:
     """An entry before the gate: its units, and the worst price in ticks that it is judged at.
 
     That of a limit order is its limit. A market order has none: it is judged at the far edge of PRICE_BAND_PCT, beyond
@@ -52,8 +52,8 @@ class Planned:
 class Sizer:
     """Sizes entries by the settings and by what the venue can do; `grid` and `lot` are an instrument's own steps."""
 
-    entries: Entries
-    rules: VenueRules
+    entries: EntrySettings
+    rules: BrokerCapabilities
     price_band: Decimal
     fixed_units: int = 0
     grid: int = 0
@@ -65,19 +65,19 @@ class Sizer:
         Rounded so that the fraction is never exceeded.
         """
         if self.entries.entry_order_type == OrderType.MARKET:
-            return on_grid(float(reference * (1 + self.price_band)), up=False, grid=self.grid)
+            return round_to_grid(float(reference * (1 + self.price_band)), up=False, grid=self.grid)
         moved = reference * (1 + side * self.entries.entry_limit_pct)
-        return on_grid(float(moved), up=side is Side.SHORT, grid=self.grid)
+        return round_to_grid(float(moved), up=side is Side.SHORT, grid=self.grid)
 
-    def plan(self, reference: int, side: Side, budget_atoms: int) -> Planned:
+    def plan(self, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
         """The entry that a budget in atoms allows at its worst; 0 units when that is under the smallest quantity."""
         kind = OrderType(self.entries.entry_order_type)
         worst = self.worst(reference, side)
         step = self._step(kind, side)
         units = self.fixed_units or max(0, budget_atoms) // worst
-        return Planned(type=kind, worst=worst, units=units // step * step, reference=reference)
+        return SizedEntry(type=kind, worst=worst, units=units // step * step, reference=reference)
 
-    def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> Planned:
+    def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> SizedEntry:
         """What a budget in atoms adds to a position, at the worse of its worst price and the reference.
 
         A position of `whole` shares stays one.
@@ -86,19 +86,19 @@ class Sizer:
         worst = self.worst(reference, side)
         step = max(self._step(kind, side), UNITS_PER_SHARE if whole else 1)
         units = max(0, budget_atoms) // max(worst, reference) // step * step
-        return Planned(type=kind, worst=worst, units=units, reference=reference)
+        return SizedEntry(type=kind, worst=worst, units=units, reference=reference)
 
-    def planned(self, order: Order, reference: int, side: Side) -> Planned:
+    def planned(self, order: Order, reference: int, side: Side) -> SizedEntry:
         """The plan that an entry was written down from."""
         limit = order.limit_price
         worst = self.worst(reference, side) if limit is None else ticks_of(float(limit))
-        return Planned(type=order.type, worst=worst, units=units_of(order.quantity), reference=reference)
+        return SizedEntry(type=order.type, worst=worst, units=units_of(order.quantity), reference=reference)
 
     def _step(self, kind: OrderType, side: Side) -> int:
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types
         return max(self.lot, UNITS_PER_SHARE if whole else units_of(self.rules.quantity_step))
 
 
-def share(atoms: int, fraction: Decimal) -> int:
+def fraction_of(atoms: int, fraction: Decimal) -> int:
     """A fraction of an amount in atoms, rounded down."""
     return int(atoms * fraction)

@@ -20,7 +20,7 @@ QUIET: Final = timedelta(minutes=15)
 """Defense lasts this long after its last cause."""
 
 
-class End(StrEnum):
+class CauseEnd(StrEnum):
     """What ends the effect of a cause that has been withdrawn."""
 
     WITHDRAWAL = "its withdrawal"
@@ -30,14 +30,14 @@ class End(StrEnum):
 
 
 @attrs.frozen
-class Kind:
+class CauseEffect:
     """What a cause does to the state, and what ends that."""
 
     state: RiskState
-    end: End
+    end: CauseEnd
 
 
-class Cause(StrEnum):
+class StateCause(StrEnum):
     """Everything that takes the bot out of its normal state; the value is what people read."""
 
     KILL_FILE = "control/kill is there"
@@ -74,101 +74,101 @@ class Cause(StrEnum):
     DEFENSE_SETTING = "DEFENSE_MODE_ACTIVE"
 
 
-_HALTED = Kind(RiskState.HALTED, End.WITHDRAWAL)
-_STOPPING = Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL)
-_DOUBT = Kind(RiskState.EXIT_ONLY, End.RECONCILE)
-_WARY = Kind(RiskState.DEFENSE, End.QUIET)
-_SESSION = Kind(RiskState.DEFENSE, End.SESSION)
+_HALTED = CauseEffect(RiskState.HALTED, CauseEnd.WITHDRAWAL)
+_STOPPING = CauseEffect(RiskState.EXIT_ONLY, CauseEnd.WITHDRAWAL)
+_DOUBT = CauseEffect(RiskState.EXIT_ONLY, CauseEnd.RECONCILE)
+_WARY = CauseEffect(RiskState.DEFENSE, CauseEnd.QUIET)
+_SESSION = CauseEffect(RiskState.DEFENSE, CauseEnd.SESSION)
 
 KINDS: Final = {
-    Cause.KILL_FILE: _HALTED,
-    Cause.KILL_COMMAND: _HALTED,
-    Cause.KILL_SIGNAL: _HALTED,
-    Cause.STOP_FILE: _STOPPING,
-    Cause.STOP_COMMAND: _STOPPING,
-    Cause.STOP_SIGNAL: _STOPPING,
-    Cause.UNKNOWN: _DOUBT,
-    Cause.UNRECONCILED: Kind(RiskState.EXIT_ONLY, End.WITHDRAWAL),
-    Cause.CONTROL_LOST: _STOPPING,
-    Cause.NOT_ARMED: _STOPPING,
-    Cause.MISMATCH: _DOUBT,
-    Cause.SURPLUS: _DOUBT,
-    Cause.FEEDS_STALE: _DOUBT,
-    Cause.CLOCK_JUMP: _DOUBT,
-    Cause.STALLED: _DOUBT,
-    Cause.CLOCK_SKEW: _DOUBT,
-    Cause.DISK_LOW: _DOUBT,
-    Cause.JOURNAL: _DOUBT,
-    Cause.REJECTS: _DOUBT,
-    Cause.RESTRICTED: _DOUBT,
-    Cause.LOGIN: _DOUBT,
-    Cause.PLUGIN_LOST: _DOUBT,
-    Cause.UNREACHABLE: _DOUBT,
-    Cause.MAINTENANCE: _DOUBT,
-    Cause.LEFT_BEHIND: _STOPPING,
-    Cause.BROKERS_DOWN: _DOUBT,
-    Cause.PRIMARY_DOWN: _WARY,
-    Cause.UNIVERSE_STALE: _WARY,
-    Cause.HALF_LOSS: _SESSION,
-    Cause.DEVIATIONS: _SESSION,
-    Cause.DEFENSE_COMMAND: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
-    Cause.DEFENSE_SETTING: Kind(RiskState.DEFENSE, End.WITHDRAWAL),
+    StateCause.KILL_FILE: _HALTED,
+    StateCause.KILL_COMMAND: _HALTED,
+    StateCause.KILL_SIGNAL: _HALTED,
+    StateCause.STOP_FILE: _STOPPING,
+    StateCause.STOP_COMMAND: _STOPPING,
+    StateCause.STOP_SIGNAL: _STOPPING,
+    StateCause.UNKNOWN: _DOUBT,
+    StateCause.UNRECONCILED: CauseEffect(RiskState.EXIT_ONLY, CauseEnd.WITHDRAWAL),
+    StateCause.CONTROL_LOST: _STOPPING,
+    StateCause.NOT_ARMED: _STOPPING,
+    StateCause.MISMATCH: _DOUBT,
+    StateCause.SURPLUS: _DOUBT,
+    StateCause.FEEDS_STALE: _DOUBT,
+    StateCause.CLOCK_JUMP: _DOUBT,
+    StateCause.STALLED: _DOUBT,
+    StateCause.CLOCK_SKEW: _DOUBT,
+    StateCause.DISK_LOW: _DOUBT,
+    StateCause.JOURNAL: _DOUBT,
+    StateCause.REJECTS: _DOUBT,
+    StateCause.RESTRICTED: _DOUBT,
+    StateCause.LOGIN: _DOUBT,
+    StateCause.PLUGIN_LOST: _DOUBT,
+    StateCause.UNREACHABLE: _DOUBT,
+    StateCause.MAINTENANCE: _DOUBT,
+    StateCause.LEFT_BEHIND: _STOPPING,
+    StateCause.BROKERS_DOWN: _DOUBT,
+    StateCause.PRIMARY_DOWN: _WARY,
+    StateCause.UNIVERSE_STALE: _WARY,
+    StateCause.HALF_LOSS: _SESSION,
+    StateCause.DEVIATIONS: _SESSION,
+    StateCause.DEFENSE_COMMAND: CauseEffect(RiskState.DEFENSE, CauseEnd.WITHDRAWAL),
+    StateCause.DEFENSE_SETTING: CauseEffect(RiskState.DEFENSE, CauseEnd.WITHDRAWAL),
 }
 
 KILLS_AND_STOPS: Final = frozenset(
     {
-        Cause.KILL_FILE,
-        Cause.KILL_COMMAND,
-        Cause.KILL_SIGNAL,
-        Cause.STOP_FILE,
-        Cause.STOP_COMMAND,
-        Cause.STOP_SIGNAL,
+        StateCause.KILL_FILE,
+        StateCause.KILL_COMMAND,
+        StateCause.KILL_SIGNAL,
+        StateCause.STOP_FILE,
+        StateCause.STOP_COMMAND,
+        StateCause.STOP_SIGNAL,
     }
 )
 """What a person brings about: it holds whatever an account may turn out to be like."""
 
 LOCAL: Final = frozenset(
     {
-        Cause.UNKNOWN,
-        Cause.UNRECONCILED,
-        Cause.MISMATCH,
-        Cause.SURPLUS,
-        Cause.REJECTS,
-        Cause.RESTRICTED,
-        Cause.LOGIN,
-        Cause.UNREACHABLE,
-        Cause.MAINTENANCE,
+        StateCause.UNKNOWN,
+        StateCause.UNRECONCILED,
+        StateCause.MISMATCH,
+        StateCause.SURPLUS,
+        StateCause.REJECTS,
+        StateCause.RESTRICTED,
+        StateCause.LOGIN,
+        StateCause.UNREACHABLE,
+        StateCause.MAINTENANCE,
     }
 )
 """Causes that concern one account: while entries go elsewhere, they bind that account alone."""
 
 
 @attrs.define(kw_only=True)
-class States:
+class TradingState:
     """The causes at work. `standing` have not been withdrawn; `lingering` have, and hold on until their end.
 
     `clean_since` is when reconciliation last began to agree, None while it does not. `away`: entries go to another
     broker than the one whose account these causes are of; `vouched` is since when that one agrees.
     """
 
-    standing: dict[Cause, datetime] = attrs.field(factory=dict)
-    lingering: dict[Cause, datetime] = attrs.field(factory=dict)
+    standing: dict[StateCause, datetime] = attrs.field(factory=dict)
+    lingering: dict[StateCause, datetime] = attrs.field(factory=dict)
     clean_since: datetime | None = None
     away: bool = False
     vouched: datetime | None = None
 
-    def begin(self, cause: Cause, now: datetime) -> bool:
+    def begin(self, cause: StateCause, now: datetime) -> bool:
         """A cause is there; whether it was not before."""
         fresh = cause not in self.standing
         self.standing.setdefault(cause, now)
         self.lingering.pop(cause, None)
         return fresh
 
-    def withdraw(self, cause: Cause, now: datetime) -> bool:
+    def withdraw(self, cause: StateCause, now: datetime) -> bool:
         """A cause is gone, and lingers as long as its kind says; whether it was there."""
         if self.standing.pop(cause, None) is None:
             return False
-        if KINDS[cause].end is not End.WITHDRAWAL:
+        if KINDS[cause].end is not CauseEnd.WITHDRAWAL:
             self.lingering[cause] = now
         return True
 
@@ -179,7 +179,7 @@ class States:
         elif self.clean_since is None:
             self.clean_since = now
 
-    def expire(self, now: datetime) -> tuple[Cause, ...]:
+    def expire(self, now: datetime) -> tuple[StateCause, ...]:
         """Take out the causes that have lingered to their end, and say which."""
         over = tuple(cause for cause, since in self.lingering.items() if self._over(cause, since, now))
         for cause in over:
@@ -192,12 +192,12 @@ class States:
         self.standing = {cause: since for cause, since in self.standing.items() if not _of_session(cause)}
 
     @property
-    def causes(self) -> tuple[Cause, ...]:
+    def causes(self) -> tuple[StateCause, ...]:
         """All causes at work, the gravest first."""
         return tuple(sorted((*self.standing, *self.lingering), key=lambda cause: (-KINDS[cause].state, cause)))
 
     @property
-    def everywhere(self) -> tuple[Cause, ...]:
+    def everywhere(self) -> tuple[StateCause, ...]:
         """The causes that bind wherever something may be entered, the gravest first."""
         return tuple(cause for cause in self.causes if not (self.away and cause in LOCAL))
 
@@ -213,16 +213,16 @@ class States:
             return RiskState.NORMAL
         return max(KINDS[cause].state for cause in (*self.standing, *self.lingering))
 
-    def _over(self, cause: Cause, since: datetime, now: datetime) -> bool:
+    def _over(self, cause: StateCause, since: datetime, now: datetime) -> bool:
         match KINDS[cause].end:
-            case End.QUIET:
+            case CauseEnd.QUIET:
                 return now - since >= QUIET
-            case End.RECONCILE:
+            case CauseEnd.RECONCILE:
                 clean = self.vouched if self.away and cause not in LOCAL else self.clean_since
                 return clean is not None and now - max(since, clean) >= RECONCILED
             case _:
                 return False
 
 
-def _of_session(cause: Cause) -> bool:
-    return KINDS[cause].end is End.SESSION
+def _of_session(cause: StateCause) -> bool:
+    return KINDS[cause].end is CauseEnd.SESSION

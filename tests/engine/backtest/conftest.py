@@ -14,7 +14,7 @@ import pytest
 
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import filesystem
-from tbot_core.testing.store import StoreBench
+from tbot_core.testing.store import StoreFixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def _frame(symbol: str, session: Session, generator: np.random.Generator) -> pl.
 def _fill(home: Path, seed: int) -> None:
     # An instance's bar store with random sessions of every symbol.
     generator = np.random.default_rng(seed)
-    bench = StoreBench(folder=home / "data")
+    bench = StoreFixture(folder=home / "data")
     sessions = ExchangeCalendar().sessions(FIRST, LAST)
     vix = pl.DataFrame({"date": [FIRST - dt.timedelta(days=1), *(session.date for session in sessions)]})
     vix = vix.with_columns(open=pl.lit(20.0), high=pl.lit(21.0), low=pl.lit(19.0), close=pl.lit(20.0))

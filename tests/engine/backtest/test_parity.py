@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.contracts import FeedRequest
-from tbot_core.engine.backtest.engine import Range, backtest
+from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
-from tbot_core.engine.run_plan import Plan, Watcher
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.model.clock import ManualClock
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 
 def both(home: Path, first: dt.date, last: dt.date) -> tuple[dict[str, Any], dict[str, Any]]:
     """The documents of a backtest and of a replay of the same range."""
-    tested = backtest(assemble(home, "backtest", CLOCK), Range(first=first, last=last))
+    tested = run_backtest(assemble(home, "backtest", CLOCK), BacktestRange(first=first, last=last))
     assembly = assemble(home, "replay", CLOCK)
     request = FeedRequest(
         kind="replay",
@@ -35,7 +35,7 @@ def both(home: Path, first: dt.date, last: dt.date) -> tuple[dict[str, Any], dic
         calendar=assembly.calendar,
         typical_volume=assembly.typical_volume,
     )
-    outcome = asyncio.run(run(Plan(assembly=assembly, request=request, wall=CLOCK), Watcher()))
+    outcome = asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=CLOCK), RunWatcher()))
     documents = tested.document(), outcome.summary.document()
     return tuple({key: document[key] for key in SAME} for document in documents)  # type: ignore[return-value]  # two
 

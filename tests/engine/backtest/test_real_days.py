@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tbot_core.cli import group
 from tbot_core.journal import records
 from tbot_core.journal.records import fill_of
-from tbot_core.journal.store import Entry, open_journal, read_journal
+from tbot_core.journal.store import NewEvent, open_journal, read_journal
 from tbot_core.model.types import atoms_of, ticks_of, units_of
 from tbot_core.system import filesystem
 
@@ -161,7 +161,7 @@ def test_what_a_live_day_saw_of_the_vix_counts_in_replay_and_backtest(tmp_path: 
         for day, value in (("2018-03-12", 18.0), ("2018-03-13", None)):
             told = {"session": day, "strategy": "close", "value": value, "time": None, "candidates": 0}
             journal.append(
-                [Entry(kind=records.VIX, payload=told, time=dt.datetime.fromisoformat(f"{day}T19:00+00:00"))]
+                [NewEvent(kind=records.VIX, payload=told, time=dt.datetime.fromisoformat(f"{day}T19:00+00:00"))]
             )
     replayed = invoke("run", "--replay", "2018-03-12..2018-03-13", "--json", "--home", str(home))
     tested = invoke("backtest", "--from", "2018-03-12", "--to", "2018-03-13", "--json", "--home", str(home))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import Log, Plugin, Urgency
+from tbot_core.contracts import Plugin, StructuredLogger, Urgency
 from tbot_core.contracts.hooks import hookimpl
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Config:
 class Console:
     """Writes each alert into a log."""
 
-    log: Log
+    log: StructuredLogger
 
     async def send(self, alert: Alert) -> None:
         """Write it: as an error while it is critical and not over."""

@@ -12,7 +12,7 @@ from tbot_alert_console import Config, Console, tbot_alert
 
 from tbot_core.contracts import Alert, Context, Urgency
 from tbot_core.model.clock import ManualClock
-from tbot_core.testing.alert import AlertContract, Service
+from tbot_core.testing.alert import AlertContract, ChannelUnderTest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ class TestContract(AlertContract):
     """The channel keeps the contract."""
 
     @pytest.fixture
-    def service(self, terminal: Terminal) -> Service:
+    def service(self, terminal: Terminal) -> ChannelUnderTest:
         """The channel and whoever reads the log."""
         return terminal
 

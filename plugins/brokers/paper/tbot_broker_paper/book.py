@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.contracts import Holding
+from tbot_core.contracts import PositionReport
 from tbot_core.model.types import atoms_of, dollars_of, price_of, quantity_of, ticks_of, units_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from tbot_core.model.bars import Minute
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.types import Fill
 
 
@@ -39,10 +39,10 @@ class Book:
         return dollars_of(sum(abs(units) * self._last[symbol] for symbol, units in self._units.items()))
 
     @property
-    def holdings(self) -> tuple[Holding, ...]:
+    def holdings(self) -> tuple[PositionReport, ...]:
         """What is held, by symbol; shares sold short are negative."""
         return tuple(
-            Holding(symbol=symbol, quantity=side * quantity_of(abs(units)), price=price_of(self._last[symbol]))
+            PositionReport(symbol=symbol, quantity=side * quantity_of(abs(units)), price=price_of(self._last[symbol]))
             for symbol, units in sorted(self._units.items())
             for side in (1 if units > 0 else -1,)
         )
@@ -56,7 +56,7 @@ class Book:
         if held:
             self._units[fill.symbol] = held
 
-    def mark(self, symbols: tuple[str, ...], minute: Minute) -> None:
+    def mark(self, symbols: tuple[str, ...], minute: MinuteSlice) -> None:
         """Value the positions at the minute's closes; a symbol without a bar keeps its last price."""
         if not self._units:
             return

@@ -10,21 +10,21 @@ import attrs
 from tbot_broker_paper.book import Book
 from tbot_broker_paper.reports import Reports
 from tbot_broker_paper.simulator import SimulatedFeed, today_or_next
-from tbot_core.contracts import Snapshot
+from tbot_core.contracts import AccountSnapshot
 from tbot_core.errors import Rejected, Unavailable
 from tbot_core.model.bars import Tape
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import exchange_time
-from tbot_core.trading.matching import RULES, Costs, Venue
-from tbot_core.trading.risk.account import simulated
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts, MatchingEngine
+from tbot_core.trading.risk.account import simulated_account
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
     from tbot_broker_paper.config import Config
-    from tbot_core.contracts import BrokerEvent, Feed, FeedRequest, Permit, VenueRules
-    from tbot_core.model.bars import Minute
+    from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Feed, FeedRequest, Permit
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
@@ -42,18 +42,18 @@ class PaperBroker:
 
     def __init__(self, config: Config, clock: Clock) -> None:
         """Open the account; `clock` says which session is today's."""
-        self._costs = Costs.of(config, config.target_fill)
+        self._costs = FillCosts.of(config, config.target_fill)
         self._clock = clock
         self._book = Book(config.paper_cash)
-        self._venue: Venue | None = None
+        self._venue: MatchingEngine | None = None
         self._tape = Tape((), 0)
         self._reports = Reports()
         self._events: list[BrokerEvent] = []
 
     @property
-    def rules(self) -> VenueRules:
+    def rules(self) -> BrokerCapabilities:
         """Simulated; brackets rest from the entry's fill on, quantities go down to a millionth of a share."""
-        return RULES
+        return SIMULATOR_CAPABILITIES
 
     def feed(self, request: FeedRequest) -> Feed:
         """Stored bars for a replay, else the simulated market.
@@ -79,11 +79,11 @@ class PaperBroker:
     def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
         """A new session's bell: nothing rests any more, nothing is held, and the account has this cash."""
         self._book = Book(cash)
-        self._venue = Venue(self._costs, session, symbols)
+        self._venue = MatchingEngine(self._costs, session, symbols)
         self._tape = Tape(symbols, session.minutes)
         self._reports = Reports()
 
-    def observe(self, minute: Minute) -> None:
+    def observe(self, minute: MinuteSlice) -> None:
         """A minute has closed: match what rests, then value what is held."""
         venue = self._open_venue()
         self._tape.append(minute)
@@ -139,24 +139,24 @@ class PaperBroker:
         taken, self._events = self._events, []
         return taken
 
-    async def snapshot(self, since: dt.datetime) -> Snapshot:  # noqa: ARG002  a session's orders are few
+    async def snapshot(self, since: dt.datetime) -> AccountSnapshot:  # noqa: ARG002  a session's orders are few
         """The account, what it holds, and every order of the session: all of one moment."""
         orders = self._reports.all()
         barrier = str(sum(len(report.fills) + 1 for report in orders))
-        return Snapshot(account=self._account(), holdings=self._book.holdings, orders=orders, barrier=barrier)
+        return AccountSnapshot(account=self._account(), holdings=self._book.holdings, orders=orders, barrier=barrier)
 
     async def close(self) -> None:
         """Nothing to log out of."""
 
     def _account(self) -> Account:
-        return simulated(ACCOUNT_ID, self._book.cash, self._book.equity, self._book.gross)
+        return simulated_account(ACCOUNT_ID, self._book.cash, self._book.equity, self._book.gross)
 
-    def _open_venue(self) -> Venue:
+    def _open_venue(self) -> MatchingEngine:
         if self._venue is None:
             raise Unavailable("The paper broker has no open session.", "Orders are taken from the bell to the close.")
         return self._venue
 
-    def _collect(self, venue: Venue) -> None:
+    def _collect(self, venue: MatchingEngine) -> None:
         for event in venue.events():
             if event.fill is not None:
                 self._book.book(event.fill)

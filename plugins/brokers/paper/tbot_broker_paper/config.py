@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 
 from tbot_core.contracts.setting import choice, setting
-from tbot_core.contracts.settings import Simulation
+from tbot_core.contracts.settings import SimulationSettings
 
 
 @attrs.frozen(kw_only=True)
-class Config(Simulation):
+class Config(SimulationSettings):
     """The core's settings of every simulation, and when a target counts as reached."""
 
     target_fill: str = setting(

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tbot_broker_paper import path, plan
-from tbot_core.model.bars import Array, Day, Flags
+from tbot_core.model.bars import Array, DayFacts, Flags
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -54,7 +54,7 @@ class SimulatedMarket:
         draw = plan.random_for(self._seed, "path", session.date.toordinal())
         return path.draw_session(draw, today, self._listed, opening, session.minutes)
 
-    def day(self, session: Session) -> Day:
+    def day(self, session: Session) -> DayFacts:
         """The facts known before the session's bell, from the simulated sessions before it.
 
         Mean volume and typical volume are of 20 sessions, the ATR of 14; VIX is the previous session's close.
@@ -63,7 +63,7 @@ class SimulatedMarket:
         days = [self._summary(earlier) for earlier in sessions]
         self._daily = {earlier.date: daily for earlier, daily in zip(sessions, days, strict=True)}
         last = days[-1]
-        return Day(
+        return DayFacts(
             previous_close=last.close,
             average_volume=_mean([daily.so_far[-1] for daily in days], [daily.counts for daily in days]),
             market_cap=np.rint(self._listed.shares * last.close),

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from tbot_broker_paper.sessions import RowSession
-from tbot_core.marketdata.store.selection import select
+from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.bars import FIELDS
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tbot_core.contracts import FeedLabel, FeedRequest, FeedSession
-    from tbot_core.marketdata.store.store import Block
+    from tbot_core.marketdata.store.store import BarBlock
     from tbot_core.model.calendar import ExchangeCalendar
 
 _COLUMNS: Final = (*FIELDS, "vwap")
@@ -31,7 +31,9 @@ class ReplayFeed:
         self._range = first, last = request.first, request.last
         self._store = BarStore(folder=request.bars, calendar=calendar)
         self._typical_volume = request.typical_volume
-        self._selection = select(self._store, first, last, request.symbols, typical_volume=request.typical_volume)
+        self._selection = select_symbols(
+            self._store, first, last, request.symbols, typical_volume=request.typical_volume
+        )
 
     @property
     def label(self) -> FeedLabel:
@@ -53,7 +55,7 @@ class ReplayFeed:
                 fields={name: block.bars.field(name)[:, index] for name in _COLUMNS},
             )
 
-    def _in_order(self) -> Iterator[tuple[Block, int]]:
+    def _in_order(self) -> Iterator[tuple[BarBlock, int]]:
         blocks = self._store.blocks(*self._range, self._selection.symbols, typical_volume=self._typical_volume)
         for _, months in itertools.groupby(blocks, key=lambda block: block.month):
             found = [(block, index) for block in months for index in range(len(block.sessions))]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import OrderReport
+from tbot_core.contracts import OrderStatusReport
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +22,7 @@ class Reports:
     """The session's orders by client order id."""
 
     def __init__(self) -> None:
-        self._reports: dict[str, OrderReport] = {}
+        self._reports: dict[str, OrderStatusReport] = {}
 
     def __contains__(self, client_order_id: str) -> bool:
         """Whether the order was ever handed over."""
@@ -31,7 +31,7 @@ class Reports:
     def accept(self, order: Order, now: datetime) -> None:
         """An order was handed over, and the protection that waits for its fill with it."""
         for part in (order, *order.protection):
-            self._reports[part.client_order_id] = OrderReport(
+            self._reports[part.client_order_id] = OrderStatusReport(
                 client_order_id=part.client_order_id,
                 broker_order_id=part.client_order_id,
                 kind="acknowledged",
@@ -57,6 +57,6 @@ class Reports:
             changed = attrs.evolve(report, fills=fills, filled=filled, average_price=paid / filled, kind=kind, time=now)
         self._reports[event.client_order_id] = changed
 
-    def all(self) -> tuple[OrderReport, ...]:
+    def all(self) -> tuple[OrderStatusReport, ...]:
         """Every order of the session, in the order of their coming."""
         return tuple(self._reports.values())

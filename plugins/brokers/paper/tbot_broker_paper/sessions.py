@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.model.bars import Array, Day, Minute
+from tbot_core.model.bars import Array, DayFacts, MinuteSlice
 from tbot_core.model.calendar import Session
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ class RowSession:
 
     session: Session
     symbols: tuple[str, ...]
-    day: Day
+    day: DayFacts
     fields: Mapping[str, Array]
 
-    async def minutes(self) -> AsyncIterator[Minute]:
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute in order, as views of the rows."""
         for index in range(self.session.minutes):
-            yield Minute(index=index, **{name: rows[index] for name, rows in self.fields.items()})
+            yield MinuteSlice(index=index, **{name: rows[index] for name, rows in self.fields.items()})

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tbot_core.contracts import FeedRequest, FeedSession
-    from tbot_core.model.bars import Day
+    from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import ExchangeCalendar, Session
 
 GENERATION: Final = 1
@@ -72,7 +72,7 @@ class SimulatedFeed:
         return RowSession(session=session, symbols=self._symbols, day=day, fields=fields)
 
 
-def _only(day: Day, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Day:
+def _only(day: DayFacts, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> DayFacts:
     facts = attrs.asdict(day, recurse=False)
     return attrs.evolve(day, **{name: fact[columns] for name, fact in facts.items() if name != "vix"})
 

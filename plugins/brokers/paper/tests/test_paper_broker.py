@@ -18,11 +18,11 @@ from tbot_broker_paper.companies import SYMBOLS
 
 from tbot_core.contracts import Broker, BrokerEvent, Context, FeedRequest, FeedSession, FeedSource, SimulatedVenue
 from tbot_core.contracts.setting import declarations
-from tbot_core.contracts.settings import Exits, Simulation
+from tbot_core.contracts.settings import ExitSettings, SimulationSettings
 from tbot_core.errors import DataError, Unavailable
-from tbot_core.execution.send_permit import SendPermit, always
-from tbot_core.model.bars import Minute, Tape
-from tbot_core.model.calendar import Closed, ExchangeCalendar, Session
+from tbot_core.execution.send_permit import SendPermit, never_refuse
+from tbot_core.model.bars import MinuteSlice, Tape
+from tbot_core.model.calendar import ClosedDay, ExchangeCalendar, Session
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.system import log
@@ -62,7 +62,7 @@ def _order(cid: str, quantity: str, *, buy: bool = True, symbol: str = "A", **te
 
 
 def _submit(broker: PaperBroker, order: Order) -> Coroutine[Any, Any, None]:
-    return broker.submit(order, SendPermit(order, always))
+    return broker.submit(order, SendPermit(order, never_refuse))
 
 
 def _session(day: dt.date = DEMO_FIRST_DAY) -> Session:
@@ -71,10 +71,10 @@ def _session(day: dt.date = DEMO_FIRST_DAY) -> Session:
     return session
 
 
-def _minute(index: int, *prices: float, volume: float = 100_000) -> Minute:
+def _minute(index: int, *prices: float, volume: float = 100_000) -> MinuteSlice:
     price = np.array(prices)
     nothing = np.full(len(prices), np.nan)
-    return Minute(
+    return MinuteSlice(
         index=index,
         open=price,
         high=price + 0.02,
@@ -117,7 +117,7 @@ def test_the_offer_names_a_broker_that_serves_bars() -> None:
 
 def test_settings_are_the_core_s() -> None:
     """Every variable has the name, kind and default that the core declares for it."""
-    core = {**declarations(Simulation), **declarations(Exits)}
+    core = {**declarations(SimulationSettings), **declarations(ExitSettings)}
     mine = declarations(Config)
     assert {"paper_cash", "seed", "volume_limit", "target_fill"} <= set(mine)
     assert all(mine[name] == core[name] for name in mine)
@@ -261,8 +261,8 @@ def _shown(feed: Feed) -> list[FeedSession]:
     return asyncio.run(walk())
 
 
-def _minutes(session: FeedSession) -> list[Minute]:
-    async def walk() -> list[Minute]:
+def _minutes(session: FeedSession) -> list[MinuteSlice]:
+    async def walk() -> list[MinuteSlice]:
         return [minute async for minute in session.minutes()]
 
     return asyncio.run(walk())
@@ -326,7 +326,7 @@ def test_a_half_day_is_half_a_day() -> None:
     """On the day after Thanksgiving the feed shows 210 minutes, and the owner's closures hold."""
     (session,) = _shown(_broker().feed(FeedRequest(kind="demo", first=dt.date(2026, 11, 27))))
     assert len(_minutes(session)) == 210
-    closed = ExchangeCalendar(overrides={DEMO_FIRST_DAY: Closed(reason="storm")})
+    closed = ExchangeCalendar(overrides={DEMO_FIRST_DAY: ClosedDay(reason="storm")})
     (after,) = _shown(_broker().feed(FeedRequest(kind="demo", calendar=closed)))
     assert after.session.date == dt.date(2026, 3, 3)
 

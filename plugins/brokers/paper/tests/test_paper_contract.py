@@ -13,13 +13,13 @@ import pytest
 from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
 
-from tbot_core.contracts import BrokerEvent, Permit, VenueRules
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Permit
 from tbot_core.errors import Unavailable
-from tbot_core.model.bars import Minute
+from tbot_core.model.bars import MinuteSlice
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.testing.broker import PRICE, BrokerContract
-from tbot_core.trading.matching import RULES
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -48,7 +48,7 @@ class Exchange:
         """Show the next minute, all of it at this price."""
         value = np.array([float(price)])
         self.broker.observe(
-            Minute(
+            MinuteSlice(
                 index=self._minutes,
                 open=value,
                 high=value,
@@ -127,8 +127,8 @@ class _Generous(_Broken):
 class _Contradicts(_Broken):
     # Sells fractions of a share by no type of order.
     @property
-    def rules(self) -> VenueRules:
-        return attrs.evolve(RULES, fractional_types=frozenset())
+    def rules(self) -> BrokerCapabilities:
+        return attrs.evolve(SIMULATOR_CAPABILITIES, fractional_types=frozenset())
 
 
 class _Wanders(_Broken):
@@ -169,15 +169,15 @@ def test_a_broken_broker_is_noticed(broken: type[_Broken], case: str) -> None:
 class _Claimless(_Broken):
     # Claims nothing that it need not.
     @property
-    def rules(self) -> VenueRules:
-        return VenueRules(simulated=True)
+    def rules(self) -> BrokerCapabilities:
+        return BrokerCapabilities(simulated=True)
 
 
 class _Unmovable(_Broken):
     # Has brackets whose stops cannot be moved.
     @property
-    def rules(self) -> VenueRules:
-        return VenueRules(simulated=True, brackets=True)
+    def rules(self) -> BrokerCapabilities:
+        return BrokerCapabilities(simulated=True, brackets=True)
 
 
 @pytest.mark.parametrize(

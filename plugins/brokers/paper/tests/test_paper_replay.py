@@ -14,16 +14,16 @@ from tbot_broker_paper.broker import PaperBroker
 
 from tbot_core.contracts import FeedRequest, FeedSession
 from tbot_core.errors import DataError
-from tbot_core.execution.send_permit import SendPermit, always
+from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
-from tbot_core.testing.store import StoreBench, exchange_sessions, rising_bars
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Feed
-    from tbot_core.model.bars import Minute
+    from tbot_core.model.bars import MinuteSlice
 
 NOW = dt.datetime(2026, 1, 7, 17, 0, tzinfo=dt.UTC)
 FIRST, LAST = dt.date(2025, 11, 26), dt.date(2025, 12, 2)
@@ -34,19 +34,19 @@ def _broker() -> PaperBroker:
     return PaperBroker(Config(enable_slippage_model=False), ManualClock(NOW))
 
 
-def _bench(folder: Path, **options: Any) -> StoreBench:
-    bench = StoreBench(folder=folder)
+def _bench(folder: Path, **options: Any) -> StoreFixture:
+    bench = StoreFixture(folder=folder)
     bench.put(rising_bars("BBB", SESSIONS, price=50), rising_bars("AAA", SESSIONS, price=20), **options)
     return bench
 
 
-def _feed(bench: StoreBench, broker: PaperBroker | None = None, **wanted: Any) -> Feed:
+def _feed(bench: StoreFixture, broker: PaperBroker | None = None, **wanted: Any) -> Feed:
     request = FeedRequest(kind="replay", first=FIRST, last=LAST, bars=bench.bars, **wanted)
     return (broker or _broker()).feed(request)
 
 
-def _shown(feed: Feed) -> list[tuple[FeedSession, list[Minute]]]:
-    async def walk() -> list[tuple[FeedSession, list[Minute]]]:
+def _shown(feed: Feed) -> list[tuple[FeedSession, list[MinuteSlice]]]:
+    async def walk() -> list[tuple[FeedSession, list[MinuteSlice]]]:
         whole = [one async for one in feed.sessions() if isinstance(one, FeedSession)]
         return [(one, [minute async for minute in one.minutes()]) for one in whole]
 
@@ -109,7 +109,7 @@ def test_partial_volume_does_not_cap_fills(tmp_path: Path, volume: str, expected
         quantity=Decimal(500),
         type=OrderType.MARKET,
     )
-    asyncio.run(broker.submit(order, SendPermit(order, always)))
+    asyncio.run(broker.submit(order, SendPermit(order, never_refuse)))
     broker.observe(minutes[1])
     (fill,) = [event.fill for event in asyncio.run(broker.poll()) if event.fill]
     assert fill.quantity == expected
@@ -127,6 +127,6 @@ def test_typical_volume_comes_when_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("symbols", [(), ("ZZZ",)])
 def test_nothing_to_serve_is_said_at_once(tmp_path: Path, symbols: tuple[str, ...]) -> None:
     """A range without any bars of the wanted symbols raises before the first session is asked for."""
-    bench = StoreBench(folder=tmp_path) if not symbols else _bench(tmp_path)
+    bench = StoreFixture(folder=tmp_path) if not symbols else _bench(tmp_path)
     with pytest.raises(DataError, match=r"No bars of (any symbol|ZZZ) are stored from 2025-11-26 to 2025-12-02"):
         _feed(bench, symbols=symbols)

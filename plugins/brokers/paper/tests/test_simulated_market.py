@@ -14,7 +14,7 @@ from tbot_broker_paper.companies import COMPANIES, SECTORS, SYMBOLS
 from tbot_broker_paper.market import HISTORY, SimulatedMarket
 
 from tbot_core.errors import DataError
-from tbot_core.model.bars import Bars, Day
+from tbot_core.model.bars import Bars, DayFacts
 from tbot_core.model.calendar import ExchangeCalendar, Session
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _market(seed: int) -> SimulatedMarket:
 
 
 @cache
-def _traded(seed: int, session: Session) -> tuple[Mapping[str, Array], Day]:
+def _traded(seed: int, session: Session) -> tuple[Mapping[str, Array], DayFacts]:
     return _market(seed).bars(session), _market(seed).day(session)
 
 

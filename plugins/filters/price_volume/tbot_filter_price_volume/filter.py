@@ -16,8 +16,8 @@ from tbot_core.model.reasons import Reason
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.contracts.settings import Frame
-    from tbot_core.model.bars import Array, Day, Index, Market, Quotes
+    from tbot_core.contracts.settings import StrategySettings
+    from tbot_core.model.bars import Array, DayFacts, Index, MarketView, Quotes
     from tbot_core.model.signals import Signals
 
 FRESH_S = 10.0
@@ -88,7 +88,7 @@ class PriceVolume:
         """The optional facts of a `Day` that it looks at."""
         return frozenset({"typical_volume"} if self.config.min_relative_volume else ())
 
-    def screen(self, day: Day, symbols: tuple[str, ...], frame: Frame) -> Sequence[Check]:
+    def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
         """Mean volume and market capitalisation, each where it has a limit."""
         checks: list[Check] = []
         if self.config.min_volume:
@@ -106,7 +106,7 @@ class PriceVolume:
             checks.append(self._market_cap(day.market_cap, symbols, frame))
         return checks
 
-    def judge(self, signals: Signals, market: Market, frame: Frame) -> Sequence[Check]:
+    def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """Price and gap; spread where the source has quotes; relative volume where it has a limit."""
         checks = [
             Check(
@@ -126,7 +126,7 @@ class PriceVolume:
             checks.append(self._relative_volume(signals, market))
         return checks
 
-    def _market_cap(self, market_cap: Array, symbols: tuple[str, ...], frame: Frame) -> Check:
+    def _market_cap(self, market_cap: Array, symbols: tuple[str, ...], frame: StrategySettings) -> Check:
         fund = np.broadcast_to([symbol in self.funds for symbol in symbols], market_cap.shape)
         low = float(frame.min_market_cap) if frame.min_market_cap else -np.inf
         high = float(frame.max_market_cap) if frame.max_market_cap else np.inf
@@ -140,7 +140,7 @@ class PriceVolume:
             unknown=Reason.MARKET_CAP_UNKNOWN,
         )
 
-    def _gap(self, signals: Signals, market: Market, frame: Frame) -> Check:
+    def _gap(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Check:
         opened = market.bars.first_open[signals.cells]
         if self.config.gap_reference == "current":
             ratio = signals.price / opened
@@ -179,7 +179,7 @@ class PriceVolume:
         )
         return (age, spread)
 
-    def _relative_volume(self, signals: Signals, market: Market) -> Check:
+    def _relative_volume(self, signals: Signals, market: MarketView) -> Check:
         cells = (*signals.cells, signals.minute)
         value = np.full(len(signals), np.nan)
         if market.day.typical_volume is not None and len(signals):

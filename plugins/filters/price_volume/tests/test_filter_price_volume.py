@@ -12,13 +12,13 @@ from tbot_filter_price_volume import Config, PriceVolume, tbot_filter
 from tbot_filter_price_volume.funds import parse
 
 from tbot_core.contracts import Context
-from tbot_core.contracts.settings import Frame
+from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import SettingsError
-from tbot_core.model.bars import Market, Quotes
+from tbot_core.model.bars import MarketView, Quotes
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing.filter import FilterContract
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 NAN = float("nan")
 MINUTE = 30
-FRAME = Frame(max_gap_pct=Decimal("0.1"))
+FRAME = StrategySettings(max_gap_pct=Decimal("0.1"))
 PLAIN = PriceVolume(config=Config())
 
 
-def _signals(draft: Draft) -> Signals:
+def _signals(draft: SessionDraft) -> Signals:
     # A long signal of every symbol at minute 30.
     price = draft.bars().close[..., MINUTE]
     count = len(price)
@@ -46,7 +46,7 @@ def _signals(draft: Draft) -> Signals:
         target=np.full(count, NAN),
         rule=whole,
         rules=("test",),
-        exits=Exits(),
+        exits=ExitRules(),
     )
 
 
@@ -64,11 +64,13 @@ def _outcome(check: Check) -> list[Reason]:
     return reasons
 
 
-def _judged(subject: PriceVolume, draft: Draft, frame: Frame = FRAME, **facts: Any) -> dict[str, list[Reason]]:
+def _judged(
+    subject: PriceVolume, draft: SessionDraft, frame: StrategySettings = FRAME, **facts: Any
+) -> dict[str, list[Reason]]:
     quotes = facts.pop("quotes", None)
     typical = facts.pop("typical_volume", None)
     day = attrs.evolve(draft.day(**facts), typical_volume=typical)
-    checks = subject.judge(_signals(draft), Market(bars=draft.bars(), day=day, quotes=quotes), frame)
+    checks = subject.judge(_signals(draft), MarketView(bars=draft.bars(), day=day, quotes=quotes), frame)
     return {check.name: _outcome(check) for check in checks}
 
 
@@ -107,8 +109,8 @@ class TestContractOfTheGapBeforeTheBell(FilterContract):
 def test_prices_include_their_limits(price: float, reason: Reason) -> None:
     """The signal bar's close may equal MIN_PRICE and MAX_PRICE."""
     subject = PriceVolume(config=Config(min_price=5.0, max_price=100.0))
-    assert _judged(subject, Draft(price=price))["price"] == [reason]
-    assert _judged(PriceVolume(config=Config(min_price=0)), Draft(price=price))["price"] == [Reason.ALLOWED]
+    assert _judged(subject, SessionDraft(price=price))["price"] == [reason]
+    assert _judged(PriceVolume(config=Config(min_price=0)), SessionDraft(price=price))["price"] == [Reason.ALLOWED]
 
 
 def test_limits_that_let_nothing_pass_are_refused() -> None:
@@ -130,13 +132,13 @@ def test_limits_that_let_nothing_pass_are_refused() -> None:
 )
 def test_the_gap_is_the_last_price_against_todays_open(opened: float, last: float, reason: Reason) -> None:
     """Equal to MAX_GAP_PCT passes at any price, a tick more does not; both directions count."""
-    draft = Draft(price=opened).bar(MINUTE, last)
+    draft = SessionDraft(price=opened).bar(MINUTE, last)
     assert _judged(PLAIN, draft)["gap"] == [reason]
 
 
 def test_todays_open_is_that_of_the_first_bar() -> None:
     """A row that begins late has its open there."""
-    draft = Draft(price=100).gap(0, 10).bar(10, 100, open=80).bar(MINUTE, 89)
+    draft = SessionDraft(price=100).gap(0, 10).bar(10, 100, open=80).bar(MINUTE, 89)
     assert _judged(PLAIN, draft)["gap"] == [Reason.GAP_LARGE]
 
 
@@ -153,7 +155,7 @@ def test_todays_open_is_that_of_the_first_bar() -> None:
 def test_the_gap_against_the_previous_close(previous: float, opened: float, reason: Reason) -> None:
     """GAP_REFERENCE=previous_close compares today's open with it, whatever the last price is; unknown has its code."""
     subject = PriceVolume(config=Config(gap_reference="previous_close"))
-    draft = Draft(price=opened).bar(MINUTE, opened * 2)
+    draft = SessionDraft(price=opened).bar(MINUTE, opened * 2)
     assert _judged(subject, draft, previous_close=previous)["gap"] == [reason]
 
 
@@ -175,14 +177,14 @@ def test_the_gap_against_the_previous_close(previous: float, opened: float, reas
 )
 def test_quotes_are_fresh_two_sided_and_narrow(quotes: Quotes, age: Reason, spread: Reason) -> None:
     """A spread of exactly MAX_SPREAD_PCT and an age of 10 s pass; one-sided and crossed quotes are none."""
-    judged = _judged(PLAIN, Draft(), quotes=quotes)
+    judged = _judged(PLAIN, SessionDraft(), quotes=quotes)
     assert (judged["quote age"], judged["spread"]) == ([age], [spread])
 
 
 def test_a_missing_quote_denies_whatever_missing_data_do() -> None:
     """Both comparisons of quotes are required; without a source of quotes neither is made."""
-    draft = Draft()
-    market = Market(bars=draft.bars(), day=draft.day(), quotes=_quotes(NAN, NAN, NAN))
+    draft = SessionDraft()
+    market = MarketView(bars=draft.bars(), day=draft.day(), quotes=_quotes(NAN, NAN, NAN))
     checks = PLAIN.judge(_signals(draft), market, FRAME)
     assert {check.name for check in checks if check.required} == {"quote age", "spread"}
     assert set(_judged(PLAIN, draft)) == {"price", "gap"}
@@ -204,7 +206,7 @@ def test_relative_volume_is_that_of_the_same_minutes(typical: float | None, reas
     column = None if typical is None else np.full((1, 390), 1.0)
     if column is not None:
         column[0, MINUTE] = typical if typical is not None else NAN
-    assert _judged(subject, Draft(), typical_volume=column)["relative volume"] == [reason]
+    assert _judged(subject, SessionDraft(), typical_volume=column)["relative volume"] == [reason]
 
 
 def test_it_asks_for_typical_volume_only_where_it_looks() -> None:
@@ -215,7 +217,7 @@ def test_it_asks_for_typical_volume_only_where_it_looks() -> None:
 
 def test_mean_volume_is_screened_where_it_has_a_limit() -> None:
     """Equal to MIN_VOLUME_THRESHOLD passes, less does not, unknown has its code; 0 compares nothing."""
-    draft = Draft("AAA", "BBB", "CCC")
+    draft = SessionDraft("AAA", "BBB", "CCC")
     day = draft.day(average_volume=[1_000_000, 999_999, NAN])
     (check,) = PriceVolume(config=Config(min_volume=1_000_000)).screen(day, draft.symbols, FRAME)
     assert _outcome(check) == [Reason.ALLOWED, Reason.VOLUME_LOW, Reason.VOLUME_UNKNOWN]
@@ -232,8 +234,8 @@ def test_mean_volume_is_screened_where_it_has_a_limit() -> None:
 )
 def test_capitalisation_includes_its_limits(least: str | None, most: str | None, expected: list[Reason]) -> None:
     """Equal to either limit passes; the other may be off."""
-    draft = Draft("AAA", "BBB", "CCC", "DDD", "EEE")
-    frame = Frame(
+    draft = SessionDraft("AAA", "BBB", "CCC", "DDD", "EEE")
+    frame = StrategySettings(
         min_market_cap=None if least is None else Decimal(least), max_market_cap=None if most is None else Decimal(most)
     )
     day = draft.day(market_cap=[2e9 - 1, 2e9, 10e9, 10e9 + 1, NAN])
@@ -243,10 +245,12 @@ def test_capitalisation_includes_its_limits(least: str | None, most: str | None,
 
 def test_funds_are_exempt_from_limits_of_capitalisation() -> None:
     """A fund passes with a capitalisation outside the limits, and with an unknown one; a stock beside it does not."""
-    draft = Draft("ABC", "IWM", "SPY")
+    draft = SessionDraft("ABC", "IWM", "SPY")
     day = draft.day(market_cap=[NAN, 1.0, NAN])
     subject = PriceVolume(config=Config(), funds=frozenset({"IWM", "SPY"}))
-    (check,) = subject.screen(day, draft.symbols, Frame(min_market_cap=Decimal(10), max_market_cap=Decimal(20)))
+    (check,) = subject.screen(
+        day, draft.symbols, StrategySettings(min_market_cap=Decimal(10), max_market_cap=Decimal(20))
+    )
     assert _outcome(check) == [Reason.MARKET_CAP_UNKNOWN, Reason.ALLOWED, Reason.ALLOWED]
 
 

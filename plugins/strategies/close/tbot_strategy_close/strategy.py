@@ -10,13 +10,13 @@ import numpy as np
 from tbot_core.contracts import Check
 from tbot_core.contracts.setting import fraction, minutes, number, setting
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Condition, Exits, Signals, Trigger, first, level
+from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger, first_hits, price_level
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.model.bars import Array, Bars, Day
+    from tbot_core.model.bars import Array, Bars, DayFacts
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +71,7 @@ class Close:
         doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
     )
 
-    def screen(self, day: Day) -> Sequence[Check]:
+    def screen(self, day: DayFacts) -> Sequence[Check]:
         """The previous session's VIX close against the threshold; unknown denies whatever FILTER_MISSING_DATA says."""
         vix = Check(
             name="vix",
@@ -84,26 +84,26 @@ class Close:
         )
         return (vix,)
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The first momentum or fade of each row, momentum first within a minute, from minute `since` on."""
-        hits = first(self.triggers(bars, day), self.window.entry)
+        hits = first_hits(self.triggers(bars, day), self.window.entry)
         price = hits.at(bars.close)
         return hits.signals(
             price,
-            Exits(trailing=True, hold=self.window.monitoring),
+            ExitRules(trailing=True, hold=self.window.monitoring),
             stop=hits.stop_at(price, self.stop_loss_pct, self.stop_atr * hits.row(day.atr)),
             since=since,
         )
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002 - the VIX is screened before the bell
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the VIX is screened before the bell
         """Momentum long and short, then fade of a rise and of a fall, each in a session of enough range."""
         entry, entry_end = self.window.entry, self.window.entry_end
         high, low = bars.so_far("high", entry, entry_end), bars.so_far("low", entry, entry_end)
         opened = bars.first_open[..., None]
         ranged = Condition(
             name="range so far",
-            value=level(high - low, 1),
-            level=level(opened, self.min_range_pct),
+            value=price_level(high - low, 1),
+            level=price_level(opened, self.min_range_pct),
             above=True,
             inclusive=True,
         )
@@ -121,7 +121,7 @@ class Close:
             rule="momentum",
             side=side,
             value=bars.close[..., entry : self.window.entry_end],
-            level=level(extreme, 1 + side * self.buffer)[..., None],
+            level=price_level(extreme, 1 + side * self.buffer)[..., None],
             above=side > 0,
             when=(ranged,),
             scale=scale,
@@ -136,7 +136,7 @@ class Close:
             rule="fade",
             side=side,
             value=close,
-            level=level(opened, 1 - side * self.fade_pct),
+            level=price_level(opened, 1 - side * self.fade_pct),
             above=side < 0,
             when=(ranged, turned),
             scale=opened,

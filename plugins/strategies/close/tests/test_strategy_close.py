@@ -6,34 +6,34 @@ import numpy as np
 import pytest
 from tbot_strategy_close import Close, tbot_strategy
 
-from tbot_core.contracts import Screens
+from tbot_core.contracts import SupportsScreening
 from tbot_core.model.reasons import Reason
-from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
-from tbot_core.testing.sessions import Draft, market
+from tbot_core.testing.sessions import SessionDraft, market
 from tbot_core.testing.strategy import StrategyContract
 
 CLOSE = Close(window=Window(start=300, analysis=5, breakout=5, monitoring=25))
 
 
-def _scan(draft: Draft, strategy: Close = CLOSE) -> Signals:
+def _scan(draft: SessionDraft, strategy: Close = CLOSE) -> Signals:
     return strategy.scan(draft.bars(), draft.day())
 
 
-def _found(draft: Draft, strategy: Close = CLOSE) -> list[tuple[int, int, str]]:
+def _found(draft: SessionDraft, strategy: Close = CLOSE) -> list[tuple[int, int, str]]:
     signals = _scan(draft, strategy)
     names = [signals.rules[rule] for rule in signals.rule]
     return list(zip(signals.minute.tolist(), signals.side.tolist(), names, strict=True))
 
 
-def _moved() -> Draft:
+def _moved() -> SessionDraft:
     # An open at 100 and a session between 99 and 101, enough range for an entry.
-    return Draft().bar(50, 100, high=101).bar(60, 100, low=99)
+    return SessionDraft().bar(50, 100, high=101).bar(60, 100, low=99)
 
 
-def _risen(to: float) -> Draft:
+def _risen(to: float) -> SessionDraft:
     # A session that opened at 100 and has stood at `to` since noon, after a high far above it.
-    draft = Draft().bar(100, to, high=to + 20)
+    draft = SessionDraft().bar(100, to, high=to + 20)
     for minute in range(101, 390):
         draft.bar(minute, to)
     return draft
@@ -66,9 +66,9 @@ def test_the_kits_market_gives_both_rules() -> None:
 )
 def test_a_low_or_unknown_vix_denies(vix: float, denied: bool) -> None:
     """The previous close of the VIX binds from below, equal passes, and unknown always denies."""
-    draft = Draft("AAA", "BBB")
+    draft = SessionDraft("AAA", "BBB")
     (check,) = CLOSE.screen(draft.day(vix=vix))
-    assert isinstance(CLOSE, Screens)
+    assert isinstance(CLOSE, SupportsScreening)
     assert (check.value.shape, check.low, check.high, check.required) == ((2,), 15.0, None, True)
     assert (check.below, check.unknown) == (Reason.VIX_LOW, Reason.VIX_UNKNOWN)
     assert (check.value >= 15.0).any() != denied
@@ -111,14 +111,14 @@ def test_only_the_entry_phase_triggers(minute: int, fires: bool) -> None:
 @pytest.mark.parametrize(("high", "fires"), [(100.5, True), (100.4999, False)])
 def test_a_session_of_little_range_is_left_alone(high: float, fires: bool) -> None:
     """(high - low) / open of exactly 0.01 is enough; the trigger bar's own prices count."""
-    draft = Draft().bar(60, 100, low=99.5).bar(305, 100.3, high=high)
+    draft = SessionDraft().bar(60, 100, low=99.5).bar(305, 100.3, high=high)
     assert _found(draft) == ([(305, 1, "momentum")] if fires else [])
 
 
 @pytest.mark.parametrize("opened", [10.1, 33.3, 70.7, 123.4])
 def test_the_range_is_exact_at_its_edge(opened: float) -> None:
     """A range of exactly 1 % of the open is enough at any price, although the float quotient may lie under it."""
-    draft = Draft(price=opened).bar(60, opened, low=round(opened - opened / 200, 4))
+    draft = SessionDraft(price=opened).bar(60, opened, low=round(opened - opened / 200, 4))
     draft.bar(305, opened + 0.01, high=round(opened + opened / 200, 4))
     assert _found(draft) == [(305, 1, "momentum")]
 
@@ -158,17 +158,17 @@ def test_fade_looks_back_exactly_the_analysis() -> None:
 
 def test_momentum_wins_over_fade() -> None:
     """A bar that is a new extreme and a turn at once is momentum, with momentum's strength."""
-    draft = Draft().bar(100, 100, high=107, low=99)
+    draft = SessionDraft().bar(100, 100, high=107, low=99)
     for minute in range(101, 305):
         draft.bar(minute, 106)
     draft.bar(300, 110).bar(304, 106)
     assert _found(draft.bar(305, 109, high=112)) == [(305, -1, "fade")]
-    lower = Draft().bar(100, 100, high=101)
+    lower = SessionDraft().bar(100, 100, high=101)
     for minute in range(101, 390):
         lower.bar(minute, 94)
     lower.bar(300, 93, low=93).bar(305, 92)
     assert _found(lower) == [(305, -1, "momentum")]
-    both = Draft().bar(100, 100, high=100, low=99).bar(300, 108, high=105, open=104)
+    both = SessionDraft().bar(100, 100, high=100, low=99).bar(300, 108, high=105, open=104)
     assert _found(both.bar(305, 106).gap(306, 310)) == [(305, 1, "momentum")]
 
 
@@ -185,14 +185,14 @@ def test_a_signal_says_what_it_is() -> None:
     long, short = _scan(_moved().bar(305, 102)), _scan(_moved().bar(305, 98))
     assert (long.stop.tolist(), short.stop.tolist()) == ([99.96], [99.96])
     assert np.isnan(long.target).all()
-    assert long.exits == Exits(trailing=True, hold=25)
+    assert long.exits == ExitRules(trailing=True, hold=25)
 
 
 def test_missing_bars_give_nothing() -> None:
     """A row without bars, one that begins in the phase, and a half day have no signal and raise nothing."""
-    assert _found(Draft().gap(0, 390)) == []
-    assert _found(Draft().gap(0, 305).bar(305, 105, high=106, low=90)) == []
-    assert _found(Draft(minutes=210)) == []
+    assert _found(SessionDraft().gap(0, 390)) == []
+    assert _found(SessionDraft().gap(0, 305).bar(305, 105, high=106, low=90)) == []
+    assert _found(SessionDraft(minutes=210)) == []
     assert len(CLOSE.scan(_moved().bar(305, 102).bars(), _moved().day(), 306)) == 0
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.contracts.setting import fraction, number, setting
-from tbot_core.model.signals import Exits, Signals, Trigger, first, level
+from tbot_core.model.signals import ExitRules, Signals, Trigger, first_hits, price_level
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.model.bars import Array, Bars, Day
+    from tbot_core.model.bars import Array, Bars, DayFacts
 
 
 @attrs.frozen(kw_only=True)
@@ -43,22 +43,22 @@ class Mid:
         doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
     )
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The first close of each row that far from the VWAP, from minute `since` on."""
-        hits = first(self.triggers(bars, day), self.window.entry)
+        hits = first_hits(self.triggers(bars, day), self.window.entry)
         price = hits.at(bars.close)
         return hits.signals(
             price,
-            Exits(hold=self.window.monitoring),
+            ExitRules(hold=self.window.monitoring),
             stop=hits.stop_at(price, self.stop_loss_pct, self.stop_atr * hits.row(day.atr)),
             target=self._vwap(bars)[(*hits.cells, hits.minute - self.window.entry)],
             since=since,
         )
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002 - the VWAP is all it looks at
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the VWAP is all it looks at
         """A close at or below VWAP x (1 - threshold), and one at or above VWAP x (1 + threshold)."""
         vwap, close = self._vwap(bars), bars.close[..., self.window.entry : self.window.entry_end]
-        lower, upper = level(vwap, 1 - self.threshold), level(vwap, 1 + self.threshold)
+        lower, upper = price_level(vwap, 1 - self.threshold), price_level(vwap, 1 + self.threshold)
         return (
             Trigger(rule="reversion", side=1, value=close, level=lower, above=False, inclusive=True),
             Trigger(rule="reversion", side=-1, value=close, level=upper, above=True, inclusive=True),

@@ -5,26 +5,26 @@ from __future__ import annotations
 import pytest
 from tbot_strategy_mid import Mid, tbot_strategy
 
-from tbot_core.model.signals import Exits, Signals
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.strategy import StrategyContract
 
 MID = Mid(window=Window(start=60, analysis=15, breakout=10, monitoring=30))
 
 
-def _scan(draft: Draft, strategy: Mid = MID) -> Signals:
+def _scan(draft: SessionDraft, strategy: Mid = MID) -> Signals:
     return strategy.scan(draft.bars(), draft.day())
 
 
-def _found(draft: Draft) -> list[tuple[int, int]]:
+def _found(draft: SessionDraft) -> list[tuple[int, int]]:
     signals = _scan(draft)
     return list(zip(signals.minute.tolist(), signals.side.tolist(), strict=True))
 
 
-def _at(close: float, minute: int = 75, vwap: float = 100.0) -> Draft:
+def _at(close: float, minute: int = 75, vwap: float = 100.0) -> SessionDraft:
     # A session at 100 with one bar that closes elsewhere; its volume of 0 leaves the VWAP where it is.
-    return Draft(price=vwap).bar(minute, close, volume=0)
+    return SessionDraft(price=vwap).bar(minute, close, volume=0)
 
 
 class TestContract(StrategyContract):
@@ -68,7 +68,7 @@ def test_only_the_entry_phase_triggers(minute: int, fires: bool) -> None:
 
 def test_the_vwap_counts_from_the_sessions_first_bar() -> None:
     """Bars long before the window weigh by their volume: 75 bars at 100 and one of as many shares at 104 make 102."""
-    draft = Draft().bar(0, 104, volume=75_000, open=104).bar(75, 99.96, volume=0)
+    draft = SessionDraft().bar(0, 104, volume=75_000, open=104).bar(75, 99.96, volume=0)
     signals = _scan(draft)
     assert signals.side.tolist() == [1]
     assert signals.target.tolist() == [pytest.approx((74 * 1000 * 100 + 75_000 * 104) / (74_000 + 75_000))]
@@ -76,15 +76,15 @@ def test_the_vwap_counts_from_the_sessions_first_bar() -> None:
 
 def test_the_feeds_own_average_is_used_where_there_is_one() -> None:
     """A bar's own VWAP counts in place of its typical price; a bar without one keeps the typical price."""
-    draft = Draft().bar(10, 100, vwap=110, volume=1_000_000).bar(75, 100, volume=0)
+    draft = SessionDraft().bar(10, 100, vwap=110, volume=1_000_000).bar(75, 100, volume=0)
     assert _found(draft) == [(75, 1)]
-    assert _found(Draft().bar(10, 100, volume=1_000_000).bar(75, 100, volume=0)) == []
+    assert _found(SessionDraft().bar(10, 100, volume=1_000_000).bar(75, 100, volume=0)) == []
 
 
 def test_the_signal_bar_is_part_of_the_vwap() -> None:
     """The VWAP is that of the same minute: a heavy signal bar pulls it to itself."""
-    assert _found(Draft().bar(75, 97, volume=1_000)) == [(75, 1)]
-    assert _found(Draft().bar(75, 97, volume=10_000_000).gap(76, 85)) == []
+    assert _found(SessionDraft().bar(75, 97, volume=1_000)) == [(75, 1)]
+    assert _found(SessionDraft().bar(75, 97, volume=10_000_000).gap(76, 85)) == []
 
 
 def test_a_signal_says_what_it_is() -> None:
@@ -95,22 +95,22 @@ def test_a_signal_says_what_it_is() -> None:
     assert long.strength.tolist() == [pytest.approx((98 - 97) / 98)]
     assert short.strength.tolist() == [pytest.approx((103 - 102) / 102)]
     assert long.rules == ("reversion", "reversion")
-    assert long.exits == Exits(hold=30)
+    assert long.exits == ExitRules(hold=30)
 
 
 def test_nothing_traded_is_no_vwap() -> None:
     """Before a row's first share there is nothing to compare with; missing bars are passed over."""
-    assert _found(Draft().gap(0, 75).bar(75, 97, volume=0)) == []
+    assert _found(SessionDraft().gap(0, 75).bar(75, 97, volume=0)) == []
     assert _found(_at(97, 77).gap(75, 77)) == [(77, 1)]
-    assert _found(Draft().gap(0, 390)) == []
+    assert _found(SessionDraft().gap(0, 390)) == []
 
 
 def test_since_and_half_days() -> None:
     """Minutes before `since` are left out, and a session that ends before the phase has no signal and no error."""
     draft = _at(97)
     assert [len(MID.scan(draft.bars(), draft.day(), since)) for since in (0, 75, 76)] == [1, 1, 0]
-    assert len(_scan(Draft(minutes=70))) == 0
-    assert _scan(Draft(minutes=80).bar(79, 97, volume=0)).minute.tolist() == [79]
+    assert len(_scan(SessionDraft(minutes=70))) == 0
+    assert _scan(SessionDraft(minutes=80).bar(79, 97, volume=0)).minute.tolist() == [79]
 
 
 def test_the_offer_is_the_plugin() -> None:

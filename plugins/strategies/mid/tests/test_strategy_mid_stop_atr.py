@@ -6,12 +6,12 @@ import pytest
 from tbot_strategy_mid import Mid
 
 from tbot_core.model.window import Window
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 
 
 def test_stop_atr_stands_in_place_of_stop_loss_pct() -> None:
     """Half a daily range from the close where the range is known, else STOP_LOSS_PCT; 0 is off."""
-    draft = Draft("AAA", "BBB").bar(22, 97.0, volume=0).bar(22, 97.0, "BBB", volume=0)
+    draft = SessionDraft("AAA", "BBB").bar(22, 97.0, volume=0).bar(22, 97.0, "BBB", volume=0)
     window = Window(start=0, analysis=20, breakout=10, monitoring=30)
     facts = draft.day(vix=20.0, atr=[2.0, float("nan")])
     assert Mid(window=window, stop_atr=0.5).scan(draft.bars(), facts).stop.tolist() == pytest.approx([96.0, 95.06])

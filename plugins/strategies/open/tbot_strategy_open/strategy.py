@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.contracts.setting import fraction, minutes, number, setting
-from tbot_core.model.signals import Exits, Signals, Trigger, first, level
+from tbot_core.model.signals import ExitRules, Signals, Trigger, first_hits, price_level
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.model.bars import Bars, Day
+    from tbot_core.model.bars import Bars, DayFacts
 
 
 @attrs.frozen(kw_only=True)
@@ -49,21 +49,21 @@ class Open:
         doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
     )
 
-    def scan(self, bars: Bars, day: Day, since: int = 0) -> Signals:
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The first close of each row beyond the range, from minute `since` on."""
-        hits = first(self.triggers(bars, day), self.window.entry)
+        hits = first_hits(self.triggers(bars, day), self.window.entry)
         high, low = bars.range(self.window.start, self.window.entry)
         price = hits.at(bars.close)
         stop = hits.nearer(
             hits.pick(low, high), hits.stop_at(price, self.stop_loss_pct, self.stop_atr * hits.row(day.atr))
         )
-        return hits.signals(price, Exits(leave=self.window.leave), stop=stop, since=since)
+        return hits.signals(price, ExitRules(leave=self.window.leave), stop=stop, since=since)
 
-    def triggers(self, bars: Bars, day: Day) -> Sequence[Trigger]:  # noqa: ARG002 - the range is all it looks at
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the range is all it looks at
         """A close above the range's high x (1 + buffer), and one below its low x (1 - buffer)."""
         high, low = bars.range(self.window.start, self.window.entry)
         close = bars.close[..., self.window.entry : self.window.entry_end]
-        upper, lower = level(high, 1 + self.buffer), level(low, 1 - self.buffer)
+        upper, lower = price_level(high, 1 + self.buffer), price_level(low, 1 - self.buffer)
         return (
             Trigger(rule="breakout", side=1, value=close, level=upper[..., None], above=True),
             Trigger(rule="breakout", side=-1, value=close, level=lower[..., None], above=False),

@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 from tbot_strategy_open import Open, tbot_strategy
 
-from tbot_core.contracts import Explains
-from tbot_core.model.signals import Exits, Signals
+from tbot_core.contracts import SupportsExplain
+from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
-from tbot_core.testing.sessions import Draft
+from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.strategy import StrategyContract
 
 OPEN = Open(window=Window(start=0, analysis=20, breakout=10, monitoring=30))
 LATER = Open(window=Window(start=5, analysis=15, breakout=10, monitoring=30))
 
 
-def _scan(draft: Draft, strategy: Open = OPEN) -> Signals:
+def _scan(draft: SessionDraft, strategy: Open = OPEN) -> Signals:
     return strategy.scan(draft.bars(), draft.day())
 
 
-def _ranged() -> Draft:
+def _ranged() -> SessionDraft:
     # A range from 99.00 to 101.00: bars at 100 with one extreme each way.
-    return Draft().bar(3, 100, high=101).bar(4, 100, low=99)
+    return SessionDraft().bar(3, 100, high=101).bar(4, 100, low=99)
 
 
-def _ups(draft: Draft) -> list[tuple[int, int]]:
+def _ups(draft: SessionDraft) -> list[tuple[int, int]]:
     found = _scan(draft)
     return list(zip(found.minute.tolist(), found.side.tolist(), strict=True))
 
@@ -63,8 +63,8 @@ def test_equal_is_never_beyond() -> None:
     for cents in range(501, 30_000, 37):
         high, close = cents / 100, cents * 102 / 10_000
         under += high * 1.02 < close
-        assert _ups(Draft(minutes=30, price=high).bar(20, close)) == []
-        assert _ups(Draft(minutes=30, price=high).bar(20, close + 0.0001)) == [(20, 1)]
+        assert _ups(SessionDraft(minutes=30, price=high).bar(20, close)) == []
+        assert _ups(SessionDraft(minutes=30, price=high).bar(20, close + 0.0001)) == [(20, 1)]
     assert under > 0
 
 
@@ -87,8 +87,8 @@ def test_the_first_trigger_counts() -> None:
 def test_stops_are_the_nearer_of_range_and_percentage() -> None:
     """A wide range leaves STOP_LOSS_PCT of the signal's close, a narrow one its other side; both ways."""
     wide = _scan(_ranged().bar(20, 104))
-    narrow = _scan(Draft(price=100).bar(20, 102.01), Open(window=OPEN.window, stop_loss_pct=0.05))
-    short = _scan(Draft(price=100).bar(20, 97.99), Open(window=OPEN.window, stop_loss_pct=0.01))
+    narrow = _scan(SessionDraft(price=100).bar(20, 102.01), Open(window=OPEN.window, stop_loss_pct=0.05))
+    short = _scan(SessionDraft(price=100).bar(20, 97.99), Open(window=OPEN.window, stop_loss_pct=0.01))
     assert (wide.stop.tolist(), narrow.stop.tolist(), short.stop.tolist()) == ([101.92], [100.0], [98.9699])
 
 
@@ -99,31 +99,31 @@ def test_a_signal_says_what_it_is() -> None:
     assert found.strength.tolist() == [pytest.approx((104 - 103.02) / 103.02, rel=1e-12)]
     assert np.isnan(found.target).all()
     assert [found.rules[rule] for rule in found.rule] == ["breakout"]
-    assert found.exits == Exits(leave=60)
+    assert found.exits == ExitRules(leave=60)
 
 
 @pytest.mark.parametrize("first", [0, 7])
 def test_a_bad_first_print_is_left_out_of_the_range(first: int) -> None:
     """A first bar whose open lies 3 % off its average price does not widen the range, whenever it comes."""
     draft = _ranged().gap(0, first).bar(first, 100, open=110, high=110, low=100, vwap=100).bar(20, 104)
-    clean = Draft().gap(0, first).bar(first, 100, open=103, high=103, low=100, vwap=100).bar(20, 104)
+    clean = SessionDraft().gap(0, first).bar(first, 100, open=103, high=103, low=100, vwap=100).bar(20, 104)
     assert _ups(draft.bar(3, 100, high=101) if first == 0 else draft.bar(8, 100, high=101)) == [(20, 1)]
     assert _ups(clean) == []
 
 
 def test_a_print_before_the_window_is_not_its_business() -> None:
     """Where the window starts after the bell the range holds every analysis bar and none before them."""
-    draft = Draft().bar(0, 100, open=110, high=110, vwap=100).bar(4, 120).bar(19, 100, high=101)
+    draft = SessionDraft().bar(0, 100, open=110, high=110, vwap=100).bar(4, 120).bar(19, 100, high=101)
     found = _scan(draft.bar(20, 104), LATER)
     assert found.minute.tolist() == [20]
 
 
 def test_missing_bars_compare_what_exists() -> None:
     """A range of one bar is a range; without any there is no signal; a missing trigger bar waits for the next."""
-    assert _ups(Draft().gap(1, 20).bar(20, 104)) == [(20, 1)]
-    assert _ups(Draft().gap(0, 20).bar(20, 104)) == []
+    assert _ups(SessionDraft().gap(1, 20).bar(20, 104)) == [(20, 1)]
+    assert _ups(SessionDraft().gap(0, 20).bar(20, 104)) == []
     assert _ups(_ranged().gap(20, 22).bar(22, 104)) == [(22, 1)]
-    assert _ups(Draft().gap(0, 390)) == []
+    assert _ups(SessionDraft().gap(0, 390)) == []
 
 
 def test_an_analysis_of_no_minutes_never_fires() -> None:
@@ -141,9 +141,9 @@ def test_since_leaves_used_up_rows_out() -> None:
 
 def test_a_half_day_has_the_same_window() -> None:
     """A session of 210 minutes breaks out by the same rules; one of 25 ends inside the phase without an error."""
-    half = Draft(minutes=210).bar(25, 104)
+    half = SessionDraft(minutes=210).bar(25, 104)
     assert _scan(half).minute.tolist() == [25]
-    assert len(_scan(Draft(minutes=25))) == 0
+    assert len(_scan(SessionDraft(minutes=25))) == 0
 
 
 def test_the_offer_is_the_plugin() -> None:
@@ -152,5 +152,5 @@ def test_the_offer_is_the_plugin() -> None:
     assert (plugin.name, plugin.config) == ("open", Open)
     built = plugin.create(OPEN, None)  # type: ignore[arg-type]  # a pure strategy does not look at its context
     assert built is OPEN
-    assert isinstance(OPEN, Explains)
+    assert isinstance(OPEN, SupportsExplain)
     assert [trigger.level[0, 0] for trigger in OPEN.triggers(_ranged().bars(), _ranged().day())] == [103.02, 97.02]

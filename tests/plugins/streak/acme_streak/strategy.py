@@ -6,7 +6,7 @@ import attrs
 
 from tbot_core.contracts import Context, Plugin, Strategy
 from tbot_core.contracts.hooks import hookimpl
-from tbot_core.contracts.on_bar import Answer, Bar, OnBar
+from tbot_core.contracts.on_bar import MinuteBar, OnBarResult, OnBarStrategy
 from tbot_core.contracts.setting import integer, setting
 from tbot_core.model.window import Window
 
@@ -35,7 +35,7 @@ def tbot_strategy() -> Plugin:
 def _create(config: Config, context: Context) -> Strategy:
     del context
 
-    def on_bar(streak: Streak, bar: Bar) -> Answer:
+    def on_bar(streak: Streak, bar: MinuteBar) -> OnBarResult:
         if streak.last and bar.close != streak.last:
             way = 1 if bar.close > streak.last else -1
             streak.length = way * (abs(streak.length) + 1 if streak.length * way > 0 else 1)
@@ -44,4 +44,4 @@ def _create(config: Config, context: Context) -> Strategy:
             return 1
         return -1 if streak.length <= -config.length else None
 
-    return OnBar(window=config.window, state=Streak, on_bar=on_bar, rule="streak")
+    return OnBarStrategy(window=config.window, state=Streak, on_bar=on_bar, rule="streak")
