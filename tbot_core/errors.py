@@ -26,7 +26,7 @@ from typing import ClassVar
 
 
 class TbotError(Exception):
-    """A failure said in one sentence (`message`), with what to do about it (`remedy`)."""
+    """A failure in one sentence (`message`), and what to do about it (`remedy`)."""
 
     exit_code: ClassVar[int] = 1
 
@@ -36,24 +36,24 @@ class TbotError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """The message, followed by the remedy where there is one."""
+        """The message, followed by the remedy if there is one."""
         return f"{self.message} {self.remedy}".rstrip()
 
 
 class UsageError(TbotError):
-    """A command was called with words, dates or options that do not fit."""
+    """A command was called with invalid arguments, dates or options."""
 
     exit_code = 2
 
 
 class SettingsError(TbotError):
-    """The configuration is missing, unreadable or invalid; the message holds one line a fault."""
+    """The configuration is missing, unreadable or invalid; the message has one line per fault."""
 
     exit_code = 3
 
 
 class VaultError(TbotError):
-    """A key or an encrypted file is missing, loose, foreign or wrong; `code` is its stable code, as in TB-SEC-021."""
+    """A key or an encrypted file is missing, readable by others or wrong; `code` is its code, as in TB-SEC-021."""
 
     exit_code = 3
 
@@ -63,13 +63,13 @@ class VaultError(TbotError):
 
 
 class PluginError(TbotError):
-    """A plugin that is needed is absent, broken, duplicate or incompatible."""
+    """A required plugin is missing, broken, duplicate or incompatible."""
 
     exit_code = 3
 
 
 class BrokerError(TbotError):
-    """A broker, or the way to it, failed; `retry_after_s` is how long the broker asks to be left alone, if it does."""
+    """A broker, or the connection to it, failed; `retry_after_s` is the pause that the broker asked for, if any."""
 
     exit_code = 4
 
@@ -79,11 +79,11 @@ class BrokerError(TbotError):
 
 
 class Rejected(BrokerError):
-    """The broker refused the request; the message quotes its own words."""
+    """The broker rejected the request; the message quotes the broker."""
 
 
 class LoginNeeded(Rejected):
-    """The broker does not accept the key any more (401, 403): nothing was taken, and asking again does not help."""
+    """The broker no longer accepts the key (401, 403): the request had no effect, and a retry does not help."""
 
 
 class Unavailable(BrokerError):
@@ -91,15 +91,15 @@ class Unavailable(BrokerError):
 
 
 class Withdrawn(Unavailable):
-    """The right to send an order was taken back before its first byte."""
+    """The permit to send an order was withdrawn before its first byte."""
 
 
 class OutcomeUnknown(BrokerError):
-    """A request left and no answer came: the order stays in flight until it is looked up."""
+    """A request was sent without a response: the order stays in flight until it is looked up."""
 
 
 class Undelivered(TbotError):
-    """A channel could not hand an alert over; `retry_after_s` is how long its service asks to be left alone, if so."""
+    """A channel could not deliver an alert; `retry_after_s` is the pause that its service asked for, if any."""
 
     exit_code = 4
 
@@ -109,7 +109,7 @@ class Undelivered(TbotError):
 
 
 class RiskError(TbotError):
-    """A risk rule refused, or live trading is not armed."""
+    """Refused by a risk rule, or live trading is not armed."""
 
     exit_code = 5
 

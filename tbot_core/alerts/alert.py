@@ -1,4 +1,4 @@
-"""One thing that a person is told."""
+"""One notice for the operator."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ STATUS_COMMAND: Final = "tbot status"
 
 @attrs.frozen(kw_only=True)
 class Notice:
-    """One thing to be told: `what` happened, with its numbers, and the one command to run next.
+    """A notice: `what` happened, with its numbers, and the one command to run next.
 
-    `key` is the incident's name; what merely happened bears its event's.
+    `key` is the name of the incident; for a single event it is the event's name.
     """
 
     key: str

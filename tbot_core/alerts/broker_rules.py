@@ -1,4 +1,4 @@
-"""What a person is told of brokers and of what they say of instruments, each with the command to run next.
+"""Notices about brokers and their instrument reports, each with the command to run next.
 
 Pure: events come in.
 """
@@ -23,7 +23,7 @@ FAILOVER_DRILL_COMMAND: Final = "tbot failover drill"
 
 
 def notices_of_event(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
-    """What is told of an event alone."""
+    """The notice for an event alone."""
     if kind == records.INSTRUMENT and not payload["waiting"]:
         what, command = f"{instrument_rules.instrument_rules_text(payload)}.", f"tbot why {payload['symbol']}"
         yield Notice(key="", urgency=Urgency.ROUTINE, what=what, command=command)

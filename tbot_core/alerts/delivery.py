@@ -1,4 +1,4 @@
-"""Hands messages to channels: the urgency's own first, then the other, each call bounded in time."""
+"""Delivers messages to channels: first to the urgency's own channel, then to the other, each call limited in time."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Alert, AlertChannel, Urgency
 
 SEND_S: Final = 10.0
-"""A channel has this long for one message."""
+"""The time limit of a channel for one message."""
 
 STEP_S: Final = 2.0
-"""It may not keep the loop from trading for longer than this at a time."""
+"""The longest time that a channel may block the event loop of trading."""
 
 _BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _log = log.logger(__name__)
 
 
 class AlertDelivery:
-    """The channels by name; `own` is the name of each urgency's."""
+    """The channels by name; `own` is the name of the channel of each urgency."""
 
     def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, str]) -> None:
         self._channels = channels
         self.own = own
 
     async def send(self, alert: Alert) -> str:
-        """Hand a message over; the name of the channel that took it. Raises `Undelivered` when none did."""
+        """Deliver a message; the name of the channel that accepted it. Raises `Undelivered` if none did."""
         first = self.own[alert.urgency]
         rest: dict[str, float] = {}
         for name in dict.fromkeys((first, *self.own.values())):
@@ -41,13 +41,13 @@ class AlertDelivery:
                 return name
             rest[name] = fault.retry_after_s or 0.0
         raise Undelivered(
-            f"No channel took the alert {alert.key}: {', '.join(rest)}.",
+            f"No channel delivered the alert {alert.key}: {', '.join(rest)}.",
             "`tbot alerts test` shows why.",
             retry_after_s=min(rest.values()),
         )
 
     async def test(self, alert: Alert) -> str:
-        """Hand a message to its urgency's own channel alone; why that failed, or nothing."""
+        """Deliver a message to its urgency's own channel only; the reason of a failure, or nothing."""
         fault = await self._try(self.own[alert.urgency], alert)
         return "" if fault is None else str(fault)
 
@@ -65,21 +65,21 @@ class AlertDelivery:
 
 
 class SendBackoff:
-    """When to try again after a failure: each time twice as late, up to a minute."""
+    """The retry delay after failures: doubled each time, up to a minute."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._due = 0.0
 
     def ready(self, now: float) -> bool:
-        """Whether that time has come; `now` is in seconds of a steady clock."""
+        """Whether the delay has passed; `now` is in seconds of a steady clock."""
         return now >= self._due
 
     def failed(self, now: float, least_s: float = 0.0) -> None:
-        """It failed once more, and whoever refused wants to be left alone for so long."""
+        """Record a failure, with the pause that the service asked for."""
         wait = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures, self._due = self._failures + 1, now + max(wait, least_s)
 
     def worked(self) -> None:
-        """It worked."""
+        """Record a success."""
         self._failures, self._due = 0, 0.0

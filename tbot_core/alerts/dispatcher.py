@@ -1,4 +1,4 @@
-"""The dispatcher: reads the journal along, keeps what is to be told, and sends it, beside trading, not in its way."""
+"""The dispatcher: follows the journal, stores notices, and sends them, beside trading and without blocking it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EVERY_S: Final = 1.0
 EVENTS_AT_ONCE: Final = 500
-"""So many events are read in one go, so that a long journal holds nobody up."""
+"""The number of events that are read at once, so that a long journal does not block the loop."""
 
 FINISH_S: Final = 10.0
 _log = log.logger(__name__)
@@ -42,14 +42,14 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class AlertOptions:
-    """What is told, and when routine alerts wait (ALERT_QUIET_HOURS)."""
+    """Which events are reported, and when routine alerts are held back (ALERT_QUIET_HOURS)."""
 
     wanted: RoutineEvents = attrs.field(factory=RoutineEvents)
     quiet: str = ""
 
 
 class AlertDispatcher:
-    """The alerts of the run in an instance; moments are read from `clock`, naps are the loop's."""
+    """The alerts of the run in an instance; times are read from `clock`, sleeps are the loop's."""
 
     def __init__(
         self, instance: Instance, delivery: AlertDelivery, voice: MessageWriter, clock: Clock, terms: AlertOptions
@@ -68,21 +68,21 @@ class AlertDispatcher:
         self._broken = False
 
     def begin(self) -> None:
-        """A run begins: what was said of the process before is over, and of a journal never read before nothing is."""
+        """Start a run: close incidents of the previous process; skip the old events of a journal never read before."""
         journal, place = self._opened(), self._store.place
         with self._store.writing(place if place is not None else journal.head[0] if journal is not None else 0):
             for key in (PROCESS, ENDED):
                 self._store.clear(key, self._clock.now())
 
     async def run(self) -> None:
-        """Read and send until cancelled; a message that takes long keeps nothing else waiting."""
+        """Read and send until cancelled; a slow message does not block the others."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._reading))
             for urgency in Urgency:
                 group.create_task(self._every(partial(self.send, urgency)))
 
     async def finish(self) -> None:
-        """Read and send a last time, and close; what could not be sent is sent by the next run."""
+        """Read and send a last time, and close; unsent messages are sent by the next run."""
         try:
             async with asyncio.timeout(FINISH_S):
                 self.read()
@@ -96,7 +96,7 @@ class AlertDispatcher:
                 self._journal.close()
 
     def read(self) -> None:
-        """Take in what the journal says: what is told of each event, and which incidents came and went."""
+        """Read the journal: the notices of each event, and the incidents that opened and closed."""
         journal = self._opened()
         if journal is None:
             return
@@ -107,7 +107,7 @@ class AlertDispatcher:
             raise
 
     async def send(self, urgency: Urgency) -> None:
-        """Send what may go out now: first what waits, then that incidents are over."""
+        """Send what may be sent now: first waiting alerts, then the ends of incidents."""
         now, patience = self._clock.now(), self._patience[urgency]
         asleep = urgency is Urgency.ROUTINE and rate_limit.in_quiet_hours(self._terms.quiet, now)
         if asleep or not patience.ready(self._clock.monotonic()):
@@ -128,13 +128,13 @@ class AlertDispatcher:
             patience.worked()
 
     async def cry(self, what: str, command: str) -> None:
-        """Send at once what it may be impossible to keep."""
+        """Send at once what it may be impossible to store."""
         await self._cried(what, command)
 
     async def ended(self, what: str) -> None:
-        """The run has ended for a reason: send it at once, and keep it as an incident of this process.
+        """The run has ended for a reason: send it at once, and store it as an incident of this process.
 
-        What no channel took waits for the next run; what cannot be kept was sent all the same.
+        If no channel accepts it, the next run sends it; it is sent even if it cannot be stored.
         """
         words = redact(what).encode(errors="replace").decode()  # SQLite keeps no lone surrogate, as a path may hold
         gone, now = await self._cried(words, STATUS_COMMAND), self._clock.now()
@@ -173,7 +173,7 @@ class AlertDispatcher:
         if not self._broken:
             self._broken = True
             _log.error("alerts.failed", reason=fault.message)
-            await self.cry(f"Alerts cannot be relied upon: {fault.message}", "tbot check")
+            await self.cry(f"Alerts are not reliable: {fault.message}", "tbot check")
 
     def _opened(self) -> Journal | None:
         # The journal to read along; None until there is one.

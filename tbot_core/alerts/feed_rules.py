@@ -1,4 +1,4 @@
-"""What a person is told of a session's data: gaps, halts of what is held, disagreements, and what was left out.
+"""Notices about a session's data: gaps, halts of held symbols, price disagreements, and dropped symbols.
 
 Pure: events come in.
 """
@@ -25,13 +25,13 @@ _FEW: Final = 8
 
 
 class FeedAlertRules:
-    """Reads the journal's events along."""
+    """Follows the journal's events."""
 
     def __init__(self) -> None:
         self._health = DataHealth()
 
     def take(self, event: Event) -> Iterator[Notice]:
-        """Take the next event in; what is told of it alone."""
+        """Apply the next event; the notices for it alone."""
         left_out = self._health.incomplete.get(event.payload.get("strategy", ""), [])
         if event.kind == records.WINDOW_CLOSED and left_out:
             yield _incomplete(event.payload["strategy"], left_out)
@@ -40,10 +40,10 @@ class FeedAlertRules:
         if event.kind == records.UNIVERSE:
             yield _cut(event.payload)
         if self._health.over and not over:
-            yield _routine("", "The whole market is halted to the close (level 3): the session is over.")
+            yield _routine("", "The whole market is halted to the close (level 3): the session has ended.")
 
     def standing(self, held: Collection[str]) -> Iterator[Notice]:
-        """The incidents that stand; `held` are the symbols of positions."""
+        """The open incidents; `held` are the symbols of positions."""
         health = self._health
         if health.lost:
             yield _gap(datetime.fromisoformat(health.opened), health.lost)
@@ -55,7 +55,7 @@ class FeedAlertRules:
 
 
 def first_names(names: Collection[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of the others."""
     shown = sorted(names)[:_FEW]
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     return ", ".join(shown) + more
@@ -69,23 +69,25 @@ def _incomplete(strategy: str, symbols: list[str]) -> Notice:
 def _cut(payload: Mapping[str, Any]) -> Notice:
     cut, kept = payload["cut"], payload["kept"]
     limit = f"{payload['by']} of {payload['limit']}"
-    what = f"UNIVERSE_TRUNCATED: {kept} of {kept + len(cut)} symbols are heard, by {limit}"
-    return _routine("", f"{what}; left out are {first_names(cut)}.", "tbot config explain UNIVERSE_MAX")
+    what = f"UNIVERSE_TRUNCATED: {kept} of {kept + len(cut)} symbols are subscribed, by {limit}"
+    return _routine("", f"{what}; dropped: {first_names(cut)}.", "tbot config explain UNIVERSE_MAX")
 
 
 def _gap(opened: datetime, lost: set[int]) -> Notice:
     first, end = (opened + timedelta(minutes=minute) for minute in (min(lost), max(lost) + 1))
     what = f"The feed lost {plural(len(lost), 'minute')} between {both_times(first)} and {both_times(end)}"
-    return _routine("feed gap", f"{what}, not filled yet; symbols without these bars are not entered.")
+    return _routine("feed gap", f"{what}, not backfilled yet; symbols without these bars are not entered.")
 
 
 def _halt(symbol: str, words: str, held: Collection[str], *, over: bool) -> Notice:
     why = f" ({words})" if words else ""
     if symbol:
-        what = f"{symbol} is halted{why} and held: its exits wait, its stop rests."
+        what = f"{symbol} is halted{why} with an open position: exits wait, the stop keeps working."
         return _routine(f"halt {symbol}", what, f"tbot why {symbol}")
     until = " to the close" if over else ""
-    what = f"The whole market is halted{until}{why}; held are {first_names(held)}: their exits wait, their stops rest."
+    what = (
+        f"The whole market is halted{until}{why}; open positions: {first_names(held)}: exits wait, stops keep working."
+    )
     return _routine("halt", what)
 
 
@@ -93,9 +95,9 @@ def _apart(symbol: str, seen: Mapping[str, Any]) -> Notice:
     feed, theirs = (format_price(Decimal(seen[name])) for name in ("feed", "theirs"))
     whose = seen.get("broker", "the broker")
     where = f" at {whose}" if "broker" in seen else ""
-    at = f"{feed} by the feed, {theirs} by {whose}"
+    at = f"{feed} at the feed, {theirs} at {whose}"
     return _routine(
-        f"feeds apart {symbol}{where}", f"{symbol} is not entered{where}: it is at {at}.", f"tbot why {symbol}"
+        f"feeds apart {symbol}{where}", f"No entries in {symbol}{where}: its price is {at}.", f"tbot why {symbol}"
     )
 
 

@@ -1,4 +1,4 @@
-"""How many messages go out: singly up to a limit, then one of all that waits, then none for a while. Pure."""
+"""How many messages are sent: single ones up to a limit, then one with all waiting alerts, then a pause. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ One = TypeVar("One")
 
 @attrs.frozen
 class MessageLimit:
-    """At most so many messages in a span, and one more that holds the rest."""
+    """The largest number of messages in a time span, plus one that holds the rest."""
 
     messages: int
     span: timedelta
@@ -32,7 +32,7 @@ LIMITS: Final[Mapping[Urgency, MessageLimit]] = {
 
 @attrs.frozen
 class SentMessage:
-    """A message that went out, and how many alerts it held."""
+    """A message that was sent, and how many alerts it held."""
 
     time: datetime
     alerts: int
@@ -41,7 +41,7 @@ class SentMessage:
 def due_messages(
     waiting: Sequence[One], sent: Sequence[SentMessage], limit: MessageLimit, now: datetime
 ) -> list[Sequence[One]]:
-    """The messages that may go out now, each with the alerts that it holds, oldest first."""
+    """The messages that may be sent now, each with its alerts, oldest first."""
     recent = [one for one in sent if now - one.time < limit.span]
     if any(one.alerts > 1 for one in recent) or len(recent) > limit.messages:
         return []

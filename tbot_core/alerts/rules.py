@@ -1,6 +1,6 @@
-"""What of the journal's events a person is told: notices of what happened, and incidents as long as they stand.
+"""The notices for the journal's events: single events, and incidents while they are open.
 
-Pure: events come in, moments are passed in.
+Pure: events come in, times are passed in.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from tbot_core.trading.portfolio import Position
 
 UNKNOWN_AFTER: Final = timedelta(seconds=60)
-"""An order may be in doubt this long before somebody is woken; so may an account be unread at a start."""
+"""How long an order's outcome may be unknown, or an account unread at a start, before an alert."""
 
 UNPROTECTED_AFTER: Final = timedelta(seconds=1)
-"""A position may be without a stop at the broker this long."""
+"""How long a position may be without a stop at the broker before an alert."""
 
 _ASKED: Final = frozenset(
     {
@@ -74,7 +74,7 @@ _NEXT: Final = {
 
 @attrs.frozen(kw_only=True)
 class RoutineEvents:
-    """Which routine events are told: NOTIFY_ON_FILL, NOTIFY_ON_EXIT and NOTIFY_ON_FAILURE."""
+    """Which routine events are reported: NOTIFY_ON_FILL, NOTIFY_ON_EXIT and NOTIFY_ON_FAILURE."""
 
     fills: bool = True
     exits: bool = True
@@ -82,7 +82,7 @@ class RoutineEvents:
 
 
 class AlertRules:
-    """Reads the journal's events along."""
+    """Follows the journal's events."""
 
     def __init__(self, wanted: RoutineEvents) -> None:
         self._wanted = wanted
@@ -94,7 +94,7 @@ class AlertRules:
         self._feed = FeedAlertRules()
 
     def take(self, event: Event) -> list[Notice]:
-        """Take the next event in; what is told of it alone."""
+        """Apply the next event; the notices for it alone."""
         cid, trades = event.cid or "", len(self._book.trades)
         before = self._book.orders.get(cid)
         self._book.apply(event.kind, event.cid, event.payload, event.applied)
@@ -110,7 +110,7 @@ class AlertRules:
         return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
 
     def standing(self, now: datetime) -> dict[str, Notice]:
-        """The incidents that stand, by their keys."""
+        """The open incidents, by their keys."""
         found = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
         found += self._feed.standing(self._book.portfolio.positions)
         self._since, self._lasting = self._lasting, {}
@@ -138,14 +138,14 @@ class AlertRules:
         match kind:
             case records.WINDOW_CLOSED:
                 seen = plural(payload["candidates"], "candidate"), plural(payload["triggers"], "signal")
-                yield _routine(f"The entries of {payload['strategy']} are over: {seen[0]}, {seen[1]}.")
+                yield _routine(f"The entries of {payload['strategy']} have ended: {seen[0]}, {seen[1]}.")
             case records.SESSION_CLOSED:
                 yield _routine(self._summary(payload))
             case records.STOPPED:
                 yield _stopped(payload)
             case records.CASH_SHARE:
                 shares = (f"{Decimal(payload[name]) * 100:.1f} %" for name in ("share", "target"))
-                yield _routine("The cash is {} of equity, its target {}.".format(*shares))
+                yield _routine("Cash is {} of equity, its target is {}.".format(*shares))
             case records.RISK if payload["what"] not in {_LATCH, RiskState.EXIT_ONLY.word}:
                 tell = _critical if payload["what"] == _JUMP else _routine
                 yield tell(f"{_capital(payload['what'])}: {_compared(payload)}.")
@@ -156,7 +156,7 @@ class AlertRules:
             case records.FOREIGN_ORDER:
                 deed = "buy" if payload["buy"] else "sell"
                 which = f"{deed} {payload['quantity']} {payload['symbol']}, {payload['said']}"
-                yield _routine(f"An order at the broker is not tbot's: {which}.")
+                yield _routine(f"An order at the broker was not placed by tbot: {which}.")
             case _:
                 yield from self._failed(kind, payload)
 
@@ -165,7 +165,7 @@ class AlertRules:
             case records.PLUGIN_FAILED if payload["off"] or self._wanted.failures:
                 yield _plugin(payload)
             case records.CLOSING_LATE:
-                what = f"The session ends in two minutes and {_named(payload)} is not closed: {payload['words']}."
+                what = f"The session ends in two minutes and {_named(payload)} is still open: {payload['words']}."
                 yield _critical(what)
             case records.READY:
                 yield _routine(_ready(payload))
@@ -177,18 +177,20 @@ class AlertRules:
             case records.HOLIDAY:
                 yield _routine(f"Closed today, {payload['date']}: {payload['name']}. Next session: {payload['next']}.")
             case records.CALENDAR:
-                yield _routine(f"{payload['date']}: the broker's calendar says {payload['words']}, and that counts.")
+                yield _routine(
+                    f"{payload['date']}: the broker's calendar reports {payload['words']}; it takes precedence."
+                )
             case records.REQUEST_REFUSED if self._wanted.failures:
                 yield _routine(f"The request {printable_name(payload['name'])} was refused: {payload['words']}")
             case "busted" | "corrected" if self._wanted.failures:
-                yield _routine(f"The broker says of an execution that it is {kind}: {payload['words']}")
+                yield _routine(f"The broker reported an execution as {kind}: {payload['words']}")
             case _:
                 yield from broker_rules.notices_of_event(kind, payload)
 
     def _summary(self, payload: Mapping[str, Any]) -> str:
         pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))
         trades, denials = plural(payload["trades"], "trade"), plural(self._book.denials.total(), "denial")
-        return f"The session of {payload['date']} is over: P&L {pnl}, {trades}, {denials}, equity {equity}."
+        return f"The session of {payload['date']} has ended: P&L {pnl}, {trades}, {denials}, equity {equity}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
         standing = [(broker, cause) for broker, states in self._states.items() for cause in states.standing]
@@ -201,7 +203,7 @@ class AlertRules:
             at = f" at {broker}" if broker else ""
             what = f"{_capital(state.word)}{at}: {cause.value}" + (f", {words}" if words else "")
             if cause is StateCause.FEEDS_STALE and (held := self._book.portfolio.positions):
-                what += f", while {plural(len(held), 'position is', 'positions are')} held: {first_names(held)}"
+                what += f", with {plural(len(held), 'open position')}: {first_names(held)}"
             elif cause is StateCause.FEEDS_STALE:
                 grave, key = False, f"{key} without positions"
             yield Notice(key=key, urgency=_urgency(grave), what=f"{what}.", command=_NEXT.get(cause, STATUS_COMMAND))
@@ -214,18 +216,20 @@ class AlertRules:
                 what = f"Lost: {which}, is not at the broker; its exposure stays reserved."
                 yield Notice(key=f"lost {cid}", urgency=Urgency.CRITICAL, what=what)
             elif record.state in _UNSURE and self._lasts(key, now, UNKNOWN_AFTER):
-                what = f"Nobody knows what became of {which}."
+                what = f"The outcome of {which} is unknown."
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=what)
 
     def _of_positions(self, now: datetime) -> Iterator[Notice]:
         for symbol, position in self._book.portfolio.positions.items():
             key = f"unprotected {symbol}"
             if self._book.in_session and self._bare(symbol, position) and self._lasts(key, now, UNPROTECTED_AFTER):
-                what = f"{position.side.word} {format_quantity(_held(position))} {symbol} has no stop for all of it"
+                what = (
+                    f"{position.side.word} {format_quantity(_held(position))} {symbol} is not fully covered by a stop"
+                )
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
         for symbol, units in self._book.portfolio.beyond.items() if self._book.in_session else ():
             side, much = (Side.LONG if units > 0 else Side.SHORT).word, format_quantity(quantity_of(abs(units)))
-            what = f"{side} {much} {symbol} beyond every position, without a stop"
+            what = f"{side} {much} {symbol} beyond all positions, without a stop"
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
     def _bare(self, symbol: str, position: Position) -> bool:
@@ -240,14 +244,14 @@ class AlertRules:
 
     def _of_the_session(self) -> Iterator[Notice]:
         for symbol, said in self._book.stuck.items():
-            what = f"STUCK: {_named(said)} could not be closed, {said['words']}; it is closed at the next open."
+            what = f"STUCK: {_named(said)} could not be closed, {said['words']}; it will be closed at the next open."
             yield Notice(key=f"stuck {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for symbol, words in self._book.frozen.items():
-            what = f"FROZEN: {symbol} is neither entered nor closed, {words}."
+            what = f"FROZEN: no entries and no exits in {symbol}, {words}."
             yield Notice(key=f"frozen {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for change in self._book.risk if self._book.in_session else ():
             if change["what"] in {_LATCH, RiskState.EXIT_ONLY.word}:
-                what = f"{_capital(change['what'])} to the session's end: {_compared(change)}."
+                what = f"{_capital(change['what'])} until the end of the session: {_compared(change)}."
                 yield Notice(key=f"risk {change['what']}", urgency=Urgency.CRITICAL, what=what)
 
     def _lasts(self, key: str, now: datetime, span: timedelta) -> bool:
@@ -269,9 +273,9 @@ def _ready(payload: Mapping[str, Any]) -> str:
     worst = payload.get("worst_day")
     parts += [f"planned worst day {format_percent(Decimal(worst))}"] if worst else []
     parts += [f"VIX {payload['vix'] or 'unknown'}"] if "vix" in payload else []
-    parts += ["VIX read live as entries begin"] if payload.get("vix_live") else []
+    parts += ["live VIX at the start of each window's entries"] if payload.get("vix_live") else []
     parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []
-    parts += [f"STUCK from before: {', '.join(payload['stuck'])}"] if payload["stuck"] else []
+    parts += [f"STUCK from an earlier session: {', '.join(payload['stuck'])}"] if payload["stuck"] else []
     return f"READY for the session of {payload['session']}: {', '.join(parts)}."
 
 
@@ -282,7 +286,7 @@ def _stopped(payload: Mapping[str, Any]) -> Notice:
         more = f" The account could not be read: {unread}." if unread else ""
         return _critical(f"The run was stopped and left open: {left}.{more}")
     if unread:
-        what = f"by the books nothing is open, but the account could not be read: {unread}"
+        what = f"the books show nothing open, but the account could not be read: {unread}"
         return _critical(f"The run was stopped; {what}.")
     return _routine("The run was stopped; nothing is open.")
 
@@ -298,21 +302,22 @@ def _critical(what: str) -> Notice:
 def _foreign(payload: Mapping[str, Any]) -> str:
     # Foreign holdings count in the limits of exposure, at a price that is known.
     unpriced = Decimal(payload["quantity"]) and payload.get("price", "") is None
-    beyond = "; until a price of them is known they count in no limit" if unpriced else ""
-    return f"The account holds {payload['quantity']} {payload['symbol']} that are not tbot's{beyond}."
+    beyond = "; they count in no limit until their price is known" if unpriced else ""
+    return f"The account holds {payload['quantity']} {payload['symbol']} that tbot does not manage{beyond}."
 
 
 def _question(payload: Mapping[str, Any]) -> Notice:
     signal, at = payload["signal"], format_price(Decimal(str(payload["price"])))
     shares = format_quantity(Decimal(payload["quantity"]))
     until = both_times(datetime.fromisoformat(payload["expires"]))
-    what = f"To be confirmed until {until}: {signal['strategy']} {payload['side']} {shares} {signal['symbol']}"
-    return _routine(f"{what} at about {at}.", f"tbot confirm {payload['id']}")
+    action = "BUY" if payload["side"] == "long" else "SELL SHORT"
+    what = f"Needs a confirmation until {until}: [{signal['strategy'].upper()}] {action} {shares} {signal['symbol']}"
+    return _routine(f"{what} @ about {at}.", f"tbot confirm {payload['id']}")
 
 
 def _plugin(payload: Mapping[str, Any]) -> Notice:
     kind, _, name = payload["plugin"].partition("/")
-    what = f"The {kind} {name} failed" + (" and is off to the session's end" if payload["off"] else "")
+    what = f"The {kind} {name} failed" + (" and is disabled for the rest of the session" if payload["off"] else "")
     tell = _critical if payload["off"] else _routine
     return attrs.evolve(tell(f"{what}: {payload['error']}"), command=f"tbot plugins info {payload['plugin']}")
 
@@ -323,12 +328,12 @@ def _urgency(grave: bool) -> Urgency:  # noqa: FBT001  -- the one thing it is as
 
 def _settings(payload: Mapping[str, Any]) -> Notice:
     if payload["fault"]:
-        what = f"The settings have changed and are not fit, so the run goes on with those it has: {payload['fault']}"
+        what = f"The changed settings are invalid, so the run keeps its previous ones: {payload['fault']}"
         return attrs.evolve(_critical(what), command="tbot config check")
     changes = ", ".join(
         f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
     )
-    what = f"The settings have changed, from the next session on: {changes or 'no value'}."
+    what = f"The settings have changed, effective from the next session: {changes or 'no value'}."
     return _routine(what, "tbot config show")
 
 

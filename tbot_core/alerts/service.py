@@ -1,4 +1,4 @@
-"""Alerts beside a run: the channels that the settings name, and a dispatcher as long as the work lasts."""
+"""Alerts of a run: the channels that the settings name, and a dispatcher that runs during the work."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _log = log.logger(__name__)
 
 
 class WorkWrapper(Protocol):
-    """Makes of the work a work with something beside it."""
+    """Wraps the work of a run with work beside it."""
 
     def __call__(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        """The work, to be awaited in place of the bare one."""
+        """The wrapped work, to be awaited instead of the plain one."""
 
 
 def alert_delivery(assembly: Assembly) -> AlertDelivery:
-    """The channels of CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL; raises PluginError for one that is absent."""
+    """The channels of CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL; raises PluginError for a missing one."""
     named = assembly.settings.notifications
     own = {Urgency.CRITICAL: named.critical_alert_channel, Urgency.ROUTINE: named.routine_alert_channel}
     return AlertDelivery({name: assembly.channel(name) for name in dict.fromkeys(own.values())}, own)
 
 
 def message_writer(assembly: Assembly) -> MessageWriter:
-    """Who speaks."""
+    """The sender of the messages."""
     return MessageWriter(mode=assembly.settings.mode, identity=assembly.identity)
 
 
 def alert_dispatcher(assembly: Assembly, clock: Clock) -> AlertDispatcher:
-    """The dispatcher of a run that begins."""
+    """The dispatcher of a new run."""
     named = assembly.settings.notifications
     wanted = RoutineEvents(fills=named.notify_on_fill, exits=named.notify_on_exit, failures=named.notify_on_failure)
     terms = AlertOptions(wanted=wanted, quiet=named.alert_quiet_hours)
@@ -60,9 +60,9 @@ def alert_dispatcher(assembly: Assembly, clock: Clock) -> AlertDispatcher:
 
 @contextmanager
 def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -> Iterator[WorkWrapper]:
-    """Puts alerts and a watchdog beside the work of paper and live trading; other work stays as it is.
+    """Adds alerts and a watchdog to the work of paper and live trading; other work is unchanged.
 
-    `again`: the command with which the watchdog starts a run anew that it had to end.
+    `again`: the command with which the watchdog restarts a run that it had to stop.
     """
     if assembly.settings.mode in {*SIMULATED_MODES, DRY_RUN}:
         yield _alone
@@ -138,7 +138,7 @@ def _assert_none(ended: Iterable[asyncio.Future[Any]]) -> None:
     for task in ended:
         if not task.cancelled():
             task.result()
-    raise TbotError("A part of the run ended without a word.", "`tbot run` goes on with what is held.")
+    raise TbotError("A task of the run ended unexpectedly.", "`tbot run` resumes and manages the open positions.")
 
 
 async def _heeding_the_log(alerts: AlertDispatcher) -> None:
@@ -148,7 +148,7 @@ async def _heeding_the_log(alerts: AlertDispatcher) -> None:
         await asyncio.sleep(EVERY_S)
         if not told and log.lost() > before:
             told = True
-            await alerts.cry("Lines of the log cannot be written any more; trading goes on.", "tbot check")
+            await alerts.cry("The log can no longer be written; trading continues.", "tbot check")
 
 
 async def _beating(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
@@ -156,5 +156,5 @@ async def _beating(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
     while True:
         before, heard = heard, beat()
         if before and not heard:
-            await alerts.cry("The watchdog of the run died; another one is started.", STATUS_COMMAND)
+            await alerts.cry("The watchdog process died; a new one is started.", STATUS_COMMAND)
         await asyncio.sleep(EVERY_S)

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "alerts.sqlite"
 MOST_WAITING: Final = 1_000
-"""At most so many alerts wait to be sent; of more, the oldest routine ones are only kept."""
+"""The largest number of waiting alerts; beyond it the oldest routine ones are only stored."""
 
 MOST_KEPT: Final = 20_000
 SETTLED: Final = timedelta(seconds=60)
-"""An incident is over when its cause has been gone this long; one that returns sooner is the same."""
+"""An incident is closed when its cause has been gone this long; one that returns sooner is the same."""
 
 PROCESS: Final = "process"
-"""The incident of a process that stands still or has died; whoever runs clears it."""
+"""The incident of a process that hung or died; the running process clears it."""
 
 ENDED: Final = "process ended"
-"""The incident of a run that ended for a reason that it could tell; the next run clears it when it begins."""
+"""The incident of a run that ended for a known reason; the next run clears it at its start."""
 
 _WAIT_S: Final = 0.1
 _APPLICATION: Final = 0x7462_616C
@@ -66,10 +66,11 @@ CREATE INDEX alerts_standing ON alerts (key) WHERE stands AND told IS NULL;
 
 @attrs.frozen(kw_only=True)
 class StoredAlert:
-    """An alert as it is kept.
+    """A stored alert.
 
-    `stands`: it is an incident, and over once `cleared`; `times` counts its returns. `message` is the key of the
-    message that it went out with, `via` the channel, or `kept` where it never did; `told` is when its end was said.
+    `stands`: it is an incident, and closed once `cleared`; `times` counts its returns. `message` is the key of the
+    message that it was sent with, `via` the channel, or `kept` if it was never sent; `told` is when its end was
+    reported.
     """
 
     id: int
@@ -90,7 +91,7 @@ class StoredAlert:
 
     @property
     def open(self) -> bool:
-        """Whether it is an incident that stands."""
+        """Whether it is an open incident."""
         return self.stands and self.cleared is None
 
 
@@ -107,7 +108,7 @@ _MOMENTS: Final = ("opened", "cleared", "sent", "told", "acked")
 
 
 class AlertStore:
-    """The file, open; every failure of it is an AccessError."""
+    """The open database; every failure of it is an AccessError."""
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
         self._path = path
@@ -123,14 +124,14 @@ class AlertStore:
 
     @property
     def place(self) -> int | None:
-        """Up to which event the journal has been read; None before the first time."""
+        """The last event of the journal that has been read; None before the first time."""
         with self._faults():
             found = self._connection.execute("SELECT seq FROM place").fetchone()
         return None if found is None else found[0]
 
     @contextmanager
     def writing(self, place: int | None = None) -> Iterator[None]:
-        """What is changed inside becomes so at once, with the place in the journal, or not at all."""
+        """One transaction: all changes inside are saved together with the place in the journal, or none."""
         with self._faults():
             self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -146,43 +147,43 @@ class AlertStore:
             raise
 
     def tell(self, notices: Iterable[Notice], now: datetime) -> None:
-        """Keep what happened, to be sent."""
+        """Store a notice, to be sent."""
         for one in notices:
             self._insert(one, now, stands=False)
         self._bound(now)
 
     def begin(self, one: Notice, now: datetime, *, worded: bool = False) -> None:
-        """An incident is there; one that was over for under a minute goes on, if `worded` only in the same words."""
+        """Open an incident; one closed for less than a minute continues, if `worded` only with the same text."""
         if not self._run(_AGAIN, one.key, now - SETTLED, int(worded), one.what):
             self._insert(one, now, stands=True)
             self._bound(now)
 
     def clear(self, key: str, now: datetime) -> None:
-        """An incident's cause is gone."""
+        """The cause of an incident is gone."""
         self._run("UPDATE alerts SET cleared = ? WHERE key = ? AND stands AND cleared IS NULL", now, key)
 
     def standing(self) -> set[str]:
-        """The keys of the incidents that stand."""
+        """The keys of the open incidents."""
         return {row.key for row in self._select("stands AND told IS NULL AND cleared IS NULL")}
 
     def waiting(self, urgency: Urgency) -> list[StoredAlert]:
-        """What has not been sent, oldest first."""
+        """The unsent alerts, oldest first."""
         return self._select("urgency = ? AND sent IS NULL", urgency)
 
     def messages(self, urgency: Urgency, since: datetime) -> list[SentMessage]:
-        """What has gone out since a moment."""
+        """The messages sent since a moment."""
         query = "SELECT max(sent), count(*) FROM alerts WHERE urgency = ? AND sent > ? AND message IS NOT NULL"
         with self._faults():
             rows = self._connection.execute(f"{query} GROUP BY message", (urgency, since.isoformat())).fetchall()
         return [SentMessage(datetime.fromisoformat(sent), alerts) for sent, alerts in rows]
 
     def sent(self, rows: Sequence[StoredAlert], message: str, via: str, now: datetime) -> None:
-        """These went out together."""
+        """These alerts were sent together."""
         for row in rows:
             self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
 
     def over(self, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
-        """The messages whose incidents are all over, and nobody was told so."""
+        """The messages whose incidents are all closed, and whose end was not reported yet."""
         rows = self._select("urgency = ? AND stands AND told IS NULL AND message IS NOT NULL", urgency)
         found: dict[str, list[StoredAlert]] = {}
         for row in rows:
@@ -190,12 +191,12 @@ class AlertStore:
         return [part for part in found.values() if all(row.cleared and row.cleared <= now - SETTLED for row in part)]
 
     def told(self, rows: Sequence[StoredAlert], now: datetime) -> None:
-        """It was said that these are over."""
+        """The end of these incidents was reported."""
         for row in rows:
             self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
 
     def acknowledge(self, ids: Sequence[int], actor: str, now: datetime) -> list[int]:
-        """Somebody has seen them; returns those that nobody had, all that were sent or stand where none is named."""
+        """Acknowledge alerts; returns the new ones. Without ids, all that were sent or are open."""
         chosen = [row.id for row in self._select("acked IS NULL") if not ids or row.id in ids]
         with self.writing():
             for one in chosen:
@@ -203,7 +204,7 @@ class AlertStore:
         return chosen
 
     def rows(self, most: int) -> list[StoredAlert]:
-        """The newest, oldest first."""
+        """The newest alerts, oldest first."""
         return self._select("id > (SELECT coalesce(max(id), 0) FROM alerts) - ?", most)
 
     def close(self) -> None:
@@ -217,7 +218,7 @@ class AlertStore:
                 f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION}; {_SCHEMA} COMMIT;"
             )
         elif application != _APPLICATION:
-            raise sqlite3.DatabaseError("it holds something else")
+            raise sqlite3.DatabaseError("it is another kind of database")
         # What a power cut takes is derived from the journal again, so nothing waits for the disk here.
         self._connection.execute("PRAGMA synchronous = NORMAL")
 
@@ -245,12 +246,14 @@ class AlertStore:
         try:
             yield
         except sqlite3.Error as error:
-            message = f"The alerts' file {self._path} cannot be used: {error}."
-            raise AccessError(message, "Check the disk; a damaged one may be removed: the journal has all.") from error
+            message = f"The alert database {self._path} cannot be used: {error}."
+            raise AccessError(
+                message, "Check the disk; a damaged file may be removed: the journal has all events."
+            ) from error
 
 
 def open_store(path: Path) -> AlertStore:
-    """The store, made where there is none; one that is damaged is begun anew, since trading must not wait for it."""
+    """The store, created if missing; a damaged one is replaced, since trading must not wait for it."""
     try:
         return AlertStore(path)
     except AccessError:

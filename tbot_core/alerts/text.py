@@ -1,4 +1,4 @@
-"""The words of a message: mode, identity, what happened, when, and the one command to run next. Pure."""
+"""The text of a message: mode, identity, what happened, when, and the one command to run next. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ALERT_LOG_COMMAND: Final = "tbot alerts log"
 
 @attrs.frozen(kw_only=True)
 class MessageWriter:
-    """Who speaks: the bot by its mode and identity."""
+    """The sender: the bot with its mode and identity."""
 
     mode: str
     identity: str
 
     def say(self, rows: Sequence[StoredAlert], *, over: bool = False) -> Alert:
-        """One message of one alert or of several; `over`: that they are."""
+        """One message for one or several alerts; `over`: that they have ended."""
         first = rows[0]
         what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows), ALERT_LOG_COMMAND)
         moment = first.opened if len(rows) == 1 else rows[-1].opened
@@ -40,11 +40,11 @@ class MessageWriter:
         return self._alert(f"{first.id}", first.urgency, (what, command), moment, listed, over=over)
 
     def cry(self, what: str, command: str, now: datetime) -> Alert:
-        """A critical message that is not kept."""
+        """A critical message that is not stored."""
         return self._alert(f"{now:%Y%m%dT%H%M%S}", Urgency.CRITICAL, (what, command), now)
 
     def test(self, urgency: Urgency, now: datetime) -> Alert:
-        """A message that asks for nothing."""
+        """A test message."""
         words = f"This is a test of {urgency.value} alerts.", ALERT_LOG_COMMAND
         return self._alert(f"test-{now:%Y%m%dT%H%M%S}", urgency, words, now)
 

@@ -31,7 +31,7 @@ def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
 
 
 def unseen_incidents(home: Path) -> list[str]:
-    """What a person should look at: critical incidents that stand and nobody has seen."""
+    """The alerts that need attention: open critical incidents that nobody has acknowledged."""
     from tbot_core.contracts import Urgency
     from tbot_core.errors import AccessError
 
@@ -40,4 +40,4 @@ def unseen_incidents(home: Path) -> list[str]:
     except AccessError as fault:
         return [fault.message]
     grave = [row for row in rows if row.open and row.urgency is Urgency.CRITICAL and not row.acked]
-    return [f"Alert {row.id}: {row.what} `{row.command}`; seen: `tbot alerts ack {row.id}`." for row in grave]
+    return [f"Alert {row.id}: {row.what} `{row.command}`; acknowledge: `tbot alerts ack {row.id}`." for row in grave]

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 STALL_S: Final = 10.0
-"""A run whose loop has not turned for so long stands still."""
+"""A run whose loop was blocked for this long has hung."""
 
 GRACE_S: Final = 6.0
-"""A stalled run that is still in the same call after so long more is in native code: no call may take as long."""
+"""A hung run that is still in the same call after this time is in native code: no call may take as long."""
 
 AGAIN: Final = 60
-"""A watchdog that died is replaced at once; one that cannot begin, every so many beats."""
+"""A watchdog that died is replaced at once; one that cannot start, after this many beats."""
 
 BEAT: Final = b"."
 END: Final = b"!"
@@ -50,7 +50,7 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class RescueActions:
-    """What may be done about a stuck run: `look` says where it is, `end` ends it there and says what came of it."""
+    """The handling of a hung run: `look` says where it is, `end` stops it there and returns the result as text."""
 
     look: Callable[[], CurrentActivity | None] = lambda: None
     end: Callable[[HungCall], str] = lambda _stuck: ""
@@ -105,7 +105,9 @@ def watch_heartbeat(
             seen = rescue.look()
             if not stalled:
                 stalled = True
-                _begin(store, clock, f"The run has stood still for {STALL_S:g} s{_in(seen)}; where: logs/{STACKS}.")
+                _begin(
+                    store, clock, f"The run has been unresponsive for {STALL_S:g} s{_in(seen)}; stacks: logs/{STACKS}."
+                )
             elif seen is not None and seen == place and _ended(store, clock, rescue, seen):
                 return
             place = seen
@@ -115,11 +117,11 @@ def watch_heartbeat(
                 stalled = False
                 store.clear(PROCESS, clock.now())
     if last != END and not _told(store):
-        _begin(store, clock, "The run died without a word; nobody manages what is held.", "tbot run")
+        _begin(store, clock, "The run died unexpectedly; open positions are not managed.", "tbot run")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Watch over the run of an instance."""
+    """Watch the run of an instance."""
     home, process, *again = arguments
     instance, clock = Instance.at(home), SystemClock()
     store = open_store(instance.data / FILE_NAME)
@@ -134,19 +136,19 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def restart_without_plugin(instance: Instance, stuck: HungCall, process: int, again: Sequence[str]) -> str:
-    """End the process that stands still, and start the run again without the plugin; what came of it, in words."""
+    """Stop the hung process, and restart the run without the plugin; the result as text."""
     may_start = hung_plugins.note_hung_call(instance.data, stuck)
     if not processes.end_parent(process):
-        return "could not be ended"
+        return "could not be stopped"
     if not again:
-        return "was ended"
+        return "was stopped"
     if not may_start:
-        return "was ended for the third time in ten minutes, and not started again"
+        return "was stopped for the third time in ten minutes, and not restarted"
     try:
         processes.start_detached(again, environment=environ.own_environment(), output=instance.logs / OUTPUT)
     except AccessError as fault:
-        return f"was ended, and could not be started again: {fault.message}"
-    return f"was ended and started again without it; what it says: logs/{OUTPUT}"
+        return f"was stopped, and could not be restarted: {fault.message}"
+    return f"was stopped and restarted without it; its output: logs/{OUTPUT}"
 
 
 def _ended(store: AlertStore, clock: Clock, rescue: RescueActions, place: CurrentActivity) -> bool:
@@ -156,7 +158,7 @@ def _ended(store: AlertStore, clock: Clock, rescue: RescueActions, place: Curren
     except (AccessError, ValueError) as fault:
         _log.exception("watchdog.cannot_end", reason=str(fault))
         return False
-    what = f"The run stood still in the {stuck.call} of {stuck.plugin}; it {outcome}."
+    what = f"The run hung in {stuck.call} of {stuck.plugin}; it {outcome}."
     _written(partial(store.tell, [_notice(f"{PROCESS} ended {stuck.noticed}", what)], clock.now()), what)
     return True
 

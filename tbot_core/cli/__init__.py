@@ -1,4 +1,4 @@
-"""The command line's door: `tbot`, a group whose sub-commands are imported only when they are called."""
+"""The command line: `tbot`, a click group that imports a command only when it is called."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import PluginListing
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "run": ("tbot_core.cli.commands.run:command", "Trade: simulated sessions, stored days, or the running market."),
-    "init": ("tbot_core.cli.commands.init:command", "Make an instance: folders, keys, encrypted settings."),
+    "run": ("tbot_core.cli.commands.run:command", "Trade simulated sessions, stored sessions or the live market."),
+    "init": ("tbot_core.cli.commands.init:command", "Create an instance: folders, keys, encrypted settings."),
     "check": ("tbot_core.cli.commands.check:command", "Check keys, files, settings, plugins, logs and the machine."),
-    "status": ("tbot_core.cli.commands.status:command", "Show what is running, held and ordered."),
-    "stop": ("tbot_core.cli.commands.stop:command", "End trading in order, or take that back."),
-    "kill": ("tbot_core.cli.commands.kill:command", "Enter nothing from now on, or take that back."),
+    "status": ("tbot_core.cli.commands.status:command", "Show the session, positions and orders."),
+    "stop": ("tbot_core.cli.commands.stop:command", "Graceful stop; --cancel undoes it."),
+    "kill": ("tbot_core.cli.commands.kill:command", "Block all entries at once; --clear undoes it."),
     "confirm": (
         "tbot_core.cli.commands.confirm:command",
-        "List the entries that wait for a person, confirm or reject one.",
+        "List entries that need a confirmation; confirm or reject one.",
     ),
-    "arm": ("tbot_core.cli.commands.arm:command", "Let live trading enter, for a session or several."),
-    "disarm": ("tbot_core.cli.commands.arm:disarm", "Let live trading enter nothing more."),
-    "defense": ("tbot_core.cli.commands.defense:command", "Trade less, or take that back, or say whether it is so."),
+    "arm": ("tbot_core.cli.commands.arm:command", "Arm live trading for one or more sessions."),
+    "disarm": ("tbot_core.cli.commands.arm:disarm", "Disarm: block live entries."),
+    "defense": ("tbot_core.cli.commands.defense:command", "Reduced-risk mode: on, off, status."),
     "failover": (
         "tbot_core.cli.commands.failover:command",
-        "Try failover between brokers, show it, or confirm what is open.",
+        "Broker failover: drill, status, confirm exposure.",
     ),
-    "why": ("tbot_core.cli.commands.why:command", "Explain what was decided on a symbol, and why."),
-    "calendar": ("tbot_core.cli.commands.calendar:command", "Show a day's session and its windows."),
-    "backtest": ("tbot_core.cli.commands.backtest:command", "Trade a range of stored sessions at once."),
-    "rehearse": ("tbot_core.cli.commands.rehearse:command", "Try the order machine in simulated worlds that fail."),
+    "why": ("tbot_core.cli.commands.why:command", "Explain every decision on a symbol."),
+    "calendar": ("tbot_core.cli.commands.calendar:command", "Show sessions and strategy windows."),
+    "backtest": ("tbot_core.cli.commands.backtest:command", "Backtest a range of stored sessions."),
+    "rehearse": ("tbot_core.cli.commands.rehearse:command", "Fault-injection test of the order engine."),
     "data": ("tbot_core.cli.commands.data:command", "Import, list and verify stored bars."),
     "config": (
         "tbot_core.cli.commands.config:command",
         "Check, show, explain, compare, edit and encrypt the settings.",
     ),
-    "plugins": ("tbot_core.cli.commands.plugins:command", "List plugins and what they offer."),
-    "secrets": ("tbot_core.cli.commands.secrets:command", "Show, verify, set and edit secrets, and rotate their keys."),
+    "plugins": ("tbot_core.cli.commands.plugins:command", "List, inspect and lock plugins."),
+    "secrets": ("tbot_core.cli.commands.secrets:command", "Show, verify and edit secrets; rotate their keys."),
     "alerts": (
         "tbot_core.cli.commands.alerts:command",
-        "Try the alert channels, read what was told, say that it was seen.",
+        "Test the alert channels, list alerts, acknowledge them.",
     ),
-    "audit": ("tbot_core.cli.commands.audit:command", "Verify the chains of the journal and of the log of secrets."),
+    "audit": ("tbot_core.cli.commands.audit:command", "Verify the hash chains of journals and secrets log."),
 }
-"""Each command of the core: "module:object", and its line in `tbot --help`."""
+"""The commands of the core: "module:object", and the line in `tbot --help`."""
 
 HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts", "arm", "failover"})
-"""Commands that hold secrets in memory: the process is hardened before they begin."""
+"""Commands that hold secrets in memory. The process is hardened before they start."""
 
 
 class LazyGroup(click.Group):
-    """The core's commands from the table, then those of plugins from their metadata."""
+    """The commands of the core from a table, then those of plugins from their metadata."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  -- click's signature
-        """The names in the order of the help: the core's, then the plugins'."""
+        """The names in the order of the help: first those of the core, then those of plugins."""
         return [*COMMANDS, *self._offered()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  -- likewise
-        """Import the named command; None when nobody offers it."""
+        """Import the named command; None for an unknown name."""
         if cmd_name in COMMANDS:
             module, _, name = COMMANDS[cmd_name][0].partition(":")
             command: click.Command = getattr(_import(module), name)
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest names of a group that holds no loaded command."""
+        """Resolve a name as click does, and suggest the nearest names without loading a command."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as fault:
@@ -85,19 +85,19 @@ class LazyGroup(click.Group):
             raise click.NoSuchCommand(fault.command_name, possibilities=names, ctx=ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does; but a pipe that breaks elsewhere than at the guarded output is a failure, not a quiet end."""
+        """Run the command as click does. A broken pipe other than standard output is an error, not a silent exit."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as fault:
             raise ConnectionError(str(fault)) from fault
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  -- likewise
-        """Write the help's list from the table and the metadata, importing no command."""
+        """Write the command list of the help from the table and the metadata; no command is imported."""
         offered = self._offered(aloud=True)
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
         if offered:
-            with formatter.section("Commands of plugins"):
+            with formatter.section("Plugin commands"):
                 formatter.write_dl(
                     [(name, f"From {it.entry.dist} {it.entry.version}.") for name, it in offered.items()]
                 )
@@ -114,7 +114,7 @@ class LazyGroup(click.Group):
                 refused.append(listing)
         if aloud:
             for listing in refused:
-                click.echo(f"tbot: the command {listing.entry.name} is refused: {listing.reason}", err=True)
+                click.echo(f"tbot: command {listing.entry.name} is refused: {listing.reason}", err=True)
         return usable
 
 
@@ -123,12 +123,12 @@ class LazyGroup(click.Group):
 def group() -> None:
     """An intraday trading bot for US equities that explains every decision.
 
-    Look without settings of your own: `tbot run --demo`.
+    Try it without any settings: `tbot run --demo`.
     """
 
 
 def invoke(args: Sequence[str], *, state: object = None) -> int:
-    """Run one command line and return its exit code; a failure is said in a sentence on standard error."""
+    """Run one command line and return its exit code. An error is printed as one sentence on standard error."""
     try:
         color = None if terminal.allows_style() else False
         outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state, color=color)
@@ -137,7 +137,7 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
         return fault.exit_code
     except click.Abort as fault:
         interrupted = isinstance(fault.__cause__ or fault.__context__, KeyboardInterrupt)
-        _say("Stopped." if interrupted else "Nothing was done.")
+        _say("Stopped." if interrupted else "Aborted; nothing was changed.")
         return INTERRUPTED if interrupted else 1
     except click.exceptions.NoArgsIsHelpError as fault:
         fault.show()
@@ -151,7 +151,7 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
 
 
 def main() -> int:
-    """Run the command line that the process was called with."""
+    """Run the command line of this process."""
     try:
         with guarded_streams():
             return _begin()
@@ -182,7 +182,7 @@ def _of_plugin(listing: PluginListing) -> click.Command:
 
     found = load_object(listing.entry)
     if not isinstance(found, click.Command | PluginFailure):
-        words = f"{listing.entry.target} is no click command."
+        words = f"{listing.entry.target} is not a click command."
         found = PluginFailure.said(listing.entry, "validate", words)
     if isinstance(found, PluginFailure):
         raise plugins_failed_error((found,))

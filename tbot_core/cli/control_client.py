@@ -1,4 +1,4 @@
-"""How the commands ask a running bot for something, wait until it has written that down, and say what came of it."""
+"""Requests from commands to a running bot: send one, wait until the bot has recorded it, and report the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 PICKUP_TIMEOUT_S: Final = 5.0
-"""How long a running bot may take to write a request down, and a stop to be carried out."""
+"""Time limits for a running bot to record a request, and to carry out a stop."""
 
 _AGAIN_S: Final = 0.05
 _HEARD: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
@@ -35,12 +35,12 @@ _HEARD: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 
 @attrs.frozen(kw_only=True)
 class RequestResult:
-    """What became of a request.
+    """The result of a request.
 
-    `process` runs the bot, None where none runs; `taken` tells whether it wrote the request down, `refused` why it did
-    not obey it. `ended` and `open` tell whether the run has been stopped since, and what is held, to a stop also what
-    works, what sessions before have left, and what the run found open as it ended. `unconfirmed` is why the account
-    could not be read then. `state` and `causes` are those that the journal says now. `unread` is why it cannot be read.
+    `process` runs the bot, None if none runs. `taken`: whether it recorded the request; `refused`: why it refused it.
+    `ended`: whether the run has stopped since; `open`: the open positions, for a stop also working orders, positions of
+    earlier sessions, and what was open when the run ended. `unconfirmed`: why the account could not be read then.
+    `state` and `causes` are the current ones of the journal; `unread`: why it cannot be read.
     """
 
     verb: ControlVerb
@@ -55,12 +55,12 @@ class RequestResult:
     unread: str = ""
 
     def document(self) -> dict[str, Any]:
-        """The answer for machines."""
+        """The answer as a JSON document."""
         return attrs.asdict(self) | {"verb": self.verb.value}
 
     @property
     def lost(self) -> str:
-        """Why the request is without effect until now; "" when it was taken."""
+        """Why the request has no effect yet; "" if it was recorded."""
         if self.refused:
             return f"The bot refused the request: {self.refused}"
         if self.taken or self.process is None:
@@ -76,18 +76,18 @@ async def send_request(
     patience_s: float = PICKUP_TIMEOUT_S,
     arguments: Mapping[str, str] | None = None,
 ) -> RequestResult:
-    """Drop a request, and wait until a running bot has taken it, and has ended if that is what was asked for.
+    """Send a request, and wait until a running bot has recorded it, and for a stop until it has ended.
 
-    Without a running bot the request stays, and counts at the next start. Raises SettingsError where there is no
-    instance, AccessError where a simulation runs in it.
+    Without a running bot the request takes effect at the next start. Raises SettingsError where there is no instance,
+    AccessError where a simulation runs in it.
     """
     instance = Instance.at(home)
     if not is_there(instance):
-        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
+        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     process = filesystem.lock_holder(instance.lock)
     if process is not None and filesystem.lock_purpose(instance.lock) == SIMULATION:
-        message = f"Process {process} runs a simulation here, which takes no requests; nothing is asked."
-        raise AccessError(message, "Ctrl-C in its terminal ends it. Ask again when it is over.")
+        message = f"Process {process} runs a simulation here, which accepts no requests; no request was sent."
+        raise AccessError(message, "Stop it with Ctrl-C in its terminal, or try again after it has ended.")
     name = control.write_request(
         instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
     )
@@ -102,8 +102,8 @@ async def send_request(
 
 
 def result_notes(answer: RequestResult) -> list[str]:
-    """What a person has to know besides: without its journal nobody can tell what the bot holds."""
-    return [f"The journal cannot be read, so what is held is not known: {answer.unread}"] if answer.unread else []
+    """Warnings with an answer: without its journal the positions of the bot are unknown."""
+    return [f"The journal cannot be read, so the positions are unknown: {answer.unread}"] if answer.unread else []
 
 
 _ENDS: Final = frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP})
@@ -114,7 +114,7 @@ def _pending(answer: RequestResult, *, ends: bool) -> bool:
 
 
 def request_result(instance: Instance, verb: ControlVerb, name: str, process: int | None) -> RequestResult:
-    """What the journal of paper trading says by now of the request that lies in the file `name`."""
+    """What the paper trading journal says now about the request in the file `name`."""
     there = filesystem.is_present(
         instance.control / name
     )  # before the events are read: what follows is written down by then

@@ -1,4 +1,4 @@
-"""What a person sees of a failure that nobody foresaw."""
+"""The message for an unexpected error."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-_BLAME = "nobody foresaw this; it is a fault of tbot or of a plugin."
+_BLAME = "unexpected error; this is a bug in tbot or in a plugin."
 _HINT = "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
 _OFF = frozenset({"false", "no", "off", "0"})
 
 
 class CrashReporter:
-    """The last hook of the process: one sentence, and where the traceback lies; the process then exits with 1.
+    """The last exception hook of the process: one sentence, and where the traceback is; the process exits with 1.
 
     `home` is the instance's folder once a command has read `--home`, `texts` its settings once a run has read them. The
-    traceback goes to the log of the instance, or to the screen with BUILD_MODE=debug in its settings or TBOT_DEBUG=1 in
-    the environment; redacted in either case.
+    traceback goes to the log of the instance, or to the screen with BUILD_MODE=debug in the settings or TBOT_DEBUG=1 in
+    the environment; both are redacted.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class CrashReporter:
         self.texts: Mapping[str, str] | None = None
 
     def report(self, kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
-        """Say what happened, and raise nothing; the signature is that of `sys.excepthook`.
+        """Print the message, and raise nothing; the signature is that of `sys.excepthook`.
 
-        Settings or a log that cannot be opened, whatever the reason, leave the hint alone.
+        If the settings or the log cannot be opened, the hint to the traceback is left out.
         """
         from tbot_core.system.redaction import redact
 
@@ -52,7 +52,7 @@ class CrashReporter:
                 click.echo(f"      {self._logged((kind, fault, trace), texts)}", err=True)
 
     def settle(self) -> None:
-        """Write to the instance's log what was said before it was open, as by a command that ended early."""
+        """Write to the log of the instance what was logged before it was open, as by a command that ended early."""
         if self.home is None or "tbot_core.system.log" not in sys.modules:  # what was never loaded holds nothing
             return
         from tbot_core.system import log
@@ -112,4 +112,4 @@ def _words(fault: BaseException) -> str:
     try:
         return str(fault)
     except Exception:  # noqa: BLE001  -- a class of a plugin may fail at this too
-        return "it has no words"
+        return "no message"

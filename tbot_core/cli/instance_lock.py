@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[None]:
-    """Be the one process that trades in the instance, before any secret is opened; where none is, nothing is made.
+    """Hold the lock of the one trading process of an instance, before any secret is opened; creates no instance.
 
-    `purpose`: SIMULATION for a process that takes no requests.
+    `purpose`: SIMULATION for a process that accepts no requests.
     """
     from tbot_core.instance import Instance, is_there
     from tbot_core.system import filesystem
@@ -27,13 +27,13 @@ def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[
 
 
 def hold_dry_run_lock(home: Path) -> AbstractContextManager[None]:
-    """Be the one dry run in the instance, beside whoever trades there; who that is, is said on standard error."""
+    """Hold the lock of the one dry run in the instance; another trading process is named on standard error."""
     from tbot_core.instance import Instance, is_there
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
     process = filesystem.lock_holder(instance.lock)
     if process is not None and filesystem.lock_purpose(instance.lock) != SIMULATION:
-        words = "a dry run beside it asks the same source for its bars, and what that grants is shared"
+        words = "a dry run beside it uses the same data source, and both share its rate limits"
         click.echo(f"tbot: Process {process} trades here: {words}.", err=True)
     return filesystem.hold_lock(instance.dry_run_lock) if is_there(instance) else nullcontext()

@@ -1,4 +1,4 @@
-"""The live view on a terminal: takes in what the run tells, and draws at most ten times a second."""
+"""The live view on a terminal: receives the events of a run, and redraws at most ten times per second."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _KEPT: Final = 200
 
 
 class LiveView:
-    """A full screen while the run lasts; the terminal is given back as it was, and the end is said beneath."""
+    """A full screen during the run. At the end the terminal is restored, and the summary is printed below."""
 
     watched = True
 
@@ -53,11 +53,11 @@ class LiveView:
         self._drawn = self._looked = -_EVERY_S
         self._banner: list[str] = []
         self._interrupted = ""
-        self.board = LiveFrame(mode=wish.badge, vow="Nothing is sent. " if wish.dry else "")
+        self.board = LiveFrame(mode=wish.badge, vow="No order is sent. " if wish.dry else "")
 
     @property
     def watcher(self) -> RunWatcher:
-        """Takes everything in."""
+        """Receives the events."""
         return RunWatcher(
             resumed=self._resumed,
             started=self._started,
@@ -68,7 +68,7 @@ class LiveView:
         )
 
     def __enter__(self) -> Self:
-        """Take the screen."""
+        """Switch to the full screen."""
         self._canvas.start()
         self._draw(at_once=True)  # an empty screen says nothing to whoever stops it already
         return self
@@ -76,12 +76,12 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the screen back."""
+        """Restore the terminal."""
         self._canvas.stop()
         log.close()
 
     def end(self, outcome: RunOutcome) -> None:
-        """Say what it came to, with whose prices these were."""
+        """Print the summary of the run, with the source of the prices."""
         from tbot_core.cli.text.run_summary import finished_lines, stopped_lines
 
         width = self._console.width

@@ -1,4 +1,4 @@
-"""What the commands share: `--home`, `--json`, and how a document is written."""
+"""Options and output shared by the commands: `--home`, `--json`, and writing a document."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class _Folder(click.Path):
     # A folder by its path; no text at all, as of an unset shell variable, would pass for the working directory.
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            raise UsageError("--home '' names no folder.", "Name one, or leave the option out.")
+            raise UsageError("--home '' is empty.", "Give a folder, or leave the option out.")
         return super().convert(value, param, ctx)
 
 
 class BoundedInt(click.IntRange):
-    """A whole number of a range, which says so where something else is given."""
+    """A whole number within a range, with a clear message for anything else."""
 
     name = "whole number"
 
@@ -50,23 +50,23 @@ home_option: Final = click.option(
     callback=_told,
     help="The instance's folder. Default: $TBOT_HOME, else the working directory.",
 )
-"""Decorator: `--home DIR`, passed on as `home: Path | None`; `resolve_home` makes a folder of it."""
+"""Decorator: `--home DIR`, passed on as `home: Path | None`; `resolve_home` turns it into a folder."""
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Write one JSON document to standard output.")
 """Decorator: `--json`, passed on as `as_json: bool`."""
 
 shared_key_option: Final = click.option(
-    "--allow-shared-key", is_flag=True, help="Warn where categories share a key, as in old instances, and go on."
+    "--allow-shared-key", is_flag=True, help="Warn where categories share a key, as in old instances, and continue."
 )
 """Decorator: `--allow-shared-key`, passed on as `allow_shared_key: bool`."""
 
 
 def chosen_option(**given: bool) -> str:
-    """The name of the one option that was given, "" for none; raises UsageError for several, which contradict."""
+    """The name of the one option that was given, "" for none; raises UsageError for several."""
     names = [name for name, there in given.items() if there]
     if len(names) > 1:
         spelled = " and ".join(f"--{name}" for name in names)
-        raise UsageError(f"{spelled} exclude each other.", "Give one of them; nothing was asked of the bot.")
+        raise UsageError(f"{spelled} exclude each other.", "Give one of them; no request was sent.")
     return "".join(names)
 
 
@@ -74,13 +74,13 @@ DOCUMENT_CHARACTERS: Final = 16 * 1_048_576
 
 
 def document_text(document: TextIO, *, limit: int = DOCUMENT_CHARACTERS) -> str:
-    """The text of a document that an option names. Raises UsageError for one that is too long, or no UTF-8 text."""
+    """The text of a document that an option names. Raises UsageError if it is too long, or not UTF-8."""
     try:
         text = document.read(limit + 1)
     except UnicodeDecodeError:
-        raise UsageError("The document is no UTF-8 text.", "Save it as UTF-8.") from None
+        raise UsageError("The document is not UTF-8 text.", "Save it as UTF-8.") from None
     if len(text) > limit:
-        raise UsageError(f"The document has more than {limit:,} characters.", "Name another one.")
+        raise UsageError(f"The document has more than {limit:,} characters.", "Choose another file.")
     return text
 
 
@@ -90,12 +90,12 @@ def resolve_home(home: Path | None) -> Path:
 
 
 def use_home(home: Path) -> None:
-    """Say that the running command uses another instance than `--home` names, so that failures are logged there."""
+    """Record that the running command uses another instance than `--home`, so that failures are logged there."""
     _point(click.get_current_context(), home)
 
 
 def use_settings(texts: Mapping[str, str]) -> None:
-    """Say what the settings are, so that failures are logged as they say and no file is opened once more for it."""
+    """Record the settings, so that failures are logged accordingly and no file is opened again."""
     from tbot_core.cli.crash_report import CrashReporter
 
     unforeseen = click.get_current_context().find_object(CrashReporter)
@@ -104,9 +104,9 @@ def use_settings(texts: Mapping[str, str]) -> None:
 
 
 def emit(document: object, *, as_json: bool, lines: Iterable[str] = ()) -> None:
-    """Write the document as JSON (keys sorted, two blanks of indent) if `as_json`, else the lines for a person.
+    """Write the document as JSON (sorted keys, indent 2) if `as_json`, else the text lines.
 
-    Decimals, dates, paths and enums become strings, times ISO 8601, sets sorted lists; NaN is refused by ValueError.
+    Decimals, dates, paths and enums become strings, times ISO 8601, sets sorted lists; NaN raises ValueError.
     """
     if as_json:
         import json

@@ -1,4 +1,4 @@
-"""Asks a person for what a category of secrets holds: each value by its meaning, unseen where it is secret."""
+"""Prompts for the fields of a category of secrets: one by one with their meaning, hidden where the value is secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def prompt_fields(schema: Mapping[str, SecretField] | None, *, anew: bool) -> di
         answers = {it.name: _asked(it, anew=anew) for it in schema.values()}
         return {name: answer for name, answer in answers.items() if answer}
     found: dict[str, str] = {}
-    while name := click.prompt("Field (empty ends)", default="", show_default=False).strip():
+    while name := click.prompt("Field name (empty to finish)", default="", show_default=False).strip():
         found[name] = click.prompt(name, hide_input=True)
     return found
 
@@ -32,7 +32,7 @@ def _asked(one: SecretField, *, anew: bool) -> str:
             one.kind.parse(written)
         except ValueError:
             if written or (anew and one.required):
-                raise click.BadParameter(f"Allowed is {one.kind.allowed}.") from None
+                raise click.BadParameter(f"Allowed: {one.kind.allowed}.") from None
         return written
 
     hint = "" if anew and one.required else f" [{one.default_text}]" if anew and one.default_text else " [empty]"

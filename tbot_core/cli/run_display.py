@@ -1,4 +1,4 @@
-"""Who looks on at a run: a live view, plain lines, or nobody; and how a run is stopped from outside."""
+"""The displays of a run: a live view, plain lines, or none; and how signals stop a run."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ _log = log.logger(__name__)
 
 
 class RunDisplay(Protocol):
-    """A way to look on; a context while the run lasts."""
+    """A display; a context manager during the run."""
 
     watched: bool
 
     @property
     def watcher(self) -> RunWatcher:
-        """What the run tells."""
+        """Receives the events of the run."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop showing, however the run ended."""
+        """Stop the display, however the run ended."""
 
     def end(self, outcome: RunOutcome) -> None:
-        """Say what it came to."""
+        """Show the result."""
 
 
 def make_display(wish: RunOptions, assembly: Assembly, clock: Clock, *, as_json: bool) -> RunDisplay:
-    """The way to look on that fits the command and where it is written to; opens the log and says the warnings."""
+    """The display that fits the command and its output; opens the log and prints the warnings."""
     live = sys.stdout.isatty() and not as_json and not terminal.is_dumb()
     general = assembly.settings.general
     form: log.Format = "csv" if general.log_format == "csv" else "json"
@@ -84,18 +84,18 @@ def _logs(wish: RunOptions, assembly: Assembly) -> tuple[Path | None, Path | Non
 
 
 def print_warnings(assembly: Assembly) -> None:
-    """Say on standard error what is doubtful in the settings, and in one line which of them nothing acts on."""
+    """Print warnings about the settings to standard error, and list in one line those without effect."""
     installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
     found = settings_without_effect(assembly.settings.values, installed)
-    idle = [f"Switched on, but nothing that is installed acts on it: {', '.join(found)}."] if found else []
+    idle = [f"Enabled, but its plugin is not installed: {', '.join(found)}."] if found else []
     for warning in (*assembly.settings.warnings, *idle):
         click.echo(f"tbot: {warning}", err=True)
 
 
 class PlainDisplay:
-    """Plain lines: one a fill, an exit, a session; `silent`: only what must be known, on standard error.
+    """Plain lines: one per fill, exit and session; `silent`: only warnings, on standard error.
 
-    A run does not end because they cannot be written; what it came to must be, at its end.
+    A write error does not end the run; the result must be written.
     """
 
     watched = False
@@ -112,7 +112,7 @@ class PlainDisplay:
 
     @property
     def watcher(self) -> RunWatcher:
-        """Tells lines as events are written."""
+        """Prints lines as events are written."""
         return RunWatcher(resumed=self._resumed, started=self._started, wrote=self._wrote, idle=self._idle)
 
     def __enter__(self) -> Self:
@@ -122,7 +122,7 @@ class PlainDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to restore but the log."""
+        """Restores the log."""
         log.close()
 
     def end(self, outcome: RunOutcome) -> None:
@@ -176,7 +176,7 @@ class PlainDisplay:
 
 
 async def run_until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:
-    """Await the run; the first signal asks it to stop after the minute at hand, a second one breaks it off.
+    """Await the run. The first signal stops it after the current minute, the second one aborts it.
 
     SIGUSR2 is a kill.
     """

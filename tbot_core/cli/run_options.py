@@ -1,4 +1,4 @@
-"""What a command line asks of `tbot run`, checked as a whole before anything is opened."""
+"""The request of a `tbot run` command line, validated before anything is opened."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ DEMO_HOME: Final = Path("tbot-demo")
 DEMO_SESSIONS: Final = 3
 
 SIMULATION: Final = "simulation"
-"""The purpose of a process that takes no requests."""
+"""The purpose of a process that accepts no requests."""
 
 DRY_RUN: Final = "dry-run"
-"""The mode that decides on live data and sends nothing."""
+"""The mode that decides on live data and sends no orders."""
 
 MARKET_MODES: Final = frozenset({DRY_RUN, "paper", "live"})
-"""The modes of the running market."""
+"""The modes of the live market."""
 
 
 @attrs.frozen(kw_only=True)
 class RunOptions:
-    """What the command line asks for; `rate`: exchange seconds a second, None: as fast as it goes."""
+    """The request of the command line; `rate`: replay speed multiplier, None: as fast as possible."""
 
     mode: Literal["demo", "replay", "dry-run", "paper", "live"]
     home: Path
@@ -42,18 +42,18 @@ class RunOptions:
 
     @property
     def dry(self) -> bool:
-        """Whether nothing is to be sent, and nothing of the instance's own day to be touched."""
+        """Whether no order is sent, and the instance's own session is not touched."""
         return self.mode == DRY_RUN
 
     @property
     def badge(self) -> str:
-        """The mode as what shows a run names it on each of its pictures and lines."""
+        """The mode as each view and line of a run shows it."""
         return "DRY RUN" if self.dry else self.mode
 
     @property
     def title(self) -> str:
-        """The same with what it means, for a beginning and an end."""
-        return f"{self.badge}, nothing is sent" if self.dry else self.mode
+        """The same with its meaning, for the start and the end."""
+        return f"{self.badge}, no order is sent" if self.dry else self.mode
 
 
 def parse_run_options(  # noqa: PLR0913  -- click hands every option over by its name
@@ -69,16 +69,14 @@ def parse_run_options(  # noqa: PLR0913  -- click hands every option over by its
     dry_run: bool = False,
     home: Path | None,
 ) -> RunOptions:
-    """The options as one wish; raises UsageError for what does not go together."""
+    """The options as one request; raises UsageError for contradicting options."""
     faults = {
         "--demo and --replay exclude each other.": demo and replay is not None,
-        "--dry-run decides on live data: --demo and --replay have data of their own.": dry_run
-        and (demo or replay is not None),
-        "--sessions is the demo's: a replay has those of its range, the market ends after one with --once.": sessions
-        is not None
-        and not demo,
-        "--once is for the running market.": once and (demo or replay is not None),
-        "--speed is for simulations: the running market has its own.": speed is not None and not (demo or replay),
+        "--dry-run decides on live data: --demo and --replay use other data.": dry_run and (demo or replay is not None),
+        "--sessions is for --demo: a replay has the sessions of its range, the live market ends after one with "
+        "--once.": sessions is not None and not demo,
+        "--once is for the live market.": once and (demo or replay is not None),
+        "--speed is for simulations: the live market has its own.": speed is not None and not (demo or replay),
     }
     for fault, made in faults.items():
         if made:
@@ -109,12 +107,12 @@ def _rate(speed: str | None) -> float | None:
     except ValueError:
         rate = 0.0
     if not 1 <= rate <= 100_000:
-        raise UsageError(f"--speed {speed} is no speed.", "Give exchange seconds a second from 1 to 100000, or max.")
+        raise UsageError(f"Invalid speed {speed!r}.", "Give a multiplier from 1 to 100000, or max.")
     return rate
 
 
 def _range(text: str) -> tuple[dt.date, dt.date]:
     first, separator, last = text.partition("..")
     if not separator:
-        raise UsageError(f"{text!r} is no range of days.", "Write it as 2018-02-16..2018-03-29.")
+        raise UsageError(f"Invalid range {text!r}.", "Write it as 2018-02-16..2018-03-29.")
     return day_range(first, last)

@@ -1,6 +1,6 @@
-"""The settings files and tables of a running instance: whether they were changed, what that changes, whether it is fit.
+"""The settings files and tables of a running instance: detects changes, lists them, and validates them.
 
-A table of the operator's that a plugin decides by is a setting: it counts from the next session, as all of them do.
+An operator's table that a plugin decides by counts as a setting: it takes effect from the next session.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Marks = tuple[tuple["Path", float, int], ...]
 
 
 class SettingsWatcher:
-    """The settings that a run has, as `wish` and `found`, and those that lie in the files, once they are other ones.
+    """The settings of a run (`wish` and `found`), and those in the files after they were changed.
 
     `read` reads the files as a start does, and refuses what a start refuses.
     """
@@ -47,9 +47,9 @@ class SettingsWatcher:
         self._seen: tuple[_Marks, _Marks] = self._marks(), ()
 
     def begin(self, settings: Settings, trial: Callable[[], None] = _passes) -> None:
-        """A run begins with these settings, which may be older than those in the files.
+        """Start a run with these settings, which may be older than those in the files.
 
-        `trial` raises TbotError where a table is not fit for the plugin that decides by it.
+        `trial` raises TbotError for a table that the plugin that uses it rejects.
         """
         self._settings, self._trial = settings, trial
         tables = self._marks_of_tables()
@@ -60,7 +60,7 @@ class SettingsWatcher:
         self._seen = ((), ()) if stale else (self._seen[0], tables)
 
     def look(self) -> SettingsDiff | None:
-        """What was changed since the last look; None for nothing. Nothing is opened before a file is another one."""
+        """The changes since the last call; None if there are none. No file is opened unless it has changed."""
         marks = self._marks(), self._marks_of_tables()
         if marks == self._seen:
             return None
@@ -75,7 +75,7 @@ class SettingsWatcher:
         return SettingsDiff(differences=differences)
 
     def renew(self) -> None:
-        """From now on the run's settings are those that were found."""
+        """Use the changed settings from now on."""
         if self._next is not None:
             (self.wish, self.found), self._next = self._next, None
 

@@ -1,4 +1,4 @@
-"""What plugins provide and what they are given: the protocols between the core and everything else."""
+"""The contracts between the core and its plugins: protocols to implement, and the values that they receive."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         SupportsScreening,
     )
 
-_MODULES = ("alert", "plugin", "strategy", "feed", "broker")
+_MODULES = ("alert", "credentials", "plugin", "strategy", "feed", "broker")
 
 __all__ = [
     "DELAYED",

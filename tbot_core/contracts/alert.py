@@ -1,4 +1,4 @@
-"""Alerts: what is said to the operator where he is not looking, and the channels that carry it."""
+"""Alerts: messages to the operator, and the channels that deliver them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 
 
 class Urgency(StrEnum):
-    """Whether somebody has to be woken."""
+    """Whether the alert must wake somebody."""
 
     CRITICAL = "critical"
     ROUTINE = "routine"
@@ -18,10 +18,10 @@ class Urgency(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Alert:
-    """What one message says.
+    """One message.
 
-    `key` names the incident: a message that is sent again, and the one that says that it is over (`resolved`), bear
-    the same. `title` is one line: mode, identity and what happened. `text` is the whole: the title, when it was, and
+    `key` names the incident: a repeated message and the message that closes the incident (`resolved`) have the same
+    key. `title` is one line: mode, identity and what happened. `text` is the whole message: the title, the time, and
     the command to run next. `time` is UTC.
     """
 
@@ -35,11 +35,11 @@ class Alert:
 
 @runtime_checkable
 class AlertChannel(Protocol):
-    """A way to the operator.
+    """A way to deliver alerts to the operator.
 
-    It shares the loop with trading: whatever takes time is awaited, never waited for. The core bounds each call in
-    time and tries again later, so a channel keeps no queue and retries nothing.
+    It runs in the event loop of trading: slow operations must be awaited and never block. The core limits the time of
+    each call and retries later, so a channel needs no queue and no retries.
     """
 
     async def send(self, alert: Alert) -> None:
-        """Hand it over; returns when the service has taken it. Raises `Undelivered`, or anything else, when not."""
+        """Deliver the alert; returns when the service has accepted it. Raises `Undelivered` or another error if not."""

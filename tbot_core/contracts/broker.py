@@ -1,4 +1,4 @@
-"""Brokers: what the core asks of an account at a venue, and what it is told."""
+"""Brokers: the requests of the core to an account at a venue, and the reports that it receives."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class BrokerCapabilities:
 
 @attrs.frozen(kw_only=True)
 class BrokerEvent:
-    """Something a broker says of an order.
+    """A report of a broker about an order.
 
-    `kind`: acknowledged, rejected, fill, cancelled, expired, replaced, cancel_refused, not_found; busted where the
-    execution that `fill` names is void, corrected where `fill` has the new terms of the execution of that id.
-    `event_id` is unique within broker and account, so that the same event is booked once. `words` quotes the broker.
+    `kind`: acknowledged, rejected, fill, cancelled, expired, replaced, cancel_refused, not_found; busted when the
+    execution that `fill` names is void, corrected when `fill` has the new terms of the execution with that id.
+    `event_id` is unique within broker and account, so that an event is booked only once. `words` quotes the broker.
     """
 
     kind: str
@@ -82,11 +82,11 @@ class BrokerEvent:
 
 @attrs.frozen(kw_only=True)
 class OrderStatusReport:
-    """What a broker knows of an order now, its own word for the outcome included.
+    """The current state of an order at the broker.
 
-    `kind` is that of the event that would have told it: acknowledged while it rests, else rejected, cancelled, expired
-    or fill. `filled` is cumulative; `fills` holds the executions that the broker still names; `time` is when this
-    became so. `client_order_id` is empty for an order that was placed without one.
+    `kind` is that of the event that would have reported it: acknowledged while it is working, else rejected, cancelled,
+    expired or fill. `filled` is cumulative; `fills` holds the executions that the broker still lists; `time` is the
+    time of the last change. `client_order_id` is empty for an order that was placed without one.
     """
 
     client_order_id: str
@@ -104,9 +104,10 @@ class OrderStatusReport:
 
 @attrs.frozen(kw_only=True)
 class PositionReport:
-    """What an account holds of a symbol; shares sold short are negative.
+    """A position in an account; shares sold short are negative.
 
-    `average_price` is what was paid, `price` the last one that the broker knows: what is not tbot's counts at it.
+    `average_price` is the average entry price, `price` the last price that the broker knows; external positions are
+    valued at it.
     """
 
     symbol: str
@@ -117,10 +118,10 @@ class PositionReport:
 
 @attrs.frozen(kw_only=True)
 class AccountActivity:
-    """What moved an account's money or shares without an order, as the broker lists it.
+    """A change of an account's cash or shares without an order, as the broker lists it.
 
-    `kind`: dividend, fee, interest, transfer, split, or the broker's own word. `quantity` and `cash` are what was
-    added, negative where it was taken.
+    `kind`: dividend, fee, interest, transfer, split, or the broker's own word. `quantity` and `cash` are the changes;
+    negative values were taken from the account.
     """
 
     activity_id: str
@@ -134,12 +135,12 @@ class AccountActivity:
 
 @attrs.frozen(kw_only=True)
 class AccountSnapshot:
-    """All of an account that was read in one go: money, holdings, and its open and recently closed orders.
+    """A consistent reading of an account: cash, positions, and its open and recently closed orders.
 
-    `fills` and `activities` are those since the moment that was asked for, empty also where the broker lists none;
-    `fills` holds the account's executions, those of orders that are listed no more included. `barrier` names
-    the moment for which all parts hold, where the venue has such a number; else it is empty, and two readings have to
-    agree before one is believed.
+    `fills` and `activities` are those since the requested time, empty also if the broker lists none; `fills` holds the
+    executions of the account, including those of orders that are no longer listed. `barrier` names the moment at which
+    all parts are valid, if the venue has such a number; otherwise it is empty, and two readings must agree before one
+    is accepted.
     """
 
     account: Account
@@ -154,35 +155,35 @@ class Permit(Protocol):
     """The right to send one order, once."""
 
     def redeem(self) -> None:
-        """Use it, just before the first byte leaves. Raises `Withdrawn` when the order may not be sent any more."""
+        """Use the permit, just before the first byte is sent. Raises `Withdrawn` if the order may no longer be sent."""
 
 
 @runtime_checkable
 class Broker(Protocol):
     """An account at a venue.
 
-    Every call may raise `BrokerError`; a submit that may have arrived raises `OutcomeUnknown`. A reading that is not
-    whole raises `Unavailable`: what is not known is never shown as empty.
+    Every call may raise `BrokerError`; a submit that may have arrived raises `OutcomeUnknown`. An incomplete reading
+    raises `Unavailable`: unknown data is never reported as empty.
     """
 
     @property
     def rules(self) -> BrokerCapabilities:
-        """What the venue can do."""
+        """The capabilities of the broker."""
 
     async def connect(self) -> Account:
-        """Log in and say whose account it is."""
+        """Log in and return the account."""
 
     async def account(self) -> Account:
-        """Cash, equity and buying power now."""
+        """The current cash, equity and buying power."""
 
     async def submit(self, order: Order, permit: Permit) -> None:
-        """Hand an order over; what becomes of it comes as events. Nothing leaves before the permit is redeemed."""
+        """Submit an order; its outcome is reported by events. The permit is redeemed before anything is sent."""
 
     async def cancel(self, client_order_id: str) -> None:
-        """Ask for a cancel; its outcome comes as an event."""
+        """Request a cancel; its outcome is reported by an event."""
 
     async def replace(self, client_order_id: str, order: Order) -> None:
-        """Change a resting order into `order`, which bears the same id where `amend_atomic` holds, else its own."""
+        """Replace a working order by `order`, which has the same id with `amend_atomic`, else a new one."""
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """Everything that happened since the last call, oldest first; does not wait.
@@ -192,41 +193,41 @@ class Broker(Protocol):
         """
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
-        """Everything at the account, with the orders that were closed since."""
+        """The whole account, with the orders that were closed since the given time."""
 
     async def close(self) -> None:
-        """Log out; resting orders stay."""
+        """Log out; working orders stay."""
 
 
 @runtime_checkable
 class SupportsOrderLookup(Protocol):
-    """A broker that can be asked for one order by our id for it, as `query_by_cid` says."""
+    """A broker that can look up one order by our client order id (`query_by_cid`)."""
 
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """The order, None where the broker does not know it."""
+        """The order, None if the broker does not know it."""
 
 
 class RejectionMeaning(StrEnum):
-    """What a broker means by refusing an order, as far as it matters what is done next."""
+    """The meaning of a rejection, if it decides what happens next."""
 
-    NOT_TRADABLE = "the instrument is not traded any more, under this name at least"
-    OFF_GRID = "a price or a quantity is not a multiple of what may be traded now"
+    NOT_TRADABLE = "the instrument is no longer traded, at least under this name"
+    OFF_GRID = "a price or a quantity is off the instrument's current grid"
 
 
 @runtime_checkable
 class SupportsRejectionMeaning(Protocol):
-    """A broker that can say what its own words of refusal mean."""
+    """A broker that can classify its own rejection texts."""
 
     def meaning(self, words: str) -> RejectionMeaning | None:
-        """What a refusal in these words means; None for all that only needs to be told."""
+        """The meaning of a rejection text; None if it only has to be reported."""
 
 
 @attrs.frozen(kw_only=True)
 class Instrument:
-    """What may be traded of an instrument now, as its broker says.
+    """The current trading rules of an instrument, as its broker reports them.
 
-    `tick`: prices are multiples of it, None: of the exchange's own grid. `quantity_step`: quantities are multiples of
-    it, None: of what the venue's rules say. `tradable` and `shortable`: None where that is not said.
+    `tick`: prices are multiples of it; None: the exchange's own grid. `quantity_step`: quantities are multiples of it;
+    None: the broker's capabilities. `tradable` and `shortable`: None if not reported.
     """
 
     symbol: str
@@ -238,15 +239,15 @@ class Instrument:
 
 @runtime_checkable
 class SupportsInstrumentInfo(Protocol):
-    """A broker that can be asked what may be traded of an instrument: done when it refuses an order as off its grid."""
+    """A broker that reports instrument rules: requested when it rejects an order as off its grid."""
 
     async def instrument(self, symbol: str) -> Instrument:
-        """The rules of an instrument now."""
+        """The current rules of an instrument."""
 
 
 @attrs.frozen(kw_only=True)
 class MaintenanceWindow:
-    """A time in which a broker has said that it will not answer; `words` quotes it."""
+    """An announced period without responses from the broker; `words` quotes it."""
 
     begins: datetime
     ends: datetime
@@ -255,46 +256,46 @@ class MaintenanceWindow:
 
 @runtime_checkable
 class SupportsMaintenanceNotices(Protocol):
-    """A broker that says when it will be under maintenance: asked every ten minutes."""
+    """A broker that announces its maintenance: polled every ten minutes."""
 
     async def maintenance(self) -> Sequence[MaintenanceWindow]:
-        """All that is announced, times in UTC."""
+        """All announced periods, times in UTC."""
 
 
 @runtime_checkable
 class SupportsTradingHours(Protocol):
-    """A broker that says when its exchange trades; where it differs from ours, the shorter session wins."""
+    """A broker that reports the trading hours of its exchange; if they differ from ours, the shorter session wins."""
 
     async def hours(self, day: date) -> Session | None:
-        """The session of an exchange day, None where there is none."""
+        """The session of an exchange day, None if there is none."""
 
 
 @runtime_checkable
 class SupportsServerTime(Protocol):
-    """A broker whose answers carry its own time, as HTTP's header Date does."""
+    """A broker whose responses carry its own time, as the HTTP header Date does."""
 
     @property
     def ahead_s(self) -> Sequence[float]:
-        """How far this machine's clock was ahead at each of the latest answers, seconds, the newest last."""
+        """How far this machine's clock was ahead at each of the latest responses, in seconds, the newest last."""
 
 
 @runtime_checkable
 class SupportsPrices(Protocol):
-    """A broker that says what symbols trade at: a second opinion on the feed, asked for every ten seconds."""
+    """A broker that reports prices: a second source beside the feed, polled every ten seconds."""
 
     async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
-        """The middle of the latest quote, else the last trade, in dollars; symbols that have neither are left out."""
+        """The mid price of the latest quote, else the last trade, in dollars; symbols without either are left out."""
 
 
 @runtime_checkable
 class SimulatedVenue(Protocol):
-    """A broker without a market of its own: it fills from the bars that it is shown."""
+    """A broker without a market of its own: it fills orders from the bars that the core passes to it."""
 
     def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
-        """A new session's bell: nothing rests any more; `cash` is what the journal knows of the account."""
+        """Start a session without working orders; `cash` is the cash of the account by the journal."""
 
     def observe(self, minute: MinuteSlice) -> None:
-        """A minute has closed: match what rests, before anyone decides on it."""
+        """Match working orders against a closed minute, before any decision on it."""
 
     def close_session(self) -> None:
-        """The session is over: what is still open is closed at its last price."""
+        """End the session: open positions are closed at their last price."""

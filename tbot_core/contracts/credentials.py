@@ -26,21 +26,21 @@ _PART: Final = re.compile(r"[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,199}")
 
 
 class SecretValue(Protocol):
-    """A secret that shows itself nowhere, unless it is told to."""
+    """A secret that shows its value only on request."""
 
     def reveal(self) -> str:
-        """The value as text, for a library that wants text."""
+        """The value as text, for a library that requires text."""
 
     def wipe(self) -> None:
-        """Overwrite the value, once it is no longer needed."""
+        """Overwrite the value when it is no longer needed."""
 
 
 @attrs.frozen(kw_only=True)
 class SecretField:
-    """One value of a category: its name, kind and meaning, and its other spellings; case does not matter in any.
+    """One value of a category: its name, kind and meaning, and its aliases; case does not matter.
 
-    `default_text` is what holds where the value is left out, None where it must be given. `hidden` values are handed
-    over as secrets, and as None where they may be and are left out.
+    `default_text` is the value if it is left out, None if it is required. `hidden` values are passed as secrets, and as
+    None if they are optional and left out.
     """
 
     kind: SettingKind[Any]
@@ -52,14 +52,14 @@ class SecretField:
 
     @property
     def required(self) -> bool:
-        """Whether it must be given."""
+        """Whether a value is required."""
         return self.default_text is None
 
 
 def shown_field(
     kind: SettingKind[T], *, doc: str, default: str | None = None, aliases: tuple[str, ...] = (), name: str = ""
 ) -> T:
-    """A field that may be shown; `default` is text, None for a value that must be given.
+    """A field that may be shown; `default` is text, None for a required value.
 
     Raises ValueError for a default that the kind does not allow.
     """
@@ -70,7 +70,7 @@ def shown_field(
 
 
 def hidden_field(*, doc: str, optional: bool = False, aliases: tuple[str, ...] = ()) -> SecretValue:
-    """A field that is shown nowhere: one line of text."""
+    """A field that is never shown: one line of text."""
     one = SecretField(kind=_LINE, doc=doc, aliases=aliases, default_text="" if optional else None, hidden=True)
     absent: Any = None if optional else attrs.NOTHING
     field: SecretValue = attrs.field(default=absent, metadata={METADATA: one})
@@ -78,7 +78,7 @@ def hidden_field(*, doc: str, optional: bool = False, aliases: tuple[str, ...] =
 
 
 def secret_fields(schema: type[Any]) -> dict[str, SecretField]:
-    """What an attrs class declares, by field and in order; each entry has its name."""
+    """The declarations of an attrs class, by field and in order; each entry has its name."""
     return {
         field.name: attrs.evolve(field.metadata[METADATA], name=field.metadata[METADATA].name or field.name)
         for field in attrs.fields(schema)

@@ -1,4 +1,4 @@
-"""Feeds: the bars of stored, simulated or running sessions, and what a running market says as it says it."""
+"""Feeds: the bars of stored, simulated or live sessions, and the messages of a live market."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class FeedRequest:
-    """Which bars are wanted: a stored range, simulated sessions, or those of the running market.
+    """The requested bars: a stored range, simulated sessions, or the live market.
 
-    `symbols` empty: what the source would choose. `first` and `last` bound a replay, both inclusive; `sessions` counts
-    those of a demo. `bars` is the folder of the instance's bar store; `calendar` the owner's, None the exchange's own.
-    `typical_volume` asks for that fact of the day, which costs a source of stored bars a look back.
+    `symbols` empty: the choice of the source. `first` and `last` bound a replay, both inclusive; `sessions` is the
+    number of demo sessions. `bars` is the folder of the instance's bar store; `calendar` is the owner's, None for the
+    exchange's own. `typical_volume` requests that fact of the day, which a source of stored bars computes from history.
     """
 
     kind: Literal["replay", "demo", "live"]
@@ -39,7 +39,7 @@ class FeedRequest:
 
 @attrs.frozen(kw_only=True)
 class FeedLabel:
-    """What a person must know of a source: its name, whether its prices are simulated, notes on what it lacks."""
+    """What a user must know about a source: its name, whether its prices are simulated, and notes on missing data."""
 
     name: str
     simulated: bool
@@ -50,7 +50,7 @@ class FeedLabel:
 
 @runtime_checkable
 class FeedSession(Protocol):
-    """One session of a feed: its facts first, then its minutes as they close."""
+    """One session of a feed: first its facts, then its minutes as they close."""
 
     @property
     def session(self) -> Session:
@@ -62,15 +62,15 @@ class FeedSession(Protocol):
 
     @property
     def day(self) -> DayFacts:
-        """What is known before the bell."""
+        """The facts known before the bell."""
 
     def minutes(self) -> AsyncIterator[MinuteSlice]:
-        """Every minute of the session in order, also those without a bar."""
+        """Every minute of the session in order, including those without a bar."""
 
 
 @attrs.frozen(kw_only=True)
 class Bar:
-    """A one-minute bar of one symbol as it came: `start` is its minute; `vwap` is None where the feed has none."""
+    """A one-minute bar of one symbol as received: `start` is its minute; `vwap` is None if the feed has none."""
 
     symbol: str
     start: datetime
@@ -84,7 +84,7 @@ class Bar:
 
 @attrs.frozen(kw_only=True)
 class Quote:
-    """The best bid and ask of a symbol, in dollars; `time` is when they became so, as the feed says."""
+    """The best bid and ask of a symbol, in dollars; `time` is the time of the quote by the feed."""
 
     symbol: str
     bid: float
@@ -94,7 +94,7 @@ class Quote:
 
 @attrs.frozen(kw_only=True)
 class HaltStatus:
-    """Whether a symbol is halted; an empty `symbol` is the whole market, with the level of its halt, 1 to 3."""
+    """Whether a symbol is halted; an empty `symbol` is the whole market, with the level of the halt, 1 to 3."""
 
     symbol: str
     halted: bool
@@ -108,7 +108,7 @@ class Heartbeat:
 
 
 FeedMessage: TypeAlias = Bar | Quote | HaltStatus | Heartbeat
-"""What a live feed may say."""
+"""The messages of a live feed."""
 
 
 DELAYED: Final = "delayed"
@@ -116,11 +116,11 @@ DELAYED: Final = "delayed"
 
 @attrs.frozen(kw_only=True)
 class FeedQuality:
-    """What a live feed declares of itself.
+    """The declared quality of a live feed.
 
-    `coverage`: every venue's trades at once, those of one venue, or everything but too late to trade live on.
-    `subscriptions`: how many symbols may be subscribed, 0 = no limit. `history_delay_s`: how old a bar must be before
-    `history` has it. `halts`: whether it tells them; where it does not, silence of a symbol is taken for one.
+    `coverage`: trades of all venues in real time, those of one venue, or delayed data that is too late for live
+    trading. `subscriptions`: the largest number of symbols, 0 = no limit. `history_delay_s`: the age of a bar from
+    which `history` returns it. `halts`: whether it reports them; if not, silence of a symbol counts as a halt.
     """
 
     coverage: Literal["consolidated", "single_venue", "delayed"]
@@ -131,30 +131,30 @@ class FeedQuality:
 
     @property
     def notes(self) -> Iterator[str]:
-        """What a person must know of it."""
+        """What a user must know about it."""
         match self.coverage:
             case "delayed":
-                yield "The feed is DELAYED: prices come too late, and nothing is traded live on them."
+                yield "The feed is DELAYED: live trading never uses its prices."
             case "single_venue":
-                yield "The feed hears one venue: its volumes are a part of the tape, so VOLUME_LIMIT is off."
+                yield "The feed covers one venue: its volumes are a part of the tape, so VOLUME_LIMIT is off."
         if not self.quotes:
             yield "The feed has no quotes: NO_QUOTE, SPREAD_WIDE and quote age do not apply."
 
     @property
     def words(self) -> str:
-        """It in a few words."""
-        most = f"{self.subscriptions} symbols at most" if self.subscriptions else "any number of symbols"
-        delay = f"history {self.history_delay_s:.0f} s late" if self.history_delay_s else "history at once"
+        """A short description."""
+        most = f"at most {self.subscriptions} symbols" if self.subscriptions else "any number of symbols"
+        delay = f"history {self.history_delay_s:.0f} s late" if self.history_delay_s else "history without delay"
         quotes, halts = ("quotes" if self.quotes else "no quotes"), ("halts" if self.halts else "no halts")
-        return f"{self.coverage.replace('_', ' ')}, {most}, {delay}, {quotes}, {halts} told"
+        return f"{self.coverage.replace('_', ' ')}, {most}, {delay}, {quotes}, {halts} reported"
 
 
 @runtime_checkable
 class LiveSession(Protocol):
-    """One session of a running market, for the core to make minutes of.
+    """One session of a live market, from which the core aggregates minutes.
 
-    It keeps no clock, no order and no memory: what comes late, twice, revised or not at all is the core's to notice.
-    Which symbols are heard is the core's choice, too: as many as `quality` and UNIVERSE_MAX allow.
+    It keeps no clock, no order and no memory: the core detects messages that are late, repeated, revised or missing.
+    The core also chooses the subscribed symbols: as many as `quality` and UNIVERSE_MAX allow.
     """
 
     @property
@@ -167,38 +167,39 @@ class LiveSession(Protocol):
 
     @property
     def day(self) -> DayFacts:
-        """What is known before the bell, of each symbol.
+        """The facts of each symbol known before the bell.
 
         `average_volume` is consolidated whatever the feed's coverage; `typical_volume` has the coverage of its bars.
         """
 
     @property
     def quality(self) -> FeedQuality:
-        """What it declares of itself."""
+        """The declared quality."""
 
     def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
-        """Connect, and say of these symbols whatever comes as it comes; at least a heartbeat every five seconds.
+        """Connect, and yield all messages of these symbols as they arrive; at least a heartbeat every five seconds.
 
-        Nothing is said before all of these symbols are heard: of what was due until the first word history is asked.
-        What is halted is said first. A halt whose end was missed is over when the symbol trades again.
-        Ends, or raises `BrokerError`, when the connection is lost: the core asks for another, never for two at once.
+        Nothing is yielded before all of these symbols are subscribed: bars from before the first message are requested
+        from history. Halted symbols are reported first. A halt whose end was missed has ended when the symbol trades
+        again. The iterator ends, or raises `BrokerError`, when the connection is lost: the core then opens another,
+        never two at once.
         """
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
-        """The bars of these symbols that start in [first, last); raises `Unavailable` when they are not to be had."""
+        """The bars of these symbols that start in [first, last); raises `Unavailable` if they are not available."""
 
 
 @runtime_checkable
 class SupportsDailyVix(Protocol):
-    """A broker that has the index, for feeds that have not."""
+    """A broker that supplies the VIX, for feeds without it."""
 
     async def vix_close(self, day: date) -> float | None:
-        """The VIX's close of an exchange day, in points; None where it does not know it yet, or not any more."""
+        """The VIX close of an exchange day, in points; None if it is not available."""
 
 
 @attrs.frozen(kw_only=True)
 class IndexQuote:
-    """What an index stands at, in points, and when it did, as its source says."""
+    """The value of an index, in points, and its time, as the source reports them."""
 
     value: float
     time: datetime
@@ -206,10 +207,10 @@ class IndexQuote:
 
 @runtime_checkable
 class SupportsLiveVix(Protocol):
-    """A broker that says the index while it moves, for VIX_SOURCE=live."""
+    """A broker that supplies the live VIX, for VIX_SOURCE=live."""
 
     async def vix_now(self) -> IndexQuote | None:
-        """The latest value of the VIX; None where none is known today."""
+        """The latest value of the VIX; None if there is none today."""
 
 
 @runtime_checkable
@@ -218,15 +219,15 @@ class Feed(Protocol):
 
     @property
     def label(self) -> FeedLabel:
-        """What a person must know of it."""
+        """What a user must know about it."""
 
     def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
-        """The wanted sessions in order; at the running market live ones, where the core is to make their minutes."""
+        """The requested sessions in order; for the live market live ones, from which the core aggregates minutes."""
 
 
 @runtime_checkable
 class FeedSource(Protocol):
-    """A broker with capability `feed`: it also serves bars."""
+    """A broker with capability `feed`: it also supplies bars."""
 
     def feed(self, request: FeedRequest) -> Feed:
-        """The feed that fits the request; raises `DataError` when there is nothing to serve."""
+        """The feed for the request; raises `DataError` if there is no data."""

@@ -1,7 +1,7 @@
-"""The hooks: what plugins offer, and what they are told. `docs/reference/hooks.md` shows each with an example.
+"""The hooks: offers of plugins, and observers. `docs/reference/hooks.md` shows each with an example.
 
-A plugin marks its functions with `hookimpl`; it may leave out arguments that it does not use. Every hook is called for
-one plugin at a time, in the order of (kind, name), and never before all enabled plugins are registered.
+A plugin marks its functions with `hookimpl`; it may leave out arguments that it does not use. Hooks are called for one
+plugin at a time, in the order of (kind, name), and never before all enabled plugins are registered.
 """
 
 # A specification has no body, also where implementations return something.
@@ -24,7 +24,7 @@ hookspec: Final = pluggy.HookspecMarker(PROJECT)
 """Marks a specification below."""
 
 hookimpl: Final = pluggy.HookimplMarker(PROJECT)
-"""Marks a plugin's implementation of one of them."""
+"""Marks a plugin's implementation of a hook."""
 
 
 @hookspec
@@ -69,32 +69,32 @@ def tbot_alert() -> Plugin:
 
 @hookspec
 def tbot_extension() -> Plugin:
-    """Offer an extension, which is everything beyond trading itself.
+    """Offer an extension: everything beyond trading itself.
 
     Arguments: none. Moment: once, when the plugin is loaded. Caller: the loader, for an entry point in group
     tbot.extensions. Returned value: one `Plugin`, so that an extension declares settings like any other; `create`
-    returns what the extension keeps alive during a run.
+    returns the object that lives during a run.
     """
 
 
 @hookspec
 def tbot_risk_checks() -> RiskCheck:
-    """Add a limit to those of the core.
+    """Add a risk check to the limits of the core.
 
-    Arguments: none. Moment: once for each run, before its first order. Caller: the risk gate's set-up, for every
-    enabled plugin. Returned value: a function of one `Order`, called after the core's own limits have let an entry
-    pass; None lets it pass, a sentence denies it with reason code RISK_CHECK_DENIED. It can deny only; one that raises
-    or returns anything else denies too, with RISK_CHECK_FAILED.
+    Arguments: none. Moment: once for each run, before its first order. Caller: the set-up of the risk engine, for every
+    enabled plugin. Returned value: a function of one `Order`, called after the core's own limits have passed an entry;
+    None passes it, a sentence denies it with reason code RISK_CHECK_DENIED. It can only deny; if it raises or returns
+    anything else, the entry is denied with RISK_CHECK_FAILED.
     """
 
 
 @hookspec(firstresult=True)
 def tbot_key_provider(context: Context) -> KeyProvider | None:
-    """Give the keys of the encrypted files.
+    """Provide the keys of the encrypted files.
 
     Arguments: `context` as for a plugin's `create`. Moment: once in each process that opens secrets, when the variable
-    TBOT_KEY_PROVIDER is `plugin`. Caller: whoever opens the vault. Returned value: a `KeyProvider`, or None to leave it
-    to the next plugin; the first that is not None counts, and nothing takes its place when it fails.
+    TBOT_KEY_PROVIDER is `plugin`. Caller: the code that opens the vault. Returned value: a `KeyProvider`, or None to
+    leave it to the next plugin; the first that is not None is used, without a fallback if it fails.
     """
 
 

@@ -4,7 +4,7 @@ The function gets the state of its row and the next bar, and answers with a side
 
     >>> import math
     >>> from tbot_core.contracts.on_bar import OnBarStrategy
-    >>> from tbot_core.testing.sessions import Draft
+    >>> from tbot_core.testing.sessions import SessionDraft
     >>> from tbot_core.model.window import Window
     >>> class Streak:
     ...     last = math.inf
@@ -18,7 +18,7 @@ The function gets the state of its row and the next bar, and answers with a side
     ...     state=Streak,
     ...     on_bar=three_rises,
     ... )
-    >>> draft = Draft("AAA", "BBB").bar(6, 101).bar(7, 102).bar(8, 103)
+    >>> draft = SessionDraft("AAA", "BBB").bar(6, 101).bar(7, 102).bar(8, 103)
     >>> signals = strategy.scan(draft.bars(), draft.day())
     >>> signals.cells[-1].tolist(), signals.minute.tolist(), signals.price.tolist(), signals.stop.tolist()
     ([0], [8], [103.0], [100.94])
@@ -60,10 +60,10 @@ class MinuteBar(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class EntrySignal:
-    """An answer that says more than a side.
+    """An answer with more than a side.
 
-    `strength` orders the signals of a minute, strongest first; a relative distance compares with other strategies.
-    `stop` and `target` are market prices; without a stop it is the adapter's `stop_loss_pct`.
+    `strength` orders the signals of a minute, strongest first; a relative distance is comparable between strategies.
+    `stop` and `target` are market prices; the default stop is the adapter's `stop_loss_pct`.
     """
 
     side: Literal[1, -1]
@@ -79,10 +79,10 @@ OnBarResult: TypeAlias = Literal[1, -1] | EntrySignal | None
 class OnBarStrategy(Generic[S]):
     """A strategy around an author's function.
 
-    `state` makes the fresh state of a row. `on_bar` gets every existing bar from minute `feed_from` on (None: from the
-    window's start) until its first answer in the entry phase; answers before that are ignored. `exits` (by default:
-    leave when the window ends) and `stop_loss_pct`, a fraction of the signal's price, protect what it enters.
-    A scan raises PluginError for an answer that is no side.
+    `state` creates the initial state of a row. `on_bar` receives every existing bar from minute `feed_from` on (None:
+    from the window's start) until its first answer in the entry phase; earlier answers are ignored. `exits` (default:
+    leave when the window ends) and `stop_loss_pct`, a fraction of the signal's price, define exits and stop. A scan
+    raises PluginError for an answer that is not a side.
     """
 
     window: Window
@@ -142,7 +142,7 @@ class OnBarStrategy(Generic[S]):
         side: Any = found.side
         if type(side) is not int or side not in {1, -1}:
             raise PluginError(
-                f"The on_bar function of rule {self.rule!r} answered {answer!r}.",
-                "Answer 1 for long, -1 for short, an Entry with such a side, or None.",
+                f"The on_bar function of rule {self.rule!r} returned {answer!r}.",
+                "Return 1 for long, -1 for short, an Entry with such a side, or None.",
             )
         return found

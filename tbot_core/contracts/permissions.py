@@ -1,4 +1,4 @@
-"""What a plugin says it reaches for beyond computing: shown to whoever approves it, and pinned by plugins.lock."""
+"""The permissions that a plugin needs beyond computing: shown for approval, and pinned by plugins.lock."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PluginNeeds:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> PluginNeeds:
-        """The needs that `document` wrote; raises KeyError or TypeError for anything else."""
+        """The permissions that `document` wrote; raises KeyError or TypeError for anything else."""
         secrets, hosts = document["secrets"], document["hosts"]
         if not isinstance(secrets, list) or not isinstance(hosts, list):
             raise TypeError("secrets and hosts must be lists")
@@ -47,12 +47,12 @@ class PluginNeeds:
 
     @property
     def document(self) -> dict[str, object]:
-        """The needs as JSON holds them, sets sorted."""
+        """The permissions as JSON, sets sorted."""
         return attrs.asdict(self) | {"secrets": sorted(self.secrets), "hosts": sorted(self.hosts)}
 
     @property
     def sentence(self) -> str:
-        """The needs in words."""
+        """The permissions as text."""
         parts = ["order authority"] if self.orders else []
         parts += ["child processes"] if self.subprocess else []
         parts += [f"secrets {', '.join(sorted(self.secrets))}"] if self.secrets else []

@@ -1,4 +1,4 @@
-"""What a plugin offers, and what it is built with."""
+"""What a plugin offers, and what it is created with."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tbot_core.model.clock import Clock
 
 
 class StructuredLogger(Protocol):
-    """A structured logger: an event's name, then fields."""
+    """A structured logger: the name of an event, then fields."""
 
     def debug(self, event: str, **fields: object) -> None:
-        """For whoever looks for a fault."""
+        """Details for finding faults."""
 
     def info(self, event: str, **fields: object) -> None:
-        """For whoever wants to know today."""
+        """What an operator wants to know today."""
 
     def warning(self, event: str, **fields: object) -> None:
-        """Something to look at; work goes on."""
+        """A problem; work continues."""
 
     def error(self, event: str, **fields: object) -> None:
         """Something failed."""
@@ -31,11 +31,11 @@ class StructuredLogger(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Context:
-    """What a plugin is built with: the clock, a logger of its own, and a folder of its own inside the instance.
+    """What a plugin is created with: the clock, a logger, and a folder of its own inside the instance.
 
-    `secrets` holds, for each category that its `needs` name, an object of the class that they give for it, filled from
-    the plugin's own section, or from the whole of a category that has none. A trial holds none; a simulation lacks
-    those whose file is not there.
+    `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
+    section, or from the whole category if it has no sections. A trial holds none; a simulation lacks those without a
+    file.
     """
 
     clock: Clock
@@ -70,26 +70,26 @@ class Plugin:
 
 @runtime_checkable
 class KeyProvider(Protocol):
-    """Where the keys of the encrypted files come from.
+    """The source of the keys of the encrypted files.
 
     A key is 32 bytes; `category` is a category of secrets, or `audit`; `slot` is `cur`, and around a rotation `next`
-    and `prev`. A failure is raised as VaultError or OSError, never answered with None.
+    and `prev`. A failure is raised as VaultError or OSError, never returned as None.
     """
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """`put`: keys can be written, so that they can be made and rotated."""
+        """`put`: keys can be written, so that they can be created and rotated."""
 
     def get_key(self, category: str, slot: str) -> bytes | bytearray | memoryview | None:
-        """The key, None where there is none; a bytearray is overwritten by the caller."""
+        """The key, None if there is none; a bytearray is overwritten by the caller."""
 
     def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
-        """Keep the key durably, in place of the one before; with None take it away."""
+        """Store the key durably, replacing the previous one; None deletes it."""
 
 
 @attrs.frozen(kw_only=True)
 class RunInfo:
-    """What observers are told of a run; `report` is set when it has stopped."""
+    """What observers receive about a run; `report` is set when it has stopped."""
 
     run_id: str
     mode: str

@@ -38,7 +38,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 class SettingKind(Generic[T]):
     """A type of value: `parse` reads text and raises ValueError, `show` writes it so that `parse` reads the same value.
 
-    `allowed` completes the sentence "allowed is ...". `empty` says that a file may leave the value empty.
+    `allowed` completes the sentence "allowed is ...". `empty`: the file may leave the value empty.
     """
 
     name: str
@@ -49,11 +49,10 @@ class SettingKind(Generic[T]):
 
 
 class SettingTraits(TypedDict, total=False):
-    """What else a declaration may say.
+    """Optional traits of a declaration.
 
-    `aliases`: other spellings of the name. `since`: the first version. `acted_on`: false for a setting that is read
-    and checked and that this version does not act on. `changes_trades`: false for one that no decision depends on.
-    `file`: the file it stands in, `.env_bot` unless said otherwise.
+    `aliases`: other names. `since`: the first version. `acted_on`: false for a setting that is accepted without effect
+    yet. `changes_trades`: false for one that no decision depends on. `file`: its file, `.env_bot` by default.
     """
 
     aliases: tuple[str, ...]
@@ -84,14 +83,14 @@ class SettingDeclaration:
 
 @attrs.frozen
 class NoSettings:
-    """The config of what reads no settings."""
+    """The config of a plugin without settings."""
 
 
 @attrs.frozen(kw_only=True)
 class DeclaredConfig:
-    """What a plugin reads: `config` is the frozen attrs class of its settings, `secrets` has one for each category.
+    """The declarations of a plugin: `config` is the frozen attrs class of its settings, `secrets` has one per category.
 
-    `kind` is the singular (broker, strategy, filter, ...). `tables` names the files of its data folder that it decides
+    `kind` is the singular (broker, strategy, filter, ...). `tables` names the files in its data folder that it decides
     by.
     """
 
@@ -126,7 +125,7 @@ def setting(name: str, kind: SettingKind[T], *, default: T | str, doc: str, **tr
 
 
 def declarations(config: type[Any]) -> dict[str, SettingDeclaration]:
-    """The declarations of an attrs class by field name, in the order of its fields; other fields are left out."""
+    """The declarations of an attrs class by field name, in field order; other fields are left out."""
     return {field.name: field.metadata[METADATA] for field in attrs.fields(config) if METADATA in field.metadata}
 
 
@@ -139,7 +138,7 @@ def plain_decimal(value: Decimal) -> str:
 
 
 def boolean() -> SettingKind[bool]:
-    """True or false; yes, no, on, off, 1 and 0 are read too."""
+    """True or false; yes, no, on, off, 1 and 0 are accepted too."""
 
     def parse(text: str) -> bool:
         try:
@@ -163,7 +162,7 @@ def text(*, pattern: str = r"[^\x00-\x1f\x7f]{1,200}", allowed: str = "one line 
 
 
 def plugin_name(example: str, *, empty: bool = False) -> SettingKind[str]:
-    """The name of one plugin, read in any case and kept in lower case; `empty` allows none."""
+    """The name of one plugin, in any case, stored in lower case; `empty` allows none."""
     pattern = _PLUGIN_NAME if not empty else f"(?:{_PLUGIN_NAME})?"
     written = text(pattern=pattern, allowed=f"a plugin's name, such as {example}" + (", or empty" if empty else ""))
     return attrs.evolve(written, name="plugin_name", parse=lambda name: written.parse(name).lower())
@@ -175,7 +174,7 @@ def path() -> SettingKind[str]:
 
 
 def choice(*words: str) -> SettingKind[str]:
-    """One of these words in any case, as spelt here."""
+    """One of these words in any case; the value has the given spelling."""
     spelling = {word.lower(): word for word in words}
 
     def parse(written: str) -> str:
@@ -188,7 +187,7 @@ def choice(*words: str) -> SettingKind[str]:
 
 
 def integer(*, least: int = 0, most: int | None = None) -> SettingKind[int]:
-    """A whole number between the bounds, both included."""
+    """A whole number between the bounds, both inclusive."""
 
     def parse(written: str) -> int:
         if _INTEGER.fullmatch(written) is None:
@@ -199,7 +198,7 @@ def integer(*, least: int = 0, most: int | None = None) -> SettingKind[int]:
 
 
 def count_of(word: str, *, least: int = 0, most: int | None = None) -> SettingKind[int]:
-    """A whole number of things, which may follow in singular, plural or by first letter: `1`, `1 bar`, `5 minutes`."""
+    """A whole number with an optional unit in singular, plural or by first letter: `1`, `1 bar`, `5 minutes`."""
     units = {"", word[0], word, f"{word}s"}
 
     def parse(written: str) -> int:
@@ -218,7 +217,7 @@ def minutes(*, least: int = 0, most: int = 390) -> SettingKind[int]:
 
 
 def number(*, least: float | None = None, most: float | None = None) -> SettingKind[float]:
-    """A float between the bounds, both included."""
+    """A float between the bounds, both inclusive."""
     kind = _decimal("number", "a number", least=_exact(least), most=_exact(most))
     return _as_float(kind)
 
@@ -238,7 +237,7 @@ def fraction(
 
 
 def above_zero(kind: SettingKind[Decimal]) -> SettingKind[Decimal]:
-    """The same kind without 0: for a limit that would be reached before anything is done."""
+    """The same kind without 0, for a limit that 0 would trigger at once."""
 
     def parse(written: str) -> Decimal:
         value = kind.parse(written)
@@ -315,7 +314,7 @@ def weights() -> SettingKind[tuple[Decimal, ...]]:
 
 
 def weekdays() -> SettingKind[tuple[int, ...]]:
-    """Days of the week separated by commas (mon, tue, ...), in order and once each; Monday is 0."""
+    """Days of the week separated by commas (mon, tue, ...), sorted and without repeats; Monday is 0."""
 
     def parse(written: str) -> tuple[int, ...]:
         days = [part.strip().lower() for part in written.split(",")]
@@ -329,7 +328,7 @@ def weekdays() -> SettingKind[tuple[int, ...]]:
 
 
 def optional(kind: SettingKind[T], *, zero: bool = False, absent: str = "empty") -> SettingKind[T | None]:
-    """The same kind or None, which a file writes as nothing, or also as 0 where `zero` holds; `absent` words that."""
+    """The same kind or None, which a file writes as empty, or also as 0 with `zero`; `absent` describes it."""
 
     def parse(written: str) -> T | None:
         if not written:

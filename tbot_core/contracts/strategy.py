@@ -1,4 +1,4 @@
-"""Strategies, filters and further limits: pure judgement of bars and orders."""
+"""Strategies, filters and risk checks: pure functions of bars and orders."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Strategy(Protocol):
 
     @property
     def window(self) -> Window:
-        """The strategy's part of a session; a scan is asked for in its entry phase only."""
+        """The strategy's window in a session; scans are requested only in its entry phase."""
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
-        """The first signal of each row whose minute is at least `since`, equal to those of a scan of the whole session.
+        """The first signal of each row at or after minute `since`, equal to that of a scan of the whole session.
 
         A signal of minute t depends on bars up to and including t; rows are never mixed.
         """
@@ -36,25 +36,25 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class SupportsExplain(Protocol):
-    """A strategy that can also say what it compares; `tbot why` and the near-miss line ask for it."""
+    """A strategy that can also explain its comparisons, for `tbot why` and the near-miss line."""
 
     def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
-        """The conditions of the entry phase's minutes so far."""
+        """The conditions of the entry phase, for the minutes that have closed."""
 
 
 @runtime_checkable
 class SupportsScreening(Protocol):
-    """A strategy with conditions of its own that are known before the bell."""
+    """A strategy with conditions that are known before the bell."""
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
-        """Comparisons of the day's facts, one value a row."""
+        """Comparisons of the day's facts, one value per row."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Check:
-    """One comparison, for every row: `low` <= `value` <= `high`; a bound of None does not bind.
+    """One comparison, for every row: `low` <= `value` <= `high`; None is no bound.
 
-    An unknown value (NaN) denies with `unknown` if `required`, else as FILTER_MISSING_DATA says. `words` is a
+    An unknown value (NaN) denies with `unknown` if `required`, else as FILTER_MISSING_DATA says. `words` is the
     plugin's own sentence for codes that quote one.
     """
 
@@ -71,23 +71,23 @@ class Check:
 
 @runtime_checkable
 class Filter(Protocol):
-    """Pure judgement in two steps; what it needs from outside is fetched by `refresh` of filters that have one."""
+    """A pure check in two steps; external data is fetched by `refresh`, in filters that have it."""
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """What is known before the bell: comparisons with one value a (..., symbols) row."""
+        """Checks before the bell: comparisons with one value per (..., symbols) row."""
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
-        """What is known at the signal: comparisons with one value a signal."""
+        """Checks at the signal: comparisons with one value per signal."""
 
 
 @runtime_checkable
 class RequiresData(Protocol):
-    """A filter that looks at a fact of the day which costs a source a look back."""
+    """A filter that requires an optional fact of the day, which a source has to compute from history."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """The optional fields of `Day` that it looks at: `typical_volume`."""
+        """The optional fields of `Day` that it requires: `typical_volume`."""
 
 
 RiskCheck: TypeAlias = "Callable[[Order], str | None]"
-"""A plugin's further limit: None lets the order pass, a sentence denies it. It can never allow what the core denies."""
+"""A risk check of a plugin: None passes the order, a sentence denies it. It can never allow what the core denies."""

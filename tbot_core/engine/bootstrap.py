@@ -64,7 +64,7 @@ DRY_RUN: Final = "dry-run"
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade days that were."""
 
-_NAMELESS: Final = "The bot has no identity, so its orders bear no name: `tbot secrets set bot_identity` gives it one."
+_NAMELESS: Final = "The bot has no identity, so its orders carry no name: `tbot secrets set bot_identity` sets it."
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 
@@ -186,7 +186,7 @@ class Assembly:
         for one in self.loaded:
             if (one.entry.kind, one.entry.name) == (kind, name):
                 return one
-        raise PluginError(f"The {kind} {name} is not installed.", "`tbot plugins list` shows what is.")
+        raise PluginError(f"The {kind} {name} is not installed.", "`tbot plugins list` shows the installed plugins.")
 
 
 def assemble(
@@ -275,7 +275,7 @@ def _identity(settings: Settings) -> str:
     # Simulations and paper trading may do without one.
     found = read_identity(settings.instance, settings.deployment, live=settings.mode == "live")
     if found is None and settings.mode == "live":
-        raise SettingsError("Live trading needs an identity of the bot, and there is none.", "`tbot init` writes it.")
+        raise SettingsError("Live trading needs a bot identity, but none is set.", "`tbot init` creates it.")
     return "" if found is None else found.text
 
 
@@ -295,7 +295,7 @@ def data_source_name(texts: Mapping[str, str]) -> str:
 def feed_source(broker: object, name: str) -> FeedSource:
     """The broker as a source of bars; raises PluginError when it is none."""
     if not isinstance(broker, FeedSource):
-        raise PluginError(f"The broker {name} serves no bars.", "Name another plugin in DATA_SOURCE.")
+        raise PluginError(f"The broker {name} supplies no bars.", "Set DATA_SOURCE to another plugin.")
     return broker
 
 
@@ -360,7 +360,7 @@ def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[An
     for category, schema in sorted(wanted.items(), key=itemgetter(0)):
         kind = CATEGORIES.get(category)
         if kind is None or schema is None or not (kind.by_plugin or kind.shape == "object"):
-            raise PluginError(f"The plugin {plugin} cannot be given secrets of {category}.", "Update it.")
+            raise PluginError(f"The plugin {plugin} cannot receive secrets of {category}.", "Update the plugin.")
         opened = open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
         if opened.store.has_file(category) or settings.mode not in SIMULATED_MODES:
             found[category] = opened.read_as(schema, category, plugin if kind.by_plugin else None)

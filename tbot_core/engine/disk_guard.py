@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.trading_state import TradingStateController
 
 EVERY_S: Final = 1.0
-_FULL: Final = "the journal found no room"
+_FULL: Final = "the disk had no space for the journal"
 
 
 @attrs.define(eq=False)

@@ -1,4 +1,4 @@
-"""What was compared in any minute of a recorded session, worked out anew from the same bars."""
+"""The comparisons in any minute of a recorded session, recomputed from the same bars."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class StrategyExplanation:
-    """One strategy in one minute: what it compared, and what filters say of a signal in that minute.
+    """One strategy in one minute: its comparisons, and the filters' result for a signal in that minute.
 
-    `verdict` is the filters' reason for the side that fired, else for a long; None where the minute has no bar.
+    `verdict` is the filters' reason for the side that fired, else for a long; None if the minute has no bar.
     """
 
     strategy: str
@@ -68,7 +68,7 @@ class ScreeningExplanation:
 
 @attrs.frozen(kw_only=True)
 class SessionExplanation:
-    """A symbol's session: screening by strategy, and the minutes that were asked for."""
+    """A symbol's session: screening by strategy, and the requested minutes."""
 
     session: Session
     screenings: tuple[ScreeningExplanation, ...]
@@ -129,7 +129,7 @@ def _there(symbol: str, source: FeedSession) -> None:
     if symbol not in source.symbols:
         raise UsageError(
             f"{symbol} is not among the {len(source.symbols)} symbols of {source.session.date}.",
-            f"They begin with {', '.join(source.symbols[:5])}.",
+            f"The first ones are {', '.join(source.symbols[:5])}.",
         )
 
 
@@ -143,7 +143,7 @@ async def _session(sessions: Any, day: date) -> FeedSession:
         if source.session.date == day:
             found: FeedSession = source
             return found
-    raise DataError(f"The bars of {day} are no longer there.", "See `tbot data list`.")
+    raise DataError(f"The bars of {day} are no longer stored.", "See `tbot data list`.")
 
 
 async def _walk(  # noqa: PLR0913, PLR0917  whose session, and what of it

@@ -1,4 +1,4 @@
-"""What a run is told of its feed's quality, and which feeds it refuses."""
+"""The notes on a feed's quality for a run, and the feeds that it refuses."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _LIVE: Final = "live"
 
 
 def check_feed_fit(quality: FeedQuality, settings: Settings) -> None:
-    """Raise SettingsError for a feed that must not be traded live on."""
+    """Raise SettingsError for a feed that live trading must not use."""
     if settings.mode == _LIVE and quality.coverage == DELAYED:
         name = settings.trading.data_source or settings.trading.broker_name
         raise SettingsError(
-            f"The feed of {name} is delayed, and delayed prices are never traded live.",
-            "Name a feed in real time in DATA_SOURCE, or give the broker's section mode=paper.",
+            f"The feed of {name} is delayed; live trading never uses delayed prices.",
+            "Set DATA_SOURCE to a real-time feed, or mode=paper in the broker's section.",
         )
 
 
 def label_feed(feed: Feed, quality: FeedQuality | None, *further: str) -> Feed:
-    """The feed with a label that says what a person must know of its quality, and what `further` says."""
+    """The feed with notes on its quality, and those of `further`, in its label."""
     notes = further if quality is None else (*quality.notes, *further)
     return LabelledFeed(inner=feed, notes=notes) if notes else feed
 
@@ -54,10 +54,10 @@ class LabelledFeed:
 
 
 class BarsOnlyBroker:
-    """What simulated fills need of a broker: its bars and its index. There is no way to hand it an order."""
+    """The part of a broker that simulated fills need: its bars and its index. It cannot receive an order."""
 
     def __init__(self, broker: Broker, name: str) -> None:
-        """Raises PluginError where the broker of that name serves no bars."""
+        """Raises PluginError if the broker of that name supplies no bars."""
         self._source = feed_source(broker, name)
         self._index = broker if isinstance(broker, SupportsDailyVix) else None
         self.close = broker.close

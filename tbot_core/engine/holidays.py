@@ -1,4 +1,4 @@
-"""A day on which the exchange is closed: it is said once, in the morning, and then nothing else happens."""
+"""Exchange holidays: reported once, in the morning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import ExchangeCalendar
 
 ANNOUNCE_FROM: Final = dt.time(8)
-"""New York: so early a session's day begins, and so does one without."""
+"""New York time at which a day begins, with or without a session."""
 
 
 class HolidayAnnouncer:

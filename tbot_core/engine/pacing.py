@@ -1,4 +1,4 @@
-"""How a run passes through time: at once, at so many exchange seconds a second, or as the clock goes."""
+"""The pace of a run: at once, with a speed multiplier, or in real time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TELL_S = 1.0
 
 
 class RunStopped(Exception):
-    """Somebody asked the run to stop; raised between two minutes, never inside one."""
+    """The run was asked to stop; raised between two minutes, never inside one."""
 
 
 class Pace(Protocol):
-    """Waits until a moment of the session has come; raises Stopped when the run is to stop."""
+    """Waits for a moment of the session; raises Stopped when the run is to stop."""
 
     async def until(self, moment: datetime) -> None:
         """Return when the moment has come."""
@@ -43,7 +43,7 @@ class FullSpeedPace:
 
 @attrs.define(kw_only=True)
 class ScaledPace:
-    """So many exchange seconds a second of the wall clock; the time between two sessions takes none."""
+    """A replay speed multiplier; the time between two sessions is skipped."""
 
     stop: asyncio.Event
     wall: Clock

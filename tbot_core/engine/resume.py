@@ -113,7 +113,7 @@ def check_same_settings(found: InterruptedSession, settings: Settings, identity:
     """
     for what, then, now in (
         (_other_settings(found, settings), found.run["settings_hash"], settings.fingerprint),
-        ("another identity of the bot than that", found.run["identity"], identity),
+        ("another bot identity than that", found.run["identity"], identity),
     ):
         if then != now:
             raise JournalError(

@@ -77,8 +77,8 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
         if plan.assembly.settings.mode == LIVE:
             name = plan.assembly.settings.trading.broker_name
             raise SettingsError(
-                f"The broker {name} is a simulation, and its section says live.",
-                "`tbot secrets edit broker`: give it mode=paper.",
+                f"The broker {name} is a simulator, but its section says live.",
+                "Set mode=paper with `tbot secrets edit broker`.",
             )
         course = paper_setup(plan.assembly, plan.request, broker, plan.wall.now())
     else:
@@ -199,7 +199,9 @@ class _Run:
             await self._wait(exchange_moment(session.date, READY_AT))
             found = [one async for one in self._course.feed.sessions() if one.session.date == session.date]
             if not found:
-                raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
+                raise DataError(
+                    f"{self._course.feed.label.name} supplies no bars of {session.date}.", "Ask the vendor."
+                )
             yield found[0]
 
     async def _gathered(self, source: LiveSession, account: Account) -> PaperFeed:
@@ -306,7 +308,7 @@ class _Run:
         told = fold_events(self._journal.events()).equity
         if told != equity:
             raise JournalError(
-                f"The journal {self._journal.path} adds up to {told}, the desk to {equity}.",
+                f"The equity is {told} in the journal {self._journal.path}, but {equity} in the decision engine.",
                 "Keep the file and report it: one of them has lost a fill.",
             )
 

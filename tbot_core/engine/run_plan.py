@@ -1,4 +1,4 @@
-"""What is to be run, who looks on, and how it ended."""
+"""The options of a run, its watcher, and its outcome."""
 
 from __future__ import annotations
 

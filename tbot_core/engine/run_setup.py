@@ -1,4 +1,4 @@
-"""What a run goes through: the account, the bars, and the journal with what is done already."""
+"""The set-up of a run: the account, the bars, and the journal with its progress."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ MANY_SESSIONS: Final = 10_000
 PAPER: Final = "paper"
 LIVE: Final = "live"
 REAL_TIME_MODES: Final = frozenset({PAPER, DRY_RUN})
-"""The modes whose fills are simulated while the market runs."""
+"""The modes with simulated fills in the live market."""
 
-APPROVED_NOTE: Final = "Entries that would wait for `tbot confirm` count as approved at once."
+APPROVED_NOTE: Final = "Entries that need a confirmation (`tbot confirm`) count as confirmed at once."
 _log = log.logger(__name__)
 
 
@@ -121,7 +121,7 @@ def dry_run_setup(assembly: Assembly, request: FeedRequest, now: datetime) -> Ru
     parts = (settings.mode, settings.fingerprint, source, repr(request_document(request)))
     identity = places.DRY_RUN + sha256("\n".join(parts).encode()).hexdigest()[:16]
     journal = settings.instance.runs / f"{identity}.sqlite"
-    sent = "nothing is sent" if name == SIMULATOR else f"nothing is sent to {name}"
+    sent = "no order is sent" if name == SIMULATOR else f"no order is sent to {name}"
     note = f"A dry run: {sent}; entries and exits are filled by the simulator, with its own cash."
     place = _Place(
         broker=broker,
@@ -230,7 +230,7 @@ def request_document(request: FeedRequest) -> dict[str, Any]:
 
 
 def install_id(data: Path) -> str:
-    """The name of this install, made once and kept: it marks our orders at a broker."""
+    """The name of this install, created once: it marks our orders at a broker."""
     path = data / "install.id"
     if not filesystem.exists(path):
         filesystem.make_folder(data)
@@ -256,7 +256,7 @@ def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
 
 
 def run_started_payload(plan: RunPlan, course: RunSetup, equity: Decimal) -> dict[str, Any]:
-    """What is written down when a run starts."""
+    """The payload of the event that starts a run."""
     settings, label = plan.assembly.settings, course.feed.label
     return {
         "run_id": course.identity,
@@ -298,7 +298,7 @@ def run_outcome(plan: RunPlan, course: RunSetup, began: int, *, stopped: bool, s
 
 
 class RunServices:
-    """A run's plan and course, and who keeps it company: its watcher, and the plugins that observe."""
+    """A run's plan and set-up, with its watcher and the observer plugins."""
 
     def __init__(
         self, plan: RunPlan, watcher: RunWatcher, course: RunSetup, limits_s: Mapping[str, float] = LIMITS_S
@@ -317,14 +317,14 @@ class RunServices:
         )
 
     def begin(self) -> None:
-        """Say that the run starts."""
+        """Report the start of the run."""
         if (day := resume.interrupted_date(self._course.journal)) is not None:
             self._watcher.resumed(self._course.identity, day)
         self._watcher.started(self._course.feed, self._course.book)
         self._observers.started(self._info)
 
     def tell(self, entries: Sequence[NewEvent]) -> None:
-        """Say what was written down."""
+        """Report recorded events."""
         self._watcher.wrote(entries)
         for entry in entries:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
@@ -340,7 +340,7 @@ class RunServices:
         return outcome
 
     def standby(self, broker: Broker, name: str, found: BrokerLogin) -> StandbyBroker:
-        """A broker that may take over, at the account that it has named."""
+        """A broker that may take over, at the account that it reported."""
         venue = self._venue(broker, name, found.account)
         tag = self._plan.assembly.settings.failover.failover_log_tag
         return StandbyBroker(
@@ -371,7 +371,7 @@ class RunServices:
         )
 
     def trading(self, account: Account, name: str, clock: Clock, wait: Wait) -> SessionContext:
-        """What a session needs at the account that the broker of that name has named."""
+        """What a session needs at the account that the broker of that name reported."""
         course, assembly = self._course, self._plan.assembly
         return SessionContext(
             rules=assembly.rules(course.broker.rules),
@@ -388,6 +388,6 @@ class RunServices:
 
 
 PAPER_FEED_NOTE: Final = (
-    "Fills are made on whole minutes of a live feed; neither its quotes nor its halts are looked at: NO_QUOTE, "
+    "Fills are simulated from whole minutes of a live feed; its quotes and halts are ignored: NO_QUOTE, "
     "SPREAD_WIDE and quote age do not apply."
 )

@@ -71,7 +71,7 @@ class SplitMatcher:
             time=self._execution.recorder.clock.now(),
             symbol=one.symbol,
             quantity=difference.theirs - difference.ours,
-            words=f"by the operator's {NAME}, line {one.line}",
+            words=f"from the operator's {NAME}, line {one.line}",
         )
         fits = difference.ours and difference.theirs * one.before == difference.ours * one.after
         if not (fits and self._new(activity)):
@@ -91,7 +91,7 @@ class SplitMatcher:
         payload = records.split_payload(activity, ratio)
         entry = recorder.entry(records.CORPORATE_ACTION, payload)
         recorder.write(attrs.evolve(entry, source=self._source(activity)))
-        self._execution.freezer.freeze(symbol, f"every {ratio.denominator} of it became {ratio.numerator}")
+        self._execution.freezer.freeze(symbol, f"{ratio.denominator} shares became {ratio.numerator}")
         apply_split(self._desk, symbol, ratio)
 
 

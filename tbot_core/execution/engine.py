@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Order
     from tbot_core.trading.decision_engine import DecisionEngine
 
-
 Said = TypeVar("Said")
 
 _AT_ONCE: Final = 10
@@ -57,7 +56,7 @@ _log = log.logger(__name__)
 
 
 class ExecutionEngine:
-    """Sends a session's orders and books what becomes of them."""
+    """Sends a session's orders and books their outcomes."""
 
     def __init__(self, recorder: JournalRecorder, venue: BrokerAccount, desk: DecisionEngine) -> None:
         self.recorder = recorder
@@ -78,23 +77,23 @@ class ExecutionEngine:
         self._asking: set[tuple[str, str]] = set()
 
     async def carry_out(self, minute: MinuteCommands) -> None:
-        """Write the minute down, send what may leave, and book the first answers."""
+        """Record the minute's commands, send what may be sent, and book the first responses."""
         if not minute.nothing:
             await self.send(minute, self.write_down(minute))
 
     def write_down(self, minute: MinuteCommands) -> Sequence[Order]:
-        """Write the minute down (T1) and mark what is sent (T2), before anybody else has a turn; returns the latter.
+        """Record the minute (T1) and mark what is sent (T2), without yielding to the loop; returns the latter.
 
-        Whoever looks next finds each order of it in `orders`, and nothing is asked of one that is not on disk.
+        Any later code finds each of its orders in `orders`, and no request is made for an order that is not on disk.
         """
         exits = [action.order for action in minute.actions if isinstance(action, SubmitOrder)]
         self._barrier(*intents.intent_events(self.recorder, minute))
         return self._mark([*exits, *minute.entering])
 
     async def send(self, minute: MinuteCommands, allowed: Sequence[Order]) -> None:
-        """Send what is `allowed` of a minute that is written down, and book the first answers.
+        """Send the `allowed` orders of a recorded minute, and book the first responses.
 
-        Exits leave before entries, those too that a cancel of this minute sets free.
+        Exits are sent before entries, including those that a cancel of this minute releases.
         """
         entries = minute.entering
         await self._act([one for one in minute.actions if not isinstance(one, SubmitOrder) or one.order in allowed])
@@ -125,7 +124,7 @@ class ExecutionEngine:
         return [order for order, words in why if not words]
 
     def put(self, client_order_id: str, placed: datetime) -> None:
-        """An order is on its way since then; its age counts from now, whatever the wall clock does."""
+        """The order is in flight since then; its age counts from now, whatever the wall clock does."""
         self.placed[client_order_id] = placed
         self._since[client_order_id] = self._clock.monotonic()
 
@@ -141,11 +140,11 @@ class ExecutionEngine:
 
     def _barrier(self, *entries: NewEvent) -> None:
         # Write what must be on disk before anything of the minute leaves.
-        self._write(entries, "Nothing of this minute was sent.")
+        self._write(entries, "No order of this minute was sent.")
 
     def _noted(self, *entries: NewEvent) -> None:
         # Write what became of orders that have left.
-        self._write(entries, "Orders that were sent stand at the broker as they are.")
+        self._write(entries, "Orders that were sent remain at the broker.")
 
     def _write(self, entries: Sequence[NewEvent], truth: str) -> None:
         try:
@@ -154,15 +153,15 @@ class ExecutionEngine:
             raise JournalError(fault.message, f"{truth} {fault.remedy}") from fault
 
     async def settle(self) -> None:
-        """Take what the broker has said since the last time, on disk first, then into the books; send what it frees.
+        """Process the broker's events since the last call, first on disk, then in the books; send what they release.
 
-        An exit is set free when the last order that worked for its position is proven to have ended.
+        An exit is released when the last working order of its position is proven to have ended.
         """
         self.book(await self._read("poll", self.venue.broker.poll) or ())
         await self.carry_out(MinuteCommands(actions=self._desk.custody.released()))
 
     async def read_account(self) -> None:
-        """Take in what the broker grants the account now."""
+        """Read the account's current cash and buying power from the broker."""
         before, unheard = self._desk.portfolio.cash_atoms, may_lag_broker(self._desk, self.orders.values())
         account = await self._read("account", self.venue.broker.account)
         if account is not None:
@@ -278,25 +277,25 @@ class ExecutionEngine:
         self._desk.custody.take(event, found)
 
     def absent(self, client_order_id: str) -> None:
-        """Sources agree that they do not know the order: from now on it is in doubt."""
+        """Sources agree that they do not know the order: its outcome is now unknown."""
         self._noted(self.recorder.entry(records.ABSENT, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.NOT_FOUND)
 
     def forget(self, words: str, *client_order_ids: str) -> None:
-        """Orders that were written down never left, and never will."""
+        """Recorded orders that were never sent, and never will be."""
         parts = [self.orders[cid].order for cid in client_order_ids]
         self._noted(*(intents.sending_event(self.recorder, part, words) for part in parts))
         for part in parts:
             self._drop(part)
 
     def doubt(self, words: str, *client_order_ids: str) -> None:
-        """Orders may have left; nobody heard of them since."""
+        """Orders that may have been sent, without a report since."""
         self._noted(*(self.recorder.entry(records.NO_ANSWER, {"words": words}, cid) for cid in client_order_ids))
         for cid in client_order_ids:
             self._advance(cid, OrderEvent.NO_ANSWER)
 
     def give_up(self, client_order_id: str) -> None:
-        """The order was not found in all the time it could have turned up: lost, watched, its exposure reserved."""
+        """The order was not found within its lookup window: it is lost, watched, and its exposure stays reserved."""
         self._noted(self.recorder.entry(records.LOST, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.GIVE_UP)
         self._desk.custody.lost(client_order_id)

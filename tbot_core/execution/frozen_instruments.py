@@ -52,7 +52,7 @@ class FrozenInstruments:
         """These have been found as the books have them: what was not to last is over."""
         for symbol in sorted({*symbols} & self._standing.frozen.keys() - self._standing.lasting):
             self._standing.frozen.pop(symbol)
-            self._note(symbol, "the account agrees with the books", there=False)
+            self._note(symbol, "the account matches the books", there=False)
 
     def hear(self, event: BrokerEvent, record: OrderRecord) -> None:
         """Freeze what an event makes unclear; `record` is its order after it."""
@@ -60,11 +60,11 @@ class FrozenInstruments:
         if event.kind in _EXECUTES and fill is not None and not record.order.asks_for(fill.symbol, buy=fill.buy):
             self._misunderstood(record.order, fill)
         elif event.kind not in BROKER_EVENT_KINDS:
-            self.freeze(symbol, f"the broker says {event.kind} of an order, which is not known")
+            self.freeze(symbol, f"the broker reported {event.kind} for an unknown order")
         elif event.kind == "fill" and record.overfilled:
             self.freeze(symbol, f"{record.overfilled} more were filled than ordered")
         elif event.kind == "rejected" and self._meaning(event.words) is RejectionMeaning.NOT_TRADABLE:
-            self.freeze(symbol, f"the broker does not trade it any more: {event.words}", lasting=True)
+            self.freeze(symbol, f"the broker no longer trades it: {event.words}", lasting=True)
         elif event.kind in _REFUSALS and self._meaning(event.words) is RejectionMeaning.OFF_GRID:
             self._refused(record.order, event.words)
 
@@ -88,7 +88,7 @@ class FrozenInstruments:
             payload = {"symbol": symbol, "known": False, "waiting": True, "words": words}
             self._recorder.note(records.INSTRUMENT, payload)
         elif not unruled[symbol] and order.leg is Leg.EXIT:
-            self.freeze(symbol, f"the broker takes no such quantity: {words}", lasting=True)
+            self.freeze(symbol, f"the broker does not accept this quantity: {words}", lasting=True)
 
     def compare(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> NewEvent | None:
         """What is to be written of an execution that was told before, where it says something else now.
@@ -103,7 +103,7 @@ class FrozenInstruments:
         source = (*(was.source or ("", "", ""))[:2], f"{_REUSED}{_terms(event.fill)} of {event.client_order_id}")
         if self._recorder.journal.knows(source):
             return None
-        self.freeze(record.order.symbol, f"the broker uses the id of execution {event.fill.execution_id} again")
+        self.freeze(record.order.symbol, f"the broker reused the execution id {event.fill.execution_id}")
         entry = self._recorder.entry(records.EXECUTION_REUSED, records.broker_payload(event), event.client_order_id)
         return attrs.evolve(entry, source=source)
 
@@ -121,7 +121,7 @@ class FrozenInstruments:
         if len(bearers) < 2:
             name = next(iter(bearers), execution_id)
         elif not (name := _named(event.fill, bearers)):
-            self.freeze(record.order.symbol, f"which execution {execution_id} is {event.kind} is not known")
+            self.freeze(record.order.symbol, f"execution {execution_id}, reported as {event.kind}, is unknown")
             return attrs.evolve(event, kind=records.EXECUTION_REUSED)
         return attrs.evolve(event, fill=attrs.evolve(event.fill, execution_id=name))
 

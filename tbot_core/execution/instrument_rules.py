@@ -43,7 +43,7 @@ class InstrumentRules:
         for symbol in [symbol for symbol, waiting in self._desk.standing.unruled.items() if waiting]:
             until = self._until.setdefault(symbol, self._clock.monotonic() + ANSWER_WITHIN_S)
             broker = self._execution.venue.broker
-            words = "the broker cannot say them"
+            words = "the broker does not report them"
             if isinstance(broker, SupportsInstrumentInfo):
                 try:
                     self._told(await broker.instrument(symbol))
@@ -59,10 +59,10 @@ class InstrumentRules:
         apply_instrument_rules(self._desk, payload)
         _log.warning("instrument.ruled", symbol=found.symbol, tick=found.tick, step=found.quantity_step)
         if found.tradable is False:
-            words = "the broker does not trade it any more"
+            words = "the broker no longer trades it"
             self._execution.freezer.freeze(found.symbol, words, lasting=True)
         elif self._repeats(found):
-            words = "the broker refuses to close it, by rules that are kept to"
+            words = "the broker refuses to close it, although the order follows its rules"
             self._execution.freezer.freeze(found.symbol, words, lasting=True)
 
     def _repeats(self, found: Instrument) -> bool:
@@ -119,8 +119,8 @@ def instrument_rules_text(payload: Mapping[str, Any]) -> str:
     symbol = payload["symbol"]
     if payload["known"]:
         steps = (("prices", payload["tick"]), ("quantities", payload["quantity_step"]))
-        told = [f"{what} go in steps of {step}" for what, step in steps if step is not None]
-        return f"The broker has told the rules of {symbol} anew: {', '.join(told) or 'no steps are named'}"
+        told = [f"{what} in steps of {step}" for what, step in steps if step is not None]
+        return f"The broker reported new rules of {symbol}: {', '.join(told) or 'no steps are given'}"
     if payload["waiting"]:
-        return f"An order of {symbol} was off its grid, and its rules are asked for: {payload['words']}"
-    return f"The rules of {symbol} are not known, and it is not entered any more today: {payload['words']}"
+        return f"An order of {symbol} was off its grid; its rules are requested: {payload['words']}"
+    return f"The rules of {symbol} are unknown; no entries in it for the rest of the session: {payload['words']}"

@@ -75,7 +75,7 @@ class MonitoredBroker:
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """One order, where the broker can be asked for it."""
         if not isinstance(self._broker, SupportsOrderLookup):
-            raise Unavailable("The broker cannot be asked for an order by its client order id.")
+            raise Unavailable("The broker does not support order lookup by client order id.")
         return await self._asked(RequestKind.READING, self._broker.find(client_order_id))
 
     def meaning(self, words: str) -> RejectionMeaning | None:
@@ -90,13 +90,13 @@ class MonitoredBroker:
     async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
         """What symbols trade at, where the broker says it; that it does not says nothing of the way to the account."""
         if not isinstance(self._broker, SupportsPrices):
-            raise Unavailable("The broker does not say what symbols trade at.")
+            raise Unavailable("The broker does not report prices.")
         return await self._broker.prices(symbols)
 
     async def instrument(self, symbol: str) -> Instrument:
         """What may be traded of an instrument now, where the broker says it."""
         if not isinstance(self._broker, SupportsInstrumentInfo):
-            raise Unavailable("The broker does not say what may be traded of an instrument.")
+            raise Unavailable("The broker does not report instrument rules.")
         return await self._asked(RequestKind.READING, self._broker.instrument(symbol))
 
     async def close(self) -> None:

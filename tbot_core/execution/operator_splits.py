@@ -56,7 +56,7 @@ def read_splits(path: Path) -> tuple[OperatorSplit, ...]:
     try:
         lines = bytes(content.data.view).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as fault:
-        raise DataError(f"{path} is no text.", _remedy()) from fault
+        raise DataError(f"{path} is not a text file.", _remedy()) from fault
     found: list[OperatorSplit] = []
     wrong = [f"its first line is not {HEADER}"] if not lines or lines[0].strip() != HEADER else []
     for number, text in enumerate(lines[1:], 2):
@@ -71,7 +71,7 @@ def read_splits(path: Path) -> tuple[OperatorSplit, ...]:
 
 
 def _remedy() -> str:
-    return f"Write {HEADER} first, then a split in each line, such as 2026-03-02,ACME,1,2."
+    return f"Write {HEADER} on the first line, then one split per line, such as 2026-03-02,ACME,1,2."
 
 
 def _read(text: str, number: int) -> tuple[OperatorSplit | None, list[str]]:
@@ -80,14 +80,14 @@ def _read(text: str, number: int) -> tuple[OperatorSplit | None, list[str]]:
     if len(fields) != HEADER.count(",") + 1:
         return None, [f"{len(fields)} fields"]
     day, symbol, *counts = fields
-    wrong = [] if _SYMBOL.fullmatch(symbol) else [f"{_quoted(symbol)} is no symbol"]
-    wrong += [f"{_quoted(count)} is no number from 1 to {MOST}" for count in counts if not _counts(count)]
+    wrong = [] if _SYMBOL.fullmatch(symbol) else [f"{_quoted(symbol)} is not a symbol"]
+    wrong += [f"{_quoted(count)} is not a number from 1 to {MOST}" for count in counts if not _counts(count)]
     if not wrong and counts[0] == counts[1]:
-        wrong.append("nothing became of it")
+        wrong.append("the ratio is 1 to 1")
     try:
         since = date.fromisoformat(day)
     except ValueError:
-        return None, [f"{_quoted(day)} is no date", *wrong]
+        return None, [f"{_quoted(day)} is not a date", *wrong]
     if wrong:
         return None, wrong
     return OperatorSplit(day=since, symbol=symbol, before=int(counts[0]), after=int(counts[1]), line=number), []
@@ -107,4 +107,4 @@ def _repeated(found: list[OperatorSplit]) -> Iterator[str]:
     for one in found:
         first = seen.setdefault((one.day, one.symbol), one.line)
         if first != one.line:
-            yield f"line {one.line}: {one.symbol} on {one.day} stands in line {first} already"
+            yield f"line {one.line}: {one.symbol} on {one.day} repeats line {first}"

@@ -88,9 +88,9 @@ class OrphanOrders:
     def _words(self, cid: str, report: OrderStatusReport) -> str:
         record, rest = self._execution.orders[cid], format_quantity(report.quantity - report.filled)
         if record.terminal:
-            return f"the broker works {rest} of order {cid}, which was told to be {record.state.value}"
+            return f"{rest} of order {cid} are working at the broker, which had reported it as {record.state.value}"
         deed = "buy" if report.buy else "sell"
-        return f"the broker works order {cid} to {deed} {rest} {report.symbol} beyond what was ordered"
+        return f"order {cid} to {deed} {rest} {report.symbol} is working at the broker beyond the ordered quantity"
 
     def _drop(self, cid: str) -> None:
         self._seen.pop(cid, None)
@@ -104,7 +104,7 @@ class OrphanOrders:
         for report in otherwise:
             cid = report.client_order_id
             terms = f"{'buy' if report.buy else 'sell'} {report.quantity} {report.symbol}"
-            source = (venue.name, venue.account_id, f"{cid} is taken as {terms}")
+            source = (venue.name, venue.account_id, f"{cid} was accepted as {terms}")
             if not recorder.journal.knows(source):
                 payload = records.otherwise_payload(report, self._execution.orders[cid].order)
                 entry = recorder.entry(records.TAKEN_OTHERWISE, payload, cid)
@@ -124,7 +124,7 @@ class OrphanOrders:
 def misread_order_text(payload: Mapping[str, Any]) -> str:
     """What a person reads of an order that a broker took for something else."""
     taken, ordered = _terms(payload), _terms(payload["ordered"])
-    return f"The broker works the {payload['leg']} to {ordered} as one to {taken}"
+    return f"The broker works the {payload['leg']} to {ordered} as an order to {taken}"
 
 
 def _terms(one: Mapping[str, Any]) -> str:

@@ -56,11 +56,11 @@ POSITIONS_S: Final = 30.0  # and while none works
 AGREE_S: Final = 0.5  # between two readings that must agree
 READINGS: Final = 6  # further readings at most, until one agrees with the one before
 LEAST_WINDOW_S: Final = 600.0
-"""An order that nobody finds is lost after this time at the earliest."""
+"""The earliest time after which an order that is not found is lost."""
 MARGIN: Final = timedelta(minutes=1)
-"""What is read begins so much before it is needed: clocks differ."""
+"""The safety margin before the start of a reading: clocks differ."""
 BELATED: Final = timedelta(days=5)
-"""So long after its date a payment may turn up in a broker's list."""
+"""How long after its date a payment may appear in a broker's list."""
 
 _FAILED_READINGS: Final = 3
 
@@ -68,9 +68,9 @@ _log = log.logger(__name__)
 
 
 class Reconciler:
-    """Keeps a session's orders and holdings in step with the broker; `tend` is called about twice a second.
+    """Reconciles a session's orders and positions with the broker; `tend` is called about twice per second.
 
-    `since` is the moment from which readings list closed orders: the session's opening, less a margin.
+    `since` is the moment from which readings list closed orders: the session's opening, minus a margin.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Reconciler:
         return self.verdict is not None
 
     async def tend(self) -> None:
-        """One round: look up what is in doubt and due, and read the account when that is due."""
+        """One round: look up orders whose outcome is unknown, and read the account when due."""
         now = self._clock.monotonic()
         self._notice(now)
         await self._instruments.look()
@@ -118,11 +118,11 @@ class Reconciler:
             await self.read()
 
     def hurry(self) -> None:
-        """Let the next round read the account."""
+        """Read the account in the next round."""
         self._next_reading = 0.0
 
     async def read(self) -> ReconciliationStatus | None:
-        """Read the account until two readings agree, and act on what they tell; None when it could not be read."""
+        """Read the account until two readings agree, and act on them; None if it could not be read."""
         listed, ended, began = self._sent(), self._ended(), self._clock.now()
         cash = self._desk.portfolio.cash_atoms
         try:
@@ -205,7 +205,7 @@ class Reconciler:
         self._execution.recorder.note(records.STATEMENT, records.statement_payload(account, ours))
         if ours is not None and ours != account.cash:
             # Withdrawn at once, since no reading names it again: it lingers until the account was clean for a minute.
-            self._conditions.begin(StateCause.MISMATCH, f"cash: {account.cash - ours} USD that nothing explains")
+            self._conditions.begin(StateCause.MISMATCH, f"cash: {account.cash - ours} USD unexplained")
             self._conditions.withdraw(StateCause.MISMATCH)
 
     @property

@@ -168,7 +168,7 @@ def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterat
     if report.filled > filled:
         yield _event("fill", cid, f"{cid} to {report.filled}", fill=_supposed(record, report, filled, paid))
     if report.kind == "fill" and report.filled < record.order.quantity and not record.terminal:
-        yield _event("expired", cid, f"{cid} is done", words=f"taken as {report.quantity}, and filled")
+        yield _event("expired", cid, f"{cid} is done", words=f"accepted as {report.quantity}, and filled")
     elif report.kind != "fill" and record.state not in _KNOWN_AS[report.kind] and not record.terminal:
         # In the stream the rejection of what was taken is in doubt; as an answer it is proof that the order has ended.
         kind = "cancelled" if report.kind == "rejected" and record.state in _KNOWN_AS["acknowledged"] else report.kind

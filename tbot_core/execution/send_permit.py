@@ -27,7 +27,7 @@ class SendPermit:
         """Use the permit; raises Withdrawn when it was used before, or when the order may not be sent any more."""
         name = f"The order {self._order.client_order_id} ({self._order.symbol})"
         if self.redeemed:
-            raise Withdrawn(f"{name} was sent already: a permit is for one sending.")
+            raise Withdrawn(f"{name} was sent already: a permit is valid for one order.")
         if words := self._refusal(self._order):
             raise Withdrawn(f"{name} was not sent: {words}.")
         self.redeemed = True

@@ -211,14 +211,14 @@ class RateLimitedBroker:
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """One order, where the broker can be asked for it."""
         if not isinstance(self._broker, SupportsOrderLookup):
-            raise Unavailable("The broker cannot be asked for an order by its client order id.")
+            raise Unavailable("The broker does not support order lookup by client order id.")
         await self._turn(RequestPriority.READING, f"the order {client_order_id}")
         return _in_numbers(await self._heard(self._broker.find(client_order_id)))
 
     async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
         """What symbols trade at, where the broker says it."""
         if not isinstance(self._broker, SupportsPrices):
-            raise Unavailable("The broker does not say what symbols trade at.")
+            raise Unavailable("The broker does not report prices.")
         await self._turn(RequestPriority.READING, "prices")
         return await self._heard(self._broker.prices(symbols))
 
@@ -227,13 +227,13 @@ class RateLimitedBroker:
         broker = self._broker.broker if isinstance(self._broker, MonitoredBroker) else self._broker
         if not isinstance(broker, SupportsMaintenanceNotices):
             return ()
-        await self._turn(RequestPriority.READING, "what is announced")
+        await self._turn(RequestPriority.READING, "the maintenance notices")
         return await self._heard(broker.maintenance())
 
     async def instrument(self, symbol: str) -> Instrument:
         """What may be traded of an instrument now, where the broker says it."""
         if not isinstance(self._broker, SupportsInstrumentInfo):
-            raise Unavailable("The broker does not say what may be traded of an instrument.")
+            raise Unavailable("The broker does not report instrument rules.")
         await self._turn(RequestPriority.PROTECTION, f"the rules of {symbol}")
         return _in_numbers(await self._heard(self._broker.instrument(symbol)))
 
@@ -255,9 +255,9 @@ class RateLimitedBroker:
             if not wait:
                 return
             if now + wait > latest:
-                words = f"{what} was not asked for" if urgency is RequestPriority.READING else f"{what} was not sent"
-                allowed = f"{limit} requests a minute are allowed" if limit else "the broker wants to be left alone"
-                raise Unavailable(f"{words}: {allowed}, and {wait:.1f} s had to pass.", retry_after_s=wait)
+                words = f"{what} was not requested" if urgency is RequestPriority.READING else f"{what} was not sent"
+                allowed = f"{limit} requests per minute are allowed" if limit else "the broker asked for a pause"
+                raise Unavailable(f"{words}: {allowed}, and the wait would be {wait:.1f} s.", retry_after_s=wait)
             await self._clock.sleep(max(wait, _LEAST_S))
 
     async def _sent(self, request: Awaitable[None]) -> None:
@@ -265,14 +265,14 @@ class RateLimitedBroker:
         try:
             await self._answered(request)
         except CallTimedOut as fault:
-            raise OutcomeUnknown(f"the broker's plugin held the loop up: {fault}") from fault
+            raise OutcomeUnknown(f"the broker's plugin blocked the event loop: {fault}") from fault
 
     async def _heard(self, request: Awaitable[Said]) -> Said:
         # A reading, which fails when its plugin is interrupted.
         try:
             return await self._answered(request)
         except CallTimedOut as fault:
-            raise Unavailable(f"the broker's plugin held the loop up: {fault}") from fault
+            raise Unavailable(f"the broker's plugin blocked the event loop: {fault}") from fault
 
     async def _answered(self, request: Awaitable[Said]) -> Said:
         asked = self._clock.monotonic()
@@ -291,15 +291,17 @@ class RateLimitedBroker:
 def _in_dollars(account: Account) -> Account:
     # The account; raises Unavailable for one that is told in another currency, which no figure here is.
     if account.currency != CURRENCY:
-        words = f"The account {account.account_id} was told in {account.currency}, and money is counted in {CURRENCY}."
-        raise Unavailable(words, f"Nothing of the reading was believed. Trade with an account kept in {CURRENCY}.")
+        words = (
+            f"The account {account.account_id} was reported in {account.currency}, but money is counted in {CURRENCY}."
+        )
+        raise Unavailable(words, f"The snapshot was discarded. Use an account in {CURRENCY}.")
     return _in_numbers(account)
 
 
 def _in_numbers(reading: Said) -> Said:
     # The reading; raises Unavailable for one with a figure that is no number: nothing of it is believed.
     if not _finite(reading):
-        raise Unavailable("A figure of the broker's answer is no number.", "Nothing of the reading was believed.")
+        raise Unavailable("An amount in the broker's response is not a number.", "The snapshot was discarded.")
     return reading
 
 

@@ -1,4 +1,4 @@
-"""The instance's settings: files, checks, and the typed values that everything else is given."""
+"""The instance's settings: files, checks, and typed values."""
 
 from __future__ import annotations
 

@@ -27,10 +27,10 @@ def certificate_findings(instance: Instance, network: NetworkConfig, now: dateti
     """Everything about the certificate and the key that the network configuration names."""
     if network.certificate is None and network.private_key is None:
         if network.public or not _is_loopback(network.host):
-            yield _fail(f"The web page would listen on {network.host} for others without TLS.")
+            yield _fail(f"The web page would listen on {network.host} for other machines without TLS.")
         return
     if network.certificate is None or network.private_key is None:
-        yield _fail("The network configuration names a certificate or its private_key, and not both.")
+        yield _fail("The network configuration names only one of certificate and private_key.")
         return
     try:
         certificate = _certificate(instance.path(network.certificate))
@@ -54,7 +54,7 @@ def _certificate(path: Path) -> Certificate:
     from cryptography.x509 import load_pem_x509_certificates
 
     if filesystem.is_endless(path):
-        raise ValueError("the certificate is no regular file.")
+        raise ValueError("the certificate is not a regular file.")
     try:
         return load_pem_x509_certificates(filesystem.read_bytes(path, limit=_LIMIT_BYTES))[0]
     except ValueError:
@@ -70,21 +70,21 @@ def _key(instance: Instance, path: str, certificate: Certificate) -> Iterator[Se
         try:
             public = load_pem_private_key(bytes(text.view), password=None).public_key()
         except (TypeError, ValueError):
-            raise ValueError("the key is not in PEM, or under a passphrase.") from None
+            raise ValueError("the key is not in PEM, or has a passphrase.") from None
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if public.public_bytes(*form) != certificate.public_key().public_bytes(*form):
-        raise ValueError("the key is that of another certificate.")
+        raise ValueError("the key belongs to another certificate.")
     if content.flaws:
-        yield SettingsFinding(level="warn", message=f"Others may read or replace {path}: chmod 600 {path}")
+        yield SettingsFinding(level="warn", message=f"Other users may read or replace {path}: chmod 600 {path}")
 
 
 def _term(path: str, certificate: Certificate, now: datetime) -> SettingsFinding:
     first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not first <= now <= last:
-        return _fail(f"{path} is good from {first:%Y-%m-%d} to {last:%Y-%m-%d} alone.")
+        return _fail(f"{path} is only valid from {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
     if last - now < SOON:
-        return SettingsFinding(level="warn", message=f"{path} is good until {last:%Y-%m-%d}: renew it.")
-    return SettingsFinding(level="ok", message=f"{path} is good until {last:%Y-%m-%d}.")
+        return SettingsFinding(level="warn", message=f"{path} is valid until {last:%Y-%m-%d}: renew it.")
+    return SettingsFinding(level="ok", message=f"{path} is valid until {last:%Y-%m-%d}.")
 
 
 def _fail(sentence: str) -> SettingsFinding:

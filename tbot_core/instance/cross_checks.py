@@ -88,13 +88,13 @@ def _version(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         sentence = f"VERSION_TAG={tag}: the file is for major version {written[0]}, this is tbot {draft.version}."
         yield draft.say("fail", sentence, "VERSION_TAG")
     elif written != ours:
-        sentence = f"VERSION_TAG={tag}: this is tbot {draft.version}; the file still holds."
+        sentence = f"VERSION_TAG={tag}: this is tbot {draft.version}; the file is still valid."
         yield draft.say("warn", sentence, "VERSION_TAG")
 
 
 def _environment(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     if draft.mode == "live" and draft.groups["deployment"].environment == "development":
-        yield draft.say("fail", "ENVIRONMENT=development refuses live trading.", "ENVIRONMENT")
+        yield draft.say("fail", "ENVIRONMENT=development does not allow live trading.", "ENVIRONMENT")
 
 
 def _budget(draft: SettingsDraft) -> Iterator[SettingsFinding]:
@@ -102,7 +102,7 @@ def _budget(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     total = sum(risk.weights)
     if total > 1:
         yield draft.say(
-            "fail", f"{draft.text('WEIGHTS')}: they sum to {plain_decimal(total)}, allowed is at most 1.", "WEIGHTS"
+            "fail", f"{draft.text('WEIGHTS')}: the sum is {plain_decimal(total)}, at most 1 is allowed.", "WEIGHTS"
         )
     if risk.max_trades > len(risk.weights) and not simulation.fixed_quantity:
         sentence = (
@@ -119,16 +119,18 @@ def _strategies(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     trading = draft.groups["trading"]
     sequence = trading.strategy_sequence
     for name in dict.fromkeys(name for name in sequence if sequence.count(name) > 1):
-        sentence = f"{draft.text('STRATEGY_SEQUENCE')}: {name} stands there more than once."
+        sentence = f"{draft.text('STRATEGY_SEQUENCE')}: {name} is listed more than once."
         yield draft.say("fail", sentence, "STRATEGY_SEQUENCE")
     for name in sequence:
         if _STRATEGY_NAME.fullmatch(name) is None:
-            sentence = f"{draft.text('STRATEGY_SEQUENCE')}: {name} is no name of a strategy (letters, digits and _)."
+            sentence = (
+                f"{draft.text('STRATEGY_SEQUENCE')}: {name} is not a valid strategy name (letters, digits and _)."
+            )
             yield draft.say("fail", sentence, "STRATEGY_SEQUENCE")
     override = trading.strategy_override
     if override and not draft.frames[override].enabled:
         key = f"STRAT_{override.upper()}_ENABLED"
-        sentence = f"STRATEGY_OVERRIDE={override}: {draft.text(key)} has disabled it."
+        sentence = f"STRATEGY_OVERRIDE={override}: {draft.text(key)} disables it."
         yield draft.say("fail", sentence, "STRATEGY_OVERRIDE", key)
     if not draft.strategies and any(one.given for one in draft.values.values()):
         yield draft.say("warn", "No strategy is enabled: nothing will be traded.", "STRATEGY_SEQUENCE")
@@ -153,7 +155,7 @@ def _windows(draft: SettingsDraft) -> Iterator[SettingsFinding]:
             )
             yield draft.say("fail", sentence, *keys, "FLATTEN_BEFORE_CLOSE")
     if anchor == "utc":
-        sentence = "TIME_ANCHOR=utc: start times move by an hour against the bell with daylight saving."
+        sentence = "TIME_ANCHOR=utc: relative to the bell, start times shift by one hour with daylight saving time."
         yield draft.say("warn", sentence, "TIME_ANCHOR")
 
 
@@ -170,10 +172,14 @@ def _simulation(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     trading, simulation = draft.groups["trading"], draft.groups["simulation"]
     market = draft.mode == "live" or (draft.mode in _ON_PAPER and trading.broker_name != _SIMULATED_BROKER)
     if market and simulation.fixed_quantity:
-        sentence = f"{draft.text('FIXED_QUANTITY')} is for simulations only: write 0."
+        sentence = f"{draft.text('FIXED_QUANTITY')} is for simulations only: set it to 0."
         yield draft.say("fail", sentence, "FIXED_QUANTITY")
     if draft.mode != "live" and trading.vix_source == "live":
-        used = "what a live session wrote down of that day, else " if draft.mode in {"replay", "backtest"} else ""
+        used = (
+            "the value that the live session recorded for that day, else "
+            if draft.mode in {"replay", "backtest"}
+            else ""
+        )
         sentence = f"VIX_SOURCE=live is for live trading only: here {used}the previous close is used."
         yield draft.say("warn", sentence, "VIX_SOURCE")
 
@@ -182,7 +188,7 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     for key in ("FILTERS", "EXTENSIONS"):
         names = draft.values[key].value
         if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
-            sentence = f"{draft.text(key)}: each name may stand there once, and none alone."
+            sentence = f"{draft.text(key)}: a name is repeated, or stands beside the word none."
             yield draft.say("fail", sentence, key)
     failover = draft.groups["failover"]
     if failover.failover_enabled and not failover.failover_brokers:
@@ -193,7 +199,7 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     for name, frame in draft.frames.items():
         key = f"SHORT_TYPE_{name.upper()}"
         if name in draft.strategies and frame.short_type in {"InverseETF", "LongPut"}:
-            sentence = f"{draft.text(key)}: this version has no such way to go short and denies short signals."
+            sentence = f"{draft.text(key)}: short type not supported yet; short signals are denied."
             yield draft.say("warn", sentence, key)
 
 
@@ -201,16 +207,16 @@ def _failover(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     trading, names = draft.groups["trading"], draft.groups["failover"].failover_brokers
     said = draft.text("FAILOVER_BROKERS")
     if trading.broker_name in names or len(set(names)) < len(names):
-        sentence = f"{said}: each broker once, and BROKER_NAME, {trading.broker_name}, is the first one anyway."
+        sentence = f"{said}: list each broker once; BROKER_NAME, {trading.broker_name}, is always the first one."
         yield draft.say("fail", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
     if _SIMULATED_BROKER in names:
-        sentence = f"{said}: {_SIMULATED_BROKER} is a simulation, and takes over from no broker."
+        sentence = f"{said}: {_SIMULATED_BROKER} is a simulator and cannot take over from a broker."
         yield draft.say("fail", sentence, "FAILOVER_BROKERS")
     elif trading.broker_name == _SIMULATED_BROKER:
-        sentence = f"{said}: {_SIMULATED_BROKER} never breaks, so there is nothing to fail over from."
+        sentence = f"{said}: {_SIMULATED_BROKER} never fails, so failover has no effect."
         yield draft.say("warn", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
     elif trading.data_source in {"", trading.broker_name}:
-        sentence = f"The bars come from {trading.broker_name} too: when it is down nothing is entered elsewhere either."
+        sentence = f"The bars come from {trading.broker_name} too: if it is down, no other broker gets entries either."
         yield draft.say("warn", sentence, "FAILOVER_ENABLED", "DATA_SOURCE")
 
 

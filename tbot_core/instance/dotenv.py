@@ -1,4 +1,4 @@
-"""Settings files as text: keys, values and line numbers, and what is wrong with them as files."""
+"""Settings files as text: keys, values and line numbers, and their syntax faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT_BYTES = 256 * 1024
 
 @attrs.frozen(kw_only=True)
 class Assignment:
-    """One line of a file: `key`, its `value`, and where it stands."""
+    """One line of a file: `key`, its `value`, and its position."""
 
     key: str
     value: str
@@ -71,7 +71,7 @@ def _read(file: str, binding: Binding) -> Assignment | SettingsFinding | None:
     line = binding.original.line + _breaks(original[: len(original) - len(original.lstrip())])
     where = f"{file}:{line}"
     if _KEY.fullmatch(original.strip()):
-        message = "The line is a key, which is not shown, and no setting: name a file of settings."
+        message = "The line is a key, which is not shown, not a setting: use a settings file here."
         return SettingsFinding(level="fail", message=message, where=where)
     if binding.error:  # what it holds may be a secret behind a name, so it is not shown
         return SettingsFinding(level="fail", message="The line is not KEY=value.", where=where)
@@ -95,5 +95,5 @@ def _breaks(blank: str) -> int:
 def _repeated(entry: Assignment, earlier: Assignment) -> SettingsFinding:
     same = entry.value == earlier.value
     words = " with the same value" if same else "; this line counts"
-    message = f"{printable_value(entry.key)} stands in line {earlier.line} too{words}."
+    message = f"{printable_value(entry.key)} is also on line {earlier.line}{words}."
     return SettingsFinding(level="ok" if same else "warn", message=message, keys=(entry.key,), where=entry.where)

@@ -1,4 +1,4 @@
-"""A variable as it holds, with where that is said."""
+"""A variable's effective value and its source."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tbot_core.instance.findings import ValueOrigin
 
 @attrs.frozen(kw_only=True)
 class EffectiveSetting:
-    """A variable as it holds: its declaration, owner (`core`, or `strategy open`), value, text and origin.
+    """A variable's effective value: its declaration, owner (`core`, or `strategy open`), value, text and origin.
 
-    `written` is the text as the file or the option spells it, "" for a default.
+    `written` is the text in the file or the option, "" for a default.
     """
 
     declaration: SettingDeclaration
@@ -26,5 +26,5 @@ class EffectiveSetting:
 
     @property
     def given(self) -> bool:
-        """Whether a file or an option says it."""
+        """Whether a file or an option sets it."""
         return self.origin != ValueOrigin()

@@ -1,4 +1,4 @@
-"""What is found about settings, and where."""
+"""Findings about settings, and their position."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ValueOrigin:
 
 @attrs.frozen(kw_only=True)
 class SettingsFinding:
-    """One thing that was found about the settings.
+    """One finding about the settings.
 
     `keys` are the variables that it is about, `where` the file and line if there is one, `message` one sentence.
     """
@@ -35,11 +35,11 @@ class SettingsFinding:
     where: str = ""
 
     def __str__(self) -> str:
-        """The sentence, behind file and line where they are known."""
+        """The sentence, after file and line if they are known."""
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
 def printable_value(text: str) -> str:
-    """A value for a message: whole while it is short and printable, else cut and escaped."""
+    """A value for a message: complete if it is short and printable, else cut and escaped."""
     cut = text if len(text) <= 80 else f"{text[:77]}..."
     return cut if cut.isprintable() else ascii(cut)

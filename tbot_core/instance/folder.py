@@ -1,4 +1,4 @@
-"""The instance: one folder, and where everything lies in it."""
+"""The instance: one folder, and the paths in it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ IGNORED: Final = (
 ENV_FILE = ".env"
 ENCRYPTED_SUFFIX = ".enc"
 DRY_RUN = "dry-"
-"""How the names of dry runs begin."""
+"""The prefix of the names of dry runs."""
 
 
 @attrs.frozen
 class Instance:
-    """The folder that holds one bot's settings, data, logs and requests; nothing outside it is written.
+    """The folder that holds one bot's settings, data, logs and requests; nothing outside of it is written.
 
-    Paths are resolved, none is made.
+    Paths are resolved, none is created.
     """
 
     home: Path
@@ -51,7 +51,7 @@ class Instance:
         return self.home / setting
 
     def outside(self, setting: str) -> bool:
-        """Whether the path that a setting names leaves the instance's folder."""
+        """Whether the path of a setting is outside of the instance's folder."""
         parts: list[str] = []
         for part in Path(setting).parts:
             if part == "..":
@@ -69,7 +69,7 @@ class Instance:
 
     @property
     def data(self) -> Path:
-        """Everything that is recorded."""
+        """All recorded data."""
         return self.home / "data"
 
     @property
@@ -117,12 +117,12 @@ class Instance:
 
     @property
     def dry_run_lock(self) -> Path:
-        """The lock of the one dry run, which may go on beside whoever trades here."""
+        """The lock of the one dry run, which may run beside the trading process."""
         return self.data / "dry-run.lock"
 
 
 def write_ignore_files(instance: Instance) -> None:
-    """Keep keys, secrets and settings out of git and scp; lines that stand there stay."""
+    """Exclude keys, secrets and settings from git and scp; existing lines stay."""
     for name in IGNORE_FILES:
         path = instance.path(name)
         lines = filesystem.read_text(path).splitlines() if filesystem.exists(path) else []

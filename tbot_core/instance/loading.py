@@ -1,4 +1,4 @@
-"""From files and options to checked, typed settings; every fault is found before anything is refused."""
+"""From files and options to validated, typed settings; all faults are found before anything is refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _BROKER_KEYS = frozenset({"BROKER_NAME"})
 
 @attrs.frozen(kw_only=True)
 class ExaminedSettings:
-    """What an examination found; `settings` is None when a finding fails."""
+    """The result of an examination; `settings` is None when a finding fails."""
 
     settings: Settings | None
     findings: tuple[SettingsFinding, ...]
@@ -95,7 +95,7 @@ def examine_settings(
     overrides: Mapping[str, str] | None = None,
     sources: SettingsFiles | None = None,
 ) -> ExaminedSettings:
-    """Everything that can be said about the instance's settings, without refusing them."""
+    """Every finding about the instance's settings, without an error."""
     instance = Instance.at(home)
     read = sources or configured(instance, live=mode == "live")
     options = {key: Assignment(key=key, value=value, file="", line=0) for key, value in (overrides or {}).items()}
@@ -132,21 +132,21 @@ def _position(finding: SettingsFinding) -> tuple[str, int]:
 def _remedy(faults: Sequence[str]) -> str:
     if len(faults) == 1 and "tbot run --demo" in faults[0]:
         return ""
-    return "Correct it; `tbot config check` lists every finding, `tbot config explain KEY` says what is allowed."
+    return "Correct it; `tbot config check` lists every finding, `tbot config explain KEY` shows the allowed values."
 
 
 def _missing(sources: SettingsFiles, instance: Instance, mode: Mode) -> Iterator[SettingsFinding]:
     # A demo needs no file at all.
     if mode == "demo" or sources.env.fault is not None or sources.bot.stands:
         return
-    what = f"{instance.home} holds no trading configuration {sources.bot.name}"
+    what = f"{instance.home} has no trading configuration {sources.bot.name}"
     if not filesystem.exists(instance.home):
         what = f"{instance.home} does not exist"
     elif not filesystem.is_folder(instance.home):
-        what = f"{instance.home} is a file, and an instance is a folder"
+        what = f"{instance.home} is a file, but an instance is a folder"
     sentence = (
-        f"{what}: `tbot init` makes an instance, --home names another; `tbot run --demo` shows a simulated day without "
-        "one."
+        f"{what}: `tbot init` creates an instance, --home selects another; `tbot run --demo` runs a simulation "
+        "without one."
     )
     yield SettingsFinding(level="fail", message=sentence)
 
@@ -176,11 +176,14 @@ def _assigned(
             continue
         wanted = known.known[name].declaration.file
         if entry.line and (entry.file in _ENV_FILES) != (wanted == ENV_FILE):
-            sentence = f"{entry.key} belongs into {wanted} and is not read here."
+            sentence = f"{entry.key} belongs in {wanted} and is ignored here."
             found.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
             continue
         if name in assigned and assigned[name].key != entry.key:
-            sentence = f"{entry.key} means {assigned[name].key} of line {assigned[name].line}; this line counts."
+            sentence = (
+                f"{entry.key} is an alias of {assigned[name].key} on line {assigned[name].line}; this line takes "
+                "precedence."
+            )
             found.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
         assigned[name] = entry
     return assigned, found
@@ -189,7 +192,7 @@ def _assigned(
 def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> SettingsFinding:
     nearest = known.nearest(entry.key) if compare else None
     meant = f"; the nearest name is {nearest}" if nearest else ""
-    sentence = f"{printable_value(entry.key)} is no setting that is known{meant}."
+    sentence = f"Unknown setting {printable_value(entry.key)}{meant}."
     return SettingsFinding(
         level="warn", message=sentence, keys=(entry.key,), where=entry.where if entry.line else "option"
     )
@@ -269,7 +272,7 @@ def _group(config: type[Any], values: Mapping[str, EffectiveSetting]) -> Any:
 def _outside(instance: Instance, values: Mapping[str, EffectiveSetting]) -> Iterator[SettingsFinding]:
     for name, effective in values.items():
         if effective.declaration.kind.name == "path" and instance.outside(effective.text):
-            sentence = f"{name}={printable_value(effective.text)} lies outside the instance."
+            sentence = f"{name}={printable_value(effective.text)} is outside of the instance."
             yield SettingsFinding(level="warn", message=sentence, keys=(name,), where=str(effective.origin))
 
 

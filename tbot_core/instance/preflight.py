@@ -139,10 +139,10 @@ def _plaintext(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     instance = subject.instance
     for source in subject.sources.both:
         if source.plain and source.sealed:
-            sentence = f"The plaintext {source.name} lies beside {source.counts}."
+            sentence = f"The plaintext {source.name} is stored beside {source.counts}."
             yield PreflightFinding(level="fail", subject="files", message=sentence, remedy=f"Remove {source.name}.")
         elif source.plain and source is subject.sources.bot:
-            sentence = f"{source.name} is plaintext: good for paper and replay, refused live."
+            sentence = f"{source.name} is plaintext: allowed for paper and replay, refused in live trading."
             yield PreflightFinding(
                 level="warn", subject="files", message=sentence, remedy="`tbot config encrypt` encrypts it."
             )
@@ -154,7 +154,7 @@ def _plaintext(subject: PreflightSubject) -> Iterator[PreflightFinding]:
             level="fail",
             subject="files",
             message=f"{path.relative_to(instance.home)} is a plaintext file of secrets.",
-            remedy="`tbot secrets set` takes its values; then remove it.",
+            remedy="Enter its values with `tbot secrets set`; then remove it.",
         )
 
 
@@ -183,14 +183,14 @@ def _tracked(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     done = processes.run_program(args, timeout_s=_GIT_S, environment=environ.minimal_environment())
     for name in done.output.splitlines():
         sentence = f"git tracks {name}."
-        remedy = f"git rm --cached {name}, and make new keys and credentials: it is in the history."
+        remedy = f"git rm --cached {name}, and create new keys and credentials: they are in the history."
         yield PreflightFinding(level="fail", subject="files", message=sentence, remedy=remedy)
 
 
 def _identity(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     found = read_identity(subject.instance, deployment_of(subject.sources.env.parsed), live=subject.strict)
     if found is None:
-        sentence = "The bot has no identity: good for paper and replay, refused live."
+        sentence = "The bot has no identity: allowed for paper and replay, refused in live trading."
         yield PreflightFinding(
             level="warn", subject="identity", message=sentence, remedy="`tbot secrets set bot_identity` sets it."
         )
@@ -203,7 +203,9 @@ def _network(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     if opened.store.has_file("network"):
         for one in certificate_findings(subject.instance, opened.read_as(NetworkConfig, "network"), subject.now):
             remedy = (
-                "" if one.level == "ok" else "`tbot secrets edit network` names other files, or listens on 127.0.0.1."
+                ""
+                if one.level == "ok"
+                else "`tbot secrets edit network` sets other files, or a listen address of 127.0.0.1."
             )
             yield PreflightFinding(level=one.level, subject="network", message=one.message, remedy=remedy)
 
@@ -216,21 +218,21 @@ def _plugins(subject: PreflightSubject) -> Iterator[PreflightFinding]:
             level="warn", subject="plugins", message=sentence, remedy="`tbot plugins lock` approves them."
         )
     if not objections:
-        yield PreflightFinding(
-            level="ok", subject="plugins", message="Every enabled plugin is as plugins.lock approved it."
-        )
+        yield PreflightFinding(level="ok", subject="plugins", message="Every enabled plugin matches plugins.lock.")
 
 
 def _audit(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     path = audit_log.log_path(subject.instance)
     if not filesystem.is_present(path):
-        yield PreflightFinding(level="ok", subject="audit", message="No secret was opened here yet.")
+        yield PreflightFinding(level="ok", subject="audit", message="No secret has been opened here yet.")
         return
     anchor = audit_log.AuditLog(store=subject.vault().store, actor="").verify()
-    yield PreflightFinding(level="ok", subject="audit", message=f"The audit log fits: {anchor.count} lines.")
+    yield PreflightFinding(level="ok", subject="audit", message=f"The audit log is intact: {anchor.count} lines.")
     last = max(line.utc for line in audit_log.log_entries(path))
     if (last - subject.now).total_seconds() > _SKEW_S:
-        sentence = f"The clock says {subject.now:%Y-%m-%d %H:%M}, and the audit log knows {last:%Y-%m-%d %H:%M}."
+        sentence = (
+            f"The clock shows {subject.now:%Y-%m-%d %H:%M}, but the audit log has a line of {last:%Y-%m-%d %H:%M}."
+        )
         yield PreflightFinding(level="fail", subject="machine", message=sentence, remedy="Set the clock.", exit_code=1)
 
 
@@ -241,15 +243,17 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         [one for one in filesystem.entries(folder) if one.suffix == ".sqlite"] if filesystem.is_folder(folder) else []
     )
     if tail_mark.journal_exists(path):
-        yield PreflightFinding(level="ok", subject="journal", message=f"The journal fits: {_verified(path)} events.")
+        yield PreflightFinding(
+            level="ok", subject="journal", message=f"The journal is intact: {_verified(path)} events."
+        )
     elif not runs:
-        yield PreflightFinding(level="ok", subject="journal", message="Nothing was traded here yet.")
+        yield PreflightFinding(level="ok", subject="journal", message="Nothing has been traded here yet.")
     whole = 0
     for one in runs:
         try:
             _verified(one)
         except JournalError as fault:
-            remedy = "Remove it: the same command makes it anew."
+            remedy = "Remove it: the same command records it again."
             yield PreflightFinding(level="warn", subject="journal", message=fault.message, remedy=remedy)
         else:
             whole += 1
@@ -297,7 +301,7 @@ def _machine(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         level="fail" if free < NO_ROOM_BYTES else "warn" if free < LOW_BYTES else "ok",
         subject="machine",
         message=f"{free / 1e9:,.1f} GB are free.",
-        remedy="" if free >= LOW_BYTES else "Make room.",
+        remedy="" if free >= LOW_BYTES else "Free some space.",
         exit_code=1,
     )
 
@@ -309,8 +313,8 @@ def local_disk_findings(instance: Instance, mounts: Path = filesystem.MOUNTS) ->
         yield PreflightFinding(
             level="fail",
             subject="machine",
-            message=f"{instance.home} lies on a network file system ({kind}), where no journal is safe.",
-            remedy="Move the instance to a disk of this machine.",
+            message=f"{instance.home} is on a network file system ({kind}), where a journal is not safe.",
+            remedy="Move the instance to a local disk.",
             exit_code=1,
         )
 
@@ -318,7 +322,7 @@ def local_disk_findings(instance: Instance, mounts: Path = filesystem.MOUNTS) ->
 def _backup(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # Where backups are kept is no business of the instance; that one was written and opened is in its log.
     moment = audit_log.last_backup(audit_log.log_path(subject.instance))
-    remedy = "`tbot secrets backup` makes one; keep it on another machine."
+    remedy = "`tbot secrets backup` creates one; keep it on another machine."
     if moment is None:
         yield PreflightFinding(level="warn", subject="backup", message="The secrets have no backup.", remedy=remedy)
         return

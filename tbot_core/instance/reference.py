@@ -58,9 +58,9 @@ def _row(one: SettingDeclaration) -> str:
 def _meaning(one: SettingDeclaration) -> Iterator[str]:
     yield one.doc
     if one.file == ".env" and one.name == "EXTENSIONS":
-        yield "Stands in `.env`."
+        yield "File: `.env`."
     if one.aliases:
-        yield f"Also spelt {', '.join(f'`{alias}`' for alias in one.aliases)}."
+        yield f"Aliases: {', '.join(f'`{alias}`' for alias in one.aliases)}."
     if not one.acted_on:
         yield f"{NOT_ACTED_ON.capitalize()}."
 

@@ -1,4 +1,4 @@
-"""Every variable that is known: the core's, the standard ones of each strategy, and those of plugins."""
+"""All known variables: the core's, the standard ones of each strategy, and those of plugins."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ class KnownVariable:
 
 @attrs.frozen(kw_only=True)
 class VariableCatalogue:
-    """The known variables by name, in the order in which people are shown them, and the names of the aliases."""
+    """The known variables by name, in display order, and the names of the aliases."""
 
     known: dict[str, KnownVariable]
     aliases: dict[str, str]
 
     def name(self, key: str) -> str | None:
-        """The variable that a key of a file means, or None."""
+        """The variable for a key of a file, or None."""
         return key if key in self.known else self.aliases.get(key)
 
     def nearest(self, key: str) -> str | None:
-        """The known name that looks most like the key, if any does."""
+        """The known name most similar to the key, if any."""
         from difflib import get_close_matches
 
         found = get_close_matches(key.upper()[:80], [*self.known, *self.aliases], n=1, cutoff=0.7)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tbot_core.instance.findings import Mode
     from tbot_core.instance.settings import Settings
 
-NOT_ACTED_ON = "read and checked; not acted on by this version"
+NOT_ACTED_ON = "accepted, no effect yet"
 
 
 def settings_report(
@@ -74,7 +74,7 @@ def _limits(settings: Settings) -> Iterator[SettingsFinding]:
     strategies = ", ".join(settings.strategies) or "no strategy"
     given = sum(effective.given for effective in settings.values.values())
     where = f"{plural(given, 'setting')} of {plural(count, 'file')}"
-    sentence = f"{where} given, the rest has its default; {strategies} would run."
+    sentence = f"{where} set, all others use their defaults; {strategies} would run."
     yield SettingsFinding(level="ok", message=sentence)
     sentence = (
         f"Planned worst day: {format_share(planned.worst_day)} of equity, before slippage and fees; "

@@ -1,4 +1,4 @@
-"""Which installed plugins the settings need: unknown strategies and brokers, filters that are not there, owners."""
+"""The installed plugins that the settings need: unknown strategies and brokers, missing filters, owners."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _owners(
     for owner, keys in waiting.items():
         kind, _, name = owner.partition(" ")
         where = str(values[keys[0]].origin)
-        sentence = f"{', '.join(keys)}: read and checked; needs plugin {name} ({kind}), which is not installed."
+        sentence = f"{', '.join(keys)}: accepted, but the plugin {name} ({kind}) is not installed."
         yield SettingsFinding(level="warn", message=sentence, keys=tuple(keys), where=where)
 
 

@@ -1,4 +1,4 @@
-"""The way to an instance's secrets: its vault, with the provider of keys that the environment names, and its log."""
+"""Access to an instance's secrets: its vault, with the key provider that the environment names, and its audit log."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def open_instance_vault(
 
 
 def encrypt_category(opened: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> None:
-    """Encrypt into the category's file; its folder and its key are made where there are none. Raises VaultError."""
+    """Encrypt into the category's file; its folder and its key are created if missing. Raises VaultError."""
     from tbot_core.system import filesystem
 
     here = opened.store.place(category)
@@ -73,7 +73,7 @@ def lacks_key(opened: Vault, category: str) -> bool:
 
 
 def forget_passphrases() -> None:
-    """Ask anew for passphrases, and for the provider of keys."""
+    """Drop cached passphrases and the cached key provider."""
     _provider.cache_clear()
 
 
@@ -100,7 +100,7 @@ def _offered(home: Path, *, live: bool) -> KeyProvider | None:
 
 
 def account_mode(settings: Settings, broker: str = "") -> str:
-    """What the section of a broker in the secrets says, without a name that of BROKER_NAME: "live", else "paper"."""
+    """The mode in the broker's section of the secrets (without a name: that of BROKER_NAME): "live", else "paper"."""
     opened = open_instance_vault(settings.instance, settings.deployment, ready=False)
     if not opened.store.has_file("broker"):
         return "paper"

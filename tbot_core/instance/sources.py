@@ -83,10 +83,12 @@ class SettingsFiles:
             if source.fault is not None:
                 yield SettingsFinding(level="fail", message=str(source.fault), where=source.counts)
             if source.plain and source.sealed:
-                sentence = f"{source.counts} counts; the plaintext {source.name} beside it must go: remove it."
+                sentence = f"{source.counts} takes precedence; delete the plaintext {source.name} beside it."
                 yield SettingsFinding(level="fail" if live else "warn", message=sentence, where=source.name)
         if live and self.bot.plain and not self.bot.sealed:
-            sentence = "live trading refuses a plaintext trading configuration: `tbot config encrypt` encrypts it."
+            sentence = (
+                "live trading does not accept a plaintext trading configuration: `tbot config encrypt` encrypts it."
+            )
             yield SettingsFinding(level="fail", message=sentence, where=self.bot.name)
 
 
@@ -102,7 +104,7 @@ def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFi
         return SettingsFiles(env=env, bot=SettingsFile(name=named, path=instance.path(named)))
     bot = _source(instance, "env_bot", named, env.parsed, live=live)
     if bot.stands and bot.fault is None and bot.parsed == ParsedDotenv():
-        sentence = "it says nothing: `tbot init` writes a trading configuration into an empty folder."
+        sentence = "it is empty: `tbot init` writes a trading configuration into an empty folder."
         silent = ParsedDotenv(findings=(SettingsFinding(level="fail", message=sentence, where=bot.counts),))
         bot = attrs.evolve(bot, parsed=silent)
     return SettingsFiles(env=env, bot=bot)

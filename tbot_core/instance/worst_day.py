@@ -64,16 +64,16 @@ def _notes(settings: Settings, trades: list[Decimal], at_once: Decimal, stops: D
     largest = max(trades, default=Decimal(0))
     window_stops = sum(_trades(settings), Decimal(0)) * _stop(settings)
     for name, binds, reason in (
-        ("DAILY_LOSS_LIMIT", stops >= risk.daily_loss_limit, "the stops of all trades lose less"),
+        ("DAILY_LOSS_LIMIT", stops >= risk.daily_loss_limit, "the stops of all trades together lose less"),
         (
             "WINDOW_LOSS_LIMIT",
             window_stops >= risk.window_loss_limit * risk.total_allocation,
-            "the stops of a window's trades lose less",
+            "the stops of a window's trades together lose less",
         ),
-        ("MAX_GROSS_EXPOSURE", at_once >= risk.max_gross_exposure, "the positions that may be open add up to less"),
-        ("MAX_LEVERAGE", at_once >= risk.max_leverage, "the positions that may be open add up to less"),
+        ("MAX_GROSS_EXPOSURE", at_once >= risk.max_gross_exposure, "the open positions together are smaller"),
+        ("MAX_LEVERAGE", at_once >= risk.max_leverage, "the open positions together are smaller"),
         ("MAX_OPEN_POSITIONS", len(trades) > risk.max_open_positions, "a session has no more trades"),
         ("MAX_RISK_PER_TRADE", largest >= risk.max_risk_per_trade, "no trade's budget reaches it"),
     ):
         if not binds:
-            yield f"{name} cannot bind: {reason}."
+            yield f"{name} can never trigger: {reason}."

@@ -30,7 +30,7 @@ def unusable_journal(path: Path, error: Exception) -> JournalError:
         )  # what cannot be read says nothing to anybody
     return JournalError(
         f"The journal {path} cannot be used: {error}.",
-        "Nothing says that it is damaged: check the disk, and who may use the file and its folder.",
+        "There is no sign of damage: check the disk, and the permissions of the file and its folder.",
     )
 
 

@@ -123,24 +123,24 @@ def _known(read: Callable[[Any], T], said: Any) -> T | None:
 
 def _text(said: Any) -> str:
     if not isinstance(said, str) or not said.isprintable():
-        raise TypeError("no text")
+        raise TypeError("not text")
     return said
 
 
 def _dollars(said: Any) -> Decimal:
     amount = Decimal(_text(said))
     if not amount.is_finite() or not -_BEYOND < amount < _BEYOND or len(said) > _LETTERS:
-        raise ValueError("no amount in USD")
+        raise ValueError("not an amount in USD")
     return amount
 
 
 def _count(said: Any) -> int:
     if type(said) is not int or not -_BEYOND < said < _BEYOND:
-        raise ValueError("no count")
+        raise ValueError("not a count")
     return said
 
 
 def _figure(said: Any) -> float:
     if type(said) not in {int, float} or not -_BEYOND < said < _BEYOND:
-        raise ValueError("no figure")
+        raise ValueError("not a number")
     return float(said)

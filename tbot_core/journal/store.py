@@ -129,7 +129,7 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(
                 f"The journal {self.path} could not be written: {error}.",
-                "Check the disk, then start again: the run goes on from what is written.",
+                "Check the disk, then start again: the run resumes from the journal.",
             ) from error
         self._seq, self._hash = seq, previous
         if self._anchored:
@@ -181,15 +181,15 @@ class Journal:
             for row in self._connection.execute(query):
                 if row[0] != seq + 1 or row[-2] != previous or _digest(row[:-1]) != row[-1]:
                     raise JournalError(
-                        f"The journal {self.path} was changed: event {row[0]} does not fit the chain after {seq}.",
-                        "Restore it from a backup; what follows the last good event cannot be trusted.",
+                        f"The journal {self.path} was changed: event {row[0]} breaks the hash chain after {seq}.",
+                        "Restore it from a backup; events after the last good one cannot be trusted.",
                     )
                 seq, previous = row[0], row[-1]
                 whole = whole or (seq, previous) == (self._seq, self._hash)
         if not whole:
             raise JournalError(
-                f"The journal {self.path} was changed: it ends at event {seq}, and event {self._seq} was there before.",
-                "Restore it from a backup; what follows the last good event cannot be trusted.",
+                f"The journal {self.path} was changed: it ends at event {seq}, but had event {self._seq} before.",
+                "Restore it from a backup; events after the last good one cannot be trusted.",
             )
         self.check()
         return seq, previous
@@ -239,8 +239,8 @@ class Journal:
             known = self._expected.popleft()
             if _said(entry) != _said(known):
                 raise JournalError(
-                    f"The repeated run says {entry.kind} {entry.cid or ''} where event {known.seq} of {self.path} "
-                    f"says {known.kind} {known.cid or ''}.",
+                    f"The resumed run would write {entry.kind} {entry.cid or ''}, but event {known.seq} of "
+                    f"{self.path} is {known.kind} {known.cid or ''}.",
                     "Settings, plugins or data have changed since: put them back, or start in another --home.",
                 )
         return ()
@@ -316,10 +316,11 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
     if application != APPLICATION_ID:
         if before and not application:
             raise tail_mark.truncated_error(path, 0, before)
-        raise JournalError(f"{path} is no journal of tbot.", "Name another file, or move this one away.")
+        raise JournalError(f"{path} is not a journal of tbot.", "Choose another file, or move this one away.")
     if version > SCHEMA_VERSION:
         raise JournalError(
-            f"The journal {path} has schema {version}; this version knows {SCHEMA_VERSION}.", "Install the newer tbot."
+            f"The journal {path} has schema {version}; this version supports {SCHEMA_VERSION}.",
+            "Install the newer tbot.",
         )
     journal = Journal(path, connection, anchored=anchored)
     if journal.head[0] < before:

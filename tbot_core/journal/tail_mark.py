@@ -53,8 +53,8 @@ def truncated_error(journal: Path, found: int, before: int) -> JournalError:
     """The error about a journal that ends too early."""
     _, wal, _, mark = journal_files(journal)
     return JournalError(
-        f"The journal {journal} ends at event {found} and held {before}: its file is an older one, or {wal.name}, "
-        "the log beside it, was removed or damaged.",
-        f"Put the files back as they were, from a backup where need be. To go on without those events, remove {mark}: "
-        "orders that only they tell of then count as not ours.",
+        f"The journal {journal} ends at event {found} but had {before} before: its file is an older one, or "
+        f"{wal.name}, the log beside it, was removed or damaged.",
+        "Put the previous files back, from a backup if necessary. To continue without those events, remove "
+        f"{mark}: orders known only from them then count as external.",
     )

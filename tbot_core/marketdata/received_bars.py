@@ -140,7 +140,7 @@ class SessionRecorder:
                 if whole < len(data):
                     filesystem.write_atomic(path, data[:whole])
                 return cls(path, found.header, found)
-        raise DataError(f"{folder} holds 999 recordings of {header.session.date}.", "Move them elsewhere.")
+        raise DataError(f"{folder} holds 999 recordings of {header.session.date}.", "Move them to another folder.")
 
     def keep(self, kept: RecordedMinute) -> None:
         """Add a minute, on the disk when this returns; one that is there already is left as it is."""

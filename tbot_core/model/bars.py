@@ -25,8 +25,9 @@ Running: TypeAlias = Literal["high", "low", "vwap", "volume"]
 FIELDS = ("open", "high", "low", "close", "volume")
 BAD_PRINT = 0.03
 VWAP_BEYOND: Final = 0.05
-"""The share of the price by which a bar's own vwap may lie above its high or below its low: it counts trades that make
-neither, such as odd lots. One farther off is no average of the bar."""
+"""The fraction of the price by which a bar's own vwap may be above its high or below its low: it includes trades that
+set neither, such as odd lots. A vwap further away is not an average of the bar.
+"""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -106,10 +107,10 @@ class Bars:
         return self.so_far("vwap", 0, self.minutes)
 
     def so_far(self, name: Running, start: int, stop: int) -> Array:
-        """A running column in minutes [start, stop), as far as they have closed; (..., symbols, minutes).
+        """A running column in minutes [start, stop), up to the last closed one; (..., symbols, minutes).
 
-        `high`, `low` and `vwap` are the columns of `high_so_far`, `low_so_far` and `vwap`, worked out no further than
-        asked; `volume`: shares since the bell. Bit-equal however the session was cut.
+        `high`, `low` and `vwap` are the columns of `high_so_far`, `low_so_far` and `vwap`, computed no further than
+        requested; `volume`: shares since the bell. Bit-equal however the session was cut.
         """
         column = self._fields.get(f"{name}_so_far")
         if column is None:
@@ -118,12 +119,12 @@ class Bars:
 
     @property
     def first_open(self) -> Array:
-        """The open of each row's first bar so far; NaN before it. Shape (..., symbols)."""
+        """The open of each row's first bar; NaN before it. Shape (..., symbols)."""
         return self._at_first("open")
 
     @property
     def bad_print(self) -> Flags:
-        """Rows whose first bar so far opens more than 3 % from its VWAP, else from its typical price."""
+        """Rows whose first bar opens more than 3 % from its VWAP, else from its typical price."""
         bar = {name: self._at_first(name) for name in ("open", "high", "low", "close", "vwap")}
         price = _bar_price(bar)
         # On 8 decimals, so that exactly 3 % is not more than 3 %.
@@ -131,16 +132,16 @@ class Bars:
         return away
 
     def range(self, start: int, stop: int) -> tuple[Array, Array]:
-        """The highest and the lowest price of minutes [start, stop) per row, a bad first print left out."""
+        """The highest and the lowest price of minutes [start, stop) per row, without a bad first print."""
         both = self.once(("range", start, stop), stop, lambda: self._range(start, stop))
         return both[0], both[1]
 
     def highest(self, start: int, stop: int) -> Array:
-        """The highest price of minutes [start, stop) per row; NaN where no bar exists yet. Remembered once closed."""
+        """The highest price of minutes [start, stop) per row; NaN where no bar exists yet. Cached once closed."""
         return self.once(("highest", start, stop), stop, lambda: _reduce(np.fmax, self._fields["high"][start:stop]))
 
     def lowest(self, start: int, stop: int) -> Array:
-        """The lowest price of minutes [start, stop) per row; NaN where no bar exists yet. Remembered once closed."""
+        """The lowest price of minutes [start, stop) per row; NaN where no bar exists yet. Cached once closed."""
         return self.once(("lowest", start, stop), stop, lambda: _reduce(np.fmin, self._fields["low"][start:stop]))
 
     def once(self, key: Hashable, stop: int, make: Callable[[], Array]) -> Array:
@@ -165,7 +166,7 @@ class Bars:
         return Bars({name: field[:, rows] for name, field in self._fields.items()}, self.symbols)
 
     def until(self, minutes: int) -> Bars:
-        """The first `minutes` minutes, as they would have been seen then; nothing remembered is shared."""
+        """The first `minutes` minutes, as they were visible then; caches are not shared."""
         return Bars({name: field[:minutes] for name, field in self._fields.items()}, self.symbols)
 
     def field(self, name: str) -> Array:
@@ -207,9 +208,9 @@ class Bars:
 
 
 class Tape:
-    """The session's bars as they come in, minute by minute; `bars` shows what has closed.
+    """The session's bars as they arrive, minute by minute; `bars` shows the closed minutes.
 
-    Running columns are carried from minute to minute and are bit-equal to those of the whole session.
+    Running columns are updated from minute to minute and are bit-equal to those of the whole session.
     """
 
     def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
@@ -228,7 +229,7 @@ class Tape:
     def append(self, minute: MinuteSlice) -> None:
         """Add the next minute; raises ValueError when one is skipped or repeated."""
         if minute.index != self.closed:
-            raise ValueError(f"minute {minute.index} came where minute {self.closed} was due")
+            raise ValueError(f"got minute {minute.index}, expected minute {self.closed}")
         now = self.closed
         for name in (*FIELDS, "vwap"):
             self._fields[name][now] = getattr(minute, name)
@@ -243,9 +244,9 @@ class Tape:
         self.closed = now + 1
 
     def amend(self, late: Iterable[tuple[int, int, Array]]) -> None:
-        """Put bars where none was: each (minute, row, open, high, low, close, volume and vwap).
+        """Add missing bars: each (minute, row, open, high, low, close, volume and vwap).
 
-        Running columns and features are worked out anew; views that were given away keep what they say.
+        Running columns and features are recomputed; views that were returned earlier do not change.
         """
         fields = {name: column.copy() for name, column in self._fields.items()}
         for minute, row, values in late:
@@ -261,12 +262,12 @@ class Tape:
 
 @attrs.frozen(kw_only=True, eq=False)
 class DayFacts:
-    """What is known before the bell; arrays broadcast over the leading axes, NaN = unknown.
+    """The facts known before the bell; arrays broadcast over the leading axes, NaN = unknown.
 
-    Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is
-    true (1) where yesterday's low restricts short sales today, false (0) where it does not, and a source that
-    may not know says it in floats, with NaN. `typical_volume` (..., symbols, minutes) is the mean
-    of volume so far over previous sessions, None unless it was asked for.
+    Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is true (1) where
+    yesterday's low restricts short sales today, false (0) where it does not; a source that may not know it uses floats,
+    with NaN. `typical_volume` (..., symbols, minutes) is the mean of the cumulative volume over previous sessions, None
+    unless it was requested.
     """
 
     previous_close: Array
@@ -315,7 +316,7 @@ class Quotes:
 
 @attrs.frozen(kw_only=True, eq=False)
 class MarketView:
-    """What a filter may look at: bars, the facts of the day and, where the source has them, quotes."""
+    """The input of a filter: bars, the facts of the day and, if the source has them, quotes."""
 
     bars: Bars
     day: DayFacts

@@ -111,8 +111,10 @@ def _only_weekdays_that_trade(
     _instance: object, _attribute: attrs.Attribute[frozenset[int]], days: frozenset[int]
 ) -> None:
     if not days & EXCHANGE_WEEKDAYS or not days <= frozenset(range(7)):
-        message = f"TRADING_DAYS: {sorted(days)} holds no day on which the exchange trades, or one that is no weekday."
-        raise SettingsError(message, "Name at least one of mon, tue, wed, thu, fri.")
+        message = (
+            f"TRADING_DAYS: {sorted(days)} contains no trading day of the exchange, or a number that is not a weekday."
+        )
+        raise SettingsError(message, "Give at least one of mon, tue, wed, thu, fri.")
 
 
 @attrs.frozen(kw_only=True)
@@ -154,7 +156,7 @@ class ExchangeCalendar:
         if weekday not in EXCHANGE_WEEKDAYS:
             return "weekend"
         if named is None and weekday not in self.weekdays:
-            return f"TRADING_DAYS leaves out {WEEKDAY_NAMES[weekday]}"
+            return f"TRADING_DAYS excludes {WEEKDAY_NAMES[weekday]}"
         return named
 
     def holiday(self, day: dt.date) -> str | None:
@@ -195,10 +197,10 @@ class ExchangeCalendar:
 def require_covered_day(day: dt.date) -> None:
     """Raise DataError for a day before the calendar's first or after its last, ValueError for a moment."""
     if isinstance(day, dt.datetime):
-        message = f"{day.isoformat()} is a moment: a session is named by its exchange date."
+        message = f"{day.isoformat()} is a datetime: a session is named by its exchange date."
         raise ValueError(message)  # noqa: TRY004  a datetime is a date by type; it is the value that misleads
     if not FIRST_DAY <= day <= LAST_DAY:
-        message = f"{day} is outside the exchange calendar, which covers {FIRST_DAY} to {LAST_DAY}."
+        message = f"{day} is outside of the exchange calendar, which covers {FIRST_DAY} to {LAST_DAY}."
         raise DataError(message, "Choose a day in that range.")
 
 

@@ -120,7 +120,7 @@ def exchange_zone(name: str = EXCHANGE_ZONE) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except ZoneInfoNotFoundError as error:
-        message = f"The time zone {name} is not known to this machine."
+        message = f"The time zone {name} is unknown on this machine."
         raise DataError(message, "Install the operating system's tzdata or the Python package tzdata.") from error
 
 
@@ -146,7 +146,7 @@ def both_times(moment: dt.datetime) -> str:
     in_utc = require_aware(moment).astimezone(dt.UTC)
     there = exchange_time(moment)
     style = "%H:%M:%S" if in_utc.second else "%H:%M"
-    eve = ", the day before" if there.date() < in_utc.date() else ""
+    eve = ", the previous day" if there.date() < in_utc.date() else ""
     return f"{in_utc.strftime(style)} UTC ({there.strftime(style)} New York{eve})"
 
 

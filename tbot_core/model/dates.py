@@ -1,4 +1,4 @@
-"""Days, ranges and lists of symbols as people type them."""
+"""Parsing of days, ranges and symbol lists from the command line."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tbot_core.model.types import is_symbol
 
 
 def parse_day(text: str) -> date:
-    """The day of YYYY-MM-DD; raises UsageError for anything else, and for a day that the calendar does not cover."""
+    """The day of YYYY-MM-DD; raises UsageError for an invalid date, and for a day outside of the calendar."""
     if not text.strip():
-        raise UsageError("A day is missing.", "Write it as YYYY-MM-DD, for example 2018-02-16.")
+        raise UsageError("The date is missing.", "Write it as YYYY-MM-DD, for example 2018-02-16.")
     try:
         return require_covered(date.fromisoformat(text.strip()))
     except ValueError:
-        raise UsageError(f"{text!r} is no day.", "Write it as YYYY-MM-DD, for example 2018-02-16.") from None
+        raise UsageError(f"Invalid date {text!r}.", "Write it as YYYY-MM-DD, for example 2018-02-16.") from None
 
 
 def require_covered(found: date) -> date:
-    """The day itself; raises UsageError where the exchange calendar does not reach."""
+    """The same day; raises UsageError outside of the exchange calendar."""
     try:
         require_covered_day(found)
     except DataError as fault:
@@ -29,7 +29,7 @@ def require_covered(found: date) -> date:
 
 
 def day_range(first: str, last: str) -> tuple[date, date]:
-    """Two days in order, both included; raises UsageError when they are reversed."""
+    """Two days in order, both inclusive; raises UsageError when they are reversed."""
     begin, end = parse_day(first), parse_day(last)
     if begin > end:
         raise UsageError(f"The range {begin}..{end} is reversed.", f"Write {end}..{begin}.")
@@ -37,19 +37,21 @@ def day_range(first: str, last: str) -> tuple[date, date]:
 
 
 def parse_symbols(text: str | None) -> tuple[str, ...]:
-    """The symbols of a list separated by commas, in capitals, each once; none where no list is given.
+    """The symbols of a comma-separated list, in capitals, without repeats; empty for no list.
 
-    Raises UsageError for what is no symbol, and for a list that names none: it must not mean all of them.
+    Raises UsageError for an invalid symbol, and for an empty list: it must not mean all symbols.
     """
     found = tuple(dict.fromkeys(parse_symbol(part) for part in (text or "").split(",") if part.strip()))
     if text is not None and not found:
-        raise UsageError(f"--symbols {text!r} names no symbol.", "Name some, as in A,B, or leave the option out.")
+        raise UsageError(
+            f"--symbols {text!r} contains no symbol.", "Give at least one, as in A,B, or leave the option out."
+        )
     return found
 
 
 def parse_symbol(text: str) -> str:
-    """The symbol in capitals; raises UsageError for what is none."""
+    """The symbol in capitals; raises UsageError for an invalid one."""
     found = text.strip().upper()
     if not is_symbol(found):
-        raise UsageError(f"{text.strip()!r} is no symbol.", "Write it as its exchange does, as in AAPL or BRK.B.")
+        raise UsageError(f"Invalid symbol {text.strip()!r}.", "Use the exchange's spelling, as in AAPL or BRK.B.")
     return found

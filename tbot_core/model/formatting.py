@@ -58,5 +58,5 @@ def printable_name(name: str) -> str:
 
 
 def labelled_line(label: str, text: str) -> str:
-    """A line of a standing: what it is about, then what is so; without a label it goes on with the line before."""
+    """A labelled line of a status text; without a label it continues the line before."""
     return f"{label:10} {text}"

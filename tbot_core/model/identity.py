@@ -32,7 +32,7 @@ class Identity:
         """The identity of its text; raises SettingsError where that is none."""
         found = PATTERN.fullmatch(text)
         if found is None:
-            raise SettingsError(f"{FIELD}: the text is no identity of a bot.", f"Write {ALLOWED}.")
+            raise SettingsError(f"{FIELD}: the text is not a bot identity.", f"Write {ALLOWED}.")
         entity, jurisdiction, broker, bot_id = found.groups()
         return cls(entity=entity, jurisdiction=jurisdiction, broker=broker, bot_id=bot_id)
 

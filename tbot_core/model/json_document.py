@@ -24,13 +24,13 @@ def parse_json(text: str | bytes, pairs: Callable[[Sequence[tuple[str, Any]]], d
     try:
         found = json.loads(text, object_pairs_hook=pairs)  # noqa: TID251  # this is the reader
     except json.JSONDecodeError as fault:
-        raise InvalidJson(f"no JSON at line {fault.lineno}, column {fault.colno}") from None
+        raise InvalidJson(f"invalid JSON at line {fault.lineno}, column {fault.colno}") from None
     except UnicodeDecodeError:
         raise InvalidJson("it is not UTF-8 text") from None
     except RecursionError:
         raise InvalidJson(f"it is nested deeper than {DEEPEST}") from None
     except ValueError:  # a number that Python does not take in
-        raise InvalidJson("it holds a number of too many digits") from None
+        raise InvalidJson("it contains a number with too many digits") from None
     if _brackets(text) > DEEPEST and _deeper(found):
         raise InvalidJson(f"it is nested deeper than {DEEPEST}")
     return found

@@ -29,68 +29,83 @@ class Reason(IntEnum):
     ALLOWED = 0, "Every check passed; an order was written down."
 
     NO_TRIGGER = 1, "The window ended without the strategy's trigger."
-    WINDOW_OUTSIDE_SESSION = 2, "The window's entry phase does not end before flattening starts, so it is skipped."
-    BLOCKLISTED = 3, "The symbol stands on BLOCKLIST."
+    WINDOW_OUTSIDE_SESSION = 2, "The window's entry phase would end after flattening starts, so the window is skipped."
+    BLOCKLISTED = 3, "The symbol is on BLOCKLIST."
     UNIVERSE_TRUNCATED = 4, "The universe was cut to UNIVERSE_MAX, or to what the feed allows, by 20-day dollar volume."
-    VOLUME_LOW = 5, "Mean daily volume lies under MIN_VOLUME_THRESHOLD."
+    VOLUME_LOW = 5, "Mean daily volume is below MIN_VOLUME_THRESHOLD."
     VOLUME_UNKNOWN = 6, "Fewer than 5 complete previous sessions are known, so mean daily volume is unknown."
-    MARKET_CAP_LOW = 7, "Market capitalisation lies under MIN_MARKET_CAP of the strategy."
-    MARKET_CAP_HIGH = 8, "Market capitalisation lies above MAX_MARKET_CAP of the strategy."
+    MARKET_CAP_LOW = 7, "Market capitalisation is below MIN_MARKET_CAP of the strategy."
+    MARKET_CAP_HIGH = 8, "Market capitalisation is above MAX_MARKET_CAP of the strategy."
     MARKET_CAP_UNKNOWN = 9, "Market capitalisation is unknown."
-    VIX_LOW = 10, "The previous session's VIX close lies under the strategy's threshold."
+    VIX_LOW = 10, "The previous session's VIX close is below the strategy's threshold."
     VIX_UNKNOWN = 11, "The previous session's VIX close is unknown."
-    SCREEN_DENIED = 12, "A filter plugin denied the symbol before the bell, in its own words."
+    SCREEN_DENIED = 12, "A filter plugin denied the symbol before the bell, with its own reason."
     SCREEN_UNKNOWN = 13, "A filter plugin lacks data on the symbol before the bell."
-    SCREEN_FAILED = 14, "A plugin failed before the bell, so the symbol was not judged; unknown means deny."
+    SCREEN_FAILED = 14, "A plugin failed before the bell, so the symbol was not checked; unknown means deny."
 
-    PRICE_LOW = 30, "The signal bar's close lies under MIN_PRICE."
-    PRICE_HIGH = 31, "The signal bar's close lies above MAX_PRICE."
+    PRICE_LOW = 30, "The signal bar's close is below MIN_PRICE."
+    PRICE_HIGH = 31, "The signal bar's close is above MAX_PRICE."
     GAP_LARGE = 32, "The gap is larger than MAX_GAP_PCT of the strategy."
     GAP_UNKNOWN = 33, "The gap's reference price is unknown."
-    NO_QUOTE = 34, "No fresh two-sided quote stands for the symbol."
+    NO_QUOTE = 34, "The symbol has no fresh two-sided quote."
     SPREAD_WIDE = 35, "The spread is wider than MAX_SPREAD_PCT."
-    REL_VOLUME_LOW = 36, "Volume so far, relative to the same minutes of previous sessions, lies under MIN_REL_VOLUME."
+    REL_VOLUME_LOW = (
+        36,
+        "Volume of the session up to now, relative to the same minutes of previous sessions, is below MIN_REL_VOLUME.",
+    )
     REL_VOLUME_UNKNOWN = 37, "Volume of the same minutes of previous sessions is unknown."
-    FILTER_DENIED = 38, "A filter plugin denied the signal, in its own words."
+    FILTER_DENIED = 38, "A filter plugin denied the signal, with its own reason."
     FILTER_UNKNOWN = 39, "A filter plugin lacks data on the signal."
-    FILTER_FAILED = 40, "A filter plugin failed, so the signal was not judged; unknown means deny."
+    FILTER_FAILED = 40, "A filter plugin failed, so the signal was not checked; unknown means deny."
     SIGNAL_TOO_LATE = 41, "The signal's bar is no longer the latest closed one."
     SHORT_DISABLED = 42, "SHORT_TYPE of the strategy is disabled."
     SHORT_RESTRICTED = 43, "A low at or under 0.9 x previous close, today or yesterday, restricts short sales."
     SHORT_BY_FUND_UNAVAILABLE = 44, "SHORT_TYPE InverseETF needs a table of inverse funds, which is not installed."
     SHORT_BY_PUT_UNAVAILABLE = 45, "SHORT_TYPE LongPut needs an options filter, which is not installed."
-    CONFIRMATION_EXPIRED = 46, "Nobody confirmed the entry within CONFIRMATION_TIMEOUT."
+    CONFIRMATION_EXPIRED = 46, "The entry was not confirmed within CONFIRMATION_TIMEOUT."
     CONFIRMATION_REJECTED = 47, "A person rejected the entry."
-    CONFIRMED_TOO_LATE = 48, "When the entry was confirmed, the price lay beyond the signal's stop or target."
-    DATA_STALE = 49, "Neither a bar nor a quote of the symbol came for three minutes, while the feed lives."
-    SYMBOL_HALTED = 50, "The symbol is halted, or two full bars since its resumption are not there yet."
+    CONFIRMED_TOO_LATE = 48, "When the entry was confirmed, the price was beyond the signal's stop or target."
+    DATA_STALE = 49, "The feed is alive, but the symbol had neither a bar nor a quote for three minutes."
+    SYMBOL_HALTED = 50, "The symbol is halted, or has fewer than two full bars since it resumed."
     MARKET_HALTED = 51, "The whole market is halted, or reopened less than five minutes ago."
-    ANALYSIS_INCOMPLETE = 52, "A minute of the window's analysis was lost by the feed, and back-fill left it open."
-    MARK_STALE = 53, "The price of a held position is older than two minutes; nothing is entered meanwhile."
-    FEEDS_APART = 54, "The feed's price and the broker's lie too far apart."
-    TOP_UP_LOSING = 55, "The price lies on the losing side of the position's entry, so it is not topped up."
-    TOP_UP_NEAR_EXIT = 56, "Less than a quarter of the way to the position's exit is left, so it is not topped up."
-    TOP_UP_UNCONFIRMED = 57, "TRADE_CONFIRMATION_REQUIRED is true, and nobody is asked about a top-up."
-    RULES_UNKNOWN = 58, "The broker refused an order of the symbol as off its grid, and has not told its rules since."
-    NOT_SHORTABLE = 59, "The broker says that the symbol cannot be sold short."
+    ANALYSIS_INCOMPLETE = 52, "The feed lost a minute of the window's analysis, and the backfill did not return it."
+    MARK_STALE = 53, "The price of a held position is older than two minutes; entries are blocked until it is newer."
+    FEEDS_APART = 54, "The prices of the feed and of the broker differ by too much."
+    TOP_UP_LOSING = 55, "The price is on the losing side of the position's entry, so the position is not topped up."
+    TOP_UP_NEAR_EXIT = (
+        56,
+        "Less than a quarter of the distance to the position's exit is left, so the position is not topped up.",
+    )
+    TOP_UP_UNCONFIRMED = 57, "TRADE_CONFIRMATION_REQUIRED is true, and top-ups cannot be confirmed."
+    RULES_UNKNOWN = (
+        58,
+        (
+            "The broker rejected an order of the symbol as off its price or size grid, and has not reported the rules "
+            "since."
+        ),
+    )
+    NOT_SHORTABLE = 59, "The broker reported that the symbol cannot be sold short."
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
-    NO_WEIGHT = 61, "WEIGHTS gives this order of the window no budget."
-    FRACTION_UNPROTECTED = 62, "Its stop could not rest for less than a share, and FRACTIONAL_UNPROTECTED is false."
+    NO_WEIGHT = 61, "WEIGHTS gives no budget to this order of the window."
+    FRACTION_UNPROTECTED = (
+        62,
+        "The broker accepts no stop for less than one share, and FRACTIONAL_UNPROTECTED is false.",
+    )
 
     TRADING_DISABLED = 70, "DISABLE_ALL_TRADES is true."
     HALTED = 71, "The bot is halted."
-    EXIT_ONLY = 72, "The bot only exits."
-    DAILY_LOSS = 73, "The session's loss reached DAILY_LOSS_LIMIT; no entries to the session's end."
+    EXIT_ONLY = 72, "The bot is in exit-only state."
+    DAILY_LOSS = 73, "The session's loss reached DAILY_LOSS_LIMIT; no entries until the end of the session."
     WINDOW_LOSS = 74, "The window's loss reached WINDOW_LOSS_LIMIT."
-    CONSECUTIVE_LOSSES = 75, "MAX_CONSECUTIVE_LOSSES losing trades came in a row; no entries to the session's end."
+    CONSECUTIVE_LOSSES = 75, "MAX_CONSECUTIVE_LOSSES trades in a row lost; no entries until the end of the session."
     FLATTENING = 76, "Flattening before the close has started."
-    ALREADY_HELD = 77, "The symbol is held or being worked."
+    ALREADY_HELD = 77, "The symbol has a position or a working order."
     SYMBOL_TRADED = 78, "The symbol has been traded today, and ONE_TRADE_PER_SYMBOL_PER_DAY is true."
     NOT_ARMED = 79, "Live trading is not armed."
     MAX_TRADES = 80, "MAX_TRADES orders of the window have been sent."
-    MAX_OPEN_POSITIONS = 81, "MAX_OPEN_POSITIONS positions are held or being worked."
-    PRICE_BAND = 82, "The limit lies further from the last trade than PRICE_BAND_PCT."
+    MAX_OPEN_POSITIONS = 81, "MAX_OPEN_POSITIONS positions and working entries are open."
+    PRICE_BAND = 82, "The limit price is further from the last trade than PRICE_BAND_PCT."
     TRADE_NOTIONAL = 83, "The order's worst case is above MAX_RISK_PER_TRADE of equity."
     ORDER_NOTIONAL = 84, "The order's worst case is above MAX_ORDER_NOTIONAL."
     SYMBOL_EXPOSURE = 85, "The symbol's worst case is above MAX_SYMBOL_EXPOSURE of equity."
@@ -98,20 +113,26 @@ class Reason(IntEnum):
     GROSS_EXPOSURE = 87, "The worst case of all positions and orders is above MAX_GROSS_EXPOSURE of equity."
     ORDER_RATE = 88, "MAX_ORDERS_PER_MINUTE entries were sent in this minute."
     BUYING_POWER = 89, "The worst case of all working entries is above the buying power."
-    RISK_CHECK_DENIED = 90, "A plugin's risk check denied the order, in its own words."
-    RISK_CHECK_FAILED = 91, "A plugin's risk check failed, or answered neither None nor a sentence; unknown means deny."
+    RISK_CHECK_DENIED = 90, "A plugin's risk check denied the order, with its own reason."
+    RISK_CHECK_FAILED = 91, "A plugin's risk check failed, or returned neither None nor a sentence; unknown means deny."
 
-    CASH_LONG_ONLY = 92, "Nothing is sold short in a cash account, nor in one whose kind the broker does not tell."
+    CASH_LONG_ONLY = (
+        92,
+        "Short sales are not possible in a cash account, nor in an account whose type the broker does not report.",
+    )
     UNSETTLED_CASH = 93, "The worst case of all working entries is above the settled cash of a cash account."
-    DAY_TRADES = 94, "The entry's exit today would be more day trades than the account is allowed, or unknown how many."
-    EQUITY_JUMP = 95, "The session opened with an equity that neither the last close nor moved cash explains."
-    REDUCE_ONLY = 96, "The instrument's broker is not proven to answer, and the entry may not go to another one."
+    DAY_TRADES = (
+        94,
+        "Closing the entry today would exceed the account's day trade limit, or the number of day trades is unknown.",
+    )
+    EQUITY_JUMP = 95, "The equity at the open is explained neither by the last close nor by cash transfers."
+    REDUCE_ONLY = 96, "The instrument's broker is not proven to respond, and the entry may not go to another broker."
 
-    INSTRUMENT_FROZEN = 97, "What the account holds of the symbol, or whether it is still traded, is not clear."
+    INSTRUMENT_FROZEN = 97, "It is unclear what the account holds of the symbol, or whether the symbol is still traded."
 
-    DEFENSE = 98, "In defense no position is topped up."
+    DEFENSE = 98, "Positions are not topped up in defense."
 
-    ENTRY_NOT_FILLED = 100, "The entry was sent and ended without a fill; it is never chased."
+    ENTRY_NOT_FILLED = 100, "The entry order ended without a fill; entries are never chased."
 
 
 REASON_BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}

@@ -1,7 +1,7 @@
-"""Signals: what a strategy found, as columns with one row a signal, and the one search that finds them.
+"""Signals of a strategy, as columns with one row per signal, and the search that finds them.
 
-A strategy states `Trigger`s over the minutes of its entry phase; `first` finds the first minute of each row
-in which one fires. The same triggers explain a minute (`tbot why`) and measure near misses.
+A strategy defines `Trigger`s over the minutes of its entry phase; `first` finds the first minute of each row in which
+one fires. The same triggers explain a minute (`tbot why`) and measure near misses.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class ExitRules:
     """How the positions of a strategy end, besides their stop and target.
 
-    `trigger`: the stop acts inside a bar, or on its close. `trailing`: the stop follows at its own distance.
-    `leave`: the minute after the bell from which the exit order goes. `hold`: so many minutes after the fill bar.
-    With both, the earlier counts.
+    `trigger`: the stop acts inside a bar, or on its close. `trailing`: the stop trails at its own distance. `leave`:
+    the minute after the bell at which the exit order is sent. `hold`: the number of minutes after the fill bar. With
+    both, the earlier applies.
     """
 
     trigger: Literal["intrabar", "close"] = "intrabar"
@@ -34,9 +34,9 @@ class ExitRules:
 
 
 def price_level(price: Array, factor: float | Array) -> Array:
-    """`price` x `factor` on a grid of 1e-8 dollars, so that equal is what pencil and paper call equal.
+    """`price` x `factor` on a grid of 1e-8 dollars, so that comparisons match exact decimal arithmetic.
 
-    Prices of 4 decimals times factors of 4 decimals are exact on it; a bare float product misses by its last bit.
+    Prices of 4 decimals times factors of 4 decimals are exact on it; a plain float product is off by its last bit.
     """
     product: Array = np.round(price * factor, 8)
     return product
@@ -56,7 +56,7 @@ class Condition:
     inclusive: bool = False
 
     def holds(self) -> Flags:
-        """The cells in which it holds; never where something is unknown."""
+        """The cells in which it holds; never where a value is unknown."""
         return _compare(self)
 
 
@@ -79,14 +79,14 @@ class Trigger:
     scale: Array | None = None
 
     def fires(self) -> Flags:
-        """The cells in which the rule holds; never where something is unknown."""
+        """The cells in which the rule holds; never where a value is unknown."""
         held = _compare(self)
         for condition in self.when:
             held = held & condition.holds()
         return held
 
     def beyond(self) -> Array:
-        """The relative distance of the value beyond the level, negative while short of it; same shape as `fires`."""
+        """The relative distance of the value beyond the level, negative before it is reached; same shape as `fires`."""
         away = self.value - self.level if self.above else self.level - self.value
         with np.errstate(divide="ignore", invalid="ignore"):
             distance: Array = away / (self.level if self.scale is None else self.scale)
@@ -152,13 +152,13 @@ class TriggerHits:
         return np.where(self.side > 0, long[self.cells], short[self.cells])
 
     def nearer(self, one: Array, other: Array) -> Array:
-        """The stop of the two (per hit) that lies nearer to the price; an unknown one gives way to the other."""
+        """The stop (per hit) that is nearer to the price; an unknown one is ignored."""
         return np.where(self.side > 0, np.fmax(one, other), np.fmin(one, other))
 
     def stop_at(self, price: Array, fraction: float, distance: Array | None = None) -> Array:
         """The stop (per hit) at that fraction of the price from it, on the losing side.
 
-        `distance` (per hit, dollars) stands in its place where it is known, positive and smaller than the price.
+        `distance` (per hit, dollars) is used instead where it is known, positive and smaller than the price.
         """
         losing = -self.side.astype(np.float64)
         stop = price_level(price, 1 + losing * fraction)

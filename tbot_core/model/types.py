@@ -1,8 +1,8 @@
-"""The values that every floor speaks of: sides, reasons, orders, fills, trades, and exact money.
+"""The values that every layer uses: sides, reasons, orders, fills, trades, and exact money.
 
-Inside decisions a price is an integer number of ticks (1e-4 USD), a quantity an integer number of
-units (1e-6 share), and money an integer number of atoms (1e-10 USD = tick x unit), so that sums are
-exact and do not depend on their order. At the edge they become `Decimal`.
+Inside decisions a price is an integer number of ticks (1e-4 USD), a quantity an integer number of units (1e-6 share),
+and money an integer number of atoms (1e-10 USD = tick x unit), so that sums are exact and do not depend on their order.
+At the edge they become `Decimal`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import attrs
 TICKS_PER_DOLLAR: Final = 10_000
 UNITS_PER_SHARE: Final = 1_000_000
 CURRENCY: Final = "USD"
-"""What all money here is counted in."""
+"""The currency of all amounts."""
 ATOMS_PER_DOLLAR: Final = TICKS_PER_DOLLAR * UNITS_PER_SHARE
 ATOMS_PER_CENT: Final = ATOMS_PER_DOLLAR // 100
 
 
 SYMBOL: Final = re.compile(r"[A-Z0-9]+([.-][A-Z0-9]+)*")
-"""A ticker as tbot writes it, as in BRK.B: capitals and digits, with dots and hyphens inside."""
+"""A ticker in tbot's spelling, as in BRK.B: capitals and digits, with dots and hyphens inside."""
 
 SYMBOL_LENGTH: Final = 16
 
 
 def is_symbol(text: str) -> bool:
-    """Whether the text is a ticker as tbot writes it, of at most 16 characters."""
+    """Whether the text is a ticker in tbot's spelling, of at most 16 characters."""
     return len(text) <= SYMBOL_LENGTH and SYMBOL.fullmatch(text) is not None
 
 
@@ -79,7 +79,7 @@ class Side(IntEnum):
 
 
 class Leg(StrEnum):
-    """The part that an order plays in its trade; the value enters the client order id."""
+    """The role of an order in its trade; the value is part of the client order id."""
 
     ENTRY = "entry"
     STOP = "stop"
@@ -112,7 +112,7 @@ class OrderState(StrEnum):
 
 
 class ExitReason(StrEnum):
-    """Why a position was closed, or with REBALANCE taken back to its share of equity."""
+    """Why a position was closed, or with REBALANCE trimmed back to its share of equity."""
 
     STOP = "STOP"
     TRAILING_STOP = "TRAILING_STOP"
@@ -154,16 +154,16 @@ class SignalId:
 
     @property
     def text(self) -> str:
-        """The one spelling that enters client order ids."""
+        """The one spelling that is part of client order ids."""
         return f"{self.session.isoformat()}/{self.strategy}/{self.symbol}/{self.minute}/{self.rule}"
 
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """An order as it is written down before it is sent; prices lie on the instrument's tick grid.
+    """An order as it is recorded before it is sent; prices are on the instrument's tick grid.
 
-    `protection` of an entry holds the stop and the target that rest from its fill on, sized to what was filled.
-    `reason` is why a fill of it closes the position; an entry has none, but REBALANCE where it tops a position up.
+    `protection` of an entry holds the stop and the target that work from its fill on, sized to the filled quantity.
+    `reason` is why its fill closes the position; an entry has none, except REBALANCE where it tops a position up.
     """
 
     client_order_id: str
@@ -182,22 +182,22 @@ class Order:
 
     @property
     def trims(self) -> bool:
-        """Whether it takes a position back to its share of equity, and leaves the rest of it."""
+        """Whether it trims a position back to its share of equity, and keeps the rest."""
         return self.reason is ExitReason.REBALANCE and self.leg is not Leg.ENTRY
 
     @property
     def tops_up(self) -> bool:
-        """Whether it adds to a position that lies under its share of equity."""
+        """Whether it adds to a position that is below its share of equity."""
         return self.reason is ExitReason.REBALANCE and self.leg is Leg.ENTRY
 
     def asks_for(self, symbol: str, *, buy: bool) -> bool:
-        """Whether it was to buy that symbol, or to sell it, and nothing else."""
+        """Whether it is an order to buy (or to sell) that symbol."""
         return (self.symbol, self.buy) == (symbol, buy)
 
 
 @attrs.frozen(kw_only=True)
 class Fill:
-    """A quantity of an order done at a price; `execution_id` is unique within broker and account."""
+    """A quantity of an order filled at a price; `execution_id` is unique within broker and account."""
 
     execution_id: str
     client_order_id: str
@@ -211,11 +211,11 @@ class Fill:
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """What a broker says of an account; None where it does not say.
+    """The account as the broker reports it; None where it does not report a value.
 
-    `margin` false: a cash account. `settled_cash`: the part of the cash that has settled. `day_trades`: those of the
-    last five sessions, today's counted. `restricted`: why the broker lets the account do less than it may, in its own
-    words, such as a margin call or a block; empty where it does not. Nothing is entered while it says so.
+    `margin` false: a cash account. `settled_cash`: the settled part of the cash. `day_trades`: those of the last five
+    sessions, including today's. `restricted`: why the broker restricts the account, in its own words, such as a margin
+    call or a block; empty if it does not. Entries are blocked while it is not empty.
     """
 
     account_id: str
@@ -233,7 +233,7 @@ class Account:
 class Trade:
     """A position from its entry to its exit; prices are averages weighted by quantity, to 1e-4 USD.
 
-    `broker` is the name of the one that held it, "" where nobody has said it.
+    `broker` is the name of the broker that held it, "" if unknown.
     """
 
     strategy: str

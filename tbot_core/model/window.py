@@ -1,4 +1,4 @@
-"""A strategy's part of a session."""
+"""The window of a strategy in a session."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _whole = attrs.validators.instance_of(int)
 
 @attrs.frozen(kw_only=True)
 class Window:
-    """When one strategy looks, enters and leaves, in whole minutes after the opening bell.
+    """The analysis, entry and management phases of a strategy, in whole minutes after the opening bell.
 
-    Analysis bars start in [start, entry), trigger bars in [entry, entry_end). A window never begins before the
-    bell and has at least one trigger bar and one minute of monitoring; anything else raises ValueError.
+    Analysis bars start in [start, entry), trigger bars in [entry, entry_end). A window never begins before the bell and
+    has at least one trigger bar and one minute of monitoring; anything else raises ValueError.
     """
 
     start: int = attrs.field(validator=[_whole, attrs.validators.ge(0)])
@@ -36,5 +36,5 @@ class Window:
         return self.entry_end + self.monitoring
 
     def outside(self, session_minutes: int, flatten_before_close: int) -> bool:
-        """Whether a session of this length has no room: flattening starts before the entry phase has ended."""
+        """Whether the window does not fit a session of this length: flattening starts before the entry phase ends."""
         return self.entry_end > session_minutes - flatten_before_close

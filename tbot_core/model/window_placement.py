@@ -26,7 +26,7 @@ _DAYLIGHT_MINUTES: Final = 60
 
 
 class WindowTimes(Protocol):
-    """What a strategy's settings say about its window; `tbot_core.contracts.settings.Frame` does."""
+    """What a strategy's settings say about its window; `tbot_core.contracts.settings.StrategySettings` does."""
 
     @property
     def start_time(self) -> dt.time:
@@ -75,7 +75,7 @@ def anchor_named(written: str) -> Anchor:
     for anchor in ANCHORS:
         if anchor == written:
             return anchor
-    message = f"TIME_ANCHOR={written} is not known."
+    message = f"Unknown TIME_ANCHOR={written}."
     raise SettingsError(message, f"Choose one of {', '.join(ANCHORS)}.")
 
 
@@ -129,7 +129,7 @@ def _faults(named: NamedWindow, anchor: Anchor) -> Iterator[str]:
         yield f"{variable}={named.start_time.isoformat()}: a window starts on a whole minute."
     latest = start if anchor == "exchange" else start + _DAYLIGHT_MINUTES
     if latest < 0 or start >= FULL_SESSION_MINUTES:
-        yield f"{variable}={named.start_time:%H:%M} lies outside every session with TIME_ANCHOR={anchor}."
+        yield f"{variable}={named.start_time:%H:%M} is outside of every session with TIME_ANCHOR={anchor}."
     for phase, minutes, least in (
         ("ANALYSIS", named.analysis_minutes, 0),
         ("BREAKOUT", named.breakout_minutes, 1),

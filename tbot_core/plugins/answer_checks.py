@@ -1,4 +1,4 @@
-"""What strategies and filters answer, judged where it enters: PluginError for all that is not what was promised."""
+"""Validation of what strategies and filters return: PluginError for everything that violates the contract."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tbot_core.model.window import Window
 
 RUNAWAY: Final = 1000
-"""More signals than this in one minute of a session are no judgement of a market: the strategy is switched off."""
+"""The largest number of signals in one minute of a session; with more, the strategy is disabled."""
 
 MOST_PARTS: Final = 100
-"""So many comparisons or triggers a plugin may answer with."""
+"""The largest number of comparisons or triggers that a plugin may return."""
 
 _LONGEST: Final = 500
 _WHOLE: Final = "iu"
@@ -36,11 +36,11 @@ _COLUMNS: Final = {
     "target": "f",
     "rule": _WHOLE,
 }
-_REMEDY: Final = "`tbot plugins check` holds a plugin against its contract."
+_REMEDY: Final = "`tbot plugins check` tests a plugin against its contract."
 
 
 def checked_signals(answer: object, name: str, window: Window, bars: Bars, since: int) -> Signals:
-    """The answer to a scan, sane signals of the minutes from `since` on; Runaway where they are absurdly many."""
+    """The result of a scan: valid signals of the minutes from `since` on; Runaway if there are far too many."""
     if not isinstance(answer, Signals):
         raise _wrong("scan", answer, "Signals")
     _columns(answer, bars.close.shape[:-1])
@@ -50,7 +50,7 @@ def checked_signals(answer: object, name: str, window: Window, bars: Bars, since
     if not len(answer):
         return answer
     if (answer.minute < since).any():
-        raise PluginError(f"It returned a signal of a minute before {since}, from which it was asked.", _REMEDY)
+        raise PluginError(f"It returned a signal of a minute before {since}, the start of the request.", _REMEDY)
     if len(answer) > RUNAWAY:
         _, counts = np.unique(np.stack([*answer.cells[:-1], answer.minute]), axis=1, return_counts=True)
         if counts.max() > RUNAWAY:
@@ -59,12 +59,12 @@ def checked_signals(answer: object, name: str, window: Window, bars: Bars, since
 
 
 def checked_comparisons(answer: object, what: str, shape: tuple[int, ...]) -> list[Check]:
-    """The answer of `screen` or `judge`: comparisons whose values broadcast to this shape."""
+    """The result of `screen` or `judge`: comparisons whose values broadcast to this shape."""
     return [_check(part, what, shape) for part in _parts(answer, what)]
 
 
 def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
-    """The answer of `triggers`: rules whose arrays broadcast to this shape."""
+    """The result of `triggers`: rules whose arrays broadcast to this shape."""
     found = []
     for part in _parts(answer, "triggers"):
         if not isinstance(part, Trigger):
@@ -84,27 +84,27 @@ def _columns(answer: Signals, shape: tuple[int, ...]) -> None:
     # Plain arrays of one length and of their type, that point at rows which there are.
     indices: object = answer.cells
     if not isinstance(indices, tuple) or len(indices) != len(shape):
-        raise PluginError(f"Its signals have no index for each of {len(shape)} axes.", _REMEDY)
+        raise PluginError(f"Its signals do not have one index for each of {len(shape)} axes.", _REMEDY)
     columns = {name: (getattr(answer, name), kinds) for name, kinds in _COLUMNS.items()}
     columns |= {f"cells {axis}": (cells, _WHOLE) for axis, cells in enumerate(answer.cells)}
     length = None
     for name, (column, kinds) in columns.items():
         if type(column) is not np.ndarray or column.ndim != 1 or column.dtype.kind not in kinds:
-            raise PluginError(f"Its signals' {name} is no column of numbers, but {_type(column)}.", _REMEDY)
+            raise PluginError(f"The column {name} of its signals must be numbers, but is {_type(column)}.", _REMEDY)
         length = len(column) if length is None else length
         if len(column) != length:
-            raise PluginError(f"Its signals' {name} has {len(column)} rows in place of {length}.", _REMEDY)
+            raise PluginError(f"The column {name} of its signals has {len(column)} rows instead of {length}.", _REMEDY)
     for cells, size in zip(answer.cells, shape, strict=True):
         if ((cells < 0) | (cells >= size)).any():
-            raise PluginError("Its signals name a row that there is not.", _REMEDY)
+            raise PluginError("Its signals refer to a row that does not exist.", _REMEDY)
 
 
 def _rules(answer: Signals) -> None:
     names: object = answer.rules
     if not isinstance(names, tuple) or not all(isinstance(one, str) and len(one) <= _LONGEST for one in names):
-        raise PluginError("Its signals' rules are no tuple of names.", _REMEDY)
+        raise PluginError("The rules of its signals must be a tuple of names.", _REMEDY)
     if ((answer.rule < 0) | (answer.rule >= len(names))).any():
-        raise PluginError("Its signals name a rule that there is not.", _REMEDY)
+        raise PluginError("Its signals refer to a rule that does not exist.", _REMEDY)
 
 
 def _check(part: object, what: str, shape: tuple[int, ...]) -> Check:
@@ -117,7 +117,9 @@ def _check(part: object, what: str, shape: tuple[int, ...]) -> Check:
     if not all(isinstance(one, Reason) and one is not Reason.ALLOWED for one in codes):
         raise PluginError(f"A comparison of its {what} denies without a reason code.", _REMEDY)
     if type(part.value) is not np.ndarray:  # whose rows are looked at one by one
-        raise PluginError(f"A comparison of its {what} has no values, but {_type(part.value)}.", _REMEDY)
+        raise PluginError(
+            f"The values of a comparison of its {what} must be an array, but are {_type(part.value)}.", _REMEDY
+        )
     for array in (part.value, part.low, part.high):
         if array is not None:
             _broadcast(array, what, shape)
@@ -126,10 +128,10 @@ def _check(part: object, what: str, shape: tuple[int, ...]) -> Check:
 
 def _broadcast(array: object, what: str, shape: tuple[int, ...]) -> None:
     if type(array) is not np.ndarray and not isinstance(array, int | float | np.number):
-        raise PluginError(f"A value of its {what} is no number, but {_type(array)}.", _REMEDY)
+        raise PluginError(f"A value of its {what} must be a number, but is {_type(array)}.", _REMEDY)
     plain = np.asarray(array)
     if plain.dtype.kind not in "fiub":
-        raise PluginError(f"A value of its {what} is no number, but {_type(array)}.", _REMEDY)
+        raise PluginError(f"A value of its {what} must be a number, but is {_type(array)}.", _REMEDY)
     try:
         np.broadcast_to(plain, shape)
     except ValueError as fault:
@@ -140,12 +142,12 @@ def _parts(answer: object, what: str) -> Sequence[Any]:
     if not isinstance(answer, list | tuple):
         raise _wrong(what, answer, "a list")
     if len(answer) > MOST_PARTS:
-        raise PluginError(f"Its {what} answered {len(answer)} comparisons; {MOST_PARTS} are allowed.", _REMEDY)
+        raise PluginError(f"Its {what} returned {len(answer)} comparisons; {MOST_PARTS} are allowed.", _REMEDY)
     return answer
 
 
 def _wrong(what: str, answer: object, wanted: str) -> PluginError:
-    return PluginError(f"Its {what} answered {_type(answer)} in place of {wanted}.", _REMEDY)
+    return PluginError(f"Its {what} returned {_type(answer)} instead of {wanted}.", _REMEDY)
 
 
 def _type(answer: object) -> str:

@@ -1,6 +1,6 @@
-"""Calls into plugins while a run trades: bounded in time, counted when they fail, and not made any more after three.
+"""Guarded calls into plugins during a run: limited in time, failures counted, and disabled after three failures.
 
-A session begins with all plugins on. What a failure leads to is for whoever calls to say: no signals, or a denial.
+At the start of a session all plugins are enabled. The caller decides what a failure means: no signals, or a denial.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ T = TypeVar("T")
 Call = Literal["scan", "triggers", "screen", "judge", "check"]
 
 LIMITS_S: Final[Mapping[Call, float]] = {"scan": 2.0, "triggers": 2.0, "screen": 5.0, "judge": 2.0, "check": 0.5}
-"""How long each call may take; a scan of 10,000 symbols takes 3 ms."""
+"""The time limit of each call; a scan of 10,000 symbols takes 3 ms."""
 
 FAILURES: Final = 3
 WITHIN: Final = timedelta(minutes=10)
-"""So many failures in so long switch a plugin off to the session's end."""
+"""The number of failures within a period that disables a plugin for the rest of the session."""
 
-_REMEDY: Final = "`tbot plugins info` shows its last failure; mend it, or take it out of the settings."
+_REMEDY: Final = "`tbot plugins info` shows its last failure; fix it, or remove it from the settings."
 _log = log.logger(__name__)
 
 
 class RunawayPlugin(PluginError):
-    """A plugin asks for so much that it is switched off at once."""
+    """A result so large that the plugin is disabled at once."""
 
 
 @attrs.frozen(kw_only=True)
 class FailedCall:
-    """A call that failed, as the journal keeps it: `turn` counts the calls of its name at one moment.
+    """A failed call, as the journal records it: `turn` counts the calls of its name at one moment.
 
-    `off`: the plugin is not called any more in this session.
+    `off`: the plugin is not called again in this session.
     """
 
     plugin: str
@@ -58,9 +58,9 @@ class FailedCall:
 
 @attrs.frozen(kw_only=True, eq=False)
 class GuardSession:
-    """A session's part: its clock, who writes a failure down, and whether it repeats what was interrupted.
+    """The state of a session: its clock, the recorder of failures, and whether it replays an interrupted part.
 
-    What is repeated came back in time before, so it is not bounded then: a busy machine must not change what was said.
+    Replayed calls returned in time before, so they have no time limit: a busy machine must not change the result.
     """
 
     clock: Clock
@@ -70,15 +70,15 @@ class GuardSession:
 
 @contextmanager
 def no_activity_mark(_words: str) -> Iterator[None]:
-    """Tells nobody which call is being made."""
+    """Reports to nobody which call is being made."""
     yield
 
 
 class CallGuard:
-    """The one way into a run's strategies, filters and risk checks.
+    """The guard of a run's strategies, filters and risk checks.
 
-    `strict`: a simulation, in which a failure ends the run and time does not count. `record` is told of each failure,
-    for `tbot plugins list`; `where` may be set: it stands around each call, and is told which one it is.
+    `strict`: a simulation, in which a failure ends the run and there is no time limit. `record` is called for each
+    failure, for `tbot plugins list`; `where` may be set: a context around each call that receives its name.
     """
 
     def __init__(
@@ -97,43 +97,43 @@ class CallGuard:
         self._begin()
 
     def open_session(self, sitting: GuardSession) -> None:
-        """A session begins: all plugins are on again."""
+        """Start a session: all plugins are enabled again."""
         self._sitting = sitting
         self._begin()
 
     def repeat(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
-        """What failed before the session was interrupted fails again at that moment, without being called."""
+        """Calls that failed before the session was interrupted fail again at that moment, without being made."""
         self._again = {_place(moment, lost): lost for moment, lost in failures}
 
     def restore(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
-        """What failed before a restart of the session counts on."""
+        """Failures from before a restart of the session still count."""
         for moment, lost in failures:
             self._failed[lost.plugin].append(moment)
             if lost.off:
                 self._off.add(lost.plugin)
 
     def note(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
-        """Calls that never came back, as a watchdog noted them: written down, and their plugins are off."""
+        """Record calls that never returned, as the watchdog noted them; their plugins are disabled."""
         for moment, lost in failures:
             if self._sitting is not None and lost.plugin not in self._off:
                 self._write(self._sitting, moment, lost)
 
     def is_off(self, entry: EntryPointInfo) -> bool:
-        """Whether a plugin is not called any more in this session."""
+        """Whether a plugin is disabled in this session."""
         return _named(entry) in self._off
 
     def call(
         self, entry: EntryPointInfo, call: Call, function: Callable[[], T], lost: Callable[[str], T] | None = None
     ) -> T:
-        """What the function returns, which calls the plugin and judges its answer; else `lost`, given why, in words.
+        """The result of the function, which calls the plugin and validates its answer; else that of `lost`.
 
-        Raises PluginError in a simulation, and where there is no `lost`: then whoever catches it names the plugin.
+        Raises PluginError in a simulation, and without `lost`: then the caller names the plugin.
         """
         if self.strict or self._sitting is None:
             return self._plainly(entry, call, function, alone=lost is not None)
         name, moment = _named(entry), self._sitting.clock.now()
         if name in self._off:
-            words = f"The {entry.kind} {entry.name} failed and is off to the session's end."
+            words = f"The {entry.kind} {entry.name} failed and is disabled for the rest of the session."
             return _answer(PluginError(words, _REMEDY), lost)
         turn = self._turn(moment, name, call)
         again = self._again.pop((moment, name, call, turn), None)

@@ -1,4 +1,4 @@
-"""What is installed, by metadata alone: no plugin is imported to be listed."""
+"""The installed plugins, from metadata only: no plugin is imported to be listed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class EntryPointInfo:
 
 @attrs.frozen(kw_only=True)
 class PluginListing:
-    """An entry with its state, and the reason of a state that keeps it from being used.
+    """An entry with its state, and the reason if it cannot be used.
 
     `enabled`: the settings name it. `seen`: when a recorded fault was last seen, ISO 8601 in UTC, else empty.
     """
@@ -80,10 +80,9 @@ class PluginListing:
 
 
 def installed_plugins(*, path: list[str] | None = None) -> tuple[PluginListing, ...]:
-    """Every plugin that is installed, sorted by (kind, name): available, duplicate, incompatible, or broken in itself.
+    """Every installed plugin, sorted by (kind, name): available, duplicate, incompatible, or broken.
 
-    `path` is searched instead of sys.path where it is given. Of a distribution that is found twice the first counts,
-    as it does for imports.
+    `path` is searched instead of sys.path if given. If a distribution is found twice, the first counts, as for imports.
     """
     return _judged(_entries(GROUPS, path), _NAME)
 
@@ -196,7 +195,9 @@ def _judged(found: Iterable[EntryPointInfo | PluginListing], names: re.Pattern[s
 def _judge(entry: EntryPointInfo, rivals: list[EntryPointInfo], names: re.Pattern[str], core: str) -> PluginListing:
     if len(rivals) > 1:
         every = " and ".join(_offer(rival) for rival in sorted(rivals))
-        return PluginListing(entry=entry, state="duplicate", reason=f"Offered by {every}: uninstall all but one.")
+        return PluginListing(
+            entry=entry, state="duplicate", reason=f"Several distributions provide it: {every}. Uninstall all but one."
+        )
     if names.fullmatch(entry.name) is None:
         reason = f"Its name {entry.name!r} must match {names.pattern}."
         return PluginListing(entry=entry, state="broken", reason=reason)
@@ -208,10 +209,10 @@ def _judge(entry: EntryPointInfo, rivals: list[EntryPointInfo], names: re.Patter
         wrong = [line for line in entry.requires if not version_fits(line, core)]
     except ValueError as fault:
         return PluginListing(
-            entry=entry, state="broken", reason=f"What it requires of tbot-core cannot be read: {fault}."
+            entry=entry, state="broken", reason=f"Its requirement of tbot-core cannot be read: {fault}."
         )
     if wrong:
-        reason = f"It requires {' and '.join(wrong)}, and {CORE} {core} is installed."
+        reason = f"It requires {' and '.join(wrong)}, but {CORE} {core} is installed."
         return PluginListing(entry=entry, state="incompatible", reason=reason)
     return PluginListing(entry=entry)
 

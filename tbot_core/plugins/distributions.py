@@ -1,6 +1,6 @@
-"""What an installer left of a plugin's distribution: its origin, entry points, and the hash of every file.
+"""The installed distribution of a plugin: its origin, entry points, and the hash of every file.
 
-Read from metadata and bytes alone; nothing is imported.
+Read from metadata and bytes only; nothing is imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo
 
 CACHE: Final = "__pycache__"
-"""Folders that the interpreter writes by itself; their files are no part of a plugin."""
+"""Folders that the interpreter writes; their files do not belong to a plugin."""
 
 _METADATA: Final = ("METADATA", "entry_points.txt")
 
@@ -46,9 +46,9 @@ class DistributionOrigin:
 
     @property
     def words(self) -> str:
-        """The place alone, for people.
+        """The origin alone, as text.
 
-        A distribution without a note of a direct origin may be an index's as well as one of a folder of wheels.
+        A distribution without a recorded direct origin may come from an index or from a folder of wheels.
         """
         if self.kind == "direct":
             return f"{self.url} at {self.commit}" if self.commit else self.url
@@ -62,10 +62,10 @@ class DistributionOrigin:
 
 @attrs.frozen(kw_only=True)
 class InstalledDistribution:
-    """A distribution as it lies on the disk.
+    """A distribution on the disk.
 
     `entry_points` are all of them, each "group: name = target"; `files` are name -> SHA-256 of every file that its
-    RECORD lists or that stands in its packages, but for `__pycache__`.
+    RECORD lists or that is in its packages, except `__pycache__`.
     """
 
     origin: DistributionOrigin
@@ -86,7 +86,9 @@ def installed_distribution(entry: EntryPointInfo) -> InstalledDistribution:
     """
     dist = find_distribution(entry)
     if dist is None:
-        raise PluginError(f"{entry.dist} {entry.version} is no longer installed.", "`tbot plugins list` shows what is.")
+        raise PluginError(
+            f"{entry.dist} {entry.version} is no longer installed.", "`tbot plugins list` shows the installed plugins."
+        )
     points = tuple(sorted(f"{it.group}: {it.name} = {it.value}" for it in dist.entry_points))
     return InstalledDistribution(origin=_origin(dist), entry_points=points, files=dict(sorted(_hashes(dist))))
 

@@ -19,12 +19,12 @@ Phase = Literal[
 _WORDS: Final[dict[Phase, str]] = {
     "find": "cannot be used",
     "import": "it cannot be imported",
-    "register": "its hooks do not fit",
-    "offer": "its offer failed",
-    "validate": "what it offers is wrong",
-    "config": "its default configuration cannot be made",
+    "register": "its hooks do not match the specification",
+    "offer": "its offer hook failed",
+    "validate": "its offer is invalid",
+    "config": "its default configuration cannot be created",
     "create": "it could not be created",
-    "risk_checks": "its risk check cannot be had",
+    "risk_checks": "its risk check cannot be created",
     "observe": "it failed as an observer",
     "probe": "it could not be tried",
     "run": "it failed in a run",
@@ -34,7 +34,7 @@ _LONGEST: Final = 500
 
 @attrs.frozen(kw_only=True)
 class PluginFailure:
-    """What failed, in which phase of its life, with the error in words; `trace` is the traceback for the log."""
+    """What failed, in which phase, with the error as text; `trace` is the traceback for the log."""
 
     kind: str
     name: str
@@ -46,13 +46,13 @@ class PluginFailure:
 
     @classmethod
     def of(cls, entry: EntryPointInfo, phase: Phase, fault: BaseException) -> PluginFailure:
-        """The failure that an exception of this phase means; a `TbotError` speaks in its own words."""
+        """The failure for an exception in this phase; a `TbotError` keeps its own message."""
         words = str(fault) if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
         return cls.said(entry, phase, words, trace="".join(traceback.format_exception(fault)))
 
     @classmethod
     def said(cls, entry: EntryPointInfo, phase: Phase, error: str, *, trace: str = "") -> PluginFailure:
-        """A failure in words, cut to one line of at most 500 characters."""
+        """A failure with a message, cut to one line of at most 500 characters."""
         line = " ".join(error.split())
         return cls(
             kind=entry.kind,
@@ -78,8 +78,8 @@ class PluginFailure:
 
 
 def plugins_failed_error(failures: tuple[PluginFailure, ...]) -> PluginError:
-    """The error of a run that needs plugins which failed: one line each, and what to do."""
+    """The error of a run whose required plugins failed: one line each, and the remedy."""
     message = "\n".join(failure.sentence for failure in failures)
-    verbs = {"mend or uninstall it" if failure.dist else "install it" for failure in failures}
+    verbs = {"fix or uninstall it" if failure.dist else "install it" for failure in failures}
     what = ", ".join(sorted(verbs)).capitalize()
-    return PluginError(message, f"{what}, or take it out of the settings; `tbot plugins list --probe` tries all again.")
+    return PluginError(message, f"{what}, or remove it from the settings; `tbot plugins list --probe` tries all again.")

@@ -1,4 +1,4 @@
-"""Strategies and filters as a run sees them: each call bounded, its answer judged, and a failure no exception."""
+"""Guarded strategies and filters: each call has a time limit, and a failure raises nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FAILED: Final = "failed"
 
 @attrs.frozen(kw_only=True, eq=False)
 class GuardedStrategy:
-    """A strategy that gives no signals when it fails, and denies every symbol when its own screen does."""
+    """A strategy that gives no signals if it fails, and denies every symbol if its screen fails."""
 
     entry: EntryPointInfo
     window: Window
@@ -34,7 +34,7 @@ class GuardedStrategy:
     _bounds: CallGuard = attrs.field(alias="bounds")
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
-        """The strategy's signals; none when it fails."""
+        """The strategy's signals; none if it fails."""
 
         def scan() -> Signals:
             return answer_checks.checked_signals(
@@ -44,7 +44,7 @@ class GuardedStrategy:
         return self._bounds.call(self.entry, "scan", scan, lambda _words: _nothing(bars.close.ndim - 1))
 
     def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
-        """What the strategy compares; nothing when it fails or does not say."""
+        """The strategy's triggers; none if it fails or does not explain itself."""
         inner = self._inner
         if not isinstance(inner, SupportsExplain):
             return ()
@@ -56,7 +56,7 @@ class GuardedStrategy:
         return self._bounds.call(self.entry, "triggers", triggers, lambda _words: ())
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
-        """The strategy's own comparisons before the bell; none where it has none."""
+        """The strategy's own comparisons before the bell; none if it has none."""
         inner, shape = self._inner, day.previous_close.shape
         if not isinstance(inner, SupportsScreening):
             return ()
@@ -71,7 +71,7 @@ class GuardedStrategy:
 
 @attrs.frozen(kw_only=True, eq=False)
 class GuardedFilter:
-    """A filter that denies when it fails: unknown means deny."""
+    """A filter that denies if it fails: unknown means deny."""
 
     entry: EntryPointInfo
     needs: frozenset[str]
@@ -100,7 +100,7 @@ class GuardedFilter:
 
 
 def guard_plugin(entry: EntryPointInfo, made: Any, bounds: CallGuard) -> Any:
-    """A strategy or filter within its bounds; an object of another kind as it is."""
+    """A guarded strategy or filter; an object of another kind is returned unchanged."""
     match entry.kind:
         case "strategy":
             return GuardedStrategy(entry=entry, window=made.window, inner=made, bounds=bounds)

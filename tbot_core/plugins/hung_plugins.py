@@ -1,6 +1,6 @@
-"""Plugins in whose native code a run stood still, as the watchdog notes it for the run that follows.
+"""Plugins whose native code hung a run, as the watchdog notes it for the next run.
 
-Until a run has noticed, the note is all that is left: the call never came back, and so is in no journal.
+Until a run has read it, the note is the only record: the call never returned, so it is in no journal.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "plugins-lost.json"
 WHERE: Final = "plugin-call"
-"""The file on which a run says whose call it is in."""
+"""The file in which a run records the plugin call that it is in."""
 
 KEPT: Final = timedelta(hours=16)
 _MOST: Final = 20
-_ERROR: Final = "it did not come back from native code, and the run was ended and started again without it."
+_ERROR: Final = "it hung in native code, and the run was stopped and restarted without it."
 
 
 @attrs.frozen(kw_only=True)
 class HungCall:
-    """A call that a run stood still in: whose, which, at which moment of the session, and when that was noticed."""
+    """A call in which a run hung: the plugin, the call, the moment of the session, and when it was noticed."""
 
     plugin: str
     call: str
@@ -53,7 +53,7 @@ class HungCall:
 
 
 def note_hung_call(folder: Path, stuck: HungCall) -> bool:
-    """Keep a call in an instance's data; whether the run may be started again: not at the third in ten minutes."""
+    """Keep a call in an instance's data; returns whether the run may be restarted: not at the third in ten minutes."""
     found = [*noted_hung_calls(folder, stuck.noticed), stuck][-_MOST:]
     document = [attrs.asdict(one) | _times(one) for one in found]
     filesystem.write_atomic(folder / FILE_NAME, json.dumps(document, indent=1).encode())

@@ -1,6 +1,6 @@
-"""Strategies and filters that run in a worker process of their own, as TBOT_PLUGINS_ISOLATE names them.
+"""Strategies and filters that run in a sandbox, a worker process of their own, as TBOT_PLUGINS_ISOLATE names them.
 
-Nothing of them is imported here: what they declare is what their trial, in another process, told of them.
+They are not imported here: their declarations come from their trial, in another process.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
 START_S: Final = 10.0
-_ANYTHING: Final = text(pattern=r"[^\x00]{0,1000}", allowed="what the plugin allows")
+_ANYTHING: Final = text(pattern=r"[^\x00]{0,1000}", allowed="the plugin's limits")
 
 
 def isolated_plugins(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """Those of the wanted plugins that are to be isolated; raises SettingsError for a name that is none of them."""
+    """The requested plugins that run in a sandbox; raises SettingsError for an unknown name."""
     names = isolated_plugin_names()
     pairs = frozenset(pair for pair in wanted if pair[0] in {"strategy", "filter"} and pair[1] in names)
     known = frozenset(pair[1] for pair in sorted(pairs))
     if unknown := names - known:
         raise SettingsError(
-            f"{VARIABLE} names {', '.join(sorted(unknown))}, which is no strategy or filter of this run.",
-            "Name only what the settings enable: anything else would run unconfined under a name that is not this one.",
+            f"{VARIABLE} names {', '.join(sorted(unknown))}, which is not a strategy or filter of this run.",
+            "Name only enabled plugins: otherwise a misspelt plugin would run without a sandbox.",
         )
     return pairs
 
@@ -58,16 +58,16 @@ def isolated_offers(
     folder: Path,
     kinds: Mapping[str, SettingKind[Any]],
 ) -> tuple[tuple[LoadedPlugin, ...], tuple[PluginFailure, ...]]:
-    """The isolated plugins as the data folder's records describe them, and those of which nothing is recorded.
+    """The sandboxed plugins as the data folder's records describe them, and those without a record.
 
-    `kinds` are those of the variables that the core knows; the text of any other is judged in the worker alone.
+    `kinds` are those of the variables that the core knows; the text of any other is validated only in the worker.
     """
     known, loaded, failures = trial_records.read_records(folder), [], []
     entries = {(one.entry.kind, one.entry.name): one.entry for one in listings}
     for pair in sorted(pairs):
         record = known.of(entries[pair])
         if record is None or record.description is None:
-            words = "nothing is recorded of it: `tbot plugins list --probe` tries it."
+            words = "there is no record of it: `tbot plugins list --probe` tries it."
             failures.append(PluginFailure.said(entries[pair], "offer", record.error if record else words))
         else:
             loaded.append(_loaded(entries[pair], record.description, kinds))
@@ -98,7 +98,7 @@ def _loaded(
 
 
 def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any:  # noqa: ARG001  -- a worker is told no place of ours
-    """The plugin in its worker; raises PluginError when it cannot be made there."""
+    """The plugin in its worker; raises PluginError if it cannot be created there."""
     texts = {one.name: one.kind.show(getattr(config, field)) for field, one in declarations(type(config)).items()}
     worker = PluginWorker(entry, texts, getattr(config, "window", None))
     facts = worker.ask({"do": "hello"})
@@ -108,7 +108,7 @@ def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any
 
 
 class PluginWorker:
-    """The process of one plugin: started when it is asked, killed when it does not answer, told only what is new."""
+    """The process of one plugin: started on request, killed when it does not respond; it only receives new data."""
 
     def __init__(self, entry: EntryPointInfo, texts: Mapping[str, str], window: Window | None) -> None:
         self._load = {"do": "load", "entry": _document(entry), "texts": dict(texts), "window": window}
@@ -119,9 +119,9 @@ class PluginWorker:
         self._day: DayFacts | None = None
 
     def ask(self, request: dict[str, Any], bars: Bars | None = None, day: DayFacts | None = None) -> Any:
-        """What the plugin answers; raises PluginError where it fails, or its process does.
+        """The plugin's response; raises PluginError if it or its process fails.
 
-        A process that did not answer, or whose caller was interrupted, is killed: the next request starts another one.
+        A process that did not respond, or whose caller was interrupted, is killed: the next request starts another one.
         """
         try:
             partner = self._partner or self._start()
@@ -176,7 +176,7 @@ class PluginWorker:
 
 @attrs.frozen(kw_only=True, eq=False)
 class IsolatedStrategy:
-    """A strategy that is asked in its worker."""
+    """A strategy in its worker."""
 
     window: Window
     _explains: bool = attrs.field(alias="explains")
@@ -189,19 +189,19 @@ class IsolatedStrategy:
         return found
 
     def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
-        """What the strategy compares; nothing where it does not say."""
+        """The strategy's triggers; none if it does not explain itself."""
         found: Sequence[Trigger] = self._worker.ask({"do": "triggers"}, bars, day) if self._explains else ()
         return found
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
-        """The strategy's own comparisons before the bell; none where it has none."""
+        """The strategy's own comparisons before the bell; none if it has none."""
         found: Sequence[Check] = self._worker.ask({"do": "screen"}, None, day) if self._screens else ()
         return found
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class IsolatedFilter:
-    """A filter that is asked in its worker."""
+    """A filter in its worker."""
 
     needs: frozenset[str]
     _worker: PluginWorker = attrs.field(alias="worker")
@@ -229,5 +229,5 @@ def _exchange(partner: WorkerProcess, message: Mapping[str, Any]) -> Mapping[str
     except AccessError as fault:
         raise PluginError(f"In its worker: {fault.message}") from fault
     if not isinstance(answer, dict) or len(answer) != 1 or not answer.keys() <= {"answer", "fault"}:
-        raise PluginError("Its worker gave no answer.")
+        raise PluginError("Its worker did not respond.")
     return answer

@@ -1,4 +1,4 @@
-"""What goes between a run and a plugin's worker process: a JSON text and plain arrays, never a pickle.
+"""The protocol between a run and a plugin's worker process: a JSON text and plain arrays, never a pickle.
 
 Only the classes of the contract are known, each by its name; anything else is a PluginError on either side.
 """
@@ -34,23 +34,23 @@ _CLASSES: Final[Mapping[str, type[Any]]] = {
     for one in (Check, Condition, DayFacts, ExitRules, StrategySettings, Quotes, Signals, Trigger, Window)
 }
 _KINDS: Final = "fiub"
-_REMEDY: Final = "Plugins that need more than the contract's values cannot be isolated."
+_REMEDY: Final = "Plugins that need more than the contract's values cannot run in a sandbox."
 
 
 def send_message(say: Callable[[bytes], None], message: Any) -> None:
-    """Say a message; raises PluginError for what it may not hold, and for one that is too large."""
+    """Send a message; raises PluginError for unsupported content, and for a message that is too large."""
     arrays: list[bytes] = []
     try:
         head = json.dumps(_plain(message, arrays)).encode()
     except RecursionError as fault:
-        raise PluginError("A message to or from a worker is nested without end.", _REMEDY) from fault
+        raise PluginError("A message to or from a worker is nested too deeply.", _REMEDY) from fault
     size = sum(map(len, arrays))
     _bounded(len(head), size)
     say(b"".join((_SIZES.pack(len(head), size), head, *arrays)))
 
 
 def receive_message(hear: Callable[[int], bytes]) -> Any:
-    """The next message; None once nobody speaks any more. Raises PluginError for what is none."""
+    """The next message; None after the other side has closed. Raises PluginError for an invalid one."""
     sizes = hear(_SIZES.size)
     if len(sizes) < _SIZES.size:
         return None
@@ -93,7 +93,7 @@ def _plain(value: Any, arrays: list[bytes]) -> Any:  # noqa: PLR0911  one for ea
             fields = {one.name: _plain(getattr(value, one.name), arrays) for one in attrs.fields(type(value))}
             return {"of": [type(value).__name__, fields]}
         case _:
-            raise PluginError(f"A worker cannot be told an object of type {type(value).__name__}.", _REMEDY)
+            raise PluginError(f"An object of type {type(value).__name__} cannot be sent to a worker.", _REMEDY)
 
 
 def _value(plain: Any, body: memoryview) -> Any:  # noqa: PLR0911  one for each kind of value

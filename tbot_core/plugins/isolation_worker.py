@@ -32,7 +32,7 @@ OpenPipe: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[byte
 
 
 class HostedPlugin:
-    """The plugin in its process, with the bars and facts that it was last told."""
+    """The plugin in its process, with the bars and facts that it received last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,7 +42,7 @@ class HostedPlugin:
         self._day: DayFacts | None = None
 
     def answer(self, asked: Mapping[str, Any]) -> Any:
-        """What the plugin says to a request."""
+        """The plugin's response to a request."""
         if asked["do"] == "load":
             return self._load(asked)
         if asked.get("day") is not None:
@@ -113,7 +113,7 @@ def build_config(config: type[Any], texts: Mapping[str, str], window: object) ->
 
 
 def serve_requests(hear: Callable[[int], bytes], say: Callable[[bytes], None], folder: Path) -> None:
-    """Answer until nobody asks any more; what goes wrong is an answer, too."""
+    """Respond until the pipe is closed; an error is a response, too."""
     desk = HostedPlugin(folder)
     while (asked := isolation_protocol.receive_message(hear)) is not None:
         try:
@@ -124,7 +124,7 @@ def serve_requests(hear: Callable[[int], bytes], say: Callable[[bytes], None], f
 
 
 def main(fence: Callable[[], object] = worker_pipe.confine, answering: OpenPipe = worker_pipe.open_child_pipe) -> None:
-    """Fence the process in, then answer."""
+    """Restrict the process, then serve."""
     fence()
     hear, say = answering()
     with filesystem.scratch_folder() as folder:

@@ -1,4 +1,4 @@
-"""The keys of encrypted files from a plugin: before any settings are read, so nobody can say yet which are enabled."""
+"""The keys of encrypted files from a plugin: read before any settings, so the enabled plugins are not known yet."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider | None:
-    """What the first installed extension answers to `tbot_key_provider`; None when none answers.
+    """The result of the first installed extension that implements `tbot_key_provider`; None if none does.
 
-    Live, those alone are imported that plugins.lock approved, and are as it did. Raises PluginError when one is not,
-    and when one fails or answers something else: nothing takes its place.
+    In live trading only plugins that match plugins.lock are imported. Raises PluginError if one does not, fails or
+    returns something else: there is no fallback.
     """
     loader, listings = PluginLoader(), discovery.installed_plugins()
     loaded, _ = loader.offers(_approved(home, listings) if live else [EVERY_EXTENSION], listings)

@@ -1,4 +1,4 @@
-"""Loads the plugins that are wanted, one by one: a broken one is a value, and the others load all the same."""
+"""Loads the requested plugins, one by one: a broken one is a value, and the others are still loaded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PROTOCOLS: Final[dict[str, type[Any]]] = {
     "strategy": Strategy,
 }
 NEAR: Final = 0.8
-"""So alike a name has to be to one that is known for being suggested in its place."""
+"""The similarity from which a known name is suggested."""
 
 EVERY_EXTENSION: Final = ("extension", "*")
 _log = log.logger(__name__)
@@ -41,7 +41,7 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class LoadedPlugin:
-    """A plugin that was imported and whose offer is sound; `subject` is the registered object of its entry point."""
+    """An imported plugin with a valid offer; `subject` is the registered object of its entry point."""
 
     entry: EntryPointInfo
     plugin: Plugin
@@ -49,7 +49,7 @@ class LoadedPlugin:
 
     @property
     def declared(self) -> DeclaredConfig:
-        """What it declares."""
+        """Its declarations."""
         return DeclaredConfig(
             kind=self.entry.kind,
             name=self.entry.name,
@@ -60,7 +60,7 @@ class LoadedPlugin:
 
 
 class PluginLoader:
-    """The one pluggy manager and what is registered with it.
+    """The one pluggy manager with its registered plugins.
 
     Two steps, because a plugin's config is read from the settings only when its declarations are known: `offers`, then
     `build` for each.
@@ -73,9 +73,9 @@ class PluginLoader:
     def offers(
         self, wanted: Iterable[tuple[str, str]], listings: Iterable[PluginListing]
     ) -> tuple[tuple[LoadedPlugin, ...], tuple[PluginFailure, ...]]:
-        """Import and register the wanted (kind, name) pairs in order; `("extension", "*")` wants all that are usable.
+        """Import and register the requested (kind, name) pairs in order; `("extension", "*")` requests all usable ones.
 
-        What is absent, duplicate or incompatible is a failure of phase find. Failures are logged.
+        A missing, duplicate or incompatible plugin is a failure of phase find. Failures are logged.
         """
         log.hold()  # what plugins say while they are imported
         known = {(it.entry.kind, it.entry.name): it for it in listings}
@@ -90,7 +90,7 @@ class PluginLoader:
         return tuple(loaded), tuple(failures)
 
     def load(self, entry: EntryPointInfo) -> LoadedPlugin | PluginFailure:
-        """Import one entry, register it, call its offer hook and check what it returns."""
+        """Import one entry, register it, call its offer hook and check the result."""
         phase: Phase = "import"
         subject: object = None
         known = False
@@ -112,13 +112,13 @@ class PluginLoader:
             return PluginFailure.of(entry, phase, fault)
 
     def ask(self, subject: object, hook: str) -> list[Any]:
-        """Call one hook without arguments of one registered object; no answer when it does not implement it."""
+        """Call one hook without arguments of one registered object; no result if it does not implement it."""
         caller = self.caller(subject, hook)
         answers: list[Any] = [] if caller is None else caller()
         return answers
 
     def caller(self, subject: object, hook: str) -> pluggy.HookCaller | None:
-        """What calls one hook of one registered object and of no other; None when it does not implement it."""
+        """A caller of one hook of one registered object; None if it does not implement it."""
         if not any(it.plugin is subject for it in getattr(self.manager.hook, hook).get_hookimpls()):
             return None
         others = [it for it in self.manager.get_plugins() if it is not subject]
@@ -140,7 +140,7 @@ def load_object(entry: EntryPointInfo) -> object | PluginFailure:
 
 
 def build_plugin(loaded: LoadedPlugin, config: object, context: Context) -> object | PluginFailure:
-    """Create the plugin's object and check that it has what its kind promises; a failure is logged."""
+    """Create the plugin's object and check that it has the methods of its kind; a failure is logged."""
     try:
         made = loaded.plugin.create(config, context)
         _check_made(loaded.entry.kind, made)
@@ -174,7 +174,7 @@ def expand_extensions(wanted: Iterable[tuple[str, str]], known: Iterable[tuple[s
 def _absent(kind: str, name: str, known: Iterable[tuple[str, str]]) -> PluginFailure:
     near = get_close_matches(name, [other for its_kind, other in known if its_kind == kind], n=1, cutoff=NEAR)
     hint = f"; did you mean {near[0]}?" if near else "."
-    error = f"no installed distribution offers it{hint}"
+    error = f"no installed distribution provides it{hint}"
     return PluginFailure(kind=kind, name=name, dist="", version="", phase="find", error=error)
 
 
@@ -182,7 +182,7 @@ def _resolve(entry: EntryPointInfo) -> object:
     module, _, path = entry.target.partition(":")
     subject: object = reduce(getattr, filter(None, path.split(".")), import_module(module))
     if subject is None:
-        raise PluginError(f"{entry.target} is None.", "Let the entry point name a module or an object with hooks.")
+        raise PluginError(f"{entry.target} is None.", "The entry point must name a module or an object with hooks.")
     return subject
 
 
@@ -190,24 +190,24 @@ def _sound(entry: EntryPointInfo, results: list[Any]) -> Plugin:
     # The one offer among the results; PluginError when there is none or it is not what `Plugin` promises.
     hook = hooks.OFFERS[entry.kind]
     if len(results) != 1:
-        raise PluginError(f"{entry.target} offers nothing.", f"Let it return a Plugin from {hook}, marked by hookimpl.")
+        raise PluginError(f"{entry.target} provides nothing.", f"Return a Plugin from {hook}, marked by hookimpl.")
     plugin = results[0]
     if not isinstance(plugin, Plugin):
-        raise PluginError(f"{hook} returned {_named(plugin)}.", "Let it return a tbot_core.contracts.Plugin.")
+        raise PluginError(f"{hook} returned {_named(plugin)}.", "Return a tbot_core.contracts.Plugin.")
     if plugin.name != entry.name:
-        raise PluginError(f"It calls itself {plugin.name!r}.", f"Use the entry point's name, {entry.name!r}.")
+        raise PluginError(f"Its name is {plugin.name!r}.", f"Use the entry point's name, {entry.name!r}.")
     if not _is_frozen(plugin.config):
-        raise PluginError(f"Its config is {_named(plugin.config)}.", "Give a class made by attrs.frozen.")
+        raise PluginError(f"Its config is {_named(plugin.config)}.", "Use a class made by attrs.frozen.")
     if not isinstance(plugin.needs, PluginNeeds):
         raise PluginError(
             f"Its needs are {_named(plugin.needs)}.", "Give a tbot_core.contracts.permissions.PluginNeeds."
         )
     if not _are_file_names(plugin.tables):
-        raise PluginError(f"Its tables are {plugin.tables!r}.", "Give a tuple of file names, without a folder.")
+        raise PluginError(f"Its tables are {plugin.tables!r}.", "Use a tuple of file names, without a folder.")
     try:
         inspect.signature(plugin.create).bind(None, None)
     except TypeError as fault:
-        raise PluginError("Its create does not take (config, context).", "Give it these two parameters.") from fault
+        raise PluginError("Its create does not accept (config, context).", "Give it these two parameters.") from fault
     return plugin
 
 
@@ -237,7 +237,7 @@ def _check_made(kind: str, made: object) -> None:
     promised = [name for name in vars(protocol) if not name.startswith("_")]
     lacking = promised if isinstance(made, type) else [name for name in promised if not hasattr(made, name)]
     if lacking:
-        message = f"create returned {_named(made)}, which is no {protocol.__name__}."
+        message = f"create returned {_named(made)}, which is not a {protocol.__name__}."
         raise PluginError(message, f"It lacks {', '.join(sorted(lacking))}.")
 
 

@@ -1,4 +1,4 @@
-"""plugins.lock: what was approved of each enabled plugin, down to the hash of every file, and what differs from it."""
+"""plugins.lock: the approved state of each enabled plugin, with the hash of every file, and the differences to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILE_NAME: Final = "plugins.lock"
 _LIMIT_BYTES: Final = 20_000_000
 _FORMAT: Final = 1
 _LINES: Final = 20
-_REMEDY: Final = "Restore it from a backup, or approve the plugins anew with `tbot plugins lock`."
+_REMEDY: Final = "Restore it from a backup, or approve the plugins again with `tbot plugins lock`."
 
 What = Literal[
     "unlocked",
@@ -45,12 +45,12 @@ What = Literal[
 
 _WORDS: Final[dict[What, str]] = {
     "unlocked": "is not locked",
-    "missing": "is locked and not installed",
-    "distribution": "comes of another distribution",
+    "missing": "is locked but not installed",
+    "distribution": "comes from another distribution",
     "version": "has another version",
-    "origin": "comes from another place",
+    "origin": "has another origin",
     "entry_points": "has other entry points",
-    "needs": "has other needs",
+    "needs": "has other permissions",
     "file_changed": "has a changed file",
     "file_added": "has a new file",
     "file_removed": "lacks a file",
@@ -59,7 +59,7 @@ _WORDS: Final[dict[What, str]] = {
 
 @attrs.frozen(kw_only=True)
 class LockedPlugin:
-    """One plugin as it was approved; `files` are name -> SHA-256, `date` is ISO 8601 in UTC."""
+    """One plugin as approved; `files` are name -> SHA-256, `date` is ISO 8601 in UTC."""
 
     kind: str
     name: str
@@ -99,7 +99,7 @@ class LockApproval:
 
 @attrs.frozen(kw_only=True, order=True)
 class LockDifference:
-    """One thing that is not as it was approved; `detail` names the file, or what was and what is."""
+    """One difference to the approved state; `detail` names the file, or the old and new value."""
 
     kind: str
     name: str
@@ -119,9 +119,9 @@ def make_lock(
     *,
     previous: PluginLock | None = None,
 ) -> PluginLock:
-    """A lock of the enabled plugins whose needs are known.
+    """A lock of the enabled plugins whose permissions are known.
 
-    What `previous` holds exactly so keeps its approver and date. Raises AccessError when a file cannot be read.
+    Plugins that match `previous` exactly keep its approver and date. Raises AccessError if a file cannot be read.
     """
     date = approval.date.isoformat(timespec="seconds").replace("+00:00", "Z")
     before = {it.key: it for it in (previous or PluginLock()).plugins}
@@ -137,7 +137,7 @@ def make_lock(
 
 
 def read_lock(home: Path) -> PluginLock | None:
-    """The lock of an instance; None when there is none. Raises PluginError when it cannot be read."""
+    """The lock of an instance; None if there is none. Raises PluginError if it cannot be read."""
     path = home / FILE_NAME
     if not filesystem.exists(path):
         return None
@@ -148,22 +148,22 @@ def read_lock(home: Path) -> PluginLock | None:
 
 
 def lock_fingerprint(home: Path) -> str:
-    """The SHA-256 of the lock of an instance; "" when there is none."""
+    """The SHA-256 of the lock of an instance; "" if there is none."""
     path = home / FILE_NAME
     return sha256(filesystem.read_bytes(path, limit=_LIMIT_BYTES)).hexdigest() if filesystem.exists(path) else ""
 
 
 def write_lock(home: Path, lock: PluginLock) -> None:
-    """Replace the lock of an instance, keys sorted; raises AccessError when the folder cannot be written."""
+    """Replace the lock of an instance, keys sorted; raises AccessError if the folder cannot be written."""
     plugins = [attrs.asdict(it) | {"needs": it.needs.document} for it in lock.plugins]
     text = json.dumps({"format": _FORMAT, "plugins": plugins}, sort_keys=True, indent=1, ensure_ascii=False)
     filesystem.write_atomic(home / FILE_NAME, f"{text}\n".encode())
 
 
 def verify_lock(lock: PluginLock, listings: Iterable[PluginListing]) -> tuple[LockDifference, ...]:
-    """How what is installed differs from the lock, sorted; what is neither enabled nor locked does not count.
+    """The differences between the installed plugins and the lock, sorted, for enabled or locked ones.
 
-    Raises AccessError when a file cannot be read.
+    Raises AccessError if a file cannot be read.
     """
     offers: dict[tuple[str, str], list[PluginListing]] = defaultdict(list)
     for listing in listings:
@@ -198,15 +198,15 @@ def lock_changes(before: PluginLock, after: PluginLock) -> tuple[LockDifference,
 
 
 def lock_objections(home: Path, listings: Iterable[PluginListing]) -> tuple[str, ...]:
-    """Why live trading refuses the enabled plugins, a sentence each; empty when each is exactly as it was approved.
+    """Why live trading refuses the enabled plugins, one sentence each; empty if each is exactly as approved.
 
-    What is only locked does not matter to a run. Metadata and hashes decide: nothing is imported.
+    Plugins that are only locked do not matter to a run. Metadata and hashes decide: nothing is imported.
     """
     given = tuple(listings)
     try:
         lock = read_lock(home)
         if lock is None:
-            return (f"{home / FILE_NAME} is not there, so no plugin is approved.",)
+            return (f"There is no {home / FILE_NAME}, so no plugin is approved.",)
         used = {(it.entry.kind, it.entry.name) for it in given if it.enabled}
         return tuple(it.sentence for it in verify_lock(lock, given) if (it.kind, it.name) in used)
     except TbotError as fault:
@@ -214,9 +214,9 @@ def lock_objections(home: Path, listings: Iterable[PluginListing]) -> tuple[str,
 
 
 def require_locked(home: Path, listings: Iterable[PluginListing]) -> None:
-    """Let live trading import the enabled plugins; raises PluginError, before any import, where `objections` forbid it.
+    """Check that live trading may import the enabled plugins; raises PluginError, before any import, if not.
 
-    Bytecode beside the sources is not pinned, so none is read from then on but what this instance compiled itself.
+    Bytecode beside the sources is not pinned, so from then on only bytecode that this instance compiled itself is read.
     """
     if sentences := lock_objections(home, listings):
         raise unlocked_error(sentences)
@@ -224,10 +224,10 @@ def require_locked(home: Path, listings: Iterable[PluginListing]) -> None:
 
 
 def unlocked_error(sentences: Sequence[str]) -> PluginError:
-    """The error of live trading that `objections` forbid."""
+    """The error of live trading for `objections`."""
     more = [f"and {len(sentences) - _LINES} more differences."] if len(sentences) > _LINES else []
-    message = "\n".join(["Live trading imports approved plugins alone:", *sentences[:_LINES], *more])
-    return PluginError(message, "Look at each, then approve them with `tbot plugins lock`.")
+    message = "\n".join(["Live trading imports only approved plugins:", *sentences[:_LINES], *more])
+    return PluginError(message, "Review each of them, then approve them with `tbot plugins lock`.")
 
 
 def _seen(listing: PluginListing, needs: PluginNeeds) -> LockedPlugin:
@@ -250,7 +250,7 @@ def _checked(one: LockedPlugin, rivals: list[PluginListing]) -> Iterator[LockDif
     # A plugin that two distributions offer is not the approved one, even where one of the two is.
     others = [it for it in rivals if it.entry.dist != one.distribution]
     if others:
-        detail = f"{one.distribution} was approved, {' and '.join(_offer(it) for it in rivals)} offers it"
+        detail = f"{one.distribution} was approved, but {' and '.join(_offer(it) for it in rivals)} provides it"
         yield LockDifference(kind=one.kind, name=one.name, what="distribution", detail=detail)
     elif not rivals:
         detail = f"{one.distribution} {one.version}"

@@ -1,4 +1,4 @@
-"""Tells observers what happens, one by one: one that fails harms neither the run nor the others."""
+"""Calls observers one by one: a failure of one affects neither the run nor the others."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ FAILURES: Final = 3
 WITHIN_S: Final = 600.0
 NO_LIMITS: Final[Mapping[str, float]] = MappingProxyType({})
 LIMITS_S: Final[Mapping[str, float]] = MappingProxyType({"tbot_started": 10.0, "tbot_event": 0.5, "tbot_stopped": 30.0})
-"""How long an observer may hold up a run that trades."""
+"""How long an observer may block a trading run."""
 
 _log = log.logger(__name__)
 
 
 class PluginObservers:
-    """The loaded plugins as observers; three failures within ten minutes switch one off for the rest of the run.
+    """The loaded plugins as observers; three failures within ten minutes disable one for the rest of the run.
 
-    `report` is called once with the last failure of each plugin that is switched off. A hook that `limits_s` names may
-    take so many seconds; others as long as they like.
+    `report` is called once with the last failure of each disabled plugin. A hook that `limits_s` names has that time
+    limit in seconds; others have none.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class PluginObservers:
         }
 
     def started(self, run: RunInfo) -> None:
-        """Tell all that the run has started."""
+        """Report that the run has started."""
         self._tell("tbot_started", run=run)
 
     def event(self, event: Mapping[str, object]) -> None:
-        """Tell all what the journal wrote."""
+        """Report an event of the journal."""
         if self._callers["tbot_event"]:
             self._tell("tbot_event", event=MappingProxyType(dict(event)))
 
     def stopped(self, run: RunInfo) -> None:
-        """Tell all that the run has stopped."""
+        """Report that the run has stopped."""
         self._tell("tbot_stopped", run=run)
 
     def _tell(self, hook: str, **arguments: object) -> None:

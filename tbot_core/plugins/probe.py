@@ -1,4 +1,4 @@
-"""Tries plugins in child processes of their own, bounded in time, so that none can harm whoever asks."""
+"""Tries plugins in child processes of their own, with a time limit, so that none can harm the calling process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PARTS: Final = ("summary", "capabilities", "settings", "tables", "needs")
 
 @attrs.frozen(kw_only=True)
 class TrialOutcome:
-    """What a trial showed: its failure, or a description (summary, capabilities, settings, tables, needs)."""
+    """The result of a trial: its failure, or a description (summary, capabilities, settings, tables, needs)."""
 
     entry: EntryPointInfo
     description: Mapping[str, Any] | None = None
@@ -46,7 +46,7 @@ def probe_plugin(entry: EntryPointInfo, *, limit_s: float = LIMIT_S) -> TrialOut
             command, timeout_s=limit_s, environment=environ.minimal_environment() | {"PYTHONPATH": path}
         )
         if finished.timed_out:
-            error = f"it had not finished after {limit_s:g} s and was ended."
+            error = f"it did not finish within {limit_s:g} s and was stopped."
             return TrialOutcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))
         return _read(entry, answer, finished)
 
@@ -59,5 +59,5 @@ def _read(entry: EntryPointInfo, answer: Path, finished: processes.ProcessResult
         return TrialOutcome(entry=entry, description={name: document[name] for name in _PARTS})
     except (AccessError, ValueError, TypeError, KeyError):
         last = finished.errors.strip().rsplit("\n", 1)[-1]
-        error = f"its process ended with code {finished.code} and no answer{f': {last}' if last else '.'}"
+        error = f"its process ended with code {finished.code} and no result{(f': {last}' if last else '.')}"
         return TrialOutcome(entry=entry, failure=PluginFailure.said(entry, "probe", error))

@@ -1,6 +1,6 @@
-"""Who published a plugin's distribution, and since when it lies here, as far as what an installer left can tell.
+"""The publisher and the installation date of a plugin's distribution, as far as the installer recorded them.
 
-The date of a release and its attestation are known to the index alone: no installer keeps them.
+Only the index knows the date of a release and its attestation: no installer keeps them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
 COOL_DOWN: Final = timedelta(days=3)
-"""How long others shall have had to find fault with a release before it is trusted."""
+"""How long a release must be available to others before it is trusted."""
 
 _CLAIMS: Final = ("maintainer", "maintainer-email", "author", "author-email")
 
@@ -47,6 +47,6 @@ def cool_down_warnings(listings: Iterable[PluginListing], now: datetime) -> Iter
         moment = installed_since(entry) if distribution_origin(entry).kind == "index" else None
         if moment is not None and now - moment < COOL_DOWN:
             yield (
-                f"{entry.dist} {entry.version} was installed less than {COOL_DOWN.days} days ago: unless its release "
-                "is older, others had little time to find fault with it."
+                f"{entry.dist} {entry.version} was installed less than {COOL_DOWN.days} days ago: unless its "
+                "release is older, there was little time to find faults in it."
             )

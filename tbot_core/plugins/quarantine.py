@@ -1,6 +1,6 @@
-"""Holds back what must not be imported: a plugin that did not come back from its trial hangs or ends whoever loads it.
+"""Blocks the import of a plugin that hung in its trial: it would hang or end the process that loads it.
 
-A plugin of whose files nothing is recorded is tried first, in a process of its own.
+A plugin without a record of its files is tried first, in a process of its own.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def quarantine_broken(
     *,
     limit_s: float = probe.LIMIT_S,
 ) -> tuple[set[tuple[str, str]], tuple[PluginFailure, ...]]:
-    """The wanted (kind, name) pairs that may be loaded, and the failures of the others.
+    """The requested (kind, name) pairs that may be loaded, and the failures of the others.
 
-    Trials are recorded in the data folder `folder`; each takes `limit_s` at most. A plugin that failed in words may be
-    loaded: it fails alike then, unless settings or what it requires have mended it.
+    Trials are recorded in the data folder `folder`; each takes at most `limit_s`. A plugin that failed with an error
+    may be loaded: it fails the same way, unless settings or its requirements have fixed it.
     """
     known = {(it.entry.kind, it.entry.name): it for it in listings}
     pairs = expand_extensions(wanted, known)

@@ -1,4 +1,4 @@
-"""What a run showed of its plugins, added to the records."""
+"""Results of a run about its plugins, added to the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins' own risk checks: they may deny, and whatever goes wrong in one of them denies."""
+"""Risk checks of plugins: they can only deny, and a failure of a check denies."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo
     from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 
-_REMEDY = "Mend or uninstall the plugin, or take it out of the settings."
+_REMEDY = "Fix or uninstall the plugin, or remove it from the settings."
 
 
 def risk_checks(
     loader: PluginLoader, loaded: Sequence[LoadedPlugin], bounds: CallGuard
 ) -> tuple[tuple[tuple[str, RiskCheck], ...], tuple[PluginFailure, ...]]:
-    """The (plugin's name, check) pairs of all loaded plugins in order, and the failures of those that gave none.
+    """The (plugin's name, check) pairs of all loaded plugins in order, and the failures of those without one.
 
-    A check that raises, takes too long, or answers anything but None or a sentence, fails with PluginError: the order
-    is denied. One that is switched off is not asked any more, and denies.
+    A check that raises, takes too long, or returns anything but None or a sentence fails with PluginError: the order is
+    denied. A disabled check is not called again, and denies.
     """
     checks, failures, asked = [], [], set()
     for it in loaded:
@@ -44,7 +44,7 @@ def risk_checks(
 
 def _function(answer: object) -> RiskCheck:
     if not callable(answer):
-        raise PluginError("tbot_risk_checks returned no function.", "Let it return a function of one Order.")
+        raise PluginError("tbot_risk_checks returned no function.", "Return a function of one Order.")
     return answer
 
 
@@ -58,4 +58,4 @@ def _guarded(entry: EntryPointInfo, check: RiskCheck, bounds: CallGuard) -> Risk
 def _answer(answer: object) -> str | None:
     if answer is None or (isinstance(answer, str) and answer.strip()):
         return answer
-    raise PluginError(f"It answered {type(answer).__name__}, neither None nor a sentence.", _REMEDY)
+    raise PluginError(f"It returned {type(answer).__name__}, neither None nor a sentence.", _REMEDY)

@@ -1,6 +1,6 @@
 """One plugin's trial, run in a process of its own: `python -m tbot_core.plugins.trial REQUEST ANSWER`.
 
-The plugin may print, exit, hang or crash: the answer is a file, and whoever started the process bounds its time.
+The plugin may print, exit, hang or crash: the result is a file, and the starting process limits the time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SettingDescription:
 
 @attrs.frozen(kw_only=True)
 class PluginDescription:
-    """What a sound plugin says of itself; `needs` as `PluginNeeds.document` writes them."""
+    """The description of a valid plugin; `needs` as `PluginNeeds.document` writes them."""
 
     summary: str
     capabilities: tuple[str, ...]
@@ -75,7 +75,9 @@ def default_config(config: type[Any]) -> object:
     given = {"window": Window(start=0, analysis=15, breakout=60, monitoring=60)} if "window" in bare else {}
     if bare - given.keys():
         names = ", ".join(sorted(bare - given.keys()))
-        raise PluginError(f"Nothing fills its config's {names}.", "Declare each with setting(), or give a default.")
+        raise PluginError(
+            f"The fields {names} of its config have no value.", "Declare each with setting(), or give a default."
+        )
     return config(**given)
 
 

@@ -1,6 +1,6 @@
-"""What trials and runs showed of each plugin, kept in the instance's data/plugins.json.
+"""The results of trials and runs for each plugin, kept in the instance's data/plugins.json.
 
-A result counts only as long as the plugin's files are those that were tried: it is kept with their hash.
+A result is valid only while the plugin's files are those that were tried: it is kept with their hash.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class TrialRecord:
 
     @property
     def needs(self) -> PluginNeeds | None:
-        """What the plugin says it needs; None when the description does not tell."""
+        """The plugin's permissions; None if the description lacks them."""
         return needs_of(self.description)
 
 
@@ -82,7 +82,7 @@ def read_records(folder: Path) -> TrialRecords:
         return TrialRecords(results=_results(json_document.parse_json(filesystem.read_text(path))))
     except (AttributeError, KeyError, TypeError, ValueError, TbotError) as fault:
         words = fault.message if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
-        return TrialRecords(warning=f"{path} cannot be read ({words}); what was recorded of plugins is unknown.")
+        return TrialRecords(warning=f"{path} cannot be read ({words}); the recorded results of plugins are unknown.")
 
 
 def with_outcomes(records: TrialRecords, outcomes: Iterable[TrialOutcome], now: datetime) -> TrialRecords:
@@ -135,7 +135,7 @@ def apply_records(listings: Iterable[PluginListing], records: TrialRecords) -> t
 
 
 def needs_of(description: Mapping[str, Any] | None) -> PluginNeeds | None:
-    """The needs that a trial's description tells; None when it does not."""
+    """The permissions in a trial's description; None if it lacks them."""
     try:
         return PluginNeeds.of((description or {})["needs"])
     except (AttributeError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Distributions whose names are almost those of others: a slip of the finger is how a stranger's code gets in."""
+"""Detects distributions whose names are similar to known ones (typosquatting)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NEAR: Final = 2
-"""Long names that are at most this many insertions, deletions and replacements apart look alike."""
+"""Long names that are at most this many insertions, deletions and replacements apart are similar."""
 
 _WORD: Final = 4
 _LONG_WORD: Final = 6
@@ -27,9 +27,9 @@ def ours() -> frozenset[str]:
 
 
 def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
-    """The (installed, known) pairs of names that differ and look alike, sorted; `known` are those beside the project's.
+    """The (installed, known) pairs of different but similar names, sorted; `known` are those besides the project's.
 
-    A name that is known itself is compared with none.
+    A name that is itself known is not compared.
     """
     names = {_canonical(name) for name in known} | ours()
     strangers = {_canonical(name) for name in installed} - names

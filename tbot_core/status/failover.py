@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class BrokerStatus:
-    """One broker: how the way to it is, what is held and worked there, and what a person has said of it."""
+    """One broker: its circuit breaker, its positions and working orders, and the confirmed exposure."""
 
     name: str
     circuit: str
@@ -29,7 +29,7 @@ class BrokerStatus:
 
     @property
     def line(self) -> str:
-        """The broker for a person."""
+        """The broker as one line of text."""
         from tbot_core.model.formatting import format_money, plural
 
         held = ", ".join(self.held) or "nothing"
@@ -40,7 +40,7 @@ class BrokerStatus:
 
 @attrs.frozen(kw_only=True)
 class FailoverStatus:
-    """How failover stands: `phase` and `why` of the session, each broker, and the leases that have moved."""
+    """The failover status: `phase` and `why` of the session, each broker, and the moved leases."""
 
     places: tuple[BrokerStatus, ...]
     leases: dict[str, str]
@@ -51,7 +51,7 @@ class FailoverStatus:
 
     @property
     def broken(self) -> bool:
-        """Whether some broker is not proven to answer."""
+        """Whether some broker is not proven to respond."""
         return any(place.circuit != "closed" for place in self.places)
 
     @property
@@ -64,23 +64,23 @@ class FailoverStatus:
         return "tbot failover confirm --amount USD" if self.phase == FailoverPhase.REDUCE_ONLY.value else "tbot status"
 
     def document(self) -> dict[str, Any]:
-        """The standing for machines; money as strings."""
+        """The status as a JSON document; money as strings."""
         return attrs.asdict(self) | {"broken": self.broken, "next": self.command}
 
     def lines(self) -> Iterator[str]:
-        """The standing for a person."""
+        """The status as text."""
         if len(self.places) == 1:
-            yield "No other broker takes over: FAILOVER_ENABLED and FAILOVER_BROKERS name them."
+            yield "Failover is off: FAILOVER_ENABLED and FAILOVER_BROKERS switch it on."
         yield from (place.line for place in self.places)
-        yield from (f"{symbol} is entered at {owner}" for symbol, owner in self.leases.items())
+        yield from (f"entries in {symbol} go to {owner}" for symbol, owner in self.leases.items())
         if self.broken:
-            yield f"The primary is broken: {self.phase}{f' ({self.why})' if self.why else ''}."
-        yield f"Drill: {self.objection or self.drill or 'none was held'}."
+            yield f"The primary broker does not respond: {self.phase}{(f' ({self.why})' if self.why else '')}."
+        yield f"Drill: {self.objection or self.drill or 'none yet'}."
         yield f"Next: {self.command}"
 
 
 def failover_status(home: Path | None, now: datetime) -> FailoverStatus:
-    """How failover stands, by the settings and the journal."""
+    """The failover status, from the settings and the journal."""
     from tbot_core.instance import load_settings
     from tbot_core.journal import records
     from tbot_core.journal.projections import failover_drills

@@ -1,4 +1,4 @@
-"""How a session's data stand, in words: for whoever looks on, and for `tbot status`."""
+"""The state of a session's market data as text, for the live view and `tbot status`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def data_words(kind: str, payload: Mapping[str, Any]) -> str:
-    """What happened to the data, in a line."""
+    """What happened to the data, in one line."""
     match kind:
         case records.UNIVERSE:
             return f"UNIVERSE_TRUNCATED: {_universe(payload)}"
         case records.FEED_GAP:
-            return f"Feed: {payload['words']}, {plural(payload['last'] - payload['first'] + 1, 'minute')} to be filled"
+            return f"Feed: {payload['words']}, {plural(payload['last'] - payload['first'] + 1, 'minute')} to backfill"
         case records.FEED_FILLED:
-            return f"Feed: {plural(len(payload['minutes']), 'minute')} filled, {payload['open']} still open"
+            return f"Feed: {plural(len(payload['minutes']), 'minute')} backfilled, {payload['open']} still missing"
         case records.HALT:
             return _halt(payload)
         case _:
@@ -42,7 +42,7 @@ DATA: Final = frozenset({records.UNIVERSE, records.FEED_GAP, records.FEED_FILLED
 
 
 def document(data: Path, events: Iterable[Event], now: dt.datetime) -> dict[str, Any] | None:
-    """The data of the session under way, for machines; None where none is recorded."""
+    """The data of the current session as a JSON document; None where none is recorded."""
     health = DataHealth()
     for event in events:
         health.apply(event.kind, event.payload)
@@ -70,7 +70,7 @@ def document(data: Path, events: Iterable[Event], now: dt.datetime) -> dict[str,
 
 
 def lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """The same for a person."""
+    """The same as text."""
     if shown["source"]:
         coverage = f", {shown['coverage'].replace('_', ' ')}" if shown["coverage"] else ""
         age = "no minute yet" if shown["age_s"] is None else f"last minute {shown['age_s']:.0f} s ago"
@@ -79,11 +79,11 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
     if shown["universe"]:
         yield labelled_line("universe", _universe(shown["universe"]))
     if shown["lost_minutes"]:
-        yield labelled_line("gaps", f"{plural(shown['lost_minutes'], 'minute')} lost and not filled")
+        yield labelled_line("gaps", f"{plural(shown['lost_minutes'], 'minute')} lost and not backfilled")
     if shown["halted"]:
         yield labelled_line("halted", ", ".join(shown["halted"]))
     if shown["apart"]:
-        yield labelled_line("apart", f"feed and broker differ on {', '.join(shown['apart'])}: not entered")
+        yield labelled_line("apart", f"feed and broker differ on {', '.join(shown['apart'])}: no entries")
 
 
 def _halt(payload: Mapping[str, Any]) -> str:

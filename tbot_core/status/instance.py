@@ -1,4 +1,4 @@
-"""How an instance stands: what its journals, its lock, its settings and the calendar say together."""
+"""The status of an instance, from its journals, its lock, its settings and the calendar."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _GRAVE = frozenset({"exit-only", "halted"})
 
 @attrs.frozen(kw_only=True)
 class NextEvent:
-    """What the calendar and the windows hold next, and what is going on now."""
+    """The next event by the calendar and the windows, and the current phase."""
 
     phase: str
     event: str
@@ -50,9 +50,9 @@ class NextEvent:
 
 @attrs.frozen(kw_only=True)
 class InstanceStatus:
-    """Everything that `tbot status` tells; `book` is None where nothing has run yet.
+    """Everything that `tbot status` shows; `book` is None where nothing has run yet.
 
-    `upcoming` is None for a simulation, which goes by a time of its own.
+    `upcoming` is None for a simulation, which has a time of its own.
     """
 
     home: Path
@@ -80,14 +80,14 @@ class InstanceStatus:
 
     @property
     def closed(self) -> bool:
-        """Whether live trading enters nothing before a person has armed it, or a latch has ended."""
+        """Whether live trading is blocked until it is armed, or until a latch ends."""
         return self.live and (bool(self.unarmed) or self.latched)
 
 
 def instance_status(home: Path | None, now: dt.datetime) -> InstanceStatus:
     """Read everything and change nothing; raises SettingsError where the folder holds neither settings nor a run.
 
-    Settings that do not hold want attention: a run goes on without them, and what is shown goes by those it has.
+    Invalid settings need attention: a run continues with its previous ones, and these are shown.
     """
     instance = Instance.at(home)
     files = [file for file in run_files(instance) if not file.dry]
@@ -141,7 +141,7 @@ def _subject(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
 
 
 def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
-    """The next bell, window or flattening after `now`, and the phase at hand."""
+    """The next bell, window or flattening after `now`, and the current phase."""
     from tbot_core.model.clock import exchange_time
 
     calendar = calendar_of(settings.trading)
@@ -158,7 +158,7 @@ def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
 
 
 def document(found: InstanceStatus) -> dict[str, Any]:
-    """The standing for machines; money as strings, at the running bot's marks, else at the prices of the last fills."""
+    """The status as a JSON document; money as strings, at the running bot's marks, else at the last fill prices."""
     book, limits, event = found.book, found.limits, found.upcoming
     run = {} if book is None else book.run
     figures: dict[str, Any] = dict.fromkeys(live_figures.FIGURES) | {"most_trades": found.most_trades}
@@ -254,7 +254,7 @@ def _asked(stand: RiskStatus, *, running: bool) -> list[str]:
 
 def _attention(fault: str, files: list[RunFile], holder: int | None, book: SessionBook | None, free: int) -> list[str]:
     # What a person should look at, one sentence each.
-    found = [f"The settings do not hold: {fault}"] if fault else []
+    found = [f"The settings are invalid: {fault}"] if fault else []
     if holder is None:
         # Of simulations the newest alone: an older one was left behind for good.
         simulated = [file for file in files if file.name != PAPER]
@@ -263,14 +263,14 @@ def _attention(fault: str, files: list[RunFile], holder: int | None, book: Sessi
         if book is not None and book.in_session and book.portfolio.positions:
             held = sorted(book.portfolio.positions.items())
             names = ", ".join(f"{symbol}{_at(book, book.broker(one.signal))}" for symbol, one in held)
-            found.append(f"Positions are open and nobody manages them: {names}.")
+            found.append(f"Positions are open and not managed by any bot: {names}.")
     for symbol, said in ({} if book is None else book.stuck).items():
         at = "" if book is None else _at(book, said.get("broker") or book.session.get("primary", ""))
         found.append(f"STUCK: {said['side']} {symbol}{at} could not be closed, {said['words']}.")
     for symbol, words in ({} if book is None else book.frozen).items():
-        found.append(f"FROZEN: {symbol} is neither entered nor closed, {words}.")
+        found.append(f"FROZEN: no entries and no exits in {symbol}, {words}.")
     if free < LOW_DISK_BYTES:
-        found.append(f"The disk has {free // 1_000_000} MB left.")
+        found.append(f"Only {free // 1000000} MB are free on the disk.")
     return found
 
 
@@ -279,7 +279,7 @@ def _left_behind(events: Sequence[Event], book: SessionBook | None) -> list[str]
     here = {} if book is None else records.accounts_of(book.session)
     return [
         f"LEFT BEHIND: {format_quantity(one.fill.quantity)} {one.fill.symbol} at {one.broker}, account {one.account}:"
-        f" nobody manages it before {one.broker} is named in BROKER_NAME or FAILOVER_BROKERS."
+        f" not managed until {one.broker} is named in BROKER_NAME or FAILOVER_BROKERS."
         for one in carryover.carried_positions(events)
         if one.account not in here.values()
     ]

@@ -1,4 +1,4 @@
-"""The settings that the last run of an instance went by."""
+"""The settings of the last run of an instance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
-    """What paper trading last ran with, else the newest other run, and which; nothing, the defaults, where none ran."""
+    """The settings of the last paper run, else of the newest other run, and its name; the defaults without a run."""
     for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.dry)):
         with open_run_file(file) as journal:
             started = journal.last(RUN_STARTED)
@@ -28,13 +28,13 @@ def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
             texts = started.payload["settings"].items()
             entries = (Assignment(key=name, value=text, file=since, line=0) for name, text in texts)
             return since, ParsedDotenv(entries=tuple(entries))
-    return "the defaults (nothing ran yet)", ParsedDotenv()
+    return "the defaults (nothing has run yet)", ParsedDotenv()
 
 
 def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, str]:
-    """The settings as they are, and ""; where they do not hold, those of the last run, and why.
+    """The current settings and ""; if they are invalid, those of the last run, and the reason.
 
-    Raises SettingsError where they do not hold and nothing ran.
+    Raises SettingsError if they are invalid and nothing has run.
     """
     try:
         return load_settings(home, mode=mode), ""
@@ -49,4 +49,4 @@ def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, st
         except SettingsError:
             raise fault from None
         faults = "; ".join(line.rstrip(".") for line in fault.message.splitlines())
-        return found, f"{faults}. What is shown goes by those of {since}."
+        return found, f"{faults}. Shown are the settings of {since}."

@@ -1,4 +1,4 @@
-"""What `tbot status` knows of a session besides its journal: the running bot's gauges, and what a restart found."""
+"""What `tbot status` shows besides the journal: the gauges of the running bot, and the findings of a restart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIGURES: Final = ("equity", "day_pnl", "daily_loss_limit", "daily_loss_used", "b
 
 
 def revalued_gauges(data: Path, journal: str, book: SessionBook | None) -> Gauges | None:
-    """The gauges of the session at hand; what the book holds is valued at their marks. None where there are none."""
+    """The gauges of the current session; positions of the book are valued at their marks. None without gauges."""
     found = gauges.read_gauges(data)
     if (
         found is None
@@ -41,7 +41,7 @@ def revalued_gauges(data: Path, journal: str, book: SessionBook | None) -> Gauge
 
 
 def account_figures(book: SessionBook, limits: Limits, seen: Gauges | None) -> dict[str, Any]:
-    """The account's figures: those of the journal at the running bot's marks, against its limits."""
+    """The figures of the account: from the journal at the running bot's marks, against its limits."""
     pnl = dollars_of(book.portfolio.pnl_atoms)
     loss, budget, most = dollars_of(limits.daily_loss), dollars_of(limits.budget), limits.max_trades
     gross = dollars_of(book.portfolio.cost_atoms)
@@ -61,7 +61,7 @@ def account_figures(book: SessionBook, limits: Limits, seen: Gauges | None) -> d
 
 
 def document(events: Iterable[Event], seen: Gauges | None) -> dict[str, Any]:
-    """What else is known, for machines: None for what is unknown, or does not apply."""
+    """The remaining figures as a JSON document: None for what is unknown or does not apply."""
     restart, candidates, live = Restart(), dict[str, int](), dict[str, float | None]()
     foreign = ExternalHoldings()
     for event in events:
@@ -85,7 +85,7 @@ def document(events: Iterable[Event], seen: Gauges | None) -> dict[str, Any]:
 
 
 def protection(book: SessionBook, symbol: str) -> str:
-    """What protects a position by the broker's own word: `resting`, else that it is `closing`, `asked`, or `none`."""
+    """What protects a position as the broker reports it: `resting`, else `closing`, `asked`, or `none`."""
     if book.resting(symbol) is not None:
         return "resting"
     working = [one for one in book.orders.values() if one.order.symbol == symbol and not one.terminal]
@@ -94,7 +94,7 @@ def protection(book: SessionBook, symbol: str) -> str:
 
 
 def protection_text(one: Mapping[str, str]) -> str:
-    """The same in words, with the level of what rests."""
+    """The same as text, with the level of the resting stop."""
     match one["protection"]:
         case "resting":
             uncovered = _uncovered(Decimal(one["quantity"]), Decimal(one["covered"]))
@@ -104,19 +104,19 @@ def protection_text(one: Mapping[str, str]) -> str:
         case "asked":
             return "UNPROTECTED, its stop is not confirmed"
         case _:
-            return "UNPROTECTED, no stop at the broker: acted on with each closed bar"
+            return "UNPROTECTED, no stop at the broker: simulated at each closed bar"
 
 
 def _uncovered(held: Decimal, covered: Decimal) -> str:
     # What of a position the stop that rests leaves out.
     if covered >= held:
         return ""
-    rest = "UNPROTECTED" if held - covered >= 1 else "acted on with each closed bar"
+    rest = "UNPROTECTED" if held - covered >= 1 else "simulated at each closed bar"
     return f" for {format_quantity(covered)}, {format_quantity(held - covered)} {rest}"
 
 
 def lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """What else is known, for a person."""
+    """The remaining figures as text."""
     for one in shown["foreign"]:
         yield labelled_line("foreign", _foreign(one))
     if shown["candidates"]:
@@ -125,8 +125,8 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
         if said := _answers(one):
             yield labelled_line("broker", f"{one['broker']}: {', '.join(said)}")
     if shown["marks_at"] is not None:
-        vix = f"{_points(shown['vix'])} at the close before"
-        vix += "".join(f", {name} decides by {_points(value)}" for name, value in shown["vix_live"].items())
+        vix = f"{_points(shown['vix'])} at the previous close"
+        vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())
         ahead = shown["clock_ahead_s"]
         clock = "" if ahead is None else f", clock {ahead:+.1f} s against the broker's"
         yield labelled_line("VIX", f"{vix}{clock}")
@@ -137,9 +137,9 @@ def lines(shown: Mapping[str, Any]) -> Iterator[str]:
 def _foreign(one: Mapping[str, Any]) -> str:
     # What is held and not tbot's, and at what it counts.
     known = one["price"] is not None
-    counted = f"at {format_price(Decimal(one['price']))}" if known else "counted in no limit, its price is not known"
+    counted = f"at {format_price(Decimal(one['price']))}" if known else "counted in no limit, its price is unknown"
     at = f", at {one['broker']}" if one["broker"] else ""
-    return f"{format_quantity(Decimal(one['quantity']))} {one['symbol']} {counted}, not tbot's{at}"
+    return f"{format_quantity(Decimal(one['format_quantity']))} {one['symbol']} {counted}, external{at}"
 
 
 def _points(vix: float | None) -> str:
@@ -158,9 +158,9 @@ def _account(one: gauges.BrokerGauge) -> dict[str, Any]:
 
 def _answers(one: Mapping[str, Any]) -> list[str]:
     said = [] if one["equity"] is None else [f"equity {format_money(Decimal(one['equity']))}"]
-    said += [] if one["latency_s"] is None else [f"answered in {one['latency_s'] * 1000:.0f} ms"]
+    said += [] if one["latency_s"] is None else [f"latency {one['latency_s'] * 1000:.0f} ms"]
     if one["requests_spare"] is not None:
-        said.append(f"{plural(one['requests_spare'], 'request')} to spare of {one['requests_per_minute']} a minute")
+        said.append(f"{plural(one['requests_spare'], 'request')} of {one['requests_per_minute']} per minute left")
     return said
 
 
@@ -169,6 +169,6 @@ def _restarted(shown: Mapping[str, Any]) -> str:
 
     at = dt.datetime.fromisoformat(shown["at"])
     kinds = [plural(count, FOUND[kind]) for kind, count in shown["found"].items()]
-    found = ", ".join(kinds) or ("nothing new" if shown["settled"] else "the account is not read yet")
+    found = ", ".join(kinds) or ("nothing new" if shown["settled"] else "the account has not been read yet")
     missed = f"{plural(shown['missed_minutes'], 'minute')}, {plural(shown['missed_signals'], 'signal')}"
     return f"{both_times(at)}; found: {found}; missed: {missed}"

@@ -1,4 +1,4 @@
-"""The risk state of an instance: what its journal and its folder of requests say of it."""
+"""The risk state of an instance, from its journal and its control folder."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
 
 _WORDS: Final = {state.word: state for state in RiskState} | dict.fromkeys(LATCHES, RiskState.EXIT_ONLY)
-"""What a session's events of risk do to the state: after a latch nothing is entered, and exits go on."""
+"""What a session's risk events do to the state: after a latch there are no entries, and exits continue."""
 
 
 @attrs.frozen(kw_only=True)
 class RiskStatus:
-    """The state, its causes in words, the gravest first, and what lies in the folder of requests.
+    """The state, its causes as text, the gravest first, and the requests in the control folder.
 
-    `latched`: a loss has ended the session's entries. `exposed` says who else may use the folder; "" when nobody may.
+    `latched`: a loss has ended the session's entries. `exposed` says who else may write to the folder, or "".
     """
 
     state: str
@@ -42,7 +42,7 @@ class RiskStatus:
 
 
 def risk_status(folder: Path, events: Sequence[Event], book: SessionBook, *, running: bool) -> RiskStatus:
-    """What `events` and their `book` come to, and what lies in the folder; `running` tells whether a bot is there."""
+    """The state that `events` and their `book` add up to, with the control folder; `running`: whether a bot runs."""
     states = recall_states(events)
     session = _of_run(book) if book.in_session or running else []
     found = [*((KINDS[cause].state, cause.value) for cause in states.causes), *session]
@@ -65,12 +65,12 @@ def _of_run(book: SessionBook) -> list[tuple[RiskState, str]]:
 
 
 def folder_warnings(seen: ControlFolderState, *, running: bool) -> list[str]:
-    """What lies in the folder that a person should know of."""
-    found = [f"control/{name} is there: remove it to trade on." for name in _files(seen)]
-    found += [f"control/{printable_name(one.name)} was not obeyed: {one.words}" for one in seen.refused]
+    """Sentences about the requests in the control folder."""
+    found = [f"control/{name} exists: remove it to trade." for name in _files(seen)]
+    found += [f"control/{printable_name(one.name)} was refused: {one.words}" for one in seen.refused]
     if not running and seen.requests:
         verbs = ", ".join(request.verb.value for request in seen.requests)
-        found.append(f"Asked for, and counts at the next start: {verbs}.")
+        found.append(f"Requested, takes effect at the next start: {verbs}.")
     return found
 
 
@@ -84,12 +84,12 @@ def _forced(book: SessionBook) -> bool:
 
 
 def folder_exposure(folder: Path) -> str:
-    """Who else may use the folder of requests, in a sentence; "" when nobody may, or there is none."""
+    """Who else may write to the control folder, as a sentence; "" if nobody may, or there is no folder."""
     return secure_files.folder_looseness(folder) if filesystem.is_present(folder) else ""
 
 
 def read_control_folder(folder: Path) -> ControlFolderState:
-    """What lies in the folder; one that cannot be read is told like a file that is not obeyed."""
+    """The requests in the control folder; an unreadable one is listed as refused."""
     try:
         return control.read_folder(folder)
     except AccessError as fault:

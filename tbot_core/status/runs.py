@@ -1,4 +1,4 @@
-"""The journals of an instance: that of paper and live trading, and one for each run."""
+"""The journals of an instance: that of paper and live trading, and one per run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAPER: Final = "paper"
 
 @attrs.frozen(kw_only=True)
 class RunFile:
-    """A journal's file; `name` is the run's id, or `paper`."""
+    """A journal file; `name` is the id of the run, or `paper`."""
 
     name: str
     path: Path
@@ -34,12 +34,12 @@ class RunFile:
 
     @property
     def dry(self) -> bool:
-        """Whether it is that of a dry run, which tells nothing of how the instance stands."""
+        """Whether it is that of a dry run, which does not count for the status of the instance."""
         return self.name.startswith(DRY_RUN)
 
 
 def run_files(instance: Instance) -> list[RunFile]:
-    """Every journal of the instance, the one written last first; raises JournalError where paper trading's is gone."""
+    """Every journal of the instance, the latest first; raises JournalError if that of paper trading is missing."""
     paths = [instance.journal] if tail_mark.journal_exists(instance.journal) else []
     if filesystem.is_folder(instance.runs):
         paths += [path for path in filesystem.entries(instance.runs) if path.suffix == ".sqlite"]
@@ -51,22 +51,22 @@ def run_files(instance: Instance) -> list[RunFile]:
 
 
 def run_file(instance: Instance, run: str | None = None) -> RunFile:
-    """The journal of a run by its id, or the beginning of it; the newest unless one is named, of dry runs the last.
+    """The journal of a run by its id, or a prefix of it; without a name the newest, dry runs last.
 
-    Raises SettingsError where there is no instance, JournalError where nothing has run in it, UsageError for an id that
-    names no run or several.
+    Raises SettingsError where there is no instance, JournalError where nothing has run, UsageError for an unknown or
+    ambiguous id.
     """
     files = run_files(instance)
     if not (files or is_there(instance)):
-        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
+        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     if not files:
-        raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` makes one in ./tbot-demo.")
+        raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` records one in ./tbot-demo.")
     if run is None:
         return next((one for one in files if not one.dry), files[0])
     named = [one for one in files if one.name.startswith(run)]
     if len(named) != 1:
         names = ", ".join(one.name for one in files[:8])
-        raise UsageError(f"--run {run} names {len(named)} runs.", f"Recorded are {names}.")
+        raise UsageError(f"--run {run} matches {len(named)} runs.", f"Recorded: {names}.")
     return named[0]
 
 
@@ -93,5 +93,5 @@ def find_instance(home: Path | None) -> Instance:
 
     instance = Instance.at(home)
     if not is_there(instance):
-        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
+        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     return instance

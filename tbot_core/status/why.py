@@ -1,4 +1,4 @@
-"""What is known of a symbol in a session of a run: from its journal, and from recorded bars."""
+"""Everything about a symbol in one session of a run: from its journal, and from recorded bars."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _MINUTE: Final = dt.timedelta(minutes=1)
 
 @attrs.frozen(kw_only=True, eq=False)
 class SymbolExplanation:
-    """What is known of a symbol in one session of a run.
+    """Everything about a symbol in one session of a run.
 
-    `asked` is the minute that was asked for; `explained` is None, and `lacking` says why, where bars or plugins are no
-    longer there. `book` is what the journal adds up to at the minute asked for, else at the session's end.
+    `asked` is the requested minute; `explained` is None, and `lacking` says why, where bars or plugins are missing.
+    `book` is the journal's projection at the requested minute, else at the end of the session.
     """
 
     file: RunFile
@@ -55,7 +55,7 @@ class SymbolExplanation:
 def explain_symbol(
     symbol: str, home: Path | None, *, at: str | None = None, date: str | None = None, run: str | None = None
 ) -> SymbolExplanation:
-    """Everything that the journal and the recorded bars say of a symbol.
+    """Everything that the journal and the recorded bars say about a symbol.
 
     Raises UsageError for a symbol, session or time that the run does not have, JournalError where no run is recorded.
     """
@@ -74,7 +74,9 @@ def explain_symbol(
         minutes = [asked] if asked is not None else [one.payload["signal"]["minute"] for one in here]
         started = journal.last(records.RUN_STARTED)
         if started is None:
-            raise JournalError(f"The journal {file.path} does not say how its run began.", "Name another with --run.")
+            raise JournalError(
+                f"The journal {file.path} does not record how its run began.", "Choose another with --run."
+            )
         explained, lacking = _explained(instance.home, file, started.payload, session, (symbol, minutes))
         book = _book(journal, session, asked)
     named = {one.payload["signal"]["session"] for one in decisions}
@@ -100,7 +102,7 @@ def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
 def _opened(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
     found = {one.payload["date"]: one.payload for one in journal.events(kind=records.SESSION_OPENED)}
     if not found:
-        raise JournalError(f"The journal {journal.path} holds no session yet.", "Look again after the opening bell.")
+        raise JournalError(f"The journal {journal.path} has no session yet.", "Try again after the opening bell.")
     return found
 
 
@@ -111,12 +113,12 @@ def _session(
         named = decisions[-1].payload["signal"]["session"] if decisions else max(opened)
         return opened[named]
     if date.isoformat() not in opened:
-        raise UsageError(f"The run has no session of {date}.", recorded_sessions_text(sorted(opened), date))
+        raise UsageError(f"The run has no session on {date}.", recorded_sessions_text(sorted(opened), date))
     return opened[date.isoformat()]
 
 
 def recorded_sessions_text(days: Sequence[str], date: dt.date) -> str:
-    """Which sessions there are: from when to when, and those next to the day that was asked for."""
+    """The recorded sessions: the range, and those next to the requested day."""
     before = [day for day in days if day < date.isoformat()]
     near = days[max(len(before) - 2, 0) : len(before) + 2]
     if len(near) == len(days):
@@ -135,7 +137,7 @@ def _asked(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | 
             return day, dt.time.fromisoformat(at.zfill(5))
         moment = dt.datetime.fromisoformat(at)
     except ValueError as error:
-        raise UsageError(f"{at!r} is no time.", "Write 10:56 (New York) or 2026-11-27T15:56+00:00.") from error
+        raise UsageError(f"Invalid time {at!r}.", "Write 10:56 (New York) or 2026-11-27T15:56+00:00.") from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=exchange_zone())
     return day or exchange_time(moment).date(), moment
 
@@ -148,8 +150,8 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
     if not 0 <= minute < session["minutes"]:
         first, last = (f"{exchange_time(one):%H:%M}" for one in (opened + _MINUTE, closes))
         raise UsageError(
-            f"{exchange_time(moment):%H:%M} New York is outside the session of {session['date']}.",
-            f"Its first minute had closed at {first}, its last at {last}.",
+            f"{exchange_time(moment):%H:%M} New York is outside of the session of {session['date']}.",
+            f"Its first minute ended at {first}, its last at {last}.",
         )
     return minute
 
@@ -174,9 +176,9 @@ def _explained(
     except UsageError:
         raise
     except TbotError as fault:
-        return None, f"{fault} So only what the journal says is shown."
+        return None, f"{fault} Only the journal is shown."
     changed = assembly.settings.fingerprint != run["settings_hash"]
-    words = "Settings have changed since the run: limits shown are those of now; decisions are the run's own."
+    words = "The settings have changed since the run: the limits are the current ones, the decisions those of the run."
     return found, words if changed else ""
 
 

@@ -35,7 +35,9 @@ def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = MOUNTS
             _run(file)
             return file.read_bytes()
         except OSError as fault:
-            raise AccessError(f"The editor could not be used: {fault.strerror}.", "Set EDITOR to a program.") from fault
+            raise AccessError(
+                f"The editor could not be started: {fault.strerror}.", "Set EDITOR to a program."
+            ) from fault
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def in_memory(*, folder: Path = MEMORY, mounts: Path = MOUNTS) -> Iterator[Path]
     """
     if not _is_memory(folder, mounts):
         raise AccessError(
-            f"{folder} is no file system in memory, so there is no safe place for what is decrypted.",
+            f"{folder} is not a file system in memory, so there is no safe place for decrypted content.",
             "Mount a tmpfs there.",
         )
     work = Path(tempfile.mkdtemp(prefix=f"tbot-{os.getpid()}-", dir=folder))
@@ -64,7 +66,7 @@ def _run(file: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(file.parent)}
     done = subprocess.run([*shlex.split(command), str(file)], env=environment, check=False)  # noqa: S603  -- theirs
     if done.returncode:
-        raise AccessError(f"The editor ended with {done.returncode}.", "Nothing was changed.")
+        raise AccessError(f"The editor exited with code {done.returncode}.", "Nothing was changed.")
 
 
 def _is_memory(folder: Path, mounts: Path) -> bool:

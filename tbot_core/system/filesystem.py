@@ -43,15 +43,15 @@ NETWORKS: Final = frozenset(
 
 _REMEDIES: Final = {
     errno.ENOENT: "Check the path.",
-    errno.EEXIST: "A file stands where a folder belongs: move it away.",
-    errno.EACCES: "Give the user who runs tbot the right to it.",
-    errno.EPERM: "Give the user who runs tbot the right to it.",
-    errno.EROFS: "The file system is read-only: choose another folder, or mount it for writing.",
-    errno.ENOSPC: "The disk is full: make room.",
-    errno.EDQUOT: "The disk quota is used up: make room.",
-    errno.EISDIR: "It is a folder: name a file.",
-    errno.ENOTDIR: "A part of the path is a file: name a folder.",
-    errno.ELOOP: "The path is a circle of links.",
+    errno.EEXIST: "A file has the name of a needed folder: move it away.",
+    errno.EACCES: "Give the user who runs tbot the permission.",
+    errno.EPERM: "Give the user who runs tbot the permission.",
+    errno.EROFS: "The file system is read-only: choose another folder, or mount it writable.",
+    errno.ENOSPC: "The disk is full: free some space.",
+    errno.EDQUOT: "The disk quota is used up: free some space.",
+    errno.EISDIR: "It is a folder: give a file.",
+    errno.ENOTDIR: "A part of the path is a file: give a folder.",
+    errno.ELOOP: "The path contains a loop of links.",
 }
 
 
@@ -145,7 +145,7 @@ def file_system(path: Path, *, mounts: Path = MOUNTS) -> str:
 def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
     """The whole file; AccessError when it holds more than `limit` bytes, and for a pipe, socket or device."""
     if is_endless(path):
-        raise AccessError(f"Cannot read {path}: it is a pipe, a socket or a device.", "Name a regular file.")
+        raise AccessError(f"Cannot read {path}: it is a pipe, a socket or a device.", "Give a regular file.")
     with raising_access_errors("read", path), path.open("rb") as file:
         data = file.read() if limit is None else file.read(limit + 1)
     if limit is not None and len(data) > limit:

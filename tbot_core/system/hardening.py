@@ -23,11 +23,11 @@ def harden(prctl: Callable[[int, int], bool] | None = None, platform: str = sys.
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not platform.startswith("linux"):
-        return ("Memory cannot be closed to debuggers, nor new rights refused, on this system.",)
+        return ("This system cannot protect the memory against debuggers, nor prevent new privileges.",)
     failed = prctl or _prctl
     failures = {
-        "Memory could not be closed to debuggers.": failed(_PR_SET_DUMPABLE, 0),
-        "New rights could not be refused.": failed(_PR_SET_NO_NEW_PRIVS, 1),
+        "The memory could not be protected against debuggers.": failed(_PR_SET_DUMPABLE, 0),
+        "New privileges could not be prevented.": failed(_PR_SET_NO_NEW_PRIVS, 1),
     }
     return tuple(sentence for sentence, has_failed in failures.items() if has_failed)
 

@@ -93,7 +93,9 @@ def listen(path: Path, timeout_s: float) -> Iterator[SocketListener]:
             place.bind(str(path))
         except OSError as fault:
             words = fault.strerror or str(fault)
-            raise AccessError(f"Cannot listen at {path}: {words}.", "Choose a short path that is free.") from fault
+            raise AccessError(
+                f"Cannot listen at {path}: {words}.", "Choose a short path that is not in use."
+            ) from fault
         try:
             place.listen()
             yield SocketListener(place, timeout_s)
@@ -109,9 +111,11 @@ def connect(path: Path, timeout_s: float) -> SocketConnection:
     except OSError as fault:
         connection.close()
         words = fault.strerror or str(fault)
-        raise AccessError(f"Cannot connect to {path}: {words}.", "Start what listens there first.") from fault
+        raise AccessError(
+            f"Cannot connect to {path}: {words}.", "Start the process that listens there first."
+        ) from fault
     return SocketConnection(connection, timeout_s)
 
 
 def _broken(fault: OSError) -> AccessError:
-    return AccessError(f"The process at the other end does not answer: {fault}.", "See what has become of it.")
+    return AccessError(f"The other process does not respond: {fault}.", "Check whether it is still running.")

@@ -54,7 +54,7 @@ def run_program(args: Sequence[str], *, timeout_s: float, environment: Mapping[s
             start_new_session=True,
         )
     except OSError as fault:
-        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
     with child:
         kept, in_time = _drain(child, time.monotonic() + timeout_s)
         with suppress(ProcessLookupError):
@@ -82,7 +82,7 @@ def listening_process(args: Sequence[str], *, environment: Mapping[str, str]) ->
             bufsize=0,
         )
     except OSError as fault:
-        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
     pipe = cast("IO[bytes]", child.stdin)
     os.set_blocking(pipe.fileno(), False)
 
@@ -133,7 +133,7 @@ def start_detached(args: Sequence[str], *, environment: Mapping[str, str], outpu
             start_new_session=True,
         )
     except OSError as fault:
-        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
     finally:
         os.close(handle)
 
@@ -170,7 +170,7 @@ def _speaking(args: Sequence[str], environment: Mapping[str, str]) -> Iterator[s
             args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=dict(environment), start_new_session=True
         )
     except OSError as fault:
-        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there.") from fault
+        raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
     with child:
         try:
             yield child
@@ -195,14 +195,16 @@ def _lines(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[bytes]:
                 *whole, begun[child.pid] = (begun[child.pid] + chunk).split(b"\n")
                 yield from whole
                 if len(begun[child.pid]) > OUTPUT_BYTES:
-                    raise AccessError(f"{child.args[0]} says a line without end.", "Run it by itself to see what.")
+                    raise AccessError(
+                        f"{child.args[0]} printed a line without an end.", "Run it on its own to see the output."
+                    )
 
 
 def _assert_done(child: subprocess.Popen[bytes]) -> None:
     _has_ended(child, _LAST_S)
     if child.poll() != 0:
-        words = "still runs, and says nothing more" if child.returncode is None else f"ended with {child.returncode}"
-        raise AccessError(f"{cast('Sequence[str]', child.args)[0]} {words}.", "Run it by itself to see why.")
+        words = "still runs, and prints nothing more" if child.returncode is None else f"ended with {child.returncode}"
+        raise AccessError(f"{cast('Sequence[str]', child.args)[0]} {words}.", "Run it on its own to see why.")
 
 
 def _drain(child: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytearray, bytearray], bool]:

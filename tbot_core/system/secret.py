@@ -41,7 +41,7 @@ class Secret:
     def reveal_bytes(self) -> bytes:
         """The value as bytes; raises VaultError once wiped."""
         if not self._buffer:
-            raise VaultError("A secret was used after it had been wiped.", "Open it from the vault again.")
+            raise VaultError("A secret was used after it was wiped.", "Open it from the vault again.")
         return bytes(self._buffer)
 
     @property

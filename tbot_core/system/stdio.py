@@ -13,7 +13,7 @@ from tbot_core.errors import AccessError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_REMEDY: Final = "Make room there, or let it be written elsewhere."
+_REMEDY: Final = "Free some space there, or redirect the output."
 
 
 class GuardedStream:
@@ -67,7 +67,7 @@ def guarded_streams() -> Iterator[None]:
     Its number would go to the first file that is opened, and what is meant for a person into that.
     """
     if sys.stdout is None:
-        raise AccessError("Standard output is closed.", "Let it be written to a file, or to /dev/null.")
+        raise AccessError("Standard output is closed.", "Redirect it to a file, or to /dev/null.")
     before = sys.stdout, sys.stderr
     sys.stdout = cast("TextIO", GuardedStream(sys.stdout, "standard output"))
     if sys.stderr is not None:

@@ -19,9 +19,9 @@ def read_hidden(words: str, *, twice: bool = False) -> str:
     seen = sys.stdin.isatty()
     text = getpass.getpass(f"{words}: ") if seen else sys.stdin.readline().removesuffix("\n")
     if not text:
-        raise AccessError(f"{words}: nothing was entered.", "Type it, or give it on standard input.")
+        raise AccessError(f"{words}: the input was empty.", "Type it, or pipe it to standard input.")
     if twice and seen and getpass.getpass(f"{words} again: ") != text:
-        raise AccessError(f"{words}: what was entered twice differs.", "Type it again.")
+        raise AccessError(f"{words}: the two inputs differ.", "Type it again.")
     return text
 
 

@@ -51,7 +51,7 @@ def call_within(limit_s: float, function: Callable[[], T]) -> T:
     try:
         return _entered(function)
     except _Interruption as fault:
-        raise CallTimedOut(f"it had not finished after {limit_s:g} s and was interrupted.") from fault
+        raise CallTimedOut(f"it did not finish within {limit_s:g} s and was interrupted.") from fault
     finally:
         # Nothing here is interrupted: the handler raises in what the function called, and in nothing else.
         signal.setitimer(signal.ITIMER_REAL, 0)

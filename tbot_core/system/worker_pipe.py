@@ -42,9 +42,7 @@ class WorkerProcess:
                 bufsize=0,
             )
         except OSError as fault:
-            raise AccessError(
-                f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program is there."
-            ) from fault
+            raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
         self._in = cast("IO[bytes]", self._child.stdin)
         self._out = cast("IO[bytes]", self._child.stdout)
 

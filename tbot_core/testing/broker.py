@@ -50,17 +50,17 @@ class BrokerUnderTest(Protocol):
 
     @property
     def symbol(self) -> str:
-        """A symbol that trades at 20 USD when the test begins."""
+        """A symbol that trades at 20 USD at the start of the test."""
 
     def trade_at(self, price: Decimal) -> None:
-        """Let time pass in which the symbol trades, in quantity, at this price alone."""
+        """Let the symbol trade, in quantity, only at this price."""
 
     def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
-        """What the broker answers, awaited in the loop that it lives in."""
+        """The result of a call to the broker, awaited in its event loop."""
 
 
 class CaseOrderOptions(TypedDict, total=False):
-    """What a case says of an order."""
+    """The terms of an order in a test case."""
 
     leg: Leg
     buy: bool
@@ -72,159 +72,163 @@ class CaseOrderOptions(TypedDict, total=False):
 
 
 class ReadingContract:
-    """What can be read of an account, and what a permit holds back: a part of `BrokerContract`."""
+    """Readings of an account, and permits: a part of `BrokerContract`."""
 
     def test_b13_nothing_leaves_without_a_permit(self, venue: BrokerUnderTest) -> None:
-        """An order whose permit was withdrawn is not sent, not even when its sending had begun."""
+        """An order whose permit was withdrawn is not sent, even if sending it had begun."""
         order = _order(venue, "kit-1")
         withdrawn = False
         try:
-            venue.wait(venue.broker.submit(order, SendPermit(order, lambda _: "the kit withdrew it")))
+            venue.wait(venue.broker.submit(order, SendPermit(order, lambda _: "cancelled by the contract kit")))
         except Withdrawn:
             withdrawn = True
-        demand(withdrawn, "the permit is redeemed before anything leaves")
+        demand(withdrawn, "the permit must be redeemed before anything is sent")
         venue.trade_at(PRICE)
-        demand(not _poll(venue), "nothing becomes of an order that was not sent")
+        demand(not _poll(venue), "an order that was not sent must not exist")
 
     def test_b14_a_snapshot_shows_what_was_traded(self, venue: BrokerUnderTest) -> None:
-        """Holdings, cash and the orders of the day are read together, and a resting order is among them."""
+        """Positions, cash and the orders of the day are read together, including a working order."""
         rests = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
         _traded(venue, _order(venue, "kit-1"))
         _submit(venue, rests)
         snapshot = venue.wait(venue.broker.snapshot(DAWN))
         held = {holding.symbol: holding.quantity for holding in snapshot.holdings}
-        demand(held == {venue.symbol: _QUANTITY}, "what was bought is held, and nothing else")
-        demand(snapshot.account == venue.wait(venue.broker.account()), "the money is the account's")
+        demand(held == {venue.symbol: _QUANTITY}, "the account must hold what was bought, and nothing else")
+        demand(snapshot.account == venue.wait(venue.broker.account()), "cash must match the account")
         kinds = {report.client_order_id: report.kind for report in snapshot.orders}
-        demand(kinds.get("kit-2") == "acknowledged", "an order that rests is listed as such")
+        demand(kinds.get("kit-2") == "acknowledged", "a working order must be listed as open")
         if venue.broker.rules.lists_closed:
-            demand(kinds.get("kit-1") == "fill", "an order that was filled is listed as such")
+            demand(kinds.get("kit-1") == "fill", "a filled order must be listed as filled")
         if venue.broker.rules.lists_fills:
             done = [fill.quantity for fill in snapshot.fills if fill.client_order_id == "kit-1"]
-            demand(sum(done) == _QUANTITY, "the executions of what was filled are listed")
+            demand(sum(done) == _QUANTITY, "the executions of filled orders must be listed")
 
     def test_b15_an_order_is_found_by_its_id(self, venue: BrokerUnderTest) -> None:
-        """Its report tells what was filled, at what price; an id that was never sent is not known."""
+        """Its report has the filled quantity and price; an id that was never sent is unknown."""
         broker = venue.broker
         if not broker.rules.query_by_cid:
-            pytest.skip("the broker's rules do not claim it")
+            pytest.skip("the broker's capabilities do not claim it")
         if not isinstance(broker, SupportsOrderLookup):
-            pytest.fail("a broker that claims query_by_cid has a method `find`")
+            pytest.fail("a broker that claims query_by_cid needs a method `find`")
         fills = _fills(_traded(venue, _order(venue, "kit-1")))
         report = venue.wait(broker.find("kit-1"))
-        demand(report is not None and report.kind == "fill", "a filled order is reported as filled")
+        demand(report is not None and report.kind == "fill", "a filled order must be reported as filled")
         if report is not None:
-            demand(report.filled == _QUANTITY, "the filled quantity is the sum of the fills")
-            demand(report.average_price == fills[0].price or len(fills) > 1, "one fill's price is the average")
-        demand(venue.wait(broker.find("kit-never-sent")) is None, "what was never sent is not found")
+            demand(report.filled == _QUANTITY, "the filled quantity must be the sum of the fills")
+            demand(
+                report.average_price == fills[0].price or len(fills) > 1,
+                "the average price of one fill must be its price",
+            )
+        demand(venue.wait(broker.find("kit-never-sent")) is None, "an order that was never sent must not be found")
 
 
 class BrokerContract(ReadingContract):
-    """What the core demands of every broker; a subclass has a fixture `venue`."""
+    """The contract of brokers; a subclass has a fixture `venue`."""
 
     def test_b01_it_is_a_broker(self, venue: BrokerUnderTest) -> None:
-        """It can do all that the core asks of a broker."""
-        demand(isinstance(venue.broker, Broker), "a broker has every method of the protocol")
+        """It has every method of the protocol."""
+        demand(isinstance(venue.broker, Broker), "a broker must have every method of the protocol")
 
     def test_b02_its_rules_fit_each_other(self, venue: BrokerUnderTest) -> None:
-        """Quantities have a step, which is under one share exactly where some type of order may be fractional."""
+        """Quantities have a step, which is below one share exactly if some order type may be fractional."""
         rules = venue.broker.rules
-        demand(rules.quantity_step > 0, "the quantity step is above 0")
+        demand(rules.quantity_step > 0, "the quantity step must be above 0")
         demand(
             (rules.quantity_step < 1) == bool(rules.fractional_types),
-            "fractions need a step under 1 and a type of order",
+            "fractional quantities need a step below 1 and an order type",
         )
-        demand(rules.fractional_types <= {*OrderType}, "fractional types are types of order")
+        demand(rules.fractional_types <= {*OrderType}, "fractional types must be order types")
         tells = rules.lists_closed or rules.lists_fills or rules.query_by_cid
-        demand(tells, "what became of an order that is over can be read in one way at least")
-        demand(rules.cid_length >= 20, "a client order id has room for 20 characters")
+        demand(tells, "the outcome of a finished order must be readable in at least one way")
+        demand(rules.cid_length >= 20, "a client order id must allow 20 characters")
 
     def test_b03_it_says_whose_account_it_is(self, venue: BrokerUnderTest) -> None:
-        """The account has a name and finite money, and connecting again changes nothing."""
+        """The account has an id and finite amounts, and connecting again changes nothing."""
         account = venue.wait(venue.broker.connect())
-        demand(bool(account.account_id), "the account has a name")
-        demand(account.equity.is_finite() and account.cash.is_finite(), "equity and cash are finite")
-        demand(venue.wait(venue.broker.connect()) == account, "connecting twice gives the same account")
+        demand(bool(account.account_id), "the account must have an id")
+        demand(account.equity.is_finite() and account.cash.is_finite(), "equity and cash must be finite")
+        demand(venue.wait(venue.broker.connect()) == account, "connecting twice must give the same account")
 
     def test_b04_a_market_order_is_filled(self, venue: BrokerUnderTest) -> None:
-        """It is acknowledged, then filled: whole, on its side, with fees of 0 or more and an aware time."""
+        """It is acknowledged, then filled: completely, on its side, with fees of 0 or more and an aware time."""
         events = _traded(venue, _order(venue, "kit-1"))
-        demand(events[0].kind == "acknowledged", "the first event of an order acknowledges it")
+        demand(events[0].kind == "acknowledged", "the first event of an order must acknowledge it")
         fills = _fills(events)
-        demand(sum((fill.quantity for fill in fills), Decimal(0)) == _QUANTITY, "fills add up to the order")
+        demand(sum((fill.quantity for fill in fills), Decimal(0)) == _QUANTITY, "the fills must add up to the order")
         for fill in fills:
             demand(
-                (fill.client_order_id, fill.symbol, fill.buy) == ("kit-1", venue.symbol, True), "a fill is the order's"
+                (fill.client_order_id, fill.symbol, fill.buy) == ("kit-1", venue.symbol, True),
+                "a fill must name its order",
             )
-            demand(fill.price > 0 and fill.fees >= 0, "a fill has a price, and fees that are not negative")
-            demand(fill.time.utcoffset() is not None, "a fill's time is aware")
+            demand(fill.price > 0 and fill.fees >= 0, "a fill needs a price, and fees that are not negative")
+            demand(fill.time.utcoffset() is not None, "the time of a fill must be aware")
 
     def test_b05_an_event_is_told_once(self, venue: BrokerUnderTest) -> None:
-        """Ids of events and executions are unique, kinds are known ones, and a poll gives nothing twice."""
+        """Ids of events and executions are unique, kinds are known, and a poll returns nothing twice."""
         events = _traded(venue, _order(venue, "kit-1"))
         events += _traded(venue, _order(venue, "kit-2", buy=False, leg=Leg.EXIT))
-        demand(not _poll(venue), "what was polled is not told again")
-        demand({event.kind for event in events} <= KINDS, "events are of the core's kinds")
-        demand(_distinct([event.event_id for event in events]), "an event's id is its own")
+        demand(not _poll(venue), "a polled event must not be reported again")
+        demand({event.kind for event in events} <= KINDS, "events must have a kind of the core")
+        demand(_distinct([event.event_id for event in events]), "event ids must be unique")
         if venue.broker.rules.exec_ids_unique:
-            demand(_distinct([fill.execution_id for fill in _fills(events)]), "an execution's id is its own")
+            demand(_distinct([fill.execution_id for fill in _fills(events)]), "execution ids must be unique")
 
     def test_b07_a_resting_order_is_cancelled(self, venue: BrokerUnderTest) -> None:
-        """Its cancel is told as an event, and it is not filled any more."""
+        """Its cancel is reported as an event, and it is no longer filled."""
         _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
         venue.wait(venue.broker.cancel("kit-1"))
         kinds = [event.kind for event in _poll(venue)]
-        demand("cancelled" in kinds, "a cancel is told")
+        demand("cancelled" in kinds, "a cancel must be reported")
         venue.trade_at(PRICE - _FAR - 1)
-        demand(not _fills(_poll(venue)), "what was cancelled is not filled")
+        demand(not _fills(_poll(venue)), "a cancelled order must not fill")
 
     def test_b08_a_stranger_cannot_be_cancelled(self, venue: BrokerUnderTest) -> None:
-        """A cancel of an order that the broker does not know is refused, as an error or an event."""
+        """A cancel of an unknown order is rejected, as an error or an event."""
         try:
             venue.wait(venue.broker.cancel("kit-never-sent"))
         except BrokerError:
             return
         kinds = {event.kind for event in _poll(venue)}
-        demand(bool(kinds & {"cancel_refused", "not_found"}), "the refusal is told")
-        demand("cancelled" not in kinds, "nothing was cancelled")
+        demand(bool(kinds & {"cancel_refused", "not_found"}), "the rejection must be reported")
+        demand("cancelled" not in kinds, "nothing must be cancelled")
 
     def test_b09_protection_rests_from_the_fill_on(self, venue: BrokerUnderTest) -> None:
         """The stop of a filled entry is acknowledged, and fills once the market trades through it."""
         _needs_brackets(venue)
         events = _traded(venue, _protected(venue))
-        demand(("acknowledged", "kit-stop") in _told(events), "the stop rests")
+        demand(("acknowledged", "kit-stop") in _told(events), "the stop must be working")
         venue.trade_at(PRICE - 5)
-        demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop fills")
+        demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop must fill")
 
     def test_b10_a_stop_moves_at_once(self, venue: BrokerUnderTest) -> None:
         """A moved stop fills at its new level, not at its old one."""
         _needs_brackets(venue)
         if not venue.broker.rules.amend_atomic:
-            pytest.skip("the broker's rules do not claim it")
+            pytest.skip("the broker's capabilities do not claim it")
         _traded(venue, _protected(venue))
         venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
-        demand(("replaced", "kit-stop") in _told(_poll(venue)), "the move is told")
+        demand(("replaced", "kit-stop") in _told(_poll(venue)), "the replace must be reported")
         venue.trade_at(PRICE - 5)
-        demand(not _fills(_poll(venue)), "the old level does not count any more")
+        demand(not _fills(_poll(venue)), "the old level must no longer apply")
         venue.trade_at(PRICE - 9)
-        demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the new level counts")
+        demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the new level must apply")
 
     def test_b11_fractions_are_filled(self, venue: BrokerUnderTest) -> None:
-        """Where market orders may be fractional, one of a share and a step is filled to the step."""
+        """If market orders may be fractional, one share and one step are filled exactly."""
         rules = venue.broker.rules
         if OrderType.MARKET not in rules.fractional_types:
-            pytest.skip("the broker's rules do not claim it")
+            pytest.skip("the broker's capabilities do not claim it")
         wanted = 1 + rules.quantity_step
         fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=wanted)))
-        demand(sum((fill.quantity for fill in fills), Decimal(0)) == wanted, "fractions are exact")
+        demand(sum((fill.quantity for fill in fills), Decimal(0)) == wanted, "fractional quantities must be exact")
 
     def test_b12_cash_follows_fills(self, venue: BrokerUnderTest) -> None:
-        """What a fill costs, fees included, leaves the account to the cent."""
+        """The cost of a fill, including fees, is deducted from the account to the cent."""
         before: Account = venue.wait(venue.broker.account())
         fills = _fills(_traded(venue, _order(venue, "kit-1")))
         after: Account = venue.wait(venue.broker.account())
         cost = sum((fill.quantity * fill.price + fill.fees for fill in fills), Decimal(0))
-        demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash falls by price x quantity and fees")
+        demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash must fall by price x quantity and fees")
 
 
 def _order(venue: BrokerUnderTest, client_order_id: str, **terms: Unpack[CaseOrderOptions]) -> Order:
@@ -278,4 +282,4 @@ def _distinct(names: list[str]) -> bool:
 
 def _needs_brackets(venue: BrokerUnderTest) -> None:
     if not venue.broker.rules.brackets:
-        pytest.skip("the broker's rules do not claim brackets")
+        pytest.skip("the broker's capabilities do not claim brackets")

@@ -1,4 +1,4 @@
-"""Canaries: secrets that a test plants to see whether they get out, in any of the usual encodings."""
+"""Canaries: secrets that a test plants to see whether they leak, in any of the usual encodings."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARK: Final = "Serinus7Canaria"
-"""What every canary bears at either end, so that a half of one is found too."""
+"""What every canary has at both ends, so that half of one is found too."""
 
 _TRACES: Final = tuple(sorted(form.encode() for form in encodings(MARK.encode())))
 
 
 def canary(name: str) -> str:
-    """A secret value for a test, recognised wherever it shows; `name` tells which one got out."""
+    """A secret value for a test, recognised wherever it appears; `name` identifies it."""
     return f"{MARK}-{name}-{MARK}"
 
 
 def shows(data: bytes | str) -> bool:
-    """Whether a canary shows in the data: as it is, reversed, in hex, base64, URL or JSON escapes."""
+    """Whether a canary appears in the data: plain, reversed, in hex, base64, URL or JSON escapes."""
     held = data.encode(errors="surrogatepass") if isinstance(data, str) else data
     return any(trace in held for trace in _TRACES)
 
 
 def leaks(folder: Path) -> tuple[Path, ...]:
-    """The files below the folder in which a canary shows; links are not followed. Raises AccessError."""
+    """The files below the folder that contain a canary; links are not followed. Raises AccessError."""
     return tuple(path for path in filesystem.files(folder) if shows(_held(path)))
 
 

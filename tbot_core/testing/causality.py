@@ -1,4 +1,4 @@
-"""What must hold of every scan, as cases over bars: no look-ahead, no mixing of rows, the same bits in every layout.
+"""The rules for every scan, as cases over bars: no look-ahead, no mixing of rows, the same bits in every memory layout.
 
 A case yields a sentence for each fault that it finds. `check_causality` runs all of them; the contract class for
 strategies runs each as a test of its own.
@@ -34,7 +34,7 @@ Found: TypeAlias = "dict[Cell, tuple[int | str, ...]]"
 
 
 def check_causality(strategy: Strategy, bars: Bars, day: DayFacts) -> None:
-    """Cut, scramble, shuffle and re-lay the bars, and demand bit-equal signals each time.
+    """Cut, scramble, shuffle and re-lay the bars, and require bit-equal signals each time.
 
     `bars` is one session or a block of sessions of one length, `day` its facts. Raises AssertionError with a line for
     each kind of fault.
@@ -44,13 +44,13 @@ def check_causality(strategy: Strategy, bars: Bars, day: DayFacts) -> None:
 
 
 def demand(held: bool, words: str) -> None:  # noqa: FBT001 - it reads as an assertion does
-    """Raise AssertionError with these words unless the condition held; unlike `assert`, also under `python -O`."""
+    """Raise AssertionError with this message unless the condition holds; unlike `assert`, also under `python -O`."""
     if not held:
         raise AssertionError(words)
 
 
 def well_formed(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """One signal a row at most, inside the entry phase, with the close as price and levels on their sides of it."""
+    """At most one signal per row, inside the entry phase, with the close as price and levels on the correct sides."""
     signals, window = strategy.scan(bars, day), strategy.window
     lengths = {name: len(getattr(signals, name)) for name in _COLUMNS}
     if len({*lengths.values(), *map(len, signals.cells)}) > 1:
@@ -60,7 +60,7 @@ def well_formed(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
         yield "a row has more than one signal"
     last = min(window.entry_end, bars.minutes)
     if outside := set(signals.minute[(signals.minute < window.entry) | (signals.minute >= last)].tolist()):
-        yield f"minutes {sorted(outside)} lie outside the entry phase [{window.entry}, {last})"
+        yield f"minutes {sorted(outside)} are outside of the entry phase [{window.entry}, {last})"
         return
     away = signals.side * (signals.price - signals.stop)
     gain = signals.side * (signals.target - signals.price)
@@ -76,22 +76,22 @@ def well_formed(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 
 def cut(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """The session cut after each minute gives the signals of the whole that lie before the cut."""
+    """The session cut after each minute gives the signals of the whole session before the cut."""
     whole = _found(strategy.scan(bars, day))
     for minutes in range(bars.minutes + 1):
         seen = _found(strategy.scan(bars.until(minutes), day))
         if fault := _difference(_before(whole, minutes), seen, bars):
-            yield f"a session cut to {minutes} minutes is not the whole session so far: {fault}"
+            yield f"a session cut to {minutes} minutes differs from the whole session up to there: {fault}"
             return
 
 
 def since(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """Asked from a minute on, a scan leaves out the rows that fired before it, on the whole and on the prefix."""
+    """With `since`, a scan leaves out the rows that fired earlier, on the whole session and on a prefix."""
     whole = _found(strategy.scan(bars, day))
     for minute in range(bars.minutes):
         later = {cell: row for cell, row in whole.items() if int(row[0]) >= minute}
         if fault := _difference(later, _found(strategy.scan(bars, day, minute)), bars):
-            yield f"since={minute} is not the whole scan from there on: {fault}"
+            yield f"since={minute} differs from the whole scan from there on: {fault}"
             return
         if fault := _difference(
             _before(later, minute + 1), _found(strategy.scan(bars.until(minute + 1), day, minute)), bars
@@ -101,7 +101,7 @@ def since(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 
 def future(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """Other numbers, or none, after a minute leave the signals up to it alone, in a session of the same length."""
+    """Other numbers, or none, after a minute do not change the signals up to it, in a session of the same length."""
     whole, window = _found(strategy.scan(bars, day)), strategy.window
     random = np.random.default_rng(7)
     phase = range(window.entry, min(window.entry_end, bars.minutes))
@@ -110,7 +110,7 @@ def future(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
             other = _edited(bars, partial(_after, minutes=minutes, values=values))
             seen = _before(_found(strategy.scan(other, day)), minutes)
             if fault := _difference(_before(whole, minutes), seen, bars):
-                yield f"bars from minute {minutes} on change what came before: {fault}"
+                yield f"bars from minute {minutes} on change earlier signals: {fault}"
                 return
 
 
@@ -128,7 +128,7 @@ def layouts(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 
 def sessions(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """Each session of a block alone gives the signals that it has in the block."""
+    """Each session of a block alone gives the same signals as in the block."""
     if bars.field("close").ndim < 3:
         return
     whole = _found(strategy.scan(bars, day))
@@ -140,7 +140,7 @@ def sessions(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 
 def rows(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """A symbol has the same signal in other company and in another order."""
+    """A symbol has the same signal among other symbols and in another order."""
     whole = _found(strategy.scan(bars, day))
     count = len(bars.symbols)
     orders = {
@@ -157,7 +157,7 @@ def rows(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 
 def tape(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """A session that grows minute by minute on a tape, with carried columns and one memo, gives the same signals."""
+    """A session that grows minute by minute on a tape, with running columns and one memo, gives the same signals."""
     block = bars.field("close").ndim > 2
     for index in range(bars.field("close").shape[1] if block else 1):
         one, facts = (bars.session(index), day.session(index)) if block else (bars, day)
@@ -176,7 +176,7 @@ def silence(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
         warnings.simplefilter("error")
         empty = _edited(bars, lambda field: np.full_like(field, np.nan))
         if len(strategy.scan(empty, day)) or len(strategy.scan(bars.until(0), day)):
-            yield "there are signals where no bar is"
+            yield "there are signals in minutes without a bar"
 
 
 def half_day(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
@@ -186,7 +186,7 @@ def half_day(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 
 def purity(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """Twice the same is the same, nothing that was given is changed, and another window's memory does no harm."""
+    """The same input gives the same output, inputs are not changed, and another window's memory has no effect."""
     before = {name: bars.field(name).tobytes() for name in NAMES}
     whole = _found(strategy.scan(bars, day))
     if fault := _difference(whole, _found(strategy.scan(bars, day)), bars):
@@ -202,7 +202,7 @@ def purity(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
         )
         shifted.scan(shared, day)
         if fault := _difference(whole, _found(strategy.scan(shared, day)), bars):
-            yield f"what another window remembered of the bars is taken for its own: {fault}"
+            yield f"a cached result of another window is returned: {fault}"
 
 
 CASES: tuple[Case, ...] = (
@@ -244,7 +244,7 @@ def _difference(expected: Mapping[Cell, Any], seen: Mapping[Cell, Any], bars: Ba
         if expected.get(cell) == seen.get(cell):
             continue
         where = ", ".join([*(f"session {index}" for index in cell[:-1]), bars.symbols[cell[-1]]])
-        return f"{where} has {_words(seen.get(cell))} in place of {_words(expected.get(cell))}"
+        return f"{where} has {_words(seen.get(cell))} instead of {_words(expected.get(cell))}"
     return ""
 
 

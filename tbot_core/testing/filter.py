@@ -32,40 +32,40 @@ if TYPE_CHECKING:
 
 
 class FilterContract:
-    """What the core demands of every filter; a subclass has a fixture `subject`."""
+    """The contract of filters; a subclass has a fixture `subject`."""
 
     @pytest.fixture
     def frame(self) -> StrategySettings:
-        """The standard variables of the judged strategy, with every limit on."""
+        """The standard settings of the strategy, with every limit on."""
         return StrategySettings(
             max_gap_pct=Decimal("0.05"), min_market_cap=Decimal(10**9), max_market_cap=Decimal(10**11)
         )
 
     @pytest.fixture
     def market(self) -> tuple[Bars, DayFacts]:
-        """A block of sessions and its facts, on which the cases are proved."""
+        """A block of sessions and its facts, on which the cases run."""
         return sessions.market()
 
     def test_f01_it_is_a_filter(self, subject: Filter) -> None:
-        """It can screen and judge."""
+        """It has `screen` and `judge`."""
         demand(isinstance(subject, Filter), "a filter has `screen` and `judge`")
 
     def test_f02_it_compares_something(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """Either step has a comparison; without any the other cases prove nothing."""
+        """Each step has a comparison; otherwise the other cases prove nothing."""
         demand(bool([*_screen(subject, market, frame), *_judge(subject, market, frame)]), "it compares nothing")
 
     def test_f03_a_screen_has_a_value_a_row(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """Before the bell each comparison has one value a row, and its bounds fit them."""
+        """Before the bell each comparison has one value per row, and its bounds fit them."""
         _screen(subject, market, frame)
 
     def test_f04_a_judgement_has_a_value_a_signal(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """At the signal each comparison has one value a signal, also where there is none."""
+        """At the signal each comparison has one value per signal, also without signals."""
         _judge(subject, market, frame)
         signals = pick(market[0])
         none = signals.take(np.zeros(len(signals), dtype=np.bool_))
@@ -74,15 +74,15 @@ class FilterContract:
     def test_f05_reasons_are_codes_of_the_core(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """Every denial has a code of the enum, of its own step, and never the one that allows."""
+        """Every denial has a reason code of its own step, and never ALLOWED."""
         for step, codes in ((_screen, range(1, 30)), (_judge, range(30, 60))):
             for check in step(subject, market, frame):
                 for reason in (check.below, check.above, check.unknown):
                     known = reason in codes
-                    demand(known, f"{check.name} denies with {reason!r}, which is no code of this step")
+                    demand(known, f"{check.name} denies with {reason!r}, which is not a reason code of this step")
 
     def test_f06_it_is_pure(self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]) -> None:
-        """Twice the same is the same, and nothing that was given is changed."""
+        """The same input gives the same output, and inputs are not changed."""
         bars, day = market
         before = [bars.field(name).tobytes() for name in NAMES], _facts(day)
         for step in (_screen, _judge):
@@ -93,7 +93,7 @@ class FilterContract:
     def test_f07_a_session_is_the_same_in_a_block(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """Live sees one session, a backtest many: the values are the same."""
+        """Live trading passes one session, a backtest many: the values are the same."""
         bars, day = market
         signals = pick(bars)
         whole = _screen(subject, market, frame), _judge(subject, market, frame)
@@ -109,7 +109,7 @@ class FilterContract:
     def test_f08_signals_are_judged_alone(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """A signal's values do not depend on the other signals."""
+        """The values of a signal do not depend on the other signals."""
         whole, signals = _judge(subject, market, frame), pick(market[0])
         order = np.random.default_rng(5).permutation(len(signals))[: len(signals) // 2]
         seen = subject.judge(signals.take(order), MarketView(bars=market[0], day=market[1]), frame)
@@ -118,7 +118,7 @@ class FilterContract:
     def test_f09_the_future_does_not_matter(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """Bars after a signal's minute change nothing: cut, or with other numbers."""
+        """Bars after a signal's minute have no effect: cut, or with other numbers."""
         bars, day = market
         signals = pick(bars)
         whole = _judge(subject, market, frame)
@@ -133,7 +133,7 @@ class FilterContract:
     def test_f10_the_unknown_is_no_error(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """Without a single fact, without quotes and with none at hand it compares all the same, and raises nothing."""
+        """Without any fact or quote it still compares, and raises nothing."""
         bars, day = market
         unknown = sessions.day(len(bars.symbols))
         blank = {
@@ -150,7 +150,7 @@ class FilterContract:
 
 
 def pick(bars: Bars, *, seed: int = 1, most: int = 40) -> Signals:
-    """Signals at random cells of a block or a session that have a bar, one a row at most."""
+    """Signals at random cells of a block or a session that have a bar, at most one per row."""
     close = bars.close
     random = np.random.default_rng(seed)
     rows = np.argwhere(~np.isnan(close).all(axis=-1))
@@ -216,7 +216,7 @@ def _rows(check: Check, chosen: Index | Flags | int) -> Check:
 
 def _same(expected: Sequence[Check], seen: Sequence[Check], what: str) -> None:
     names = [check.name for check in expected], [check.name for check in seen]
-    demand(names[0] == names[1], f"{what}: the comparisons are {names[1]} in place of {names[0]}")
+    demand(names[0] == names[1], f"{what}: the comparisons are {names[1]} instead of {names[0]}")
     for one, other in zip(expected, seen, strict=True):
         for name in ("value", "low", "high"):
             demand(_bits(one, name) == _bits(other, name), f"{what}: {one.name} has another {name}")

@@ -1,4 +1,4 @@
-"""Whether a journal's money and shares balance: its ledger against what its sessions said when they closed."""
+"""Checks that the cash and shares of a journal's ledger match its closed sessions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def unbalanced(path: Path) -> str:
-    """The first closed session whose cash or open symbols the ledger does not have; "" where there is none.
+    """The first closed session whose cash or open symbols differ from the ledger; "" if all match.
 
-    Nothing is said of a file that a test has damaged on purpose, nor of one that holds no run.
+    Files that a test has damaged on purpose, and files without a run, are skipped.
     """
     try:
         journal = read_journal(path)
@@ -43,7 +43,7 @@ class _Audit:
         self._outside = False
 
     def take(self, event: Event) -> str:
-        """What a session's last words say against the ledger, "" for any other event."""
+        """The difference between a session's closing event and the ledger, "" for any other event."""
         self._ledger.apply(event.kind, event.cid, event.payload, event.applied)
         self._outside |= event.kind == records.ADJUSTMENT
         if event.kind != records.SESSION_CLOSED or self._outside:

@@ -59,7 +59,7 @@ MODULES: Final = {
     "uuid": _CHANCE,
     "websockets": _NET,
 }
-"""Modules that no one but a seam imports, and what to use instead."""
+"""Modules that only a seam may import, and what to use instead."""
 
 NAMES: Final = {
     "asyncio.create_subprocess_exec": _SPAWN,
@@ -82,7 +82,7 @@ NAMES: Final = {
     "pathlib.Path.cwd": _ENVIRON,
     "pathlib.Path.home": _ENVIRON,
 }
-"""Names that no one but a seam uses, and what to use instead."""
+"""Names that only a seam may use, and what to use instead."""
 
 _OS_PURE: Final = frozenset(
     {"PathLike", "fsdecode", "fsencode", "fspath", "linesep", "name", "path", "sep", "strerror"}
@@ -101,7 +101,7 @@ _ORDERLY: Final = frozenset({"list", "tuple", "iter", "enumerate", "next", "map"
 
 @attrs.frozen(kw_only=True, order=True)
 class PurityFinding:
-    """A way around the seams: the file and line, what was found there, and what to use instead."""
+    """A bypass of the seams: the file and line, what was found, and what to use instead."""
 
     path: str
     line: int
@@ -114,9 +114,9 @@ class PurityFinding:
 
 
 def check(source: str, path: str) -> list[PurityFinding]:
-    """What a module's source does around the seams, in order of lines; `path` names it in the findings.
+    """The findings in a module's source, in line order; `path` is its name in the findings.
 
-    A marker without a reason, and one that excuses nothing, are findings too. Raises SyntaxError.
+    A marker without a reason, and one without a finding, are findings too. Raises SyntaxError.
     """
     tree = ast.parse(source)
     ways, sets = _Ways(), _Sets()
@@ -143,7 +143,7 @@ def check(source: str, path: str) -> list[PurityFinding]:
 
 
 def check_folders(folders: Sequence[Path]) -> list[PurityFinding]:
-    """The findings in every module below the folders, but for the seams themselves, the clock, and tests."""
+    """The findings in every module below the folders, except for the seams themselves, the clock, and tests."""
     return [
         finding
         for folder in folders
@@ -338,7 +338,7 @@ def _looks_like(node: ast.expr, pattern: re.Pattern[str]) -> bool:
 
 
 def main() -> None:
-    """Print the findings in the folders that the command line names; exit code 1 when there are any."""
+    """Print the findings in the folders of the command line; exit code 1 if there are any."""
     findings = check_folders([Path(name) for name in sys.argv[1:]])
     for finding in findings:
         click.echo(str(finding))

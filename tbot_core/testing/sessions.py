@@ -1,4 +1,4 @@
-"""Sessions for tests: drafts written bar by bar, and random markets in which most strategies find something."""
+"""Sessions for tests: drafts written bar by bar, and random markets in which most strategies find signals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("open", "high", "low", "close", "volume", "vwap")
 
 
 class DraftPrices(TypedDict, total=False):
-    """What a drafted bar may say besides its close; what is left out follows from open and close."""
+    """The optional prices of a drafted bar besides its close; the default follows from open and close."""
 
     open: float
     high: float
@@ -27,7 +27,7 @@ class DraftPrices(TypedDict, total=False):
 
 
 class DraftFacts(TypedDict, total=False):
-    """What a drafted day may say, one value for all symbols, or one each; what is left out is unknown."""
+    """The optional facts of a drafted day, one value for all symbols, or one each; the default is unknown."""
 
     previous_close: float | list[float]
     average_volume: float | list[float]
@@ -38,7 +38,7 @@ class DraftFacts(TypedDict, total=False):
 
 
 class SessionDraft:
-    """A session that a test writes: flat bars at `price` with 1,000 shares each, until it says otherwise.
+    """A session for a test: flat bars at `price` with 1,000 shares each, until changed.
 
     The methods return the draft, so that a table row is one expression.
     """
@@ -51,7 +51,7 @@ class SessionDraft:
         self._fields["vwap"][:] = np.nan
 
     def bar(self, minute: int, close: float, symbol: str | None = None, **prices: Unpack[DraftPrices]) -> SessionDraft:
-        """Write one bar; `symbol` is the first one unless said otherwise."""
+        """Write one bar; `symbol` is the first one by default."""
         row = 0 if symbol is None else self.symbols.index(symbol)
         opened = prices.get("open", close)
         whole = {"open": opened, "high": max(opened, close), "low": min(opened, close), "close": close}
@@ -60,14 +60,14 @@ class SessionDraft:
         return self
 
     def gap(self, start: int, stop: int, symbol: str | None = None) -> SessionDraft:
-        """Take the bars of minutes [start, stop) away."""
+        """Remove the bars of minutes [start, stop)."""
         row = 0 if symbol is None else self.symbols.index(symbol)
         for field in self._fields.values():
             field[start:stop, row] = np.nan
         return self
 
     def bars(self) -> Bars:
-        """The session as it stands; later changes of the draft do not reach it."""
+        """The session as it is now; later changes of the draft have no effect on it."""
         return Bars({name: field.copy() for name, field in self._fields.items()}, self.symbols)
 
     def day(self, **facts: Unpack[DraftFacts]) -> DayFacts:
@@ -76,7 +76,7 @@ class SessionDraft:
 
 
 def day(symbols: int, **facts: Unpack[DraftFacts]) -> DayFacts:
-    """The facts of one day for so many symbols; what is left out is unknown."""
+    """The facts of one day for this many symbols; the default is unknown."""
     row: dict[str, Array] = {
         name: np.broadcast_to(np.asarray(facts.get(name, np.nan), dtype=np.float64), (symbols,)).copy()
         for name in ("previous_close", "average_volume", "market_cap", "atr")

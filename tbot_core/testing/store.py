@@ -1,4 +1,4 @@
-"""A store of bars in a folder of the test's own, and bars to fill it with."""
+"""A bar store in a temporary folder, and bars to fill it with."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 def exchange_sessions(first: str, last: str) -> tuple[Session, ...]:
-    """The exchange's sessions from one ISO date to another, both included."""
+    """The exchange's sessions from one ISO date to another, both inclusive."""
     return ExchangeCalendar().sessions(dt.date.fromisoformat(first), dt.date.fromisoformat(last))
 
 
 def rising_bars(
     symbol: str, sessions: Iterable[Session], *, price: float = 100.0, minutes: int | None = None
 ) -> pl.DataFrame:
-    """Bars of whole sessions (or of their first `minutes`) that start at `price` each day and rise a cent a minute.
+    """Bars of whole sessions (or of their first `minutes`) that start at `price` each day and rise one cent per minute.
 
-    Columns as an import takes them; high and low lie 5 cents away, the close one cent above the open, and the volume
-    is 100 plus the minute's number.
+    Columns as an import reads them; high and low are 5 cents away, the close one cent above the open, and the volume is
+    100 plus the minute's number.
     """
     rows = [
         (session.moment(minute), symbol, round(price + minute / 100, 4), 100 + minute)
@@ -60,7 +60,7 @@ def rising_bars(
 
 @attrs.frozen(kw_only=True)
 class StoreFixture:
-    """A store under `folder`/bars on the exchange's whole calendar, filled through the same imports as a user's."""
+    """A store under `folder`/bars on the exchange's whole calendar, filled by the same imports as a user's."""
 
     folder: Path
     calendar: ExchangeCalendar = attrs.field(factory=ExchangeCalendar)

@@ -32,11 +32,11 @@ __all__ = ["StrategyContract", "check_causality"]
 
 
 class StrategyContract:
-    """What the core demands of every strategy; a subclass has a fixture `strategy`."""
+    """The contract of strategies; a subclass has a fixture `strategy`."""
 
     @pytest.fixture
     def market(self) -> tuple[Bars, DayFacts]:
-        """A block of sessions and its facts, on which the cases are proved."""
+        """A block of sessions and its facts, on which the cases run."""
         return sessions.market()
 
     def test_s01_it_is_a_strategy(self, strategy: Strategy) -> None:
@@ -45,7 +45,7 @@ class StrategyContract:
         demand(isinstance(strategy.window, Window), f"its window is a Window, not {strategy.window!r}")
 
     def test_s02_it_finds_something(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
-        """The market gives at least three signals; without any the other cases prove nothing."""
+        """The market gives at least three signals; otherwise the other cases prove nothing."""
         found = len(strategy.scan(*market))
         demand(found >= 3, f"it found {found} signals: choose parameters or a market that give at least 3")
 
@@ -59,18 +59,18 @@ class StrategyContract:
         demand(not faults, "\n".join(faults))
 
     def test_s14_triggers_explain_the_signals(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
-        """Where a strategy explains itself, its signals are the first firings of its triggers."""
+        """If a strategy explains itself, its signals are the first firings of its triggers."""
         if not isinstance(strategy, SupportsExplain):
             pytest.skip("the strategy does not explain itself")
         signals = strategy.scan(*market)
         hits = first_hits(strategy.triggers(*market), strategy.window.entry)
-        demand(hits.rules == signals.rules, f"the triggers' rules are {hits.rules}, the signals' {signals.rules}")
+        demand(hits.rules == signals.rules, f"the triggers have the rules {hits.rules}, the signals {signals.rules}")
         for name in ("cells", "minute", "side", "rule", "strength"):
             same = np.array_equal(getattr(hits, name), getattr(signals, name))
-            demand(same, f"{name} of the signals is not that of the first triggers")
+            demand(same, f"{name} of the signals differs from that of the first triggers")
 
     def test_s15_screens_have_a_value_a_row(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
-        """Where a strategy screens the day, each comparison has one value for each row, in a block and alone."""
+        """If a strategy screens the day, each comparison has one value per row, in a block and alone."""
         if not isinstance(strategy, SupportsScreening):
             pytest.skip("the strategy does not screen")
         _, day = market

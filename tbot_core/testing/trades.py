@@ -1,4 +1,4 @@
-"""Signals, proposals, orders and rules for tests, with a default for whatever a test does not speak of."""
+"""Signals, proposals, orders and rules for tests, with defaults."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def identity(symbol: str = "AAA", minute: int = 25, strategy: str = "open", rule
 
 
 class ProposalOptions(TypedDict, total=False):
-    """What a test may say of a proposal besides its signal."""
+    """The optional fields of a proposal besides its signal."""
 
     side: Side
     row: int
@@ -54,7 +54,7 @@ class ProposalOptions(TypedDict, total=False):
 def proposal(
     symbol: str = "AAA", minute: int = 25, strategy: str = "open", **told: Unpack[ProposalOptions]
 ) -> Proposal:
-    """A long signal at 100.00 with a stop at 98.00 and no target, in row 0, unless told otherwise."""
+    """A long signal at 100.00 with a stop at 98.00 and no target, in row 0, by default."""
     side = told.get("side", Side.LONG)
     whole: ProposalOptions = {
         "side": side,
@@ -72,7 +72,7 @@ def proposal(
 
 
 class OrderOptions(TypedDict, total=False):
-    """What a test may say of an order besides its leg."""
+    """The optional fields of an order besides its leg."""
 
     quantity: str
     limit: str
@@ -84,7 +84,7 @@ class OrderOptions(TypedDict, total=False):
 
 
 def order(leg: Leg = Leg.ENTRY, name: str = "", **terms: Unpack[OrderOptions]) -> Order:
-    """An order of 100 shares: a limit or stop where a price is told, else at the market; entries buy, others sell."""
+    """An order of 100 shares: a limit or stop order with a price, else a market order; entries buy, others sell."""
     limit, stop = terms.get("limit"), terms.get("stop")
     symbol = terms.get("symbol", "AAA")
     return Order(
@@ -103,7 +103,7 @@ def order(leg: Leg = Leg.ENTRY, name: str = "", **terms: Unpack[OrderOptions]) -
 
 
 def fill(of: Order, price: str, quantity: str | None = None, execution: str = "1", fees: str = "0.00") -> Fill:
-    """A fill of an order, whole unless a quantity is told."""
+    """A fill of an order, complete unless a quantity is given."""
     return Fill(
         execution_id=execution,
         client_order_id=of.client_order_id,
@@ -117,7 +117,7 @@ def fill(of: Order, price: str, quantity: str | None = None, execution: str = "1
 
 
 def placed_and_cancelled(actions: Sequence[TradingCommand]) -> list[str]:
-    """Orders that are placed, with their quantity, and cancels, in words; a moved stop is left out."""
+    """Placed orders with their quantity, and cancels, as text; moved stops are left out."""
     return [
         f"place {one.order.client_order_id} {one.order.quantity}"
         if isinstance(one, SubmitOrder)
@@ -142,7 +142,7 @@ def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings
     for name, value in settings.items():
         owner = next((one for one in parts if name in attrs.fields_dict(one)), None)
         if owner is None:
-            raise ValueError(f"{name} is no setting of decisions")
+            raise ValueError(f"{name} is not a setting of decisions")
         parts[owner][name] = Decimal(value) if isinstance(value, str) and value[:1].isdigit() else value
     return TradingRules(
         risk=RiskSettings(**parts[RiskSettings]),

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
 
 class DecisionEngine:
-    """Decisions of one session. `name` makes client order ids; `checks` are plugins' further limits.
+    """The decisions of one session. `name` creates client order ids; `checks` are plugins' risk checks.
 
-    `custody` keeps what the decisions lead to: positions and their orders. While it is `stopping`, nothing is entered.
+    `custody` manages the resulting positions and orders. While it is `stopping`, entries are blocked.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class DecisionEngine:
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
 
     def stand_in(self, primary: DecisionEngine) -> None:
-        """Enter in place of another desk: what stands there counts here too, and no limit is wider than its own."""
+        """Enter in place of another engine: its exposure counts here too, and no limit is wider than its own."""
         share_exposure(self.standing, primary.standing)
         atoms = min(self.portfolio.opening_atoms, primary.portfolio.opening_atoms)
         self._limits = {one: Limits.of(self._rules.risk, atoms, defense=one) for one in self._limits}
@@ -104,11 +104,11 @@ class DecisionEngine:
 
     @property
     def limits(self) -> Limits:
-        """The limits of the present risk state."""
+        """The limits of the current risk state."""
         return self._limits[self.standing.present >= RiskState.DEFENSE]
 
     def recall(self, order: Order, proposal: Proposal) -> None:
-        """Take in an entry that was written down before a restart, with the proposal it came from."""
+        """Apply an entry that was recorded before a restart, with its proposal."""
         planned = self._sizer.planned(order, ticks_of(proposal.bought_at), proposal.side)
         if order.tops_up:
             self._add(order, proposal, planned)
@@ -118,7 +118,7 @@ class DecisionEngine:
     def mark(self, bars: Bars, minute: int, *, judged: bool = True) -> list[RiskChange]:
         """Value positions at the minute's closes, else at the last known, and compare losses with their limits.
 
-        Where somebody else compares them, between minutes too, they are not `judged` here.
+        If other code compares them, between minutes too, they are not `judged` here.
         """
         self.custody.mark(bars, minute)
         if self.standing.foreign:
@@ -130,7 +130,7 @@ class DecisionEngine:
 
     @property
     def breached(self) -> bool:
-        """Whether the marks are beyond a loss limit that is not latched yet."""
+        """Whether the marks exceed a loss limit that is not latched yet."""
         return loss_limit_breached(self.standing, self._limits[False])
 
     def review(self, *, priced: bool = True) -> list[RiskChange]:
@@ -138,17 +138,17 @@ class DecisionEngine:
         return (review_loss_limits if priced else count_losses)(self.standing, self._limits[False])
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
-        """Decide a minute's signals in their order; each allowed one counts for those after it."""
+        """Decide a minute's signals in order; each allowed one counts for those after it."""
         return [self._decide_one(proposal) for proposal in sorted(proposals, key=lambda one: one.order)]
 
     def top_up(self, proposals: Sequence[Proposal]) -> list[Decision]:
-        """Decide what is added to positions under their share of equity; a denial that was told is not told again."""
+        """Decide the top-ups of positions below their share of equity; a reported denial is not repeated."""
         decided = [self._top_up_one(one) for one in proposals]
         topping = self.custody.topping
         return [one for one in decided if not topping.said(one.proposal.signal.symbol, one.reason)]
 
     def weigh(self, proposal: Proposal) -> Decision:
-        """What would be decided now; nothing counts for it."""
+        """A preview of the decisions; nothing is counted."""
         return self._weighed(proposal)[0]
 
     def _decide_one(self, proposal: Proposal) -> Decision:

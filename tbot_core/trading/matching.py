@@ -168,7 +168,7 @@ class MatchingEngine:
                     kind="cancel_refused",
                     event_id=self._event_id(),
                     client_order_id=client_order_id,
-                    words="no such order rests",
+                    words="no such working order",
                 )
             )
         else:

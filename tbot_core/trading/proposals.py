@@ -334,18 +334,18 @@ def sane_signals(name: str, window: Window, signals: Signals, bars: Bars) -> Sig
     again[np.unique(np.ravel_multi_index(signals.cells, bars.close.shape[:-1]), return_index=True)[1]] = False
     faults = {
         "a side other than 1 and -1": np.abs(signals.side) != 1,
-        "a minute outside the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
-        "a minute that has not closed": signals.minute >= bars.minutes,
+        "a minute outside of the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
+        "a minute that has not closed yet": signals.minute >= bars.minutes,
         "a price that is not positive": ~((signals.price > 0) & (signals.price < np.inf)),
         "a strength that is not finite": ~np.isfinite(signals.strength),
-        "a stop that is no price on the losing side": (away <= 0) | (signals.stop <= 0) | np.isinf(signals.stop),
+        "a stop that is not a price on the losing side": (away <= 0) | (signals.stop <= 0) | np.isinf(signals.stop),
         "a target on the losing side": (np.round(ahead, 4) < 0) | np.isinf(signals.target),
-        "a symbol that has one already": again,
+        "a symbol that has a signal already": again,
     }
     for fault, rows in faults.items():
         if rows.any():
             raise PluginError(
                 f"Strategy {name} returned {int(rows.sum())} signal(s) with {fault}.",
-                f"Run `tbot plugins check {name}`, or take it off STRATEGY_SEQUENCE.",
+                f"Run `tbot plugins check {name}`, or remove it from STRATEGY_SEQUENCE.",
             )
     return signals

@@ -272,7 +272,7 @@ def _whole_lines(path: Path) -> list[bytes]:
 
 def _whole(number: object) -> int:
     if not isinstance(number, int):
-        raise TypeError("no whole number")
+        raise TypeError("not a whole number")
     return number
 
 

@@ -35,7 +35,7 @@ _KEPT: Final = (AUDIT, *CATEGORIES)
 
 @attrs.frozen(kw_only=True)
 class Backup:
-    """A backup that was opened: keys, encrypted files and plaintext settings by category; a passphrase's header.
+    """An opened backup: keys, encrypted files and plaintext settings by category; the header of a passphrase.
 
     Used as a context it is wiped at the end.
     """
@@ -56,9 +56,9 @@ class Backup:
 
 
 def write_backup(vault: Vault, path: Path, seal: BundleCipher) -> None:
-    """Write a backup of every key and file, durably, once it has been opened again with everything in it.
+    """Write a backup of every key and file, durably, after it has been opened again with everything in it.
 
-    Raises VaultError, and AccessError for a path that cannot be written; what stood there is still there then.
+    Raises VaultError, and AccessError for a path that cannot be written; an existing file is kept then.
     """
 
     def prove(bundle: SecretBundle) -> None:
@@ -133,7 +133,7 @@ def restore_backup(vault: Vault, backup: Backup) -> tuple[str, ...]:
 
 
 def plaintext_path(here: CategoryPaths) -> Path | None:
-    """Where a category's plaintext lies, if it may: settings alone."""
+    """The path of a category's plaintext, if it may exist: only for settings."""
     if here.category == AUDIT or CATEGORIES[here.category].shape != "text":
         return None
     return here.file.with_suffix("")

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from tbot_core.system.secure_files import FileSystemCalls
 
 Kind = Literal["export", "backup"]
-"""What categories hold, to be put in elsewhere; or their files and keys as they lie."""
+"""The content of categories, for import into another instance; or their files and keys as they are."""
 
 PREFIX: Final = b"tbotbundle1."
 LIMIT_BYTES: Final = 16 * 1_048_576
-"""The longest text of a bundle, its final newline apart: room for every category at its longest."""
+"""The longest text of a bundle without its final newline: enough for every category at its longest."""
 
 PASSPHRASE_CHARACTERS: Final = 12
 
@@ -49,7 +49,7 @@ _SIZE_BYTES: Final = 4
 
 @attrs.frozen(kw_only=True)
 class ParsedBundle:
-    """A bundle taken apart; nothing in it is proven yet."""
+    """A parsed bundle; its content is not verified yet."""
 
     header: bytes
     kind: int
@@ -109,7 +109,7 @@ class BundleCipher:
         return text
 
     def open(self, text: bytes | memoryview, file: str) -> SecretBundle:
-        """What the bundle holds, to be wiped by the caller. Raises VaultError."""
+        """The content of the bundle, to be wiped by the caller. Raises VaultError."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -150,7 +150,7 @@ class BundleCipher:
         secure_files.write(path, self.close(parts, path.name) + b"\n", check=check, system=system)
 
     def read(self, path: Path) -> SecretBundle:
-        """What the bundle in a file holds, to be wiped by the caller. Raises VaultError and AccessError."""
+        """The content of a bundle file, to be wiped by the caller. Raises VaultError and AccessError."""
         if filesystem.size(path) > LIMIT_BYTES + 1:
             _refuse(VaultErrorCode.BUNDLE_LONG, path.name)
         return self.open(filesystem.read_bytes(path), path.name)

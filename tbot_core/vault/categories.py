@@ -1,4 +1,4 @@
-"""The categories of secrets: for each its key, its file, the name that its token bears, and its shape."""
+"""The categories of secrets: for each its key, its file, the name that its token is bound to, and its shape."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ AUDIT: Final = "audit"
 
 AUDIT_KEY_PATH: Final = "storage/keys/audit.key"
 EVERY: Final = "every category"
-"""How messages and the audit log call what concerns all of them."""
+"""The name for all categories in messages and in the audit log."""
 
 
 class HasHome(Protocol):
-    """What the vault asks of an instance: its folder."""
+    """What the vault needs of an instance: its folder."""
 
     @property
     def home(self) -> Path:
@@ -56,7 +56,7 @@ class SecretCategory:
 
 @attrs.frozen(kw_only=True)
 class CategoryPaths:
-    """Where a category's key and file lie; `home` only shortens what messages show."""
+    """The paths of a category's key and file; `home` only shortens them in messages."""
 
     category: str
     logical: str
@@ -139,9 +139,9 @@ CATEGORIES: Final[dict[str, SecretCategory]] = {
 
 
 def category_paths(category: str, instance: HasHome, deployment: DeploymentSettings) -> CategoryPaths:
-    """Where a category lies; its file is of use only where one exists. Raises KeyError for an unknown category.
+    """The paths of a category; raises KeyError for an unknown category.
 
-    The key of `.env.enc` is named by the variable TBOT_ENV_ENC_KEY_PATH alone: the setting lies inside the file.
+    The key of `.env.enc` is named only by the variable TBOT_ENV_ENC_KEY_PATH: the setting is inside the file.
     """
     kind, home = CATEGORIES[category], instance.home
     key = _env_key() if category == "env" else getattr(deployment, kind.key_field)

@@ -1,4 +1,4 @@
-"""What decrypted files hold: settings as text, or JSON objects of which each consumer gets its own part."""
+"""The content of decrypted files: settings as text, or JSON objects of which each consumer receives its own part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The codes of everything that can be wrong with a secret: stable numbers, a sentence, and what to do."""
+"""The codes of all faults of secrets: stable numbers, a sentence, and the remedy."""
 
 from __future__ import annotations
 
@@ -12,83 +12,83 @@ if TYPE_CHECKING:
 
 _RESTORE_KEY: Final = "Restore it from a backup, or run `tbot secrets rekey {category}` and enter the values again."
 _RESTORE_FILE: Final = "Restore it from a backup, or enter the values again with `tbot secrets set {category}`."
-_DISK: Final = "The file as it was is still there; mend the disk, then try again."
+_DISK: Final = "The previous file is still there; fix the disk, then try again."
 _NEWER: Final = "A newer tbot is needed to read it: update tbot."
 _ENTER: Final = "Correct it with `tbot secrets edit {category}`."
-_COPY: Final = "Take another copy of it."
+_COPY: Final = "Use another copy of it."
 
 
 class VaultErrorCode(enum.Enum):
-    """One thing that can be wrong: its number, what is wrong with {file}, and the remedy."""
+    """One fault: its number, what is wrong with {file}, and the remedy."""
 
     FILE_EMPTY = (1, "its file {file} is empty", _RESTORE_FILE)
-    FORMAT_UNKNOWN = (2, "its file {file} is in no format that tbot encrypts in", _RESTORE_FILE)
+    FORMAT_UNKNOWN = (2, "its file {file} is not in an encryption format of tbot", _RESTORE_FILE)
     TOKEN_TOO_LONG = (3, "its file {file} holds more than 1 MiB", _RESTORE_FILE)
-    TOKEN_ALPHABET = (4, "its file {file} holds a character that no token has", _RESTORE_FILE)
-    TOKEN_CANONICAL = (5, "its file {file} is not written as tbot writes tokens", _RESTORE_FILE)
-    TOKEN_SHORT = (6, "its file {file} ends too early", _RESTORE_FILE)
+    TOKEN_ALPHABET = (4, "its file {file} contains a character that no token has", _RESTORE_FILE)
+    TOKEN_CANONICAL = (5, "its file {file} is not encoded as a token of tbot", _RESTORE_FILE)
+    TOKEN_SHORT = (6, "its file {file} is truncated", _RESTORE_FILE)
     TOKEN_MAGIC = (7, "its file {file} does not begin as a token does", _RESTORE_FILE)
-    TOKEN_VERSION = (8, "its file {file} has a version that this tbot does not know", _NEWER)
-    TOKEN_ALGORITHM = (9, "its file {file} uses an algorithm that this tbot does not know", _NEWER)
+    TOKEN_VERSION = (8, "its file {file} has a version that this tbot does not support", _NEWER)
+    TOKEN_ALGORITHM = (9, "its file {file} uses an algorithm that this tbot does not support", _NEWER)
     TOKEN_KEY_ID = (10, "its file {file} was encrypted with a key that is not among its keys", _RESTORE_KEY)
     TOKEN_TAG = (11, "its file {file} was changed, or belongs to another category", _RESTORE_FILE)
-    FERNET_ALPHABET = (12, "its Fernet file {file} holds a character that no token has", _RESTORE_FILE)
-    FERNET_CANONICAL = (13, "its Fernet file {file} is not written as Fernet writes tokens", _RESTORE_FILE)
-    FERNET_SHORT = (14, "its Fernet file {file} ends too early", _RESTORE_FILE)
+    FERNET_ALPHABET = (12, "its Fernet file {file} contains a character that no token has", _RESTORE_FILE)
+    FERNET_CANONICAL = (13, "its Fernet file {file} is not encoded as a Fernet token", _RESTORE_FILE)
+    FERNET_SHORT = (14, "its Fernet file {file} is truncated", _RESTORE_FILE)
     FERNET_BLOCKS = (15, "its Fernet file {file} lacks a part", _RESTORE_FILE)
     FERNET_TAG = (16, "its Fernet file {file} was changed, or none of its keys opens it", _RESTORE_KEY)
-    PLAINTEXT_LONG = (17, "what is to be written to {file} is longer than a token may be", "Shorten it.")
-    PLAINTEXT_EMPTY = (18, "nothing was given to be written to {file}", "Give it the values.")
+    PLAINTEXT_LONG = (17, "the new content of {file} is longer than a token may be", "Shorten it.")
+    PLAINTEXT_EMPTY = (18, "the new content of {file} is empty", "Enter the values.")
     KEY_FOLDER_MISSING = (20, "the folder of its key file {file} is missing", _RESTORE_KEY)
     KEY_MISSING = (21, "its key file {file} is missing", _RESTORE_KEY)
-    KEY_DENIED = (22, "its key file {file} may not be read", "Run tbot as the user who owns it.")
-    KEY_FAULT = (23, "its key file {file} could not be read or written: the disk failed", _DISK)
-    KEY_SYMLINK = (24, "its key file {file} is a symbolic link", "Put the key itself there.")
-    KEY_NOT_REGULAR = (25, "its key file {file} is no regular file", _RESTORE_KEY)
+    KEY_DENIED = (22, "its key file {file} cannot be read: permission denied", "Run tbot as the user who owns it.")
+    KEY_FAULT = (23, "its key file {file} could not be read or written: disk error", _DISK)
+    KEY_SYMLINK = (24, "its key file {file} is a symbolic link", "Replace the link by the key file itself.")
+    KEY_NOT_REGULAR = (25, "its key file {file} is not a regular file", _RESTORE_KEY)
     KEY_OWNER = (26, "its key file {file} belongs to another user", "chown {file} to the user who runs tbot.")
-    KEY_LINKS = (27, "its key file {file} has more than one name", "Remove the other hard links.")
+    KEY_LINKS = (27, "its key file {file} has more than one hard link", "Remove the other hard links.")
     KEY_TOO_LARGE = (28, "its key file {file} is too large to be a key", _RESTORE_KEY)
-    KEY_MODE = (29, "others may read or write its key file {file}", "chmod 600 {file}")
-    KEY_FOLDER_MODE = (30, "others may enter the folder of its key file {file}", "chmod 700 {folder}")
+    KEY_MODE = (29, "other users may read or write its key file {file}", "chmod 600 {file}")
+    KEY_FOLDER_MODE = (30, "other users may enter the folder of its key file {file}", "chmod 700 {folder}")
     KEY_FOLDER_OWNER = (
         31,
         "the folder of its key file {file} belongs to another user",
         "chown {folder} to the user who runs tbot.",
     )
     KEY_BOM = (32, "its key file {file} begins with a byte order mark", "Save it as plain ASCII, without the mark.")
-    KEY_CRLF = (33, "its key file {file} has the line ends of Windows", "Save it with the line ends of Unix.")
+    KEY_CRLF = (33, "its key file {file} has Windows line endings", "Save it with Unix line endings.")
     KEY_LENGTH = (34, "its key file {file} does not hold exactly 44 characters", _RESTORE_KEY)
-    KEY_ALPHABET = (35, "its key file {file} holds a character that no key has", _RESTORE_KEY)
-    KEY_CANONICAL = (36, "its key file {file} is not written as keys are", _RESTORE_KEY)
+    KEY_ALPHABET = (35, "its key file {file} contains a character that no key has", _RESTORE_KEY)
+    KEY_CANONICAL = (36, "its key file {file} is not encoded as a key", _RESTORE_KEY)
     KEY_CONSTANT = (37, "its key file {file} repeats one byte and protects nothing", _RESTORE_KEY)
     KEY_SHARED = (
         38,
         "its key file {file} holds the key of another category too",
         "Give each its own with `tbot secrets rekey {category}`.",
     )
-    KEY_EXISTS = (39, "its key file {file} is there already", "Keep it, or run `tbot secrets rotate {category}`.")
-    KEY_FULL = (40, "its key file {file} could not be written: the disk is full", "Make room, then try again.")
+    KEY_EXISTS = (39, "its key file {file} exists already", "Keep it, or run `tbot secrets rotate {category}`.")
+    KEY_FULL = (40, "its key file {file} could not be written: the disk is full", "Free some space, then try again.")
     KEY_READ_ONLY = (
         41,
         "its key file {file} could not be written: the file system is read-only",
-        "Mount it for writing, then try again.",
+        "Mount it writable, then try again.",
     )
-    KEY_UNPROVEN = (42, "its key file {file} did not read back as it was written", _DISK)
+    KEY_UNPROVEN = (42, "its key file {file} read back differently than it was written", _DISK)
     ENV_KEY_DISAGREES = (
         43,
         "ENV_ENC_KEY_PATH names another key file than {file}",
-        "Let ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH name the same file.",
+        "Set ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH to the same file.",
     )
     FILE_FOLDER_MISSING = (50, "the folder of its file {file} is missing", _RESTORE_FILE)
     FILE_MISSING = (51, "its file {file} is missing", _RESTORE_FILE)
-    FILE_DENIED = (52, "its file {file} may not be used", "Run tbot as the user who owns it.")
-    FILE_FAULT = (53, "its file {file} could not be read or written: the disk failed", _DISK)
-    FILE_SYMLINK = (54, "its file {file} is a symbolic link", "Put the file itself there.")
-    FILE_NOT_REGULAR = (55, "its file {file} is no regular file", _RESTORE_FILE)
+    FILE_DENIED = (52, "its file {file} cannot be used: permission denied", "Run tbot as the user who owns it.")
+    FILE_FAULT = (53, "its file {file} could not be read or written: disk error", _DISK)
+    FILE_SYMLINK = (54, "its file {file} is a symbolic link", "Replace the link by the file itself.")
+    FILE_NOT_REGULAR = (55, "its file {file} is not a regular file", _RESTORE_FILE)
     FILE_OWNER = (56, "its file {file} belongs to another user", "chown {file} to the user who runs tbot.")
-    FILE_LINKS = (57, "its file {file} has more than one name", "Remove the other hard links.")
-    FILE_MODE = (59, "others may read or write its file {file}", "chmod 600 {file}")
-    FILE_FOLDER_OPEN = (60, "others may replace its file {file}", "chmod go-w {folder}")
+    FILE_LINKS = (57, "its file {file} has more than one hard link", "Remove the other hard links.")
+    FILE_MODE = (59, "other users may read or write its file {file}", "chmod 600 {file}")
+    FILE_FOLDER_OPEN = (60, "other users may replace its file {file}", "chmod go-w {folder}")
     FILE_FOLDER_OWNER = (
         61,
         "the folder of its file {file} belongs to another user",
@@ -96,19 +96,19 @@ class VaultErrorCode(enum.Enum):
     )
     FILE_FULL = (62, "its file {file} could not be written: the disk is full", _DISK)
     FILE_READ_ONLY = (63, "its file {file} could not be written: the file system is read-only", _DISK)
-    FILE_UNPROVEN = (64, "what was written beside its file {file} could not be opened again", _DISK)
-    CONTENT_UTF8 = (70, "what its file {file} holds is not UTF-8 text", _ENTER)
-    CONTENT_JSON = (71, "what its file {file} holds is not JSON", _ENTER)
-    CONTENT_OBJECT = (72, "what its file {file} holds is no JSON object", _ENTER)
-    CONTENT_REPEATED = (73, "what its file {file} holds names a field twice", _ENTER)
+    FILE_UNPROVEN = (64, "the new version of its file {file} could not be decrypted again", _DISK)
+    CONTENT_UTF8 = (70, "the content of its file {file} is not UTF-8 text", _ENTER)
+    CONTENT_JSON = (71, "the content of its file {file} is not JSON", _ENTER)
+    CONTENT_OBJECT = (72, "the content of its file {file} is not a JSON object", _ENTER)
+    CONTENT_REPEATED = (73, "the content of its file {file} names a field twice", _ENTER)
     CONTENT_ABSENT = (74, "its file {file} has no section {section}", _ENTER)
-    CONTENT_SECTION = (75, "section {section} of its file {file} is no JSON object", _ENTER)
+    CONTENT_SECTION = (75, "section {section} of its file {file} is not a JSON object", _ENTER)
     CONTENT_EMPTY = (76, "field {section} of its file {file} is empty", _ENTER)
-    CONTENT_UNKNOWN = (77, "its file {file} has a field {section}; known there are {allowed}", _ENTER)
+    CONTENT_UNKNOWN = (77, "its file {file} has an unknown field {section}; known: {allowed}", _ENTER)
     CONTENT_LACKING = (78, "its file {file} lacks the field {section}: {allowed}", _ENTER)
     CONTENT_WRONG = (79, "field {section} of its file {file} is not {allowed}", _ENTER)
-    PROVIDER_FAILED = (80, "the key provider failed to give or take the key of {file}", "Mend the key provider.")
-    PROVIDER_KEY = (81, "the key provider gave no key of 32 bytes for {file}", "Mend the key provider.")
+    PROVIDER_FAILED = (80, "the key provider failed to read or write the key of {file}", "Fix the key provider.")
+    PROVIDER_KEY = (81, "the key provider returned no 32-byte key for {file}", "Fix the key provider.")
     PROVIDER_FIXED = (
         82,
         "its key provider cannot change the key of {file}",
@@ -117,82 +117,94 @@ class VaultErrorCode(enum.Enum):
     PASSPHRASE_HEADER = (
         83,
         "the header {file} of the passphrase is missing or damaged",
-        "Restore it from a backup; without it the passphrase opens nothing.",
+        "Restore it from a backup; without it the passphrase decrypts nothing.",
     )
-    PASSPHRASE_WRONG = (84, "the passphrase does not fit the header {file}", "Enter the passphrase again.")
+    PASSPHRASE_WRONG = (84, "the passphrase does not match the header {file}", "Enter the passphrase again.")
     KEYRING_ABSENT = (
         85,
-        "the key of {file} lies in a keyring, and keyring is not installed",
+        "the key of {file} is in a keyring, and the package keyring is not installed",
         "Install tbot-core[keyring].",
     )
     KEYRING_BACKEND = (
         86,
-        "the system's keyring keeps nothing, or keeps it in the clear, so the key of {file} may not lie there",
+        "the system keyring stores nothing, or stores it unencrypted, so it cannot hold the key of {file}",
         "Set up an encrypting keyring, or choose key files.",
     )
-    KEYRING_LOCKED = (87, "the system's keyring did not answer for the key of {file}", "Unlock the keyring.")
+    KEYRING_LOCKED = (87, "the system keyring did not return the key of {file}", "Unlock the keyring.")
     PROVIDER_UNKNOWN = (
         88,
-        "TBOT_KEY_PROVIDER names {section}, and no provider of the keys of {file} is called so",
+        "TBOT_KEY_PROVIDER={section} is not a known key provider, but {file} needs one",
         "Choose file, passphrase, keyring or plugin.",
     )
-    PROVIDER_ABSENT = (89, "no plugin offers the key of {file}", "Install the plugin, or choose another key provider.")
-    VAULT_BUSY = (90, "another tbot is writing secrets, {file} among them", "Let it finish, then try again.")
+    PROVIDER_ABSENT = (
+        89,
+        "no plugin provides the key of {file}",
+        "Install the plugin, or choose another key provider.",
+    )
+    VAULT_BUSY = (
+        90,
+        "another tbot process is writing secrets, including {file}",
+        "Wait until it has finished, then try again.",
+    )
     ROTATION_BEGUN = (
         91,
-        "a rotation of its key {file} was begun and not finished",
+        "a rotation of its key {file} was interrupted",
         "Run `tbot secrets rotate --resume`, or `--abort`.",
     )
     ROTATION_UNPROVEN = (
         92,
-        "its file {file} does not open with the new key alone",
-        "Nothing was thrown away: run `tbot secrets rotate --abort`.",
+        "its file {file} does not decrypt with the new key alone",
+        "Nothing was deleted: run `tbot secrets rotate --abort`.",
     )
-    AUDIT_UNWRITABLE = (95, "the access could not be written to {file}, so it was refused", "Mend or empty the disk.")
+    AUDIT_UNWRITABLE = (
+        95,
+        "the access could not be written to {file}, so it was refused",
+        "Fix the disk or free some space.",
+    )
     AUDIT_BROKEN = (
         96,
         "line {section} of {file} was changed, added, moved or removed",
-        "Compare with a backup; what follows the last good line cannot be trusted.",
+        "Compare with a backup; nothing after the last good line can be trusted.",
     )
     AUDIT_CUT = (97, "{file} ends before line {section}, which an anchor names", "Compare with a backup.")
-    AUDIT_ANCHOR = (98, "line {section} of {file} is not the one that an anchor names", "Compare with a backup.")
-    AUDIT_TORN = (99, "the last line of {file} was not written to its end", "Nothing: the next access cuts it off.")
+    AUDIT_ANCHOR = (98, "line {section} of {file} differs from the line that an anchor names", "Compare with a backup.")
+    AUDIT_TORN = (99, "the last line of {file} is incomplete", "None needed: the next access removes it.")
     BUNDLE_FORMAT = (
         100,
-        "{file} is no bundle of tbot",
-        "Name a file that `tbot secrets export` or `tbot secrets backup` wrote.",
+        "{file} is not a bundle of tbot",
+        "Give a file that `tbot secrets export` or `tbot secrets backup` wrote.",
     )
     BUNDLE_LONG = (101, "the bundle {file} holds more than 16 MiB", _COPY)
-    BUNDLE_CANONICAL = (102, "the bundle {file} is not written as tbot writes bundles", _COPY)
-    BUNDLE_SHORT = (103, "the bundle {file} ends too early", _COPY)
-    BUNDLE_VERSION = (104, "the bundle {file} has a version that this tbot does not know", _NEWER)
-    BUNDLE_ALGORITHM = (105, "the bundle {file} uses an algorithm that this tbot does not know", _NEWER)
+    BUNDLE_CANONICAL = (102, "the bundle {file} is not encoded as a bundle of tbot", _COPY)
+    BUNDLE_SHORT = (103, "the bundle {file} is truncated", _COPY)
+    BUNDLE_VERSION = (104, "the bundle {file} has a version that this tbot does not support", _NEWER)
+    BUNDLE_ALGORITHM = (105, "the bundle {file} uses an algorithm that this tbot does not support", _NEWER)
     BUNDLE_KIND = (
         106,
         "the bundle {file} is not of the kind {section}",
-        "`tbot secrets import` takes an export, `tbot secrets restore` a backup.",
+        "`tbot secrets import` reads an export, `tbot secrets restore` a backup.",
     )
     BUNDLE_PASSPHRASE = (
         107,
-        "the passphrase does not fit the bundle {file}",
-        "Enter the passphrase again; if it is right, take another copy of the bundle.",
+        "the passphrase does not match the bundle {file}",
+        "Enter the passphrase again; if it is right, use another copy of the bundle.",
     )
     BUNDLE_TAG = (108, "the bundle {file} was changed since it was written", _COPY)
-    BUNDLE_CONTENT = (109, "the bundle {file} holds {section}, which this tbot does not know", _NEWER)
+    BUNDLE_CONTENT = (109, "the bundle {file} contains {section}, which this tbot does not support", _NEWER)
     BUNDLE_PASSPHRASE_SHORT = (
         110,
         "the passphrase of the bundle {file} has fewer than 12 characters",
-        "Choose a longer one: who has the bundle may try as many as they like.",
+        "Choose a longer one: anyone with the bundle can try as many as they like.",
     )
     RESTORE_STANDS = (
         111,
-        "{file} would be overwritten by what the backup holds",
-        "Choose an empty folder with --home, or move them away.",
+        "the backup would overwrite {file}",
+        "Choose an empty folder with --home, or move the files away.",
     )
     RESTORE_PROVIDER = (
         112,
-        "the key provider gives another key of {file} than the backup holds",
-        "Let TBOT_KEY_PROVIDER name the provider under which the backup was made, or file.",
+        "the key provider returns another key of {file} than the backup holds",
+        "Set TBOT_KEY_PROVIDER to the provider that was used for the backup, or to file.",
     )
 
     def __init__(self, number: int, sentence: str, remedy: str) -> None:
@@ -202,7 +214,7 @@ class VaultErrorCode(enum.Enum):
 
     @property
     def text(self) -> str:
-        """The code as people and scripts see it, as in TB-SEC-021."""
+        """The code as shown, as in TB-SEC-021."""
         return f"TB-SEC-{self.number:03}"
 
 
@@ -211,7 +223,7 @@ CODE_BY_TEXT: Final = {code.text: code for code in VaultErrorCode}
 
 
 def vault_error(code: VaultErrorCode, category: str, file: str, *, section: str = "", allowed: str = "") -> VaultError:
-    """The error of a code: it names the category, the file and the remedy, and no value that was read."""
+    """The error of a code: it names the category, the file and the remedy, and never a value."""
     folder = file.rpartition("/")[0] or "."
     said = {"category": category, "file": file, "folder": folder, "section": section, "allowed": allowed}
     message = f"{code.text} {category}: {code.sentence.format(**said)}."

@@ -129,7 +129,7 @@ def test_an_incident_is_told_once_and_again_when_it_is_over(bot: Bot) -> None:
     asyncio.run(pump(alerts))
     (page,) = bot.pager.got
     assert page.text.splitlines() == [
-        "[PAPER BOT_1] Exit-only: the broker asks for a new login, session expired.",
+        "[PAPER BOT_1] Exit-only: the broker requires a new login, session expired.",
         "2026-11-24 15:00 UTC (10:00 New York)",
         "Next: tbot check",
     ]
@@ -167,7 +167,7 @@ def test_what_was_there_before_the_first_run_is_not_told(bot: Bot) -> None:
     bot.cause("DISK_LOW", there=False)
     bot.cause("LOGIN")
     asyncio.run(pump(bot.dispatcher()))
-    assert (bot.mail.got, bot.pager.said) == ([], ["Exit-only: the broker asks for a new login."])
+    assert (bot.mail.got, bot.pager.said) == ([], ["Exit-only: the broker requires a new login."])
 
 
 def test_a_crash_loses_no_alert_and_repeats_none(bot: Bot) -> None:
@@ -243,7 +243,7 @@ def test_f109_the_queue_is_bounded(bot: Bot) -> None:
     bot.pager.fault = bot.mail.fault = None
     bot.pass_time(minutes=2)
     asyncio.run(pump(alerts))
-    assert bot.pager.said == ["Exit-only: the broker asks for a new login."]
+    assert bot.pager.said == ["Exit-only: the broker requires a new login."]
     assert len(bot.mail.got) == 21
     assert bot.mail.said[-1] == "979 routine alerts"
 
@@ -294,7 +294,7 @@ def test_pages_are_limited(bot: Bot) -> None:
     assert len(bot.pager.got) == 6
     bot.pass_time(minutes=11)
     asyncio.run(pump(alerts))
-    assert bot.pager.said[6] == "Exit-only: the journal or the audit log lost something."
+    assert bot.pager.said[6] == "Exit-only: the journal or the audit log lost data."
     for name in names[5:]:
         bot.cause(name, there=False)
     bot.pass_time(minutes=2)
@@ -395,8 +395,8 @@ def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
 
     in_virtual_time(run_with_alerts(work(), alerts, beat))
     assert len(beats) >= 5
-    assert bot.pager.said[0].startswith("Alerts cannot be relied upon: ")
-    assert bot.pager.said[1:] == ["Exit-only: the broker asks for a new login."]
+    assert bot.pager.said[0].startswith("Alerts are not reliable: ")
+    assert bot.pager.said[1:] == ["Exit-only: the broker requires a new login."]
 
 
 def test_a_fault_of_the_dispatcher_itself_ends_nothing(bot: Bot) -> None:
@@ -451,7 +451,7 @@ def test_f78_a_log_without_room_ends_nothing_and_is_told_once(bot: Bot, tmp_path
     finally:
         log.close()
     assert log.lost() - before == 5
-    assert bot.pager.said == ["Lines of the log cannot be written any more; trading goes on."]
+    assert bot.pager.said == ["The log can no longer be written; trading continues."]
 
 
 @pytest.mark.parametrize("ends", ["aloud", "silently"])
@@ -485,7 +485,7 @@ def test_f90_a_watchdog_that_died_is_told_of_and_the_run_goes_on(bot: Bot) -> No
         return "done"
 
     in_virtual_time(run_with_alerts(work(), bot.dispatcher(), lambda: next(beats)))
-    assert bot.pager.said == ["The watchdog of the run died; another one is started."] * 2
+    assert bot.pager.said == ["The watchdog process died; a new one is started."] * 2
 
 
 @pytest.mark.slow

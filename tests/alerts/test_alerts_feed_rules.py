@@ -68,7 +68,7 @@ def test_f40_a_halt_stands_while_its_symbol_is_held() -> None:
     assert story.standing() == {}
     assert story.standing("XYZ") == {}
     notice = story.standing("ACME")["halt ACME"]
-    assert notice.what == "ACME is halted (LULD) and held: its exits wait, its stop rests."
+    assert notice.what == "ACME is halted (LULD) with an open position: exits wait, the stop keeps working."
     assert notice.command == "tbot why ACME"
     story.event(records.HALT, halt("ACME", halted=False))
     assert story.standing("ACME") == {}
@@ -80,7 +80,7 @@ def test_a_halt_of_the_whole_market_names_what_is_held() -> None:
     story.event(records.HALT, halt(""))
     assert story.standing() == {}
     assert story.standing("B", "A")["halt"].what == (
-        "The whole market is halted; held are A, B: their exits wait, their stops rest."
+        "The whole market is halted; open positions: A, B: exits wait, stops keep working."
     )
 
 
@@ -90,9 +90,11 @@ def test_f41_the_third_level_is_told_as_the_end_of_the_session() -> None:
     third = halt("", words="MWCB") | {"level": 3}
     assert story.event(records.HALT, halt("", words="MWCB") | {"level": 2}) == []
     (told,) = story.event(records.HALT, third)
-    assert told.what == "The whole market is halted to the close (level 3): the session is over."
+    assert told.what == "The whole market is halted to the close (level 3): the session has ended."
     assert story.event(records.HALT, third) == []
-    assert story.standing("A")["halt"].what.startswith("The whole market is halted to the close (MWCB); held are A")
+    assert story.standing("A")["halt"].what.startswith(
+        "The whole market is halted to the close (MWCB); open positions: A"
+    )
     story.event(records.SESSION_CLOSED, {})
     story.event(records.SESSION_OPENED, OPENED)
     assert len(story.event(records.HALT, third)) == 1
@@ -104,11 +106,11 @@ def test_f57_a_disagreement_stands_until_both_agree() -> None:
     seen = {"symbol": "ACME", "feed": "10.3", "theirs": "10", "there": True}
     story.event(records.FEEDS_APART, seen)
     notice = story.standing()["feeds apart ACME"]
-    assert notice.what == "ACME is not entered: it is at 10.30 by the feed, 10.00 by the broker."
+    assert notice.what == "No entries in ACME: its price is 10.30 at the feed, 10.00 at the broker."
     story.event(records.FEEDS_APART, {**seen, "broker": "beta"})
     story.event(records.FEEDS_APART, {**seen, "there": False})
     (there,) = story.standing().values()
-    assert there.what == "ACME is not entered at beta: it is at 10.30 by the feed, 10.00 by beta."
+    assert there.what == "No entries in ACME at beta: its price is 10.30 at the feed, 10.00 at beta."
     story.event(records.FEEDS_APART, {**seen, "broker": "beta", "there": False})
     assert story.standing() == {}
 
@@ -133,8 +135,8 @@ def test_a_universe_that_was_cut_is_told_once() -> None:
     cut = [f"S{number}" for number in range(9)]
     (told,) = Story().event(records.UNIVERSE, {"kept": 30, "limit": 30, "by": "UNIVERSE_MAX", "cut": cut})
     assert told.what == (
-        "UNIVERSE_TRUNCATED: 30 of 39 symbols are heard, by UNIVERSE_MAX of 30; "
-        "left out are S0, S1, S2, S3, S4, S5, S6, S7 and 1 more."
+        "UNIVERSE_TRUNCATED: 30 of 39 symbols are subscribed, by UNIVERSE_MAX of 30; dropped: S0, S1, S2, S3, "
+        "S4, S5, S6, S7 and 1 more."
     )
 
 

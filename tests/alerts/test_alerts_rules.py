@@ -107,14 +107,14 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
     ("kind", "payload", "what", "urgency"),
     [
         (records.WINDOW_CLOSED, records.window_payload("open", {"candidates": 12, "triggers": 1}, []),
-         "The entries of open are over: 12 candidates, 1 signal.", Urgency.ROUTINE),
+         "The entries of open have ended: 12 candidates, 1 signal.", Urgency.ROUTINE),
         (records.SESSION_CLOSED, CLOSED,
-         "The session of 2026-11-24 is over: P&L +12.50, 1 trade, 0 denials, equity 100,012.50.", Urgency.ROUTINE),
+         "The session of 2026-11-24 has ended: P&L +12.50, 1 trade, 0 denials, equity 100,012.50.", Urgency.ROUTINE),
         (records.STOPPED, {"open": []}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
         (records.STOPPED, {"open": ["ACME"]}, "The run was stopped and left open: ACME.", Urgency.CRITICAL),
         (records.STOPPED, {"open": [], "unconfirmed": ""}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
         (records.STOPPED, {"open": [], "unconfirmed": "no line"},
-         "The run was stopped; by the books nothing is open, but the account could not be read: no line.",
+         "The run was stopped; the books show nothing open, but the account could not be read: no line.",
          Urgency.CRITICAL),
         (records.STOPPED, {"open": ["ACME"], "unconfirmed": "no line."},
          "The run was stopped and left open: ACME. The account could not be read: no line.", Urgency.CRITICAL),
@@ -123,47 +123,48 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.RISK, {"what": "equity jump", "cause": "nothing explains it", "value": "130", "limit": "100"},
          "Equity jump: nothing explains it, 130 against 100.", Urgency.CRITICAL),
         (records.SETTINGS, {"changes": {"MAX_TRADES": ["3", "4"]}, "fault": ""},
-         "The settings have changed, from the next session on: MAX_TRADES 3 -> 4.", Urgency.ROUTINE),
+         "The settings have changed, effective from the next session: MAX_TRADES 3 -> 4.", Urgency.ROUTINE),
         (records.SETTINGS, {"changes": {}, "fault": "MAX_TRADES: many."},
-         "The settings have changed and are not fit, so the run goes on with those it has: MAX_TRADES: many.",
+         "The changed settings are invalid, so the run keeps its previous ones: MAX_TRADES: many.",
          Urgency.CRITICAL),
         (records.HOLIDAY, {"date": "2026-11-26", "name": "Thanksgiving Day", "next": "2026-11-27"},
          "Closed today, 2026-11-26: Thanksgiving Day. Next session: 2026-11-27.", Urgency.ROUTINE),
         (records.CASH_SHARE, {"share": "0.853211", "target": "0.98"},
-         "The cash is 85.3 % of equity, its target 98.0 %.", Urgency.ROUTINE),
+         "Cash is 85.3 % of equity, its target is 98.0 %.", Urgency.ROUTINE),
         (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5"},
-         "The account holds 5 ACME that are not tbot's.", Urgency.ROUTINE),
+         "The account holds 5 ACME that tbot does not manage.", Urgency.ROUTINE),
         (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5", "price": "9.5"},
-         "The account holds 5 ACME that are not tbot's.", Urgency.ROUTINE),
+         "The account holds 5 ACME that tbot does not manage.", Urgency.ROUTINE),
         (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "0", "price": None},
-         "The account holds 0 ACME that are not tbot's.", Urgency.ROUTINE),
+         "The account holds 0 ACME that tbot does not manage.", Urgency.ROUTINE),
         (records.FOREIGN_HOLDING, {"symbol": "ACME", "quantity": "5", "price": None},
-         "The account holds 5 ACME that are not tbot's; until a price of them is known they count in no limit.",
+         "The account holds 5 ACME that tbot does not manage; they count in no limit until their price is known.",
          Urgency.ROUTINE),
         (records.FOREIGN_ORDER, {"buy": False, "quantity": "5", "symbol": "ACME", "said": "acknowledged"},
-         "An order at the broker is not tbot's: sell 5 ACME, acknowledged.", Urgency.ROUTINE),
+         "An order at the broker was not placed by tbot: sell 5 ACME, acknowledged.", Urgency.ROUTINE),
         (records.TAKEN_OTHERWISE,
          {"leg": "entry", "symbol": "ACME", "buy": True, "quantity": "700",
           "ordered": {"symbol": "ACME", "buy": True, "quantity": "7"}},
-         "The broker works the entry to buy 7 ACME as one to buy 700 ACME.", Urgency.CRITICAL),
+         "The broker works the entry to buy 7 ACME as an order to buy 700 ACME.", Urgency.CRITICAL),
         (records.REQUEST_REFUSED, {"name": "arm", "words": "it is another's."},
          "The request arm was refused: it is another's.", Urgency.ROUTINE),
         (records.PLUGIN_FAILED, {"plugin": "filter/mine", "error": "judge: it hangs.", "off": False},
          "The filter mine failed: judge: it hangs.", Urgency.ROUTINE),
         (records.PLUGIN_FAILED, {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True},
-         "The strategy open failed and is off to the session's end: scan: it hangs.", Urgency.CRITICAL),
+         "The strategy open failed and is disabled for the rest of the session: scan: it hangs.", Urgency.CRITICAL),
         (records.READY, READY | {"vix": 18.25},
          "READY for the session of 2026-11-24: equity 100,000.00, close, VIX 18.25.", Urgency.ROUTINE),
         (records.READY, READY | {"vix": None},
          "READY for the session of 2026-11-24: equity 100,000.00, close, VIX unknown.", Urgency.ROUTINE),
         (records.READY, READY | {"vix_live": True},
-         "READY for the session of 2026-11-24: equity 100,000.00, close, VIX read live as entries begin.",
+         ("READY for the session of 2026-11-24: equity 100,000.00, close, live VIX at the start of each window's "
+             "entries."),
          Urgency.ROUTINE),
         (records.READY, READY | {"mode": "live", "armed": "2026-11-25", "feed": "alpaca", "worst_day": "0.0125"},
          ("READY for the session of 2026-11-24: live, armed to 2026-11-25, equity 100,000.00, feed alpaca, close, "
           "planned worst day 1.25\N{NO-BREAK SPACE}%."), Urgency.ROUTINE),
         ("busted", {"words": "clearly erroneous"},
-         "The broker says of an execution that it is busted: clearly erroneous", Urgency.ROUTINE),
+         "The broker reported an execution as busted: clearly erroneous", Urgency.ROUTINE),
     ],
 )  # fmt: skip
 def test_what_an_event_alone_says(kind: str, payload: dict[str, Any], what: str, urgency: Urgency) -> None:
@@ -209,7 +210,7 @@ def test_every_cause_is_told_as_long_as_it_stands(cause: StateCause) -> None:
     story.enter()
     story.cause(cause, words="because")
     (notice,) = story.standing(UNKNOWN_AFTER.total_seconds() + 1).values()
-    held = ", while 1 position is held: ACME" if cause is StateCause.FEEDS_STALE else ""
+    held = ", with 1 open position: ACME" if cause is StateCause.FEEDS_STALE else ""
     assert notice.what.lower() == f"{KINDS[cause].state.word}: {cause.value}, because{held}.".lower()
     asked = cause.name.startswith(("STOP_", "DEFENSE_")) or cause in {StateCause.NOT_ARMED, StateCause.MAINTENANCE}
     wary = KINDS[cause].state.word == "defense"
@@ -239,7 +240,7 @@ def test_an_order_in_doubt_wakes_somebody_after_a_minute() -> None:
     story.event(records.NO_ANSWER, {"words": "time-out"}, "e")
     assert story.standing(60.0) == {}
     (notice,) = story.standing(1.0).values()
-    assert notice.what == "Nobody knows what became of the entry of 10 ACME, order e."
+    assert notice.what == "The outcome of the entry of 10 ACME, order e is unknown."
     story.event(records.LOST, {}, "e")
     (notice,) = story.standing().values()
     assert notice.what == "Lost: the entry of 10 ACME, order e, is not at the broker; its exposure stays reserved."
@@ -267,7 +268,10 @@ def test_a_position_without_a_stop_is_unprotected_after_a_second() -> None:
     story.event("cancelled", {"words": ""}, "s")
     assert story.standing(1.0) == {}
     (notice,) = story.standing(0.1).values()
-    assert (notice.what, notice.urgency) == ("UNPROTECTED: long 10 ACME has no stop for all of it.", Urgency.CRITICAL)
+    assert (notice.what, notice.urgency) == (
+        "UNPROTECTED: long 10 ACME is not fully covered by a stop.",
+        Urgency.CRITICAL,
+    )
     story.intend("t", Leg.STOP, "9.5")
     assert set(story.standing()) == {"unprotected ACME"}
     story.event("acknowledged", {"words": ""}, "t")
@@ -287,7 +291,7 @@ def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held
     story.fill("x", "19.00", "10", buy=False)
     (notice,) = story.standing(600.0).values()
     assert notice.urgency is Urgency.CRITICAL
-    words = "UNPROTECTED: short 10 ACME beyond every position, without a stop."
+    words = "UNPROTECTED: short 10 ACME beyond all positions, without a stop."
     assert notice.what == words
 
 
@@ -314,7 +318,7 @@ def test_a_latch_stands_to_the_sessions_end(what: str) -> None:
     story.event(records.RISK, {"what": what, "cause": "DAILY_LOSS_LIMIT reached", "value": "-500", "limit": "-400"})
     (notice,) = story.standing().values()
     assert notice.urgency is Urgency.CRITICAL
-    assert notice.what.endswith(" to the session's end: DAILY_LOSS_LIMIT reached, -500 against -400.")
+    assert notice.what.endswith(" until the end of the session: DAILY_LOSS_LIMIT reached, -500 against -400.")
     story.event(records.SESSION_CLOSED, CLOSED)
     assert story.standing() == {}
 
@@ -330,7 +334,7 @@ def test_what_is_held_after_the_bell_is_stuck() -> None:
     story.event(records.SESSION_CLOSED, {**CLOSED, "open": ["ACME"]})
     story.event(records.SESSION_OPENED, {**OPENED, "carried": [carried]})
     (notice,) = [one for one in story.standing(5.0).values() if "STUCK" in one.what]
-    assert notice.what == "STUCK: long 10 ACME could not be closed, it is halted; it is closed at the next open."
+    assert notice.what == "STUCK: long 10 ACME could not be closed, it is halted; it will be closed at the next open."
     assert (notice.urgency, notice.command) == (Urgency.CRITICAL, "tbot why ACME")
     story.intend("x", Leg.EXIT)
     story.fill("x", "21.00", buy=False)
@@ -342,5 +346,5 @@ def test_what_is_not_closed_two_minutes_before_the_bell_wakes_somebody() -> None
     story = Story()
     said = {"symbol": "ACME", "side": "long", "quantity": "10", "words": "its exit does not fill"}
     (notice,) = story.event(records.CLOSING_LATE, said)
-    what = "The session ends in two minutes and long 10 ACME is not closed: its exit does not fill."
+    what = "The session ends in two minutes and long 10 ACME is still open: its exit does not fill."
     assert (notice.what, notice.urgency) == (what, Urgency.CRITICAL)

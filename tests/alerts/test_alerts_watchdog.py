@@ -56,7 +56,7 @@ def hear(store: AlertStore, *said: bytes | None) -> list[StoredAlert]:
 def test_f89_a_loop_that_stands_still_for_ten_seconds_is_an_incident(store: AlertStore) -> None:
     """F89: once, critical, with the place where the stacks lie; it is over when the heart beats again."""
     (row,) = hear(store, b".", b"..", None, None, b".", b"!", b"")
-    assert row.what == "The run has stood still for 10 s; where: logs/stalled.txt."
+    assert row.what == "The run has been unresponsive for 10 s; stacks: logs/stalled.txt."
     assert (row.urgency.value, row.times, row.open) == ("critical", 1, False)
 
 
@@ -69,7 +69,7 @@ def test_f89_a_loop_that_never_moves_again_stays_an_incident(store: AlertStore) 
 def test_a_process_that_dies_without_a_word_is_an_incident(store: AlertStore) -> None:
     """A killed run is told of by the process that outlived it, with the command that takes over."""
     (row,) = hear(store, b".", b"")
-    assert (row.what, row.command) == ("The run died without a word; nobody manages what is held.", "tbot run")
+    assert (row.what, row.command) == ("The run died unexpectedly; open positions are not managed.", "tbot run")
 
 
 def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: AlertStore) -> None:
@@ -78,7 +78,7 @@ def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: AlertSto
     assert [row.what for row in hear(store, b".", b"")] == ["The run has ended: why."]
     store.clear(ENDED, NOW)
     assert [row.what for row in hear(store, b".", b"") if row.open] == [
-        "The run died without a word; nobody manages what is held."
+        "The run died unexpectedly; open positions are not managed."
     ]
 
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_written_down_ends_no_watch(tmp_path: Path) -> None:
     with blocker.writing():
         watchdog.watch_heartbeat(lambda _: b"", store, ManualClock(NOW))
     watchdog.watch_heartbeat(lambda _: next(words), store, ManualClock(NOW))
-    assert [row.what for row in store.rows(10)] == ["The run has stood still for 10 s; where: logs/stalled.txt."]
+    assert [row.what for row in store.rows(10)] == ["The run has been unresponsive for 10 s; stacks: logs/stalled.txt."]
     store.close()
     blocker.close()
 
@@ -123,7 +123,7 @@ def test_a_run_that_breaks_off_is_written_down_where_its_instance_is(tmp_path: P
     watchdog.main([str(tmp_path), "0"])
     store = open_store(instance.data / FILE_NAME)
     assert [(row.what, row.open) for row in store.rows(10)] == [
-        ("The run died without a word; nobody manages what is held.", True)
+        ("The run died unexpectedly; open positions are not managed.", True)
     ]
     store.close()
 
@@ -208,7 +208,7 @@ def rescued(
         if fault is not None:
             raise fault
         ended.append(stuck)
-        return "was ended"
+        return "was stopped"
 
     rescue = watchdog.RescueActions(look=lambda: next(looks), end=end)
     watchdog.watch_heartbeat(lambda _: next(words), store, clock, rescue)
@@ -219,8 +219,8 @@ def test_f92_a_run_that_stays_in_one_call_of_a_plugin_is_ended(store: AlertStore
     """F92: where it is in the same stay twice, the call is in native code, and the incident names it."""
     place = CurrentActivity(entered=7, words=CALL)
     assert rescued(store, [place, place], b".", None, None) == [STUCK]
-    (row,) = [row for row in store.rows(10) if "ended" in row.what]
-    assert row.what == "The run stood still in the scan of strategy/theirs; it was ended."
+    (row,) = [row for row in store.rows(10) if "stopped" in row.what]
+    assert row.what == "The run hung in scan of strategy/theirs; it was stopped."
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_f89_a_run_that_stands_still_elsewhere_is_not_ended(
     """F89: outside of plugins, or from one call to the next, it is an incident and nothing more."""
     assert rescued(store, places, b".", None, None, b".", b"!", b"") == []
     (row,) = store.rows(10)
-    assert row.what.startswith("The run has stood still for 10 s")
+    assert row.what.startswith("The run has been unresponsive for 10 s")
     assert not row.open
 
 
@@ -259,7 +259,7 @@ watch = "from tbot_core.alerts import watchdog as w; import sys; w.STALL_S = w.G
 again = sys.argv[2:]
 command = (sys.executable, "-c", watch, sys.argv[1], str(os.getpid()), *again)
 told = whereabouts.told(instance.data / lost.WHERE)
-with told as inside, spawn.listening(command, environment=environ.ours()) as tell:
+with told as inside, spawn.listening(command, environment=environ.own_environment()) as tell:
     tell(b".")
     with inside("strategy/theirs scan 0 2026-11-24T15:00:00+00:00"):
         ctypes.PyDLL(None).pause()
@@ -279,15 +279,15 @@ def test_f92_native_code_that_never_returns_costs_the_run_its_plugin_and_no_more
         finished = processes.run_program(command, timeout_s=60.0, environment=environ.minimal_environment())
         assert finished.code == -9, finished.errors
         store = open_store(instance.data / FILE_NAME)
-        while sum("it was ended" in row.what for row in store.rows(10)) <= time:
+        while sum("it was stopped" in row.what for row in store.rows(10)) <= time:
             pass
-        row = max((row for row in store.rows(10) if "it was ended" in row.what), key=lambda row: row.id)
+        row = max((row for row in store.rows(10) if "it was stopped" in row.what), key=lambda row: row.id)
         if time < 2:
             assert row.what.endswith("and started again without it; what it says: logs/restarted.txt.")
             while not started.exists():
                 pass
         else:
-            assert row.what.endswith("was ended for the third time in ten minutes, and not started again.")
+            assert row.what.endswith("was stopped for the third time in ten minutes, and not restarted.")
             assert not started.exists()
         store.close()
     assert [one.plugin for one in hung_plugins.noted_hung_calls(instance.data, SystemClock().now())] == [
@@ -301,6 +301,6 @@ def test_what_cannot_be_started_again_is_said(tmp_path: Path) -> None:
     instance.data.mkdir()
     instance.logs.mkdir()
     nobody = 2**22 + 1
-    assert watchdog.restart_without_plugin(instance, STUCK, nobody, ()) == "was ended"
+    assert watchdog.restart_without_plugin(instance, STUCK, nobody, ()) == "was stopped"
     words = watchdog.restart_without_plugin(instance, STUCK, nobody, ("/no/such",))
-    assert words.startswith("was ended, and could not be started again: Cannot start /no/such")
+    assert words.startswith("was stopped, and could not be restarted: Cannot start /no/such")

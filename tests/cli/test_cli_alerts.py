@@ -73,7 +73,7 @@ def test_an_instance_without_alerts_has_an_empty_log(home: Path, capsys: pytest.
     """Nothing is made by looking; nothing can be acknowledged that is not there."""
     assert alerts(capsys, home, "log") == {"alerts": []}
     assert cli.invoke(["alerts", "log", "--home", str(home)]) == 0
-    assert capsys.readouterr().out == "No alert is here.\n"
+    assert capsys.readouterr().out == "No alerts.\n"
     assert alerts(capsys, home, "ack", "--all") == {"acknowledged": []}
     assert cli.invoke(["alerts", "ack", "1", "--home", str(home)]) == 2
     assert not (home / "data" / FILE_NAME).exists()
@@ -83,7 +83,7 @@ def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys
     """A critical incident that stands is exit 1 with its command; acknowledged by number, it is not named again."""
     assert cli.invoke(["status", "--home", str(told), "--json"]) == 1
     attention = json.loads(capsys.readouterr().out)["attention"]
-    assert attention == ["Alert 1: Incident a. `tbot check`; seen: `tbot alerts ack 1`."]
+    assert attention == ["Alert 1: Incident a. `tbot check`; acknowledge: `tbot alerts ack 1`."]
     assert alerts(capsys, told, "ack", "1") == {"acknowledged": [1]}
     assert alerts(capsys, told, "ack", "--all") == {"acknowledged": [2, 3]}
     assert alerts(capsys, told, "log")["alerts"][0]["acked_by"]
@@ -92,9 +92,9 @@ def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
-    ((), "Name the alerts that were seen, or give --all."),
-    (("1", "--all"), "Name the alerts that were seen, or give --all."),
-    (("1", "9"), "There is no alert 9."),
+    ((), "Give the numbers of the alerts, or --all."),
+    (("1", "--all"), "Give the numbers of the alerts, or --all."),
+    (("1", "9"), "Unknown alert 9."),
     (("x",), "'x' is not a valid whole number."),
 ])  # fmt: skip
 def test_what_cannot_be_acknowledged_is_said(

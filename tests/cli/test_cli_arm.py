@@ -61,7 +61,7 @@ def test_paper_trading_is_not_armed(home: Path, capsys: pytest.CaptureFixture[st
 
 def test_without_an_instance_nothing_is_armed(tmp_path: Path) -> None:
     """The folder is named."""
-    with pytest.raises(SettingsError, match="holds no instance"):
+    with pytest.raises(SettingsError, match="is not an instance"):
         live_settings(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_what_will_be_armed_is_said_before(home: Path) -> None:
     """Mode, broker, account as the last live session knew it, the days, and the planned worst day as `check` has it."""
     settings = load_settings(home, mode="replay")
     first = arming_summary(settings, MORNING, 1)
-    assert "an account that has not been traded live here yet" in first.line
+    assert "an account that has not traded live here yet" in first.line
     assert "for the session of 2026-11-23" in first.line
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
     subject = arming_summary(settings, MORNING, 4)
@@ -113,13 +113,13 @@ UNARMED = RequestResult(
 @pytest.mark.parametrize(
     ("answer", "words", "exits"),
     [
-        (UNARMED, "Taken, but not armed yet: the state is exit-only: not armed.", 5),
+        (UNARMED, "The request was accepted, but the bot is not armed yet: the state is exit-only: not armed.", 5),
         (attrs.evolve(UNARMED, state="normal", causes=()), "Armed; the state is normal.", 0),
         (attrs.evolve(UNARMED, taken=False, refused="It was too late."), "It was too late.", 5),
-        (attrs.evolve(UNARMED, taken=False), "has not taken the request", 1),
+        (attrs.evolve(UNARMED, taken=False), "has not recorded the request", 1),
         (attrs.evolve(UNARMED, taken=False, process=None), "it is armed at the next start.", 0),
         (attrs.evolve(UNARMED, verb=ControlVerb.DISARM), "Disarmed; the state is exit-only: not armed.", 0),
-        (attrs.evolve(UNARMED, verb=ControlVerb.DISARM, causes=(), state="normal"), "Nothing here has to be armed;", 0),
+        (attrs.evolve(UNARMED, verb=ControlVerb.DISARM, causes=(), state="normal"), "Nothing needs arming here;", 0),
     ],
 )
 def test_what_came_of_a_request_is_said(answer: RequestResult, words: str, exits: int) -> None:
@@ -132,7 +132,7 @@ def test_status_exits_with_five_while_live_trading_is_not_armed(home: Path, caps
     """Whatever else there is to say; with the reason and the command."""
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
     assert cli.invoke(["status", "--home", str(home)]) == 5
-    assert "armed      no: nobody has armed it; `tbot arm` does it" in capsys.readouterr().out
+    assert "armed      no: it has not been armed; `tbot arm` arms it" in capsys.readouterr().out
 
 
 def test_status_says_until_when_it_is_armed(home: Path) -> None:

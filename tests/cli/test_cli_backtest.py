@@ -49,7 +49,7 @@ def test_a_person_reads_what_a_replay_says(home: Path, capsys: pytest.CaptureFix
     replayed = capsys.readouterr().out.splitlines()
     assert said[0] == "tbot backtest. Market prices: stored bars."
     assert [line for line in said[1:] if line not in replayed] == []
-    for head in ("Trades", "P&L by strategy", "Notes"):
+    for head in ("Trades", "Net P&L by strategy", "Notes"):
         assert head in said
     assert said[-1].startswith("1 session, 1 trade, equity ")
 
@@ -64,8 +64,8 @@ def test_a_symbol_without_bars_is_named_and_the_others_are_traded(
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     assert [trade["symbol"] for trade in document["trades"]] == ["AAA"]
-    assert "No bars are stored of NOPE." in document["notes"]
-    assert "No bars are stored of NOPE." in captured.err
+    assert "No bars are stored for NOPE." in document["notes"]
+    assert "No bars are stored for NOPE." in captured.err
 
 
 @pytest.mark.first(1)
@@ -89,9 +89,9 @@ def test_one_strategy_may_run_alone(home: Path, capsys: pytest.CaptureFixture[st
 def test_a_list_without_symbols_is_refused(
     home: Path, words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A list that names no symbol does not mean all of them."""
+    """A list that contains no symbol does not mean all of them."""
     assert cli.invoke([*words, "--symbols", text, "--home", str(home)]) == 2
-    assert "names no symbol" in capsys.readouterr().err
+    assert "contains no symbol" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
@@ -130,8 +130,8 @@ def test_switches_that_nothing_acts_on_are_one_line(
     settings.write_text(f"{settings.read_text()}\n{SWITCHES}EARNINGS_BLACKOUT=true\n")
     assert cli.invoke([*words, "--home", str(home)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tbot: ")]
-    (idle,) = [line for line in said if "nothing that is installed acts on it" in line]
-    found = sorted(idle.partition("acts on it: ")[2].removesuffix(".").split(", "))
+    (idle,) = [line for line in said if "its plugin is not installed" in line]
+    found = sorted(idle.partition("is not installed: ")[2].removesuffix(".").split(", "))
     lines = settings.read_text().splitlines()
     expected = {
         "EARNINGS_BLACKOUT=true",
@@ -147,7 +147,7 @@ def test_days_and_lists_as_people_type_them() -> None:
     """Symbols are capitals, each once; days are ISO; a reversed range says how to write it."""
     assert parse_symbols("spy, qqq,SPY") == ("SPY", "QQQ")
     assert parse_symbols(None) == ()
-    with pytest.raises(UsageError, match="is no day"):
+    with pytest.raises(UsageError, match="Invalid date"):
         parse_day("yesterday")
     with pytest.raises(UsageError, match="is reversed"):
         day_range("2018-07-03", DAY)

@@ -18,7 +18,7 @@ from tbot_core.model.clock import SystemClock, exchange_time
 if TYPE_CHECKING:
     from pathlib import Path
 
-OUTSIDE = "is outside the exchange calendar, which covers 2008-01-01 to 2060-12-31."
+OUTSIDE = "is outside of the exchange calendar, which covers 2008-01-01 to 2060-12-31."
 SETTINGS = """\
 STRATEGY_SEQUENCE=OPEN,CLOSE
 START_TIME_OPEN=14:40
@@ -72,7 +72,7 @@ def test_the_windows_of_a_half_day_are_shown_in_both_zones(tmp_path: Path, capsy
         "  flattening  17:55               18:00   12:55               13:00",
         "",
         "Next session: Monday 2026-11-30, 14:30 UTC (09:30 New York)",
-        "The windows are the sample's: no settings here name a strategy.",
+        "The windows are those of the sample: the settings here name no strategy.",
     ]
 
 
@@ -108,7 +108,7 @@ def test_the_instance_decides_where_windows_lie(home: Path, capsys: pytest.Captu
         "  CLOSE       18:30  18:35-18:40  19:50   14:30  14:35-14:40  15:50",
         "  flattening  19:50               20:00   15:50               16:00",
         "",
-        "Thursday 2026-07-02: closed, TRADING_DAYS leaves out Thursday",
+        "Thursday 2026-07-02: closed, TRADING_DAYS excludes Thursday",
         "",
         "Next session: Monday 2026-07-06, 13:30 UTC (09:30 New York)",
     ]
@@ -174,8 +174,8 @@ def test_today_is_the_exchange_s_day(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("date", "words"),
     [
-        ("2026-02-29", "'2026-02-29' is no day"),
-        ("tomorrow", "'tomorrow' is no day"),
+        ("2026-02-29", "Invalid date '2026-02-29'"),
+        ("tomorrow", "Invalid date 'tomorrow'"),
         ("2007-12-31", f"2007-12-31 {OUTSIDE}"),
         ("2061-01-01", f"2061-01-01 {OUTSIDE}"),
     ],
@@ -202,7 +202,7 @@ def test_days_beyond_the_calendar_are_refused_alike(
 def test_the_calendar_s_last_day_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The last day has its session and no next one; a day more is refused."""
     code, out, _ = shown(capsys, "2060-12-31", "--home", str(tmp_path))
-    assert (code, "Next session: beyond the exchange calendar" in out) == (0, True)
+    assert (code, "Next session: beyond the end of the exchange calendar" in out) == (0, True)
     code, out, _ = shown(capsys, "2060-12-31", "--home", str(tmp_path), "--json")
     assert json.loads(out)["next_session"] is None
     assert shown(capsys, "2060-12-31", "--days", "2", "--home", str(tmp_path))[0] == 2

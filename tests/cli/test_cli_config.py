@@ -49,7 +49,7 @@ def test_check_lists_every_finding_and_exits_3(home: Path, capsys: pytest.Captur
     (home / ".env_bot").write_text(GOOD + "WEIGHTS=0.9,0.9\nSLEEP_TIME=0\nSEEED=1\n")
     text = said(capsys, "check", "--home", str(home), "--mode", "replay", code=3)
     assert "fail  .env_bot:5: SLEEP_TIME=0: allowed is a time span with its unit" in text
-    assert "warn  .env_bot:6: SEEED is no setting that is known; the nearest name is SEED." in text
+    assert "warn  .env_bot:6: Unknown setting SEEED; the nearest name is SEED." in text
     found = document(capsys, "check", "--home", str(home), "--mode", "replay", code=3)
     assert (found["mode"], found["passed"]) == ("replay", False)
     first = next(row for row in found["findings"] if row["where"] == ".env_bot:4")
@@ -120,11 +120,11 @@ def test_explain_says_aliases_what_has_no_effect_and_what_is_wrong(
     """An alias leads to its setting; a setting without effect and a refused value say so."""
     text = said(capsys, "explain", "ENABLE_FINNHUB_FUNDAMENTALS_FILTER", "--home", str(home))
     assert "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER=false" in text
-    assert "Also spelt ENABLE_FINNHUB_FUNDAMENTALS_FILTER." in text
+    assert "Aliases: ENABLE_FINNHUB_FUNDAMENTALS_FILTER." in text
     assert "Owner: filter finnhub." in text
     (home / ".env_bot").write_text(GOOD + "LOT_METHOD=average\n")
     text = said(capsys, "explain", "LOT_METHOD", "--home", str(home))
-    assert "Read and checked; not acted on by this version." in text
+    assert "Accepted, no effect yet." in text
     assert ".env_bot:4: LOT_METHOD=average: allowed is one of fifo, lifo, hifo, specific." in text
 
 

@@ -96,12 +96,12 @@ def test_an_edit_that_does_not_hold_changes_nothing(
 
 def test_without_memory_or_editor_nothing_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder on a disk, a system that does not say what is memory, and a program that is not there, are refused."""
-    with pytest.raises(AccessError, match="no file system in memory"):
+    with pytest.raises(AccessError, match="not a file system in memory"):
         editor.edit("x", b"", folder=tmp_path)
-    with pytest.raises(AccessError, match="no file system in memory"):
+    with pytest.raises(AccessError, match="not a file system in memory"):
         editor.edit("x", b"", mounts=tmp_path / "none")
     monkeypatch.setenv("VISUAL", "/no/such/editor")
-    with pytest.raises(AccessError, match="The editor could not be used"):
+    with pytest.raises(AccessError, match="The editor could not be started"):
         editor.edit("x", b"secret")
 
 
@@ -155,7 +155,7 @@ def test_diff_says_what_changed_since_the_last_run(home: Path, capsys: pytest.Ca
         return found | {"changes": {one["name"]: one for one in found["changes"]}}
 
     first = told()
-    assert first["since"] == "the defaults (nothing ran yet)"
+    assert first["since"] == "the defaults (nothing has run yet)"
     assert (first["changes"]["SEED"]["before"], first["changes"]["SEED"]["after"]) == ("0", "7")
     assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
     assert told()["changes"] == {}

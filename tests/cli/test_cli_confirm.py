@@ -58,12 +58,12 @@ def test_what_waits_is_listed(home: Path, capsys: pytest.CaptureFixture[str]) ->
     """By its id, for a person and for machines; `tbot status` counts it."""
     assert cli.invoke(["confirm", "--home", str(home)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("aaaa     open long 100 AAA at about 100.00, until ")
+    assert line.startswith("aaaa     [OPEN] BUY 100 AAA @ about 100.00, until ")
     assert cli.invoke(["confirm", "--home", str(home), "--json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)["waiting"]
     assert (one["id"], one["price"]) == ("aaaa", "100.0")
     cli.invoke(["status", "--home", str(home)])
-    assert "1 entry to be confirmed: `tbot confirm`" in capsys.readouterr().out
+    assert "1 entry to confirm: `tbot confirm`" in capsys.readouterr().out
 
 
 def test_where_nothing_waits_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,16 +71,16 @@ def test_where_nothing_waits_that_is_said(tmp_path: Path, capsys: pytest.Capture
     assert cli.invoke(["confirm", "--home", str(tmp_path)]) == 3
     create_demo_instance(tmp_path)
     assert cli.invoke(["confirm", "--home", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "No entry waits for a person.\n"
+    assert capsys.readouterr().out == "No entry needs a confirmation.\n"
 
 
 @pytest.mark.parametrize(
     ("words", "said", "code"),
     [
-        (["zzzz"], "No entry of this session was asked for as zzzz.", 2),
+        (["zzzz"], "No entry of this session has the ID zzzz.", 2),
         ([""], "The ID of the entry is empty.", 2),
         (["--reject"], "--reject needs the ID of an entry.", 2),
-        (["bbbb"], "The entry bbbb has been decided: open long 100 BBB at about 100.00, HALTED.", 5),
+        (["bbbb"], "The entry bbbb is decided already: [OPEN] BUY 100 BBB @ about 100.00, HALTED.", 5),
         (["cccc"], "The entry cccc expired at", 5),
     ],
 )
@@ -96,7 +96,7 @@ def test_what_does_not_wait_is_refused(
 def test_an_answer_without_a_bot_says_that_nobody_takes_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It lies there with its id; a bot that starts in time obeys it."""
     assert cli.invoke(["confirm", "aaaa", "--reject", "--home", str(home)]) == 1
-    assert "No bot runs here" in capsys.readouterr().out
+    assert "No bot is running" in capsys.readouterr().out
     (request,) = control.read_folder(home / "control").requests
     assert (request.verb, request.arguments) == (ControlVerb.REJECT, {"id": "aaaa"})
 
@@ -107,11 +107,11 @@ TAKEN = RequestResult(verb=ControlVerb.CONFIRM, process=7, taken=True)
 @pytest.mark.parametrize(
     ("answer", "reason", "words", "code"),
     [
-        (TAKEN, "ALLOWED", "Confirmed, checked again and sent: open long 100 AAA at about 100.00.", 0),
-        (TAKEN, "MAX_TRADES", "Not sent: open long 100 AAA at about 100.00. MAX_TRADES: ", 5),
-        (TAKEN, None, "The answer is taken, and not decided yet: ", 1),
-        (attrs.evolve(TAKEN, taken=False), None, "has not taken the request", 1),
-        (attrs.evolve(TAKEN, verb=ControlVerb.REJECT), "CONFIRMATION_REJECTED", "Rejected: open long 100 AAA", 0),
+        (TAKEN, "ALLOWED", "Confirmed, checked again and sent: [OPEN] BUY 100 AAA @ about 100.00.", 0),
+        (TAKEN, "MAX_TRADES", "Not sent: [OPEN] BUY 100 AAA @ about 100.00. MAX_TRADES: ", 5),
+        (TAKEN, None, "The answer was accepted and is not decided yet: ", 1),
+        (attrs.evolve(TAKEN, taken=False), None, "has not recorded the request", 1),
+        (attrs.evolve(TAKEN, verb=ControlVerb.REJECT), "CONFIRMATION_REJECTED", "Rejected: [OPEN] BUY 100 AAA", 0),
         (attrs.evolve(TAKEN, verb=ControlVerb.REJECT), "ALLOWED", "Confirmed, checked again and sent:", 5),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.Ca
     assert asked(capsys, bot.home, "defense", "status")["state"] == "defense"
     assert asked(capsys, bot.home, "defense", "off")["state"] == "normal"
     refused = asked(capsys, bot.home, "failover", "confirm", "--amount", "100", code=5)["refused"]
-    assert "Nothing is to be confirmed" in refused
+    assert "Nothing to confirm" in refused
     (bot.home / "control").chmod(0o777)
     assert asked(capsys, bot.home, "defense", "off", code=1)["taken"] is False
     stopped = asked(capsys, bot.home, "stop")
@@ -130,7 +130,7 @@ def test_a_touched_file_and_a_signal_halt_a_running_bot(bot: Bot) -> None:
     """Loose modes and no words at all: obeyed; so is SIGUSR2, also while the bot only waits."""
     (bot.home / "control").mkdir(mode=0o700, exist_ok=True)
     (bot.home / "control" / "kill").touch(mode=0o666)
-    bot.until("State halted: control/kill is there")
+    bot.until("State halted: the file control/kill exists")
     bot.process.send_signal(signal.SIGUSR2)
     bot.until("State halted: a kill signal")
     (bot.home / "control" / "stop").touch(mode=0o666)
@@ -147,7 +147,7 @@ def test_f111_a_loose_request_is_refused_and_named(bot: Bot, capsys: pytest.Capt
     bot.until("control/kill-clear-x.json is not obeyed")
     found = asked(capsys, bot.home, "status", code=1)
     assert [one["name"] for one in found["requests"]["refused"]] == ["kill-clear-x.json"]
-    assert any("others may read or write it" in sentence for sentence in found["attention"])
+    assert any("other users may read or write it" in sentence for sentence in found["attention"])
     cli.invoke(["check", "--home", str(bot.home), "--json"])
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert any(row["subject"] == "requests" and row["level"] == "warn" for row in rows)
@@ -164,7 +164,7 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
         ("defense", "off"),
     ):
         assert cli.invoke([*words, "--home", str(home)]) == 0
-        assert "No bot runs here" in capsys.readouterr().out
+        assert "No bot is running" in capsys.readouterr().out
     waiting = asked(capsys, home, "status", code=1)["requests"]["waiting"]
     assert waiting == ["kill", "kill-clear", "stop", "stop-cancel", "defense-on", "defense-off"]
     assert (home / "control").stat().st_mode & 0o777 == 0o700
@@ -176,7 +176,9 @@ def test_a_kill_that_a_file_keeps_is_not_taken_back(home: Path, capsys: pytest.C
     kill.parent.mkdir(mode=0o700)
     kill.touch()
     assert cli.invoke(["kill", "--clear", "--home", str(home)]) == 1
-    assert "control/kill is there, and keeps the bot halted: `rm control/kill` ends it." in capsys.readouterr().out
+    assert (
+        "the file control/kill exists and keeps the bot halted: `rm control/kill` ends it." in capsys.readouterr().out
+    )
     kill.unlink()
     assert cli.invoke(["kill", "--clear", "--home", str(home)]) == 0
     assert "control/kill" not in capsys.readouterr().out
@@ -188,7 +190,7 @@ def test_the_name_of_a_file_moves_no_cursor(home: Path, capsys: pytest.CaptureFi
     odd.parent.mkdir(mode=0o700)
     odd.touch(mode=0o600)
     assert cli.invoke(["status", "--home", str(home)]) == 1
-    assert r"control/a\nb\x1b[31m.json was not obeyed" in capsys.readouterr().out
+    assert r"control/a\nb\x1b[31m.json was refused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,7 @@ def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.C
     assert held
     assert tuple(asked(capsys, home, "stop", code=1)["open"]) == held
     assert cli.invoke(["stop", "--home", str(home)]) == 1
-    assert "nobody manages them" in capsys.readouterr().out
+    assert "not managed by any bot" in capsys.readouterr().out
 
 
 def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
@@ -244,7 +246,7 @@ def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
     with filesystem.hold_lock(home / "data" / "tbot.lock"):
         answer = asyncio.run(control_client.send_request(home, ControlVerb.KILL, ManualClock(MORNING)))
     assert not answer.taken
-    assert "has not taken the request in 5 s" in of_kill(answer)
+    assert "has not recorded the request within 5 s" in of_kill(answer)
     assert len(control.read_folder(home / "control").requests) == 1
 
 
@@ -258,7 +260,7 @@ def test_a_running_bot_whose_journal_cannot_be_read_has_taken_what_is_gone(home:
         control.remove_request(home / "control", name)
     found = control_client.request_result(Instance.at(home), ControlVerb.KILL, name, 7)
     assert (found.taken, bool(found.lost)) == (taken, not taken)
-    assert "what is held is not known" in control_client.result_notes(found)[0]
+    assert "the positions are unknown" in control_client.result_notes(found)[0]
 
 
 @pytest.mark.parametrize("words", [("stop",), ("kill",), ("defense", "on")])
@@ -267,14 +269,14 @@ def test_a_simulation_is_asked_nothing(home: Path, capsys: pytest.CaptureFixture
     (home / "data").mkdir()
     with hold_instance_lock(home, SIMULATION):
         assert cli.invoke([*words, "--home", str(home)]) == 1
-    assert "runs a simulation here, which takes no requests" in capsys.readouterr().err
+    assert "runs a simulation here, which accepts no requests" in capsys.readouterr().err
     assert not (home / "control").exists()
 
 
 def test_a_folder_without_an_instance_is_asked_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 3 and a sentence; no folder is made."""
     assert cli.invoke(["kill", "--home", str(tmp_path)]) == 3
-    assert "holds no instance" in capsys.readouterr().err
+    assert "is not an instance" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -286,9 +288,9 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (of_stop(answer(ControlVerb.STOP, open=("A", "B"))), "manages to their exits A, B, then ends"),
+        (of_stop(answer(ControlVerb.STOP, open=("A", "B"))), "manages A, B to their exits, then ends"),
         (of_stop(answer(ControlVerb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
-        (of_stop(answer(ControlVerb.STOP)), "what is worked, then ends"),
+        (of_stop(answer(ControlVerb.STOP)), "manages all positions to their exits, then ends"),
         (of_stop(answer(ControlVerb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
         (of_stop(answer(ControlVerb.STOP_FLATTEN, ended=True)), "nothing is open"),
         (
@@ -299,15 +301,18 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
             of_stop(answer(ControlVerb.STOP, ended=True, open=("A",), unconfirmed="no line")),
             "Stopped and left open: A. The account could not be read: no line.",
         ),
-        (of_stop(answer(ControlVerb.STOP_CANCEL, state="halted")), "taken back; the state is halted"),
+        (of_stop(answer(ControlVerb.STOP_CANCEL, state="halted")), "The stop is undone; the state is halted"),
         (of_stop(answer(ControlVerb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
         (of_kill(answer(ControlVerb.KILL, open=("A",))), "kept with their stops: A"),
         (of_kill(answer(ControlVerb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
         (
-            of_kill(answer(ControlVerb.KILL_CLEAR, state="halted", causes=("control/kill is there",))),
-            "`tbot kill` is taken back, but the state stays halted: control/kill is there. `rm control/kill` ends it.",
+            of_kill(answer(ControlVerb.KILL_CLEAR, state="halted", causes=("the file control/kill exists",))),
+            (
+                "`tbot kill` is cleared, but the state stays halted: the file control/kill exists. `rm control/kill` "
+                "ends it."
+            ),
         ),
-        (of_kill(answer(ControlVerb.KILL_CLEAR)), "The kill is taken back; the state is normal."),
+        (of_kill(answer(ControlVerb.KILL_CLEAR)), "The kill is cleared; the state is normal."),
         (
             of_defense(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
             "defense: tbot defense on",
@@ -319,9 +324,9 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
         (of_defense(answer(ControlVerb.DEFENSE_OFF)), "The state is normal."),
         (
             of_defense(RequestResult(verb=ControlVerb.DEFENSE_OFF, process=None)),
-            "No bot runs here; `tbot defense on` is taken back at the next start.",
+            "No bot is running; `tbot defense on` is cleared from the next start.",
         ),
-        (of_defense(answer(ControlVerb.DEFENSE_OFF, taken=False)), "has not taken the request"),
+        (of_defense(answer(ControlVerb.DEFENSE_OFF, taken=False)), "has not recorded the request"),
     ],
 )
 def test_each_answer_is_one_sentence(said: str, words: str) -> None:
@@ -388,10 +393,10 @@ def test_a_stop_is_obeyed_whatever_the_folder_and_said(home: Path, *, foreign: b
         os.chown(folder, 12345, 12345)
     stopped, (taken,) = traded(home)
     assert (stopped, taken.kind, list(folder.iterdir())) == (True, records.REQUEST, [])
-    words = "its folder belongs to another user" if foreign else "others may replace what lies in its folder"
+    words = "its folder belongs to another user" if foreign else "other users may replace files in its folder"
     assert taken.payload["flaw"] == words
     (line,) = EventNarrator().follow([NewEvent(kind=taken.kind, payload=taken.payload, time=MORNING)])
-    assert line.text.endswith(f"asks: stop (of its file: {words})")
+    assert line.text.endswith(f"(invalid file content: {words})")
 
 
 def test_status_says_that_others_may_use_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -399,7 +404,7 @@ def test_status_says_that_others_may_use_the_folder(home: Path, capsys: pytest.C
     control.prepare_folder(home / "control")
     assert not any("others may" in one for one in asked(capsys, home, "status", code=0)["attention"])
     (home / "control").chmod(0o777)
-    assert any("others may enter its folder" in one for one in asked(capsys, home, "status", code=1)["attention"])
+    assert any("other users may enter its folder" in one for one in asked(capsys, home, "status", code=1)["attention"])
 
 
 def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, str]]:
@@ -411,16 +416,16 @@ def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, s
 
 def test_check_judges_the_folder_of_requests(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """None and an empty one are good, a kill is warned of, and one that others may enter fails."""
-    good = [("ok", "Nothing keeps the bot from trading.")]
+    good = [("ok", "No request blocks trading.")]
     assert checked(capsys, home) == good
     control.prepare_folder(home / "control")
     assert checked(capsys, home) == good
     (home / "control" / "kill").touch()
-    assert checked(capsys, home) == [("warn", "control/kill is there: remove it to trade on.")]
+    assert checked(capsys, home) == [("warn", "control/kill exists: remove it to trade.")]
     (home / "control" / "kill").unlink()
     (home / "control").chmod(0o755)
     ((level, words),) = checked(capsys, home)
-    assert (level, "others may enter" in words or "mode" in words) == ("fail", True)
+    assert (level, "other users may enter" in words or "mode" in words) == ("fail", True)
 
 
 def test_a_folder_that_cannot_be_read_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

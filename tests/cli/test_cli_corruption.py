@@ -92,11 +92,14 @@ def gone(path: Path) -> None:
 
 
 DAMAGES = [
-    (gone, "ends at event 0 and held 22: its file is an older one, or tbot.sqlite-wal"),
-    (newer, f"has schema {SCHEMA_VERSION + 1}; this version knows {SCHEMA_VERSION}. Install the newer tbot."),
+    (gone, "ends at event 0 but had 22 before: its file is an older one, or tbot.sqlite-wal"),
+    (newer, f"has schema {SCHEMA_VERSION + 1}; this version supports {SCHEMA_VERSION}. Install the newer tbot."),
     (
         cut_off,
-        "ends at event 21 and held 22: its file is an older one, or tbot.sqlite-wal, the log beside it, was removed or",
+        (
+            "ends at event 21 but had 22 before: its file is an older one, or tbot.sqlite-wal, the log beside it, "
+            "was removed or"
+        ),
     ),
 ]
 
@@ -121,9 +124,9 @@ def test_f82_f86_a_journal_that_cannot_be_used_is_refused_and_left_as_it_is(
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["kill"], 0, "No bot runs here; the kill counts from the next start on"),
-        (["defense", "on"], 0, "No bot runs here; defense begins at the next start"),
-        (["stop"], 1, "No bot runs here; the stop counts at the next start"),
+        (["kill"], 0, "No bot is running; the kill takes effect from the next start"),
+        (["defense", "on"], 0, "No bot is running; defense is on from the next start"),
+        (["stop"], 1, "No bot is running; the stop takes effect at the next start"),
     ],
     ids=["kill", "defense", "stop"],
 )
@@ -135,7 +138,7 @@ def test_a_request_beside_a_journal_that_cannot_be_read_says_that_it_waits(
     damage(home / "data" / "tbot.sqlite")
     text = said(home, *words, code=code)
     assert text.startswith(sentence)
-    assert f"The journal cannot be read, so what is held is not known: The journal {home}" in text
+    assert f"The journal cannot be read, so the positions are unknown: The journal {home}" in text
     assert fault in text
     assert len(list((home / "control").iterdir())) == 1
 
@@ -143,7 +146,7 @@ def test_a_request_beside_a_journal_that_cannot_be_read_says_that_it_waits(
 def test_check_fails_where_the_journal_is_gone(home: Path) -> None:
     """It is no instance in which nothing was traded yet."""
     gone(home / "data" / "tbot.sqlite")
-    assert "ends at event 0 and held 22" in said(home, "check", code=1)
+    assert "ends at event 0 but had 22 before" in said(home, "check", code=1)
 
 
 @pytest.mark.parametrize("words", [COMMANDS[0], COMMANDS[2]], ids=" ".join)

@@ -49,7 +49,7 @@ def test_import_says_what_it_took(home: Path, tmp_path: Path, capsys: pytest.Cap
     assert said.out.splitlines() == [
         f"{what}: 1 added, 1 outside regular hours dropped.",
         "1 file read: 1 row added, 0 replaced.",
-        f"{what}: 1 stored already, 1 outside regular hours dropped. No change.",
+        f"{what}: 1 already stored, 1 outside regular hours dropped. No change.",
         "1 file read: 0 rows added, 0 replaced.",
     ]
     assert said.err == ""
@@ -62,7 +62,7 @@ def test_a_source_without_an_end_is_refused_at_once(
     os.mkfifo(tmp_path / "bars.csv")
     for source in (tmp_path / "bars.csv", tmp_path, "/dev/zero"):
         assert tbot("data", "import", source, "--home", home) == 1
-        assert "it is a pipe, a socket or a device. Name a regular file." in capsys.readouterr().err
+        assert "it is a pipe, a socket or a device. Give a regular file." in capsys.readouterr().err
 
 
 def test_many_symbols_are_counted(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ def test_a_folder_without_files_is_exit_1(home: Path, tmp_path: Path, capsys: py
     folder = tmp_path / "empty"
     folder.mkdir()
     assert tbot("data", "import", folder, "--home", home) == 1
-    assert f"{folder} holds no Parquet or CSV file." in capsys.readouterr().err
+    assert f"{folder} contains no Parquet or CSV file." in capsys.readouterr().err
 
 
 def test_an_instance_that_cannot_be_written_is_exit_1(
@@ -134,7 +134,7 @@ def test_list_shows_an_empty_store(home: Path, capsys: pytest.CaptureFixture[str
     """It says that nothing is stored, and how to change that."""
     assert tbot("data", "list", "--home", home) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "No bars are stored. Import some with `tbot data import PATH`.",
+        "No bars are stored. Import bars with `tbot data import PATH`.",
         "Daily VIX: none",
         "Fundamentals: none",
     ]
@@ -210,6 +210,6 @@ def test_a_folder_in_place_of_a_file_is_named_once_with_its_remedy(
     path.mkdir()
     assert tbot("data", "verify", "--home", home) == 1
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fault: ")]
-    assert told[0].startswith(f"fault: {path} is a folder, and a stored file should be there. Remove it, then import")
+    assert told[0].startswith(f"fault: {path} is a folder, but must be a file. Remove it, then import")
     assert told[0].count(str(path)) == 1
-    assert "name a file" not in told[0]
+    assert "use a settings file" not in told[0]

@@ -42,7 +42,7 @@ def test_a_dry_run_goes_on_beside_whoever_trades(tmp_path: Path, capsys: pytest.
     lock = Instance.at(tmp_path).lock
     with filesystem.hold_lock(lock), hold_dry_run_lock(tmp_path):
         assert filesystem.lock_holder(Instance.at(tmp_path).dry_run_lock) is not None
-    assert "trades here: a dry run beside it asks the same source for its bars" in capsys.readouterr().err
+    assert "trades here: a dry run beside it uses the same data source" in capsys.readouterr().err
     with filesystem.hold_lock(lock, "simulation"), hold_dry_run_lock(tmp_path):
         pass
     with hold_dry_run_lock(tmp_path):
@@ -70,7 +70,7 @@ def test_live_credentials_are_kept_as_for_a_live_run(live: Path, capsys: pytest.
     wish = RunOptions(mode="dry-run", home=live)
     capsys.readouterr()
     assert cli.invoke(["run", "--dry-run", "--once", "--home", str(live)]) == 3
-    assert "Live trading imports approved plugins alone" in capsys.readouterr().err
+    assert "Live trading imports only approved plugins" in capsys.readouterr().err
     assert not uses_live_credentials(attrs.evolve(wish, mode="paper"), read_settings_files(Instance.at(live)))
     (live / ".env_bot").write_text("BROKER_NAME=ALPACA\nDATA_SOURCE=PAPER\n")
     assert not uses_live_credentials(wish, read_settings_files(Instance.at(live)))

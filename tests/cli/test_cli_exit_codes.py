@@ -283,16 +283,16 @@ def test_an_anchor_that_the_log_contradicts_is_found(home: Path) -> None:
 
 
 PROVIDED: Final = [
-    ("Files", VaultErrorCode.PROVIDER_UNKNOWN, "TBOT_KEY_PROVIDER names Files"),
-    ("plugin", VaultErrorCode.PROVIDER_ABSENT, "no plugin offers the key"),
+    ("Files", VaultErrorCode.PROVIDER_UNKNOWN, "TBOT_KEY_PROVIDER=Files is not a known key provider"),
+    ("plugin", VaultErrorCode.PROVIDER_ABSENT, "no plugin provides the key"),
     ("passphrase", VaultErrorCode.PASSPHRASE_HEADER, "storage/keys/passphrase.json of the passphrase is missing"),
-    ("keyring", VaultErrorCode.KEYRING_BACKEND, "keeps nothing"),
+    ("keyring", VaultErrorCode.KEYRING_BACKEND, "stores nothing"),
 ]
 
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lets keys come from elsewhere for one test, by name; the system's keyring is one that keeps nothing."""
+    """Lets keys come from elsewhere for one test, by name; the system's keyring is one that stores nothing."""
     monkeypatch.setattr(keyring, "get_keyring", keyring.backends.null.Keyring)
 
     def choose(name: str) -> None:

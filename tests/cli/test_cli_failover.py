@@ -68,7 +68,7 @@ def test_a_drill_on_paper_rehearses_every_way_of_breaking_and_is_written_down(
         (event,) = journal.events(kind=records.DRILL)
     assert event.payload["settings"] == told["settings"]
     assert cli.invoke(["failover", "status", "--home", str(home)]) == 0
-    assert "No other broker takes over" in capsys.readouterr().out
+    assert "Failover is off" in capsys.readouterr().out
 
 
 def test_status_says_what_stands_where_and_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,13 +82,16 @@ def test_status_says_what_stands_where_and_what_to_run(tmp_path: Path, capsys: p
     assert (beta["name"], beta["circuit"], beta["orders"], beta["confirmed"]) == ("beta", "closed", 1, "")
     assert Decimal(alpha["reserved"]) - Decimal(beta["reserved"]) == Decimal("62.50")  # with what is not tbot's there
     assert told["leases"] == {"SPY": "beta"}
-    assert told["why"] == "orders there are not known to have ended"
+    assert told["why"] == "orders there may still be working"
     assert told["next"] == "tbot failover drill"
     assert cli.invoke(["failover", "status", "--home", str(home)]) == 1
     shown_lines = capsys.readouterr().out
     assert "confirmed 6,000.00" in shown_lines
-    assert "SPY is entered at beta" in shown_lines
-    assert "The primary is broken: the others only reduce (orders there are not known to have ended)." in shown_lines
+    assert "entries in SPY go to beta" in shown_lines
+    assert (
+        "The primary broker does not respond: the others only reduce (orders there may still be working)."
+        in shown_lines
+    )
 
 
 def test_the_standing_names_the_broker_of_each_order_and_position(
@@ -108,7 +111,7 @@ def test_the_standing_names_the_broker_of_each_order_and_position(
     assert told["brokers"] == ["alpha", "beta"]
     assert [(one["symbol"], one["broker"]) for one in told["positions"]] == [("F", "beta")]
     assert [(one["symbol"], one["broker"]) for one in told["orders"]] == [("KO", "alpha"), ("SPY", "beta")]
-    assert any("nobody manages them: F at beta." in sentence for sentence in told["attention"])
+    assert any("not managed by any bot: F at beta." in sentence for sentence in told["attention"])
     assert "STUCK: long F at beta could not be closed, it is halted." in told["attention"]
     assert cli.invoke(["status", "--home", str(home)]) == 1
     text = capsys.readouterr().out
@@ -138,7 +141,8 @@ def test_the_standing_names_what_was_left_at_a_broker_that_the_last_session_did_
         home = instance(folder, TWO, *days)
         assert cli.invoke(["status", "--home", str(home), "--json"]) == number
         told = json.loads(capsys.readouterr().out)["attention"]
-        assert any("LEFT BEHIND: 100 F at beta, account B: nobody" in sentence for sentence in told) == bool(number)
+        words = "LEFT BEHIND: 100 F at beta, account B: not managed"
+        assert any(words in sentence for sentence in told) == bool(number)
 
 
 def test_with_a_drill_passed_the_next_command_is_the_confirmation(tmp_path: Path) -> None:
@@ -155,7 +159,7 @@ def test_a_quiet_instance_says_so() -> None:
     """Nothing is broken, nothing has moved."""
     place = BrokerStatus(name="alpha", circuit="closed", held=("KO",), orders=0, reserved=order().quantity)
     found = FailoverStatus(places=(place, place), leases={}, phase="over", why="", drill="", objection="")
-    assert "Drill: none was held." in list(found.lines())
+    assert "Drill: none yet." in list(found.lines())
     assert (found.broken, found.command) == (False, "tbot status")
     assert "holds KO" in place.line
 
@@ -164,7 +168,7 @@ def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.C
     """It would lie there and count for another break."""
     home = instance(tmp_path, TWO)
     assert cli.invoke(["failover", "confirm", "--amount", "5", "--home", str(home)]) == 5
-    assert "No bot runs here" in capsys.readouterr().err
+    assert "No bot is running" in capsys.readouterr().err
     assert not filesystem.is_present(home / "control")
 
 
@@ -172,12 +176,12 @@ def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("settings", "level", "words"),
     [
-        (TWO, "fail", "FAILOVER_BROKERS names beta, and no such broker is installed."),
-        (TWO, "warn", "No entry goes to another broker: failover was never tried with these brokers."),
-        (TWO.replace("ALPHA", "beta"), "fail", "each broker once"),
-        (TWO.replace("=beta", "=paper"), "fail", "paper is a simulation, and takes over from no broker."),
+        (TWO, "fail", "FAILOVER_BROKERS names beta, but no such broker is installed."),
+        (TWO, "warn", "Failover is not available: no failover drill was run with these brokers."),
+        (TWO.replace("ALPHA", "beta"), "fail", "list each broker once"),
+        (TWO.replace("=beta", "=paper"), "fail", "paper is a simulator and cannot take over from a broker."),
         (TWO.replace("DATA_SOURCE=paper", "DATA_SOURCE="), "warn", "The bars come from alpha too"),
-        (TWO.replace("ALPHA", "PAPER"), "warn", "paper never breaks"),
+        (TWO.replace("ALPHA", "PAPER"), "warn", "paper never fails"),
     ],
 )
 def test_check_judges_the_settings_of_failover(tmp_path: Path, settings: str, level: str, words: str) -> None:
@@ -193,7 +197,7 @@ def test_check_says_that_a_drill_was_passed(tmp_path: Path) -> None:
         brokers=("alpha", "beta"), settings="x", time=SystemClock().now(), steps=(DrillStep(what="all", passed=True),)
     )
     home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None))
-    assert ("ok", "Failover was tried: alpha, beta.") in [(row.level, str(row)) for row in check_instance(home)]
+    assert ("ok", "Failover drill passed: alpha, beta.") in [(row.level, str(row)) for row in check_instance(home)]
 
 
 @pytest.mark.parametrize("amount", ["-5", "abc", "nan", "inf", "", "1e999999", "1e-999999"])
@@ -203,5 +207,5 @@ def test_what_is_no_amount_is_refused_before_anybody_is_asked(
     """Exit 2 with the value and how to write it; nothing is dropped."""
     home = instance(tmp_path, TWO)
     assert cli.invoke(["failover", "confirm", "--amount", amount, "--home", str(home)]) == 2
-    assert f"--amount {amount} is no amount" in capsys.readouterr().err
+    assert f"--amount {amount}: invalid amount" in capsys.readouterr().err
     assert not (home / "control").exists()

@@ -61,9 +61,9 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
     assert list(lines(shown)) == [
         "feed       acme, single venue: last minute 34 s ago, 12 late bars, 1 revised",
         "universe   1 of 3 symbols, by UNIVERSE_MAX of 1",
-        "gaps       2 minutes lost and not filled",
+        "gaps       2 minutes lost and not backfilled",
         "halted     A, the whole market",
-        "apart      feed and broker differ on A: not entered",
+        "apart      feed and broker differ on A: no entries",
     ]
 
 
@@ -95,9 +95,9 @@ def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> No
         (
             records.FEED_GAP,
             {"first": 3, "last": 5, "words": "no prices for 180 s"},
-            "Feed: no prices for 180 s, 3 minutes to be filled",
+            "Feed: no prices for 180 s, 3 minutes to backfill",
         ),
-        (records.FEED_FILLED, {"minutes": [3], "open": 2}, "Feed: 1 minute filled, 2 still open"),
+        (records.FEED_FILLED, {"minutes": [3], "open": 2}, "Feed: 1 minute backfilled, 2 still missing"),
         (records.HALT, {"symbol": "A", "halted": True, "level": 0, "words": "LULD"}, "A is halted (LULD)"),
         (records.HALT, {"symbol": "", "halted": False, "level": 0, "words": ""}, "The whole market is trading again"),
         (

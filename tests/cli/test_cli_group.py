@@ -151,7 +151,11 @@ def test_a_command_returns_its_exit_code(command: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("deed", "code", "words"),
-    [("interrupt", 130, "Stopped."), ("decline", 1, "Nothing was done."), ("interrupted prompt", 130, "Stopped.")],
+    [
+        ("interrupt", 130, "Stopped."),
+        ("decline", 1, "Aborted; nothing was changed."),
+        ("interrupted prompt", 130, "Stopped."),
+    ],
 )
 def test_an_interrupt_is_130_and_a_refusal_is_not(
     command: dict[str, Any], capsys: pytest.CaptureFixture[str], deed: str, code: int, words: str
@@ -236,7 +240,7 @@ def test_an_output_that_is_full_is_one_sentence(
     code, said = showing(full, *arguments, **variables)
     os.close(full)
     assert (code, said.splitlines()[0]) == (1, "tbot: Cannot write to standard output: No space left on device.")
-    assert "nobody foresaw" not in said
+    assert "unexpected error" not in said
 
 
 def test_an_output_that_is_closed_is_one_sentence(showing: Callable[..., tuple[int, str]]) -> None:
@@ -270,7 +274,7 @@ def test_a_home_without_a_name_is_refused(command: dict[str, Any], capsys: pytes
     """An unset shell variable after --home does not mean the working directory: exit 2, and nothing is done."""
     command["do"] = lambda *_: pytest.fail("the command was called")
     assert invoke(["sample", "--home", ""]) == 2
-    assert "--home '' names no folder" in capsys.readouterr().err
+    assert "--home '' is empty" in capsys.readouterr().err
 
 
 def test_a_document_is_one_sorted_json_text(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,7 +321,7 @@ def test_an_unforeseen_failure_is_a_sentence_and_a_pointer(
     unforeseen.report(*caught())
     text = capsys.readouterr().err
     assert text.startswith(
-        "tbot: ValueError: invalid literal for int() with base 10: 'lost [redacted]': nobody foresaw this"
+        "tbot: ValueError: invalid literal for int() with base 10: 'lost [redacted]': unexpected error;"
     )
     assert "TBOT_DEBUG=1" in text
     assert "Traceback" not in text
@@ -431,7 +435,7 @@ def test_the_process_ends_as_the_command_says() -> None:
         [sys.executable, "-c", body], timeout_s=60, environment=environ.minimal_environment()
     )
     assert finished.code == 1
-    assert finished.errors.startswith("tbot: ZeroDivisionError: division by zero: nobody foresaw this")
+    assert finished.errors.startswith("tbot: ZeroDivisionError: division by zero: unexpected error;")
     assert "Traceback" not in finished.errors
 
 

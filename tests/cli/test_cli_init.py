@@ -87,13 +87,13 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ("{", "no JSON object"),
-        ('{"broker": 1}', "no JSON object"),
+        ("{", "must be a JSON object"),
+        ('{"broker": 1}', "must be a JSON object"),
         ('{"brokr": {}}', "Unknown categories: brokr"),
         ('{"bot_identity": {"BOT_IDENTITY_STRING": "acme"}}', "is not ENTITY_JURISDICTION"),
         ('{"smtp": {"port": 25, "colour": "red"}}', "lacks the field host"),
-        ('{"smtp": {"port": 25, "colour": "red"}}', "a field colour; known there are host"),
-        ('{"env_bot": {"SEED": "1\\n2"}}', "holds a line break"),
+        ('{"smtp": {"port": 25, "colour": "red"}}', "unknown field colour; known: host"),
+        ('{"env_bot": {"SEED": "1\\n2"}}', "contains a line break"),
     ],
 )
 def test_a_document_that_is_wrong_makes_nothing(
@@ -124,12 +124,12 @@ def test_vendors_variables_are_taken_over_once(
     monkeypatch.setenv("ALPACA_API_SECRET_KEY", "s-123456")
     monkeypatch.setenv("ALPACA_API_KEY", "another")
     assert cli.invoke(made) == 2
-    assert "APCA_API_KEY_ID and another variable give alpaca.api_key" in capsys.readouterr().err
+    assert "APCA_API_KEY_ID and another variable both set alpaca.api_key" in capsys.readouterr().err
     assert not home.exists()
     monkeypatch.setenv("ALPACA_API_KEY", CANARY)
     monkeypatch.setenv("IB_INSECURE", "yes")
     assert cli.invoke(made) == 0
-    assert "IB_INSECURE is not taken over" in capsys.readouterr().out
+    assert "IB_INSECURE is ignored" in capsys.readouterr().out
     vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
@@ -154,7 +154,7 @@ def _edited(home: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "sentence", "code"),
     [
-        (lambda home: (home / ".env_bot").write_text("SEED=1\n"), "The plaintext .env_bot lies beside", 3),
+        (lambda home: (home / ".env_bot").write_text("SEED=1\n"), "The plaintext .env_bot is stored beside", 3),
         (lambda home: (home / "storage/secrets/x.json").write_text("{}"), "x.json is a plaintext file of secrets", 3),
         (lambda home: (home / "storage/keys/bot_identity.key").unlink(), "TB-SEC-021 bot_identity", 3),
         (

@@ -64,9 +64,9 @@ def board(positions: int = 3) -> LiveFrame:
     found.most_trades, found.most_positions, found.sent = 4, 5, {"open": 3}
     found.holdings = tuple(holding(number) for number in range(positions))
     found.told = [
-        EventLine(time=NOW, text="open LONG TARNO 11.834 at 33.79", weight="entry"),
+        EventLine(time=NOW, text="[OPEN] BUY 11.834 TARNO @ 33.79", weight="entry"),
         EventLine(
-            time=NOW, text=f"open out of TARNO 11.834 at 33.29, time: {MINUS}5.97", weight="exit", gain=Decimal("-5.97")
+            time=NOW, text=f"[OPEN] EXIT TARNO time {MINUS}5.97 (11.834 @ 33.29)", weight="exit", gain=Decimal("-5.97")
         ),
         EventLine(time=NOW, text="a line that is far longer than any terminal of eighty columns " * 3, weight="window"),
     ] * 9
@@ -102,7 +102,7 @@ def test_a_picture_says_what_matters() -> None:
         "open 3/4",
     ):
         assert words in text
-    for words in ("SYM1", "34.47", "on close", "open LONG TARNO", "MAX_TRADES 4", "Ctrl-C"):
+    for words in ("SYM1", "34.47", "on close", "[OPEN] BUY 11.834 TARNO", "MAX_TRADES 4", "Ctrl-C"):
         assert words in text
 
 
@@ -116,8 +116,8 @@ def test_every_picture_of_a_dry_run_says_that_nothing_is_sent(tmp_path: Path) ->
     lines = plain(render_frame(found, 80, 24)).splitlines()
     assert lines[0].startswith(" tbot DRY RUN  SIMULATED PRICES ")
     assert lines[0].rstrip().endswith("15:00 UTC")
-    assert lines[-1].startswith("Nothing is sent. Ctrl-C")
-    assert "Nothing is sent" not in plain(render_frame(board(), 80, 24))
+    assert lines[-1].startswith("No order is sent. Ctrl-C")
+    assert "No order is sent" not in plain(render_frame(board(), 80, 24))
 
 
 def test_a_picture_of_several_brokers_says_where_each_position_is() -> None:
@@ -290,4 +290,4 @@ def test_the_screen_is_never_empty(tmp_path: Path) -> None:
         RunOptions(mode="demo", home=tmp_path), ManualClock(NOW), Console(file=stream, force_terminal=True, width=200)
     ):
         assert "Preparing the session." in stream.getvalue()
-        assert "Ctrl-C stops in order" in stream.getvalue()
+        assert "Ctrl-C shuts down cleanly" in stream.getvalue()

@@ -29,7 +29,7 @@ VANE = """
 import attrs
 
 from tbot_core.contracts import Plugin
-from tbot_core.contracts.credentials import hidden
+from tbot_core.contracts.credentials import hidden_field
 from tbot_core.contracts.hooks import hookimpl
 from tbot_core.contracts.permissions import PluginNeeds
 
@@ -41,7 +41,7 @@ class Config:
 
 @attrs.frozen(kw_only=True)
 class Fields:
-    token: object = hidden(doc="A token.")
+    token: object = hidden_field(doc="A token.")
 
 
 class Vane:

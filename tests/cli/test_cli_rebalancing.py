@@ -70,7 +70,7 @@ def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     trade = next(one for one in book.trades if one.symbol == symbol)
     entry = next(one for one in orders.values() if one.symbol == symbol and one.leg is Leg.ENTRY)
     assert trade.quantity > entry.quantity > Decimal(0)
-    assert f"tops up {symbol}" in told
+    assert any(" TOP-UP " in line and f" {symbol} @ " in line for line in told.splitlines())
     watch = AlertRules(RoutineEvents())
     said = [one.what for event in events for one in watch.take(event)]
     assert any(text.startswith("Topped up: ") for text in said)

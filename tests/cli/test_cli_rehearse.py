@@ -70,13 +70,13 @@ def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
         asked=1, named=("F2", "F33", "F34"), faults=Counter(F2=1), seeds=1, orders=1, fills=1, deaths=1
     )
     assert tally.lines() == [
-        "1 session, 1 order, 1 fill, 1 death and restart",
+        "1 session, 1 order, 1 fill, 1 crash and restart",
         "1 fault injected: F2 1",
-        "F33, F34 struck nowhere: more --seeds, or another --first-seed, may show what they do",
+        "F33, F34 did not occur: more --seeds or another --first-seed may trigger them",
         "0 unknown outcomes resolved",
         "0 violations",
     ]
-    assert "F33, F34 struck nowhere" in rehearsed("--seeds", "1", "--fault", "F33,F34").stdout
+    assert "F33, F34 did not occur" in rehearsed("--seeds", "1", "--fault", "F33,F34").stdout
 
 
 @pytest.mark.slow

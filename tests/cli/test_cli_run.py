@@ -90,16 +90,16 @@ def test_a_finished_run_that_was_changed_is_kept_when_it_is_begun_anew(
     cli.invoke(["check", "--home", str(tmp_path)])
     told = capsys.readouterr().out
     assert "1 journal of simulated runs verified." in told
-    assert "Nothing was traded here yet" not in told
+    assert "Nothing has been traded here yet" not in told
     (path,) = (tmp_path / "data" / "runs").glob("*.sqlite")
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE events SET payload = payload || ' ' WHERE seq = 9")
     changed = path.read_bytes()
     cli.invoke(["check", "--home", str(tmp_path)])
-    assert "event 9 does not fit the chain after 8. Remove it" in capsys.readouterr().out
+    assert "event 9 breaks the hash chain after 8. Remove it" in capsys.readouterr().out
     again, said = run(capsys, *args)
     (line,) = [line for line in said.splitlines() if "journal.begun_anew" in line]
-    assert "event 9 does not fit" in line
+    assert "event 9 breaks the hash chain" in line
     assert again == first
     assert path.with_name(f"{path.name}.damaged").read_bytes() == changed
     assert "journal.begun_anew" not in run(capsys, *args)[1]
@@ -114,10 +114,10 @@ def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
     lines = out.splitlines()
     assert lines[0] == "tbot demo. SIMULATED PRICES: simulated market."
     assert any(line.startswith("09:30 (14:30 UTC)  Session 20") for line in lines)
-    assert any("  open " in line and " at " in line for line in lines)
-    assert any(" out of " in line for line in lines)
+    assert any("  [OPEN] " in line and " @ " in line for line in lines)
+    assert any(" EXIT " in line for line in lines)
     assert any(line.startswith("16:00 (21:00 UTC)  Session ") and "closed" in line for line in lines)
-    for head in ("Trades", "P&L by strategy", "Denied, by reason", "Near misses", "Notes"):
+    for head in ("Trades", "Net P&L by strategy", "Denials by reason", "Near misses", "Notes"):
         assert head in lines
     assert "orders of the window have been sent" in out or "has been traded today" in out
     assert lines[-2].startswith("Report: ")
@@ -132,29 +132,31 @@ def test_lines_and_tables_give_a_fill_the_same_time(tmp_path: Path, capsys: pyte
     lines = run(capsys, *args)[0].splitlines()
     for trade in document(capsys, *args)["trades"]:
         entered, left = (dt.datetime.fromisoformat(trade[name]) for name in ("entry_time", "exit_time"))
-        entry = f"{plain_line(EventLine(time=entered, text=trade['strategy'], weight='entry'))} {trade['side'].upper()}"
-        assert any(line.startswith(f"{entry} {trade['symbol']} ") for line in lines)
-        way_out = plain_line(EventLine(time=left, text=f"{trade['strategy']} out of {trade['symbol']} ", weight="exit"))
+        action = "BUY" if trade["side"] == "long" else "SELL SHORT"
+        head = f"[{trade['strategy'].upper()}] "
+        entry = plain_line(EventLine(time=entered, text=f"{head}{action} ", weight="entry"))
+        assert any(line.startswith(entry) and f" {trade['symbol']} @ " in line for line in lines)
+        way_out = plain_line(EventLine(time=left, text=f"{head}EXIT {trade['symbol']} ", weight="exit"))
         assert any(line.startswith(way_out) for line in lines)
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--replay", "2018-02-16"), "is no range of days"),
-        (("--replay", "2018-02-30..2018-03-01"), "is no day"),
+        (("--replay", "2018-02-16"), "Invalid range"),
+        (("--replay", "2018-02-30..2018-03-01"), "Invalid date"),
         (("--replay", "2018-03-29..2018-02-16"), "is reversed"),
         (("--demo", "--replay", "2018-02-16..2018-02-16"), "exclude each other"),
-        (("--replay", "2018-02-16..2018-02-16", "--sessions", "2"), "the demo's"),
-        (("--demo", "--once"), "running market"),
-        (("--dry-run", "--demo"), "have data of their own"),
-        (("--dry-run", "--replay", "2018-02-16..2018-02-16"), "have data of their own"),
+        (("--replay", "2018-02-16..2018-02-16", "--sessions", "2"), "is for --demo"),
+        (("--demo", "--once"), "live market"),
+        (("--dry-run", "--demo"), "use other data"),
+        (("--dry-run", "--replay", "2018-02-16..2018-02-16"), "use other data"),
         (("--dry-run", "--speed", "60"), "for simulations"),
-        (("--dry-run", "--sessions", "2"), "the demo's"),
+        (("--dry-run", "--sessions", "2"), "is for --demo"),
         (("--speed", "60"), "for simulations"),
-        (("--demo", "--speed", "fast"), "is no speed"),
-        (("--demo", "--speed", "0"), "is no speed"),
-        (("--demo", "--speed", "nan"), "is no speed"),
+        (("--demo", "--speed", "fast"), "Invalid speed"),
+        (("--demo", "--speed", "0"), "Invalid speed"),
+        (("--demo", "--speed", "nan"), "Invalid speed"),
         (("--demo", "--seed", "-1"), "--seed"),
         (("--demo", "--sessions", "0"), "--sessions"),
     ],

@@ -80,7 +80,7 @@ def test_a_banner_says_whose_prices_these_are() -> None:
 
 
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
-    """Open positions are named; the same command resumes."""
+    """Open positions are named; the same command resumes the run."""
     outcome = RunOutcome(summary=SUMMARY, journal=Path("x"), stopped=True, open=("AAA", "BBB"))
     assert "Stopped and left open: AAA, BBB." in list(stopped_lines(outcome, RunOptions(mode="paper", home=Path())))
     bare = attrs.evolve(outcome, bare=("BBB",))
@@ -88,8 +88,10 @@ def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
     flat = attrs.evolve(outcome, open=())
     assert "Stopped; nothing is open." in list(stopped_lines(flat, RunOptions(mode="paper", home=Path())))
     blind = list(stopped_lines(attrs.evolve(flat, unconfirmed="no line"), RunOptions(mode="paper", home=Path()), 200))
-    assert "Stopped; by the books nothing is open, but the account could not be read: no line." in blind
-    assert list(stopped_lines(flat, RunOptions(mode="demo", home=Path())))[-1].endswith("the same command resumes.")
+    assert "Stopped; the books show nothing open, but the account could not be read: no line." in blind
+    assert list(stopped_lines(flat, RunOptions(mode="demo", home=Path())))[-1].endswith(
+        "the same command resumes the run."
+    )
 
 
 def test_the_end_of_a_run_without_trades_is_short(tmp_path: Path) -> None:
@@ -112,16 +114,16 @@ def test_changes_of_risk_are_told() -> None:
 @pytest.mark.parametrize(
     ("kind", "payload", "words"),
     [
-        (records.REQUEST, {"verb": "stop keep", "actor": "ann"}, "ann asks: stop keep"),
+        (records.REQUEST, {"verb": "stop keep", "actor": "ann"}, "stop keep requested by ann"),
         (
             records.REQUEST_REFUSED,
             {"name": "stop", "words": "it belongs to another user"},
-            "control/stop is not obeyed: it belongs to another user",
+            "control/stop was refused: it belongs to another user",
         ),
         (
             records.REQUEST_REFUSED,
             {"name": "a\nb\x1b[31m", "words": "it is a pipe"},
-            r"control/a\nb\x1b[31m is not obeyed: it is a pipe",
+            r"control/a\nb\x1b[31m was refused: it is a pipe",
         ),
         (
             records.STATE,
@@ -146,12 +148,12 @@ def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dic
     [
         (
             {"changes": {"MAX_TRADES": ["3", "4"], "STOP_ATR": [None, "2"]}, "fault": ""},
-            "The settings have changed, from the next session on: MAX_TRADES 3 -> 4, STOP_ATR unset -> 2",
+            "The settings have changed, effective from the next session: MAX_TRADES 3 -> 4, STOP_ATR unset -> 2",
         ),
-        ({"changes": {}, "fault": ""}, "The settings files have changed, and say the same."),
+        ({"changes": {}, "fault": ""}, "The settings files have changed, but no value differs."),
         (
             {"changes": {}, "fault": "MAX_TRADES: many."},
-            "The settings have changed and are not fit, so the run goes on with those it has: MAX_TRADES: many.",
+            "The changed settings are invalid, so the run keeps its previous ones: MAX_TRADES: many.",
         ),
     ],
 )
@@ -166,7 +168,7 @@ def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
     """What it stood at as entries began, and who may be entered by it."""
     payload = {"session": "2026-11-24", "strategy": "close", "value": value, "time": None, "candidates": 3}
     (line,) = EventNarrator().follow([NewEvent(kind=records.VIX, payload=payload, time=MORNING)])
-    assert (line.weight, line.text) == ("window", f"close window: {words}, 3 candidates")
+    assert (line.weight, line.text) == ("window", f"[CLOSE] window: {words}, 3 candidates")
 
 
 def test_a_position_that_is_left_in_part_is_reduced() -> None:
@@ -183,8 +185,8 @@ def test_a_position_that_is_left_in_part_is_reduced() -> None:
         ]
     )
     assert [line.weight for line in told] == ["entry", "entry", "exit"]
-    words = ["open LONG AAA 10", "open reduces AAA 4", "open out of AAA 10"]
-    assert [line.text.split(" at ")[0] for line in told] == words
+    words = ["[OPEN] BUY 10 AAA", "[OPEN] REDUCE 4 AAA", "[OPEN] EXIT AAA time +16.00 (10"]
+    assert [line.text.split(" @ ")[0] for line in told] == words
     assert told[-1].gain == Decimal(16)
 
 
@@ -247,7 +249,7 @@ def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
     assert isinstance(run_display.make_display(wish, assembly, SystemClock(), as_json=True), run_display.PlainDisplay)
     monkeypatch.setenv("TERM", "dumb")
     assert isinstance(run_display.make_display(wish, assembly, SystemClock(), as_json=False), run_display.PlainDisplay)
-    assert "SEEED is no setting that is known" in capsys.readouterr().err
+    assert "Unknown setting SEEED" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("stops_heard")
@@ -352,7 +354,7 @@ def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
     (line,) = EventNarrator().follow([NewEvent(kind="plugin_failed", payload=payload, time=MORNING)])
     assert (line.weight, line.text) == (
         "risk",
-        "Plugin strategy/open failed: scan: it hangs.; it is off to the session's end",
+        "Plugin strategy/open failed: scan: it hangs.; it is disabled for the rest of the session",
     )
 
 

@@ -81,10 +81,10 @@ def test_a_plugin_is_handed_its_own_section_and_no_other(home: Path) -> None:
     assert CANARY not in repr(found)
     with pytest.raises(VaultError, match=r"TB-SEC-074 broker: .* no section stranger"):
         plugin_secrets(settings, "stranger", {"broker": Token})
-    with pytest.raises(VaultError, match=r"(?s)TB-SEC-077 smtp: .* host; known there are token.*lacks the field token"):
+    with pytest.raises(VaultError, match=r"(?s)TB-SEC-077 smtp: .* host; known: token.*lacks the field token"):
         plugin_secrets(settings, "paper", {"smtp": Token})
     for category, schema in (("env_bot", Token), ("login", Token), ("nothing", Token), ("broker", None)):
-        with pytest.raises(PluginError, match=f"cannot be given secrets of {category}"):
+        with pytest.raises(PluginError, match=f"cannot receive secrets of {category}"):
             plugin_secrets(settings, "paper", {category: schema})
 
 
@@ -99,7 +99,7 @@ def test_listing_plugins_opens_no_secret(home: Path, capsys: pytest.CaptureFixtu
     """The list of an encrypted instance writes no line to the audit log, and says where states are to be had."""
     before = (home / "data" / "audit.log").read_bytes()
     assert cli.invoke(["plugins", "list", "--home", str(home)]) == 0
-    assert "`tbot check` says what is enabled" in capsys.readouterr().err
+    assert "`tbot check` shows what is enabled" in capsys.readouterr().err
     assert (home / "data" / "audit.log").read_bytes() == before
 
 

@@ -175,7 +175,7 @@ def test_values_are_typed_unseen(home: Path) -> None:
     said = run(home, "set", "smtp", typed=f"\nmail.example\nx\n465\n\nme@example.com\n{CANARY}\n\n\n")
     assert "host, mail server:" in said
     assert "port, its port [587]:" in said
-    assert said.count("Allowed is") == 2
+    assert said.count("Allowed:") == 2
     smtp = vault(home).read_section("smtp")
     assert {name: it.reveal() for name, it in smtp.items()} == {
         "host": "mail.example",
@@ -194,12 +194,12 @@ def test_values_are_typed_unseen(home: Path) -> None:
 @pytest.mark.parametrize(
     ("category", "values", "sentence", "code"),
     [
-        ("broker", [], "no JSON object with values", 2),
+        ("broker", [], "must be a JSON object of values", 2),
         ("broker", {"alpaca": CANARY}, "TB-SEC-075 broker", 3),
         ("smtp", {"host": ""}, "TB-SEC-076 smtp", 3),
         ("smtp", {"host": "a", "port": CANARY}, "TB-SEC-079 smtp", 3),
         ("smtp", {"port": 25}, "lacks the field host: a host's name or address", 3),
-        ("broker", {"ibkr": {"password": CANARY}}, "has a field ibkr.password; known there are host, port", 3),
+        ("broker", {"ibkr": {"password": CANARY}}, "has an unknown field ibkr.password; known: host, port", 3),
         ("login", {"ann": {"role": "owner", "hash": CANARY}}, "field ann.role", 3),
         ("alert", {"sms": {"token": CANARY}}, "lacks the field sms.account_sid", 3),
         ("bot_identity", {"BOT_IDENTITY_STRING": "acme"}, "is not ENTITY_JURISDICTION_BROKER_BOTID", 3),
@@ -243,7 +243,7 @@ def test_settings_that_cannot_be_opened_are_rekeyed(home: Path) -> None:
 def test_an_edit_is_judged_and_stays_in_memory(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A changed text is written; one that is no JSON is refused; the same text changes nothing."""
     scripted(tmp_path, monkeypatch, "path.write_text(re.sub('Serinus[^\"]*', 'other-1234', path.read_text()))")
-    assert "A change applies" in run(home, "edit", "broker")
+    assert "A change takes effect" in run(home, "edit", "broker")
     assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "other-1234"
     assert "Nothing was changed" in run(home, "edit", "broker")
     scripted(tmp_path, monkeypatch, "path.write_text('{')")
@@ -256,7 +256,7 @@ def test_an_edit_mends_settings_that_are_no_text(home: Path, tmp_path: Path, mon
     vault(home).write("env", b"\xff")
     assert "tbot secrets edit env" in run(home, "verify", code=3)
     scripted(tmp_path, monkeypatch, "path.write_text('TIMEZONE=America/New_York\\n')")
-    assert "A change applies" in run(home, "edit", "env")
+    assert "A change takes effect" in run(home, "edit", "env")
     assert "Every encrypted file opens" in run(home, "verify")
 
 
@@ -269,7 +269,7 @@ def test_upgrade_rewrites_older_formats(home: Path) -> None:
     before = file.read_bytes()
     assert json.loads(run(home, "upgrade", "--dry-run", "--json"))["upgraded"][0]["category"] == "broker"
     assert file.read_bytes() == before
-    assert "broker was written as AES-256-GCM" in run(home, "upgrade")
+    assert "broker was rewritten as AES-256-GCM" in run(home, "upgrade")
     assert file.read_bytes().startswith(b"tbot1.")
 
 
@@ -279,13 +279,13 @@ def test_rotation_is_begun_finished_and_withdrawn(home: Path) -> None:
     assert "broker has the key" in run(home, "rotate", "broker")
     rotated = vault(home).store.load("broker").key_id
     assert rotated != before
-    assert "No rotation was under way" in run(home, "rotate", "--abort")
+    assert "No rotation was in progress" in run(home, "rotate", "--abort")
     vault(home).store.put_key("smtp", "next", generate_key())
     assert "TB-SEC-091 smtp" in run(home, "rotate", code=3)
     assert "smtp keeps its key" in run(home, "rotate", "--abort")
     vault(home).store.put_key("smtp", "next", generate_key())
     assert "smtp has the key" in run(home, "rotate", "--resume")
-    assert "contradict" in run(home, "rotate", "--resume", "--abort", code=2)
+    assert "exclude each other" in run(home, "rotate", "--resume", "--abort", code=2)
     assert "Every encrypted file opens" in run(home, "verify")
 
 

@@ -76,7 +76,7 @@ def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pyte
     fills = status(capsys, tmp_path, code=1)
     assert fills["marks_at"] is None
     assert Decimal(fills["day_pnl"]) != pnl
-    assert any("at the prices of the last fills" in line for line in lines(fills, MORNING))
+    assert any("at the last fill prices" in line for line in lines(fills, MORNING))
 
 
 @pytest.mark.slow
@@ -101,15 +101,15 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
     text = "\n".join(lines(found, MORNING))
     for words in (
         f"at the marks of {exchange_time(known.at):%H:%M:%S} New York",
-        "acme: equity 99,000.00, answered in 42 ms, 7 requests to spare of 200 a minute",
-        "VIX        17.50 at the close before, clock -0.2 s against the broker's",
+        "acme: equity 99,000.00, latency 42 ms, 7 requests of 200 per minute left",
+        "VIX        17.50 at the previous close, clock -0.2 s against the broker's",
         "of 2 each",
         "gross 98,765.00",
         f"open {found['candidates']['open']}\n",
     ):
         assert words in text
     gauges.write_gauges(tmp_path / "data", attrs.evolve(known, vix=None))
-    assert "VIX        unknown at the close before" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+    assert "VIX        unknown at the previous close" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_status_says_by_which_vix_a_strategy_decides_today(tmp_path: Path, capsy
     found = status(capsys, tmp_path, code=1)
     assert found["vix_live"] == {"mid": None, "close": 18.25}
     (line,) = [one for one in lines(found, MORNING) if one.startswith("VIX")]
-    assert line.endswith(" at the close before, close decides by 18.25, mid decides by unknown")
+    assert line.endswith(" at the previous close, close uses 18.25, mid uses unknown")
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_stop_is_shown_only_where_it_rests(tmp_path: Path, capsys: pytest.Capt
     ("held", "covered", "said"),
     [
         ("6.5", "6.5", "stop 9.00, P&L"),
-        ("6.5", "6", "stop 9.00 for 6, 0.5 acted on with each closed bar, P&L"),
+        ("6.5", "6", "stop 9.00 for 6, 0.5 simulated at each closed bar, P&L"),
         ("7", "3", "stop 9.00 for 3, 4 UNPROTECTED, P&L"),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_simulation_goes_by_a_time_of_its_own(
     with filesystem.hold_lock(tmp_path / "copy" / "data" / "tbot.lock"):
         running = list(lines(status(capsys, tmp_path / "copy"), MORNING))
     (line,) = [line for line in running if line.startswith("now")]
-    assert line.endswith("16:00 New York) in the run's own time")
+    assert line.endswith("16:00 New York) in the time of the run")
 
 
 @pytest.mark.slow
@@ -214,7 +214,7 @@ def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: py
     assert all(float(position["stop"]) > 0 for position in found["positions"])
     assert {order["leg"] for order in found["orders"]} >= {"stop"}
     assert any("`tbot run` resumes it" in sentence for sentence in found["attention"])
-    assert any("nobody manages them" in sentence for sentence in found["attention"])
+    assert any("not managed by any bot" in sentence for sentence in found["attention"])
     assert found["trades"]["open"] >= 2
     assert cli.invoke(["status", "--home", str(tmp_path)]) == 1
     text = capsys.readouterr().out
@@ -262,9 +262,9 @@ def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys:
     (tmp_path / ".env_bot").write_text(f"{written}MAX_TRADES=-1\n")
     after = status(capsys, tmp_path, code=1)
     (more,) = set(after["attention"]) - set(before["attention"])
-    assert more.startswith("The settings do not hold: ")
+    assert more.startswith("The settings are invalid: ")
     assert "MAX_TRADES" in more
-    assert "What is shown goes by those of the paper run of 2026-11-24 13:00 UTC." in more
+    assert "Shown are the settings of the paper run of 2026-11-24 13:00 UTC." in more
     same = ("positions", "most_trades", "daily_loss_limit", "budget", "state")
     assert [after[name] for name in same] == [before[name] for name in same]
     assert cli.invoke(["defense", "status", "--home", str(tmp_path)]) == 0
@@ -308,7 +308,7 @@ def test_verify_names_a_journal_that_was_changed(
     assert cli.invoke(["audit", "verify", "--home", str(home), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert sorted(row["fault"].split(" ")[0] for row in found["journals"]) == ["The", "The"]
-    assert any("event 40 does not fit" in row["fault"] for row in found["journals"])
+    assert any("event 40 breaks the hash chain" in row["fault"] for row in found["journals"])
     assert cli.invoke(["audit", "verify", "--home", str(home)]) == 1
     assert "FAIL" in capsys.readouterr().out
 
@@ -317,7 +317,7 @@ def test_verify_names_a_journal_that_was_changed(
     ("found", "settled", "words"),
     [
         ({}, True, "10:31 New York); found: nothing new; missed: 12 minutes, 1 signal"),
-        ({}, False, "the account is not read yet"),
+        ({}, False, "the account has not been read yet"),
         ({"fill": 2, "lost": 1}, True, "found: 2 fills, 1 lost order;"),
     ],
 )

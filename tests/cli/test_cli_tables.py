@@ -83,7 +83,7 @@ def test_prices_of_a_column_stand_under_each_other() -> None:
 
 def test_a_sentence_is_broken_between_words() -> None:
     """What is longer than the terminal goes on beneath, a little to the right; without a terminal it stays whole."""
-    sentence = "  Prices, volumes, capitalisation and VIX are invented; so are the companies and their symbols."
+    sentence = "  Prices, volumes, capitalisation and VIX are simulated; companies and symbols are fictitious."
     told = list(wrap_sentence(sentence, 40))
     assert told[0] == "  Prices, volumes, capitalisation and"
     assert all(line.startswith("    ") and len(line) <= 40 for line in told[1:])

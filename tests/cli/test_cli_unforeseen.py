@@ -82,9 +82,9 @@ def test_a_file_that_is_no_json_ends_in_a_sentence(
         ("broker", '{"alpaca": {"api_key": "\\udc00"}}', "TB-SEC-079 broker: field alpaca.api_key"),
         ("bot_identity", '{"BOT_IDENTITY_STRING": "\\ud800"}', "TB-SEC-079 bot_identity: field BOT_IDENTITY_STRING"),
         ("env_bot", '{"SEED": "\\ud800"}', "TB-SEC-079 env_bot: field SEED"),
-        ("network", '{"\\ud800": "x"}', "TB-SEC-070 network: what its file"),
+        ("network", '{"\\ud800": "x"}', "TB-SEC-070 network: the content of its file"),
         ("network", f'{{"hosts": "{"[" * 200_000}"}}', "TB-SEC-07"),
-        ("network", f'{{"hosts": {"[" * 200_000}', "The document is no JSON object"),
+        ("network", f'{{"hosts": {"[" * 200_000}', "The document must be a JSON object"),
     ],
     ids=["field", "section", "identity", "settings", "name", "deep text", "deep"],
 )
@@ -101,8 +101,8 @@ def test_secrets_that_cannot_be_written_down_are_refused(home: Path, category: s
     ("values", "code", "words"),
     [
         ('{"broker": {"alpaca": {"api_key": "\\ud800"}}}', 3, "TB-SEC-079 broker: field alpaca.api_key"),
-        ('{"\\ud800": {}}', 2, "The document is no JSON object"),
-        ('{"broker":' + "[" * 200_000, 2, "The document is no JSON object"),
+        ('{"\\ud800": {}}', 2, "The document must be a JSON object"),
+        ('{"broker":' + "[" * 200_000, 2, "The document must be a JSON object"),
     ],
 )
 def test_an_instance_is_not_made_of_what_cannot_be_written_down(

@@ -105,7 +105,7 @@ def test_a_symbol_without_a_signal_is_told_how_close_it_came(traded: Path, capsy
 
     quiet = next(symbol for symbol in SYMBOLS if symbol not in named)
     text = asked(capsys, traded, quiet)
-    assert "No strategy had a signal on it" in text
+    assert "No strategy gave a signal on it" in text
     assert "no trigger; closest to" in text
 
 
@@ -114,24 +114,24 @@ def test_a_symbol_without_a_signal_is_told_how_close_it_came(traded: Path, capsy
     ("args", "words", "code"),
     [
         (("NOSUCH",), "NOSUCH is not among the 40 symbols", 2),
-        (("TARNO", "--at", "09:30"), "outside the session", 2),
-        (("TARNO", "--at", "16:01"), "outside the session", 2),
-        (("TARNO", "--at", "25:99"), "is no time", 2),
-        (("TARNO", "--date", "yesterday"), "is no day", 2),
-        (("TARNO", "--date", "2011-01-03"), "has no session of 2011-01-03", 2),
-        (("TARNO", "--run", "zzz"), "names 0 runs", 2),
+        (("TARNO", "--at", "09:30"), "outside of the session", 2),
+        (("TARNO", "--at", "16:01"), "outside of the session", 2),
+        (("TARNO", "--at", "25:99"), "Invalid time", 2),
+        (("TARNO", "--date", "yesterday"), "Invalid date", 2),
+        (("TARNO", "--date", "2011-01-03"), "has no session on 2011-01-03", 2),
+        (("TARNO", "--run", "zzz"), "matches 0 runs", 2),
     ],
 )
 def test_questions_that_have_no_answer(
     traded: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], words: str, code: int
 ) -> None:
-    """Unknown symbols, times outside the session and runs that are not there get a sentence and exit 2."""
+    """Unknown symbols, times outside of the session and runs that are not there get a sentence and exit 2."""
     assert words in asked(capsys, traded, *args, code=code)
 
 
 def test_without_a_run_there_is_nothing_to_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An instance in which nothing ran says so, and how to get a run; a folder that is none exits 3."""
-    assert "holds no instance" in asked(capsys, tmp_path, "TARNO", code=3)
+    assert "is not an instance" in asked(capsys, tmp_path, "TARNO", code=3)
     create_demo_instance(tmp_path)
     assert "No run is recorded" in asked(capsys, tmp_path, "TARNO", code=1)
 
@@ -146,9 +146,9 @@ def test_the_journal_answers_alone_when_settings_are_gone(
     symbol = event.payload["signal"]["symbol"]
     settings = home / ".env_bot"
     settings.write_text(settings.read_text() + "MAX_GAP_PCT_OPEN=0.09\n")
-    assert "Settings have changed since the run" in document(capsys, home, symbol)["note"]
+    assert "The settings have changed since the run" in document(capsys, home, symbol)["note"]
     settings.write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=nosuch\n")
     found = document(capsys, home, symbol)
     assert found["minutes"] == []
-    assert "only what the journal says" in found["note"]
+    assert "Only the journal is shown" in found["note"]
     assert "decided at" in asked(capsys, home, symbol)

@@ -104,7 +104,7 @@ def judged_full(home: SimulatedInstance) -> None:
     """What must be so of a session whose disk became full."""
     (began,) = (event for event in home.events(records.STATE) if event.payload["cause"] == StateCause.DISK_LOW.name)
     assert began.payload == {
-        "cause": "DISK_LOW", "there": True, "state": "exit-only", "words": "the journal found no room",
+        "cause": "DISK_LOW", "there": True, "state": "exit-only", "words": "the disk had no space for the journal",
     }  # fmt: skip
     assert sorted({*sent_after(home)}) == ["exit"]
     late = [event for event in home.events(records.CANCEL_REQUESTED) if event.seq > began.seq]
@@ -185,7 +185,7 @@ def test_f79_f80_a_journal_that_the_disk_refuses_ends_the_session_at_once(
     home.world.run(lives)
     (fault,) = ends
     assert "could not be written: the disk fails" in fault.message
-    assert "the run goes on from what is written" in fault.remedy
+    assert "the run resumes from the journal" in fault.remedy
     (closed,) = home.events(records.SESSION_CLOSED)
     assert closed.payload["open"] == []
     home.journal.verify()

@@ -18,17 +18,17 @@ from pathlib import Path
 
 from tbot_core.journal import records
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.cli.settings_watch import Editions
-from tbot_core.cli.commands.run import furnish
-from tbot_core.cli.run_options import Wish
+from tbot_core.cli.settings_watch import SettingsWatcher
+from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.cli.run_options import RunOptions
 from tbot_core.model.clock import ManualClock
 from tbot_core.contracts import FeedRequest
 from tbot_core.journal.store import read_journal
-from tbot_core.journal.projections.book import fold
-from tbot_core.engine.run_plan import Plan, Watcher
-from tbot_core.engine.settings_reload import Renewal, held
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
+from tbot_core.engine.settings_reload import SettingsReloader, open_session_settings
 from tbot_core.engine.run import run
-from tbot_core.instance import Instance, read
+from tbot_core.instance import Instance, read_settings_files
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 MORNING = datetime.datetime(2026, 11, 24, 13, 0, tzinfo=datetime.UTC)
@@ -70,14 +70,16 @@ def live(home, doom, days=1, change=False):
                 noted.write_text(clock.now().isoformat())
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    found = read(Instance.at(home))
-    assembly = assemble(home, "paper", clock, held(Instance.at(home).journal, clock.now(), simulated=True), found)
-    editions = Editions(Wish(mode="paper", home=home), found, lambda wish: (wish, read(Instance.at(home))))
+    found = read_settings_files(Instance.at(home))
+    settings = open_session_settings(Instance.at(home).journal, clock.now(), simulated=True)
+    assembly = assemble(home, "paper", clock, settings, found)
+    options = RunOptions(mode="paper", home=home)
+    editions = SettingsWatcher(options, found, lambda wish: (wish, read_settings_files(Instance.at(home))))
     editions.begin(assembly.settings)
-    request, renewal = FeedRequest(kind="live"), Renewal(editions.look)
-    plan = Plan(assembly=assembly, request=request, wall=clock, once=days == 1, watch_s=60.0, renewal=renewal)
+    request, renewal = FeedRequest(kind="live"), SettingsReloader(editions.look)
+    plan = RunPlan(assembly=assembly, request=request, wall=clock, once=days == 1, watch_s=60.0, renewal=renewal)
     sys.setprofile(step)
-    asyncio.run(run(plan, Watcher(wrote=wrote)))
+    asyncio.run(run(plan, RunWatcher(wrote=wrote)))
     sys.setprofile(None)
     (home / "steps").write_text(str(steps))
 
@@ -105,13 +107,13 @@ def told(home):
         if event.kind not in OF_THE_PROCESS
     ]
     digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
-    return {"trades": [str(one) for one in fold(events).trades], "hash": digest}
+    return {"trades": [str(one) for one in fold_events(events).trades], "hash": digest}
 
 def fresh(name):
     return Path(shutil.copytree(folder / "made", folder / name))
 
 (folder / "made" / "data").mkdir(parents=True)
-furnish(folder / "made")
+create_demo_instance(folder / "made")
 (folder / "made" / "data" / "install.id").write_text("0123456789abcdef")
 """
 CHILD = f"""{LIVES}

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from tbot_core.model.clock import ManualClock
 from tbot_core.contracts import BrokerCapabilities
-from tbot_core.trading.decision_engine import Desk
-from tbot_core.execution.engine import Execution
-from tbot_core.execution.broker_account import Venue
-from tbot_core.execution.intents import Minutes
+from tbot_core.trading.decision_engine import DecisionEngine
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal.store import open_journal
 from tbot_core.model.types import atoms_of
-from tbot_core.journal.recorder import Recorder
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.testing.trades import proposal, rules, session
 
 class Wire:
@@ -49,10 +49,11 @@ class Wire:
 wire, clock = Wire(), ManualClock(session().open)
 journal = open_journal(Path(sys.argv[1]))
 journal._connection.execute(f"PRAGMA synchronous = {sys.argv[2]}")
-desk = Desk(rules(), session(), atoms_of(Decimal(100_000)), lambda signal, leg, _: f"{signal.symbol} {leg.value}")
-venue = Venue(broker=wire, name="wire", account_id="A1")
-execution = Execution(Recorder(journal=journal, clock=clock), venue, desk)
-asyncio.run(execution.carry_out(Minutes(decisions=desk.decide([proposal("AAA"), proposal("BBB")]))))
+named = lambda signal, leg, _: f"{signal.symbol} {leg.value}"
+desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), named)
+venue = BrokerAccount(broker=wire, name="wire", account_id="A1")
+execution = ExecutionEngine(JournalRecorder(journal=journal, clock=clock), venue, desk)
+asyncio.run(execution.carry_out(MinuteCommands(decisions=desk.decide([proposal("AAA"), proposal("BBB")]))))
 print(wire.theirs.recv(100).decode())
 """
 CALL: Final = re.compile(r"(\w+)\(\d+<([^>]*)>(.*)")

@@ -170,7 +170,7 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: SimulatedInsta
     (told,) = scene.events(records.RELEASED)
     assert (
         failover_text.failover_event_text(told.kind, told.payload)
-        == "ada says that nothing is held at beta, account B-1"
+        == "ada confirms that no position is open at beta, account B-1"
     )
     assert causes(scene) == [True, False]
     assert len(scene.events(records.READY)) == 1

@@ -125,22 +125,26 @@ def test_disarming_takes_it_back(journal: Journal) -> None:
     bench.ask(ControlVerb.ARM)
     bench.ask(ControlVerb.DISARM)
     assert (bench.conditions.causes, bench.reason) == ((StateCause.NOT_ARMED,), Reason.NOT_ARMED)
-    assert bench.why == "asked by ann"
+    assert bench.why == "requested by ann"
 
 
 @pytest.mark.parametrize(
     ("made", "arguments", "words"),
     [
-        (NOON, {"sessions": "6"}, "6 sessions cannot be armed: 1 to 5 can."),
-        (NOON, {"sessions": "all"}, "'all' is no number of sessions."),
-        (NOON, {"settings": "zz"}, "It was asked for under other settings"),
+        (NOON, {"sessions": "6"}, "6 sessions cannot be armed: allowed are 1 to 5."),
+        (NOON, {"sessions": "all"}, "'all' is not a number of sessions."),
+        (NOON, {"settings": "zz"}, "It was made under other settings"),
         (
             NOON - dt.timedelta(days=3),
             {},
-            "It was asked for 2026-01-02 to 2026-01-02; this is the session of 2026-01-05.",
+            "It was made for 2026-01-02 to 2026-01-02; this is the session of 2026-01-05.",
         ),
-        (dt.datetime(2061, 1, 1, tzinfo=dt.UTC), {}, "It was made at 2061-01-01T00:00:00+00:00, of which no calendar"),
-        (dt.datetime(1, 1, 1, tzinfo=dt.UTC), {}, "It was made at 0001-01-01T00:00:00+00:00, of which no calendar"),
+        (
+            dt.datetime(2061, 1, 1, tzinfo=dt.UTC),
+            {},
+            "It was made at 2061-01-01T00:00:00+00:00, a date without sessions",
+        ),
+        (dt.datetime(1, 1, 1, tzinfo=dt.UTC), {}, "It was made at 0001-01-01T00:00:00+00:00, a date without sessions"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -199,7 +203,7 @@ def test_a_restart_that_finds_something_else_disarms(journal: Journal) -> None:
     bench.safety.look(ReconciliationStatus.ADOPTED)
     bench.safety.look(ReconciliationStatus.MATCHED)
     assert bench.reason is Reason.NOT_ARMED
-    assert bench.why.startswith("it was restarted, and the account held something else")
+    assert bench.why.startswith("it was restarted, and the account differed from the journal")
 
 
 def test_too_many_restarts_of_a_session_disarm(journal: Journal) -> None:

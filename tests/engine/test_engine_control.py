@@ -77,7 +77,7 @@ def test_a_request_that_others_may_write_is_refused(folder: Path) -> None:
     good = control.write_request(folder, ControlVerb.CONFIRM, actor="ann", now=NOON)
     seen = control.read_folder(folder)
     assert [request.name for request in seen.requests] == [good]
-    assert [(one.name, one.words) for one in seen.refused] == [(loose, "others may read or write it.")]
+    assert [(one.name, one.words) for one in seen.refused] == [(loose, "other users may read or write it.")]
 
 
 def test_a_request_of_another_user_is_refused(folder: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_request_of_another_user_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("verb", sorted(control.RESTRICTING_VERBS))
 @pytest.mark.parametrize(
     ("file", "folder_mode", "flaw"),
-    [(0o666, 0o700, "others may read or write it"), (0o600, 0o777, "others may replace what lies in its folder")],
+    [(0o666, 0o700, "other users may read or write it"), (0o600, 0o777, "other users may replace files in its folder")],
 )
 def test_what_only_restricts_is_obeyed_whatever_the_modes(
     folder: Path, verb: ControlVerb, file: int, folder_mode: int, flaw: str
@@ -115,7 +115,7 @@ def test_what_permits_is_refused_in_a_loose_folder(folder: Path, verb: ControlVe
     folder.chmod(0o777)
     seen = control.read_folder(folder)
     assert not seen.requests
-    assert "others may replace what lies in its folder" in seen.refused[0].words
+    assert "other users may replace files in its folder" in seen.refused[0].words
 
 
 @pytest.mark.parametrize("foreign", ["file", "folder"])
@@ -139,7 +139,7 @@ def test_a_kill_with_a_second_name_is_obeyed(folder: Path, tmp_path: Path) -> No
     """A second name is a second way to change a file, which is no reason to go on."""
     name = control.write_request(folder, ControlVerb.KILL, actor="ann", now=NOON)
     os.link(folder / name, tmp_path / "second")
-    assert [one.flaw for one in control.read_folder(folder).requests] == ["it has more than one name"]
+    assert [one.flaw for one in control.read_folder(folder).requests] == ["it has more than one hard link"]
 
 
 def test_a_link_to_a_request_is_refused(folder: Path, tmp_path: Path) -> None:

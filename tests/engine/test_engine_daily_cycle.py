@@ -136,7 +136,7 @@ def test_a_kill_file_makes_a_day_not_ready(scene: SimulatedInstance) -> None:
     life = scene.life()
     assert scene.world.run(life.go) is False
     assert scene.events(records.READY) == []
-    assert any("control/kill is there" in event.payload["reasons"] for event in scene.events(records.NOT_READY))
+    assert any("the file control/kill exists" in event.payload["reasons"] for event in scene.events(records.NOT_READY))
     assert life.session is not None
     assert life.session.conditions.state is RiskState.HALTED
     assert scene.events(records.SENDING) == []

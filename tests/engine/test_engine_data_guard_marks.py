@@ -54,8 +54,8 @@ def guard(clock: ManualClock, desk: Any = None) -> DataGuard:
     ("seconds", "words"),
     [
         (-0.1, "the exchange is closed"),
-        (0.0, "nothing is sent in the first 30 s of a session"),
-        (29.9, "nothing is sent in the first 30 s of a session"),
+        (0.0, "no order is sent in the first 30 s of a session"),
+        (29.9, "no order is sent in the first 30 s of a session"),
         (30.0, ""),
         (23_399.9, ""),
         (23_400.0, "the exchange is closed"),

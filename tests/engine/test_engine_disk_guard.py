@@ -80,7 +80,7 @@ def test_f77_what_was_given_back_is_held_again_before_anything_is_entered(
     free.free = NO_ROOM_BYTES
     room.tell(0.5, found)
     room.tell(1.0, found)
-    assert told(home) == [(True, "the journal found no room")]
+    assert told(home) == [(True, "the disk had no space for the journal")]
     free.free = PLENTY
     room.tell(2.0, found)
     assert told(home)[1:] == [(False, "")]

@@ -292,7 +292,7 @@ def test_an_account_that_answers_again_keeps_the_equity_of_its_opening() -> None
     ("door", "passed", "words"),
     [
         (Door(RICH, session()), True, "account B-1, margin, equity 1,000.00, 0 held"),
-        (Door(RICH, None), False, "it says that it is closed on"),
+        (Door(RICH, None), False, "it reports that it is closed on"),
         (Door(None), False, "nobody is there"),
     ],
 )

@@ -99,4 +99,4 @@ def test_a_person_is_told_what_a_feed_lacks(quality: FeedQuality, notes: list[st
 def test_a_feed_is_described_in_a_few_words() -> None:
     """What it has no limit of, and what it does not tell, too."""
     whole = FeedQuality(coverage="consolidated")
-    assert whole.words == "consolidated, any number of symbols, history at once, no quotes, no halts told"
+    assert whole.words == "consolidated, any number of symbols, history without delay, no quotes, no halts reported"

@@ -261,7 +261,7 @@ def test_f41_with_nothing_held_the_third_level_is_told_as_the_sessions_end(tmp_p
     watch = AlertRules(RoutineEvents())
     told = [one.what for event in scene.events for one in watch.take(event)]
     assert [words for words in told if "level 3" in words] == [
-        "The whole market is halted to the close (level 3): the session is over."
+        "The whole market is halted to the close (level 3): the session has ended."
     ]
 
 

@@ -219,7 +219,7 @@ def test_a_session_is_not_ended_before_its_account_has_been_read(scene: Simulate
     (closed,), (stuck,) = scene.events(records.SESSION_CLOSED), scene.events(records.STUCK)
     assert closed.payload["open"] == [held.symbol] == [stuck.payload["symbol"]]
     told = {event.payload["reasons"][0] for event in scene.events(records.NOT_READY)}
-    assert told == {"the session before is not over: the account cannot be read"}
+    assert told == {"the previous session has not ended: the account cannot be read"}
 
 
 def test_a_stop_does_not_wait_for_an_account_that_cannot_be_read(scene: SimulatedInstance) -> None:

@@ -157,7 +157,7 @@ def test_a_stop_that_nobody_could_confirm_wakes_somebody(house: House) -> None:
     (told,) = house.events(records.STOPPED)
     assert told.payload == {"open": [], "unconfirmed": "the line is dead."}
     (notice,) = AlertRules(RoutineEvents()).take(told)
-    words = "by the books nothing is open, but the account could not be read: the line is dead."
+    words = "the books show nothing open, but the account could not be read: the line is dead."
     assert (notice.urgency, notice.what) == (Urgency.CRITICAL, f"The run was stopped; {words}")
 
 
@@ -190,7 +190,7 @@ def test_a_source_without_the_days_bars_is_named(house: House) -> None:
     """Trading blind is refused."""
     market = Market(house.world)
     market.empty = True
-    with pytest.raises(DataError, match="world serves no bars of"):
+    with pytest.raises(DataError, match="world supplies no bars of"):
         house.run(market)
     assert house.events(records.SESSION_OPENED) == []
 
@@ -219,7 +219,7 @@ def test_a_simulation_is_not_traded_live(house: House) -> None:
     """A broker whose fills are made up here takes no live section."""
     market = Market(house.world)
     market.rules = attrs.evolve(market.rules, simulated=True)
-    with pytest.raises(SettingsError, match="is a simulation"):
+    with pytest.raises(SettingsError, match="is a simulator"):
         house.run(market, mode="live")
 
 
@@ -241,7 +241,7 @@ def test_a_feed_that_does_not_answer_once_is_asked_again(house: House) -> None:
     """That the day is not ready is said with the reason, and the session is traded once the feed answers."""
     house.run(Deaf(house.world))
     (told,) = house.events(records.NOT_READY)
-    assert told.payload["reasons"] == ["the feed does not answer: the vendor does not answer"]
+    assert told.payload["reasons"] == ["the feed does not respond: the vendor does not answer"]
     assert len(house.events(records.READY)) == 1
     assert len(house.events(records.SESSION_CLOSED)) == 1
 

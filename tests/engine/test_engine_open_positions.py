@@ -219,7 +219,7 @@ def hear(books: SimulatedInstance, *said: Said) -> None:
         (entering(records.SENDING, "acknowledged", "cancelled"), ()),
         (entering(records.SENDING, records.NO_ANSWER, records.LOST), ()),
     ],
-    ids=["on its way", "works", "in doubt", "beyond every position", "never left", "dropped", "ended", "lost"],
+    ids=["in flight", "works", "in doubt", "beyond every position", "never left", "dropped", "ended", "lost"],
 )
 def test_what_works_or_is_held_beyond_every_position_is_open(
     books: SimulatedInstance, tmp_path: Path, said: list[Said], left: tuple[str, ...]

@@ -223,7 +223,7 @@ def test_a_kill_before_the_bell_takes_ready_back(scene: SimulatedInstance) -> No
     scene.world.run(scene.life().go)
     assert len(scene.events(records.READY)) == 1
     told = scene.events(records.NOT_READY)[0]
-    assert told.payload["reasons"] == ["control/kill is there"]
+    assert told.payload["reasons"] == ["the file control/kill exists"]
     assert told.applied < scene.world.session.open
 
 

@@ -134,9 +134,9 @@ def test_a_crash_never_parts_a_request_from_what_comes_of_it(bench: Bench, monke
 @pytest.mark.parametrize(
     ("verb", "words"),
     [
-        (ControlVerb.FAILOVER_CONFIRM, "Nothing is to be confirmed"),
-        (ControlVerb.ARM, "Live trading alone is armed"),
-        (ControlVerb.DISARM, "Live trading alone is armed"),
+        (ControlVerb.FAILOVER_CONFIRM, "Nothing to confirm"),
+        (ControlVerb.ARM, "Only live trading can be armed"),
+        (ControlVerb.DISARM, "Only live trading can be armed"),
         (ControlVerb.CONFIRM, "confirm cannot be asked of this session"),
     ],
 )

@@ -173,7 +173,7 @@ def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, h
     assert life.session is not None
     held = sorted(life.session.run.positions)
     assert held
-    words = {"kill": "a kill holds its exit back", "freeze": "it is frozen"}[hold]
+    words = {"kill": "a kill suspends its exit", "freeze": "it is frozen"}[hold]
     assert {one.payload["symbol"]: one.payload["words"] for one in scene.events(records.STUCK)} == dict.fromkeys(
         held, words
     )

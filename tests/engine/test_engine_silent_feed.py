@@ -154,7 +154,7 @@ def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Simulated
     (closed,) = scene.events(records.SESSION_CLOSED)
     assert closed.payload["open"] == []
     told = scene.events(records.NOT_READY)
-    assert told[0].payload["reasons"] == ["the feed does not answer: no feed"]
+    assert told[0].payload["reasons"] == ["the feed does not respond: no feed"]
     stale = [event for event in scene.events(records.STATE) if event.payload["cause"] == StateCause.FEEDS_STALE.name]
     assert [event.payload["there"] for event in stale][:1] == [True]
     entries = [event for event in scene.events(records.INTENDED) if event.payload["leg"] == "entry"]

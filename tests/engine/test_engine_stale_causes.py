@@ -127,7 +127,7 @@ def test_a_cause_lingers_over_a_restart_in_the_session(scene: SimulatedInstance)
     scene.world.run(lives)
     told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "BROKERS_DOWN"]
     assert [(event.payload["there"], event.payload["words"]) for event in told] == [
-        (True, "alpha, beta"), (False, "nobody in this session judges it"), (False, "over"),
+        (True, "alpha, beta"), (False, "it does not apply in this session"), (False, "over"),
     ]  # fmt: skip
     assert (told[2].applied - told[1].applied).total_seconds() >= 60
 

@@ -42,7 +42,7 @@ async def cancelled() -> None:
 @pytest.mark.parametrize("part", [silent, cancelled])
 def test_f90_a_part_that_ends_without_a_word_ends_the_session_with_a_sentence(part: type) -> None:
     """F90: a session never goes on without one of its parts, and is never taken for over because one has ended."""
-    with pytest.raises(TbotError, match="A part of the session ended without a word"):
+    with pytest.raises(TbotError, match="A task of the session ended unexpectedly"):
         run_virtual(lambda: session(part()))
 
 

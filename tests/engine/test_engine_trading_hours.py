@@ -209,7 +209,7 @@ def test_a_stop_is_obeyed_while_the_broker_does_not_say_when_it_trades(
     assert scene.world.run(lives) <= 1.0
     assert silent.asked == 5  # after 0, 1, 3, 7 and 15 s
     (told,) = scene.events(records.NOT_READY)
-    assert told.payload["reasons"][0].startswith("the broker does not say when it trades: nothing is known of")
+    assert told.payload["reasons"][0].startswith("the broker does not report its trading hours: nothing is known of")
 
 
 def test_a_session_under_way_goes_on_in_its_hours_while_the_broker_does_not_say_them(scene: SimulatedInstance) -> None:

@@ -168,7 +168,7 @@ def test_it_is_asked_for_from_two_minutes_before_a_window_until_it_is_taken(tmp_
         lambda _minute: (-3.0, 1.0),
         lambda minute: (25.0, 1.0) if minute < ENTRY - 0.2 else None,
     ],
-    ids=["no answer", "too old", "from the future", "no figure", "negative", "known once"],
+    ids=["no answer", "too old", "from the future", "not a number", "negative", "known once"],
 )
 def test_what_is_not_known_a_minute_ago_is_unknown(
     tmp_path: Path, says: Callable[[float], tuple[float, float] | None]

@@ -247,7 +247,7 @@ def test_a_journal_error_sends_nothing(tmp_path: Path, barrier: int) -> None:
 
     with closing(open_journal(tmp_path / "run.sqlite")) as opened:
         bench = Bench(Failing(opened.path, opened._connection))
-        with pytest.raises(JournalError, match=r"^full Nothing of this minute was sent\. make room$"):
+        with pytest.raises(JournalError, match=r"^full No order of this minute was sent\. make room$"):
             bench.decide(proposal())
         assert bench.broker.asked == []
         assert len(bench.told) == (0 if barrier == 1 else 3)
@@ -269,7 +269,7 @@ def test_a_journal_error_after_sending_says_that_orders_stand(tmp_path: Path, fa
             bench.broker.said = [said("accepted", "AAA entry")]
         else:
             bench.broker.faults["submit AAA entry"] = fault
-        with pytest.raises(JournalError, match=r"^full Orders that were sent stand at the broker"):
+        with pytest.raises(JournalError, match=r"^full Orders that were sent remain at the broker"):
             bench.decide(proposal("AAA"))
         assert bench.broker.asked == ["submit AAA entry"]
 
@@ -686,12 +686,12 @@ def refuse(bench: Bench, refusal: Callable[[Order], str]) -> None:
 
 def test_what_the_second_barrier_refuses_is_dropped(bench: Bench) -> None:
     """It is written down as never sent, with the reason, frees what it reserved, and holds no other order up."""
-    refuse(bench, lambda order: "halted: control/kill is there" if order.symbol == "AAA" else "")
+    refuse(bench, lambda order: "halted: the file control/kill exists" if order.symbol == "AAA" else "")
     bench.decide(proposal("AAA"), proposal("BBB"))
     assert bench.broker.asked == ["submit BBB entry"]
     assert bench.states["AAA entry"] is bench.states["AAA stop"] is OrderState.DROPPED
     assert [one.payload["words"] for one in bench.journal.events(kind=records.DROPPED)] == [
-        "halted: control/kill is there"
+        "halted: the file control/kill exists"
     ] * 2
     assert list(bench.desk.standing.working) == ["BBB entry"]
 
@@ -728,7 +728,7 @@ def test_an_order_that_fell_into_doubt_while_it_waited_for_its_turn_stays_in_dou
     async def too_late(order: Order, _permit: Permit) -> None:
         for part in (order, *order.protection):
             bench.execution.absent(part.client_order_id)
-        raise Unavailable("60 requests a minute are allowed")
+        raise Unavailable("60 requests per minute are allowed")
 
     bench.broker.submit = too_late  # type: ignore[method-assign, assignment]  # a broker whose requests are short
     bench.decide(proposal("AAA"))
@@ -740,7 +740,9 @@ def test_a_permit_is_for_one_sending() -> None:
     """A broker that would send an order twice is stopped at the second time; the first stands."""
     permit = SendPermit(order(name="AAA entry"), never_refuse)
     permit.redeem()
-    with pytest.raises(Withdrawn, match=r"^The order AAA entry \(AAA\) was sent already: a permit is for one sending"):
+    with pytest.raises(
+        Withdrawn, match=r"^The order AAA entry \(AAA\) was sent already: a permit is valid for one order"
+    ):
         permit.redeem()
     assert permit.redeemed
 

@@ -225,7 +225,7 @@ def test_f42_a_broker_that_cannot_say_its_rules_leaves_the_instrument_without_en
     assert bench.last.client_order_id == "AAA exit 1"
     assert bench.desk.decide([proposal(minute=27)])[0].reason.name == "RULES_UNKNOWN"
     bench.hear("rejected", "AAA exit 1", words=OFF)
-    assert "takes no such quantity" in bench.desk.standing.frozen["AAA"]
+    assert "does not accept this quantity" in bench.desk.standing.frozen["AAA"]
     sent = len(bench.broker.sent)
     bench.close(100.0)
     bench.look()
@@ -242,7 +242,7 @@ def test_f42_a_broker_that_tells_no_rules_is_not_asked(bench: Bench) -> None:
     asyncio.run(bench.clock.sleep(ANSWER_WITHIN_S))
     asyncio.run(bench.instruments.look())
     (_, last) = bench.journal.events(kind=records.INSTRUMENT)
-    assert last.payload["words"] == "the broker cannot say them"
+    assert last.payload["words"] == "the broker does not report them"
 
 
 def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None:
@@ -325,10 +325,10 @@ def again(bench: Bench) -> DecisionEngine:
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        ({"known": True, "tick": "0.05", "quantity_step": None}, "prices go in steps of 0.05"),
+        ({"known": True, "tick": "0.05", "quantity_step": None}, "prices in steps of 0.05"),
         ({"known": True, "tick": None, "quantity_step": None}, "no steps are named"),
         ({"known": False, "words": "no way"}, "is not entered any more today: no way"),
-        ({"known": False, "waiting": True, "words": OFF}, "its rules are asked for"),
+        ({"known": False, "waiting": True, "words": OFF}, "its rules are requested"),
     ],
 )
 def test_f42_a_person_is_told(payload: dict[str, Any], words: str) -> None:

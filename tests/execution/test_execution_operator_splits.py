@@ -41,14 +41,20 @@ def test_f43_a_sound_file_says_what_became_of_what_and_when(tmp_path: Path) -> N
         ("", f"its first line is not {HEADER}"),
         ("2026-01-05,ACME,1,2", f"its first line is not {HEADER}"),
         (f"{HEADER}\n2026-01-05,ACME,1", "line 2: 3 fields"),
-        (f"{HEADER}\n5.1.2026,acme,1,2", "line 2: '5.1.2026' is no date; line 2: 'acme' is no symbol"),
-        (f"{HEADER}\n2026-01-05,ACME,0,2001", "line 2: '0' is no number from 1 to 1000; line 2: '2001' is no number"),
-        (f"{HEADER}\n2026-01-05,ACME,1.5,-2", "line 2: '1.5' is no number from 1 to 1000; line 2: '-2' is no number"),
-        (f"{HEADER}\n2026-01-05,ACME,1,{'9' * 5000}", f"line 2: '{'9' * 30}…' is no number from 1 to 1000"),
-        (f"{HEADER}\n2026-01-05,ACME,2,2", "line 2: nothing became of it"),
+        (f"{HEADER}\n5.1.2026,acme,1,2", "line 2: '5.1.2026' is not a date; line 2: 'acme' is not a symbol"),
+        (
+            f"{HEADER}\n2026-01-05,ACME,0,2001",
+            "line 2: '0' is not a number from 1 to 1000; line 2: '2001' is not a number",
+        ),
+        (
+            f"{HEADER}\n2026-01-05,ACME,1.5,-2",
+            "line 2: '1.5' is not a number from 1 to 1000; line 2: '-2' is not a number",
+        ),
+        (f"{HEADER}\n2026-01-05,ACME,1,{'9' * 5000}", f"line 2: '{'9' * 30}…' is not a number from 1 to 1000"),
+        (f"{HEADER}\n2026-01-05,ACME,2,2", "line 2: the ratio is 1 to 1"),
         (
             f"{HEADER}\n2026-01-05,ACME,1,2\n2026-01-05,ACME,1,3",
-            "line 3: ACME on 2026-01-05 stands in line 2 already",
+            "line 3: ACME on 2026-01-05 repeats line 2",
         ),
     ],
 )
@@ -67,7 +73,7 @@ def test_f43_a_file_that_is_not_the_operators_alone_is_refused(tmp_path: Path) -
     text = f"{HEADER}\n2026-01-05,ACME,1,2\n".encode()
     with pytest.raises(AccessError):
         operator_splits.read_splits(written(tmp_path, text, 0o622))
-    with pytest.raises(DataError, match="no text"):
+    with pytest.raises(DataError, match="not a text file"):
         operator_splits.read_splits(written(tmp_path, b"\xff\xfe"))
     (tmp_path / "real.csv").write_bytes(text)
     (tmp_path / operator_splits.NAME).unlink()

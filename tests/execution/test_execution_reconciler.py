@@ -650,7 +650,7 @@ def test_i5_cash_that_nothing_explains_is_said_aloud(bench: Bench) -> None:
     assert (found.cash, found.balances["adjustments"]) == (Decimal("100000.01"), Decimal("-0.01"))
     assert bench.conditions.causes == (StateCause.MISMATCH,)
     (said,) = [event.payload["words"] for event in bench.journal.events(kind=records.STATE) if event.payload["there"]]
-    assert said == "cash: 0.01 USD that nothing explains"
+    assert said == "cash: 0.01 USD unexplained"
 
 
 def test_a_broker_that_does_not_answer_is_asked_again_for_the_days_statement(bench: Bench) -> None:
@@ -682,7 +682,7 @@ def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
     """What came, went, lingered and ended is in the journal; a restart has the same causes."""
     for cause in (StateCause.KILL_COMMAND, StateCause.DISK_LOW, StateCause.DISK_LOW, StateCause.HALF_LOSS):
         bench.conditions.begin(cause)
-    bench.conditions.withdraw(StateCause.KILL_COMMAND, "asked by ann")
+    bench.conditions.withdraw(StateCause.KILL_COMMAND, "requested by ann")
     bench.conditions.withdraw(StateCause.DISK_LOW)
     bench.conditions.withdraw(StateCause.STOP_FILE)
     assert bench.count(records.STATE) == 5
@@ -1060,7 +1060,7 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
     assert (told_once.cid, told_once.payload["quantity"]) == ("AAA entry", "3")
     assert (
         orphan_orders.misread_order_text(told_once.payload)
-        == "The broker works the entry to buy 7 AAA as one to buy 3 AAA"
+        == "The broker works the entry to buy 7 AAA as an order to buy 3 AAA"
     )
     assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], gross)
     assert bench.tender.verdict is ReconciliationStatus.MATCHED
@@ -1430,7 +1430,7 @@ def test_f43_the_operators_file_is_evidence_where_the_broker_lists_nothing(bench
     by_operator(bench, tmp_path, f"date,symbol,before,after\n{session().date},AAA,1,2\n")
     (event,) = bench.journal.events(kind=records.CORPORATE_ACTION)
     assert (event.payload["before"], event.payload["after"]) == (1, 2)
-    assert event.payload["words"] == "by the operator's splits.csv, line 2"
+    assert event.payload["words"] == "from the operator's splits.csv, line 2"
     assert bench.desk.portfolio.positions["AAA"].units == 14 * UNITS_PER_SHARE
     assert frozen(bench) == [True]
     assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0

@@ -54,23 +54,23 @@ def said(home: Path, network: NetworkConfig = NETWORK) -> list[tuple[str, str]]:
 def test_a_good_certificate_says_until_when(tmp_path: Path) -> None:
     """Three weeks before its end it is warned of, outside its term it fails."""
     written(tmp_path)
-    assert said(tmp_path) == [("ok", "web.pem is good until 2027-02-22.")]
+    assert said(tmp_path) == [("ok", "web.pem is valid until 2027-02-22.")]
     written(tmp_path, days=20)
-    assert said(tmp_path) == [("warn", "web.pem is good until 2026-12-14: renew it.")]
+    assert said(tmp_path) == [("warn", "web.pem is valid until 2026-12-14: renew it.")]
     written(tmp_path, days=0, begins=-9)
     assert said(tmp_path)[0][0] == "warn"
     for days, begins in ((-1, -9), (90, 1)):
         written(tmp_path, days=days, begins=begins)
         ((level, sentence),) = said(tmp_path)
         assert level == "fail"
-        assert sentence.startswith("web.pem is good from 2026-")
+        assert sentence.startswith("web.pem is only valid from 2026-")
 
 
 def test_a_key_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
     """With the chmod that mends it."""
     written(tmp_path)
     (tmp_path / "web.key").chmod(0o644)
-    assert said(tmp_path)[0] == ("warn", "Others may read or replace web.key: chmod 600 web.key")
+    assert said(tmp_path)[0] == ("warn", "Other users may read or replace web.key: chmod 600 web.key")
 
 
 def test_files_that_do_not_serve_fail(tmp_path: Path) -> None:
@@ -80,14 +80,14 @@ def test_files_that_do_not_serve_fail(tmp_path: Path) -> None:
     assert "web.pem" in sentence
     unusable = "The certificate or its key cannot be used:"
     written(tmp_path, key=ec.generate_private_key(ec.SECP256R1()))
-    assert said(tmp_path) == [("fail", f"{unusable} the key is that of another certificate.")]
+    assert said(tmp_path) == [("fail", f"{unusable} the key belongs to another certificate.")]
     (tmp_path / "web.key").write_text("canary")
-    assert said(tmp_path) == [("fail", f"{unusable} the key is not in PEM, or under a passphrase.")]
+    assert said(tmp_path) == [("fail", f"{unusable} the key is not in PEM, or has a passphrase.")]
     (tmp_path / "web.pem").write_text("canary")
     assert said(tmp_path) == [("fail", f"{unusable} the certificate is not in PEM.")]
     (tmp_path / "web.pem").unlink()
     os.mkfifo(tmp_path / "web.pem")
-    assert said(tmp_path) == [("fail", f"{unusable} the certificate is no regular file.")]
+    assert said(tmp_path) == [("fail", f"{unusable} the certificate is not a regular file.")]
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,7 @@ def test_the_check_has_a_row_of_it(tmp_path: Path, capsys: pytest.CaptureFixture
         secrets.open_instance_vault(Instance(home), DeploymentSettings()), "network", b'{"host": "0.0.0.0"}'
     )
     assert cli.invoke(["check", "--home", str(home)]) == 3
-    assert "fail  network   The web page would listen on 0.0.0.0 for others without TLS." in capsys.readouterr().out
+    assert (
+        "fail  network   The web page would listen on 0.0.0.0 for other machines without TLS."
+        in capsys.readouterr().out
+    )

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 FAILS: list[tuple[str, str]] = [
     ("VERSION_TAG=v99.0.0", "VERSION_TAG=v99.0.0: the file is for major version 99, this is tbot"),
-    ("WEIGHTS=0.6,0.6,0,0", "WEIGHTS=0.6,0.6,0,0: they sum to 1.2, allowed is at most 1."),
+    ("WEIGHTS=0.6,0.6,0,0", "WEIGHTS=0.6,0.6,0,0: the sum is 1.2, at most 1 is allowed."),
     ("MAX_TRADES=5", "MAX_TRADES=5 is more than the 4 weights of WEIGHTS"),
-    ("STRATEGY_SEQUENCE=mid,MID", "STRATEGY_SEQUENCE=mid,mid: mid stands there more than once."),
-    ("STRATEGY_SEQUENCE=op-en", "STRATEGY_SEQUENCE=op-en: op-en is no name of a strategy"),
-    ("STRATEGY_OVERRIDE=mid\nSTRAT_MID_ENABLED=off", "STRATEGY_OVERRIDE=mid: STRAT_MID_ENABLED=false has disabled it."),
-    ("START_TIME_OPEN=14:29", "START_TIME_OPEN=14:29 lies outside every session"),
-    ("START_TIME_OPEN=21:00", "START_TIME_OPEN=21:00 lies outside every session"),
-    ("START_TIME_OPEN=13:29\nTIME_ANCHOR=utc", "START_TIME_OPEN=13:29 lies outside every session"),
+    ("STRATEGY_SEQUENCE=mid,MID", "STRATEGY_SEQUENCE=mid,mid: mid is listed more than once."),
+    ("STRATEGY_SEQUENCE=op-en", "STRATEGY_SEQUENCE=op-en: op-en is not a valid strategy name"),
+    ("STRATEGY_OVERRIDE=mid\nSTRAT_MID_ENABLED=off", "STRATEGY_OVERRIDE=mid: STRAT_MID_ENABLED=false disables it."),
+    ("START_TIME_OPEN=14:29", "START_TIME_OPEN=14:29 is outside of every session"),
+    ("START_TIME_OPEN=21:00", "START_TIME_OPEN=21:00 is outside of every session"),
+    ("START_TIME_OPEN=13:29\nTIME_ANCHOR=utc", "START_TIME_OPEN=13:29 is outside of every session"),
     ("START_TIME_OPEN=20:26", "START_TIME_OPEN=20:26: the entry phase ends 386 minutes after the bell"),
     ("OPEN_BREAKOUT_TIME=366", "START_TIME_OPEN=14:30: the entry phase ends 386 minutes after the bell"),
     ("MIN_PRICE=9\nMAX_PRICE=8", "MIN_PRICE=9 is more than MAX_PRICE=8."),
@@ -31,23 +31,23 @@ FAILS: list[tuple[str, str]] = [
         "MIN_MARKET_CAP_OPEN=9\nMAX_MARKET_CAP_OPEN=8",
         "MIN_MARKET_CAP_OPEN=9 is more than MAX_MARKET_CAP_OPEN=8.",
     ),
-    ("FILTERS=a,a", "FILTERS=a,a: each name may stand there once, and none alone."),
+    ("FILTERS=a,a", "FILTERS=a,a: a name is repeated, or stands beside the word none."),
     ("DAILY_LOSS_LIMIT=0", "DAILY_LOSS_LIMIT=0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0."),
     (
         "WINDOW_LOSS_LIMIT=0.0",
         "WINDOW_LOSS_LIMIT=0.0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0.",
     ),
     ("STOP_LOSS_PCT=1", "STOP_LOSS_PCT=1: allowed is a fraction (0.02 is 2 %) from 0.0001 to 0.99."),
-    ("FILTERS=none,a", "FILTERS=none,a: each name may stand there once, and none alone."),
+    ("FILTERS=none,a", "FILTERS=none,a: a name is repeated, or stands beside the word none."),
 ]
 
 WARNS: list[tuple[str, str]] = [
     ("DEFENSE_MODE_TOTAL_ALLOCATION=0.03", "DEFENSE_MODE_TOTAL_ALLOCATION is larger than TOTAL_ALLOCATION"),
     ("STRAT_OPEN_ENABLED=false", "No strategy is enabled: nothing will be traded."),
-    ("TIME_ANCHOR=utc", "TIME_ANCHOR=utc: start times move by an hour"),
+    ("TIME_ANCHOR=utc", "TIME_ANCHOR=utc: relative to the bell, start times shift by one hour"),
     ("VIX_SOURCE=live", "VIX_SOURCE=live is for live trading only"),
     ("FAILOVER_ENABLED=true", "FAILOVER_ENABLED=true without FAILOVER_BROKERS"),
-    ("SHORT_TYPE_OPEN=LongPut", "SHORT_TYPE_OPEN=LongPut: this version has no such way to go short"),
+    ("SHORT_TYPE_OPEN=LongPut", "SHORT_TYPE_OPEN=LongPut: short type not supported yet; short signals are denied"),
     ("TRADING_DAYS=mon,sat", "TRADING_DAYS=mon,sat: the exchange is closed on Saturday and Sunday."),
 ]
 
@@ -100,14 +100,14 @@ def test_another_minor_version_warns(tmp_path: Path) -> None:
     """A file for another minor version of the same major one still holds."""
     major = package_version().removeprefix("v").split(".")[0]
     ((level, message),) = found(tmp_path, f"VERSION_TAG=v{major}.9999.0")
-    assert (level, "the file still holds" in message) == ("warn", True)
+    assert (level, "the file is still valid" in message) == ("warn", True)
     assert found(tmp_path, f"VERSION_TAG={package_version()}") == []
 
 
 def test_development_refuses_live(tmp_path: Path) -> None:
     """ENVIRONMENT=development is a second lock on live trading, and on nothing else."""
     (tmp_path / ".env").write_text("ENVIRONMENT=development\n")
-    assert ("fail", ".env:1: ENVIRONMENT=development refuses live trading.") in found(tmp_path, "", "live")
+    assert ("fail", ".env:1: ENVIRONMENT=development does not allow live trading.") in found(tmp_path, "", "live")
     assert found(tmp_path, "", "paper") == []
 
 

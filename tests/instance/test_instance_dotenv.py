@@ -48,8 +48,8 @@ def test_the_last_of_a_repeated_key_counts_and_is_reported() -> None:
     parsed = parse_dotenv("f", b"A=1\nB=2\nA=3\nB=2\n")
     assert values(parsed) == {"A": "3", "B": "2"}
     assert [str(finding) for finding in parsed.findings] == [
-        "f:3: A stands in line 1 too; this line counts.",
-        "f:4: B stands in line 2 too with the same value.",
+        "f:3: A is also on line 1; this line counts.",
+        "f:4: B is also on line 2 with the same value.",
     ]
     assert [finding.level for finding in parsed.findings] == ["warn", "ok"]
 

@@ -54,7 +54,7 @@ def test_the_identity_comes_from_its_encrypted_file(tmp_path: Path) -> None:
 def test_a_file_without_the_field_or_without_its_key_is_an_error(tmp_path: Path) -> None:
     """A missing field is named, and a missing key has its code: an identity is never passed over."""
     write(tmp_path, {"name": "x"})
-    with pytest.raises(VaultError, match=r"(?s)a field name; .* lacks the field BOT_IDENTITY_STRING: ENTITY_JURIS"):
+    with pytest.raises(VaultError, match=r"(?s)unknown field name; .* lacks the field BOT_IDENTITY_STRING: ENTITY_"):
         read_identity(Instance(tmp_path), DeploymentSettings())
     (tmp_path / "storage" / "keys" / "bot_identity.key").unlink()
     with pytest.raises(VaultError, match="TB-SEC-021 bot_identity"):

@@ -57,7 +57,7 @@ def test_both_samples_load_byte_for_byte(tmp_path: Path, shared: Path) -> None:
     assert found.frames["open"].max_market_cap == Decimal(10_000_000_000)
     assert found.simulation.slippage_stddev_pct == Decimal("0.1")
     assert found.deployment.session_timeout == 3000.0
-    assert not any("no setting that is known" in warning for warning in warnings(found))
+    assert not any("Unknown setting" in warning for warning in warnings(found))
 
 
 def test_every_key_of_the_samples_is_owned(tmp_path: Path, shared: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_missing_configuration_names_the_demo(tmp_path: Path) -> None:
     """A folder without an instance is one sentence with a way to look; a demo needs none."""
     with pytest.raises(SettingsError) as caught:
         load_settings(tmp_path, mode="replay")
-    assert "holds no trading configuration .env_bot" in str(caught.value)
+    assert "has no trading configuration .env_bot" in str(caught.value)
     assert "tbot run --demo" in str(caught.value)
     assert caught.value.remedy == ""
     assert load_settings(tmp_path, mode="demo", overrides={"STRATEGY_SEQUENCE": "open"}).strategies == ("open",)
@@ -145,7 +145,7 @@ def test_a_missing_configuration_names_the_demo(tmp_path: Path) -> None:
 def test_an_instance_that_is_not_there_is_said_to_be_that(tmp_path: Path) -> None:
     """A folder that does not exist and a file in its place are two faults, and neither is a missing configuration."""
     (tmp_path / "note").write_text("")
-    for name, words in (("nowhere", "does not exist"), ("note", "is a file, and an instance is a folder")):
+    for name, words in (("nowhere", "does not exist"), ("note", "is a file, but an instance is a folder")):
         with pytest.raises(SettingsError, match=words):
             load_settings(tmp_path / name, mode="replay")
 
@@ -181,14 +181,14 @@ def test_the_global_configuration_names_the_other(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("ENV_BOT_PATH=bot\nCONTROL_DIR=/elsewhere\n")
     found = load_settings(tmp_path, mode="replay")
     assert str(found.values["STRATEGY_SEQUENCE"].origin) == "bot:1"
-    assert warnings(found) == [".env:2: CONTROL_DIR=/elsewhere lies outside the instance."]
+    assert warnings(found) == [".env:2: CONTROL_DIR=/elsewhere is outside of the instance."]
 
 
 def test_f105_live_refuses_plaintext(tmp_path: Path) -> None:
     """Live trading needs an encrypted trading configuration; every other mode reads the plaintext one."""
     write(tmp_path)
     for mode in MODES:
-        sentence = "live trading refuses a plaintext trading configuration: `tbot config encrypt` encrypts it."
+        sentence = "live trading does not accept a plaintext trading configuration: `tbot config encrypt` encrypts it."
         expected = [f".env_bot: {sentence}"]
         assert faults(tmp_path, mode) == (expected if mode == "live" else [])
 
@@ -206,11 +206,11 @@ def test_an_encrypted_file_is_never_passed_over(tmp_path: Path, name: str, categ
 @pytest.mark.parametrize(
     ("line", "warning"),
     [
-        ("TOTAL_ALOCATION=1", "TOTAL_ALOCATION is no setting that is known; the nearest name is TOTAL_ALLOCATION."),
-        ("START_TIME_OPNE=14:30", "START_TIME_OPNE is no setting that is known; the nearest name is START_TIME_OPEN."),
-        ("seed=1", "seed is no setting that is known; the nearest name is SEED."),
-        ("QWERTYUIOP=hunter2", "QWERTYUIOP is no setting that is known."),
-        ("CONTROL_DIR=x", "CONTROL_DIR belongs into .env and is not read here."),
+        ("TOTAL_ALOCATION=1", "Unknown setting TOTAL_ALOCATION; the nearest name is TOTAL_ALLOCATION."),
+        ("START_TIME_OPNE=14:30", "Unknown setting START_TIME_OPNE; the nearest name is START_TIME_OPEN."),
+        ("seed=1", "Unknown setting seed; the nearest name is SEED."),
+        ("QWERTYUIOP=hunter2", "Unknown setting QWERTYUIOP."),
+        ("CONTROL_DIR=x", "CONTROL_DIR belongs in .env and is ignored here."),
     ],
 )
 def test_a_key_that_is_not_used_warns(tmp_path: Path, line: str, warning: str) -> None:
@@ -223,7 +223,7 @@ def test_a_key_that_is_not_used_warns(tmp_path: Path, line: str, warning: str) -
 def test_an_unknown_option_warns(tmp_path: Path) -> None:
     """An option for a variable that nobody has is said too."""
     found = load_settings(write(tmp_path), mode="replay", overrides={"QWERTYUIOP": "1"})
-    assert warnings(found) == ["option: QWERTYUIOP is no setting that is known."]
+    assert warnings(found) == ["option: Unknown setting QWERTYUIOP."]
 
 
 def test_a_page_of_unknown_keys_is_not_compared_for_ever(tmp_path: Path) -> None:
@@ -244,8 +244,8 @@ def test_an_alias_is_the_same_setting(tmp_path: Path) -> None:
     assert found.filters == ("price_volume",)
     assert warnings(found) == [
         (
-            ".env_bot:3: ENABLE_FUNNHUB_FUNDAMENTALS_FILTER means ENABLE_FINNHUB_FUNDAMENTALS_FILTER of line 2; "
-            "this line counts."
+            ".env_bot:3: ENABLE_FUNNHUB_FUNDAMENTALS_FILTER is an alias of ENABLE_FINNHUB_FUNDAMENTALS_FILTER on "
+            "line 2; this line takes precedence."
         )
     ]
 

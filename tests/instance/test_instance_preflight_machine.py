@@ -17,6 +17,6 @@ def test_f85_an_instance_on_a_network_share_is_refused(tmp_path: Path) -> None:
     mounts.write_text(f"server:/bots {tmp_path} nfs4 rw 0 0\n")
     (row,) = local_disk_findings(Instance.at(tmp_path), mounts)
     assert (row.level, row.exit_code) == ("fail", 1)
-    assert row.message.endswith("lies on a network file system (nfs4), where no journal is safe.")
+    assert row.message.endswith("is on a network file system (nfs4), where a journal is not safe.")
     mounts.write_text(f"/dev/sda1 {tmp_path} ext4 rw 0 0\n")
     assert list(local_disk_findings(Instance.at(tmp_path), mounts)) == []

@@ -86,7 +86,7 @@ def test_variables_of_a_strategy_that_is_not_installed_say_what_they_need(tmp_pa
     """They are read and checked, and one line names them all; a strategy that runs is refused already."""
     text = "STRATEGY_SEQUENCE=open\nSTART_TIME_FOO=14:40\nFOO_ANALYSIS_TIME=3\nSTART_TIME_OPEN=14:30\n"
     found = missing_plugins(loaded(tmp_path, text).values, mode, ALL)
-    words = "START_TIME_FOO, FOO_ANALYSIS_TIME: read and checked; needs plugin foo (strategy), which is not installed."
+    words = "START_TIME_FOO, FOO_ANALYSIS_TIME: accepted, but the plugin foo (strategy) is not installed."
     assert [str(one) for one in found if "FOO" in one.message] == [f".env_bot:2: {words}"]
     assert not [one for one in found if "START_TIME_OPEN" in one.message]
     with pytest.raises(SettingsError, match="FOO_ANALYSIS_TIME=x: allowed is"):
@@ -127,11 +127,8 @@ def test_variables_of_absent_plugins_name_their_owner(tmp_path: Path) -> None:
     """A file loads without the plugins that its variables belong to; one line a plugin says which are waiting."""
     found = loaded(tmp_path, "STRATEGY_SEQUENCE=open\nMAX_PE_RATIO=9\nMAX_DEBT_EQUITY=1\nRBAC_ENABLED=true\n")
     assert [str(finding) for finding in missing_plugins(found.values, "replay", ALL)] == [
-        (
-            ".env_bot:2: MAX_PE_RATIO, MAX_DEBT_EQUITY: read and checked; needs plugin finnhub (filter), "
-            "which is not installed."
-        ),
-        ".env_bot:4: RBAC_ENABLED: read and checked; needs plugin web (extension), which is not installed.",
+        (".env_bot:2: MAX_PE_RATIO, MAX_DEBT_EQUITY: accepted, but the plugin finnhub (filter) is not installed."),
+        ".env_bot:4: RBAC_ENABLED: accepted, but the plugin web (extension) is not installed.",
     ]
 
 
@@ -140,7 +137,7 @@ def test_a_check_puts_faults_first_and_says_what_has_no_effect(tmp_path: Path) -
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nEARNINGS_BLACKOUT=true\nLEDGER_EXPORT_MODE=off\nX=1\n")
     found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [finding.level for finding in found[:3]] == ["warn", "warn", "ok"]
-    assert str(found[1]) == ".env_bot:2: EARNINGS_BLACKOUT=true: read and checked; not acted on by this version."
+    assert str(found[1]) == ".env_bot:2: EARNINGS_BLACKOUT=true: accepted, no effect yet."
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=nobody\nWEIGHTS=2\nEARNINGS_BLACKOUT=true\n")
     found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [finding.level for finding in found] == ["fail", "fail", "warn"]
@@ -151,7 +148,7 @@ def test_a_check_prints_the_planned_worst_day(tmp_path: Path) -> None:
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open,mid\nSTRAT_MID_ENABLED=false\n")
     found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [str(finding) for finding in found[:2]] == [
-        "2 settings of 1 file given, the rest has its default; open would run.",
+        "2 settings of 1 file set, all others use their defaults; open would run.",
         "Planned worst day: 0.04 % of equity, before slippage and fees; largest gross exposure: 2 % of equity.",
     ]
     assert found[2].keys == ("DAILY_LOSS_LIMIT",)

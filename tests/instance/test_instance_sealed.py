@@ -92,7 +92,7 @@ def test_both_forms_of_a_file_warn_and_live_refuses(home: Path) -> None:
     (home / ".env_bot").write_text("SEED=8\n")
     found = load_settings(home, mode="replay")
     assert found.simulation.seed == 7
-    sentence = ".env_bot: .env_bot.enc counts; the plaintext .env_bot beside it must go: remove it."
+    sentence = ".env_bot: .env_bot.enc takes precedence; delete the plaintext .env_bot beside it."
     assert [str(it) for it in found.warnings] == [sentence]
     assert faults(home, "live") == [sentence]
 
@@ -230,5 +230,5 @@ def test_nothing_entered_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    with pytest.raises(AccessError, match="nothing was entered"):
+    with pytest.raises(AccessError, match="the input was empty"):
         terminal.read_hidden("Passphrase of the keys")

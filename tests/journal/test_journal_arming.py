@@ -57,7 +57,7 @@ def test_an_arming_holds_for_its_sessions() -> None:
     ("field", "words"),
     [
         ("mode", "the mode has changed"),
-        ("account", "the account is another one"),
+        ("account", "the account is a different one"),
         ("settings", "the settings have changed"),
         ("plugins", "the plugins have changed"),
     ],
@@ -84,8 +84,8 @@ def test_other_changes_of_risk_leave_it_armed() -> None:
 
 def test_disarming_says_why() -> None:
     """What was said last counts."""
-    disarm = Told(records.DISARMED, {"why": "asked by ann"})
-    assert recall_arming([ARM, disarm]).objection(TERMS, MONDAY) == "asked by ann"
+    disarm = Told(records.DISARMED, {"why": "requested by ann"})
+    assert recall_arming([ARM, disarm]).objection(TERMS, MONDAY) == "requested by ann"
     assert recall_arming([disarm, ARM]).objection(TERMS, MONDAY) == ""
 
 
@@ -120,5 +120,5 @@ def test_sessions_are_counted_by_the_calendar(now: str, count: int, days: list[s
 @pytest.mark.parametrize("count", [0, -1, MOST_SESSIONS + 1])
 def test_no_more_than_five_sessions_are_armed(count: int) -> None:
     """Nor fewer than one."""
-    with pytest.raises(ValueError, match="cannot be armed: 1 to 5 can"):
+    with pytest.raises(ValueError, match="cannot be armed: allowed are 1 to 5"):
         next_sessions(ExchangeCalendar(), dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC), count)

@@ -73,7 +73,7 @@ def test_a_trade_is_balanced_entry_by_entry() -> None:
 
 def test_a_transaction_that_does_not_balance_cannot_be_made() -> None:
     """Whoever tries reads what it is over by."""
-    with pytest.raises(ValueError, match="fill 1: the postings add up to 1, not to nothing"):
+    with pytest.raises(ValueError, match="fill 1: the postings add up to 1, not to zero"):
         Transaction(time=MOMENT, what="fill", reference="1", postings=(Posting("cash", Decimal(1)),))
 
 

@@ -47,8 +47,8 @@ def test_the_last_drill_of_the_same_brokers_in_their_order_counts() -> None:
 @pytest.mark.parametrize(
     ("held", "words"),
     [
-        (None, "failover was never tried with these brokers"),
-        (drill(True, False, days=1), "the drill of 2026-03-02 was not passed"),
+        (None, "no failover drill was run with these brokers"),
+        (drill(True, False, days=1), "the drill of 2026-03-02 failed"),
         (drill(True, days=DRILL_VALID_FOR.days), ""),
         (drill(True, days=DRILL_VALID_FOR.days + 0.01), "the last drill, of 2026-02-01, is older than 30 days"),
     ],

@@ -62,7 +62,7 @@ def test_f82_a_log_that_was_removed_is_missed(journal: Journal, tmp_path: Path, 
     kept = log.rename(tmp_path / "kept")
     before = path.read_bytes()
     with pytest.raises(
-        JournalError, match=r"run\.sqlite ends at event 0 and held 3: .*run\.sqlite-wal, the log beside it, was"
+        JournalError, match=r"run\.sqlite ends at event 0 but had 3 before: .*run\.sqlite-wal, the log beside it, was"
     ):
         opener(path)
     assert path.read_bytes() == before
@@ -86,7 +86,7 @@ def test_a_file_that_is_gone_is_missed_and_no_other_is_made(journal: Journal, tm
     path = killed(journal, tmp_path / "killed")
     path.unlink()
     log = tail_mark.journal_files(path)[1].read_bytes()
-    with pytest.raises(JournalError, match="ends at event 0 and held 3"):
+    with pytest.raises(JournalError, match="ends at event 0 but had 3 before"):
         opener(path)
     assert not path.exists()
     assert tail_mark.journal_files(path)[1].read_bytes() == log
@@ -100,7 +100,7 @@ def test_an_older_file_is_missed_until_the_note_is_removed(journal: Journal, ope
     with closing(open_journal(journal.path)) as again:
         again.append(ONE)
     journal.path.write_bytes(old)
-    with pytest.raises(JournalError, match=r"ends at event 3 and held 4: .* remove .*run\.sqlite-anchor"):
+    with pytest.raises(JournalError, match=r"ends at event 3 but had 4 before: .* remove .*run\.sqlite-anchor"):
         opener(journal.path)
     last(journal.path).unlink()
     with closing(opener(journal.path)) as found:

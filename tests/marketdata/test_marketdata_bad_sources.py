@@ -46,7 +46,7 @@ def test_a_vwap_of_trades_that_make_no_high_or_low_is_taken(bench: StoreFixture,
 def test_two_columns_of_one_name_refuse_the_file(bench: StoreFixture, twice: str) -> None:
     """Nobody says which of them counts; quotes, capitals and blanks make no other name."""
     reason = refused(bench.put_text(f"ts,open,high,low,{twice},volume\n2019-12-02T14:30:00Z,10,11,9,10,9.5,100\n"))
-    assert "two columns have one name" in reason
+    assert "two columns have the same name" in reason
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_two_columns_of_one_name_refuse_the_file(bench: StoreFixture, twice: str
         (
             "date,time",
             "2018-02-20,09:30",
-            "(1, first: line 2, date 2018-02-20): date and time must stand in one column, and here they stand in date",
+            "(1, first: line 2, date 2018-02-20): date and time must be in one column, but are in date",
         ),
         (
             "ts",
             "1519137000",
             "(1, first: line 2, ts 1519137000): write times as 2018-02-20T14:30:00Z, not as seconds",
         ),
-        ("date", "2018-02-20", "(1, first: line 2, date 2018-02-20): it holds one row a day"),
-        ("date", "20180220", "(1, first: line 2, date 20180220): it holds one row a day"),
+        ("date", "2018-02-20", "(1, first: line 2, date 2018-02-20): it has one row per day"),
+        ("date", "20180220", "(1, first: line 2, date 20180220): it has one row per day"),
     ],
 )
 def test_what_is_no_time_of_a_minute_is_named_with_its_remedy(

@@ -45,7 +45,7 @@ def test_bars_that_an_import_replaces_meanwhile_are_never_served_under_the_old_h
     served = []
     with pytest.raises(DataError, match="The bars of 2020-01 changed while they were read") as caught:
         served += [block.month for block in blocks]
-    assert "Start again" in caught.value.remedy
+    assert "Try again" in caught.value.remedy
     assert "2020-01" not in served
 
 
@@ -79,9 +79,9 @@ def test_a_reader_that_is_overtaken_is_told_to_start_again(bench: StoreFixture, 
     month = parquet.read_month(bench.bars, "2020-01")
     assert month is not None
     _january(bench, replace=True)
-    with pytest.raises(DataError, match=r"2020-01 changed while they were read: an import is at work") as caught:
+    with pytest.raises(DataError, match=r"2020-01 changed while they were read: an import is or was running") as caught:
         parquet.read_daily(bench.bars, month) if stem == "daily" else parquet.read_bars(bench.bars, month, stem)
-    assert caught.value.remedy == "Start again after it."
+    assert caught.value.remedy == "Try again after the import."
 
 
 def test_a_reader_of_facts_that_is_overtaken_is_told_to_start_again(

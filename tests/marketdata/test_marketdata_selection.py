@@ -42,7 +42,7 @@ def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
     notes = " ".join(chosen.label.notes)
     assert "adjusted (split)" in notes
     assert "VOLUME_LIMIT is off" in notes
-    assert "No bars are stored of ZZZ." in notes
+    assert "No bars are stored for ZZZ." in notes
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
 def test_the_sessions_of_a_range_that_are_not_stored_are_said(tmp_path: Path, last: str, words: str) -> None:
     """Whoever asked for a week hears that a part of it was not traded; what the exchange did not trade is no gap."""
     chosen = select_symbols(bench(tmp_path).store, DAY, dt.date.fromisoformat(last), ())
-    assert f"No bars are stored {words}: nothing is traded there." in chosen.label.notes
+    assert f"No bars are stored {words}: no trading there." in chosen.label.notes
 
 
 @pytest.mark.parametrize(

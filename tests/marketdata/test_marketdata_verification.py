@@ -140,7 +140,7 @@ def test_bars_are_checked_again(bench: StoreFixture, column: str, value: object,
 def test_daily_rows_of_other_bars_are_a_fault(bench: StoreFixture) -> None:
     """Facts come from the daily rows, so they must be those of the bars."""
     forge(bench, stored(bench)[:-1])
-    assert "AAA: the month's daily rows are not those of its bars" in the_fault(bench)
+    assert "AAA: the month's daily rows do not match its bars" in the_fault(bench)
 
 
 def test_an_early_close_that_became_known_is_a_fault(bench: StoreFixture) -> None:

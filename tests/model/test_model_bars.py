@@ -177,7 +177,7 @@ def test_a_tape_takes_the_next_minute_only(index: int) -> None:
     """A minute that is skipped or repeated is refused."""
     bars = SessionDraft(minutes=5).bars()
     tape = _taped(bars, 2)
-    with pytest.raises(ValueError, match=f"minute {index} came where minute 2 was due"):
+    with pytest.raises(ValueError, match=f"got minute {index}, expected minute 2"):
         tape.append(_minute(bars, index))
 
 

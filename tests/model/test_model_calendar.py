@@ -197,7 +197,7 @@ def test_a_reversed_range_is_empty() -> None:
 def test_days_out_of_range_are_refused(day: dt.date) -> None:
     """The calendar does not guess about years it was not checked for."""
     for ask in (XNYS.session, XNYS.closed_reason, lambda last: XNYS.sessions(day, last)):
-        with pytest.raises(DataError, match="outside the exchange calendar"):
+        with pytest.raises(DataError, match="outside of the exchange calendar"):
             ask(day)
 
 
@@ -257,7 +257,7 @@ def test_an_early_close_lies_within_the_session(close: dt.time) -> None:
 def test_trading_days_come_on_top_of_the_calendar() -> None:
     """A weekday that is left out has no session and says so; a holiday keeps its name."""
     mondays = ExchangeCalendar(weekdays=frozenset({0}))
-    assert mondays.closed_reason(dt.date(2026, 3, 3)) == "TRADING_DAYS leaves out Tuesday"
+    assert mondays.closed_reason(dt.date(2026, 3, 3)) == "TRADING_DAYS excludes Tuesday"
     assert mondays.closed_reason(dt.date(2026, 12, 25)) == "Christmas Day"
     assert mondays.holiday(dt.date(2026, 12, 25)) == "Christmas Day"
     assert mondays.holiday(dt.date(2026, 3, 3)) is mondays.holiday(dt.date(2026, 3, 7)) is None

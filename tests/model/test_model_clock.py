@@ -185,7 +185,7 @@ def test_exchange_time_is_the_same_moment(moment: dt.datetime) -> None:
         (BELL, "14:30 UTC (09:30 New York)"),
         (dt.datetime(2026, 7, 1, 14, 30, tzinfo=dt.UTC), "14:30 UTC (10:30 New York)"),
         (dt.datetime(2026, 3, 6, 14, 30, 30, tzinfo=dt.UTC), "14:30:30 UTC (09:30:30 New York)"),
-        (dt.datetime(2026, 3, 6, 1, 0, tzinfo=dt.UTC), "01:00 UTC (20:00 New York, the day before)"),
+        (dt.datetime(2026, 3, 6, 1, 0, tzinfo=dt.UTC), "01:00 UTC (20:00 New York, the previous day)"),
     ],
 )
 def test_people_see_both_times(moment: dt.datetime, shown: str) -> None:

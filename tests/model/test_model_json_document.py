@@ -25,7 +25,7 @@ from tbot_core.testing.canaries import canary, shows
         b"\xff",
         "\ufeff{}",
     ],
-    ids=["deep bytes", "deep", "objects", "101", "mixed", "digits", "nothing", "open", "no text", "mark"],
+    ids=["deep bytes", "deep", "objects", "101", "mixed", "digits", "nothing", "open", "not text", "mark"],
 )
 def test_what_cannot_be_read_is_one_error(text: str | bytes) -> None:
     """Nested without end, a number of thousands of digits, no JSON, no UTF-8: a ValueError that says which."""

@@ -126,7 +126,7 @@ def test_a_start_outside_every_session_is_refused(
     if fits:
         window_placement.check_windows([named], anchor)
         return
-    with pytest.raises(SettingsError, match=f"START_TIME_CLOSE={start_time:%H:%M} lies outside every session"):
+    with pytest.raises(SettingsError, match=f"START_TIME_CLOSE={start_time:%H:%M} is outside of every session"):
         window_placement.check_windows([named], anchor)
 
 

@@ -122,8 +122,8 @@ def test_a_damaged_record_and_unreadable_settings_are_warnings(
     (tmp_path / "data" / "plugins.json").write_text("{")
     assert invoke(["plugins", "list", "--json", "--home", str(tmp_path)]) == 0
     written = capsys.readouterr()
-    assert "So the list cannot tell which plugins are active." in written.err
-    assert "what was recorded of plugins is unknown" in written.err
+    assert "The list cannot show which plugins are active." in written.err
+    assert "the recorded results of plugins are unknown" in written.err
     assert "spare" in written.out
 
 
@@ -135,7 +135,7 @@ def test_a_probe_that_cannot_be_recorded_still_shows(
     (tmp_path / "data").write_text("")
     listings, _, warnings = plugin_listings(tmp_path, probing=True)
     assert [it.state for it in listings if it.entry.name == "broken"] == ["broken"]
-    assert [warning for warning in warnings if warning.endswith("So what was found is not recorded.")]
+    assert [warning for warning in warnings if warning.endswith("The results are not recorded.")]
     assert capsys.readouterr().err == ""
 
 
@@ -201,11 +201,11 @@ def test_info_of_an_unknown_or_ambiguous_name_is_wrong_usage(
     plant("shared", dist="their-a")
     plant("shared", dist="their-b", kind="filter", target="their_shared_filter")
     assert invoke(["plugins", "info", "soundd", "--home", str(tmp_path)]) == 3
-    assert capsys.readouterr().err == "tbot: No installed plugin is called soundd.\n      Did you mean sound?\n"
+    assert capsys.readouterr().err == "tbot: Unknown plugin soundd.\n      Did you mean sound?\n"
     assert invoke(["plugins", "info", "nudos", "--home", str(tmp_path)]) == 3
     assert "Did you mean" not in capsys.readouterr().err
     assert invoke(["plugins", "info", "zzzzz", "--home", str(tmp_path)]) == 3
-    assert "tbot plugins list shows all." in capsys.readouterr().err
+    assert "`tbot plugins list` shows all plugins." in capsys.readouterr().err
     assert invoke(["plugins", "info", "shared", "--home", str(tmp_path)]) == 2
     assert "Say filter/shared or strategy/shared." in capsys.readouterr().err
 
@@ -239,7 +239,7 @@ def test_a_command_that_is_none_is_refused(
     """An entry point that names something else is a plugin's failure, exit 3."""
     plant("report-day", "command = 'text'", kind="command", target="their_report:command")
     assert invoke(["report-day"]) == 3
-    assert "their_report:command is no click command." in capsys.readouterr().err
+    assert "their_report:command is not a click command." in capsys.readouterr().err
 
 
 def test_a_command_with_a_name_of_tbot_is_refused_aloud(
@@ -249,9 +249,7 @@ def test_a_command_with_a_name_of_tbot_is_refused_aloud(
     plant("plugins", COMMAND, kind="command", target="their_plugins:command")
     assert invoke(["--help"]) == 0
     written = capsys.readouterr()
-    assert written.err == (
-        "tbot: the command plugins is refused: their-plugins 2.5 uses the name of a command of tbot.\n"
-    )
+    assert written.err == ("tbot: command plugins is refused: their-plugins 2.5 uses the name of a command of tbot.\n")
     assert "From their-plugins" not in written.out
     assert invoke(["plugins", "list"]) == 0
     assert "Friday" not in capsys.readouterr().out

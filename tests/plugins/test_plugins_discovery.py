@@ -56,7 +56,7 @@ def test_a_name_offered_twice_is_refused_for_both(site: Path, plant: Callable[..
     plant("twin", dist="second", target="their_other_twin")
     for listing in installed_plugins(path=[str(site)]):
         assert listing.state == "duplicate"
-        assert listing.reason == "Offered by first 2.5 and second 2.5: uninstall all but one."
+        assert listing.reason == "Several distributions provide it: first 2.5 and second 2.5. Uninstall all but one."
 
 
 def test_kinds_may_share_a_name(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
@@ -71,7 +71,7 @@ def test_a_core_out_of_range_makes_a_plugin_incompatible(site: Path, plant: Call
     plant("old", requires=("tbot-core<1",))
     (listing,) = installed_plugins(path=[str(site)])
     assert listing.state == "incompatible"
-    assert listing.reason == f"It requires tbot-core<1, and tbot-core {CORE} is installed."
+    assert listing.reason == f"It requires tbot-core<1, but tbot-core {CORE} is installed."
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_core_out_of_range_makes_a_plugin_incompatible(site: Path, plant: Call
     [
         ({"name": "Loud"}, "Its name 'Loud' must match"),
         ({"points": "[tbot.strategies]\nodd = no-module\n"}, "'no-module' is not module:object"),
-        ({"requires": ("tbot-core>=one",)}, "What it requires of tbot-core cannot be read"),
+        ({"requires": ("tbot-core>=one",)}, "Its requirement of tbot-core cannot be read"),
         ({"points": "[tbot.strategies]\nodd\n"}, "Its entry_points.txt cannot be read"),
     ],
 )

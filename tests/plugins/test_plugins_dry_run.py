@@ -269,17 +269,17 @@ def test_every_view_and_every_end_says_that_it_is_a_dry_run(house: House, capsys
     with house.lines:
         house.lines.end(outcome)
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "tbot DRY RUN, nothing is sent. Market prices: acme."
-    assert [line for line in said if "LONG" in line or " out of " in line]
+    assert said[0] == "tbot DRY RUN, no order is sent. Market prices: acme."
+    assert [line for line in said if " BUY " in line or " EXIT " in line]
     assert all(line.startswith("DRY RUN  ") for line in said if " UTC)  " in line or line.endswith("New York)."))
-    assert any(line.startswith("DRY RUN, nothing is sent: 1 session, ") for line in said)
+    assert any(line.startswith("DRY RUN, no order is sent: 1 session, ") for line in said)
     assert (
         said[-1]
         == f"Next:   tbot why {outcome.summary.trades[0].symbol} --run {outcome.journal.stem} --home {house.home}"
     )
-    words = "A dry run: nothing is sent to acme; entries and exits are filled by the simulator, with its own cash."
+    words = "A dry run: no order is sent to acme; entries and exits are filled by the simulator, with its own cash."
     assert words in outcome.summary.notes
-    assert "Entries that would wait for `tbot confirm` count as approved at once." in outcome.summary.notes
+    assert "Entries that need a confirmation (`tbot confirm`) count as confirmed at once." in outcome.summary.notes
     report = Path(outcome.summary.report).read_text()
     assert "<h1>Dry run, 2026-03-03</h1>" in report
     assert "no order left this machine" in report

@@ -208,7 +208,7 @@ class Bench:
         ("eat", "MemoryError"),
         ("open", "Too many open files"),
         ("look", "ValueError: ['/', '']"),
-        ("pickle", "cannot be told an object of type set"),
+        ("pickle", "cannot be sent to a worker an object of type set"),
     ],
 )
 def test_f93_what_goes_wrong_in_a_worker_is_said_and_harms_nobody(
@@ -265,7 +265,7 @@ def test_a_name_that_isolates_nothing_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(isolated_names.VARIABLE, " open, size,")
     assert isolation.isolated_plugins(wanted) == {("strategy", "open"), ("filter", "size")}
     monkeypatch.setenv(isolated_names.VARIABLE, "nobody,paper")
-    with pytest.raises(SettingsError, match="names nobody, paper, which is no strategy or filter of this run"):
+    with pytest.raises(SettingsError, match="names nobody, paper, which is not a strategy or filter of this run"):
         isolation.isolated_plugins(wanted)
     monkeypatch.delenv(isolated_names.VARIABLE)
     assert isolation.isolated_plugins(wanted) == frozenset()
@@ -277,7 +277,7 @@ def test_a_plugin_of_which_nothing_is_known_is_not_isolated(tmp_path: Path) -> N
     listing = discovery.PluginListing(entry=entry, state="active", enabled=True)
     loaded, (failure,) = isolation.isolated_offers([("strategy", "open")], [listing], tmp_path, {})
     assert loaded == ()
-    assert "nothing is recorded of it" in failure.error
+    assert "there is no record of it" in failure.error
 
 
 def passed(message: Any) -> Any:
@@ -316,11 +316,11 @@ def test_values_of_the_contract_pass_the_boundary_unchanged() -> None:
 @pytest.mark.parametrize("value", [object(), {1}, b"x", np.array(["x"]), np.array([object()]), dt.date(2026, 1, 1)])
 def test_f93_anything_else_does_not_pass(value: object) -> None:
     """Neither objects nor text arrays, nor an endless nesting."""
-    with pytest.raises(PluginError, match="cannot be told"):
+    with pytest.raises(PluginError, match="cannot be sent to a worker"):
         passed([value])
     nested: list[Any] = []
     nested.append(nested)
-    with pytest.raises(PluginError, match="nested without end"):
+    with pytest.raises(PluginError, match="nested too deeply"):
         passed(nested)
 
 
@@ -356,7 +356,7 @@ def test_cp29_what_a_worker_must_answer_is_checked(monkeypatch: pytest.MonkeyPat
     echo = tmp_path / "echo"
     echo.write_text(f"#!{sys.executable}\nimport os\nwhile part := os.read(0, 65536): os.write(1, part)\n")
     echo.chmod(0o700)
-    for program, words in ((str(echo), "Its worker gave no answer"), ("/no/such", "Cannot start /no/such")):
+    for program, words in ((str(echo), "Its worker did not respond"), ("/no/such", "Cannot start /no/such")):
         monkeypatch.setattr(sys, "executable", program)
         with pytest.raises(PluginError, match=words):
             isolation.PluginWorker(entry, {}, WINDOW).ask({"do": "hello"})

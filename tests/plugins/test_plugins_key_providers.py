@@ -109,7 +109,7 @@ def test_live_asks_those_alone_that_were_approved(
         secrets.open_instance_vault(instance, DeploymentSettings()), "env_bot", b"STRATEGY_SEQUENCE=open\nSEED=7\n"
     )
     plant("stranger", "1 / 0", kind="extension")
-    assert refused(instance).startswith("Live trading imports approved plugins alone:\n")
+    assert refused(instance).startswith("Live trading imports only approved plugins:\n")
     approve(instance.home, "chosen")
     source = site / "their_chosen" / "__init__.py"
     text = source.read_text()

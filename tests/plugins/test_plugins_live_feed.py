@@ -201,7 +201,7 @@ def test_a_minute_waits_for_its_bars_as_long_as_bar_grace(house: House, grace_s:
 @pytest.mark.slow
 def test_a_delayed_feed_is_never_traded_live(house: House) -> None:
     """It is refused before anything is connected, with exit code 3; on paper the run's notes say so."""
-    with pytest.raises(SettingsError, match="acme is delayed, and delayed prices are never traded live") as refused:
+    with pytest.raises(SettingsError, match="acme is delayed; live trading never uses delayed prices") as refused:
         house.run("live", ACME_COVERAGE="delayed")
     assert refused.value.exit_code == 3
     assert house.events(records.RUN_STARTED) == []
@@ -219,7 +219,7 @@ def test_a_delayed_feed_is_named_on_paper(house: House) -> None:
 def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> None:
     """What a session says of itself counts, whatever its plugin had declared."""
     vars(house.module)["TRUTH"] = house.module.quality(house.module.Config(coverage="delayed", subscriptions=0))
-    with pytest.raises(SettingsError, match="never traded live"):
+    with pytest.raises(SettingsError, match="live trading never uses delayed prices"):
         house.run("live")
     assert house.events(records.SESSION_OPENED) == []
 
@@ -269,7 +269,7 @@ def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
         assert float(trade.entry_price) == pytest.approx(minute.open[row], rel=0.002)  # but for slippage
     (start,) = house.events(records.RUN_STARTED)
     assert start.payload["source"] == "acme"
-    assert any("neither its quotes nor its halts" in note for note in start.payload["notes"])
+    assert any("its quotes and halts are ignored" in note for note in start.payload["notes"])
     ends = [event.received for event in house.events(records.SESSION_CLOSED)]
     assert ends == [house.world.session.close]
 
@@ -314,7 +314,7 @@ def test_paper_ends_a_session_of_yesterday_on_what_was_kept_of_it(house: House) 
     assert "Put the file back" in missing.value.remedy
     aside.rename(file)
     house.again(80_000.0)
-    with pytest.raises(DataError, match="acme serves no bars of 2026-03-04"):
+    with pytest.raises(DataError, match="acme supplies no bars of 2026-03-04"):
         house.run("paper", **PAPER)
     assert [event.payload["date"] for event in house.events(records.SESSION_CLOSED)] == ["2026-03-03"]
 
@@ -381,6 +381,6 @@ def test_the_check_prints_what_a_feed_declares(house: House, coverage: str, leve
     house.settle(ACME_COVERAGE=coverage, ACME_SUBSCRIPTIONS="5")
     (row,) = [row for row in check_instance(house.home) if row.subject == "feed"]
     assert row.level == level
-    words = f"{coverage.replace('_', ' ')}, 5 symbols at most, history 1 s late, quotes, halts told"
+    words = f"{coverage.replace('_', ' ')}, at most 5 symbols, history 1 s late, quotes, halts reported"
     assert row.message == f"The feed of acme: {words}."
-    assert ("never traded live" in row.remedy) is (level == "warn")
+    assert ("live trading never uses delayed prices" in row.remedy) is (level == "warn")

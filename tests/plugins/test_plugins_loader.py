@@ -83,12 +83,12 @@ def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., EntryPointInfo]
         ("raise SystemExit(3)", "import", "SystemExit: 3"),
         (HEAD + "@hookimpl\ndef tbot_strategy(flavour): return plugin()", "register", "flavour"),
         (HEAD + "@hookimpl\ndef tbot_strateyg(): return plugin()", "register", "unknown hook 'tbot_strateyg'"),
-        (HEAD, "validate", "offers nothing"),
-        (OFFER + "None", "validate", "offers nothing"),
-        (HEAD + "@hookimpl\ndef tbot_filter(): return plugin()", "validate", "offers nothing"),
+        (HEAD, "validate", "provides nothing"),
+        (OFFER + "None", "validate", "provides nothing"),
+        (HEAD + "@hookimpl\ndef tbot_filter(): return plugin()", "validate", "provides nothing"),
         (OFFER + "1 / 0", "offer", "ZeroDivisionError"),
         (OFFER + "'a plugin'", "validate", "tbot_strategy returned an object of type str"),
-        (OFFER + "plugin(name='other')", "validate", "It calls itself 'other'"),
+        (OFFER + "plugin(name='other')", "validate", "Its name is 'other'"),
         (OFFER + "plugin(config=Soft)", "validate", "Its config is the class Soft"),
         (OFFER + "plugin(config=Loose)", "validate", "Its config is the class Loose"),
         (OFFER + "plugin(config=Plain)", "validate", "Its config is the class Plain"),
@@ -158,17 +158,17 @@ def test_the_others_load_when_one_is_broken(
         ("twin", "find"),
     ]
     assert failures[0].sentence == (
-        "The strategy goood cannot be used: no installed distribution offers it; did you mean good?"
+        "The strategy goood cannot be used: no installed distribution provides it; did you mean good?"
     )
     assert failures[2].error.startswith("incompatible: It requires tbot-core<1")
-    assert failures[3].error.startswith("duplicate: Offered by first 2.5 and second 2.5")
+    assert failures[3].error.startswith("duplicate: Several distributions provide it: first 2.5 and second 2.5.")
     assert "no_such_library" in caplog.text
 
 
 def test_an_absent_plugin_without_a_neighbour_is_named() -> None:
     """A name that resembles none is said to be offered by nobody."""
     _, (failed,) = PluginLoader().offers([("broker", "zzz")], ())
-    assert failed.error == "no installed distribution offers it."
+    assert failed.error == "no installed distribution provides it."
 
 
 def test_metadata_faults_keep_a_plugin_from_being_tried_recorded_ones_do_not(
@@ -211,8 +211,8 @@ def test_one_object_may_stand_behind_two_entries(plant: Callable[..., EntryPoint
     [
         ("lambda config, context: 1 / 0", "ZeroDivisionError"),
         ("lambda config, context: exit(7)", "SystemExit: 7"),
-        ("lambda config, context: 'text'", "create returned an object of type str, which is no Strategy."),
-        ("lambda config, context: Config", "create returned the class Config, which is no Strategy."),
+        ("lambda config, context: 'text'", "create returned an object of type str, which is not a Strategy."),
+        ("lambda config, context: Config", "create returned the class Config, which is not a Strategy."),
     ],
 )
 def test_a_failing_create_is_a_failure(plant: Callable[..., EntryPointInfo], create: str, words: str) -> None:
@@ -266,16 +266,16 @@ def test_a_refusal_names_every_failed_plugin() -> None:
         "The filter a (d 1) failed: it cannot be imported: ImportError: x\n"
         "The filter b (d 1) failed: it cannot be imported: ImportError: x"
     )
-    assert error.remedy.startswith("Mend or uninstall it, or take it out of the settings;")
+    assert error.remedy.startswith("Fix or uninstall it, or remove it from the settings;")
     assert error.exit_code == 3
 
 
 def test_a_refusal_for_a_plugin_that_is_not_installed_says_to_install_it() -> None:
-    """What no distribution offers can be neither mended nor uninstalled."""
+    """What no distribution offers can be neither fixed nor uninstalled."""
     absent = PluginFailure(kind="filter", name="a", dist="", version="", phase="find", error="no one offers it.")
     broken = PluginFailure(kind="filter", name="b", dist="d", version="1", phase="import", error="ImportError: x")
-    assert plugins_failed_error((absent,)).remedy.startswith("Install it, or take it out of the settings;")
-    assert plugins_failed_error((absent, broken)).remedy.startswith("Install it, mend or uninstall it, or take it out")
+    assert plugins_failed_error((absent,)).remedy.startswith("Install it, or remove it from the settings;")
+    assert plugins_failed_error((absent, broken)).remedy.startswith("Fix or uninstall it, install it, or remove it")
 
 
 def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., EntryPointInfo]) -> None:
@@ -284,8 +284,9 @@ def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., EntryPointI
 
     entry = plant("light")
     code = (
-        "import sys; from tbot_core.plugins.loader import Loader; from tbot_core.plugins.discovery import Entry;"
-        f"Loader().load({entry!r}); print([m for m in ('polars', 'asyncio', 'rich') if m in sys.modules])"
+        "import sys; from tbot_core.plugins.loader import PluginLoader;"
+        "from tbot_core.plugins.discovery import EntryPointInfo;"
+        f"PluginLoader().load({entry!r}); print([m for m in ('polars', 'asyncio', 'rich') if m in sys.modules])"
     )
     environment = environ.minimal_environment() | {"PYTHONPATH": sys.path[0]}
     finished = processes.run_program([sys.executable, "-c", code], timeout_s=30, environment=environment)
@@ -296,7 +297,7 @@ BROKER = """
 import attrs
 
 from tbot_core.contracts import Plugin, SecretValue
-from tbot_core.contracts.credentials import hidden
+from tbot_core.contracts.credentials import hidden_field
 from tbot_core.contracts.setting import NoSettings
 from tbot_core.contracts.hooks import hookimpl
 from tbot_core.contracts.permissions import PluginNeeds
@@ -304,7 +305,7 @@ from tbot_core.contracts.permissions import PluginNeeds
 
 @attrs.frozen(kw_only=True)
 class Fields:
-    pass_phrase: SecretValue = hidden(doc="A pass phrase.", aliases=("key_id",))
+    pass_phrase: SecretValue = hidden_field(doc="A pass phrase.", aliases=("key_id",))
 
 
 @hookimpl

@@ -311,7 +311,7 @@ def test_a_locked_plugin_that_is_gone_is_missing(approved: PluginLock, site: Pat
     """An uninstalled plugin is a difference as long as the lock names it."""
     shutil.rmtree(site / "their_sound-2.5.dist-info")
     (difference,) = lock.verify_lock(approved, found(site, "sound"))
-    assert difference.sentence == "The strategy sound is locked and not installed: their-sound 2.5."
+    assert difference.sentence == "The strategy sound is locked but not installed: their-sound 2.5."
 
 
 def test_a_name_that_another_distribution_offers_is_not_the_approved_one(
@@ -321,10 +321,10 @@ def test_a_name_that_another_distribution_offers_is_not_the_approved_one(
     plant("sound", dist="their-evil", target="their_evil")
     (twin,) = lock.verify_lock(approved, found(site, "sound"))
     assert twin.what == "distribution"
-    assert twin.detail == "their-sound was approved, their-evil 2.5 and their-sound 2.5 offers it"
+    assert twin.detail == "their-sound was approved, but their-evil 2.5 and their-sound 2.5 provides it"
     shutil.rmtree(site / "their_sound-2.5.dist-info")
     (other,) = lock.verify_lock(approved, found(site, "sound"))
-    assert other.detail == "their-sound was approved, their-evil 2.5 offers it"
+    assert other.detail == "their-sound was approved, but their-evil 2.5 provides it"
 
 
 def test_changes_between_locks_name_what_came_and_what_went(plant: Callable[..., EntryPointInfo], site: Path) -> None:
@@ -339,7 +339,7 @@ def test_changes_between_locks_name_what_came_and_what_went(plant: Callable[...,
     greedy = lock.make_lock(found(site, "sound"), {("strategy", "sound"): PluginNeeds(subprocess=True)}, APPROVAL)
     (needs,) = lock.lock_changes(before, greedy)
     assert needs.sentence == (
-        "The strategy sound has other needs: order authority was approved, now it is child processes."
+        "The strategy sound has other permissions: order authority was approved, now it is child processes."
     )
 
 
@@ -348,7 +348,7 @@ def test_objections_are_of_what_is_in_use(
 ) -> None:
     """Without a lock everything is refused; with one, what differs and is enabled; a damaged one is an objection."""
     assert lock.lock_objections(tmp_path, ()) == (
-        f"{tmp_path / lock.FILE_NAME} is not there, so no plugin is approved.",
+        f"There is no {tmp_path / lock.FILE_NAME}, so no plugin is approved.",
     )
     lock.write_lock(tmp_path, approved)
     assert lock.lock_objections(tmp_path, found(site, "sound")) == ()
@@ -377,6 +377,6 @@ def test_a_file_that_cannot_be_read_is_never_passed_over(approved: PluginLock, s
 
 def test_a_refusal_is_bounded() -> None:
     """Twenty sentences are said, and how many more there are."""
-    assert str(lock.unlocked_error(["One."])).startswith("Live trading imports approved plugins alone:\nOne.")
+    assert str(lock.unlocked_error(["One."])).startswith("Live trading imports only approved plugins:\nOne.")
     lines = lock.unlocked_error([f"Sentence {number}." for number in range(25)]).message.splitlines()
     assert lines[-2:] == ["Sentence 19.", "and 5 more differences."]

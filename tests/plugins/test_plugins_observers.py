@@ -205,7 +205,7 @@ def test_any_other_answer_denies(answer: object) -> None:
     """Neither None nor a sentence is no permission."""
     loader = PluginLoader()
     ((_, check),), _ = risk_checks(loader, registered(loader, a=Checks(lambda _order: answer)), STRICT)
-    with pytest.raises(PluginError, match=r"^check: It answered \w+, neither None nor a sentence\."):
+    with pytest.raises(PluginError, match=r"^check: It returned \w+, neither None nor a sentence\."):
         check(ORDER)
 
 

@@ -162,7 +162,7 @@ def test_what_cannot_be_locked_is_said(
     assert [it["name"] for it in document["plugins"]] == ["console", "paper"]
     assert document["plugins"][1]["needs"]["orders"] is True
     said = "\n".join(document["warnings"])
-    assert "The strategy absent is enabled, not installed, and so not locked." in said
+    assert "The strategy absent is enabled but not installed, so it is not locked." in said
     assert "The strategy broken is not locked: it cannot be imported: ModuleNotFoundError" in said
     assert "The strategy old is not locked: It requires tbot-core<1" in said
     assert run(home, "verify", "--json") == 1
@@ -212,7 +212,7 @@ def test_a_damaged_lock_is_an_error_to_verify_and_a_warning_otherwise(
     assert run(home, "verify") == 3
     assert "plugins.lock cannot be read" in capsys.readouterr().err
     assert run(home, "list") == 0
-    assert "So the list cannot tell which plugins are approved." in capsys.readouterr().err
+    assert "The list cannot show which plugins are approved." in capsys.readouterr().err
     assert run(home, "lock", "--yes") == 0
     assert "So every plugin counts as new." in capsys.readouterr().err
     assert run(home, "verify") == 0
@@ -238,7 +238,7 @@ def test_a_name_almost_that_of_a_known_plugin_is_warned_of(
 ) -> None:
     """The list and the lock both name the distribution and the one that it looks like."""
     plant("sound", dist="tbot-strategy-oben")
-    sentence = "The distribution tbot-strategy-oben is called almost like tbot-strategy-open"
+    sentence = "The name of the distribution tbot-strategy-oben is similar to tbot-strategy-open"
     assert run(home, "list") == 0
     assert sentence in capsys.readouterr().err
     assert run(home, "lock", "--yes") == 0

@@ -73,7 +73,7 @@ def test_an_endless_plugin_is_ended(plant: Callable[..., EntryPointInfo]) -> Non
     body = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'while True: pass'])\nwhile True: pass"
     failure = failed(probe_plugin(plant("endless", body), limit_s=0.5))
     assert failure.phase == "probe"
-    assert failure.error == "it had not finished after 0.5 s and was ended."
+    assert failure.error == "it did not finish within 0.5 s and was stopped."
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_an_endless_plugin_is_ended(plant: Callable[..., EntryPointInfo]) -> Non
     [
         (
             "import os, sys\nsys.stderr.write('dying now\\n'); sys.stderr.flush()\nos._exit(9)",
-            "code 9 and no answer: dying now",
+            "code 9 and no result: dying now",
         ),
-        ("import os\nos._exit(0)", "code 0 and no answer."),
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "code -9 and no answer."),
+        ("import os\nos._exit(0)", "code 0 and no result."),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "code -9 and no result."),
     ],
 )
 def test_a_plugin_that_ends_its_process_is_a_failure(
@@ -125,7 +125,7 @@ def test_the_trial_reads_a_request_and_writes_an_answer(
 @pytest.mark.parametrize(
     ("config", "phase", "words"),
     [
-        ("class Config:\n    depth: int", "config", "Nothing fills its config's depth."),
+        ("class Config:\n    depth: int", "config", "The fields depth of its config have no value."),
         ("class Config:\n    depth: int = attrs.field(factory=lambda: 1 / 0)", "config", "ZeroDivisionError"),
         ("class Config:\n    depth: int = 1", "create", "lacks scan, window"),
     ],

@@ -83,7 +83,7 @@ def test_lock_and_info_say_it(
     assert invoke(["plugins", "lock", "--yes", "--home", str(tmp_path)]) == 0
     assert "their-sound 2.5 was installed less than 3 days ago" in capsys.readouterr().err
     assert invoke(["plugins", "info", "sound", "--home", str(tmp_path)]) == 0
-    assert "publisher     Ann, by its own word; attestation unknown" in capsys.readouterr().out
+    assert "publisher     Ann, by its own claim; attestation unknown" in capsys.readouterr().out
     assert invoke(["plugins", "list", "--json", "--home", str(tmp_path)]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["plugins"]}
     assert (rows["sound"]["publisher"], rows["sound"]["attested"]) == ("Ann", None)

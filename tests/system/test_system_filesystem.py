@@ -89,7 +89,7 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(AccessError, match="Cannot make the folder") as caught:
         filesystem.make_folder(tmp_path / "a")
-    assert caught.value.remedy == "A file stands where a folder belongs: move it away."
+    assert caught.value.remedy == "A file has the name of a needed folder: move it away."
 
 
 HOLDER = """

@@ -65,17 +65,17 @@ def test_an_end_that_left_unread_words_behind_has_gone(path: Path) -> None:
         ours.send(b"unread\n")
         theirs.close()
         assert ours.receive() is None
-        with pytest.raises(AccessError, match="does not answer"):
+        with pytest.raises(AccessError, match="does not respond"):
             ours.send(b"more\n")
 
 
 def test_nobody_waits_longer_than_was_agreed(path: Path) -> None:
     """Silence, and nobody who connects, end in an error."""
     with local_socket.listen(path, SHORT_S) as listener:
-        with closing(local_socket.connect(path, SHORT_S)) as ours, pytest.raises(AccessError, match="does not answer"):
+        with closing(local_socket.connect(path, SHORT_S)) as ours, pytest.raises(AccessError, match="does not respond"):
             ours.receive()
         listener.accept().close()
-        with pytest.raises(AccessError, match="does not answer"):
+        with pytest.raises(AccessError, match="does not respond"):
             listener.accept()
 
 

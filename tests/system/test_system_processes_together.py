@@ -46,8 +46,8 @@ def test_a_line_that_comes_in_parts_is_one_line() -> None:
     [
         ("raise SystemExit(3)", "ended with 3"),
         ("import os; os.kill(os.getpid(), 9)", "ended with -9"),
-        ("import os, signal; os.close(1); signal.pause()", "still runs, and says nothing more"),
-        ("print('x' * 3_000_000)", "a line without end"),
+        ("import os, signal; os.close(1); signal.pause()", "still runs, and prints nothing more"),
+        ("print('x' * 3_000_000)", "a line without an end"),
     ],
 )
 def test_one_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:

@@ -82,8 +82,10 @@ def test_what_could_not_be_hardened_is_said() -> None:
     """A property that the system refuses to set is named; elsewhere than on Linux both are."""
     mask = os.umask(0o022)
     try:
-        assert hardening.harden(lambda option, _: option == 4, "linux") == ("Memory could not be closed to debuggers.",)
-        assert hardening.harden(lambda option, _: option == 38, "linux") == ("New rights could not be refused.",)
+        assert hardening.harden(lambda option, _: option == 4, "linux") == (
+            "The memory could not be protected against debuggers.",
+        )
+        assert hardening.harden(lambda option, _: option == 38, "linux") == ("New privileges could not be prevented.",)
         assert len(hardening.harden(lambda *_: False, "darwin")) == 1
         assert os.umask(0) == 0o077
     finally:
@@ -97,8 +99,8 @@ def test_what_is_locked_stays_out_of_core_files_and_children() -> None:
         pytest.skip("the marks can be read on Linux alone")
     code = (
         "import ctypes\n"
-        "from tbot_core.system.secure_memory import Buffer\n"
-        "buffer = Buffer.of([b'x' * 32])\n"
+        "from tbot_core.system.secure_memory import SecureBuffer\n"
+        "buffer = SecureBuffer.of([b'x' * 32])\n"
         "start = ctypes.addressof(ctypes.c_char.from_buffer(buffer.view))\n"
         "blocks = open('/proc/self/smaps').read().split('VmFlags:')\n"
         "flags = [after.split(chr(10))[0] for before, after in zip(blocks, blocks[1:]) if f'{start:x}-' in before]\n"

@@ -37,7 +37,7 @@ def test_what_is_new_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getpass", typed)
     monkeypatch.setattr(sys, "stdin", Keyboard())
     assert terminal.read_hidden("Passphrase", twice=True) == "one phrase"
-    with pytest.raises(AccessError, match="Passphrase: what was entered twice differs"):
+    with pytest.raises(AccessError, match="Passphrase: the two inputs differ"):
         terminal.read_hidden("Passphrase", twice=True)
     assert terminal.read_hidden("Passphrase") == "one phrase"
     assert asked == ["Passphrase: ", "Passphrase again: "] * 2 + ["Passphrase: "]
@@ -76,6 +76,6 @@ def test_variables_are_set_aside_for_a_while(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_disk_is_no_memory(tmp_path: Path) -> None:
     """A folder elsewhere is refused before anything is made in it."""
-    with pytest.raises(AccessError, match="no file system in memory"), editor.in_memory(folder=tmp_path):
+    with pytest.raises(AccessError, match="not a file system in memory"), editor.in_memory(folder=tmp_path):
         pytest.fail("a folder was given")
     assert not list(tmp_path.iterdir())

@@ -29,7 +29,7 @@ def test_what_returns_in_time_returns() -> None:
 
 def test_a_loop_is_interrupted_where_it_stands() -> None:
     """A call that never ends is ended, and its cause names the function it stood in."""
-    with pytest.raises(CallTimedOut, match=r"not finished after 0\.02 s") as caught:
+    with pytest.raises(CallTimedOut, match=r"not finish within 0\.02 s") as caught:
         call_within(SOON_S, turn_for_ever)
     trace = caught.value.__cause__.__traceback__ if caught.value.__cause__ else None
     names = []

@@ -34,7 +34,7 @@ class Subject:
     async def send(self, alert: Alert) -> None:
         """Keep what arrives."""
         if self.down and not self.silent:
-            raise Undelivered("out of reach")
+            raise Undelivered("made unreachable")
         text = self.spoil(self, alert)
         if text is not None:
             self.inbox.append(text)

@@ -281,7 +281,7 @@ def test_a_broken_strategy_fails_its_case(broken: Strategy, case: causality.Case
         ({"target": lambda signals: signals.price - 1}, "target is not on the winning side"),
         ({"rule": lambda signals: signals.rule + 5}, "rule has no name"),
         ({"target": lambda signals: signals.target[:-1]}, "different lengths"),
-        ({"minute": lambda signals: signals.minute + 40}, "outside the entry phase"),
+        ({"minute": lambda signals: signals.minute + 40}, "outside of the entry phase"),
     ],
 )
 def test_a_malformed_signal_is_named(columns: dict[str, Any], words: str) -> None:
@@ -319,7 +319,7 @@ def test_the_check_tells_every_kind_of_fault_at_once() -> None:
         check_causality(PeeksAtTheEnd(), *MARKET)
     lines = str(caught.value).splitlines()
     assert len(lines) >= 3
-    assert any("session 0, S00" in line and "in place of" in line for line in lines)
+    assert any("session 0, S00" in line and "instead of" in line for line in lines)
 
 
 @pytest.mark.parametrize(("broken", "error"), [(NeedsAWholeDay(), IndexError), (Divides(), RuntimeWarning)])
@@ -357,7 +357,7 @@ def test_triggers_must_be_those_of_the_scan() -> None:
 
     contract = StrategyContract()
     contract.test_s14_triggers_explain_the_signals(Breakout(), MARKET)
-    with pytest.raises(AssertionError, match="is not that of the first triggers"):
+    with pytest.raises(AssertionError, match="differs from that of the first triggers"):
         contract.test_s14_triggers_explain_the_signals(Explains(), MARKET)
     with pytest.raises(pytest.skip.Exception):
         contract.test_s14_triggers_explain_the_signals(Counts(), MARKET)

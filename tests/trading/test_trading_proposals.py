@@ -300,21 +300,21 @@ def test_a_block_gives_each_session_its_own() -> None:
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"side": 0}, "a side other than 1 and -1"),
-    ({"minute": 19}, "a minute outside the entry phase"),
-    ({"minute": 30}, "a minute outside the entry phase"),
-    ({"minute": 29}, "a minute that has not closed"),
+    ({"minute": 19}, "a minute outside of the entry phase"),
+    ({"minute": 30}, "a minute outside of the entry phase"),
+    ({"minute": 29}, "a minute that has not closed yet"),
     ({"price": 0.0}, "a price that is not positive"),
     ({"price": NONE}, "a price that is not positive"),
     ({"price": np.inf}, "a price that is not positive"),
     ({"strength": NONE}, "a strength that is not finite"),
-    ({"stop": 100.0}, "a stop that is no price on the losing side"),
-    ({"side": -1, "stop": 99.0}, "a stop that is no price on the losing side"),
-    ({"stop": -1.0}, "a stop that is no price on the losing side"),
-    ({"side": -1, "stop": np.inf}, "a stop that is no price on the losing side"),
+    ({"stop": 100.0}, "a stop that is not a price on the losing side"),
+    ({"side": -1, "stop": 99.0}, "a stop that is not a price on the losing side"),
+    ({"stop": -1.0}, "a stop that is not a price on the losing side"),
+    ({"side": -1, "stop": np.inf}, "a stop that is not a price on the losing side"),
     ({"target": 99.0}, "a target on the losing side"),
     ({"side": -1, "target": 101.0}, "a target on the losing side"),
     ({"target": np.inf}, "a target on the losing side"),
-    ({"row": 0}, "a symbol that has one already"),
+    ({"row": 0}, "a symbol that has a signal already"),
 ]
 
 

@@ -249,7 +249,7 @@ def test_what_stands_there_and_differs_is_not_overwritten(filled: Any, name: str
     (home / name).write_bytes(base64.urlsafe_b64encode(bytes(range(32))))
     (home / name).chmod(0o600)
     before = content(home)
-    with pytest.raises(VaultError, match=rf"TB-SEC-111 every category: {re.escape(shown)} would be overwritten"):
+    with pytest.raises(VaultError, match=rf"TB-SEC-111 every category: the backup would overwrite {re.escape(shown)}"):
         restored(filled, path)
     assert content(home) == before
 

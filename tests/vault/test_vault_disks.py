@@ -22,7 +22,7 @@ import json, os, subprocess, sys
 from pathlib import Path
 
 from tbot_core.errors import TbotError
-from tbot_core.contracts.settings import Deployment
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, access
 
 home, old, new = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) * "n"
@@ -48,7 +48,7 @@ def tried():
     return [code, vault.read_section("smtp")["host"].reveal() == old, [path.name for path in secrets.iterdir()]]
 
 mount("-t", "tmpfs", "-o", "size=1m,mode=700", "none", home)
-vault = access.vault(Instance(home), Deployment())
+vault = access.vault(Instance(home), DeploymentSettings())
 access.keep(vault, "smtp", json.dumps({"host": old}).encode())
 said = {}
 mount("--bind", secrets, secrets)

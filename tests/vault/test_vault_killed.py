@@ -14,24 +14,24 @@ CHILD = """
 import json, os, signal, sys
 from pathlib import Path
 
-from tbot_core.vault.audit_log import Audit, open_vault
+from tbot_core.vault.audit_log import AuditLog, open_vault
 from tbot_core.model.clock import SystemClock
-from tbot_core.contracts.settings import Deployment
-from tbot_core.system.secure_files import System
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.system.secure_files import FileSystemCalls
 from tbot_core.instance import Instance
 from tbot_core.vault import rotation
 from tbot_core.vault.categories import AUDIT
-from tbot_core.vault.store import Store
+from tbot_core.vault.store import SecretStore
 
 home, step, TWO = Path(sys.argv[1]), int(sys.argv[2]), ("login", "smtp")
 
-class Mortal(System):
+class Mortal(FileSystemCalls):
     # The disk, never waited for; after so many calls the process is killed.
     left = None
 
 for name in ("folder", "open", "status", "read", "seek", "write", "sync", "truncate", "lock", "rename", "remove"):
     def call(self, *args, name=name):
-        done = None if name == "sync" else getattr(System, name)(self, *args)
+        done = None if name == "sync" else getattr(FileSystemCalls, name)(self, *args)
         if self.left is not None:
             self.left -= 1
             if self.left < 0:
@@ -42,8 +42,8 @@ for name in ("folder", "open", "status", "read", "seek", "write", "sync", "trunc
 def store(left=None):
     system = Mortal()
     system.left = left
-    given = dict(instance=Instance(home), deployment=Deployment(), clock=SystemClock(), strict=True)
-    return Store(system=system, **given)
+    given = dict(instance=Instance(home), deployment=DeploymentSettings(), clock=SystemClock(), strict=True)
+    return SecretStore(system=system, **given)
 
 def vault(left=None):
     return open_vault(store(left), "test")
@@ -80,7 +80,7 @@ reader = forked(read_on)
 MENDS = (["resume"], ["abort"], ["resume", "abort", "rotate"], ["abort", "rotate"])
 calls = kills = 0
 while True:
-    _, status = os.waitpid(forked(lambda: rotation.rotate(vault(calls), TWO)), 0)
+    _, status = os.waitpid(forked(lambda: rotation.rotate_categories(vault(calls), TWO)), 0)
     if not os.WIFSIGNALED(status):
         break
     assert texts() == TEXT, calls
@@ -95,7 +95,7 @@ while True:
 _, ended = os.waitpid(reader, 0)
 print(json.dumps({
     "calls": calls, "kills": kills, "exit": os.WEXITSTATUS(status), "reader": ended,
-    "reads": int((home / "reads").read_text()), "lines": Audit(store=store(), actor="").verify().count,
+    "reads": int((home / "reads").read_text()), "lines": AuditLog(store=store(), actor="").verify().count,
     "left": sorted(path.name for path in (home / "storage").rglob("*") if path.name.startswith(".")),
 }))
 """

@@ -63,7 +63,7 @@ def test_content_that_holds_is_silent_and_is_read_into_its_class() -> None:
     [
         (
             {"key": CANARY, "paper": 1, "colour": CANARY},
-            [("TB-SEC-077", "its file f has a field mine.colour; known there are key, password, port, paper.")],
+            [("TB-SEC-077", "its file f has an unknown field mine.colour; known: key, password, port, paper.")],
         ),
         (
             {"paper": True},
@@ -79,7 +79,7 @@ def test_content_that_holds_is_silent_and_is_read_into_its_class() -> None:
         ),
         (
             {"key": CANARY, "api_key": CANARY, "paper": True},
-            [("TB-SEC-073", "what its file f holds names a field twice.")],
+            [("TB-SEC-073", "the content of its file f names a field twice.")],
         ),
         ({"key": ""}, [("TB-SEC-076", "field key of its file f is empty.")]),
     ],
@@ -92,7 +92,7 @@ def test_every_fault_is_named_at_once(values: object, faults: list[tuple[str, st
 def test_a_name_that_is_long_or_no_text_is_cut() -> None:
     """A field's name comes from the file: it breaks no line of a log."""
     (one,) = found({"key": CANARY, "paper": True, "a\nb" + "c" * 200: "x"}, "smtp")
-    assert r"has a field 'a\nbccc" in one[1]
+    assert r"has an unknown field 'a\nbccc" in one[1]
     assert len(one[1]) < 250
 
 
@@ -103,13 +103,13 @@ def test_only_what_a_class_is_known_for_is_judged() -> None:
     assert len(found({"mine": {"x": "y"}}, only={"mine": {}})) == 3
     assert len(found({"x": "y"}, "smtp", only={"key": CANARY})) == 3
     assert check_content(memoryview(b"SEED=1"), "env_bot", "f", MINE) == ()
-    assert found({"mine": 1}) == [("TB-SEC-075", "section mine of its file f is no JSON object.")]
+    assert found({"mine": 1}) == [("TB-SEC-075", "section mine of its file f is not a JSON object.")]
 
 
 def test_a_class_without_fields_wants_none() -> None:
     """Nothing is known there, and nothing may stand there."""
     (one,) = check_content(memoryview(b'{"x": "y"}'), "smtp", "f", {("smtp", ""): {}})
-    assert one.message.endswith("known there are none.")
+    assert one.message.endswith("known: none.")
     assert check_content(memoryview(b"{}"), "smtp", "f", {("smtp", ""): {}}) == ()
 
 

@@ -1,4 +1,4 @@
-"""What `tbot secrets export`, `import`, `backup` and `restore` do, behind their words."""
+"""The actions of `tbot secrets export`, `import`, `backup` and `restore`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".tbot"
 _OUTSIDE: Final = "storage/outside"
 _OTHERS: Final = frozenset({"machine", "plugins", "backup"})
-"""What a drill is not about."""
+"""Checks that do not apply to a restore drill."""
 
 
 @attrs.frozen(kw_only=True)
 class ImportChange:
-    """What an import does to a category: the id of its key, empty while it has none, and the fields it touches."""
+    """What an import does to a category: the id of its key (empty while it has none) and the changed fields."""
 
     category: str
     state: Literal["new", "same", "differs"]
@@ -43,13 +43,13 @@ class ImportChange:
 
 
 def export_secrets(home: Path | None, chosen: Sequence[str], out: Path, passphrase: Secret) -> tuple[str, ...]:
-    """Write what the categories hold, of those chosen or all, into a new file; returns them. Nothing is overwritten."""
+    """Write the chosen categories, or all, into a new file; returns them. An existing file is never overwritten."""
     if filesystem.is_present(out):
-        raise UsageError(f"{out} is there already.", "Name another file with --out.")
+        raise UsageError(f"{out} exists already.", "Choose another file with --out.")
     vault = vault_of_home(home, ready=False)
     names = chosen or [category for category in CATEGORIES if vault.store.has_file(category)]
     if not names:
-        raise UsageError(f"{vault.instance.home} has no encrypted file.", "There is nothing to export.")
+        raise UsageError(f"{vault.instance.home} has no encrypted file.", "Nothing to export.")
     with ExitStack() as stack:
         parts: dict[str, bytes | memoryview] = {}
         for category in names:
@@ -62,9 +62,9 @@ def export_secrets(home: Path | None, chosen: Sequence[str], out: Path, passphra
 def import_secrets(
     home: Path | None, file: Path, passphrase: Secret, *, replace: bool = False, dry_run: bool = False
 ) -> tuple[ImportChange, ...]:
-    """Put what an export holds into the instance, once all of it has been judged; returns what that does.
+    """Import an export file into the instance after all of it has been checked; returns the changes.
 
-    What stands there is only overwritten with `replace`, else UsageError. An import that was stopped may be repeated.
+    Existing values are overwritten only with `replace`, else UsageError. An interrupted import may be repeated.
     """
     from tbot_core.instance.secrets import encrypt_category
 
@@ -83,22 +83,22 @@ def import_secrets(
 
 
 def back_up_secrets(home: Path | None, folder: Path | None, passphrase: Secret) -> Path:
-    """Write a dated backup into the folder, else into that of the instance, and return its file."""
+    """Write a dated backup into the folder, by default that of the instance, and return its path."""
     instance = Instance.at(home)
     if not is_there(instance):
-        raise UsageError(f"{instance.home} holds no instance.", "Name one with --home.")
+        raise UsageError(f"{instance.home} is not an instance.", "Give one with --home.")
     vault = vault_of_home(home)
     folder = instance.home / "backups" if folder is None else folder
     filesystem.make_folder(folder)
     path = folder / f"secrets-{vault.clock.now():%Y%m%dT%H%M%SZ}{SUFFIX}"
     if filesystem.is_present(path):
-        raise UsageError(f"{path} is there already.", "Try again in a second.")
+        raise UsageError(f"{path} exists already.", "Try again in a second.")
     backup.write_backup(vault, path, BundleCipher(kind="backup", passphrase=passphrase))
     return path
 
 
 def retire_old_keys(home: Path | None) -> tuple[str, ...]:
-    """Drop the previous keys that are KEEP_PREV_DAYS old and in a later backup; returns their categories."""
+    """Delete the previous keys that are KEEP_PREV_DAYS old and in a later backup; returns their categories."""
     from tbot_core.vault import audit_log
 
     vault = vault_of_home(home, ready=False)
@@ -110,7 +110,7 @@ def retire_old_keys(home: Path | None) -> tuple[str, ...]:
 
 
 def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
-    """Put a backup into an instance that has nothing of its own yet, and return the categories that it holds."""
+    """Restore a backup into an empty instance, and return the restored categories."""
     from tbot_core.instance.folder import FOLDERS, write_ignore_files
 
     instance = Instance.at(home)
@@ -125,11 +125,11 @@ def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[
 def verify_backup(
     home: Path | None, file: Path, passphrase: Secret
 ) -> tuple[tuple[str, ...], tuple[PreflightFinding, ...]]:
-    """Restore a backup in memory, with its keys in files, check what came of it, and leave nothing behind.
+    """Restore a backup in memory with temporary key files, check it, and leave nothing behind.
 
-    Returns its categories and the rows of `tbot check`, but for those about what no backup holds. Paths that lead
-    outside of the instance lead into it for as long as this lasts, so that nothing that stands is touched. The instance
-    at `home` is only told, in its audit log, where it has one and its key.
+    Returns its categories and the rows of `tbot check`, without checks of what no backup holds. Paths outside of the
+    instance are mapped into it during the drill, so that no existing file is touched. The instance at `home` only gets
+    a line in its audit log, if it has one and its key.
     """
     from tbot_core.cli.actions.check import check_instance
     from tbot_core.instance.folder import write_ignore_files
@@ -196,11 +196,14 @@ def _refuse(vault: Vault, changes: Sequence[ImportChange], *, replace: bool) -> 
     plains = [backup.plaintext_path(vault.store.place(it.category)) for it in changes]
     clear = [plain.name for plain in plains if plain is not None and filesystem.is_present(plain)]
     if clear:
-        raise UsageError(f"{', '.join(clear)} in the clear would lie beside the encrypted one.", "Move it away first.")
+        raise UsageError(
+            f"{', '.join(clear)} in plaintext would lie beside the encrypted file.",
+            "Move the plaintext file away first.",
+        )
     standing = [it.category for it in changes if it.state == "differs"]
     if standing and not replace:
-        message = f"What {', '.join(standing)} holds would be overwritten."
-        raise UsageError(message, "--replace does that; --dry-run shows what differs.")
+        message = f"The import would overwrite {', '.join(standing)}."
+        raise UsageError(message, "Use --replace to overwrite; --dry-run shows the differences.")
 
 
 def _opened(file: Path, passphrase: Secret) -> Backup:

@@ -21,7 +21,7 @@ _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 
 
 def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tuple[PreflightFinding, ...]:
-    """Every row about the instance, failing ones first; the settings are judged as for paper trading."""
+    """Every finding about the instance, failures first; the settings are checked as for paper trading."""
     from tbot_core.cli.actions.config import check_config, plugin_declarations
     from tbot_core.instance import Instance, read_settings_files
     from tbot_core.instance.preflight import PreflightFinding, PreflightSubject, preflight_findings
@@ -51,7 +51,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
 
 
 def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
-    """The folder in which the running bot is asked for things: who may use it, and what lies there."""
+    """The control folder of the running bot: who may write to it, and which requests it holds."""
     from tbot_core.instance.preflight import PreflightFinding
     from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
 
@@ -64,11 +64,11 @@ def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
     said = folder_warnings(read_control_folder(folder), running=True)
     yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in said)
     if not (words or said):
-        yield PreflightFinding(level="ok", subject="requests", message="Nothing keeps the bot from trading.")
+        yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
 
 
 def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
-    """What the live feed declares that bars come from; nothing where there is none, or settings are not fit."""
+    """What the live feed declares about its bars; no row without a live feed or with invalid settings."""
     from tbot_core.contracts import DELAYED
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
@@ -86,12 +86,12 @@ def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[Pr
     except TbotError:
         return  # each of these has a row of its own
     level: Level = "ok" if quality.coverage != DELAYED else "fail" if live else "warn"
-    remedy = "" if level == "ok" else "Name a feed in real time in DATA_SOURCE: delayed prices are never traded live."
+    remedy = "" if level == "ok" else "Set DATA_SOURCE to a real-time feed: live trading never uses delayed prices."
     yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {quality.words}.", remedy=remedy)
 
 
 def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
-    """Whether entries could go to the brokers of FAILOVER_BROKERS: there, and tried lately."""
+    """Whether failover is possible: the brokers of FAILOVER_BROKERS are installed, and a drill passed recently."""
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
     from tbot_core.instance.preflight import PreflightFinding
@@ -107,24 +107,27 @@ def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterato
         return  # each of these has a row of its own
     for name in names[1:]:
         if name not in plugins.brokers:
-            sentence = f"FAILOVER_BROKERS names {name}, and no such broker is installed."
+            sentence = f"FAILOVER_BROKERS names {name}, but no such broker is installed."
             yield PreflightFinding(
-                level="fail", subject="failover", message=sentence, remedy="Install it, or take it out."
+                level="fail",
+                subject="failover",
+                message=sentence,
+                remedy="Install it, or remove it from FAILOVER_BROKERS.",
             )
     if names[1:] and (words := failover_drills.drill_objection(last, SystemClock().now())):
-        sentence = f"No entry goes to another broker: {words}."
+        sentence = f"Failover is not available: {words}."
         yield PreflightFinding(
-            level="warn", subject="failover", message=sentence, remedy="`tbot failover drill` tries it."
+            level="warn", subject="failover", message=sentence, remedy="`tbot failover drill` tests it."
         )
     elif names[1:]:
-        yield PreflightFinding(level="ok", subject="failover", message=f"Failover was tried: {', '.join(names)}.")
+        yield PreflightFinding(level="ok", subject="failover", message=f"Failover drill passed: {', '.join(names)}.")
 
 
 def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allow_shared_key: bool = False) -> None:
-    """The same rows before a run: what trading must not begin with is raised, the rest is said on standard error.
+    """The same checks before a run: a fault that blocks trading is raised, the rest goes to standard error.
 
-    A simulation begins with anything that it can read. Raises SettingsError, or AccessError for a damaged log or a
-    machine that is not fit.
+    A simulation starts with everything that it can read. Raises SettingsError, or AccessError for a damaged log or an
+    unfit machine.
     """
     from tbot_core.errors import AccessError, SettingsError
     from tbot_core.instance.preflight import PreflightSubject, preflight_findings

@@ -1,4 +1,4 @@
-"""What `tbot config encrypt`, `edit` and `diff` do: change the trading configuration, and say what a change risks."""
+"""The actions of `tbot config encrypt`, `edit` and `diff`: change the trading configuration and report the risk."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MONEY: Final = {
 
 @attrs.frozen(kw_only=True)
 class SettingChange:
-    """A variable whose value differs; `sentence` says what it does, in USD where the variable is a share of equity."""
+    """A variable whose value differs. `sentence` states the effect, in USD where the variable is a share of equity."""
 
     name: str
     before: str
@@ -47,7 +47,7 @@ class SettingChange:
 
 @attrs.frozen(kw_only=True)
 class SettingsComparison:
-    """What differs from what was before, which `since` names; `worst_day` says what all of it does to the worst day."""
+    """The differences from earlier settings, named by `since`. `worst_day` is the effect on the planned worst day."""
 
     since: str
     changes: tuple[SettingChange, ...]
@@ -55,9 +55,9 @@ class SettingsComparison:
 
 
 def encrypt_config(home: Path | None) -> Path:
-    """Encrypt the plaintext trading configuration, prove it, and remove the plaintext; returns the new file.
+    """Encrypt the plaintext trading configuration, verify the result, delete the plaintext; returns the new file.
 
-    Raises UsageError where there is none, or an encrypted one already.
+    Raises UsageError where there is no plaintext, or an encrypted file exists already.
     """
     from tbot_core.instance.dotenv import LIMIT_BYTES
     from tbot_core.instance.secrets import encrypt_category, open_instance_vault
@@ -70,7 +70,11 @@ def encrypt_config(home: Path | None) -> Path:
         raise sources.env.fault
     if bot.sealed or not bot.plain:
         what = f"{bot.counts} is encrypted already." if bot.sealed else f"There is no {bot.name} to encrypt."
-        remedy = f"Remove the plaintext {bot.name}." if bot.sealed and bot.plain else "`tbot config check` says more."
+        remedy = (
+            f"Delete the plaintext {bot.name}."
+            if bot.sealed and bot.plain
+            else "`tbot config check` shows the details."
+        )
         raise UsageError(what, remedy)
     opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
     data = filesystem.read_bytes(bot.path, limit=LIMIT_BYTES)
@@ -82,9 +86,9 @@ def encrypt_config(home: Path | None) -> Path:
 def edit_config(
     home: Path | None, declared: Sequence[DeclaredConfig], editor: Callable[[str, bytes], bytes]
 ) -> tuple[SettingChange, ...]:
-    """Let the editor change the encrypted trading configuration, check what comes back, and encrypt it.
+    """Open the encrypted trading configuration in the editor, check the result, and encrypt it.
 
-    Raises SettingsError for text that does not hold, and changes nothing then; UsageError where nothing is encrypted.
+    Raises SettingsError for invalid text, which changes nothing; UsageError where no encrypted file exists.
     """
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
@@ -93,7 +97,9 @@ def edit_config(
     sources = read_settings_files(Instance.at(home))
     bot = sources.bot
     if not bot.sealed:
-        raise UsageError(f"{bot.name} is not encrypted.", "Edit it as it is, or encrypt it with `tbot config encrypt`.")
+        raise UsageError(
+            f"{bot.name} is not encrypted.", "Edit the file directly, or encrypt it with `tbot config encrypt`."
+        )
     opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
     with opened.read("env_bot") as held:
         data = bytes(held.view)
@@ -109,7 +115,7 @@ def edit_config(
 def compare_config(
     home: Path | None, declared: Sequence[DeclaredConfig], other: Path | None = None
 ) -> SettingsComparison:
-    """What differs from another trading configuration, else from the settings of the last run, else the defaults."""
+    """The differences from another trading configuration, the settings of the last run, or the defaults."""
     from tbot_core.status.last_settings import settings_of_last_run
 
     sources = read_settings_files(Instance.at(home))
@@ -127,7 +133,7 @@ def _of_file(path: Path) -> tuple[str, ParsedDotenv]:
 
 
 def setting_changes(before: Settings, after: Settings) -> tuple[SettingChange, ...]:
-    """Every variable that holds another value, in the order in which settings are shown."""
+    """Every variable with a different value, in the order of `tbot config show`."""
     equity = _equity(after)
     pairs = [(before.values.get(name), one) for name, one in after.values.items()]
     return tuple(
@@ -186,7 +192,7 @@ def _equity(settings: Settings) -> Decimal:
 def check_config(
     home: Path | None, mode: Mode, plugins: PluginDeclarations | None = None
 ) -> tuple[SettingsFinding, ...]:
-    """Every finding about the instance's settings for a run in this mode, failing ones first."""
+    """Every finding about the settings for a run in this mode, failures first."""
     from tbot_core.instance.report import settings_report
 
     plugins = plugins or plugin_declarations(home)
@@ -196,21 +202,21 @@ def check_config(
 
 
 def enabled_declarations(home: Path | None) -> tuple[DeclaredConfig, ...]:
-    """What the enabled plugins declare."""
+    """The settings that the enabled plugins declare."""
     return plugin_declarations(home).declared
 
 
 def show_config(home: Path | None, mode: Mode) -> Settings:
-    """The settings as they hold; SettingsError when they are not valid."""
+    """The current settings; raises SettingsError if they are invalid."""
     from tbot_core.instance.loading import load_settings
 
     return load_settings(home, mode=mode, declared=plugin_declarations(home).declared)
 
 
 def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
-    """Everything about one variable, by its name or alias in any case; UsageError when there is none.
+    """Everything about one variable, by its name or alias in any case; UsageError for an unknown name.
 
-    Works without an instance, with the default then.
+    Without an instance the value is the default.
     """
     from tbot_core.instance.loading import examine_settings
     from tbot_core.instance.report import NOT_ACTED_ON
@@ -239,9 +245,9 @@ def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class PluginDeclarations:
-    """The plugins that are installed, what the enabled ones declare, and a sentence for each that does not load.
+    """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
 
-    `brokers` are the offers of the brokers among them, by name.
+    `brokers` are the broker plugins among them, by name.
     """
 
     installed: frozenset[tuple[str, str]]
@@ -251,9 +257,9 @@ class PluginDeclarations:
 
 
 def plugin_declarations(home: Path | None) -> PluginDeclarations:
-    """What is installed, what the enabled plugins declare, and a sentence for each of these that does not load.
+    """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
 
-    Those that would not come back are held back, as in a run.
+    Plugins that hung in an earlier trial are not imported, as in a run.
     """
     from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
     from tbot_core.instance.folder import Instance
@@ -287,14 +293,14 @@ def _find(values: Mapping[str, EffectiveSetting], key: str) -> EffectiveSetting:
 
     near = get_close_matches(wanted[:80], [*values, *spellings], n=3)
     remedy = f"The nearest names: {', '.join(near)}." if near else "`tbot config show` lists every setting."
-    raise UsageError(f"{key} is no setting that is known.", remedy)
+    raise UsageError(f"Unknown setting {key}.", remedy)
 
 
 def replace_values(text: str, changes: Mapping[str, object]) -> bytes:
     """The lines of a settings file with other values; new variables come last."""
     rest = {key: str(value) for key, value in changes.items()}
     if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):
-        raise UsageError("A setting holds a line break.", "Give each setting one line.")
+        raise UsageError("A setting contains a line break.", "Write each setting on one line.")
     lines = []
     for line in text.splitlines():
         key = line.partition("=")[0]

@@ -1,4 +1,4 @@
-"""`tbot plugins lock` and `verify`: approve the enabled plugins as they are, and see whether they still are."""
+"""`tbot plugins lock` and `verify`: approve the enabled plugins as they are, and check them against the approval."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class LockProposal:
-    """A lock that waits for approval: what stood before (None: nothing), what changes, what cannot be locked."""
+    """A lock that waits for approval: the previous one (None: none), the changes, and what cannot be locked."""
 
     path: Path
     previous: PluginLock | None
@@ -38,20 +38,20 @@ class LockProposal:
 
     @property
     def settled(self) -> bool:
-        """Whether the lock that stands says all this already."""
+        """Whether the existing lock already matches."""
         return self.previous == self.proposed
 
 
 @click.command("lock")
-@click.option("--approver", metavar="NAME", help="Who approves. Default: the account's name.")
-@click.option("--yes", "agreed", is_flag=True, help="Approve without being asked.")
+@click.option("--approver", metavar="NAME", help="Who approves. Default: the name of the account.")
+@click.option("--yes", "agreed", is_flag=True, help="Approve without a prompt.")
 @json_option
 @home_option
 def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Path | None) -> None:
     """Pin every file of every enabled plugin in the instance's plugins.lock.
 
-    Shows what changed since the last lock and asks before it writes. A plugin whose needs are not recorded is tried
-    in a process of its own first.
+    Shows the changes since the last lock and asks before it writes. A plugin whose permissions are not recorded is
+    first tried in a process of its own.
     """
     proposal = propose_lock(home, (approver or "").strip() or environ.user_name())
     for warning in proposal.warnings:
@@ -69,9 +69,9 @@ def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Pat
 @json_option
 @home_option
 def verify_command(*, as_json: bool, home: Path | None) -> int:
-    """Compare the installed plugins with plugins.lock, by metadata and hashes alone.
+    """Compare the installed plugins with plugins.lock, by metadata and hashes only.
 
-    Exit code 0: every enabled plugin is as it was approved; 1: something differs, or there is no lock.
+    Exit code 0: every enabled plugin is as approved; 1: something differs, or there is no lock.
     """
     folder = Instance.at(home).home
     standing, differences = compare_with_lock(home)
@@ -84,7 +84,7 @@ def verify_command(*, as_json: bool, home: Path | None) -> int:
     }
     lines = [it.sentence for it in differences]
     if standing is None:
-        lines = [f"There is no {lock.FILE_NAME} in {folder}: `tbot plugins lock` makes it."]
+        lines = [f"There is no {lock.FILE_NAME} in {folder}: `tbot plugins lock` creates it."]
     elif not differences:
         lines = [f"{lock.FILE_NAME} matches: {_count(standing)}."]
     emit(document, as_json=as_json, lines=lines)
@@ -92,9 +92,9 @@ def verify_command(*, as_json: bool, home: Path | None) -> int:
 
 
 def propose_lock(home: Path | None, approver: str) -> LockProposal:
-    """What `tbot plugins lock` would write; a damaged lock counts as none, with a warning.
+    """The lock that `tbot plugins lock` would write; a damaged lock counts as none, with a warning.
 
-    Raises UsageError when the settings enable nothing that is installed, and PluginError when nothing can be locked.
+    Raises UsageError when the settings enable no installed plugin, and PluginError when none can be locked.
     """
     from tbot_core.model.clock import SystemClock
 
@@ -103,7 +103,7 @@ def propose_lock(home: Path | None, approver: str) -> LockProposal:
     listings = tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), wanted) if it.enabled)
     warnings = list(_absent(wanted, listings))
     if not listings:
-        raise UsageError(f"The settings in {instance.home} enable no installed plugin.", "Nothing is there to lock.")
+        raise UsageError(f"The settings in {instance.home} enable no installed plugin.", "There is nothing to lock.")
     try:
         previous = lock.read_lock(instance.home)
     except PluginError as fault:
@@ -112,7 +112,7 @@ def propose_lock(home: Path | None, approver: str) -> LockProposal:
     needs, refused = _needs(listings, instance.data)
     warnings += refused
     if not needs:
-        raise PluginError("\n".join(refused), "Mend or uninstall it; `tbot plugins list` shows all.")
+        raise PluginError("\n".join(refused), "Fix or uninstall it; `tbot plugins list` shows all plugins.")
     approval = lock.LockApproval(approver=approver, date=SystemClock().now())
     proposed = lock.make_lock(listings, needs, approval, previous=previous)
     warnings += [*lookalike_warnings(listings, previous), *cool_down_warnings(listings, approval.date)]
@@ -126,17 +126,17 @@ def propose_lock(home: Path | None, approver: str) -> LockProposal:
 
 
 def compare_with_lock(home: Path | None) -> tuple[PluginLock | None, tuple[LockDifference, ...]]:
-    """The lock that stands, and how what is installed and enabled differs from it; PluginError when it is damaged."""
+    """The existing lock, and the differences to the installed and enabled plugins; PluginError if it is damaged."""
     standing = lock.read_lock(Instance.at(home).home)
     listings = discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(raw_settings(home)))
     return standing, () if standing is None else lock.verify_lock(standing, listings)
 
 
 def lookalike_warnings(listings: Iterable[PluginListing], standing: PluginLock | None) -> Iterator[str]:
-    """A warning for each distribution whose name is almost one of the project's or of the lock's."""
+    """A warning for each distribution whose name is similar to one of the project or of the lock."""
     approved = [it.distribution for it in standing.plugins] if standing else []
     for one, other in lookalikes((it.entry.dist for it in listings), approved):
-        yield f"The distribution {one} is called almost like {other}: make sure that it is the one you mean."
+        yield f"The name of the distribution {one} is similar to {other}: make sure that it is the one you mean."
 
 
 def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
@@ -150,7 +150,7 @@ def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[
             refused.append(f"The {entry.kind} {entry.name} is not locked: {listing.reason}")
             continue
         record = known.of(entry)
-        found, why = record.needs if record else None, "it does not tell what it needs."
+        found, why = record.needs if record else None, "it does not declare its permissions."
         if found is None:
             outcome = probe_plugin(entry)
             found = trial_records.needs_of(outcome.description)
@@ -165,12 +165,12 @@ def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[
 def _absent(wanted: Iterable[tuple[str, str]], listings: Iterable[PluginListing]) -> Iterator[str]:
     there = {(it.entry.kind, it.entry.name) for it in listings}
     for kind, name in sorted(set(wanted) - there - {ALL_EXTENSIONS}):
-        yield f"The {kind} {name} is enabled, not installed, and so not locked."
+        yield f"The {kind} {name} is enabled but not installed, so it is not locked."
 
 
 def _ask() -> None:
     if not sys.stdin.isatty():
-        raise UsageError("Nobody can be asked here, so nothing was locked.", "Approve with --yes.")
+        raise UsageError("There is no terminal to ask for approval, so nothing was locked.", "Approve with --yes.")
     click.confirm("Approve these plugins as they are?", abort=True, err=True)
 
 

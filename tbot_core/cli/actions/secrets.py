@@ -1,4 +1,4 @@
-"""What `tbot secrets` does, behind its words: values are put in, checked, and never given out."""
+"""The actions of `tbot secrets`: values are written and checked, and never shown."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _ANEW: Final = frozenset(
         VaultErrorCode.FERNET_TAG,
     )
 }
-"""What a file is beyond: nothing in it could be kept. A file that another key or a newer tbot would open is spared."""
+"""Faults of a file whose content is lost in any case. A file of another key or of a newer tbot is kept."""
 
 
 @attrs.frozen(kw_only=True)
 class CategoryListing:
-    """A category as people see it: how it stands, when its file was written, and its fields by name alone."""
+    """A category as it is shown: its state, the time of its file, and the names of its fields."""
 
     standing: CategoryStatus
     modified: datetime | None
@@ -56,7 +56,7 @@ class CategoryListing:
 
 
 def category_listings(home: Path | None, category: str | None = None) -> tuple[CategoryListing, ...]:
-    """How each category stands; a single one with the names of its fields as well, which opens it."""
+    """The state of each category; for a single one also the names of its fields, which opens it."""
     vault = vault_of_home(home, mending=True, ready=False)
     rows = []
     for it in vault.status():
@@ -67,7 +67,7 @@ def category_listings(home: Path | None, category: str | None = None) -> tuple[C
 
 
 def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
-    """What is wrong with the encrypted files and their keys, and with `.env` as it is found at a start."""
+    """The faults of the encrypted files and their keys, and of `.env` as a start reads it."""
     fault = read_settings_files(Instance.at(home)).env.fault
     found = vault_of_home(home, mending=True, ready=False).verify(known_schemas(home))
     first = (fault,) if isinstance(fault, VaultError) and fault.message not in {it.message for it in found} else ()
@@ -75,7 +75,7 @@ def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
 
 
 def logged_accesses(home: Path | None, *, verify: bool) -> tuple[tuple[AuditLogEntry, ...], AuditAnchor | None]:
-    """Every access that is logged, and with `verify` the head of the proven chain. Raises VaultError."""
+    """All logged accesses, and with `verify` the head of the verified chain. Raises VaultError."""
     from tbot_core.vault.audit_log import log_entries, log_path
 
     instance = Instance.at(home)
@@ -84,9 +84,9 @@ def logged_accesses(home: Path | None, *, verify: bool) -> tuple[tuple[AuditLogE
 
 
 def verify_audit_log(instance: Instance) -> AuditAnchor | None:
-    """The head of the proven log of accesses; None where there has been none. Raises VaultError.
+    """The head of the verified log of accesses; None where there has been none. Raises VaultError.
 
-    The settings, which do not say where the log lies, stay closed: opening them would add lines to what is proven.
+    The settings are not opened, since that would add lines to the log that is verified.
     """
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.secrets import open_instance_vault
@@ -98,9 +98,9 @@ def verify_audit_log(instance: Instance) -> AuditAnchor | None:
 
 
 def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
-    """Put values into a category beside what it holds, and return its file. Raises UsageError and VaultError.
+    """Put values into a category beside the existing ones, and return its file. Raises UsageError and VaultError.
 
-    A file of which nothing can be kept is written anew.
+    A file whose content is lost is written anew.
     """
     from tbot_core.instance.secrets import encrypt_category
 
@@ -113,7 +113,7 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
 
 
 def edit_category(home: Path | None, category: str, editor: Callable[[str, bytes], bytes]) -> bool:
-    """Let the editor change what a category holds; whether it did. What does not hold is not written."""
+    """Edit the content of a category in the editor; returns whether it changed. Invalid changes are not saved."""
     vault = vault_of_home(home)
     with vault.read(category) as opened:
         data = bytes(opened.view)
@@ -126,7 +126,7 @@ def edit_category(home: Path | None, category: str, editor: Callable[[str, bytes
 
 
 def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) -> RotationResult:
-    """A new key and new content for a category."""
+    """Give a category a new key and new content."""
     vault = vault_of_home(home, mending=category == "env")
     _assert_utf8(vault, category, values)
     data = _merged(category, b"", values)
@@ -138,24 +138,24 @@ def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) 
 
 
 def upgrade_files(home: Path | None, *, dry_run: bool) -> tuple[FormatUpgrade, ...]:
-    """What was, or would be, written in the format and under the key that a write uses now."""
+    """The files that were, or would be, rewritten in the current format and under the current key."""
     return vault_of_home(home, ready=False).upgrade(dry_run=dry_run)
 
 
 def rotate_keys(home: Path | None, categories: tuple[str, ...], *, resume: bool) -> tuple[RotationResult, ...]:
-    """New keys for the categories, or the rest of a rotation that was begun."""
+    """New keys for the categories, or the rest of an interrupted rotation."""
     return (rotation.resume_rotation if resume else rotation.rotate_categories)(
         vault_of_home(home, ready=False), categories
     )
 
 
 def abort_rotation(home: Path | None, categories: tuple[str, ...]) -> tuple[str, ...]:
-    """The categories whose rotation was under way and is not any more."""
+    """The categories whose interrupted rotation was undone."""
     return rotation.withdraw_rotation(vault_of_home(home, ready=False), categories)
 
 
 def vault_of_home(home: Path | None, *, mending: bool = False, ready: bool = True) -> Vault:
-    """The vault with the paths that `.env` gives; with `mending` its faults are put up with."""
+    """The vault with the paths of `.env`; with `mending` faults in it are tolerated."""
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
 
@@ -166,13 +166,13 @@ def vault_of_home(home: Path | None, *, mending: bool = False, ready: bool = Tru
 
 
 def parse_values(text: str) -> dict[str, Any]:
-    """The values of a JSON document. Raises UsageError, which quotes nothing of it."""
+    """The values of a JSON document. Raises UsageError, which never quotes the content."""
     try:
         found = json_document.parse_json(text)
     except json_document.InvalidJson:
         found = None
     if not isinstance(found, dict) or not found:
-        raise UsageError("The document is no JSON object with values.", "See `tbot secrets set --help`.")
+        raise UsageError("The document must be a JSON object of values.", "See `tbot secrets set --help`.")
     return found
 
 
@@ -208,9 +208,9 @@ def _merged(category: str, held: bytes, values: Mapping[str, Any]) -> bytes:
 def check_contents(
     home: Path | None, vault: Vault, contents: Mapping[str, bytes], only: Mapping[str, Any] | None = None
 ) -> None:
-    """Raises VaultError or SettingsError for contents that their categories' readers would refuse.
+    """Raises VaultError or SettingsError for contents that the readers of their categories would refuse.
 
-    With `only`, sections of other names are judged by their shape alone: what is wrong there was so before.
+    With `only`, other sections are checked by their shape only: their faults existed before.
     """
     classes, faults = known_schemas(home), list[VaultError]()
     for category, data in contents.items():
@@ -229,7 +229,7 @@ def has_file(home: Path | None, category: str) -> bool:
 
 
 def known_schemas(home: Path | None) -> Schemas:
-    """The classes that judge secrets, those of the enabled plugins among them."""
+    """The classes that validate secrets, including those of the enabled plugins."""
     from tbot_core.cli.actions.config import enabled_declarations
     from tbot_core.instance.secret_schemas import schemas
 
@@ -237,10 +237,10 @@ def known_schemas(home: Path | None) -> Schemas:
 
 
 def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> None:
-    """Settings of env, env_bot or both must hold together with the others, as at a start of paper trading.
+    """Check that settings of env, env_bot or both are valid together with the others, as at a paper start.
 
-    Where `.env` cannot be opened the others cannot be found: then `tbot check` judges afterwards. Raises VaultError for
-    settings that name another key of themselves than a start would look for.
+    If `.env` cannot be opened, the others cannot be found: then `tbot check` checks later. Raises VaultError for
+    settings that name another key for themselves than a start would use.
     """
     from tbot_core.cli.actions.config import enabled_declarations
     from tbot_core.instance import load_settings
@@ -262,7 +262,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
 
 
 def category_fields(category: str, file: str, data: memoryview) -> dict[str, object]:
-    """What a category holds by name: variables, fields, or `section.field`. Raises VaultError."""
+    """The names in a category: variables, fields, or `section.field`. Raises VaultError."""
     from tbot_core.instance.dotenv import parse_dotenv
 
     shape = CATEGORIES[category].shape

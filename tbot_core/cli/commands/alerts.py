@@ -1,4 +1,4 @@
-"""`tbot alerts`: try the channels, read what was told, and say that it was seen."""
+"""`tbot alerts`: test the channels, list alerts, acknowledge them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ UNSENT = 4
 
 @click.group("alerts")
 def command() -> None:
-    """Try the alert channels, read what was told, and say that it was seen."""
+    """Test the alert channels, list alerts, acknowledge them."""
 
 
 @command.command("test")
 @home_option
 @json_option
 def test(home: Path | None, *, as_json: bool) -> int:
-    """Send a critical and a routine test alert, each by its own channel: exit 4 when one was not taken."""
+    """Send one critical and one routine test alert through their channels. Exits with 4 when one was not delivered."""
     import asyncio
 
     from tbot_core.alerts.service import alert_delivery, message_writer
@@ -48,12 +48,12 @@ def test(home: Path | None, *, as_json: bool) -> int:
 
 
 @command.command("log")
-@click.option("--open", "only_open", is_flag=True, help="Only incidents that stand.")
-@click.option("--last", type=BoundedInt(1, MOST_ALERTS), default=50, metavar="N", help="How many. Default: 50.")
+@click.option("--open", "only_open", is_flag=True, help="Only open incidents.")
+@click.option("--last", type=BoundedInt(1, MOST_ALERTS), default=50, metavar="N", help="Number of alerts. Default: 50.")
 @home_option
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
-    """Show alerts, oldest first: when, how urgent, whether they were sent, are over, were seen."""
+    """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged."""
     rows = [document(row) for row in stored_alerts(home, last) if row.open or not only_open]
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
     return 0
@@ -61,18 +61,18 @@ def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> 
 
 @command.command("ack")
 @click.argument("ids", nargs=-1, type=BoundedInt(1), metavar="[ID]...")
-@click.option("--all", "every", is_flag=True, help="Every alert.")
+@click.option("--all", "every", is_flag=True, help="All alerts.")
 @home_option
 @json_option
 def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json: bool) -> int:
-    """Say that alerts were seen: `tbot status` no longer asks for attention to them."""
+    """Acknowledge alerts by number. `tbot status` then no longer asks for attention because of them."""
     from tbot_core.alerts.store import FILE_NAME, AlertStore
     from tbot_core.instance import Instance
     from tbot_core.model.clock import SystemClock
     from tbot_core.system import environ, filesystem
 
     if bool(ids) == every:
-        raise UsageError("Name the alerts that were seen, or give --all.", "`tbot alerts log` shows their numbers.")
+        raise UsageError("Give the numbers of the alerts, or --all.", "`tbot alerts log` lists the numbers.")
     path = Instance.at(home).data / FILE_NAME
     seen: list[int] = []
     if filesystem.exists(path):
@@ -80,18 +80,18 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
         try:
             unknown = sorted(set(ids) - {row.id for row in store.rows(MOST_ALERTS)})
             if unknown:
-                raise UsageError(f"There is no alert {unknown[0]}.", "`tbot alerts log` shows their numbers.")
+                raise UsageError(f"Unknown alert {unknown[0]}.", "`tbot alerts log` lists the numbers.")
             seen = store.acknowledge(ids, environ.user_name(), SystemClock().now())
         finally:
             store.close()
     elif ids:
-        raise UsageError(f"There is no alert {ids[0]}.", "`tbot alerts log` shows their numbers.")
+        raise UsageError(f"Unknown alert {ids[0]}.", "`tbot alerts log` lists the numbers.")
     emit({"acknowledged": seen}, as_json=as_json, lines=[f"Acknowledged: {', '.join(map(str, seen)) or 'nothing'}."])
     return 0
 
 
 def document(row: StoredAlert) -> dict[str, Any]:
-    """An alert for machines."""
+    """An alert as a JSON document."""
     moments = {name: getattr(row, name) for name in ("opened", "cleared", "sent", "acked")}
     return {
         "id": row.id,
@@ -108,11 +108,11 @@ def document(row: StoredAlert) -> dict[str, Any]:
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not rows:
-        yield "No alert is here."
+        yield "No alerts."
     for row in rows:
         words = ["open" if row["open"] else "over" if row["cleared"] else ""]
         words += [f"sent by {row['via']}" if row["sent"] and row["via"] != "kept" else "not sent"]
-        words += [f"seen by {row['acked_by']}" if row["acked"] else ""]
+        words += [f"acknowledged by {row['acked_by']}" if row["acked"] else ""]
         times = f" ({row['times']} times)" if row["times"] > 1 else ""
         yield f"{row['id']:6}  {row['opened'][:19]}Z  {row['urgency']:8}  {row['what']}{times}"
         yield f"{'':8}{', '.join(word for word in words if word)}; next: {row['command']}"

@@ -1,4 +1,4 @@
-"""`tbot arm`: let live trading enter."""
+"""`tbot arm`: arm live trading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOT_ARMED: Final = 5
 
 @attrs.frozen(kw_only=True)
 class ArmingSummary:
-    """What is to be armed; `account` is "" while no live session has said which it is."""
+    """What is to be armed. `account` is "" until a live session has reported it."""
 
     mode: str
     broker: str
@@ -33,24 +33,26 @@ class ArmingSummary:
     settings: str
 
     def document(self) -> dict[str, Any]:
-        """The subject for machines."""
+        """The subject as a JSON document."""
         return attrs.asdict(self) | {"sessions": [day.isoformat() for day in self.sessions]}
 
     @property
     def line(self) -> str:
-        """The subject for a person."""
-        account = f"account {self.account}" if self.account else "an account that has not been traded live here yet"
+        """The subject as text."""
+        account = f"account {self.account}" if self.account else "an account that has not traded live here yet"
         first, last = self.sessions[0], self.sessions[-1]
         days = f"the session of {first}" if first == last else f"the {len(self.sessions)} sessions {first} to {last}"
         return f"Arms {self.mode} trading at {self.broker}, {account}, for {days}; planned worst day {self.worst_day}."
 
 
 @click.command("arm")
-@click.option("--sessions", "count", type=BoundedInt(1, 5), default=1, metavar="N", help="For N sessions. Default: 1.")
+@click.option(
+    "--sessions", "count", type=BoundedInt(1, 5), default=1, metavar="N", help="Number of sessions. Default: 1."
+)
 @home_option
 @json_option
 def command(*, count: int, home: Path | None, as_json: bool) -> int:
-    """Let live trading enter to the session's end, or for N sessions; exit 5 where the bot is not armed after that.
+    """Arm live trading to the end of the session, or for N sessions. Exits with 5 if the bot is not armed afterwards.
 
     A loss latch, `tbot disarm`, and a change of settings, plugins, mode or account end it.
     """
@@ -73,7 +75,7 @@ def command(*, count: int, home: Path | None, as_json: bool) -> int:
 @home_option
 @json_option
 def disarm(*, home: Path | None, as_json: bool) -> int:
-    """Let live trading enter nothing more; positions are managed to their exits. Settings and secrets stay closed."""
+    """Disarm: block live entries. Open positions are managed to their exits. No settings or secrets are opened."""
     import asyncio
 
     from tbot_core.cli.control_client import send_request
@@ -86,26 +88,26 @@ def disarm(*, home: Path | None, as_json: bool) -> int:
 
 
 def live_settings(home: Path | None) -> Settings:
-    """The settings of an instance that trades live; raises SettingsError for any other."""
+    """The settings of an instance that trades live; raises SettingsError for any other instance."""
     from tbot_core.cli.actions.config import plugin_declarations
     from tbot_core.errors import SettingsError
     from tbot_core.instance import Instance, is_there, load_settings
 
     instance = Instance.at(home)
     if not is_there(instance):
-        raise SettingsError(f"{instance.home} holds no instance.", "Name its folder with --home.")
+        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     settings = load_settings(home, mode="replay")
     if account_mode(settings) != "live":
         raise SettingsError(
-            f"{instance.home} trades on paper ({settings.trading.broker_name}), which enters without being armed.",
-            "Live trading needs a broker with its own market in BROKER_NAME, and mode=live in its section: "
-            "`tbot secrets edit broker`.",
+            f"{instance.home} trades on paper ({settings.trading.broker_name}); paper trading needs no arming.",
+            "Live trading needs a live broker in BROKER_NAME, and mode=live in its section: `tbot secrets edit "
+            "broker`.",
         )
     return load_settings(home, mode="live", declared=plugin_declarations(home).declared)
 
 
 def arming_summary(settings: Settings, now: datetime, count: int) -> ArmingSummary:
-    """What an arming of so many sessions is about."""
+    """The subject of an arming request for this many sessions."""
     from tbot_core.contracts.settings.calendar import calendar_of
     from tbot_core.instance.report import format_share
     from tbot_core.instance.worst_day import planned_worst_day
@@ -129,22 +131,26 @@ def arming_summary(settings: Settings, now: datetime, count: int) -> ArmingSumma
 
 
 def sentence(answer: RequestResult) -> str:
-    """What the request has come to."""
+    """The result of the request as a sentence."""
     from tbot_core.engine.control import ControlVerb
 
     arming = answer.verb is ControlVerb.ARM
     if answer.lost:
         return answer.lost
     if answer.process is None:
-        return f"No bot runs here; it is {'armed' if arming else 'disarmed'} at the next start."
+        return f"No bot is running; it is {('armed' if arming else 'disarmed')} at the next start."
     because = f"the state is {answer.state}{': ' if answer.causes else ''}{', '.join(answer.causes)}"
     if arming:
-        return f"Taken, but not armed yet: {because}." if _unarmed(answer) else f"Armed; {because}."
-    return f"Disarmed; {because}." if _unarmed(answer) else f"Nothing here has to be armed; {because}."
+        return (
+            f"The request was accepted, but the bot is not armed yet: {because}."
+            if _unarmed(answer)
+            else f"Armed; {because}."
+        )
+    return f"Disarmed; {because}." if _unarmed(answer) else f"Nothing needs arming here; {because}."
 
 
 def exit_code(answer: RequestResult) -> int:
-    """The exit code that an answer comes to."""
+    """The exit code for an answer."""
     from tbot_core.engine.control import ControlVerb
 
     if answer.verb is ControlVerb.ARM and (answer.refused or (answer.taken and _unarmed(answer))):

@@ -1,4 +1,4 @@
-"""`tbot audit verify`: whether every journal, and the log of accesses to secrets, is as it was written."""
+"""`tbot audit verify`: verifies the hash chains of the journals and of the secrets audit log."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @click.group("audit")
 def command() -> None:
-    """Verify the chains of the journal and of the log of secrets."""
+    """Verify the hash chains of the journals and of the secrets audit log."""
 
 
 @command.command("verify")
 @home_option
 @json_option
 def verify(home: Path | None, *, as_json: bool) -> int:
-    """Walk the chain of each journal and of the log of secrets: exit 0 when all fit, 1 when one was changed."""
+    """Verify the hash chain of each journal and of the secrets audit log. Exits with 0 if all are intact, 1 if not."""
     rows, secrets = verify_journals(home), verify_secrets_log(home)
     whole = all(row["verified"] for row in (*rows, *secrets))
     document = {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": whole}
@@ -32,7 +32,7 @@ def verify(home: Path | None, *, as_json: bool) -> int:
 
 
 def verify_journals(home: Path | None) -> list[dict[str, Any]]:
-    """Each journal with its number of events and its head, or with what is wrong; the newest first."""
+    """Each journal with its number of events and its head hash, or with its fault; the newest first."""
     from tbot_core.instance import Instance
     from tbot_core.status.runs import open_run_file, run_files
 
@@ -50,7 +50,7 @@ def verify_journals(home: Path | None) -> list[dict[str, Any]]:
 
 
 def verify_secrets_log(home: Path | None) -> list[dict[str, Any]]:
-    """The log of accesses to secrets, told like a journal; nothing where there has been none."""
+    """The secrets audit log as a row like that of a journal; no row where nothing is logged."""
     from tbot_core.cli.actions.secrets import verify_audit_log
     from tbot_core.instance import Instance
     from tbot_core.vault.audit_log import log_path
@@ -66,7 +66,7 @@ def verify_secrets_log(home: Path | None) -> list[dict[str, Any]]:
 
 def _lines(rows: list[dict[str, Any]], secrets: list[dict[str, Any]]) -> Iterator[str]:
     if not rows:
-        yield "No journal is here yet."
+        yield "No journal yet."
     for row in (*rows, *secrets):
         said = f"{row['events']} events, head {row['head'][:16]}" if row["verified"] else row["fault"]
         yield f"{'ok' if row['verified'] else 'FAIL':4}  {row['run']:16}  {said}"

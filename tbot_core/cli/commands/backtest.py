@@ -1,4 +1,4 @@
-"""`tbot backtest`: stored sessions, all at once."""
+"""`tbot backtest`: trades a range of stored sessions at full speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BacktestOptions(TypedDict):
-    """The options as click gives them."""
+    """The options as click passes them."""
 
     first: str
     last: str
@@ -34,16 +34,16 @@ class BacktestOptions(TypedDict):
 
 @click.command(name="backtest")
 @click.option("--from", "first", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
-@click.option("--to", "last", required=True, metavar="DATE", help="Last day, included.")
-@click.option("--symbols", metavar="A,B,...", help="Only these; default: UNIVERSE, else every stored one.")
-@click.option("--strategy", default="", metavar="NAME", help="Only this one; default: STRATEGY_SEQUENCE.")
-@click.option("--seed", type=BoundedInt(min=0), help="Seed of the slippage draws; default: SEED.")
+@click.option("--to", "last", required=True, metavar="DATE", help="Last day, inclusive.")
+@click.option("--symbols", metavar="A,B,...", help="Only these symbols. Default: UNIVERSE, else all stored symbols.")
+@click.option("--strategy", default="", metavar="NAME", help="Only this strategy. Default: STRATEGY_SEQUENCE.")
+@click.option("--seed", type=BoundedInt(min=0), help="Seed of the slippage model. Default: SEED.")
 @home_option
 @json_option
 def command(**given: Unpack[BacktestOptions]) -> None:
-    """Trade a range of stored sessions with the decisions of a live day.
+    """Backtest a range of stored sessions, with the same decision code as live trading.
 
-    The same settings, bars and seed give the trades of `tbot run --replay`.
+    The same settings, bars and seed give the same trades as `tbot run --replay`.
     """
     overrides = {"STRATEGY_OVERRIDE": given["strategy"]} if given["strategy"] else {}
     if given["seed"] is not None:
@@ -61,9 +61,9 @@ def command(**given: Unpack[BacktestOptions]) -> None:
 def backtest_with_progress(
     home: Path | None, days: tuple[date, date], symbols: tuple[str, ...], overrides: Mapping[str, str], *, quiet: bool
 ) -> RunSummary:
-    """The result of a backtest, after saying what bars these are.
+    """Run a backtest and return its result, after printing where the bars come from.
 
-    With `quiet` that goes to standard error; else progress does, on a terminal.
+    With `quiet` that line goes to standard error; otherwise progress does, on a terminal.
     """
     from tbot_core.cli.run_display import print_warnings
     from tbot_core.cli.text.banner import banner

@@ -1,4 +1,4 @@
-"""`tbot secrets export`, `import`, `backup` and `restore`: one file under a passphrase."""
+"""`tbot secrets export`, `import`, `backup` and `restore`: one file, encrypted with a passphrase."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from tbot_core.system.secret import Secret
 
 _PHRASE_CHARACTERS: Final = 1024
-RETIRED_NOTE: Final = "{} has dropped the key from before its rotation."
+RETIRED_NOTE: Final = "{}: the key from before the rotation is deleted."
 _passphrase: Final = click.option(
     "--passphrase-file",
     "phrase",
     type=click.File(),
-    help="Take the passphrase from the first line of a file; - is standard input.",
+    help="Read the passphrase from the first line of a file; - is standard input.",
 )
 _bundle: Final = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 
@@ -38,23 +38,23 @@ _bundle: Final = click.argument("file", type=click.Path(path_type=Path), metavar
 @_passphrase
 @home_option
 def export_command(*, categories: tuple[str, ...], out: Path, phrase: TextIO | None, home: Path | None) -> None:
-    """Write what each CATEGORY, else all, holds into one file under a passphrase, to be imported elsewhere."""
+    """Write each CATEGORY (default: all) into one file under a passphrase, for import into another instance."""
     from tbot_core.cli.actions.bundles import export_secrets
 
     with _asked(phrase, twice=True) as passphrase:
         done = export_secrets(home, categories, out, passphrase)
-    click.echo(f"{out} holds {', '.join(done)}. Who has it and the passphrase has them too.")
+    click.echo(f"{out} holds {', '.join(done)}. Anyone with the file and the passphrase can read them.")
 
 
 @click.command("import")
 @_bundle
-@click.option("--replace", "deed", flag_value="replace", help="Overwrite what stands there.")
-@click.option("--dry-run", "deed", flag_value="dry-run", help="Say what would change, and write nothing.")
+@click.option("--replace", "deed", flag_value="replace", help="Overwrite existing values.")
+@click.option("--dry-run", "deed", flag_value="dry-run", help="Show what would change, and write nothing.")
 @_passphrase
 @home_option
 @json_option
 def import_command(*, file: Path, deed: str | None, phrase: TextIO | None, home: Path | None, as_json: bool) -> None:
-    """Take over what an export holds, under the keys of this instance, once all of it has been judged."""
+    """Import an export file under the keys of this instance. The whole file is checked first."""
     from tbot_core.cli.actions.bundles import import_secrets
 
     with _asked(phrase, of=file) as passphrase:
@@ -70,27 +70,29 @@ def import_command(*, file: Path, deed: str | None, phrase: TextIO | None, home:
 @_passphrase
 @home_option
 def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | None) -> None:
-    """Write the encrypted files and their keys into one dated file under a passphrase, and open it again.
+    """Write the encrypted files and their keys into one dated backup under a passphrase, and verify it.
 
-    Keys from before a rotation that are in it, and older than KEEP_PREV_DAYS, are then dropped.
+    Keys from before a rotation that are in the backup, and older than KEEP_PREV_DAYS, are then deleted.
     """
     from tbot_core.cli.actions.bundles import back_up_secrets, retire_old_keys
 
     with _asked(phrase, twice=True) as passphrase:
         path = back_up_secrets(home, folder, passphrase)
-    click.echo(f"{path} holds every file and key, and opens. Keep a copy, and the passphrase, away from this machine.")
+    click.echo(
+        f"{path} holds every file and key, and was verified. Keep a copy, and the passphrase, on another machine."
+    )
     for category in retire_old_keys(home):
         click.echo(RETIRED_NOTE.format(category))
 
 
 @click.command("restore")
 @_bundle
-@click.option("--verify", is_flag=True, help="Only try it: in memory, leaving nothing behind.")
+@click.option("--verify", is_flag=True, help="Restore drill: only in memory; nothing is changed.")
 @_passphrase
 @home_option
 @json_option
 def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Path | None, as_json: bool) -> int:
-    """Put a backup into an empty instance, and check it. Nothing that stands there is overwritten."""
+    """Restore a backup into an empty instance, and check it. No existing file is overwritten."""
     from tbot_core.cli.actions.bundles import restore_secrets, verify_backup
     from tbot_core.cli.actions.check import check_instance
 
@@ -132,8 +134,8 @@ def _first_line(phrase: TextIO) -> str:
     except UnicodeDecodeError:
         line = ""
     if not 0 < len(line) <= _PHRASE_CHARACTERS:
-        message = f"The first line of the passphrase's file is no text of 1 to {_PHRASE_CHARACTERS} characters."
-        raise UsageError(message, "Put the passphrase there, and nothing else.")
+        message = f"The first line of the passphrase file must be text of 1 to {_PHRASE_CHARACTERS} characters."
+        raise UsageError(message, "Write the passphrase there, and nothing else.")
     return line
 
 
@@ -143,6 +145,6 @@ def _line(it: ImportChange) -> str:
 
 
 def _said(done: tuple[str, ...], rows: tuple[PreflightFinding, ...], *, passed: bool) -> Iterator[str]:
-    yield f"The backup opens. It holds {', '.join(done) or 'keys alone'}."
+    yield f"The backup opens. It holds {', '.join(done) or 'only keys'}."
     yield from (f"{row.level:<5} {row.subject:<9} {row}" for row in rows if row.level != "ok")
     yield f"`tbot check` {'passes' if passed else 'fails'}, with {len(rows)} rows."

@@ -1,4 +1,4 @@
-"""`tbot calendar`: a day's session and its windows, in UTC and New York time."""
+"""`tbot calendar`: sessions and strategy windows, in UTC and New York time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_DAYS: Final = 366
 
 @attrs.frozen(kw_only=True)
 class WindowSchedule:
-    """What decides where windows lie: the settings of an instance, or else those of the sample."""
+    """What places the windows: the settings of an instance, or else those of the sample."""
 
     windows: tuple[NamedWindow, ...]
     anchor: Anchor = "exchange"
@@ -38,7 +38,7 @@ class WindowSchedule:
 
 @attrs.frozen(kw_only=True)
 class PlacedWindow:
-    """One strategy's window on one day: `skipped` says why it has no room, `note` that it missed the bell."""
+    """One strategy's window on one day. `skipped` says why it does not fit, `note` that it starts before the bell."""
 
     name: str
     window: Window | None
@@ -48,7 +48,7 @@ class PlacedWindow:
 
 @attrs.frozen(kw_only=True)
 class CalendarDay:
-    """One day: its session with the windows in it, or the reason why it has none."""
+    """One day: its session with the windows, or the reason why it has none."""
 
     date: dt.date
     session: Session | None
@@ -58,7 +58,7 @@ class CalendarDay:
 
 @attrs.frozen(kw_only=True)
 class Agenda:
-    """Consecutive days, and the first session after them; None where the calendar ends before it."""
+    """Consecutive days, and the first session after them; None beyond the end of the calendar."""
 
     plan: WindowSchedule
     days: tuple[CalendarDay, ...]
@@ -86,20 +86,20 @@ SAMPLE_SCHEDULE: Final = WindowSchedule(
 
 @click.command("calendar")
 @click.argument("date", required=False, metavar="[DATE]")
-@click.option("--days", type=BoundedInt(1, MOST_DAYS), default=1, show_default=True, help="How many days to show.")
+@click.option("--days", type=BoundedInt(1, MOST_DAYS), default=1, show_default=True, help="Number of days to show.")
 @home_option
 @json_option
 def command(date: str | None, days: int, home: Path | None, *, as_json: bool) -> None:
-    """Show the session of DATE (YYYY-MM-DD, default today in New York) and the strategies' windows."""
+    """Show the session of DATE (YYYY-MM-DD, default: today in New York) and the strategy windows."""
     first = clock.exchange_time(clock.SystemClock().now()).date() if date is None else day_of(date)
     shown = agenda(first, days, window_schedule(home))
     emit(document(shown), as_json=as_json, lines=lines(shown))
 
 
 def window_schedule(home: Path | None) -> WindowSchedule:
-    """The plan that the instance's settings make, or the sample's where they name no strategy.
+    """The plan from the settings of the instance, or from the sample where they name no strategy.
 
-    Raises SettingsError for settings that cannot be used.
+    Raises SettingsError for invalid settings.
     """
     from tbot_core.contracts.settings.calendar import calendar_of
     from tbot_core.instance import load_settings
@@ -117,7 +117,7 @@ def window_schedule(home: Path | None) -> WindowSchedule:
 
 
 def agenda(first: dt.date, days: int, plan: WindowSchedule) -> Agenda:
-    """The days from the first on; raises UsageError where the exchange calendar does not reach."""
+    """The days from the first on; raises UsageError outside of the exchange calendar."""
     calendar = plan.calendar
     dates = [require_covered(first + dt.timedelta(days=offset)) for offset in range(days)]
     return Agenda(
@@ -126,7 +126,7 @@ def agenda(first: dt.date, days: int, plan: WindowSchedule) -> Agenda:
 
 
 def document(shown: Agenda) -> dict[str, object]:
-    """The agenda for machines; times are UTC, and a closed day has none."""
+    """The agenda as a JSON document; times are UTC, and a closed day has none."""
     return {
         "anchor": shown.plan.anchor,
         "calendar": EXCHANGE,
@@ -137,17 +137,17 @@ def document(shown: Agenda) -> dict[str, object]:
 
 
 def lines(shown: Agenda) -> Iterator[str]:
-    """The agenda for people."""
+    """The agenda as text."""
     for day in shown.days:
         yield from _day_lines(day, shown.plan)
         yield ""
     following = shown.next_session
     if following is None:
-        yield "Next session: beyond the exchange calendar"
+        yield "Next session: beyond the end of the exchange calendar"
     else:
         yield f"Next session: {_named(following.date)}, {clock.both_times(following.open)}"
     if shown.plan.source == "sample":
-        yield "The windows are the sample's: no settings here name a strategy."
+        yield "The windows are those of the sample: the settings here name no strategy."
 
 
 def _next(calendar: ExchangeCalendar, date: dt.date) -> Session | None:

@@ -1,4 +1,4 @@
-"""`tbot check`: everything that can be said of an instance before it trades, one row a finding."""
+"""`tbot check`: checks an instance before it trades, one row per finding."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _REFUSED: Final = 3
 
 @click.command("check")
 @home_option
-@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@click.option("--strict", is_flag=True, help="Treat warnings as failures.")
 @shared_key_option
 @json_option
 def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json: bool) -> int:
-    """Check keys, encrypted files, settings, plugins, logs and the machine; exit 3 for settings and secrets."""
+    """Check keys, encrypted files, settings, plugins, logs and the machine. Exits with 3 for settings and secrets."""
     found = check_instance(home, allow_shared_key=allow_shared_key)
     failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
     document = {"passed": not failed, "rows": [row.document for row in found]}

@@ -25,7 +25,7 @@ _mode_option = click.option(
     type=click.Choice(get_args(Mode)),
     default="paper",
     show_default=True,
-    help="The kind of run that the settings are checked for.",
+    help="The run mode that the settings are checked for.",
 )
 
 
@@ -37,10 +37,10 @@ def command() -> None:
 @command.command("check")
 @home_option
 @_mode_option
-@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@click.option("--strict", is_flag=True, help="Treat warnings as failures.")
 @json_option
 def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) -> int:
-    """Say everything that is wrong or worth knowing about the settings; exit 3 when something fails."""
+    """Report everything that is wrong or notable in the settings. Exits with 3 on a failure."""
     findings = check_config(home, cast("Mode", mode))
     failed = any(finding.level == "fail" or (strict and finding.level == "warn") for finding in findings)
     document = {"mode": mode, "passed": not failed, "findings": [_row(finding) for finding in findings]}
@@ -53,7 +53,7 @@ def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) 
 @_mode_option
 @json_option
 def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
-    """Show every setting as it holds, and where it comes from."""
+    """Show every setting with its value and its source."""
     settings = show_config(home, cast("Mode", mode))
     document = {
         "mode": mode,
@@ -70,7 +70,7 @@ def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
 @home_option
 @json_option
 def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
-    """Say what a setting means, what is allowed, and what it holds."""
+    """Explain a setting: its meaning, the allowed values, and its current value."""
     document = explain_variable(home, key)
     emit(document, as_json=as_json, lines=_sheet(document))
 
@@ -78,16 +78,16 @@ def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
 @command.command("encrypt")
 @home_option
 def encrypt_command(*, home: Path | None) -> None:
-    """Encrypt the plaintext trading configuration, and remove the plaintext once the encrypted one is proven."""
+    """Encrypt the plaintext trading configuration, and delete the plaintext after the encrypted file is verified."""
     from tbot_core.cli.actions.config import encrypt_config
 
-    click.echo(f"{encrypt_config(home)} holds the trading configuration; the plaintext is removed.")
+    click.echo(f"{encrypt_config(home)} holds the trading configuration; the plaintext is deleted.")
 
 
 @command.command("edit")
 @home_option
 def edit_command(*, home: Path | None) -> None:
-    """Change the encrypted trading configuration in $EDITOR, in memory; what does not hold is not written."""
+    """Edit the encrypted trading configuration in $EDITOR, in memory; invalid changes are not saved."""
     from tbot_core.cli.actions.config import edit_config
     from tbot_core.system.editor import edit
 
@@ -102,12 +102,12 @@ def edit_command(*, home: Path | None) -> None:
     "--from",
     "other",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The trading configuration as it was, in plaintext. Default: the settings of the last run.",
+    help="An earlier trading configuration, in plaintext. Default: the settings of the last run.",
 )
 @home_option
 @json_option
 def diff_command(*, other: Path | None, home: Path | None, as_json: bool) -> None:
-    """Say what changed since the last run, and what that does to the risk, in money; where nothing ran, since never."""
+    """Show the changes since the last run (without a run: from the defaults), and their effect on risk, in money."""
     from tbot_core.cli.actions.config import compare_config
 
     found = compare_config(home, plugin_declarations(home).declared, other)
@@ -139,10 +139,10 @@ def _listing(settings: Settings) -> Iterator[str]:
 def _sheet(document: dict[str, Any]) -> Iterator[str]:
     yield f"{document['name']}={document['value']}    ({document['origin']})"
     yield f"  {document['meaning']}"
-    yield f"  Allowed: {document['allowed']}. Default: {document['default'] or 'empty'}. Stands in {document['file']}."
+    yield f"  Allowed: {document['allowed']}. Default: {document['default'] or 'empty'}. File: {document['file']}."
     yield f"  Owner: {document['owner']}. Since {document['since']}."
     if document["aliases"]:
-        yield f"  Also spelt {', '.join(document['aliases'])}."
+        yield f"  Aliases: {', '.join(document['aliases'])}."
     if document["note"]:
         yield f"  {document['note']}"
     for finding in document["findings"]:

@@ -1,4 +1,4 @@
-"""`tbot confirm`: let an entry that waits be sent, or not."""
+"""`tbot confirm`: confirm or reject an entry that needs a confirmation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PRICES: Final = ("price", "stop", "target")
 
 @attrs.frozen(kw_only=True)
 class ConfirmationOutcome:
-    """What became of an answer; `decision` is that of the journal, None while there is none."""
+    """The result of an answer; `decision` is that of the journal, None until then."""
 
     answer: RequestResult
     asked: Mapping[str, Any]
@@ -38,7 +38,7 @@ class ConfirmationOutcome:
 
     @property
     def code(self) -> int:
-        """The exit code: 0 done, 1 not taken or not decided yet, 5 refused."""
+        """The exit code: 0 done, 1 not accepted or not decided yet, 5 refused."""
         if self.decision is None:
             return 1
         done = "CONFIRMATION_REJECTED" if self.answer.verb.value == "reject" else "ALLOWED"
@@ -46,14 +46,14 @@ class ConfirmationOutcome:
 
     @property
     def sentence(self) -> str:
-        """The outcome in words."""
+        """The outcome as a sentence."""
         from tbot_core.model.reasons import Reason
 
         what = entry_text(self.asked)
         if self.decision is None:
             if self.answer.process is None:
-                return f"No bot runs here, so nobody takes the answer; the entry expires: {what}."
-            return self.answer.lost or f"The answer is taken, and not decided yet: {what}."
+                return f"No bot is running, so the answer has no effect; the entry expires: {what}."
+            return self.answer.lost or f"The answer was accepted and is not decided yet: {what}."
         reason = Reason[self.decision["reason"]]
         if reason is Reason.ALLOWED:
             return f"Confirmed, checked again and sent: {what}."
@@ -64,13 +64,13 @@ class ConfirmationOutcome:
 
 @click.command("confirm")
 @click.argument("identity", metavar="[ID]", required=False)
-@click.option("--reject", is_flag=True, help="Let it not be sent.")
+@click.option("--reject", is_flag=True, help="Reject the entry.")
 @home_option
 @json_option
 def command(*, identity: str | None, reject: bool, home: Path | None, as_json: bool) -> int:
-    """List the entries that wait for a person, or confirm the one of that ID; it is priced and checked again.
+    """List the entries that need a confirmation, or confirm the entry ID; it is priced and checked again.
 
-    Exit 5 where it has expired, has been decided, or is denied when it is checked again.
+    Exits with 5 if the entry has expired, is decided already, or is denied by the second check.
     """
     import asyncio
 
@@ -82,7 +82,7 @@ def command(*, identity: str | None, reject: bool, home: Path | None, as_json: b
     instance = find_instance(home)
     if identity is None:
         if reject:
-            raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists what waits.")
+            raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists the entries.")
         shown = pending_entries(instance).open(clock.now())
         emit({"waiting": [_told(one) for one in shown]}, as_json=as_json, lines=lines(shown))
         return 0
@@ -101,7 +101,7 @@ def _told(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pending_entries(instance: Instance) -> PendingConfirmations:
-    """What the journal says of entries that were asked for."""
+    """The confirmations in the journal."""
     from tbot_core.journal import tail_mark
     from tbot_core.journal.projections.confirmations import recall_confirmations
     from tbot_core.status.runs import PAPER, RunFile, open_run_file
@@ -113,18 +113,18 @@ def pending_entries(instance: Instance) -> PendingConfirmations:
 
 
 def entry_with_id(known: PendingConfirmations, identity: str, now: datetime) -> Mapping[str, Any]:
-    """The entry of that id; raises UsageError where none was asked for, RiskError where it no longer waits."""
+    """The entry with that id; raises UsageError for an unknown id, RiskError if it is no longer pending."""
     from tbot_core.errors import RiskError, UsageError
 
-    remedy = "`tbot confirm` lists what waits."
+    remedy = "`tbot confirm` lists the entries."
     if not identity.strip():
         raise UsageError("The ID of the entry is empty.", remedy)
     if identity not in known.known:
-        raise UsageError(f"No entry of this session was asked for as {identity}.", remedy)
+        raise UsageError(f"No entry of this session has the ID {identity}.", remedy)
     asked = known.known[identity]
     if identity in known.decided:
         reason = known.decided[identity]["reason"]
-        raise RiskError(f"The entry {identity} has been decided: {entry_text(asked)}, {reason}.", remedy)
+        raise RiskError(f"The entry {identity} is decided already: {entry_text(asked)}, {reason}.", remedy)
     if asked not in known.open(now):
         raise RiskError(f"The entry {identity} expired at {asked['expires']}: {entry_text(asked)}.", remedy)
     return asked
@@ -133,7 +133,7 @@ def entry_with_id(known: PendingConfirmations, identity: str, now: datetime) -> 
 async def send_answer(
     instance: Instance, verb: ControlVerb, asked: Mapping[str, Any], clock: Clock
 ) -> ConfirmationOutcome:
-    """Drop the answer, and wait until a running bot has decided the entry."""
+    """Send the answer, and wait until a running bot has decided the entry."""
     from tbot_core.cli.control_client import PICKUP_TIMEOUT_S, send_request
 
     until = clock.monotonic() + PICKUP_TIMEOUT_S
@@ -146,23 +146,24 @@ async def send_answer(
 
 
 def entry_text(asked: Mapping[str, Any]) -> str:
-    """An entry that was asked for, in words."""
+    """A pending entry as text."""
     from decimal import Decimal
 
     from tbot_core.model.formatting import format_price, format_quantity
 
     signal = asked["signal"]
     shares, at = format_quantity(Decimal(asked["quantity"])), format_price(Decimal(str(asked["price"])))
-    return f"{signal['strategy']} {asked['side']} {shares} {signal['symbol']} at about {at}"
+    action = "BUY" if asked["side"] == "long" else "SELL SHORT"
+    return f"[{signal['strategy'].upper()}] {action} {shares} {signal['symbol']} @ about {at}"
 
 
 def lines(shown: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What waits, for a person."""
+    """The pending entries as text."""
     from datetime import datetime
 
     from tbot_core.model.clock import both_times
 
     if not shown:
-        yield "No entry waits for a person."
+        yield "No entry needs a confirmation."
     for one in shown:
         yield f"{one['id']:8} {entry_text(one)}, until {both_times(datetime.fromisoformat(one['expires']))}"

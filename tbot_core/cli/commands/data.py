@@ -1,4 +1,4 @@
-"""`tbot data`: import bars and facts, list what is stored, verify it."""
+"""`tbot data`: import bars and facts, list and verify stored data."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def command() -> None:
     type=click.Choice(("raw", "split", "total")),
     default="raw",
     show_default=True,
-    help="What the prices are adjusted for: nothing, splits, or splits and dividends.",
+    help="Price adjustment of the bars: none, splits, or splits and dividends.",
 )
 @click.option(
     "--volume",
     type=click.Choice(("consolidated", "partial")),
     default="consolidated",
     show_default=True,
-    help="Whether volumes are those of all exchanges.",
+    help="Whether volumes are consolidated over all exchanges.",
 )
-@click.option("--zone", metavar="NAME", help="The time zone of times without an offset, as in America/New_York.")
+@click.option("--zone", metavar="NAME", help="Time zone of times without an offset, for example America/New_York.")
 @click.option(
     "--as-of",
     type=click.DateTime(("%Y-%m-%d",)),
     metavar="DATE",
-    help="The date on which undated fundamentals were known.",
+    help="The date on which undated fundamentals became known.",
 )
-@click.option("--replace", is_flag=True, help="Let values that differ take the place of the stored ones.")
+@click.option("--replace", is_flag=True, help="Replace stored values that differ.")
 @home_option
 @click.pass_context
 def import_command(
@@ -68,7 +68,7 @@ def import_command(
 ) -> None:
     """Import one-minute bars, the daily VIX or fundamentals from PATH.
 
-    PATH is a Parquet or CSV file, or a folder of them; what a file holds is seen from its columns.
+    PATH is a Parquet or CSV file, or a folder of them. The columns tell what a file holds.
     """
     from tbot_core.marketdata.store.source_files import ImportOptions
 
@@ -81,7 +81,7 @@ def import_command(
 @json_option
 @home_option
 def list_command(home: Path | None, *, as_json: bool) -> None:
-    """List the stored symbols with their range, bars and missing minutes."""
+    """List the stored symbols with their range, number of bars and missing minutes."""
     from tbot_core.marketdata.store.listing import list_store
     from tbot_core.model.calendar import ExchangeCalendar
 
@@ -94,9 +94,9 @@ def list_command(home: Path | None, *, as_json: bool) -> None:
 @home_option
 @click.pass_context
 def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -> None:
-    """Read and check everything that is stored; exit 1 on faults.
+    """Read and check all stored data. Exits with 1 on faults.
 
-    A session with under 90 % of its minutes is a warning, missing minutes alone are notes.
+    A session with fewer than 90 % of its minutes is a warning; other missing minutes are notes.
     """
     from tbot_core.marketdata.store.verification import FindingLevel, verify_store
     from tbot_core.model.calendar import ExchangeCalendar
@@ -109,7 +109,7 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
 
 
 def import_path(home: Path, path: Path, options: ImportOptions) -> int:
-    """Import a file or folder into the instance, saying what became of each file; returns how many were refused."""
+    """Import a file or folder into the instance and report on each file; returns the number of refused files."""
     from tbot_core.marketdata.store.importer import ImportedFile, import_files, source_files
     from tbot_core.model.calendar import ExchangeCalendar
 
@@ -162,7 +162,7 @@ def _imported_line(outcome: ImportedFile) -> str:
     what = f"{outcome.kind}{f' of {names}' if names else ''}, {outcome.first} to {outcome.last}"
     counts = (
         (outcome.added, "added"),
-        (outcome.unchanged, "stored already"),
+        (outcome.unchanged, "already stored"),
         (outcome.replaced, "replaced"),
         (outcome.dropped, "outside regular hours dropped"),
         (outcome.repeated, "repeated"),
@@ -198,7 +198,7 @@ def _listing_lines(listing: StoreListing) -> Iterator[str]:
         for row in rows:
             yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
     else:
-        yield "No bars are stored. Import some with `tbot data import PATH`."
+        yield "No bars are stored. Import bars with `tbot data import PATH`."
     for name, facts in (("Daily VIX", listing.vix), ("Fundamentals", listing.fundamentals)):
         yield f"{name}: none" if facts is None else f"{name}: {facts.rows} rows, {facts.first} to {facts.last}"
 

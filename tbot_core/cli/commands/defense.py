@@ -1,4 +1,4 @@
-"""`tbot defense`: trade less, by hand."""
+"""`tbot defense`: switch reduced-risk mode on and off by hand."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _STANDS: Final = 5
 
 @click.group("defense")
 def command() -> None:
-    """Trade with DEFENSE_MODE_TRADE_LIMIT_PCT and DEFENSE_MODE_TOTAL_ALLOCATION, or say whether that is so."""
+    """Reduced-risk mode: on, off, status. It uses DEFENSE_MODE_TRADE_LIMIT_PCT and DEFENSE_MODE_TOTAL_ALLOCATION."""
 
 
 @command.command("on")
 @home_option
 @json_option
 def on(*, home: Path | None, as_json: bool) -> int:
-    """Begin defense; it lasts until `tbot defense off`."""
+    """Switch defense on, until `tbot defense off`."""
     return _ask("defense-on", home, as_json=as_json)
 
 
@@ -33,7 +33,7 @@ def on(*, home: Path | None, as_json: bool) -> int:
 @home_option
 @json_option
 def off(*, home: Path | None, as_json: bool) -> int:
-    """Take defense back; exit 5 while another cause of it stands, which is named."""
+    """Switch defense off. Exits with 5 while another cause keeps it on; the cause is named."""
     return _ask("defense-off", home, as_json=as_json)
 
 
@@ -52,18 +52,18 @@ def status(*, home: Path | None, as_json: bool) -> int:
 
 
 def sentence(answer: RequestResult) -> str:
-    """What the request has come to."""
+    """The result of the request as a sentence."""
     from tbot_core.engine.control import ControlVerb
 
     begun = answer.verb is ControlVerb.DEFENSE_ON
     if answer.lost:
         return answer.lost
     if answer.process is None:
-        what = "defense begins" if begun else "`tbot defense on` is taken back"
-        return f"No bot runs here; {what} at the next start."
+        what = "defense is on" if begun else "`tbot defense on` is cleared"
+        return f"No bot is running; {what} from the next start."
     if begun or answer.state == "normal":
         return f"The state is {answer.state}{_because(answer.causes)}."
-    return f"`tbot defense on` is taken back, but the state stays {answer.state}{_because(answer.causes)}."
+    return f"`tbot defense on` is cleared, but the state stays {answer.state}{_because(answer.causes)}."
 
 
 def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
@@ -81,7 +81,7 @@ def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
 
 
 def keeps_defense(causes: tuple[str, ...]) -> bool:
-    """Whether one of them keeps the bot in defense, whatever graver ones there are."""
+    """Whether one of the causes keeps the bot in defense, whatever graver ones exist."""
     from tbot_core.model.types import RiskState
     from tbot_core.trading.risk.states import KINDS
 

@@ -1,4 +1,4 @@
-"""`tbot failover`: try it, see how it stands, and say what may be open at a broker that does not answer."""
+"""`tbot failover`: run a drill, show the status, and confirm the exposure at an unreachable broker."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _SMALLEST: Final = -10
 
 @click.group("failover")
 def command() -> None:
-    """Try failover between brokers, show how it stands, or say what is open at a broker that does not answer."""
+    """Broker failover: run a drill, show the status, or confirm the exposure at an unreachable broker."""
 
 
 @command.command("drill")
 @home_option
 @json_option
 def drill(*, home: Path | None, as_json: bool) -> int:
-    """Try failover: the brokers answer, and in simulated outages entries go where they should; exit 1 where not.
+    """Test failover: probe the brokers, and route entries in simulated outages. Exits with 1 if a step fails.
 
-    A drill that was passed counts for 30 days; without one no entry goes to another broker. Nothing is sent.
+    A passed drill is valid for 30 days; without one, no entry goes to another broker. No order is sent.
     """
     from tbot_core.cli.instance_lock import hold_instance_lock
     from tbot_core.model.clock import SystemClock
@@ -51,9 +51,9 @@ def drill(*, home: Path | None, as_json: bool) -> int:
 @home_option
 @json_option
 def status(*, home: Path | None, as_json: bool) -> int:
-    """Show what stands where: each broker's way, positions and orders, leases that have moved, the last drill.
+    """Show the circuit breaker per broker, positions and orders, moved leases, and the last drill.
 
-    Exit 1 while a broker of the session is not proven to answer.
+    Exits with 1 while a broker of the session is not proven to respond.
     """
     from tbot_core.model.clock import SystemClock
 
@@ -64,16 +64,19 @@ def status(*, home: Path | None, as_json: bool) -> int:
 
 @command.command("confirm")
 @click.option(
-    "--amount", required=True, metavar="USD", help="What may be open there: all positions, and orders filled at worst."
+    "--amount",
+    required=True,
+    metavar="USD",
+    help="Largest possible exposure there: all positions, and orders at their worst fills.",
 )
 @home_option
 @json_option
 def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
-    """Say what may be open at the broker that does not answer, so that entries may go to the next one.
+    """Confirm the exposure at the unreachable broker, so that entries may go to the next one.
 
-    The amount counts as open there in every limit until that broker is proven again. Look there first: by its web page,
-    its app or its telephone. Exit 5 where it is refused: every broker answers, or the journal reserves more. Of a
-    position that was left at a broker that the settings do not name any more, 0 says that it is gone.
+    The amount counts as exposure in every limit until that broker is proven to respond. Check the account first, in the
+    broker's web page or app, or by telephone. Exits with 5 if refused: every broker responds, or the journal reserves
+    more. For a position left at a broker that the settings no longer name, 0 confirms that it is closed.
     """
     import asyncio
 
@@ -86,14 +89,14 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
 
     amount = parse_dollars(amount)
     if filesystem.lock_holder(find_instance(home).lock) is None:
-        raise RiskError("No bot runs here, so there is no break to confirm anything of.", "`tbot run` starts one.")
+        raise RiskError("No bot is running, so there is no outage to confirm.", "`tbot run` starts one.")
     answer = asyncio.run(send_request(home, ControlVerb.FAILOVER_CONFIRM, SystemClock(), arguments={"amount": amount}))
     emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_told(answer, amount)])
     return _REFUSED if answer.refused else 1 if answer.lost else 0
 
 
 def parse_dollars(text: str) -> str:
-    """An amount of --amount as it is asked for; raises UsageError for what is none."""
+    """The amount of --amount; raises UsageError for an invalid one."""
     from decimal import InvalidOperation
 
     from tbot_core.engine.live.failover import MOST_USD
@@ -104,7 +107,9 @@ def parse_dollars(text: str) -> str:
     except InvalidOperation:
         amount = Decimal(-1)
     if not amount.is_finite() or not 0 <= amount <= MOST_USD or int(amount.as_tuple().exponent) < _SMALLEST:
-        raise UsageError(f"--amount {text} is no amount in USD.", "Give dollars, as in --amount 6000, or 0 for none.")
+        raise UsageError(
+            f"--amount {text}: invalid amount in USD.", "Give dollars, as in --amount 6000, or 0 for none."
+        )
     return f"{amount:f}"
 
 
@@ -160,13 +165,16 @@ def _line(step: DrillStep) -> str:
 def _outcome(held: FailoverDrill) -> str:
     names = ", ".join(held.brokers)
     if not held.passed:
-        return f"Not passed: no entry goes to another broker ({names})."
+        return f"Drill failed: no entry goes to another broker ({names})."
     if len(held.brokers) == 1:
-        return f"Passed; but no other broker takes over from {names}: FAILOVER_ENABLED and FAILOVER_BROKERS name them."
-    return f"Passed for {names}: it counts for 30 days."
+        return f"Drill passed, but failover from {names} is off: FAILOVER_ENABLED and FAILOVER_BROKERS switch it on."
+    return f"Drill passed for {names}; it is valid for 30 days."
 
 
 def _told(answer: RequestResult, amount: str) -> str:
     if answer.lost:
         return answer.lost
-    return f"{amount} USD count as open at the broker that does not answer or is not named; the others may go on."
+    return (
+        f"{amount} USD count as exposure at the broker that does not respond or is not named; entries may go to the "
+        "others."
+    )

@@ -1,4 +1,4 @@
-"""`tbot init`: a new instance with folders, keys, encrypted settings and secrets, an identity and a journal."""
+"""`tbot init`: creates an instance with folders, keys, encrypted settings and secrets, an identity and a journal."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ PAPER: Final = Path(__file__).parents[2] / "instance" / "paper.env_bot"
 
 
 @click.command("init")
-@click.option("--paper", is_flag=True, help="A complete instance for paper trading, without a question.")
-@click.option("--from-json", "document", type=click.File(), help="Take what is asked for from a JSON file; - is stdin.")
-@click.option("--from-env", is_flag=True, help="Take credentials over from the vendors' usual variables.")
+@click.option("--paper", is_flag=True, help="Create a complete paper trading instance without questions.")
+@click.option(
+    "--from-json", "document", type=click.File(), help="Read the answers from a JSON file; - is standard input."
+)
+@click.option("--from-env", is_flag=True, help="Import credentials from the vendors' usual environment variables.")
 @home_option
 def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path | None) -> int:
-    """Make an instance; what stands there is never overwritten. Ends with `tbot check`.
+    """Create an instance; existing files are never overwritten. Ends with `tbot check`.
 
-    Without an option you are asked for identity, broker and credentials, unseen where they are secret.
+    Without an option it asks for identity, broker and credentials; secret values are hidden.
     """
     from tbot_core.instance import Instance
 
@@ -50,14 +52,14 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
         taken, rest = vendor_credentials(wanted.get("env_bot", {}))
         wanted = {**taken, **wanted}
         for name in rest:
-            click.echo(f"{name} is not taken over: no field is called so.")
+            click.echo(f"{name} is ignored: no credential field has this name.")
     make_instance(instance, wanted)
-    click.echo(f"{instance.home} is an instance now. Its keys lie in storage/keys: back them up elsewhere.")
+    click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
     return _checked(home)
 
 
 def refuse_occupied(instance: Instance) -> None:
-    """Raises UsageError where settings or keys stand already."""
+    """Raises UsageError if settings or keys exist already."""
     from tbot_core.system import filesystem
 
     keys = instance.path("storage/keys")
@@ -66,14 +68,14 @@ def refuse_occupied(instance: Instance) -> None:
     ]
     found += ["storage/keys"] if filesystem.is_folder(keys) and filesystem.entries(keys) else []
     if found:
-        message = f"{instance.home} is an instance already: {', '.join(found)} would be overwritten."
+        message = f"{instance.home} is an instance already; {', '.join(found)} would be overwritten."
         raise UsageError(message, "Choose another --home; `tbot config edit` and `tbot secrets edit` change this one.")
 
 
 def make_instance(instance: Instance, wanted: Mapping[str, Any]) -> None:
-    """Make everything: `wanted` gives categories their content, settings as {variable: value} over the paper ones.
+    """Create everything: `wanted` holds the content by category, settings as {variable: value} over the paper ones.
 
-    Raises UsageError for an unknown category, VaultError for content that does not hold; nothing is made then.
+    Raises UsageError for an unknown category, VaultError for invalid content; nothing is created then.
     """
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
@@ -105,21 +107,21 @@ def make_instance(instance: Instance, wanted: Mapping[str, Any]) -> None:
 
 
 def parse_document(text: str) -> dict[str, Any]:
-    """The document of --from-json: {category: {...}}. Raises UsageError, which quotes nothing of it."""
+    """The document of --from-json: {category: {...}}. Raises UsageError, which never quotes the content."""
     try:
         found = json_document.parse_json(text)
     except json_document.InvalidJson:
         found = None
     named = "" not in json_document.invalid_utf8_places(found)
     if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()) or not named:
-        raise UsageError("The document is no JSON object of one object for each category.", "See `tbot init --help`.")
+        raise UsageError("The document must be a JSON object with one object per category.", "See `tbot init --help`.")
     return found
 
 
 def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
-    """What the vendors' usual variables hold, by category and plugin, and the names of those that nothing is made of.
+    """The values of the vendors' usual variables, by category and plugin, and the names of unused variables.
 
-    UsageError when none is set, and when two of them disagree.
+    UsageError if none is set, or if two of them disagree.
     """
     from tbot_core.instance.plugin_settings import known_plugins
     from tbot_core.system import environ
@@ -143,14 +145,17 @@ def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[s
                 continue
             category, field = places[name.lower()]
             if found[category][plugin].setdefault(field, value) != value:
-                raise UsageError(f"{prefix}{name} and another variable give {plugin}.{field}.", "Unset one of them.")
+                raise UsageError(
+                    f"{prefix}{name} and another variable both set {plugin}.{field}, to different values.",
+                    "Unset one of them.",
+                )
     if not found:
-        raise UsageError(f"No variable begins with {', '.join(prefixes)}.", "Set them for this one command.")
+        raise UsageError(f"No environment variable begins with {', '.join(prefixes)}.", "Set them for this command.")
     return {category: {name: dict(part) for name, part in one.items()} for category, one in found.items()}, tuple(rest)
 
 
 def ask_person() -> dict[str, Any]:
-    """What a person answers: identity, broker, and its credentials unseen."""
+    """The answers of a person: identity, broker, and its credentials (hidden)."""
     from tbot_core.cli.prompts import prompt_fields
     from tbot_core.contracts.credentials import secret_fields
     from tbot_core.instance.secret_schemas import BotIdentityConfig
@@ -174,7 +179,7 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
 
     unknown = sorted(set(wanted) - set(CATEGORIES))
     if unknown:
-        raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known are {', '.join(CATEGORIES)}.")
+        raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known: {', '.join(CATEGORIES)}.")
     identity = wanted.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{random.token(4).upper()}"}
     defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values())
     contents = {

@@ -1,4 +1,4 @@
-"""`tbot kill`: from now on no entry, whatever else happens."""
+"""`tbot kill`: blocks all entries at once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @click.command("kill")
-@click.option("--flatten", is_flag=True, help="Also close what is held.")
-@click.option("--clear", is_flag=True, help="Take the kill back.")
+@click.option("--flatten", is_flag=True, help="Also close all positions.")
+@click.option("--clear", is_flag=True, help="Undo the kill.")
 @home_option
 @json_option
 def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
-    """Enter nothing and take waiting entries back; stops go on, time exits wait, and a restart changes nothing.
+    """Block entries and cancel working entry orders. Stops stay; time exits are suspended; it survives a restart.
 
-    With --clear exit 1 where the file control/kill is there: the state stays halted until it is removed.
+    With --clear it exits with 1 if the file control/kill exists: the state stays halted until the file is removed.
     """
     import asyncio
 
@@ -37,32 +37,32 @@ def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
 
 
 def sentence(answer: RequestResult) -> str:
-    """What the kill has come to."""
+    """The result of the kill as a sentence."""
     from tbot_core.engine.control import ControlVerb
 
     if answer.lost and answer.verb is not ControlVerb.KILL_CLEAR and not answer.taken:
-        return f"{answer.lost} `touch control/kill` in the instance's folder lets nothing out even so."
+        return f"{answer.lost} `touch control/kill` in the instance's folder blocks entries in any case."
     if answer.lost:
         return answer.lost
     if answer.verb is ControlVerb.KILL_CLEAR:
         return _cleared(answer)
     if answer.process is None:
-        return "No bot runs here; the kill counts from the next start on, and `tbot kill --clear` takes it back."
+        return "No bot is running; the kill takes effect from the next start, and `tbot kill --clear` undoes it."
     held = ", ".join(answer.open)
     doing = "being closed" if answer.verb is ControlVerb.KILL_FLATTEN else "kept with their stops"
     rest = f" Positions are {doing}: {held}." if held else ""
-    return f"Killed: nothing is entered until `tbot kill --clear`.{rest}"
+    return f"Killed: entries are blocked until `tbot kill --clear`.{rest}"
 
 
 def _cleared(answer: RequestResult) -> str:
     # The command takes its own kill and a signal's back; the file is removed by whoever set it.
     rest = f": {', '.join(answer.causes)}" if answer.causes else ""
     if answer.process is None:
-        stays = " But control/kill is there, and keeps the bot halted: `rm control/kill` ends it."
-        return f"No bot runs here; the kill is taken back at the next start.{stays if _stays(answer) else ''}"
+        stays = " But the file control/kill exists and keeps the bot halted: `rm control/kill` ends it."
+        return f"No bot is running; the kill is cleared at the next start.{(stays if _stays(answer) else '')}"
     if _stays(answer):
-        return f"`tbot kill` is taken back, but the state stays {answer.state}{rest}. `rm control/kill` ends it."
-    return f"The kill is taken back; the state is {answer.state}{rest}."
+        return f"`tbot kill` is cleared, but the state stays {answer.state}{rest}. `rm control/kill` ends it."
+    return f"The kill is cleared; the state is {answer.state}{rest}."
 
 
 def _stays(answer: RequestResult) -> bool:

@@ -1,4 +1,4 @@
-"""`tbot plugins`: what is installed, what is used, and what is wrong with it."""
+"""`tbot plugins`: what is installed, what is enabled, and what is broken."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 
 _HASH_SHOWN = 12
 _LOCK = 4
-_ISOLATION = {"worker": "in a worker process of its own", "in process": "in the bot's process, with its full rights"}
+_ISOLATION = {
+    "worker": "in a worker process of its own",
+    "in process": "in the process of the bot, with its full rights",
+}
 _ALARMING = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
 
 
 @click.group()
 def command() -> None:
-    """List plugins, what they offer, and what is approved of them."""
+    """List plugins, show their details, and lock them."""
 
 
 command.add_command(lock_command)
@@ -45,7 +48,7 @@ command.add_command(verify_command)
 
 @command.command("list")
 @click.option(
-    "--probe", "probing", is_flag=True, help="Try each plugin in a process of its own, and record the outcome."
+    "--probe", "probing", is_flag=True, help="Try each plugin in a process of its own, and record the result."
 )
 @json_option
 @home_option
@@ -53,8 +56,8 @@ def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
     """List every installed plugin with its state.
 
     States: active (the settings name it), available, duplicate, incompatible, broken. LOCK: locked, CHANGED since it
-    was approved, UNLISTED (in use and in no plugins.lock), UNKNOWN (it cannot be told). Without --probe nothing is
-    imported: the list reads metadata, files and what was recorded.
+    was approved, UNLISTED (in use and in no plugins.lock), UNKNOWN (cannot be determined). Without --probe no plugin is
+    imported: the list reads metadata, files and recorded results.
     """
     listings, known, warnings = plugin_listings(home, probing=probing)
     standings, doubts = _standings(home, listings)
@@ -74,8 +77,8 @@ def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
 def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
     """Show one plugin: NAME, or KIND/NAME where several kinds use the name.
 
-    Shows its distribution, origin, files and the settings that it declares. What was not recorded yet is found out by
-    trying the plugin in a process of its own. Of a name that several distributions use, each is shown.
+    Shows its distribution, origin, files and the settings that it declares. Without a recorded result the plugin is
+    tried in a process of its own. If several distributions use the name, all of them are shown.
     """
     facts = describe_plugin(name, home)
     emit(facts, as_json=as_json, lines=_sheets(facts))
@@ -84,19 +87,21 @@ def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
 def plugin_listings(
     home: Path | None, *, probing: bool = False
 ) -> tuple[tuple[PluginListing, ...], TrialRecords, list[str]]:
-    """Every plugin as metadata, settings and records show it, the records, and warnings.
+    """Every plugin with its metadata, settings and recorded results, the records, and warnings.
 
-    Settings that cannot be read enable nothing, and records that cannot be read or kept are a warning each.
+    Unreadable settings enable nothing; unreadable or unwritable records give a warning each.
     """
     folder = Instance.at(home).data
     listings, warnings = discovery.installed_plugins(), []
     try:
         if is_sealed(Instance.at(home)):
-            warnings.append("The settings are encrypted and a list opens nothing: `tbot check` says what is enabled.")
+            warnings.append(
+                "The settings are encrypted and this command does not open them: `tbot check` shows what is enabled."
+            )
         else:
             listings = discovery.mark_enabled(listings, plugins_enabled(raw_settings(home)))
     except TbotError as fault:
-        warnings.append(f"{fault.message} So the list cannot tell which plugins are active.")
+        warnings.append(f"{fault.message} The list cannot show which plugins are active.")
     known = trial_records.read_records(folder)
     if known.warning:
         warnings.append(known.warning)
@@ -105,12 +110,12 @@ def plugin_listings(
         try:
             trial_records.write_records(folder, known)
         except TbotError as fault:
-            warnings.append(f"{fault.message} So what was found is not recorded.")
+            warnings.append(f"{fault.message} The results are not recorded.")
     return trial_records.apply_records(listings, known), known, warnings
 
 
 def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
-    """One plugin as a document: what the list says of it, but for the lock."""
+    """One plugin as a document for the list, without the state of the lock."""
     entry = listing.entry
     return {
         "kind": entry.kind,
@@ -134,9 +139,9 @@ def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[
 
 
 def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
-    """One plugin with everything known of it; it is tried when no record says. PluginError for an unknown name.
+    """One plugin with all its details; it is tried if there is no record. PluginError for an unknown name.
 
-    `duplicates` are the others of its kind and name: none of these is used.
+    `duplicates` are the others with the same kind and name: none of these is used.
     """
     listings, known, _ = plugin_listings(home)
     listing, *others = _named(name, listings)
@@ -164,15 +169,15 @@ def _named(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
     kinds = sorted({it.entry.kind for it in found})
     if len(kinds) > 1:
         spelt = " or ".join(f"{kind}/{name}" for kind in kinds)
-        raise UsageError(f"Several plugins are called {name}.", f"Say {spelt}.")
+        raise UsageError(f"Several plugins have the name {name}.", f"Say {spelt}.")
     if not found:
         from difflib import get_close_matches
 
         from tbot_core.plugins.loader import NEAR
 
         near = get_close_matches(name, [it.entry.name for it in listings], n=1, cutoff=NEAR)
-        remedy = f"Did you mean {near[0]}?" if near else "tbot plugins list shows all."
-        raise PluginError(f"No installed plugin is called {name}.", remedy)
+        remedy = f"Did you mean {near[0]}?" if near else "`tbot plugins list` shows all plugins."
+        raise PluginError(f"Unknown plugin {name}.", remedy)
     return found
 
 
@@ -204,7 +209,7 @@ def _standings(home: Path | None, listings: Sequence[PluginListing]) -> tuple[li
         approved = lock.read_lock(Instance.at(home).home)
         changed = {(it.kind, it.name) for it in lock.verify_lock(approved or lock.PluginLock(), listings)}
     except TbotError as fault:
-        warning = f"{fault.message} So the list cannot tell which plugins are approved."
+        warning = f"{fault.message} The list cannot show which plugins are approved."
         return ["UNKNOWN" if it.enabled else "" for it in listings], [warning, *lookalike_warnings(listings, None)]
     standings = []
     for listing in listings:
@@ -253,8 +258,8 @@ def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
     yield f"  distribution  {facts['distribution']} {facts['version']}"
     yield f"  origin        {facts['origin']}"
-    claim = f"{facts['publisher']}, by its own word" if facts["publisher"] else "not said"
-    yield f"  publisher     {claim}; attestation unknown, since installers keep none"
+    claim = f"{facts['publisher']}, by its own claim" if facts["publisher"] else "not stated"
+    yield f"  publisher     {claim}; attestation unknown, since installers do not keep it"
     yield f"  runs          {_ISOLATION[facts['isolation']]}"
     yield f"  failures      {facts['failures']} in runs{'; last ' if facts['last_crash'] else ''}{facts['last_crash']}"
     yield f"  files         {facts['files_hash'] or 'unreadable'}"

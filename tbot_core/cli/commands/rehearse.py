@@ -1,4 +1,4 @@
-"""`tbot rehearse`: the order machine in simulated worlds with faults, held against what must always be true."""
+"""`tbot rehearse`: fault-injection test of the order engine in simulated scenarios, checked against invariants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RehearseOptions(TypedDict):
-    """The options as click gives them."""
+    """The options as click passes them."""
 
     seeds: int
     first_seed: int
@@ -33,18 +33,21 @@ class RehearseOptions(TypedDict):
 
 
 @click.command(name="rehearse")
-@click.option("--seeds", type=BoundedInt(min=1), default=100, show_default=True, help="So many worlds.")
-@click.option("--first-seed", type=BoundedInt(min=0), default=0, show_default=True, help="The first one's seed.")
-@click.option("--fault", default="", metavar="F2,...", help="These faults alone, or none; default: as the seed draws.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no world after so many minutes.")
-@click.option("--workers", type=BoundedInt(1, 64), default=1, show_default=True, help="So many processes.")
+@click.option("--seeds", type=BoundedInt(min=1), default=100, show_default=True, help="Number of scenarios.")
+@click.option("--first-seed", type=BoundedInt(min=0), default=0, show_default=True, help="Seed of the first scenario.")
+@click.option("--fault", default="", metavar="F2,...", help="Only these faults, or none. Default: drawn from the seed.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Start no scenario after this many minutes."
+)
+@click.option("--workers", type=BoundedInt(1, 64), default=1, show_default=True, help="Number of workers (processes).")
 @home_option
 @json_option
 def command(**given: Unpack[RehearseOptions]) -> None:
-    """Let the bot trade in simulated worlds whose venue, feed, clock and machine fail, and check each for violations.
+    """Fault-injection test of the order engine: simulated scenarios with faults of venue, feed, clock and machine.
 
-    Nothing is read or written but scratch folders, no instance either: --home changes nothing. The same seed gives the
-    same world. A violation is printed with the command that shows it again, and ends the command with exit code 1.
+    Each scenario is checked against invariants. Only temporary folders are used, no instance: --home has no effect. The
+    same seed gives the same scenario. A violation is printed with the command that reproduces it, and ends the command
+    with exit code 1.
     """
     tally = _rehearsed(given)
     emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
@@ -54,7 +57,7 @@ def command(**given: Unpack[RehearseOptions]) -> None:
 
 @attrs.define
 class RehearsalTally:
-    """What the seeds so far have come to, of as many as were `asked` for; `named` are the faults that were chosen."""
+    """The totals of the seeds that are done, out of `asked`; `named` are the chosen faults."""
 
     asked: int = 0
     named: tuple[str, ...] = ()
@@ -67,7 +70,7 @@ class RehearsalTally:
     violations: dict[int, tuple[str, tuple[str, ...]]] = attrs.field(factory=dict)
 
     def add(self, told: SeedReport) -> None:
-        """One more seed."""
+        """Add one seed."""
         self.seeds += 1
         self.orders += told.orders
         self.fills += told.fills
@@ -79,11 +82,11 @@ class RehearsalTally:
 
     @property
     def median_s(self) -> float | None:
-        """The median seconds from a doubt about an order to the word that ended it."""
+        """The median time from an unknown order outcome to its resolution, in seconds."""
         return statistics.median(self.settled_s) if self.settled_s else None
 
     def document(self) -> dict[str, Any]:
-        """The figures for scripts."""
+        """The figures as a JSON document."""
         return {
             "sessions": self.seeds,
             "orders": self.orders,
@@ -98,7 +101,7 @@ class RehearsalTally:
         }
 
     def lines(self) -> list[str]:
-        """The figures for people."""
+        """The figures as text."""
         from tbot_core.model.formatting import plural
 
         count = sum(self.faults.values())
@@ -107,9 +110,9 @@ class RehearsalTally:
         lived = (
             f"{self.seeds:,} of {self.asked:,} sessions" if self.seeds != self.asked else plural(self.seeds, "session")
         )
-        ends = plural(self.deaths, "death and restart", "deaths and restarts")
+        ends = plural(self.deaths, "crash and restart", "crashes and restarts")
         idle = [name for name in self.named if not self.faults[name]]
-        never = f"{', '.join(idle)} struck nowhere: more --seeds, or another --first-seed, may show what they do"
+        never = f"{', '.join(idle)} did not occur: more --seeds or another --first-seed may trigger them"
         return [
             f"{lived}, {plural(self.orders, 'order')}, {plural(self.fills, 'fill')}, {ends}",
             f"{plural(count, 'fault')} injected: {kinds or 'none'}",

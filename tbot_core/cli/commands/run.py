@@ -1,4 +1,4 @@
-"""`tbot run`: the main job, with a live view on a terminal and plain lines elsewhere."""
+"""`tbot run`: trades, with a live view on a terminal and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tbot_core.instance import SettingsFiles
 
 WATCHABLE_RATE: Final = 5200.0
-"""Exchange seconds a second at which a session of the demo passes in four and a half seconds."""
+"""Replay speed multiplier at which a session of the demo takes four and a half seconds."""
 
 STOPPED: Final = 130
 SIMULATED: Final = "PAPER"
@@ -32,28 +32,24 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
 
 @click.command("run")
 @click.option("--demo", is_flag=True, help="Trade simulated sessions, in an instance of its own.")
-@click.option(
-    "--replay", metavar="FROM..TO", help="Trade the stored sessions of a range, as in 2018-02-16..2018-03-29."
-)
+@click.option("--replay", metavar="FROM..TO", help="Replay a range of stored sessions, as in 2018-02-16..2018-03-29.")
 @click.option("--symbols", metavar="A,B", help="Only these symbols.")
-@click.option("--speed", metavar="max|60", help="Exchange seconds a second (1 to 100000), or max: as fast as it goes.")
-@click.option("--seed", type=BoundedInt(0, 2**32 - 1), metavar="N", help="Seed of everything random. Default: SEED.")
-@click.option("--sessions", type=BoundedInt(1, 1000), metavar="N", help="Sessions of the demo. Default: 3.")
+@click.option("--speed", metavar="max|60", help="Replay speed multiplier (1 to 100000), or max.")
+@click.option("--seed", type=BoundedInt(0, 2**32 - 1), metavar="N", help="Seed of all random numbers. Default: SEED.")
+@click.option("--sessions", type=BoundedInt(1, 1000), metavar="N", help="Number of demo sessions. Default: 3.")
 @click.option("--once", is_flag=True, help="End after one session.")
-@click.option(
-    "--dry-run", is_flag=True, help="Decide on live data with the settings as they are, and send nothing to any broker."
-)
+@click.option("--dry-run", is_flag=True, help="Decide on live data with the current settings, and send no orders.")
 @shared_key_option
 @home_option
 @json_option
 def command(*, as_json: bool, **options: object) -> int:
-    """Trade: simulated sessions (--demo), stored days (--replay), or the running market, on paper or live.
+    """Trade simulated sessions (--demo), stored sessions (--replay), or the live market, on paper or live.
 
-    A dry run (--dry-run) may go on beside the bot that trades in the same instance: its fills are simulated, it has its
-    own cash, and it writes into a file of its own under data/runs.
+    A dry run (--dry-run) may run beside the trading bot of the same instance: its fills are simulated, it has its own
+    cash, and it writes a journal of its own under data/runs.
 
-    A fill bears the time at which its bar began, all else the moment at which it was decided. Ctrl-C stops in order;
-    the same command resumes.
+    A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
+    same command resumes.
     """
     wish = parse_run_options(**options)  # type: ignore[arg-type]  # click gives what the options say
     use_home(wish.home)
@@ -74,7 +70,7 @@ def command(*, as_json: bool, **options: object) -> int:
 
 
 def outcome_document(wish: RunOptions, outcome: RunOutcome) -> dict[str, object]:
-    """What a run came to, for machines; of one that trades at a broker also what it left open there."""
+    """The result of a run as a document; at a broker also with its open positions."""
     if wish.mode not in MARKET_MODES:
         return outcome.summary.document()
     left = {"open": list(outcome.open), "unprotected": list(outcome.bare), "stuck": list(outcome.stuck)}
@@ -82,7 +78,7 @@ def outcome_document(wish: RunOptions, outcome: RunOutcome) -> dict[str, object]
 
 
 def create_demo_instance(home: Path) -> None:
-    """Make the demo's instance where there is none; settings that stand there are left as they are."""
+    """Create the demo instance if there is none; existing settings are kept."""
     from tbot_core.instance import Instance, is_sealed
     from tbot_core.system import filesystem
 
@@ -96,9 +92,9 @@ def create_demo_instance(home: Path) -> None:
 
 
 def resolve_mode(wish: RunOptions, found: SettingsFiles) -> RunOptions:
-    """The wish in the mode of its account: `mode=live` in the broker's section of the secrets makes it a live one.
+    """The request in the mode of its account: `mode=live` in the broker's section of the secrets makes it live.
 
-    A broker that is simulated here has none, so nothing is opened for it. Raises SettingsError for unfit settings.
+    A simulated broker has no section, so no secret is opened for it. Raises SettingsError for invalid settings.
     """
     if wish.mode != "paper" or _simulated(found):
         return wish
@@ -113,9 +109,9 @@ def resolve_mode(wish: RunOptions, found: SettingsFiles) -> RunOptions:
 
 
 def read_sources(wish: RunOptions) -> tuple[RunOptions, SettingsFiles]:
-    """The settings files, read once for the whole run, of an instance that is fit for it; a demo's own is not checked.
+    """The settings files, read once for the whole run, of a checked instance; a demo instance is not checked.
 
-    The wish comes back in the mode of its account. Raises SettingsError or AccessError where the instance is not fit.
+    The request is returned in the mode of its account. Raises SettingsError or AccessError for an unfit instance.
     """
     from tbot_core.instance import Instance, read_settings_files
 
@@ -135,9 +131,9 @@ def read_sources(wish: RunOptions) -> tuple[RunOptions, SettingsFiles]:
 
 
 def uses_live_credentials(wish: RunOptions, found: SettingsFiles) -> bool:
-    """Whether a dry run hears its bars with the credentials of a live account: they are kept as for a live run.
+    """Whether a dry run uses the credentials of a live account for its data: then they are guarded as in a live run.
 
-    Raises PluginError where a plugin is enabled that live trading would not import.
+    Raises PluginError if a plugin is enabled that live trading would not import.
     """
     from tbot_core.engine.bootstrap import data_source_name
     from tbot_core.errors import VaultError
@@ -164,7 +160,7 @@ def uses_live_credentials(wish: RunOptions, found: SettingsFiles) -> bool:
 
 
 def trade(wish: RunOptions, *, as_json: bool, editions: SettingsWatcher | None = None) -> RunOutcome:
-    """Run what is wished for, with the settings of that edition, and show it."""
+    """Run the request with these settings, and show it."""
     import asyncio
 
     from tbot_core.alerts.service import alerts_beside
@@ -206,7 +202,7 @@ def trade(wish: RunOptions, *, as_json: bool, editions: SettingsWatcher | None =
 
 
 def settings_of_open_session(wish: RunOptions, found: SettingsFiles, now: dt.datetime) -> dict[str, str]:
-    """The settings of a session that goes on, where the files say otherwise now: a change counts from the next one."""
+    """The settings of a continued session, where the files have changed: a change takes effect from the next one."""
     from tbot_core.engine.settings_reload import open_session_settings
     from tbot_core.errors import TbotError
     from tbot_core.instance import Instance, load_settings
@@ -224,7 +220,7 @@ def _simulated(found: SettingsFiles) -> bool:
 
 
 def restart_command(wish: RunOptions) -> tuple[str, ...]:
-    """The command that starts a run of paper trading once more, as nobody looks on."""
+    """The command that starts a paper run again, without a view."""
     options = {"--once": wish.once, "--allow-shared-key": wish.allow_shared_key}
     values = {"--home": wish.home.absolute(), "--symbols": ",".join(wish.symbols) or None, "--seed": wish.seed}
     given = [f"{name}={value}" for name, value in values.items() if value is not None]
@@ -232,7 +228,7 @@ def restart_command(wish: RunOptions) -> tuple[str, ...]:
 
 
 def feed_request(wish: RunOptions, assembly: Assembly) -> FeedRequest:
-    """What the run asks of its feed."""
+    """The feed request of the run."""
     from tbot_core.contracts import FeedRequest as Request
 
     settings = assembly.settings
@@ -251,7 +247,7 @@ def feed_request(wish: RunOptions, assembly: Assembly) -> FeedRequest:
 
 
 def exit_code(wish: RunOptions, outcome: RunOutcome) -> int:
-    """The exit code: 1 where the running market may have left something open, 130 for a stopped simulation, else 0."""
+    """The exit code: 1 where the live market may have left something open, 130 for a stopped simulation, else 0."""
     if wish.mode in MARKET_MODES:
         return 1 if outcome.open or outcome.unconfirmed else 0
     return STOPPED if outcome.stopped else 0

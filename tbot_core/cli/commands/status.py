@@ -1,4 +1,4 @@
-"""`tbot status`: how the instance stands, read-only."""
+"""`tbot status`: the status of the instance, read-only."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _CLOSED: Final = 5
 @home_option
 @json_option
 def command(home: Path | None, *, as_json: bool) -> int:
-    """Show what is running, held and ordered: exit 0 when ready, 1 when something wants attention.
+    """Show the session, positions and orders. Exits with 0 if ready, 1 if something needs attention.
 
-    Live, 5 when it is not armed, or a loss has ended the session's entries.
+    Live: exits with 5 if it is not armed, or a loss has ended the session's entries.
     """
     from tbot_core.model.clock import SystemClock
     from tbot_core.status.instance import document, instance_status
@@ -46,7 +46,7 @@ def command(home: Path | None, *, as_json: bool) -> int:
 
 
 def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
-    """The standing for a person, from its document."""
+    """The status as text, from its document."""
     from tbot_core.status import feed, live_figures
 
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
@@ -62,10 +62,10 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["armed_until"]:
         yield labelled_line("armed", f"to the end of the session of {shown['armed_until']}")
     elif shown["not_armed"]:
-        yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` does it")
+        yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` arms it")
     if shown["confirmations"]:
         yield labelled_line(
-            "confirm", f"{plural(shown['confirmations'], 'entry', 'entries')} to be confirmed: `tbot confirm`"
+            "confirm", f"{plural(shown['confirmations'], 'entry', 'entries')} to confirm: `tbot confirm`"
         )
     if shown["feed"]:
         yield from feed.lines(shown["feed"])
@@ -95,7 +95,7 @@ def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
         yield labelled_line("ran", f"until {ended:%Y-%m-%d} {both_times(ended)}; it is not running")
     elif shown["last_event"] is not None:
         at = dt.datetime.fromisoformat(shown["last_event"])
-        yield labelled_line("now", f"{at:%Y-%m-%d} {both_times(at)} in the run's own time")
+        yield labelled_line("now", f"{at:%Y-%m-%d} {both_times(at)} in the time of the run")
 
 
 def _account(shown: Mapping[str, Any]) -> Iterator[str]:
@@ -108,8 +108,8 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
     yield labelled_line(
         "equity", f"{format_money(equity)}, P&L of the session {format_money(pnl, signed=True)}{_marked(shown)}"
     )
-    yield labelled_line("limit", f"{format_money(limit)} loss a session, {format_percent(used, 0)} used")
-    yield labelled_line("budget", f"{format_money(budget)} a window, gross {format_money(gross)}")
+    yield labelled_line("limit", f"{format_money(limit)} loss per session, {format_percent(used, 0)} used")
+    yield labelled_line("budget", f"{format_money(budget)} per window, gross {format_money(gross)}")
     trades = ", ".join(f"{name} {count}" for name, count in shown["trades"].items())
     yield labelled_line("trades", f"{trades or 'none'} of {shown['most_trades']} each")
 
@@ -121,7 +121,7 @@ def _marked(shown: Mapping[str, Any]) -> str:
     if not shown["positions"]:
         return ""
     if shown["marks_at"] is None:
-        return ", at the prices of the last fills"
+        return ", at the last fill prices"
     return f", at the marks of {exchange_time(dt.datetime.fromisoformat(shown['marks_at'])):%H:%M:%S} New York"
 
 

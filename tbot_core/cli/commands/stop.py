@@ -1,4 +1,4 @@
-"""`tbot stop`: end trading in order."""
+"""`tbot stop`: graceful stop."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command("stop")
-@click.option("--flatten", is_flag=True, help="Close what is held now.")
-@click.option("--keep", is_flag=True, help="End now; positions stay with their stops.")
-@click.option("--cancel", is_flag=True, help="Take the stop back.")
+@click.option("--flatten", is_flag=True, help="Close all positions now.")
+@click.option("--keep", is_flag=True, help="Stop at once; positions keep their stops.")
+@click.option("--cancel", is_flag=True, help="Undo the stop.")
 @home_option
 @json_option
 def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
-    """Enter nothing, manage what is held to its exits, then end; exit 1 where something may be open at its end."""
+    """Graceful stop: block entries, manage positions to their exits, then end. Exits with 1 if anything stays open."""
     import asyncio
 
     from tbot_core.cli.control_client import result_notes, send_request
@@ -38,7 +38,7 @@ def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
 
 
 def sentence(answer: RequestResult) -> str:
-    """What the stop has come to."""
+    """The result of the stop as a sentence."""
     from tbot_core.engine.control import ControlVerb
 
     held = ", ".join(answer.open)
@@ -46,12 +46,13 @@ def sentence(answer: RequestResult) -> str:
         return answer.lost
     if answer.verb is ControlVerb.STOP_CANCEL:
         if answer.process is None:
-            return "No bot runs here; the stop is taken back at the next start."
-        return f"The stop is taken back; the state is {answer.state}."
+            return "No bot is running; the stop is undone at the next start."
+        return f"The stop is undone; the state is {answer.state}."
     if answer.process is None:
-        rest = f" These are open and nobody manages them: {held}." if held else ""
-        return f"No bot runs here; the stop counts at the next start, and `tbot stop --cancel` takes it back.{rest}"
+        rest = f" Open and not managed by any bot: {held}." if held else ""
+        return f"No bot is running; the stop takes effect at the next start, and `tbot stop --cancel` undoes it.{rest}"
     if answer.ended:
         return stopped_sentence(answer.open, answer.unconfirmed)
-    doing = "closes" if answer.verb is ControlVerb.STOP_FLATTEN else "manages to their exits"
-    return f"The bot enters nothing, {doing} {held or 'what is worked'}, then ends."
+    what = held or "all positions"
+    doing = f"closes {what}" if answer.verb is ControlVerb.STOP_FLATTEN else f"manages {what} to their exits"
+    return f"The bot blocks entries, {doing}, then ends."

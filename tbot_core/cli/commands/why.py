@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 @click.command("why")
 @click.argument("symbol")
-@click.option("--at", metavar="TIME", help="The minute that had closed by then: HH:MM New York, or ISO 8601.")
-@click.option("--date", metavar="DATE", help="The session. Default: the last one that decided on the symbol.")
-@click.option("--run", metavar="ID", help="The run, by the beginning of its id, or paper. Default: the newest.")
+@click.option("--at", metavar="TIME", help="The minute that ends then: HH:MM New York, or ISO 8601.")
+@click.option("--date", metavar="DATE", help="The session. Default: the last one with a decision on the symbol.")
+@click.option("--run", metavar="ID", help="The run, by a prefix of its id, or `paper`. Default: the newest.")
 @home_option
 @json_option
 def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | None) -> None:
-    """Explain what was decided on SYMBOL, and why: every comparison with its value, its limit and its outcome.
+    """Explain every decision on SYMBOL: each comparison with its value, its limit and its result.
 
-    With --at any minute is worked out anew from recorded bars, whether something was decided in it or not.
+    With --at any minute is recomputed from recorded bars, with or without a decision.
     """
     from tbot_core.cli.text import explanation
     from tbot_core.model.dates import parse_symbol as symbol_of

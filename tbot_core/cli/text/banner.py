@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
-    """Whose prices these are, and what one must know of them.
+    """The source of the prices, and the notes about them.
 
-    Of a run that goes on its `closed` sessions are told, and where it was `interrupted`: which run, in which session.
+    For a resumed run the number of `closed` sessions, and where it was `interrupted`: which run, in which session.
     """
     loud = "SIMULATED PRICES: " if label.simulated else "Market prices: "
     lines = [f"tbot {mode}. {loud}{label.name}."]

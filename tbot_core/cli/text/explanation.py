@@ -1,4 +1,4 @@
-"""How `tbot why` speaks: the answer as a document, and as lines for a person."""
+"""The answer of `tbot why`, as a JSON document and as text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SIDES = {1: "long", -1: "short"}
 
 
 def document(found: SymbolExplanation) -> dict[str, Any]:
-    """The answer for machines; a minute's `time` is when it had closed, in UTC."""
+    """The answer as a JSON document. The `time` of a minute is the end of that minute, in UTC."""
     explained = found.explained
     return {
         "symbol": found.symbol,
@@ -55,18 +55,18 @@ def document(found: SymbolExplanation) -> dict[str, Any]:
 
 
 def lines(found: SymbolExplanation) -> Iterator[str]:
-    """The answer for a person."""
+    """The answer as text."""
     label = "SIMULATED PRICES, " if found.run["simulated"] else ""
     yield click.style(f"{found.symbol} in the session of {found.session['date']}", bold=True)
     yield f"{found.run['mode']} run {found.file.name}, {label}{found.run['source']}"
     others = [day for day in found.sessions if day != found.session["date"]]
     if others:
-        yield f"Decisions on it also on {', '.join(others[-8:])}: name one with --date."
+        yield f"Other sessions with decisions on it: {', '.join(others[-8:])}. Choose one with --date."
     if found.lacking:
         yield f"Note: {found.lacking}"
     if found.explained is not None:
         yield ""
-        yield "Before the bell"
+        yield "Before the opening bell"
         for screening in found.explained.screenings:
             yield from _screening_lines(found, screening)
         for moment in found.explained.moments:
@@ -77,7 +77,7 @@ def lines(found: SymbolExplanation) -> Iterator[str]:
             yield from _decision_lines(event)
     if found.asked is None and not found.decisions:
         yield ""
-        yield "No strategy had a signal on it. Any minute is explained with --at HH:MM (New York)."
+        yield "No strategy gave a signal on it. --at HH:MM (New York) explains any minute."
     yield from _standing_lines(found)
 
 
@@ -185,7 +185,7 @@ def _screening_lines(found: SymbolExplanation, one: ScreeningExplanation) -> Ite
     if one.near is not None:
         near = one.near
         rule = f"{near.rule} {_SIDES[near.side]}"
-        yield f"    no trigger; closest to {rule} at {_at(found, near.minute)}, lacking {format_percent(near.distance)}"
+        yield f"    no trigger; closest to {rule} at {_at(found, near.minute)}, {format_percent(near.distance)} away"
 
 
 def _findings(findings: Iterable[CheckResult]) -> Iterator[str]:
@@ -211,10 +211,10 @@ def _number(value: float) -> str:
 def _moment_lines(found: SymbolExplanation, one: MinuteExplanation) -> Iterator[str]:
     yield ""
     yield click.style(
-        f"{both_times(_closed(found, one.minute))}, the bar of {_at(found, one.minute - 1)} had closed", bold=True
+        f"{both_times(_closed(found, one.minute))}, after the bar of {_at(found, one.minute - 1)}", bold=True
     )
     if one.bar is None:
-        yield "  no bar: nothing traded in this minute"
+        yield "  no bar: no trade in this minute"
     else:
         ohlc = "  ".join(f"{name} {_number(one.bar[name])}" for name in ("open", "high", "low", "close", "volume"))
         yield f"  bar: {ohlc}"
@@ -225,7 +225,7 @@ def _moment_lines(found: SymbolExplanation, one: MinuteExplanation) -> Iterator[
         if part.comparisons:
             yield from _part_lines(part)
     if quiet:
-        yield f"  {', '.join(quiet)}: not in the entry phase, nothing is compared"
+        yield f"  {', '.join(quiet)}: not in the entry phase, nothing to compare"
     for event in found.decisions:
         if event.payload["signal"]["minute"] == one.minute:
             yield from _decision_lines(event)
@@ -269,7 +269,7 @@ def _decision_lines(event: Event, what: str = "decided") -> Iterator[str]:
 
 
 def _standing_lines(found: SymbolExplanation) -> Iterator[str]:
-    last = "now" if found.book.in_session else "at the session's end"
+    last = "now" if found.book.in_session else "at the end of the session"
     when = last if found.asked is None else "then"
     position, orders = _position(found), _orders(found)
     yield ""
@@ -279,9 +279,9 @@ def _standing_lines(found: SymbolExplanation) -> Iterator[str]:
         held = f"{position['side']} {format_quantity(Decimal(position['quantity']))} at {position['entry_price']}"
         yield f"Position {when}: {held}, stop {position['stop'] or 'on close'}"
     if words := found.book.frozen.get(found.symbol):
-        yield f"  FROZEN: neither entered nor closed, {words}"
+        yield f"  FROZEN: no entries and no exits, {words}"
     if words := _stuck(found):
-        yield f"  STUCK: it could not be closed by the session's end, {words}"
+        yield f"  STUCK: not closed by the end of the session, {words}"
     for event in found.top_ups:
         yield from _decision_lines(event, "top-up")
     for record in orders:

@@ -1,4 +1,4 @@
-"""The live view's picture of a run: as many lines as the terminal has, each cut to its width."""
+"""The picture of the live view: one line per terminal row, cut to its width."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _GAIN, _LOSS, _SOFT = "bright_cyan", "bright_yellow", "dim"
 _WEIGHTS: Final = {"session": "bold", "entry": "", "risk": "bold reverse", "denial": _SOFT, "window": _SOFT}
 _UNKNOWN: Final = "\N{EN DASH}"
 _PLAIN: Final = str.maketrans(f"·░█▒┃{MINUS}{_UNKNOWN}\N{NO-BREAK SPACE}", ".-#=|-- ")
-_HINT: Final = "Ctrl-C stops in order; the same command resumes."
+_HINT: Final = "Ctrl-C shuts down cleanly; the same command resumes."
 
 
 @attrs.frozen(kw_only=True)
 class PositionRow:
-    """A position as it is shown; `stop` is None where none rests, `broker` is "" in a session that has only one."""
+    """A position as it is shown; `stop` is None without a resting stop, `broker` is "" if the session has only one."""
 
     strategy: str
     symbol: str
@@ -47,10 +47,9 @@ class PositionRow:
 
 @attrs.define(kw_only=True)
 class LiveFrame:
-    """Everything that the view shows; an amount is None until it is known. `vow` is a promise that never leaves it.
+    """Everything that the view shows; an amount is None while it is unknown. `vow` is a fixed line of the view.
 
-    `number` counts the sessions of the run up to the one that is shown or prepared, `sessions` is how many there are
-    to be; 0 where that is open.
+    `number` counts the sessions of the run up to the current one, `sessions` is their total; 0 if unlimited.
     """
 
     mode: str
@@ -80,7 +79,7 @@ class LiveFrame:
 
 
 def render_frame(board: LiveFrame, width: int, height: int, *, plain: bool = False) -> list[Text]:
-    """The view, `height` lines of at most `width` columns; `plain` keeps to ASCII."""
+    """The view, `height` lines of at most `width` columns; `plain` uses ASCII only."""
     width = max(width, MIN_WIDTH)
     room = height - 12
     held = min(len(board.holdings), max(room // 2, 1))

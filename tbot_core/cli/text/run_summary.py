@@ -1,4 +1,4 @@
-"""What a run came to, for a person: trades, profit by strategy, reasons, near misses, and where to look next."""
+"""The text at the end of a run: trades, P&L by strategy, reason codes, near misses, and the next command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_WINDOWS = 12
 
 
 def finished_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = None) -> Iterator[str]:
-    """The end of a run that was not stopped, on a terminal of that width."""
+    """The end of a complete run, on a terminal of that width."""
     journal = read_journal(outcome.journal)
     story = timeline.read_timeline(journal.events())
     journal.close()
@@ -46,14 +46,14 @@ def finished_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = No
 
 
 def backtest_lines(summary: RunSummary, width: int | None) -> Iterator[str]:
-    """The end of a backtest, on a terminal of that width; None: it is none."""
+    """The end of a backtest, on a terminal of that width; None: no terminal."""
     yield from _results(summary, width)
     yield from _notes(summary, width)
     yield from _total(summary)
 
 
 def stopped_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = None) -> Iterator[str]:
-    """The end of a run that was stopped; on paper with what it has come to."""
+    """The end of a stopped run; for paper trading with its results."""
     if wish.mode in MARKET_MODES:
         yield from _results(outcome.summary, width)
         yield from _total(outcome.summary, wish)
@@ -66,7 +66,7 @@ def stopped_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = Non
         yield from wrap_sentence(
             stopped_sentence((), outcome.unconfirmed) if wish.mode in MARKET_MODES else "Stopped.", width
         )
-    yield "The journal is complete up to here; the same command resumes."
+    yield "The journal is complete; the same command resumes the run."
 
 
 def _stuck(outcome: RunOutcome, width: int | None) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]], pnl: Decima
     if rows:
         total = sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)
         yield ""
-        yield click.style(f"P&L by {what}", bold=True)
+        yield click.style(f"Net P&L by {what}", bold=True)
         last = ("all", *map(str, total), style_signed(format_money(pnl, signed=True)))
         yield from text_table((what, "trades", "won", "P&L"), [*rows, last], "lnnn")
 
@@ -110,7 +110,7 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]], pnl: Decima
 def _denials(summary: RunSummary, width: int | None) -> Iterator[str]:
     if summary.denials:
         yield ""
-        yield click.style("Denied, by reason", bold=True)
+        yield click.style("Denials by reason", bold=True)
         rows = [(f"{count}", name, Reason[name].sentence) for name, count in summary.reasons]
         yield from text_table(("count", "reason", ""), rows, "nlw", width)
 
@@ -142,11 +142,11 @@ def _total(summary: RunSummary, wish: RunOptions | None = None) -> Iterator[str]
 
 
 def stopped_sentence(held: Sequence[str], unconfirmed: str) -> str:
-    """That a run has been stopped, and what it left open; `unconfirmed` is why the account could not be read then."""
+    """The result of a stopped run and what it left open; `unconfirmed` is why the account could not be read then."""
     unread = unconfirmed.removesuffix(".")
     if held:
         more = f" The account could not be read: {unread}." if unread else ""
         return f"Stopped and left open: {', '.join(held)}.{more}"
     if unread:
-        return f"Stopped; by the books nothing is open, but the account could not be read: {unread}."
+        return f"Stopped; the books show nothing open, but the account could not be read: {unread}."
     return "Stopped; nothing is open."

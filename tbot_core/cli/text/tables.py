@@ -1,4 +1,4 @@
-"""Tables and sentences as wide as the terminal; where there is none, as wide as they are."""
+"""Tables and sentences, as wide as the terminal; unlimited width without a terminal."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _GAP: Final = 2
 _READABLE: Final = 24
-"""Columns that a sentence needs; where there are fewer it runs on."""
+"""Columns that a sentence needs; on a narrower terminal it is not folded."""
 
 
 def text_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], kinds: str, width: int | None = None
 ) -> Iterator[str]:
-    """Rows under their heads, at most `width` wide; `kinds` has a letter a column: left, number, or the last one wide.
+    """Rows under their heads, at most `width` wide. `kinds` has one letter per column: left, number or wide.
 
     A wide cell is continued under itself.
     """
@@ -47,7 +47,7 @@ def text_table(
 
 
 def wrap_sentence(line: str, width: int | None) -> Iterator[str]:
-    """A sentence on as many lines as it needs, broken between words and continued a little to the right."""
+    """A sentence on as many lines as it needs, broken between words, with indented continuation lines."""
     indent = " " * (len(line) - len(line.lstrip()))
     if width is None or len(line) <= width or width - len(indent) < _READABLE:
         yield line
@@ -63,19 +63,19 @@ def wrap_sentence(line: str, width: int | None) -> Iterator[str]:
 
 
 def style_signed(text: str) -> str:
-    """A signed amount, blue for a gain and yellow for a loss; the sign says it without colour."""
+    """A signed amount, blue for a gain and yellow for a loss; the sign shows it without colour."""
     return click.style(text, fg="yellow" if text.startswith(MINUS) else "cyan")
 
 
 def exit_reason_text(reason: ExitReason) -> str:
-    """The reason of an exit in small letters."""
+    """The reason of an exit in lower case."""
     return reason.value.lower().replace("_", " ")
 
 
 def trade_table(trades: Sequence[Trade], width: int | None = None, *, several: bool = False) -> Iterator[str]:
-    """Every trade in a line, with its broker where there were several.
+    """One line per trade, with its broker where there are several.
 
-    What finds no room is said more shortly or left out, the least needed first.
+    On a narrow terminal cells are shortened or left out, the least needed first.
     """
     columns = _columns(trades, several=several)
     dated = False
@@ -161,4 +161,4 @@ _STEPS: Final[Sequence[Callable[[_Columns], None]]] = (
     _first_words,
     *(_without(name) for name in ("exit", "shares", "entry", "strategy", "why", "side", "paid", "got")),
 )
-"""What makes the trades narrower, in this order; without their column the sessions stand above their trades."""
+"""How the trade table gets narrower, in this order; without the session column, sessions stand above their trades."""

@@ -1,7 +1,7 @@
-"""The core's own settings as values: one frozen attrs class a group, one field a variable, in lower case.
+"""The core's own settings: one frozen attrs class per group, one field per variable, in lower case.
 
-Money is Decimal USD, fractions of 1 are Decimal, percentages are Decimal as written (0.15 is 0.15 %), time spans
-are float seconds, and minutes are int.
+Money is Decimal USD, fractions of 1 are Decimal, percentages are Decimal as written (0.15 is 0.15 %), time spans are
+float seconds, and minutes are int.
 """
 
 from __future__ import annotations

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def calendar_of(trading: TradingSettings) -> ExchangeCalendar:
-    """The exchange's calendar, cut down by TRADING_DAYS and CALENDAR_OVERRIDES."""
+    """The exchange calendar, reduced by TRADING_DAYS and CALENDAR_OVERRIDES."""
     return ExchangeCalendar(weekdays=frozenset(trading.trading_days), overrides=dict(trading.calendar_overrides))

@@ -1,4 +1,4 @@
-"""What the owner knows of the exchange's days that the calendar does not: closures and early closes."""
+"""The owner's overrides of the exchange calendar: closures and early closes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _CLOSED: Final = "closed"
 
 
 def calendar_overrides() -> SettingKind[Overrides]:
-    """Days and what they are instead, in order: `2026-12-24 closed Day of mourning; 2026-12-31 13:00`."""
+    """Days and their overrides, in order: `2026-12-24 closed Day of mourning; 2026-12-31 13:00`."""
 
     def parse(written: str) -> Overrides:
         parts = [part.strip() for part in written.split(";") if part.strip()]
         found = [_override(part) for part in parts]
         if len({day for day, _ in found}) < len(found):
-            message = "a day stands there twice"
+            message = "a day is listed twice"
             raise ValueError(message)
         return tuple(sorted(found, key=lambda one: one[0]))
 
@@ -36,7 +36,7 @@ def _override(part: str) -> tuple[dt.date, Override]:
     if word.lower() == _CLOSED and reason.strip():
         return date, ClosedDay(reason=reason.strip())
     if reason:
-        message = "words after a time"
+        message = "unexpected words after a time"
         raise ValueError(message)
     close = dt.datetime.strptime(word, "%H:%M").time()  # noqa: DTZ007  New York time of that day
     try:

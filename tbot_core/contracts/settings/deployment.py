@@ -1,4 +1,4 @@
-"""The global configuration: where an instance keeps its files, and who may log in how long."""
+"""The global configuration: the file paths of an instance, and the rules of web logins."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DeploymentSettings:
         "ENVIRONMENT",
         choice("production", "development"),
         default="production",
-        doc="Production refuses loose file modes, plaintext beside encrypted files and debuggers live, and warns of "
-        "them otherwise; development refuses live trading.",
+        doc="Production refuses (in live trading) loose file modes, plaintext beside encrypted files and debuggers, "
+        "and otherwise warns about them; development does not allow live trading.",
         file=".env",
         changes_trades=False,
     )
@@ -28,7 +28,7 @@ class DeploymentSettings:
         "CONTROL_DIR",
         path(),
         default="control",
-        doc="Folder of the requests to the running bot.",
+        doc="Control folder: requests to the running bot.",
         file=".env",
         changes_trades=False,
         acted_on=False,
@@ -97,7 +97,7 @@ class DeploymentSettings:
         "SESSION_TIMEOUT",
         duration(least="30s", most="24h", bare="s"),
         default="3000",
-        doc="Idle time in seconds after which a login of the web page ends.",
+        doc="Idle time in seconds after which a web login expires.",
         file=".env",
         changes_trades=False,
         acted_on=False,
@@ -106,7 +106,7 @@ class DeploymentSettings:
         "SESSION_TIMEOUT_MINUTES",
         minutes(least=1, most=10_080),
         default="120",
-        doc="Minutes after which a login of the web page ends whatever happens.",
+        doc="Minutes after which a web login expires in any case.",
         file=".env",
         changes_trades=False,
         acted_on=False,
@@ -141,7 +141,7 @@ class DeploymentSettings:
         "KEEP_PREV_DAYS",
         integer(least=0, most=3650),
         default="30",
-        doc="Days that a rotated key and its file are kept.",
+        doc="Days that a previous key and its file are kept after a rotation.",
         file=".env",
         changes_trades=False,
         acted_on=False,

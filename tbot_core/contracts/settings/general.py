@@ -1,4 +1,4 @@
-"""How the bot speaks of its work, and the groups that stand beside the path of a bar."""
+"""Log, notifications, and the groups besides the path of a bar."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class GeneralSettings:
         "VERSION_TAG",
         optional(text(pattern=r"v?[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}", allowed="a version such as v1.0.0")),
         default="",
-        doc="The version that the file was written for: another major version is an error, another minor or patch a "
-        "warning; empty is not compared.",
+        doc="The version that the file was written for: another major version is an error, another minor or patch "
+        "version a warning; empty is not checked.",
         changes_trades=False,
     )
     build_mode: str = setting(
@@ -43,28 +43,29 @@ class GeneralSettings:
         "DEBUG_LOG_LEVEL",
         choice("quiet", "info", "verbose"),
         default="info",
-        doc="How much the log says.",
+        doc="Log level.",
         changes_trades=False,
     )
     enable_logging: bool = setting(
         "ENABLE_LOGGING",
         boolean(),
         default="true",
-        doc="Whether log files are written to logs/ and rotated into backups/; standard error and the journal stay.",
+        doc="Whether log files are written to logs/ and rotated into backups/; standard error and the journal are "
+        "not affected.",
         changes_trades=False,
     )
     log_format: str = setting(
         "LOG_FORMAT",
         choice("json", "csv"),
         default="json",
-        doc="Form of a line of the log files.",
+        doc="Format of the log files.",
         changes_trades=False,
     )
 
 
 @attrs.frozen(kw_only=True)
 class RebalanceSettings:
-    """Taking positions back to their share of equity, and the notice about the cash share."""
+    """Trimming positions back to their share of equity, and the notice about the cash share."""
 
     rebalance_enabled: bool = setting(
         "REBALANCE_ENABLED",
@@ -88,21 +89,21 @@ class RebalanceSettings:
         "REBALANCE_TOP_UP",
         boolean(),
         default="false",
-        doc="Whether a position below its share is also topped up: never below its entry price, in defense, or near its"
-        " exit, and never where entries have to be confirmed.",
+        doc="Whether a position below its share is also topped up: never below its entry price, in defense, or near "
+        "its exit, and never when entries need a confirmation.",
     )
     enable_rebalance_notifier: bool = setting(
         "ENABLE_REBALANCE_NOTIFIER",
         boolean(),
         default="false",
-        doc="Whether an alert and an accounting record tell that the cash share of equity has left its target.",
+        doc="Whether an alert and an accounting record report that the cash share of equity has left its target.",
         changes_trades=False,
     )
     rebalance_trigger_pct: Decimal = setting(
         "REBALANCE_TRIGGER_PCT",
         percent(),
         default="10",
-        doc="Deviation of the cash share of equity, in percentage points, that is told.",
+        doc="Deviation of the cash share of equity, in percentage points, that is reported.",
         changes_trades=False,
     )
 
@@ -128,47 +129,47 @@ class FailoverSettings:
         "FAILOVER_BROKERS",
         names(case="lower"),
         default="",
-        doc="The other brokers in order; empty is no failover.",
+        doc="The other brokers, in order; empty means no failover.",
     )
 
 
 @attrs.frozen(kw_only=True)
 class NotificationSettings:
-    """Which events are told, where and when."""
+    """Which events are reported, where and when."""
 
     notify_on_fill: bool = setting(
         "NOTIFY_ON_FILL",
         boolean(),
         default="true",
-        doc="Whether an entry's fill is told.",
+        doc="Whether an alert is sent for the fill of an entry.",
         changes_trades=False,
     )
     notify_on_exit: bool = setting(
         "NOTIFY_ON_EXIT",
         boolean(),
         default="true",
-        doc="Whether an exit is told.",
+        doc="Whether an alert is sent for an exit.",
         changes_trades=False,
     )
     notify_on_failure: bool = setting(
         "NOTIFY_ON_FAILURE",
         boolean(),
         default="true",
-        doc="Whether routine failures are told; critical ones always are.",
+        doc="Whether alerts are sent for routine failures; critical alerts are always sent.",
         changes_trades=False,
     )
     critical_alert_channel: str = setting(
         "CRITICAL_ALERT_CHANNEL",
         plugin_name("email"),
         default="console",
-        doc="Alert plugin that critical events go to.",
+        doc="Alert plugin for critical events.",
         changes_trades=False,
     )
     routine_alert_channel: str = setting(
         "ROUTINE_ALERT_CHANNEL",
         plugin_name("email"),
         default="console",
-        doc="Alert plugin that routine events go to.",
+        doc="Alert plugin for routine events.",
         changes_trades=False,
     )
     alert_quiet_hours: str = setting(
@@ -178,7 +179,7 @@ class NotificationSettings:
             allowed="a span HH:MM-HH:MM of New York time, or empty",
         ),
         default="",
-        doc="Span of New York time in which routine events wait; empty is none.",
+        doc="Time span (New York) in which routine alerts are held back; empty for none.",
         changes_trades=False,
     )
 

@@ -1,4 +1,4 @@
-"""How positions are entered, protected and left."""
+"""How positions are entered, protected and closed."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from tbot_core.contracts.setting import boolean, choice, count_of, duration, fra
 
 @attrs.frozen(kw_only=True)
 class EntrySettings:
-    """How an entry is priced, how long it lives and what keeps it back."""
+    """The price of an entry, its lifetime and what blocks it."""
 
     entry_order_type: str = setting(
         "ENTRY_ORDER_TYPE",
         choice("limit", "market"),
         default="limit",
-        doc="Type of entry orders; one at the market is sized and judged as if it cost PRICE_BAND_PCT more.",
+        doc="Type of entry orders; a market order is sized and checked as if it cost PRICE_BAND_PCT more.",
     )
     entry_limit_pct: Decimal = setting(
         "ENTRY_LIMIT_PCT",
         fraction(),
         default="0.002",
-        doc="Distance of an entry's limit beyond its reference price, as a fraction of that.",
+        doc="Distance of an entry's limit price beyond its reference price, as a fraction of that price.",
     )
     entry_ttl: float = setting(
         "ENTRY_TTL",
         duration(least="1s", most="10m"),
         default="20s",
-        doc="Time after which what is left of an entry order is cancelled.",
+        doc="Time after which the unfilled rest of an entry order is cancelled.",
         acted_on=False,
     )
     max_spread_pct: Decimal = setting(
         "MAX_SPREAD_PCT",
         fraction(),
         default="0.003",
-        doc="Widest spread at entry as a fraction of the middle price.",
+        doc="Largest spread at entry, as a fraction of the mid price.",
     )
     signal_max_age: int = setting(
         "SIGNAL_MAX_AGE",
         count_of("bar", least=1, most=10),
         default="1",
-        doc="Bars for which a signal may be acted on.",
+        doc="Number of bars for which a signal stays valid.",
         acted_on=False,
     )
     one_trade_per_symbol_per_day: bool = setting(
@@ -62,25 +62,25 @@ class EntrySettings:
         "FRACTIONAL",
         boolean(),
         default="false",
-        doc="Whether quantities may have fractions of a share, where broker and asset allow them.",
+        doc="Whether fractional quantities are used, where broker and asset allow them.",
     )
     fractional_unprotected: bool = setting(
         "FRACTIONAL_UNPROTECTED",
         boolean(),
         default="false",
-        doc="Whether a position under one share is allowed where its stop cannot rest at the broker.",
+        doc="Whether a position below one share is allowed where its stop cannot rest at the broker.",
     )
     trade_confirmation_required: bool = setting(
         "TRADE_CONFIRMATION_REQUIRED",
         boolean(),
         default="false",
-        doc="Whether entries wait for a person; in replay and backtest they count as approved at once.",
+        doc="Whether entries need a confirmation by a person; replay and backtest confirm them at once.",
     )
     confirmation_timeout: float = setting(
         "CONFIRMATION_TIMEOUT",
         duration(least="5s", most="30m"),
         default="60s",
-        doc="Time after which an entry that nobody confirmed expires.",
+        doc="Time after which an unconfirmed entry expires.",
     )
 
 
@@ -92,7 +92,7 @@ class ExitSettings:
         "STOP_LOSS_PCT",
         fraction(least="0.0001", most="0.99"),
         default="0.02",
-        doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
+        doc="Distance of the protective stop from the signal bar's close, as a fraction of that close.",
     )
     trailing_stop: bool = setting(
         "TRAILING_STOP",
@@ -104,25 +104,25 @@ class ExitSettings:
         "STOP_ATR",
         number(least=0, most=100),
         default="0",
-        doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
+        doc="Stop distance in units of the daily ATR-14, instead of STOP_LOSS_PCT (0 = off).",
     )
     target_r: float = setting(
         "TARGET_R",
         number(least=0, most=1000),
         default="0",
-        doc="Target in stop distances in place of the strategy's own (0 = off).",
+        doc="Target in units of the stop distance, instead of the strategy's own target (0 = off).",
     )
     target_fill: str = setting(
         "TARGET_FILL",
         choice("through", "touch"),
         default="through",
-        doc="Whether a simulated target fills when price trades through it by a tick, or already at a touch.",
+        doc="Whether a simulated target fills only when price trades through it by one tick, or already at a touch.",
     )
     flatten_before_close: int = setting(
         "FLATTEN_BEFORE_CLOSE",
         minutes(least=1, most=60),
         default="5",
-        doc="Minutes before the close at which every position starts to be closed.",
+        doc="Minutes before the close at which the bot starts to close every position.",
     )
     stop_policy: str = setting(
         "STOP_POLICY",

@@ -1,4 +1,4 @@
-"""The limits. Equity in each of them is the equity at the session's start."""
+"""The limits. Equity always means the equity at the session's start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RiskSettings:
         "DISABLE_ALL_TRADES",
         boolean(),
         default="false",
-        doc="True blocks every entry; exits, protection and cancels go on.",
+        doc="True blocks every entry; exits, stops and cancels continue.",
     )
     total_allocation: Decimal = setting(
         "TOTAL_ALLOCATION",
@@ -52,7 +52,8 @@ class RiskSettings:
         "DAILY_LOSS_LIMIT",
         above_zero(fraction()),
         default="0.05",
-        doc="Loss of the session, as a fraction of equity, at which everything is closed until the next session.",
+        doc="Loss of the session, as a fraction of equity, at which all positions are closed and entries blocked "
+        "until the next session.",
     )
     max_risk_per_trade: Decimal = setting(
         "MAX_RISK_PER_TRADE",
@@ -64,7 +65,7 @@ class RiskSettings:
         "MAX_OPEN_POSITIONS",
         integer(least=0, most=10_000),
         default="5",
-        doc="Largest number of positions across strategies, working entries counted.",
+        doc="Largest number of positions over all strategies, including working entries.",
     )
     window_loss_limit: Decimal = setting(
         "WINDOW_LOSS_LIMIT",
@@ -76,7 +77,7 @@ class RiskSettings:
         "MAX_CONSECUTIVE_LOSSES",
         integer(least=0, most=1000),
         default="0",
-        doc="Losing trades in a row over all strategies that end the session's entries (0 = off).",
+        doc="Losing trades in a row, over all strategies, that end the session's entries (0 = off).",
     )
     max_gross_exposure: Decimal = setting(
         "MAX_GROSS_EXPOSURE",
@@ -100,7 +101,7 @@ class RiskSettings:
         "MAX_LEVERAGE",
         fraction(least="0", most="4"),
         default="1",
-        doc="Largest worst case of all working entries and positions as a multiple of equity.",
+        doc="Largest worst case of all working entries and positions, as a multiple of equity.",
     )
     max_order_notional: Decimal = setting(
         "MAX_ORDER_NOTIONAL",
@@ -118,32 +119,33 @@ class RiskSettings:
         "PRICE_BAND_PCT",
         fraction(),
         default="0.05",
-        doc="Largest distance of a limit price from the last trade, as a fraction of that.",
+        doc="Largest distance of a limit price from the last trade, as a fraction of that trade's price.",
     )
     max_rejects_in_row: int = setting(
         "MAX_REJECTS_IN_ROW",
         integer(least=1, most=1000),
         default="3",
-        doc="Rejections by the broker in a row after which only exits are sent.",
+        doc="Broker rejections in a row after which only exits are sent.",
     )
     max_fill_deviation_pct: Decimal = setting(
         "MAX_FILL_DEVIATION_PCT",
         fraction(),
         default="0.01",
-        doc="Deviation of a fill from its reference, as a fraction of that, that is told; three in a row are defense.",
+        doc="Deviation of a fill from its reference price, as a fraction of it, that is reported; three in a row "
+        "switch defense on.",
     )
     inverse_max_leverage: float = setting(
         "INVERSE_MAX_LEVERAGE",
         number(least=1, most=3),
         default="1",
-        doc="Largest leverage of an inverse fund that stands for a short.",
+        doc="Largest leverage of an inverse fund used for a short.",
         acted_on=False,
     )
     inverse_min_corr: float = setting(
         "INVERSE_MIN_CORR",
         number(least=-1, most=1),
         default="0.5",
-        doc="Smallest correlation of a stock with the index of the inverse fund that stands for its short.",
+        doc="Smallest correlation of a stock with the index of the inverse fund used for its short.",
         acted_on=False,
     )
     defense_mode_active: bool = setting(
@@ -156,7 +158,7 @@ class RiskSettings:
         "DEFENSE_MODE_TRADE_LIMIT_PCT",
         percent(),
         default="66",
-        doc="Percentage of MAX_TRADES and MAX_OPEN_POSITIONS that is left in defense, rounded down.",
+        doc="Percentage of MAX_TRADES and MAX_OPEN_POSITIONS that remains in defense, rounded down.",
     )
     defense_mode_total_allocation: Decimal = setting(
         "DEFENSE_MODE_TOTAL_ALLOCATION",

@@ -1,4 +1,4 @@
-"""How fills are simulated where no market answers."""
+"""The simulation of fills where there is no market."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SimulationSettings:
         "SEED",
         integer(least=0, most=2**32 - 1),
         default="0",
-        doc="Seed of everything random in a simulation.",
+        doc="Seed of all random numbers in a simulation.",
     )
     volume_limit: Decimal = setting(
         "VOLUME_LIMIT",
@@ -29,37 +29,37 @@ class SimulationSettings:
         "FIXED_QUANTITY",
         integer(least=0, most=1_000_000),
         default="0",
-        doc="Shares of every simulated entry in place of a share of the budget (0 = off).",
+        doc="Quantity of every simulated entry, instead of a share of the budget (0 = off).",
     )
     fee_per_share: Decimal = setting(
         "FEE_PER_SHARE",
         money(most="10"),
         default="0",
-        doc="Fee of each share bought or sold in USD.",
+        doc="Fee per share bought or sold, in USD.",
     )
     fee_sell_bps: Decimal = setting(
         "FEE_SELL_BPS",
         attrs.evolve(percent(most="1000"), name="basis points", allowed="basis points (1 is 0.01 %) from 0 to 1000"),
         default="0.278",
-        doc="Fee of a sale in basis points of its proceeds.",
+        doc="Fee of a sale, in basis points of its proceeds.",
     )
     paper_cash: Decimal = setting(
         "PAPER_CASH",
         money(least="1", most="1000000000"),
         default="100000",
-        doc="Cash of a simulated account at its start in USD.",
+        doc="Starting cash of a simulated account in USD.",
     )
     enable_slippage_model: bool = setting(
         "ENABLE_SLIPPAGE_MODEL",
         boolean(),
         default="true",
-        doc="Whether simulated market orders and stops are worsened by slippage.",
+        doc="Whether slippage is applied to simulated market orders and stops.",
     )
     slippage_simulation_type: str = setting(
         "SLIPPAGE_SIMULATION_TYPE",
         choice("none", "rule_based", "randomized"),
         default="randomized",
-        doc="The model of slippage.",
+        doc="The slippage model.",
     )
     slippage_mean_pct: Decimal = setting(
         "SLIPPAGE_MEAN_PCT",

@@ -33,14 +33,13 @@ class TradingSettings:
         "BROKER_NAME",
         plugin_name("paper"),
         default="paper",
-        doc="The broker plugin that orders go to, in any case; replay, demo, backtest and dry runs use the simulator "
-        "instead.",
+        doc="The broker plugin that orders are sent to; replay, demo, backtest and dry runs use the simulator instead.",
     )
     data_source: str = setting(
         "DATA_SOURCE",
         plugin_name("paper", empty=True),
         default="",
-        doc="The plugin whose bars and quotes are used; empty is the one of BROKER_NAME.",
+        doc="The plugin that supplies bars and quotes; empty for the plugin of BROKER_NAME.",
     )
     strategy_sequence: tuple[str, ...] = setting(
         "STRATEGY_SEQUENCE",
@@ -52,19 +51,19 @@ class TradingSettings:
         "STRATEGY_OVERRIDE",
         plugin_name("open", empty=True),
         default="",
-        doc="The one strategy that runs alone; empty runs STRATEGY_SEQUENCE.",
+        doc="Run only this strategy; empty for all of STRATEGY_SEQUENCE.",
     )
     universe: tuple[str, ...] = setting(
         "UNIVERSE",
         names(case="upper"),
         default="",
-        doc="The symbols that are traded; empty takes every symbol that the source has, or the screener's.",
+        doc="The symbols to trade; empty for all symbols of the data source, or of the screener.",
     )
     universe_max: int = setting(
         "UNIVERSE_MAX",
         integer(least=1, most=20_000),
         default="500",
-        doc="The largest number of symbols; more are cut by 20-day dollar volume.",
+        doc="Largest number of symbols; the rest is cut by 20-day dollar volume.",
     )
     blocklist: tuple[str, ...] = setting(
         "BLOCKLIST",
@@ -83,73 +82,72 @@ class TradingSettings:
         "FILTER_MISSING_DATA",
         choice("reject", "pass"),
         default="reject",
-        doc="What a filter does with a signal that it lacks data for.",
+        doc="What a filter does with a signal when it lacks data.",
     )
     vix_source: str = setting(
         "VIX_SOURCE",
         choice("previous_close", "live"),
         default="previous_close",
-        doc="Which value of the VIX strategies see; live is that of the minute in which a window's entries begin, and "
-        "holds for live trading only.",
+        doc="Which VIX value the strategies use; live is the value when a window's entries begin, live trading only.",
     )
     gap_reference: str = setting(
         "GAP_REFERENCE",
         choice("current", "previous_close"),
         default="current",
-        doc="The gap is the last price against today's open, or with previous_close today's open against that.",
+        doc="The definition of the gap: the last price against today's open, or (previous_close) today's open "
+        "against the previous close.",
     )
     extensions: tuple[str, ...] = setting(
         "EXTENSIONS",
         names(case="lower"),
         default="",
-        doc="The extension plugins that are enabled; empty is all that are installed; the word none is none.",
+        doc="The enabled extension plugins; empty for all installed ones; the word none for none.",
         file=".env",
     )
     trading_days: tuple[int, ...] = setting(
         "TRADING_DAYS",
         weekdays(),
         default="mon,tue,wed,thu,fri",
-        doc="Days of the week on which the bot trades, on top of the exchange's calendar.",
+        doc="Weekdays on which the bot trades, within the exchange calendar.",
     )
     calendar_overrides: Overrides = setting(
         "CALENDAR_OVERRIDES",
         calendar_overrides(),
         default="",
-        doc="Days on which the exchange is closed, or closes early, and the calendar does not know it; the shorter "
-        "session wins, so nothing can be added.",
+        doc="Closures and early closes of the exchange that the calendar does not contain; the shorter session wins, "
+        "so no session can be added.",
     )
     sleep_time: float = setting(
         "SLEEP_TIME",
         duration(least="50ms", most="60s"),
         default="1s",
-        doc="Time between two polls of a broker that has no stream; fills are known there, and stops placed, so much "
-        "later.",
+        doc="Time between two polls of a broker without a stream; fills are known, and stops placed, with this delay.",
         changes_trades=False,
     )
     bar_grace: float = setting(
         "BAR_GRACE",
         duration(least="0s", most="30s"),
         default="2s",
-        doc="Time after a minute's end for which its late bars are waited for.",
+        doc="How long to wait for late bars after the end of a minute.",
     )
     time_anchor: str = setting(
         "TIME_ANCHOR",
         choice("exchange", "utc"),
         default="exchange",
-        doc="Exchange keeps each window's distance to the opening bell all year; utc takes START_TIME literally.",
+        doc="Exchange keeps each window's distance to the opening bell all year; utc uses START_TIME literally.",
     )
     api_retry_limit: int = setting(
         "API_RETRY_LIMIT",
         integer(least=0, most=20),
         default="3",
-        doc="How often a failed read or cancel at the broker is tried again; an order is never blindly sent again.",
+        doc="Retries of a failed read or cancel at the broker; an order is never resent blindly.",
         changes_trades=False,
     )
     api_timeout: float = setting(
         "API_TIMEOUT",
         duration(least="1s", most="10m", bare="s"),
         default="30",
-        doc="Seconds after which a request to the broker is given up.",
+        doc="Time-out of a request to the broker in seconds.",
         changes_trades=False,
         acted_on=False,
     )
@@ -157,13 +155,13 @@ class TradingSettings:
 
 @attrs.frozen(kw_only=True)
 class StrategySettings:
-    """What the core reads for the strategy NAME; `{NAME}` in a variable stands for its name in upper case."""
+    """The core settings of the strategy NAME; `{NAME}` in a variable stands for its name in upper case."""
 
     enabled: bool = setting(
         "STRAT_{NAME}_ENABLED",
         boolean(),
         default="true",
-        doc="Whether the strategy runs.",
+        doc="Whether the strategy is enabled.",
     )
     start_time: time = setting(
         "START_TIME_{NAME}",
@@ -175,19 +173,20 @@ class StrategySettings:
         "{NAME}_ANALYSIS_TIME",
         minutes(),
         default="20",
-        doc="Minutes from the window's start that are only watched.",
+        doc="Analysis phase: minutes from the start of the window without entries.",
     )
     breakout_minutes: int = setting(
         "{NAME}_BREAKOUT_TIME",
         minutes(least=1),
         default="10",
-        doc="Minutes after the analysis in which a bar may trigger an entry.",
+        doc="Entry phase: minutes after the analysis in which a bar may trigger an entry.",
     )
     monitoring_minutes: int = setting(
         "{NAME}_MONITORING_TIME",
         minutes(least=1),
         default="30",
-        doc="Minutes that a position is managed, from the breakout phase's end or its own entry, as the strategy says.",
+        doc="Minutes for which a position is managed, counted from the end of the entry phase or from its own entry, "
+        "depending on the strategy.",
     )
     short_type: str = setting(
         "SHORT_TYPE_{NAME}",
@@ -205,11 +204,11 @@ class StrategySettings:
         "MIN_MARKET_CAP_{NAME}",
         optional(money(), zero=True, absent="0 or empty for none"),
         default="",
-        doc="Smallest market capitalisation of a candidate in USD; 0 or empty is none.",
+        doc="Smallest market capitalisation of a candidate in USD; 0 or empty for no limit.",
     )
     max_market_cap: Decimal | None = setting(
         "MAX_MARKET_CAP_{NAME}",
         optional(money(), zero=True, absent="0 or empty for none"),
         default="",
-        doc="Largest market capitalisation of a candidate in USD; 0 or empty is none.",
+        doc="Largest market capitalisation of a candidate in USD; 0 or empty for no limit.",
     )

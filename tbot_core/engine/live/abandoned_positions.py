@@ -56,7 +56,7 @@ class AbandonedPositions:
             f"{format_quantity(shares)} {symbol} at {broker}, account {account}"
             for shares, symbol, broker, account in held
         )
-        return f"{told}; name it in BROKER_NAME or FAILOVER_BROKERS, or say that it is gone: {_GONE}"
+        return f"{told}; name it in BROKER_NAME or FAILOVER_BROKERS, or confirm that it is closed: {_GONE}"
 
     def look(self, conditions: TradingStateController) -> None:
         """Make a cause of what is left behind, or take it back."""
@@ -65,9 +65,12 @@ class AbandonedPositions:
     def release(self, request: ControlRequest, recorder: JournalRecorder, conditions: TradingStateController) -> str:
         """Let go of it all, since a person says that nothing is held there any more; returns why not."""
         if amount_of(request) != 0:
-            return f"What is held elsewhere cannot be counted here: {self.words}."
+            return f"Positions at another broker cannot be valued here: {self.words}."
         if self._heard_of is not None and request.made < self._heard_of:
-            return f"It was asked for before that was left where it is: look there, and say it again. {self.words}."
+            return (
+                "The request was made before that position was left there: check the account, and confirm again. "
+                f"{self.words}."
+            )
         places = {(one.broker, one.account): None for one in self._before}
         places |= {(one["at"], one["account"]): None for one in self._abandoned}
         for broker, account in places:
@@ -116,7 +119,7 @@ def abandoned_holdings(
             )
             told = records.carried_payload(signal, carryover.carried_entry(position)) | {
                 "side": position.side.word,
-                "words": "no session trades the account where it is held",
+                "words": "no session trades the account that holds it",
                 "attempts": {leg.value: count for leg, count in attempts.items()},
                 "account": account,
                 "at": key or opened.payload["primary"],

@@ -1,4 +1,4 @@
-"""Whether the brokers of an instance answer as failover needs it: asked one after the other, and nothing is sent."""
+"""Whether the brokers of an instance respond as failover needs it: probed one after the other, without orders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SINCE: Final = timedelta(days=1)
 
 
 async def probe_broker(name: str, broker: Broker, session: Session, clock: Clock) -> DrillStep:
-    """Log in, read the account, and compare the hours of the next session; nothing of it is an order."""
+    """Log in, read the account, and compare the hours of the next session; no order is sent."""
     what = f"{name} answers"
     try:
         account = await broker.connect()
@@ -29,8 +29,8 @@ async def probe_broker(name: str, broker: Broker, session: Session, clock: Clock
         return DrillStep(what=what, passed=False, words=fault.message)
     finally:
         await broker.close()
-    kind = {True: "margin", False: "cash", None: "of unknown kind, taken for cash"}[account.margin]
+    kind = {True: "margin", False: "cash", None: "of unknown type, treated as a cash account"}[account.margin]
     words = f"account {account.account_id}, {kind}, equity {format_money(account.equity)}, {held} held"
     if theirs is None:
-        return DrillStep(what=what, passed=False, words=f"{words}; it says that it is closed on {session.date}")
+        return DrillStep(what=what, passed=False, words=f"{words}; it reports that it is closed on {session.date}")
     return DrillStep(what=what, passed=True, words=words)

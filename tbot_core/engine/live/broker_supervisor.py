@@ -1,4 +1,4 @@
-"""Looks after one broker of a session: its orders and its account, and the causes that these make."""
+"""Supervises one broker of a session: its orders and its account, and the state causes that they raise."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class BrokerSupervisor:
 
     @property
     def state(self) -> RiskState:
-        """What may be done here."""
+        """The risk state here."""
         session = RiskState.NORMAL if self._session is None else self._session.state
         return max(self.conditions.here, session)
 
@@ -76,12 +76,12 @@ class BrokerSupervisor:
         self._impose(self.conditions.here)
 
     def objection(self, order: Order, *, flattening: bool) -> str:
-        """Why an order may not leave here now: a frozen symbol, its state, or a position that changes."""
+        """Why an order may not be sent here now: a frozen symbol, the risk state, or a position that changes."""
         frozen = self.post.desk.standing.frozen.get(order.symbol)
         if frozen is not None and order.leg in {Leg.ENTRY, Leg.EXIT}:
             return f"frozen: {frozen}"
         if self.post.desk.standing.unruled.get(order.symbol):
-            return "what may be traded of it is being asked for"
+            return "its instrument rules are being requested"
         barred = order.leg is Leg.ENTRY and self.state >= RiskState.EXIT_ONLY
         waits = order.leg is Leg.EXIT and self.state is RiskState.HALTED
         if barred or (waits and not (flattening or order.reason in STOPS)):
@@ -144,11 +144,11 @@ class BrokerSupervisor:
         return True
 
     def takes_back(self) -> bool:
-        """Whether entries wait at the broker that none may be sent any more beside, and that nobody took back yet."""
+        """Whether working entries must be cancelled because of the risk state, and were not yet."""
         return self.state >= RiskState.EXIT_ONLY and bool(self._waiting)
 
     async def withdraw(self) -> None:
-        """Take back every entry that waits at the broker, each once; what stays is asked for again when it is old."""
+        """Cancel every working entry, each once; what stays is requested again when it is old."""
         entries = self._waiting if self.state >= RiskState.EXIT_ONLY else []
         self._withdrawn.update(entries)
         await self._withdraw(entries)
@@ -160,7 +160,7 @@ class BrokerSupervisor:
             await self.withdraw()
 
     def see(self, silence: str) -> None:
-        """A reading failed, or one was answered; three silences in a row leave exits only."""
+        """A reading failed, or one succeeded; three failures in a row leave exits only."""
         self._silences = self._silences + 1 if silence else 0
         if self._silences >= _UNREACHABLE and self.maintained.now is None:
             self.conditions.begin(StateCause.UNREACHABLE, silence)

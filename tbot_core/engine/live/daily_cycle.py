@@ -80,7 +80,7 @@ class DailyCycle:
         self.session: LiveTradingSession | None = None
 
     async def go(self) -> bool:
-        """Trade until the end; whether it was a stop that ended it."""
+        """Trade until the end; returns whether a stop ended it."""
         try:
             while True:
                 session = await self._next()
@@ -115,7 +115,7 @@ class DailyCycle:
         if not isinstance(self._broker, SupportsTradingHours):
             return session
         ask = partial(self._granted, self._broker, session)
-        found = await self._insist(session, "the broker does not say when it trades", ask)
+        found = await self._insist(session, "the broker does not report its trading hours", ask)
         if found is None or found.close <= self._clock.now():
             await self._until(session.close)
             return None
@@ -265,12 +265,12 @@ class DailyCycle:
     def _unread(self) -> None:
         # An account that cannot be read keeps the session before from its end, and so the next one from its beginning.
         session = self.due()
-        self._announcer.deny(session, ["the session before is not over: the account cannot be read"])
+        self._announcer.deny(session, ["the previous session has not ended: the account cannot be read"])
         self._days.idle(clock.exchange_moment(session.date, READY_AT))
 
     async def _log_in(self, session: Session, opened: Event | None) -> BrokerLogin | None:
         # A session of several brokers that was opened before a restart goes on without its primary until it is there.
-        words = "the broker cannot be logged in to"
+        words = "the login to the broker failed"
         return await self._insist(session, words, lambda: log_in(self._broker, self._days.primary, opened))
 
     async def _insist(self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:

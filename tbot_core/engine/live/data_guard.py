@@ -50,7 +50,7 @@ MAX_SPREAD: Final = 0.01
 """A mark is the middle of a quote whose spread is at most this share of it."""
 
 FIRST_ORDER_S: Final = 30.0
-"""So long after the opening bell no order is sent."""
+"""How long after the opening bell no order is sent."""
 
 _log = log.logger(__name__)
 
@@ -62,11 +62,11 @@ def session_clock(clock: Clock, broker: object) -> SteadyClock:
 
 
 def out_of_hours(session: Session, moment: datetime) -> str:
-    """Why no order, entry or exit, may leave at a moment: the exchange is closed, or has only just opened."""
+    """Why no order, entry or exit, may be sent at a moment: the exchange is closed, or has just opened."""
     if not session.open <= moment < session.close:
         return "the exchange is closed"
     early = (moment - session.open).total_seconds() < FIRST_ORDER_S
-    return f"nothing is sent in the first {FIRST_ORDER_S:.0f} s of a session" if early else ""
+    return f"no order is sent in the first {FIRST_ORDER_S:.0f} s of a session" if early else ""
 
 
 class ClockGuard:
@@ -79,7 +79,7 @@ class ClockGuard:
 
     @property
     def ahead_s(self) -> float | None:
-        """How far this machine's clock is ahead of the broker's; None where the broker does not say the time."""
+        """How far this machine's clock is ahead of the broker's; None if the broker does not report its time."""
         return None if self._teller is None else median_skew(self._teller.ahead_s)
 
     def look(self) -> None:
@@ -116,7 +116,7 @@ class DataGuard:
 
     @property
     def words(self) -> str:
-        """How the feed is now: its age, late bars, and what is halted."""
+        """The state of the feed: its age, late bars, and halted symbols."""
         now = self._clock.monotonic()
         late = self._gathering.barrier.counts[BarArrival.LATE]
         halted = sorted(symbol or "the market" for symbol in self._health.assess(now).halted)
@@ -147,7 +147,7 @@ class DataGuard:
         return attrs.evolve(proposal, reference=float(far[row]))
 
     def refusal(self, order: Order, post: BrokerSession) -> str:
-        """Why an order may not leave now from there for the sake of the data; "" where it may."""
+        """Why an order may not be sent now because of the data; "" if it may."""
         if order.leg is not Leg.ENTRY:
             return ""
         reason = self._unfit(order.symbol, self._run.tape.closed - 1, post)
@@ -212,11 +212,11 @@ class DataGuard:
 
     @property
     def compares(self) -> bool:
-        """Whether a broker says prices that the feed can be held against."""
+        """Whether a broker reports prices to compare with the feed."""
         return any(_teller(post) is not None for post in self._run.posts)
 
     async def compare(self) -> None:
-        """Called about every ten seconds: ask brokers what the symbols trade at, and hold the feed against each."""
+        """Called about every ten seconds: request prices from the brokers, and compare the feed with each."""
         if self._run.session.open <= self._clock.now() < self._run.session.close:
             await run_concurrently([partial(self._compare, post) for post in self._run.posts])
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class EndedFeed:
-    """The feed of a session that is over: it has the symbols of its signals, and says nothing any more."""
+    """The feed of a session that has ended: it has the symbols of its signals, and sends nothing."""
 
     session: Session
     symbols: tuple[str, ...]
@@ -42,7 +42,7 @@ class EndedFeed:
         return cls(session=session, symbols=found, day=day)
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
-        """No minute comes."""
+        """No minutes."""
         nothing: tuple[MinuteSlice, ...] = ()
         for minute in nothing:
             yield minute

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.proposals import Proposal
 
 MOST_USD: Final = Decimal(10) ** 12
-"""No account holds more; an amount beyond it is a slip."""
+"""The largest plausible amount; a larger one is a typing error."""
 
 _CLOSED: Final = CircuitState.CLOSED
 
@@ -58,12 +58,12 @@ class BrokerRoute:
 
     @property
     def healthy(self) -> bool:
-        """Whether entries may come here from elsewhere: the way is proven, and the account is known."""
+        """Whether entries may be moved here: the broker is proven to respond, and the account is known."""
         known = self.keeper.tender.believed and self.keeper.conditions.here < RiskState.EXIT_ONLY
         return self.circuit.closed and known
 
     def broke(self, now: datetime) -> RouteFailure:
-        """What is known of its break."""
+        """What is known about its outage."""
         return RouteFailure(
             broker=self.name,
             since=self.circuit.since or now,
@@ -90,7 +90,7 @@ class FailoverRouter:
         self.leases = Leases(primary=self._primary.name)
 
     def recall(self, past: Sequence[JournalEvent]) -> None:
-        """Take in what was so before a restart: leases, breaks that go on, and what was confirmed of them."""
+        """Apply the state before a restart: leases, outages that continue, and confirmed amounts."""
         named = {way.name: way for way in self._ways}
         for event in past:
             payload = event.payload
@@ -111,7 +111,7 @@ class FailoverRouter:
                 way.circuit.state = CircuitState.OPEN
 
     def look(self) -> None:
-        """Called often: write down what has changed of the ways, and what follows from it."""
+        """Called often: record changes of the circuit breakers, and their consequences."""
         now = self._now()
         for way in self._ways:
             way.circuit.look(now, clean=way.keeper.conditions.clean)
@@ -129,11 +129,11 @@ class FailoverRouter:
         return self.route(symbol)[0].keeper.post
 
     def answers(self, post: BrokerSession) -> bool:
-        """Whether it is worth waiting for what a broker says."""
+        """Whether it makes sense to wait for a response of a broker."""
         return self._way(post.name).circuit.state is not CircuitState.OPEN
 
     def weigh(self, proposal: Proposal) -> Decision:
-        """What would be decided now, where it would be; nothing counts for it."""
+        """A preview of the decisions, at the broker that would enter; nothing is counted."""
         way, against = self.route(proposal.signal.symbol)
         if against is not None and proposal.reason is Reason.ALLOWED:
             return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, words=against.value)
@@ -154,7 +154,7 @@ class FailoverRouter:
         return attrs.evolve(decision, broker=way.name)
 
     def refusal(self, keeper: BrokerSupervisor, order: Order) -> str:
-        """Why an entry may not leave from here; looked at in the second barrier and again before its first byte."""
+        """Why an entry may not be sent from here; checked in the second barrier and again before its first byte."""
         if order.leg is not Leg.ENTRY:
             return ""
         way, against = self.route(order.symbol)
@@ -177,23 +177,23 @@ class FailoverRouter:
 
     @property
     def broken(self) -> BrokerRoute | None:
-        """The first broker of the session that is not proven to answer."""
+        """The first broker of the session that is not proven to respond."""
         return next((way for way in self._ways if not way.circuit.closed), None)
 
     def confirm(self, request: ControlRequest) -> str:
-        """Count an amount as what is open at the broker that broke, for the rest of that break; returns why not."""
+        """Count an amount as exposure at the broker that failed, for the rest of that outage; returns the objection."""
         broken = self.broken
         if broken is None:
-            return "Every broker answers: there is nothing to confirm."
+            return "Every broker responds: there is nothing to confirm."
         if broken.circuit.since is not None and request.made < broken.circuit.since:
-            return f"It was asked for before {broken.name} broke: look there, and say it again."
+            return f"The request was made before {broken.name} failed: check the account, and confirm again."
         amount = amount_of(request)
         if amount is None or amount > MOST_USD:
-            return f"{request.arguments.get('amount', '')!r} is no amount in USD."
+            return f"{request.arguments.get('amount', '')!r} is not an amount in USD."
         standing = broken.keeper.post.desk.standing
         reserved = dollars_of(standing.reserved)
         if amount < reserved:
-            known = f"The worst case known at {broken.name} is {reserved} USD, with what is not tbot's there"
+            known = f"The worst case known at {broken.name} is {reserved} USD, including external positions there"
             return f"{known}, and {amount} USD is less."
         payload = {"of": broken.name, "amount": str(amount), "reserved": str(reserved), "actor": request.actor}
         self._recorder.note(records.FAILOVER_CONFIRMED, payload)

@@ -1,4 +1,4 @@
-"""The connection to a live feed, as it is before the bell: what refuses is told from what has nothing to say yet."""
+"""The connection to a live feed before the bell: a failed connection is distinguished from a quiet one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 OPEN_TIMEOUT_S: Final = 15.0
-"""A connection that has not failed for so long is there, whether anything was said or not."""
+"""A connection that has not failed for this long counts as established, with or without messages."""
 
 
 class FeedConnection:
@@ -46,7 +46,7 @@ class FeedConnection:
 
     @property
     def quality(self) -> FeedQuality:
-        """What the feed declares of itself."""
+        """The declared quality of the feed."""
         return self._source.quality
 
     @property
@@ -57,17 +57,17 @@ class FeedConnection:
 
     @property
     def words(self) -> str:
-        """Why it is not connected; "" where it is, and while nothing has failed yet."""
+        """Why it is not connected; "" if it is, and while nothing has failed yet."""
         return "" if self.there or not self._fault else f"no connection to the feed: {self._fault}"
 
     async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
-        """What the feed says of these symbols."""
+        """The messages of the feed about these symbols."""
         self._begun, self._heard, failure = self._clock.monotonic(), False, ""
         try:
             async for one in self._source.news(symbols):
                 self._heard = True
                 yield one
-            failure = "it was ended"
+            failure = "it was closed"
         except BrokerError as fault:
             failure = fault.message
             raise

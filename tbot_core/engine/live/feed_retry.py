@@ -1,4 +1,4 @@
-"""Asks for a feed that does not answer, while what it is asked for goes on without it."""
+"""Requests a feed that does not respond again, while the session continues without it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-SILENT: Final = "the feed does not answer"
+SILENT: Final = "the feed does not respond"
 AT_ONCE_S: Final = 1.0
 AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""The pauses after asks that fail; the last of them is kept."""
+"""The delays after failed requests; the last one repeats."""
 
 
 class FeedRetry(Generic[Answer]):
-    """Asks at once, as soon as it is made; `persist` asks again after whatever came in place of an answer."""
+    """Sends the request as soon as it is created; `persist` repeats it after a failure."""
 
     def __init__(self, ask: Callable[[], Coroutine[Any, Any, Answer]], clock: Clock) -> None:
         self._ask = ask
@@ -29,19 +29,19 @@ class FeedRetry(Generic[Answer]):
         self._asked = asyncio.ensure_future(ask())
 
     async def at_once(self) -> Answer | TbotError:
-        """The answer to the first ask; what came in its place, or that nothing has come within a second."""
+        """The response to the first request; its fault, or that nothing was received within a second."""
         try:
             await asyncio.wait([self._asked], timeout=AT_ONCE_S)
         except asyncio.CancelledError:
             self._asked.cancel()
             raise
         if not self._asked.done():
-            return Unavailable("nothing has come so far")
+            return Unavailable("no message received yet")
         fault = self._asked.exception()
         return self._asked.result() if fault is None else _fault(fault)
 
     async def persist(self, failed: Callable[[TbotError], None]) -> Answer:
-        """The answer, however often it has to be asked for; `failed` is called with each fault."""
+        """The response, after as many requests as needed; `failed` is called with each fault."""
         failures = 0
         while True:
             try:

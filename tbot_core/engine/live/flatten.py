@@ -1,6 +1,6 @@
-"""Closes what is held as soon as that is asked for: on the last minute that has closed, without waiting for the next.
+"""Closes all positions as soon as that is requested: on the last closed minute, without waiting for the next.
 
-Each later minute asks anew for what has not left by then.
+Each later minute repeats what has not been sent by then.
 """
 
 from __future__ import annotations

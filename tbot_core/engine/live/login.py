@@ -1,4 +1,4 @@
-"""Watches whether a broker still knows our key: exits only while it does not, and one new login for each time."""
+"""Watches whether a broker accepts our key: exits only while it does not, and one new login each time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _log = log.logger(__name__)
 class LoginMonitor:
     """The login at one broker of a session.
 
-    More than one try would look like an attack, and may lock the account: a person has to mend the key. Readings go on
-    in their own time, and the first that is answered ends it.
+    More than one attempt would look like an attack, and may lock the account: a person has to fix the key. Readings
+    continue on their schedule, and the first that succeeds ends it.
     """
 
     def __init__(self, venue: BrokerAccount, conditions: TradingStateController) -> None:
@@ -48,7 +48,7 @@ class LoginMonitor:
             _log.error("broker.login_needed", reason=fault.message)
             return
         if account.account_id != self._account_id:
-            self._stranger = f"it logged in to {account.account_id}, and the session trades {self._account_id}"
+            self._stranger = f"it logged in to {account.account_id}, but the session trades {self._account_id}"
         self.look()
 
     @property

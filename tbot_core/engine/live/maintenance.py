@@ -1,4 +1,4 @@
-"""Times in which a broker has said that it will not answer: exits only there, and no alarm for its silence."""
+"""Announced maintenance of a broker: exits only there, and no alarm for its silence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = log.logger(__name__)
 
 
 class MaintenanceMonitor:
-    """What one broker of a session has announced, and whether it is so now."""
+    """The announcements of one broker of a session, and whether one applies now."""
 
     def __init__(self, broker: Broker, conditions: TradingStateController, clock: Clock) -> None:
         # Asked once: such a question is slow.
@@ -37,12 +37,12 @@ class MaintenanceMonitor:
 
     @property
     def now(self) -> MaintenanceWindow | None:
-        """The announced time in which it is now, the minutes before it included."""
+        """The announced period that applies now, including the minutes before it."""
         now = self._clock.now()
         return next((one for one in self._announced if one.begins - LEAD <= now < one.ends), None)
 
     def look(self) -> None:
-        """Make a cause of it, and take it back when it is over."""
+        """Raise the cause, and clear it when the period is over."""
         found = self.now
         words = "" if found is None else f"until {found.ends:%H:%M} UTC{found.words and ': '}{found.words}"
         self._conditions.hold(StateCause.MAINTENANCE, words)

@@ -265,7 +265,7 @@ class LiveTradingSession:
                 self.conditions.begin(StateCause.KILL_FILE)
         except AccessError as fault:
             if order.leg is Leg.ENTRY:  # what is held is protected and closed whatever lies there
-                return f"control cannot be looked at: {fault.message}"
+                return f"the control folder cannot be read: {fault.message}"
         keeper.take_over()
         self._floor.room.tell(self._trading.clock.monotonic(), *(keeper.conditions for keeper in self.keepers))
         if words := out_of_hours(self.run.session, self.steady.now()):
@@ -333,7 +333,7 @@ class LiveTradingSession:
         # A person says what is open where nobody can look.
         if self.leftovers and (self.failover is None or not self.failover.broken):
             return self.leftovers.release(request, self.run.execution.recorder, self.conditions)
-        return "Nothing is left to be confirmed." if self.failover is None else self.failover.confirm(request)
+        return "No entry needs a confirmation any more." if self.failover is None else self.failover.confirm(request)
 
     async def _minutes(self) -> None:
         # The session's minutes in their order; what comes late, twice or not at all is dropped or left empty.

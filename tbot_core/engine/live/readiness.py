@@ -23,26 +23,28 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
 
 AGAIN: Final = timedelta(minutes=10)
-"""So often it is said that all is not ready, until it is."""
+"""How often a session that is not ready is reported, until it is."""
 
 LASTS: Final = timedelta(seconds=30)
-"""So long something must speak against a session that was ready; and so long the account may be read at first."""
+"""How long a ready session must have an objection before it is reported, and how long the first account reading may
+take.
+"""
 
 HOLDS: Final = (timedelta(0), LASTS, AGAIN)
-"""So long nothing may have spoken against a session for READY: the first one, the next one, and each after that."""
+"""How long there must be no objection before READY: the first, the second, and each later session."""
 
 LOOK_S: Final = 1.0
 
 
 class ReadinessAnnouncer:
-    """What is said of a run's sessions before they are traded."""
+    """The READY and NOT READY reports of a run's sessions."""
 
     def __init__(self, recorder: JournalRecorder) -> None:
         self._recorder = recorder
         self._told: datetime | None = None
 
     def deny(self, session: Session, reasons: list[str]) -> None:
-        """Say that a session is not ready: at once, then no more often than every ten minutes."""
+        """Report that a session is not ready: at once, then at most every ten minutes."""
         now = self._recorder.clock.now()
         if self._told is None or now - self._told >= AGAIN:
             self._told = now

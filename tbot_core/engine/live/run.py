@@ -179,7 +179,7 @@ class _Run:
                 if isinstance(source, LiveSession):
                     check_feed_fit(source.quality, self._plan.assembly.settings)
                 return source
-        raise DataError(f"{self._course.feed.label.name} serves no bars of {session.date}.", "Ask its vendor.")
+        raise DataError(f"{self._course.feed.label.name} supplies no bars of {session.date}.", "Ask the vendor.")
 
 
 async def still_open(

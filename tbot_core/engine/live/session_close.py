@@ -1,6 +1,6 @@
-"""The end of a session: what could not be closed is told shortly before the close, and named STUCK after it.
+"""The end of a session: positions that cannot be closed are reported shortly before the close, and STUCK after it.
 
-Where the whole market is halted to the close it is STUCK at once.
+If the whole market is halted to the close they are STUCK at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.portfolio import Position
 
 ALERT_BEFORE_CLOSE: Final = timedelta(minutes=2)
-"""What is still held so long before the close wakes somebody."""
+"""How long before the close an open position is reported."""
 
 _SILENCES: Final = frozenset(
     {StateCause.UNREACHABLE, StateCause.MAINTENANCE, StateCause.UNKNOWN, StateCause.UNRECONCILED}
@@ -79,7 +79,7 @@ class SessionClose:
                 keeper.post.execution.recorder.note(kind, _payload(keeper, position))
 
     def stuck(self) -> list[NewEvent]:
-        """The session is over: what is still held, and why it could not be closed."""
+        """The session has ended: the open positions, and why they could not be closed."""
         return [
             keeper.post.execution.recorder.entry(records.STUCK, _payload(keeper, position))
             for keeper, position in self._held()
@@ -108,7 +108,7 @@ def _payload(keeper: BrokerSupervisor, position: Position) -> records.Payload:
 def _held_back(keeper: BrokerSupervisor, symbol: str) -> str:
     # What has kept an exit from leaving; "" for nothing that is still there.
     if keeper.state is RiskState.HALTED:
-        return "a kill holds its exit back"
+        return "a kill suspends its exit"
     return "it is frozen" if symbol in keeper.post.desk.standing.frozen else ""
 
 
@@ -118,13 +118,13 @@ def _why(keeper: BrokerSupervisor, position: Position) -> str:
         return "it is halted"
     exits = [one for one in orders if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
     if exits and exits[-1].state in {*IN_DOUBT, OrderState.SENDING}:
-        return "nobody knows what became of its exit"
+        return "the outcome of its exit order is unknown"
     if silence := next((cause for cause in keeper.conditions.causes if cause in _SILENCES), None):
         return silence.value
     unsent = not exits or exits[-1].state is OrderState.DROPPED
     if unsent and (words := _held_back(keeper, symbol)):
         return words
     if not exits:
-        return "no exit of it has left"
+        return "no exit order was sent"
     refused = exits[-1].state is OrderState.REJECTED
     return "the broker rejects its exits" if refused else "its exit does not fill"

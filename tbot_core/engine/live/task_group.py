@@ -1,6 +1,6 @@
-"""What a session does side by side, and how it ends: nothing that is being sent is cut off.
+"""The tasks of a session, and their end: no request in progress is cut off.
 
-An order whose request is cut off is in doubt, though its answer was on its way.
+An order whose request is cut off has an unknown outcome, though its response was on the way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Errand:
 
 
 class SessionTasks:
-    """The tasks of one session; when they are over, what is at work has `timeout_s` to finish."""
+    """The tasks of one session; at the end, running ones have `timeout_s` to finish."""
 
     def __init__(self, clock: Clock, timeout_s: float) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class SessionTasks:
         self._errands: list[_Errand] = []
 
     async def every(self, seconds: float, act: AsyncAction) -> None:
-        """Act again and again, so long apart, until all is over."""
+        """Repeat an action with this pause, until the session ends."""
         me = self._errand()
         while not self._over:
             await self._act(me, act)
@@ -90,4 +90,4 @@ class SessionTasks:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
         if not ended:
-            raise TbotError("A part of the session ended without a word.", "Start again: `tbot run` goes on with it.")
+            raise TbotError("A task of the session ended unexpectedly.", "Start again: `tbot run` resumes it.")

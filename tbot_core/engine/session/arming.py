@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.trading.risk.exposure import ExposureBook
 
-UNMATCHED: Final = "it was restarted, and what the account holds is not found matched yet"
+UNMATCHED: Final = "it was restarted, and the account has not been reconciled yet"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -110,24 +110,24 @@ class ArmingGuard:
             self._write(records.ARMING_KEPT, {"restarts": self._arming.restarts + 1})
             self._unmatched = False
         elif self._unmatched and verdict is ReconciliationStatus.ADOPTED:
-            self._disarm("it was restarted, and the account held something else than was written down")
+            self._disarm("it was restarted, and the account differed from the journal")
         self._impose()
 
     def arm(self, request: ControlRequest) -> str:
         """Arm as asked; returns why not, or ""."""
         count = request.arguments.get("sessions", "1")
         if not count.isdecimal():
-            return f"{count!r} is no number of sessions."
+            return f"{count!r} is not a number of sessions."
         try:
             days = next_sessions(self._live.calendar, request.made, int(count))
         except ValueError as fault:
             return f"{fault}."
         except (DataError, OverflowError):
-            return f"It was made at {request.made.isoformat()}, of which no calendar knows the sessions."
+            return f"It was made at {request.made.isoformat()}, a date without sessions in the calendar."
         if self._day not in days:
-            return f"It was asked for {days[0]} to {days[-1]}; this is the session of {self._day}."
+            return f"It was made for {days[0]} to {days[-1]}; this is the session of {self._day}."
         if request.arguments.get("settings", self._live.terms.settings) != self._live.terms.settings:
-            return "It was asked for under other settings than those that the bot runs with; restart the bot first."
+            return "It was made under other settings than those of the running bot; restart the bot first."
         armed = ArmingGrant(terms=self._live.terms, sessions=days, actor=request.actor)
         self._write(records.ARMED, armed_payload(armed))
         self._unmatched = False
@@ -136,7 +136,7 @@ class ArmingGuard:
 
     def disarm(self, request: ControlRequest) -> str:
         """Disarm as asked."""
-        self._disarm(f"asked by {request.actor}")
+        self._disarm(f"requested by {request.actor}")
         return ""
 
     @property

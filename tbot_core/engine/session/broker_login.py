@@ -1,4 +1,4 @@
-"""Whose accounts a session trades: each broker logged in to, or known from before a restart."""
+"""The accounts of a session: each broker logged in to, or known from before a restart."""
 
 from __future__ import annotations
 

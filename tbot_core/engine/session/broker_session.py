@@ -1,4 +1,4 @@
-"""The brokers of a session: a post at each, those that may take over, and who says which of them enters a signal."""
+"""The brokers of a session, those that may take over, and the routing of entries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 EVENT_POLL_S: Final = 0.25
-"""What a stream has brought is taken in so often: the stop of a fill leaves within a second of it."""
+"""How often the events of a stream are processed: the stop of a fill is sent within a second."""
 
 _PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
 _TAKEN: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
@@ -41,7 +41,7 @@ class StandbyBroker:
 
 @attrs.frozen(kw_only=True, eq=False)
 class BrokerSession:
-    """One broker of a session: who decides and keeps what is held there, and who sends its orders."""
+    """One broker of a session: its decisions, positions and orders."""
 
     name: str
     desk: DecisionEngine
@@ -49,7 +49,7 @@ class BrokerSession:
 
     @property
     def key(self) -> str:
-        """What tells its events from those of others in the journal: "" for the primary."""
+        """The key of its events in the journal: "" for the primary."""
         return self.execution.recorder.broker
 
     def pause_s(self, poll_s: float) -> float:
@@ -64,7 +64,7 @@ class BrokerSession:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is held here and nothing works, but for orders that were given up as lost."""
+        """Whether there are neither positions nor working orders, except lost orders."""
         held = bool(self.desk.custody.held or self.desk.portfolio.beyond)
         return not (held or self._alive)
 

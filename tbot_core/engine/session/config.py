@@ -1,4 +1,4 @@
-"""What a session at a broker's market needs besides its trading, and what its process was told by signals."""
+"""The configuration of a session at a live market besides its trading, and the signals that its process received."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class ProcessSignals:
-    """What the process was told by signals; `flattens` says that a stop closes what is held (STOP_POLICY)."""
+    """The signals that the process received; `flattens`: a stop closes all positions (STOP_POLICY)."""
 
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)

@@ -1,4 +1,4 @@
-"""Entries of a session that wait for a person: asked for, confirmed or rejected, and judged anew once confirmed."""
+"""Entries of a session that need a confirmation: requested, confirmed or rejected, and checked again once confirmed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class PendingEntry:
-    """An entry that waits; `answer` is what a person has said of it."""
+    """A pending entry; `answer` is the operator's."""
 
     proposal: Proposal
     expires: datetime
@@ -41,14 +41,14 @@ class EntryDecider(Protocol):
     """Who decides entries."""
 
     def weigh(self, proposal: Proposal) -> Decision:
-        """What would be decided now; nothing counts for it."""
+        """A preview of the decisions; nothing is counted."""
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide signals in their order; each allowed one counts for those after it."""
 
 
 class ConfirmationQueue:
-    """What waits, by its short name; without TRADE_CONFIRMATION_REQUIRED nothing ever does."""
+    """The pending entries, by their short ids; without TRADE_CONFIRMATION_REQUIRED there are none."""
 
     def __init__(self, entries: EntrySettings, desk: EntryDecider, recorder: JournalRecorder) -> None:
         self._required = entries.trade_confirmation_required
@@ -59,11 +59,11 @@ class ConfirmationQueue:
         self._names: set[str] = set()
 
     def asks(self) -> bool:
-        """Whether anything waits."""
+        """Whether an entry is pending."""
         return bool(self._pending)
 
     def hold(self, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
-        """The decisions that a person is to be asked about, and the proposals that need nobody."""
+        """The decisions that need a confirmation, and the proposals that do not."""
         if not self._required:
             return [], list(proposals)
         weighed = [self._desk.weigh(one) for one in sorted(proposals, key=lambda one: one.order)]
@@ -71,7 +71,7 @@ class ConfirmationQueue:
         return allowed, [one.proposal for one in weighed if one.reason is not Reason.ALLOWED]
 
     def ask(self, decisions: Iterable[Decision]) -> None:
-        """Write down what a person is asked; it waits from now on."""
+        """Record a request for confirmation; the entry is pending from now on."""
         for decision in decisions:
             name = short_id(decision.proposal.signal, self._names)
             expires = self._recorder.clock.now() + self._timeout
@@ -79,7 +79,7 @@ class ConfirmationQueue:
             self._wait(name, PendingEntry(proposal=decision.proposal, expires=expires))
 
     def obey(self, request: ControlRequest) -> str:
-        """Keep the answer to what waits; the first one counts, and only one that was given in time."""
+        """Store the answer to a pending entry; the first one counts, and only if it is in time."""
         name = request.arguments.get("id", "")
         found = self._pending.get(name)
         if found is None or found.answer is not None or request.made >= found.expires:
@@ -89,9 +89,9 @@ class ConfirmationQueue:
         return ""
 
     def due(self, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
-        """Decide what has been answered, and what nobody answered in time.
+        """Decide the entries that were answered, and those that expired.
 
-        `renew` judges a proposal anew at the price of now, None while there is none.
+        `renew` checks a proposal again at the current price, None while there is none.
         """
         now = self._recorder.clock.now()
         decisions: list[Decision] = []
@@ -103,14 +103,14 @@ class ConfirmationQueue:
         return decisions
 
     def close(self) -> list[Decision]:
-        """The session is over: whatever waits has waited too long."""
+        """The session has ended: all pending entries expire."""
         waiting, self._pending = self._pending, {}
         return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED) for one in waiting.values()]
 
     def recall(self, events: Iterable[Event], rows: Mapping[str, int]) -> set[str]:
-        """Take in what was asked and answered before a restart; the signals that were asked about.
+        """Apply the requests and answers from before a restart; returns the signals that were asked about.
 
-        An entry in a symbol that is heard no more has no price of now: it waits until it expires.
+        An entry in a symbol that is no longer subscribed has no current price: it waits until it expires.
         """
         asked: set[str] = set()
         for event in events:

@@ -1,4 +1,4 @@
-"""What a session hears: the bars of its feed as minutes, which symbols, and a file of what was received."""
+"""The feed session: subscribed symbols, their bars as minutes, and a file of the received bars."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class FeedReceiver:
 
     @property
     def before(self) -> RecordedSession | None:
-        """What was kept of the session before a restart."""
+        """What was stored of the session before a restart."""
         return None if self._recording is None else self._recording.before
 
     @property
@@ -95,7 +95,7 @@ class FeedReceiver:
 
 
 def empty_minute(like: MinuteSlice, index: int) -> MinuteSlice:
-    """A minute that never came: no bar of any symbol."""
+    """A minute that was never received: no bar of any symbol."""
     nothing = like.close * float("nan")
     return attrs.evolve(
         like, index=index, open=nothing, high=nothing, low=nothing, close=nothing, volume=nothing, vwap=nothing

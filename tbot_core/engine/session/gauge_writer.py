@@ -1,4 +1,4 @@
-"""Writes down about once a second what a running session knows and its journal does not say, for whoever looks on."""
+"""Writes the gauges of a running session, about once per second, for displays: values that are not in its journal."""
 
 from __future__ import annotations
 

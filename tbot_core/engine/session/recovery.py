@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Order
     from tbot_core.trading.decision_engine import DecisionEngine
 
-_NEVER_SENT = "a restart found it written down and not sent"
-_ON_ITS_WAY = "a restart found it on its way"
+_NEVER_SENT = "the restart found it recorded but not sent"
+_ON_ITS_WAY = "the restart found it in flight"
 
 
 class SessionRecovery:

@@ -39,8 +39,8 @@ SESSION_VERBS: Final = frozenset(
 FUTURE_SESSION_VERBS: Final = frozenset({ControlVerb.ARM, ControlVerb.DISARM})
 """What is said of sessions to come: one that is over leaves it to the next."""
 
-_NOTHING_TO_CONFIRM: Final = "Nothing is to be confirmed: in this session no broker takes over from another."
-_NOT_ARMED: Final = "Live trading alone is armed and disarmed."
+_NOTHING_TO_CONFIRM: Final = "Nothing to confirm: this session has no failover."
+_NOT_ARMED: Final = "Only live trading can be armed and disarmed."
 _UNFIT: Final = {
     ControlVerb.FAILOVER_CONFIRM: _NOTHING_TO_CONFIRM,
     ControlVerb.ARM: _NOT_ARMED,
@@ -195,7 +195,7 @@ class RequestHandler:
 
     def _obey(self, request: ControlRequest) -> str:
         # Do what is asked; returns why not, or "".
-        words, refusal = f"asked by {request.actor}", ""
+        words, refusal = f"requested by {request.actor}", ""
         begin, withdraw = self.conditions.begin, self.conditions.withdraw
         match request.verb:
             case ControlVerb.KILL | ControlVerb.KILL_FLATTEN:
@@ -215,7 +215,7 @@ class RequestHandler:
             case verb if verb in self._further:
                 refusal = self._further[verb](request)
             case verb:
-                refusal = _UNFIT.get(verb, f"{verb.value} cannot be asked of this session.")
+                refusal = _UNFIT.get(verb, f"This session does not support {verb.value}.")
         self._wishes.ask(request.verb)
         self._close()
         return refusal

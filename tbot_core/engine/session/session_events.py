@@ -1,4 +1,4 @@
-"""What is written down of a session when it opens and when it closes."""
+"""The events that are recorded when a session opens and closes."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ _AT_A_SIMULATOR: Final = KILLS_AND_STOPS | {
     StateCause.DEFENSE_COMMAND,
     StateCause.DEFENSE_SETTING,
 }
-_WORDS: Final = "nobody in this session judges it"
-_ENDED: Final = "the session is over"
+_WORDS: Final = "it does not apply in this session"
+_ENDED: Final = "the session has ended"
 
 
 def unowned_causes(*, arming: object, failover: object, feed: object) -> frozenset[StateCause]:

@@ -159,7 +159,7 @@ def live_vix_brokers(settings: Settings, brokers: Sequence[object]) -> tuple[Sup
     found = tuple(one for one in brokers if isinstance(one, SupportsLiveVix))
     if not found:
         raise SettingsError(
-            "VIX_SOURCE=live: neither DATA_SOURCE nor an enabled broker says the VIX as it is.",
-            "Write VIX_SOURCE=previous_close, or name a plugin that has the index in DATA_SOURCE.",
+            "VIX_SOURCE=live: neither DATA_SOURCE nor an enabled broker supplies the live VIX.",
+            "Set VIX_SOURCE=previous_close, or set DATA_SOURCE to a plugin that has the index.",
         )
     return found

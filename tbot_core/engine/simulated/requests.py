@@ -67,7 +67,7 @@ class PaperRequestHandler:
         await self._act()
 
     async def look(self) -> None:
-        """Obey what is asked now; raises Stopped when a stop has been carried out."""
+        """Carry out pending requests; raises Stopped when a stop has been carried out."""
         if self._journal.repeating or self._minute in self._session.late:
             return
         if self._plan.kill.is_set():

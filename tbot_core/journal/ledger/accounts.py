@@ -67,7 +67,7 @@ class Transaction:
         """Raises ValueError for postings that do not add up to nothing."""
         over = sum((posting.amount for posting in self.postings), Decimal(0))
         if over:
-            raise ValueError(f"{self.what} {self.reference}: the postings add up to {over}, not to nothing")
+            raise ValueError(f"{self.what} {self.reference}: the postings add up to {over}, not to zero")
 
 
 def transaction(

@@ -26,7 +26,7 @@ MOST_SESSIONS: Final = 5
 MOST_RESTARTS: Final = 3
 """An arming survives so many restarts of one session."""
 
-NEVER: Final = "nobody has armed it"
+NEVER: Final = "it has not been armed"
 LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 """The latches that end a session's entries; that of a window ends the window's alone."""
 
@@ -50,7 +50,7 @@ class ArmingTerms:
 
 _CHANGED: Final = {
     "mode": "the mode has changed",
-    "account": "the account is another one",
+    "account": "the account is a different one",
     "settings": "the settings have changed",
     "plugins": "the plugins have changed",
 }
@@ -116,7 +116,7 @@ def next_sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tupl
     Raises ValueError for a number that is not allowed.
     """
     if not 1 <= count <= MOST_SESSIONS:
-        raise ValueError(f"{count} sessions cannot be armed: 1 to {MOST_SESSIONS} can")
+        raise ValueError(f"{count} sessions cannot be armed: allowed are 1 to {MOST_SESSIONS}")
     day = exchange_time(now).date()
     here = calendar.session(day)
     found = [] if here is None or here.close <= now else [day]

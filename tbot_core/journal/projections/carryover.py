@@ -1,4 +1,4 @@
-"""What goes over from one session into the next: positions that could not be closed, and sessions that nobody ended."""
+"""Carryover between sessions: positions that could not be closed, and sessions that were not ended."""
 
 from __future__ import annotations
 

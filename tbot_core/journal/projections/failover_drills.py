@@ -64,9 +64,9 @@ def latest_drill(events: Iterable[JournalEvent], brokers: Sequence[str]) -> Fail
 def drill_objection(drill: FailoverDrill | None, now: datetime) -> str:
     """Why entries may not go to another broker for the sake of the drill; "" where they may."""
     if drill is None:
-        return "failover was never tried with these brokers"
+        return "no failover drill was run with these brokers"
     if not drill.passed:
-        return f"the drill of {drill.time:%Y-%m-%d} was not passed"
+        return f"the drill of {drill.time:%Y-%m-%d} failed"
     if now - drill.time > DRILL_VALID_FOR:
         return f"the last drill, of {drill.time:%Y-%m-%d}, is older than {DRILL_VALID_FOR.days} days"
     return ""

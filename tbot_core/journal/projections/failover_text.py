@@ -30,13 +30,13 @@ def failover_event_text(kind: str, payload: Mapping[str, Any]) -> str:
     """An event in a sentence without its full stop."""
     match kind:
         case records.CIRCUIT:
-            return f"The way to {payload['of']} is {_WAYS[payload['state']]}"
+            return f"The circuit breaker of {payload['of']} is {_WAYS[payload['state']]}"
         case records.LEASE:
-            return f"{payload['symbol']} is entered at {payload['to']} from now on, no longer at {payload['from']}"
+            return f"Entries in {payload['symbol']} go to {payload['to']} from now on, no longer to {payload['from']}"
         case records.FAILOVER_CONFIRMED | records.RELEASED:
-            return f"{payload['actor']} says that {_by_a_person(kind, payload)}"
+            return f"{payload['actor']} confirms that {_by_a_person(kind, payload)}"
         case records.STANDBY_ABSENT:
-            return f"{payload['of']} cannot be logged in to and takes over from nobody today: {payload['words']}"
+            return f"Login to {payload['of']} failed, so it cannot take over today: {payload['words']}"
         case records.DRILL:
             return f"A drill of {', '.join(payload['brokers'])} was {'' if payload['passed'] else 'not '}passed"
         case _:
@@ -44,17 +44,19 @@ def failover_event_text(kind: str, payload: Mapping[str, Any]) -> str:
 
 
 _WAYS: Final = {
-    "open": "broken: three requests in a row failed",
-    "half-open": "answering again, and not proven yet",
-    "closed": "proven again",
+    "open": "open: three requests in a row failed",
+    "half-open": "half-open: the broker responds again, and is not proven yet",
+    "closed": "closed: the broker is proven to respond",
 }
 
 
 def _by_a_person(kind: str, payload: Mapping[str, Any]) -> str:
     if kind == records.RELEASED:
-        return f"nothing is held at {payload['of']}, account {payload['account']}"
+        return f"no position is open at {payload['of']}, account {payload['account']}"
     amount, reserved = (format_money(Decimal(payload[name])) for name in ("amount", "reserved"))
-    return f"{amount} may be open at {payload['of']}, where {reserved} are reserved; entries may go elsewhere"
+    return (
+        f"at most {amount} are open at {payload['of']}, where {reserved} are reserved; entries may go to another broker"
+    )
 
 
 def _stands(payload: Mapping[str, Any]) -> str:
@@ -63,13 +65,13 @@ def _stands(payload: Mapping[str, Any]) -> str:
     phase = FailoverPhase(payload["phase"])
     match phase:
         case FailoverPhase.ENTRIES:
-            guard = f"; nothing more moves, since {reason}" if why else ""
-            return f"{of} does not answer: entries go to {to}, and what {of} holds is left to it{guard}"
+            guard = f"; no further leases move, because {reason}" if why else ""
+            return f"{of} does not respond: entries go to {to}, and {of} keeps its positions{guard}"
         case FailoverPhase.REDUCE_ONLY:
-            return f"{of} does not answer, and {to} only reduces: {reason}"
+            return f"{of} does not respond, and {to} only reduces: {reason}"
         case FailoverPhase.DOWN:
-            return f"{of} does not answer, and {reason}: nothing is entered"
+            return f"{of} does not respond, and {reason}: entries are blocked"
         case FailoverPhase.OVER:
-            return f"{of} is proven again: entries go there once more, but for what has moved, which stays where it is"
+            return f"{of} is proven to respond: entries go there again, except for instruments that have moved"
         case _:
             assert_never(phase)

@@ -32,12 +32,12 @@ class FailoverBlocker(StrEnum):
     """Why an entry may not go to the next broker; the value is what people read."""
 
     NO_DRILL = "no drill of these brokers was passed in the last 30 days"
-    IN_FLIGHT = "orders there are not known to have ended"
-    UNREAD = "its account was not read in the minute before it broke"
-    FLAPPING = "two breaks within an hour have moved entries already"
+    IN_FLIGHT = "orders there may still be working"
+    UNREAD = "its account was not read in the minute before it failed"
+    FLAPPING = "two outages within an hour have moved entries already"
     NO_OTHER = "no other broker is ready"
-    ELSEWHERE = "the instrument is entered at another broker"
-    BROKEN = "the broker is not proven to answer"
+    ELSEWHERE = "entries in the instrument go to another broker"
+    BROKEN = "the broker is not proven to respond"
 
 
 class FailoverPhase(StrEnum):

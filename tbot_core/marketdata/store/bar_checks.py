@@ -50,7 +50,7 @@ FACT_FAULTS: Final = {
     reference.VIX: (
         ("value that is missing, zero, negative or not a number", ~_SOUND),
         (
-            f"value above {HIGHEST_INDEX}, where the VIX has never been",
+            f"value above {HIGHEST_INDEX}, which the VIX has never reached",
             _SOUND & (pl.max_horizontal(parquet.PRICES) > HIGHEST_INDEX),
         ),
     ),

@@ -65,7 +65,7 @@ def source_files(path: Path) -> tuple[Path, ...]:
         return (path,)
     files = tuple(file for file in filesystem.entries(path) if file.suffix.lower() in readers.SUFFIXES)
     if not files:
-        raise DataError(f"{path} holds no Parquet or CSV file.", "Name a file, or a folder of them.")
+        raise DataError(f"{path} contains no Parquet or CSV file.", "Give a file, or a folder of files.")
     return files
 
 
@@ -117,16 +117,14 @@ class _Import:
             return RefusedFile(file=path.name, reason=str(fault))
         except pl.exceptions.PolarsError as fault:
             # A column of lists, say, where numbers belong.
-            return RefusedFile(
-                file=path.name, reason=f"{path.name}: a column is of a kind that cannot be read: {fault}."
-            )
+            return RefusedFile(file=path.name, reason=f"{path.name}: a column has an unsupported type: {fault}.")
 
     def _bars(self, source: SourceTable, path: Path, sha256: str) -> ImportedFile:
         frame = readers.bars_of(source, path, self.options)
         sessions = self._sessions(frame)
         regular, dates = _regular(frame, sessions)
         if not len(regular):
-            raise source.refuse([f"none of its {len(frame)} rows lies in the regular hours of a session"])
+            raise source.refuse([f"none of its {len(frame)} rows is in the regular hours of a session"])
         regular, rounded = bar_checks.rounded_to_grid(regular.with_columns(date=dates))
         clean = _sound(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
         parts = [
@@ -165,7 +163,7 @@ class _Import:
         if entry is not None and (entry.adjustment, entry.volume) != kind and len(old):
             if not self.options.replace:
                 stored = f"{entry.adjustment} prices and {entry.volume} volume"
-                return _Merge(conflict=f"{symbol}'s bars of {month} are stored with {stored}, and these are not")
+                return _Merge(conflict=f"the stored bars of {symbol} in {month} have {stored}, these have not")
             # Bars of two kinds in one month would be compared with each other: the stored ones go, all of them.
             merge = _Merge(bars=new, added=0, replaced=len(old))
         else:
@@ -262,7 +260,7 @@ def _joined(new: pl.DataFrame, old: pl.DataFrame, differing: int) -> _Merge:
     return _Merge(bars=bars, added=len(new) - common, unchanged=common - differing, replaced=differing)
 
 
-_REPLACE: Final = "Look at both; --replace lets this file's values take the place of the stored ones."
+_REPLACE: Final = "Compare both; --replace overwrites the stored values with those of this file."
 
 
 def _regular(frame: pl.DataFrame, sessions: Sequence[Session]) -> tuple[pl.DataFrame, pl.Series]:

@@ -207,20 +207,20 @@ def read_proved(path: Path, sha256: str) -> pl.DataFrame:
     What was stored passed every check when it came in, so its SHA-256 proves all of them again.
     """
     if filesystem.is_folder(path):
-        raise DataError(
-            f"{path} is a folder, and a stored file should be there.", f"Remove it, then import{REIMPORT_HINT[6:]}"
-        )
+        raise DataError(f"{path} is a folder, but must be a file.", f"Remove it, then import{REIMPORT_HINT[6:]}")
     if not filesystem.exists(path):
         raise DataError(f"{path} is missing.", REIMPORT_HINT)
     data = filesystem.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError(f"{path} is corrupt: it is not the file that was stored.", REIMPORT_HINT)
+        raise DataError(f"{path} is corrupt: it differs from the file that was stored.", REIMPORT_HINT)
     return pl.read_parquet(io.BytesIO(data), use_statistics=False)
 
 
 def store_changed_error(what: str) -> DataError:
     """The error of a reader that an import has overtaken."""
-    return DataError(f"{what} changed while they were read: an import is at work, or was.", "Start again after it.")
+    return DataError(
+        f"{what} changed while they were read: an import is or was running.", "Try again after the import."
+    )
 
 
 def _read_named(folder: Path, month: MonthManifest, file: str, sha256: str) -> pl.DataFrame:
@@ -235,7 +235,7 @@ def _read_named(folder: Path, month: MonthManifest, file: str, sha256: str) -> p
 
 def _month_of_json(name: str, content: Mapping[str, Any]) -> MonthManifest:
     if content["format"] != _FORMAT:
-        raise ValueError(f"format {content['format']!r} where {_FORMAT} is known")
+        raise ValueError(f"format {content['format']!r}, but {_FORMAT} is supported")
     entries = {
         str(symbol): SymbolMonth(**{**fields, "sources": tuple(fields["sources"])})
         for symbol, fields in content["symbols"].items()

@@ -51,11 +51,11 @@ class SymbolSelection:
         if self.partial_volume:
             notes.append(_PARTIAL)
         if self.absent:
-            notes.append(f"No bars are stored of {', '.join(self.absent)}.")
+            notes.append(f"No bars are stored for {', '.join(self.absent)}.")
         if self.missing:
             first, last, count = self.missing[0].date, self.missing[-1].date, len(self.missing)
             where = f"of {first}" if count == 1 else f"of {count:,} sessions from {first} to {last}"
-            notes.append(f"No bars are stored {where}: nothing is traded there.")
+            notes.append(f"No bars are stored {where}: no trading there.")
         return FeedLabel(
             name="stored bars", simulated=False, quotes=False, notes=tuple(notes), data_hash=self.data_hash
         )

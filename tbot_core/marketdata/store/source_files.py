@@ -61,7 +61,7 @@ class ImportOptions:
             _ = zone is None or ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError) as fault:
             raise UsageError(
-                f"--zone {zone!r} is no time zone.", "Give a name as in America/New_York or UTC."
+                f"--zone {zone!r} is not a time zone.", "Give a name such as America/New_York or UTC."
             ) from fault
 
 
@@ -102,7 +102,7 @@ def read_source(path: Path, data: bytes) -> SourceTable:
     names = {name: _column(name) for name in table.columns}
     told = _header(data) if first_row > 1 else table.columns
     if len(set(names.values())) < len(names) or len({_column(name) for name in told}) < len(told):
-        raise DataError(f"{path.name}: two columns have one name: {', '.join(told)}.", "Leave one of them.")
+        raise DataError(f"{path.name}: two columns have the same name: {', '.join(told)}.", "Keep one of them.")
     table = table.rename(names).drop(ROW, strict=False).with_row_index(ROW, offset=first_row)
     return SourceTable(name=path.name, kind=_recognise(path, table), frame=table, first_row=first_row)
 
@@ -118,7 +118,7 @@ def bars_of(source: SourceTable, path: Path, options: ImportOptions) -> pl.DataF
         source.count(what, bad)
         for what, wrong in (
             ("time that cannot be read, or that its zone's clock change makes ambiguous", pl.col("ts").is_null()),
-            ("symbol that is none", ~_is_symbol(pl.col("symbol"))),
+            ("invalid symbol", ~_is_symbol(pl.col("symbol"))),
         )
         if len(bad := frame.filter(wrong))
     ]
@@ -143,7 +143,7 @@ def days_of(source: SourceTable, column: str) -> pl.DataFrame:
     elif dtype == pl.Date or isinstance(dtype, pl.Datetime):
         day = pl.col(column).cast(pl.Date)
     else:
-        raise source.refuse([f"column {column} holds no dates but {dtype}"])
+        raise source.refuse([f"column {column} must hold dates, but holds {dtype}"])
     frame = source.frame.with_columns(day)
     bad = frame.filter(pl.col(column).is_null())
     if len(bad):
@@ -158,7 +158,7 @@ def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame
     elif options.as_of is not None:
         frame = source.frame.with_columns(as_of=pl.lit(options.as_of))
     else:
-        raise source.refuse(["its figures have no date (column as_of): say with --as-of DATE when they were known"])
+        raise source.refuse(["its figures have no date (column as_of): give the date with --as-of DATE"])
     if "debt_to_equity_pct" in frame.columns:
         frame = frame.with_columns(debt_to_equity=_number("debt_to_equity_pct") / 100)
     known = {"symbol": pl.col("symbol").cast(pl.String).str.strip_chars(), "as_of": pl.col("as_of")}
@@ -198,7 +198,7 @@ def _parquet(path: Path, data: bytes) -> pl.DataFrame:
     try:
         return pl.read_parquet(io.BytesIO(data))
     except pl.exceptions.PolarsError as fault:
-        raise DataError(f"{path.name}: no Parquet file, or a damaged one ({_sentence(fault)}).") from fault
+        raise DataError(f"{path.name}: not a Parquet file, or a damaged one ({_sentence(fault)}).") from fault
 
 
 def _sentence(fault: Exception) -> str:
@@ -216,7 +216,7 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
         return SourceKind.FUNDAMENTALS
     held = ", ".join(name for name in table.columns if name != ROW)
     raise DataError(
-        f"{path.name}: its columns are those of no known kind: {held}.",
+        f"{path.name}: its columns match no known kind of data: {held}.",
         "Bars have ts, open, high, low, close, volume; the daily VIX date, open, high, low, close; fundamentals symbol,"
         " as_of, market_cap.",
     )
@@ -228,7 +228,7 @@ def _symbols(source: SourceTable, path: Path) -> pl.Expr:
         return pl.col(column).cast(pl.String).str.strip_chars().alias("symbol")
     own = path.stem.upper()
     if not is_symbol(own):
-        raise source.refuse([f"it has no symbol column, and its name {path.stem!r} is no symbol"])
+        raise source.refuse([f"it has no symbol column, and its name {path.stem!r} is not a symbol"])
     return pl.lit(own).alias("symbol")
 
 
@@ -241,7 +241,7 @@ def _moments(source: SourceTable, options: ImportOptions) -> pl.Expr:
     if isinstance(dtype, pl.Datetime):
         return _in_zone(source, moment.dt.cast_time_unit("us"), options).alias("ts")
     if dtype != pl.String:
-        raise source.refuse([f"column {column} holds no times of minutes but {dtype}"])
+        raise source.refuse([f"column {column} must hold times of minutes, but holds {dtype}"])
     return _parsed(source, column, options).alias("ts")
 
 
@@ -261,13 +261,15 @@ def _parsed(source: SourceTable, column: str, options: ImportOptions) -> pl.Expr
 
 def _no_minutes(source: SourceTable, column: str, dated: pl.DataFrame) -> str:
     # Why dates, or what looks like them, are no times of minutes, and how they would be.
-    where = source.count("no time of a minute", dated, column)
+    where = source.count("not the time of a minute", dated, column)
     other = next((name for name in TIME_COLUMNS if name != column and name in source.frame.columns), None)
     if other is not None:
-        return f"{where}: date and time must stand in one column, and here they stand in {column} and {other}"
+        return f"{where}: date and time must be in one column, but are in {column} and {other}"
     if str(dated[column][0]).strip().isdecimal() and len(str(dated[column][0]).strip()) > _DAY_DIGITS:
         return f"{where}: write times as 2018-02-20T14:30:00Z, not as seconds"
-    return f"{where}: it holds one row a day, and one-minute bars are wanted; write their times as 2018-02-20T14:30:00Z"
+    return (
+        f"{where}: it has one row per day, but one-minute bars are required; write their times as 2018-02-20T14:30:00Z"
+    )
 
 
 def _offset_time(offset: pl.Expr) -> pl.Expr:
@@ -281,6 +283,6 @@ def _offset_time(offset: pl.Expr) -> pl.Expr:
 
 def _in_zone(source: SourceTable, local: pl.Expr, options: ImportOptions) -> pl.Expr:
     if options.zone is None:
-        raise source.refuse(["its times have no offset: say with --zone which zone's they are, as in --zone UTC"])
+        raise source.refuse(["its times have no offset: give their time zone with --zone, as in --zone UTC"])
     zoned = local.dt.replace_time_zone(options.zone, ambiguous="null", non_existent="null")
     return zoned.dt.convert_time_zone("UTC")

@@ -117,7 +117,7 @@ class _Check:
             self._find(FindingLevel.FAULT, str(path), f"cannot be read as Parquet: {fault}", "Remove it.")
             return
         remedy = "Import it with `tbot data import` or remove it."
-        self._find(FindingLevel.WARNING, str(path), "is named by no manifest and not used", remedy)
+        self._find(FindingLevel.WARNING, str(path), "is listed in no manifest and not used", remedy)
 
     def coverage(self) -> None:
         """Sessions that lack altogether, or have too few of their minutes; and the minutes that lack in the others."""
@@ -157,7 +157,7 @@ class _Check:
         if daily is not None:
             own = parquet.daily_rows(symbol, bars, SessionGrid(sessions).dates[rows])
             if not own.equals(daily.filter(pl.col("symbol") == symbol)):
-                raise DataError(f"{symbol}: the month's daily rows are not those of its bars.", parquet.REIMPORT_HINT)
+                raise DataError(f"{symbol}: the month's daily rows do not match its bars.", parquet.REIMPORT_HINT)
 
     @contextmanager
     def _finding(self, path: Path) -> Iterator[None]:

@@ -57,10 +57,8 @@ def sessions(story: RunTimeline) -> str:
             f'<rect class="{kind}" x="{left:.1f}" y="{min(y, zero):.1f}" width="{wide:.1f}" '
             f'height="{max(abs(y - zero), 1):.1f}" rx="2"><title>{told}</title></rect>'
         )
-    label = f"Profit of {len(story.chapters)} sessions"
-    return _figure(
-        "Sessions", label, [*_grid(low, high, step), *bars, *_days(story)], "Profit of each session after fees; USD."
-    )
+    label = f"Net P&L of {len(story.chapters)} sessions"
+    return _figure("Sessions", label, [*_grid(low, high, step), *bars, *_days(story)], "Net P&L of each session; USD.")
 
 
 def _points(number: int, chapter: SessionTimeline) -> list[tuple[float, Decimal]]:

@@ -41,12 +41,15 @@ def header(summary: RunSummary, story: RunTimeline) -> str:
     """Title and banner: whose prices these are."""
     source = escape(str(story.run.get("source", "")))
     if story.run.get("simulated"):
-        words = "Every price, volume, company and index level in this report is invented."
+        words = "Every price, volume, company and index level in this report is simulated."
         banner = f'<p class="banner"><strong>SIMULATED PRICES</strong> {words} Source: {source}.</p>'
     else:
         words = escape(_sent(summary))
         banner = f'<p class="banner real"><strong>MARKET PRICES</strong> Source: {source}. {words}</p>'
-    what = f"{plural(summary.sessions, 'session')}, {plural(summary.symbols, 'symbol')}; times are New York, UTC beside"
+    what = (
+        f"{plural(summary.sessions, 'session')}, {plural(summary.symbols, 'symbol')}; times are New York, with UTC "
+        "beside them"
+    )
     return f'<h1>{escape(title(summary, story))}</h1>\n<p class="soft">{what}</p>\n{banner}'
 
 
@@ -64,7 +67,7 @@ def cards(summary: RunSummary) -> str:
     won = sum(trade.pnl > 0 for trade in trades)
     share = summary.pnl / summary.equity_start if summary.equity_start else Decimal(0)
     shown = (
-        (_signed(summary.pnl), f"profit after fees, {format_percent(share)}"),
+        (_signed(summary.pnl), f"net P&L, {format_percent(share)}"),
         (format_money(summary.equity_end), f"equity, from {format_money(summary.equity_start)}"),
         (f"{len(trades):,}", plural(len(trades), "trade", "trades").partition(" ")[2]),
         (format_percent(Decimal(won) / len(trades), 0) if trades else "none", f"winners, {won} of {len(trades)}"),
@@ -105,7 +108,7 @@ def trades(story: RunTimeline) -> str:
 def denials(summary: RunSummary) -> str:
     """How often each reason denied, with its sentence."""
     rows = [(f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name)) for name, count in summary.reasons]
-    return _section("What was denied, and why", _table(("Reason", "Count", "In words"), rows, "lnw")) if rows else ""
+    return _section("Denials", _table(("Reason", "Count", "Meaning"), rows, "lnw")) if rows else ""
 
 
 def near_misses(story: RunTimeline) -> str:
@@ -184,7 +187,7 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]]) -> str:
         (escape(name), f"{count:,}", f"{won} of {count}", _signed(pnl), _signed(pnl / count))
         for name, (count, won, pnl) in parts.items()
     ]
-    heads = (what.capitalize(), "Trades", "Winners", "P&amp;L", "P&amp;L a trade")
+    heads = (what.capitalize(), "Trades", "Winners", "P&amp;L", "average trade")
     return _section(f"By {what}", _table(heads, rows, "lnnnn")) if rows else ""
 
 
@@ -227,7 +230,7 @@ def _near(chapter: SessionTimeline, one: Mapping[str, Any]) -> str:
     side = "long" if one["side"] > 0 else "short"
     moment = chapter.open + timedelta(minutes=one["minute"] + 1)
     rule = f"{one['symbol']} {one['rule']} {side}"
-    words = f"{rule} at {exchange_time(moment):%H:%M}, lacking {format_percent(one['distance'])}"
+    words = f"{rule} at {exchange_time(moment):%H:%M}, {format_percent(one['distance'])} away"
     return escape(words)
 
 

@@ -1,6 +1,6 @@
-"""What orders have filled beyond what was held, as when both legs of a bracket fill: bought back or sold, nothing more.
+"""Overfills: quantities beyond the position, as when both legs of a bracket fill; bought back or sold.
 
-A reading must have proven that the account holds it, and that nobody else has taken it back.
+A reading must have proven that the account holds them, and that they were not reversed externally.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class OverfillCorrector:
-    """Takes back what one session's orders have filled too much; `proven` are the symbols that a reading has named."""
+    """Reverses the overfills of one session's orders; `proven` are the symbols that a reading has confirmed."""
 
     def __init__(self, files: ManagedState, portfolio: Portfolio, standing: ExposureBook) -> None:
         self.proven: frozenset[str] = frozenset()
@@ -29,22 +29,22 @@ class OverfillCorrector:
 
     @staticmethod
     def takes_back(order: Order) -> bool:
-        """Whether an order is one of these."""
+        """Whether an order is such a reversal."""
         return order.reason is ExitReason.EXCESS
 
     def beyond(self, symbol: str) -> int:
-        """What is held of it that no position accounts for, in signed units."""
+        """The quantity that no position accounts for, in signed units."""
         return self._portfolio.beyond.get(symbol, 0)
 
     def tell(self, order: Order, since: int) -> None:
-        """Say what an order's fill has left beyond what was held; `since`: how much surplus there was before it."""
+        """Report the overfill of an order's fill; `since`: the previous surplus."""
         for one in self._portfolio.surplus[since:]:
             # What takes back too much leaves less of it, or nothing; what goes beyond that is too much itself.
             if not self.takes_back(order) or self.beyond(one.symbol) * one.units > 0:
                 self._standing.find_surplus(one.symbol, quantity_of(abs(one.units)))
 
     def close(self, symbol: str) -> list[TradingCommand]:
-        """One order for all that is too much of a symbol, unless one works already."""
+        """One order for the whole overfill of a symbol, unless one is working already."""
         units, known = self._portfolio.holdings.get(symbol, 0), self._latest(symbol)
         if not units or known is None or symbol in self._closing or symbol in self._portfolio.positions:
             return []
@@ -57,11 +57,11 @@ class OverfillCorrector:
         return [SubmitOrder(order=order)]
 
     def recall(self, order: Order) -> None:
-        """Such an order works."""
+        """Such an order is working."""
         self._closing[order.symbol] = order.client_order_id
 
     def ended(self, order: Order) -> None:
-        """Such an order works no more."""
+        """Such an order has ended."""
         if self._closing.get(order.symbol) == order.client_order_id:
             del self._closing[order.symbol]
 

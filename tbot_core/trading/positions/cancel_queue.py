@@ -1,6 +1,6 @@
-"""Orders that are to be taken back, since what they belong to is gone or has changed.
+"""Orders to cancel, because their position is gone or has changed.
 
-A cancel may get lost: it is asked for each minute anew, until the broker says that the order has ended.
+A cancel may get lost: it is requested each minute again, until the broker reports that the order has ended.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CancelQueue:
-    """The orders of a session that nobody wants any more, by their ids."""
+    """The orders of a session to cancel, by id."""
 
     def __init__(self) -> None:
         self._orders: dict[str, None] = {}
@@ -25,17 +25,17 @@ class CancelQueue:
         return iter(self._orders)
 
     def add(self, orders: Iterable[str]) -> None:
-        """These are cancelled with the next minute."""
+        """Cancel these with the next minute."""
         self._orders.update(dict.fromkeys(orders))
 
     def press(self, orders: Iterable[str]) -> None:
-        """These wait for no minute: they are cancelled with the next that is sent."""
+        """Cancel these with the next sending, without waiting for the minute."""
         fresh = [*orders]
         self.add(fresh)
         self._pressing += fresh
 
     def ended(self, client_order_id: str) -> None:
-        """This one works no more."""
+        """This order has ended."""
         self._orders.pop(client_order_id, None)
 
     def minute(self) -> list[TradingCommand]:
@@ -44,6 +44,6 @@ class CancelQueue:
         return [CancelOrder(client_order_id=one) for one in self._orders]
 
     def pressing(self) -> list[TradingCommand]:
-        """The cancels of what waits for no minute, each once."""
+        """The cancels that do not wait for the minute, each once."""
         fresh, self._pressing = self._pressing, []
         return [CancelOrder(client_order_id=one) for one in dict.fromkeys(fresh) if one in self._orders]

@@ -1,6 +1,6 @@
-"""The exits of positions: made for what is left, and sent again where they still work shortly before the close.
+"""The exits of positions: created for the open quantity, and resent if they still work shortly before the close.
 
-It waits for nothing and sends nothing.
+It performs no I/O.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.exposure import ExposureBook
 
 SENT_AGAIN = 3
-"""So many minutes before the close an exit that works is sent again, and in each minute after that."""
+"""Minutes before the close from which a working exit is resent, in each minute."""
 
 
 class ExitSubmitter:
-    """Makes the exits of one session's positions at a venue."""
+    """Creates the exits of one session's positions at a broker account."""
 
     def __init__(
         self, files: ManagedState, venue: BrokerCapabilities, standing: ExposureBook, session: Session
@@ -34,7 +34,7 @@ class ExitSubmitter:
         self._session = session
 
     def place(self, held: ManagedPosition, minute: int) -> SubmitOrder:
-        """Close what is left of a position at the market, after a minute."""
+        """Close the rest of a position at the market, after a minute."""
         lot = lot_of(self._standing, held.position.signal.symbol)
         units = held.position.units // lot * lot or held.position.units
         attempt = self._files.attempt(held, Leg.EXIT)
@@ -44,9 +44,9 @@ class ExitSubmitter:
         return SubmitOrder(order=order)
 
     def send_again(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:
-        """Take an exit back that still works shortly before the close; it goes anew once that is proven.
+        """Cancel an exit that still works shortly before the close; it is resent once that is proven.
 
-        A venue that is simulated here cannot have forgotten it.
+        A venue that is simulated here cannot have lost it.
         """
         early = held.since == minute or minute + 1 < self._session.minutes - SENT_AGAIN
         if held.exit is None or self._venue.simulated or early:

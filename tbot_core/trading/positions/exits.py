@@ -1,4 +1,4 @@
-"""Why a position is closed, and when its exit waits: in a kill, a halt or a freeze its stop alone goes on."""
+"""Why a position is closed, and when its exit is suspended: in a kill, a halt or a freeze only its stop continues."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NOBODY: Final = frozenset[str]()
 
 
 class ExitEvaluator:
-    """Judges a session's positions; `flatten_from` is the minute from which every one is closed.
+    """Exit decisions of a session's positions; `flatten_from` is the minute from which every one is closed.
 
-    While `stopping` is set all of them are. What is `halted` keeps its stops. `keeping` says whether the process is to
-    end with what is held as it is.
+    While `stopping` is set all of them are. `halted` symbols keep their stops. `keeping`: the process will end with its
+    positions as they are.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ExitEvaluator:
         self._flatten_from = flatten_from
 
     def reason(self, held: ManagedPosition, bars: Bars, minute: int) -> ExitReason | None:
-        """Why a position is to be closed after a minute; None where it is not, or where all but its stop waits."""
+        """Why a position is to be closed after a minute; None if it is not, or if only its stop continues."""
         close = held.seen(bars, "close", minute)
         reason = held.leaving or self._wanted(held, bars, minute, close)
         if reason is None or not self.waits(reason):
@@ -46,11 +46,11 @@ class ExitEvaluator:
         return held.plan.stop_reason if self._stopped(held, close, minute) else None
 
     def waits(self, reason: ExitReason | None) -> bool:
-        """Whether an exit waits for the end of a kill: then only stops go on, and what is to be flattened."""
+        """Whether exits are suspended by a kill: then only stops and flattening continue."""
         return self._standing.present is RiskState.HALTED and not self.stopping and reason not in exit_plan.STOPS
 
     def untouched(self, symbol: str) -> bool:
-        """Whether exits wait: the symbol is halted, or what is true of it, or may be traded of it, is not clear."""
+        """Whether exits are suspended: the symbol is halted, or its quantity or trading rules are unclear."""
         return self._unclear(symbol) or bool(self._standing.unruled.get(symbol))
 
     def stay(self, held: ManagedPosition) -> None:
@@ -93,7 +93,7 @@ class ExitEvaluator:
 
     @staticmethod
     def forsake(held: ManagedPosition) -> None:
-        """Close it: what its stop has left over as its stop, anything else since nothing protects it."""
+        """Close it: the rest of a stop like a stop, anything else because it is unprotected."""
         held.leaving = held.plan.stop_reason if held.stop_triggered else ExitReason.UNPROTECTED
         held.due = True
 

@@ -1,6 +1,6 @@
-"""The positions of a session and the orders that belong to them: booked as the broker tells, protected, closed.
+"""The positions of a session and their orders: booked from the broker's reports, protected, closed.
 
-It waits for nothing and sends nothing. What it asks for is written down before it is done.
+It performs no I/O. Its requests are recorded before they are carried out.
 """
 
 from __future__ import annotations
@@ -72,17 +72,17 @@ class PositionManager:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is held or worked: without a signal the next minute cannot matter."""
+        """Whether there are neither positions nor working orders: without a signal the next minute has no effect."""
         return not self._held and not self._standing.working
 
     @property
     def held(self) -> Mapping[str, ManagedPosition]:
-        """What is being managed, by symbol, to be looked at."""
+        """The managed positions, by symbol, read-only."""
         return MappingProxyType(self._held)
 
     @property
     def unwanted(self) -> tuple[str, ...]:
-        """The ids of orders that are to be taken back, since nothing is held any more that they belong to."""
+        """The ids of orders to cancel, because their position is gone."""
         return tuple(self._unwanted)
 
     @property
@@ -91,14 +91,14 @@ class PositionManager:
         return self.session.minutes - self._rules.exits.flatten_before_close
 
     def take(self, event: BrokerEvent, found: ExecutionUpdate | None) -> None:
-        """Take in what a broker said of an order, and what of it is news where it speaks of an execution."""
+        """Apply a broker's report of an order, and the new part of it if it reports an execution."""
         if found is not None and found.amends:
             self.amended(found.fill)
         elif found is not None or event.fill is None:
             self.booked(event if found is None else attrs.evolve(event, fill=found.fill))
 
     def booked(self, event: BrokerEvent) -> None:
-        """Take in what a broker said of an order; what is not one of ours changes nothing here."""
+        """Apply a broker's report of an order; a report of an external order changes nothing here."""
         known = self._known.get(event.client_order_id)
         if known is None:
             return
@@ -117,16 +117,16 @@ class PositionManager:
             self._ended(order)
 
     def reopened(self) -> list[TradingCommand]:
-        """The exchange trades again: what could not be closed before is closed now."""
+        """The exchange trades again: close what could not be closed before."""
         for symbol, held in self._held.items():
             held.due |= held.leaving is not None and held.exit is None and not self._leaving.untouched(symbol)
         return self.released()
 
     def adjusted(self, fill: Fill) -> None:
-        """Somebody else closed shares of ours, wholly or in part: the account says so, and it is booked like a fill.
+        """Shares of ours were closed externally, wholly or in part: booked like a fill, from the account.
 
-        What works for more than is left would sell what is not there, and waits for no minute: the stop is renewed at
-        its size, the target emulated.
+        Orders that work for more than the rest would sell too much, so this does not wait for the next minute: the stop
+        is renewed at its new size, the target is simulated.
         """
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
@@ -137,7 +137,7 @@ class PositionManager:
         self._of_another_size(held)
 
     def split(self, symbol: str, ratio: Fraction) -> None:
-        """Every share of a symbol became so many: levels follow, and what rests for it is taken back and made anew."""
+        """A split of the symbol: levels follow, and its working orders are cancelled and placed again."""
         self._portfolio.split(symbol, ratio)
         held = self._held.get(symbol)
         if held is None:
@@ -146,9 +146,9 @@ class PositionManager:
         self._unwanted.press(held.resting.values())
 
     def amended(self, fill: Fill) -> None:
-        """An execution had other terms, or is void (quantity 0): what it closed is held and protected again.
+        """An execution was corrected, or is void (quantity 0): what it closed is held and protected again.
 
-        What it had opened is less or gone, and what works for more is taken back. Latches stay.
+        What it had opened is reduced or gone, and orders that work for more are cancelled. Latches stay.
         """
         known, before = self._known[fill.client_order_id], self._portfolio.beyond
         order = known.order
@@ -198,9 +198,9 @@ class PositionManager:
         return [cid for cid in (held.exit, held.trim) if cid and self._known[cid].open > units]
 
     def dropped(self, client_order_id: str, *, barred: bool = False) -> None:
-        """An order was written down and will never be sent; `barred`: not the way to the broker alone forbids it.
+        """A recorded order that will never be sent; `barred`: not only because of the connection to the broker.
 
-        What is to take its place is given once `unsent` is freed, with the next minute at the latest.
+        Its replacement is returned once `unsent` is freed, at the latest with the next minute.
         """
         order = self._known[client_order_id].order
         self.unsent.drop(order, barred=barred)
@@ -225,10 +225,10 @@ class PositionManager:
                 self._portfolio.mark(symbol, ticks_of(close))
 
     def manage(self, bars: Bars, minute: int) -> list[TradingCommand]:
-        """What positions and working entries need after a minute: exits that are due, stops that follow.
+        """The orders that positions and working entries need after a minute: due exits, trailing stops.
 
-        An exit goes only when nothing else works for its position. What does is cancelled here, each minute anew until
-        the broker says that it has ended; ask for `released` whenever events were booked. A minute may be asked twice.
+        An exit is sent only when no other order works for its position. Such orders are cancelled here, each minute
+        again until the broker reports that they have ended; call `released` whenever events were booked.
         """
         self._minute = minute
         self.unsent.free(barred=True)
@@ -254,9 +254,9 @@ class PositionManager:
         return [*dict.fromkeys(actions), *self.released()]
 
     def released(self) -> list[TradingCommand]:
-        """What booked events call for at once: stops for what was filled, and exits that nothing stands in the way of.
+        """The orders that booked events require at once: stops for fills, and exits that nothing blocks any more.
 
-        Each is given once.
+        Each is returned once.
         """
         for held in self._held.values():
             self._leaving.stay(held)
@@ -278,7 +278,7 @@ class PositionManager:
         return actions
 
     def expect(self, order: Order, plan: exit_plan.ExitPlan, row: int | None) -> None:
-        """An entry was written down with the protection that goes with it; `row` is its symbol's, None without bars."""
+        """An entry was recorded with its protection; `row` is its symbol's, None without bars."""
         for one in (order, *order.protection):
             self._files.know(one, plan, row)
             self._files.attempts[one.signal, one.leg] = 1

@@ -1,6 +1,6 @@
-"""Orders that are not there when they are due: lost for good, or of a bracket and over before its entry had filled.
+"""Missing orders: lost ones, and legs of a bracket that ended before its entry had filled.
 
-It waits for nothing and sends nothing.
+It performs no I/O.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.exposure import ExposureBook
 
 ENDINGS = frozenset({"expired", "cancelled", "rejected"})
-"""The kinds of a broker's words after which an order is over."""
+"""The kinds of a broker's reports after which an order has ended."""
 
 _WORKS = frozenset({"acknowledged", "replaced"})
 
 
 class MissingOrders:
-    """The orders of a session that were given up as lost, or that had ended before what they protect was held."""
+    """The orders of a session that are lost, or that ended before what they protect was held."""
 
     def __init__(self, files: ManagedState, standing: ExposureBook, unwanted: CancelQueue) -> None:
         self._files = files
@@ -35,19 +35,19 @@ class MissingOrders:
         self._spared: dict[str, Order] = {}
 
     def __contains__(self, client_order_id: str) -> bool:
-        """Whether an order was given up as lost, and nobody has heard of it since."""
+        """Whether an order is lost, without a report since."""
         return client_order_id in self._lost
 
     def end_early(self, client_order_id: str) -> None:
-        """An order is over while nothing is held that it belongs to."""
+        """An order has ended before its position was opened."""
         self._early.add(client_order_id)
 
     def ended_early(self, client_order_id: str) -> bool:
-        """Whether that is so of an order."""
+        """Whether an order has ended before its position was opened."""
         return client_order_id in self._early
 
     def give_up(self, order: Order) -> None:
-        """An order is lost; should it turn up after all, it is one too many, but for an entry and what protects one."""
+        """An order is lost; if it appears later, it is cancelled, except an entry and its protection."""
         self._lost.add(order.client_order_id)
         if self._may_protect(order):
             self._spared[order.client_order_id] = order
@@ -55,7 +55,7 @@ class MissingOrders:
             self._unwanted.add([order.client_order_id])
 
     def part(self, held: ManagedPosition) -> None:
-        """A position is being closed, or has got a stop of its own: what was lost of its bracket is one too many."""
+        """A position is being closed, or has its own stop: lost orders of its bracket are cancelled if they appear."""
         if held.leaving is not None or (held.own and Leg.STOP in held.resting):
             parted = [cid for cid, one in self._spared.items() if one.signal == held.position.signal]
             for cid in parted:
@@ -63,7 +63,7 @@ class MissingOrders:
             self._unwanted.press(parted)
 
     def hear(self, event: BrokerEvent, order: Order) -> None:
-        """Take in what a broker said of an order: one that was lost works after all, or has ended."""
+        """Apply a broker's report of an order: a lost one is working after all, or has ended."""
         cid, works = order.client_order_id, event.fill is not None or event.kind in _WORKS
         if cid in self._lost and (works or event.kind in ENDINGS):
             self._lost.discard(cid)

@@ -1,6 +1,6 @@
-"""Orders that a broker takes for something else than was ordered, or works for more, and what they were to protect.
+"""Orders that a broker accepted with other terms, or works for a larger quantity, and what they were to protect.
 
-It waits for nothing and sends nothing.
+It performs no I/O.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MismatchedOrders:
-    """Sees to it that what such orders of a session cover is covered anew."""
+    """Renews the protection that such orders of a session were to give."""
 
     def __init__(self, files: ManagedState, protection: ProtectiveStops, unwanted: CancelQueue) -> None:
         self._files = files
@@ -42,9 +42,9 @@ class MismatchedOrders:
             self._replace(held, known)
 
     def amiss(self, known: OrderTicket) -> None:
-        """An order was filled for something else than was ordered: its rest is taken back, with its protection.
+        """An order was filled with other terms than ordered: its rest is cancelled, with its protection.
 
-        What of the position it was to protect is held all the same gets a stop of its own.
+        What it was to protect and is still held gets a stop of its own.
         """
         order, held = known.order, self._files.held.get(known.order.symbol)
         known.amiss = True
@@ -59,7 +59,7 @@ class MismatchedOrders:
             self._protection.clear(held)
 
     def gone(self, client_order_id: str) -> None:
-        """What was taken back of an order that the books call over works no more, and nobody says so of the order."""
+        """The cancelled part of an order that had ended in the books is no longer working, without an order report."""
         held = self._files.held.get(self._files.known[client_order_id].order.symbol)
         self._unwanted.ended(client_order_id)
         if held is not None and held.resting.get(Leg.STOP) == client_order_id:

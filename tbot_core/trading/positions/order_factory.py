@@ -1,4 +1,4 @@
-"""Orders as they are written down: an entry with the protection that goes with it, one that adds, a stop, an exit."""
+"""Creates orders: an entry with its protection, a top-up, a stop, an exit."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.sizing import SizedEntry
 
 OrderIdFactory: TypeAlias = Callable[[SignalId, Leg, int], str]
-"""Makes the client order id of a signal's leg, for each attempt another."""
+"""Creates the client order id of a signal's leg, a new one for each attempt."""
 
 REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
-"""What the fill of a protective order closes its position for, while nothing has moved it."""
+"""The exit reason for the fill of a protective order that was not moved."""
 
 
 def uses_bracket(venue: BrokerCapabilities, units: int) -> bool:
-    """Whether an entry of so many units takes its protection along: where brackets rest, fractions of a share too."""
+    """Whether an entry of this size carries its protection: if brackets are supported, also for fractional shares."""
     whole = units % UNITS_PER_SHARE == 0
     return venue.brackets and (whole or venue.fractional_types.issuperset({OrderType.STOP, OrderType.LIMIT}))
 
 
 def would_be_unprotected(rules: TradingRules, units: int) -> bool:
-    """Whether a position of so many units could have no stop at the broker, and may not be held like that."""
+    """Whether a position of this size could have no stop at the broker, and may not be held without one."""
     permitted = rules.entries.fractional_unprotected or OrderType.STOP in rules.venue.fractional_types
     return 0 < units < UNITS_PER_SHARE and not permitted
 
@@ -48,7 +48,7 @@ def would_be_unprotected(rules: TradingRules, units: int) -> bool:
 def entry_order(
     name: OrderIdFactory, signal: SignalId, planned: SizedEntry, plan: ExitPlan, *, venue: BrokerCapabilities
 ) -> Order:
-    """The entry; where the broker keeps brackets for it, with the protection that rests from its fill on."""
+    """The entry; where the broker supports brackets, with the protection that works from its fill on."""
     buy, brackets = plan.side is Side.LONG, uses_bracket(venue, planned.units)
     protection = []
     if brackets and not plan.on_close:
@@ -59,20 +59,20 @@ def entry_order(
 
 
 def stop_order(name: OrderIdFactory, position: Position, plan: ExitPlan, attempt: int, units: int) -> Order:
-    """A stop for so much of a position, at the plan's level."""
+    """A stop for that part of a position, at the plan's level."""
     buy = position.side is Side.SHORT
     draft = _draft(name, position.signal, Leg.STOP, units, buy=buy, ticks=plan.stop, attempt=attempt)
     return attrs.evolve(draft, reason=plan.stop_reason)
 
 
 def exit_order(name: OrderIdFactory, position: Position, units: int, reason: ExitReason | None, attempt: int) -> Order:
-    """A market order that closes so much of a position."""
+    """A market order that closes that part of a position."""
     buy = position.side is Side.SHORT
     return _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
 
 
 def overfill_order(name: OrderIdFactory, signal: SignalId, units: int, attempt: int) -> Order:
-    """A market order that takes back what a signal's orders have filled too much, in signed units."""
+    """A market order that reverses what a signal's orders have overfilled, in signed units."""
     return _draft(name, signal, Leg.EXIT, abs(units), buy=units < 0, attempt=attempt, reason=ExitReason.EXCESS)
 
 
@@ -85,7 +85,7 @@ def trim_order(name: OrderIdFactory, position: Position, units: int, attempt: in
 
 
 def top_up_order(name: OrderIdFactory, position: Position, planned: SizedEntry, attempt: int) -> Order:
-    """An entry that adds to a position; what protects the whole of it is made anew with its fill."""
+    """An entry that adds to a position; the protection of the whole position is renewed with its fill."""
     reason = ExitReason.REBALANCE
     buy, ticks = position.side is Side.LONG, planned.limit
     draft = _draft(

@@ -1,6 +1,6 @@
-"""Positions under their share of equity: which of them lack something, and what speaks against adding to one.
+"""Positions below their share of equity: what they lack, and the objections to a top-up.
 
-It waits for nothing and sends nothing.
+It performs no I/O.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RebalanceGap:
 
 
 class TopUps:
-    """Finds the positions of a session that may be topped up, and takes in the orders that do so."""
+    """Finds the positions of a session that may be topped up, and records the orders that do so."""
 
     def __init__(self, files: ManagedState, rules: TradingRules, standing: ExposureBook, session: Session) -> None:
         self._files = files
@@ -47,7 +47,7 @@ class TopUps:
         self._session = session
 
     def proposals(self, bars: Bars, minute: int) -> list[Proposal]:
-        """The positions that lie under their share when a check falls, each as its own signal, by their symbols."""
+        """The positions below their share at a check, each as a signal of its own, by symbol."""
         policy = self._rules.rebalance
         if not (policy.rebalance_top_up and rebalance_rules.checks_positions(policy, minute)):
             return []
@@ -69,18 +69,18 @@ class TopUps:
         return "the position that it adds to is closed, or changes"
 
     def said(self, symbol: str, reason: Reason) -> bool:
-        """Whether that was decided of the position the last time, too; a denial is told once until it changes."""
+        """Whether the previous decision on the position was the same; a denial is reported once until it changes."""
         held = self._files.held[symbol]
         again = reason is held.denied
         held.denied = None if reason is Reason.ALLOWED else reason
         return again
 
     def next_attempt(self, symbol: str) -> int:
-        """The number of the order that would top a position up."""
+        """The number of the next top-up order of a position."""
         return self._files.attempts[self._files.held[symbol].position.signal, Leg.ENTRY] + 1
 
     def expect(self, order: Order, reference: int) -> None:
-        """An order that adds to a position was written down, whatever has become of that meanwhile."""
+        """A top-up order was recorded, whatever has happened to its position since."""
         entered = next(one for one in self._files.known.values() if one.order.signal == order.signal)
         self._files.attempts[order.signal, Leg.ENTRY] += 1
         self._files.know(order, entered.plan, entered.row)

@@ -1,4 +1,4 @@
-"""What a custody is told of the time before it: of the session before a restart, and of what another session held."""
+"""Recovery of the position manager: from the session before a restart, and from an earlier session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PositionRecovery:
-    """Takes positions, orders and requests in that were written down before; it asks for nothing."""
+    """Applies recorded positions, orders and requests; it requests nothing."""
 
     def __init__(self, files: ManagedState, portfolio: Portfolio, excess: OverfillCorrector) -> None:
         self._files = files
@@ -26,7 +26,7 @@ class PositionRecovery:
         self._excess = excess
 
     def carry(self, carried: CarriedPosition, row: int | None) -> None:
-        """A position could not be closed in the session before: it is held on, and closed as soon as `reopened`."""
+        """A position that an earlier session could not close: it is held, and closed as soon as `reopened`."""
         fill = carried.fill
         self._files.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
         self._portfolio.apply(fill, carried.signal, Leg.ENTRY)
@@ -38,11 +38,11 @@ class PositionRecovery:
         self._files.held[fill.symbol] = held
 
     def attempts(self, signal: SignalId) -> dict[Leg, int]:
-        """How many orders each leg of a signal has had: no two ever bear one name."""
+        """The number of orders of each leg of a signal: names are never reused."""
         return {leg: count for (one, leg), count in self._files.attempts.items() if one == signal}
 
     def order(self, order: Order) -> None:
-        """Take in a further order of a position that was written down before a restart."""
+        """Apply a further order of a position, recorded before a restart."""
         if self._excess.takes_back(order):
             known = next(one for one in reversed(self._files.known.values()) if one.order.signal == order.signal)
             self._files.attempts[order.signal, order.leg] += 1
@@ -65,7 +65,7 @@ class PositionRecovery:
         held.plan.stop = self._files.known[order.client_order_id].move.level or held.plan.stop
 
     def request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
-        """Take in what was asked of an order before a restart: to move, or without a price to end."""
+        """Apply a request for an order from before a restart: a replace, or without a price a cancel."""
         known = self._files.known[client_order_id]
         held = self._files.held.get(known.order.symbol)
         if stop_price is not None:

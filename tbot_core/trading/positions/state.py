@@ -1,4 +1,4 @@
-"""What a desk knows of the positions and orders of its session."""
+"""The state of the managed positions and orders of a session."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ class ManagedPosition:
     off_grid: Decimal | None = None
 
     def seen(self, bars: Bars, field: str, minute: int) -> float:
-        """What a minute's bar says of the symbol; NaN where there is none."""
+        """The minute's bar of the symbol; NaN without a bar."""
         return math.nan if self.row is None else float(bars.field(field)[minute, self.row])
 
     @property
     def steady(self) -> bool:
-        """Whether nothing is being done to the position: no exit, no trim, no change of its stop."""
+        """Whether nothing is in progress for the position: no exit, no trim, no change of its stop."""
         leaves = self.leaving is not None or self.due or self.exit is not None or self.stop_triggered
         return not (leaves or self.renewing or self.keep is not None or self.trim is not None)
 
 
 @attrs.frozen(kw_only=True)
 class CarriedPosition:
-    """A position that a session could not close, as an entry into the next.
+    """A position that a session could not close, carried into the next.
 
-    `attempts` are its orders so far by leg; `broker` says where it is held, and at which account.
+    `attempts` are its previous orders by leg; `broker` names its broker and account.
     """
 
     fill: Fill
@@ -76,10 +76,10 @@ class CarriedPosition:
 
 @attrs.define
 class PendingReplace:
-    """Where a stop rests by the broker's word, in ticks, and what was asked of it since.
+    """The level of a stop as the broker reported it, in ticks, and the replace requests since.
 
-    The `level` is None where that is not known. `asked` are those whose request nobody has answered, oldest first,
-    `since` is the minute of the latest one. `refused`: the broker does not move it any more.
+    The `level` is None if unknown. `asked` are the unanswered requests, oldest first, `since` is the minute of the
+    latest one. `refused`: the broker no longer moves it.
     """
 
     level: int | None
@@ -88,17 +88,17 @@ class PendingReplace:
     refused: bool = False
 
     def ask(self, level: int) -> None:
-        """It was asked for; the same level twice is one request."""
+        """A replace was requested; the same level twice is one request."""
         if level not in self.asked:
             self.asked.append(level)
 
     def done(self) -> None:
-        """The broker has moved it, and does not say where to: to the oldest level that was asked for."""
+        """The broker has moved it, without a level: to the oldest requested level."""
         if self.asked:
             self.level = self.asked.pop(0)
 
     def refuse(self) -> None:
-        """The broker refused something; where a move was asked for, that."""
+        """The broker rejected a request; if a replace is pending, that one."""
         self.refused |= bool(self.asked)
         self.asked.clear()
 
@@ -126,7 +126,7 @@ class OrderTicket:
 
 @attrs.define
 class ManagedState:
-    """All positions and orders of a session, for everybody who looks after them. `name` makes client order ids."""
+    """All positions and orders of a session, shared in the position manager. `name` creates client order ids."""
 
     name: OrderIdFactory
     held: dict[str, ManagedPosition] = attrs.field(factory=dict)
@@ -134,7 +134,7 @@ class ManagedState:
     attempts: Counter[tuple[SignalId, Leg]] = attrs.field(factory=Counter)
 
     def know(self, order: Order, plan: ExitPlan, row: int | None) -> None:
-        """An order of the session is there."""
+        """Add an order of the session."""
         units = units_of(order.quantity)
         move = PendingReplace(None if order.stop_price is None else ticks_of(float(order.stop_price)))
         known = OrderTicket(order=order, plan=plan, row=row, reason=order.reason, open=units, move=move)
@@ -145,10 +145,10 @@ class ManagedState:
         return next((one for one in reversed(self.known.values()) if one.order.signal == signal), None)
 
     def attempt(self, held: ManagedPosition, leg: Leg) -> int:
-        """The number of the next order of a signal's leg: no two ever bear one name."""
+        """The number of the next order of a signal's leg: names are never reused."""
         self.attempts[held.position.signal, leg] += 1
         return self.attempts[held.position.signal, leg]
 
     def trimming(self, held: ManagedPosition) -> int:
-        """The units that a trim at work may still take."""
+        """The units that a working trim may still close."""
         return 0 if held.trim is None else self.known[held.trim].open

@@ -1,6 +1,6 @@
-"""The stops that rest for positions: placed where the broker keeps no brackets, sized, moved, and what a refusal means.
+"""The stops of positions: placed where the broker has no brackets, sized, moved, and the handling of rejections.
 
-It waits for nothing and sends nothing.
+It performs no I/O.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ProtectiveStops:
-    """Looks after the stops of a session's positions at a venue."""
+    """Manages the stops of a session's positions at a broker account."""
 
     def __init__(
         self, files: ManagedState, venue: BrokerCapabilities, standing: ExposureBook, unwanted: CancelQueue
@@ -34,9 +34,9 @@ class ProtectiveStops:
         self._unwanted = unwanted
 
     def share(self, held: ManagedPosition) -> int:
-        """The units of a position that a stop at the broker is to cover; 0 where the bot acts on closes for all of it.
+        """The units of a position that a stop at the broker is to cover; 0 if the bot simulates the whole stop.
 
-        Fractions of a share are left to the bot where the broker takes no stop for them.
+        The bot simulates stops of fractional shares if the broker does not accept them.
         """
         if held.plan.on_close:
             return 0
@@ -46,9 +46,9 @@ class ProtectiveStops:
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
 
     def protect(self, held: ManagedPosition) -> list[TradingCommand]:
-        """A stop of its own for a position, sized to what is held; one of another size is renewed.
+        """A stop for a position, sized to the open quantity; one of another size is renewed.
 
-        None while it is not known which levels the broker takes.
+        None while the accepted price levels are unknown.
         """
         resting, units = held.resting.get(Leg.STOP), self.share(held)
         if resting is None and (not units or self._standing.unruled.get(held.position.signal.symbol)):
@@ -65,17 +65,17 @@ class ProtectiveStops:
 
     @staticmethod
     def renew(held: ManagedPosition) -> list[TradingCommand]:
-        """Take a stop away that is not what it should be; another is placed once it is proven to have ended."""
+        """Cancel a wrong stop; another is placed once it is proven to have ended."""
         if held.renewing:
             return []
         held.own = held.renewing = True
         return [CancelOrder(client_order_id=held.resting[Leg.STOP])]
 
     def follow(self, held: ManagedPosition, high: float, low: float, minute: int) -> list[TradingCommand]:
-        """Let a trailing stop follow a completed bar, and move the one that rests where it lags.
+        """Trail a stop after a completed bar, and replace the working order if it lags.
 
-        It is asked for once a minute until the broker says that it has moved. One that a broker cannot move, or has
-        refused to, is renewed.
+        The replace is requested once per minute until the broker confirms it. A stop that the broker cannot move, or
+        refused to move, is renewed.
         """
         if not (math.isnan(high + low) or held.stop_triggered):
             held.plan.follow(high, low)
@@ -90,12 +90,12 @@ class ProtectiveStops:
         return [ReplaceOrder(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
 
     def missed(self, held: ManagedPosition, close: float, minute: int) -> bool:
-        """Whether a minute closed beyond the level to which a stop should have been moved in a minute before it."""
+        """Whether a minute closed beyond the level to which a stop should have been moved in an earlier minute."""
         move = self._lagging(held)
         return move is not None and move.since != minute and held.plan.passed(close)
 
     def heard(self, kind: str, known: OrderTicket) -> None:
-        """Take in what a broker said of a stop: where it rests, or that it will not be moved."""
+        """Apply a broker's report of a stop: its level, or that it will not be moved."""
         if kind == "replaced":
             known.reason = known.plan.stop_reason
             known.move.done()
@@ -111,14 +111,14 @@ class ProtectiveStops:
         return move if move.level is not None and held.plan.leads(move.level) else None
 
     def split(self, held: ManagedPosition, ratio: Fraction) -> None:
-        """Every share became so many: levels follow, and the stop that rests, nobody knows where, is made anew."""
+        """A split: levels follow, and the working stop, whose level is unknown, is placed again."""
         held.plan.split(ratio)
         held.own, held.stop_triggered = True, False
         if stop := held.resting.get(Leg.STOP):
             held.renewing, self._files.known[stop].move.level = True, None
 
     def ruled(self, symbol: str) -> None:
-        """It is known which levels a broker takes: a stop that was refused is made at one, else the position closed."""
+        """The accepted price levels are known: a rejected stop is placed at one, or the position is closed."""
         held = self._files.held.get(symbol)
         if held is None:
             return
@@ -128,7 +128,7 @@ class ProtectiveStops:
         held.off_grid, held.refused_stops = None, 0
 
     def refused(self, order: Order) -> None:
-        """A broker refused a position's stop, whose ever: one of its own is tried, then the position is closed."""
+        """A broker rejected a position's stop: a stop of its own is tried once, then the position is closed."""
         self._files.known[order.client_order_id].refused = True
         held = self._files.held.get(order.symbol)
         if held is None or held.resting.get(Leg.STOP) != order.client_order_id:
@@ -141,12 +141,12 @@ class ProtectiveStops:
             held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
 
     def take_over(self, held: ManagedPosition) -> None:
-        """Let a stop of its own protect all of a position; a target that rests would be another seller beside it."""
+        """Protect the whole position by a stop of its own; a working target beside it would sell too much."""
         held.own = True
         held.renewing |= Leg.STOP in held.resting
         self._unwanted.press(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
 
     def clear(self, held: ManagedPosition) -> None:
-        """Take all away at once that rests for a position; its own stop is placed when the one there has ended."""
+        """Cancel all working orders of a position at once; its own stop is placed when the previous one has ended."""
         held.renewing |= Leg.STOP in held.resting
         self._unwanted.press(reversed(held.resting.values()))

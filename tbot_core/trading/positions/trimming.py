@@ -1,6 +1,6 @@
-"""Positions taken back to their share of equity: what rests goes first, then a part is sold beside a stop for the rest.
+"""Trims positions to their share of equity: working orders are cancelled, then a part is sold beside a new stop.
 
-It waits for nothing and sends nothing.
+It performs no I/O.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PositionTrimmer:
-    """Looks after the sizes of a session's positions."""
+    """Manages the sizes of a session's positions."""
 
     def __init__(
         self, files: ManagedState, rules: TradingRules, standing: ExposureBook, protection: ProtectiveStops
@@ -31,7 +31,7 @@ class PositionTrimmer:
         self._protection = protection
 
     def weigh(self, held: ManagedPosition) -> None:
-        """A position above its share of equity is to be trimmed to it, once all that rests for it is gone."""
+        """A position above its share of equity is trimmed to it, once all its working orders have ended."""
         position, signal = held.position, held.position.signal
         if any(one.signal == signal for one in self._standing.working.values()):
             return
@@ -46,14 +46,14 @@ class PositionTrimmer:
 
     @staticmethod
     def bare(held: ManagedPosition) -> list[TradingCommand]:
-        """Take away what rests for a position that is to be trimmed: no more may be for sale than is held."""
+        """Cancel the working orders of a position to trim: no more may be for sale than is held."""
         if held.keep is None or held.leaving is not None:
             return []
         held.renewing |= Leg.STOP in held.resting
         return [CancelOrder(client_order_id=one) for one in reversed(held.resting.values())]
 
     def trim(self, held: ManagedPosition) -> list[TradingCommand]:
-        """Once nothing rests: a stop for what is to be left, and the order that sells the rest."""
+        """With no working order: a stop for the remaining part, and the order that sells the rest."""
         position = held.position
         if held.resting or held.keep is None:
             return []

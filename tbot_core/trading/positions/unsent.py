@@ -1,6 +1,6 @@
-"""Exits and stops that were written down and never left: another takes the place of each, but not at once.
+"""Exits and stops that were recorded but never sent: each is replaced, but not at once.
 
-It waits for nothing and sends nothing.
+It performs no I/O.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class UnsentOrders:
-    """The symbols of a session for which an exit or a stop is to be sent once more; nothing goes until they are freed.
+    """The symbols of a session whose exit or stop must be sent again; nothing is sent until they are freed.
 
-    One that only the way to the broker kept back may go as soon as somebody frees it, any other with the next minute.
+    One that only the connection kept back may be sent as soon as it is freed, any other with the next minute.
     """
 
     def __init__(self, files: ManagedState) -> None:
@@ -25,16 +25,16 @@ class UnsentOrders:
         self._barred: dict[str, bool] = {}
 
     def __contains__(self, symbol: str) -> bool:
-        """Whether the next order for it waits."""
+        """Whether the symbol waits for its next order."""
         return symbol in self._barred
 
     @property
     def waits(self) -> bool:
-        """Whether something is to be sent as soon as the way to the broker is open."""
+        """Whether something is sent as soon as the connection works."""
         return not all(self._barred.values())
 
     def drop(self, order: Order, *, barred: bool) -> None:
-        """An order never left; where it was `barred`, an exit is decided anew with the next minute."""
+        """An order was never sent; if it was `barred`, an exit is decided again with the next minute."""
         held = self._files.held.get(order.symbol)
         if held is None:
             return
@@ -47,6 +47,6 @@ class UnsentOrders:
         self._barred[order.symbol] = barred
 
     def free(self, *, barred: bool) -> None:
-        """Let what waits go; `barred`: that too which was not kept back by the way alone."""
+        """Release what waits; `barred`: also what was not kept back by the connection only."""
         kept = [] if barred else [symbol for symbol, forbidden in self._barred.items() if forbidden]
         self._barred = dict.fromkeys(kept, True)

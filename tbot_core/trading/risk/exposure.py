@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from tbot_core.contracts.settings import RiskSettings
 
 DEVIATIONS = 3
-"""So many fills in a row beyond MAX_FILL_DEVIATION_PCT are a cause of defense."""
+"""The number of fills in a row beyond MAX_FILL_DEVIATION_PCT that switch defense on."""
 
 
 @attrs.frozen(kw_only=True)
 class ReservedEntry:
-    """An entry that has been written down and is not terminal, at its worst case; `adds` to a position: a top-up."""
+    """A recorded entry that is not terminal, at its worst case; `adds` to a position: a top-up."""
 
     signal: SignalId
     side: Side
@@ -155,7 +155,7 @@ class ExposureBook:
     def find_jump(self, opening: Decimal, expected: Decimal) -> None:
         """The session opened with another equity than it should have: nothing is sized by it."""
         self.equity_jump = True
-        self._tell("equity jump", "nothing explains the opening equity, and nothing is entered", opening, expected)
+        self._tell("equity jump", "the opening equity is unexplained; entries are blocked", opening, expected)
 
     def count_sent(self, strategy: str, minute: int) -> None:
         """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""

@@ -92,7 +92,7 @@ class Limits:
 
 @attrs.frozen(kw_only=True)
 class Denial:
-    """A denial by the gate with the figures it compared, in dollars or as counts, or with a plugin's words."""
+    """A denial by the risk engine with the compared figures, in dollars or as counts, or with a plugin's text."""
 
     reason: Reason
     value: object = None
@@ -109,7 +109,7 @@ class RiskEngine:
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
 
     def before_sizing(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
-        """States, latches, what is held, and counts."""
+        """Risk state, latches, positions and counts."""
         sent = standing.sent.get(signal.strategy, 0)
         held = standing.places
         checks = (
@@ -123,7 +123,7 @@ class RiskEngine:
         return _first(checks) or _too_many_day_trades(standing, limits)
 
     def before_top_up(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
-        """States, latches and the rate: a top-up makes no position, and does not count in MAX_TRADES."""
+        """Risk state, latches and rate: a top-up opens no position, and does not count in MAX_TRADES."""
         checks = (
             *self._barred(standing, limits, signal),
             (standing.present >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
@@ -220,14 +220,14 @@ def _too_fast(standing: ExposureBook, limits: Limits, signal: SignalId) -> _Chec
 
 
 def available_buying_power(standing: ExposureBook, limits: Limits) -> int:
-    """What entries here may cost together: all brokers by MAX_LEVERAGE, and here no more than this one grants."""
+    """What entries here may cost together: over all brokers by MAX_LEVERAGE, and here at most the broker's limit."""
     allowed = limits.leverage - used_buying_power(standing) + working_buying_power(standing)
     granted = standing.funds.granted
     return allowed if granted is None else min(allowed, granted - standing.portfolio.cost_atoms)
 
 
 def day_trades(standing: ExposureBook) -> int | None:
-    """The day trades of five sessions once all that is held and worked has been closed today; None: unknown."""
+    """The day trades of five sessions if all positions and working orders were closed today; None: unknown."""
     portfolio, before = standing.portfolio, standing.funds.day_trades
     ours = portfolio.of_its_day((*portfolio.closed, *portfolio.positions.values()))
     ours += len(standing.entering) + standing.topped_up
@@ -245,7 +245,7 @@ def _too_many_day_trades(standing: ExposureBook, limits: Limits) -> Denial | Non
 
 
 def plugin_denial(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Denial | None:
-    """The first of the plugins' own limits that denies an order; one that fails with PluginError denies it too."""
+    """The first of the plugins' risk checks that denies an order; one that fails with PluginError denies it too."""
     for name, check in checks:
         try:
             words = check(order)
@@ -257,7 +257,7 @@ def plugin_denial(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Deni
 
 
 def loss_limit_breached(standing: ExposureBook, limits: Limits) -> bool:
-    """Whether the marks are beyond a loss limit, or half of the daily one, that is not latched yet."""
+    """Whether the marks exceed a loss limit, or half of the daily one, that is not latched yet."""
     pnl = standing.pnl_atoms
     daily = not standing.daily_loss and pnl <= -limits.daily_loss
     half = 2 * pnl <= -limits.daily_loss and needs_defense(standing)
@@ -291,7 +291,7 @@ def review_loss_limits(standing: ExposureBook, limits: Limits) -> list[RiskChang
 
 
 def count_losses(standing: ExposureBook, limits: Limits) -> list[RiskChange]:
-    """Compare the closed losing trades in a row with their limit, which hangs on no price; the latch is set here."""
+    """Compare the closed losing trades in a row with their limit, which depends on no price; sets the latch."""
     if standing.losing_run or not 0 < limits.max_consecutive_losses <= standing.most_losses_in_row:
         return []
     standing.latch("losing_run")

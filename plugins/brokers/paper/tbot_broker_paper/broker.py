@@ -130,7 +130,7 @@ class PaperBroker:
         """Move a resting stop to the order's at once. Raises Unavailable while no session is open."""
         venue = self._open_venue()
         if order.stop_price is None:
-            raise Rejected(f"The paper broker moves stops, and {client_order_id} would have none.")
+            raise Rejected(f"The paper broker moves stops, so {client_order_id} would have no stop.")
         venue.replace(client_order_id, order.stop_price)
         self._collect(venue)
 
@@ -153,7 +153,9 @@ class PaperBroker:
 
     def _open_venue(self) -> MatchingEngine:
         if self._venue is None:
-            raise Unavailable("The paper broker has no open session.", "Orders are taken from the bell to the close.")
+            raise Unavailable(
+                "The paper broker has no open session.", "Orders are accepted from the opening bell to the close."
+            )
         return self._venue
 
     def _collect(self, venue: MatchingEngine) -> None:

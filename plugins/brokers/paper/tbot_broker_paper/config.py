@@ -16,5 +16,5 @@ class Config(SimulationSettings):
         "TARGET_FILL",
         choice("through", "touch"),
         default="through",
-        doc="Whether a simulated target fills when price trades through it by a tick, or already at a touch.",
+        doc="Whether a simulated target fills only when price trades through it by one tick, or already at a touch.",
     )

@@ -27,7 +27,7 @@ GENERATION: Final = 1
 """Grows whenever the same seed gives other prices."""
 
 _NOTES: Final = (
-    "Prices, volumes, capitalisation and VIX are invented; so are the companies and their symbols.",
+    "Prices, volumes, capitalisation and VIX are simulated; companies and symbols are fictitious.",
     "There are no quotes: NO_QUOTE, SPREAD_WIDE and the age of quotes do not apply.",
 )
 

@@ -242,7 +242,7 @@ def test_overshoots_mostly_come_back() -> None:
 
 def test_the_market_is_as_old_as_the_calendar() -> None:
     """A session whose history the calendar does not cover is refused in a sentence."""
-    with pytest.raises(DataError, match="outside the exchange calendar"):
+    with pytest.raises(DataError, match="outside of the exchange calendar"):
         _market(0).bars(_session(dt.date(2008, 3, 3)))
 
 

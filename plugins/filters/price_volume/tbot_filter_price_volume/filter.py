@@ -40,7 +40,7 @@ class Config:
         "MAX_PRICE",
         optional(number(least=0, most=1_000_000), zero=True, absent="0 or empty for none"),
         default="",
-        doc="Largest close of a signal bar in USD; 0 or empty is none.",
+        doc="Largest close of a signal bar in USD; 0 or empty for no limit.",
     )
     min_volume: int = setting(
         "MIN_VOLUME_THRESHOLD",
@@ -52,26 +52,27 @@ class Config:
         "MIN_REL_VOLUME",
         number(least=0, most=1000),
         default="0",
-        doc="Smallest volume so far as a multiple of the mean of the same minutes of previous sessions (0 = off).",
+        doc="Smallest session volume as a multiple of the mean of the same minutes of previous sessions (0 = off).",
     )
     gap_reference: str = setting(
         "GAP_REFERENCE",
         choice("current", "previous_close"),
         default="current",
-        doc="The gap is the last price against today's open, or with previous_close today's open against that.",
+        doc="The definition of the gap: the last price against today's open, or (previous_close) today's open "
+        "against the previous close.",
     )
     max_spread_pct: Decimal = setting(
         "MAX_SPREAD_PCT",
         fraction(),
         default="0.003",
-        doc="Widest spread at entry as a fraction of the middle price.",
+        doc="Largest spread at entry, as a fraction of the mid price.",
     )
 
     def __attrs_post_init__(self) -> None:
         """Refuse limits that let nothing pass."""
         if self.max_price is not None and self.min_price > self.max_price:
             raise SettingsError(
-                f"MIN_PRICE={self.min_price:g} lies above MAX_PRICE={self.max_price:g}.",
+                f"MIN_PRICE={self.min_price:g} is above MAX_PRICE={self.max_price:g}.",
                 "Raise MAX_PRICE, lower MIN_PRICE, or leave MAX_PRICE empty.",
             )
 

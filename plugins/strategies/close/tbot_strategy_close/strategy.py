@@ -32,43 +32,43 @@ class Close:
         "CLOSE_ANALYSIS_TIME",
         minutes(least=1),
         default="20",
-        doc="Minutes from the window's start; a fade compares with the close as many minutes before.",
+        doc="Analysis minutes; a fade compares with the close this many minutes earlier.",
     )
     vix_threshold: float = setting(
         "STRAT_CLOSE_VIX_THRESHOLD",
         number(least=0, most=1000),
         default="15",
-        doc="Smallest close of the VIX in the previous session, in points, for entries on a day; equal passes.",
+        doc="Smallest VIX close of the previous session, in points, for entries; an equal value passes.",
     )
     buffer: float = setting(
         "CLOSE_BUFFER",
         fraction(of=float),
         default="0",
-        doc="Distance beyond the session's extreme that momentum needs, as a fraction of the extreme.",
+        doc="Distance beyond the session's high or low that momentum needs, as a fraction of it.",
     )
     min_range_pct: float = setting(
         "CLOSE_MIN_RANGE_PCT",
         fraction(of=float),
         default="0.01",
-        doc="Smallest range of the session so far for an entry, as a fraction of its open.",
+        doc="Smallest range of the session at entry, as a fraction of its open.",
     )
     fade_pct: float = setting(
         "CLOSE_FADE_PCT",
         fraction(of=float),
         default="0.05",
-        doc="Return of the session from its open, as a fraction, beyond which a move that turns is faded.",
+        doc="Return of the session from its open, as a fraction, beyond which a reversal is faded.",
     )
     stop_loss_pct: float = setting(
         "STOP_LOSS_PCT",
         fraction(of=float, least="0.0001", most="0.99"),
         default="0.02",
-        doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
+        doc="Distance of the protective stop from the signal bar's close, as a fraction of that close.",
     )
     stop_atr: float = setting(
         "STOP_ATR",
         number(least=0, most=100),
         default="0",
-        doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
+        doc="Stop distance in units of the daily ATR-14, instead of STOP_LOSS_PCT (0 = off).",
     )
 
     def screen(self, day: DayFacts) -> Sequence[Check]:

@@ -34,13 +34,13 @@ class Mid:
         "STOP_LOSS_PCT",
         fraction(of=float, least="0.0001", most="0.99"),
         default="0.02",
-        doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
+        doc="Distance of the protective stop from the signal bar's close, as a fraction of that close.",
     )
     stop_atr: float = setting(
         "STOP_ATR",
         number(least=0, most=100),
         default="0",
-        doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
+        doc="Stop distance in units of the daily ATR-14, instead of STOP_LOSS_PCT (0 = off).",
     )
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:

@@ -28,25 +28,25 @@ class Open:
         "OPEN_ANALYSIS_TIME",
         minutes(least=1),
         default="20",
-        doc="Minutes of the opening range; without one there is no range.",
+        doc="Minutes of the opening range; 0 means no range.",
     )
     buffer: float = setting(
         "STRAT_OPEN_BUFFER",
         fraction(of=float),
         default="0.02",
-        doc="Distance beyond the opening range that a close must exceed, as a fraction of the range's side.",
+        doc="Distance beyond the opening range that a close must exceed, as a fraction of the range's high or low.",
     )
     stop_loss_pct: float = setting(
         "STOP_LOSS_PCT",
         fraction(of=float, least="0.0001", most="0.99"),
         default="0.02",
-        doc="Distance of the protective stop from the signal bar's close, as a fraction of that.",
+        doc="Distance of the protective stop from the signal bar's close, as a fraction of that close.",
     )
     stop_atr: float = setting(
         "STOP_ATR",
         number(least=0, most=100),
         default="0",
-        doc="Stop distance in daily ATR-14 in place of STOP_LOSS_PCT (0 = off).",
+        doc="Stop distance in units of the daily ATR-14, instead of STOP_LOSS_PCT (0 = off).",
     )
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
