@@ -1,1 +1,1 @@
-"""Alerts: which journal events a person is told of, how they are stored, and how they are sent."""
+"""Alerts: which journal events are reported to a person, how they are stored, and how they are sent."""

@@ -44,8 +44,8 @@ from tbot_core.plugins.discovery import PluginListing
 from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
 from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader, build_plugin
-from tbot_core.plugins.recording import record_failure, record_run
 from tbot_core.plugins.risk_checks import risk_checks
+from tbot_core.plugins.trial_records import record_failure, record_run
 from tbot_core.system import filesystem, log
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.categories import CATEGORIES

@@ -15,7 +15,7 @@ from tbot_core.execution.throttling import RetryPolicy
 class BrokerAccount:
     """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order.
 
-    `patience`: how often what may be asked twice is asked again. `sight` is told of each reading, "" for an answer and
+    `patience`: how often what may be asked twice is asked again. `sight` receives each reading, "" for an answer and
     else why there was none; without it, one that failed to the end leaves exits only for the session. `absent`:
     nobody could log in there yet.
     """

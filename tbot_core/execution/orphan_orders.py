@@ -38,12 +38,12 @@ class OrphanOrders:
 
     @property
     def symbols(self) -> set[str]:
-        """The symbols of which an order of ours is open beyond the books, and those that it was meant for."""
+        """The symbols of which an order of ours is open but unknown to the books, and those that it was meant for."""
         orders = self._execution.orders
         return {name for cid, one in self._seen.items() for name in (one.symbol, orders[cid].order.symbol)}
 
     def read(self, findings: ReconciliationReport) -> None:
-        """A reading was believed: what is open beyond the books, in other terms than ordered, and by others."""
+        """A reading was believed: what is open but unknown to the books, in other terms than ordered, and by others."""
         shown = {one.client_order_id: one for one in findings.beyond}
         for cid in [one for one in self._seen if one not in shown]:
             self._drop(cid)
@@ -53,7 +53,7 @@ class OrphanOrders:
         self._name(findings.foreign_orders)
 
     def hear(self, client_order_id: str, open_beyond: OrderStatusReport | None) -> bool:
-        """The broker was asked for one order: what is open of it beyond the books, None where nothing is.
+        """The broker was asked for one order: what is open of it but unknown to the books, or None.
 
         Returns whether it is to be taken back.
         """

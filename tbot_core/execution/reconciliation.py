@@ -78,7 +78,7 @@ class ReconciliationReport:
     """What a reading tells: `events` that our orders lack, `absent` ones, and what belongs to somebody else.
 
     `holdings`: all that the account holds, whoever it belongs to, as the reading says. `beyond`: what orders of ours
-    have open beyond the books, as `beyond` says it; `otherwise`: those that work for something else than was ordered.
+    have open that the books do not know; `otherwise`: those that work for something else than was ordered.
     """
 
     events: tuple[BrokerEvent, ...] = ()

@@ -101,7 +101,7 @@ class TradingStateController:
         self.expire()
 
     def expire(self) -> None:
-        """Let go of causes that have lingered to their end."""
+        """Drop causes whose linger time is over."""
         over = self._states.expire(self._clock.now()) if self._states.lingering else ()
         for cause in over:
             self._tell(cause, there=False, words=OVER)

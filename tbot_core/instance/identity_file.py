@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_identity(instance: Instance, deployment: DeploymentSettings, *, live: bool = False) -> Identity | None:
-    """The bot's identity; None if there is no such file. Raises VaultError."""
+    """The bot's identity; None without the file. Raises VaultError."""
     here = category_paths("bot_identity", instance, deployment)
     if not filesystem.is_present(here.file):
         return None

@@ -60,7 +60,7 @@ class Settings:
     def plugin_config(self, config: type[C], strategy: str | None = None, *, window: Window | None = None) -> C:
         """An instance of a plugin's config class, its fields filled from the settings.
 
-        A strategy's field `window` that is no setting gets `window`, else the strategy's window of a standard-time
+        A strategy's field `window` that is not a setting gets `window`, else the strategy's window of a standard-time
         day. Raises SettingsError, one line a fault, for values that the class does not allow.
         """
         given: dict[str, Any] = {}

@@ -125,7 +125,7 @@ class PluginLoader:
         return self.manager.subset_hook_caller(hook, remove_plugins=others)
 
     def _usable(self, listing: PluginListing) -> LoadedPlugin | PluginFailure:
-        # A recorded fault may be mended meanwhile, so only what metadata says keeps a plugin from being tried.
+        # A recorded fault may be fixed meanwhile, so only what metadata says keeps a plugin from being tried.
         if listing.state in {"duplicate", "incompatible"} or (listing.state == "broken" and not listing.seen):
             return PluginFailure.said(listing.entry, "find", f"{listing.state}: {listing.reason}")
         return self.load(listing.entry)

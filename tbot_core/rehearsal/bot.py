@@ -389,7 +389,7 @@ class BotProcess:
         return BotProcessResult(acknowledged=self.journal.acknowledged, last=self.journal.head[0])
 
     def close(self) -> None:
-        """Let go of the journal, as a death does."""
+        """Drop the journal without closing it, as a crash does."""
         self.journal.close()
 
 

@@ -52,7 +52,7 @@ class NetworkRequest:
     @property
     def line(self) -> str:
         """The request as one line of a trace."""
-        marks = f"{'left' if self.left else 'kept'} {'reached' if self.reached else 'astray'}"
+        marks = f"{'left' if self.left else 'kept'} {'reached' if self.reached else 'lost'}"
         return f"{self.at:.6f} {self.kind} {self.client_order_id or '-'} {marks} {self.outcome}".rstrip()
 
 

@@ -48,7 +48,7 @@ class SeedBatch:
 
 @attrs.frozen(kw_only=True)
 class SeedReport:
-    """What is told of a seed: figures, and where something is violated the command that shows it again."""
+    """The report of a seed: figures, and where something is violated the command that shows it again."""
 
     seed: int
     orders: int

@@ -1,4 +1,4 @@
-"""Where orders meet the market: what rests, what is done, what each bracket does then, and what is told of it.
+"""Where orders meet the market: what rests, what is done, what each bracket does then, and what is reported.
 
 Chance has no part in it but for the faults of the venue itself; the same orders at the same seconds trade the same.
 """

@@ -127,7 +127,7 @@ def instance_status(home: Path | None, now: dt.datetime) -> InstanceStatus:
 
 
 def _subject(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
-    # The journal that is told of, with its events: paper and live trading's, else the newest run's.
+    # The journal that is shown, with its events: paper and live trading's, else the newest run's.
     #
     # One that holds nothing yet, as `tbot init` makes it, has nothing to tell where another does.
     found: RunFile | None = None

@@ -51,11 +51,11 @@ class Logger:
         self._structlog().info(event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Write what went wrong and was mended or set aside."""
+        """Write what went wrong and was fixed or set aside."""
         self._structlog().warning(event, **fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Write what went wrong and was not mended."""
+        """Write what went wrong and was not fixed."""
         self._structlog().error(event, **fields)
 
     def exception(self, event: str, **fields: object) -> None:

@@ -44,7 +44,7 @@ class FileFlaw(enum.Enum):
 
 
 LOOSE_FLAWS: Final = frozenset({FileFlaw.MODE, FileFlaw.FOLDER_MODE, FileFlaw.FOLDER_OPEN})
-"""Flaws that a strict reader refuses and any other is told of."""
+"""Flaws that a strict reader refuses and any other reports."""
 
 FOREIGN_FLAWS: Final = LOOSE_FLAWS | {FileFlaw.OWNER, FileFlaw.FOLDER_OWNER, FileFlaw.LINKS}
 """Flaws by which somebody else may have written a file."""

@@ -258,7 +258,7 @@ def _submit(venue: BrokerUnderTest, order: Order) -> None:
 
 
 def _traded(venue: BrokerUnderTest, order: Order) -> list[BrokerEvent]:
-    # What is told of an order that is sent and meets a minute at the usual price.
+    # The events of an order that is sent and meets a minute at the usual price.
     _submit(venue, order)
     venue.trade_at(PRICE)
     return _poll(venue)

@@ -250,7 +250,7 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
 
 
 def _amended(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:
-    # The record after an execution was taken back or corrected; what is told of a void one later is void too.
+    # The record after an execution was taken back or corrected; a later report of a void one is void too.
     nothing = Decimal(0)
     was = record.executions.get(fill.execution_id)
     booked = nothing if was is None else was.quantity

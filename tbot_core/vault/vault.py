@@ -32,7 +32,7 @@ AuditAction = Literal["open", "decrypt", "deny", "write", "rotate", "export", "r
 
 @attrs.frozen(kw_only=True)
 class SecretAccess:
-    """What the audit log is told of an access; `key_id` names the key or is empty.
+    """One access as the audit log records it; `key_id` names the key or is empty.
 
     `outcome` is ok, begun, a code, or failed for what has none.
     """

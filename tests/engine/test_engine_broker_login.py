@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities
-from tbot_core.engine.live.login import LoginMonitor
+from tbot_core.engine.session.broker_login import LoginMonitor
 from tbot_core.errors import LoginNeeded
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.throttling import RateLimitedBroker

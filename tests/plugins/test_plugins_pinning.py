@@ -18,7 +18,7 @@ from tbot_core.errors import PluginError, TbotError
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import lock, trial_records
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.recording import record_failure
+from tbot_core.plugins.trial_records import record_failure
 from tbot_core.system import environ, processes
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader
 from tbot_core.plugins.probe import TrialOutcome, probe_plugin
-from tbot_core.plugins.recording import record_run
-from tbot_core.plugins.trial_records import TrialRecords
+from tbot_core.plugins.trial_records import TrialRecords, record_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

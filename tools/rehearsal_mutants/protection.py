@@ -9,8 +9,7 @@ import attrs
 from tbot_core.model.types import Leg, Order, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.positions import order_factory
-from tbot_core.trading.positions.exiting import ExitSubmitter
-from tbot_core.trading.positions.exits import ExitEvaluator
+from tbot_core.trading.positions.exits import ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.manager import PositionManager
 from tbot_core.trading.positions.stops import ProtectiveStops
 

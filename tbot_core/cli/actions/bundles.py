@@ -179,7 +179,7 @@ def _change(vault: Vault, category: str, data: memoryview) -> ImportChange:
                 same = opened.view == data
                 before = category_fields(category, here.shown(here.file), opened.view)
         except VaultError:
-            before = {}  # an import is how a damaged file is mended
+            before = {}  # an import is how a damaged file is repaired
     if key is not None:
         key.wipe()
     touched = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

@@ -63,7 +63,7 @@ class AbandonedPositions:
         conditions.hold(StateCause.LEFT_BEHIND, self.words)
 
     def release(self, request: ControlRequest, recorder: JournalRecorder, conditions: TradingStateController) -> str:
-        """Let go of it all, since a person says that nothing is held there any more; returns why not."""
+        """Drop all of it, because a person says that nothing is held there any more; returns why not."""
         if amount_of(request) != 0:
             return f"Positions at another broker cannot be valued here: {self.words}."
         if self._heard_of is not None and request.made < self._heard_of:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.engine.live.login import LoginMonitor
 from tbot_core.engine.live.maintenance import MaintenanceMonitor
 from tbot_core.engine.live.resend import Resender
+from tbot_core.engine.session.broker_login import LoginMonitor
 from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.reconciler import Reconciler

@@ -40,8 +40,8 @@ class SessionFactory:
     live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
     `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
     tells from the journal whether that was tried lately. `facts` adds to what the bars' source knows before the bell.
-    `meter` writes down how a session stands, None for nobody, and `look` is told of it as often. READY says the `mode`,
-    and the planned worst day as a share of equity.
+    `meter` writes the figures of a session, None for nobody, and `look` gets them as often. READY names the `mode` and
+    the planned worst day as a share of equity.
     """
 
     calendar: ExchangeCalendar

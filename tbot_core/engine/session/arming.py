@@ -102,7 +102,7 @@ class ArmingGuard:
         self._impose()
 
     def look(self, verdict: ReconciliationStatus | None) -> None:
-        """Let go of an arming that no longer holds; `verdict` is how the account was found last."""
+        """Drop an arming that is no longer valid; `verdict` is how the account was found last."""
         if self._latch and not self._latched and self._arming.armed is not None:
             self._disarm("a loss latch is set")
         self._latched = self._latch

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STALL_S: Final = 10.0
 
@@ -21,3 +26,15 @@ class LoopGuard:
         """The seconds that the pause took too long, where they are enough to be a stand-still; else 0."""
         stood = now - self._paused - meant_s
         return stood if stood >= STALL_S else 0.0
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Meanwhile no cycles are collected: that takes up to 40 ms, and waits until the orders of a minute have left."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()

@@ -13,7 +13,7 @@ from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue
 from tbot_core.engine.session import session_events
 from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, StandbyBroker
 from tbot_core.engine.session.confirmations import ConfirmationQueue
-from tbot_core.engine.session.undisturbed import gc_paused
+from tbot_core.engine.session.loop_guard import gc_paused
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands

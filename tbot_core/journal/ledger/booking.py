@@ -197,7 +197,7 @@ class Ledger:
     def _amend(self, kind: str, cid: str, fill: Fill | None, time: datetime) -> None:
         # The reversing entry of an execution that is void, or that had other terms.
         #
-        # One that was not told yet is booked so at once, and what is told of it later is no news. What is void stays
+        # One that was not told yet is booked so at once, and a later report of it is not news. What is void stays
         # so.
         if fill is None:
             return

@@ -208,7 +208,7 @@ class BarStore:
                     for cells in filled:
                         cells.put(column, bars)
             for group in groups:
-                # Taken out of the list, so that a block is free once the caller has let go of it.
+                # Taken out of the list, so that a block is free once the caller has dropped it.
                 fields = filled.pop(0).fields
                 day = self.facts(group, symbols, typical_volume=typical_volume)
                 yield BarBlock(month=month.name, sessions=group, bars=Bars(fields, symbols), day=day)

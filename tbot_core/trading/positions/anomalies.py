@@ -1,6 +1,7 @@
-"""Overfills: quantities beyond the position, as when both legs of a bracket fill; bought back or sold.
+"""What goes wrong with orders of positions, and the answer to it; pure.
 
-A reading must have proven that the account holds them, and that they were not reversed externally.
+Overfills are bought back or sold once a reading proves them. Orders that are missing when they are due, that the broker
+takes for something else, or that were written down and never left, are replaced or given up.
 """
 
 from __future__ import annotations
@@ -10,6 +11,22 @@ from typing import TYPE_CHECKING
 from tbot_core.model.types import ExitReason, Leg, Order, quantity_of
 from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
+
+if TYPE_CHECKING:
+    from tbot_core.model.types import Order
+    from tbot_core.trading.positions.state import ManagedState
+
+if TYPE_CHECKING:
+    from tbot_core.trading.positions.cancel_queue import CancelQueue
+    from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket
+    from tbot_core.trading.positions.stops import ProtectiveStops
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import BrokerEvent
+    from tbot_core.model.types import Order
+    from tbot_core.trading.positions.cancel_queue import CancelQueue
+    from tbot_core.trading.positions.state import ManagedPosition, ManagedState
+    from tbot_core.trading.risk.exposure import ExposureBook
 
 if TYPE_CHECKING:
     from tbot_core.trading.portfolio import Portfolio
@@ -67,3 +84,182 @@ class OverfillCorrector:
 
     def _latest(self, symbol: str) -> OrderTicket | None:
         return next((one for one in reversed(self._files.known.values()) if one.order.symbol == symbol), None)
+
+
+ENDINGS = frozenset({"expired", "cancelled", "rejected"})
+"""The kinds of a broker's reports after which an order has ended."""
+
+
+_WORKS = frozenset({"acknowledged", "replaced"})
+
+
+class MissingOrders:
+    """The orders of a session that are lost, or that ended before what they protect was held."""
+
+    def __init__(self, files: ManagedState, standing: ExposureBook, unwanted: CancelQueue) -> None:
+        self._files = files
+        self._standing = standing
+        self._unwanted = unwanted
+        self._early: set[str] = set()
+        self._lost: set[str] = set()
+        self._spared: dict[str, Order] = {}
+
+    def __contains__(self, client_order_id: str) -> bool:
+        """Whether an order is lost, without a report since."""
+        return client_order_id in self._lost
+
+    def end_early(self, client_order_id: str) -> None:
+        """An order has ended before its position was opened."""
+        self._early.add(client_order_id)
+
+    def ended_early(self, client_order_id: str) -> bool:
+        """Whether an order has ended before its position was opened."""
+        return client_order_id in self._early
+
+    def give_up(self, order: Order) -> None:
+        """An order is lost; if it appears later, it is cancelled, except an entry and its protection."""
+        self._lost.add(order.client_order_id)
+        if self._may_protect(order):
+            self._spared[order.client_order_id] = order
+        elif order.leg is not Leg.ENTRY:
+            self._unwanted.add([order.client_order_id])
+
+    def part(self, held: ManagedPosition) -> None:
+        """A position is being closed, or has its own stop: lost orders of its bracket are cancelled if they appear."""
+        if held.leaving is not None or (held.own and Leg.STOP in held.resting):
+            parted = [cid for cid, one in self._spared.items() if one.signal == held.position.signal]
+            for cid in parted:
+                del self._spared[cid]
+            self._unwanted.press(parted)
+
+    def hear(self, event: BrokerEvent, order: Order) -> None:
+        """Apply a broker's report of an order: a lost one is working after all, or has ended."""
+        cid, works = order.client_order_id, event.fill is not None or event.kind in _WORKS
+        if cid in self._lost and (works or event.kind in ENDINGS):
+            self._lost.discard(cid)
+            self._spared.pop(cid, None)
+            if works and order.leg in order_factory.REASONS:
+                self._turned_up(order)
+
+    def _turned_up(self, order: Order) -> None:
+        # A bracket is there as a whole: what protects its entry goes on doing so, where nothing else was placed.
+        cid, leg, held = order.client_order_id, order.leg, self._files.held.get(order.symbol)
+        if held is None or held.position.signal != order.signal:
+            if not self._may_protect(order):
+                self._unwanted.press([cid])
+            self._early.discard(cid)
+        elif held.exit is not None or leg in held.resting or (held.own and leg is Leg.TARGET):
+            self._unwanted.press([cid])
+        elif held.leaving is not None:  # an exit that has not left waits until it has ended
+            held.resting[leg] = cid
+            self._unwanted.press([cid])
+        else:
+            held.resting[leg] = cid
+            self._unwanted.ended(cid)
+            if leg is Leg.STOP:
+                held.plan.on_close = not held.plan.rests
+
+    def _may_protect(self, order: Order) -> bool:
+        # Whether it was gone before the entry that it protects was filled, and that may still be.
+        entering = any(one.signal == order.signal for one in self._standing.working.values())
+        return entering and order.client_order_id in self._early
+
+
+class MismatchedOrders:
+    """Renews the protection that such orders of a session were to give."""
+
+    def __init__(self, files: ManagedState, protection: ProtectiveStops, unwanted: CancelQueue) -> None:
+        self._files = files
+        self._protection = protection
+        self._unwanted = unwanted
+
+    def take_back(self, client_order_id: str) -> None:
+        """A broker works an order for more than the books know of it, and it is taken back.
+
+        What it covers gets a stop of its own as soon as it has ended; a stop that was told to be over covers as well,
+        where no other rests, also while its position is being closed: nothing is to leave beside it. A second stop of
+        a position is followed by none: it acts on closes. To be called as often as its end is asked for.
+        """
+        known = self._files.known[client_order_id]
+        order, held = known.order, self._files.held.get(known.order.symbol)
+        if held is None:
+            known.refused |= order.leg is Leg.STOP
+        elif client_order_id in held.resting.values():
+            self._replace(held, known)
+        elif order.leg is Leg.STOP and order.signal == held.position.signal and Leg.STOP not in held.resting:
+            held.resting[Leg.STOP] = client_order_id
+            held.plan.on_close = not held.plan.rests
+            self._replace(held, known)
+
+    def amiss(self, known: OrderTicket) -> None:
+        """An order was filled with other terms than ordered: its rest is cancelled, with its protection.
+
+        What it was to protect and is still held gets a stop of its own.
+        """
+        order, held = known.order, self._files.held.get(known.order.symbol)
+        known.amiss = True
+        self._unwanted.press([order.client_order_id, *(one.client_order_id for one in order.protection)])
+        if held is None or held.position.signal != order.signal:
+            return
+        if order.client_order_id in held.resting.values():
+            self._replace(held, known)
+            self._protection.clear(held)
+        elif order.protection:
+            held.own = True
+            self._protection.clear(held)
+
+    def gone(self, client_order_id: str) -> None:
+        """The cancelled part of an order that had ended in the books is no longer working, without an order report."""
+        held = self._files.held.get(self._files.known[client_order_id].order.symbol)
+        self._unwanted.ended(client_order_id)
+        if held is not None and held.resting.get(Leg.STOP) == client_order_id:
+            del held.resting[Leg.STOP]
+            held.renewing = False
+
+    def _replace(self, held: ManagedPosition, known: OrderTicket) -> None:
+        # A broker that does not take stops for what they are counts like one that refuses them.
+        #
+        # An exit at once could be mistaken as well: the position is not sold before its level is reached.
+        self._protection.take_over(held)
+        if known.order.leg is Leg.STOP and not known.refused:
+            known.refused = True
+            held.refused_stops += 1
+        held.plan.on_close |= held.refused_stops > 1
+
+
+class UnsentOrders:
+    """The symbols of a session whose exit or stop must be sent again; nothing is sent until they are freed.
+
+    One that only the connection kept back may be sent as soon as it is freed, any other with the next minute.
+    """
+
+    def __init__(self, files: ManagedState) -> None:
+        self._files = files
+        self._barred: dict[str, bool] = {}
+
+    def __contains__(self, symbol: str) -> bool:
+        """Whether the symbol waits for its next order."""
+        return symbol in self._barred
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is sent as soon as the connection works."""
+        return not all(self._barred.values())
+
+    def drop(self, order: Order, *, barred: bool) -> None:
+        """An order was never sent; if it was `barred`, an exit is decided again with the next minute."""
+        held = self._files.held.get(order.symbol)
+        if held is None:
+            return
+        if held.resting.get(Leg.STOP) == order.client_order_id:
+            held.renewing = True
+        elif held.exit == order.client_order_id and not barred:
+            held.due = True
+        else:
+            return
+        self._barred[order.symbol] = barred
+
+    def free(self, *, barred: bool) -> None:
+        """Release what waits; `barred`: also what was not kept back by the connection only."""
+        kept = [] if barred else [symbol for symbol, forbidden in self._barred.items() if forbidden]
+        self._barred = dict.fromkeys(kept, True)

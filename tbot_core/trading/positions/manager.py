@@ -15,18 +15,19 @@ from tbot_core.model.types import ExitReason, Leg, Order, RiskState, price_of, q
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
-from tbot_core.trading.positions.anomalies import OverfillCorrector
+from tbot_core.trading.positions.anomalies import (
+    ENDINGS,
+    MismatchedOrders,
+    MissingOrders,
+    OverfillCorrector,
+    UnsentOrders,
+)
 from tbot_core.trading.positions.cancel_queue import CancelQueue
-from tbot_core.trading.positions.exiting import ExitSubmitter
-from tbot_core.trading.positions.exits import ExitEvaluator
-from tbot_core.trading.positions.missing import ENDINGS, MissingOrders
-from tbot_core.trading.positions.mistaken import MismatchedOrders
-from tbot_core.trading.positions.rebalancing import TopUps
+from tbot_core.trading.positions.exits import ExitEvaluator, ExitSubmitter
+from tbot_core.trading.positions.rebalancing import PositionTrimmer, TopUps
 from tbot_core.trading.positions.recovery import PositionRecovery
 from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket
 from tbot_core.trading.positions.stops import ProtectiveStops
-from tbot_core.trading.positions.trimming import PositionTrimmer
-from tbot_core.trading.positions.unsent import UnsentOrders
 from tbot_core.trading.risk.exposure import count_traded
 
 if TYPE_CHECKING:

@@ -1,0 +1,46 @@
+"""Fails where a name or a text uses a word that the field does not use (see docs/glossary.md).
+
+Names: words of module and class names. Texts: words in strings and docs that have no other meaning here.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+NAMES: Final = re.compile(
+    r"(?i)(?:^|_)(tend(?:ing|er)?|custody|astray|patience|gather(?:ing)?|hear(?:d|ing)?|told|look(?:ing)?|take|heed"
+    r"|errands?|post|room|floor|wish(?:es)?|doubt|standing|mend(?:ing)?|makings|course)(?:_|$)"
+)
+TEXTS: Final = re.compile(
+    r"(?i)\b(astray|custody of|errands?|hearken\w*|is no (?:setting|day|speed|such)\b|lets? go of|beyond the books"
+    r"|worked for more|is told of|mended)\b"
+)
+
+
+def names(path: Path) -> list[str]:
+    """The module's name and its public classes, as snake_case words."""
+    found = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+    classes = [name for name in found if not name.startswith("_")]
+    return [path.stem, *(re.sub(r"(?<!^)(?=[A-Z])", "_", name) for name in classes)]
+
+
+def main() -> int:
+    """Print each finding, and return 1 where there is one."""
+    code = [
+        path for base in ("tbot_core", "plugins") for path in (ROOT / base).rglob("*.py") if "tests" not in path.parts
+    ]
+    found = [f"{path.relative_to(ROOT)}: name {name}" for path in code for name in names(path) if NAMES.search(name)]
+    for path in (*code, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            found += [f"{path.relative_to(ROOT)}:{number}: {hit.group()}" for hit in TEXTS.finditer(line)]
+    sys.stdout.write("\n".join([*found, f"words: {len(found)} to replace"]) + "\n")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
