@@ -1,5 +1,4 @@
-"""Positions held against their share of equity: top-ups of those below it, trims of those above it; pure.
-"""
+"""Positions held against their share of equity: top-ups of those below it, trims of those above it; pure."""
 
 from __future__ import annotations
 
