@@ -83,7 +83,7 @@ def main() -> None:
     show: Callable[[str], int] = sys.stdout.write
     bounds = CallGuard(strict=False)
     bounds.open_session(
-        GuardSession(clock=ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC)), tell=lambda _lost: None)
+        GuardSession(clock=ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC)), on_failure=lambda _lost: None)
     )
     (listing,) = [
         one for one in discovery.installed_plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")

@@ -83,7 +83,7 @@ def serve(home: Path, path: Path, *, rest: bool) -> None:
 async def _ready(life: BotProcess) -> float:
     # Live until the account has been read and agrees; the moment at which that was.
     living = asyncio.ensure_future(life.live())
-    while not living.done() and (life.session is None or not life.session.tender.believed):  # noqa: ASYNC110  -- it tells nobody
+    while not living.done() and (life.session is None or not life.session.reconciler.has_read_account):  # noqa: ASYNC110  -- it tells nobody
         await asyncio.sleep(GLANCE_S)
     at = time.perf_counter()
     living.cancel()

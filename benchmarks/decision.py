@@ -129,8 +129,8 @@ def decisions(home: Path, *, durable: bool) -> list[float]:
         clock=clock,
         naming=ClientOrderIds(install_id="benchmark", identity="", account_id="PAPER"),
         wait=wait,
-        tell=lambda _entries: None,
-        watch=lambda _run, _minute: None,
+        on_events=lambda _entries: None,
+        on_minute=lambda _run, _minute: None,
     )
 
     class Measured(TradingSession):

@@ -29,13 +29,13 @@ class AlertDelivery:
 
     def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, str]) -> None:
         self._channels = channels
-        self.own = own
+        self.channel_names = own
 
     async def send(self, alert: Alert) -> str:
         """Deliver a message; the name of the channel that accepted it. Raises `Undelivered` if none did."""
-        first = self.own[alert.urgency]
+        first = self.channel_names[alert.urgency]
         rest: dict[str, float] = {}
-        for name in dict.fromkeys((first, *self.own.values())):
+        for name in dict.fromkeys((first, *self.channel_names.values())):
             fault = await self._try(name, alert)
             if fault is None:
                 return name
@@ -48,7 +48,7 @@ class AlertDelivery:
 
     async def test(self, alert: Alert) -> str:
         """Deliver a message to its urgency's own channel only; the reason of a failure, or nothing."""
-        fault = await self._try(self.own[alert.urgency], alert)
+        fault = await self._try(self.channel_names[alert.urgency], alert)
         return "" if fault is None else str(fault)
 
     async def _try(self, name: str, alert: Alert) -> Undelivered | None:
@@ -71,15 +71,15 @@ class SendBackoff:
         self._failures = 0
         self._due = 0.0
 
-    def ready(self, now: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """Whether the delay has passed; `now` is in seconds of a steady clock."""
         return now >= self._due
 
-    def failed(self, now: float, least_s: float = 0.0) -> None:
+    def record_failure(self, now: float, least_s: float = 0.0) -> None:
         """Record a failure, with the pause that the service asked for."""
         wait = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures, self._due = self._failures + 1, now + max(wait, least_s)
 
-    def worked(self) -> None:
+    def reset(self) -> None:
         """Record a success."""
         self._failures, self._due = 0, 0.0

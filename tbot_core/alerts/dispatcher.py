@@ -69,10 +69,10 @@ class AlertDispatcher:
 
     def begin(self) -> None:
         """Start a run: close incidents of the previous process; skip the old events of a journal never read before."""
-        journal, place = self._opened(), self._store.place
-        with self._store.writing(place if place is not None else journal.head[0] if journal is not None else 0):
+        journal, place = self._opened(), self._store.journal_position
+        with self._store.transaction(place if place is not None else journal.head[0] if journal is not None else 0):
             for key in (PROCESS, ENDED):
-                self._store.clear(key, self._clock.now())
+                self._store.clear_incident(key, self._clock.now())
 
     async def run(self) -> None:
         """Read and send until cancelled; a slow message does not block the others."""
@@ -85,7 +85,7 @@ class AlertDispatcher:
         """Read and send a last time, and close; unsent messages are sent by the next run."""
         try:
             async with asyncio.timeout(FINISH_S):
-                self.read()
+                self.poll_journal()
                 for urgency in Urgency:
                     await self.send(urgency)
         except Exception:  # noqa: BLE001  -- the border of alerts: how the run ended stays what it is
@@ -95,7 +95,7 @@ class AlertDispatcher:
             if self._journal is not None:
                 self._journal.close()
 
-    def read(self) -> None:
+    def poll_journal(self) -> None:
         """Read the journal: the notices of each event, and the incidents that opened and closed."""
         journal = self._opened()
         if journal is None:
@@ -110,28 +110,28 @@ class AlertDispatcher:
         """Send what may be sent now: first waiting alerts, then the ends of incidents."""
         now, patience = self._clock.now(), self._patience[urgency]
         asleep = urgency is Urgency.ROUTINE and rate_limit.in_quiet_hours(self._terms.quiet, now)
-        if asleep or not patience.ready(self._clock.monotonic()):
+        if asleep or not patience.is_due(self._clock.monotonic()):
             return
         limit = rate_limit.LIMITS[urgency]
         try:
             sent = self._store.messages(urgency, now - limit.span)
-            for rows in rate_limit.due_messages(self._store.waiting(urgency), sent, limit, now):
-                alert = self._voice.say(rows)
-                self._store.sent(rows, alert.key, await self._delivery.send(alert), now)
-            for rows in self._store.over(urgency, now):
-                alert = self._voice.say(rows, over=True)
+            for rows in rate_limit.due_messages(self._store.unsent(urgency), sent, limit, now):
+                alert = self._voice.compose(rows)
+                self._store.mark_sent(rows, alert.key, await self._delivery.send(alert), now)
+            for rows in self._store.resolved_messages(urgency, now):
+                alert = self._voice.compose(rows, over=True)
                 await self._delivery.send(attrs.evolve(alert, key=rows[0].message or alert.key))
-                self._store.told(rows, now)
+                self._store.mark_resolution_sent(rows, now)
         except Undelivered as fault:
-            patience.failed(self._clock.monotonic(), fault.retry_after_s or 0.0)
+            patience.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:
-            patience.worked()
+            patience.reset()
 
-    async def cry(self, what: str, command: str) -> None:
+    async def send_now(self, what: str, command: str) -> None:
         """Send at once what it may be impossible to store."""
         await self._cried(what, command)
 
-    async def ended(self, what: str) -> None:
+    async def report_end(self, what: str) -> None:
         """The run has ended for a reason: send it at once, and store it as an incident of this process.
 
         If no channel accepts it, the next run sends it; it is sent even if it cannot be stored.
@@ -140,17 +140,17 @@ class AlertDispatcher:
         gone, now = await self._cried(words, STATUS_COMMAND), self._clock.now()
         notice = Notice(key=ENDED, urgency=Urgency.CRITICAL, what=words)
         try:
-            with self._store.writing():
-                self._store.begin(notice, now, worded=True)
+            with self._store.transaction():
+                self._store.open_incident(notice, now, worded=True)
                 if gone is not None:
-                    waiting = self._store.waiting(Urgency.CRITICAL)
-                    self._store.sent([row for row in waiting if (row.key, row.what) == (ENDED, words)], *gone, now)
+                    waiting = self._store.unsent(Urgency.CRITICAL)
+                    self._store.mark_sent([row for row in waiting if (row.key, row.what) == (ENDED, words)], *gone, now)
         except AccessError as fault:
             _log.error("alert.lost", what=words, reason=fault.message)
 
     async def _cried(self, what: str, command: str) -> tuple[str, str] | None:
         # Send at once; the message's key and the channel that took it, None where none did.
-        alert = self._voice.cry(what, command, self._clock.now())
+        alert = self._voice.compose_urgent(what, command, self._clock.now())
         try:
             return alert.key, await self._delivery.send(alert)
         except Undelivered as fault:
@@ -158,7 +158,7 @@ class AlertDispatcher:
             return None
 
     async def _reading(self) -> None:
-        self.read()
+        self.poll_journal()
 
     async def _every(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
@@ -173,7 +173,7 @@ class AlertDispatcher:
         if not self._broken:
             self._broken = True
             _log.error("alerts.failed", reason=fault.message)
-            await self.cry(f"Alerts are not reliable: {fault.message}", "tbot check")
+            await self.send_now(f"Alerts are not reliable: {fault.message}", "tbot check")
 
     def _opened(self) -> Journal | None:
         # The journal to read along; None until there is one.
@@ -182,22 +182,22 @@ class AlertDispatcher:
         return self._journal
 
     def _take(self, journal: Journal) -> None:
-        place = self._store.place or 0
+        place = self._store.journal_position or 0
         if self._watch is None:
             self._watch = _recalled(journal, place, self._terms.wanted)
-            self._standing = frozenset(self._store.standing() - {PROCESS, ENDED})
+            self._standing = frozenset(self._store.open_incidents() - {PROCESS, ENDED})
         watch, standing = self._watch, self._standing
         events = list(islice(journal.events(place), EVENTS_AT_ONCE))
         changes: list[Callable[[], None]] = []
         for event in events:
-            if told := watch.take(event):
-                changes.append(partial(self._store.tell, told, event.applied))
-            standing = self._compare(standing, watch.standing(event.applied), event.applied, changes)
+            if told := watch.apply(event):
+                changes.append(partial(self._store.add_notices, told, event.applied))
+            standing = self._compare(standing, watch.open_incidents(event.applied), event.applied, changes)
         if len(events) < EVENTS_AT_ONCE:
             now = self._clock.now()
-            standing = self._compare(standing, watch.standing(now), now, changes)
+            standing = self._compare(standing, watch.open_incidents(now), now, changes)
         if events or changes:
-            with self._store.writing(events[-1].seq if events else place):
+            with self._store.transaction(events[-1].seq if events else place):
                 for change in changes:
                     change()
         self._standing = standing
@@ -206,8 +206,8 @@ class AlertDispatcher:
         self, before: frozenset[str], found: dict[str, Notice], when: datetime, changes: list[Callable[[], None]]
     ) -> frozenset[str]:
         # The incidents that stand now; what came and went is added to the changes.
-        changes += [partial(self._store.begin, found[key], when) for key in found if key not in before]
-        changes += [partial(self._store.clear, key, when) for key in sorted(before - found.keys())]
+        changes += [partial(self._store.open_incident, found[key], when) for key in found if key not in before]
+        changes += [partial(self._store.clear_incident, key, when) for key in sorted(before - found.keys())]
         return frozenset(found)
 
 
@@ -217,7 +217,7 @@ def _recalled(journal: Journal, place: int, wanted: RoutineEvents) -> AlertRules
     openings = (event.seq for event in journal.events(kind=records.SESSION_OPENED))
     opened = max((seq for seq in openings if seq <= place), default=1)
     for event in _before(journal, opened, place):
-        watch.take(event)
+        watch.apply(event)
     return watch
 
 

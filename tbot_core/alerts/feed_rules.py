@@ -30,7 +30,7 @@ class FeedAlertRules:
     def __init__(self) -> None:
         self._health = DataHealth()
 
-    def take(self, event: Event) -> Iterator[Notice]:
+    def apply(self, event: Event) -> Iterator[Notice]:
         """Apply the next event; the notices for it alone."""
         left_out = self._health.incomplete.get(event.payload.get("strategy", ""), [])
         if event.kind == records.WINDOW_CLOSED and left_out:
@@ -42,7 +42,7 @@ class FeedAlertRules:
         if self._health.over and not over:
             yield _routine("", "The whole market is halted to the close (level 3): the session has ended.")
 
-    def standing(self, held: Collection[str]) -> Iterator[Notice]:
+    def open_incidents(self, held: Collection[str]) -> Iterator[Notice]:
         """The open incidents; `held` are the symbols of positions."""
         health = self._health
         if health.lost:

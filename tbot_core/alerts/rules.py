@@ -93,7 +93,7 @@ class AlertRules:
         self._lasting: dict[str, datetime] = {}
         self._feed = FeedAlertRules()
 
-    def take(self, event: Event) -> list[Notice]:
+    def apply(self, event: Event) -> list[Notice]:
         """Apply the next event; the notices for it alone."""
         cid, trades = event.cid or "", len(self._book.trades)
         before = self._book.orders.get(cid)
@@ -106,13 +106,13 @@ class AlertRules:
         if before is not None and not before.terminal and self._book.orders[cid].terminal:
             found += self._ended(self._book.orders[cid], event.payload)
         found += self._happened(event.kind, event.payload)
-        found += self._feed.take(event)
+        found += self._feed.apply(event)
         return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
 
-    def standing(self, now: datetime) -> dict[str, Notice]:
+    def open_incidents(self, now: datetime) -> dict[str, Notice]:
         """The open incidents, by their keys."""
         found = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
-        found += self._feed.standing(self._book.portfolio.positions)
+        found += self._feed.open_incidents(self._book.portfolio.positions)
         self._since, self._lasting = self._lasting, {}
         return {one.key: one for one in found}
 
@@ -193,7 +193,7 @@ class AlertRules:
         return f"The session of {payload['date']} has ended: P&L {pnl}, {trades}, {denials}, equity {equity}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
-        standing = [(broker, cause) for broker, states in self._states.items() for cause in states.standing]
+        standing = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
         for broker, cause in standing:
             key = f"state {cause.name}" + (f" at {broker}" if broker else "")
             if cause is StateCause.UNRECONCILED and not self._lasts(key, now, UNKNOWN_AFTER):
@@ -227,7 +227,7 @@ class AlertRules:
                     f"{position.side.word} {format_quantity(_held(position))} {symbol} is not fully covered by a stop"
                 )
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
-        for symbol, units in self._book.portfolio.beyond.items() if self._book.in_session else ():
+        for symbol, units in self._book.portfolio.unassigned_units.items() if self._book.in_session else ():
             side, much = (Side.LONG if units > 0 else Side.SHORT).word, format_quantity(quantity_of(abs(units)))
             what = f"{side} {much} {symbol} beyond all positions, without a stop"
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")

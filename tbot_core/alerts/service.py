@@ -73,7 +73,7 @@ def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -
         heartbeat_page.activity_marker(data / WHERE) as inside,
         watchdog.running_watchdog(assembly.settings.instance, again) as beat,
     ):
-        assembly.bounds.where = inside
+        assembly.call_guard.where = inside
         alerts = alert_dispatcher(assembly, clock)
 
         def with_alerts(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
@@ -104,7 +104,7 @@ async def run_with_alerts(work: Coroutine[Any, Any, T], alerts: AlertDispatcher,
             _assert_none(ended)
         return await working
     except Exception as fault:
-        await alerts.ended(f"The run has ended: {fault}")
+        await alerts.report_end(f"The run has ended: {fault}")
         raise
     finally:
         for task in (working, *beside):
@@ -148,7 +148,7 @@ async def _heeding_the_log(alerts: AlertDispatcher) -> None:
         await asyncio.sleep(EVERY_S)
         if not told and log.lost() > before:
             told = True
-            await alerts.cry("The log can no longer be written; trading continues.", "tbot check")
+            await alerts.send_now("The log can no longer be written; trading continues.", "tbot check")
 
 
 async def _beating(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
@@ -156,5 +156,5 @@ async def _beating(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
     while True:
         before, heard = heard, beat()
         if before and not heard:
-            await alerts.cry("The watchdog process died; a new one is started.", STATUS_COMMAND)
+            await alerts.send_now("The watchdog process died; a new one is started.", STATUS_COMMAND)
         await asyncio.sleep(EVERY_S)

@@ -123,14 +123,14 @@ class AlertStore:
             raise
 
     @property
-    def place(self) -> int | None:
+    def journal_position(self) -> int | None:
         """The last event of the journal that has been read; None before the first time."""
         with self._faults():
             found = self._connection.execute("SELECT seq FROM place").fetchone()
         return None if found is None else found[0]
 
     @contextmanager
-    def writing(self, place: int | None = None) -> Iterator[None]:
+    def transaction(self, place: int | None = None) -> Iterator[None]:
         """One transaction: all changes inside are saved together with the place in the journal, or none."""
         with self._faults():
             self._connection.execute("BEGIN IMMEDIATE")
@@ -146,27 +146,27 @@ class AlertStore:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def tell(self, notices: Iterable[Notice], now: datetime) -> None:
+    def add_notices(self, notices: Iterable[Notice], now: datetime) -> None:
         """Store a notice, to be sent."""
         for one in notices:
             self._insert(one, now, stands=False)
         self._bound(now)
 
-    def begin(self, one: Notice, now: datetime, *, worded: bool = False) -> None:
+    def open_incident(self, one: Notice, now: datetime, *, worded: bool = False) -> None:
         """Open an incident; one closed for less than a minute continues, if `worded` only with the same text."""
         if not self._run(_AGAIN, one.key, now - SETTLED, int(worded), one.what):
             self._insert(one, now, stands=True)
             self._bound(now)
 
-    def clear(self, key: str, now: datetime) -> None:
+    def clear_incident(self, key: str, now: datetime) -> None:
         """The cause of an incident is gone."""
         self._run("UPDATE alerts SET cleared = ? WHERE key = ? AND stands AND cleared IS NULL", now, key)
 
-    def standing(self) -> set[str]:
+    def open_incidents(self) -> set[str]:
         """The keys of the open incidents."""
         return {row.key for row in self._select("stands AND told IS NULL AND cleared IS NULL")}
 
-    def waiting(self, urgency: Urgency) -> list[StoredAlert]:
+    def unsent(self, urgency: Urgency) -> list[StoredAlert]:
         """The unsent alerts, oldest first."""
         return self._select("urgency = ? AND sent IS NULL", urgency)
 
@@ -177,12 +177,12 @@ class AlertStore:
             rows = self._connection.execute(f"{query} GROUP BY message", (urgency, since.isoformat())).fetchall()
         return [SentMessage(datetime.fromisoformat(sent), alerts) for sent, alerts in rows]
 
-    def sent(self, rows: Sequence[StoredAlert], message: str, via: str, now: datetime) -> None:
+    def mark_sent(self, rows: Sequence[StoredAlert], message: str, via: str, now: datetime) -> None:
         """These alerts were sent together."""
         for row in rows:
             self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
 
-    def over(self, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
+    def resolved_messages(self, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
         """The messages whose incidents are all closed, and whose end was not reported yet."""
         rows = self._select("urgency = ? AND stands AND told IS NULL AND message IS NOT NULL", urgency)
         found: dict[str, list[StoredAlert]] = {}
@@ -190,7 +190,7 @@ class AlertStore:
             found.setdefault(row.message or "", []).append(row)
         return [part for part in found.values() if all(row.cleared and row.cleared <= now - SETTLED for row in part)]
 
-    def told(self, rows: Sequence[StoredAlert], now: datetime) -> None:
+    def mark_resolution_sent(self, rows: Sequence[StoredAlert], now: datetime) -> None:
         """The end of these incidents was reported."""
         for row in rows:
             self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
@@ -198,7 +198,7 @@ class AlertStore:
     def acknowledge(self, ids: Sequence[int], actor: str, now: datetime) -> list[int]:
         """Acknowledge alerts; returns the new ones. Without ids, all that were sent or are open."""
         chosen = [row.id for row in self._select("acked IS NULL") if not ids or row.id in ids]
-        with self.writing():
+        with self.transaction():
             for one in chosen:
                 self._run("UPDATE alerts SET acked = ?, actor = ? WHERE id = ?", now, actor, one)
         return chosen

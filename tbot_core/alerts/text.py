@@ -27,7 +27,7 @@ class MessageWriter:
     mode: str
     identity: str
 
-    def say(self, rows: Sequence[StoredAlert], *, over: bool = False) -> Alert:
+    def compose(self, rows: Sequence[StoredAlert], *, over: bool = False) -> Alert:
         """One message for one or several alerts; `over`: that they have ended."""
         first = rows[0]
         what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows), ALERT_LOG_COMMAND)
@@ -39,11 +39,11 @@ class MessageWriter:
             listed.append(f"- and {len(rows) - MOST_LISTED} more")
         return self._alert(f"{first.id}", first.urgency, (what, command), moment, listed, over=over)
 
-    def cry(self, what: str, command: str, now: datetime) -> Alert:
+    def compose_urgent(self, what: str, command: str, now: datetime) -> Alert:
         """A critical message that is not stored."""
         return self._alert(f"{now:%Y%m%dT%H%M%S}", Urgency.CRITICAL, (what, command), now)
 
-    def test(self, urgency: Urgency, now: datetime) -> Alert:
+    def compose_test(self, urgency: Urgency, now: datetime) -> Alert:
         """A test message."""
         words = f"This is a test of {urgency.value} alerts.", ALERT_LOG_COMMAND
         return self._alert(f"test-{now:%Y%m%dT%H%M%S}", urgency, words, now)

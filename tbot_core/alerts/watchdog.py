@@ -52,7 +52,7 @@ _log = log.logger(__name__)
 class RescueActions:
     """The handling of a hung run: `look` says where it is, `end` stops it there and returns the result as text."""
 
-    look: Callable[[], CurrentActivity | None] = lambda: None
+    locate: Callable[[], CurrentActivity | None] = lambda: None
     end: Callable[[HungCall], str] = lambda _stuck: ""
 
 
@@ -102,7 +102,7 @@ def watch_heartbeat(
     stalled, last, place = False, b"", None
     while (said := hear(GRACE_S if place else STALL_S)) != b"":
         if said is None:
-            seen = rescue.look()
+            seen = rescue.locate()
             if not stalled:
                 stalled = True
                 _begin(
@@ -115,7 +115,7 @@ def watch_heartbeat(
             last, place = said[-1:], None
             if stalled:
                 stalled = False
-                store.clear(PROCESS, clock.now())
+                store.clear_incident(PROCESS, clock.now())
     if last != END and not _told(store):
         _begin(store, clock, "The run died unexpectedly; open positions are not managed.", "tbot run")
 
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
     instance, clock = Instance.at(home), SystemClock()
     store = open_store(instance.data / FILE_NAME)
     rescue = RescueActions(
-        look=lambda: heartbeat_page.read_activity(instance.data / hung_plugins.WHERE),
+        locate=lambda: heartbeat_page.read_activity(instance.data / hung_plugins.WHERE),
         end=lambda stuck: restart_without_plugin(instance, stuck, int(process), again),
     )
     try:
@@ -159,14 +159,14 @@ def _ended(store: AlertStore, clock: Clock, rescue: RescueActions, place: Curren
         _log.exception("watchdog.cannot_end", reason=str(fault))
         return False
     what = f"The run hung in {stuck.call} of {stuck.plugin}; it {outcome}."
-    _written(partial(store.tell, [_notice(f"{PROCESS} ended {stuck.noticed}", what)], clock.now()), what)
+    _written(partial(store.add_notices, [_notice(f"{PROCESS} ended {stuck.noticed}", what)], clock.now()), what)
     return True
 
 
 def _told(store: AlertStore) -> bool:
     # Whether the run has said itself why it ended.
     try:
-        return ENDED in store.standing()
+        return ENDED in store.open_incidents()
     except AccessError:
         return False
 
@@ -176,7 +176,7 @@ def _in(place: CurrentActivity | None) -> str:
 
 
 def _begin(store: AlertStore, clock: Clock, what: str, command: str = "tbot status") -> None:
-    _written(partial(store.begin, _notice(PROCESS, what, command), clock.now()), what)
+    _written(partial(store.open_incident, _notice(PROCESS, what, command), clock.now()), what)
 
 
 def _notice(key: str, what: str, command: str = "tbot status") -> Notice:

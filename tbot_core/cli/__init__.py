@@ -173,7 +173,7 @@ def _begin() -> int:
     try:
         return invoke(sys.argv[1:], state=unforeseen)
     finally:
-        unforeseen.settle()
+        unforeseen.flush_to_log()
 
 
 def _of_plugin(listing: PluginListing) -> click.Command:

@@ -51,7 +51,7 @@ class CrashReporter:
             else:
                 click.echo(f"      {self._logged((kind, fault, trace), texts)}", err=True)
 
-    def settle(self) -> None:
+    def flush_to_log(self) -> None:
         """Write to the log of the instance what was logged before it was open, as by a command that ended early."""
         if self.home is None or "tbot_core.system.log" not in sys.modules:  # what was never loaded holds nothing
             return

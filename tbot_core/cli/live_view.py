@@ -59,12 +59,12 @@ class LiveView:
     def watcher(self) -> RunWatcher:
         """Receives the events."""
         return RunWatcher(
-            resumed=self._resumed,
-            started=self._started,
-            minute=self._minute,
-            wrote=self._wrote,
-            idle=self._idle,
-            look=self._look,
+            on_resumed=self._resumed,
+            on_started=self._started,
+            on_minute=self._minute,
+            on_events=self._wrote,
+            on_idle=self._idle,
+            on_round=self._look,
         )
 
     def __enter__(self) -> Self:
@@ -106,7 +106,7 @@ class LiveView:
 
     def _wrote(self, entries: Sequence[NewEvent]) -> None:
         board = self.board
-        board.told = [*board.told, *self._narrator.follow(entries)][-_KEPT:]
+        board.told = [*board.told, *self._narrator.lines_for(entries)][-_KEPT:]
         board.denials = self._narrator.book.denials
 
     def _minute(self, run: TradingSession, minute: int) -> None:
@@ -141,13 +141,13 @@ class LiveView:
 
     def _measure(self, run: TradingSession) -> None:
         # The figures of positions and limits, worked out only when they are drawn.
-        board, desk, book, several = self.board, run.desk, self._narrator.book, len(run.posts) > 1
-        board.state, board.sent = desk.standing.present.word, dict(desk.standing.sent)
+        board, desk, book, several = self.board, run.decision_engine, self._narrator.book, len(run.broker_sessions) > 1
+        board.state, board.sent = desk.exposure.current_state.word, dict(desk.exposure.sent)
         portfolio, limits = desk.portfolio, desk.limits
-        board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(desk.standing.pnl_atoms)
+        board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(desk.exposure.pnl_atoms)
         board.loss_limit, board.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
-        board.gross = dollars_of(held_atoms(desk.standing))
-        board.feed = "" if run.outlook is None else run.outlook.words
+        board.gross = dollars_of(held_atoms(desk.exposure))
+        board.feed = "" if run.outlook is None else run.outlook.description
         board.most_trades, board.most_positions = limits.max_trades, limits.max_positions
         board.holdings = tuple(
             PositionRow(
@@ -161,10 +161,10 @@ class LiveView:
                 pnl=dollars_of(position.pnl_atoms),
                 broker=post.name if several else "",
             )
-            for post in run.posts
-            for symbol, position in sorted(post.desk.portfolio.positions.items())
+            for post in run.broker_sessions
+            for symbol, position in sorted(post.decision_engine.portfolio.positions.items())
         )
-        if desk.standing.daily_loss and desk.standing.present < RiskState.EXIT_ONLY:
+        if desk.exposure.daily_loss and desk.exposure.current_state < RiskState.EXIT_ONLY:
             board.state = RiskState.EXIT_ONLY.word  # nothing is entered after the latch, and exits go on
 
     @property

@@ -113,7 +113,7 @@ class PlainDisplay:
     @property
     def watcher(self) -> RunWatcher:
         """Prints lines as events are written."""
-        return RunWatcher(resumed=self._resumed, started=self._started, wrote=self._wrote, idle=self._idle)
+        return RunWatcher(on_resumed=self._resumed, on_started=self._started, on_events=self._wrote, on_idle=self._idle)
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""
@@ -162,7 +162,7 @@ class PlainDisplay:
 
     def _wrote(self, entries: Sequence[NewEvent]) -> None:
         self._head()
-        lines = [line for line in self._narrator.follow(entries) if line.weight in LOUD]
+        lines = [line for line in self._narrator.lines_for(entries) if line.weight in LOUD]
         if not self._silent:
             self._tell(*(f"{self._mark}{plain_line(line)}" for line in lines))
 

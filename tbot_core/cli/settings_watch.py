@@ -59,7 +59,7 @@ class SettingsWatcher:
             stale = True
         self._seen = ((), ()) if stale else (self._seen[0], tables)
 
-    def look(self) -> SettingsDiff | None:
+    def poll(self) -> SettingsDiff | None:
         """The changes since the last call; None if there are none. No file is opened unless it has changed."""
         marks = self._marks(), self._marks_of_tables()
         if marks == self._seen:

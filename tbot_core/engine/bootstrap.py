@@ -80,7 +80,7 @@ class Assembly:
     failures: tuple[PluginFailure, ...]
     listings: tuple[PluginListing, ...]
     checks: tuple[tuple[str, RiskCheck], ...]
-    bounds: CallGuard
+    call_guard: CallGuard
     identity: str = ""
     notes: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
@@ -92,13 +92,13 @@ class Assembly:
         return any(isinstance(one, RequiresData) and "typical_volume" in one.needs for one in self.filters.values())
 
     @functools.cached_property
-    def vix_told(self) -> RecordedVix:
+    def recorded_vix(self) -> RecordedVix:
         """The VIX that live sessions saw, for a replay or a backtest with VIX_SOURCE=live."""
         settings = self.settings
         wanted = settings.mode in STORED_BARS_MODES and settings.trading.vix_source == "live"
         return recorded_vix_in(settings.instance.journal) if wanted else {}
 
-    def record(self) -> None:
+    def record_plugins(self) -> None:
         """Write down what this run showed of its plugins, for `tbot plugins list`."""
         record_run(self.settings.instance.data, self.loaded, self.failures, self.listings, self.clock.now())
 
@@ -163,9 +163,9 @@ class Assembly:
         made = build_plugin(loaded, config, _context(self.settings, self.clock, loaded))
         if isinstance(made, PluginFailure):
             raise plugins_failed_error((made,))
-        return guard_plugin(loaded.entry, made, self.bounds)
+        return guard_plugin(loaded.entry, made, self.call_guard)
 
-    def trial(self) -> None:
+    def check_tables(self) -> None:
         """Make once more what decides by tables of the operator's; raises PluginError where one is not fit.
 
         A plugin in a worker of its own reads none.
@@ -207,7 +207,7 @@ def assemble(
     listings = discovery.mark_enabled(discovery.installed_plugins(), configuration.plugins_enabled(texts))
     warnings = _unapproved(Instance.at(home), listings, texts, mode)
     # Without settings nothing is imported, and nothing is written where no instance is.
-    named = _wanted(texts, mode) if sources.bot.stands or mode == "demo" else []
+    named = _wanted(texts, mode) if sources.bot.exists or mode == "demo" else []
     if mode != "live":  # live, every plugin is approved file by file: there is nothing to try first
         configuration.load_settings(home, mode=mode, overrides=overrides, sources=sources, installed=_names(listings))
         _settle_first(named, listings, mode)
@@ -227,7 +227,7 @@ def assemble(
         failures=failures,
         listings=listings,
         checks=checks,
-        bounds=bounds,
+        call_guard=bounds,
         identity=_identity(settings),
     )
     return attrs.evolve(assembly, filters=_filters(assembly), notes=_notes(assembly, warnings))
@@ -239,7 +239,7 @@ def _offers(
     # The plugins of a run: imported here, but for those that run in processes of their own.
     apart = isolation.isolated_plugins(wanted)
     loaded, failed = loader.offers(wanted - apart, listings)
-    kinds = {name: one.declaration.kind for name, one in variables(()).known.items()}
+    kinds = {name: one.declaration.kind for name, one in variables(()).variables.items()}
     described, unknown = isolation.isolated_offers(apart, listings, folder, kinds)
     return tuple(sorted((*loaded, *described), key=lambda one: one.entry)), (*failed, *unknown)
 

@@ -40,16 +40,16 @@ class DiskGuard:
         """The room on the disk of that folder."""
         return cls(partial(filesystem.free_bytes, data), DiskReserve(path=data / FILE_NAME))
 
-    def relieve(self) -> bool:
+    def release_ballast(self) -> bool:
         """Give back what was held; whether there was any."""
         self._used, self._held = True, False
         return self.ballast is not None and self.ballast.drop()
 
-    def tell(self, now: float, *conditions: TradingStateController) -> None:
+    def update_causes(self, now: float, *conditions: TradingStateController) -> None:
         """Make a cause of too little room, and withdraw it; the disk is asked once in a second of `now`."""
         if self._used:
             for one in conditions:
-                one.begin(StateCause.DISK_LOW, _FULL)
+                one.raise_cause(StateCause.DISK_LOW, _FULL)
         if self.ballast is None or (self._due is not None and now < self._due):
             return
         self._due = now + EVERY_S
@@ -58,7 +58,7 @@ class DiskGuard:
         except AccessError as fault:
             words = fault.message
         for one in conditions:
-            one.hold(StateCause.DISK_LOW, words)
+            one.set_cause(StateCause.DISK_LOW, words)
 
     def _short(self, ballast: DiskReserve) -> str:
         # Why there is too little room; what is held back is filled again as soon as there is more than enough.

@@ -105,7 +105,9 @@ async def explain_session(
     broker = assembly.broker()
     source = await _session(feed_source(broker, SIMULATOR).feed(request).sessions(), day)
     _there(symbol, source)
-    return await _walk(assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)), assembly.vix_told)
+    return await _walk(
+        assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)), assembly.recorded_vix
+    )
 
 
 async def explain_received(

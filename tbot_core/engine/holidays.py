@@ -22,10 +22,10 @@ class HolidayAnnouncer:
     def __init__(self, recorder: JournalRecorder, calendar: ExchangeCalendar) -> None:
         self._recorder = recorder
         self._calendar = calendar
-        last = recorder.journal.last(records.HOLIDAY)
+        last = recorder.journal.last_event(records.HOLIDAY)
         self._seen = None if last is None else dt.date.fromisoformat(last.payload["date"])
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Called while a session is waited for."""
         there = clock.exchange_time(self._recorder.clock.now())
         day = there.date()
@@ -36,4 +36,4 @@ class HolidayAnnouncer:
         if name is not None:
             following = self._calendar.next(day).date
             payload = {"date": day.isoformat(), "name": name, "next": following.isoformat()}
-            self._recorder.note(records.HOLIDAY, payload)
+            self._recorder.record(records.HOLIDAY, payload)

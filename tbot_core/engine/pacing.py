@@ -24,7 +24,7 @@ class RunStopped(Exception):
 class Pace(Protocol):
     """Waits for a moment of the session; raises Stopped when the run is to stop."""
 
-    async def until(self, moment: datetime) -> None:
+    async def wait_until(self, moment: datetime) -> None:
         """Return when the moment has come."""
 
 
@@ -34,7 +34,7 @@ class FullSpeedPace:
 
     stop: asyncio.Event
 
-    async def until(self, moment: datetime) -> None:  # noqa: ARG002  -- no moment is waited for
+    async def wait_until(self, moment: datetime) -> None:  # noqa: ARG002  -- no moment is waited for
         """Let others run, then go on."""
         await asyncio.sleep(0)
         if self.stop.is_set():
@@ -50,7 +50,7 @@ class ScaledPace:
     rate: float
     _anchor: tuple[datetime, float] | None = None
 
-    async def until(self, moment: datetime) -> None:
+    async def wait_until(self, moment: datetime) -> None:
         """Wait for the moment's share of a second since the session's bell, however long the work took meanwhile."""
         now = self.wall.monotonic()
         if self._anchor is None or self._anchor[0].date() != moment.date():
@@ -68,20 +68,20 @@ class RealTimePace:
 
     stop: asyncio.Event
     wall: Clock
-    idle: Callable[[datetime], None]
-    look: Callable[[], Awaitable[None]]
+    on_idle: Callable[[datetime], None]
+    on_round: Callable[[], Awaitable[None]]
     nap_s: float
 
-    async def until(self, moment: datetime) -> None:
+    async def wait_until(self, moment: datetime) -> None:
         """Wait for the moment in naps, so that a clock that is set meanwhile is noticed."""
         tell = self.wall.monotonic()
         while (rest_s := (moment - self.wall.now()).total_seconds()) > 0:
             if self.wall.monotonic() >= tell:
                 tell += _TELL_S
-                self.idle(moment)
-            await self.look()
+                self.on_idle(moment)
+            await self.on_round()
             await _unless(self.stop, self.wall.sleep(min(rest_s, self.nap_s)))
-        await self.look()
+        await self.on_round()
         await _unless(self.stop, self.wall.sleep(0))
 
 

@@ -54,13 +54,13 @@ def resume_run(path: Path, identity: str) -> tuple[Journal, SessionBook]:
     """
     if filesystem.exists(path):
         journal = open_journal(path)
-        started = journal.last(records.RUN_STARTED)
+        started = journal.last_event(records.RUN_STARTED)
         ours = started is None or started.payload["identity"] == identity
-        if ours and journal.last(records.RUN_FINISHED) is None:
+        if ours and journal.last_event(records.RUN_FINISHED) is None:
             journal.check()
             after = last_close_event(journal)
             book = fold_events(event for event in journal.events() if event.seq <= after)
-            journal.expect(after, leaving_out=frozenset({records.STOPPED}))
+            journal.expect_repeat(after, leaving_out=frozenset({records.STOPPED}))
             return journal, book
         _lay_aside(journal)
     for leftover in tail_mark.journal_files(path):
@@ -86,19 +86,19 @@ def _lay_aside(journal: Journal) -> None:
 
 def last_close_event(journal: Journal) -> int:
     """The number of the event that closed the last session; 0 when none was."""
-    closed = journal.last(records.SESSION_CLOSED)
+    closed = journal.last_event(records.SESSION_CLOSED)
     return 0 if closed is None else closed.seq
 
 
 def interrupted_date(journal: Journal) -> str | None:
     """The date of the session that was opened and not closed; None when there is none."""
-    opened = journal.last(records.SESSION_OPENED)
+    opened = journal.last_event(records.SESSION_OPENED)
     return None if opened is None or opened.seq < last_close_event(journal) else str(opened.payload["date"])
 
 
 def interrupted_session(journal: Journal) -> InterruptedSession | None:
     """The interrupted session, or None when every session that was opened is closed."""
-    opened, run = journal.last(records.SESSION_OPENED), journal.last(records.RUN_STARTED)
+    opened, run = journal.last_event(records.SESSION_OPENED), journal.last_event(records.RUN_STARTED)
     if opened is None or run is None or opened.seq < last_close_event(journal):
         return None
     bells = {name: datetime.fromisoformat(opened.payload[name]) for name in ("open", "close")}
@@ -138,7 +138,7 @@ def prepare_repeat(journal: Journal, found: InterruptedSession, now: datetime) -
     first = max(found.session.minute(last) - (0 if decided else 1), 0)
     until = min(found.session.minute(now) - 1, found.session.minutes)
     _write_gap(journal, found.session, (first, max(first, until)), now)
-    journal.expect(found.after, leaving_out=_OF_THE_PROCESS)
+    journal.expect_repeat(found.after, leaving_out=_OF_THE_PROCESS)
 
 
 def note_unwatched_minutes(journal: Journal, session: Session, first: int, now: datetime) -> None:

@@ -67,7 +67,7 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
     A run that was interrupted is resumed from its last closed session: the interrupted one is repeated and must say
     again what it said. The caller holds the instance's lock; of a dry run, that of dry runs.
     """
-    plan.assembly.record()
+    plan.assembly.record_plugins()
     if plan.assembly.settings.mode == DRY_RUN:
         course = dry_run_setup(plan.assembly, plan.request, plan.wall.now())
     elif plan.assembly.settings.mode in {PAPER, LIVE}:
@@ -83,7 +83,7 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
         course = paper_setup(plan.assembly, plan.request, broker, plan.wall.now())
     else:
         course = simulation_setup(plan.assembly, plan.request)
-    course.journal.relieve = plan.room.relieve
+    course.journal.free_space = plan.disk_guard.release_ballast
     try:
         return await _Run(plan, watcher, course).go()
     finally:
@@ -108,26 +108,26 @@ class _Run:
         self._meter = self._metered()
         self._began = 0 if course.pending is None else course.pending.started - 1
         self._company = RunServices(plan, watcher, course, LIMITS_S if self._clocked else NO_LIMITS)
-        self._recorder = JournalRecorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
+        self._recorder = JournalRecorder(journal=course.journal, clock=plan.wall, on_events=self._company.on_events)
         self._holidays = HolidayAnnouncer(self._recorder, plan.assembly.calendar)
 
     async def go(self) -> RunOutcome:
         """Trade the sessions that the journal does not hold yet."""
         account = await self._course.broker.connect()
-        self._company.begin()
+        self._company.announce_start()
         stopped = False
         try:
             equity = await self._trade(account)
         except SettingsChanged:
-            return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
+            return attrs.evolve(self._company.announce_end(self._began, stopped=True), renewed=True)
         except RunStopped:
             stopped = True
             self._measure(at_once=True)
-            if not self._journal.repeating:  # else the stop lies before what the journal says already
+            if not self._journal.is_repeating:  # else the stop lies before what the journal says already
                 self._journal.append([self._entry(records.STOPPED, {"open": await self._open()})])
         else:
             self._finish(equity)
-        return self._company.end(self._began, stopped=stopped)
+        return self._company.announce_end(self._began, stopped=stopped)
 
     async def _trade(self, account: Account) -> Decimal:
         # Trade session after session and return the equity after the last one.
@@ -146,17 +146,17 @@ class _Run:
             for sentence in self._plan.assembly.missed_bells(source.session):
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
             self._session = TradingSession(trading, source, entrants, atoms_of(equity), late)
-            told = self._plan.assembly.vix_told
+            told = self._plan.assembly.recorded_vix
             for entrant in entrants:
                 if (vix := told.get((source.session.date.isoformat(), entrant.name))) is not None:
-                    self._session.inform(entrant.name, vix)
+                    self._session.set_vix(entrant.name, vix)
             if self._clocked:
                 failed = recorded_failures(self._journal.events(after, kind=records.PLUGIN_FAILED))
                 noted = hung_plugins.noted_hung_calls(self._plan.assembly.settings.instance.data, self._plan.wall.now())
-                trading.bounds.repeat([*(one.lost for one in noted), *failed])
+                trading.call_guard.repeat([*(one.lost for one in noted), *failed])
                 self._asked = PaperRequestHandler(self._session, self._journal, self._clock, self._plan, after)
             await self._through(source, self._session)
-            equity = dollars_of(self._session.desk.portfolio.equity_atoms)
+            equity = dollars_of(self._session.decision_engine.portfolio.equity_atoms)
             if self._plan.once and source.session.close > self._since:
                 break
         return equity
@@ -167,7 +167,7 @@ class _Run:
             await session.trade()
             return
         source.tape = session.tape
-        async with source.listening():
+        async with source.receiving():
             await session.trade()
 
     async def _sessions(self, account: Account) -> AsyncIterator[FeedSession]:
@@ -223,7 +223,7 @@ class _Run:
         # Write down that the run starts, unless it is resumed.
         course = self._course
         if course.pending is None and (self._clocked or not course.book.run):
-            self._began = 0 if self._journal.repeating else self._journal.head[0]
+            self._began = 0 if self._journal.is_repeating else self._journal.head[0]
             self._journal.append([self._entry(records.RUN_STARTED, run_started_payload(self._plan, course, equity))])
 
     def _before(self, session: Session) -> tuple[int, frozenset[int]]:
@@ -254,45 +254,45 @@ class _Run:
 
     def _measure(self, *, at_once: bool = False) -> None:
         # Write down how the session stands; while it is repeated, its journal says more than it knows.
-        if self._session is not None and not self._journal.repeating:
+        if self._session is not None and not self._journal.is_repeating:
             if self._meter is not None:
-                self._meter.look(self._session, at_once=at_once)
+                self._meter.write_if_due(self._session, at_once=at_once)
             if self._clocked:
-                self._watcher.look(self._session)
+                self._watcher.on_round(self._session)
 
     async def _wait(self, moment: datetime) -> None:
         self._measure()
         if self._asked is not None and self._session is not None and moment > self._session.session.open:
-            await self._asked.repeat()
+            await self._asked.repeat_requests()
         try:
-            await self._pace.until(moment)
+            await self._pace.wait_until(moment)
         except RunStopped:
             if not (self._flattens and self._plan.stop.is_set()):
                 raise
             # What is held now is known once all has been repeated; those minutes have passed, so none is waited for.
-            if not self._journal.repeating:
-                if self._asked is None or not await self._asked.stop():
+            if not self._journal.is_repeating:
+                if self._asked is None or not await self._asked.begin_stop():
                     raise
                 self._plan.stop.clear()
-                await self._pace.until(moment)
+                await self._pace.wait_until(moment)
         self._clock.advance_to(moment)
 
     async def _look(self) -> None:
         self._measure()
-        if not self._journal.repeating:
-            self._holidays.look()
-            self._plan.renewal.heed(self._recorder, self._plan.wall.monotonic())
+        if not self._journal.is_repeating:
+            self._holidays.check()
+            self._plan.settings_reload.poll(self._recorder, self._plan.wall.monotonic())
             if self._session is not None and (now := self._plan.wall.now()) < self._session.session.open:
                 self._clock.advance_to(now)
-                self._plan.renewal.allow()
+                self._plan.settings_reload.raise_if_pending()
         if self._asked is not None:
-            await self._asked.look()
+            await self._asked.poll()
 
     def _paced(self) -> Pace:
         plan = self._plan
         if self._clocked:
             return RealTimePace(
-                stop=plan.stop, wall=plan.wall, idle=self._watcher.idle, look=self._look, nap_s=plan.watch_s
+                stop=plan.stop, wall=plan.wall, on_idle=self._watcher.on_idle, on_round=self._look, nap_s=plan.watch_s
             )
         if plan.pace is not None:
             return ScaledPace(stop=plan.stop, wall=plan.wall, rate=plan.pace)
@@ -315,7 +315,7 @@ class _Run:
     async def _open(self) -> list[str]:
         # What is open, by the books and by what the broker says.
         said = await self._course.broker.snapshot(self._since)
-        held = () if self._session is None else self._session.desk.portfolio.positions
+        held = () if self._session is None else self._session.decision_engine.portfolio.positions
         return sorted({*held, *(one.symbol for one in said.holdings)})
 
     def _entry(self, kind: str, payload: dict[str, Any]) -> NewEvent:

@@ -31,12 +31,12 @@ class RunWatcher:
     the clock does, also before its bell.
     """
 
-    resumed: Callable[[str, str], None] = lambda _run, _day: None
-    started: Callable[[Feed, SessionBook], None] = lambda _feed, _book: None
-    minute: Callable[[TradingSession, int], None] = lambda _session, _minute: None
-    wrote: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
-    idle: Callable[[datetime], None] = lambda _moment: None
-    look: Callable[[TradingSession], None] = lambda _session: None
+    on_resumed: Callable[[str, str], None] = lambda _run, _day: None
+    on_started: Callable[[Feed, SessionBook], None] = lambda _feed, _book: None
+    on_minute: Callable[[TradingSession, int], None] = lambda _session, _minute: None
+    on_events: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
+    on_idle: Callable[[datetime], None] = lambda _moment: None
+    on_round: Callable[[TradingSession], None] = lambda _session: None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -57,8 +57,8 @@ class RunPlan:
     watch_s: float = control.POLL_S
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
-    room: DiskGuard = attrs.field(factory=DiskGuard)
-    renewal: SettingsReloader = attrs.field(factory=SettingsReloader)
+    disk_guard: DiskGuard = attrs.field(factory=DiskGuard)
+    settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +74,7 @@ class RunOutcome:
     journal: Path
     stopped: bool = False
     open: tuple[str, ...] = ()
-    bare: tuple[str, ...] = ()
+    unprotected: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
     unconfirmed: str = ""
     renewed: bool = False

@@ -199,7 +199,7 @@ def last_session_book(journal: Journal) -> SessionBook:
 
     The rest of a long journal is left where it is.
     """
-    opened = journal.last(records.SESSION_OPENED)
+    opened = journal.last_event(records.SESSION_OPENED)
     book = fold_events(journal.events(0 if opened is None else opened.seq - 1))
     book.sessions = sum(1 for _ in journal.events(kind=records.SESSION_CLOSED))
     return book
@@ -292,7 +292,7 @@ def run_outcome(plan: RunPlan, course: RunSetup, began: int, *, stopped: bool, s
         journal=course.journal.path,
         stopped=stopped,
         open=left.open,
-        bare=left.bare,
+        unprotected=left.unprotected,
         stuck=left.stuck,
     )
 
@@ -316,20 +316,20 @@ class RunServices:
             limits_s=limits_s,
         )
 
-    def begin(self) -> None:
+    def announce_start(self) -> None:
         """Report the start of the run."""
         if (day := resume.interrupted_date(self._course.journal)) is not None:
-            self._watcher.resumed(self._course.identity, day)
-        self._watcher.started(self._course.feed, self._course.book)
+            self._watcher.on_resumed(self._course.identity, day)
+        self._watcher.on_started(self._course.feed, self._course.book)
         self._observers.started(self._info)
 
-    def tell(self, entries: Sequence[NewEvent]) -> None:
+    def on_events(self, entries: Sequence[NewEvent]) -> None:
         """Report recorded events."""
-        self._watcher.wrote(entries)
+        self._watcher.on_events(entries)
         for entry in entries:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
 
-    def end(self, began: int, *, stopped: bool, said: Iterable[str] = (), unconfirmed: str = "") -> RunOutcome:
+    def announce_end(self, began: int, *, stopped: bool, said: Iterable[str] = (), unconfirmed: str = "") -> RunOutcome:
         """Say how the run ended that began behind an event, and of which symbols something is `said` to be open.
 
         `unconfirmed` is why no account could be read then.
@@ -345,7 +345,7 @@ class RunServices:
         tag = self._plan.assembly.settings.failover.failover_log_tag
         return StandbyBroker(
             rules=self._plan.assembly.rules(broker.rules),
-            venue=attrs.evolve(venue, absent=bool(found.absent)),
+            venue=attrs.evolve(venue, not_logged_in=bool(found.login_fault)),
             naming=self._naming(broker, found.account),
             equity_atoms=atoms_of(found.account.equity),
             tag=tag,
@@ -356,10 +356,10 @@ class RunServices:
         seed = int.from_bytes(install_id(assembly.settings.instance.data).encode())
         patience = RetryPolicy(
             retries=assembly.settings.trading.api_retry_limit,
-            pause=self._plan.wall.sleep,
-            dice=random.generator(seed).random,
+            sleep=self._plan.wall.sleep,
+            jitter=random.generator(seed).random,
         )
-        return BrokerAccount(broker=broker, name=name, account_id=account.account_id, patience=patience)
+        return BrokerAccount(broker=broker, name=name, account_id=account.account_id, retry_policy=patience)
 
     def _naming(self, broker: Broker, account: Account) -> ClientOrderIds:
         assembly = self._plan.assembly
@@ -380,10 +380,10 @@ class RunServices:
             clock=clock,
             naming=self._naming(course.broker, account),
             wait=wait,
-            tell=self.tell,
-            watch=self._watcher.minute,
+            on_events=self.on_events,
+            on_minute=self._watcher.on_minute,
             checks=assembly.checks,
-            bounds=assembly.bounds,
+            call_guard=assembly.call_guard,
         )
 
 

@@ -53,7 +53,7 @@ class SettingsReloader:
         self._due: float | None = None
         self.pending = False
 
-    def heed(self, recorder: JournalRecorder, now: float) -> None:
+    def poll(self, recorder: JournalRecorder, now: float) -> None:
         """Called often; the files are looked at every few seconds of `now`."""
         if self._due is not None and now < self._due:
             return
@@ -61,9 +61,9 @@ class SettingsReloader:
         change = self._look()
         if change is not None:
             self.pending = not change.fault and bool(change.differences)
-            recorder.note(records.SETTINGS, change.payload)
+            recorder.record(records.SETTINGS, change.payload)
 
-    def allow(self) -> None:
+    def raise_if_pending(self) -> None:
         """No session is under way: raises Renewed where settings wait for that."""
         if self.pending:
             raise SettingsChanged

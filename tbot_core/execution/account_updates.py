@@ -23,12 +23,14 @@ def update_account(desk: DecisionEngine, recorder: JournalRecorder, account: Acc
     A reading after a restart can't tell it: what a person has sold in between is cash then like any other. `crossed`:
     the account may be of another moment than the books; the next reading says what has settled.
     """
-    funds = desk.standing.funds
-    before = funds.settled
-    desk.admit(account, crossed=crossed)
-    if not account.margin and funds.settled is not None and funds.settled != before:
-        session = desk.custody.session.date
-        recorder.note(records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled)))
+    funds = desk.exposure.funds
+    before = funds.settled_atoms
+    desk.update_account(account, crossed=crossed)
+    if not account.margin and funds.settled_atoms is not None and funds.settled_atoms != before:
+        session = desk.position_manager.session.date
+        recorder.record(
+            records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled_atoms))
+        )
 
 
 def may_lag_broker(desk: DecisionEngine, orders: Iterable[OrderRecord]) -> bool:
@@ -36,10 +38,10 @@ def may_lag_broker(desk: DecisionEngine, orders: Iterable[OrderRecord]) -> bool:
 
     Money that comes without holdings, which could be held against the books, says nothing then of what had settled.
     """
-    return desk.standing.unread or not all(one.terminal for one in orders)
+    return desk.exposure.account_unread or not all(one.terminal for one in orders)
 
 
 def recall_settled_cash(desk: DecisionEngine, payload: Mapping[str, Any], account_id: str) -> None:
     """Take in what was written of settled cash before a restart, where it is of this account and session."""
-    if (payload["account"], payload["session"]) == (account_id, desk.custody.session.date.isoformat()):
-        desk.standing.funds.recall(atoms_of(Decimal(payload["settled"])))
+    if (payload["account"], payload["session"]) == (account_id, desk.position_manager.session.date.isoformat()):
+        desk.exposure.funds.restore_settled(atoms_of(Decimal(payload["settled"])))

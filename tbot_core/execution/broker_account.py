@@ -23,7 +23,7 @@ class BrokerAccount:
     broker: Broker
     name: str
     account_id: str
-    refusal: SendRefusal = never_refuse
-    patience: RetryPolicy = attrs.field(factory=RetryPolicy)
-    sight: Callable[[str], None] | None = None
-    absent: bool = False
+    denial_reason: SendRefusal = never_refuse
+    retry_policy: RetryPolicy = attrs.field(factory=RetryPolicy)
+    on_read_result: Callable[[str], None] | None = None
+    not_logged_in: bool = False

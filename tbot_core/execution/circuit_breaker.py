@@ -54,7 +54,7 @@ class CircuitBreaker:
         """Whether the way is proven to hold."""
         return self.state is CircuitState.CLOSED
 
-    def failed(self, request: RequestKind, now: datetime) -> None:
+    def record_failure(self, request: RequestKind, now: datetime) -> None:
         """A request got no answer, or one without worth."""
         self._failures[request] = self._failures.get(request, 0) + 1
         self._last, first = now, self._first.setdefault(request, now)
@@ -63,17 +63,17 @@ class CircuitBreaker:
         elif self.closed and self._failures[request] >= OPENS_AFTER:
             self.state, self.since = CircuitState.OPEN, first
 
-    def answered(self, request: RequestKind, now: datetime) -> None:
+    def record_answer(self, request: RequestKind, now: datetime) -> None:
         """A request was answered; the way is to be proven where nothing else fails."""
         self._failures.pop(request, None)
         self._first.pop(request, None)
         if self.state is CircuitState.OPEN and not self._failures:
             self.state, self._good = CircuitState.HALF_OPEN, now
 
-    def look(self, now: datetime, *, clean: bool) -> None:
+    def close_if_proven(self, now: datetime, *, clean: bool) -> None:
         """Close what has held for its time; `clean`: the account was read since, and holds what it should."""
         trade = self._failures.keys() == {RequestKind.TRADE}
         if self.state is CircuitState.OPEN and trade and self._last is not None and now - self._last >= PROVEN:
-            self.answered(RequestKind.TRADE, now)
+            self.record_answer(RequestKind.TRADE, now)
         if self.state is CircuitState.HALF_OPEN and clean and self._good is not None and now - self._good >= PROVEN:
             self.state, self.since = CircuitState.CLOSED, None

@@ -41,7 +41,7 @@ class SplitMatcher:
         self._listed: dict[str, AccountActivity] = {}
         self.file: Path | None = None
 
-    def hear(self, activities: Sequence[AccountActivity]) -> None:
+    def add_activities(self, activities: Sequence[AccountActivity]) -> None:
         """Keep what the broker lists of splits."""
         self._listed |= {one.activity_id: one for one in activities if one.kind == SPLIT}
 
@@ -61,7 +61,7 @@ class SplitMatcher:
         except (AccessError, DataError) as fault:
             _log.error("splits.unreadable", reason=fault.message)
             return []
-        today = self._desk.custody.session.date
+        today = self._desk.position_manager.session.date
         return [one for one in found if one.symbol == symbol and today - LATEST < one.day <= today]
 
     def _explained(self, one: OperatorSplit, difference: PositionDifference) -> bool:
@@ -80,7 +80,7 @@ class SplitMatcher:
         return True
 
     def _new(self, activity: AccountActivity) -> bool:
-        return not self._execution.recorder.journal.knows(self._source(activity))
+        return not self._execution.recorder.journal.contains(self._source(activity))
 
     def _source(self, activity: AccountActivity) -> tuple[str, str, str]:
         venue = self._execution.venue
@@ -91,11 +91,11 @@ class SplitMatcher:
         payload = records.split_payload(activity, ratio)
         entry = recorder.entry(records.CORPORATE_ACTION, payload)
         recorder.write(attrs.evolve(entry, source=self._source(activity)))
-        self._execution.freezer.freeze(symbol, f"{ratio.denominator} shares became {ratio.numerator}")
+        self._execution.frozen_instruments.freeze(symbol, f"{ratio.denominator} shares became {ratio.numerator}")
         apply_split(self._desk, symbol, ratio)
 
 
 def apply_split(desk: DecisionEngine, symbol: str, ratio: Fraction) -> None:
     """Every share of a symbol becomes so many: of ours with its levels, and of what is not ours."""
-    desk.custody.split(symbol, ratio)
-    desk.standing.foreign.split(symbol, ratio)
+    desk.position_manager.apply_split(symbol, ratio)
+    desk.exposure.external.apply_split(symbol, ratio)

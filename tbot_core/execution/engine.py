@@ -63,53 +63,52 @@ class ExecutionEngine:
         self._journal = recorder.journal
         self._desk = desk
         self._clock = recorder.clock
-        self._count = 0
-        self._silent = False
+        self._count, self._silent = 0, False
         # A venue that is simulated in this process has no limit to keep to.
         broker = venue.broker if venue.broker.rules.simulated else RateLimitedBroker(venue.broker, recorder.clock)
         self.venue = attrs.evolve(venue, broker=broker)
-        self.freezer = FrozenInstruments(recorder, desk.standing, venue.broker)
+        self.frozen_instruments = FrozenInstruments(recorder, desk.exposure, venue.broker)
         self.orders: dict[str, OrderRecord] = {}
-        self.placed: dict[str, datetime] = {}
+        self.sent_at: dict[str, datetime] = {}
         self._since: dict[str, float] = {}
-        self.questions: dict[str, None] = {}
-        self.beyond: dict[str, OrderStatusReport] = {}
+        self.lookups: dict[str, None] = {}
+        self.open_beyond_books: dict[str, OrderStatusReport] = {}
         self._asking: set[tuple[str, str]] = set()
 
-    async def carry_out(self, minute: MinuteCommands) -> None:
+    async def execute(self, minute: MinuteCommands) -> None:
         """Record the minute's commands, send what may be sent, and book the first responses."""
-        if not minute.nothing:
-            await self.send(minute, self.write_down(minute))
+        if not minute.is_empty:
+            await self.send(minute, self.persist_intents(minute))
 
-    def write_down(self, minute: MinuteCommands) -> Sequence[Order]:
+    def persist_intents(self, minute: MinuteCommands) -> Sequence[Order]:
         """Record the minute (T1) and mark what is sent (T2), without yielding to the loop; returns the latter.
 
         Any later code finds each of its orders in `orders`, and no request is made for an order that is not on disk.
         """
         exits = [action.order for action in minute.actions if isinstance(action, SubmitOrder)]
         self._barrier(*intents.intent_events(self.recorder, minute))
-        return self._mark([*exits, *minute.entering])
+        return self._mark([*exits, *minute.entry_orders])
 
     async def send(self, minute: MinuteCommands, allowed: Sequence[Order]) -> None:
         """Send the `allowed` orders of a recorded minute, and book the first responses.
 
         Exits are sent before entries, including those that a cancel of this minute releases.
         """
-        entries = minute.entering
+        entries = minute.entry_orders
         await self._act([one for one in minute.actions if not isinstance(one, SubmitOrder) or one.order in allowed])
         if minute.actions:
-            await self.settle()
+            await self.process_broker_events()
         for order in entries:
             if order in allowed:
                 await self._submit(order)
         if entries:
-            await self.settle()
+            await self.process_broker_events()
 
     def _mark(self, orders: Sequence[Order]) -> list[Order]:
         # The second barrier: mark the orders that may be sent, drop the others; returns the first.
         if not orders:
             return []
-        why = [(order, self.venue.refusal(order)) for order in orders]
+        why = [(order, self.venue.denial_reason(order)) for order in orders]
         parts = [(part, words) for order, words in why for part in intents.order_parts(order)]
         for part, _ in parts:
             self.orders[part.client_order_id] = OrderRecord(order=part)
@@ -120,12 +119,12 @@ class ExecutionEngine:
                 self._drop(part, barred=True)
             else:
                 self._advance(part.client_order_id, OrderEvent.SEND)
-                self.put(part.client_order_id, now)
+                self.mark_sent(part.client_order_id, now)
         return [order for order, words in why if not words]
 
-    def put(self, client_order_id: str, placed: datetime) -> None:
+    def mark_sent(self, client_order_id: str, placed: datetime) -> None:
         """The order is in flight since then; its age counts from now, whatever the wall clock does."""
-        self.placed[client_order_id] = placed
+        self.sent_at[client_order_id] = placed
         self._since[client_order_id] = self._clock.monotonic()
 
     def age(self, client_order_id: str) -> float:
@@ -136,7 +135,7 @@ class ExecutionEngine:
     def _drop(self, part: Order, *, barred: bool = False) -> None:
         # An order that was written down and will never be sent frees what it reserved.
         self._advance(part.client_order_id, OrderEvent.DROP)
-        self._desk.custody.dropped(part.client_order_id, barred=barred)
+        self._desk.position_manager.on_dropped(part.client_order_id, barred=barred)
 
     def _barrier(self, *entries: NewEvent) -> None:
         # Write what must be on disk before anything of the minute leaves.
@@ -152,13 +151,13 @@ class ExecutionEngine:
         except JournalError as fault:
             raise JournalError(fault.message, f"{truth} {fault.remedy}") from fault
 
-    async def settle(self) -> None:
+    async def process_broker_events(self) -> None:
         """Process the broker's events since the last call, first on disk, then in the books; send what they release.
 
         An exit is released when the last working order of its position is proven to have ended.
         """
-        self.book(await self._read("poll", self.venue.broker.poll) or ())
-        await self.carry_out(MinuteCommands(actions=self._desk.custody.released()))
+        self.apply_events(await self._read("poll", self.venue.broker.poll) or ())
+        await self.execute(MinuteCommands(actions=self._desk.position_manager.orders_due_now()))
 
     async def read_account(self) -> None:
         """Read the account's current cash and buying power from the broker."""
@@ -179,17 +178,17 @@ class ExecutionEngine:
         return answer
 
     def _see(self, silence: str) -> None:
-        if self.venue.sight is not None:
-            self.venue.sight(silence)
+        if self.venue.on_read_result is not None:
+            self.venue.on_read_result(silence)
         elif silence:
-            self._desk.standing.lose_sight(self.venue.patience.retries)
+            self._desk.exposure.mark_account_unknown(self.venue.retry_policy.retries)
 
     async def _patiently(self, what: str, ask: Callable[[], Awaitable[Said]], cid: str | None = None) -> Said:
         # Ask something that may be asked twice, until it is answered or the patience of a cycle is at its end.
         #
         # Each failure is written down, the last one raised. A broker that was silent is then asked once at a time, and
         # no more is written of its silence until it answers.
-        waits = iter(()) if self._silent else self.venue.patience.waits()
+        waits = iter(()) if self._silent else self.venue.retry_policy.delays()
         while True:
             try:
                 answer = await ask()
@@ -205,23 +204,24 @@ class ExecutionEngine:
             else:
                 self._silent = False
                 return answer
-            await self.venue.patience.pause(wait)
+            await self.venue.retry_policy.sleep(wait)
 
-    def book(self, said: Sequence[BrokerEvent], *, read: bool = False) -> None:
+    def apply_events(self, said: Sequence[BrokerEvent], *, read: bool = False) -> None:
         """Take events in: first on disk, then into the books; one that was written before changes nothing.
 
         What was `read` of an order is true of it, whatever the ids of its executions have been used for before. What
         takes an execution back is understood when all that was said before it is on disk.
         """
         for _, part in groupby(said, lambda event: BROKER_EVENT_KINDS.get(event.kind) in AMENDS):
-            self._book([self.freezer.meant(event, self.orders.get(event.client_order_id)) for event in part], read=read)
+            resolve, orders = self.frozen_instruments.resolve_execution, self.orders
+            self._book([resolve(event, orders.get(event.client_order_id)) for event in part], read=read)
 
     def _book(self, said: Sequence[BrokerEvent], *, read: bool) -> None:
         now, again = self._clock.now(), []
         fresh: dict[str, tuple[BrokerEvent, NewEvent]] = {}
         for event in map(self._with_its_own_id, said) if read else said:
             source = (self.venue.name, self.venue.account_id, self._name(event))
-            if source[2] in fresh or self._journal.knows(source):
+            if source[2] in fresh or self._journal.contains(source):
                 again.append((event, source))
             elif not self._stale(event):
                 payload = records.broker_payload(event)
@@ -236,15 +236,15 @@ class ExecutionEngine:
 
     def _with_its_own_id(self, event: BrokerEvent) -> BrokerEvent:
         return with_unique_execution_id(
-            event, self._journal.find((self.venue.name, self.venue.account_id, self._name(event)))
+            event, self._journal.find_event((self.venue.name, self.venue.account_id, self._name(event)))
         )
 
     def _compare(self, event: BrokerEvent, source: tuple[str, str, str]) -> None:
         # An event that was told before: where it says something else now, that is written too, and looked into.
-        known, record = self._journal.find(source), self.orders.get(event.client_order_id)
-        if known is not None and (other := self.freezer.compare(event, known, record)) is not None:
+        known, record = self._journal.find_event(source), self.orders.get(event.client_order_id)
+        if known is not None and (other := self.frozen_instruments.reused_id_entry(event, known, record)) is not None:
             self._noted(other)
-            self.questions[event.client_order_id] = None
+            self.lookups[event.client_order_id] = None
 
     def _stale(self, event: BrokerEvent) -> bool:
         # Whether a broker says once more that it does not know an order of which that is known.
@@ -264,8 +264,8 @@ class ExecutionEngine:
         cid, word = event.client_order_id, BROKER_EVENT_KINDS.get(event.kind)
         record = self.orders.get(cid)
         if record is not None and word is None:
-            self.questions[cid] = None
-            self.freezer.hear(event, record)
+            self.lookups[cid] = None
+            self.frozen_instruments.on_broker_event(event, record)
         if record is None or word is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
@@ -273,32 +273,32 @@ class ExecutionEngine:
         if effect is TransitionEffect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
         found = None if event.fill is None else execution_update(record, self.orders[cid], event.fill)
-        self.freezer.hear(event, self.orders[cid])
-        self._desk.custody.take(event, found)
+        self.frozen_instruments.on_broker_event(event, self.orders[cid])
+        self._desk.position_manager.on_event(event, found)
 
-    def absent(self, client_order_id: str) -> None:
+    def mark_not_found(self, client_order_id: str) -> None:
         """Sources agree that they do not know the order: its outcome is now unknown."""
         self._noted(self.recorder.entry(records.ABSENT, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.NOT_FOUND)
 
-    def forget(self, words: str, *client_order_ids: str) -> None:
+    def drop(self, words: str, *client_order_ids: str) -> None:
         """Recorded orders that were never sent, and never will be."""
         parts = [self.orders[cid].order for cid in client_order_ids]
         self._noted(*(intents.sending_event(self.recorder, part, words) for part in parts))
         for part in parts:
             self._drop(part)
 
-    def doubt(self, words: str, *client_order_ids: str) -> None:
+    def mark_unknown(self, words: str, *client_order_ids: str) -> None:
         """Orders that may have been sent, without a report since."""
         self._noted(*(self.recorder.entry(records.NO_ANSWER, {"words": words}, cid) for cid in client_order_ids))
         for cid in client_order_ids:
             self._advance(cid, OrderEvent.NO_ANSWER)
 
-    def give_up(self, client_order_id: str) -> None:
+    def mark_lost(self, client_order_id: str) -> None:
         """The order was not found within its lookup window: it is lost, watched, and its exposure stays reserved."""
         self._noted(self.recorder.entry(records.LOST, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.GIVE_UP)
-        self._desk.custody.lost(client_order_id)
+        self._desk.position_manager.on_lost(client_order_id)
         _log.error("order.lost", id=client_order_id)
 
     async def _act(self, actions: Sequence[TradingCommand]) -> None:
@@ -316,13 +316,13 @@ class ExecutionEngine:
         # The position that loses its cover by a cancel, "" for none: one after the other, each for a moment.
         if not isinstance(action, CancelOrder):
             return None
-        return "" if self.venue.broker.rules.simulated else action.leaves
+        return "" if self.venue.broker.rules.simulated else action.exit_symbol
 
     async def _proven(self, cids: Sequence[str]) -> None:
         # Listen until the orders are proven to have ended, and what waits for that has left; no longer than 2 s.
         until = self._clock.monotonic() + _COVER_S
         while True:
-            await self.settle()
+            await self.process_broker_events()
             if self._clock.monotonic() >= until or all(self.orders[cid].terminal for cid in cids):
                 return
             await self._clock.sleep(_GLANCE_S)
@@ -359,18 +359,18 @@ class ExecutionEngine:
             self._count += 1
             event_id = f"refused-{cid}-{self._count}"
             event = BrokerEvent(kind="cancel_refused", event_id=event_id, client_order_id=cid, words=refusal.message)
-            self.book([event])
+            self.apply_events([event])
         except BrokerError as silence:
             # What it is asked of goes on as it was; whoever wants it gone, or moved, asks again.
             _log.warning("request.unanswered", id=cid, reason=silence.message)
             if what == "replace":  # whether it still rests is read
-                self.questions[cid] = None
+                self.lookups[cid] = None
         finally:
             self._asking.discard((what, cid))
 
     async def _submit(self, order: Order) -> None:
         # Send an order; whatever the way of failing, its record says what is known and no more.
-        permit = SendPermit(order, self.venue.refusal)
+        permit = SendPermit(order, self.venue.denial_reason)
         try:
             await self.venue.broker.submit(order, permit)
         except Rejected as refusal:
@@ -381,14 +381,14 @@ class ExecutionEngine:
                 parts = [part.client_order_id for part in intents.order_parts(order)]
                 waiting = [cid for cid in parts if self.orders[cid].state is OrderState.SENDING]
                 if waiting:
-                    self.forget(silence.message, *waiting)
+                    self.drop(silence.message, *waiting)
                 return
-            self.doubt(silence.message, *(part.client_order_id for part in intents.order_parts(order)))
+            self.mark_unknown(silence.message, *(part.client_order_id for part in intents.order_parts(order)))
 
     def _refused(self, order: Order, words: str) -> None:
         # A broker's refusal in its answer becomes an event like one that it would have streamed.
         parts = [part.client_order_id for part in intents.order_parts(order)]
-        self.book(
+        self.apply_events(
             [BrokerEvent(kind="rejected", event_id=f"refused-{cid}", client_order_id=cid, words=words) for cid in parts]
         )
 
@@ -396,5 +396,5 @@ class ExecutionEngine:
         fill = None if said is None else said.fill
         self.orders[cid], effect = advance(self.orders[cid], event, fill)
         if effect is TransitionEffect.QUERY:
-            self.questions[cid] = None
+            self.lookups[cid] = None
         return effect

@@ -43,21 +43,21 @@ class FrozenInstruments:
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
         """Do nothing in a symbol but protect it, until it is thawed; to the session's end where that is `lasting`."""
-        if symbol not in self._standing.frozen or (lasting and symbol not in self._standing.lasting):
+        if symbol not in self._standing.frozen or (lasting and symbol not in self._standing.frozen_for_session):
             self._standing.freeze(symbol, words, lasting=lasting)
             self._note(symbol, words, there=True)
             _log.error("instrument.frozen", symbol=symbol, words=words)
 
     def thaw(self, symbols: Iterable[str]) -> None:
         """These have been found as the books have them: what was not to last is over."""
-        for symbol in sorted({*symbols} & self._standing.frozen.keys() - self._standing.lasting):
+        for symbol in sorted({*symbols} & self._standing.frozen.keys() - self._standing.frozen_for_session):
             self._standing.frozen.pop(symbol)
             self._note(symbol, "the account matches the books", there=False)
 
-    def hear(self, event: BrokerEvent, record: OrderRecord) -> None:
+    def on_broker_event(self, event: BrokerEvent, record: OrderRecord) -> None:
         """Freeze what an event makes unclear; `record` is its order after it."""
         symbol, fill = record.order.symbol, event.fill
-        if event.kind in _EXECUTES and fill is not None and not record.order.asks_for(fill.symbol, buy=fill.buy):
+        if event.kind in _EXECUTES and fill is not None and not record.order.is_for(fill.symbol, buy=fill.buy):
             self._misunderstood(record.order, fill)
         elif event.kind not in BROKER_EVENT_KINDS:
             self.freeze(symbol, f"the broker reported {event.kind} for an unknown order")
@@ -79,18 +79,18 @@ class FrozenInstruments:
         # What may be traded of an instrument is not what was thought: nothing of it is sent until that is known.
         #
         # Nobody says it where it was asked for in vain before; an exit that is refused all the same closes nothing.
-        symbol, unruled = order.symbol, self._standing.unruled
+        symbol, unruled = order.symbol, self._standing.rules_unknown
         grid = grid_of(self._standing, symbol)
         if grid and any(ticks_of(float(price)) % grid for price in (order.limit_price, order.stop_price) if price):
             return  # it was made by the rules of before, which is known by now
         if symbol not in unruled:
             unruled[symbol] = True
             payload = {"symbol": symbol, "known": False, "waiting": True, "words": words}
-            self._recorder.note(records.INSTRUMENT, payload)
+            self._recorder.record(records.INSTRUMENT, payload)
         elif not unruled[symbol] and order.leg is Leg.EXIT:
             self.freeze(symbol, f"the broker does not accept this quantity: {words}", lasting=True)
 
-    def compare(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> NewEvent | None:
+    def reused_id_entry(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> NewEvent | None:
         """What is to be written of an execution that was told before, where it says something else now.
 
         The id is that of another execution then: both are facts, and which of them counts a reading has to say.
@@ -101,13 +101,13 @@ class FrozenInstruments:
         if event.fill.execution_id in record.corrected or (booked is not None and _alike(event.fill, booked)):
             return None
         source = (*(was.source or ("", "", ""))[:2], f"{_REUSED}{_terms(event.fill)} of {event.client_order_id}")
-        if self._recorder.journal.knows(source):
+        if self._recorder.journal.contains(source):
             return None
         self.freeze(record.order.symbol, f"the broker reused the execution id {event.fill.execution_id}")
         entry = self._recorder.entry(records.EXECUTION_REUSED, records.broker_payload(event), event.client_order_id)
         return attrs.evolve(entry, source=source)
 
-    def meant(self, event: BrokerEvent, record: OrderRecord | None) -> BrokerEvent:
+    def resolve_execution(self, event: BrokerEvent, record: OrderRecord | None) -> BrokerEvent:
         """A word that takes back or corrects an execution, under the id by which the books know the one it means.
 
         Of several under one id its terms say which; where they do not, it is no word on any of them: the account says.
@@ -136,9 +136,9 @@ class FrozenInstruments:
         return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
 
     def _note(self, symbol: str, words: str, *, there: bool) -> None:
-        lasting = symbol in self._standing.lasting
+        lasting = symbol in self._standing.frozen_for_session
         payload = {"symbol": symbol, "there": there, "words": words, "lasting": lasting}
-        self._recorder.note(records.FROZEN, payload)
+        self._recorder.record(records.FROZEN, payload)
 
 
 def with_unique_execution_id(event: BrokerEvent, known: Event | None) -> BrokerEvent:

@@ -38,9 +38,9 @@ class InstrumentRules:
         self._clock = clock
         self._until: dict[str, float] = {}
 
-    async def look(self) -> None:
+    async def run_once(self) -> None:
         """Ask for what is not known, until it is told or the patience with it is at its end."""
-        for symbol in [symbol for symbol, waiting in self._desk.standing.unruled.items() if waiting]:
+        for symbol in [symbol for symbol, waiting in self._desk.exposure.rules_unknown.items() if waiting]:
             until = self._until.setdefault(symbol, self._clock.monotonic() + ANSWER_WITHIN_S)
             broker = self._execution.venue.broker
             words = "the broker does not report them"
@@ -49,28 +49,28 @@ class InstrumentRules:
                     self._told(await broker.instrument(symbol))
                 except BrokerError as fault:
                     words = fault.message
-            if self._desk.standing.unruled.get(symbol) and self._clock.monotonic() >= until:
+            if self._desk.exposure.rules_unknown.get(symbol) and self._clock.monotonic() >= until:
                 self._give_up(symbol, words)
 
     def _told(self, found: Instrument) -> None:
         self._until.pop(found.symbol, None)
         payload = {"symbol": found.symbol, "known": True, "waiting": False, "words": "", **_payload(found)}
-        self._execution.recorder.note(records.INSTRUMENT, payload)
+        self._execution.recorder.record(records.INSTRUMENT, payload)
         apply_instrument_rules(self._desk, payload)
         _log.warning("instrument.ruled", symbol=found.symbol, tick=found.tick, step=found.quantity_step)
         if found.tradable is False:
             words = "the broker no longer trades it"
-            self._execution.freezer.freeze(found.symbol, words, lasting=True)
+            self._execution.frozen_instruments.freeze(found.symbol, words, lasting=True)
         elif self._repeats(found):
             words = "the broker refuses to close it, although the order follows its rules"
-            self._execution.freezer.freeze(found.symbol, words, lasting=True)
+            self._execution.frozen_instruments.freeze(found.symbol, words, lasting=True)
 
     def _repeats(self, found: Instrument) -> bool:
         # Whether an exit that was refused would be the same under these rules.
         position = self._desk.portfolio.positions.get(found.symbol)
         if position is None:
             return False
-        lot = lot_of(self._desk.standing, found.symbol)
+        lot = lot_of(self._desk.exposure, found.symbol)
         units = position.units // lot * lot or position.units
         refused = [
             record.order
@@ -82,16 +82,16 @@ class InstrumentRules:
     def _give_up(self, symbol: str, words: str) -> None:
         self._until.pop(symbol, None)
         payload = {"symbol": symbol, "known": False, "waiting": False, "words": words}
-        self._execution.recorder.note(records.INSTRUMENT, payload)
+        self._execution.recorder.record(records.INSTRUMENT, payload)
         apply_instrument_rules(self._desk, payload)
         _log.error("instrument.rules_unknown", symbol=symbol, reason=words)
 
 
 def apply_instrument_rules(desk: DecisionEngine, payload: Mapping[str, Any]) -> None:
     """Take in what is known of an instrument's rules, or that they are not."""
-    symbol, standing = payload["symbol"], desk.standing
+    symbol, standing = payload["symbol"], desk.exposure
     if payload["known"]:
-        standing.unruled.pop(symbol, None)
+        standing.rules_unknown.pop(symbol, None)
         standing.instruments[symbol] = Instrument(
             symbol=symbol,
             tick=_decimal(payload["tick"]),
@@ -99,9 +99,9 @@ def apply_instrument_rules(desk: DecisionEngine, payload: Mapping[str, Any]) -> 
             tradable=payload["tradable"],
             shortable=payload["shortable"],
         )
-        desk.custody.protection.ruled(symbol)
+        desk.position_manager.protection.on_instrument_rules(symbol)
     else:
-        standing.unruled[symbol] = payload["waiting"]
+        standing.rules_unknown[symbol] = payload["waiting"]
 
 
 def _payload(found: Instrument) -> records.Payload:

@@ -27,12 +27,12 @@ class MinuteCommands:
     top_ups: Sequence[Decision] = ()
 
     @property
-    def nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether the minute asks for nothing."""
         return not (self.changes or self.actions or self.decisions or self.top_ups)
 
     @property
-    def entering(self) -> list[Order]:
+    def entry_orders(self) -> list[Order]:
         """The orders that open something."""
         return [one.order for one in (*self.decisions, *self.top_ups) if one.order is not None]
 

@@ -83,7 +83,7 @@ class MonitoredBroker:
         return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
 
     @property
-    def tells_prices(self) -> bool:
+    def has_prices(self) -> bool:
         """Whether the broker says what symbols trade at."""
         return isinstance(self._broker, SupportsPrices)
 
@@ -110,10 +110,10 @@ class MonitoredBroker:
         except Withdrawn:  # nothing has left, so nothing is known of the way
             raise
         except Rejected:
-            self._circuit.answered(request, self._clock.now())
+            self._circuit.record_answer(request, self._clock.now())
             raise
         except BrokerError:
-            self._circuit.failed(request, began)
+            self._circuit.record_failure(request, began)
             raise
-        self._circuit.answered(request, self._clock.now())
+        self._circuit.record_answer(request, self._clock.now())
         return answer

@@ -16,11 +16,11 @@ class OrderLookup:
     `due`: in seconds of a steady clock.
     """
 
-    due: float
-    asked: int = 0
-    absent: set[str] = attrs.field(factory=set)
+    next_lookup_at: float
+    attempts: int = 0
+    not_found_by: set[str] = attrs.field(factory=set)
 
     def postpone(self, now: float) -> None:
         """Ask again later, each time twice as late, up to a minute."""
-        self.due = now + _BACKOFF_S[min(self.asked, len(_BACKOFF_S) - 1)]
-        self.asked += 1
+        self.next_lookup_at = now + _BACKOFF_S[min(self.attempts, len(_BACKOFF_S) - 1)]
+        self.attempts += 1

@@ -32,9 +32,9 @@ class OrphanOrders:
     def __init__(self, execution: ExecutionEngine, desk: DecisionEngine) -> None:
         self._execution = execution
         self._desk = desk
-        self._seen = execution.beyond
+        self._seen = execution.open_beyond_books
         self._proven: set[str] = set()
-        self.foreign: set[tuple[str, str, Decimal]] = set()
+        self.external: set[tuple[str, str, Decimal]] = set()
 
     @property
     def symbols(self) -> set[str]:
@@ -42,17 +42,17 @@ class OrphanOrders:
         orders = self._execution.orders
         return {name for cid, one in self._seen.items() for name in (one.symbol, orders[cid].order.symbol)}
 
-    def read(self, findings: ReconciliationReport) -> None:
+    def apply_findings(self, findings: ReconciliationReport) -> None:
         """A reading was believed: what is open but unknown to the books, in other terms than ordered, and by others."""
-        shown = {one.client_order_id: one for one in findings.beyond}
+        shown = {one.client_order_id: one for one in findings.open_beyond_books}
         for cid in [one for one in self._seen if one not in shown]:
             self._drop(cid)
         for cid, report in shown.items():
             self._see(cid, report)
-        self._tell(findings.otherwise)
-        self._name(findings.foreign_orders)
+        self._tell(findings.open_with_other_terms)
+        self._name(findings.external_orders)
 
-    def hear(self, client_order_id: str, open_beyond: OrderStatusReport | None) -> bool:
+    def apply_lookup(self, client_order_id: str, open_beyond: OrderStatusReport | None) -> bool:
         """The broker was asked for one order: what is open of it but unknown to the books, or None.
 
         Returns whether it is to be taken back.
@@ -63,26 +63,26 @@ class OrphanOrders:
             self._see(client_order_id, open_beyond)
         return client_order_id in self._proven
 
-    async def take_back(self) -> None:
+    async def cancel_confirmed(self) -> None:
         """Ask for the cancel of what two sources have shown, until it is gone; what it covers is to be covered anew."""
         for cid in sorted(self._proven):
-            self._desk.custody.mistaken.take_back(cid)
+            self._desk.position_manager.mismatched_orders.on_orphan_cancel(cid)
         if self._proven:
             cancels = [CancelOrder(client_order_id=cid) for cid in sorted(self._proven)]
-            await self._execution.carry_out(MinuteCommands(actions=cancels))
+            await self._execution.execute(MinuteCommands(actions=cancels))
 
     def _see(self, cid: str, report: OrderStatusReport) -> None:
         order = self._execution.orders[cid].order
         price = order.limit_price or order.stop_price or report.average_price
         if price is not None:
-            self._desk.standing.foreign.learn(report.symbol, price)
+            self._desk.exposure.external.set_price_if_unknown(report.symbol, price)
         if cid not in self._seen:
-            self._execution.questions[cid] = None
+            self._execution.lookups[cid] = None
         elif cid not in self._proven:
             self._proven.add(cid)
             for symbol in sorted({report.symbol, order.symbol}):
-                self._execution.freezer.freeze(symbol, self._words(cid, report))
-            self._desk.custody.mistaken.take_back(cid)
+                self._execution.frozen_instruments.freeze(symbol, self._words(cid, report))
+            self._desk.position_manager.mismatched_orders.on_orphan_cancel(cid)
         self._seen[cid] = report
 
     def _words(self, cid: str, report: OrderStatusReport) -> str:
@@ -97,7 +97,7 @@ class OrphanOrders:
         if cid in self._proven:
             self._proven.discard(cid)
             if self._execution.orders[cid].terminal:
-                self._desk.custody.mistaken.gone(cid)
+                self._desk.position_manager.mismatched_orders.on_orphan_ended(cid)
 
     def _tell(self, otherwise: Iterable[OrderStatusReport]) -> None:
         recorder, venue = self._execution.recorder, self._execution.venue
@@ -105,7 +105,7 @@ class OrphanOrders:
             cid = report.client_order_id
             terms = f"{'buy' if report.buy else 'sell'} {report.quantity} {report.symbol}"
             source = (venue.name, venue.account_id, f"{cid} was accepted as {terms}")
-            if not recorder.journal.knows(source):
+            if not recorder.journal.contains(source):
                 payload = records.otherwise_payload(report, self._execution.orders[cid].order)
                 entry = recorder.entry(records.TAKEN_OTHERWISE, payload, cid)
                 recorder.write(attrs.evolve(entry, source=source))
@@ -114,8 +114,8 @@ class OrphanOrders:
         fresh = []
         for report in foreign:
             mark = (report.broker_order_id, report.kind, report.filled)
-            if mark not in self.foreign:
-                self.foreign.add(mark)
+            if mark not in self.external:
+                self.external.add(mark)
                 fresh.append(self._execution.recorder.entry(records.FOREIGN_ORDER, records.report_payload(report)))
         if fresh:
             self._execution.recorder.write(*fresh)

@@ -57,10 +57,8 @@ AGREE_S: Final = 0.5  # between two readings that must agree
 READINGS: Final = 6  # further readings at most, until one agrees with the one before
 LEAST_WINDOW_S: Final = 600.0
 """The earliest time after which an order that is not found is lost."""
-MARGIN: Final = timedelta(minutes=1)
-"""The safety margin before the start of a reading: clocks differ."""
-BELATED: Final = timedelta(days=5)
-"""How long after its date a payment may appear in a broker's list."""
+MARGIN: Final = timedelta(minutes=1)  # before the start of a reading, since clocks differ
+BELATED: Final = timedelta(days=5)  # after its date, a payment may still appear in a broker's list
 
 _FAILED_READINGS: Final = 3
 
@@ -86,10 +84,10 @@ class Reconciler:
         self._broker = execution.venue.broker
         self._clock = clock
         self._conditions = conditions
-        self.foreign = desk.standing.foreign.held
+        self.external = desk.exposure.external.held
         self.splits = SplitMatcher(execution, desk)
         self._instruments = InstrumentRules(execution, desk, clock)
-        self.announced: Callable[[], bool] = lambda: False
+        self.is_maintenance: Callable[[], bool] = lambda: False
         self.read_at: datetime | None = None
         self.verdict: ReconciliationStatus | None = None
         self._last = ledger_of(broker_events(execution.recorder.journal.events(), execution.recorder.broker)).stated
@@ -103,21 +101,21 @@ class Reconciler:
         self._asked_after: set[str] = set()
 
     @property
-    def believed(self) -> bool:
+    def has_read_account(self) -> bool:
         """Whether the account has been read since the start."""
         return self.verdict is not None
 
-    async def tend(self) -> None:
+    async def run_once(self) -> None:
         """One round: look up orders whose outcome is unknown, and read the account when due."""
         now = self._clock.monotonic()
         self._notice(now)
-        await self._instruments.look()
-        for cid in [cid for cid, doubt in self._doubts.items() if doubt.due <= now]:
+        await self._instruments.run_once()
+        for cid in [cid for cid, doubt in self._doubts.items() if doubt.next_lookup_at <= now]:
             await self._look_up(cid)
         if self._clock.monotonic() >= self._next_reading:
             await self.read()
 
-    def hurry(self) -> None:
+    def read_soon(self) -> None:
         """Read the account in the next round."""
         self._next_reading = 0.0
 
@@ -134,22 +132,22 @@ class Reconciler:
         finally:
             self._next_reading = self._clock.monotonic() + self._interval
         self._failed = 0
-        self._conditions.withdraw(StateCause.UNKNOWN)
+        self._conditions.clear_cause(StateCause.UNKNOWN)
         if snapshot is None:
             return None
         self.read_at = began
-        self.splits.hear(snapshot.activities)
+        self.splits.add_activities(snapshot.activities)
         findings = compare_with_books(self._books(listed, ended), snapshot)
         crossed = self._desk.portfolio.cash_atoms != cash or self._apart(findings)
         clean = self._settle(findings, listed)
         self._count(snapshot)
-        self._conditions.hold(StateCause.RESTRICTED, snapshot.account.restricted)
-        self._conditions.reconciled(clean=clean)
+        self._conditions.set_cause(StateCause.RESTRICTED, snapshot.account.restricted)
+        self._conditions.on_reconciled(clean=clean)
         update_account(self._desk, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict
-        if self._desk.standing.disputed:
+        if self._desk.exposure.disputed_symbols:
             self._next_reading = self._clock.monotonic() + IN_FLIGHT_S
-        await self._astray.take_back()
+        await self._astray.cancel_confirmed()
         return findings.verdict
 
     async def close(self) -> None:
@@ -166,8 +164,8 @@ class Reconciler:
     async def _closed(self) -> bool:
         self._stated = True
         first = await self.read()
-        for cid in [*self._execution.questions]:
-            self._doubts.setdefault(cid, OrderLookup(due=self._clock.monotonic()))
+        for cid in [*self._execution.lookups]:
+            self._doubts.setdefault(cid, OrderLookup(next_lookup_at=self._clock.monotonic()))
             await self._look_up(cid)
         self._stated = any(not one.terminal for one in self._execution.orders.values())
         return first is not None and await self.read() is not None
@@ -181,7 +179,7 @@ class Reconciler:
         recorder = self._execution.recorder
         first = next(broker_events(recorder.journal.events(kind=records.STATEMENT), recorder.broker)).applied
         seen = await self._broker.snapshot(max(self._last - BELATED, first))
-        self.splits.hear(seen.activities)
+        self.splits.add_activities(seen.activities)
         self._count(
             attrs.evolve(seen, activities=tuple(one for one in seen.activities if one.time > first)), stating=False
         )
@@ -191,7 +189,7 @@ class Reconciler:
         execution = self._execution
         for activity in snapshot.activities:
             source = (execution.venue.name, execution.venue.account_id, f"activity {activity.activity_id}")
-            if not execution.recorder.journal.knows(source):
+            if not execution.recorder.journal.contains(source):
                 entry = execution.recorder.entry(records.ACTIVITY, records.activity_payload(activity))
                 execution.recorder.write(attrs.evolve(entry, source=source))
         if stating and not self._stated:
@@ -202,11 +200,11 @@ class Reconciler:
         self._stated, self._last = True, self._clock.now()
         ledger = ledger_of(broker_events(self._execution.recorder.journal.events(), self._execution.recorder.broker))
         ours = None if ledger.stated is None else ledger.cash
-        self._execution.recorder.note(records.STATEMENT, records.statement_payload(account, ours))
+        self._execution.recorder.record(records.STATEMENT, records.statement_payload(account, ours))
         if ours is not None and ours != account.cash:
             # Withdrawn at once, since no reading names it again: it lingers until the account was clean for a minute.
-            self._conditions.begin(StateCause.MISMATCH, f"cash: {account.cash - ours} USD unexplained")
-            self._conditions.withdraw(StateCause.MISMATCH)
+            self._conditions.raise_cause(StateCause.MISMATCH, f"cash: {account.cash - ours} USD unexplained")
+            self._conditions.clear_cause(StateCause.MISMATCH)
 
     @property
     def _interval(self) -> float:
@@ -217,8 +215,8 @@ class Reconciler:
         # Orders that came into doubt, and those that left it.
         for cid, record in self._execution.orders.items():
             silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
-            if silent or record.state in IN_DOUBT or cid in self._execution.questions:
-                self._doubts.setdefault(cid, OrderLookup(due=now))
+            if silent or record.state in IN_DOUBT or cid in self._execution.lookups:
+                self._doubts.setdefault(cid, OrderLookup(next_lookup_at=now))
             else:
                 self._doubts.pop(cid, None)
 
@@ -236,27 +234,27 @@ class Reconciler:
             return
         record = self._execution.orders[cid]
         if report is not None or record.terminal:
-            self._execution.questions.pop(cid, None)
+            self._execution.lookups.pop(cid, None)
         if report is not None:
-            doubt.absent.clear()
-            self._execution.book(tuple(events_from_report(record, report)), read=True)
-            if self._astray.hear(cid, open_beyond_books(self._execution.orders[cid], report, ended=ended)):
-                self.hurry()
+            doubt.not_found_by.clear()
+            self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
+            if self._astray.apply_lookup(cid, open_beyond_books(self._execution.orders[cid], report, ended=ended)):
+                self.read_soon()
             return
         self._missed(cid, doubt, "query")
 
     def _missed(self, cid: str, doubt: OrderLookup, source: str) -> None:
         # A source does not know the order. Two of them are evidence, and after the venue's window it is given up.
-        doubt.absent.add(source)
+        doubt.not_found_by.add(source)
         sources = 2 if self._broker.rules.query_by_cid else 1
-        if len(doubt.absent) < sources:
+        if len(doubt.not_found_by) < sources:
             return
         record = self._execution.orders[cid]
         if record.state is not OrderState.UNKNOWN:
             if record.state is not OrderState.LOST:
-                self._execution.absent(cid)
+                self._execution.mark_not_found(cid)
         elif self._execution.age(cid) > max(self._broker.rules.lookup_window_s, LEAST_WINDOW_S):
-            self._execution.give_up(cid)
+            self._execution.mark_lost(cid)
 
     async def _believed(self) -> AccountSnapshot | None:
         # A reading that a second one confirms; None when they go on to differ, as in a busy minute.
@@ -288,7 +286,7 @@ class Reconciler:
     def _books(self, listed: frozenset[str], ended: frozenset[str]) -> LocalBooks:
         execution = self._execution
         held = {symbol: quantity_of(units) for symbol, units in self._desk.portfolio.holdings.items()}
-        return LocalBooks(orders=execution.orders, held=held, foreign=self.foreign, listed=listed, ended=ended)
+        return LocalBooks(orders=execution.orders, held=held, external=self.external, listed=listed, ended=ended)
 
     def _apart(self, findings: ReconciliationReport) -> bool:
         # Whether a reading is of another moment than the books: it holds less of what we traded, or more.
@@ -299,38 +297,40 @@ class Reconciler:
         # Book what a reading tells; whether the account holds what the books say. Orders in doubt block themselves.
         held = self._desk.portfolio.holdings
         moved = {symbol for symbol in (*held, *self._before) if held.get(symbol) != self._before.get(symbol)}
-        self._execution.book(findings.events, read=True)
-        for cid in listed.difference(findings.absent):
-            self._execution.questions.pop(cid, None)
+        self._execution.apply_events(findings.events, read=True)
+        for cid in listed.difference(findings.not_found):
+            self._execution.lookups.pop(cid, None)
         now = self._clock.monotonic()
-        for cid in findings.absent:
+        for cid in findings.not_found:
             if self._execution.orders[cid].state not in IN_DOUBT:
-                self._execution.questions[cid] = None  # it may be over: whoever knows is asked
-            self._missed(cid, self._doubts.setdefault(cid, OrderLookup(due=now)), "list")
-        self._astray.read(findings)
+                self._execution.lookups[cid] = None  # it may be over: whoever knows is asked
+            self._missed(cid, self._doubts.setdefault(cid, OrderLookup(next_lookup_at=now)), "list")
+        self._astray.apply_findings(findings)
         open_questions = moved | self._in_flight(listed)
         waiting = [one for one in findings.differences if one.symbol in open_questions or self._asks_after(one.symbol)]
         unexplained = [one for one in findings.differences if one not in waiting]
-        unsure, standing = frozenset(one.symbol for one in waiting), self._desk.standing
-        standing.disputed = standing.disputed & unsure if self.believed else unsure
+        unsure, standing = frozenset(one.symbol for one in waiting), self._desk.exposure
+        standing.disputed_symbols = standing.disputed_symbols & unsure if self.has_read_account else unsure
         outside = [one for one in unexplained if not self.splits.explain(one)]
         # A reading's prices are those after a split that it tells of, and what is foreign is told with them.
-        disputed = {one.symbol: self._parted(one)[1] - self.foreign.get(one.symbol, Decimal(0)) for one in waiting}
-        not_counted = (*findings.foreign_orders, *findings.beyond)
-        self._desk.standing.foreign.read(findings.holdings, not_counted, disputed)
+        disputed = {one.symbol: self._parted(one)[1] - self.external.get(one.symbol, Decimal(0)) for one in waiting}
+        not_counted = (*findings.external_orders, *findings.open_beyond_books)
+        self._desk.exposure.external.apply_reading(findings.holdings, not_counted, disputed)
         for difference in outside:
             self._explain(difference)
         differs = {one.symbol for one in findings.differences} | open_questions | self._astray.symbols
         self._prove(differs)
-        frozen = self._desk.standing.frozen
-        self._execution.freezer.thaw(one for one in [*frozen] if one not in differs and not self._asks_after(one))
+        frozen = self._desk.exposure.frozen
+        clear = (one for one in [*frozen] if one not in differs and not self._asks_after(one))
+        self._execution.frozen_instruments.thaw(clear)
         return not unexplained
 
     def _prove(self, differs: set[str]) -> None:
         # What is ours without a position, and all that the account holds of its symbol, is too much for certain.
         portfolio = self._desk.portfolio
         beyond = portfolio.holdings.keys() - portfolio.positions.keys() - differs
-        self._desk.custody.excess.proven = frozenset(one for one in sorted(beyond) if not self.foreign.get(one))
+        ours = (one for one in sorted(beyond) if not self.external.get(one))
+        self._desk.position_manager.overfills.confirmed = frozenset(ours)
 
     def _in_flight(self, listed: frozenset[str]) -> set[str]:
         # The symbols of which an order of ours may explain a difference once it is settled.
@@ -339,7 +339,7 @@ class Reconciler:
         found = set()
         for cid, record in self._execution.orders.items():
             young = not (record.terminal or cid in listed)
-            doubted = record.state in {OrderState.SENDING, OrderState.UNKNOWN} or cid in self._execution.questions
+            doubted = record.state in {OrderState.SENDING, OrderState.UNKNOWN} or cid in self._execution.lookups
             if record.state is not OrderState.LOST and (young or doubted):
                 found.add(record.order.symbol)
         return found
@@ -357,7 +357,7 @@ class Reconciler:
             if record.order.symbol == symbol and record.state in ENDED and cid not in self._asked_after
         ]
         self._asked_after.update(ended)
-        self._execution.questions.update(dict.fromkeys(ended))
+        self._execution.lookups.update(dict.fromkeys(ended))
         return bool(ended)
 
     def _explain(self, difference: PositionDifference) -> None:
@@ -378,23 +378,23 @@ class Reconciler:
         symbol = position.signal.symbol
         fill = outside_fill(position, change, len(self._desk.portfolio.closed), self._clock.now())
         # Withdrawn below, once it is booked: it lingers until the account has been clean for a minute.
-        self._conditions.begin(StateCause.MISMATCH, f"{symbol}: {change} outside of tbot")
-        self._execution.recorder.note(records.ADJUSTMENT, records.fill_payload(fill))
-        self._desk.custody.adjusted(fill)
-        self._conditions.withdraw(StateCause.MISMATCH)
+        self._conditions.raise_cause(StateCause.MISMATCH, f"{symbol}: {change} outside of tbot")
+        self._execution.recorder.record(records.ADJUSTMENT, records.fill_payload(fill))
+        self._desk.position_manager.on_external_change(fill)
+        self._conditions.clear_cause(StateCause.MISMATCH)
 
     def _hold_foreign(self, symbol: str, quantity: Decimal) -> None:
         # Shares that are not ours: named, counted, never touched.
-        if quantity == self.foreign.get(symbol, Decimal(0)):
+        if quantity == self.external.get(symbol, Decimal(0)):
             return
-        foreign = self._desk.standing.foreign
-        foreign.hold(symbol, quantity)
+        foreign = self._desk.exposure.external
+        foreign.set_holding(symbol, quantity)
         payload = records.foreign_payload(symbol, quantity, foreign.price(symbol))
-        self._execution.recorder.note(records.FOREIGN_HOLDING, payload)
+        self._execution.recorder.record(records.FOREIGN_HOLDING, payload)
 
     def _unread(self, fault: BrokerError) -> None:
         self._failed += 1
-        self._conditions.reconciled(clean=False)
+        self._conditions.on_reconciled(clean=False)
         _log.warning("account.not_read", times=self._failed, reason=fault.message)
-        if self._failed >= _FAILED_READINGS and not self.announced():
-            self._conditions.begin(StateCause.UNKNOWN, fault.message)
+        if self._failed >= _FAILED_READINGS and not self.is_maintenance():
+            self._conditions.raise_cause(StateCause.UNKNOWN, fault.message)

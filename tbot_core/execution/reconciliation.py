@@ -59,7 +59,7 @@ class LocalBooks:
 
     orders: Mapping[str, OrderRecord]
     held: Mapping[str, Decimal]
-    foreign: Mapping[str, Decimal] = attrs.field(factory=dict)
+    external: Mapping[str, Decimal] = attrs.field(factory=dict)
     listed: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
 
@@ -82,19 +82,19 @@ class ReconciliationReport:
     """
 
     events: tuple[BrokerEvent, ...] = ()
-    absent: tuple[str, ...] = ()
-    foreign_orders: tuple[OrderStatusReport, ...] = ()
+    not_found: tuple[str, ...] = ()
+    external_orders: tuple[OrderStatusReport, ...] = ()
     differences: tuple[PositionDifference, ...] = ()
     holdings: tuple[PositionReport, ...] = ()
-    beyond: tuple[OrderStatusReport, ...] = ()
-    otherwise: tuple[OrderStatusReport, ...] = ()
+    open_beyond_books: tuple[OrderStatusReport, ...] = ()
+    open_with_other_terms: tuple[OrderStatusReport, ...] = ()
 
     @property
     def verdict(self) -> ReconciliationStatus:
         """Matched when there is nothing to tell, adopted when only facts are to be booked, else unsettled."""
-        if self.absent or self.beyond:
+        if self.not_found or self.open_beyond_books:
             return ReconciliationStatus.UNSETTLED
-        if self.events or self.foreign_orders or self.differences:
+        if self.events or self.external_orders or self.differences:
             return ReconciliationStatus.ADOPTED
         return ReconciliationStatus.MATCHED
 
@@ -127,12 +127,12 @@ def compare_with_books(books: LocalBooks, snapshot: AccountSnapshot) -> Reconcil
     more = (open_beyond_books(books.orders[cid], report, ended=cid in books.ended) for cid, report in ours)
     return ReconciliationReport(
         events=tuple(events),
-        absent=tuple(_absent(books, listed)),
-        foreign_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
+        not_found=tuple(_absent(books, listed)),
+        external_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
         differences=tuple(_differences(books, grown, snapshot)),
         holdings=tuple(snapshot.holdings),
-        beyond=tuple(report for report in more if report is not None),
-        otherwise=tuple(_otherwise(books, listed)),
+        open_beyond_books=tuple(report for report in more if report is not None),
+        open_with_other_terms=tuple(_otherwise(books, listed)),
     )
 
 
@@ -144,7 +144,7 @@ def open_beyond_books(record: OrderRecord, report: OrderStatusReport, *, ended: 
     rest = report.quantity - report.filled
     if report.kind != OPEN or (record.terminal and not ended):
         return None
-    counts = not record.terminal and record.order.asks_for(report.symbol, buy=report.buy)
+    counts = not record.terminal and record.order.is_for(report.symbol, buy=report.buy)
     more = rest - max(record.order.quantity - report.filled if counts else Decimal(0), Decimal(0))
     return attrs.evolve(report, quantity=report.filled + more) if more > 0 else None
 
@@ -159,7 +159,7 @@ def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterat
     cid = report.client_order_id
     filled = record.filled
     missing = _missing(record, report.fills, report.filled)
-    named = min(record.supposed, sum((fill.quantity for fill in missing), Decimal(0)))
+    named = min(record.inferred_quantity, sum((fill.quantity for fill in missing), Decimal(0)))
     for fill in missing:
         yield _event("fill", cid, f"execution {fill.execution_id}", fill=fill)
         filled += fill.quantity
@@ -186,7 +186,7 @@ def _otherwise(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> It
             continue
         ordered = record.order.quantity
         as_ordered = report.quantity == ordered or (cid in legs and report.quantity < ordered)
-        if not (as_ordered and record.order.asks_for(report.symbol, buy=report.buy)):
+        if not (as_ordered and record.order.is_for(report.symbol, buy=report.buy)):
             yield report
 
 
@@ -196,7 +196,7 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
     # One that bears the id of another before it gets an id of its own, where what was filled has room for it.
     listed: defaultdict[str, list[Fill]] = defaultdict(list)
     missing: list[Fill] = []
-    left = filled - record.filled + record.supposed
+    left = filled - record.filled + record.inferred_quantity
     for fill in fills:
         same_id = listed[fill.execution_id]
         known = record.executions.get(fill.execution_id)
@@ -252,7 +252,7 @@ def _executed(record: OrderRecord, fills: Sequence[Fill]) -> list[BrokerEvent]:
 
 def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Iterator[tuple[str, Decimal]]:
     # What the events add to holdings, by symbol: less what was supposed before of the executions that they name.
-    supposed = record.supposed
+    supposed = record.inferred_quantity
     for fill in (event.fill for event in events if event.fill is not None):
         named = Decimal(0) if fill.execution_id.startswith(SUPPOSED_PREFIX) else min(supposed, fill.quantity)
         supposed -= named
@@ -290,10 +290,10 @@ def _differences(
     books: LocalBooks, grown: Mapping[str, Decimal], snapshot: AccountSnapshot
 ) -> Iterator[PositionDifference]:
     theirs = {holding.symbol: holding.quantity for holding in snapshot.holdings}
-    symbols = sorted({*theirs, *books.held, *books.foreign, *grown})
+    symbols = sorted({*theirs, *books.held, *books.external, *grown})
     zero = Decimal(0)
     for symbol in symbols:
-        ours = books.held.get(symbol, zero) + books.foreign.get(symbol, zero) + grown.get(symbol, zero)
+        ours = books.held.get(symbol, zero) + books.external.get(symbol, zero) + grown.get(symbol, zero)
         if ours != theirs.get(symbol, zero):
             yield PositionDifference(symbol=symbol, ours=ours, theirs=theirs.get(symbol, zero))
 

@@ -25,11 +25,7 @@ from tbot_core.system import log, random
 from tbot_core.system.timeouts import CallTimedOut, steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from tbot_core.contracts import (
@@ -43,6 +39,7 @@ if TYPE_CHECKING:
     )
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
+
 
 Said = TypeVar("Said")
 _log = log.logger(__name__)
@@ -65,14 +62,14 @@ class RetryPolicy:
     """API_RETRY_LIMIT as `retries`; `pause` waits so many seconds, `dice` (0 to 1) spreads the waits of many bots."""
 
     retries: int = 0
-    pause: Callable[[float], Awaitable[None]] = _at_once
-    dice: Callable[[], float] = attrs.field(factory=lambda: random.generator(0).random)
+    sleep: Callable[[float], Awaitable[None]] = _at_once
+    jitter: Callable[[], float] = attrs.field(factory=lambda: random.generator(0).random)
 
-    def waits(self) -> Iterator[float]:
+    def delays(self) -> Iterator[float]:
         """The seconds before each further attempt: about twice as long each time, from half a second on."""
         longest, left = FIRST_S, CYCLE_S
         for _ in range(self.retries):
-            wait = longest * (0.5 + self.dice() / 2)
+            wait = longest * (0.5 + self.jitter() / 2)
             longest, left = 2 * longest, left - wait
             if left < 0:
                 return
@@ -110,15 +107,15 @@ class RequestBudget:
         self._saved = 0.0
         self._held_until = now
 
-    def spare(self, per_minute: int, now: float) -> int:
+    def available(self, per_minute: int, now: float) -> int:
         """How many requests could leave now, one after the other; nothing is spent."""
         return int(min(max(1.0, per_minute * _BURST), self._saved + (now - self._at) * per_minute * _RATE / 60))
 
-    def hold(self, seconds: float, now: float) -> None:
+    def back_off(self, seconds: float, now: float) -> None:
         """The venue wants to be left alone: until then only what protects or takes back is sent."""
         self._held_until = max(self._held_until, now + seconds)
 
-    def wait(self, urgency: RequestPriority, per_minute: int, now: float) -> float:
+    def reserve(self, urgency: RequestPriority, per_minute: int, now: float) -> float:
         """Seconds until such a request may leave; 0 where it may now, and then it is spent. 0 a minute: no limit."""
         held = 0.0 if urgency is RequestPriority.PROTECTION else max(0.0, self._held_until - now)
         if not per_minute:
@@ -151,11 +148,11 @@ class RateLimitedBroker:
         self._broker = broker
         self._clock = clock
         self._budget = RequestBudget(clock.monotonic())
-        self.denied = ""
+        self.login_rejection = ""
         self.equity: Decimal | None = None
         self.latency_s: float | None = None
-        self.tells_prices = (
-            broker.tells_prices if isinstance(broker, MonitoredBroker) else isinstance(broker, SupportsPrices)
+        self.has_prices = (
+            broker.has_prices if isinstance(broker, MonitoredBroker) else isinstance(broker, SupportsPrices)
         )
 
     @property
@@ -164,10 +161,10 @@ class RateLimitedBroker:
         return self._broker.rules
 
     @property
-    def spare(self) -> int | None:
+    def available_requests(self) -> int | None:
         """How many requests could leave now; None where the venue has no limit."""
         limit = self._broker.rules.requests_per_minute
-        return self._budget.spare(limit, self._clock.monotonic()) if limit else None
+        return self._budget.available(limit, self._clock.monotonic()) if limit else None
 
     async def connect(self) -> Account:
         """Log in; what is left of the limit is for that."""
@@ -196,9 +193,9 @@ class RateLimitedBroker:
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """Everything that happened since the last call."""
-        before = self.denied, self.latency_s
+        before = self.login_rejection, self.latency_s
         said = await self._heard(self._broker.poll())
-        self.denied, self.latency_s = before  # what had come already says nothing of the key, or of the way
+        self.login_rejection, self.latency_s = before  # what had come already says nothing of the key, or of the way
         return [event for event in said if _told_in_numbers(event)]
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
@@ -251,7 +248,7 @@ class RateLimitedBroker:
         latest = self._clock.monotonic() + _WAITS_S[urgency]
         while True:
             now, limit = self._clock.monotonic(), self._broker.rules.requests_per_minute
-            wait = self._budget.wait(urgency, limit, now)
+            wait = self._budget.reserve(urgency, limit, now)
             if not wait:
                 return
             if now + wait > latest:
@@ -280,11 +277,11 @@ class RateLimitedBroker:
             said = await steps_within(STEP_S, request)
         except BrokerError as fault:
             if isinstance(fault, LoginNeeded):
-                self.denied = fault.message
+                self.login_rejection = fault.message
             if fault.retry_after_s:
-                self._budget.hold(fault.retry_after_s, self._clock.monotonic())
+                self._budget.back_off(fault.retry_after_s, self._clock.monotonic())
             raise
-        self.denied, self.latency_s = "", self._clock.monotonic() - asked
+        self.login_rejection, self.latency_s = "", self._clock.monotonic() - asked
         return said
 
 

@@ -40,7 +40,7 @@ class TradingStateController:
         self._clock = recorder.clock
         self._impose = impose
         self._states = states
-        impose(states.here)
+        impose(states.local_state)
 
     @property
     def state(self) -> RiskState:
@@ -48,23 +48,23 @@ class TradingStateController:
         return self._states.state
 
     @property
-    def here(self) -> RiskState:
+    def local_state(self) -> RiskState:
         """The gravest state that a cause asks for at the account itself."""
-        return self._states.here
+        return self._states.local_state
 
     @property
-    def clean(self) -> bool:
+    def is_clean(self) -> bool:
         """Whether the account was found as it should be when it was read last."""
         return self._states.clean_since is not None
 
-    def go_away(self, *, away: bool) -> None:
+    def set_failed_over(self, *, away: bool) -> None:
         """Entries go to another broker from now on, or no longer."""
-        self._states.away = away
-        self._impose(self._states.here)
+        self._states.failed_over = away
+        self._impose(self._states.local_state)
 
-    def vouched(self, other: TradingStateController) -> None:
+    def set_clean_elsewhere(self, other: TradingStateController) -> None:
         """While entries go elsewhere, the account there says since when all is well."""
-        self._states.vouched = other._states.clean_since
+        self._states.clean_elsewhere_since = other._states.clean_since
 
     @property
     def causes(self) -> tuple[StateCause, ...]:
@@ -72,51 +72,53 @@ class TradingStateController:
         return self._states.causes
 
     @property
-    def everywhere(self) -> tuple[StateCause, ...]:
+    def shared_causes(self) -> tuple[StateCause, ...]:
         """The causes that bind the other brokers of the session too, the gravest first."""
-        return self._states.everywhere
+        return self._states.shared_causes
 
-    def begin(self, cause: StateCause, words: str = "") -> None:
+    def raise_cause(self, cause: StateCause, words: str = "") -> None:
         """A cause is there; said again it is no news."""
-        if self._states.begin(cause, self._clock.now()):
-            self._impose(self._states.here)  # before it is written down: a full disk must not keep an entry alive
+        if self._states.raise_cause(cause, self._clock.now()):
+            self._impose(
+                self._states.local_state
+            )  # before it is written down: a full disk must not keep an entry alive
             self._tell(cause, there=True, words=words)
 
-    def withdraw(self, cause: StateCause, words: str = "") -> None:
+    def clear_cause(self, cause: StateCause, words: str = "") -> None:
         """A cause is gone, and lingers as long as its kind says."""
-        if cause in self._states.standing and self._states.withdraw(cause, self._clock.now()):
+        if cause in self._states.active and self._states.clear_cause(cause, self._clock.now()):
             self._tell(cause, there=False, words=words)
-            self._impose(self._states.here)
+            self._impose(self._states.local_state)
 
-    def hold(self, cause: StateCause, words: str) -> None:
+    def set_cause(self, cause: StateCause, words: str) -> None:
         """A cause is there as long as there are words for it."""
         if words:
-            self.begin(cause, words)
+            self.raise_cause(cause, words)
         else:
-            self.withdraw(cause)
+            self.clear_cause(cause)
 
-    def reconciled(self, *, clean: bool) -> None:
+    def on_reconciled(self, *, clean: bool) -> None:
         """A reading of the broker agreed with the journal, or it did not; causes that lingered to their end go."""
-        self._states.reconciled(self._clock.now(), clean=clean)
-        self.expire()
+        self._states.on_reconciled(self._clock.now(), clean=clean)
+        self.expire_causes()
 
-    def expire(self) -> None:
+    def expire_causes(self) -> None:
         """Drop causes whose linger time is over."""
-        over = self._states.expire(self._clock.now()) if self._states.lingering else ()
+        over = self._states.expire_causes(self._clock.now()) if self._states.lingering else ()
         for cause in over:
             self._tell(cause, there=False, words=OVER)
         if over:
-            self._impose(self._states.here)
+            self._impose(self._states.local_state)
 
-    def let_go(self, cause: StateCause) -> None:
+    def expire_cause(self, cause: StateCause) -> None:
         """A cause has lingered to its end, as a journal says that is repeated."""
         if self._states.lingering.pop(cause, None) is not None:
             self._tell(cause, there=False, words=OVER)
-            self._impose(self._states.here)
+            self._impose(self._states.local_state)
 
     def _tell(self, cause: StateCause, *, there: bool, words: str) -> None:
         present = max(self._states.state, self._own())
-        self._recorder.note(records.STATE, records.state_payload(cause, present, there=there, words=words))
+        self._recorder.record(records.STATE, records.state_payload(cause, present, there=there, words=words))
         _log.warning("state", cause=cause.value, there=there, state=present.word, words=words)
 
 
@@ -133,14 +135,16 @@ def note_event(states: TradingState, event: JournalEvent, broker: str = "") -> N
     if event.kind == records.STATE and event.payload.get("broker", "") == broker:
         cause = StateCause[event.payload["cause"]]
         if event.payload["there"]:
-            states.begin(cause, event.applied)
+            states.raise_cause(cause, event.applied)
         elif event.payload["words"] == OVER:
             states.lingering.pop(cause, None)
         else:
-            states.withdraw(cause, event.applied)
+            states.clear_cause(cause, event.applied)
     elif event.kind == records.FAILOVER and not broker:
-        states.away = event.payload["phase"] == FailoverPhase.ENTRIES.value
+        states.failed_over = event.payload["phase"] == FailoverPhase.ENTRIES.value
     elif event.kind == records.SESSION_CLOSED:
-        states.away = False  # a way may break before the bell, so that the session's opening ends nothing of this
+        states.failed_over = (
+            False  # a way may break before the bell, so that the session's opening ends nothing of this
+        )
     elif event.kind == records.SESSION_OPENED:
         states.open_session()

@@ -41,9 +41,9 @@ class SettingsDraft:
     filters: tuple[str, ...]
     values: Mapping[str, EffectiveSetting]
 
-    def say(self, level: Level, sentence: str, *keys: str) -> SettingsFinding:
+    def finding(self, level: Level, sentence: str, *keys: str) -> SettingsFinding:
         """A finding about these variables; the first that a file gives says where."""
-        given = [self.values[key] for key in keys if key in self.values and self.values[key].given]
+        given = [self.values[key] for key in keys if key in self.values and self.values[key].is_set]
         where = str(given[0].origin) if given else ""
         return SettingsFinding(level=level, message=sentence, keys=keys, where=where)
 
@@ -86,22 +86,22 @@ def _version(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     written, ours = tag.removeprefix("v").split("."), draft.version.removeprefix("v").split(".")
     if written[0] != ours[0]:
         sentence = f"VERSION_TAG={tag}: the file is for major version {written[0]}, this is tbot {draft.version}."
-        yield draft.say("fail", sentence, "VERSION_TAG")
+        yield draft.finding("fail", sentence, "VERSION_TAG")
     elif written != ours:
         sentence = f"VERSION_TAG={tag}: this is tbot {draft.version}; the file is still valid."
-        yield draft.say("warn", sentence, "VERSION_TAG")
+        yield draft.finding("warn", sentence, "VERSION_TAG")
 
 
 def _environment(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     if draft.mode == "live" and draft.groups["deployment"].environment == "development":
-        yield draft.say("fail", "ENVIRONMENT=development does not allow live trading.", "ENVIRONMENT")
+        yield draft.finding("fail", "ENVIRONMENT=development does not allow live trading.", "ENVIRONMENT")
 
 
 def _budget(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     risk, simulation = draft.groups["risk"], draft.groups["simulation"]
     total = sum(risk.weights)
     if total > 1:
-        yield draft.say(
+        yield draft.finding(
             "fail", f"{draft.text('WEIGHTS')}: the sum is {plain_decimal(total)}, at most 1 is allowed.", "WEIGHTS"
         )
     if risk.max_trades > len(risk.weights) and not simulation.fixed_quantity:
@@ -109,10 +109,10 @@ def _budget(draft: SettingsDraft) -> Iterator[SettingsFinding]:
             f"MAX_TRADES={risk.max_trades} is more than the {len(risk.weights)} weights of WEIGHTS: "
             "each order needs one, or FIXED_QUANTITY in a simulation."
         )
-        yield draft.say("fail", sentence, "MAX_TRADES", "WEIGHTS")
+        yield draft.finding("fail", sentence, "MAX_TRADES", "WEIGHTS")
     if risk.defense_mode_total_allocation > risk.total_allocation:
         sentence = "DEFENSE_MODE_TOTAL_ALLOCATION is larger than TOTAL_ALLOCATION: defense would raise the budget."
-        yield draft.say("warn", sentence, "DEFENSE_MODE_TOTAL_ALLOCATION", "TOTAL_ALLOCATION")
+        yield draft.finding("warn", sentence, "DEFENSE_MODE_TOTAL_ALLOCATION", "TOTAL_ALLOCATION")
 
 
 def _strategies(draft: SettingsDraft) -> Iterator[SettingsFinding]:
@@ -120,20 +120,20 @@ def _strategies(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     sequence = trading.strategy_sequence
     for name in dict.fromkeys(name for name in sequence if sequence.count(name) > 1):
         sentence = f"{draft.text('STRATEGY_SEQUENCE')}: {name} is listed more than once."
-        yield draft.say("fail", sentence, "STRATEGY_SEQUENCE")
+        yield draft.finding("fail", sentence, "STRATEGY_SEQUENCE")
     for name in sequence:
         if _STRATEGY_NAME.fullmatch(name) is None:
             sentence = (
                 f"{draft.text('STRATEGY_SEQUENCE')}: {name} is not a valid strategy name (letters, digits and _)."
             )
-            yield draft.say("fail", sentence, "STRATEGY_SEQUENCE")
+            yield draft.finding("fail", sentence, "STRATEGY_SEQUENCE")
     override = trading.strategy_override
     if override and not draft.frames[override].enabled:
         key = f"STRAT_{override.upper()}_ENABLED"
         sentence = f"STRATEGY_OVERRIDE={override}: {draft.text(key)} disables it."
-        yield draft.say("fail", sentence, "STRATEGY_OVERRIDE", key)
-    if not draft.strategies and any(one.given for one in draft.values.values()):
-        yield draft.say("warn", "No strategy is enabled: nothing will be traded.", "STRATEGY_SEQUENCE")
+        yield draft.finding("fail", sentence, "STRATEGY_OVERRIDE", key)
+    if not draft.strategies and any(one.is_set for one in draft.values.values()):
+        yield draft.finding("warn", "No strategy is enabled: nothing will be traded.", "STRATEGY_SEQUENCE")
 
 
 def _windows(draft: SettingsDraft) -> Iterator[SettingsFinding]:
@@ -144,7 +144,7 @@ def _windows(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         try:
             check_windows([named], anchor)
         except SettingsError as error:
-            yield draft.say("fail", f"{error.message} {error.remedy}", keys[0], "TIME_ANCHOR")
+            yield draft.finding("fail", f"{error.message} {error.remedy}", keys[0], "TIME_ANCHOR")
             continue
         start = frame.start_time.hour * 60 + frame.start_time.minute - _BELL_MINUTE
         end = start + frame.analysis_minutes + frame.breakout_minutes
@@ -153,10 +153,10 @@ def _windows(draft: SettingsDraft) -> Iterator[SettingsFinding]:
                 f"{draft.text(keys[0])}: the entry phase ends {end} minutes after the bell, flattening starts "
                 f"{FULL_SESSION_MINUTES - flatten} minutes after it: the window would be skipped in every session."
             )
-            yield draft.say("fail", sentence, *keys, "FLATTEN_BEFORE_CLOSE")
+            yield draft.finding("fail", sentence, *keys, "FLATTEN_BEFORE_CLOSE")
     if anchor == "utc":
         sentence = "TIME_ANCHOR=utc: relative to the bell, start times shift by one hour with daylight saving time."
-        yield draft.say("warn", sentence, "TIME_ANCHOR")
+        yield draft.finding("warn", sentence, "TIME_ANCHOR")
 
 
 def _pairs(draft: SettingsDraft) -> Iterator[SettingsFinding]:
@@ -165,7 +165,7 @@ def _pairs(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     for low, high in pairs:
         least, most = draft.values[low].value, draft.values[high].value
         if least is not None and most is not None and least > most:
-            yield draft.say("fail", f"{draft.text(low)} is more than {draft.text(high)}.", low, high)
+            yield draft.finding("fail", f"{draft.text(low)} is more than {draft.text(high)}.", low, high)
 
 
 def _simulation(draft: SettingsDraft) -> Iterator[SettingsFinding]:
@@ -173,7 +173,7 @@ def _simulation(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     market = draft.mode == "live" or (draft.mode in _ON_PAPER and trading.broker_name != _SIMULATED_BROKER)
     if market and simulation.fixed_quantity:
         sentence = f"{draft.text('FIXED_QUANTITY')} is for simulations only: set it to 0."
-        yield draft.say("fail", sentence, "FIXED_QUANTITY")
+        yield draft.finding("fail", sentence, "FIXED_QUANTITY")
     if draft.mode != "live" and trading.vix_source == "live":
         used = (
             "the value that the live session recorded for that day, else "
@@ -181,7 +181,7 @@ def _simulation(draft: SettingsDraft) -> Iterator[SettingsFinding]:
             else ""
         )
         sentence = f"VIX_SOURCE=live is for live trading only: here {used}the previous close is used."
-        yield draft.say("warn", sentence, "VIX_SOURCE")
+        yield draft.finding("warn", sentence, "VIX_SOURCE")
 
 
 def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
@@ -189,18 +189,18 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         names = draft.values[key].value
         if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
             sentence = f"{draft.text(key)}: a name is repeated, or stands beside the word none."
-            yield draft.say("fail", sentence, key)
+            yield draft.finding("fail", sentence, key)
     failover = draft.groups["failover"]
     if failover.failover_enabled and not failover.failover_brokers:
         sentence = "FAILOVER_ENABLED=true without FAILOVER_BROKERS: there is no failover."
-        yield draft.say("warn", sentence, "FAILOVER_ENABLED", "FAILOVER_BROKERS")
+        yield draft.finding("warn", sentence, "FAILOVER_ENABLED", "FAILOVER_BROKERS")
     if failover.failover_enabled and failover.failover_brokers:
         yield from _failover(draft)
     for name, frame in draft.frames.items():
         key = f"SHORT_TYPE_{name.upper()}"
         if name in draft.strategies and frame.short_type in {"InverseETF", "LongPut"}:
             sentence = f"{draft.text(key)}: short type not supported yet; short signals are denied."
-            yield draft.say("warn", sentence, key)
+            yield draft.finding("warn", sentence, key)
 
 
 def _failover(draft: SettingsDraft) -> Iterator[SettingsFinding]:
@@ -208,19 +208,19 @@ def _failover(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     said = draft.text("FAILOVER_BROKERS")
     if trading.broker_name in names or len(set(names)) < len(names):
         sentence = f"{said}: list each broker once; BROKER_NAME, {trading.broker_name}, is always the first one."
-        yield draft.say("fail", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
+        yield draft.finding("fail", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
     if _SIMULATED_BROKER in names:
         sentence = f"{said}: {_SIMULATED_BROKER} is a simulator and cannot take over from a broker."
-        yield draft.say("fail", sentence, "FAILOVER_BROKERS")
+        yield draft.finding("fail", sentence, "FAILOVER_BROKERS")
     elif trading.broker_name == _SIMULATED_BROKER:
         sentence = f"{said}: {_SIMULATED_BROKER} never fails, so failover has no effect."
-        yield draft.say("warn", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
+        yield draft.finding("warn", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
     elif trading.data_source in {"", trading.broker_name}:
         sentence = f"The bars come from {trading.broker_name} too: if it is down, no other broker gets entries either."
-        yield draft.say("warn", sentence, "FAILOVER_ENABLED", "DATA_SOURCE")
+        yield draft.finding("warn", sentence, "FAILOVER_ENABLED", "DATA_SOURCE")
 
 
 def _days(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     if max(draft.groups["trading"].trading_days) >= _SATURDAY:
         sentence = f"{draft.text('TRADING_DAYS')}: the exchange is closed on Saturday and Sunday."
-        yield draft.say("warn", sentence, "TRADING_DAYS")
+        yield draft.finding("warn", sentence, "TRADING_DAYS")

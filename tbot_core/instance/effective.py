@@ -25,6 +25,6 @@ class EffectiveSetting:
     written: str = ""
 
     @property
-    def given(self) -> bool:
+    def is_set(self) -> bool:
         """Whether a file or an option sets it."""
         return self.origin != ValueOrigin()

@@ -137,7 +137,7 @@ def _remedy(faults: Sequence[str]) -> str:
 
 def _missing(sources: SettingsFiles, instance: Instance, mode: Mode) -> Iterator[SettingsFinding]:
     # A demo needs no file at all.
-    if mode == "demo" or sources.env.fault is not None or sources.bot.stands:
+    if mode == "demo" or sources.env.fault is not None or sources.bot.exists:
         return
     what = f"{instance.home} has no trading configuration {sources.bot.name}"
     if not filesystem.exists(instance.home):
@@ -170,11 +170,11 @@ def _assigned(
     assigned: dict[str, Assignment] = {}
     found: list[SettingsFinding] = []
     for entry in entries:
-        name = known.name(entry.key)
+        name = known.canonical_name(entry.key)
         if name is None:
             found.append(_unknown(known, entry, compare=len(found) < _COMPARED))
             continue
-        wanted = known.known[name].declaration.file
+        wanted = known.variables[name].declaration.file
         if entry.line and (entry.file in _ENV_FILES) != (wanted == ENV_FILE):
             sentence = f"{entry.key} belongs in {wanted} and is ignored here."
             found.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
@@ -204,7 +204,7 @@ def _values(
     # Every variable as it holds, by its default where its text is refused; and what is refused.
     values: dict[str, EffectiveSetting] = {}
     refused: list[SettingsFinding] = []
-    for name, one in known.known.items():
+    for name, one in known.variables.items():
         declaration, entry = one.declaration, entries.get(name)
         held = EffectiveSetting(
             declaration=declaration,

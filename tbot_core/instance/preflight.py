@@ -139,7 +139,7 @@ def _plaintext(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     instance = subject.instance
     for source in subject.sources.both:
         if source.plain and source.sealed:
-            sentence = f"The plaintext {source.name} is stored beside {source.counts}."
+            sentence = f"The plaintext {source.name} is stored beside {source.active_name}."
             yield PreflightFinding(level="fail", subject="files", message=sentence, remedy=f"Remove {source.name}.")
         elif source.plain and source is subject.sources.bot:
             sentence = f"{source.name} is plaintext: allowed for paper and replay, refused in live trading."

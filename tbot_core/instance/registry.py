@@ -47,18 +47,18 @@ class KnownVariable:
 class VariableCatalogue:
     """The known variables by name, in display order, and the names of the aliases."""
 
-    known: dict[str, KnownVariable]
+    variables: dict[str, KnownVariable]
     aliases: dict[str, str]
 
-    def name(self, key: str) -> str | None:
+    def canonical_name(self, key: str) -> str | None:
         """The variable for a key of a file, or None."""
-        return key if key in self.known else self.aliases.get(key)
+        return key if key in self.variables else self.aliases.get(key)
 
     def nearest(self, key: str) -> str | None:
         """The known name most similar to the key, if any."""
         from difflib import get_close_matches
 
-        found = get_close_matches(key.upper()[:80], [*self.known, *self.aliases], n=1, cutoff=0.7)
+        found = get_close_matches(key.upper()[:80], [*self.variables, *self.aliases], n=1, cutoff=0.7)
         return found[0] if found else None
 
 
@@ -77,7 +77,7 @@ def catalogue(strategies: Iterable[str], declared: Sequence[DeclaredConfig] = ()
         for name, declaration in absent.settings.items():
             known.setdefault(name, KnownVariable(declaration=declaration, owner=f"{absent.kind} {absent.name}"))
     aliases = {alias: name for name, one in known.items() for alias in one.declaration.aliases}
-    return VariableCatalogue(known=known, aliases=aliases)
+    return VariableCatalogue(variables=known, aliases=aliases)
 
 
 def known_strategy_names(strategies: Iterable[str], declared: Sequence[DeclaredConfig] = ()) -> tuple[str, ...]:

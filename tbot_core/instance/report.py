@@ -57,7 +57,7 @@ def _is_idle(effective: EffectiveSetting) -> bool:
 def _is_orphan(effective: EffectiveSetting, installed: Collection[tuple[str, str]]) -> bool:
     kind, _, name = effective.owner.partition(" ")
     there = effective.owner == CORE or (kind, name) in installed
-    return not there and effective.given and effective.value is True
+    return not there and effective.is_set and effective.value is True
 
 
 def _idle(values: Mapping[str, EffectiveSetting]) -> Iterator[SettingsFinding]:
@@ -70,9 +70,9 @@ def _idle(values: Mapping[str, EffectiveSetting]) -> Iterator[SettingsFinding]:
 
 def _limits(settings: Settings) -> Iterator[SettingsFinding]:
     planned = planned_worst_day(settings)
-    count = len({effective.origin.file for effective in settings.values.values() if effective.given})
+    count = len({effective.origin.file for effective in settings.values.values() if effective.is_set})
     strategies = ", ".join(settings.strategies) or "no strategy"
-    given = sum(effective.given for effective in settings.values.values())
+    given = sum(effective.is_set for effective in settings.values.values())
     where = f"{plural(given, 'setting')} of {plural(count, 'file')}"
     sentence = f"{where} set, all others use their defaults; {strategies} would run."
     yield SettingsFinding(level="ok", message=sentence)

@@ -74,7 +74,7 @@ def _absent(effective: EffectiveSetting, kind: str, name: str, installed: list[s
     hint = f"; did you mean {near[0]}?" if near else "."
     sentence = f"{said}: no {kind} {printable_value(name)} is installed ({there}){hint}"
     return SettingsFinding(
-        level="fail", message=sentence, keys=(key,), where=str(effective.origin) if effective.given else ""
+        level="fail", message=sentence, keys=(key,), where=str(effective.origin) if effective.is_set else ""
     )
 
 
@@ -88,7 +88,7 @@ def _owners(
         framed = effective.owner == CORE and strategy is not None and strategy not in running_ones
         owner = f"strategy {strategy}" if framed else effective.owner
         kind, _, name = owner.partition(" ")
-        if effective.given and owner != CORE and (kind, name) not in installed:
+        if effective.is_set and owner != CORE and (kind, name) not in installed:
             waiting.setdefault(owner, []).append(key)
     for owner, keys in waiting.items():
         kind, _, name = owner.partition(" ")

@@ -37,12 +37,12 @@ class SettingsFile:
     fault: TbotError | None = None
 
     @property
-    def stands(self) -> bool:
+    def exists(self) -> bool:
         """Whether there is such a file, in either form."""
         return self.plain or self.sealed
 
     @property
-    def counts(self) -> str:
+    def active_name(self) -> str:
         """The name of the form that counts."""
         return f"{self.name}{ENCRYPTED_SUFFIX}" if self.sealed else self.name
 
@@ -81,9 +81,9 @@ class SettingsFiles:
         for source in self.both:
             yield from source.parsed.findings
             if source.fault is not None:
-                yield SettingsFinding(level="fail", message=str(source.fault), where=source.counts)
+                yield SettingsFinding(level="fail", message=str(source.fault), where=source.active_name)
             if source.plain and source.sealed:
-                sentence = f"{source.counts} takes precedence; delete the plaintext {source.name} beside it."
+                sentence = f"{source.active_name} takes precedence; delete the plaintext {source.name} beside it."
                 yield SettingsFinding(level="fail" if live else "warn", message=sentence, where=source.name)
         if live and self.bot.plain and not self.bot.sealed:
             sentence = (
@@ -103,9 +103,9 @@ def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFi
         # Where the trading configuration lies is unknown then, and so is its key.
         return SettingsFiles(env=env, bot=SettingsFile(name=named, path=instance.path(named)))
     bot = _source(instance, "env_bot", named, env.parsed, live=live)
-    if bot.stands and bot.fault is None and bot.parsed == ParsedDotenv():
+    if bot.exists and bot.fault is None and bot.parsed == ParsedDotenv():
         sentence = "it is empty: `tbot init` writes a trading configuration into an empty folder."
-        silent = ParsedDotenv(findings=(SettingsFinding(level="fail", message=sentence, where=bot.counts),))
+        silent = ParsedDotenv(findings=(SettingsFinding(level="fail", message=sentence, where=bot.active_name),))
         bot = attrs.evolve(bot, parsed=silent)
     return SettingsFiles(env=env, bot=bot)
 
@@ -146,7 +146,7 @@ def _source(instance: Instance, category: str, named: str, env: ParsedDotenv | N
     try:
         source = attrs.evolve(source, plain=filesystem.is_present(path), sealed=filesystem.is_present(_sealed(path)))
         if source.sealed:
-            return attrs.evolve(source, parsed=_opened(instance, category, source.counts, env, live=live))
+            return attrs.evolve(source, parsed=_opened(instance, category, source.active_name, env, live=live))
         return attrs.evolve(source, parsed=_plain(name, path) if source.plain else ParsedDotenv())
     except (AccessError, VaultError) as fault:
         return attrs.evolve(source, fault=fault)

@@ -37,7 +37,7 @@ class JournalRecorder:
 
     journal: Journal
     clock: Clock
-    tell: Callable[[Sequence[NewEvent]], None] = _nobody
+    on_events: Callable[[Sequence[NewEvent]], None] = _nobody
     broker: str = ""
     tag: str = ""
     batch: _Batch = attrs.field(factory=_Batch, repr=False)
@@ -49,10 +49,10 @@ class JournalRecorder:
             self.batch.entries += entries
             return
         self.journal.append(entries)
-        self.tell(entries)
+        self.on_events(entries)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """What is written meanwhile is one transaction, and told of when it is durable: all of it, or nothing."""
         entries: list[NewEvent] = []
         self.batch.entries = entries
@@ -67,6 +67,6 @@ class JournalRecorder:
         whose = {"broker": self.broker} if self.broker else {}
         return NewEvent(kind=kind, payload=payload | whose, time=self.clock.now(), cid=cid)
 
-    def note(self, kind: str, payload: Payload) -> None:
+    def record(self, kind: str, payload: Payload) -> None:
         """Write one event down."""
         self.write(self.entry(kind, payload))

@@ -279,7 +279,7 @@ def state_payload(cause: StateCause, state: RiskState, *, there: bool, words: st
 def decision_payload(decision: Decision) -> Payload:
     """A signal's end: allowed or denied, and what was compared."""
     proposal = decision.proposal
-    confirmed = {} if proposal.confirmed is None else {"confirmed": proposal.confirmed}
+    confirmed = {} if proposal.confirmed_minute is None else {"confirmed": proposal.confirmed_minute}
     return confirmed | {
         "signal": signal_payload(proposal.signal),
         "side": proposal.side.word,
@@ -293,7 +293,7 @@ def decision_payload(decision: Decision) -> Payload:
         "reason": decision.reason.name,
         "value": None if decision.value is None else str(decision.value),
         "limit": None if decision.limit is None else str(decision.limit),
-        "words": decision.words,
+        "words": decision.detail,
         "findings": [finding_payload(finding) for finding in proposal.findings],
     }
 
@@ -324,7 +324,7 @@ def window_payload(
 def universe_payload(universe: Universe) -> Payload:
     """A universe that was cut: how many symbols are left, by which limit, and which are not heard."""
     kept = len(universe.symbols)
-    return {"kept": kept, "limit": universe.limit, "by": universe.by, "cut": list(universe.cut)}
+    return {"kept": kept, "limit": universe.limit, "by": universe.limited_by, "cut": list(universe.cut)}
 
 
 def _paid(report: OrderStatusReport) -> Decimal:

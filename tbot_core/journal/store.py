@@ -94,7 +94,7 @@ class Journal:
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False) -> None:
         self.path = path
-        self.relieve: Callable[[], bool] = lambda: False
+        self.free_space: Callable[[], bool] = lambda: False
         self._anchored = anchored
         self._connection = connection
         self._expected: deque[Event] = deque()
@@ -106,7 +106,7 @@ class Journal:
         return self._seq, self._hash
 
     @property
-    def repeating(self) -> bool:
+    def is_repeating(self) -> bool:
         """Whether events of an interrupted run are still expected."""
         return bool(self._expected)
 
@@ -135,11 +135,11 @@ class Journal:
         if self._anchored:
             tail_mark.note_event_count(self.path, seq)
 
-    def knows(self, source: tuple[str, str, str]) -> bool:
+    def contains(self, source: tuple[str, str, str]) -> bool:
         """Whether this event of a broker has been written before."""
-        return self.find(source) is not None
+        return self.find_event(source) is not None
 
-    def find(self, source: tuple[str, str, str]) -> Event | None:
+    def find_event(self, source: tuple[str, str, str]) -> Event | None:
         """This event of a broker, where it has been written before."""
         query = f"SELECT {_COLUMNS} FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?"  # noqa: S608  # constants
         with self._reading():
@@ -156,14 +156,14 @@ class Journal:
             for row in self._connection.execute(query, (after, *values)):
                 yield _event(row)
 
-    def last(self, kind: str) -> Event | None:
+    def last_event(self, kind: str) -> Event | None:
         """The newest event of a kind."""
         query = f"SELECT {_COLUMNS} FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608  # constants
         with self._reading():
             row = self._connection.execute(query, (kind,)).fetchone()
             return None if row is None else _event(row)
 
-    def expect(self, after: int, *, leaving_out: frozenset[str] = frozenset()) -> None:
+    def expect_repeat(self, after: int, *, leaving_out: frozenset[str] = frozenset()) -> None:
         """Repeat a killed run: the next appends must equal the events behind this sequence number.
 
         Events of the kinds in `leaving_out` are not said again.
@@ -216,7 +216,7 @@ class Journal:
                 with _transaction(self._connection):
                     self._connection.executemany(query, rows)
             except sqlite3.Error as error:
-                if not (corruption.is_full(error) and self.relieve()):
+                if not (corruption.is_full(error) and self.free_space()):
                     raise
             else:
                 return

@@ -56,7 +56,7 @@ class BarAggregator:
     """
 
     def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
-        self.due = 0
+        self.next_minute = 0
         self.minutes = minutes
         self.counts: Counter[BarArrival] = Counter()
         self._rows = {symbol: row for row, symbol in enumerate(symbols)}
@@ -66,38 +66,38 @@ class BarAggregator:
         self._revised: list[BarAmendment] = []
 
     @property
-    def complete(self) -> bool:
+    def is_next_complete(self) -> bool:
         """Whether every symbol's bar of the next minute is there."""
-        return self.due < self.minutes and self.whole(self.due)
+        return self.next_minute < self.minutes and self.is_complete(self.next_minute)
 
-    def whole(self, minute: int) -> bool:
+    def is_complete(self, minute: int) -> bool:
         """Whether every symbol's bar of a minute is there."""
         return not bool(np.isnan(self._close(minute)).any())
 
-    def take(self, bar: Bar, minute: int, *, filled: bool = False) -> BarArrival:
+    def add_bar(self, bar: Bar, minute: int, *, filled: bool = False) -> BarArrival:
         """Take a bar in that starts in a minute of the session; `filled`: it was asked for after a gap."""
         arrival = self._take(bar, minute, filled=filled)
         self.counts[arrival] += 1
         return arrival
 
-    def close(self) -> MinuteSlice:
+    def close_minute(self) -> MinuteSlice:
         """The next minute, of the bars that are there; from now on others are late."""
-        minute = self.due
-        self.due += 1
+        minute = self.next_minute
+        self.next_minute += 1
         rows = self._first[minute].T.copy()
         return MinuteSlice(index=minute, **dict(zip(_COLUMNS, rows, strict=True)))
 
-    def amendments(self) -> list[BarAmendment]:
+    def pop_late_bars(self) -> list[BarAmendment]:
         """What came after its minute was decided, since the last call."""
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    def revisions(self) -> list[BarAmendment]:
+    def pop_revisions(self) -> list[BarAmendment]:
         """What a feed has said of bars after its first word, since the last call; nobody acts on it."""
         revised, self._revised = self._revised, []
         return revised
 
-    def restore(self, minute: MinuteSlice, late: Sequence[BarAmendment]) -> None:
+    def restore_minute(self, minute: MinuteSlice, late: Sequence[BarAmendment]) -> None:
         """Put the next minute in as it was decided before a restart, and what had come late by then."""
         self._first[minute.index] = np.array([getattr(minute, name) for name in _COLUMNS]).T
         for one in late:
@@ -114,7 +114,7 @@ class BarAggregator:
         known = self._first[minute, row]
         if np.isnan(known[0]):
             self._first[minute, row] = values
-            if minute >= self.due:
+            if minute >= self.next_minute:
                 return BarArrival.FIRST
             arrival = BarArrival.FILLED if filled else BarArrival.LATE
             self._waiting.append(BarAmendment(minute=minute, row=row, values=values, arrival=arrival))

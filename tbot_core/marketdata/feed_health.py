@@ -54,7 +54,7 @@ class PriceDisagreement:
     symbol: str
     feed: float
     theirs: float
-    there: bool
+    is_apart: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -96,33 +96,33 @@ class FeedHealth:
         self._compared: dict[tuple[str, str], float] = {}
 
     @property
-    def shut(self) -> bool:
+    def is_market_halted(self) -> bool:
         """Whether the whole market is halted."""
         return self._under_way("")
 
     @property
-    def over(self) -> bool:
+    def halted_to_close(self) -> bool:
         """Whether the whole market is halted to the session's end."""
         market = self._halts.get("")
         return market is not None and market.level >= ENDS_THE_DAY
 
     @property
-    def heard_at(self) -> float:
+    def last_message_at(self) -> float:
         """When the feed said anything, last."""
         return self._heard
 
-    def begin(self, now: float) -> None:
+    def start(self, now: float) -> None:
         """The bell has rung: from now on silence counts."""
         for seen in (self._bars, self._quoted):
             seen.update(dict.fromkeys(self.symbols, now))
 
-    def hear(self, now: float) -> None:
+    def on_message(self, now: float) -> None:
         """The feed said something."""
         if now - self._heard > SILENT_S:
             self._gaps.append((self._heard, now))
         self._heard = now
 
-    def take_bar(self, bar: Bar, now: float, minute: int) -> list[HaltStatus]:
+    def on_bar(self, bar: Bar, now: float, minute: int) -> list[HaltStatus]:
         """A bar came of a symbol, of a minute of the session; which halts are over, because something was traded."""
         if bar.symbol not in self._bars:
             return []
@@ -134,9 +134,9 @@ class FeedHealth:
         over = [
             HaltStatus(symbol=one, halted=False, words=_TRADED) for one in ("", bar.symbol) if self._past(one, minute)
         ]
-        return [one for one in over if self.take_status(one, now, minute)]
+        return [one for one in over if self.on_status(one, now, minute)]
 
-    def take_quote(self, quote: Quote, now: float) -> bool:
+    def on_quote(self, quote: Quote, now: float) -> bool:
         """A quote came; False for one that is crossed, one-sided, no number, or older than what is known."""
         if quote.symbol not in self._quoted:
             return False
@@ -152,7 +152,7 @@ class FeedHealth:
         self._quotes[quote.symbol] = quote.bid, quote.ask, said
         return True
 
-    def take_status(self, status: HaltStatus, now: float, minute: int) -> bool:
+    def on_status(self, status: HaltStatus, now: float, minute: int) -> bool:
         """A halt began or ended, in a minute of the session; whether that is news."""
         halt = self._halts.get(status.symbol)
         under_way = halt is not None and halt.ended is None
@@ -193,7 +193,7 @@ class FeedHealth:
         middle = (bid + ask) / 2
         return middle if age <= MINUTE_S and ask - bid <= widest * middle else None
 
-    def compare(self, theirs: Mapping[str, float], now: float, broker: str = "") -> list[PriceDisagreement]:
+    def compare_prices(self, theirs: Mapping[str, float], now: float, broker: str = "") -> list[PriceDisagreement]:
         """Hold the feed's latest prices against a broker's; what has come or gone of disagreements since the last.
 
         A symbol of which the broker or the feed has said nothing lately stays as it was.
@@ -207,20 +207,20 @@ class FeedHealth:
             wide = [ours for ours, bound in pairs if abs(ours / theirs[symbol] - 1) > bound]
             if bool(wide) is not (symbol in apart):
                 ours = wide[0] if wide else pairs[0][0]
-                changed.append(PriceDisagreement(symbol=symbol, feed=ours, theirs=theirs[symbol], there=bool(wide)))
+                changed.append(PriceDisagreement(symbol=symbol, feed=ours, theirs=theirs[symbol], is_apart=bool(wide)))
             (apart.add if wide else apart.discard)(symbol)
         return changed
 
-    def unmarked(self, held: Iterable[str], now: float) -> list[str]:
+    def stale_marks(self, held: Iterable[str], now: float) -> list[str]:
         """Of what is held, the symbols whose mark is older than two intervals."""
         seen = ((symbol, max(self._bars.get(symbol, -math.inf), self._quoted_at(symbol))) for symbol in held)
         return sorted(symbol for symbol, at in seen if now - at > MARK_S)
 
-    def unproven(self, symbol: str, now: float, broker: str) -> bool:
+    def is_price_unconfirmed(self, symbol: str, now: float, broker: str) -> bool:
         """Whether that broker has not said lately what a symbol trades at, so that the feed was held against it."""
         return now - self._compared.get((broker, symbol), -math.inf) > MINUTE_S
 
-    def objection(self, symbol: str, minute: int, now: float, broker: str = "") -> Reason | None:
+    def denial_reason(self, symbol: str, minute: int, now: float, broker: str = "") -> Reason | None:
         """Why a symbol may not be entered on the bar of a minute; None where the data are no reason against it.
 
         `broker` is where it would be entered: the one whose prices the feed has to agree with.
@@ -303,7 +303,7 @@ class FeedHealth:
         return halt is not None and halt.ended is None and minute > halt.since
 
     def _halted(self, symbol: str) -> bool:
-        return self.shut or self._under_way(symbol)
+        return self.is_market_halted or self._under_way(symbol)
 
     def _under_way(self, symbol: str) -> bool:
         halt = self._halts.get(symbol)

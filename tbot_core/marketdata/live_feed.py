@@ -69,10 +69,10 @@ class LiveFeedAggregator:
     ) -> None:
         self.source = source
         self.universe = universe
-        self.barrier = BarAggregator(universe.symbols, source.session.minutes)
+        self.aggregator = BarAggregator(universe.symbols, source.session.minutes)
         self.health = FeedHealth(universe.symbols, source.quality, clock.monotonic())
-        self.lost: set[int] = set()
-        self.filled: frozenset[int] = frozenset()
+        self.lost_minutes: set[int] = set()
+        self.backfilled_minutes: frozenset[int] = frozenset()
         self.dropped = 0
         self.connections = 0
         self.on_gap: Callable[[FeedGap], None] = _untold
@@ -104,19 +104,19 @@ class LiveFeedAggregator:
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute in order as it is decided; those that have closed come at once, from the feed's history."""
         closed = min(max(self.session.minute(self._clock.now()), 0), self.session.minutes)
-        self.filled = frozenset(range(closed))
+        self.backfilled_minutes = frozenset(range(closed))
         known = {one.minute.index for one in self._before}
-        self.lost.update(self.filled - known)
+        self.lost_minutes.update(self.backfilled_minutes - known)
         await self._fill()
         for one in self._before:
-            while self.barrier.due < one.minute.index:
-                yield self.barrier.close()
-            self.barrier.restore(one.minute, one.late)
-            yield self.barrier.close()
-        self.lost |= self._lost_before  # not sooner: what was decided of them is put back first
-        while self.barrier.due < self.session.minutes:
+            while self.aggregator.next_minute < one.minute.index:
+                yield self.aggregator.close_minute()
+            self.aggregator.restore_minute(one.minute, one.late)
+            yield self.aggregator.close_minute()
+        self.lost_minutes |= self._lost_before  # not sooner: what was decided of them is put back first
+        while self.aggregator.next_minute < self.session.minutes:
             await self._wait()
-            yield self.barrier.close()
+            yield self.aggregator.close_minute()
 
     async def run(self) -> None:
         """Listen, and fill gaps, until cancelled."""
@@ -128,19 +128,19 @@ class LiveFeedAggregator:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def recall(self, status: HaltStatus, at: datetime) -> None:
+    def restore_halt(self, status: HaltStatus, at: datetime) -> None:
         """A halt that began or ended before a restart."""
         now = self._clock.monotonic() - max((self._clock.now() - at).total_seconds(), 0.0)
-        self.health.take_status(status, now, self.session.minute(at))
+        self.health.on_status(status, now, self.session.minute(at))
 
-    def recall_lost(self, minutes: Iterable[int]) -> None:
+    def restore_lost_minutes(self, minutes: Iterable[int]) -> None:
         """The minutes that were lost before a restart and have not been filled: they are asked for again."""
         self._lost_before = frozenset(minutes)
 
     async def _wait(self) -> None:
         # Until the next minute can be decided: it has ended, and all of it is there or no longer waited for.
-        end = self.session.moment(self.barrier.due + 1)
-        while (now := self._clock.now()) < end + self._grace and not (now >= end and self.barrier.complete):
+        end = self.session.moment(self.aggregator.next_minute + 1)
+        while (now := self._clock.now()) < end + self._grace and not (now >= end and self.aggregator.is_next_complete):
             self._came.clear()
             until = end if now < end else end + self._grace
             await _either(self._came, min((until - now).total_seconds(), _LOOK_S))
@@ -164,7 +164,7 @@ class LiveFeedAggregator:
         since = self._clock.monotonic()
         while not connection.done():
             await asyncio.wait({connection}, timeout=_LOOK_S)
-            if self._clock.monotonic() - max(since, self.health.heard_at) > DEAD_S:
+            if self._clock.monotonic() - max(since, self.health.last_message_at) > DEAD_S:
                 _log.warning("feed.dead", silent_s=DEAD_S)
                 return
         failure = connection.exception()
@@ -184,28 +184,28 @@ class LiveFeedAggregator:
 
     def _hear(self, news: FeedMessage) -> None:
         now = self._spoke = self._clock.monotonic()
-        self.health.hear(now)
+        self.health.on_message(now)
         match news:
             case Bar():
                 self._price(now)
-                arrival = self.barrier.take(news, self.session.minute(news.start))
+                arrival = self.aggregator.add_bar(news, self.session.minute(news.start))
                 if arrival in {BarArrival.FIRST, BarArrival.LATE}:
-                    for over in self.health.take_bar(news, now, self.session.minute(news.start)):
+                    for over in self.health.on_bar(news, now, self.session.minute(news.start)):
                         self.on_status(over)
                 if arrival is not BarArrival.FIRST:
                     _log.info("bar", arrival=arrival.value, symbol=news.symbol, start=news.start.isoformat())
                 self._came.set()
             case Quote():
                 self._price(now)
-                self.dropped += not self.health.take_quote(news, now)
+                self.dropped += not self.health.on_quote(news, now)
             case HaltStatus():
                 self._take_status(news, now)
             case Heartbeat():
                 pass
 
     def _take_status(self, status: HaltStatus, now: float) -> None:
-        shut = self.health.shut
-        if not self.health.take_status(status, now, self.session.minute(self._clock.now())):
+        shut = self.health.is_market_halted
+        if not self.health.on_status(status, now, self.session.minute(self._clock.now())):
             return
         if not status.symbol:  # while the whole market is halted no price is missing
             if not shut:
@@ -217,9 +217,9 @@ class LiveFeedAggregator:
         # A connection speaks for the first time. What was due between the last word of the one before and now was
         # heard by nobody: the minutes that were waited for meanwhile and lack a bar are lost.
         away = now - self._spoke
-        silent = now - self._priced > _QUIET_S and not self.health.shut
+        silent = now - self._priced > _QUIET_S and not self.health.is_market_halted
         reach = now - self._priced + MINUTE_S if silent else away + self._grace.total_seconds()
-        missing = [one for one in self._ended(reach) if not self.barrier.whole(one)]
+        missing = [one for one in self._ended(reach) if not self.aggregator.is_complete(one)]
         if missing:
             quiet = f"no prices for {now - self._priced:.0f} s, " if silent else ""
             self._priced = now
@@ -241,21 +241,21 @@ class LiveFeedAggregator:
         return range(first, min(self.session.minute(present), self.session.minutes))
 
     def _lose(self, first: int, last: int, words: str) -> None:
-        self.lost.update(range(first, last + 1))
+        self.lost_minutes.update(range(first, last + 1))
         self.on_gap(FeedGap(first=first, last=last, words=words))
 
     async def _keep_filled(self) -> None:
         tries = 0
         while True:
-            tries = 0 if not self.lost or await self._fill() else tries + 1
+            tries = 0 if not self.lost_minutes or await self._fill() else tries + 1
             await self._clock.sleep(_FILL_AGAIN_S[min(tries, len(_FILL_AGAIN_S) - 1)])
 
     async def _fill(self) -> bool:
         # Ask for the bars of what was lost; whether nothing is lost any more.
         delay = max(timedelta(seconds=self.source.quality.history_delay_s), self._grace)
-        wanted = sorted(one for one in self.lost if self.session.moment(one + 1) + delay <= self._clock.now())
+        wanted = sorted(one for one in self.lost_minutes if self.session.moment(one + 1) + delay <= self._clock.now())
         if not wanted:
-            return not self.lost
+            return not self.lost_minutes
         first, last = self.session.moment(wanted[0]), self.session.moment(wanted[-1] + 1)
         try:
             bars = await self.source.history(self.symbols, first, last)
@@ -263,10 +263,10 @@ class LiveFeedAggregator:
             _log.warning("feed.not_filled", reason=fault.message)
             return False
         for bar in bars:
-            self.barrier.take(bar, self.session.minute(bar.start), filled=True)
-        self.lost.difference_update(wanted)
+            self.aggregator.add_bar(bar, self.session.minute(bar.start), filled=True)
+        self.lost_minutes.difference_update(wanted)
         self.on_filled(wanted)
-        return not self.lost
+        return not self.lost_minutes
 
 
 async def _either(came: asyncio.Event, seconds: float) -> None:

@@ -77,7 +77,7 @@ class RecordedSession:
     """A recorded session, as a feed of whole minutes; `kept` are its minutes in order."""
 
     header: RecordingHeader
-    kept: tuple[RecordedMinute, ...]
+    records: tuple[RecordedMinute, ...]
 
     @property
     def session(self) -> Session:
@@ -98,7 +98,7 @@ class RecordedSession:
         """Every minute that was decided; one that never came is without bars."""
         nothing = np.full(len(self.symbols), np.nan)
         due = 0
-        for one in self.kept:
+        for one in self.records:
             while due < one.minute.index:
                 yield MinuteSlice(index=due, **dict.fromkeys(_COLUMNS, nothing))
                 due += 1
@@ -107,11 +107,11 @@ class RecordedSession:
 
     def late(self, minute: int) -> Sequence[BarAmendment]:
         """The bars that were put in their place when a minute was decided."""
-        return next((one.late for one in self.kept if one.minute.index == minute), ())
+        return next((one.late for one in self.records if one.minute.index == minute), ())
 
     def quotes(self, minute: int) -> Quotes | None:
         """The quotes that a minute was decided on; None where none were looked at."""
-        return next((one.quotes for one in self.kept if one.minute.index == minute), None)
+        return next((one.quotes for one in self.records if one.minute.index == minute), None)
 
 
 class SessionRecorder:
@@ -119,9 +119,9 @@ class SessionRecorder:
 
     def __init__(self, path: Path, header: RecordingHeader, before: RecordedSession | None) -> None:
         self.path = path
-        self.before = before
+        self.previous = before
         self._rows = len(header.symbols)
-        self._next = before.kept[-1].minute.index + 1 if before is not None and before.kept else 0
+        self._next = before.records[-1].minute.index + 1 if before is not None and before.records else 0
 
     @classmethod
     def open(cls, folder: Path, header: RecordingHeader) -> Self:
@@ -142,7 +142,7 @@ class SessionRecorder:
                 return cls(path, found.header, found)
         raise DataError(f"{folder} holds 999 recordings of {header.session.date}.", "Move them to another folder.")
 
-    def keep(self, kept: RecordedMinute) -> None:
+    def append(self, kept: RecordedMinute) -> None:
         """Add a minute, on the disk when this returns; one that is there already is left as it is."""
         if kept.minute.index >= self._next:
             filesystem.append(self.path, _framed(*_written(kept)))
@@ -168,7 +168,7 @@ def read_first_and_last(path: Path) -> tuple[RecordingHeader, RecordedMinute | N
     """What a file begins and ends with; raises DataError for one that holds nothing."""
     first, *rest = _whole(path)
     found = _received([first, *rest[-1:]])
-    return found.header, found.kept[-1] if found.kept else None
+    return found.header, found.records[-1] if found.records else None
 
 
 def _whole(path: Path) -> list[bytes]:
@@ -181,7 +181,7 @@ def _whole(path: Path) -> list[bytes]:
 def _received(bodies: Sequence[bytes]) -> RecordedSession:
     header = _header(*_parts(bodies[0]))
     kept = tuple(_kept(*_parts(body), len(header.symbols)) for body in bodies[1:])
-    return RecordedSession(header=header, kept=kept)
+    return RecordedSession(header=header, records=kept)
 
 
 def _sound(data: bytes) -> list[bytes]:

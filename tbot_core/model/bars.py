@@ -133,18 +133,18 @@ class Bars:
 
     def range(self, start: int, stop: int) -> tuple[Array, Array]:
         """The highest and the lowest price of minutes [start, stop) per row, without a bad first print."""
-        both = self.once(("range", start, stop), stop, lambda: self._range(start, stop))
+        both = self.cached(("range", start, stop), stop, lambda: self._range(start, stop))
         return both[0], both[1]
 
     def highest(self, start: int, stop: int) -> Array:
         """The highest price of minutes [start, stop) per row; NaN where no bar exists yet. Cached once closed."""
-        return self.once(("highest", start, stop), stop, lambda: _reduce(np.fmax, self._fields["high"][start:stop]))
+        return self.cached(("highest", start, stop), stop, lambda: _reduce(np.fmax, self._fields["high"][start:stop]))
 
     def lowest(self, start: int, stop: int) -> Array:
         """The lowest price of minutes [start, stop) per row; NaN where no bar exists yet. Cached once closed."""
-        return self.once(("lowest", start, stop), stop, lambda: _reduce(np.fmin, self._fields["low"][start:stop]))
+        return self.cached(("lowest", start, stop), stop, lambda: _reduce(np.fmin, self._fields["low"][start:stop]))
 
-    def once(self, key: Hashable, stop: int, make: Callable[[], Array]) -> Array:
+    def cached(self, key: Hashable, stop: int, make: Callable[[], Array]) -> Array:
         """The feature `make()` of minutes before `stop`, computed once when all of them have closed.
 
         `key` must name the feature and everything it depends on.

@@ -46,7 +46,7 @@ class SteadyClock:
         while (rest_s := (moment - self.now()).total_seconds()) > 0:
             await self._wall.sleep(min(rest_s, _NAP_S))
 
-    def look(self) -> str:
+    def check(self) -> str:
         """What is wrong with the wall clock, "" where nothing is."""
         step = self._difference(self._wall.now()) - self._offset
         if -BACK_S <= step <= FORWARD_S:

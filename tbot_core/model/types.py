@@ -190,7 +190,7 @@ class Order:
         """Whether it adds to a position that is below its share of equity."""
         return self.reason is ExitReason.REBALANCE and self.leg is Leg.ENTRY
 
-    def asks_for(self, symbol: str, *, buy: bool) -> bool:
+    def is_for(self, symbol: str, *, buy: bool) -> bool:
         """Whether it is an order to buy (or to sell) that symbol."""
         return (self.symbol, self.buy) == (symbol, buy)
 

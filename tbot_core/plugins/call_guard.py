@@ -64,7 +64,7 @@ class GuardSession:
     """
 
     clock: Clock
-    tell: Callable[[FailedCall], None]
+    on_failure: Callable[[FailedCall], None]
     repeating: Callable[[], bool] = lambda: False
 
 
@@ -112,7 +112,7 @@ class CallGuard:
             if lost.off:
                 self._off.add(lost.plugin)
 
-    def note(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
+    def record_hung(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
         """Record calls that never returned, as the watchdog noted them; their plugins are disabled."""
         for moment, lost in failures:
             if self._sitting is not None and lost.plugin not in self._off:
@@ -197,7 +197,7 @@ class CallGuard:
         self._failed[lost.plugin].append(moment)
         if lost.off:
             self._off.add(lost.plugin)
-        sitting.tell(lost)
+        sitting.on_failure(lost)
 
 
 def _answer(fault: PluginError, lost: Callable[[str], T] | None) -> T:

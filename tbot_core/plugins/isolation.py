@@ -101,7 +101,7 @@ def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any
     """The plugin in its worker; raises PluginError if it cannot be created there."""
     texts = {one.name: one.kind.show(getattr(config, field)) for field, one in declarations(type(config)).items()}
     worker = PluginWorker(entry, texts, getattr(config, "window", None))
-    facts = worker.ask({"do": "hello"})
+    facts = worker.request({"do": "hello"})
     if entry.kind == "filter":
         return IsolatedFilter(needs=frozenset(facts["needs"]), worker=worker)
     return IsolatedStrategy(window=facts["window"], explains=facts["explains"], screens=facts["screens"], worker=worker)
@@ -118,7 +118,7 @@ class PluginWorker:
         self._told = 0
         self._day: DayFacts | None = None
 
-    def ask(self, request: dict[str, Any], bars: Bars | None = None, day: DayFacts | None = None) -> Any:
+    def request(self, request: dict[str, Any], bars: Bars | None = None, day: DayFacts | None = None) -> Any:
         """The plugin's response; raises PluginError if it or its process fails.
 
         A process that did not respond, or whose caller was interrupted, is killed: the next request starts another one.
@@ -185,17 +185,17 @@ class IsolatedStrategy:
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The strategy's signals."""
-        found: Signals = self._worker.ask({"do": "scan", "since": since}, bars, day)
+        found: Signals = self._worker.request({"do": "scan", "since": since}, bars, day)
         return found
 
     def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
         """The strategy's triggers; none if it does not explain itself."""
-        found: Sequence[Trigger] = self._worker.ask({"do": "triggers"}, bars, day) if self._explains else ()
+        found: Sequence[Trigger] = self._worker.request({"do": "triggers"}, bars, day) if self._explains else ()
         return found
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
         """The strategy's own comparisons before the bell; none if it has none."""
-        found: Sequence[Check] = self._worker.ask({"do": "screen"}, None, day) if self._screens else ()
+        found: Sequence[Check] = self._worker.request({"do": "screen"}, None, day) if self._screens else ()
         return found
 
 
@@ -208,13 +208,13 @@ class IsolatedFilter:
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons before the bell."""
-        found: Sequence[Check] = self._worker.ask({"do": "screen", "symbols": symbols, "frame": frame}, None, day)
+        found: Sequence[Check] = self._worker.request({"do": "screen", "symbols": symbols, "frame": frame}, None, day)
         return found
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons at the signal."""
         request = {"do": "judge", "signals": signals, "frame": frame, "quotes": market.quotes}
-        found: Sequence[Check] = self._worker.ask(request, market.bars, market.day)
+        found: Sequence[Check] = self._worker.request(request, market.bars, market.day)
         return found
 
 
@@ -224,8 +224,8 @@ def _document(entry: EntryPointInfo) -> dict[str, Any]:
 
 def _exchange(partner: WorkerProcess, message: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        isolation_protocol.send_message(partner.say, dict(message))
-        answer = isolation_protocol.receive_message(partner.hear)
+        isolation_protocol.send_message(partner.write, dict(message))
+        answer = isolation_protocol.receive_message(partner.read)
     except AccessError as fault:
         raise PluginError(f"In its worker: {fault.message}") from fault
     if not isinstance(answer, dict) or len(answer) != 1 or not answer.keys() <= {"answer", "fault"}:

@@ -103,7 +103,7 @@ class PluginLoader:
                 self.manager.register(subject, f"{entry.kind}/{entry.name}")
             self.manager.check_pending()
             phase = "offer"
-            results = self.ask(subject, hooks.OFFERS[entry.kind])
+            results = self.call_hook(subject, hooks.OFFERS[entry.kind])
             phase = "validate"
             return LoadedPlugin(entry=entry, plugin=_sound(entry, results), subject=subject)
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
@@ -111,7 +111,7 @@ class PluginLoader:
                 self.manager.unregister(subject)
             return PluginFailure.of(entry, phase, fault)
 
-    def ask(self, subject: object, hook: str) -> list[Any]:
+    def call_hook(self, subject: object, hook: str) -> list[Any]:
         """Call one hook without arguments of one registered object; no result if it does not implement it."""
         caller = self.caller(subject, hook)
         answers: list[Any] = [] if caller is None else caller()

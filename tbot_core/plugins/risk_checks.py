@@ -33,7 +33,7 @@ def risk_checks(
             continue
         asked.add(id(it.subject))
         try:
-            answers = loader.ask(it.subject, "tbot_risk_checks")
+            answers = loader.call_hook(it.subject, "tbot_risk_checks")
             functions = [_function(answer) for answer in answers]
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
             failures.append(PluginFailure.of(it.entry, "risk_checks", fault))

@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
     from tbot_core.plugins.loader import LoadedPlugin
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-    from pathlib import Path
-
-    from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
 FILE_NAME: Final = "plugins.json"
 _LIMIT_BYTES: Final = 20_000_000

@@ -1,6 +1,6 @@
-"""The bot that lives in a simulated world: the real session, journal and order machine, and a process that may die.
+"""The bot in a simulated world: the real session, journal and order engine in a process that may die.
 
-Only its strategy is made for the purpose: it signals where the seed says so, and knows nothing of anything else.
+Only its strategy is made for the purpose: it signals where the seed says so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.config import ProcessSignals as Told
 from tbot_core.engine.session.session import SessionContext
 from tbot_core.errors import BrokerError
-from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.signals import ExitRules, Signals
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession, LiveSession
+    from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.bars import Bars, DayFacts
     from tbot_core.model.clock import Clock
@@ -84,7 +84,7 @@ class BotEnvironment(Protocol):
     def client(self, name: str) -> Broker:
         """A new client of the venue of that name."""
 
-    def heard(self) -> FeedSession | LiveSession:
+    def session_feed(self) -> FeedSession | LiveSession:
         """The session's feed."""
 
 
@@ -234,8 +234,8 @@ class BotConfig:
     poll_s: float = POLL_S
     watch_s: float = WATCH_S
     failover: bool = False
-    drilled: bool = True
-    tell: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
+    is_drilled: bool = True
+    on_events: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
     live: Callable[[str], LiveContext | None] = lambda _account_id: None
     signals: Told = attrs.field(factory=Told)
     vix: tuple[SupportsLiveVix, ...] | None = None
@@ -322,9 +322,9 @@ class BotProcess:
         A session that is closed in the journal is not traded again, as `tbot run` waits for the next one then.
         """
         journal = cast("Journal", self.journal)
-        if journal.last(records.SESSION_CLOSED) is not None:
+        if journal.last_event(records.SESSION_CLOSED) is not None:
             return
-        past, opened = list(journal.events()), journal.last(records.SESSION_OPENED)
+        past, opened = list(journal.events()), journal.last_event(records.SESSION_OPENED)
         (name, broker), *others = self._brokers.items()
         found = None
         while found is None:
@@ -340,13 +340,13 @@ class BotProcess:
             poll_s=self._bot.poll_s,
             ttl_s=TTL_S,
             watch_s=self._bot.watch_s,
-            drilled=self._bot.drilled,
+            drilled=self._bot.is_drilled,
             live=self._bot.live(account.account_id),
             signals=self._bot.signals,
             vix=self._bot.vix,
         )
-        feed = self._world.heard()
-        venue = BrokerAccount(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
+        feed = self._world.session_feed()
+        venue = found.venue(broker, name)
         trading = self._trading(venue, account, standbys)
         self.session = LiveTradingSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()
@@ -360,13 +360,13 @@ class BotProcess:
             clock=clock,
             naming=_naming(venue.broker, account),
             wait=clock.sleep_until,
-            tell=self._bot.tell,
-            watch=lambda _run, _minute: None,
+            on_events=self._bot.on_events,
+            on_minute=lambda _run, _minute: None,
             standbys=tuple(standbys),
         )
 
     async def _standby(self, name: str, broker: Broker, opened: Event | None) -> StandbyBroker | None:
-        # A venue that may take over; one that cannot be had before the session is left out of it.
+        # A venue that may take over; one that cannot be reached before the session is left out.
         if opened is not None and name not in opened.payload.get("accounts", {}):
             return None
         try:
@@ -374,7 +374,7 @@ class BotProcess:
         except BrokerError:
             return None
         account = found.account
-        venue = BrokerAccount(broker=broker, name=name, account_id=account.account_id, absent=bool(found.absent))
+        venue = found.venue(broker, name)
         return StandbyBroker(
             rules=self._bot.rules(broker.rules),
             venue=venue,

@@ -125,7 +125,7 @@ class SimulatedBroker:
             raise Unavailable("The stream is not connected.", "Connect first.")
         if self._way.silence(now, self._connected_at):
             return []
-        events = self._deliveries.take(now)
+        events = self._deliveries.receive_until(now)
         self._known.update(dict.fromkeys(event.client_order_id for event in events if event.kind == "acknowledged"))
         return events
 
@@ -246,8 +246,8 @@ class SimulatedBroker:
         # The order is done at the market a moment before what was asked of it arrives.
         floor = self._exchange.floor
         working = floor.find(client_order_id)
-        if working is not None and working in floor.open and floor.in_session and working.left:
-            floor.execute(working, working.left, floor.market.paths[working.order.symbol].prices[floor.step])
+        if working is not None and working in floor.open and floor.in_session and working.remaining_units:
+            floor.execute(working, working.remaining_units, floor.market.paths[working.order.symbol].prices[floor.step])
             self._way.faults.count(fault)
 
     def _must_be_known(self, client_order_id: str) -> None:

@@ -122,7 +122,7 @@ class BurstScenario:
         """A new client of the venue, in this process."""
         return SimulatedBroker(self.way, self._stage.clock)
 
-    def heard(self) -> SimulatedFeed:
+    def session_feed(self) -> SimulatedFeed:
         """The session's feed, by the clock of the bot."""
         stage = self._stage
         plan = DeliverySchedule(stage.session, LEAD_S, stage.faults, RandomStreams(0).stream).plan

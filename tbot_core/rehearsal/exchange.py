@@ -68,10 +68,10 @@ class SimulatedExchange:
             cid = order.client_order_id
             floor.write("rejected", ours=ours, client_order_id=cid, symbol=order.symbol, words=words)
             return VenueResponse(refusal=words)
-        working = floor.take(order, ours=ours)
-        working.legs = [floor.take(part, ours=ours, parent=working) for part in order.protection]
+        working = floor.accept(order, ours=ours)
+        working.legs = [floor.accept(part, ours=ours, parent=working) for part in order.protection]
         if words:
-            floor.say("acknowledged", working)
+            floor.report("acknowledged", working)
             floor.end(working, "rejected", words)
         else:
             floor.rest(working)
@@ -81,11 +81,11 @@ class SimulatedExchange:
         """A cancel has arrived; what comes of it is told."""
         working = self.floor.find(client_order_id)
         if working is None:
-            self.floor.say("not_found", client_order_id, words="40410000 order not found")
+            self.floor.report("not_found", client_order_id, words="40410000 order not found")
         elif working.kind in ALIVE:
             self.floor.end(working, "cancelled")
         else:
-            self.floor.say("cancel_refused", working, words=f"42210011 the order is {working.kind} already")
+            self.floor.report("cancel_refused", working, words=f"42210011 the order is {working.kind} already")
         return VenueResponse()
 
     def replace(self, client_order_id: str, order: Order, *, refused: bool = False) -> VenueResponse:
@@ -104,9 +104,9 @@ class SimulatedExchange:
         elif not words:
             self._amend(working, order)
             return VenueResponse()
-        self.floor.say("cancel_refused", client_order_id, words=words)
+        self.floor.report("cancel_refused", client_order_id, words=words)
         if not atomic:
-            self.floor.say("rejected", order.client_order_id, words=words)
+            self.floor.report("rejected", order.client_order_id, words=words)
         return VenueResponse()
 
     def report(self, client_order_id: str) -> OrderStatusReport | None:
@@ -153,16 +153,16 @@ class SimulatedExchange:
         if working.parent is None:
             working.units = max(units_of(order.quantity), working.filled)
         self.floor.write("replaced", working, quantity=working.units)
-        self.floor.say("replaced", working)
+        self.floor.report("replaced", working)
         self.floor.meet(working)
 
     def _in_two_steps(self, working: SimulatedVenueOrder, order: Order, words: str) -> None:
-        rest, parent = working.left, working.parent
+        rest, parent = working.remaining_units, working.parent
         self.floor.end(working, "cancelled", "replaced")
         if words:
-            self.floor.say("rejected", order.client_order_id, words=words)
+            self.floor.report("rejected", order.client_order_id, words=words)
             return
-        fresh = self.floor.take(attrs.evolve(order, quantity=min(order.quantity, quantity_of(rest))), parent=parent)
+        fresh = self.floor.accept(attrs.evolve(order, quantity=min(order.quantity, quantity_of(rest))), parent=parent)
         if parent is not None:
             parent.legs.append(fresh)
         self.floor.rest(fresh)
@@ -200,7 +200,7 @@ class SimulatedExchange:
         for working in floor.open:
             path = floor.path(working.order.symbol)
             if path is not None and working.order.leg is Leg.ENTRY and working.units:
-                reserved += worst_cost(working.order, path, floor.step) * working.left // working.units
+                reserved += worst_cost(working.order, path, floor.step) * working.remaining_units // working.units
         if not floor.character.margin:
             return floor.books.cash - reserved
         gross = sum(

@@ -51,8 +51,8 @@ class ExposureMonitor:
         if session is not None and self._life is not self._met:
             self._met = self._life
             self.births.append(now)
-        for keeper in () if session is None else session.keepers:
-            name = keeper.post.name
+        for keeper in () if session is None else session.supervisors:
+            name = keeper.broker_session.name
             for symbol, words in self._beats[name].look(keeper, now):
                 self.found.setdefault((name, symbol), f"{symbol}: {words}, at {name} at {now:.0f} s")
         if now < self._closes:
@@ -103,12 +103,12 @@ class _Beat:
 
     def _behind(self, keeper: BrokerSupervisor, symbol: str) -> bool:
         # Whether a stop of a position that nobody has to leave alone rests a trail's step behind its plan.
-        desk = keeper.post.desk
-        held = desk.custody.held.get(symbol)
-        if held is None or held.leaving is not None or desk.custody.leaving.untouched(symbol):
+        desk = keeper.broker_session.decision_engine
+        held = desk.position_manager.held.get(symbol)
+        if held is None or held.exit_reason is not None or desk.position_manager.exits.exits_blocked(symbol):
             return False
         stops = [one for one in self._floor.open if one.ours and one.cid == held.resting.get(Leg.STOP)]
-        return any(not one.triggered and held.plan.leads(one.level) for one in stops)
+        return any(not one.triggered and held.plan.is_ahead_of(one.level) for one in stops)
 
     def _asks_in_vain(self, symbol: str, now: float) -> bool:
         # Whether the bot has asked to take back or move what rests for the symbol, and that got lost on its way.
@@ -121,7 +121,7 @@ class _Beat:
         close = Counter[Leg]()
         for one in self._floor.open:
             if one.ours and one.order.symbol == symbol and one.order.leg in _CLOSING:
-                close[one.order.leg] += one.left if not units or one.order.buy is (units < 0) else 0
+                close[one.order.leg] += one.remaining_units if not units or one.order.buy is (units < 0) else 0
         return +close
 
 
@@ -137,23 +137,23 @@ def _says(keeper: BrokerSupervisor, symbol: str) -> bool:
     # Whether the bot would close it itself, or knows that something is wrong and says so.
     if _unsure(keeper, symbol):
         return True
-    custody = keeper.post.desk.custody
+    custody = keeper.broker_session.decision_engine.position_manager
     held = custody.held.get(symbol)
     if held is None:
         return False
     # Where no stop is thought to rest it acts on closes, or an alert says that the position is bare.
-    waits = held.leaving is not None and custody.leaving.waits(held.leaving)
+    waits = held.exit_reason is not None and custody.exits.must_wait(held.exit_reason)
     return held.plan.on_close or not (waits or Leg.STOP in held.resting)
 
 
 def _unsure(keeper: BrokerSupervisor, symbol: str) -> bool:
     # Whether the bot knows that something is wrong, or is still asking.
-    desk, execution = keeper.post.desk, keeper.post.execution
+    desk, execution = keeper.broker_session.decision_engine, keeper.broker_session.execution
     if (
-        not _ASKED.issuperset(keeper.conditions.causes)
-        or symbol in keeper.tender.foreign
-        or symbol in desk.portfolio.beyond
+        not _ASKED.issuperset(keeper.trading_state.causes)
+        or symbol in keeper.reconciler.external
+        or symbol in desk.portfolio.unassigned_units
     ):
         return True
     orders = [record for record in execution.orders.values() if record.order.symbol == symbol]
-    return any(one.state in _UNSURE or one.order.client_order_id in execution.questions for one in orders)
+    return any(one.state in _UNSURE or one.order.client_order_id in execution.lookups for one in orders)

@@ -60,7 +60,7 @@ class DeliverySchedule:
         self._faults = faults
         self._chance = chance
 
-    def spoil(self, symbols: tuple[str, ...]) -> list[MinuteDelivery]:
+    def inject_faults(self, symbols: tuple[str, ...]) -> list[MinuteDelivery]:
         """Let the faults strike: gaps first, then wrong prices of one of the symbols, then the wrong order."""
         for name in ("F52", "F53"):
             for ends, places in self._touched(name):

@@ -87,13 +87,14 @@ class RehearsalHistory:
 
     def end(self, life: BotProcess) -> None:
         """Take in what the last life knew at its end."""
-        closed = cast("Journal", life.journal).last(records.SESSION_CLOSED) is not None
-        self.stopped = life.session is not None and life.session.requests.stopping and not closed
+        closed = cast("Journal", life.journal).last_event(records.SESSION_CLOSED) is not None
+        self.stopped = life.session is not None and life.session.requests.is_stopping and not closed
         if life.session is not None and not self.stopped:
-            first, *others = map(_left, life.session.keepers)
+            first, *others = map(_left, life.session.supervisors)
             self.held, self.foreign, self.orders = first.held, first.foreign, first.orders
             self.elsewhere = {
-                keeper.post.name: left for keeper, left in zip(life.session.keepers[1:], others, strict=True)
+                keeper.broker_session.name: left
+                for keeper, left in zip(life.session.supervisors[1:], others, strict=True)
             }
 
     def intents(self) -> dict[str, tuple[SignalId, Leg, int]]:
@@ -120,7 +121,7 @@ class RehearsalHistory:
         told = {event.source[2] for event in self.events if event.source is not None}
         return {
             event.client_order_id
-            for _, event in self.way.exchange.floor.told
+            for _, event in self.way.exchange.floor.timed_events
             if event.kind in {"busted", "corrected"} and event.event_id not in told
         }
 
@@ -137,9 +138,11 @@ class RehearsalHistory:
 
 
 def _left(keeper: BrokerSupervisor) -> FinalVenueState:
-    post = keeper.post
+    post = keeper.broker_session
     return FinalVenueState(
-        held=post.desk.portfolio.holdings, foreign=dict(keeper.tender.foreign), orders=dict(post.execution.orders)
+        held=post.decision_engine.portfolio.holdings,
+        foreign=dict(keeper.reconciler.external),
+        orders=dict(post.execution.orders),
     )
 
 

@@ -87,7 +87,7 @@ class SimulatedInstance:
 
     def life(self, *, once: bool = True) -> DailyCycle:
         """A process that begins to live."""
-        self.journal.relieve = self.room.relieve
+        self.journal.free_space = self.room.release_ballast
         bot, broker = bot_config(self.world), cast("Broker", self.broker)
         trading = SessionContext(
             rules=bot.rules(broker.rules),
@@ -96,8 +96,8 @@ class SimulatedInstance:
             clock=self.world.clock,
             naming=ClientOrderIds(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
             wait=self.world.clock.sleep_until,
-            tell=lambda _entries: None,
-            watch=self.watch,
+            on_events=lambda _entries: None,
+            on_minute=self.watch,
         )
         floor = LiveConfig(
             folder=self.folder,
@@ -105,7 +105,7 @@ class SimulatedInstance:
             ttl_s=20.0,
             watch_s=1.0,
             signals=self.signals,
-            room=self.room,
+            disk_guard=self.room,
             lost=self.home,
         )
         days = SessionFactory(
@@ -114,10 +114,10 @@ class SimulatedInstance:
             entrants=lambda _session: bot.entrants,
             trading=lambda _account: trading,
             live=lambda _account: self.arming,
-            idle=self.waited.append,
-            renewal=self.renewal,
+            on_idle=self.waited.append,
+            settings_reload=self.renewal,
             meter=self.meter,
-            drilled=self._drilled,
+            is_drilled=self._drilled,
         )
         return DailyCycle(trading.recorder, broker, floor, days, once=once)
 

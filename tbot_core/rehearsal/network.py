@@ -147,9 +147,9 @@ class NetworkPath:
         self._ambushes: deque[float] = deque()
         for name in _EPISODES:
             for begins, ends in faults.planned(name, 0.0, end):
-                self.trouble(name, begins, ends)
+                self.add_fault(name, begins, ends)
 
-    def trouble(self, fault: str, begins: float, ends: float, name: str = "") -> None:
+    def add_fault(self, fault: str, begins: float, ends: float, name: str = "") -> None:
         """Let a trouble last from one second of the world to another; `name` is the fault that it counts as."""
         self._episodes.append(_Episode(begins, ends, fault, name or fault))
 
@@ -167,7 +167,7 @@ class NetworkPath:
         latency = self.chance("latency")
         if kind == "submit" and self._ambushes and self._ambushes[0] <= now < self.faults.over_at:
             self._ambushes.popleft()
-            self.trouble("F60", now, min(now + _AMBUSH_S, self.faults.over_at), "F64")
+            self.add_fault("F60", now, min(now + _AMBUSH_S, self.faults.over_at), "F64")
         met = self._troubles(now)
         slow = _SLOW_S / 2 if any(episode.fault == "F62" for episode in met) else 0.0
         plain = RequestTransit(
@@ -278,15 +278,15 @@ class EventDeliveries:
 
     def __init__(self, way: NetworkPath) -> None:
         self._way = way
-        self._next = len(way.exchange.floor.told)
+        self._next = len(way.exchange.floor.timed_events)
         self._inbox: list[tuple[float, int, BrokerEvent]] = []
         self._count = 0
         self._in_order = 0.0
         self._latest: deque[BrokerEvent] = deque(maxlen=_REPLAYED)
 
-    def take(self, now: float) -> list[BrokerEvent]:
+    def receive_until(self, now: float) -> list[BrokerEvent]:
         """Everything that has come by then."""
-        told = self._way.exchange.floor.told
+        told = self._way.exchange.floor.timed_events
         while self._next < len(told):
             self._route(*told[self._next])
             self._next += 1

@@ -105,7 +105,7 @@ class SimulatedOperator:
         if self.manner.live:
             self._plan_the_arming()
 
-    def hear(self, entries: Sequence[NewEvent]) -> None:
+    def on_events(self, entries: Sequence[NewEvent]) -> None:
         """What the bot has written down: people are told of questions, and of an arming that is over."""
         for entry in entries:
             if entry.kind == records.CONFIRMATION_ASKED:

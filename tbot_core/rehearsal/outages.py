@@ -70,7 +70,7 @@ class OutageScenario:
         second.character = attrs.evolve(second.character, cash=self.second_cash, account_id="SIM-2")
         second.books.cash = atoms_of(self.second_cash)
         for place, fault, begins, ends in self.troubles:
-            world.ways[place].trouble(fault, LEAD_S + begins * _MINUTE_S, LEAD_S + ends * _MINUTE_S)
+            world.ways[place].add_fault(fault, LEAD_S + begins * _MINUTE_S, LEAD_S + ends * _MINUTE_S)
         if self.ambushed is not None:
             world.ways[0].ambush(LEAD_S + self.ambushed * _MINUTE_S)
         for path in world.market.paths.values():
@@ -101,7 +101,7 @@ class OutageScenario:
             rules=lambda venue: rules(venue=venue, **settings),
             stream=world.chances.stream("bot"),
             failover=True,
-            drilled=self.drilled,
+            is_drilled=self.drilled,
         )
 
     def story(self, world: World) -> RehearsalHistory:

@@ -88,7 +88,7 @@ class _Rehearsal:
         self._people = SimulatedOperator(world, home / "control")
         bot = bot_config(world, self._people.manner.settings)
         self._patrol = ExposureMonitor(world)
-        self._bot = attrs.evolve(bot, tell=self._people.hear, live=self._people.live)
+        self._bot = attrs.evolve(bot, on_events=self._people.on_events, live=self._people.live)
         self._deaths = world.chances.stream("deaths")
         late = world.falls or world.chances.stream("late").happens(_DIES_LATE)
         self._lifetime = _LATE if late else _EARLY
@@ -106,7 +106,7 @@ class _Rehearsal:
         self._read()
         kinds = Counter(event.kind for event in self._story.events)
         for event in self._story.events:
-            self._world.note(f"{event.seq} {event.kind} {event.cid or '-'} {event.hash}")
+            self._world.add_trace_line(f"{event.seq} {event.kind} {event.cid or '-'} {event.hash}")
         return RehearsalResult(
             on=self._world.faults.on,
             violations=tuple(violations(self._story)),
@@ -163,7 +163,7 @@ class _Rehearsal:
     async def _bury(self, life: BotProcess) -> None:
         # A life is over before the session is; after a while the process is started again.
         self._patrol.watch(None)
-        self._world.note("the process died")
+        self._world.add_trace_line("the process died")
         self._story.lives.append(life.lived)
         life.close()
         await self._world.clock.sleep(self._deaths.between(0.5, 90.0))

@@ -83,7 +83,7 @@ class SmallWorld:
         """Send an order with a permit that holds."""
         self.wait(self.broker.submit(order, SendPermit(order, never_refuse)))
 
-    def heard(self, seconds: float = 1.0) -> list[BrokerEvent]:
+    def poll_after(self, seconds: float = 1.0) -> list[BrokerEvent]:
         """What the stream has told once so much time has passed."""
         self.pass_time(seconds)
         return list(self.wait(self.broker.poll()))

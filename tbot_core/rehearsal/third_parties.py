@@ -79,7 +79,7 @@ class ThirdParties:
         self._faults = faults
         self._orders = 0
         for item in news:
-            exchange.schedule(self._floor.opens + item.at, partial(self.follow, item))
+            exchange.schedule(self._floor.opens + item.at, partial(self.apply_split_or_delisting, item))
         acts: dict[str, Callable[[RandomStream], bool]] = {
             "F20": self._places_under_an_id,
             "F29": self._takes_back,
@@ -95,7 +95,7 @@ class ThirdParties:
         if act(chance):
             self._faults.count(name)
 
-    def follow(self, news: SymbolEvent) -> None:
+    def apply_split_or_delisting(self, news: SymbolEvent) -> None:
         """Resting orders of the symbol go; a split doubles what is held."""
         floor = self._floor
         for working in [*floor.open]:
@@ -138,10 +138,10 @@ class ThirdParties:
         working = done[-1]
         fill = working.fills[-1]
         if chance.happens(0.5):
-            self._floor.retell("busted", working, fill, fill)
+            self._floor.report_correction("busted", working, fill, fill)
         else:
             price = fill.price + price_of(chance.one((-5 * CENT, 5 * CENT)))
-            self._floor.retell("corrected", working, fill, attrs.evolve(fill, price=price))
+            self._floor.report_correction("corrected", working, fill, attrs.evolve(fill, price=price))
         return True
 
     def _pays(self, chance: RandomStream) -> bool:
@@ -164,7 +164,7 @@ class ThirdParties:
         symbol = chance.one(held)
         units = floor.books.units[symbol]
         order = _order(symbol, buy=units < 0, quantity=quantity_of(abs(units)))
-        floor.rest(floor.take(order, ours=False))
+        floor.rest(floor.accept(order, ours=False))
         return True
 
 

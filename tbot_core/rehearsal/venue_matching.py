@@ -45,7 +45,7 @@ class VenueMatchingEngine:
         self.market = market
         self.character = character
         self.books = VenueBooks(atoms_of(character.cash))
-        self.told: list[tuple[float, BrokerEvent]] = []
+        self.timed_events: list[tuple[float, BrokerEvent]] = []
         self.orders: list[SimulatedVenueOrder] = []
         self.open: list[SimulatedVenueOrder] = []
         self.now = 0.0
@@ -89,7 +89,7 @@ class VenueMatchingEngine:
                 self.meet(working)
         self.now = max(self.now, to)
 
-    def take(
+    def accept(
         self, order: Order, *, ours: bool = True, parent: SimulatedVenueOrder | None = None
     ) -> SimulatedVenueOrder:
         """Take an order in; protection is held until its entry fills."""
@@ -111,7 +111,7 @@ class VenueMatchingEngine:
         """An order begins to work, and meets the market at once."""
         working.kind = OPEN
         self.open.append(working)
-        self.say("acknowledged", working)
+        self.report("acknowledged", working)
         self.meet(working)
 
     def meet(self, working: SimulatedVenueOrder) -> None:
@@ -120,7 +120,7 @@ class VenueMatchingEngine:
         if path is None or not self.in_session or working.kind != OPEN or path.halted(step):
             return
         ticks = working.price(path, step)
-        if ticks is not None and (units := min(working.left, path.depth[step])):
+        if ticks is not None and (units := min(working.remaining_units, path.depth[step])):
             self.execute(working, units, ticks)
 
     def execute(self, working: SimulatedVenueOrder, units: int, ticks: int) -> None:
@@ -141,7 +141,7 @@ class VenueMatchingEngine:
         working.changed = self.now
         gained, paid = fill_effect(fill)
         self.write("execution", working, units=gained, atoms=paid, fill=fill)
-        self.say("fill", working, fill=fill)
+        self.report("fill", working, fill=fill)
         if working.filled >= working.units:
             working.kind = "fill"
             self._leave(working)
@@ -156,7 +156,7 @@ class VenueMatchingEngine:
             return
         working.kind, working.words, working.changed = kind, words, self.now
         self.write(kind, working, words=words)
-        self.say(kind, working, words=words)
+        self.report(kind, working, words=words)
         self._leave(working)
         if not working.filled:
             for leg in working.legs:
@@ -171,14 +171,16 @@ class VenueMatchingEngine:
         known.update(terms)
         self.books.write(VenueFact(at=self.moment(self.now), kind=kind, **known))
 
-    def say(self, kind: str, working: SimulatedVenueOrder | str, *, fill: Fill | None = None, words: str = "") -> None:
+    def report(
+        self, kind: str, working: SimulatedVenueOrder | str, *, fill: Fill | None = None, words: str = ""
+    ) -> None:
         """Tell of an order, or of a client order id that stands for none."""
         cid = working if isinstance(working, str) else working.cid
-        event_id = f"{self.character.account_id}-e{len(self.told) + 1}"
+        event_id = f"{self.character.account_id}-e{len(self.timed_events) + 1}"
         event = BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=fill, words=words)
-        self.told.append((self.now, event))
+        self.timed_events.append((self.now, event))
 
-    def retell(self, kind: str, working: SimulatedVenueOrder, was: Fill, fill: Fill) -> None:
+    def report_correction(self, kind: str, working: SimulatedVenueOrder, was: Fill, fill: Fill) -> None:
         """An execution is taken back (`busted`), or has the new terms of `fill` (`corrected`)."""
         units, atoms = fill_effect(was)
         new_units, new_atoms = (0, 0) if kind == "busted" else fill_effect(fill)
@@ -187,7 +189,7 @@ class VenueMatchingEngine:
         working.filled += abs(new_units) - abs(units)
         working.changed = self.now
         self.write(kind, working, units=new_units - units, atoms=new_atoms - atoms, fill=fill)
-        self.say(kind, working, fill=fill)
+        self.report(kind, working, fill=fill)
 
     def _cover(self, entry: SimulatedVenueOrder) -> None:
         # Protection rests from the entry's first fill on, for what was filled.
@@ -201,7 +203,7 @@ class VenueMatchingEngine:
                 continue
             leg.kind = OPEN
             self.open.append(leg)
-            self.say("acknowledged", leg)
+            self.report("acknowledged", leg)
 
     def _reduce(self, leg: SimulatedVenueOrder, units: int) -> None:
         # What one leg fills, the other cannot fill any more; an entry that is being left takes in no more.
@@ -213,10 +215,10 @@ class VenueMatchingEngine:
                 continue
             path = self.path(other.order.symbol)
             if path is not None and leg.kind == "fill" and self._faults.strikes("F38", self.now):
-                self.execute(other, other.left, path.prices[self.step])
+                self.execute(other, other.remaining_units, path.prices[self.step])
                 continue
             other.units = max(other.units - units, other.filled)
-            if not other.left:
+            if not other.remaining_units:
                 self.end(other, "cancelled", "the other leg was filled")
 
     def _leave(self, working: SimulatedVenueOrder) -> None:

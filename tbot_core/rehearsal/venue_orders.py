@@ -51,7 +51,7 @@ class SimulatedVenueOrder:
         return self.order.client_order_id
 
     @property
-    def left(self) -> int:
+    def remaining_units(self) -> int:
         """What may still fill, units."""
         return max(self.units - self.filled, 0) if self.kind in {OPEN, HELD} else 0
 

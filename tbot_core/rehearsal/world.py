@@ -110,7 +110,7 @@ class World:
     def timetable(self) -> DeliverySchedule:
         """When each minute comes, the same for every bot that asks."""
         timetable = DeliverySchedule(self.session, LEAD_S, self.faults, self._of("feed"))
-        timetable.spoil(self.market.symbols)
+        timetable.inject_faults(self.market.symbols)
         return timetable
 
     @cached_property
@@ -145,7 +145,7 @@ class World:
         """The session's live feed, for one bot."""
         return SimulatedLiveFeed(self._scene, self._script, self._day(), self.clock)
 
-    def heard(self) -> SimulatedFeed | SimulatedLiveFeed:
+    def session_feed(self) -> SimulatedFeed | SimulatedLiveFeed:
         """The feed that this world's bot hears."""
         return self.live_feed() if self.live else self.feed()
 
@@ -156,7 +156,7 @@ class World:
         """Run a bot in this world to its end; a world is run once."""
         return run_virtual(main, self.loop)
 
-    def note(self, words: str) -> None:
+    def add_trace_line(self, words: str) -> None:
         """Add a line of the bot's own to the trace."""
         self._notes.append(f"{self.loop.time():.6f} {words}")
 
@@ -198,14 +198,14 @@ class World:
         for begins, _ in plan("F64", LEAD_S, self.quiet_from):
             primary.ambush(begins)
         for begins, ends in plan("F65", LEAD_S, self.quiet_from):
-            primary.trouble("F60", begins, ends, "F65")
+            primary.add_fault("F60", begins, ends, "F65")
         for begins, _ in plan("F66", LEAD_S, self.quiet_from - _FLAPS * 2 * _FLAP_S):
             for flap in range(_FLAPS):
                 at = begins + 2 * flap * _FLAP_S
-                primary.trouble("F60", at, at + _FLAP_S, "F66")
+                primary.add_fault("F60", at, at + _FLAP_S, "F66")
         for begins, ends in plan("F67", LEAD_S, self.quiet_from):
             for way in self.ways:
-                way.trouble("F60", begins, ends, "F67")
+                way.add_fault("F60", begins, ends, "F67")
 
     def _plan_the_clock(self) -> None:
         for fault, jump_s in (("F68", _AN_HOUR_S), ("F69", -_AN_HOUR_S), ("F70", 0.0)):

@@ -64,7 +64,7 @@ class RunTimeline:
     book: SessionBook
 
     @property
-    def several(self) -> bool:
+    def has_several_brokers(self) -> bool:
         """Whether its sessions had more than one broker."""
         return len(self.book.brokers) > 1
 

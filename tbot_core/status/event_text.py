@@ -56,7 +56,7 @@ class EventNarrator:
     def __init__(self) -> None:
         self.book = SessionBook()
 
-    def follow(self, entries: Iterable[NewEvent]) -> list[EventLine]:
+    def lines_for(self, entries: Iterable[NewEvent]) -> list[EventLine]:
         """The lines for these events."""
         lines: list[EventLine] = []
         for entry in entries:

@@ -95,7 +95,7 @@ def failover_status(home: Path | None, now: datetime) -> FailoverStatus:
     since = _session(events)
     leases, told = Leases(primary=names[0]), {"phase": FailoverPhase.OVER.value, "why": ""}
     for event in since:
-        leases.take(event)
+        leases.apply(event)
         told = dict(event.payload) if event.kind == records.FAILOVER else told
     return FailoverStatus(
         places=tuple(_place(name, "" if name == names[0] else name, since) for name in names),
@@ -138,7 +138,7 @@ def _place(name: str, key: str, since: Sequence[Event]) -> BrokerStatus:
         circuit=circuit,
         held=tuple(sorted(book.portfolio.positions)),
         orders=len(working),
-        reserved=dollars_of(book.portfolio.cost_atoms) + entering + foreign.worth,
+        reserved=dollars_of(book.portfolio.cost_atoms) + entering + foreign.value_usd,
         confirmed=confirmed if circuit != "closed" else "",
     )
 

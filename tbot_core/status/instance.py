@@ -119,7 +119,7 @@ def instance_status(home: Path | None, now: dt.datetime) -> InstanceStatus:
         free_bytes=free,
         attention=(*attention, *_left_behind(events, book), *_asked(stand, running=holder is not None)),
         **_armed(settings, events, now),
-        confirmations=len(waiting(events).open(now)),
+        confirmations=len(waiting(events).open_entries(now)),
         feed=feed.document(instance.data, events, now),
         gauges=gauges,
         further=live_figures.document(events, gauges),
@@ -205,7 +205,7 @@ def _armed(settings: Settings, events: Sequence[Event], now: dt.datetime) -> _Ar
     if arming.terms is None or arming.terms.mode != "live":
         return _Armed(live=False, armed_until=None, unarmed="")
     calendar = calendar_of(settings.trading)
-    words = arming.objection(arming.terms, next_sessions(calendar, now, 1)[0])
+    words = arming.denial_reason(arming.terms, next_sessions(calendar, now, 1)[0])
     until = None if words or arming.armed is None else arming.armed.sessions[-1]
     return _Armed(live=True, armed_until=until, unarmed=words)
 
@@ -292,8 +292,8 @@ def _at(book: SessionBook, broker: str) -> str:
 
 def _unfinished(file: RunFile) -> list[str]:
     with open_run_file(file) as journal:
-        opened, closed = (journal.last(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
-        started, ended = (journal.last(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))
+        opened, closed = (journal.last_event(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
+        started, ended = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))
     if file.name == PAPER:
         if opened is not None and (closed is None or closed.seq < opened.seq):
             day = opened.payload["date"]

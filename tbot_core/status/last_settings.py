@@ -22,7 +22,7 @@ def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
     """The settings of the last paper run, else of the newest other run, and its name; the defaults without a run."""
     for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.dry)):
         with open_run_file(file) as journal:
-            started = journal.last(RUN_STARTED)
+            started = journal.last_event(RUN_STARTED)
         if started is not None:
             since = f"the {started.payload['mode']} run of {started.applied:%Y-%m-%d %H:%M} UTC"
             texts = started.payload["settings"].items()

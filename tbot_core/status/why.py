@@ -72,7 +72,7 @@ def explain_symbol(
         )
         asked = None if wanted[1] is None else _minute(session, wanted[1])
         minutes = [asked] if asked is not None else [one.payload["signal"]["minute"] for one in here]
-        started = journal.last(records.RUN_STARTED)
+        started = journal.last_event(records.RUN_STARTED)
         if started is None:
             raise JournalError(
                 f"The journal {file.path} does not record how its run began.", "Choose another with --run."

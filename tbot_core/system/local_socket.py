@@ -46,13 +46,13 @@ class SocketConnection:
         Raises AccessError when nothing comes in time.
         """
         while not self.pending:
-            if not self.gather():
+            if not self.fill_buffer():
                 return None
         message, _, rest = bytes(self._came).partition(_END)
         self._came = bytearray(rest)
         return message
 
-    def gather(self) -> bool:
+    def fill_buffer(self) -> bool:
         """Take in what has come, part of a message or several; false once the other end has gone."""
         try:
             chunk = self._connection.recv(_CHUNK)

@@ -46,14 +46,14 @@ class WorkerProcess:
         self._in = cast("IO[bytes]", self._child.stdin)
         self._out = cast("IO[bytes]", self._child.stdout)
 
-    def say(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Hand it everything."""
         try:
             write_whole(self._in.fileno(), data)
         except OSError as fault:
             raise self._gone() from fault
 
-    def hear(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes:
         """Exactly so many bytes of what it says."""
         data = read_whole(self._out.fileno(), size)
         if len(data) < size:

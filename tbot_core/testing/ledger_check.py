@@ -28,7 +28,7 @@ def unbalanced(path: Path) -> str:
     except JournalError:
         return ""
     try:
-        if journal.last(records.RUN_STARTED) is None:
+        if journal.last_event(records.RUN_STARTED) is None:
             return ""
         return next(filter(None, map(_Audit().take, journal.events())), "")
     except JournalError:

@@ -81,16 +81,16 @@ class StoreFixture:
         for number, frame in enumerate(frames):
             files.append(self.folder / f"source-{number}.parquet")
             filesystem.write_atomic(files[-1], parquet.parquet_bytes(frame))
-        return self.take(*files, **options)
+        return self.import_files(*files, **options)
 
     def put_text(self, text: str, *, name: str = "AAPL.csv", **options: Any) -> ImportedFile | RefusedFile:
         """Import a CSV file of this text and name."""
         file = self.folder / name
         filesystem.write_atomic(file, text.encode())
-        (outcome,) = self.take(file, **options)
+        (outcome,) = self.import_files(file, **options)
         return outcome
 
-    def take(self, *files: Path, **options: Any) -> list[ImportedFile | RefusedFile]:
+    def import_files(self, *files: Path, **options: Any) -> list[ImportedFile | RefusedFile]:
         """Import files together."""
         outcomes: list[ImportedFile | RefusedFile] = []
         import_files(self.bars, self.calendar, files, ImportOptions(**options), outcomes.append)

@@ -24,7 +24,7 @@ class Decision:
     order: Order | None = None
     value: object = None
     limit: object = None
-    words: str = ""
+    detail: str = ""
     broker: str = ""
 
 
@@ -40,7 +40,7 @@ class CancelOrder:
     """Ask for a cancel of an order; `leaves` is the symbol of the position whose exit waits for it."""
 
     client_order_id: str
-    leaves: str = attrs.field(default="", eq=False)
+    exit_symbol: str = attrs.field(default="", eq=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -45,73 +45,74 @@ class ExitPlan:
     target: int | None
     trailing: bool
     on_close: bool
-    leave: int | None
-    hold: int | None
-    grid: int = 0
+    time_exit_minute: int | None
+    max_hold_minutes: int | None
+    tick_grid: int = 0
     extreme: int = attrs.field(init=False)
     stop_at_first: int = attrs.field(init=False)
-    rests: bool = attrs.field(init=False)
+    stop_rests: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.rests = not self.on_close
+        self.stop_rests = not self.on_close
         self.extreme = self.price
         self.stop_at_first = self.stop
 
     @property
-    def bygone(self) -> bool:
+    def is_expired(self) -> bool:
         """Whether its time was over before its session began: nothing is known of the stop it had."""
-        return self.leave == 0
+        return self.time_exit_minute == 0
 
-    def filled(self, minute: int) -> None:
+    def on_entry_fill(self, minute: int) -> None:
         """Start the holding time at the entry's first fill bar."""
-        if self.hold is not None:
-            due = minute + self.hold
-            self.leave = due if self.leave is None else min(self.leave, due)
-            self.hold = None
+        if self.max_hold_minutes is not None:
+            due = minute + self.max_hold_minutes
+            self.time_exit_minute = due if self.time_exit_minute is None else min(self.time_exit_minute, due)
+            self.max_hold_minutes = None
 
-    def split(self, ratio: Fraction) -> None:
+    def apply_split(self, ratio: Fraction) -> None:
         """Every share became so many: the levels follow, rounded as ever, and the stop rests again where it did."""
         long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
         self.price, self.extreme = (round(level / ratio) for level in (self.price, self.extreme))
         first, self.stop = (
-            round_to_grid(float(level / ratio), up=long, grid=self.grid) for level in (self.stop_at_first, self.stop)
+            round_to_grid(float(level / ratio), up=long, grid=self.tick_grid)
+            for level in (self.stop_at_first, self.stop)
         )
         self.stop_at_first = first if moved else self.stop
         if self.target is not None:
-            self.target = round_to_grid(float(self.target / ratio), up=long, grid=self.grid)
-        self.on_close = not self.rests
+            self.target = round_to_grid(float(self.target / ratio), up=long, grid=self.tick_grid)
+        self.on_close = not self.stop_rests
 
-    def move_to(self, grid: int) -> None:
+    def set_tick_grid(self, grid: int) -> None:
         """Prices go in other steps now: levels are moved to them, a stop towards the price."""
         long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
-        self.grid = grid
+        self.tick_grid = grid
         first, self.stop = (round_to_grid(level, up=long, grid=grid) for level in (self.stop_at_first, self.stop))
         self.stop_at_first = first if moved else self.stop
         if self.target is not None:
             self.target = round_to_grid(self.target, up=long, grid=grid)
 
-    def follow(self, high: float, low: float) -> bool:
+    def trail(self, high: float, low: float) -> bool:
         """Take in a completed bar's extremes; whether the stop has moved."""
         if not self.trailing:
             return False
         long = self.side is Side.LONG
         seen = ticks_of(high if long else low)
         self.extreme = max(self.extreme, seen) if long else min(self.extreme, seen)
-        level = round_to_grid(self.extreme * self.stop_at_first / self.price, up=long, grid=self.grid)
+        level = round_to_grid(self.extreme * self.stop_at_first / self.price, up=long, grid=self.tick_grid)
         moved = _a_step(self.side, self.stop, level)
         if moved:
             self.stop = level
         return moved
 
-    def leads(self, level: int) -> bool:
+    def is_ahead_of(self, level: int) -> bool:
         """Whether the stop is a trail's step or more ahead of a level at which one rests."""
         return _a_step(self.side, level, self.stop)
 
-    def passed(self, close: float) -> bool:
+    def stop_passed(self, close: float) -> bool:
         """Whether a minute closed at the stop or beyond it; NaN, no bar, did not."""
         return not math.isnan(close) and self.side * (ticks_of(close) - self.stop) <= 0
 
-    def reached(self, high: float, low: float) -> bool:
+    def target_reached(self, high: float, low: float) -> bool:
         """Whether a bar traded at the target; NaN, no bar, did not."""
         if self.target is None or math.isnan(high + low):
             return False
@@ -144,14 +145,23 @@ def make_exit_plan(side: Side, levels: tuple[float, float, float], shape: ExitRu
         target=None if math.isnan(target) else round_to_grid(target * TICKS_PER_DOLLAR, up=long),
         trailing=shape.trailing or policy.trailing_stop,
         on_close=shape.trigger == "close",
-        leave=shape.leave,
-        hold=shape.hold,
+        time_exit_minute=shape.leave,
+        max_hold_minutes=shape.hold,
     )
 
 
 def immediate_exit_plan(side: Side, mark: int) -> ExitPlan:
     """The plan of a position whose time was over before its session began."""
-    return ExitPlan(side=side, price=mark, stop=mark, target=None, trailing=False, on_close=True, leave=0, hold=None)
+    return ExitPlan(
+        side=side,
+        price=mark,
+        stop=mark,
+        target=None,
+        trailing=False,
+        on_close=True,
+        time_exit_minute=0,
+        max_hold_minutes=None,
+    )
 
 
 def exit_due(plan: ExitPlan, minute: int, close: float, flatten_from: int) -> ExitReason | None:
@@ -161,9 +171,9 @@ def exit_due(plan: ExitPlan, minute: int, close: float, flatten_from: int) -> Ex
     """
     if minute + 1 >= flatten_from:
         return ExitReason.SESSION_END
-    if plan.leave is not None and minute + 1 >= plan.leave:
+    if plan.time_exit_minute is not None and minute + 1 >= plan.time_exit_minute:
         return ExitReason.TIME
-    if plan.on_close and plan.passed(close):
+    if plan.on_close and plan.stop_passed(close):
         return plan.stop_reason
     return None
 
@@ -174,7 +184,7 @@ def near_exit(plan: ExitPlan, price: int, entered: int, closed: int, flatten_fro
     `entered` and `closed` are minutes: of its entry, and the latest that has closed. The way to the stop is the
     distance that it had at first, which a trailing one keeps.
     """
-    ends = flatten_from if plan.leave is None else min(plan.leave, flatten_from)
+    ends = flatten_from if plan.time_exit_minute is None else min(plan.time_exit_minute, flatten_from)
     if NEAR * (ends - closed - 1) < ends - entered:
         return True
     if NEAR * plan.side * (price - plan.stop) < plan.side * (plan.price - plan.stop_at_first):

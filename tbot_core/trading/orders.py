@@ -190,7 +190,7 @@ class OrderRecord:
     order: Order
     state: OrderState = OrderState.INTENDED
     filled: Decimal = Decimal(0)
-    supposed: Decimal = Decimal(0)
+    inferred_quantity: Decimal = Decimal(0)
     executions: Mapping[str, Fill] = attrs.field(factory=dict)
     corrected: frozenset[str] = frozenset()
 
@@ -200,7 +200,7 @@ class OrderRecord:
         return self.state in TERMINAL
 
     @property
-    def missed(self) -> bool:
+    def is_missed_entry(self) -> bool:
         """Whether it is the entry of a signal that has ended without a fill."""
         return self.terminal and self.order.leg is Leg.ENTRY and not (self.order.tops_up or self.filled)
 
@@ -235,7 +235,9 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
         return _amended(record, event, fill), arrow.effect
     if fill.execution_id in record.executions:
         return record, TransitionEffect.IGNORE
-    named = Decimal(0) if fill.execution_id.startswith(SUPPOSED_PREFIX) else min(fill.quantity, record.supposed)
+    named = (
+        Decimal(0) if fill.execution_id.startswith(SUPPOSED_PREFIX) else min(fill.quantity, record.inferred_quantity)
+    )
     supposing = fill.quantity if fill.execution_id.startswith(SUPPOSED_PREFIX) else -named
     filled = record.filled + fill.quantity - named
     complete = filled >= record.order.quantity and not record.terminal
@@ -243,7 +245,7 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
         record,
         state=OrderState.FILLED if complete else arrow.to,
         filled=filled,
-        supposed=record.supposed + supposing,
+        inferred_quantity=record.inferred_quantity + supposing,
         executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=fill.quantity - named)},
     )
     return booked, TransitionEffect.ALARM if filled > record.order.quantity else arrow.effect
@@ -268,7 +270,7 @@ class ExecutionUpdate:
     """What is to be booked of an execution; `amends`: in place of what was booked of it before."""
 
     fill: Fill
-    amends: bool
+    is_correction: bool
 
 
 def execution_update(before: OrderRecord, after: OrderRecord, fill: Fill) -> ExecutionUpdate | None:
@@ -276,7 +278,7 @@ def execution_update(before: OrderRecord, after: OrderRecord, fill: Fill) -> Exe
     was, now = before.executions.get(fill.execution_id), after.executions[fill.execution_id]
     if now == was or (was is None and not now.quantity):
         return None
-    return ExecutionUpdate(now, amends=was is not None)
+    return ExecutionUpdate(now, is_correction=was is not None)
 
 
 @attrs.frozen(kw_only=True)

@@ -82,7 +82,7 @@ class Position:
         """What was received for shares, before fees."""
         return self.exit_atoms if self.side is Side.LONG else self.entry_atoms
 
-    def trade(self, broker: str = "") -> Trade:
+    def to_trade(self, broker: str = "") -> Trade:
         """The closed position, as a trade at that broker; raises ValueError while it is open."""
         if self.units or self.exit_time is None or self.exit_reason is None:
             raise ValueError(f"{self.signal.text} is still open")
@@ -208,14 +208,14 @@ class Portfolio:
         return held
 
     @property
-    def beyond(self) -> dict[str, int]:
+    def unassigned_units(self) -> dict[str, int]:
         """Signed units by symbol of what is held and no position accounts for."""
         units: dict[str, int] = {}
         for one in self.surplus:
             units[one.symbol] = units.get(one.symbol, 0) + one.units
         return {symbol: count for symbol, count in units.items() if count}
 
-    def of_its_day(self, positions: Iterable[Position]) -> int:
+    def count_opened_today(self, positions: Iterable[Position]) -> int:
         """How many of these were opened in this session, and not left over from one before it."""
         return sum(self.session in {None, one.signal.session} for one in positions)
 
@@ -237,12 +237,12 @@ class Portfolio:
         closed = (one for one in self.closed if one.signal == signal)
         return self.positions.get(fill.symbol) or next(closed, None)
 
-    def split(self, symbol: str, ratio: Fraction) -> None:
+    def apply_split(self, symbol: str, ratio: Fraction) -> None:
         """Every share of a symbol became so many: what is held cost the same in all."""
         self._done.append(_Split(symbol, ratio))
         self._divide(symbol, ratio)
 
-    def amend(self, fill: Fill, signal: SignalId | None) -> Fill | None:
+    def correct_fill(self, fill: Fill, signal: SignalId | None) -> Fill | None:
         """An execution had these terms (quantity 0: it is void); returns what it was, None for one never applied.
 
         Positions, trades and surplus of its symbols are what they would have been had it been so from the beginning.
@@ -266,7 +266,7 @@ class Portfolio:
             return None
         if step.signal is None:
             return None
-        if self.beyond.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
+        if self.unassigned_units.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
             return None
         closing = (
             at

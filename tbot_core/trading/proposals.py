@@ -110,22 +110,22 @@ class Proposal:
     exits: ExitRules
     reason: Reason
     findings: tuple[CheckResult, ...] = ()
-    confirmed: int | None = None
+    confirmed_minute: int | None = None
     reference: float | None = None
     quote: SymbolQuote | None = None
 
     @property
     def minute(self) -> int:
         """The minute in which it is decided: the signal's own, or a later one."""
-        return self.signal.minute if self.confirmed is None else self.confirmed
+        return self.signal.minute if self.confirmed_minute is None else self.confirmed_minute
 
     @property
-    def bought_at(self) -> float:
+    def sizing_price(self) -> float:
         """The price that an entry is sized and limited by."""
         return self.price if self.reference is None else self.reference
 
     @property
-    def order(self) -> tuple[int, float, int, str]:
+    def sort_key(self) -> tuple[int, float, int, str]:
         """The key that sorts signals: minute, strongest first, STRATEGY_SEQUENCE, symbol."""
         return self.signal.minute, -self.strength, self.rank, self.signal.symbol
 
@@ -234,7 +234,12 @@ def renew(entrant: ActiveStrategy, rules: TradingRules, proposal: Proposal, mark
     minute, price = int(known[-1]), float(closes[known[-1]])
     side = int(proposal.side)
     fresh = attrs.evolve(
-        proposal, price=price, confirmed=market.bars.minutes - 1, reason=Reason.ALLOWED, findings=(), reference=None
+        proposal,
+        price=price,
+        confirmed_minute=market.bars.minutes - 1,
+        reason=Reason.ALLOWED,
+        findings=(),
+        reference=None,
     )
     if side * (price - proposal.stop) <= 0 or side * (proposal.target - price) <= 0:
         return attrs.evolve(fresh, reason=Reason.CONFIRMED_TOO_LATE)

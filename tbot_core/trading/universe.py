@@ -30,22 +30,22 @@ class Universe:
     day: DayFacts
     cut: tuple[str, ...] = ()
     limit: int = 0
-    by: str = ""
+    limited_by: str = ""
 
 
 @attrs.frozen(kw_only=True)
 class UniverseLimit:
     """How many symbols there may be, 0 = no limit, and who says so."""
 
-    most: int
-    by: str
+    max_symbols: int
+    limited_by: str
 
     @classmethod
     def of(cls, universe_max: int, quality: FeedQuality) -> UniverseLimit:
         """The narrower of UNIVERSE_MAX and the feed's own."""
         if 0 < quality.subscriptions < (universe_max or quality.subscriptions + 1):
-            return cls(most=quality.subscriptions, by=FEED_LIMIT)
-        return cls(most=universe_max, by=OWN_LIMIT)
+            return cls(max_symbols=quality.subscriptions, limited_by=FEED_LIMIT)
+        return cls(max_symbols=universe_max, limited_by=OWN_LIMIT)
 
 
 def truncated_symbols(day: DayFacts, most: int) -> Flags:
@@ -57,17 +57,17 @@ def limit_universe(
     symbols: tuple[str, ...], day: DayFacts, limit: UniverseLimit, worked: Collection[str] = ()
 ) -> Universe:
     """The universe within a limit; symbols that are worked already are never cut, even if that exceeds it."""
-    if not limit.most or len(symbols) <= limit.most:
+    if not limit.max_symbols or len(symbols) <= limit.max_symbols:
         return Universe(symbols=symbols, day=day)
     first = np.array([symbol in worked for symbol in symbols])
-    out = _beyond(np.where(first, np.inf, _dollars(day)), max(limit.most, int(first.sum())))
+    out = _beyond(np.where(first, np.inf, _dollars(day)), max(limit.max_symbols, int(first.sum())))
     rows = np.flatnonzero(~out)
     return Universe(
         symbols=tuple(symbols[row] for row in rows),
         day=_rows(day, rows),
         cut=tuple(symbol for symbol, gone in zip(symbols, out, strict=True) if gone),
-        limit=limit.most,
-        by=limit.by,
+        limit=limit.max_symbols,
+        limited_by=limit.limited_by,
     )
 
 

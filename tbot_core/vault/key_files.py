@@ -27,7 +27,7 @@ class FileKeyProvider:
     locate: Callable[[str], CategoryPaths]
     strict: bool
     system: FileSystemCalls
-    told: dict[str, tuple[FileFlaw, ...]] = attrs.field(factory=dict)
+    reported: dict[str, tuple[FileFlaw, ...]] = attrs.field(factory=dict)
     """The loose flaws of each category's key as last read."""
 
     @property
@@ -45,7 +45,7 @@ class FileKeyProvider:
             if error.code in _ABSENT:
                 return None
             raise
-        self.told[category] = content.flaws
+        self.reported[category] = content.flaws
         with content.data as text, keys.parse_key(text.view, category, place.shown(path)).root as root:
             return bytearray(root.view)
 

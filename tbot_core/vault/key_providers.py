@@ -52,7 +52,7 @@ def choose_provider(
         case None | "" | "file":
             return None
         case "passphrase":
-            return PassphraseKeyProvider(path=instance.home / HEADER_PATH, ask=ask, system=system)
+            return PassphraseKeyProvider(path=instance.home / HEADER_PATH, prompt=ask, system=system)
         case "keyring":
             return KeyringKeyProvider(service=f"tbot {instance.home}")
         case "plugin":
@@ -83,7 +83,7 @@ class PassphraseKeyProvider:
     """
 
     path: Path
-    ask: Callable[[], Secret]
+    prompt: Callable[[], Secret]
     system: FileSystemCalls = secure_files.SYSTEM
     _master: SecureBuffer | None = None
     _wrong: bool = False
@@ -150,7 +150,7 @@ class PassphraseKeyProvider:
         return self._master
 
     def _derive(self, salt: bytes) -> SecureBuffer:
-        secret = self.ask()
+        secret = self.prompt()
         try:
             return stretch_passphrase(secret, salt)
         finally:

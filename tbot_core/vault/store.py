@@ -183,7 +183,7 @@ class SecretStore:
 
     def key_flaws(self, category: str) -> tuple[FileFlaw, ...]:
         """The loose flaws of a category's key file as last read; none where keys come from elsewhere."""
-        return self._files.told.get(category, ())
+        return self._files.reported.get(category, ())
 
     @contextmanager
     def holding(self, category: str) -> Iterator[None]:

@@ -70,12 +70,12 @@ def test_a_cause_at_another_broker_is_an_incident_of_its_own() -> None:
         made = Event(
             seq=seq, kind=records.STATE, cid=None, source=None, payload=payload, received=now, applied=now, hash=""
         )
-        watch.take(made)
+        watch.apply(made)
 
     event(1, True)
     event(2, True, broker="beta")
-    found = watch.standing(now)
+    found = watch.open_incidents(now)
     assert found.keys() == {"state MISMATCH", "state MISMATCH at beta"}
     assert found["state MISMATCH at beta"].what.startswith("Exit-only at beta: ")
     event(3, False, broker="beta")
-    assert watch.standing(now).keys() == {"state MISMATCH"}
+    assert watch.open_incidents(now).keys() == {"state MISMATCH"}

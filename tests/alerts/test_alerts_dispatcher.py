@@ -85,7 +85,7 @@ class Bot:
 
 async def pump(dispatcher: AlertDispatcher) -> None:
     """Read once, and send once what is due."""
-    dispatcher.read()
+    dispatcher.poll_journal()
     for urgency in Urgency:
         await dispatcher.send(urgency)
 
@@ -190,8 +190,8 @@ def test_what_could_not_be_kept_is_read_again(bot: Bot) -> None:
     alerts = bot.dispatcher()
     bot.cause("LOGIN")
     blocker = AlertStore(bot.instance.data / FILE_NAME)
-    with blocker.writing(), pytest.raises(AccessError, match="locked"):
-        alerts.read()
+    with blocker.transaction(), pytest.raises(AccessError, match="locked"):
+        alerts.poll_journal()
     asyncio.run(pump(alerts))
     asyncio.run(pump(alerts))
     assert len(bot.pager.got) == 1
@@ -237,7 +237,7 @@ def test_f109_the_queue_is_bounded(bot: Bot) -> None:
     refused = ({"name": f"r{number}", "words": "no."} for number in range(MOST_WAITING + 50))
     bot.journal.append([NewEvent(kind="request_refused", payload=one, time=bot.clock.now()) for one in refused])
     for _ in range(4):
-        alerts.read()
+        alerts.poll_journal()
     ways = [via for _, via in kept(bot)]
     assert (ways.count("kept"), ways[0]) == (51, None)
     bot.pager.fault = bot.mail.fault = None
@@ -371,7 +371,7 @@ def test_why_a_run_ended_waits_for_the_next_one_where_no_channel_takes_it(bot: B
 def test_why_a_run_ended_is_sent_though_it_cannot_be_kept(bot: Bot) -> None:
     """A file of alerts that somebody else holds does not hide the reason, and the run fails as before."""
     alerts = bot.dispatcher()
-    with AlertStore(bot.instance.data / FILE_NAME).writing(), pytest.raises(JournalError):
+    with AlertStore(bot.instance.data / FILE_NAME).transaction(), pytest.raises(JournalError):
         in_virtual_time(run_with_alerts(failing(), alerts, heard))
     assert len(bot.pager.said) == 1
     assert kept(bot) == []
@@ -383,7 +383,7 @@ def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
     beats: list[None] = []
 
     async def work() -> str:
-        with AlertStore(bot.instance.data / FILE_NAME).writing():
+        with AlertStore(bot.instance.data / FILE_NAME).transaction():
             bot.cause("LOGIN")
             await asyncio.sleep(5.0)
         await asyncio.sleep(2.0)

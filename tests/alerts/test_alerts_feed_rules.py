@@ -29,11 +29,11 @@ class Story:
     def event(self, kind: str, payload: dict[str, Any]) -> list[Notice]:
         """The next event."""
         event = Event(seq=1, kind=kind, cid=None, source=None, payload=payload, received=BELL, applied=BELL, hash="")
-        return list(self.watch.take(event))
+        return list(self.watch.apply(event))
 
     def standing(self, *held: str) -> dict[str, Notice]:
         """What stands while these are held."""
-        return {one.key: one for one in self.watch.standing(held)}
+        return {one.key: one for one in self.watch.open_incidents(held)}
 
 
 def halt(symbol: str, *, halted: bool = True, words: str = "") -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_quiet_hours_are_new_york_time_and_may_go_past_midnight(hours: str, hour
 
 def test_whatever_a_broker_says_stays_in_its_line() -> None:
     """Breaks and control characters become blanks: they cannot begin a header, a row or another message."""
-    alert = MessageWriter(mode="live", identity="US_NY_IB_001").say(
+    alert = MessageWriter(mode="live", identity="US_NY_IB_001").compose(
         [row(1, "Rejected: x\r\nBcc: you@example.com\x1b[2J\u2028y")]
     )
     assert alert.title == "[LIVE US_NY_IB_001] Rejected: x Bcc: you@example.com [2J y"
@@ -81,7 +81,7 @@ def test_whatever_a_broker_says_stays_in_its_line() -> None:
 
 def test_a_merged_message_names_ten_and_counts_the_rest() -> None:
     """A storm of any size is a message that can be read."""
-    alert = MessageWriter(mode="paper", identity="").say([row(number, f"what {number}") for number in range(1, 40)])
+    alert = MessageWriter(mode="paper", identity="").compose([row(number, f"what {number}") for number in range(1, 40)])
     assert alert.title == "[PAPER] 39 critical alerts"
     lines = alert.text.splitlines()
     assert (lines[2], lines[11], lines[12]) == ("- what 1", "- what 10", "- and 29 more")

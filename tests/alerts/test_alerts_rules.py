@@ -42,7 +42,7 @@ class Story:
         self.seq += 1
         event = Event(seq=self.seq, kind=kind, cid=cid, source=None, payload=payload, received=self.now,
                       applied=self.now, hash="")  # fmt: skip
-        found = self.watch.take(event)
+        found = self.watch.apply(event)
         self.said += found
         return found
 
@@ -73,9 +73,9 @@ class Story:
 
     def standing(self, seconds: float = 0.0) -> dict[str, Notice]:
         """What stands once this much time has passed, looked at before and after."""
-        self.watch.standing(self.now)
+        self.watch.open_incidents(self.now)
         self.now += timedelta(seconds=seconds)
-        return self.watch.standing(self.now)
+        return self.watch.open_incidents(self.now)
 
 
 def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:

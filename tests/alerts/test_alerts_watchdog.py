@@ -74,9 +74,9 @@ def test_a_process_that_dies_without_a_word_is_an_incident(store: AlertStore) ->
 
 def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: AlertStore) -> None:
     """An incident with the true reason stands already: that nobody foresaw the end adds no second page."""
-    store.begin(Notice(key=ENDED, urgency=Urgency.CRITICAL, what="The run has ended: why."), NOW)
+    store.open_incident(Notice(key=ENDED, urgency=Urgency.CRITICAL, what="The run has ended: why."), NOW)
     assert [row.what for row in hear(store, b".", b"")] == ["The run has ended: why."]
-    store.clear(ENDED, NOW)
+    store.clear_incident(ENDED, NOW)
     assert [row.what for row in hear(store, b".", b"") if row.open] == [
         "The run died unexpectedly; open positions are not managed."
     ]
@@ -91,7 +91,7 @@ def test_what_cannot_be_written_down_ends_no_watch(tmp_path: Path) -> None:
     """A watchdog whose file is locked goes on listening, and writes the next incident."""
     store, blocker = open_store(tmp_path / FILE_NAME), open_store(tmp_path / FILE_NAME)
     words = iter([None, b".", None, b"!", b""])
-    with blocker.writing():
+    with blocker.transaction():
         watchdog.watch_heartbeat(lambda _: b"", store, ManualClock(NOW))
     watchdog.watch_heartbeat(lambda _: next(words), store, ManualClock(NOW))
     assert [row.what for row in store.rows(10)] == ["The run has been unresponsive for 10 s; stacks: logs/stalled.txt."]
@@ -210,7 +210,7 @@ def rescued(
         ended.append(stuck)
         return "was stopped"
 
-    rescue = watchdog.RescueActions(look=lambda: next(looks), end=end)
+    rescue = watchdog.RescueActions(locate=lambda: next(looks), end=end)
     watchdog.watch_heartbeat(lambda _: next(words), store, clock, rescue)
     return ended
 

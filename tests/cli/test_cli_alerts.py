@@ -38,10 +38,10 @@ def told(home: Path) -> Path:
     """An instance with two incidents and a routine alert; the second incident is over."""
     store = open_store(home / "data" / FILE_NAME)
     for key, urgency in (("a", Urgency.CRITICAL), ("b", Urgency.CRITICAL)):
-        store.begin(Notice(key=key, urgency=urgency, what=f"Incident {key}.", command="tbot check"), NOW)
-    store.clear("b", NOW)
-    store.tell([Notice(key="c", urgency=Urgency.ROUTINE, what="Bought 10 ACME at 20.06, open.")], NOW)
-    store.sent(store.waiting(Urgency.ROUTINE), "tbot-3", "console", NOW)
+        store.open_incident(Notice(key=key, urgency=urgency, what=f"Incident {key}.", command="tbot check"), NOW)
+    store.clear_incident("b", NOW)
+    store.add_notices([Notice(key="c", urgency=Urgency.ROUTINE, what="Bought 10 ACME at 20.06, open.")], NOW)
+    store.mark_sent(store.unsent(Urgency.ROUTINE), "tbot-3", "console", NOW)
     store.close()
     return home
 
@@ -166,5 +166,5 @@ def test_alerts_stand_beside_paper_trading_and_not_beside_a_demo(home: Path) -> 
     with alerts_beside(assemble(home, "paper", clock), clock) as attended:
         assert asyncio.run(attended(work())) == "done"
     store = open_store(home / "data" / FILE_NAME)
-    assert (store.place, store.rows(10)) == (0, [])
+    assert (store.journal_position, store.rows(10)) == (0, [])
     store.close()

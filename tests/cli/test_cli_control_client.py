@@ -230,10 +230,10 @@ def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.C
     plan = RunPlan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, watch_s=10.0)
 
     def minute(session: TradingSession, _index: int) -> None:
-        if session.desk.portfolio.positions:
+        if session.decision_engine.portfolio.positions:
             plan.stop.set()
 
-    held = asyncio.run(run(plan, RunWatcher(minute=minute))).open
+    held = asyncio.run(run(plan, RunWatcher(on_minute=minute))).open
     assert held
     assert tuple(asked(capsys, home, "stop", code=1)["open"]) == held
     assert cli.invoke(["stop", "--home", str(home)]) == 1
@@ -351,7 +351,7 @@ def test_defense_stays_while_the_setting_stands(home: Path) -> None:
             )
             plan.stop.set()
 
-    asyncio.run(run(plan, RunWatcher(minute=minute)))
+    asyncio.run(run(plan, RunWatcher(on_minute=minute)))
     assert [(one.state, one.causes) for one in heard] == [("defense", ("DEFENSE_MODE_ACTIVE",))]
 
 
@@ -395,7 +395,7 @@ def test_a_stop_is_obeyed_whatever_the_folder_and_said(home: Path, *, foreign: b
     assert (stopped, taken.kind, list(folder.iterdir())) == (True, records.REQUEST, [])
     words = "its folder belongs to another user" if foreign else "other users may replace files in its folder"
     assert taken.payload["flaw"] == words
-    (line,) = EventNarrator().follow([NewEvent(kind=taken.kind, payload=taken.payload, time=MORNING)])
+    (line,) = EventNarrator().lines_for([NewEvent(kind=taken.kind, payload=taken.payload, time=MORNING)])
     assert line.text.endswith(f"(invalid file content: {words})")
 
 

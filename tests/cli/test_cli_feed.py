@@ -48,7 +48,7 @@ def recorded(data: Path) -> SessionRecorder:
 def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -> None:
     """All from the journal and the recording, so that it can be asked of a running bot."""
     minute = MinuteSlice(index=2, **dict.fromkeys((*FIELDS, "vwap"), np.ones(1)))
-    recorded(tmp_path).keep(RecordedMinute(minute=minute, at=SESSION.moment(3), counts={"late": 12, "revised": 1}))
+    recorded(tmp_path).append(RecordedMinute(minute=minute, at=SESSION.moment(3), counts={"late": 12, "revised": 1}))
     events = told(
         (records.UNIVERSE, UNIVERSE),
         (records.FEED_GAP, {"first": 0, "last": 1, "words": ""}),

@@ -394,20 +394,20 @@ def test_what_was_said_early_is_kept_in_the_log(tmp_path: Path, capsys: pytest.C
     unforeseen = CrashReporter()
     log.hold()
     log.logger("early").warning("plugin.odd")
-    unforeseen.settle()
+    unforeseen.flush_to_log()
     unforeseen.home = tmp_path
-    unforeseen.settle()
+    unforeseen.flush_to_log()
     file = tmp_path / "logs" / "tbot.log"
     kept = file.read_text()
     assert "plugin.odd" in kept
-    unforeseen.settle()
+    unforeseen.flush_to_log()
     assert file.read_text() == kept
     log.hold()
     log.logger("early").warning("plugin.odd")
     file.unlink()
     file.parent.rmdir()
     file.parent.write_text("in the way")
-    unforeseen.settle()
+    unforeseen.flush_to_log()
     assert capsys.readouterr() == ("", "")
 
 

@@ -178,12 +178,12 @@ def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, LiveVie
     inner = live.watcher
 
     def minute(session: TradingSession, index: int) -> None:
-        inner.minute(session, index)
+        inner.on_minute(session, index)
         if moment is not None and index == 2:
             plan.stop.set()
 
     with live:
-        outcome = asyncio.run(run(plan, attrs.evolve(inner, minute=minute)))
+        outcome = asyncio.run(run(plan, attrs.evolve(inner, on_minute=minute)))
     return stream.getvalue(), live, outcome
 
 
@@ -229,21 +229,21 @@ def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
     inner, seen = live.watcher, dict[str, object]()
 
     def minute(session: TradingSession, index: int) -> None:
-        inner.minute(session, index)
+        inner.on_minute(session, index)
         if index == 0:
             control.write_request(tmp_path / "control", control.ControlVerb.KILL, actor="ann", now=clock.now())
         if index == 2:
             plan.stop.set()
 
     def look(session: TradingSession) -> None:
-        inner.look(session)
+        inner.on_round(session)
         if session.tape.closed == 0:
             seen["waiting"] = seen.get("waiting") or live.board.waiting
         if session.tape.closed == 1:
             seen[f"after {(clock.now() - session.session.moment(1)).total_seconds():.0f} s"] = live.board.state
 
     with live:
-        asyncio.run(run(plan, attrs.evolve(inner, minute=minute, look=look)))
+        asyncio.run(run(plan, attrs.evolve(inner, on_minute=minute, on_round=look)))
     assert seen["waiting"] == dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
     assert seen["after 5 s"] == "halted"
 
@@ -253,8 +253,8 @@ def test_a_restart_in_a_session_shows_what_rests_already(tmp_path: Path) -> None
     live = LiveView(RunOptions(mode="paper", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO()))
     label = FeedLabel(name="a market", simulated=False, quotes=True)
     book = SessionBook(in_session=True)
-    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), book)
-    live.watcher.idle(NOW + dt.timedelta(minutes=1))
+    live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), book)
+    live.watcher.on_idle(NOW + dt.timedelta(minutes=1))
     assert live.board.waiting is None
 
 
@@ -262,7 +262,7 @@ def test_before_the_first_session_no_figure_is_made_up(tmp_path: Path) -> None:
     """What is not known yet is a dash, never nought; which session of how many it is stands there from the start."""
     live = LiveView(RunOptions(mode="demo", home=tmp_path, sessions=3), ManualClock(NOW), Console(file=io.StringIO()))
     label = FeedLabel(name="simulated market", simulated=True, quotes=False)
-    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
+    live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
     text = plain(render_frame(live.board, 80, 24))
     assert "0.00" not in text
     assert "Equity \N{EN DASH}   P&L \N{EN DASH}   loss limit \N{EN DASH}   state normal" in text

@@ -83,7 +83,7 @@ def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
     """Open positions are named; the same command resumes the run."""
     outcome = RunOutcome(summary=SUMMARY, journal=Path("x"), stopped=True, open=("AAA", "BBB"))
     assert "Stopped and left open: AAA, BBB." in list(stopped_lines(outcome, RunOptions(mode="paper", home=Path())))
-    bare = attrs.evolve(outcome, bare=("BBB",))
+    bare = attrs.evolve(outcome, unprotected=("BBB",))
     assert "Without a stop order: BBB." in list(stopped_lines(bare, RunOptions(mode="paper", home=Path())))
     flat = attrs.evolve(outcome, open=())
     assert "Stopped; nothing is open." in list(stopped_lines(flat, RunOptions(mode="paper", home=Path())))
@@ -106,7 +106,7 @@ def test_the_end_of_a_run_without_trades_is_short(tmp_path: Path) -> None:
 def test_changes_of_risk_are_told() -> None:
     """A latch is a line with its cause and the figures compared."""
     payload = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001", "limit": "-5000"}
-    (line,) = EventNarrator().follow([NewEvent(kind="risk", payload=payload, time=MORNING)])
+    (line,) = EventNarrator().lines_for([NewEvent(kind="risk", payload=payload, time=MORNING)])
     assert line.weight == "risk"
     assert plain_line(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
 
@@ -139,7 +139,7 @@ def test_changes_of_risk_are_told() -> None:
 )
 def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dict[str, Any], words: str) -> None:
     """Who asked for what, what is not obeyed and why, and what begins or ceases to hold trading back."""
-    (line,) = EventNarrator().follow([NewEvent(kind=kind, payload=payload, time=MORNING)])
+    (line,) = EventNarrator().lines_for([NewEvent(kind=kind, payload=payload, time=MORNING)])
     assert (line.weight, line.text) == ("risk", words)
 
 
@@ -159,7 +159,7 @@ def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dic
 )
 def test_changed_settings_are_a_line(payload: dict[str, Any], text: str) -> None:
     """What was changed, by name, or why it is not taken over."""
-    (line,) = EventNarrator().follow([NewEvent(kind="settings", payload=payload, time=MORNING)])
+    (line,) = EventNarrator().lines_for([NewEvent(kind="settings", payload=payload, time=MORNING)])
     assert line.text == text
 
 
@@ -167,14 +167,14 @@ def test_changed_settings_are_a_line(payload: dict[str, Any], text: str) -> None
 def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
     """What it stood at as entries began, and who may be entered by it."""
     payload = {"session": "2026-11-24", "strategy": "close", "value": value, "time": None, "candidates": 3}
-    (line,) = EventNarrator().follow([NewEvent(kind=records.VIX, payload=payload, time=MORNING)])
+    (line,) = EventNarrator().lines_for([NewEvent(kind=records.VIX, payload=payload, time=MORNING)])
     assert (line.weight, line.text) == ("window", f"[CLOSE] window: {words}, 3 candidates")
 
 
 def test_a_position_that_is_left_in_part_is_reduced() -> None:
     """A fill that leaves shares is no exit yet; the one that leaves none is, with the profit of them all."""
     entry, leave = order(quantity="10"), order(Leg.EXIT, quantity="10", reason=ExitReason.TIME)
-    told = EventNarrator().follow(
+    told = EventNarrator().lines_for(
         [
             NewEvent(kind=records.RUN_STARTED, payload={"equity": "1000"}, time=MORNING),
             *placed(entry),
@@ -226,7 +226,7 @@ def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.
             plan.stop.set()
 
     with lines:
-        outcome = asyncio.run(run(plan, attrs.evolve(inner, minute=minute)))
+        outcome = asyncio.run(run(plan, attrs.evolve(inner, on_minute=minute)))
     lines.end(outcome)
     said = capsys.readouterr().out
     assert said.count("Waiting for") == 1
@@ -351,7 +351,7 @@ def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
 def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
     """Its name, its words, and whether it is off."""
     payload = {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True}
-    (line,) = EventNarrator().follow([NewEvent(kind="plugin_failed", payload=payload, time=MORNING)])
+    (line,) = EventNarrator().lines_for([NewEvent(kind="plugin_failed", payload=payload, time=MORNING)])
     assert (line.weight, line.text) == (
         "risk",
         "Plugin strategy/open failed: scan: it hangs.; it is disabled for the rest of the session",
@@ -386,7 +386,7 @@ def interrupt(home: Path) -> None:
         if index == 3:
             plan.stop.set()
 
-    asyncio.run(run(plan, RunWatcher(minute=minute)))
+    asyncio.run(run(plan, RunWatcher(on_minute=minute)))
 
 
 @pytest.mark.slow
@@ -414,8 +414,8 @@ def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path, mode: Any, moment
     """
     live = LiveView(RunOptions(mode=mode, home=tmp_path), ManualClock(MORNING), Console(file=io.StringIO()))
     label = FeedLabel(name="simulated market", simulated=True, quotes=False)
-    live.watcher.resumed("b1", "2026-03-02")
-    live.watcher.started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
+    live.watcher.on_resumed("b1", "2026-03-02")
+    live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
     assert [(line.time, line.text) for line in live.board.told] == [
         (moment, "Resuming run b1 at 2026-03-02, its first session.")
     ]

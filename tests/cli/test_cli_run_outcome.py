@@ -27,7 +27,9 @@ def test_what_a_stop_left_open_is_told_of_trading_at_a_broker(mode: str) -> None
         settings_hash="",
         data_hash="",
     )
-    outcome = RunOutcome(summary=summary, journal=Path("j"), stopped=True, open=("A", "B"), bare=("B",), stuck=("A",))
+    outcome = RunOutcome(
+        summary=summary, journal=Path("j"), stopped=True, open=("A", "B"), unprotected=("B",), stuck=("A",)
+    )
     found = outcome_document(RunOptions(mode=mode, home=Path("home")), outcome)  # type: ignore[arg-type]  # a mode as text
     if mode == "paper":
         assert (found["open"], found["unprotected"], found["stuck"]) == (["A", "B"], ["B"], ["A"])

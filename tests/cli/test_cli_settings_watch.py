@@ -44,12 +44,12 @@ def files(tmp_path: Path) -> Files:
 
 def test_f100_a_change_is_told_once_and_is_the_next_runs(files: Files) -> None:
     """F100: by name, as it was and as it will be; the run's own settings stay until it is renewed."""
-    assert files.editions.look() is None
+    assert files.editions.poll() is None
     files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=6")
-    found = files.editions.look()
+    found = files.editions.poll()
     assert found is not None
     assert (found.differences, found.fault) == ({"MAX_OPEN_POSITIONS": ("5", "6")}, "")
-    assert files.editions.look() is None
+    assert files.editions.poll() is None
     assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "5"
     files.editions.renew()
     assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "6"
@@ -58,13 +58,13 @@ def test_f100_a_change_is_told_once_and_is_the_next_runs(files: Files) -> None:
 def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> None:
     """F100: the fault is said, and a run that is renewed has what it had."""
     files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=many")
-    found = files.editions.look()
+    found = files.editions.poll()
     assert found is not None
     assert "MAX_OPEN_POSITIONS" in found.fault
     files.editions.renew()
     assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "5"
     files.write("MAX_OPEN_POSITIONS=many", "MAX_OPEN_POSITIONS=5")
-    mended = files.editions.look()
+    mended = files.editions.poll()
     assert mended is not None
     assert (mended.differences, mended.fault) == ({}, "")
 
@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_under_older_settings_hears_of_those_in_the_files(fil
     held = load_settings(files.home, mode="paper", overrides={"MAX_OPEN_POSITIONS": "4", "SEED": "9"})
     files.editions.wish = attrs.evolve(files.editions.wish, seed=9)
     files.editions.begin(held)
-    found = files.editions.look()
+    found = files.editions.poll()
     assert found is not None
     assert found.differences == {"MAX_OPEN_POSITIONS": ("4", "5")}
 
@@ -86,7 +86,7 @@ def test_a_run_begins_beside_files_that_are_not_fit(files: Files) -> None:
     wish, found = files.editions.wish, read_settings_files(Instance.at(files.home))
     editions = SettingsWatcher(wish, found, lambda wish: (wish, read_settings_files(Instance.at(files.home))))
     editions.begin(settings)
-    told = editions.look()
+    told = editions.poll()
     assert told is not None
     assert told.fault
 
@@ -106,7 +106,7 @@ def table(files: Files) -> Path:
 def begin(files: Files) -> Assembly:
     """A run begins with the settings and tables that lie there."""
     assembly = assemble(files.home, "paper", SystemClock(), sources=files.editions.found)
-    files.editions.begin(assembly.settings, assembly.trial)
+    files.editions.begin(assembly.settings, assembly.check_tables)
     return assembly
 
 
@@ -117,21 +117,21 @@ def shown(place: Path) -> str:
 
 def test_a_table_of_the_operators_that_is_changed_is_told_once_and_is_the_next_runs(files: Files, table: Path) -> None:
     """Placed, changed, and taken away: each is a setting that counts from the next session."""
-    assert files.editions.look() is None
+    assert files.editions.poll() is None
     before = None
     for content in ("symbol,name\nAMD,A fund\n", "symbol,name\nAMD,A fund\nNVDA,Another\n"):
         table.write_text(content)
-        found = files.editions.look()
+        found = files.editions.poll()
         assert found is not None
         assert (found.differences, found.fault) == ({NAME: (before, shown(table))}, "")
-        assert files.editions.look() is None
+        assert files.editions.poll() is None
         files.editions.renew()
         run = begin(files)
         assert run.settings.tables == {NAME: hashlib.sha256(table.read_bytes()).hexdigest()}
-        assert files.editions.look() is None
+        assert files.editions.poll() is None
         before = shown(table)
     table.unlink()
-    found = files.editions.look()
+    found = files.editions.poll()
     assert found is not None
     assert found.differences == {NAME: (before, None)}
 
@@ -139,13 +139,13 @@ def test_a_table_of_the_operators_that_is_changed_is_told_once_and_is_the_next_r
 def test_a_table_that_is_not_fit_is_told_and_never_had(files: Files, table: Path) -> None:
     """The run goes on with what it has; once the table is mended nothing is left to say."""
     table.write_text('symbol,name\n"AMD,A fund\n')
-    found = files.editions.look()
+    found = files.editions.poll()
     assert found is not None
     assert found.differences == {}
     assert "funds.csv" in found.fault
-    assert files.editions.look() is None
+    assert files.editions.poll() is None
     table.unlink()
-    mended = files.editions.look()
+    mended = files.editions.poll()
     assert mended is not None
     assert (mended.differences, mended.fault) == ({}, "")
 
@@ -154,7 +154,7 @@ def test_a_table_that_was_changed_before_its_run_began_is_told_at_the_first_look
     """As the settings of a session that is gone on with."""
     assembly = begin(files)
     table.write_text("symbol,name\nAMD,A fund\n")
-    files.editions.begin(assembly.settings, assembly.trial)
-    found = files.editions.look()
+    files.editions.begin(assembly.settings, assembly.check_tables)
+    found = files.editions.poll()
     assert found is not None
     assert found.differences == {NAME: (None, shown(table))}

@@ -51,13 +51,13 @@ def stopped_on_paper(home: Path) -> TradingSession:
     )
 
     def minute(session: TradingSession, _index: int) -> None:
-        held = session.desk.portfolio.positions.values()
+        held = session.decision_engine.portfolio.positions.values()
         if len(held) > 1 and any(one.mark * one.units != one.entry_atoms for one in held):
             sessions.append(session)
             plan.stop.set()
 
     sessions: list[TradingSession] = []
-    asyncio.run(run(plan, RunWatcher(minute=minute)))
+    asyncio.run(run(plan, RunWatcher(on_minute=minute)))
     return sessions[-1]
 
 
@@ -66,9 +66,12 @@ def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pyte
     """Equity, P&L and the used share of the loss limit are those of the bot's last marks, not of the fills."""
     session = stopped_on_paper(tmp_path)
     found = status(capsys, tmp_path, code=1)
-    pnl, limit = dollars_of(session.desk.standing.pnl_atoms), dollars_of(session.desk.limits.daily_loss)
+    pnl, limit = (
+        dollars_of(session.decision_engine.exposure.pnl_atoms),
+        dollars_of(session.decision_engine.limits.daily_loss),
+    )
     assert Decimal(found["day_pnl"]) == pnl
-    assert Decimal(found["equity"]) == dollars_of(session.desk.portfolio.equity_atoms)
+    assert Decimal(found["equity"]) == dollars_of(session.decision_engine.portfolio.equity_atoms)
     assert Decimal(found["daily_loss_limit"]) == limit
     assert Decimal(found["daily_loss_used"]) == round(max(-pnl, Decimal(0)) / limit, 4)
     assert sum(Decimal(one["pnl"]) for one in found["positions"]) == pnl

@@ -141,7 +141,7 @@ def test_the_last_hook_raises_nothing(
     unforeseen = CrashReporter()
     unforeseen.home = home
     unforeseen.report(type(fault), fault, None)
-    unforeseen.settle()
+    unforeseen.flush_to_log()
     text = capsys.readouterr().err
     assert text.startswith(f"tbot: {type(fault).__name__}: ")
     assert "TBOT_DEBUG=1" in text

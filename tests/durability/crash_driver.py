@@ -248,10 +248,10 @@ def live(path: Path, home: Path, at: float, watched: Collection[str], scene: tup
     world.run(life.live)
     session = life.session
     assert session is not None
-    for keeper in session.keepers:
-        post = keeper.post
-        left = post.desk.portfolio.holdings, dict(keeper.tender.foreign), dict(post.execution.orders)
-        ways.herald.announce("ended", post.key, *left)
+    for keeper in session.supervisors:
+        post = keeper.broker_session
+        left = post.decision_engine.portfolio.holdings, dict(keeper.reconciler.external), dict(post.execution.orders)
+        ways.herald.announce("ended", post.journal_tag, *left)
     life.close()
 
 

@@ -135,7 +135,7 @@ class Play:
         # Wait for what the bot says; whether it is still there.
         ready = [cast("local_socket.SocketConnection", key.fileobj) for key, _ in selector.select(PATIENCE_S)]
         assert ready, self.passed[-3:]
-        there = [line.gather() for line in ready]
+        there = [line.fill_buffer() for line in ready]
         return all(there)
 
     def _hear(self, point: str, words: tuple[Any, ...], decide: Callable[[str], bool]) -> bool:

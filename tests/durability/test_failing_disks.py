@@ -128,7 +128,7 @@ def test_f77_a_real_disk_that_is_full_lets_no_entry_leave_and_every_exit(small: 
                     pass
 
         at_minute(home, fill)
-        world.run(home.life().go)
+        world.run(home.life().run)
         assert not (small / "ballast").exists()
         judged_full(home)
 
@@ -144,7 +144,7 @@ def test_f77_a_journal_without_room_is_given_what_was_held_back(broken: tuple[Si
         disk.code, disk.until = sqlite3.SQLITE_FULL, lambda: not ballast.path.exists()
 
     at_minute(home, fill)
-    home.world.run(home.life().go)
+    home.world.run(home.life().run)
     judged_full(home)
 
 
@@ -172,7 +172,7 @@ def test_f79_f80_a_journal_that_the_disk_refuses_ends_the_session_at_once(
 
     async def lives() -> None:
         try:
-            await home.life().go()
+            await home.life().run()
         except JournalError as fault:
             ends.append(fault)
         asked = list(disk.asked)
@@ -180,7 +180,7 @@ def test_f79_f80_a_journal_that_the_disk_refuses_ends_the_session_at_once(
         disk.code = sqlite3.SQLITE_OK
         assert sent_after(home) == []
         home.watch = lambda _run, _minute: None
-        await home.life().go()
+        await home.life().run()
 
     home.world.run(lives)
     (fault,) = ends

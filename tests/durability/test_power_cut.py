@@ -255,7 +255,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> list[Sequence[NewEvent]
     create_demo_instance(home)
     assembly = assemble(home, "demo", SystemClock())
     plan = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock())
-    asyncio.run(run(plan, RunWatcher(wrote=told.append)))
+    asyncio.run(run(plan, RunWatcher(on_events=told.append)))
     return told
 
 

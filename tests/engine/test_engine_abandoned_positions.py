@@ -111,7 +111,7 @@ def test_a_position_left_at_a_broker_that_is_not_named_any_more_is_said_and_noth
 ) -> None:
     """NOT READY names shares, broker, account and what helps; after the session it is as well known as before."""
     say(scene, (records.SESSION_OPENED, opening(scene), None), stuck(scene), closed(scene))
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     reasons = [reason for event in scene.events(records.NOT_READY) for reason in event.payload["reasons"]]
     assert any("7 KO at beta, account B-1; name it in BROKER_NAME or FAILOVER_BROKERS" in one for one in reasons)
     assert scene.events(records.READY) == []
@@ -124,7 +124,7 @@ def test_a_position_left_at_a_broker_that_is_not_named_any_more_is_said_and_noth
 def test_a_session_that_nobody_ended_leaves_what_another_broker_holds_to_be_found(scene: SimulatedInstance) -> None:
     """It is ended under its own date at the broker that is still named; what the other one holds is STUCK there."""
     say(scene, (records.SESSION_OPENED, opening(scene), None), *bought(scene))
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     (told,) = scene.events(records.STUCK)
     assert (told.payload["symbol"], told.payload["quantity"], told.payload["broker"]) == ("KO", "7", "beta")
     assert [one.payload["open"] for one in scene.events(records.SESSION_CLOSED)] == [["KO"], []]
@@ -137,7 +137,7 @@ def test_a_session_of_another_account_is_ended_from_what_is_written_down_of_it(s
     other = opening(scene, primary="alpha", account="A-9", accounts={})
     mine = [(kind, payload | {"broker": ""}, cid) for kind, payload, cid in bought(scene)]
     say(scene, (records.SESSION_OPENED, other, None), *mine)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     ends = [(one.payload["account"], one.payload["open"]) for one in scene.events(records.SESSION_CLOSED)]
     assert ends == [("A-9", ["KO"]), ("a", [])]
     assert scene.events(records.ABSENT) == []
@@ -163,7 +163,7 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: SimulatedInsta
             after,
             lambda asked=asked: control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, **asked) and None,  # type: ignore[misc]
         )
-    world.run(scene.life().go)
+    world.run(scene.life().run)
     refused = [one.payload["words"] for one in scene.events(records.REQUEST_REFUSED)]
     assert len(refused) == 2
     assert all("cannot be counted here: 7 KO at beta" in one for one in refused)
@@ -182,7 +182,7 @@ def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: Simula
     say(scene, (records.SESSION_OPENED, opening(scene), None), *bought(scene))
     now = scene.world.start
     control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=now, arguments={"amount": "0"})
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     assert [len(scene.events(kind)) for kind in (records.RELEASED, records.STUCK, records.REQUEST_REFUSED)] == [1, 0, 0]
     assert causes(scene) == []
     assert waiting(scene) == []
@@ -198,7 +198,7 @@ def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: SimulatedIn
     say(scene, (records.SESSION_OPENED, opened, None), *after)
     made = scene.world.start - 5 * DAY
     control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=made, arguments={"amount": "0"})
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     (refused,) = scene.events(records.REQUEST_REFUSED)
     assert "before that was left where it is: look there, and say it again. 7 KO at beta" in refused.payload["words"]
     assert scene.events(records.RELEASED) == []
@@ -212,7 +212,7 @@ def test_a_position_is_taken_over_wherever_its_account_is_traded_again(scene: Si
     before = opening(scene, primary="alpha", account="A-9", accounts=accounts)
     kind, payload, _ = stuck(scene)
     say(scene, (records.SESSION_OPENED, before, None), (kind, payload | {"broker": "w"}, None), closed(scene, "A-9"))
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     opened = scene.events(records.SESSION_OPENED)[-1].payload
     assert [one["symbol"] for one in opened.get("carried", ())] == []  # the first reading: the account has no KO
     assert [one.payload["symbol"] for one in scene.events(records.ADJUSTMENT)] == ["KO"]

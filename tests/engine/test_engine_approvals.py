@@ -148,7 +148,7 @@ class Scene:
         session = None if self._life is None else self._life.session
         if self._looks and session is not None and any(one.kind == records.DECISION for one in entries):
             self._looks = False
-            self._look = asyncio.ensure_future(session.run.answer())
+            self._look = asyncio.ensure_future(session.run.resolve_confirmations())
 
     def _habits(self) -> BotConfig:
         window = Window(start=0, analysis=0, breakout=20, monitoring=6)
@@ -168,7 +168,7 @@ class Scene:
                 filters={"narrow": Narrow()},
             ),
             stream=self.world.chances.stream("bot"),
-            tell=self._tell,
+            on_events=self._tell,
         )
 
 

@@ -52,25 +52,25 @@ class Bench:
     ) -> None:
         self.journal = journal
         self.desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), name)
-        self.desk.standing.daily_loss = latched
+        self.desk.exposure.daily_loss = latched
         recorder = JournalRecorder(journal=journal, clock=ManualClock(NOON))
         past = tuple(journal.events())
         self.conditions = TradingStateController(recorder, self._impose, causes(past))
         live = LiveContext(terms=terms, calendar=ExchangeCalendar(), events=past)
-        self.safety = ArmingGuard(live, session().date, recorder, self.conditions, self.desk.standing)
+        self.safety = ArmingGuard(live, session().date, recorder, self.conditions, self.desk.exposure)
         further = {ControlVerb.ARM: self.safety.arm, ControlVerb.DISARM: self.safety.disarm}
         self.requests = RequestHandler(recorder, self.conditions, self._flatten, past, further)
-        self.safety.open(restarted=restarted)
+        self.safety.restore(restarted=restarted)
 
     def _impose(self, state: RiskState) -> None:
-        self.desk.standing.imposed = state
+        self.desk.exposure.imposed_state = state
 
     def _flatten(self, *, on: bool = True) -> None:
         raise AssertionError(on)
 
     def ask(self, verb: ControlVerb, made: dt.datetime = NOON, **arguments: str) -> None:
         """Somebody asks."""
-        self.requests.obey(
+        self.requests.execute(
             ControlRequest(name=f"{verb}-1.json", verb=verb, actor="ann", made=made, arguments=arguments)
         )
 
@@ -87,7 +87,7 @@ class Bench:
     @property
     def why(self) -> str:
         """What the journal says of arming in this session."""
-        return recall_arming(self.journal.events()).objection(TERMS, session().date)
+        return recall_arming(self.journal.events()).denial_reason(TERMS, session().date)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_session_that_is_not_armed_denies_with_its_own_reason(journal: Journal
     """Exits-only with its cause, and NOT_ARMED for the signal; the terms are written down once."""
     bench = Bench(journal)
     assert bench.conditions.causes == (StateCause.NOT_ARMED,)
-    assert bench.desk.standing.present is RiskState.EXIT_ONLY
+    assert bench.desk.exposure.current_state is RiskState.EXIT_ONLY
     assert bench.reason is Reason.NOT_ARMED
     Bench(journal)
     assert len(list(journal.events(kind=records.LIVE_TERMS))) == 1
@@ -161,14 +161,14 @@ def test_a_loss_latch_disarms_once(journal: Journal) -> None:
     """What is armed after it stays armed, for the sessions to come."""
     bench = Bench(journal)
     bench.ask(ControlVerb.ARM, sessions="2")
-    bench.desk.standing.daily_loss = True
-    bench.safety.look(ReconciliationStatus.MATCHED)
+    bench.desk.exposure.daily_loss = True
+    bench.safety.update(ReconciliationStatus.MATCHED)
     assert (bench.why, bench.conditions.causes) == ("a loss latch is set", (StateCause.NOT_ARMED,))
     bench.ask(ControlVerb.ARM, sessions="2")
-    bench.safety.look(ReconciliationStatus.MATCHED)
+    bench.safety.update(ReconciliationStatus.MATCHED)
     assert bench.why == ""
     again = Bench(journal, restarted=True, latched=True)
-    again.safety.look(ReconciliationStatus.MATCHED)
+    again.safety.update(ReconciliationStatus.MATCHED)
     assert (again.why, again.conditions.causes) == ("", ())
 
 
@@ -189,10 +189,10 @@ def test_a_restart_waits_until_the_account_is_found_matched(journal: Journal) ->
     told = [event.payload["words"] for event in journal.events(kind=records.STATE)]
     assert (told[-1], bench.reason) == (UNMATCHED, Reason.NOT_ARMED)
     for verdict in (None, ReconciliationStatus.UNSETTLED):
-        bench.safety.look(verdict)
+        bench.safety.update(verdict)
         assert bench.reason is Reason.NOT_ARMED
-    bench.safety.look(ReconciliationStatus.MATCHED)
-    bench.safety.look(ReconciliationStatus.MATCHED)
+    bench.safety.update(ReconciliationStatus.MATCHED)
+    bench.safety.update(ReconciliationStatus.MATCHED)
     assert (bench.reason, len(list(journal.events(kind=records.ARMING_KEPT)))) == (Reason.ALLOWED, 1)
 
 
@@ -200,8 +200,8 @@ def test_a_restart_that_finds_something_else_disarms(journal: Journal) -> None:
     """A person has to look before anything is entered again."""
     Bench(journal).ask(ControlVerb.ARM)
     bench = Bench(journal, restarted=True)
-    bench.safety.look(ReconciliationStatus.ADOPTED)
-    bench.safety.look(ReconciliationStatus.MATCHED)
+    bench.safety.update(ReconciliationStatus.ADOPTED)
+    bench.safety.update(ReconciliationStatus.MATCHED)
     assert bench.reason is Reason.NOT_ARMED
     assert bench.why.startswith("it was restarted, and the account differed from the journal")
 
@@ -211,10 +211,10 @@ def test_too_many_restarts_of_a_session_disarm(journal: Journal) -> None:
     Bench(journal).ask(ControlVerb.ARM)
     for _ in range(MOST_RESTARTS):
         bench = Bench(journal, restarted=True)
-        bench.safety.look(ReconciliationStatus.MATCHED)
+        bench.safety.update(ReconciliationStatus.MATCHED)
         assert bench.conditions.causes == ()
     bench = Bench(journal, restarted=True)
-    bench.safety.look(ReconciliationStatus.MATCHED)
+    bench.safety.update(ReconciliationStatus.MATCHED)
     assert bench.why == "the session was restarted more than 3 times"
     assert bench.reason is Reason.NOT_ARMED
 

@@ -85,7 +85,7 @@ class Bench:
 
     def tend(self) -> None:
         """One round."""
-        asyncio.run(self.login.tend())
+        asyncio.run(self.login.retry())
 
     @property
     def needed(self) -> bool:
@@ -113,12 +113,12 @@ def test_f13_one_more_login_is_tried_and_helps(bench: Bench) -> None:
     """The cause begins with the refusal, and holds on after it only as long as it takes to reconcile."""
     bench.door.shut = True
     bench.read()
-    bench.login.look()
+    bench.login.update_cause()
     assert bench.needed
     bench.tend()
     assert bench.door.knocks == 1
-    assert bench.paced.denied == ""
-    bench.conditions.reconciled(clean=True)
+    assert bench.paced.login_rejection == ""
+    bench.conditions.on_reconciled(clean=True)
     assert bench.needed  # until a clean reconcile has held for its time
 
 

@@ -40,14 +40,14 @@ def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settle
     assert entry is not None
     execution = fill(entry, "100", filled)
     cid = entry.client_order_id
-    desk.custody.take(
+    desk.position_manager.on_event(
         BrokerEvent(kind="fill", event_id="1", client_order_id=cid, fill=execution),
-        ExecutionUpdate(execution, amends=False),
+        ExecutionUpdate(execution, is_correction=False),
     )
-    desk.custody.take(BrokerEvent(kind="cancelled", event_id="2", client_order_id=cid), None)
-    assert bool(desk.custody.released()) is not settled
-    nothing_works = cast("ExecutionEngine", SimpleNamespace(orders={}, beyond={}))
-    assert BrokerSession(name="", desk=desk, execution=nothing_works).settled is settled
+    desk.position_manager.on_event(BrokerEvent(kind="cancelled", event_id="2", client_order_id=cid), None)
+    assert bool(desk.position_manager.orders_due_now()) is not settled
+    nothing_works = cast("ExecutionEngine", SimpleNamespace(orders={}, open_beyond_books={}))
+    assert BrokerSession(name="", decision_engine=desk, execution=nothing_works).is_settled is settled
 
 
 def test_a_position_whose_stop_was_given_up_waits_for_none() -> None:
@@ -57,11 +57,13 @@ def test_a_position_whose_stop_was_given_up_waits_for_none() -> None:
     assert entry is not None
     execution = fill(entry, "100", str(entry.quantity))
     told = BrokerEvent(kind="fill", event_id="1", client_order_id=entry.client_order_id, fill=execution)
-    desk.custody.take(told, ExecutionUpdate(execution, amends=False))
-    nothing_works = cast("ExecutionEngine", SimpleNamespace(orders={}, beyond={}))
-    post = BrokerSession(name="", desk=desk, execution=nothing_works)
-    assert not post.settled
+    desk.position_manager.on_event(told, ExecutionUpdate(execution, is_correction=False))
+    nothing_works = cast("ExecutionEngine", SimpleNamespace(orders={}, open_beyond_books={}))
+    post = BrokerSession(name="", decision_engine=desk, execution=nothing_works)
+    assert not post.is_settled
     for one in entry.protection:
-        desk.custody.take(BrokerEvent(kind="cancelled", event_id="2", client_order_id=one.client_order_id), None)
-    assert desk.custody.protection.share(desk.custody.held["AAA"]) == 0
-    assert post.settled
+        desk.position_manager.on_event(
+            BrokerEvent(kind="cancelled", event_id="2", client_order_id=one.client_order_id), None
+        )
+    assert desk.position_manager.protection.units_to_cover(desk.position_manager.held["AAA"]) == 0
+    assert post.is_settled

@@ -35,23 +35,23 @@ WAITS: Final = 3.05
 
 
 def _killed(session: LiveTradingSession, folder: Path) -> None:
-    control.write_request(folder, ControlVerb.KILL, actor="ann", now=session.steady.now())
+    control.write_request(folder, ControlVerb.KILL, actor="ann", now=session.steady_clock.now())
 
 
 def _stale(session: LiveTradingSession, _folder: Path) -> None:
-    session.conditions.hold(StateCause.FEEDS_STALE, "no message for 10 s")
+    session.trading_state.set_cause(StateCause.FEEDS_STALE, "no message for 10 s")
 
 
 def _unreachable(session: LiveTradingSession, _folder: Path) -> None:
     for _ in range(3):
-        session.keepers[0].see("no answer")
+        session.supervisors[0].record_silence("no answer")
 
 
 def _seen_by_a_barrier(session: LiveTradingSession, folder: Path) -> None:
     control.prepare_folder(folder)
     (folder / "kill").touch()
     (record,) = session.run.execution.orders.values()
-    assert session.refusal(record.order)
+    assert session.denial_reason(record.order)
 
 
 @pytest.mark.parametrize("begins", [_killed, _stale, _unreachable, _seen_by_a_barrier])

@@ -69,12 +69,12 @@ class Two:
         requests = RequestHandler(recorder, conditions, _nothing_held)
         for number, step in enumerate(steps):
             if isinstance(step, ControlVerb):
-                requests.obey(ControlRequest(name=f"{number}.json", verb=step, actor="ann", made=now, arguments={}))
+                requests.execute(ControlRequest(name=f"{number}.json", verb=step, actor="ann", made=now, arguments={}))
             elif step == "signal":
-                conditions.begin(StateCause.STOP_SIGNAL)
-                requests.signalled(flattens=False)
+                conditions.raise_cause(StateCause.STOP_SIGNAL)
+                requests.on_signal(flattens=False)
             else:
-                requests.carried_out()
+                requests.on_stop_done()
 
     def end(self) -> None:
         """The day before ended, and the shares were held still."""
@@ -153,7 +153,7 @@ def test_a_kill_that_closes_goes_on_closing_in_the_next_session(two: Two, asked:
     """What it could not close in the day before is closed half a minute after the bell."""
     two.begin()
     asked(two)
-    two.scene.world.run(two.scene.life().go)
+    two.scene.world.run(two.scene.life().run)
     (after_the_bell,) = two.exits()
     assert after_the_bell == pytest.approx(30.0, abs=2.0)
     assert two.held == 0
@@ -179,10 +179,10 @@ def test_nothing_else_that_was_asked_of_a_session_comes_back_in_the_next(
     two.ask(*steps)
     two.end()
     life = two.scene.life()
-    two.scene.world.run(life.go)
+    two.scene.world.run(life.run)
     assert life.session is not None
     requests = life.session.requests
-    assert (life.session.run.flattening, requests.keep, requests.stopping) == (False, False, False)
+    assert (life.session.run.flattening, requests.keeps_positions, requests.is_stopping) == (False, False, False)
     assert len(two.scene.events(records.SESSION_CLOSED)) == 3
 
 
@@ -198,7 +198,7 @@ def test_arming_that_is_asked_for_before_a_late_end_counts_for_the_session_to_co
         armed = armed_payload(ArmingGrant(terms=TERMS, sessions=(two.earlier.date, day), actor="ann"))
         scene.journal.append([NewEvent(kind=records.ARMED, payload=armed, time=two.earlier.open)])
     two.drop(verb)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     assert scene.events(records.REQUEST_REFUSED) == []
     (asked,) = scene.events(records.REQUEST)
     assert asked.seq > scene.events(records.SESSION_CLOSED)[1].seq
@@ -229,7 +229,7 @@ def test_what_is_stuck_is_closed_after_the_bell_whatever_the_feed_answers(
 
     monkeypatch.setattr(SimulatedInstance, "bars", late)
     life = scene.life()
-    scene.world.run(life.go)
+    scene.world.run(life.run)
     assert two.held == 0
     assert [moment // 60 for moment in two.exits()] == [0]
     today = str(scene.world.session.date)

@@ -58,12 +58,12 @@ class Person:
 
     def trade(self, wrote: Callable[[Sequence[NewEvent]], None] = lambda _entries: None) -> RunOutcome:
         """Trade one session."""
-        return asyncio.run(run(self.plan, RunWatcher(minute=self._minute, wrote=wrote)))
+        return asyncio.run(run(self.plan, RunWatcher(on_minute=self._minute, on_events=wrote)))
 
     def _minute(self, _session: TradingSession, index: int) -> None:
         if index in self.extra:
             control.write_request(self.home / "control", self.extra.pop(index), actor="ann", now=self.clock.now())
-        for one in confirmations.recall_confirmations(self.events).open(self.clock.now()):
+        for one in confirmations.recall_confirmations(self.events).open_entries(self.clock.now()):
             name = one["id"]
             if name not in self.answered:
                 self.answered.append(name)

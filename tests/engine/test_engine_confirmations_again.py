@@ -41,7 +41,7 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
 
 def renewed(old: Proposal) -> Proposal:
     """The same at the same price, a minute later."""
-    return attrs.evolve(old, confirmed=26)
+    return attrs.evolve(old, confirmed_minute=26)
 
 
 class Bench:
@@ -55,13 +55,13 @@ class Bench:
         self.confirming = ConfirmationQueue(
             settings.entries, self.desk, JournalRecorder(journal=journal, clock=self.clock)
         )
-        self.asked = self.confirming.recall(journal.events(), {"AAA": 0, "BBB": 1})
+        self.asked = self.confirming.restore(journal.events(), {"AAA": 0, "BBB": 1})
 
     def ask(self, *symbols: str) -> None:
         """Signals come."""
-        asked, denied = self.confirming.hold([proposal(symbol) for symbol in symbols])
+        asked, denied = self.confirming.hold_for_confirmation([proposal(symbol) for symbol in symbols])
         assert not denied
-        self.confirming.ask(asked)
+        self.confirming.request_confirmation(asked)
 
     def answer(self, symbol: str, verb: ControlVerb = ControlVerb.CONFIRM, made: dt.datetime = SOON) -> None:
         """A person answers; it is written down before it is obeyed."""
@@ -71,11 +71,11 @@ class Bench:
         fields = {"name": "x.json", "verb": verb.value, "actor": "ann", "made": made.isoformat()}
         payload = fields | {"arguments": {"id": identity}}
         self.journal.append([NewEvent(kind=records.REQUEST, payload=payload, time=ASKED)])
-        assert self.confirming.obey(request) == ""
+        assert self.confirming.record_answer(request) == ""
 
     def decided(self) -> list[Decision]:
         """What is due, written down."""
-        found = self.confirming.due(renewed)
+        found = self.confirming.decide_answered(renewed)
         for one in found:
             self.journal.append([NewEvent(kind=records.DECISION, payload=records.decision_payload(one), time=ASKED)])
         return found
@@ -119,7 +119,7 @@ def test_the_first_answer_counts(journal: Journal) -> None:
     bench.answer("AAA")
     bench.answer("BBB", made=ASKED + dt.timedelta(seconds=60))
     stray = ControlRequest(name="y.json", verb=ControlVerb.CONFIRM, actor="ann", made=SOON)
-    assert bench.confirming.obey(stray) == ""
+    assert bench.confirming.record_answer(stray) == ""
     assert [one.reason for one in bench.decided()] == [Reason.CONFIRMATION_REJECTED]
 
 
@@ -127,9 +127,9 @@ def test_an_approval_is_no_way_around_the_gate(journal: Journal) -> None:
     """Allowed when it was asked, denied when it is confirmed: the state of then counts, and nothing was reserved."""
     bench = Bench(journal)
     bench.ask("AAA")
-    assert bench.desk.standing.working == {}
+    assert bench.desk.exposure.working == {}
     bench.answer("AAA")
-    bench.desk.standing.imposed = RiskState.EXIT_ONLY
+    bench.desk.exposure.imposed_state = RiskState.EXIT_ONLY
     (decision,) = bench.decided()
     assert (decision.reason, decision.order) == (Reason.EXIT_ONLY, None)
 
@@ -139,13 +139,13 @@ def test_without_a_price_an_approval_waits(journal: Journal) -> None:
     bench = Bench(journal)
     bench.ask("AAA")
     bench.answer("AAA")
-    assert bench.confirming.due(lambda _old: None) == []
-    assert [one.reason for one in bench.confirming.close()] == [Reason.CONFIRMATION_EXPIRED]
+    assert bench.confirming.decide_answered(lambda _old: None) == []
+    assert [one.reason for one in bench.confirming.expire_all()] == [Reason.CONFIRMATION_EXPIRED]
 
 
 def test_a_denied_signal_asks_nobody(journal: Journal) -> None:
     """It is denied at once."""
     bench = Bench(journal)
-    bench.desk.standing.imposed = RiskState.HALTED
-    asked, denied = bench.confirming.hold([proposal("AAA")])
+    bench.desk.exposure.imposed_state = RiskState.HALTED
+    asked, denied = bench.confirming.hold_for_confirmation([proposal("AAA")])
     assert (asked, [one.signal.symbol for one in denied]) == ([], ["AAA"])

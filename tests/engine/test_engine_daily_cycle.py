@@ -40,7 +40,7 @@ def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
 def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: SimulatedInstance) -> None:
     """Ready is said once, before the session opens; with --once the session's end ends it."""
     life = scene.life()
-    assert scene.world.run(life.go) is False
+    assert scene.world.run(life.run) is False
     (ready,) = scene.events(records.READY)
     (opened,) = scene.events(records.SESSION_OPENED)
     (closed,) = scene.events(records.SESSION_CLOSED)
@@ -54,8 +54,8 @@ def test_a_day_is_ready_before_its_bell_and_closed_at_its_end(scene: SimulatedIn
 def test_ready_says_which_vix_counts(scene: SimulatedInstance, tellers: tuple[()] | None, said: set[str]) -> None:
     """The close of the session before, or that it is read while the market moves; never the one for the other."""
     life = scene.life()
-    life.floor = attrs.evolve(life.floor, vix=tellers)
-    scene.world.run(life.go)
+    life.config = attrs.evolve(life.config, vix=tellers)
+    scene.world.run(life.run)
     (ready,) = scene.events(records.READY)
     assert {name for name in ready.payload if name.startswith("vix")} == said
 
@@ -73,7 +73,7 @@ def test_an_opening_equity_that_nothing_explains_enters_nothing(
     scene.journal.append(
         [NewEvent(kind=records.SESSION_CLOSED, payload=payload, time=scene.world.start - dt.timedelta(3))]
     )
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     told = [event.payload["value"] for event in scene.events(records.RISK) if event.payload["what"] == "equity jump"]
     assert len(told) == jumps
     reasons = {event.payload["reason"] for event in scene.events(records.DECISION)}
@@ -85,8 +85,10 @@ def test_a_fill_that_nobody_accounts_for_leaves_exits_only_until_the_account_was
     scene: SimulatedInstance,
 ) -> None:
     """The cause is withdrawn at once, and is over 60 s after it, since every reading agrees with the books."""
-    scene.watch = lambda run, minute: run.desk.standing.find_surplus("AAA", Decimal(5)) if minute == 3 else None
-    scene.world.run(scene.life().go)
+    scene.watch = lambda run, minute: (
+        run.decision_engine.exposure.record_surplus("AAA", Decimal(5)) if minute == 3 else None
+    )
+    scene.world.run(scene.life().run)
     told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "SURPLUS"]
     assert [(event.payload["there"], event.payload["words"]) for event in told] == [
         (True, "5 AAA beyond what is held"), (False, ""), (False, "over"),
@@ -98,7 +100,7 @@ def test_a_fill_that_nobody_accounts_for_leaves_exits_only_until_the_account_was
 def test_who_cannot_log_in_is_not_ready_and_tries_on(scene: SimulatedInstance) -> None:
     """It is said once in ten minutes why; the session begins as soon as the line is there."""
     scene.broker = LifecycleBroker(scene.world, deaf=4)
-    assert scene.world.run(scene.life().go) is False
+    assert scene.world.run(scene.life().run) is False
     (told,) = scene.events(records.NOT_READY)
     assert "the line is dead" in told.payload["reasons"][0]
     assert len(scene.events(records.READY)) == 1
@@ -108,7 +110,7 @@ def test_who_cannot_log_in_is_not_ready_and_tries_on(scene: SimulatedInstance) -
 def test_a_stop_before_the_bell_ends_the_wait(scene: SimulatedInstance) -> None:
     """Nothing is opened; the command's own request is taken back, so that the next start trades."""
     control.write_request(scene.folder, control.ControlVerb.STOP, actor="somebody", now=scene.world.clock.now())
-    assert scene.world.run(scene.life().go) is True
+    assert scene.world.run(scene.life().run) is True
     assert scene.events(records.SESSION_OPENED) == []
     assert scene.world.clock.now() < scene.world.session.open
     assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False
@@ -124,7 +126,7 @@ def test_a_stop_between_login_and_bell_does_not_wait_for_the_bell(scene: Simulat
             and None
         ),
     )
-    assert world.run(scene.life().go) is True
+    assert world.run(scene.life().run) is True
     assert world.clock.now() < world.session.open + dt.timedelta(seconds=1)
     assert scene.events(records.SESSION_OPENED) == []
 
@@ -134,11 +136,11 @@ def test_a_kill_file_makes_a_day_not_ready(scene: SimulatedInstance) -> None:
     control.prepare_folder(scene.folder)
     filesystem.write_atomic(scene.folder / control.KILL, b"")
     life = scene.life()
-    assert scene.world.run(life.go) is False
+    assert scene.world.run(life.run) is False
     assert scene.events(records.READY) == []
     assert any("the file control/kill exists" in event.payload["reasons"] for event in scene.events(records.NOT_READY))
     assert life.session is not None
-    assert life.session.conditions.state is RiskState.HALTED
+    assert life.session.trading_state.state is RiskState.HALTED
     assert scene.events(records.SENDING) == []
 
 
@@ -155,7 +157,7 @@ def test_the_shorter_calendar_wins(scene: SimulatedInstance) -> None:
             and None
         ),
     )
-    assert world.run(life.go) is True
+    assert world.run(life.run) is True
     (told,) = scene.events(records.CALENDAR)
     assert told.payload == {"date": world.session.date.isoformat(), "words": "closed"}
     assert scene.events(records.SESSION_OPENED) == []
@@ -164,36 +166,36 @@ def test_the_shorter_calendar_wins(scene: SimulatedInstance) -> None:
 def test_days_without_a_session_are_slept_through(scene: SimulatedInstance) -> None:
     """After the day's close the next session of the calendar is waited for until its pre-open, holidays left out."""
     world = scene.world
-    world.run(scene.life().go)
+    world.run(scene.life().run)
     following = world.calendar.next(world.session.date)
     life = scene.life(once=False)
-    assert life.due().date == following.date
+    assert life.next_session().date == following.date
     assert exchange_moment(following.date, dt.time(8)) > world.clock.now()
 
 
 def test_a_restart_after_the_close_does_not_open_the_day_again(scene: SimulatedInstance) -> None:
     """What the journal says is closed stays closed, whatever the clock says."""
     world = scene.world
-    world.run(scene.life().go)
+    world.run(scene.life().run)
     world.clock.jump(-3600.0)
-    assert scene.life().due().date > world.session.date
+    assert scene.life().next_session().date > world.session.date
 
 
 def test_a_signal_stops_a_session_that_holds_nothing_before_its_bell(scene: SimulatedInstance) -> None:
     """SIGTERM is obeyed while the bell is waited for, and the next start knows nothing of it."""
     world, life = scene.world, scene.life()
-    world.loop.call_at(LEAD_S / 2, life.floor.signals.stop.set)
-    assert world.run(life.go) is True
+    world.loop.call_at(LEAD_S / 2, life.config.signals.stop.set)
+    assert world.run(life.run) is True
     assert scene.events(records.SESSION_OPENED) == []
-    assert scene.life().due().date == world.session.date
+    assert scene.life().next_session().date == world.session.date
     assert [event.payload["there"] for event in scene.events(records.STATE)][-1] is False
 
 
 def test_a_kill_signal_between_sessions_is_a_cause(scene: SimulatedInstance) -> None:
     """It is written down while the pre-open is waited for, and the session that follows is halted by it."""
     world, life = scene.world, scene.life()
-    life.floor.signals.kill.set()
-    assert world.run(life.go) is False
+    life.config.signals.kill.set()
+    assert world.run(life.run) is False
     assert next(iter(scene.events(records.STATE))).payload["cause"] == "KILL_SIGNAL"
     assert scene.events(records.SENDING) == []
 
@@ -211,7 +213,7 @@ def test_what_only_a_session_can_obey_waits_for_one(scene: SimulatedInstance) ->
             control.write_request(scene.folder, control.ControlVerb.STOP, actor="me", now=world.clock.now()) and None
         ),
     )
-    assert world.run(scene.life().go) is True
+    assert world.run(scene.life().run) is True
     assert [event.payload["verb"] for event in scene.events(records.REQUEST)] == ["defense-on", "stop"]
     assert [request.verb for request in control.read_folder(scene.folder).requests] == [control.ControlVerb.ARM]
 
@@ -227,12 +229,12 @@ def test_f88_a_handler_that_runs_out_of_memory_ends_the_life_and_the_next_one_go
 
     async def lives() -> None:
         with pytest.raises(MemoryError):
-            await scene.life().go()
+            await scene.life().run()
         sent = len(scene.events(records.SENDING))
         await scene.world.clock.sleep(5.0)
         assert len(scene.events(records.SENDING)) == sent
         scene.watch = lambda _run, _minute: None
-        await scene.life().go()
+        await scene.life().run()
 
     scene.world.run(lives)
     (closed,) = scene.events(records.SESSION_CLOSED)
@@ -260,7 +262,7 @@ def test_f45_what_was_paid_overnight_is_booked_and_explains_the_opening(scene: S
         scene.journal.append([entry])
     pay(scene, "transfer", 40_000, hours=12)
     pay(scene, "fee", -3, hours=30)  # listed a day late
-    world.run(scene.life().go)
+    world.run(scene.life().run)
     assert [event.payload["activity"] for event in scene.events(records.ACTIVITY)] == ["transfer", "fee"]
     found, account = ledger_of(scene.journal.events()), world.way(world.names[0]).exchange.account()
     assert found.cash == account.cash
@@ -286,7 +288,7 @@ def test_f92_a_plugin_that_a_watchdog_noted_stays_off_after_every_restart(scene:
             )
         for watch in (die, die, lambda _run, _minute: None):
             scene.watch = watch
-            await asyncio.gather(scene.life().go(), return_exceptions=True)
+            await asyncio.gather(scene.life().run(), return_exceptions=True)
 
     scene.world.run(lives)
     (failed,) = scene.events(records.PLUGIN_FAILED)
@@ -310,7 +312,7 @@ def test_before_a_session_only_what_counts_is_read_of_the_journal(scene: Simulat
     ]  # fmt: skip
     scene.journal.append([NewEvent(kind=kind, payload=payload, time=session.close - day) for kind, payload in said])
     before = scene.journal.head[0]
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     told = [(event.seq, event.kind) for event in scene.past]
     kinds = [kind for seq, kind in told if seq <= before]
     assert kinds == [records.SESSION_OPENED, records.REQUEST, records.SESSION_CLOSED, records.CALENDAR]
@@ -320,7 +322,7 @@ def test_before_a_session_only_what_counts_is_read_of_the_journal(scene: Simulat
 def test_a_start_at_a_market_tells_of_the_last_session_alone(scene: SimulatedInstance) -> None:
     """Its equity and positions, and how many sessions there were, are those of the whole journal."""
     assert last_session_book(scene.journal).sessions == 0
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     whole, found = fold_events(scene.journal.events()), last_session_book(scene.journal)
     assert found.sessions == whole.sessions == 1
     assert (found.equity, found.portfolio, found.session) == (whole.equity, whole.portfolio, whole.session)

@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 
 def guard(clock: ManualClock, desk: Any = None) -> DataGuard:
     """A guard of a session on data that are well."""
-    well = SimpleNamespace(objection=lambda *_asked: None, unmarked=lambda *_asked: ())
-    posts = [SimpleNamespace(desk=desk)]
-    run = SimpleNamespace(session=session(), desk=desk, posts=posts, positions=[], tape=SimpleNamespace(closed=30))
+    well = SimpleNamespace(denial_reason=lambda *_asked: None, stale_marks=lambda *_asked: ())
+    posts = [SimpleNamespace(decision_engine=desk)]
+    run = SimpleNamespace(
+        session=session(), decision_engine=desk, broker_sessions=posts, positions=[], tape=SimpleNamespace(closed=30)
+    )
     return DataGuard(
         cast("LiveFeedAggregator", SimpleNamespace(health=well)),
         cast("TradingSession", run),
@@ -71,18 +73,18 @@ def test_a_breach_counts_when_two_marks_two_seconds_apart_agree() -> None:
     clock = ManualClock(session().open + timedelta(minutes=30))
     latch = RiskChange(what="daily loss latch", cause="", value=Decimal(-2), limit=Decimal(-1))
     desk = SimpleNamespace(
-        breached=True,
-        review=lambda *, priced=True: [latch] if priced else [],
+        loss_limit_breached=True,
+        check_losses=lambda *, priced=True: [latch] if priced else [],
         portfolio=SimpleNamespace(positions={}),
-        custody=None,
+        position_manager=None,
     )
     guarding = guard(clock, desk)
     assert guarding._mark() == []
     clock.advance(1.9)
     assert guarding._mark() == []
-    desk.breached = False
+    desk.loss_limit_breached = False
     assert guarding._mark() == []
-    desk.breached = True
+    desk.loss_limit_breached = True
     clock.advance(1.0)
     assert guarding._mark() == []
     clock.advance(2.0)
@@ -95,7 +97,7 @@ def post_on(journal: Journal, clock: ManualClock, **limits: Any) -> SimpleNamesp
     broker = cast("Broker", SimpleNamespace(rules=BrokerCapabilities(simulated=True)))
     venue = BrokerAccount(broker=broker, name="quiet", account_id="A1")
     return SimpleNamespace(
-        desk=desk, execution=ExecutionEngine(JournalRecorder(journal=journal, clock=clock), venue, desk)
+        decision_engine=desk, execution=ExecutionEngine(JournalRecorder(journal=journal, clock=clock), venue, desk)
     )
 
 
@@ -108,26 +110,31 @@ def at_half_the_price() -> SimpleNamespace:
     """Data that are well, with a fresh quote of 50.00 for every symbol."""
     seen = SimpleNamespace(silence="", stale=(), crowd=False, halted=frozenset())
     return SimpleNamespace(
-        begin=lambda _now: None,
+        start=lambda _now: None,
         assess=lambda _now: seen,
         mid=lambda _symbol, _now, **_most: 50.0,
-        unmarked=lambda *_asked: (),
+        stale_marks=lambda *_asked: (),
         symbols=("AAA",),
     )
 
 
 def watching(post: SimpleNamespace, clock: ManualClock, asked: list[set[int]] | None = None) -> DataGuard:
     """A guard of a session at that desk, on data that are well; `asked` takes in the minutes that it wants again."""
-    held = sorted(post.desk.portfolio.positions)
+    held = sorted(post.decision_engine.portfolio.positions)
     run = SimpleNamespace(
-        session=session(), desk=post.desk, execution=post.execution, posts=[post], positions=held, managed=lambda _: ()
+        session=session(),
+        decision_engine=post.decision_engine,
+        execution=post.execution,
+        broker_sessions=[post],
+        positions=held,
+        orders_between_minutes=lambda _: (),
     )
     wanted = [] if asked is None else asked
-    heard = SimpleNamespace(health=at_half_the_price(), recall_lost=lambda minutes: wanted.append({*minutes}))
+    heard = SimpleNamespace(health=at_half_the_price(), restore_lost_minutes=lambda minutes: wanted.append({*minutes}))
     return DataGuard(
         cast("LiveFeedAggregator", heard),
         cast("TradingSession", run),
-        cast("TradingStateController", SimpleNamespace(hold=lambda *_said: None)),
+        cast("TradingStateController", SimpleNamespace(set_cause=lambda *_said: None)),
         cast("SteadyClock", clock),
     )
 
@@ -137,17 +144,17 @@ def test_a_latch_before_the_first_minute_has_closed_is_written_down_at_once(tmp_
     clock = ManualClock(session().open + timedelta(seconds=5))
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         post = post_on(journal, clock)
-        post.desk.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
+        post.decision_engine.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
         guarding = watching(post, clock)
         for _ in range(6):
-            asyncio.run(guarding.look())
+            asyncio.run(guarding.run_once())
             clock.advance(0.5)
         told = [event.payload["what"] for event in journal.events(kind=records.RISK)]
         assert told == ["daily loss latch", "defense"]
         after = post_on(journal, clock)
         recall = SessionRecovery(after.desk, after.execution, {"AAA": 0})
         for event in journal.events():
-            recall.take(event)
+            recall.apply(event)
         assert (after.desk.standing.daily_loss, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)
 
 
@@ -159,15 +166,15 @@ def test_a_losing_run_is_latched_at_once(tmp_path: Path) -> None:
         guarding = watching(post, clock)
         told = []
         for _ in range(4):
-            asyncio.run(guarding.look())
+            asyncio.run(guarding.run_once())
             told.append([event.payload["what"] for event in journal.events(kind=records.RISK)])
-            post.desk.standing.count_closed(-1)
+            post.decision_engine.standing.count_closed(-1)
         assert told == [[], [], [], ["losing run latch"]]
-        assert post.desk.standing.own is RiskState.EXIT_ONLY
+        assert post.decision_engine.standing.own is RiskState.EXIT_ONLY
         after = post_on(journal, clock)
         recall = SessionRecovery(after.desk, after.execution, {})
         for event in journal.events():
-            recall.take(event)
+            recall.apply(event)
         assert (after.desk.standing.losing_run, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)
 
 
@@ -176,11 +183,11 @@ def test_a_losing_run_makes_no_mark_count_sooner(tmp_path: Path) -> None:
     clock = ManualClock(session().open + timedelta(minutes=60))
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         post = post_on(journal, clock, max_consecutive_losses=1)
-        post.desk.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
-        post.desk.standing.count_closed(-1)
-        asyncio.run(watching(post, clock).look())
+        post.decision_engine.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
+        post.decision_engine.standing.count_closed(-1)
+        asyncio.run(watching(post, clock).run_once())
         assert [event.payload["what"] for event in journal.events(kind=records.RISK)] == ["losing run latch"]
-        assert not post.desk.standing.daily_loss
+        assert not post.decision_engine.standing.daily_loss
 
 
 def test_what_of_a_gap_was_open_before_a_restart_is_asked_for_again(tmp_path: Path) -> None:
@@ -192,7 +199,7 @@ def test_what_of_a_gap_was_open_before_a_restart_is_asked_for_again(tmp_path: Pa
         recorder = post.execution.recorder
         recorder.note(records.FEED_GAP, {"first": 3, "last": 5, "words": "no prices for 130 s"})
         recorder.note(records.FEED_FILLED, {"minutes": [3], "open": 2})
-        guarding.recall(list(journal.events()))
+        guarding.restore(list(journal.events()))
         assert asked == [{4, 5}]
         guarding._filled([4, 5, 6])
         assert dict(list(journal.events(kind=records.FEED_FILLED))[-1].payload) == {"minutes": [4, 5], "open": 0}

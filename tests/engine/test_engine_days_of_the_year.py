@@ -96,8 +96,8 @@ class Place:
             clock=self.clock,
             naming=ClientOrderIds(install_id="i", identity="", account_id="A", length=64),
             wait=self.clock.sleep_until,
-            tell=lambda _entries: None,
-            watch=lambda _run, _minute: None,
+            on_events=lambda _entries: None,
+            on_minute=lambda _run, _minute: None,
         )
         floor = LiveConfig(folder=self.home / "control", poll_s=300.0, ttl_s=20.0, watch_s=30.0)
         days = SessionFactory(
@@ -114,7 +114,7 @@ class Place:
 
         async def lives() -> None:
             for end in ends:
-                life = asyncio.ensure_future(self.life().go())
+                life = asyncio.ensure_future(self.life().run())
                 await self.clock.sleep_until(dt.datetime.fromisoformat(end))
                 assert not life.done(), life.exception()
                 life.cancel()

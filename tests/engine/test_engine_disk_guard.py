@@ -59,7 +59,7 @@ def test_f77_a_disk_that_is_low_leaves_exits_only_until_it_is_not(home: Simulate
     room = DiskGuard(free, DiskReserve(path=tmp_path / "ballast", size=SIZE))
     for now, bytes_free in ((0.0, PLENTY), (1.0, 30_000_000), (1.5, PLENTY), (2.0, PLENTY)):
         free.free = bytes_free
-        room.tell(now, found)
+        room.update_causes(now, found)
     assert told(home) == [(True, "30 MB are free, 50 MB are needed"), (False, "")]
     assert found.causes == (StateCause.DISK_LOW,)  # until a clean reconcile
     assert found.state is RiskState.EXIT_ONLY
@@ -72,17 +72,17 @@ def test_f77_what_was_given_back_is_held_again_before_anything_is_entered(
     ballast = DiskReserve(path=tmp_path / "ballast", size=SIZE)
     free, found = Disk(PLENTY), conditions(home)
     room = DiskGuard(free, ballast)
-    room.tell(0.0, found)
+    room.update_causes(0.0, found)
     assert ballast.path.stat().st_size == SIZE
-    assert room.relieve()
+    assert room.release_ballast()
     assert not ballast.path.exists()
-    assert not room.relieve()
+    assert not room.release_ballast()
     free.free = NO_ROOM_BYTES
-    room.tell(0.5, found)
-    room.tell(1.0, found)
+    room.update_causes(0.5, found)
+    room.update_causes(1.0, found)
     assert told(home) == [(True, "the disk had no space for the journal")]
     free.free = PLENTY
-    room.tell(2.0, found)
+    room.update_causes(2.0, found)
     assert told(home)[1:] == [(False, "")]
     assert ballast.path.exists()
 
@@ -91,7 +91,7 @@ def test_a_disk_that_cannot_be_asked_is_low(home: SimulatedInstance, tmp_path: P
     """Who cannot see how much is free enters nothing."""
     free, found = Disk(PLENTY), conditions(home)
     free.deaf = True
-    DiskGuard(free, DiskReserve(path=tmp_path / "ballast")).tell(0.0, found)
+    DiskGuard(free, DiskReserve(path=tmp_path / "ballast")).update_causes(0.0, found)
     assert told(home) == [(True, "Cannot look at data: Input/output error.")]
 
 
@@ -99,7 +99,7 @@ def test_a_disk_that_gives_no_ballast_is_traded_on_without(home: SimulatedInstan
     """What cannot be held or given back is said in the log; only a journal that found no room counts."""
     found = conditions(home)
     room = DiskGuard(Disk(PLENTY), DiskReserve(path=tmp_path / "no" / "ballast", size=SIZE))
-    room.tell(0.0, found)
+    room.update_causes(0.0, found)
     assert found.causes == ()
     folder = tmp_path / "ballast"
     folder.mkdir()
@@ -113,8 +113,8 @@ def test_a_disk_that_gives_no_ballast_is_traded_on_without(home: SimulatedInstan
 def test_nobody_looks_where_nothing_is_held(home: SimulatedInstance) -> None:
     """A simulation has no room of its own to lose; a journal that finds none there has nothing to be given."""
     found, room = conditions(home), DiskGuard()
-    room.tell(0.0, found)
-    assert (found.causes, room.relieve()) == ((), False)
+    room.update_causes(0.0, found)
+    assert (found.causes, room.release_ballast()) == ((), False)
 
 
 def test_the_room_of_an_instance_is_that_on_its_disk(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Elsewhere:
         """One of the world's."""
         return self.world.client(name)
 
-    def heard(self) -> Fewer:
+    def session_feed(self) -> Fewer:
         """What the bot hears."""
         return self.feed
 

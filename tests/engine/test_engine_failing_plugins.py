@@ -102,7 +102,7 @@ def trade(
         if until == session.session.moment(index + 1):
             plan.stop.set()
 
-    outcome = asyncio.run(run(plan, RunWatcher(minute=minute)))
+    outcome = asyncio.run(run(plan, RunWatcher(on_minute=minute)))
     journal = read_journal(outcome.journal)
     found = list(journal.events())
     journal.close()

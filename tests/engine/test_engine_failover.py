@@ -104,7 +104,7 @@ class Teller(Client):
 def traded(home: Path, *, drilled: bool = True, deaf: bool = False) -> list[Event]:
     """What the journal holds after a day whose primary is cut off for ten minutes."""
     world = World(5, (), rates={}, venues=2, minutes=30)
-    world.ways[0].trouble("F60", LEAD_S + 300.0, LEAD_S + 900.0)
+    world.ways[0].add_fault("F60", LEAD_S + 300.0, LEAD_S + 900.0)
     clients = {name: Client(world, venue, deaf=deaf and name == "beta") for name, venue in NAMES.items()}
     return lived(home, world, clients, SETTINGS, drilled=drilled)
 
@@ -171,21 +171,29 @@ def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path
 def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> None:
     """Each position with its broker's name; profit and exposure are those of all brokers together."""
     world = World(1, (), rates={}, venues=2, minutes=30, live=True)
-    world.ways[0].trouble("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
+    world.ways[0].add_fault("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
     clients = {"paper": Teller(world, "alpha", lambda _: 1.0), "beta": Teller(world, "beta", lambda _: 1.0)}
     live = LiveView(RunOptions(mode="paper", home=tmp_path), world.clock, Console(file=io.StringIO()))
     inner, seen = live.watcher, list[LiveFrame]()
 
     def look(run: TradingSession) -> None:
-        inner.look(run)
-        held = [(post.name, symbol) for post in run.posts for symbol in sorted(post.desk.portfolio.positions)]
+        inner.on_round(run)
+        held = [
+            (post.name, symbol)
+            for post in run.broker_sessions
+            for symbol in sorted(post.decision_engine.portfolio.positions)
+        ]
         if held and live.board.moment == world.clock.now():
             seen.append(copy(live.board))
             assert [(one.broker, one.symbol) for one in live.board.holdings] == held
-            assert live.board.pnl == sum(dollars_of(post.desk.portfolio.pnl_atoms) for post in run.posts)
-            assert live.board.gross == sum(dollars_of(post.desk.portfolio.cost_atoms) for post in run.posts)
+            assert live.board.pnl == sum(
+                dollars_of(post.decision_engine.portfolio.pnl_atoms) for post in run.broker_sessions
+            )
+            assert live.board.gross == sum(
+                dollars_of(post.decision_engine.portfolio.cost_atoms) for post in run.broker_sessions
+            )
 
-    lived(tmp_path, world, clients, SETTINGS + EARLY, watcher=attrs.evolve(inner, look=look))
+    lived(tmp_path, world, clients, SETTINGS + EARLY, watcher=attrs.evolve(inner, on_round=look))
     assert {one.broker for board in seen for one in board.holdings} == {"beta"}
     assert all(board.gross for board in seen)
 
@@ -201,7 +209,7 @@ def test_f57_the_feed_is_held_against_the_prices_of_the_broker_that_entries_go_t
 ) -> None:
     """While the first one is broken, only what the next one prices as the feed does is entered there."""
     world = World(1, (), rates={}, venues=2, minutes=30, live=True)
-    world.ways[0].trouble("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
+    world.ways[0].add_fault("F60", LEAD_S + 120.0, LEAD_S + 1500.0)
     clients = {
         "paper": Teller(world, "alpha", lambda _symbol: 1.0),
         "beta": Teller(world, "beta", lambda symbol: off if symbol == "F" else 1.0),
@@ -278,14 +286,18 @@ def test_a_session_that_was_opened_goes_on_at_an_account_that_cannot_be_had(know
             asyncio.run(log_in(door, "beta", opened))
         return
     found = asyncio.run(log_in(door, "beta", opened))
-    assert (found.account.account_id, found.account.equity, found.absent) == ("B-1", Decimal(500), "nobody is there")
+    assert (found.account.account_id, found.account.equity, found.login_fault) == (
+        "B-1",
+        Decimal(500),
+        "nobody is there",
+    )
 
 
 def test_an_account_that_answers_again_keeps_the_equity_of_its_opening() -> None:
     """Limits of a session do not change with a restart."""
     opened = cast("Event", Said({"accounts": {"beta": {"account": "B-1", "equity": "500"}}}))
     found = asyncio.run(log_in(cast("Broker", Door(RICH)), "beta", opened))
-    assert (found.account.equity, found.absent) == (Decimal(500), "")
+    assert (found.account.equity, found.login_fault) == (Decimal(500), "")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Feed:
     async def persist(self) -> str:
         """What it answers in the end."""
         asking = FeedRetry(self, SystemClock())
-        return await asking.persist(self.told.append)
+        return await asking.retry_until_answered(self.told.append)
 
 
 def at_once(feed: Feed) -> tuple[str | TbotError, float]:
@@ -41,7 +41,7 @@ def at_once(feed: Feed) -> tuple[str | TbotError, float]:
 
     async def ask() -> tuple[str | TbotError, float]:
         asking, began = FeedRetry(feed, SystemClock()), asyncio.get_running_loop().time()
-        found = await asking.at_once()
+        found = await asking.first_answer()
         return found, asyncio.get_running_loop().time() - began
 
     return run_virtual(ask)
@@ -90,7 +90,7 @@ def test_a_feed_that_makes_a_fault_of_the_end_is_not_asked_again() -> None:
         return "bars"
 
     async def ends() -> None:
-        asking = asyncio.ensure_future(FeedRetry(turns, SystemClock()).persist(feed.told.append))
+        asking = asyncio.ensure_future(FeedRetry(turns, SystemClock()).retry_until_answered(feed.told.append))
         await asyncio.sleep(1.0)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -113,7 +113,7 @@ def test_whoever_gives_up_while_the_first_answer_is_awaited_leaves_no_ask_behind
         return "bars"
 
     async def ends() -> None:
-        first = asyncio.ensure_future(FeedRetry(hangs, SystemClock()).at_once())
+        first = asyncio.ensure_future(FeedRetry(hangs, SystemClock()).first_answer())
         await asyncio.sleep(0.5)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)

@@ -39,34 +39,34 @@ def hearing(world: World, folder: Path | None, *, live: bool = True) -> FeedRece
 def test_a_live_feed_is_gathered_and_whole_minutes_are_left_as_they_are(world: World) -> None:
     """Both have the world's symbols and facts, and nothing is cut of them."""
     whole, live = hearing(world, None, live=False), hearing(world, None)
-    assert whole.gathering is None
-    assert live.gathering is live.source
+    assert whole.live_feed is None
+    assert live.live_feed is live.source
     for one in (whole, live):
         assert one.source.symbols == one.universe.symbols == world.market.symbols
         assert one.source.day.vix.shape == (1,)
-        assert one.truncated is None
+        assert one.truncation is None
 
 
 def test_whole_minutes_are_kept_too(world: World, tmp_path: Path) -> None:
     """As they came, without tags."""
     heard = hearing(world, tmp_path, live=False)
-    heard.keep(world.market.minute(0), ())
+    heard.record_minute(world.market.minute(0), ())
     path = recorded_file(tmp_path, world.session.date)
     assert path is not None
     found = read_recording(path)
     assert (found.header.source, found.header.coverage) == ("world", "")
-    assert [(one.minute.index, one.late, dict(one.counts)) for one in found.kept] == [(0, (), {})]
+    assert [(one.minute.index, one.late, dict(one.counts)) for one in found.records] == [(0, (), {})]
 
 
 def test_without_a_folder_nothing_is_kept(world: World) -> None:
     """And nobody minds."""
-    hearing(world, None).keep(world.market.minute(0), ())
+    hearing(world, None).record_minute(world.market.minute(0), ())
 
 
 def test_a_recording_that_cannot_be_made_stops_nothing(world: World, tmp_path: Path) -> None:
     """A file where its folder should be: it is logged."""
     (tmp_path / "received").write_bytes(b"")
-    hearing(world, tmp_path / "received").keep(world.market.minute(0), ())
+    hearing(world, tmp_path / "received").record_minute(world.market.minute(0), ())
 
 
 def test_a_recording_that_cannot_be_gone_on_with_stops_nothing(world: World, tmp_path: Path) -> None:
@@ -76,8 +76,8 @@ def test_a_recording_that_cannot_be_gone_on_with_stops_nothing(world: World, tmp
     assert path is not None
     path.unlink()
     path.mkdir()
-    heard.keep(world.market.minute(0), ())
-    heard.keep(world.market.minute(1), ())
+    heard.record_minute(world.market.minute(0), ())
+    heard.record_minute(world.market.minute(1), ())
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ class Run(TradingSession):
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Enter AAA at the first, and BBB at the second."""
-        signals = zip(self.posts, map(proposal, ("AAA", "BBB")), strict=True)
-        decided = [attrs.evolve(post.desk.decide([one])[0], broker=post.name) for post, one in signals]
+        signals = zip(self.broker_sessions, map(proposal, ("AAA", "BBB")), strict=True)
+        decided = [attrs.evolve(post.decision_engine.decide([one])[0], broker=post.name) for post, one in signals]
         self.called()
         return [*super().decide(proposals), *decided]
 
@@ -120,8 +120,8 @@ def run(journal: Journal, clock: ManualClock) -> Run:
         clock=clock,
         naming=_naming("alpha"),
         wait=_wait,
-        tell=lambda _entries: None,
-        watch=lambda _run, _minute: None,
+        on_events=lambda _entries: None,
+        on_minute=lambda _run, _minute: None,
         standbys=(beta,),
     )
     return Run(trading, cast("FeedSession", Told()), (), RICH)
@@ -133,64 +133,64 @@ def run(journal: Journal, clock: ManualClock) -> Run:
 def test_closing_begins_while_the_exchange_takes_orders(run: Run, after_s: float, begins: bool) -> None:
     """Before and behind that an exit would be dropped, and the stop that made way for it were gone."""
     now = ManualClock(session().open + timedelta(seconds=after_s))
-    run.abreast = True
+    run.has_traded_minute = True
     run.flatten()
-    assert PositionFlattener(run, run.posts[0], now).look() is begins
+    assert PositionFlattener(run, run.broker_sessions[0], now).should_begin() is begins
 
 
 def test_closing_waits_until_a_restart_has_caught_up(run: Run, clock: ManualClock) -> None:
     """On the bars of long ago a stop or a target would act that the price has left behind since."""
-    closer = PositionFlattener(run, run.posts[0], clock)
+    closer = PositionFlattener(run, run.broker_sessions[0], clock)
     run.flatten()
-    assert not closer.look()
+    assert not closer.should_begin()
     asyncio.run(run.step(60))
-    assert closer.look()
+    assert closer.should_begin()
 
 
 def test_closing_waits_until_the_account_was_read(run: Run, clock: ManualClock) -> None:
     """What the journal holds may be gone by now; it begins with the first reading, and not with a minute after it."""
-    closer = PositionFlattener(run, run.posts[0], clock)
-    run.abreast, run.posts[0].desk.standing.unread = True, True
+    closer = PositionFlattener(run, run.broker_sessions[0], clock)
+    run.has_traded_minute, run.broker_sessions[0].decision_engine.exposure.account_unread = True, True
     run.flatten()
-    assert not closer.look()
-    run.posts[0].desk.standing.unread = False
-    assert closer.look()
+    assert not closer.should_begin()
+    run.broker_sessions[0].decision_engine.exposure.account_unread = False
+    assert closer.should_begin()
 
 
 def test_between_two_minutes_nothing_is_begun_that_is_kept_or_old(run: Run) -> None:
     """A loss or the end of a halt closes nothing while a stop keeps all, nor before a restart has caught up."""
-    post = run.posts[0]
+    post = run.broker_sessions[0]
     market = SimulatedMarket.flat(100_000, ("AAA",), 30)
     for index in range(30):
         run.tape.append(market.minute(index))
-    (decision,) = post.desk.decide([proposal(exits=ExitRules(trigger="close"))])
+    (decision,) = post.decision_engine.decide([proposal(exits=ExitRules(trigger="close"))])
     assert decision.order is not None
-    asyncio.run(post.execution.carry_out(MinuteCommands(decisions=[decision])))
+    asyncio.run(post.execution.execute(MinuteCommands(decisions=[decision])))
     cid = decision.order.client_order_id
     filled = BrokerEvent(kind="fill", event_id="1", client_order_id=cid, fill=fill(decision.order, "100"))
-    post.execution.book([filled])
-    post.desk.custody.leaving.stopping = True
-    assert run.managed(post) == ()
-    run.abreast, run.keeping = True, lambda: True
-    assert run.managed(post) == ()
-    assert post.desk.custody.leaving.keeping()
-    run.keeping = lambda: False
-    assert len(run.managed(post)) == 1
+    post.execution.apply_events([filled])
+    post.decision_engine.position_manager.exits.flattening = True
+    assert run.orders_between_minutes(post) == ()
+    run.has_traded_minute, run.keeps_positions = True, lambda: True
+    assert run.orders_between_minutes(post) == ()
+    assert post.decision_engine.position_manager.exits.keeps_positions()
+    run.keeps_positions = lambda: False
+    assert len(run.orders_between_minutes(post)) == 1
 
 
 def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal, clock: ManualClock) -> None:
     """A kill in the turn in which a minute goes to two brokers finds its entries on disk: a restart can read that."""
-    keeper = BrokerSupervisor(run.posts[1], TradingState(), clock, session().open, 20.0)
+    keeper = BrokerSupervisor(run.broker_sessions[1], TradingState(), clock, session().open, 20.0)
 
     async def trade() -> None:
         bell = asyncio.Event()
 
         async def withdraw() -> None:
             await bell.wait()
-            await keeper.withdraw()
+            await keeper.cancel_entries()
 
         def kill() -> None:
-            keeper.conditions.begin(StateCause.KILL_COMMAND)
+            keeper.trading_state.raise_cause(StateCause.KILL_COMMAND)
             bell.set()
 
         run.called = kill
@@ -199,7 +199,7 @@ def test_no_cancel_is_written_before_its_order(run: Run, journal: Journal, clock
         await withdrawing
 
     asyncio.run(trade())
-    entry = next(iter(run.posts[1].execution.orders))
+    entry = next(iter(run.broker_sessions[1].execution.orders))
     wanted = {records.INTENDED, records.CANCEL_REQUESTED}
     told = [one.kind for one in journal.events() if one.cid == entry and one.kind in wanted]
     assert told == [records.INTENDED, records.CANCEL_REQUESTED]

@@ -40,11 +40,11 @@ def held(home: Path) -> TradingSession:
     )
 
     def minute(session: TradingSession, _index: int) -> None:
-        if session.desk.portfolio.positions:
+        if session.decision_engine.portfolio.positions:
             kept.append(session)
             plan.stop.set()
 
-    asyncio.run(run(plan, RunWatcher(minute=minute)))
+    asyncio.run(run(plan, RunWatcher(on_minute=minute)))
     return kept[-1]
 
 
@@ -66,7 +66,7 @@ def test_the_gauges_of_a_run_are_those_of_its_desk(tmp_path: Path) -> None:
     assert found is not None
     (file,) = (tmp_path / "data" / "runs").glob("*.sqlite")
     assert (found.journal, found.session) == (file.name, session.session.date.isoformat())
-    desk = session.desk
+    desk = session.decision_engine
     assert found.marks == {symbol: price_of(one.mark) for symbol, one in desk.portfolio.positions.items()}
     assert found.daily_loss_limit == dollars_of(desk.limits.daily_loss)
     assert (found.most_trades, found.most_positions) == (desk.limits.max_trades, desk.limits.max_positions)
@@ -82,7 +82,7 @@ def test_the_gauges_are_written_when_they_have_changed(
     written: list[gauges.Gauges] = []
     monkeypatch.setattr(gauges, "write_gauges", lambda _folder, taken: written.append(taken))
     clock = ManualClock(NOW)
-    look = meter(tmp_path, clock).look
+    look = meter(tmp_path, clock).write_if_due
     look(session, 0.25)
     look(session, 0.5)
     assert [one.clock_ahead_s for one in written] == [0.25]
@@ -104,11 +104,11 @@ def test_gauges_that_cannot_be_written_stop_nothing(
     one = meter(folder, clock)
     for second in (0, 31, 62):
         clock.advance_to(NOW + dt.timedelta(seconds=second))
-        one.look(session)
+        one.write_if_due(session)
     assert capsys.readouterr().err.count("gauges.not_written") <= 1
     filesystem.make_folder(folder)
     clock.advance_to(NOW + dt.timedelta(seconds=100))
-    one.look(session)
+    one.write_if_due(session)
     found = gauges.read_gauges(folder)
     assert found is not None
     assert found.at == NOW + dt.timedelta(seconds=100)
@@ -190,7 +190,7 @@ def test_a_session_at_a_market_is_measured_beside_it(tmp_path: Path) -> None:
     with simulated_instance(tmp_path) as scene:
         scene.meter = GaugeWriter(tmp_path, tmp_path / "tbot.sqlite", scene.world.clock)
         life = scene.life()
-        scene.world.run(life.go)
+        scene.world.run(life.run)
         found = gauges.read_gauges(tmp_path)
         assert found is not None
         (one,) = found.brokers

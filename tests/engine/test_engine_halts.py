@@ -142,12 +142,12 @@ class Scene:
         watch = AlertRules(RoutineEvents())
         for event in self.events:
             if self.at(event) <= until:
-                watch.take(event)
+                watch.apply(event)
         return watch
 
     def standing(self, minute: float) -> dict[str, Any]:
         """The incidents that stood at a minute of the session, and how urgent each is."""
-        return {key: one.urgency for key, one in self.told(minute).standing(self.moment(minute)).items()}
+        return {key: one.urgency for key, one in self.told(minute).open_incidents(self.moment(minute)).items()}
 
     def status(self, minute: float) -> list[str]:
         """What `tbot status` says of the data at a minute of the session."""
@@ -259,7 +259,7 @@ def test_f41_with_nothing_held_the_third_level_is_told_as_the_sessions_end(tmp_p
     assert scene.at(scene.of(records.CANCEL_REQUESTED)[0]) < 3.2
     assert scene.of("fill") == []
     watch = AlertRules(RoutineEvents())
-    told = [one.what for event in scene.events for one in watch.take(event)]
+    told = [one.what for event in scene.events for one in watch.apply(event)]
     assert [words for words in told if "level 3" in words] == [
         "The whole market is halted to the close (level 3): the session has ended."
     ]

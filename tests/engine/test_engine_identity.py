@@ -56,7 +56,7 @@ def demo(home: Path, *, until: int | None = None) -> RunOutcome:
 
     assembly = assemble(home, "demo", SystemClock())
     plan = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock(), stop=stop)
-    return asyncio.run(run(plan, RunWatcher(minute=minute)))
+    return asyncio.run(run(plan, RunWatcher(on_minute=minute)))
 
 
 def paper(home: Path) -> RunOutcome:
@@ -70,7 +70,7 @@ def paper(home: Path) -> RunOutcome:
         if index == 26:
             plan.stop.set()
 
-    return asyncio.run(run(plan, RunWatcher(minute=minute)))
+    return asyncio.run(run(plan, RunWatcher(on_minute=minute)))
 
 
 def ids(outcome: RunOutcome) -> list[str]:

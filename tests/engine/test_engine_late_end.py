@@ -49,11 +49,11 @@ def dies(run: TradingSession, _minute: int) -> None:
 async def lives_again(scene: SimulatedInstance, after: dt.timedelta, hours: float) -> None:
     """The bot dies in the session, is started again so long after its close, and is looked at for some hours."""
     with pytest.raises(Dead):
-        await scene.life(once=False).go()
+        await scene.life(once=False).run()
     scene.watch = lambda _run, _minute: None
     clock = scene.world.clock
     await clock.sleep_until(scene.world.session.close + after)
-    life = asyncio.ensure_future(scene.life(once=False).go())
+    life = asyncio.ensure_future(scene.life(once=False).run())
     await clock.sleep(hours * 3600.0)
     assert not life.done()
     life.cancel()
@@ -70,8 +70,8 @@ def test_a_start_after_the_close_says_at_once_what_is_held_over_the_night(scene:
     assert closed.applied < world.session.close + dt.timedelta(minutes=10)
     watch = AlertRules(RoutineEvents())
     for event in scene.journal.events():
-        watch.take(event)
-    standing = [one.what for one in watch.standing(world.clock.now()).values()]
+        watch.apply(event)
+    standing = [one.what for one in watch.open_incidents(world.clock.now()).values()]
     assert any(what.startswith(f"STUCK: long {held.quantity} {held.symbol}") for what in standing)
 
 
@@ -82,11 +82,11 @@ def test_a_broker_that_is_away_when_a_session_is_to_be_ended_is_asked_until_it_i
 
     async def lives() -> None:
         with pytest.raises(Dead):
-            await scene.life().go()
+            await scene.life().run()
         scene.broker = LifecycleBroker(scene.world, deaf=4)
         scene.watch = dies
         await scene.world.clock.sleep_until(scene.world.session.close)
-        life = asyncio.ensure_future(scene.life(once=False).go())
+        life = asyncio.ensure_future(scene.life(once=False).run())
         await scene.world.clock.sleep(600.0)
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
@@ -117,10 +117,10 @@ def test_a_stop_that_waits_ends_the_run_once_the_session_is_ended(scene: Simulat
 
     async def lives() -> bool:
         with pytest.raises(Dead):
-            await scene.life().go()
+            await scene.life().run()
         await scene.world.clock.sleep_until(scene.world.session.close + dt.timedelta(minutes=5))
         control.write_request(scene.folder, control.ControlVerb.STOP, actor="me", now=scene.world.clock.now())
-        return await scene.life(once=False).go()
+        return await scene.life(once=False).run()
 
     assert scene.world.run(lives) is True
     assert len(scene.events(records.STUCK)) == 1
@@ -138,19 +138,19 @@ def test_the_bars_of_a_session_that_is_ended_late_are_found(scene: SimulatedInst
     values = np.array([100.0, 50.0])
     minute = MinuteSlice(index=0, **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap"), values))
     kept = received_bars.RecordedMinute(minute=minute, late=(), revised=(), filled=False, at=old.moment(1), counts={})
-    received_bars.SessionRecorder.open(folder, header).keep(kept)
+    received_bars.SessionRecorder.open(folder, header).append(kept)
     equity = str(scene.world.way(scene.world.names[0]).exchange.account().equity)
     opened = {"date": str(old.date), "primary": "w", "account": "a", "open": old.open.isoformat(), "symbols": 2,
               "close": old.close.isoformat(), "minutes": old.minutes, "equity": equity}  # fmt: skip
     scene.journal.append([NewEvent(kind=records.SESSION_OPENED, payload=opened, time=old.open)])
     scene.watch = lambda _run, _minute: None
     life = scene.life()
-    life.floor = attrs.evolve(life.floor, received=folder)
-    scene.world.run(life.go)
+    life.config = attrs.evolve(life.config, received=folder)
+    scene.world.run(life.run)
     assert len(scene.events(records.SESSION_CLOSED)) == 2
     path = received_bars.recorded_file(folder, old.date)
     assert path is not None
-    assert len(received_bars.read_recording(path).kept) == 1
+    assert len(received_bars.read_recording(path).records) == 1
 
 
 class Mute(LifecycleBroker):
@@ -188,17 +188,17 @@ async def falls_silent(scene: SimulatedInstance, minutes: float, looks: dt.timed
     """
 
     def watch(run: TradingSession, _minute: int) -> None:
-        if run.desk.standing.working:
+        if run.decision_engine.exposure.working:
             raise Dead
 
     scene.watch = watch
     with pytest.raises(Dead):
-        await scene.life(once=False).go()
+        await scene.life(once=False).run()
     scene.watch = lambda _run, _minute: None
     clock = scene.world.clock
     await clock.sleep_until(scene.world.session.close + dt.timedelta(minutes=5))
     scene.broker = Mute(scene.world, clock.now() + dt.timedelta(minutes=minutes))
-    life = asyncio.ensure_future(scene.life(once=False).go())
+    life = asyncio.ensure_future(scene.life(once=False).run())
     await clock.sleep(looks.total_seconds())
     return life
 

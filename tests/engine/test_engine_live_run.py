@@ -156,7 +156,7 @@ def test_a_stop_that_nobody_could_confirm_wakes_somebody(house: House) -> None:
     assert exit_code(RunOptions(mode="paper", home=house.home), outcome) == 1
     (told,) = house.events(records.STOPPED)
     assert told.payload == {"open": [], "unconfirmed": "the line is dead."}
-    (notice,) = AlertRules(RoutineEvents()).take(told)
+    (notice,) = AlertRules(RoutineEvents()).apply(told)
     words = "the books show nothing open, but the account could not be read: the line is dead."
     assert (notice.urgency, notice.what) == (Urgency.CRITICAL, f"The run was stopped; {words}")
 
@@ -181,7 +181,7 @@ def test_what_the_broker_holds_as_a_run_ends_is_open_to_its_words_and_its_exit_c
         ),
     )
     outcome = house.run(Holds(house.world))
-    assert (outcome.stopped, outcome.open, outcome.bare, outcome.stuck) == (True, ("KO",), ("KO",), ())
+    assert (outcome.stopped, outcome.open, outcome.unprotected, outcome.stuck) == (True, ("KO",), ("KO",), ())
     assert exit_code(RunOptions(mode="paper", home=house.home), outcome) == 1
 
 

@@ -69,8 +69,8 @@ class Bench:
         """So many minutes after the bell a round is made; the causes then."""
         due = OPEN + dt.timedelta(minutes=minutes) - self.clock.now()
         asyncio.run(self.clock.sleep(due.total_seconds()))
-        self.maintained.look()
-        asyncio.run(self.maintained.tend())
+        self.maintained.update_cause()
+        asyncio.run(self.maintained.poll())
         return self.conditions.causes
 
 
@@ -93,7 +93,7 @@ def test_f63_announced_maintenance_is_exits_only_from_two_minutes_before(bench: 
     assert bench.at(59.9) == (StateCause.MAINTENANCE,)
     assert bench.broker.asked == asked
     bench.at(60)
-    assert bench.maintained.now is None
+    assert bench.maintained.current is None
     assert bench.conditions.state is RiskState.EXIT_ONLY  # until a clean reconcile
 
 
@@ -111,8 +111,8 @@ def test_f63_what_is_announced_is_asked_every_ten_minutes(bench: Bench) -> None:
     broker: Any
     for broker in (other, nobody):
         found = MaintenanceMonitor(broker, bench.conditions, bench.clock)
-        asyncio.run(found.tend())
-        assert found.now is None
+        asyncio.run(found.poll())
+        assert found.current is None
 
 
 def test_f63_the_question_passes_limits_and_circuits() -> None:
@@ -144,8 +144,8 @@ def pages(events: Sequence[Event]) -> set[str]:
     """The critical incidents of which anybody would have been told."""
     watch, found = AlertRules(RoutineEvents()), set()
     for event in events:
-        watch.take(event)
-        standing = watch.standing(event.applied).values()
+        watch.apply(event)
+        standing = watch.open_incidents(event.applied).values()
         found |= {one.key for one in standing if one.urgency is Urgency.CRITICAL and one.key.startswith("state ")}
     return found
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DAY = dt.timedelta(days=1)
 DEAF = 1_000_000
-STUCK = OpenPositions(open=("KO",), bare=("KO",), stuck=("KO",))
+STUCK = OpenPositions(open=("KO",), unprotected=("KO",), stuck=("KO",))
 
 
 class Dead(Exception):
@@ -68,13 +68,13 @@ def test_a_stop_after_a_crash_names_what_is_held_though_the_broker_is_away(scene
 
     async def lives() -> tuple[list[str], str]:
         with pytest.raises(Dead):
-            await scene.life().go()
+            await scene.life().run()
         scene.broker = Away(scene.world, deaf=DEAF)
         clock = scene.world.clock
         await clock.sleep_until(scene.world.session.close + dt.timedelta(minutes=5))
         control.write_request(scene.folder, ControlVerb.STOP, actor="ada", now=clock.now())
         life = scene.life(once=False)
-        assert await life.go()
+        assert await life.run()
         assert life.session is None
         return await still_open(scene.journal, cast("Broker", scene.broker), clock.now())
 
@@ -89,7 +89,7 @@ def test_a_stop_after_a_crash_asks_a_broker_that_answers(scene: SimulatedInstanc
 
     async def lives() -> tuple[list[str], str]:
         with pytest.raises(Dead):
-            await scene.life().go()
+            await scene.life().run()
         return await still_open(scene.journal, cast("Broker", scene.broker), scene.world.clock.now())
 
     assert scene.world.run(lives) == (["AMD"], "")
@@ -230,7 +230,7 @@ def test_what_works_or_is_held_beyond_every_position_is_open(
     written = attrs.evolve(books, journal=open_journal(instance.journal))
     say(written, (records.SESSION_OPENED, yesterday(books, "a")))
     hear(written, *said)
-    assert open_at_end(written.journal) == OpenPositions(open=left, bare=left)
+    assert open_at_end(written.journal) == OpenPositions(open=left, unprotected=left)
     written.journal.close()
     assert request_result(instance, ControlVerb.STOP_KEEP, "stop-x.json", None).open == left
 
@@ -240,9 +240,9 @@ def test_what_is_said_to_be_gone_from_one_account_is_still_held_at_the_others(bo
     opened = yesterday(books, "a") | {"accounts": {"beta": {"account": "s"}}}
     say(books, (records.SESSION_OPENED, opened))
     hear(books, *entering(records.SENDING, "fill"), *entering(records.SENDING, "fill", symbol="PEP", at="beta"))
-    assert open_at_end(books.journal) == OpenPositions(open=("KO", "PEP"), bare=("KO", "PEP"))
+    assert open_at_end(books.journal) == OpenPositions(open=("KO", "PEP"), unprotected=("KO", "PEP"))
     say(books, (records.RELEASED, {"of": "beta", "account": "s", "actor": "ada"}))
-    assert open_at_end(books.journal) == OpenPositions(open=("KO",), bare=("KO",))
+    assert open_at_end(books.journal) == OpenPositions(open=("KO",), unprotected=("KO",))
 
 
 class Holds(LifecycleBroker):

@@ -16,7 +16,7 @@ HOUR = dt.timedelta(hours=1)
 
 def test_at_once_waits_for_nothing() -> None:
     """A moment a year ahead takes no time."""
-    asyncio.run(FullSpeedPace(stop=asyncio.Event()).until(NOON + 9000 * HOUR))
+    asyncio.run(FullSpeedPace(stop=asyncio.Event()).wait_until(NOON + 9000 * HOUR))
 
 
 def test_scaled_time_counts_from_each_bell() -> None:
@@ -25,13 +25,13 @@ def test_scaled_time_counts_from_each_bell() -> None:
     pace = ScaledPace(stop=asyncio.Event(), wall=wall, rate=60.0)
 
     async def walk() -> None:
-        await pace.until(NOON)
-        await pace.until(NOON + HOUR)
+        await pace.wait_until(NOON)
+        await pace.wait_until(NOON + HOUR)
         assert wall.monotonic() == pytest.approx(60)
         wall.advance(45)
-        await pace.until(NOON + 2 * HOUR)
+        await pace.wait_until(NOON + 2 * HOUR)
         assert wall.monotonic() == pytest.approx(120)
-        await pace.until(NOON + 24 * HOUR)
+        await pace.wait_until(NOON + 24 * HOUR)
         assert wall.monotonic() == pytest.approx(120)
 
     asyncio.run(walk())
@@ -45,11 +45,11 @@ def test_the_clock_is_waited_for_in_naps_of_which_somebody_is_told() -> None:
     async def look() -> None:
         looked.append(wall.now())
 
-    pace = RealTimePace(stop=asyncio.Event(), wall=wall, idle=told.append, look=look, nap_s=0.05)
-    asyncio.run(pace.until(NOON + dt.timedelta(seconds=3)))
+    pace = RealTimePace(stop=asyncio.Event(), wall=wall, on_idle=told.append, on_round=look, nap_s=0.05)
+    asyncio.run(pace.wait_until(NOON + dt.timedelta(seconds=3)))
     assert told == [NOON + dt.timedelta(seconds=3)] * 3
     assert looked == [NOON + dt.timedelta(seconds=0.05) * step for step in range(61)]
-    asyncio.run(pace.until(NOON))
+    asyncio.run(pace.wait_until(NOON))
     assert wall.monotonic() == pytest.approx(3)
 
 
@@ -65,17 +65,17 @@ def test_a_stop_ends_a_wait_of_hours_at_once(kind: str) -> None:
     paces: dict[str, Pace] = {
         "once": FullSpeedPace(stop=stop),
         "scaled": ScaledPace(stop=stop, wall=wall, rate=1.0),
-        "clock": RealTimePace(stop=stop, wall=wall, idle=lambda _moment: stop.set(), look=nothing, nap_s=0.05),
+        "clock": RealTimePace(stop=stop, wall=wall, on_idle=lambda _moment: stop.set(), on_round=nothing, nap_s=0.05),
     }
 
     async def walk() -> None:
         pace = paces[kind]
         if kind == "scaled":
-            await pace.until(moment - 4 * HOUR)
+            await pace.wait_until(moment - 4 * HOUR)
         asyncio.get_running_loop().call_soon(stop.set)
         if kind == "once":
             stop.set()
-        await pace.until(moment)
+        await pace.wait_until(moment)
 
     with pytest.raises(RunStopped):
         asyncio.run(walk())

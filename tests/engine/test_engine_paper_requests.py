@@ -59,7 +59,7 @@ class Paper:
             wall=self.clock,
             once=True,
             watch_s=20.0,
-            room=DiskGuard(lambda: self.free, DiskReserve(path=home / "ballast", size=4096)),
+            disk_guard=DiskGuard(lambda: self.free, DiskReserve(path=home / "ballast", size=4096)),
         )
 
     def trade(
@@ -73,7 +73,7 @@ class Paper:
             if acts is not None and index in acts:
                 acts[index]()
 
-        return asyncio.run(run(self.plan, RunWatcher(minute=minute, wrote=wrote or (lambda _entries: None))))
+        return asyncio.run(run(self.plan, RunWatcher(on_minute=minute, on_events=wrote or (lambda _entries: None))))
 
     def ask(self, verb: ControlVerb) -> Callable[[], object]:
         """Somebody drops a request."""
@@ -193,7 +193,7 @@ def test_a_stop_that_keeps_ends_at_once_and_names_what_has_no_stop(home: Path) -
     outcome = paper.trade({HELD: paper.ask(ControlVerb.STOP_KEEP)})
     assert outcome.stopped
     assert outcome.open
-    assert outcome.bare == ()
+    assert outcome.unprotected == ()
     assert paper.clock.now() == BELL + dt.timedelta(minutes=HELD + 1)
     again = Paper(home, paper.clock.now())
     assert not again.trade().stopped
@@ -322,7 +322,7 @@ def test_f73_a_holiday_has_one_sentence_and_the_next_session_is_traded(home: Pat
     narrator = EventNarrator()
 
     def wrote(entries: Sequence[NewEvent]) -> None:
-        lines.extend(line.text for line in narrator.follow(entries))
+        lines.extend(line.text for line in narrator.lines_for(entries))
         if records.HOLIDAY in {entry.kind for entry in entries}:
             first.plan.stop.set()
 

@@ -83,9 +83,9 @@ def test_f7_a_certificate_that_is_not_valid_wakes_somebody(tmp_path: Path) -> No
         _, events = lived(tmp_path, seed, F7=0.2)
         watch = AlertRules(RoutineEvents())
         for event in events:
-            watch.take(event)
+            watch.apply(event)
             told += [
-                one for one in watch.standing(event.applied).values()
+                one for one in watch.open_incidents(event.applied).values()
                 if one.urgency is Urgency.CRITICAL and "certificate" in one.what
             ]  # fmt: skip
     assert told

@@ -80,7 +80,7 @@ def seconds(scene: SimulatedInstance, kind: str) -> list[float]:
 @pytest.mark.slow
 def test_ready_is_said_once_the_account_has_been_read(scene: SimulatedInstance) -> None:
     """The reading at the start comes first."""
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     (ready,) = scene.events(records.READY)
     read = [event.seq for event in scene.events(records.STATE) if event.payload["cause"] == "UNRECONCILED"]
     assert len(read) == 2
@@ -90,7 +90,7 @@ def test_ready_is_said_once_the_account_has_been_read(scene: SimulatedInstance) 
 @pytest.mark.slow
 def test_ready_says_what_the_day_begins_with(scene: SimulatedInstance) -> None:
     """Mode, arming, equity, feed, positions, windows and the planned worst day."""
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     (ready,) = scene.events(records.READY)
     assert {name: ready.payload[name] for name in ("mode", "armed", "equity", "positions", "windows")} == {
         "mode": "paper", "armed": None, "equity": "25000.00", "positions": [], "windows": ["drawn0"],
@@ -104,7 +104,7 @@ def test_a_feed_that_refuses_the_connection_is_not_ready(
 ) -> None:
     """The reason is said at once, in the feed's own words; READY follows when the feed lets us in."""
     hear(Heard(scene.world, refuses=(0.0, 100.0)), monkeypatch)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     (told,) = scene.events(records.NOT_READY)
     assert told.payload["reasons"] == ["no connection to the feed: the vendor refuses the connection"]
     assert seconds(scene, records.NOT_READY)[0] < 5.0
@@ -118,7 +118,7 @@ def test_a_feed_that_is_lost_before_the_bell_takes_ready_back(
 ) -> None:
     """Half a minute without it is NOT READY, and when it is there again READY is said again."""
     hear(Heard(scene.world, refuses=(50.0, 150.0)), monkeypatch)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     first, second = seconds(scene, records.READY)
     (told,) = seconds(scene, records.NOT_READY)
     assert first < 50.0 + 30.0 <= told < 100.0
@@ -131,7 +131,7 @@ def test_a_connection_that_is_made_again_at_once_takes_nothing_back(
 ) -> None:
     """A feed that is away for some seconds is no news before the bell."""
     hear(Heard(scene.world, refuses=(50.0, 60.0)), monkeypatch)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     assert len(scene.events(records.READY)) == 1
     assert scene.events(records.NOT_READY) == []
 
@@ -153,7 +153,7 @@ def to_the_bell(scene: SimulatedInstance) -> None:
     """Live until the bell rings."""
 
     async def lives() -> None:
-        life = asyncio.ensure_future(scene.life().go())
+        life = asyncio.ensure_future(scene.life().run())
         await scene.world.clock.sleep_until(scene.world.session.open)
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
@@ -196,7 +196,7 @@ def test_ready_is_said_a_third_time_of_what_has_held_for_ten_minutes(
                 super()._must_be_there()
 
     hear(Calms(scene.world, 60.0, 60.0), monkeypatch)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     *_, third = seconds(scene, records.READY)
     assert len(scene.events(records.READY)) == 3
     assert len(scene.events(records.NOT_READY)) == 2
@@ -209,7 +209,7 @@ def test_a_feed_that_is_merely_silent_before_the_bell_is_no_fault(
 ) -> None:
     """It lets us in and says nothing yet: the day is ready, and nobody is woken."""
     hear(Heard(scene.world, mute_until=LEAD_S), monkeypatch)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     assert scene.events(records.NOT_READY) == []
     (ready,) = seconds(scene, records.READY)
     assert OPEN_TIMEOUT_S <= ready < OPEN_TIMEOUT_S + 5.0
@@ -220,7 +220,7 @@ def test_a_kill_before_the_bell_takes_ready_back(scene: SimulatedInstance) -> No
     """What keeps the bot from entering counts until the bell, whatever was said before."""
     control.prepare_folder(scene.folder)
     scene.world.loop.call_at(60.0, filesystem.write_atomic, scene.folder / control.KILL, b"")
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     assert len(scene.events(records.READY)) == 1
     told = scene.events(records.NOT_READY)[0]
     assert told.payload["reasons"] == ["the file control/kill exists"]
@@ -232,18 +232,18 @@ def test_a_connection_tells_how_it_is() -> None:
     world = World(5, (), rates={}, live=True)
     line = FeedConnection(cast("LiveSession", Heard(world, refuses=(0.0, 10.0))), world.clock)
     assert isinstance(line, LiveSession)
-    assert (line.there, line.words) == (False, "")
+    assert (line.is_connected, line.disconnect_reason) == (False, "")
     assert line.symbols == world.market.symbols
     assert line.quality == SimulatedLiveFeed.quality
 
     async def listen() -> None:
         with pytest.raises(Unavailable):
             await anext(aiter(line.news(line.symbols)))
-        assert line.words == "no connection to the feed: the vendor refuses the connection"
+        assert line.disconnect_reason == "no connection to the feed: the vendor refuses the connection"
         await asyncio.sleep(10.0)
         news = aiter(line.news(line.symbols))
         assert await anext(news) == Heartbeat()
-        assert (line.there, line.words) == (True, "")
+        assert (line.is_connected, line.disconnect_reason) == (True, "")
         assert len(await line.history(line.symbols, world.session.open, world.session.open + dt.timedelta(hours=1)))
 
     world.run(listen)

@@ -94,17 +94,17 @@ class Process:
         """The next process, with all that the journal says."""
         after = Process(self.journal, self.rules)
         for event in self.journal.events():
-            after.recall.take(event)
+            after.recall.apply(event)
         return after
 
     def do(self, *actions: TradingCommand, changes: Sequence[RiskChange] = ()) -> None:
         """Carry actions out."""
-        asyncio.run(self.execution.carry_out(MinuteCommands(actions=actions, changes=changes)))
+        asyncio.run(self.execution.execute(MinuteCommands(actions=actions, changes=changes)))
 
     def enter(self, shape: ExitRules | None = None, quantity: str = "7") -> Order:
         """Enter AAA; the entry is filled by so many of its 7 shares."""
         one = proposal(exits=shape or ExitRules(leave=60), target=150.0)
-        asyncio.run(self.execution.carry_out(MinuteCommands(decisions=self.desk.decide([one]))))
+        asyncio.run(self.execution.execute(MinuteCommands(decisions=self.desk.decide([one]))))
         entry = self.execution.orders["AAA entry"].order
         self.hear(said("acknowledged", "AAA entry"), filled(entry, quantity))
         return entry
@@ -112,7 +112,7 @@ class Process:
     def hear(self, *words: BrokerEvent) -> None:
         """Let the broker say something."""
         self.broker.said = list(words)
-        asyncio.run(self.execution.settle())
+        asyncio.run(self.execution.process_broker_events())
 
     @property
     def states(self) -> dict[str, OrderState]:
@@ -143,11 +143,13 @@ def same(before: Process, after: Process) -> None:
     for cid, record in before.execution.orders.items():
         assert after.execution.orders[cid] == record
     assert after.desk.portfolio == before.desk.portfolio
-    assert after.desk.standing.working == before.desk.standing.working
-    assert after.desk.standing.sent == before.desk.standing.sent
+    assert after.desk.exposure.working == before.desk.exposure.working
+    assert after.desk.exposure.sent == before.desk.exposure.sent
     for minute in (58, 59):
         bars = SessionDraft("AAA", "BBB").bars()
-        assert after.desk.custody.manage(bars, minute) == before.desk.custody.manage(bars, minute)
+        assert after.desk.position_manager.orders_after_minute(
+            bars, minute
+        ) == before.desk.position_manager.orders_after_minute(bars, minute)
 
 
 def test_a_position_is_recalled_with_its_plan_and_protection(process: Process) -> None:
@@ -156,7 +158,7 @@ def test_a_position_is_recalled_with_its_plan_and_protection(process: Process) -
     after = process.again()
     same(process, after)
     assert after.desk.portfolio.positions["AAA"].units == 3_000_000
-    assert after.execution.placed.keys() == {"AAA entry", "AAA stop", "AAA target"}
+    assert after.execution.sent_at.keys() == {"AAA entry", "AAA stop", "AAA target"}
 
 
 def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
@@ -165,10 +167,10 @@ def test_a_closed_trade_is_recalled_with_its_reason(process: Process) -> None:
         with closing(open_journal(process.journal.path.with_name(f"{reason}.sqlite"))) as journal:
             one = Process(journal)
             one.enter()
-            one.do(*one.desk.custody.manage(SessionDraft("AAA", "BBB").bars(), 59))
+            one.do(*one.desk.position_manager.orders_after_minute(SessionDraft("AAA", "BBB").bars(), 59))
             one.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
             leaving = one.execution.orders["AAA exit"].order
-            assert one.again().desk.custody.released() == []
+            assert one.again().desk.position_manager.orders_due_now() == []
             one.hear(attrs.evolve(filled(leaving, "7", "101", "2"), words=words))
             after = one.again()
             assert [trade.exit_reason for trade in after.desk.portfolio.closed] == [reason]
@@ -179,10 +181,12 @@ def test_a_stop_that_was_moved_is_recalled_where_it_was_asked_to_be(process: Pro
     """It is asked for until the broker has moved it; from then on its fill is called a trailing stop."""
     process.enter(ExitRules(trailing=True))
     bars = SessionDraft("AAA", "BBB").bar(30, 110.0).bars()
-    process.do(*(asked := process.desk.custody.manage(bars, 30)))
-    assert process.again().desk.custody.manage(bars, 30) == asked  # the crash may have come before it left
+    process.do(*(asked := process.desk.position_manager.orders_after_minute(bars, 30)))
+    assert (
+        process.again().desk.position_manager.orders_after_minute(bars, 30) == asked
+    )  # the crash may have come before it left
     process.hear(said("replaced", "AAA stop"))
-    assert process.again().desk.custody.manage(bars, 30) == []
+    assert process.again().desk.position_manager.orders_after_minute(bars, 30) == []
     stop = process.execution.orders["AAA stop"].order
     process.hear(filled(stop, "7", "107.80", "2"))
     assert [trade.exit_reason for trade in process.again().desk.portfolio.closed] == [ExitReason.TRAILING_STOP]
@@ -203,11 +207,11 @@ def test_stops_of_its_own_are_recalled_with_their_number(process: Process) -> No
 def test_a_request_to_cancel_is_recalled(process: Process) -> None:
     """An entry that was being taken back works on until the broker has said what became of it."""
     process.enter(quantity="3")
-    process.do(*process.desk.custody.manage(SessionDraft("AAA", "BBB").bars(), 384))
+    process.do(*process.desk.position_manager.orders_after_minute(SessionDraft("AAA", "BBB").bars(), 384))
     after = process.again()
-    assert list(after.desk.standing.working) == ["AAA entry"]
+    assert list(after.desk.exposure.working) == ["AAA entry"]
     after.hear(said("cancelled", "AAA entry"))
-    assert not after.desk.standing.working
+    assert not after.desk.exposure.working
 
 
 def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None:
@@ -217,33 +221,33 @@ def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None
     recorder = process.execution.recorder
     recorder.write(*intents.intent_events(recorder, minute))
     after = process.again()
-    after.recall.settle()
+    after.recall.resolve_open_orders()
     assert set(after.states.values()) == {OrderState.DROPPED}
-    assert after.desk.custody.idle
+    assert after.desk.position_manager.is_idle
     head = process.journal.head
     again = process.again()
-    again.recall.settle()
+    again.recall.resolve_open_orders()
     assert process.journal.head == head
-    assert again.desk.custody.idle
+    assert again.desk.position_manager.is_idle
     assert again.recall.decided == {decision.proposal.signal.text}
 
 
 def test_what_was_on_its_way_is_in_doubt(process: Process) -> None:
     """A crash after the second barrier: nobody knows, its exposure stays reserved, and it is not sent again."""
-    asyncio.run(process.execution.carry_out(MinuteCommands(decisions=process.desk.decide([proposal()]))))
+    asyncio.run(process.execution.execute(MinuteCommands(decisions=process.desk.decide([proposal()]))))
     after = process.again()
-    after.recall.settle()
+    after.recall.resolve_open_orders()
     assert set(after.states.values()) == {OrderState.UNKNOWN}
-    assert list(after.desk.standing.working) == ["AAA entry"]
+    assert list(after.desk.exposure.working) == ["AAA entry"]
     assert after.desk.decide([proposal(minute=26)])[0].reason is Reason.ALREADY_HELD
 
 
 def test_doubts_and_losses_are_recalled(process: Process) -> None:
     """No answer, not found, given up: the order is lost after the restart as before it."""
     process.broker.silent.add("AAA entry")
-    asyncio.run(process.execution.carry_out(MinuteCommands(decisions=process.desk.decide([proposal()]))))
-    process.execution.give_up("AAA entry")
-    process.execution.absent("AAA stop")
+    asyncio.run(process.execution.execute(MinuteCommands(decisions=process.desk.decide([proposal()]))))
+    process.execution.mark_lost("AAA entry")
+    process.execution.mark_not_found("AAA stop")
     after = process.again()
     assert after.states == {"AAA entry": OrderState.LOST, "AAA stop": OrderState.UNKNOWN}
     same(process, after)
@@ -263,12 +267,12 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
     process.enter()
     one = fill(order(Leg.EXIT), "100", "4", "outside")
     process.execution.recorder.write(process.execution.recorder.entry(records.ADJUSTMENT, records.fill_payload(one)))
-    process.desk.custody.adjusted(one)
+    process.desk.position_manager.on_external_change(one)
     foreign = {"symbol": "ZZZ", "quantity": "-5"}  # as it was written down before it had a price
     process.execution.recorder.write(process.execution.recorder.entry(records.FOREIGN_HOLDING, foreign))
     after = process.again()
-    assert after.recall.foreign == {"ZZZ": Decimal(-5)}
-    assert after.desk.standing.foreign.gross == 0
+    assert after.recall.external == {"ZZZ": Decimal(-5)}
+    assert after.desk.exposure.external.gross == 0
     assert after.desk.portfolio.positions["AAA"].units == 3_000_000
     same(process, after)
 
@@ -285,8 +289,8 @@ def test_what_is_foreign_counts_after_a_restart(process: Process) -> None:
         entries.append(recorder.entry(records.FOREIGN_ORDER, {**payload, "said": said}))
     recorder.write(*entries)
     after = process.again()
-    assert after.recall.foreign == {"ZZZ": Decimal(-10)}
-    assert after.desk.standing.gross() == atoms_of(Decimal(20 * 10))
+    assert after.recall.external == {"ZZZ": Decimal(-10)}
+    assert after.desk.exposure.gross() == atoms_of(Decimal(20 * 10))
 
 
 def test_cash_that_had_not_settled_before_a_restart_has_not_after_it(process: Process) -> None:
@@ -297,7 +301,7 @@ def test_cash_that_had_not_settled_before_a_restart_has_not_after_it(process: Pr
         update_account(process.desk, process.execution.recorder, account)
     after = process.again()
     update_account(after.desk, after.execution.recorder, sold)
-    assert after.desk.standing.funds.payable(after.desk.portfolio) == atoms_of(Decimal(10_000))
+    assert after.desk.exposure.funds.available_atoms(after.desk.portfolio) == atoms_of(Decimal(10_000))
     assert len(list(process.journal.events(kind=records.SETTLED))) == 1
 
 
@@ -305,7 +309,7 @@ def test_cash_that_had_not_settled_before_a_restart_has_not_after_it(process: Pr
 def test_f99_latches_outlive_a_restart(process: Process, what: str) -> None:
     """A loss that the marks of now do not show any more goes on denying what it denied."""
     process.do(changes=[RiskChange(what=what, cause="loss", value=Decimal(-1), limit=Decimal(-1))])
-    standing = process.again().desk.standing
+    standing = process.again().desk.exposure
     found = {
         "daily loss latch": standing.daily_loss,
         "losing run latch": standing.losing_run,
@@ -323,14 +327,14 @@ def test_states_of_the_session_outlive_a_restart(process: Process) -> None:
         ("defense", RiskState.EXIT_ONLY),
     ):
         process.do(changes=[RiskChange(what=what, cause="c", value=Decimal(1), limit=Decimal(1))])
-        assert process.again().desk.standing.state is state
+        assert process.again().desk.exposure.state is state
 
 
 @pytest.mark.parametrize("broker", ["", "second"])
 def test_defense_of_the_session_is_recalled_at_every_broker(process: Process, broker: str) -> None:
     """Whichever broker's loss or fills it came of; exits-only is that of the account which came to it."""
     posts = [Process(process.journal), Process(process.journal)]
-    posts[1].desk.stand_in(posts[0].desk)
+    posts[1].desk.share_limits_with(posts[0].desk)
     recorder = attrs.evolve(process.execution.recorder, broker=broker)
     for what, states in (("defense", ["defense", "defense"]), ("exit-only", ["exit-only", "defense"])):
         change = RiskChange(what=what, cause="c", value=Decimal(1), limit=Decimal(1))
@@ -344,15 +348,15 @@ def test_defense_of_the_session_is_recalled_at_every_broker(process: Process, br
         ]
         for told in process.journal.events(kind=records.RISK):
             for one in recalls:
-                one.take(told)
-        found = [one.desk.standing.state.word for one in posts]
+                one.apply(told)
+        found = [one.desk.exposure.state.word for one in posts]
         assert (found if broker == "" else found[::-1]) == states
 
 
 def test_a_denial_is_recalled_as_decided(process: Process) -> None:
     """A signal that was denied is not decided a second time; it has no order to recall."""
     denied = process.desk.decide([proposal(price=5000.0, stop=4900.0, side=Side.LONG)])
-    asyncio.run(process.execution.carry_out(MinuteCommands(decisions=denied)))
+    asyncio.run(process.execution.execute(MinuteCommands(decisions=denied)))
     after = process.again()
     assert after.recall.decided == {denied[0].proposal.signal.text}
     assert after.execution.orders == {}
@@ -369,12 +373,12 @@ def test_an_exit_under_way_is_not_sent_twice(process: Process) -> None:
     """The restart finds it in doubt; only its proven end lets another one leave."""
     process.enter()
     bars = SessionDraft("AAA", "BBB").bars()
-    process.do(*process.desk.custody.manage(bars, 59))
+    process.do(*process.desk.position_manager.orders_after_minute(bars, 59))
     process.hear(said("cancelled", "AAA target"), said("cancelled", "AAA stop"))
     after = process.again()
-    after.recall.settle()
-    assert after.desk.custody.manage(bars, 60) == []
+    after.recall.resolve_open_orders()
+    assert after.desk.position_manager.orders_after_minute(bars, 60) == []
     after.hear(said("expired", "AAA exit"))
-    (again,) = after.desk.custody.manage(bars, 61)
+    (again,) = after.desk.position_manager.orders_after_minute(bars, 61)
     assert isinstance(again, SubmitOrder)
     assert again.order.client_order_id == "AAA exit 2"

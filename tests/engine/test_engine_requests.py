@@ -52,7 +52,7 @@ class Bench:
 
     def look(self) -> None:
         """Obey what lies there."""
-        self.requests.look(self.folder)
+        self.requests.poll(self.folder)
 
     @property
     def refusals(self) -> list[str]:
@@ -90,7 +90,7 @@ def test_a_kill_that_could_not_be_read_is_obeyed_once_it_can(bench: Bench, *, re
 
 def test_a_permit_that_was_refused_stays_refused(bench: Bench) -> None:
     """A mode that is set right later does not give what was denied: it has to be asked for again."""
-    bench.conditions.begin(StateCause.KILL_COMMAND)
+    bench.conditions.raise_cause(StateCause.KILL_COMMAND)
     path = bench.ask(ControlVerb.KILL_CLEAR)
     path.chmod(0o666)
     bench.look()
@@ -104,7 +104,7 @@ def test_a_request_is_obeyed_once(bench: Bench) -> None:
     path = bench.ask(ControlVerb.KILL)
     whole = path.read_bytes()
     bench.look()
-    bench.conditions.withdraw(StateCause.KILL_COMMAND)
+    bench.conditions.clear_cause(StateCause.KILL_COMMAND)
     path.write_bytes(whole)
     path.chmod(0o600)
     again = Bench(bench.journal, bench.folder)
@@ -155,8 +155,8 @@ def test_a_stop_that_keeps_positions_is_forgotten_once_it_is_taken_back(bench: B
     (bench.folder / "stop").touch()
     bench.look()
     again = Bench(bench.journal, bench.folder)
-    again.requests.resume(tuple(bench.journal.events()), flattens=False)
-    assert [(one.requests.stopping, one.requests.keep) for one in (bench, again)] == [(True, False)] * 2
+    again.requests.restore(tuple(bench.journal.events()), flattens=False)
+    assert [(one.requests.is_stopping, one.requests.keeps_positions) for one in (bench, again)] == [(True, False)] * 2
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_what_is_held_is_closed_as_long_as_anybody_asks_for_it(
         bench.ask(verb)
         bench.look()
     again = Bench(bench.journal, bench.folder)
-    again.requests.resume(tuple(bench.journal.events()), flattens=False)
+    again.requests.restore(tuple(bench.journal.events()), flattens=False)
     assert [bench.flattening, again.flattening] == [closes] * 2
 
 
@@ -212,27 +212,27 @@ def test_a_stop_is_over_for_each_source_by_itself(
             bench.ask(step)
             bench.look()
         elif step == "signal":
-            bench.conditions.begin(StateCause.STOP_SIGNAL)
-            bench.requests.signalled(flattens=False)
+            bench.conditions.raise_cause(StateCause.STOP_SIGNAL)
+            bench.requests.on_signal(flattens=False)
         else:
-            bench.requests.carried_out(kept=step == "kept")
+            bench.requests.on_stop_done(kept=step == "kept")
         again = Bench(bench.journal, bench.folder)
-        again.requests.resume(tuple(bench.journal.events()), flattens=False)
+        again.requests.restore(tuple(bench.journal.events()), flattens=False)
         assert _stands(again) == _stands(bench)
     assert _stands(bench) == stands
 
 
 def _stands(bench: Bench) -> tuple[bool, bool, bool]:
-    return bench.requests.stopping, bench.requests.keep, bench.flattening
+    return bench.requests.is_stopping, bench.requests.keeps_positions, bench.flattening
 
 
 def test_stops_of_two_sources_that_keep_are_over_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One transaction: after a crash both of them go on, or none does."""
     bench.ask(ControlVerb.STOP_KEEP)
     bench.look()
-    bench.conditions.begin(StateCause.STOP_SIGNAL)
-    bench.requests.signalled(flattens=False)
+    bench.conditions.raise_cause(StateCause.STOP_SIGNAL)
+    bench.requests.on_signal(flattens=False)
     appended: list[int] = []
     monkeypatch.setattr(bench.journal, "append", lambda entries: appended.append(len(entries)))
-    bench.requests.carried_out(kept=True)
+    bench.requests.on_stop_done(kept=True)
     assert appended == [2]

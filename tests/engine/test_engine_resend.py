@@ -127,26 +127,26 @@ class Bench:
         self.desk = DecisionEngine(rules(venue=self.broker.rules), session(), atoms_of(Decimal(100_000)), name)
         venue = BrokerAccount(broker=self.broker, name="refusing", account_id="A1")
         self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue, self.desk)
-        post = BrokerSession(name="refusing", desk=self.desk, execution=self.execution)
+        post = BrokerSession(name="refusing", decision_engine=self.desk, execution=self.execution)
         self.keeper = BrokerSupervisor(post, TradingState(), self.clock, session().open, 20.0)
-        self.desk.standing.unread = not read
+        self.desk.exposure.account_unread = not read
 
     def enter(self) -> None:
         """AAA is entered and filled."""
         decided = self.desk.decide([proposal(exits=ExitRules(leave=60))])
-        asyncio.run(self.execution.carry_out(MinuteCommands(decisions=decided)))
+        asyncio.run(self.execution.execute(MinuteCommands(decisions=decided)))
 
     def rounds(self, seconds: float) -> None:
         """Some time passes, as a session spends it."""
         for _ in range(round(seconds / ROUND_S)):
             asyncio.run(self.clock.sleep(ROUND_S))
-            asyncio.run(self.execution.settle())
-            asyncio.run(self.keeper.tend())
+            asyncio.run(self.execution.process_broker_events())
+            asyncio.run(self.keeper.run_once())
 
     def leave(self) -> None:
         """The time of the position is over."""
-        actions = self.desk.custody.manage(SessionDraft().bar(59, 100.0).bars(), 59)
-        asyncio.run(self.execution.carry_out(MinuteCommands(actions=actions)))
+        actions = self.desk.position_manager.orders_after_minute(SessionDraft().bar(59, 100.0).bars(), 59)
+        asyncio.run(self.execution.execute(MinuteCommands(actions=actions)))
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_a_stop_that_could_not_be_sent_is_sent_as_soon_as_the_way_is_open(bench:
     bench.broker.refuses.clear()
     bench.rounds(1.0)
     assert bench.broker.legs == [Leg.ENTRY, Leg.STOP]
-    assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+    assert bench.desk.position_manager.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
     bench.rounds(30.0)
     assert bench.broker.legs == [Leg.ENTRY, Leg.STOP]
 
@@ -234,8 +234,8 @@ def restarted(journal: Journal) -> Bench:
     again = Bench(journal, read=False)
     recall = SessionRecovery(again.desk, again.execution, {"AAA": 0})
     for event in list(journal.events()):
-        recall.take(event)
-    recall.settle()
+        recall.apply(event)
+    recall.resolve_open_orders()
     asyncio.run(again.keeper.reconcile())
     return again
 
@@ -255,7 +255,7 @@ def test_an_exit_that_a_crash_left_written_down_waits_until_the_account_was_read
     again.rounds(3.0)
     assert (again.broker.legs, again.broker.cancelled) == ([Leg.STOP], [])
     again.broker.shown = reading(*again.broker.taken, AAA=theirs)
-    again.keeper.tender.hurry()
+    again.keeper.reconciler.read_soon()
     again.rounds(1.0)
     stop = [again.broker.taken[0].client_order_id]
     assert (again.broker.legs, again.broker.cancelled) == ([Leg.STOP], [] if theirs == "7" else stop)

@@ -76,7 +76,7 @@ class Paper:
             if until == session.session.moment(index + 1):
                 plan.stop.set()
 
-        watcher = RunWatcher(minute=minute, wrote=self.told.extend, idle=self.waited.append)
+        watcher = RunWatcher(on_minute=minute, on_events=self.told.extend, on_idle=self.waited.append)
         return asyncio.run(run(plan, watcher))
 
     def plan(self) -> RunPlan:
@@ -99,7 +99,7 @@ def test_no_garbage_is_collected_from_the_closed_minute_to_its_last_order(home: 
         if any(one.kind in {records.INTENDED, records.SENDING} for one in entries):
             ordering.add(gc.isenabled())
 
-    demo(home, RunWatcher(wrote=wrote, minute=lambda _session, _minute: between.add(gc.isenabled())))
+    demo(home, RunWatcher(on_events=wrote, on_minute=lambda _session, _minute: between.add(gc.isenabled())))
     assert (ordering, between) == ({False}, {True})
 
 
@@ -130,7 +130,7 @@ def test_the_projection_equals_the_desk_after_each_minute(home: Path) -> None:
             book.apply(entry.kind, entry.cid, entry.payload, entry.time)
 
     def minute(session: TradingSession, _index: int) -> None:
-        desk, portfolio = session.desk.portfolio, book.portfolio
+        desk, portfolio = session.decision_engine.portfolio, book.portfolio
         assert portfolio.cash_atoms == desk.cash_atoms
         assert portfolio.positions.keys() == desk.positions.keys()
         for symbol, position in desk.positions.items():
@@ -138,7 +138,7 @@ def test_the_projection_equals_the_desk_after_each_minute(home: Path) -> None:
         assert [one.signal for one in portfolio.closed] == [one.signal for one in desk.closed]
         assert stood(book.orders) == stood(session.execution.orders)
 
-    demo(home, RunWatcher(wrote=wrote, minute=minute))
+    demo(home, RunWatcher(on_events=wrote, on_minute=minute))
     assert book.trades
 
 
@@ -156,7 +156,10 @@ def test_a_session_opens_with_what_the_broker_grants(home: Path) -> None:
     """The buying power that the broker reports at the bell stands beside the equity, and bounds the entries."""
     granted: list[int | None] = []
     found = events(
-        demo(home, RunWatcher(minute=lambda run, _: granted.append(run.desk.standing.funds.granted))).journal
+        demo(
+            home,
+            RunWatcher(on_minute=lambda run, _: granted.append(run.decision_engine.exposure.funds.power_limit_atoms)),
+        ).journal
     )
     opened = next(event.payload for event in found if event.kind == records.SESSION_OPENED)
     assert Decimal(opened["buying_power"]) == 2 * Decimal(opened["equity"])
@@ -189,7 +192,7 @@ def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_
         if index == minute:
             stop.set()
 
-    halted = demo(home, RunWatcher(minute=count), stop=stop)
+    halted = demo(home, RunWatcher(on_minute=count), stop=stop)
     assert halted.stopped
     resumed = demo(home)
     assert not resumed.stopped
@@ -205,7 +208,7 @@ def test_a_run_that_is_stopped_while_it_repeats_resumes_too(home: Path, tmp_path
 
     def halt(minute: int) -> RunOutcome:
         stop = asyncio.Event()
-        return demo(home, RunWatcher(minute=lambda _, index: stop.set() if index >= minute else None), stop=stop)
+        return demo(home, RunWatcher(on_minute=lambda _, index: stop.set() if index >= minute else None), stop=stop)
 
     first = halt(100)
     written = events(first.journal)

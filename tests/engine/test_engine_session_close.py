@@ -62,8 +62,8 @@ class Scene:
             clock=world.clock,
             naming=ClientOrderIds(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
             wait=world.clock.sleep_until,
-            tell=lambda _entries: None,
-            watch=self.watch,
+            on_events=lambda _entries: None,
+            on_minute=self.watch,
         )
         days = SessionFactory(
             calendar=world.calendar,
@@ -73,7 +73,7 @@ class Scene:
         )
         floor = LiveConfig(folder=self.home / "control", poll_s=1.0, ttl_s=20.0, watch_s=1.0)
         life = DailyCycle(trading.recorder, broker, floor, days, once=True)
-        world.run(life.go)
+        world.run(life.run)
         return life
 
     async def bars(self, _session: Session) -> FeedSession:
@@ -138,10 +138,12 @@ def left_by_the_day_before(scene: Scene, quantity: str = "7", *, told: bool = Tr
 @pytest.mark.slow
 def test_what_is_halted_through_the_close_is_told_two_minutes_before_it_and_stuck_after_it(scene: Scene) -> None:
     """Its exits do not fill; the session's end names it with why, and the books go on holding it."""
-    scene.watch = lambda run, minute: scene.halt_to_the_close(minute + 1) if run.desk.portfolio.positions else None
+    scene.watch = lambda run, minute: (
+        scene.halt_to_the_close(minute + 1) if run.decision_engine.portfolio.positions else None
+    )
     life = scene.live()
     assert life.session is not None
-    held = sorted(life.session.run.desk.portfolio.positions)
+    held = sorted(life.session.run.decision_engine.portfolio.positions)
     assert held
     close = scene.world.session.close
     late = scene.events(records.CLOSING_LATE)
@@ -166,7 +168,7 @@ def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, h
                 control.prepare_folder(scene.home / "control")
                 (scene.home / "control" / control.KILL).touch(mode=0o600)
             else:
-                run.desk.standing.freeze(symbol, "nobody knows", lasting=True)
+                run.decision_engine.exposure.freeze(symbol, "nobody knows", lasting=True)
 
     scene.watch = watch
     life = scene.live()
@@ -202,7 +204,9 @@ def test_what_is_held_is_closed_though_nobody_can_look_at_what_is_asked(scene: S
 
 def test_exits_that_do_not_fill_are_sent_again_three_minutes_before_the_close(scene: Scene) -> None:
     """The first is proven cancelled before the second leaves: no two of a position ever work side by side."""
-    scene.watch = lambda run, minute: scene.halt_to_the_close(minute + 1) if run.desk.portfolio.positions else None
+    scene.watch = lambda run, minute: (
+        scene.halt_to_the_close(minute + 1) if run.decision_engine.portfolio.positions else None
+    )
     scene.live()
     events, since = list(scene.journal.events()), scene.world.session.close - dt.timedelta(minutes=3)
     exits = {one.cid: one.payload["signal"]["symbol"] for one in events
@@ -287,7 +291,7 @@ def test_f39_nothing_is_sent_while_the_exchange_is_closed(scene: Scene) -> None:
     assert life.session is not None
     orders = [record.order for record in life.session.run.execution.orders.values()]
     assert orders
-    assert {life.session.refusal(order) for order in orders} == {"the exchange is closed"}
+    assert {life.session.denial_reason(order) for order in orders} == {"the exchange is closed"}
     sent = [one.applied for one in scene.events(records.SENDING)]
     assert all(scene.world.session.open <= moment < scene.world.session.close for moment in sent)
 
@@ -308,8 +312,8 @@ def test_what_is_being_sent_when_all_is_over_may_finish() -> None:
 
     async def go(timeout_s: float, act: Callable[[], object]) -> None:
         errands = SessionTasks(SystemClock(), timeout_s)
-        side = [asyncio.ensure_future(errands.every(60.0, act))]  # type: ignore[arg-type]
-        await errands.until(asyncio.ensure_future(main()), side)
+        side = [asyncio.ensure_future(errands.repeat_every(60.0, act))]  # type: ignore[arg-type]
+        await errands.run_until_first_ends(asyncio.ensure_future(main()), side)
 
     asyncio.run(asyncio.wait_for(go(5.0, send), 2.0))
     assert done == ["sent"]
@@ -328,8 +332,8 @@ def test_after_a_failure_nothing_is_waited_for() -> None:
 
     async def go() -> None:
         errands = SessionTasks(SystemClock(), 30.0)
-        side = [asyncio.ensure_future(errands.every(1.0, send))]
-        await errands.until(asyncio.ensure_future(fail()), side)
+        side = [asyncio.ensure_future(errands.repeat_every(1.0, send))]
+        await errands.run_until_first_ends(asyncio.ensure_future(fail()), side)
 
     with pytest.raises(RuntimeError, match="disk"):
         asyncio.run(asyncio.wait_for(go(), 2.0))
@@ -338,7 +342,7 @@ def test_after_a_failure_nothing_is_waited_for() -> None:
 def test_f63_the_brokers_maintenance_leaves_exits_only_for_its_time_and_is_told_once(scene: Scene) -> None:
     """Its silence is one cause that comes and goes, and no order of ours is sent twice for it."""
     opens = (scene.world.session.open - scene.world.start).total_seconds()
-    scene.world.way(scene.world.names[0]).trouble("F63", opens + 300.0, opens + 540.0, "F63")
+    scene.world.way(scene.world.names[0]).add_fault("F63", opens + 300.0, opens + 540.0, "F63")
     scene.live()
     told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "UNKNOWN"]
     assert [event.payload["there"] for event in told] == [True, False, False]

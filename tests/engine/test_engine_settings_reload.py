@@ -45,7 +45,7 @@ def test_f100_a_limit_that_is_raised_in_a_session_waits_for_its_end(home: Simula
 
     home.watch = change
     with pytest.raises(SettingsChanged):
-        home.world.run(home.life(once=False).go)
+        home.world.run(home.life(once=False).run)
     (noted,), (closed,) = home.events(records.SETTINGS), home.events(records.SESSION_CLOSED)
     assert noted.payload == {"changes": {"MAX_TRADES": ["3", "30"]}, "fault": ""}
     assert home.world.session.minute(noted.applied) == 4
@@ -58,7 +58,7 @@ def test_f100_settings_that_are_not_fit_change_nothing(home: SimulatedInstance) 
     home.renewal = told(
         SettingsDiff(differences={}, fault="MAX_TRADES: many is no number."), SettingsDiff(differences={})
     )
-    assert home.world.run(home.life().go) is False
+    assert home.world.run(home.life().run) is False
     assert [event.payload["fault"] for event in home.events(records.SETTINGS)] == ["MAX_TRADES: many is no number.", ""]
 
 
@@ -66,5 +66,5 @@ def test_before_a_session_changed_settings_count_at_once(home: SimulatedInstance
     """Nothing is under way, so the run ends for its settings before the day is begun."""
     home.renewal = told(RAISED)
     with pytest.raises(SettingsChanged):
-        home.world.run(home.life().go)
+        home.world.run(home.life().run)
     assert home.events(records.SESSION_OPENED) == []

@@ -37,7 +37,7 @@ async def minutes(market: SimulatedMarket, left: Callable[[], None]) -> AsyncIte
 def waits(
     home: Path,
     wait: Callable[[Shutdown, TradingStateController, AsyncIterator[MinuteSlice]], Coroutine[Any, Any, None]],
-    left: Callable[[TradingStateController], None] = lambda conditions: conditions.withdraw(StateCause.STOP_SIGNAL),
+    left: Callable[[TradingStateController], None] = lambda conditions: conditions.clear_cause(StateCause.STOP_SIGNAL),
 ) -> None:
     """Somebody waits for minutes in a session that holds nothing, and `left` is done as he goes away."""
 
@@ -60,14 +60,14 @@ def test_a_stop_that_is_taken_back_in_the_same_moment_has_ended_the_wait(tmp_pat
     """It is not taken for the end of the feed: nobody goes on to the close as if no minute were left."""
 
     async def wait(ending: Shutdown, conditions: TradingStateController, feed: AsyncIterator[MinuteSlice]) -> None:
-        assert await ending.next(feed) is not None
-        coming = asyncio.ensure_future(ending.next(feed))
+        assert await ending.next_minute(feed) is not None
+        coming = asyncio.ensure_future(ending.next_minute(feed))
         await asyncio.sleep(1.0)
-        conditions.begin(StateCause.STOP_SIGNAL)
+        conditions.raise_cause(StateCause.STOP_SIGNAL)
         ending.bell.set()
         assert await coming is None
-        assert (ending.over, ending.ended, asyncio.get_running_loop().time()) == (False, True, 61.0)
-        assert not ending.relieved
+        assert (ending.is_over, ending.ended, asyncio.get_running_loop().time()) == (False, True, 61.0)
+        assert not ending.handed_over
 
     waits(tmp_path, wait)
 
@@ -76,22 +76,22 @@ def test_a_stop_that_comes_as_a_session_is_handed_over_is_left_to_whoever_goes_o
     """It has not been carried out: the run does not end with positions open because of it."""
 
     async def wait(ending: Shutdown, conditions: TradingStateController, feed: AsyncIterator[MinuteSlice]) -> None:
-        coming = asyncio.ensure_future(ending.next(feed))
+        coming = asyncio.ensure_future(ending.next_minute(feed))
         await asyncio.sleep(1.0)
-        ending.relief = True
+        ending.hand_over = True
         ending.bell.set()
         assert await coming is None
         assert conditions.causes == (StateCause.STOP_SIGNAL,)
-        assert (ending.ended, ending.relieved) == (True, True)
+        assert (ending.ended, ending.handed_over) == (True, True)
 
-    waits(tmp_path, wait, lambda conditions: conditions.begin(StateCause.STOP_SIGNAL))
+    waits(tmp_path, wait, lambda conditions: conditions.raise_cause(StateCause.STOP_SIGNAL))
 
 
 def test_the_end_of_the_feed_is_no_stop(tmp_path: Path) -> None:
     """Whoever waited for a minute hears that there is none, and goes on to the close."""
 
     async def wait(ending: Shutdown, _conditions: TradingStateController, feed: AsyncIterator[MinuteSlice]) -> None:
-        assert [await ending.next(feed) is None for _ in range(3)] == [False, False, True]
+        assert [await ending.next_minute(feed) is None for _ in range(3)] == [False, False, True]
         assert not ending.ended
 
     waits(tmp_path, wait)

@@ -79,7 +79,7 @@ async def dies(scene: SimulatedInstance, when: Callable[[TradingSession], bool])
 
     scene.watch = watch
     with pytest.raises(Dead):
-        await scene.life(once=False).go()
+        await scene.life(once=False).run()
     scene.watch = lambda _run, _minute: None
 
 
@@ -90,7 +90,7 @@ def holds(run: TradingSession) -> bool:
 
 def works(run: TradingSession) -> bool:
     """Whether an entry waits at the broker."""
-    return bool(run.desk.standing.working)
+    return bool(run.decision_engine.exposure.working)
 
 
 def held(scene: SimulatedInstance) -> list[str]:
@@ -109,7 +109,7 @@ def test_a_kill_is_obeyed_and_entries_are_taken_back_while_the_feed_is_silent(
     async def lives() -> None:
         await dies(scene, works)
         feed.fault, feed.hangs_s = Unavailable("no feed"), hangs_s
-        life = asyncio.ensure_future(scene.life(once=False).go())
+        life = asyncio.ensure_future(scene.life(once=False).run())
         clock = scene.world.clock
         await clock.sleep(1)
         control.write_request(scene.folder, ControlVerb.KILL, actor="me", now=clock.now())
@@ -133,7 +133,7 @@ def test_what_is_held_is_closed_when_that_is_asked_for_and_the_feed_is_silent(
         await dies(scene, holds)
         feed.fault = Unavailable("no feed")
         control.write_request(scene.folder, ControlVerb.STOP_FLATTEN, actor="me", now=scene.world.clock.now())
-        return await scene.life(once=False).go()
+        return await scene.life(once=False).run()
 
     assert scene.world.run(lives) is True
     assert not held(scene)
@@ -147,7 +147,7 @@ def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Simulated
     async def lives() -> bool:
         await dies(scene, holds)
         feed.fault = Unavailable("no feed")
-        return await scene.life().go()
+        return await scene.life().run()
 
     assert scene.world.run(lives) is False
     assert not held(scene)
@@ -176,7 +176,7 @@ def test_the_session_goes_on_as_it_was_once_the_feed_answers(
         await dies(scene, holds)
         feed.fault = Unavailable("no feed")
         scene.watch = lambda run, minute: traded.append(minute) if run.entrants else None
-        life = asyncio.ensure_future(scene.life().go())
+        life = asyncio.ensure_future(scene.life().run())
         await scene.world.clock.sleep(1)
         feed.fault = fault
         await scene.world.clock.sleep(200)
@@ -202,7 +202,7 @@ def test_a_stop_under_way_is_carried_out_before_another_goes_on(scene: Simulated
     async def lives() -> bool:
         await dies(scene, holds)
         feed.fault = Unavailable("no feed")
-        life = asyncio.ensure_future(scene.life(once=False).go())
+        life = asyncio.ensure_future(scene.life(once=False).run())
         clock = scene.world.clock
         await clock.sleep(90)
         control.write_request(scene.folder, ControlVerb.STOP_FLATTEN, actor="me", now=clock.now())
@@ -226,7 +226,7 @@ def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(
     async def lives(seconds: float) -> None:
         life = scene.life(once=False)
         life._days = attrs.evolve(life._days, live=lambda _account: LiveContext(terms=terms, calendar=scene.calendar))
-        alive = asyncio.ensure_future(life.go())
+        alive = asyncio.ensure_future(life.run())
         await clock.sleep(seconds / 2)
         feed.fault = None
         await clock.sleep(seconds / 2)
@@ -274,7 +274,7 @@ def test_an_arming_that_was_never_found_matched_does_not_survive_a_hand_over(
     scene.arming = LiveContext(terms=terms, calendar=scene.calendar)
 
     async def lives(seconds: float) -> None:
-        alive = asyncio.ensure_future(scene.life(once=False).go())
+        alive = asyncio.ensure_future(scene.life(once=False).run())
         await clock.sleep(seconds)
         alive.cancel()
         await asyncio.gather(alive, return_exceptions=True)

@@ -66,13 +66,13 @@ def test_what_was_sold_while_the_bot_was_down_is_not_sold_again(
         async def lives() -> int:
             scene.watch = dies
             with pytest.raises(Dead):
-                await scene.life(once=False).go()
+                await scene.life(once=False).run()
             scene.watch = lambda _run, _minute: None
             broker.gone = True
             await clock.sleep(35)
             last, _ = scene.journal.head
             control.write_request(scene.folder, ControlVerb.STOP_FLATTEN, actor="me", now=clock.now())
-            alive = asyncio.ensure_future(scene.life(once=False).go())
+            alive = asyncio.ensure_future(scene.life(once=False).run())
             await clock.sleep(120)
             alive.cancel()
             await asyncio.gather(alive, return_exceptions=True)

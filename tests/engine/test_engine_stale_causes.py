@@ -65,7 +65,7 @@ def leave(scene: SimulatedInstance, cause: StateCause) -> None:
 def test_a_cause_that_nobody_in_the_session_judges_is_over(scene: SimulatedInstance, cause: StateCause) -> None:
     """After live trading, without failover, or with another feed: the day is ready, and trades."""
     leave(scene, cause)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     assert scene.events(records.NOT_READY) == []
     assert len(scene.events(records.READY)) == 1
     assert scene.events(records.SENDING)
@@ -80,7 +80,7 @@ def test_a_feed_that_was_stale_at_the_last_close_says_nothing_of_today(
     """The live feed that is heard today is judged by itself, from the bell on."""
     scene.live = True
     leave(scene, cause)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     assert scene.events(records.NOT_READY) == []
     told = [event for event in scene.events(records.STATE) if event.payload["cause"] == cause.name]
     assert all(event.applied < scene.world.session.open for event in told)
@@ -94,11 +94,11 @@ def test_what_a_feed_did_not_say_ends_with_the_session(scene: SimulatedInstance)
     def stale(run: TradingSession, minute: int) -> None:
         if minute == run.session.minutes - 1:
             assert life.session is not None
-            life.session.conditions.begin(StateCause.FEEDS_STALE, "no message")
+            life.session.trading_state.raise_cause(StateCause.FEEDS_STALE, "no message")
 
     scene.watch = stale
     life = scene.life()
-    scene.world.run(life.go)
+    scene.world.run(life.run)
     assert recall_states(scene.journal.events()).causes == ()
     (closed,) = scene.events(records.SESSION_CLOSED)
     told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "FEEDS_STALE"]
@@ -113,16 +113,16 @@ def test_a_cause_lingers_over_a_restart_in_the_session(scene: SimulatedInstance)
     def dies(_run: TradingSession, minute: int) -> None:
         if minute == 3:
             assert first.session is not None
-            first.session.conditions.begin(StateCause.BROKERS_DOWN, "alpha, beta")
+            first.session.trading_state.raise_cause(StateCause.BROKERS_DOWN, "alpha, beta")
             raise MemoryError
 
     scene.watch = dies
     first = scene.life()
 
     async def lives() -> None:
-        await asyncio.gather(first.go(), return_exceptions=True)
+        await asyncio.gather(first.run(), return_exceptions=True)
         scene.watch = lambda _run, _minute: None
-        await scene.life().go()
+        await scene.life().run()
 
     scene.world.run(lives)
     told = [event for event in scene.events(records.STATE) if event.payload["cause"] == "BROKERS_DOWN"]
@@ -137,7 +137,7 @@ def test_a_cause_lingers_over_a_restart_in_the_session(scene: SimulatedInstance)
 def test_what_a_person_asked_for_stays(scene: SimulatedInstance, cause: StateCause) -> None:
     """It is withdrawn by whoever asked, in whichever session."""
     leave(scene, cause)
-    scene.world.run(scene.life().go)
+    scene.world.run(scene.life().run)
     assert recall_states(scene.journal.events()).causes == (cause,)
 
 

@@ -72,10 +72,10 @@ class Two:
 
         async def lives() -> None:
             with pytest.raises(Died):
-                await self.scene.life().go()
+                await self.scene.life().run()
             between()
             await self.scene.world.clock.sleep(5.0)
-            assert await self.scene.life().go()
+            assert await self.scene.life().run()
 
         self.scene.world.run(lives)
         return list(fold_events(self.scene.journal.events()).portfolio.positions)

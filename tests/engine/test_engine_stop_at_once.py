@@ -85,7 +85,7 @@ class Day:
         async def all_lives() -> None:
             person = asyncio.ensure_future(act())
             for _ in range(lives):
-                assert await self.scene.life().go()
+                assert await self.scene.life().run()
                 self.lived.append(self.scene.world.clock.now())
                 await self.scene.world.clock.sleep(5.0)
             await person
@@ -198,8 +198,8 @@ def test_a_stop_that_keeps_waits_no_longer_than_a_broker_may_take(tmp_path: Path
 def _due(day: Day) -> None:
     # The time of what is held is over with the next minute.
     assert day.run is not None
-    for held in day.run.desk.custody.held.values():
-        held.plan.leave = 1
+    for held in day.run.decision_engine.position_manager.held.values():
+        held.plan.time_exit_minute = 1
 
 
 @pytest.mark.first(1)
@@ -210,7 +210,7 @@ def test_a_stop_that_keeps_begins_nothing_while_it_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verbs: tuple[ControlVerb, ...]
 ) -> None:
     """Something else is on its way while a minute closes: no exit begins, by its time or for whoever asks to close."""
-    monkeypatch.setattr(BrokerSession, "settled", property(lambda _post: False))
+    monkeypatch.setattr(BrokerSession, "is_settled", property(lambda _post: False))
     with simulated_instance(tmp_path) as scene:
         day = Day(scene)
         asked = day.live((35.0, _due), *((0.0, asks(verb)) for verb in verbs))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def session(part: Coroutine[None, None, None]) -> None:
     """A session that would last a day, with a part beside it."""
     errands = SessionTasks(SystemClock(), 30.0)
-    await errands.until(asyncio.ensure_future(asyncio.sleep(86_400.0)), [asyncio.ensure_future(part)])
+    await errands.run_until_first_ends(asyncio.ensure_future(asyncio.sleep(86_400.0)), [asyncio.ensure_future(part)])
 
 
 async def silent() -> None:
@@ -68,8 +68,8 @@ def test_whoever_is_called_comes_once_more_when_it_rings_meanwhile() -> None:
 
     async def session() -> None:
         bell, errands = asyncio.Event(), SessionTasks(SystemClock(), 30.0)
-        called = asyncio.ensure_future(errands.called(bell, act))
-        await errands.until(asyncio.ensure_future(calls(bell)), [called])
+        called = asyncio.ensure_future(errands.run_on_event(bell, act))
+        await errands.run_until_first_ends(asyncio.ensure_future(calls(bell)), [called])
 
     run_virtual(session)
     assert done == [3.0, 6.0]
@@ -92,8 +92,10 @@ def test_nobody_is_called_when_all_is_over() -> None:
         first, late, errands = asyncio.Event(), asyncio.Event(), SessionTasks(SystemClock(), 30.0)
         first.set()
         asyncio.get_running_loop().call_later(2.0, late.set)
-        called = [errands.called(first, lasting), errands.called(late, cut_off)]
-        await errands.until(asyncio.ensure_future(asyncio.sleep(1.0)), [*map(asyncio.ensure_future, called)])
+        called = [errands.run_on_event(first, lasting), errands.run_on_event(late, cut_off)]
+        await errands.run_until_first_ends(
+            asyncio.ensure_future(asyncio.sleep(1.0)), [*map(asyncio.ensure_future, called)]
+        )
 
     run_virtual(session)
     assert done == ["lasted"]

@@ -85,7 +85,7 @@ def test_a_brokers_early_close_ends_the_session(scene: SimulatedInstance, *, liv
     early = attrs.evolve(ours, close=ours.moment(45))
     scene.broker = LifecycleBroker(scene.world, hours={ours.date: early})
     life = scene.life()
-    scene.world.run(life.go)
+    scene.world.run(life.run)
     assert [one.payload["words"] for one in scene.events(records.CALENDAR)] == ["closes at 15:15 UTC (10:15 New York)"]
     (opened,), (closed,) = scene.events(records.SESSION_OPENED), scene.events(records.SESSION_CLOSED)
     assert (opened.payload["close"], opened.payload["minutes"]) == (early.close.isoformat(), 45)
@@ -105,7 +105,7 @@ def test_a_brokers_late_open_begins_the_session(scene: SimulatedInstance, *, liv
     late = attrs.evolve(ours, open=ours.moment(3))
     scene.broker = LifecycleBroker(scene.world, hours={ours.date: late})
     life = scene.life()
-    scene.world.run(life.go)
+    scene.world.run(life.run)
     (opened,) = scene.events(records.SESSION_OPENED)
     assert opened.payload["open"] == late.open.isoformat()
     assert all(one.applied >= late.open for one in scene.events(records.SENDING))
@@ -127,7 +127,7 @@ def test_a_broker_that_has_closed_already_keeps_the_day_from_being_opened(scene:
 
     async def late() -> bool:
         await world.clock.sleep_until(ours.moment(25))
-        return await scene.life().go()
+        return await scene.life().run()
 
     assert world.run(late) is True
     assert len(scene.events(records.CALENDAR)) == 1
@@ -195,7 +195,7 @@ def test_a_stop_is_obeyed_while_the_broker_does_not_say_when_it_trades(
     scene.broker = silent = Silent(scene.world)
 
     async def lives() -> float:
-        life = asyncio.ensure_future(scene.life(once=False).go())
+        life = asyncio.ensure_future(scene.life(once=False).run())
         clock = scene.world.clock
         await clock.sleep(30)
         if by_signal:
@@ -224,10 +224,10 @@ def test_a_session_under_way_goes_on_in_its_hours_while_the_broker_does_not_say_
         scene.broker = LifecycleBroker(scene.world, hours={ours.date: attrs.evolve(ours, close=ours.moment(45))})
         scene.watch = watch
         with pytest.raises(InterruptedError):
-            await scene.life().go()
+            await scene.life().run()
         scene.watch = lambda _run, _minute: None
         scene.broker = Silent(scene.world)
-        return await scene.life().go()
+        return await scene.life().run()
 
     assert scene.world.run(lives) is False
     (closed,) = scene.events(records.SESSION_CLOSED)

@@ -86,13 +86,13 @@ async def dies(scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch, leg: L
     with monkeypatch.context() as patch:
         patch.setattr(ExecutionEngine, "_submit", behind) if sent else patch.setattr(ExecutionEngine, "_mark", before)
         with pytest.raises(Dead):
-            await scene.life(once=False).go()
+            await scene.life(once=False).run()
 
 
 async def lives(scene: SimulatedInstance, seconds: float, verb: ControlVerb | None = None) -> None:
     """Another life, of which something is asked after a second."""
     clock = scene.world.clock
-    life = asyncio.ensure_future(scene.life(once=False).go())
+    life = asyncio.ensure_future(scene.life(once=False).run())
     await clock.sleep(1.0)
     if verb is not None:
         control.write_request(scene.folder, verb, actor="ann", now=clock.now())

@@ -132,7 +132,7 @@ class Bench:
         self.clock = ManualClock(session().open)
         venue = BrokerAccount(broker=self.broker, name="fake", account_id="A1")
         self.execution = ExecutionEngine(
-            JournalRecorder(journal=journal, clock=self.clock, tell=self.told.extend), venue, self.desk
+            JournalRecorder(journal=journal, clock=self.clock, on_events=self.told.extend), venue, self.desk
         )
         journal.append(
             [
@@ -161,7 +161,7 @@ class Bench:
 
     def do(self, minute: MinuteCommands) -> None:
         """Carry a minute out."""
-        asyncio.run(self.execution.carry_out(minute))
+        asyncio.run(self.execution.execute(minute))
 
     def be_patient(self, retries: int) -> None:
         """Let the broker be asked so many times again; what would be waited is written down."""
@@ -169,12 +169,14 @@ class Bench:
         async def pause(seconds: float) -> None:
             self.waits.append(seconds)
 
-        self.execution.venue = attrs.evolve(self.execution.venue, patience=RetryPolicy(retries=retries, pause=pause))
+        self.execution.venue = attrs.evolve(
+            self.execution.venue, retry_policy=RetryPolicy(retries=retries, sleep=pause)
+        )
 
     def hear(self, *said: BrokerEvent) -> None:
         """Let the broker say something."""
         self.broker.said = list(said)
-        asyncio.run(self.execution.settle())
+        asyncio.run(self.execution.process_broker_events())
 
 
 @pytest.fixture
@@ -284,10 +286,10 @@ def test_a_rejection_ends_the_whole_bracket(bench: Bench) -> None:
         "BBB entry": OrderState.SENDING,
         "BBB stop": OrderState.SENDING,
     }
-    rejected = bench.journal.last("rejected")
+    rejected = bench.journal.last_event("rejected")
     assert rejected is not None
     assert (rejected.payload["words"], rejected.source) == ("no such margin", ("fake", "A1", "refused-AAA stop"))
-    assert list(bench.desk.standing.working) == ["BBB entry"]
+    assert list(bench.desk.exposure.working) == ["BBB entry"]
     assert fold_events(bench.journal.events()).denials == {"ENTRY_NOT_FILLED": 1}
 
 
@@ -298,7 +300,7 @@ def test_f2_f3_f5_f9_f10_f15_f16_no_answer_is_no_rejection(bench: Bench, fault: 
     bench.decide(proposal("AAA"), proposal("BBB"))
     assert bench.broker.asked == ["submit AAA entry", "submit BBB entry"]
     assert bench.states["AAA entry"] is bench.states["AAA stop"] is OrderState.UNKNOWN
-    assert list(bench.desk.standing.working) == ["AAA entry", "BBB entry"]
+    assert list(bench.desk.exposure.working) == ["AAA entry", "BBB entry"]
     bench.hear(said("acknowledged", "AAA entry"))
     assert bench.states["AAA entry"].value == "new"
 
@@ -308,13 +310,13 @@ def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
     bench.decide(proposal("AAA"))
     entry = bench.execution.orders["AAA entry"].order
     heard: list[int] = []
-    booked = bench.desk.custody.booked
+    booked = bench.desk.position_manager.on_order_event
 
     def listen(event: BrokerEvent) -> object:
         heard.append(len(bench.kinds))
         return booked(event)
 
-    bench.desk.custody.booked = listen  # type: ignore[method-assign, assignment]  # an ear, not another behaviour
+    bench.desk.position_manager.on_order_event = listen  # type: ignore[method-assign, assignment]  # an ear, not another behaviour
     before = len(bench.kinds)
     bench.hear(said("acknowledged", "AAA entry"), filled(entry))
     assert heard == [before + 2, before + 2]
@@ -335,7 +337,7 @@ def test_fills_before_acknowledgements_and_twice_told_are_booked_once(bench: Ben
     assert fold_events(bench.journal.events()).portfolio.equity_atoms == bench.desk.portfolio.equity_atoms
     bench.hear(filled(entry, quantity="4", execution="2"))
     assert bench.states["AAA entry"].value == "filled"
-    assert bench.desk.standing.working == {}
+    assert bench.desk.exposure.working == {}
 
 
 def test_what_is_not_ours_is_written_and_changes_nothing(bench: Bench) -> None:
@@ -376,20 +378,20 @@ def test_an_exit_leaves_once_its_protection_is_proven_gone(bench: Bench) -> None
     seen: list[list[str]] = []
     bench.broker.before = lambda: seen.append(bench.kinds[-3:])
     bench.broker.asked.clear()
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 59)))
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 59)))
     assert bench.broker.asked == ["cancel AAA stop"]
     assert seen[0][-1] == "cancel_requested AAA stop"
     bench.hear(said("cancelled", "AAA stop"))
     assert bench.broker.asked == ["cancel AAA stop", "submit AAA exit"]
     assert seen[1] == ["cancelled AAA stop", "intended AAA exit", "sending AAA exit"]
-    intended = bench.journal.last("intended")
+    intended = bench.journal.last_event("intended")
     assert intended is not None
     assert (intended.payload["reason"], intended.payload["leg"], intended.payload["quantity"]) == ("TIME", "exit", "7")
     bench.hear(filled(bench.execution.orders["AAA exit"].order, "101", execution="2"))
     book = fold_events(bench.journal.events())
     assert [trade.exit_reason for trade in book.trades] == [ExitReason.TIME]
     assert dollars_of(bench.desk.portfolio.pnl_atoms) == book.trades[0].pnl == 7
-    assert bench.desk.custody.idle
+    assert bench.desk.position_manager.is_idle
 
 
 def test_exits_leave_before_entries(bench: Bench) -> None:
@@ -398,7 +400,8 @@ def test_exits_leave_before_entries(bench: Bench) -> None:
     bench.broker.asked.clear()
     bench.broker.said = [said("cancelled", "AAA stop")]
     minute = MinuteCommands(
-        actions=bench.desk.custody.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")])
+        actions=bench.desk.position_manager.orders_after_minute(bars, 59),
+        decisions=bench.desk.decide([proposal("BBB", 59, "mid")]),
     )
     bench.do(minute)
     assert bench.broker.asked == ["cancel AAA stop", "submit AAA exit", "submit BBB entry"]
@@ -408,14 +411,14 @@ def test_a_stop_is_moved_and_named_trailing(bench: Bench) -> None:
     """The level is written; the broker's confirmation makes the stop a trailing one, in both books."""
     bars = held(bench)
     bench.broker.asked.clear()
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 30)))
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 30)))
     assert bench.broker.asked == ["replace AAA stop 107.8000"]
-    requested = bench.journal.last("replace_requested")
+    requested = bench.journal.last_event("replace_requested")
     assert requested is not None
     assert requested.payload == {"stop_price": "107.8000", "reason": "TRAILING_STOP"}
     stop = bench.execution.orders["AAA stop"].order
     bench.hear(said("replaced", "AAA stop"), filled(stop, "107.80", execution="2"))
-    trade = bench.desk.portfolio.closed[0].trade()
+    trade = bench.desk.portfolio.closed[0].to_trade()
     assert [trade] == fold_events(bench.journal.events()).trades
     assert trade.exit_reason is ExitReason.TRAILING_STOP
 
@@ -427,13 +430,13 @@ def test_a_move_without_an_answer_is_looked_into_and_asked_for_again(bench: Benc
     bars = SessionDraft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bar(32, 109.0).bars()
     bench.broker.asked.clear()
     bench.broker.faults["replace AAA stop 107.8000"] = fault
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 30)))
-    assert list(bench.execution.questions) == ["AAA stop"]
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 30)))
+    assert list(bench.execution.lookups) == ["AAA stop"]
     bench.broker.faults.clear()
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 31)))
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 31)))
     assert bench.broker.asked == ["replace AAA stop 107.8000"] * 2
     bench.hear(said("replaced", "AAA stop"))
-    assert bench.desk.custody.manage(bars, 32) == []
+    assert bench.desk.position_manager.orders_after_minute(bars, 32) == []
 
 
 def test_a_stop_that_may_not_be_moved_is_renewed(bench: Bench) -> None:
@@ -441,8 +444,8 @@ def test_a_stop_that_may_not_be_moved_is_renewed(bench: Bench) -> None:
     held(bench)
     bars = SessionDraft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bars()
     bench.broker.faults["replace AAA stop 107.8000"] = Rejected("not now")
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 30)))
-    assert bench.desk.custody.manage(bars, 31) == [CancelOrder(client_order_id="AAA stop")]
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 30)))
+    assert bench.desk.position_manager.orders_after_minute(bars, 31) == [CancelOrder(client_order_id="AAA stop")]
 
 
 @pytest.mark.parametrize("fault", [Rejected("too late"), OutcomeUnknown("time-out"), Unavailable("no way")])
@@ -451,15 +454,15 @@ def test_a_cancel_without_proof_keeps_the_exit_back_and_is_asked_again(bench: Be
     bars = held(bench)
     bench.broker.faults["cancel AAA stop"] = fault
     bench.broker.asked.clear()
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 59)))
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 60)))
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 59)))
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 60)))
     assert bench.broker.asked == ["cancel AAA stop"] * 2
     word = "cancel_refused" if isinstance(fault, Rejected) else "silence"
     assert bench.kinds.count(f"{word} AAA stop") == 2
     assert bench.states["AAA stop"] is OrderState.NEW
     bench.hear(filled(bench.execution.orders["AAA stop"].order, "98", execution="2"))
     assert [trade.exit_reason for trade in fold_events(bench.journal.events()).trades] == [ExitReason.STOP]
-    assert bench.desk.custody.manage(bars, 61) == []
+    assert bench.desk.position_manager.orders_after_minute(bars, 61) == []
 
 
 class SlowBroker(FakeBroker):
@@ -483,7 +486,7 @@ def test_f62_the_same_request_is_under_way_once_however_slow_its_answer_is(bench
     once = MinuteCommands(actions=[CancelOrder(client_order_id="S1")])
 
     async def twice() -> None:
-        await asyncio.gather(bench.execution.carry_out(once), bench.execution.carry_out(once))
+        await asyncio.gather(bench.execution.execute(once), bench.execution.execute(once))
 
     asyncio.run(twice())
     assert broker.asked == ["cancel S1"]
@@ -533,10 +536,10 @@ def test_a_rejected_exit_is_sent_again_the_next_minute(bench: Bench) -> None:
     """Under a new name, since the first attempt is proven to be over."""
     bars = held(bench)
     bench.broker.faults["submit AAA exit"] = Rejected("not now")
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 59)))
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 59)))
     bench.hear(said("cancelled", "AAA stop"))
     assert bench.broker.asked.count("submit AAA exit") == 1
-    actions = bench.desk.custody.manage(bars, 60)
+    actions = bench.desk.position_manager.orders_after_minute(bars, 60)
     assert [one.order.client_order_id for one in actions if isinstance(one, SubmitOrder)] == ["AAA exit 2"]
     assert not any(isinstance(one, CancelOrder) for one in actions)
 
@@ -564,17 +567,20 @@ def test_desk_execution_and_journal_agree_after_a_simulated_day(bench: Bench) ->
         for minute in range(25, 390):
             bench.broker.minute = minute
             venue.match(bars, minute)
-            await bench.execution.settle()
-            changes, actions = bench.desk.mark(bars, minute), bench.desk.custody.manage(bars, minute)
+            await bench.execution.process_broker_events()
+            changes, actions = (
+                bench.desk.mark(bars, minute),
+                bench.desk.position_manager.orders_after_minute(bars, minute),
+            )
             decisions = bench.desk.decide(wanted if minute == 25 else ())
-            await bench.execution.carry_out(MinuteCommands(changes=changes, actions=actions, decisions=decisions))
+            await bench.execution.execute(MinuteCommands(changes=changes, actions=actions, decisions=decisions))
         venue.close(bars)
-        await bench.execution.settle()
+        await bench.execution.process_broker_events()
 
     asyncio.run(day())
     book = fold_events(bench.journal.events())
     assert [trade.exit_reason.value for trade in book.trades] == ["TRAILING_STOP", "STOP"]
-    assert book.trades == [position.trade() for position in bench.desk.portfolio.closed]
+    assert book.trades == [position.to_trade() for position in bench.desk.portfolio.closed]
     assert book.equity == dollars_of(bench.desk.portfolio.equity_atoms)
     assert book.denials == {"ENTRY_NOT_FILLED": 1}
     assert book.allowed == 3
@@ -611,7 +617,7 @@ def test_a_broker_that_does_not_answer_is_asked_again_within_the_cycle(bench: Be
         {"asked": "poll", "words": "no way"}
     ] * 2
     assert [0.25 <= bench.waits[0] <= 0.5, 0.5 <= bench.waits[1] <= 1.0] == [True, True]
-    assert bench.desk.standing.state is RiskState.NORMAL
+    assert bench.desk.exposure.state is RiskState.NORMAL
 
 
 def test_a_broker_that_stays_silent_leaves_exits_only(bench: Bench) -> None:
@@ -627,7 +633,8 @@ def test_a_broker_that_stays_silent_leaves_exits_only(bench: Bench) -> None:
     assert (change.what, change.value) == ("exit-only", Decimal(3))
     bench.hear(said("cancelled", "AAA stop"))
     minute = MinuteCommands(
-        actions=bench.desk.custody.manage(bars, 59), decisions=bench.desk.decide([proposal("BBB", 59, "mid")])
+        actions=bench.desk.position_manager.orders_after_minute(bars, 59),
+        decisions=bench.desk.decide([proposal("BBB", 59, "mid")]),
     )
     assert [one.reason for one in minute.decisions] == [Reason.EXIT_ONLY]
     bench.do(minute)
@@ -645,7 +652,7 @@ def test_a_cancel_that_was_not_answered_is_asked_again_within_the_cycle(bench: B
     bench.broker.before = lambda: bench.broker.faults.clear() if len(bench.waits) == 2 else None
     bench.broker.asked.clear()
     bench.broker.said = [said("cancelled", "AAA stop")]
-    bench.do(MinuteCommands(actions=bench.desk.custody.manage(bars, 59)))
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 59)))
     assert bench.broker.asked == ["cancel AAA stop"] * 3 + ["submit AAA exit"]
     assert bench.kinds.count("silence AAA stop") == 2
     assert "no_answer AAA stop" not in bench.kinds
@@ -657,23 +664,23 @@ def test_the_account_is_read_or_nothing_is_entered(bench: Bench, fault: BrokerEr
     if fault is not None:
         bench.broker.faults["account"] = fault
     asyncio.run(bench.execution.read_account())
-    standing = bench.desk.standing
-    assert standing.funds.granted == (atoms_of(Decimal(1000)) if fault is None else None)
+    standing = bench.desk.exposure
+    assert standing.funds.power_limit_atoms == (atoms_of(Decimal(1000)) if fault is None else None)
     assert standing.state is (RiskState.NORMAL if fault is None else RiskState.EXIT_ONLY)
 
 
 def test_the_waits_of_one_request_end_with_its_cycle() -> None:
     """However many attempts are allowed, an answer that would come too late is not waited for."""
-    waits = list(RetryPolicy(retries=20).waits())
+    waits = list(RetryPolicy(retries=20).delays())
     assert 3 <= len(waits) <= 5
     assert sum(waits) <= CYCLE_S
-    assert list(RetryPolicy(retries=20).waits()) == waits
-    assert list(RetryPolicy().waits()) == []
+    assert list(RetryPolicy(retries=20).delays()) == waits
+    assert list(RetryPolicy().delays()) == []
 
 
 def test_without_a_clock_nothing_is_waited_for(bench: Bench) -> None:
     """A patience that is given no way to wait asks again at once."""
-    bench.execution.venue = attrs.evolve(bench.execution.venue, patience=RetryPolicy(retries=2))
+    bench.execution.venue = attrs.evolve(bench.execution.venue, retry_policy=RetryPolicy(retries=2))
     bench.broker.silences = 2
     bench.hear()
     assert bench.broker.polls == 3
@@ -681,7 +688,7 @@ def test_without_a_clock_nothing_is_waited_for(bench: Bench) -> None:
 
 def refuse(bench: Bench, refusal: Callable[[Order], str]) -> None:
     """Let somebody look at each order before it leaves."""
-    bench.execution.venue = attrs.evolve(bench.execution.venue, refusal=refusal)
+    bench.execution.venue = attrs.evolve(bench.execution.venue, denial_reason=refusal)
 
 
 def test_what_the_second_barrier_refuses_is_dropped(bench: Bench) -> None:
@@ -693,7 +700,7 @@ def test_what_the_second_barrier_refuses_is_dropped(bench: Bench) -> None:
     assert [one.payload["words"] for one in bench.journal.events(kind=records.DROPPED)] == [
         "halted: the file control/kill exists"
     ] * 2
-    assert list(bench.desk.standing.working) == ["BBB entry"]
+    assert list(bench.desk.exposure.working) == ["BBB entry"]
 
 
 def test_a_kill_between_the_second_barrier_and_the_first_byte_withdraws_the_permit(bench: Bench) -> None:
@@ -704,8 +711,8 @@ def test_a_kill_between_the_second_barrier_and_the_first_byte_withdraws_the_perm
     assert bench.broker.asked == []
     assert bench.kinds[-4:] == ["sending AAA entry", "sending AAA stop", "dropped AAA entry", "dropped AAA stop"]
     assert set(bench.states.values()) == {OrderState.DROPPED}
-    assert bench.desk.custody.idle
-    dropped = bench.journal.last(records.DROPPED)
+    assert bench.desk.position_manager.is_idle
+    dropped = bench.journal.last_event(records.DROPPED)
     assert dropped is not None
     assert dropped.payload["words"] == "The order AAA entry (AAA) was not sent: halted: tbot kill."
 
@@ -719,7 +726,7 @@ def test_f6_f7_f8_what_could_not_even_begin_to_leave_is_dropped(bench: Bench) ->
     bench.broker.submit = unreachable  # type: ignore[method-assign, assignment]  # a broker that gets nowhere
     bench.decide(proposal("AAA"))
     assert set(bench.states.values()) == {OrderState.DROPPED}
-    assert bench.desk.custody.idle
+    assert bench.desk.position_manager.is_idle
 
 
 def test_an_order_that_fell_into_doubt_while_it_waited_for_its_turn_stays_in_doubt(bench: Bench) -> None:
@@ -727,13 +734,13 @@ def test_an_order_that_fell_into_doubt_while_it_waited_for_its_turn_stays_in_dou
 
     async def too_late(order: Order, _permit: Permit) -> None:
         for part in (order, *order.protection):
-            bench.execution.absent(part.client_order_id)
+            bench.execution.mark_not_found(part.client_order_id)
         raise Unavailable("60 requests per minute are allowed")
 
     bench.broker.submit = too_late  # type: ignore[method-assign, assignment]  # a broker whose requests are short
     bench.decide(proposal("AAA"))
     assert set(bench.states.values()) == {OrderState.UNKNOWN}
-    assert list(bench.desk.standing.working) == ["AAA entry"]
+    assert list(bench.desk.exposure.working) == ["AAA entry"]
 
 
 def test_a_permit_is_for_one_sending() -> None:
@@ -773,12 +780,12 @@ def test_an_execution_that_is_named_later_grows_nothing(bench: Bench) -> None:
 def test_an_order_that_nobody_knows_is_in_doubt_then_lost(bench: Bench) -> None:
     """Each step is on disk; a lost entry goes on reserving what it would cost."""
     bench.decide(proposal("AAA"))
-    bench.execution.absent("AAA entry")
+    bench.execution.mark_not_found("AAA entry")
     assert bench.states["AAA entry"] is OrderState.UNKNOWN
-    bench.execution.give_up("AAA entry")
+    bench.execution.mark_lost("AAA entry")
     assert bench.states["AAA entry"].value == "lost"
     assert bench.kinds[-2:] == ["absent AAA entry", "lost AAA entry"]
-    assert list(bench.desk.standing.working) == ["AAA entry"]
+    assert list(bench.desk.exposure.working) == ["AAA entry"]
     bench.hear(said("acknowledged", "AAA entry"))
     assert bench.states["AAA entry"].value == "new"
 
@@ -786,12 +793,12 @@ def test_an_order_that_nobody_knows_is_in_doubt_then_lost(bench: Bench) -> None:
 def test_whoever_watches_the_broker_is_told_of_each_reading(bench: Bench) -> None:
     """Answers and silences go to the watcher, which alone decides what they mean."""
     seen: list[str] = []
-    bench.execution.venue = attrs.evolve(bench.execution.venue, sight=seen.append)
+    bench.execution.venue = attrs.evolve(bench.execution.venue, on_read_result=seen.append)
     bench.broker.silences = 1
     bench.hear()
     bench.hear()
     assert seen == ["no way", ""]
-    assert bench.desk.standing.state is RiskState.NORMAL
+    assert bench.desk.exposure.state is RiskState.NORMAL
 
 
 def test_an_order_ages_by_the_steady_clock(bench: Bench) -> None:

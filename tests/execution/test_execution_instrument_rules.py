@@ -107,23 +107,23 @@ class Bench:
 
     def run(self, minute: MinuteCommands) -> None:
         """Carry a minute out."""
-        asyncio.run(self.execution.carry_out(minute))
+        asyncio.run(self.execution.execute(minute))
 
     def settle(self) -> None:
         """Send what is called for."""
-        asyncio.run(self.execution.settle())
+        asyncio.run(self.execution.process_broker_events())
 
     def look(self, seconds: float = 0.5) -> None:
         """Some time passes, the broker is asked, and what is called for is sent."""
         asyncio.run(self.clock.sleep(seconds))
-        asyncio.run(self.instruments.look())
+        asyncio.run(self.instruments.run_once())
         self.settle()
 
     def hear(self, kind: str, cid: str, price: str = "", words: str = "") -> None:
         """Let the broker say a word on an order."""
         order = self.execution.orders[cid].order
         told = fill(order, price, execution=cid) if price else None
-        self.execution.book(
+        self.execution.apply_events(
             [BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid, fill=told, words=words)]
         )
 
@@ -131,7 +131,7 @@ class Bench:
         """Let a minute close at a price."""
         bars = SessionDraft().bar(minute, price, high=price, low=price).bars()
         self.desk.mark(bars, minute)
-        self.run(MinuteCommands(actions=self.desk.custody.manage(bars, minute)))
+        self.run(MinuteCommands(actions=self.desk.position_manager.orders_after_minute(bars, minute)))
 
     @property
     def told(self) -> list[tuple[bool, bool]]:
@@ -199,7 +199,7 @@ def test_f42_a_stop_that_was_off_the_grid_is_made_at_a_level_that_is_on_it(bench
     assert (bench.last.client_order_id, bench.last.stop_price) == ("AAA stop 2", Decimal("97.90"))
     bench.look()
     assert bench.broker.asked == 2
-    assert bench.desk.custody.protection is not None
+    assert bench.desk.position_manager.protection is not None
     bench.hear("cancel_refused", "AAA stop 1", words=OFF)  # what was decided before says nothing new
     assert len(bench.told) == 2
 
@@ -225,7 +225,7 @@ def test_f42_a_broker_that_cannot_say_its_rules_leaves_the_instrument_without_en
     assert bench.last.client_order_id == "AAA exit 1"
     assert bench.desk.decide([proposal(minute=27)])[0].reason.name == "RULES_UNKNOWN"
     bench.hear("rejected", "AAA exit 1", words=OFF)
-    assert "does not accept this quantity" in bench.desk.standing.frozen["AAA"]
+    assert "does not accept this quantity" in bench.desk.exposure.frozen["AAA"]
     sent = len(bench.broker.sent)
     bench.close(100.0)
     bench.look()
@@ -238,9 +238,9 @@ def test_f42_a_broker_that_tells_no_rules_is_not_asked(bench: Bench) -> None:
     nobody: Any = object()
     mute = attrs.evolve(bench.execution.venue, broker=nobody)
     bench.execution.venue = mute
-    asyncio.run(bench.instruments.look())
+    asyncio.run(bench.instruments.run_once())
     asyncio.run(bench.clock.sleep(ANSWER_WITHIN_S))
-    asyncio.run(bench.instruments.look())
+    asyncio.run(bench.instruments.run_once())
     (_, last) = bench.journal.events(kind=records.INSTRUMENT)
     assert last.payload["words"] == "the broker does not report them"
 
@@ -249,7 +249,7 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
     """What is off the grid is closed as far as it may be; what cannot be closed is frozen, not tried again."""
     bench.close(90.0)
     bench.hear("acknowledged", "AAA stop 1")
-    bench.desk.custody.leaving.stopping = True
+    bench.desk.position_manager.exits.flattening = True
     bench.close(99.0, 41)
     bench.hear("cancelled", "AAA stop 1")
     bench.settle()
@@ -264,8 +264,8 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
     assert (bench.last.client_order_id, bench.last.quantity) == ("AAA exit 2", Decimal(5))
     bench.hear("rejected", "AAA exit 2", words=OFF)
     bench.look()
-    assert bench.desk.standing.frozen["AAA"].startswith("the broker refuses to close it")
-    assert bench.desk.standing.lasting == {"AAA"}
+    assert bench.desk.exposure.frozen["AAA"].startswith("the broker refuses to close it")
+    assert bench.desk.exposure.frozen_for_session == {"AAA"}
 
 
 @pytest.mark.parametrize(
@@ -274,10 +274,10 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
 def test_f42_what_the_rules_forbid_is_denied(bench: Bench, told: dict[str, Any], reason: str) -> None:
     """Not traded any more: frozen, as F44 has it. Not shortable: no short is entered."""
     bench.hear("fill", "AAA stop 1", "97")
-    bench.desk.standing.unruled["AAA"] = True
+    bench.desk.exposure.rules_unknown["AAA"] = True
     bench.broker.found = Instrument(symbol="AAA", **told)
     bench.look()
-    bench.desk.standing.traded.clear()
+    bench.desk.exposure.traded.clear()
     wanted = [proposal(minute=50, side=Side.SHORT, stop=102.0), proposal(minute=50)]
     short, long = (bench.desk.decide([one])[0] for one in wanted)
     assert (short.reason.name, long.order is None) == (reason, "tradable" in told)
@@ -287,14 +287,14 @@ def test_f42_an_entry_keeps_to_the_rules_that_are_known(bench: Bench) -> None:
     """Limit, stop and quantity are multiples of what was told, to the side on which they risk less."""
     bench.hear("fill", "AAA stop 1", "97")
     found = Instrument(symbol="AAA", tick=Decimal("0.25"), quantity_step=Decimal(2))
-    bench.desk.standing.instruments["AAA"] = found
-    bench.desk.standing.traded.clear()
+    bench.desk.exposure.instruments["AAA"] = found
+    bench.desk.exposure.traded.clear()
     (decided,) = bench.desk.decide([proposal(minute=50, price=100.1, stop=97.3)])
     assert decided.order is not None
     assert (decided.order.limit_price, decided.order.quantity) == (Decimal("100.25"), Decimal(2))
     bench.run(MinuteCommands(decisions=[decided]))
     bench.hear("fill", decided.order.client_order_id, "100")
-    (stop,) = (one.order for one in bench.desk.custody.released() if isinstance(one, SubmitOrder))
+    (stop,) = (one.order for one in bench.desk.position_manager.orders_due_now() if isinstance(one, SubmitOrder))
     assert (stop.stop_price, stop.quantity) == (Decimal("97.50"), Decimal(2))
 
 
@@ -302,12 +302,12 @@ def test_f42_a_restart_knows_the_rules(bench: Bench) -> None:
     """They are read from the journal: asked for, known, or given up."""
     bench.hear("rejected", "AAA stop 1", words=OFF)
     waiting = again(bench)
-    assert (waiting.standing.unruled, waiting.standing.instruments) == ({"AAA": True}, {})
+    assert (waiting.exposure.rules_unknown, waiting.exposure.instruments) == ({"AAA": True}, {})
     bench.broker.found = Instrument(symbol="AAA", tick=Decimal("0.05"), shortable=False)
     bench.look()
     known = again(bench)
-    assert (known.standing.unruled, known.standing.instruments) == ({}, {"AAA": bench.broker.found})
-    assert known.standing.instruments == bench.desk.standing.instruments
+    assert (known.exposure.rules_unknown, known.exposure.instruments) == ({}, {"AAA": bench.broker.found})
+    assert known.exposure.instruments == bench.desk.exposure.instruments
 
 
 def again(bench: Bench) -> DecisionEngine:
@@ -318,7 +318,7 @@ def again(bench: Bench) -> DecisionEngine:
     execution = ExecutionEngine(bench.execution.recorder, bench.execution.venue, desk)
     recall = SessionRecovery(desk, execution, {"AAA": 0})
     for event in list(bench.journal.events()):
-        recall.take(event)
+        recall.apply(event)
     return desk
 
 
@@ -335,7 +335,7 @@ def test_f42_a_person_is_told(payload: dict[str, Any], words: str) -> None:
     """As a line each time, and as a message once it is known or given up."""
     whole = {"symbol": "AAA", "waiting": False, "words": "", **payload}
     entry = NewEvent(kind=records.INSTRUMENT, payload=whole, time=session().open)
-    (line,) = EventNarrator().follow([entry])
+    (line,) = EventNarrator().lines_for([entry])
     assert words in line.text
     said = [one.what for one in broker_rules.notices_of_event(records.INSTRUMENT, whole)]
     assert said == ([] if whole["waiting"] else [f"{instrument_rules.instrument_rules_text(whole)}."])
@@ -364,12 +364,12 @@ def test_levels_move_to_another_grid() -> None:
     plan = exit_plan.make_exit_plan(
         Side.LONG, (100.0, 97.89, 110.02), attrs.evolve(shape, trailing=True), rules().exits
     )
-    plan.move_to(0)
+    plan.set_tick_grid(0)
     assert plan.stop == plan.stop_at_first == ticks_of(97.89)
-    plan.move_to(500)
+    plan.set_tick_grid(500)
     assert (plan.stop, plan.stop_at_first, plan.target) == (ticks_of(97.90), ticks_of(97.90), ticks_of(110.05))
-    assert plan.follow(103.0, 100.0)
+    assert plan.trail(103.0, 100.0)
     assert plan.stop % 500 == 0
     moved = plan.stop
-    plan.move_to(1000)
+    plan.set_tick_grid(1000)
     assert (plan.stop, plan.stop_at_first) == (moved + (-moved) % 1000, ticks_of(97.90))

@@ -129,7 +129,7 @@ def test_what_a_broker_can_say_besides_is_heard_through() -> None:
     """Prices and the meaning of refusals are asked as before; that prices are not said is no break of the way."""
     broker, circuit = Knowing(), CircuitBreaker()
     line = heard(broker, circuit)
-    assert (line.tells_prices, asyncio.run(line.prices(["A"])), line.meaning("gone")) == (
+    assert (line.has_prices, asyncio.run(line.prices(["A"])), line.meaning("gone")) == (
         True, {"A": 10.0}, RejectionMeaning.NOT_TRADABLE
     )  # fmt: skip
     broker.fault = Unavailable("no prices")
@@ -138,6 +138,6 @@ def test_what_a_broker_can_say_besides_is_heard_through() -> None:
             asyncio.run(line.prices(["A"]))
     assert circuit.state is CircuitState.CLOSED
     dumb = heard(Blind(), circuit)
-    assert (dumb.tells_prices, dumb.meaning("gone")) == (False, None)
+    assert (dumb.has_prices, dumb.meaning("gone")) == (False, None)
     with pytest.raises(Unavailable, match="does not report"):
         asyncio.run(dumb.prices(["A"]))

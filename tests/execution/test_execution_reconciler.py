@@ -149,11 +149,11 @@ class Bench:
         self.tender = Reconciler(self.execution, self.desk, self.clock, self.conditions, session().open)
 
     def _impose(self, state: RiskState) -> None:
-        self.desk.standing.imposed = state
+        self.desk.exposure.imposed_state = state
 
     def enter(self) -> Order:
         """Send the entry of AAA, of which nobody hears."""
-        asyncio.run(self.execution.carry_out(MinuteCommands(decisions=self.desk.decide([proposal()]))))
+        asyncio.run(self.execution.execute(MinuteCommands(decisions=self.desk.decide([proposal()]))))
         return self.execution.orders["AAA entry"].order
 
     def hold(self) -> Order:
@@ -178,7 +178,7 @@ class Bench:
     def later(self, seconds: float) -> None:
         """Some time passes, then a round is made."""
         asyncio.run(self.clock.sleep(seconds))
-        asyncio.run(self.tender.tend())
+        asyncio.run(self.tender.run_once())
 
     def count(self, kind: str) -> int:
         """How many events of a kind are in the journal."""
@@ -228,8 +228,8 @@ def reading(*orders: OrderStatusReport, barrier: str = "", **held: str) -> Accou
 def test_an_account_that_agrees_is_believed(bench: Bench) -> None:
     """Two like readings, or one with the venue's own mark; with them comes the buying power."""
     assert bench.read() is ReconciliationStatus.MATCHED
-    assert (bench.broker.readings, bench.tender.believed) == (2, True)
-    assert bench.desk.standing.funds.granted == atoms_of(Decimal(5000))
+    assert (bench.broker.readings, bench.tender.has_read_account) == (2, True)
+    assert bench.desk.exposure.funds.power_limit_atoms == atoms_of(Decimal(5000))
     bench.broker.shown = [reading(barrier="17")]
     assert bench.read() is ReconciliationStatus.MATCHED
     assert bench.broker.readings == 3
@@ -239,7 +239,7 @@ def test_f49_readings_that_go_on_to_differ_are_not_believed(bench: Bench) -> Non
     """A busy minute says nothing, neither good nor bad."""
     bench.broker.shown = [reading(AAA=str(shares)) for shares in range(1, 10)]
     assert bench.read() is None
-    assert (bench.tender.believed, bench.tender.foreign, bench.conditions.causes) == (False, {}, ())
+    assert (bench.tender.has_read_account, bench.tender.external, bench.conditions.causes) == (False, {}, ())
 
 
 def test_an_account_that_its_broker_restricts_is_entered_no_more(bench: Bench) -> None:
@@ -267,13 +267,13 @@ def test_settled_cash_is_written_down_where_the_account_is_bound_to_it(bench: Be
         bench.read()
     told = [one.payload for one in bench.journal.events(kind=records.SETTLED)]
     assert [one["settled"] for one in told] == ["90000.00", "80000.00"]
-    funds, portfolio = bench.desk.standing.funds, bench.desk.portfolio
-    funds.settled = None
+    funds, portfolio = bench.desk.exposure.funds, bench.desk.portfolio
+    funds.settled_atoms = None
     account_updates.recall_settled_cash(bench.desk, told[-1], "another")
     account_updates.recall_settled_cash(bench.desk, {**told[-1], "session": "2020-01-02"}, "A1")
-    assert funds.settled is None
+    assert funds.settled_atoms is None
     account_updates.recall_settled_cash(bench.desk, told[-1], "A1")
-    assert funds.payable(portfolio) == atoms_of(Decimal(80_000))
+    assert funds.available_atoms(portfolio) == atoms_of(Decimal(80_000))
 
 
 def test_f48_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
@@ -282,12 +282,12 @@ def test_f48_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
     for causes in ((), (), (StateCause.UNKNOWN,)):
         assert bench.read() is None
         assert bench.conditions.causes == causes
-    assert bench.desk.standing.present is RiskState.EXIT_ONLY
+    assert bench.desk.exposure.current_state is RiskState.EXIT_ONLY
     bench.broker.shown = [reading(barrier="1")]
     bench.read()
     assert bench.conditions.causes == (StateCause.UNKNOWN,)
     bench.later(61)
-    assert bench.desk.standing.imposed.word == "normal"
+    assert bench.desk.exposure.imposed_state.word == "normal"
     assert not recall_states(bench.journal.events()).causes
 
 
@@ -296,10 +296,10 @@ def test_a_sale_that_crosses_a_reading_costs_a_cash_account_nothing(bench: Bench
     """What had settled stays as it was, in the journal too, and the next reading is right again."""
     protected(bench)
     cash = attrs.evolve(ACCOUNT, margin=False, cash=Decimal(99_300))
-    stop, funds = bench.execution.orders["AAA stop"].order, bench.desk.standing.funds
+    stop, funds = bench.execution.orders["AAA stop"].order, bench.desk.exposure.funds
     bench.broker.says(cash)
     bench.read()
-    assert funds.settled == atoms_of(Decimal(100_000))
+    assert funds.settled_atoms == atoms_of(Decimal(100_000))
 
     def sell() -> None:
         bench.broker.meanwhile = lambda: None
@@ -310,7 +310,7 @@ def test_a_sale_that_crosses_a_reading_costs_a_cash_account_nothing(bench: Bench
     bench.broker.shown = [reading(report(stop, "fill", "7"))]
     bench.broker.says(attrs.evolve(cash, cash=Decimal(100_000)))
     bench.read()
-    assert funds.payable(bench.desk.portfolio) == atoms_of(Decimal(99_300))
+    assert funds.available_atoms(bench.desk.portfolio) == atoms_of(Decimal(99_300))
     assert [*bench.journal.events(kind=records.SETTLED)][-1].payload["settled"] == "100000.00"
 
 
@@ -319,14 +319,14 @@ def test_a_purchase_that_the_account_shows_before_the_books_costs_a_cash_account
     cash = attrs.evolve(ACCOUNT, margin=False, day_trades=1)
     bench.broker.says(cash)
     bench.read()
-    entry, funds = bench.enter(), bench.desk.standing.funds
+    entry, funds = bench.enter(), bench.desk.exposure.funds
     bench.broker.shown = [attrs.evolve(reading(AAA="7"), account=attrs.evolve(cash, cash=Decimal(99_300)))]
     bench.later(31)
     bench.broker.found["AAA entry"] = report(entry, "fill", "7")
     for _ in range(3):
         bench.later(11)
     assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE}
-    assert (funds.payable(bench.desk.portfolio), funds.day_trades) == (atoms_of(Decimal(99_300)), 1)
+    assert (funds.available_atoms(bench.desk.portfolio), funds.day_trades) == (atoms_of(Decimal(99_300)), 1)
 
 
 @pytest.mark.parametrize("unread", [True, False], ids=["nobody has read it since", "its entry is open"])
@@ -337,10 +337,10 @@ def test_a_purchase_that_a_restart_does_not_know_yet_costs_a_cash_account_nothin
     cash = attrs.evolve(ACCOUNT, margin=False)
     bench.broker.says(cash)
     bench.read()
-    entry, funds = bench.enter(), bench.desk.standing.funds
+    entry, funds = bench.enter(), bench.desk.exposure.funds
     if unread:
         hears(bench, "cancelled")
-        bench.desk.standing.unread = True
+        bench.desk.exposure.account_unread = True
     bench.broker.shown = [attrs.evolve(reading(AAA="7"), account=attrs.evolve(cash, cash=Decimal(99_300)))]
     asyncio.run(bench.execution.read_account())
     bench.broker.found["AAA entry"] = report(entry, "fill", "7")
@@ -348,7 +348,7 @@ def test_a_purchase_that_a_restart_does_not_know_yet_costs_a_cash_account_nothin
     for _ in range(3):
         bench.later(31)
     assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE}
-    assert funds.payable(bench.desk.portfolio) == atoms_of(Decimal(99_300))
+    assert funds.available_atoms(bench.desk.portfolio) == atoms_of(Decimal(99_300))
 
 
 def test_f2_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
@@ -364,7 +364,7 @@ def test_f2_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
     bench.later(60)
     assert bench.state.value == "filled"
     assert bench.count("fill") == 1
-    assert bench.tender.foreign == {}
+    assert bench.tender.external == {}
 
 
 def test_a_doubt_is_looked_up_more_and_more_rarely(bench: Bench) -> None:
@@ -387,7 +387,7 @@ def test_f1_an_order_that_is_nowhere_is_given_up_after_the_venues_window(bench: 
     for _ in range(3):
         bench.later(LEAST_WINDOW_S / 10)
     assert bench.state.value == "lost"
-    assert list(bench.desk.standing.working) == ["AAA entry"]
+    assert list(bench.desk.exposure.working) == ["AAA entry"]
     assert bench.count(records.LOST) == 1
 
 
@@ -411,7 +411,7 @@ def test_f20_f47_what_belongs_to_somebody_else_is_named_once_and_left_alone(benc
     bench.broker.shown = [reading(foreign, AAA="7", ZZZ="-5")]
     for _ in range(2):
         bench.read()
-    assert bench.tender.foreign == {"ZZZ": Decimal(-5)}
+    assert bench.tender.external == {"ZZZ": Decimal(-5)}
     assert (bench.count(records.FOREIGN_ORDER), bench.count(records.FOREIGN_HOLDING)) == (1, 1)
     assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
 
@@ -424,13 +424,13 @@ def test_f47_what_belongs_to_somebody_else_counts_in_exposure(bench: Bench) -> N
     sold = PositionReport(symbol="YYY", quantity=Decimal(0), price=Decimal(50))
     bench.broker.shown = [attrs.evolve(reading(resting), holdings=(held, sold))]
     bench.judge()
-    assert bench.desk.standing.gross() == atoms_of(Decimal(16_000 + 6 * 50))
-    denied = bench.desk.weigh(proposal())
+    assert bench.desk.exposure.gross() == atoms_of(Decimal(16_000 + 6 * 50))
+    denied = bench.desk.preview(proposal())
     assert (denied.reason, denied.limit) == (Reason.GROSS_EXPOSURE, Decimal(10_000))
     assert [event.payload["price"] for event in bench.journal.events(kind=records.FOREIGN_HOLDING)] == ["20"]
     bench.broker.shown = [reading()]
     bench.judge()
-    assert (bench.desk.standing.gross(), bench.desk.weigh(proposal()).reason) == (0, Reason.ALLOWED)
+    assert (bench.desk.exposure.gross(), bench.desk.preview(proposal()).reason) == (0, Reason.ALLOWED)
 
 
 def test_foreign_shares_without_a_price_count_from_the_first_close(bench: Bench) -> None:
@@ -438,11 +438,11 @@ def test_foreign_shares_without_a_price_count_from_the_first_close(bench: Bench)
     bench.broker.shown = [reading(AAA="950")]
     bench.judge()
     assert [event.payload["price"] for event in bench.journal.events(kind=records.FOREIGN_HOLDING)] == [None]
-    assert bench.desk.standing.gross() == 0
+    assert bench.desk.exposure.gross() == 0
     assert bench.desk.decide([proposal("BBB"), proposal("AAA", 26)])[1].reason is Reason.SYMBOL_EXPOSURE
-    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(95_000))
+    assert bench.desk.exposure.external.gross == atoms_of(Decimal(95_000))
     bench.desk.mark(SessionDraft("AAA", price=50.0).bars(), 26)
-    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(47_500))
+    assert bench.desk.exposure.external.gross == atoms_of(Decimal(47_500))
 
 
 @pytest.mark.parametrize(("theirs", "ours", "foreign"), [("3", 3, "0"), ("0", 0, "0"), ("-2", 0, "-2"), ("9", 7, "2")])
@@ -452,7 +452,7 @@ def test_f46_what_somebody_took_from_a_position_is_adjusted(bench: Bench, theirs
     bench.broker.shown = [reading(AAA=theirs)]
     bench.judge()
     assert bench.desk.portfolio.holdings.get("AAA", 0) == ours * 1_000_000
-    assert bench.tender.foreign.get("AAA", Decimal(0)) == Decimal(foreign)
+    assert bench.tender.external.get("AAA", Decimal(0)) == Decimal(foreign)
     adjusted = int(ours != 7)
     assert bench.count(records.ADJUSTMENT) == adjusted
     assert bench.conditions.causes == (StateCause.MISMATCH,) * adjusted
@@ -465,7 +465,7 @@ def test_a_difference_that_an_order_in_flight_may_explain_waits(bench: Bench) ->
     bench.enter()
     bench.broker.shown = [reading(AAA="7")]
     bench.read()
-    assert (bench.tender.foreign, bench.count(records.FOREIGN_HOLDING)) == ({}, 0)
+    assert (bench.tender.external, bench.count(records.FOREIGN_HOLDING)) == ({}, 0)
 
 
 def valued(shares: str, price: str, symbol: str = "AAA") -> PositionReport:
@@ -482,12 +482,12 @@ def test_foreign_shares_count_while_an_order_of_their_symbol_is_in_doubt(bench: 
         bench.broker.shown = [attrs.evolve(reading(theirs, barrier="1"), holdings=(valued(shares, "100"),))]
         bench.later(60)
         assert (bench.state, bench.count(records.FOREIGN_HOLDING)) == (OrderState.UNKNOWN, 0)
-        assert bench.desk.standing.foreign.gross == atoms_of(Decimal(9000))
-        assert bench.desk.weigh(proposal("BBB")).reason is Reason.GROSS_EXPOSURE
+        assert bench.desk.exposure.external.gross == atoms_of(Decimal(9000))
+        assert bench.desk.preview(proposal("BBB")).reason is Reason.GROSS_EXPOSURE
     bench.later(LEAST_WINDOW_S)
     bench.later(60)
-    assert (bench.state.value, bench.tender.foreign) == ("lost", {"AAA": Decimal(90)})
-    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(9000))
+    assert (bench.state.value, bench.tender.external) == ("lost", {"AAA": Decimal(90)})
+    assert bench.desk.exposure.external.gross == atoms_of(Decimal(9000))
 
 
 def test_a_difference_that_was_explained_by_our_order_counts_no_more(bench: Bench) -> None:
@@ -496,11 +496,11 @@ def test_a_difference_that_was_explained_by_our_order_counts_no_more(bench: Benc
     shown = attrs.evolve(reading(barrier="1"), holdings=(valued("7", "100"),))
     bench.broker.shown = [shown]
     bench.later(0)
-    assert bench.desk.standing.foreign.gross == atoms_of(Decimal(700))
+    assert bench.desk.exposure.external.gross == atoms_of(Decimal(700))
     bench.broker.found["AAA entry"] = report(entry, "fill", "7")
     bench.broker.shown = [attrs.evolve(shown, orders=(report(entry, "fill", "7"),))]
     bench.later(60)
-    assert (bench.desk.standing.foreign.gross, bench.tender.foreign) == (0, {})
+    assert (bench.desk.exposure.external.gross, bench.tender.external) == (0, {})
 
 
 def said(kind: str, of: Order, filled: str = "") -> BrokerEvent:
@@ -514,17 +514,17 @@ def said(kind: str, of: Order, filled: str = "") -> BrokerEvent:
 def test_f26_a_fill_that_was_never_told_is_asked_for(bench: Bench) -> None:
     """An order that works and is listed no more is looked up; until then its shares are nobody's."""
     entry = bench.enter()
-    bench.execution.book([said("acknowledged", entry), *(said("cancelled", part) for part in entry.protection)])
+    bench.execution.apply_events([said("acknowledged", entry), *(said("cancelled", part) for part in entry.protection)])
     bench.later(IN_FLIGHT_S + 1)
     bench.broker.found["AAA entry"] = report(entry, "fill", "7")
     bench.broker.shown = [reading(AAA="7")]
     bench.read()
-    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
+    assert (bench.tender.external, bench.count(records.ADJUSTMENT)) == ({}, 0)
     bench.later(1)
     assert bench.state.value == "filled"
     assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
     bench.read()
-    assert (bench.tender.foreign, bench.conditions.causes) == ({}, ())
+    assert (bench.tender.external, bench.conditions.causes) == ({}, ())
 
 
 def test_f26_a_fill_that_was_never_told_is_among_the_executions(tmp_path: Path) -> None:
@@ -532,27 +532,27 @@ def test_f26_a_fill_that_was_never_told_is_among_the_executions(tmp_path: Path) 
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         bench = Bench(journal, BrokerCapabilities(lists_fills=True))
         entry = bench.enter()
-        bench.execution.book([said("acknowledged", entry)])
+        bench.execution.apply_events([said("acknowledged", entry)])
         bench.broker.shown = [attrs.evolve(reading(AAA="7"), fills=(fill(entry, "100", "7"),))]
         bench.later(IN_FLIGHT_S + 1)
         bench.read()
-        assert (bench.state.value, bench.tender.foreign, bench.count("fill")) == ("filled", {}, 1)
+        assert (bench.state.value, bench.tender.external, bench.count("fill")) == ("filled", {}, 1)
 
 
 @pytest.mark.parametrize(("known", "foreign"), [(True, {}), (False, {"AAA": Decimal(3)})])
 def test_f26_an_order_that_ended_short_is_asked_for_once(bench: Bench, known: bool, foreign: object) -> None:
     """Its last fill may have been lost before the word of its end; what it does not explain is somebody else's."""
     entry = bench.enter()
-    bench.execution.book([said("cancelled", part) for part in (entry, *entry.protection)])
+    bench.execution.apply_events([said("cancelled", part) for part in (entry, *entry.protection)])
     if known:
         bench.broker.found["AAA entry"] = report(entry, "cancelled", "3")
     bench.broker.shown = [reading(AAA="3")]
     bench.read()
-    assert bench.tender.foreign == {}
+    assert bench.tender.external == {}
     for _ in range(2):  # once for the answer that never came, once for the shares
         bench.later(1)
         bench.read()
-    assert bench.tender.foreign == foreign
+    assert bench.tender.external == foreign
     assert bench.desk.portfolio.holdings == ({"AAA": 3_000_000} if known else {})
     questions = bench.broker.questions
     bench.later(120)
@@ -567,7 +567,7 @@ def test_f26_an_order_that_was_filled_whole_is_asked_for_once(bench: Bench) -> N
     bench.broker.shown = [reading(AAA="-5")]
     bench.judge()
     assert bench.desk.portfolio.holdings == {"AAA": -5_000_000}
-    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
+    assert (bench.tender.external, bench.count(records.ADJUSTMENT)) == ({}, 0)
 
 
 def test_f26_the_closing_statement_knows_what_was_never_told(bench: Bench) -> None:
@@ -575,7 +575,7 @@ def test_f26_the_closing_statement_knows_what_was_never_told(bench: Bench) -> No
     entry = bench.enter()
     bench.broker.shown = [with_cash("100000")]
     bench.read()
-    bench.execution.book([said("cancelled", part) for part in (entry, *entry.protection)])
+    bench.execution.apply_events([said("cancelled", part) for part in (entry, *entry.protection)])
     bench.broker.found["AAA entry"] = report(entry, "cancelled", "3")
     money = attrs.evolve(ACCOUNT, cash=Decimal(99_700))
     bench.broker.shown = [attrs.evolve(reading(AAA="3"), account=money)]
@@ -588,21 +588,21 @@ def test_f26_the_closing_statement_knows_what_was_never_told(bench: Bench) -> No
 def test_a_fill_that_is_heard_while_the_account_is_read_is_no_difference(bench: Bench) -> None:
     """A reading shows the moment before: what was booked since is neither foreign nor closed by somebody else."""
     entry = bench.enter()
-    bench.execution.book([said("acknowledged", entry)])
+    bench.execution.apply_events([said("acknowledged", entry)])
     bench.later(IN_FLIGHT_S + 1)
     bench.broker.shown = [reading(report(entry), barrier="1")]
-    bench.broker.meanwhile = lambda: bench.execution.book([said("fill", entry, "7")])
+    bench.broker.meanwhile = lambda: bench.execution.apply_events([said("fill", entry, "7")])
     bench.read()
     assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
-    assert (bench.tender.foreign, bench.count(records.ADJUSTMENT)) == ({}, 0)
+    assert (bench.tender.external, bench.count(records.ADJUSTMENT)) == ({}, 0)
 
 
 def test_a_fill_of_an_order_that_left_just_now_is_no_difference(bench: Bench) -> None:
     """A reading need not list an order that is so young; its shares wait for the next one."""
-    bench.execution.book([said("acknowledged", bench.enter())])
+    bench.execution.apply_events([said("acknowledged", bench.enter())])
     bench.broker.shown = [reading(barrier="1", AAA="7")]
     bench.read()
-    assert bench.tender.foreign == {}
+    assert bench.tender.external == {}
 
 
 def paid(name: str, kind: str, cash: str) -> AccountActivity:
@@ -681,10 +681,10 @@ def test_nothing_is_stated_while_an_order_is_in_doubt(bench: Bench) -> None:
 def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
     """What came, went, lingered and ended is in the journal; a restart has the same causes."""
     for cause in (StateCause.KILL_COMMAND, StateCause.DISK_LOW, StateCause.DISK_LOW, StateCause.HALF_LOSS):
-        bench.conditions.begin(cause)
-    bench.conditions.withdraw(StateCause.KILL_COMMAND, "requested by ann")
-    bench.conditions.withdraw(StateCause.DISK_LOW)
-    bench.conditions.withdraw(StateCause.STOP_FILE)
+        bench.conditions.raise_cause(cause)
+    bench.conditions.clear_cause(StateCause.KILL_COMMAND, "requested by ann")
+    bench.conditions.clear_cause(StateCause.DISK_LOW)
+    bench.conditions.clear_cause(StateCause.STOP_FILE)
     assert bench.count(records.STATE) == 5
     again = recall_states(bench.journal.events())
     assert again.causes == bench.conditions.causes == (StateCause.DISK_LOW, StateCause.HALF_LOSS)
@@ -697,7 +697,9 @@ def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
 def hears(bench: Bench, kind: str, cid: str = "AAA entry", told: Fill | None = None, words: str = "") -> None:
     """The broker's stream says something."""
     event_id = f"{kind} {bench.journal.head[0]}"
-    bench.execution.book([BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=told, words=words)])
+    bench.execution.apply_events(
+        [BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=told, words=words)]
+    )
 
 
 def proposed(bench: Bench) -> Order:
@@ -714,15 +716,15 @@ def frozen(bench: Bench) -> list[bool]:
 
 def leaves(bench: Bench) -> list[Order]:
     """The exits that a stop of the bot asks for."""
-    bench.desk.custody.leaving.stopping = True
-    actions = bench.desk.custody.manage(SessionDraft("AAA").bars(), 60)
-    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=actions)))
+    bench.desk.position_manager.exits.flattening = True
+    actions = bench.desk.position_manager.orders_after_minute(SessionDraft("AAA").bars(), 60)
+    asyncio.run(bench.execution.execute(MinuteCommands(actions=actions)))
     return [one.order for one in bench.execution.orders.values() if one.order.leg is Leg.EXIT]
 
 
 def refused(bench: Bench) -> str:
     """Why a signal on AAA is not entered."""
-    return bench.desk.weigh(proposal(strategy="mid")).reason.name
+    return bench.desk.preview(proposal(strategy="mid")).reason.name
 
 
 def test_f30_an_id_that_is_used_again_freezes_its_instrument_until_a_reading_has_settled_it(bench: Bench) -> None:
@@ -790,11 +792,11 @@ def test_f29_f30_of_two_executions_under_one_id_the_terms_say_which_is_void(
         hears(bench, "fill", told=one)
     if settled:
         both = attrs.evolve(report(entry, "acknowledged", "7"), fills=pair)
-        bench.execution.book(tuple(events_from_report(bench.record, both)), read=True)
+        bench.execution.apply_events(tuple(events_from_report(bench.record, both)), read=True)
     hears(bench, "busted", told=pair[void])
     kept = pair[1 - void]
     after = attrs.evolve(report(entry, "acknowledged", str(kept.quantity)), fills=(kept,))
-    bench.execution.book(tuple(events_from_report(bench.record, after)), read=True)
+    bench.execution.apply_events(tuple(events_from_report(bench.record, after)), read=True)
     assert bench.record.filled == kept.quantity
     assert bench.desk.portfolio.holdings == {"AAA": int(kept.quantity) * 1_000_000}
     assert ledger_of(bench.journal.events()).holdings == {"AAA": kept.quantity}
@@ -806,7 +808,7 @@ def test_f29_f30_a_bust_in_one_breath_with_the_execution_that_it_means(bench: Be
     entry = bench.enter()
     first = fill(entry, "100", "3")
     second = attrs.evolve(fill(entry, "100.02", "4"), time=first.time + timedelta(seconds=5))
-    bench.execution.book(
+    bench.execution.apply_events(
         [
             BrokerEvent(kind=kind, event_id=f"e{place}", client_order_id="AAA entry", fill=one)
             for place, (kind, one) in enumerate((("fill", first), ("fill", second), ("busted", second)))
@@ -823,7 +825,7 @@ def test_f29_f30_a_correction_has_the_time_of_the_execution_that_it_means(bench:
     for one in (first, second):
         hears(bench, "fill", told=one)
     said = attrs.evolve(report(entry, "acknowledged", "7"), fills=(first, second))
-    bench.execution.book(tuple(events_from_report(bench.record, said)), read=True)
+    bench.execution.apply_events(tuple(events_from_report(bench.record, said)), read=True)
     hears(bench, "corrected", told=attrs.evolve(second, price=Decimal(101)))
     assert sorted(one.price for one in bench.record.executions.values()) == [100, 101]
 
@@ -838,7 +840,7 @@ def test_f29_f30_a_correction_of_one_of_two_executions_in_one_moment_has_as_many
     for one in pair:
         hears(bench, "fill", told=one)
     said = attrs.evolve(report(entry, "fill", "10"), fills=pair)
-    bench.execution.book(tuple(events_from_report(bench.record, said)), read=True)
+    bench.execution.apply_events(tuple(events_from_report(bench.record, said)), read=True)
     hears(bench, "corrected", told=attrs.evolve(pair[meant], price=Decimal(101)))
     prices = {one.quantity: one.price for one in bench.record.executions.values()}
     assert prices == {pair[meant].quantity: 101, pair[1 - meant].quantity: 100}
@@ -852,7 +854,7 @@ def test_f29_f30_where_the_terms_do_not_say_which_is_void_the_account_says_how_m
     for one in (first, second):
         hears(bench, "fill", told=one)
     said = attrs.evolve(report(entry, "fill", "7"), fills=(first, second))
-    bench.execution.book(tuple(events_from_report(bench.record, said)), read=True)
+    bench.execution.apply_events(tuple(events_from_report(bench.record, said)), read=True)
     hears(bench, "busted", told=attrs.evolve(first, time=first.time + timedelta(hours=1)))
     assert (str(bench.record.filled), refused(bench)) == ("7", "INSTRUMENT_FROZEN")
     bench.broker.shown = [reading(attrs.evolve(report(entry, "fill", "4"), fills=(second,)), AAA="4")]
@@ -875,7 +877,7 @@ def test_f60_what_is_the_matter_with_the_session_bars_entries_at_every_broker(
         entry = proposed(first)
         primary, standby = (
             BrokerSupervisor(
-                BrokerSession(name=broker, desk=one.desk, execution=one.execution),
+                BrokerSession(name=broker, decision_engine=one.desk, execution=one.execution),
                 TradingState(),
                 one.clock,
                 session().open,
@@ -883,14 +885,14 @@ def test_f60_what_is_the_matter_with_the_session_bars_entries_at_every_broker(
             )
             for broker, one in (("alpha", first), ("beta", second))
         )
-        primary.lead([standby])
-        primary.conditions.go_away(away=away)
-        primary.conditions.begin(cause)
+        primary.share_state_with([standby])
+        primary.trading_state.set_failed_over(away=away)
+        primary.trading_state.raise_cause(cause)
         alone = away and cause in LOCAL
         why = f"{KINDS[cause].state.word}: {cause.value}"
-        assert primary.objection(entry, flattening=False) == why
-        assert standby.objection(entry, flattening=False) == ("" if alone else why)
-        assert (second.desk.standing.imposed >= RiskState.EXIT_ONLY) is not alone
+        assert primary.denial_reason(entry, flattening=False) == why
+        assert standby.denial_reason(entry, flattening=False) == ("" if alone else why)
+        assert (second.desk.exposure.imposed_state >= RiskState.EXIT_ONLY) is not alone
 
 
 def test_f18_a_word_that_is_not_known_freezes_its_instrument_and_the_order_is_asked_for(bench: Bench) -> None:
@@ -914,7 +916,7 @@ def test_f28_more_than_was_ordered_is_booked_and_freezes_its_instrument(bench: B
     hears(bench, "fill", told=fill(entry, "100", str(more)))
     assert bench.desk.portfolio.positions["AAA"].units == int(more) * 1_000_000
     assert frozen(bench) == [True]
-    stops = [one.order for one in bench.desk.custody.released() if isinstance(one, SubmitOrder)]
+    stops = [one.order for one in bench.desk.position_manager.orders_due_now() if isinstance(one, SubmitOrder)]
     assert [(stop.leg, stop.quantity) for stop in stops] == [(Leg.STOP, more)]
     bench.broker.shown = [reading(report(entry, "fill", str(more)), AAA=str(more))]
     bench.later(IN_FLIGHT_S + 1)
@@ -929,8 +931,8 @@ def test_f44_an_instrument_that_the_broker_does_not_trade_any_more_is_frozen_to_
     hears(bench, "rejected", "AAA stop", words="42210002 asset AAA is not tradable")
     assert frozen(bench) == []  # a broker that does not say what its words mean
     bench.broker.meanings = {"42210002 asset AAA is not tradable": RejectionMeaning.NOT_TRADABLE}
-    stop = next(one.order for one in bench.desk.custody.released() if isinstance(one, SubmitOrder))
-    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=[SubmitOrder(order=stop)])))
+    stop = next(one.order for one in bench.desk.position_manager.orders_due_now() if isinstance(one, SubmitOrder))
+    asyncio.run(bench.execution.execute(MinuteCommands(actions=[SubmitOrder(order=stop)])))
     hears(bench, "rejected", stop.client_order_id, words="42210002 asset AAA is not tradable")
     bench.later(40.0)
     assert frozen(bench) == [True]
@@ -945,7 +947,7 @@ def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
     frozen_instruments.recall_frozen(standing, said)
     frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "lasting": False})
     frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
-    assert (standing.frozen, standing.lasting) == ({"AAA": "gone"}, {"AAA"})
+    assert (standing.frozen, standing.frozen_for_session) == ({"AAA": "gone"}, {"AAA"})
 
 
 def over(bench: Bench, kind: str = "cancelled") -> OrderStatusReport:
@@ -968,9 +970,9 @@ def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_t
         bench = Bench(journal, venue)
         bench.broker.found["AAA entry"] = shown = over(bench, kind)
         bench.broker.shown = [reading(shown)]
-        assert bench.desk.standing.gross() == 0
+        assert bench.desk.exposure.gross() == 0
         assert bench.read() is ReconciliationStatus.UNSETTLED
-        worst = bench.desk.standing.gross()
+        worst = bench.desk.exposure.gross()
         assert (worst > 0, frozen(bench), bench.broker.cancels) == (True, [], [])
         bench.later(1)
         bench.later(1)
@@ -979,13 +981,13 @@ def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_t
         asked = len(bench.broker.cancels)
         bench.later(11)
         assert (len(bench.broker.cancels), bench.tender.verdict) == (asked + 1, ReconciliationStatus.UNSETTLED)
-        assert bench.desk.standing.gross() == worst
+        assert bench.desk.exposure.gross() == worst
         del bench.broker.found["AAA entry"]
         bench.broker.shown = [reading()]
         bench.later(11)
         bench.later(31)
         assert (bench.tender.verdict, frozen(bench)) == (ReconciliationStatus.MATCHED, [True, False])
-        assert (bench.state.value, bench.desk.standing.gross(), len(bench.broker.cancels)) == (kind, 0, asked + 1)
+        assert (bench.state.value, bench.desk.exposure.gross(), len(bench.broker.cancels)) == (kind, 0, asked + 1)
 
 
 def test_a_reading_of_before_an_orders_end_says_nothing_against_it(bench: Bench) -> None:
@@ -997,7 +999,7 @@ def test_a_reading_of_before_an_orders_end_says_nothing_against_it(bench: Bench)
     bench.broker.meanwhile = lambda: hears(bench, "cancelled", "AAA entry")
     bench.broker.readings = 0
     assert bench.read() is ReconciliationStatus.MATCHED
-    assert (bench.state.value, bench.desk.standing.gross(), bench.execution.questions) == ("cancelled", 0, {})
+    assert (bench.state.value, bench.desk.exposure.gross(), bench.execution.lookups) == ("cancelled", 0, {})
 
 
 def test_a_list_that_is_behind_takes_nothing_back(bench: Bench) -> None:
@@ -1009,7 +1011,7 @@ def test_a_list_that_is_behind_takes_nothing_back(bench: Bench) -> None:
     bench.broker.shown = [reading()]
     bench.later(1)
     assert bench.read() is ReconciliationStatus.MATCHED
-    assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], 0)
+    assert (frozen(bench), bench.broker.cancels, bench.desk.exposure.gross()) == ([], [], 0)
 
 
 def test_f27_an_order_told_to_be_over_that_fills_after_all_is_held_and_frees_its_symbol(bench: Bench) -> None:
@@ -1025,7 +1027,7 @@ def test_f27_an_order_told_to_be_over_that_fills_after_all_is_held_and_frees_its
     bench.later(11)
     bench.later(11)
     assert (bench.desk.portfolio.holdings, frozen(bench)) == ({"AAA": 7_000_000}, [True, False])
-    assert bench.desk.standing.gross() == bench.desk.portfolio.cost_atoms
+    assert bench.desk.exposure.gross() == bench.desk.portfolio.cost_atoms
 
 
 @pytest.mark.parametrize("other", [{"quantity": Decimal(700)}, {"buy": False}, {"symbol": "AAB"}], ids=str)
@@ -1034,7 +1036,7 @@ def test_f19_an_order_that_the_broker_works_for_more_or_else_is_counted_and_take
 ) -> None:
     """The broker's fact is written down, its symbol frozen, what it may come to counted, and its cancel asked for."""
     entry = bench.enter()
-    gross = bench.desk.standing.gross()
+    gross = bench.desk.exposure.gross()
     taken = attrs.evolve(report(entry), **other)
     more = taken.quantity - 7 if "quantity" in other else taken.quantity
     assert entry.limit_price is not None
@@ -1043,15 +1045,15 @@ def test_f19_an_order_that_the_broker_works_for_more_or_else_is_counted_and_take
     bench.later(IN_FLIGHT_S + 1)
     bench.later(1)
     assert (bench.tender.verdict, {*bench.broker.cancels}) == (ReconciliationStatus.UNSETTLED, {"AAA entry"})
-    assert bench.desk.standing.gross() == gross + atoms_of(more * entry.limit_price)
+    assert bench.desk.exposure.gross() == gross + atoms_of(more * entry.limit_price)
     assert bench.count(records.TAKEN_OTHERWISE) == 1
-    assert bench.desk.standing.frozen.keys() == {"AAA", taken.symbol}
+    assert bench.desk.exposure.frozen.keys() == {"AAA", taken.symbol}
 
 
 def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: Bench) -> None:
     """Nothing of it is beyond any limit: it counts as ordered, and its exit may leave; it is told once."""
     entry = bench.enter()
-    gross = bench.desk.standing.gross()
+    gross = bench.desk.exposure.gross()
     bench.broker.found["AAA entry"] = taken = attrs.evolve(report(entry), quantity=Decimal(3))
     bench.broker.shown = [reading(taken)]
     for _ in range(3):
@@ -1062,7 +1064,7 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
         orphan_orders.misread_order_text(told_once.payload)
         == "The broker works the entry to buy 7 AAA as an order to buy 3 AAA"
     )
-    assert (frozen(bench), bench.broker.cancels, bench.desk.standing.gross()) == ([], [], gross)
+    assert (frozen(bench), bench.broker.cancels, bench.desk.exposure.gross()) == ([], [], gross)
     assert bench.tender.verdict is ReconciliationStatus.MATCHED
 
 
@@ -1080,49 +1082,49 @@ def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
     amiss = attrs.evolve(fill(entry, "100", "7"), **other)
     if streamed:
         hears(bench, "fill", told=amiss)
-        assert bench.desk.standing.frozen.keys() == {"AAA", amiss.symbol}
+        assert bench.desk.exposure.frozen.keys() == {"AAA", amiss.symbol}
     bench.broker.shown = [reading(attrs.evolve(report(entry, "fill", "7"), fills=(amiss,), **other), **held)]
     for _ in range(3):
         bench.later(31)
     (symbol, shares) = next(iter(held.items()))
-    assert bench.desk.portfolio.beyond == {symbol: int(shares) * UNITS_PER_SHARE}
-    assert bench.desk.portfolio.beyond == fold_events(bench.journal.events()).portfolio.beyond
-    assert (bench.desk.portfolio.positions, {**bench.desk.custody.held}) == ({}, {})
+    assert bench.desk.portfolio.unassigned_units == {symbol: int(shares) * UNITS_PER_SHARE}
+    assert bench.desk.portfolio.unassigned_units == fold_events(bench.journal.events()).portfolio.unassigned_units
+    assert (bench.desk.portfolio.positions, {**bench.desk.position_manager.held}) == ({}, {})
     assert {*bench.execution.orders} == {"AAA entry"}
-    assert bench.desk.standing.working == {}
-    assert (bench.tender.verdict, bench.tender.foreign) == (ReconciliationStatus.MATCHED, {})
-    assert bench.desk.standing.frozen.keys() == {"AAA"}  # what was filled is as the books have it
-    assert bench.desk.standing.present is RiskState.EXIT_ONLY
+    assert bench.desk.exposure.working == {}
+    assert (bench.tender.verdict, bench.tender.external) == (ReconciliationStatus.MATCHED, {})
+    assert bench.desk.exposure.frozen.keys() == {"AAA"}  # what was filled is as the books have it
+    assert bench.desk.exposure.current_state is RiskState.EXIT_ONLY
     assert bench.desk.decide([proposal()])[0].order is None
 
 
 def test_f19_an_exit_that_the_broker_took_for_another_symbol_is_not_sent_again(bench: Bench) -> None:
     """What is held is protected again, and no second exit opens more of what nobody wanted."""
     protected(bench)
-    bench.desk.custody.leaving.stopping = True
-    actions = bench.desk.custody.manage(SessionDraft().bars(), 59)
-    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=actions)))
+    bench.desk.position_manager.exits.flattening = True
+    actions = bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 59)
+    asyncio.run(bench.execution.execute(MinuteCommands(actions=actions)))
     hears(bench, "cancelled", "AAA stop")
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     leaves = bench.execution.orders["AAA exit"].order
     hears(bench, "fill", "AAA exit", attrs.evolve(fill(leaves, "100", "7"), symbol="AAB"))
     for minute in (60, 61):
-        actions = bench.desk.custody.manage(SessionDraft().bars(), minute)
-        asyncio.run(bench.execution.carry_out(MinuteCommands(actions=actions)))
+        actions = bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), minute)
+        asyncio.run(bench.execution.execute(MinuteCommands(actions=actions)))
     assert bench.desk.portfolio.holdings == {"AAA": 7 * UNITS_PER_SHARE, "AAB": -7 * UNITS_PER_SHARE}
     assert [one.order.leg for one in bench.execution.orders.values() if not one.terminal] == [Leg.STOP]
     assert "AAA exit 2" not in bench.execution.orders
-    assert bench.desk.standing.frozen.keys() == bench.desk.standing.lasting | {"AAB"} == {"AAA", "AAB"}
+    assert bench.desk.exposure.frozen.keys() == bench.desk.exposure.frozen_for_session | {"AAB"} == {"AAA", "AAB"}
 
 
 def test_what_is_left_of_an_order_that_was_filled_for_something_else_is_taken_back(bench: Bench) -> None:
     """Its rest may fill alike."""
     entry = bench.enter()
     hears(bench, "fill", told=attrs.evolve(fill(entry, "100", "3"), symbol="AAB"))
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     assert bench.broker.cancels == ["AAA entry"]
     hears(bench, "cancelled")
-    assert (bench.desk.standing.working, bench.desk.custody.unwanted) == ({}, ())
+    assert (bench.desk.exposure.working, bench.desk.position_manager.orders_to_cancel) == ({}, ())
 
 
 def test_a_fill_for_another_symbol_that_is_void_leaves_nothing(bench: Bench) -> None:
@@ -1146,7 +1148,7 @@ def split(quantity: str, number: int = 1) -> AccountActivity:
 def protected(bench: Bench) -> Order:
     """The entry of AAA, filled, and its stop, which rests."""
     bench.hold()
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     hears(bench, "acknowledged", "AAA stop")
     stop = bench.execution.orders["AAA stop"].order
     bench.broker.shown = [reading(report(stop), AAA="7")]
@@ -1173,26 +1175,26 @@ def test_f19_a_stop_that_the_broker_works_for_more_is_taken_back_and_made_anew(b
     """Its symbol is frozen, and in a kill nothing is closed either: another stop leaves as soon as it has ended."""
     astray_stop(bench)
     if killed:
-        bench.conditions.begin(StateCause.KILL_COMMAND)
+        bench.conditions.raise_cause(StateCause.KILL_COMMAND)
     assert (frozen(bench), {*bench.broker.cancels}, stops(bench)) == ([True], {"AAA stop"}, ["AAA stop"])
     hears(bench, "cancelled", "AAA stop")
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     placed = bench.execution.orders["AAA stop 2"].order
     was = bench.execution.orders["AAA stop"].order
     assert (placed.quantity, placed.stop_price) == (was.quantity, was.stop_price)
-    held = bench.desk.custody.held["AAA"]
+    held = bench.desk.position_manager.held["AAA"]
     assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
 
 
 def test_i15_a_restart_goes_on_with_a_stop_that_was_made_anew(bench: Bench) -> None:
     """What is taken back for being worked for more is followed by another, and that one stays what it is."""
     astray_stop(bench)
-    assert resumed(bench).custody.held["AAA"].renewing
+    assert resumed(bench).position_manager.held["AAA"].stop_being_replaced
     hears(bench, "cancelled", "AAA stop")
     assert names(resumed(bench)) == ["AAA stop 2"]
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     again = resumed(bench)
-    held = again.custody.held["AAA"]
+    held = again.position_manager.held["AAA"]
     assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
 
 
@@ -1208,20 +1210,20 @@ def test_f19_a_position_whose_second_stop_is_worked_for_more_as_well_gets_no_thi
         bench.later(1)
         assert bench.broker.cancels[-1] == one
         hears(bench, "cancelled", one)
-        asyncio.run(bench.execution.settle())
+        asyncio.run(bench.execution.process_broker_events())
         bench.broker.found[one] = attrs.evolve(taken, kind="cancelled")
         asyncio.run(
-            bench.execution.carry_out(MinuteCommands(actions=[CancelOrder(client_order_id=one)]))
+            bench.execution.execute(MinuteCommands(actions=[CancelOrder(client_order_id=one)]))
         )  # it crosses its end
     bench.broker.shown = [reading(AAA="7")]
     for _ in range(3):
         bench.later(31)
-    asyncio.run(bench.execution.settle())
-    assert (stops(bench), bench.desk.standing.frozen) == (["AAA stop", "AAA stop 2"], {})
+    asyncio.run(bench.execution.process_broker_events())
+    assert (stops(bench), bench.desk.exposure.frozen) == (["AAA stop", "AAA stop 2"], {})
     for desk in (bench.desk, resumed(bench)):
-        held = desk.custody.held["AAA"]
+        held = desk.position_manager.held["AAA"]
         assert (held.resting, held.plan.on_close, names(desk)) == ({}, True, [])
-        (closes,) = desk.custody.manage(SessionDraft().bar(30, 97.0).bars(), 30)
+        (closes,) = desk.position_manager.orders_after_minute(SessionDraft().bar(30, 97.0).bars(), 30)
         assert isinstance(closes, SubmitOrder)
         assert (closes.order.quantity, closes.order.reason) == (Decimal(7), ExitReason.STOP)
 
@@ -1230,15 +1232,19 @@ def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) 
     """What was taken for less and cancelled for another reason is none of them."""
     astray_stop(bench)
     hears(bench, "cancelled", "AAA stop")
-    asyncio.run(bench.execution.settle())
-    assert resumed(bench).custody.held["AAA"].refused_stops == bench.desk.custody.held["AAA"].refused_stops == 1
+    asyncio.run(bench.execution.process_broker_events())
+    assert (
+        resumed(bench).position_manager.held["AAA"].refused_stops
+        == bench.desk.position_manager.held["AAA"].refused_stops
+        == 1
+    )
     hears(bench, "acknowledged", "AAA stop 2")
     less = attrs.evolve(report(bench.execution.orders["AAA stop 2"].order), quantity=Decimal(5))
     bench.broker.found["AAA stop 2"], bench.broker.shown = less, [reading(less, AAA="7")]
     bench.later(31)
-    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=[CancelOrder(client_order_id="AAA stop 2")])))
-    held = resumed(bench).custody.held["AAA"]
-    assert (held.refused_stops, held.renewing, held.plan.on_close) == (1, True, False)
+    asyncio.run(bench.execution.execute(MinuteCommands(actions=[CancelOrder(client_order_id="AAA stop 2")])))
+    held = resumed(bench).position_manager.held["AAA"]
+    assert (held.refused_stops, held.stop_being_replaced, held.plan.on_close) == (1, True, False)
 
 
 def resumed(bench: Bench, *, brackets: bool = False) -> DecisionEngine:
@@ -1250,13 +1256,13 @@ def resumed(bench: Bench, *, brackets: bool = False) -> DecisionEngine:
     execution = ExecutionEngine(recorder, BrokerAccount(broker=bench.broker, name="told", account_id="A1"), desk)
     recall = SessionRecovery(desk, execution, {"AAA": 0})
     for event in list(bench.journal.events()):
-        recall.take(event)
+        recall.apply(event)
     return desk
 
 
 def names(desk: DecisionEngine) -> list[str]:
     """What a desk would place or cancel now."""
-    actions = desk.custody.released()
+    actions = desk.position_manager.orders_due_now()
     return [one.order.client_order_id if isinstance(one, SubmitOrder) else f"- {one}" for one in actions]
 
 
@@ -1265,26 +1271,26 @@ def test_i3_a_stop_that_was_told_to_be_over_and_is_not_is_followed_by_another(be
     """It is the only cover: once its end is told, or the account lists it no more, another rests."""
     stop = protected(bench)
     hears(bench, "cancelled", "AAA stop")
-    held = bench.desk.custody.held["AAA"]
-    asyncio.run(bench.execution.settle())
+    held = bench.desk.position_manager.held["AAA"]
+    asyncio.run(bench.execution.process_broker_events())
     assert (held.resting, held.plan.on_close, stops(bench)) == ({}, True, ["AAA stop"])
     bench.broker.found["AAA stop"] = shown = report(stop)
     bench.broker.shown = [reading(shown, AAA="7")]
     bench.later(31)
     bench.later(1)
     bench.later(1)
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     assert (frozen(bench), {*bench.broker.cancels}, stops(bench)) == ([True], {"AAA stop"}, ["AAA stop"])
     if said:
-        bench.execution.book([BrokerEvent(kind="cancelled", event_id="again", client_order_id="AAA stop")])
+        bench.execution.apply_events([BrokerEvent(kind="cancelled", event_id="again", client_order_id="AAA stop")])
     else:
         bench.broker.found["AAA stop"] = attrs.evolve(shown, kind="cancelled")
         bench.broker.shown = [reading(AAA="7")]
         bench.later(11)
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
     again = resumed(bench)
-    held = again.custody.held["AAA"]
+    held = again.position_manager.held["AAA"]
     assert (held.resting, held.plan.on_close, names(again)) == ({Leg.STOP: "AAA stop 2"}, False, [])
 
 
@@ -1301,11 +1307,11 @@ def test_f19_a_bracket_whose_stop_is_worked_for_more_gets_another_when_its_entry
         bench.later(11)
         bench.later(1)
         hears(bench, "cancelled", "AAA stop")
-        bench.execution.book(
+        bench.execution.apply_events(
             [BrokerEvent(kind="fill", event_id="1", client_order_id="AAA entry", fill=fill(entry, "100"))]
         )
-        asyncio.run(bench.execution.settle())
-        assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+        asyncio.run(bench.execution.process_broker_events())
+        assert bench.desk.position_manager.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
 
 
 @pytest.mark.parametrize("told", ["right first", "wrong first", "wrong first, and its stop has ended before the other"])
@@ -1319,7 +1325,7 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
         fills = [fill(entry, "100", "4", "1"), attrs.evolve(fill(entry, "100", "3", "2"), symbol="AAB")]
         for number, one in enumerate(fills if told == "right first" else reversed(fills)):
             hears(bench, "fill", told=one)
-            asyncio.run(bench.execution.settle())
+            asyncio.run(bench.execution.process_broker_events())
             if number == 0 and "ended" in told:
                 hears(bench, "cancelled", "AAA stop")
         assert "AAA stop" in bench.broker.cancels
@@ -1328,8 +1334,8 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
             assert names(resumed(bench, brackets=True)) == [f"- {cancel}"]
             hears(bench, "cancelled", "AAA stop")
             assert names(resumed(bench, brackets=True)) == ["AAA stop 2"]
-        asyncio.run(bench.execution.settle())
-        held = bench.desk.custody.held["AAA"]
+        asyncio.run(bench.execution.process_broker_events())
+        held = bench.desk.position_manager.held["AAA"]
         assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop 2"}, False)
         assert bench.execution.orders["AAA stop 2"].order.quantity == Decimal(4)
 
@@ -1338,12 +1344,16 @@ def test_f19_what_a_bracket_has_bought_rightly_keeps_a_stop(tmp_path: Path, told
 def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(bench: Bench, *, read: bool) -> None:
     """The exit ends unfilled, and its symbol is frozen by then: another stop waits until that one is gone."""
     stop = protected(bench)
-    bench.desk.custody.leaving.stopping = True
-    asyncio.run(bench.execution.carry_out(MinuteCommands(actions=bench.desk.custody.manage(SessionDraft().bars(), 59))))
+    bench.desk.position_manager.exits.flattening = True
+    asyncio.run(
+        bench.execution.execute(
+            MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 59))
+        )
+    )
     hears(bench, "cancelled", "AAA stop")
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     hears(bench, "acknowledged", "AAA exit")
-    bench.desk.custody.leaving.stopping = False
+    bench.desk.position_manager.exits.flattening = False
     leaves = report(bench.execution.orders["AAA exit"].order)
     bench.broker.shown = [reading(report(stop), leaves, AAA="7")]
     bench.broker.found = {"AAA exit": leaves} | ({} if read else {"AAA stop": report(stop)})
@@ -1353,28 +1363,28 @@ def test_i12_no_second_stop_leaves_beside_one_that_is_open_while_an_exit_works(b
         bench.read()
     assert frozen(bench) == [True]
     hears(bench, "cancelled", "AAA exit")
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     assert stops(bench) == ["AAA stop"]
     bench.broker.found["AAA stop"] = attrs.evolve(report(stop), kind="cancelled")
     bench.broker.shown = [reading(AAA="7")]
     bench.later(31)
-    asyncio.run(bench.execution.settle())
-    assert (stops(bench), bench.desk.custody.unwanted) == (["AAA stop", "AAA stop 2"], ())
+    asyncio.run(bench.execution.process_broker_events())
+    assert (stops(bench), bench.desk.position_manager.orders_to_cancel) == (["AAA stop", "AAA stop 2"], ())
 
 
 @pytest.mark.parametrize("shares", ["7", "3"])
 def test_f19_a_stop_that_was_filled_for_another_symbol_is_made_anew(bench: Bench, shares: str) -> None:
     """Once: a second one that is filled for something else is followed by none."""
     protected(bench)
-    held = bench.desk.custody.held["AAA"]
+    held = bench.desk.position_manager.held["AAA"]
     for cid, after in (("AAA stop", {Leg.STOP: "AAA stop 2"}), ("AAA stop 2", {})):
         stop = bench.execution.orders[cid].order
         hears(bench, "fill", cid, attrs.evolve(fill(stop, "98", shares, f"of {cid}"), symbol="AAB"))
         if not bench.execution.orders[cid].terminal:
-            asyncio.run(bench.execution.settle())
+            asyncio.run(bench.execution.process_broker_events())
             assert bench.broker.cancels[-1] == cid
             hears(bench, "cancelled", cid)
-        asyncio.run(bench.execution.settle())
+        asyncio.run(bench.execution.process_broker_events())
         assert (held.position.units, held.resting) == (7 * UNITS_PER_SHARE, after)
     assert held.plan.on_close
 
@@ -1388,17 +1398,21 @@ def test_f29_an_execution_that_is_corrected_to_something_else_is_not_the_signals
     right = fill(bench.execution.orders["AAA entry"].order, "100", "7")
     wrong = attrs.evolve(right, **other)
     hears(bench, "corrected", told=wrong)
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     units = (7 if wrong.buy else -7) * UNITS_PER_SHARE
-    assert (bench.desk.portfolio.positions, {**bench.desk.custody.held}) == ({}, {})
-    assert bench.desk.portfolio.beyond == fold_events(bench.journal.events()).portfolio.beyond == {wrong.symbol: units}
-    assert (bench.broker.cancels, bench.desk.standing.lasting) == (["AAA stop"], {"AAA"})
+    assert (bench.desk.portfolio.positions, {**bench.desk.position_manager.held}) == ({}, {})
+    assert (
+        bench.desk.portfolio.unassigned_units
+        == fold_events(bench.journal.events()).portfolio.unassigned_units
+        == {wrong.symbol: units}
+    )
+    assert (bench.broker.cancels, bench.desk.exposure.frozen_for_session) == (["AAA stop"], {"AAA"})
     hears(bench, "cancelled", "AAA stop")
     hears(bench, "corrected", told=right)
-    asyncio.run(bench.execution.settle())
-    assert (bench.desk.portfolio.holdings["AAA"], bench.desk.portfolio.beyond) == (7 * UNITS_PER_SHARE, {})
+    asyncio.run(bench.execution.process_broker_events())
+    assert (bench.desk.portfolio.holdings["AAA"], bench.desk.portfolio.unassigned_units) == (7 * UNITS_PER_SHARE, {})
     assert fold_events(bench.journal.events()).portfolio.positions.keys() == {"AAA"}
-    assert bench.desk.custody.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
+    assert bench.desk.position_manager.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
 
 
 def test_f29_what_is_left_of_an_order_that_is_corrected_to_something_else_is_taken_back(bench: Bench) -> None:
@@ -1406,9 +1420,9 @@ def test_f29_what_is_left_of_an_order_that_is_corrected_to_something_else_is_tak
     entry = bench.enter()
     right = fill(entry, "100", "3")
     hears(bench, "fill", told=right)
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     hears(bench, "corrected", told=attrs.evolve(right, symbol="AAB"))
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     assert {*bench.broker.cancels} == {"AAA entry", "AAA stop"}
 
 
@@ -1454,7 +1468,7 @@ def test_f43_a_line_that_does_not_fit_is_no_evidence(bench: Bench, tmp_path: Pat
     """Another ratio, symbol or time, a file that is not sound or that others may write: what is more is foreign."""
     by_operator(bench, tmp_path, f"date,symbol,before,after\n{line.format(day=session().date)}\n", mode)
     assert bench.count(records.CORPORATE_ACTION) == 0
-    assert bench.tender.foreign == {"AAA": Decimal(7)}
+    assert bench.tender.external == {"AAA": Decimal(7)}
 
 
 def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Bench) -> None:
@@ -1471,10 +1485,10 @@ def test_f43_a_split_multiplies_what_is_held_and_makes_its_stop_anew(bench: Benc
     assert bench.count(records.ADJUSTMENT) == bench.count(records.FOREIGN_HOLDING) == 0
     assert ledger_of(bench.journal.events()).holdings == {"AAA": Decimal(14)}
     assert fold_events(bench.journal.events()).portfolio.holdings == {"AAA": 14_000_000}
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     assert bench.count(records.CANCEL_REQUESTED) == 1
     hears(bench, "cancelled", "AAA stop")
-    asyncio.run(bench.execution.settle())
+    asyncio.run(bench.execution.process_broker_events())
     anew = bench.execution.orders["AAA stop 2"].order
     assert (anew.quantity, anew.stop_price) == (Decimal(14), Decimal(49))
     bench.broker.shown = [attrs.evolve(reading(entry, report(anew), AAA="14"), activities=(split("7"),))]
@@ -1491,7 +1505,7 @@ def test_f43_a_quantity_that_changed_without_evidence_is_a_mismatch(bench: Bench
     bench.broker.shown = [attrs.evolve(reading(report(stop), AAA="12"), activities=(split("7"),))]
     bench.judge()
     assert bench.count(records.CORPORATE_ACTION) == 0
-    assert bench.tender.foreign == {"AAA": Decimal(5)}
+    assert bench.tender.external == {"AAA": Decimal(5)}
 
 
 def test_f43_a_split_of_what_is_partly_not_ours_multiplies_both(bench: Bench) -> None:
@@ -1501,15 +1515,15 @@ def test_f43_a_split_of_what_is_partly_not_ours_multiplies_both(bench: Bench) ->
     bench.judge()
     bench.broker.shown = [attrs.evolve(reading(stop, AAA="30"), activities=(split("20"),))]
     bench.read()
-    assert (bench.desk.portfolio.holdings, bench.tender.foreign) == ({"AAA": 21_000_000}, {"AAA": Decimal(9)})
+    assert (bench.desk.portfolio.holdings, bench.tender.external) == ({"AAA": 21_000_000}, {"AAA": Decimal(9)})
     bench.broker.shown = [attrs.evolve(reading(stop, AAA="10"), activities=(split("20"), split("-20", 2)))]
     bench.read()
-    assert (bench.desk.portfolio.holdings, bench.tender.foreign) == ({"AAA": 7_000_000}, {"AAA": Decimal(3)})
+    assert (bench.desk.portfolio.holdings, bench.tender.external) == ({"AAA": 7_000_000}, {"AAA": Decimal(3)})
 
 
 def test_a_split_leaves_foreign_shares_what_they_are_worth(bench: Bench) -> None:
     """The reading that tells it says the price after it; a close of whichever side of it is not divided on top."""
-    foreign = bench.desk.standing.foreign
+    foreign = bench.desk.exposure.external
     bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(valued("100", "1000"),))]
     bench.read()
     assert foreign.gross == atoms_of(Decimal(100_000))
@@ -1536,7 +1550,7 @@ def test_a_split_of_foreign_shares_without_a_price_divides_the_last_one_that_is_
     bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(after,), activities=(split("900"),))]
     for _ in range(2):
         bench.read()
-        assert bench.desk.standing.foreign.gross == atoms_of(Decimal(100_000))
+        assert bench.desk.exposure.external.gross == atoms_of(Decimal(100_000))
 
 
 def _nothing_to_close(*, on: bool = True) -> None:
@@ -1547,22 +1561,22 @@ def _nothing_to_close(*, on: bool = True) -> None:
 def ending(bench: Bench) -> Shutdown:
     """A stop was asked for at the bench, whose entry was taken back, as the broker says."""
     keeper = BrokerSupervisor(
-        BrokerSession(name="told", desk=bench.desk, execution=bench.execution),
+        BrokerSession(name="told", decision_engine=bench.desk, execution=bench.execution),
         TradingState(),
         bench.clock,
         session().open,
         20.0,
     )
-    bench.tender = keeper.tender
-    requests = RequestHandler(bench.execution.recorder, keeper.conditions, _nothing_to_close)
+    bench.tender = keeper.reconciler
+    requests = RequestHandler(bench.execution.recorder, keeper.trading_state, _nothing_to_close)
     entry = bench.enter()
     bench.broker.found["AAA entry"] = report(entry)
     bench.broker.shown = [reading(report(entry), barrier="1")]
     bench.later(0)
     bench.later(1)
-    keeper.conditions.begin(StateCause.STOP_COMMAND)
-    bench.execution.book([BrokerEvent(kind="cancelled", event_id="c", client_order_id="AAA entry")])
-    assert not bench.execution.questions
+    keeper.trading_state.raise_cause(StateCause.STOP_COMMAND)
+    bench.execution.apply_events([BrokerEvent(kind="cancelled", event_id="c", client_order_id="AAA entry")])
+    assert not bench.execution.lookups
     return Shutdown(requests, [keeper], bench.clock, 30.0)
 
 
@@ -1573,46 +1587,56 @@ def test_a_stop_is_not_over_while_what_an_entry_filled_may_be_told_late(bench: B
     bench.broker.shown = [reading(barrier="1", AAA="7")]
     bench.broker.found["AAA entry"] = report(entry, "cancelled", "7")
     for _ in range(3):
-        assert not stop.look()
+        assert not stop.check()
         bench.later(1)
-    assert not stop.look()
+    assert not stop.check()
     assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
 
 
 def test_a_stop_is_not_over_while_an_order_is_open_that_was_told_to_be_over(bench: Bench) -> None:
     """It could fill without a bot: its cancel is asked for until it is gone, and it is named among what is left."""
     stop = ending(bench)
-    post = BrokerSession(name="told", desk=bench.desk, execution=bench.execution)
-    assert (bench.state.value, post.at_rest, post.in_flight) == ("cancelled", True, 0)
+    post = BrokerSession(name="told", decision_engine=bench.desk, execution=bench.execution)
+    assert (bench.state.value, post.is_idle, post.in_flight) == ("cancelled", True, 0)
     for _ in range(60):
-        assert not stop.look()
+        assert not stop.check()
         bench.later(1)
     assert len(bench.broker.cancels) > 4
-    assert (post.at_rest, post.settled, post.asking, post.in_flight, post.left) == (False, False, False, 1, {"AAA"})
+    assert (post.is_idle, post.is_settled, post.has_lookups, post.in_flight, post.open_symbols) == (
+        False,
+        False,
+        False,
+        1,
+        {"AAA"},
+    )
     bench.broker.found["AAA entry"] = attrs.evolve(bench.broker.found["AAA entry"], kind="cancelled")
     bench.broker.shown = [reading(barrier="1")]
     bench.later(11)
     bench.later(1)
-    assert (stop.look(), post.in_flight, post.left) == (True, 0, set())
+    assert (stop.check(), post.in_flight, post.open_symbols) == (True, 0, set())
 
 
 def test_a_stop_that_the_broker_works_for_more_is_not_what_a_position_is_left_with(bench: Bench) -> None:
     """Who keeps positions waits for the stop that takes its place; a stop as it was ordered is waited for no longer."""
     stop = protected(bench)
-    post = BrokerSession(name="told", desk=bench.desk, execution=bench.execution)
-    assert post.settled
+    post = BrokerSession(name="told", decision_engine=bench.desk, execution=bench.execution)
+    assert post.is_settled
     bench.broker.shown = [reading(attrs.evolve(report(stop), quantity=Decimal(70)), AAA="7")]
     bench.read()
-    assert (bench.desk.custody.held["AAA"].renewing, post.settled, post.left) == (False, False, {"AAA"})
+    assert (bench.desk.position_manager.held["AAA"].stop_being_replaced, post.is_settled, post.open_symbols) == (
+        False,
+        False,
+        {"AAA"},
+    )
 
 
 def test_a_stop_is_over_as_soon_as_the_account_was_read(bench: Bench) -> None:
     """It is read at once, whenever the next reading were due."""
     stop = ending(bench)
     bench.broker.shown = [reading(barrier="1")]
-    assert not stop.look()
+    assert not stop.check()
     bench.later(1)
-    assert stop.look()
+    assert stop.check()
 
 
 def test_a_stop_waits_for_a_reading_no_longer_than_a_broker_may_take(bench: Bench) -> None:
@@ -1620,9 +1644,9 @@ def test_a_stop_waits_for_a_reading_no_longer_than_a_broker_may_take(bench: Benc
     stop = ending(bench)
     bench.broker.shown, readings = [None], bench.broker.readings
     for _ in range(30):
-        assert not stop.look()
+        assert not stop.check()
         bench.later(1)
-    assert stop.look()
+    assert stop.check()
     assert 10 <= bench.broker.readings - readings <= 16
 
 
@@ -1631,5 +1655,5 @@ def test_an_entry_that_was_given_up_keeps_no_stop_waiting(bench: Bench) -> None:
     bench.enter()
     for _ in range(12):
         bench.later(LEAST_WINDOW_S / 10)
-    post = BrokerSession(name="told", desk=bench.desk, execution=bench.execution)
-    assert (bench.state.value, post.at_rest) == ("lost", True)
+    post = BrokerSession(name="told", decision_engine=bench.desk, execution=bench.execution)
+    assert (bench.state.value, post.is_idle) == ("lost", True)

@@ -86,7 +86,7 @@ def settled(before: OrderRecord, said: OrderStatusReport) -> OrderRecord:
 def books(one: OrderRecord, held: str = "0", foreign: str = "0") -> LocalBooks:
     """The journal's side of one order."""
     cid = one.order.client_order_id
-    return LocalBooks(orders={cid: one}, held={"AAA": D(held)}, foreign={"AAA": D(foreign)}, listed=frozenset({cid}))
+    return LocalBooks(orders={cid: one}, held={"AAA": D(held)}, external={"AAA": D(foreign)}, listed=frozenset({cid}))
 
 
 def reading(*reports: OrderStatusReport, held: str = "0") -> AccountSnapshot:
@@ -170,7 +170,7 @@ def test_f26_executions_are_told_of_orders_that_are_listed_no_more() -> None:
 
 def test_an_execution_that_was_supposed_adds_nothing_when_it_is_named() -> None:
     """The holding that is expected counts it once."""
-    before = attrs.evolve(record(OrderState.PARTIALLY_FILLED, "40"), supposed=D(40))
+    before = attrs.evolve(record(OrderState.PARTIALLY_FILLED, "40"), inferred_quantity=D(40))
     named = reading(report("acknowledged", part("40", "a"), part("10", "b")), held="50")
     assert compare_with_books(books(before, "40"), named).differences == ()
 
@@ -183,10 +183,10 @@ def test_readings_that_list_other_executions_do_not_agree() -> None:
 def test_an_order_that_is_nowhere_is_absent_and_nothing_more() -> None:
     """It is not taken for rejected; one that ended or was sent just now cannot be missed."""
     findings = compare_with_books(books(record(OrderState.SENDING)), EMPTY)
-    assert (findings.absent, findings.verdict) == (("entry",), ReconciliationStatus.UNSETTLED)
+    assert (findings.not_found, findings.verdict) == (("entry",), ReconciliationStatus.UNSETTLED)
     assert not findings.events
-    assert not compare_with_books(books(record(OrderState.CANCELLED)), EMPTY).absent
-    assert not compare_with_books(attrs.evolve(books(record()), listed=frozenset()), EMPTY).absent
+    assert not compare_with_books(books(record(OrderState.CANCELLED)), EMPTY).not_found
+    assert not compare_with_books(attrs.evolve(books(record()), listed=frozenset()), EMPTY).not_found
 
 
 def test_a_strangers_order_is_named() -> None:
@@ -194,7 +194,7 @@ def test_a_strangers_order_is_named() -> None:
     other = attrs.evolve(report(), client_order_id="human")
     nameless = attrs.evolve(report(), client_order_id="", broker_order_id="7")
     findings = compare_with_books(books(record()), reading(report(), other, nameless))
-    assert findings.foreign_orders == (other, nameless)
+    assert findings.external_orders == (other, nameless)
     assert findings.verdict is ReconciliationStatus.ADOPTED
 
 
@@ -303,7 +303,7 @@ def test_f19_a_leg_of_a_bracket_may_shrink_and_not_grow() -> None:
     for quantity, otherwise in (("40", False), ("50", False), ("60", True)):
         said = attrs.evolve(report(), client_order_id="leg", quantity=D(quantity))
         found = compare_with_books(LocalBooks(orders=orders, held={}), attrs.evolve(EMPTY, orders=(said,)))
-        assert bool(found.otherwise) is otherwise
-        assert bool(found.beyond) is otherwise
+        assert bool(found.open_with_other_terms) is otherwise
+        assert bool(found.open_beyond_books) is otherwise
     less = attrs.evolve(report(), quantity=D(40))
-    assert compare_with_books(books(record()), attrs.evolve(EMPTY, orders=(less,))).otherwise == (less,)
+    assert compare_with_books(books(record()), attrs.evolve(EMPTY, orders=(less,))).open_with_other_terms == (less,)

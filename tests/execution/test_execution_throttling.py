@@ -33,7 +33,7 @@ def test_no_minute_sees_more_than_the_limit(asked: Sequence[tuple[RequestPriorit
     budget, now, left = RequestBudget(0.0), 0.0, list[float]()
     for urgency, later in asked:
         now += later
-        if not budget.wait(urgency, limit, now):
+        if not budget.reserve(urgency, limit, now):
             left.append(now)
     for at in left:
         assert sum(1 for other in left if at <= other < at + 60) <= max(1.0, limit * 0.15) + limit * 0.7 + 1
@@ -43,16 +43,16 @@ def test_protection_passes_while_entries_and_readings_wait() -> None:
     """A part of what is saved up is left to what comes first: readings stop, then entries, then the rest."""
     budget = RequestBudget(0.0)
     passed = {
-        urgency: sum(1 for _ in range(50) if not budget.wait(urgency, LIMIT, 60.0))
+        urgency: sum(1 for _ in range(50) if not budget.reserve(urgency, LIMIT, 60.0))
         for urgency in (RequestPriority.READING, RequestPriority.ENTRY, RequestPriority.PROTECTION)
     }
     assert passed == {RequestPriority.READING: 5, RequestPriority.ENTRY: 1, RequestPriority.PROTECTION: 3}
-    assert budget.wait(RequestPriority.PROTECTION, LIMIT, 60.0) > 0
+    assert budget.reserve(RequestPriority.PROTECTION, LIMIT, 60.0) > 0
 
 
 def test_a_new_budget_is_empty() -> None:
     """A process that starts again adds nothing to what the one before has spent."""
-    assert RequestBudget(100.0).wait(RequestPriority.PROTECTION, LIMIT, 100.0) > 0
+    assert RequestBudget(100.0).reserve(RequestPriority.PROTECTION, LIMIT, 100.0) > 0
 
 
 class Venue:
@@ -182,9 +182,9 @@ def test_f13_a_key_that_is_refused_is_remembered_until_something_is_answered() -
         asyncio.run(broker.account())
     venue.fault = None
     asyncio.run(broker.poll())
-    assert broker.denied == "401 unauthorized"
+    assert broker.login_rejection == "401 unauthorized"
     asyncio.run(broker.account())
-    assert broker.denied == ""
+    assert broker.login_rejection == ""
 
 
 def test_a_broker_that_cannot_find_says_so() -> None:
@@ -229,6 +229,6 @@ def test_f92_a_broker_that_blocks_the_loop_is_interrupted() -> None:
 def test_what_is_left_of_a_budget_can_be_asked_without_spending_it() -> None:
     """As much as could leave at once, a sixth of a minute's at most, less what has left."""
     budget = RequestBudget(0.0)
-    assert (budget.spare(LIMIT, 0.0), budget.spare(LIMIT, 5.0), budget.spare(LIMIT, 60.0)) == (0, 3, 9)
-    assert not budget.wait(RequestPriority.PROTECTION, LIMIT, 60.0)
-    assert budget.spare(LIMIT, 60.0) == 8
+    assert (budget.available(LIMIT, 0.0), budget.available(LIMIT, 5.0), budget.available(LIMIT, 60.0)) == (0, 3, 9)
+    assert not budget.reserve(RequestPriority.PROTECTION, LIMIT, 60.0)
+    assert budget.available(LIMIT, 60.0) == 8

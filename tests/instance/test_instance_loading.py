@@ -91,7 +91,7 @@ def test_an_option_wins_over_the_file_over_the_default(tmp_path: Path) -> None:
     assert (found.simulation.seed, found.risk.max_trades, found.risk.max_open_positions) == (9, 2, 5)
     origins = {key: str(found.values[key].origin) for key in ("SEED", "MAX_TRADES", "MAX_OPEN_POSITIONS")}
     assert origins == {"SEED": "option", "MAX_TRADES": ".env_bot:3", "MAX_OPEN_POSITIONS": "default"}
-    assert [found.values[key].given for key in origins] == [True, True, False]
+    assert [found.values[key].is_set for key in origins] == [True, True, False]
 
 
 def test_the_process_environment_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

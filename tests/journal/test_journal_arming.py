@@ -42,15 +42,15 @@ ARM = Told(records.ARMED, armed_payload(ARMED))
 
 def test_what_nobody_armed_is_not_armed() -> None:
     """An empty journal lets nothing be entered, and says why."""
-    assert recall_arming(()).objection(TERMS, MONDAY) == NEVER
+    assert recall_arming(()).denial_reason(TERMS, MONDAY) == NEVER
 
 
 def test_an_arming_holds_for_its_sessions() -> None:
     """It is read back as it was written, and names its last day on any other one."""
     found = recall_arming([ARM])
     assert found.armed == ARMED
-    assert [found.objection(TERMS, day) for day in ARMED.sessions] == ["", ""]
-    assert found.objection(TERMS, FRIDAY) == "it was armed until 2026-01-06"
+    assert [found.denial_reason(TERMS, day) for day in ARMED.sessions] == ["", ""]
+    assert found.denial_reason(TERMS, FRIDAY) == "it was armed until 2026-01-06"
 
 
 @pytest.mark.parametrize(
@@ -64,29 +64,29 @@ def test_an_arming_holds_for_its_sessions() -> None:
 )
 def test_a_changed_term_ends_it(field: str, words: str) -> None:
     """Another mode, account, other settings or plugins have to be armed anew."""
-    assert recall_arming([ARM]).objection(attrs.evolve(TERMS, **{field: "other"}), MONDAY) == words
+    assert recall_arming([ARM]).denial_reason(attrs.evolve(TERMS, **{field: "other"}), MONDAY) == words
 
 
 @pytest.mark.parametrize("what", ["daily loss latch", "losing run latch"])
 def test_a_loss_latch_disarms_over_the_days(what: str) -> None:
     """The next session is not armed either, and the latch is named; an arming after it holds."""
     latch = Told(records.RISK, {"what": what, "cause": "the limit is reached"})
-    assert recall_arming([ARM, latch]).objection(TERMS, ARMED.sessions[1]) == f"{what}: the limit is reached"
-    assert recall_arming([ARM, latch, ARM]).objection(TERMS, MONDAY) == ""
+    assert recall_arming([ARM, latch]).denial_reason(TERMS, ARMED.sessions[1]) == f"{what}: the limit is reached"
+    assert recall_arming([ARM, latch, ARM]).denial_reason(TERMS, MONDAY) == ""
 
 
 def test_other_changes_of_risk_leave_it_armed() -> None:
     """A window's latch ends a window, defense makes trades smaller; neither disarms."""
     told = [Told(records.RISK, {"what": what, "cause": ""}) for what in ("window loss latch of open", "defense")]
-    assert recall_arming([ARM, *told]).objection(TERMS, MONDAY) == ""
+    assert recall_arming([ARM, *told]).denial_reason(TERMS, MONDAY) == ""
     assert recall_arming([told[0]]).why == NEVER
 
 
 def test_disarming_says_why() -> None:
     """What was said last counts."""
     disarm = Told(records.DISARMED, {"why": "requested by ann"})
-    assert recall_arming([ARM, disarm]).objection(TERMS, MONDAY) == "requested by ann"
-    assert recall_arming([disarm, ARM]).objection(TERMS, MONDAY) == ""
+    assert recall_arming([ARM, disarm]).denial_reason(TERMS, MONDAY) == "requested by ann"
+    assert recall_arming([disarm, ARM]).denial_reason(TERMS, MONDAY) == ""
 
 
 def test_restarts_are_counted_by_session() -> None:

@@ -224,7 +224,7 @@ def test_executions_that_are_named_later_are_booked_once() -> None:
     supposed = heard(ENTRY, "fill", "10", execution=f"{SUPPOSED_PREFIX}1")
     book = opened(*SENDING, supposed, heard(ENTRY, "fill", "10", execution="a"))
     assert book.portfolio.positions["AAA"].units == 100_000_000
-    assert book.orders["entry"].supposed == 0
+    assert book.orders["entry"].inferred_quantity == 0
 
 
 def test_what_was_dropped_or_lost_is_known_as_such() -> None:

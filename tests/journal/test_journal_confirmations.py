@@ -62,25 +62,25 @@ def test_an_entry_waits_until_it_is_decided_or_its_time_is_over() -> None:
     """The oldest first; a decision on another signal changes nothing."""
     waiting = PendingConfirmations()
     for symbol in ("AAA", "BBB", "CCC"):
-        waiting.take(records.CONFIRMATION_ASKED, asked(symbol))
-    waiting.take(records.DECISION, records.decision_payload(Decision(proposal=proposal("DDD"), reason=Reason.HALTED)))
-    waiting.take(records.DECISION, records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED)))
-    assert [one["signal"]["symbol"] for one in waiting.open(NOON)] == ["AAA", "CCC"]
+        waiting.apply(records.CONFIRMATION_ASKED, asked(symbol))
+    waiting.apply(records.DECISION, records.decision_payload(Decision(proposal=proposal("DDD"), reason=Reason.HALTED)))
+    waiting.apply(records.DECISION, records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED)))
+    assert [one["signal"]["symbol"] for one in waiting.open_entries(NOON)] == ["AAA", "CCC"]
     assert [one["reason"] for one in waiting.decided.values()] == ["HALTED"]
-    assert waiting.open(LATER) == []
+    assert waiting.open_entries(LATER) == []
 
 
 def test_a_new_session_asks_anew() -> None:
     """What waited in the one before is gone."""
     waiting = PendingConfirmations()
-    waiting.take(records.CONFIRMATION_ASKED, asked("AAA"))
-    waiting.take(records.SESSION_OPENED, {})
-    waiting.take(records.SENDING, {})
-    assert (waiting.known, waiting.open(NOON)) == ({}, [])
+    waiting.apply(records.CONFIRMATION_ASKED, asked("AAA"))
+    waiting.apply(records.SESSION_OPENED, {})
+    waiting.apply(records.SENDING, {})
+    assert (waiting.entries, waiting.open_entries(NOON)) == ({}, [])
 
 
 def test_a_journal_is_read_from_its_beginning() -> None:
     """Its events in their order come to what waits."""
     told = (asked("AAA"), asked("BBB"))
     events = [Told(kind=records.CONFIRMATION_ASKED, payload=payload) for payload in told]
-    assert [one["signal"]["symbol"] for one in recall_confirmations(events).open(NOON)] == ["AAA", "BBB"]
+    assert [one["signal"]["symbol"] for one in recall_confirmations(events).open_entries(NOON)] == ["AAA", "BBB"]

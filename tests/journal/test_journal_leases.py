@@ -35,14 +35,14 @@ def broken(since: datetime = START, **facts: Any) -> RouteFailure:
 
 def moved(leases: Leases, symbol: str, to: str, since: datetime = START, now: datetime = START) -> None:
     """Let a lease move, as the journal tells it."""
-    leases.take(Said(records.LEASE, leases.move(symbol, to, broken(since)), now))
+    leases.apply(Said(records.LEASE, leases.move_payload(symbol, to, broken(since)), now))
 
 
 def test_every_instrument_belongs_to_the_primary_until_it_moves() -> None:
     """i13: one owner; a move counts one epoch on and names both brokers."""
     leases = Leases(primary="alpha")
     assert leases.of("SPY") == Lease(broker="alpha", epoch=0)
-    assert leases.move("SPY", "beta", broken()) == {
+    assert leases.move_payload("SPY", "beta", broken()) == {
         "symbol": "SPY", "from": "alpha", "to": "beta", "epoch": 1, "since": START.isoformat(),
     }  # fmt: skip
     moved(leases, "SPY", "beta")
@@ -57,8 +57,8 @@ def test_a_new_session_begins_at_the_primary() -> None:
     leases = Leases(primary="alpha")
     for minute in range(2):
         moved(leases, "SPY", "beta", START + timedelta(minutes=minute))
-    leases.take(Said("decision", {}))
-    leases.take(Said(records.SESSION_OPENED, {}))
+    leases.apply(Said("decision", {}))
+    leases.apply(Said(records.SESSION_OPENED, {}))
     assert leases.moved == {}
     assert leases.may_move(broken(), START) is None
 

@@ -66,7 +66,7 @@ def test_the_method_says_which_lot_is_closed() -> None:
     """First in, first out is one pick among others that a ledger may be given."""
     lots = SymbolLots(pick=lambda held: len(held) - 1)
     for movement in (moved("a", "10", "10"), moved("b", "10", "12"), moved("c", "-10", "13")):
-        lots.take(movement)
+        lots.apply(movement)
     assert [lot.key for lot in lots.open] == ["a"]
     assert METHODS["fifo"](lots.open) == 0
 
@@ -80,7 +80,7 @@ def test_every_sequence_of_movements_balances(steps: list[tuple[Decimal, Decimal
     """What is held is what came less what went, all of one sign, and cost less gain is what was paid."""
     lots = SymbolLots()
     for number, (quantity, price) in enumerate(steps):
-        lots.take(LotMovement(key=str(number), time=MOMENT, quantity=quantity, price=price))
+        lots.apply(LotMovement(key=str(number), time=MOMENT, quantity=quantity, price=price))
         assert len({lot.quantity > 0 for lot in lots.open}) <= 1
     assert Fraction(lots.quantity) == sum((Fraction(quantity) for quantity, _ in steps), Fraction(0))
     paid = sum((Fraction(quantity) * Fraction(price) for quantity, price in steps), Fraction(0))

@@ -61,10 +61,10 @@ def test_what_was_appended_is_read_back(journal: Journal) -> None:
     assert (found[0].received, found[0].applied) == (TIME, TIME)
     assert [one.seq for one in journal.events(3)] == [4, 5]
     assert [one.seq for one in journal.events(kind="intended")] == [2, 3]
-    last = journal.last("intended")
+    last = journal.last_event("intended")
     assert last is not None
     assert last.seq == 3
-    assert journal.last("stopped") is None
+    assert journal.last_event("stopped") is None
     assert journal.head == (5, found[-1].hash)
 
 
@@ -88,7 +88,7 @@ def test_received_and_applied_may_differ(journal: Journal) -> None:
     """An event that came before it was applied keeps both moments."""
     before = TIME - dt.timedelta(seconds=3)
     journal.append([NewEvent(kind="risk", payload={}, time=TIME, received=before)])
-    last = journal.last("risk")
+    last = journal.last_event("risk")
     assert last is not None
     assert (last.received, last.applied) == (before, TIME)
 
@@ -309,9 +309,9 @@ def test_a_closed_journal_reads_without_its_writer(journal: Journal) -> None:
 
 def test_an_event_of_a_broker_is_known_once_it_is_written(journal: Journal) -> None:
     """By broker, account and event id."""
-    assert journal.knows(("paper", "PAPER", "1"))
-    assert not journal.knows(("paper", "PAPER", "2"))
-    assert not journal.knows(("paper", "OTHER", "1"))
+    assert journal.contains(("paper", "PAPER", "1"))
+    assert not journal.contains(("paper", "PAPER", "2"))
+    assert not journal.contains(("paper", "OTHER", "1"))
 
 
 @pytest.mark.parametrize(
@@ -363,14 +363,14 @@ def test_a_payload_that_is_no_json_is_damage(journal: Journal) -> None:
         with pytest.raises(JournalError, match="is damaged"):
             list(reader.events())
         with pytest.raises(JournalError, match="is damaged"):
-            reader.last("fill")
+            reader.last_event("fill")
 
 
 def test_a_journal_without_its_table_is_damage(journal: Journal) -> None:
     """Questions to a broken file are answered with a sentence."""
     change(journal.path, "DROP TABLE events")
     with pytest.raises(JournalError, match="is damaged"):
-        journal.knows(("paper", "PAPER", "1"))
+        journal.contains(("paper", "PAPER", "1"))
     with pytest.raises(JournalError, match="is damaged"):
         journal.verify()
 
@@ -379,17 +379,17 @@ def test_a_repeated_run_says_again_what_it_said(journal: Journal) -> None:
     """Equal words are not written again, whenever they are said; what comes after them is."""
     journal.close()
     with closing(open_journal(journal.path)) as again:
-        again.expect(1)
-        assert again.repeating
-        assert not again.knows(("paper", "PAPER", "1"))  # it will be said again
+        again.expect_repeat(1)
+        assert again.is_repeating
+        assert not again.contains(("paper", "PAPER", "1"))  # it will be said again
         later = TIME + dt.timedelta(days=1)
         again.append([NewEvent(kind="intended", payload={}, time=later, cid="a"), entry("intended", "b")])
-        assert not again.knows(("paper", "PAPER", "1"))
+        assert not again.contains(("paper", "PAPER", "1"))
         again.append([entry("fill", "a", "1", price="10.00")])
-        assert again.knows(("paper", "PAPER", "1"))
+        assert again.contains(("paper", "PAPER", "1"))
         assert again.head[0] == 5
         again.append([entry("risk", what="defense"), entry("session_closed")])
-        assert [again.repeating, again.head[0]] == [False, 6]
+        assert [again.is_repeating, again.head[0]] == [False, 6]
         assert again.verify() == again.head
 
 
@@ -404,7 +404,7 @@ DIVERGENCE = [
 @pytest.mark.parametrize("other", DIVERGENCE)
 def test_a_repeated_run_that_says_something_else_is_stopped(journal: Journal, other: NewEvent) -> None:
     """Another kind, order, source or amount: settings, plugins or data have changed."""
-    journal.expect(3)
+    journal.expect_repeat(3)
     with pytest.raises(JournalError, match=rf"would write {other.kind} {other.cid}, but event 4 of .* is fill a"):
         journal.append([other])
     assert journal.head[0] == 5
@@ -412,7 +412,7 @@ def test_a_repeated_run_that_says_something_else_is_stopped(journal: Journal, ot
 
 def test_what_is_left_out_is_not_said_again(journal: Journal) -> None:
     """Kinds that tell of the process are not expected."""
-    journal.expect(0, leaving_out=frozenset({"run_started", "intended"}))
+    journal.expect_repeat(0, leaving_out=frozenset({"run_started", "intended"}))
     journal.append([entry("fill", "a", "1", price="10.00"), entry("risk", what="defense"), entry()])
     assert journal.head[0] == 6
 

@@ -26,41 +26,41 @@ def bar(symbol: str = "A", close: float = 10.0, **told: float) -> Bar:
 def test_a_minute_is_complete_when_every_symbol_has_its_bar() -> None:
     """And one that is closed before has no bar of the symbols that are missing."""
     barrier = BarAggregator(("A", "B"), 2)
-    complete = [barrier.complete]
-    assert barrier.take(bar("A", vwap=10.5), 0) is BarArrival.FIRST
-    complete.append(barrier.complete)
-    assert barrier.take(bar("B"), 0) is BarArrival.FIRST
-    complete.append(barrier.complete)
-    minute = barrier.close()
+    complete = [barrier.is_next_complete]
+    assert barrier.add_bar(bar("A", vwap=10.5), 0) is BarArrival.FIRST
+    complete.append(barrier.is_next_complete)
+    assert barrier.add_bar(bar("B"), 0) is BarArrival.FIRST
+    complete.append(barrier.is_next_complete)
+    minute = barrier.close_minute()
     assert (minute.index, minute.close.tolist(), minute.vwap[0]) == (0, [10.0, 10.0], 10.5)
-    assert np.isnan(barrier.close().close).all()
-    assert [*complete, barrier.complete] == [False, False, True, False]
+    assert np.isnan(barrier.close_minute().close).all()
+    assert [*complete, barrier.is_next_complete] == [False, False, True, False]
 
 
 def test_f53_a_late_bar_is_kept_and_is_no_part_of_its_minute() -> None:
     """What comes after the minute was decided amends the tape, once, tagged late or back-filled."""
     barrier = BarAggregator(("A", "B"), 3)
-    barrier.take(bar("A"), 0)
-    decided = barrier.close()
-    assert barrier.take(bar("B", 20.0), 0) is BarArrival.LATE
-    barrier.close()
-    assert barrier.take(bar("B", 21.0), 1, filled=True) is BarArrival.FILLED
+    barrier.add_bar(bar("A"), 0)
+    decided = barrier.close_minute()
+    assert barrier.add_bar(bar("B", 20.0), 0) is BarArrival.LATE
+    barrier.close_minute()
+    assert barrier.add_bar(bar("B", 21.0), 1, filled=True) is BarArrival.FILLED
     assert np.isnan(decided.close[1])
-    assert [(one.minute, one.row, one.values[3]) for one in barrier.amendments()] == [(0, 1, 20.0), (1, 1, 21.0)]
-    assert barrier.amendments() == []
+    assert [(one.minute, one.row, one.values[3]) for one in barrier.pop_late_bars()] == [(0, 1, 20.0), (1, 1, 21.0)]
+    assert barrier.pop_late_bars() == []
 
 
 def test_f54_duplicates_and_bars_out_of_order_are_counted_and_change_nothing() -> None:
     """The bar as first received stays; one that says something else is noted as revised."""
     barrier = BarAggregator(("A",), 3)
-    assert barrier.take(bar("A", 11.0), 1) is BarArrival.FIRST
-    assert barrier.take(bar("A", 10.0), 0) is BarArrival.FIRST
-    assert barrier.take(bar("A", 10.0), 0) is BarArrival.DUPLICATE
-    assert barrier.take(bar("A", 10.5), 0) is BarArrival.REVISED
-    assert [barrier.close().close[0], barrier.close().close[0]] == [10.0, 11.0]
-    (revised,) = barrier.revisions()
+    assert barrier.add_bar(bar("A", 11.0), 1) is BarArrival.FIRST
+    assert barrier.add_bar(bar("A", 10.0), 0) is BarArrival.FIRST
+    assert barrier.add_bar(bar("A", 10.0), 0) is BarArrival.DUPLICATE
+    assert barrier.add_bar(bar("A", 10.5), 0) is BarArrival.REVISED
+    assert [barrier.close_minute().close[0], barrier.close_minute().close[0]] == [10.0, 11.0]
+    (revised,) = barrier.pop_revisions()
     assert (revised.minute, revised.row, revised.values[3], revised.arrival) == (0, 0, 10.5, BarArrival.REVISED)
-    assert barrier.revisions() == []
+    assert barrier.pop_revisions() == []
     assert barrier.counts == {BarArrival.FIRST: 2, BarArrival.DUPLICATE: 1, BarArrival.REVISED: 1}
 
 
@@ -83,8 +83,8 @@ def test_f54_duplicates_and_bars_out_of_order_are_counted_and_change_nothing() -
 def test_what_can_be_no_bar_of_the_session_is_left_out(changed: dict[str, Any], minute: int) -> None:
     """Other symbols, other hours, and numbers that no minute of trading has."""
     barrier = BarAggregator(("A",), 3)
-    assert barrier.take(attrs.evolve(bar(), **changed), minute) is BarArrival.OUTSIDE
-    assert np.isnan(barrier.close().close).all()
+    assert barrier.add_bar(attrs.evolve(bar(), **changed), minute) is BarArrival.OUTSIDE
+    assert np.isnan(barrier.close_minute().close).all()
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_what_can_be_no_bar_of_the_session_is_left_out(changed: dict[str, Any], 
 def test_an_average_price_that_cannot_be_the_bars_own_counts_as_none(vwap: float, kept: float) -> None:
     """More than 5 % above its high of 11 or below its low of 9: the bar counts without it."""
     barrier = BarAggregator(("A",), 3)
-    assert barrier.take(bar(vwap=vwap), 0) is BarArrival.FIRST
-    minute = barrier.close()
+    assert barrier.add_bar(bar(vwap=vwap), 0) is BarArrival.FIRST
+    minute = barrier.close_minute()
     assert minute.close[0] == 10.0
     assert np.array_equal(minute.vwap, [kept], equal_nan=True)
 
@@ -106,17 +106,17 @@ def test_an_amended_tape_equals_one_that_had_every_bar_in_time() -> None:
     barriers = BarAggregator(("A", "B"), 4), BarAggregator(("A", "B"), 4)
     views = []
     for minute in range(4):
-        barriers[0].take(bar("A", 10.0 + minute / 3, vwap=10.1 + minute / 7), minute)
-        barriers[0].take(bar("B", 20.0 - minute / 3), minute)
-        whole.append(barriers[0].close())
-        barriers[1].take(bar("A", 10.0 + minute / 3, vwap=10.1 + minute / 7), minute)
+        barriers[0].add_bar(bar("A", 10.0 + minute / 3, vwap=10.1 + minute / 7), minute)
+        barriers[0].add_bar(bar("B", 20.0 - minute / 3), minute)
+        whole.append(barriers[0].close_minute())
+        barriers[1].add_bar(bar("A", 10.0 + minute / 3, vwap=10.1 + minute / 7), minute)
         if minute != 1:
-            barriers[1].take(bar("B", 20.0 - minute / 3), minute)
-        amended.append(barriers[1].close())
+            barriers[1].add_bar(bar("B", 20.0 - minute / 3), minute)
+        amended.append(barriers[1].close_minute())
         if minute == 2:
             views.append(amended.bars)
-            barriers[1].take(bar("B", 20.0 - 1 / 3), 1)
-            amended.amend((one.minute, one.row, one.values) for one in barriers[1].amendments())
+            barriers[1].add_bar(bar("B", 20.0 - 1 / 3), 1)
+            amended.amend((one.minute, one.row, one.values) for one in barriers[1].pop_late_bars())
     names = ("open", "high", "low", "close", "volume", "vwap", "high_so_far", "low_so_far", "vwap_so_far")
     for name in (*names, "volume_so_far"):
         np.testing.assert_array_equal(amended.bars.field(name), whole.bars.field(name))
@@ -126,15 +126,15 @@ def test_an_amended_tape_equals_one_that_had_every_bar_in_time() -> None:
 def test_a_minute_from_before_a_restart_is_as_it_was_decided() -> None:
     """Whatever history says of it since; what had come late by then is put in its place again."""
     before, after = BarAggregator(("A", "B"), 3), BarAggregator(("A", "B"), 3)
-    before.take(bar("A", 10.0), 0)
-    first = before.close()
-    before.take(bar("B", 20.0), 0)
-    before.take(bar("A", 11.0), 1)
-    second, late = before.close(), before.amendments()
-    after.take(bar("A", 10.5), 0, filled=True)
-    after.restore(first, ())
-    assert after.close().close.tolist()[0] == 10.0
-    after.restore(second, late)
-    assert after.close().close.tolist()[0] == 11.0
-    assert [(one.minute, one.row, one.values[3]) for one in after.amendments()] == [(0, 1, 20.0)]
-    assert after.take(bar("B", 20.0), 0) is BarArrival.DUPLICATE
+    before.add_bar(bar("A", 10.0), 0)
+    first = before.close_minute()
+    before.add_bar(bar("B", 20.0), 0)
+    before.add_bar(bar("A", 11.0), 1)
+    second, late = before.close_minute(), before.pop_late_bars()
+    after.add_bar(bar("A", 10.5), 0, filled=True)
+    after.restore_minute(first, ())
+    assert after.close_minute().close.tolist()[0] == 10.0
+    after.restore_minute(second, late)
+    assert after.close_minute().close.tolist()[0] == 11.0
+    assert [(one.minute, one.row, one.values[3]) for one in after.pop_late_bars()] == [(0, 1, 20.0)]
+    assert after.add_bar(bar("B", 20.0), 0) is BarArrival.DUPLICATE

@@ -155,7 +155,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(bench: StoreFixture
     (tmp_path / "AAA.csv").mkdir()
     good = tmp_path / "BBB.csv"
     good.write_text(HEAD + ROW)
-    folder, file = bench.take(tmp_path / "AAA.csv", good)
+    folder, file = bench.import_files(tmp_path / "AAA.csv", good)
     assert "Is a directory" in refused(folder)
     assert taken(file).added == 1
 
@@ -314,7 +314,7 @@ def test_a_corrupt_parquet_file_is_refused(bench: StoreFixture, tmp_path: Path, 
     """Empty, rubbish or cut short: one sentence that names it."""
     path = tmp_path / "AAPL.parquet"
     path.write_bytes(parquet.parquet_bytes(rising_bars("AAPL", DAYS))[:cut])
-    assert "AAPL.parquet: not a Parquet file, or a damaged one" in refused(bench.take(path)[0])
+    assert "AAPL.parquet: not a Parquet file, or a damaged one" in refused(bench.import_files(path)[0])
 
 
 def test_headers_are_read_in_any_case(bench: StoreFixture) -> None:

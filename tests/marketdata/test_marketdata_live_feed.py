@@ -103,7 +103,7 @@ class Heard:
         await asyncio.sleep(self._begins + LEAD_S)
         self.gathering = LiveFeedAggregator(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self.before)
         self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
-        self.gathering.recall_lost(self.lost_before)
+        self.gathering.restore_lost_minutes(self.lost_before)
         listening = asyncio.ensure_future(self.gathering.run())
         async for minute in self.gathering.minutes():
             self.minutes.append((round(self.clock.monotonic() - LEAD_S, 3), minute))
@@ -123,7 +123,7 @@ def test_a_minute_is_decided_when_all_its_bars_have_come_or_the_grace_is_over() 
     assert [at for at, _ in heard.minutes] == [60.9, 122.0, 182.0, 242.0, 302.0, 362.0]
     assert not np.isnan(heard.minutes[0][1].close).any()
     assert np.isnan(heard.minutes[1][1].close).tolist() == [False, True]
-    assert [(one.minute, one.row) for one in heard.gathering.barrier.amendments()] == [(1, 1)]
+    assert [(one.minute, one.row) for one in heard.gathering.aggregator.pop_late_bars()] == [(1, 1)]
     assert isinstance(heard.source, LiveSession)
 
 
@@ -135,8 +135,13 @@ def test_f53_a_gap_is_recorded_and_filled_from_the_feed() -> None:
     assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 3)]
     assert heard.source.asked == [(0, 4)]
     assert np.isnan(heard.minutes[1][1].close).all()
-    assert {(one.minute, one.row) for one in heard.gathering.barrier.amendments()} == {(1, 0), (1, 1), (2, 0), (2, 1)}
-    assert heard.gathering.lost == set()
+    assert {(one.minute, one.row) for one in heard.gathering.aggregator.pop_late_bars()} == {
+        (1, 0),
+        (1, 1),
+        (2, 0),
+        (2, 1),
+    }
+    assert heard.gathering.lost_minutes == set()
 
 
 def spoken(
@@ -156,8 +161,8 @@ def test_f58_the_minute_whose_end_fell_into_a_lost_connection_is_a_gap_and_fille
     heard.listen()
     assert heard.gaps == [FeedGap(first=1, last=1, words="no connection for 6 s")]
     assert heard.source.asked == [(1, 2)]
-    assert {(one.minute, one.row) for one in heard.gathering.barrier.amendments()} == {(1, 0), (1, 1)}
-    assert heard.gathering.lost == set()
+    assert {(one.minute, one.row) for one in heard.gathering.aggregator.pop_late_bars()} == {(1, 0), (1, 1)}
+    assert heard.gathering.lost_minutes == set()
 
 
 @pytest.mark.parametrize(("lost", "back", "gaps"), [(118.0, 120.5, [1]), (121.5, 130.0, [1]), (122.5, 179.5, [])])
@@ -219,7 +224,7 @@ def test_history_is_not_asked_for_a_minute_whose_bars_are_still_waited_for() -> 
     heard.source.past = [bar(symbol, 1, 12.0) for symbol in "AB"]
     heard.listen()
     np.testing.assert_array_equal(heard.minutes[1][1].close, [11.0, np.nan])
-    assert [one.values[3] for one in heard.gathering.barrier.amendments()][:1] == [12.0]
+    assert [one.values[3] for one in heard.gathering.aggregator.pop_late_bars()][:1] == [12.0]
 
 
 def test_minutes_that_back_fill_leaves_open_stay_lost() -> None:
@@ -227,7 +232,7 @@ def test_minutes_that_back_fill_leaves_open_stay_lost() -> None:
     heard = Heard(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
     heard.source.past = None
     heard.listen()
-    assert heard.gathering.lost == {0, 1, 2, 3}
+    assert heard.gathering.lost_minutes == {0, 1, 2, 3}
     assert 3 < len(heard.source.asked) < 12
 
 
@@ -237,7 +242,7 @@ def test_history_is_not_asked_for_before_the_feed_has_it() -> None:
     heard.source.quality = FeedQuality(coverage="single_venue", history_delay_s=900.0)
     heard.listen()
     assert heard.source.asked == []
-    assert heard.gathering.lost == {0, 1, 2, 3}
+    assert heard.gathering.lost_minutes == {0, 1, 2, 3}
 
 
 def test_who_starts_in_the_midst_of_a_session_has_its_minutes_from_history() -> None:
@@ -247,7 +252,7 @@ def test_who_starts_in_the_midst_of_a_session_has_its_minutes_from_history() -> 
     heard.listen()
     assert [at for at, _ in heard.minutes][:3] == [150.0, 150.0, 182.0]
     assert not np.isnan(heard.minutes[1][1].close).any()
-    assert heard.gathering.filled == {0, 1}
+    assert heard.gathering.backfilled_minutes == {0, 1}
 
 
 def test_f58_a_connection_that_breaks_is_made_again_after_pauses_that_grow() -> None:
@@ -333,7 +338,7 @@ def test_a_bot_that_comes_again_goes_on_with_the_minutes_that_were_decided() -> 
     closes = [one.close.tolist() for _, one in again.minutes[:3]]
     np.testing.assert_array_equal(closes, [[10.0, 10.0], [11.0, np.nan], [99.0, 99.0]])
     assert again.source.asked[0] == (2, 3)
-    assert again.gathering.filled == frozenset(range(3))
+    assert again.gathering.backfilled_minutes == frozenset(range(3))
 
 
 def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled() -> None:
@@ -345,5 +350,5 @@ def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled()
     again.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(3)]
     again.listen()
     assert np.isnan(again.minutes[1][1].close).tolist() == [False, True]
-    assert [(one.minute, one.row) for one in again.gathering.barrier.amendments()] == [(1, 1)]
-    assert again.gathering.lost == set()
+    assert [(one.minute, one.row) for one in again.gathering.aggregator.pop_late_bars()] == [(1, 1)]
+    assert again.gathering.lost_minutes == set()

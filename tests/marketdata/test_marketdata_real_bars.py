@@ -25,7 +25,7 @@ def filled(folder: Path, *sources: Path) -> StoreFixture:
     """A store with all the files of these folders."""
     bench = StoreFixture(folder=folder)
     for source in sources:
-        assert all(isinstance(outcome, ImportedFile) for outcome in bench.take(*source_files(source)))
+        assert all(isinstance(outcome, ImportedFile) for outcome in bench.import_files(*source_files(source)))
     return bench
 
 

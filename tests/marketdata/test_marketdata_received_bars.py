@@ -64,28 +64,28 @@ def test_what_was_kept_is_read_back_whole(tmp_path: Path) -> None:
     late = BarAmendment(minute=0, row=1, values=np.array([1.0, 2.0, 0.5, 1.5, 7.0, 1.25]), arrival=BarArrival.LATE)
     other = attrs.evolve(late, row=0, arrival=BarArrival.REVISED)
     recording = SessionRecorder.open(tmp_path, HEADER)
-    recording.keep(kept(0, filled=True))
-    recording.keep(kept(1, 11.0, (late,), revised=(other,), counts={"late": 1}))
+    recording.append(kept(0, filled=True))
+    recording.append(kept(1, 11.0, (late,), revised=(other,), counts={"late": 1}))
     assert recorded_file(tmp_path, SESSION.date) == recording.path
     found = read_recording(recording.path)
     assert found.header == HEADER
     for name, value in attrs.asdict(HEADER.day, recurse=False).items():
         np.testing.assert_array_equal(getattr(found.day, name), value) if value is not None else None
     np.testing.assert_array_equal(closes(found), [[10.0, np.nan], [11.0, np.nan]])
-    (one,), (revised,) = found.late(1), found.kept[1].revised
+    (one,), (revised,) = found.late(1), found.records[1].revised
     assert (one.minute, one.row, one.values.tolist(), one.arrival) == (0, 1, late.values.tolist(), BarArrival.LATE)
     assert (revised.row, revised.arrival) == (0, BarArrival.REVISED)
-    assert (found.kept[0].filled, found.kept[1].filled, found.kept[1].counts) == (True, False, {"late": 1})
+    assert (found.records[0].filled, found.records[1].filled, found.records[1].counts) == (True, False, {"late": 1})
     assert (found.late(0), found.late(5)) == ((), ())
-    assert found.kept[1].at == SESSION.moment(2) + dt.timedelta(seconds=2)
+    assert found.records[1].at == SESSION.moment(2) + dt.timedelta(seconds=2)
 
 
 def test_the_quotes_of_a_decision_are_kept(tmp_path: Path) -> None:
     """Those of the symbols that had one; a minute in which none were looked at has none."""
     quotes = Quotes(bid=np.array([9.99, np.nan]), ask=np.array([10.01, np.nan]), age_s=np.array([1.5, np.nan]))
     recording = SessionRecorder.open(tmp_path, HEADER)
-    recording.keep(kept(0, quotes=quotes))
-    recording.keep(kept(1))
+    recording.append(kept(0, quotes=quotes))
+    recording.append(kept(1))
     found = read_recording(recording.path)
     again = found.quotes(0)
     assert again is not None
@@ -96,7 +96,7 @@ def test_the_quotes_of_a_decision_are_kept(tmp_path: Path) -> None:
 def test_a_minute_that_never_came_is_without_bars(tmp_path: Path) -> None:
     """So that minutes keep their places."""
     recording = SessionRecorder.open(tmp_path, HEADER)
-    recording.keep(kept(2))
+    recording.append(kept(2))
     np.testing.assert_array_equal(closes(read_recording(recording.path)), [[np.nan] * 2, [np.nan] * 2, [10.0, np.nan]])
 
 
@@ -104,28 +104,28 @@ def test_a_minute_that_never_came_is_without_bars(tmp_path: Path) -> None:
 def test_what_a_crash_left_of_a_minute_is_passed_over(tmp_path: Path, lost: int) -> None:
     """The minutes before it stand, and the next bot goes on behind them."""
     recording = SessionRecorder.open(tmp_path, HEADER)
-    recording.keep(kept(0))
-    recording.keep(kept(1))
+    recording.append(kept(0))
+    recording.append(kept(1))
     recording.path.write_bytes(recording.path.read_bytes()[:-lost])
     again = SessionRecorder.open(tmp_path, HEADER)
     assert again.path == recording.path
-    assert again.before is not None
-    assert [one.minute.index for one in again.before.kept] == [0]
-    again.keep(kept(0, 99.0))
-    again.keep(kept(1, 12.0))
+    assert again.previous is not None
+    assert [one.minute.index for one in again.previous.records] == [0]
+    again.append(kept(0, 99.0))
+    again.append(kept(1, 12.0))
     np.testing.assert_array_equal(closes(read_recording(again.path)), [[10.0, np.nan], [12.0, np.nan]])
 
 
 def test_a_damaged_minute_ends_what_is_believed(tmp_path: Path) -> None:
     """A bit that flipped is no price."""
     recording = SessionRecorder.open(tmp_path, HEADER)
-    recording.keep(kept(0))
+    recording.append(kept(0))
     size = recording.path.stat().st_size
-    recording.keep(kept(1))
+    recording.append(kept(1))
     data = bytearray(recording.path.read_bytes())
     data[size + 20] ^= 1
     recording.path.write_bytes(data)
-    assert len(read_recording(recording.path).kept) == 1
+    assert len(read_recording(recording.path).records) == 1
 
 
 def test_other_symbols_of_the_same_day_have_a_file_of_their_own(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_other_symbols_of_the_same_day_have_a_file_of_their_own(tmp_path: Path) 
     facts = facts_of_the_day(SimulatedMarket.flat(200_000, ("A",), 6), RandomStream(0))
     second = SessionRecorder.open(tmp_path, attrs.evolve(HEADER, symbols=("A",), day=facts))
     assert first.path != second.path
-    assert second.before is None
+    assert second.previous is None
     assert recorded_file(tmp_path, SESSION.date) == second.path
     assert read_first_and_last(first.path) == (HEADER, None)
 
@@ -152,8 +152,8 @@ def test_a_day_has_at_most_999_files(tmp_path: Path) -> None:
 def test_the_end_of_a_file_is_its_last_minute(tmp_path: Path) -> None:
     """That is all that the status needs."""
     recording = SessionRecorder.open(tmp_path, HEADER)
-    recording.keep(kept(0))
-    recording.keep(kept(3, counts={"late": 4}))
+    recording.append(kept(0))
+    recording.append(kept(3, counts={"late": 4}))
     header, end = read_first_and_last(recording.path)
     assert header == HEADER
     assert end is not None
@@ -187,5 +187,5 @@ def test_a_day_of_five_hundred_symbols_is_small(tmp_path: Path) -> None:
     begun = recording.path.stat().st_size
     for index in range(6):
         fields = {name: np.round(draw.normal(100, 1, 500), 2) for name in (*FIELDS, "vwap")}
-        recording.keep(attrs.evolve(kept(index), minute=MinuteSlice(index=index, **fields)))
+        recording.append(attrs.evolve(kept(index), minute=MinuteSlice(index=index, **fields)))
     assert (recording.path.stat().st_size - begun) / 6 * 390 < 10_000_000

@@ -160,16 +160,16 @@ def test_a_closed_window_is_remembered_and_an_open_one_is_not() -> None:
         made.append(tape.closed)
         return np.array([float(tape.closed)])
 
-    assert tape.bars.once("feature", 5, make).tolist() == [3]
+    assert tape.bars.cached("feature", 5, make).tolist() == [3]
     tape.append(_minute(bars, 3))
     tape.append(_minute(bars, 4))
-    assert tape.bars.once("feature", 5, make).tolist() == [5]
+    assert tape.bars.cached("feature", 5, make).tolist() == [5]
     tape.append(_minute(bars, 5))
-    kept = tape.bars.once("feature", 5, make)
+    kept = tape.bars.cached("feature", 5, make)
     assert (kept.tolist(), made) == ([5], [3, 5])
     with pytest.raises(ValueError, match="read-only"):
         kept[0] = 1.0
-    assert tape.bars.until(6).once("feature", 5, make).tolist() == [6]
+    assert tape.bars.until(6).cached("feature", 5, make).tolist() == [6]
 
 
 @pytest.mark.parametrize("index", [1, 3])

@@ -42,11 +42,11 @@ def test_f68_a_clock_that_is_set_forward_is_not_followed(wrong_s: float, words: 
     wall = Wall()
     clock = SteadyClock(wall)
     wall.wrong_s, wall.passed = wrong_s, 2.0
-    assert clock.look() == words
-    assert clock.look() == words
+    assert clock.check() == words
+    assert clock.check() == words
     assert clock.now() == START + dt.timedelta(seconds=2)
     wall.wrong_s = 0.0
-    assert clock.look() == ""
+    assert clock.check() == ""
 
 
 def test_f69_a_clock_that_is_set_back_is_not_followed() -> None:
@@ -54,7 +54,7 @@ def test_f69_a_clock_that_is_set_back_is_not_followed() -> None:
     wall = Wall()
     clock = SteadyClock(wall)
     wall.wrong_s = -3600.0
-    assert clock.look() == "3600 s back"
+    assert clock.check() == "3600 s back"
     asyncio.run(clock.sleep_until(START + dt.timedelta(seconds=90)))
     assert wall.passed == pytest.approx(90.0)
     assert clock.monotonic() == wall.passed
@@ -66,7 +66,7 @@ def test_small_corrections_of_the_wall_clock_are_followed() -> None:
     clock = SteadyClock(wall)
     for wrong_s in (0.4, -0.3, 30.0, 29.5):
         wall.wrong_s = wrong_s
-        assert clock.look() == ""
+        assert clock.check() == ""
         assert clock.now() == wall.now()
 
 
@@ -76,7 +76,7 @@ def test_a_clock_that_is_wrong_at_the_start_is_put_right_by_the_brokers() -> Non
     wall.wrong_s = 3600.0
     clock = SteadyClock(wall, 3600.0)
     assert clock.now() == START
-    assert clock.look() == "3600 s forward"
+    assert clock.check() == "3600 s forward"
     asyncio.run(clock.sleep(1.0))
     assert clock.now() == START + dt.timedelta(seconds=1)
 

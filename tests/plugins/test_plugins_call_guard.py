@@ -68,7 +68,7 @@ class Session:
         self.bounds.open_session(
             GuardSession(
                 clock=self.clock,
-                tell=lambda lost: self.told.append((self.clock.now(), lost)),
+                on_failure=lambda lost: self.told.append((self.clock.now(), lost)),
                 repeating=lambda: self.repeating,
             )
         )
@@ -287,7 +287,7 @@ def test_f92_a_watchdog_can_see_which_call_is_being_made() -> None:
 
     bounds = CallGuard(strict=False)
     bounds.where = where
-    bounds.open_session(GuardSession(clock=ManualClock(BELL), tell=seen.append))
+    bounds.open_session(GuardSession(clock=ManualClock(BELL), on_failure=seen.append))
 
     def scan(*_: object) -> Signals:
         seen.append("scanning")

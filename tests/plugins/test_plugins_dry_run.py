@@ -221,7 +221,7 @@ def test_the_instances_own_day_is_not_touched(house: House) -> None:
     assert {path.name for path in (house.home / "data").iterdir()} == {"install.id", "plugins.json", "runs"}
     kept = received_bars.recorded_file(outcome.journal.with_name(f"{name}-received"), house.world.session.date)
     assert kept is not None
-    assert len(received_bars.read_recording(kept).kept) == house.world.session.minutes
+    assert len(received_bars.read_recording(kept).records) == house.world.session.minutes
 
 
 @pytest.mark.slow

@@ -190,7 +190,7 @@ class Bench:
     def __init__(self, made: Any, entry: EntryPointInfo, limit_s: float = 60.0) -> None:
         self.told: list[FailedCall] = []
         bounds = CallGuard(strict=False, limits_s=dict.fromkeys(LIMITS_S, limit_s))
-        bounds.open_session(GuardSession(clock=ManualClock(NOW), tell=self.told.append))
+        bounds.open_session(GuardSession(clock=ManualClock(NOW), on_failure=self.told.append))
         self.subject = guard_plugin(entry, made, bounds)
 
     def scan(self) -> str:
@@ -359,7 +359,7 @@ def test_cp29_what_a_worker_must_answer_is_checked(monkeypatch: pytest.MonkeyPat
     for program, words in ((str(echo), "Its worker did not respond"), ("/no/such", "Cannot start /no/such")):
         monkeypatch.setattr(sys, "executable", program)
         with pytest.raises(PluginError, match=words):
-            isolation.PluginWorker(entry, {}, WINDOW).ask({"do": "hello"})
+            isolation.PluginWorker(entry, {}, WINDOW).request({"do": "hello"})
 
 
 def test_scalars_of_arrays_pass_as_plain_numbers() -> None:

@@ -184,7 +184,7 @@ def test_a_strangers_live_feed_is_traded_on(house: House) -> None:
     assert all(one["reference"] > 0 for one in decisions if one["reason"] == "ALLOWED")
     kept = house.recorded()
     assert kept.symbols == house.world.market.symbols
-    assert [one.minute.index for one in kept.kept] == list(range(house.world.session.minutes))
+    assert [one.minute.index for one in kept.records] == list(range(house.world.session.minutes))
     assert (kept.header.source, kept.header.coverage) == ("acme", "consolidated")
 
 
@@ -194,7 +194,7 @@ def test_a_minute_waits_for_its_bars_as_long_as_bar_grace(house: House, grace_s:
     """One whose bars did not all come is decided when that has passed, and none later."""
     house.run(BAR_GRACE=f"{grace_s:.0f}s")
     kept = house.recorded()
-    waits = [(one.at - kept.session.moment(one.minute.index + 1)).total_seconds() for one in kept.kept]
+    waits = [(one.at - kept.session.moment(one.minute.index + 1)).total_seconds() for one in kept.records]
     assert grace_s - 0.1 <= max(waits) < grace_s + 1.0
 
 
@@ -261,7 +261,7 @@ def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
     outcome = house.run("paper", **PAPER)
     assert outcome.summary.sessions == 1
     assert outcome.summary.trades
-    kept = {one.minute.index: one.minute for one in house.recorded().kept}
+    kept = {one.minute.index: one.minute for one in house.recorded().records}
     assert sorted(kept) == list(range(house.world.session.minutes))
     for trade in outcome.summary.trades:
         minute = kept[house.world.session.minute(trade.entry_time)]
@@ -296,7 +296,7 @@ def test_paper_on_a_live_feed_goes_on_after_an_interruption(house: House, stop_s
     assert unwatched
     allowed = [one.payload for one in house.events(records.DECISION) if one.payload["reason"] == "ALLOWED"]
     assert unwatched.isdisjoint(one["signal"]["minute"] for one in allowed)
-    assert [one.minute.index for one in house.recorded().kept] == list(range(house.world.session.minutes))
+    assert [one.minute.index for one in house.recorded().records] == list(range(house.world.session.minutes))
 
 
 @pytest.mark.slow
@@ -326,7 +326,7 @@ def test_any_minute_of_a_live_session_is_worked_out_anew_from_its_recording(
     """`tbot why` needs neither feed nor history: the bar is the one that was first received, and levels are there."""
     house.run()
     kept = house.recorded()
-    symbol, minute = kept.symbols[0], kept.kept[6]
+    symbol, minute = kept.symbols[0], kept.records[6]
     at = exchange_time(kept.session.moment(7))
     capsys.readouterr()
     assert cli.invoke(["why", symbol, "--at", f"{at:%H:%M}", "--json", "--home", str(house.home)]) == 0

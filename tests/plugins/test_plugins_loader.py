@@ -240,8 +240,8 @@ def test_a_hook_is_asked_of_one_plugin_alone(plant: Callable[..., EntryPointInfo
     """Of several plugins that implement a hook only the named one answers, and none without it."""
     loader = PluginLoader()
     first, second = (sound(loader.load(plant(name))) for name in ("first", "second"))
-    assert [plugin.name for plugin in loader.ask(second.subject, "tbot_strategy")] == ["second"]
-    assert loader.ask(first.subject, "tbot_filter") == []
+    assert [plugin.name for plugin in loader.call_hook(second.subject, "tbot_strategy")] == ["second"]
+    assert loader.call_hook(first.subject, "tbot_filter") == []
 
 
 def test_a_failure_is_one_line_of_bounded_length(plant: Callable[..., EntryPointInfo]) -> None:

@@ -23,7 +23,7 @@ async def trade(world: World, name: str) -> None:
             if number % 5 == 0:
                 await broker.connect()
             for event in await broker.poll():
-                world.note(f"{event.kind} {event.client_order_id}")
+                world.add_trace_line(f"{event.kind} {event.client_order_id}")
             if number < SENT and world.loop.time() > world.quiet_from / 4:
                 number += 1
                 symbol = chance.one(world.market.symbols)
@@ -40,10 +40,10 @@ async def trade(world: World, name: str) -> None:
                 await broker.cancel(order.client_order_id)
             await broker.snapshot(world.start)
         except Unavailable as error:
-            world.note(f"{name} {error.message}")
+            world.add_trace_line(f"{name} {error.message}")
             await broker_again(world, name)
         except BrokerError as error:
-            world.note(f"{name} {error.message}")
+            world.add_trace_line(f"{name} {error.message}")
         await asyncio.sleep(20)
 
 
@@ -52,13 +52,13 @@ async def broker_again(world: World, name: str) -> None:
     try:
         await world.client(name).connect()
     except BrokerError as error:
-        world.note(f"{name} {error.message}")
+        world.add_trace_line(f"{name} {error.message}")
 
 
 async def bars(world: World) -> None:
     """Follow the feed."""
     async for minute in world.feed().minutes():
-        world.note(f"minute {minute.index} {minute.close.tolist()}")
+        world.add_trace_line(f"minute {minute.index} {minute.close.tolist()}")
 
 
 async def main(world: World) -> None:

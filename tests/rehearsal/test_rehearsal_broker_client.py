@@ -73,7 +73,7 @@ def troubled() -> Iterator[Make]:
 
     def make(fault: str, character: VenueProfile = USUAL) -> SmallWorld:
         stage = SmallWorld(character)
-        stage.way.trouble(fault, 180.0, 300.0)
+        stage.way.add_fault(fault, 180.0, 300.0)
         made.append(stage)
         return stage
 
@@ -122,11 +122,11 @@ def test_f2_keeps_the_acknowledgement_too_and_f3_brings_it_late(stages: Make) ->
     for stage in (lost, late):
         with pytest.raises(OutcomeUnknown):
             stage.submit(order(rests=True))
-    assert lost.heard(60) == []
+    assert lost.poll_after(60) == []
     report = lost.wait(lost.broker.find("o1"))
     assert report is not None
     assert report.kind == "acknowledged"
-    assert said(late.heard(60)) == [("acknowledged", "o1")]
+    assert said(late.poll_after(60)) == [("acknowledged", "o1")]
 
 
 def test_f4_a_request_arrives_five_minutes_later(stages: Make) -> None:
@@ -134,8 +134,8 @@ def test_f4_a_request_arrives_five_minutes_later(stages: Make) -> None:
     stage = stages(F4=1.0)
     with pytest.raises(OutcomeUnknown):
         stage.submit(order(rests=True))
-    assert stage.heard(280) == []
-    assert said(stage.heard(20)) == [("acknowledged", "o1")]
+    assert stage.poll_after(280) == []
+    assert said(stage.poll_after(20)) == [("acknowledged", "o1")]
 
 
 def test_f11_is_in_doubt_where_the_venue_documents_nothing(stages: Make) -> None:
@@ -179,7 +179,7 @@ def test_the_stream_under_a_fault(stages: Make, fault: str, told: list[tuple[str
     """F18 to F27: each event comes as the fault has it, so many seconds late."""
     stage = stages(**{fault: 1.0})
     stage.submit(order())
-    heard = [(event.kind, second) for second in range(40) for event in stage.heard(1)]
+    heard = [(event.kind, second) for second in range(40) for event in stage.poll_after(1)]
     assert [kind for kind, _ in heard] == [kind for kind, _ in told]
     assert all(abs(second - late) <= 1 for (_, second), (_, late) in zip(heard, told, strict=True))
     assert stage.faults.injected == {fault: 1}
@@ -190,7 +190,7 @@ def test_f21_and_f23_are_told_apart_by_their_ids(stages: Make) -> None:
     for fault, kind, ids in (("F21", "acknowledged", 1), ("F23", "fill", 2)):
         stage = stages(**{fault: 1.0})
         stage.submit(order())
-        events = [event for event in stage.heard(5) if event.kind == kind]
+        events = [event for event in stage.poll_after(5) if event.kind == kind]
         assert len(events) == 2
         assert len({event.event_id for event in events}) == ids
         assert len({event.fill.execution_id for event in events if event.fill is not None}) <= 1
@@ -200,10 +200,10 @@ def test_f24_the_latest_events_come_again(stages: Make) -> None:
     """With their ids."""
     stage = stages()
     stage.submit(order())
-    first = stage.heard()
+    first = stage.poll_after()
     stage.way.replays.append(stage.loop.time())
-    assert stage.heard() == first
-    assert stage.heard() == []
+    assert stage.poll_after() == first
+    assert stage.poll_after() == []
 
 
 def test_f31_a_cancel_is_answered_and_never_arrives(stages: Make) -> None:
@@ -211,7 +211,7 @@ def test_f31_a_cancel_is_answered_and_never_arrives(stages: Make) -> None:
     stage = stages(F31=1.0)
     stage.submit(order(rests=True))
     stage.wait(stage.broker.cancel("o1"))
-    assert said(stage.heard(60)) == [("acknowledged", "o1")]
+    assert said(stage.poll_after(60)) == [("acknowledged", "o1")]
     assert len(stage.floor.open) == 1
 
 
@@ -224,7 +224,7 @@ def test_f32_and_f33_a_fill_comes_first(stages: Make) -> None:
             stage.wait(stage.broker.cancel("o1"))
         else:
             stage.wait(stage.broker.replace("o1", order("o2", rests=True)))
-        assert said(stage.heard())[:3] == [("acknowledged", "o1"), ("fill", "o1"), ("cancel_refused", "o1")]
+        assert said(stage.poll_after())[:3] == [("acknowledged", "o1"), ("fill", "o1"), ("cancel_refused", "o1")]
         assert stage.floor.books.units == {"A": 10 * UNITS_PER_SHARE}
 
 
@@ -233,7 +233,7 @@ def test_f34_the_old_order_is_gone_and_the_new_one_refused(stages: Make) -> None
     stage = stages(F34=1.0)
     stage.submit(order(rests=True))
     stage.wait(stage.broker.replace("o1", order("o2", rests=True)))
-    assert said(stage.heard())[1:] == [("cancelled", "o1"), ("rejected", "o2")]
+    assert said(stage.poll_after())[1:] == [("cancelled", "o1"), ("rejected", "o2")]
     assert stage.floor.open == []
 
 
@@ -334,20 +334,20 @@ def test_f58_the_stream_is_closed_as_soon_as_it_is_opened(troubled: Make) -> Non
         stage.wait(stage.broker.connect())
     stage.submit(order())
     stage.pass_time(120)
-    assert ("fill", "o1") in said(stage.heard())
+    assert ("fill", "o1") in said(stage.poll_after())
 
 
 def test_f59_a_dead_connection_is_silent_until_it_is_noticed(troubled: Make) -> None:
     """Then it must be made anew, which helps at once."""
     stage = troubled("F59")
     stage.pass_time(65)
-    assert stage.heard(1) == []
+    assert stage.poll_after(1) == []
     stage.pass_time(20)
     with pytest.raises(Unavailable, match="two heartbeats"):
         stage.wait(stage.broker.poll())
     stage.wait(stage.broker.connect())
     stage.submit(order())
-    assert ("fill", "o1") in said(stage.heard())
+    assert ("fill", "o1") in said(stage.poll_after())
 
 
 def test_f60_f61_a_partition_is_noticed_and_only_f60_cuts_readings(troubled: Make) -> None:
@@ -366,7 +366,7 @@ def test_f60_f61_a_partition_is_noticed_and_only_f60_cuts_readings(troubled: Mak
                 stage.wait(stage.broker.account())
         stage.trade_at(Decimal(14))
         stage.pass_time(60)
-        assert ("fill", "o1") in said(stage.heard())
+        assert ("fill", "o1") in said(stage.poll_after())
 
 
 def test_f62_a_slow_link_answers_in_time_all_the_same(troubled: Make) -> None:
@@ -407,7 +407,7 @@ def test_a_request_that_has_left_arrives_whoever_still_waits(stages: Make) -> No
         await asyncio.gather(task, return_exceptions=True)
 
     stage.wait(crash())
-    assert stage.heard(1)
+    assert stage.poll_after(1)
     assert stage.floor.find("o1") is not None
 
 

@@ -138,7 +138,7 @@ def test_an_order_is_filled_as_deep_as_the_market_is(stages: Make) -> None:
     stage = stages()
     stage.market.paths["A"].depth[:] = [4 * UNITS_PER_SHARE] * len(stage.market.paths["A"].depth)
     stage.submit(order())
-    fills = [event.fill.quantity for event in stage.heard(30) if event.fill is not None]
+    fills = [event.fill.quantity for event in stage.poll_after(30) if event.fill is not None]
     assert fills == [4, 4, 2]
     report = stage.wait(stage.broker.snapshot(stage.session.open)).orders[0]
     assert (report.kind, report.filled, report.average_price) == ("fill", Decimal(10), Decimal("20.01"))
@@ -148,9 +148,9 @@ def test_a_limit_waits_for_its_price_and_gets_the_better_one(stages: Make) -> No
     """It rests while the market is dearer, and is filled at what the market asks then."""
     stage = stages()
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal("19.50")))
-    assert said(stage.heard()) == [("acknowledged", "o1")]
+    assert said(stage.poll_after()) == [("acknowledged", "o1")]
     stage.trade_at(Decimal(19))
-    assert [event.fill.price for event in stage.heard() if event.fill is not None] == [Decimal("19.01")]
+    assert [event.fill.price for event in stage.poll_after() if event.fill is not None] == [Decimal("19.01")]
 
 
 def test_a_stop_triggers_and_then_takes_the_market(stages: Make) -> None:
@@ -159,7 +159,7 @@ def test_a_stop_triggers_and_then_takes_the_market(stages: Make) -> None:
     stage.submit(order())
     stage.submit(stop())
     stage.trade_at(Decimal(17))
-    assert [event.fill.price for event in stage.heard() if event.fill is not None][1:] == [Decimal("16.99")]
+    assert [event.fill.price for event in stage.poll_after() if event.fill is not None][1:] == [Decimal("16.99")]
     assert stage.wait(stage.broker.snapshot(stage.session.open)).holdings == ()
 
 
@@ -171,12 +171,15 @@ def test_protection_rests_for_what_was_filled(stages: Make) -> None:
     path.depth[stage.floor.step + 1 :] = [0] * (len(path.depth) - stage.floor.step - 1)
     stage.submit(order(protection=(stop(), target())))
     legs = {working.cid: working for working in stage.floor.open}
-    assert [legs[cid].left for cid in ("o1", "stop", "target")] == [6 * UNITS_PER_SHARE, *[4 * UNITS_PER_SHARE] * 2]
+    assert [legs[cid].remaining_units for cid in ("o1", "stop", "target")] == [
+        6 * UNITS_PER_SHARE,
+        *[4 * UNITS_PER_SHARE] * 2,
+    ]
     path.depth[:] = [100 * UNITS_PER_SHARE] * len(path.depth)
     path.prices[stage.floor.step :] = [170_000] * (len(path.prices) - stage.floor.step)
-    stage.heard(0)
+    stage.poll_after(0)
     stage.floor.end(legs["o1"], "cancelled")
-    told = said(stage.heard(10))
+    told = said(stage.poll_after(10))
     assert ("fill", "stop") in told
     assert ("cancelled", "target") in told
     assert stage.floor.books.units == {}
@@ -191,7 +194,7 @@ def test_an_entry_that_is_being_left_takes_in_no_more(stages: Make) -> None:
     limit = Decimal("20.01")
     stage.submit(order(type=OrderType.LIMIT, limit_price=limit, protection=(stop(), target())))
     path.move(stage.floor.step + 1, 230_000)
-    told = said(stage.heard(20))
+    told = said(stage.poll_after(20))
     assert told[-3:] == [("fill", "target"), ("cancelled", "o1"), ("cancelled", "stop")]
     assert stage.floor.books.units == {}
 
@@ -202,7 +205,7 @@ def test_a_leg_that_is_replaced_in_two_steps_is_still_a_leg(stages: Make) -> Non
     stage.submit(order(protection=(stop(), target())))
     stage.wait(stage.broker.replace("stop", stop("stop-2", price=Decimal(19))))
     stage.trade_at(Decimal("18.50"))
-    assert said(stage.heard())[-2:] == [("fill", "stop-2"), ("cancelled", "target")]
+    assert said(stage.poll_after())[-2:] == [("fill", "stop-2"), ("cancelled", "target")]
     assert stage.floor.open == []
 
 
@@ -211,7 +214,7 @@ def test_protection_of_an_entry_that_never_filled_goes_with_it(stages: Make) -> 
     stage = stages(BRACKETS)
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(15), protection=(stop(price=Decimal(14)),)))
     stage.wait(stage.broker.cancel("o1"))
-    assert said(stage.heard()) == [("acknowledged", "o1"), ("cancelled", "o1"), ("cancelled", "stop")]
+    assert said(stage.poll_after()) == [("acknowledged", "o1"), ("cancelled", "o1"), ("cancelled", "stop")]
 
 
 @pytest.mark.parametrize(("after_s", "orders"), [(60, 1), (121, 2)])
@@ -256,14 +259,14 @@ def test_what_cannot_be_is_refused_with_its_code(
     with pytest.raises(Rejected, match=f"^{code}"):
         stage.submit(refused)
     assert stage.floor.orders == []
-    assert stage.heard() == []
+    assert stage.poll_after() == []
 
 
 def test_a_slow_refusal_is_told_after_an_acknowledgement(stages: Make) -> None:
     """A venue that looks later takes the order first."""
     stage = stages(attrs.evolve(PLAIN, refuses_at_once=False))
     stage.submit(order(symbol="ZZ"))
-    assert said(stage.heard()) == [("acknowledged", "o1"), ("rejected", "o1")]
+    assert said(stage.poll_after()) == [("acknowledged", "o1"), ("rejected", "o1")]
 
 
 def test_nothing_is_taken_outside_the_session_and_what_rests_expires(stages: Make) -> None:
@@ -271,7 +274,7 @@ def test_nothing_is_taken_outside_the_session_and_what_rests_expires(stages: Mak
     stage = stages()
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(15)))
     stage.pass_time(stage.session.minutes * 60)
-    assert said(stage.heard()) == [("acknowledged", "o1"), ("expired", "o1")]
+    assert said(stage.poll_after()) == [("acknowledged", "o1"), ("expired", "o1")]
     with pytest.raises(Rejected, match="closed"):
         stage.submit(order("o2"))
 
@@ -282,7 +285,7 @@ def test_an_atomic_replacement_keeps_its_id(stages: Make) -> None:
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(15)))
     for price in (Decimal("15.999"), Decimal(16)):
         stage.wait(stage.broker.replace("o1", order(type=OrderType.LIMIT, limit_price=price)))
-    assert said(stage.heard()) == [("acknowledged", "o1"), ("cancel_refused", "o1"), ("replaced", "o1")]
+    assert said(stage.poll_after()) == [("acknowledged", "o1"), ("cancel_refused", "o1"), ("replaced", "o1")]
     assert [working.level for working in stage.floor.open] == [160_000]
 
 
@@ -294,8 +297,8 @@ def test_a_replacement_in_two_steps_never_buys_more_than_was_left(stages: Make) 
     stage.submit(order())
     path.depth[:] = [0] * len(path.depth)
     stage.wait(stage.broker.replace("o1", order("o2")))
-    assert said(stage.heard())[-2:] == [("cancelled", "o1"), ("acknowledged", "o2")]
-    assert [working.left for working in stage.floor.open] == [6 * UNITS_PER_SHARE]
+    assert said(stage.poll_after())[-2:] == [("cancelled", "o1"), ("acknowledged", "o2")]
+    assert [working.remaining_units for working in stage.floor.open] == [6 * UNITS_PER_SHARE]
 
 
 def test_what_is_over_cannot_be_replaced_or_cancelled(stages: Make) -> None:
@@ -305,7 +308,7 @@ def test_what_is_over_cannot_be_replaced_or_cancelled(stages: Make) -> None:
     stage.wait(stage.broker.cancel("o1"))
     stage.wait(stage.broker.replace("o1", order("o2")))
     stage.wait(stage.broker.cancel("never"))
-    assert said(stage.heard())[2:] == [
+    assert said(stage.poll_after())[2:] == [
         ("cancel_refused", "o1"),
         ("cancel_refused", "o1"),
         ("rejected", "o2"),
@@ -352,7 +355,7 @@ def test_execution_ids_are_unique_only_where_the_rules_say_so(stages: Make) -> N
         stage = stages(character)
         stage.submit(order())
         stage.submit(order("o2"))
-        fills = [event.fill for event in stage.heard() if event.fill is not None]
+        fills = [event.fill for event in stage.poll_after() if event.fill is not None]
         assert [fill.execution_id for fill in fills] == ids
 
 
@@ -360,7 +363,7 @@ def test_f28_more_is_filled_than_was_ordered(stages: Make) -> None:
     """Half as much again, and the books have it."""
     stage = stages(F28=1.0)
     stage.submit(order())
-    assert sum(event.fill.quantity for event in stage.heard() if event.fill is not None) == 15
+    assert sum(event.fill.quantity for event in stage.poll_after() if event.fill is not None) == 15
     assert stage.floor.books.units == {"A": 15 * UNITS_PER_SHARE}
 
 
@@ -368,7 +371,7 @@ def test_f29_an_execution_is_taken_back_or_corrected(stages: Make) -> None:
     """It is told with the execution's id, and money and shares follow."""
     stage = stages(attrs.evolve(PLAIN, fee_ticks=0), F29=1.0)
     stage.submit(order())
-    events = stage.heard(600)
+    events = stage.poll_after(600)
     retold = [event for event in events if event.kind in {"busted", "corrected"}]
     assert {event.kind for event in retold} <= {"busted", "corrected"}
     assert retold
@@ -381,7 +384,7 @@ def test_f30_an_execution_bears_the_id_of_another(stages: Make) -> None:
     stage = stages(BRACKETS, F30=1.0)
     stage.market.paths["A"].depth[:] = [6 * UNITS_PER_SHARE] * len(stage.market.paths["A"].depth)
     stage.submit(order())
-    fills = [event.fill for event in stage.heard(30) if event.fill is not None]
+    fills = [event.fill for event in stage.poll_after(30) if event.fill is not None]
     assert [(fill.execution_id, fill.quantity) for fill in fills] == [("SIM-1-1", Decimal(6)), ("SIM-1-1", Decimal(4))]
 
 
@@ -389,7 +392,7 @@ def test_f37_a_stop_is_rejected_once_its_entry_filled(stages: Make) -> None:
     """The target rests, the stop does not."""
     stage = stages(BRACKETS, F37=1.0)
     stage.submit(order(protection=(stop(), target())))
-    assert ("rejected", "stop") in said(stage.heard())
+    assert ("rejected", "stop") in said(stage.poll_after())
     assert [working.cid for working in stage.floor.open] == ["target"]
 
 
@@ -409,7 +412,7 @@ def test_f40_a_halt_keeps_orders_and_fills_none(stages: Make) -> None:
     start, stop_at = halts[0]
     stage.pass_time(max(start * STEP_S + LEAD_S - stage.loop.time() + 1, 0))
     stage.submit(order())
-    assert said(stage.heard()) == [("acknowledged", "o1")]
+    assert said(stage.poll_after()) == [("acknowledged", "o1")]
     assert stop_at > start
 
 
@@ -429,8 +432,8 @@ def test_f43_a_split_doubles_shares_and_ends_orders(stages: Make) -> None:
     stage.market.paths["A"].split(stage.floor.step + 1)
     news = SymbolEvent(at=0.0, kind="split", symbol="A")
     just_before = LEAD_S + (stage.floor.step + 1) * STEP_S - 0.001
-    stage.exchange.schedule(just_before, lambda: stage.others.follow(news))
-    assert said(stage.heard(10))[-1] == ("cancelled", "stop")
+    stage.exchange.schedule(just_before, lambda: stage.others.apply_split_or_delisting(news))
+    assert said(stage.poll_after(10))[-1] == ("cancelled", "stop")
     snapshot = stage.wait(stage.broker.snapshot(stage.session.open))
     assert [(held.symbol, held.quantity) for held in snapshot.holdings] == [("A", Decimal(20))]
     assert [(activity.kind, activity.quantity) for activity in snapshot.activities] == [("split", Decimal(10))]
@@ -467,7 +470,7 @@ def test_f47_a_person_trades(stages: Make) -> None:
     """Orders that are not ours appear, told without an id or under another's, and ours may be cancelled."""
     stage = stages(F47=1.0, F20=1.0)
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(5)))
-    events = stage.heard(3600)
+    events = stage.poll_after(3600)
     foreign = [fact for fact in stage.floor.books.facts if fact.kind == "accepted" and not fact.ours]
     assert {fact.client_order_id for fact in foreign} >= {"", "mobile-1"}
     assert ("cancelled", "o1") in said(events)

@@ -25,30 +25,34 @@ SYMBOL = "AAPL"
 
 def bot(causes: tuple[StateCause, ...] = (), **held: object) -> BotProcess:
     """A life whose bot knows of nothing but what it holds, and of `causes`; its exits wait where somebody killed it."""
-    leaving = SimpleNamespace(untouched=lambda _symbol: False, waits=lambda _reason: StateCause.KILL_FILE in causes)
+    leaving = SimpleNamespace(
+        exits_blocked=lambda _symbol: False, must_wait=lambda _reason: StateCause.KILL_FILE in causes
+    )
     desk = SimpleNamespace(
-        portfolio=SimpleNamespace(beyond={}),
-        custody=SimpleNamespace(held=held, leaving=leaving),
-        standing=SimpleNamespace(frozen={}, unruled={}),
+        portfolio=SimpleNamespace(unassigned_units={}),
+        position_manager=SimpleNamespace(held=held, exits=leaving),
+        exposure=SimpleNamespace(frozen={}, rules_unknown={}),
     )
     post = SimpleNamespace(
         name="alpha",
-        desk=desk,
-        execution=SimpleNamespace(orders={}, questions={}),
+        decision_engine=desk,
+        execution=SimpleNamespace(orders={}, lookups={}),
     )
-    keeper = SimpleNamespace(post=post, tender=SimpleNamespace(foreign={}), conditions=SimpleNamespace(causes=causes))
-    return cast("BotProcess", SimpleNamespace(session=SimpleNamespace(keepers=[keeper])))
+    keeper = SimpleNamespace(
+        broker_session=post, reconciler=SimpleNamespace(external={}), trading_state=SimpleNamespace(causes=causes)
+    )
+    return cast("BotProcess", SimpleNamespace(session=SimpleNamespace(supervisors=[keeper])))
 
 
 def holding(*, leaving: ExitReason | None = None, **plan: object) -> object:
     """A position with such a plan, for which a stop is thought to rest, unless it is `leaving`."""
     resting = {} if leaving else {Leg.STOP: "stop"}
-    return SimpleNamespace(plan=SimpleNamespace(**plan), resting=resting, leaving=leaving)
+    return SimpleNamespace(plan=SimpleNamespace(**plan), resting=resting, exit_reason=leaving)
 
 
 def rest(floor: VenueMatchingEngine, leg: Leg, quantity: int) -> None:
     """An order of ours works at the venue."""
-    floor.rest(floor.take(order(leg, name=leg.value, symbol=SYMBOL, quantity=str(quantity), limit="9999")))
+    floor.rest(floor.accept(order(leg, name=leg.value, symbol=SYMBOL, quantity=str(quantity), limit="9999")))
 
 
 def hold(floor: VenueMatchingEngine, quantity: int) -> None:
@@ -165,7 +169,7 @@ def test_a_stop_that_stays_behind_its_plan_is_found(
 
     async def main() -> None:
         hold(floor, 10)
-        floor.rest(floor.take(order(Leg.STOP, name="stop", symbol=SYMBOL, quantity="10", stop="0.01")))
+        floor.rest(floor.accept(order(Leg.STOP, name="stop", symbol=SYMBOL, quantity="10", stop="0.01")))
         patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False, leads=lambda level: level < SHARE)}))
         patrol.begin()
         for at in range(0, 250, 50):

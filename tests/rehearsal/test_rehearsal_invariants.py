@@ -256,7 +256,7 @@ def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
         over.stopped = True
         if not of:
             floor = over.world.ways[0].exchange.floor
-            floor.rest(floor.take(order(name="entry", symbol=over.world.market.symbols[0], limit="0.01")))
+            floor.rest(floor.accept(order(name="entry", symbol=over.world.market.symbols[0], limit="0.01")))
         assert [one.partition(" though")[0] for one in found(STOP_INVARIANTS, over)] == [words]
 
 

@@ -30,7 +30,7 @@ async def idle(world: World, seconds: float) -> None:
             await broker.poll()
             await broker.snapshot(world.start)
         except BrokerError as error:
-            world.note(type(error).__name__)
+            world.add_trace_line(type(error).__name__)
         await asyncio.sleep(30)
 
 

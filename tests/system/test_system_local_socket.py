@@ -41,7 +41,7 @@ def test_messages_come_one_by_one_whichever_way_they_were_sent(path: Path) -> No
         assert [theirs.receive(), theirs.receive()] == [b"one", b"two"]
         assert pending(theirs) is False
         ours.send(b"ree\n")
-        assert theirs.gather()
+        assert theirs.fill_buffer()
         assert pending(theirs) is True
         assert theirs.receive() == b"three"
         assert ours.fileno() != theirs.fileno()

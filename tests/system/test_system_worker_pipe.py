@@ -19,8 +19,8 @@ def test_what_is_said_comes_back_whole() -> None:
     """More than a pipe holds, in pieces, arrives in order."""
     partner = WorkerProcess((sys.executable, "-c", ECHO), environment=environ.minimal_environment())
     for data in (b"a", b"b" * 50_000, b""):
-        partner.say(data)
-        assert partner.hear(len(data)) == data
+        partner.write(data)
+        assert partner.read(len(data)) == data
     partner.end()
 
 
@@ -28,9 +28,9 @@ def test_an_end_is_told_with_its_code() -> None:
     """Whoever waits for a child that has ended hears how; so does who speaks to it."""
     partner = WorkerProcess((sys.executable, "-c", "raise SystemExit(5)"), environment=environ.minimal_environment())
     with pytest.raises(AccessError, match="ended with code 5"):
-        partner.hear(1)
+        partner.read(1)
     with pytest.raises(AccessError, match="ended with code 5"):
-        partner.say(b"x" * 10_000_000)
+        partner.write(b"x" * 10_000_000)
     partner.end()
 
 

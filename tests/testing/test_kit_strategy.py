@@ -119,7 +119,7 @@ class RemembersUnderAShortName(Breakout):
 
     def level(self, bars: Bars) -> Array:
         """The key lacks the minutes."""
-        return bars.once("high", self.window.entry, lambda: Breakout.level(self, bars))
+        return bars.cached("high", self.window.entry, lambda: Breakout.level(self, bars))
 
 
 class RemembersWhatIsOpen(Breakout):
@@ -127,7 +127,9 @@ class RemembersWhatIsOpen(Breakout):
 
     def level(self, bars: Bars) -> Array:
         """`stop` is too small."""
-        return bars.once("so far", 0, lambda: np.fmax.reduce(bars.high[..., :20], axis=-1, keepdims=True, initial=0.0))
+        return bars.cached(
+            "so far", 0, lambda: np.fmax.reduce(bars.high[..., :20], axis=-1, keepdims=True, initial=0.0)
+        )
 
 
 class ForgetsSince(Breakout):

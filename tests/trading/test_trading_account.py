@@ -36,7 +36,7 @@ def desk(said: Account, table: tuple[DayTradeRule, ...] = (), opening: int = EQU
     """A desk whose broker has spoken."""
     venue = BrokerCapabilities(brackets=True, amend_atomic=True, day_trade_rules=table)
     made = DecisionEngine(rules(venue=venue, **settings), session(), opening, lambda s, leg, n: f"{s.text}/{leg}/{n}")
-    made.admit(said)
+    made.update_account(said)
     return made
 
 
@@ -81,57 +81,57 @@ def test_a_cash_account_pays_with_settled_cash_only() -> None:
     made = desk(account("3000", margin=False), max_leverage=Decimal(4), weights=(Decimal("0.02"),) * 5, **WIDE)
     assert decided(made, "A") == "ALLOWED"
     assert decided(made, "B") == "UNSETTLED_CASH"
-    made.standing.working.clear()
+    made.exposure.working.clear()
     trade(made.portfolio, "A", "120", "130")
-    payable = made.standing.funds.payable(made.portfolio)
+    payable = made.exposure.funds.available_atoms(made.portfolio)
     assert payable == (3000 - 1202) * ATOMS_PER_DOLLAR
     assert decided(made, "C") == "UNSETTLED_CASH"
-    made.admit(account("3098", margin=True))
+    made.update_account(account("3098", margin=True))
     assert decided(made, "D") == "ALLOWED"
 
 
 def test_settled_cash_does_not_grow_within_a_session() -> None:
     """A reading that shows the proceeds of sales, or is older than the books, gives no more than the first one."""
     funds, books = AccountRules(), Portfolio(opening_atoms=EQUITY)
-    funds.read(account("5000", margin=False), books)
+    funds.update(account("5000", margin=False), books)
     trade(books, "A", "100", "200")
-    funds.read(account("5998", margin=False), books)
-    assert funds.settled == 5000 * ATOMS_PER_DOLLAR
-    funds.read(account("9000", margin=False), books)
-    assert funds.settled == 5000 * ATOMS_PER_DOLLAR
-    funds.read(account("5998", margin=False, settled_cash=Decimal(400)), books)
-    assert funds.settled == 1402 * ATOMS_PER_DOLLAR
-    assert funds.payable(books) == 400 * ATOMS_PER_DOLLAR
+    funds.update(account("5998", margin=False), books)
+    assert funds.settled_atoms == 5000 * ATOMS_PER_DOLLAR
+    funds.update(account("9000", margin=False), books)
+    assert funds.settled_atoms == 5000 * ATOMS_PER_DOLLAR
+    funds.update(account("5998", margin=False, settled_cash=Decimal(400)), books)
+    assert funds.settled_atoms == 1402 * ATOMS_PER_DOLLAR
+    assert funds.available_atoms(books) == 400 * ATOMS_PER_DOLLAR
 
 
 def test_a_sale_that_crosses_a_reading_takes_nothing_from_settled_cash() -> None:
     """Cash without the sale, held against books with it, would be too little for the rest of the session."""
     funds, books = AccountRules(), Portfolio(opening_atoms=EQUITY)
-    funds.read(account("5000", margin=False), books)
+    funds.update(account("5000", margin=False), books)
     trade(books, "A", "100", "200")
-    funds.read(account("3999", margin=False, day_trades=3), books, crossed=True)
-    assert (funds.settled, funds.day_trades) == (5000 * ATOMS_PER_DOLLAR, None)
+    funds.update(account("3999", margin=False, day_trades=3), books, crossed=True)
+    assert (funds.settled_atoms, funds.day_trades) == (5000 * ATOMS_PER_DOLLAR, None)
     first = AccountRules()
-    first.read(account("3999", margin=False), books, crossed=True)
-    assert (first.margin, first.settled) == (False, None)
+    first.update(account("3999", margin=False), books, crossed=True)
+    assert (first.margin, first.settled_atoms) == (False, None)
 
 
 def test_what_had_settled_before_a_restart_has_settled_after_it() -> None:
     """A person's own sale of the day is cash that has not settled, whichever reading is the first to show it."""
     funds, books = AccountRules(), Portfolio(opening_atoms=EQUITY)
-    funds.recall(5000 * ATOMS_PER_DOLLAR)
-    funds.read(account("9000", margin=False), books)
-    assert funds.payable(books) == 5000 * ATOMS_PER_DOLLAR
-    funds.recall(8000 * ATOMS_PER_DOLLAR)
-    assert funds.payable(books) == 5000 * ATOMS_PER_DOLLAR
+    funds.restore_settled(5000 * ATOMS_PER_DOLLAR)
+    funds.update(account("9000", margin=False), books)
+    assert funds.available_atoms(books) == 5000 * ATOMS_PER_DOLLAR
+    funds.restore_settled(8000 * ATOMS_PER_DOLLAR)
+    assert funds.available_atoms(books) == 5000 * ATOMS_PER_DOLLAR
 
 
 def test_an_account_with_margin_is_not_held_to_its_settled_cash() -> None:
     """Buying power is its bound; an account of unknown kind that told nothing at all pays nothing."""
     funds, books = AccountRules(), Portfolio(opening_atoms=EQUITY)
-    funds.read(account("5", margin=True), books)
-    assert funds.payable(books) is None
-    assert AccountRules(margin=None).payable(books) == 0
+    funds.update(account("5", margin=True), books)
+    assert funds.available_atoms(books) is None
+    assert AccountRules(margin=None).available_atoms(books) == 0
 
 
 def test_a_simulated_account_has_margin() -> None:
@@ -175,30 +175,30 @@ def test_an_entry_that_would_be_a_day_trade_too_many_is_denied() -> None:
     made = desk(account("20000", margin=True, day_trades=1), (RULE,), SMALL, **WIDE)
     assert decided(made, "A") == "ALLOWED"
     trade(made.portfolio, "A", "10", "11")
-    made.standing.working.clear()
+    made.exposure.working.clear()
     assert decided(made, "B") == "ALLOWED"
     denied = made.decide([proposal("C")])[0]
     assert (denied.reason, denied.value, denied.limit) == (Reason.DAY_TRADES, 3, 3)
-    made.admit(account("20000", margin=True, day_trades=2))
-    assert day_trades(made.standing) == 3
+    made.update_account(account("20000", margin=True, day_trades=2))
+    assert day_trades(made.exposure) == 3
 
 
 def test_a_reading_older_than_the_books_forgets_no_day_trade() -> None:
     """It does not count the one that was closed since; those of the sessions before do not become fewer by that."""
     made = desk(account("20000", margin=True, day_trades=2), (RULE,), SMALL, **WIDE)
     trade(made.portfolio, "A", "10", "11")
-    made.admit(account("20000", margin=True, day_trades=2))
-    assert day_trades(made.standing) == 3
+    made.update_account(account("20000", margin=True, day_trades=2))
+    assert day_trades(made.exposure) == 3
     assert decided(made, "B") == "DAY_TRADES"
-    made.admit(account("20000", margin=True, day_trades=4))
-    assert day_trades(made.standing) == 4
+    made.update_account(account("20000", margin=True, day_trades=4))
+    assert day_trades(made.exposure) == 4
 
 
 def left_over(made: DecisionEngine, symbol: str) -> SignalId:
     """A position of the session before, which is held on."""
     signal = attrs.evolve(identity(symbol), session=session().date - timedelta(days=1))
     carried = CarriedPosition(fill=fill(order(symbol=symbol), "100"), signal=signal, attempts={}, account="A")
-    made.custody.recollection.carry(carried, None)
+    made.position_manager.recovery.restore_position(carried, None)
     return signal
 
 
@@ -206,10 +206,10 @@ def test_a_position_of_yesterday_makes_no_day_trade() -> None:
     """The broker counts none when it is closed, so it takes none of those that may still be made."""
     made = desk(account("20000", margin=True, day_trades=2), (RULE,), SMALL, **WIDE)
     signal = left_over(made, "A")
-    assert day_trades(made.standing) == 2
+    assert day_trades(made.exposure) == 2
     made.portfolio.apply(fill(order(Leg.EXIT, symbol="A", buy=False), "101"), signal, Leg.EXIT)
-    made.admit(account("20000", margin=True, day_trades=2))
-    assert day_trades(made.standing) == 2
+    made.update_account(account("20000", margin=True, day_trades=2))
+    assert day_trades(made.exposure) == 2
     assert decided(made, "B") == "ALLOWED"
 
 
@@ -232,7 +232,7 @@ def test_an_equity_that_jumped_is_found(opening: str, moved: str, found: bool) -
 def test_nothing_is_sized_by_an_equity_that_jumped() -> None:
     """Every entry is denied with that code, and the change is told with both figures."""
     made = desk(account(margin=True))
-    made.standing.find_jump(Decimal(130), Decimal(100))
+    made.exposure.record_equity_jump(Decimal(130), Decimal(100))
     assert decided(made) == "EQUITY_JUMP"
-    told = made.standing.told[0]
+    told = made.exposure.pending_changes[0]
     assert (told.what, str(told.value), str(told.limit)) == ("equity jump", "130", "100")

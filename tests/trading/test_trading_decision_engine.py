@@ -63,16 +63,16 @@ class Day:
     def book(self) -> None:
         """Hand the venue's events to the desk."""
         for event in self.venue.events():
-            self.desk.custody.booked(event)
+            self.desk.position_manager.on_order_event(event)
 
     def step(self, minute: int, *proposals: Proposal) -> None:
         """One minute in the order that all clocks keep."""
         self.venue.match(self.bars, minute)
         self.book()
         self.changes += [(minute, change) for change in self.desk.mark(self.bars, minute)]
-        self.act(self.desk.custody.manage(self.bars, minute), minute)
+        self.act(self.desk.position_manager.orders_after_minute(self.bars, minute), minute)
         self.book()
-        self.act(self.desk.custody.released(), minute)
+        self.act(self.desk.position_manager.orders_due_now(), minute)
         for decision in self.desk.decide(proposals):
             self.decisions.append(decision)
             if decision.order is not None:
@@ -104,7 +104,7 @@ class Day:
     def trades(self) -> list[tuple[str, int, str, int, str, ExitReason]]:
         """Symbol, entry minute and price, exit minute and price, reason."""
         found = []
-        for trade in (position.trade() for position in self.desk.portfolio.closed):
+        for trade in (position.to_trade() for position in self.desk.portfolio.closed):
             entered, left = session().minute(trade.entry_time), session().minute(trade.exit_time)
             found.append(
                 (trade.symbol, entered, str(trade.entry_price), left, str(trade.exit_price), trade.exit_reason)
@@ -144,7 +144,7 @@ def test_an_exit_waits_for_a_bar_and_the_session_ends_all() -> None:
     """An exit without a bar is filled at the last price, NO_MARKET."""
     day = Day(SessionDraft().bar(59, 99.0).gap(60, 390).bars()).walk(proposal(exits=ExitRules(leave=60)))
     assert [(trade[4], trade[5]) for trade in day.trades] == [("99.0000", ExitReason.NO_MARKET)]
-    assert day.desk.custody.idle
+    assert day.desk.position_manager.is_idle
 
 
 def test_stop_and_target_end_a_trade_at_the_venue() -> None:
@@ -225,7 +225,7 @@ def test_a_market_entry_has_no_limit() -> None:
     assert entry is not None
     assert (entry.type, entry.limit_price) == (OrderType.MARKET, None)
     assert entry.quantity == 6  # 800 USD at 115.00
-    assert dollars_of(found.standing.gross()) == 690
+    assert dollars_of(found.exposure.gross()) == 690
 
 
 def test_a_market_entry_counts_at_its_worst_price_until_it_is_filled() -> None:
@@ -311,7 +311,7 @@ def test_less_than_a_share_is_entered_only_where_its_stop_rests_or_its_lack_is_p
     venue = BrokerCapabilities(quantity_step=Decimal("0.001"), fractional_types=types)
     found = desk(rules(fractional=True, fractional_unprotected=permitted, venue=venue))
     assert found.decide([proposal(price=price, stop=price * 0.98)])[0].reason is reason
-    assert bool(found.standing.working) is (reason is Reason.ALLOWED)
+    assert bool(found.exposure.working) is (reason is Reason.ALLOWED)
 
 
 def test_signals_of_a_minute_are_decided_by_strength_rank_and_symbol() -> None:
@@ -379,7 +379,7 @@ def test_flattening_cancels_working_entries() -> None:
     day = Day(SessionDraft().gap(384, 386).bars()).walk(proposal(minute=383))
     assert [(at, action) for at, action in day.actions] == [(384, CancelOrder(client_order_id="AAA entry"))]
     assert day.trades == []
-    assert day.desk.custody.idle
+    assert day.desk.position_manager.is_idle
 
 
 def test_a_risk_check_may_only_deny() -> None:
@@ -393,9 +393,9 @@ def test_a_risk_check_may_only_deny() -> None:
     found = desk(checks=(("calendar", check),))
     decisions = found.decide([proposal("AAA", reason=Reason.PRICE_LOW), proposal("AAA"), proposal("BBB")])
     assert [one.reason for one in decisions] == [Reason.PRICE_LOW, Reason.RISK_CHECK_DENIED, Reason.ALLOWED]
-    assert decisions[1].words == "calendar: not on Mondays"
+    assert decisions[1].detail == "calendar: not on Mondays"
     assert [order.symbol for order in asked] == ["AAA", "BBB"]
-    assert found.standing.sent == {"open": 1}
+    assert found.exposure.sent == {"open": 1}
 
 
 def test_a_risk_check_that_fails_denies_with_a_code_of_its_own() -> None:
@@ -408,13 +408,13 @@ def test_a_risk_check_that_fails_denies_with_a_code_of_its_own() -> None:
 
     found = desk(checks=(("sectors", check),))
     denied, allowed = found.decide([proposal("AAA"), proposal("BBB")])
-    assert (denied.reason, denied.words, denied.order) == (
+    assert (denied.reason, denied.detail, denied.order) == (
         Reason.RISK_CHECK_FAILED,
         "sectors: KeyError: 'sector'",
         None,
     )
     assert allowed.reason is Reason.ALLOWED
-    assert found.standing.sent == {"open": 1}
+    assert found.exposure.sent == {"open": 1}
 
 
 def crash(settings: dict[str, Any], *signals: Proposal) -> Day:
@@ -448,7 +448,7 @@ def test_f98_the_daily_loss_cancels_flattens_and_latches() -> None:
         ("BBB", 31, ExitReason.DAILY_LOSS),
     ]
     assert day.reasons[-1] is Reason.DAILY_LOSS
-    assert desk().standing.daily_loss is False
+    assert desk().exposure.daily_loss is False
 
 
 def test_half_of_the_daily_loss_is_defense_until_the_next_session() -> None:
@@ -456,9 +456,9 @@ def test_half_of_the_daily_loss_is_defense_until_the_next_session() -> None:
     day = crash({"daily_loss_limit": "0.006", "window_loss_limit": "1", "max_trades": 3}, AAA, *LATER[:1], LATER[2])
     assert (30, "defense") in [(at, change.what) for at, change in day.changes]
     assert day.desk.limits.max_trades == 1
-    assert day.desk.standing.state is RiskState.DEFENSE
-    assert desk().standing.state is RiskState.NORMAL
-    assert desk(rules(defense_mode_active=True)).standing.state is RiskState.DEFENSE
+    assert day.desk.exposure.state is RiskState.DEFENSE
+    assert desk().exposure.state is RiskState.NORMAL
+    assert desk(rules(defense_mode_active=True)).exposure.state is RiskState.DEFENSE
 
 
 def test_a_windows_loss_ends_its_entries_alone() -> None:
@@ -491,7 +491,7 @@ def said(kind: str, cid: str, words: str = "") -> BrokerEvent:
 
 def released(found: DecisionEngine) -> list[Order]:
     """The orders that nothing stands in the way of any more."""
-    return [one.order for one in found.custody.released() if isinstance(one, SubmitOrder)]
+    return [one.order for one in found.position_manager.orders_due_now() if isinstance(one, SubmitOrder)]
 
 
 def holding(found: DecisionEngine, shares: str = "7", shape: ExitRules | None = None) -> Bars:
@@ -500,15 +500,15 @@ def holding(found: DecisionEngine, shares: str = "7", shape: ExitRules | None = 
     entry = found.decide([proposal(exits=shape or ExitRules(leave=60))])[0].order
     assert entry is not None
     one = fill(entry, "100", shares)
-    found.custody.booked(attrs.evolve(said("fill", entry.client_order_id), fill=one))
+    found.position_manager.on_order_event(attrs.evolve(said("fill", entry.client_order_id), fill=one))
     return bars
 
 
 def leave(found: DecisionEngine, bars: Bars, minute: int = 59) -> Order:
     """The exit of AAA, whose protection ends as soon as it is asked to."""
-    for one in found.custody.manage(bars, minute):
+    for one in found.position_manager.orders_after_minute(bars, minute):
         assert isinstance(one, CancelOrder)
-        found.custody.booked(said("cancelled", one.client_order_id))
+        found.position_manager.on_order_event(said("cancelled", one.client_order_id))
     (exit_order,) = released(found)
     return exit_order
 
@@ -516,8 +516,8 @@ def leave(found: DecisionEngine, bars: Bars, minute: int = 59) -> Order:
 def test_events_of_foreign_orders_change_nothing() -> None:
     """What the desk did not write down is not its own."""
     found = desk()
-    found.custody.booked(said("cancelled", "somebody else's"))
-    assert found.custody.idle
+    found.position_manager.on_order_event(said("cancelled", "somebody else's"))
+    assert found.position_manager.is_idle
 
 
 def test_an_exit_that_ended_is_sent_again_under_a_new_name() -> None:
@@ -525,25 +525,29 @@ def test_an_exit_that_ended_is_sent_again_under_a_new_name() -> None:
     found = desk()
     bars = holding(found)
     assert leave(found, bars).client_order_id == "AAA exit"
-    assert found.custody.manage(bars, 60) == []  # it may still fill
+    assert found.position_manager.orders_after_minute(bars, 60) == []  # it may still fill
     for attempt, word in ((2, "rejected"), (3, "expired")):
-        found.custody.booked(said(word, "AAA exit" if attempt == 2 else "AAA exit 2"))
-        found.custody.booked(said("expired", "AAA exit"))  # an older attempt says nothing of the newer one
-        assert found.custody.released() == []  # not before the next minute
-        (again,) = found.custody.manage(bars, 60 + attempt)
+        found.position_manager.on_order_event(said(word, "AAA exit" if attempt == 2 else "AAA exit 2"))
+        found.position_manager.on_order_event(
+            said("expired", "AAA exit")
+        )  # an older attempt says nothing of the newer one
+        assert found.position_manager.orders_due_now() == []  # not before the next minute
+        (again,) = found.position_manager.orders_after_minute(bars, 60 + attempt)
         assert isinstance(again, SubmitOrder)
         assert (again.order.client_order_id, again.order.reason) == (f"AAA exit {attempt}", ExitReason.TIME)
-        assert found.custody.manage(bars, 61 + attempt) == []
+        assert found.position_manager.orders_after_minute(bars, 61 + attempt) == []
 
 
 def test_an_exit_that_the_desk_gave_up_keeps_its_reason() -> None:
     """An exit that fills after it was said to have ended is booked all the same, as what it was sent for."""
     found = desk()
     order = leave(found, holding(found))
-    found.custody.booked(said("expired", "AAA exit"))
-    found.custody.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(order, "101", execution="2")))
+    found.position_manager.on_order_event(said("expired", "AAA exit"))
+    found.position_manager.on_order_event(
+        attrs.evolve(said("fill", "AAA exit"), fill=fill(order, "101", execution="2"))
+    )
     assert [position.exit_reason for position in found.portfolio.closed] == [ExitReason.TIME]
-    assert found.custody.idle
+    assert found.position_manager.is_idle
 
 
 def test_an_exit_waits_until_nothing_else_works_for_its_position() -> None:
@@ -552,18 +556,18 @@ def test_an_exit_waits_until_nothing_else_works_for_its_position() -> None:
     bars = SessionDraft().bars()
     entry = found.decide([proposal(target=103.0, exits=ExitRules(leave=60))])[0].order
     assert entry is not None
-    found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100", "3")))
+    found.position_manager.on_order_event(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100", "3")))
     asked = [CancelOrder(client_order_id=one) for one in ("AAA entry", "AAA target", "AAA stop")]
-    assert found.custody.manage(bars, 59) == asked
-    found.custody.booked(said("cancelled", "AAA target"))
-    found.custody.booked(said("cancel_refused", "AAA stop"))
-    assert found.custody.released() == []
-    assert found.custody.manage(bars, 60) == [asked[0], asked[2]]
-    found.custody.booked(said("cancelled", "AAA stop"))
-    found.custody.booked(said("expired", "AAA entry"))
+    assert found.position_manager.orders_after_minute(bars, 59) == asked
+    found.position_manager.on_order_event(said("cancelled", "AAA target"))
+    found.position_manager.on_order_event(said("cancel_refused", "AAA stop"))
+    assert found.position_manager.orders_due_now() == []
+    assert found.position_manager.orders_after_minute(bars, 60) == [asked[0], asked[2]]
+    found.position_manager.on_order_event(said("cancelled", "AAA stop"))
+    found.position_manager.on_order_event(said("expired", "AAA entry"))
     (exit_order,) = released(found)
     assert (exit_order.quantity, exit_order.reason) == (Decimal(3), ExitReason.TIME)
-    assert (found.custody.released(), found.custody.manage(bars, 61)) == ([], [])
+    assert (found.position_manager.orders_due_now(), found.position_manager.orders_after_minute(bars, 61)) == ([], [])
 
 
 def test_an_exit_is_for_what_its_stop_has_left() -> None:
@@ -571,10 +575,10 @@ def test_an_exit_is_for_what_its_stop_has_left() -> None:
     for part, left in (("2", [Decimal(5)]), ("7", [])):
         found = desk()
         bars = holding(found)
-        found.custody.manage(bars, 59)
+        found.position_manager.orders_after_minute(bars, 59)
         stop = fill(order(Leg.STOP, "AAA stop"), "98", part, execution="2")
-        found.custody.booked(attrs.evolve(said("fill", "AAA stop"), fill=stop))
-        found.custody.booked(said("cancelled", "AAA stop"))
+        found.position_manager.on_order_event(attrs.evolve(said("fill", "AAA stop"), fill=stop))
+        found.position_manager.on_order_event(said("cancelled", "AAA stop"))
         assert [one.quantity for one in released(found)] == left
 
 
@@ -582,14 +586,16 @@ def test_an_exit_that_left_something_over_is_followed_by_another() -> None:
     """An entry that fills once more after its exit was sent is closed with the next minute."""
     found = desk()
     bars = holding(found, "3")
-    found.custody.manage(bars, 59)
+    found.position_manager.orders_after_minute(bars, 59)
     for name in ("AAA entry", "AAA stop"):
-        found.custody.booked(said("cancelled", name))
+        found.position_manager.on_order_event(said("cancelled", name))
     (exit_order,) = released(found)
     late = fill(order(name="AAA entry"), "100", "2", execution="2")
-    found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=late))
-    found.custody.booked(attrs.evolve(said("fill", "AAA exit"), fill=fill(exit_order, "101", execution="3")))
-    (again,) = found.custody.manage(bars, 60)
+    found.position_manager.on_order_event(attrs.evolve(said("fill", "AAA entry"), fill=late))
+    found.position_manager.on_order_event(
+        attrs.evolve(said("fill", "AAA exit"), fill=fill(exit_order, "101", execution="3"))
+    )
+    (again,) = found.position_manager.orders_after_minute(bars, 60)
     assert isinstance(again, SubmitOrder)
     assert (again.order.client_order_id, again.order.quantity) == ("AAA exit 2", Decimal(2))
 
@@ -598,11 +604,11 @@ def test_a_stop_that_is_lost_acts_on_closes() -> None:
     """A stop that the broker ended without being asked leaves no position without protection."""
     found = desk()
     bars = holding(found)
-    found.custody.booked(said("acknowledged", "AAA stop"))
-    found.custody.booked(said("cancelled", "AAA stop"))
+    found.position_manager.on_order_event(said("acknowledged", "AAA stop"))
+    found.position_manager.on_order_event(said("cancelled", "AAA stop"))
     bars.field("close")[30] = 97.9
-    assert found.custody.manage(bars, 29) == []
-    actions = found.custody.manage(bars, 30)
+    assert found.position_manager.orders_after_minute(bars, 29) == []
+    actions = found.position_manager.orders_after_minute(bars, 30)
     assert [one.order.reason for one in actions if isinstance(one, SubmitOrder)] == [ExitReason.STOP]
     assert len(actions) == 1
 
@@ -613,22 +619,22 @@ def test_a_target_that_is_lost_changes_nothing_else() -> None:
     bars = SessionDraft().bar(30, 97.0).bars()
     entry = found.decide([proposal(target=103.0)])[0].order
     assert entry is not None
-    found.custody.booked(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100")))
+    found.position_manager.on_order_event(attrs.evolve(said("fill", "AAA entry"), fill=fill(entry, "100")))
     for _ in range(2):
-        found.custody.booked(said("cancelled", "AAA target"))
-    assert found.custody.manage(bars, 30) == []
+        found.position_manager.on_order_event(said("cancelled", "AAA target"))
+    assert found.position_manager.orders_after_minute(bars, 30) == []
 
 
 def test_rejects_in_a_row_leave_exits_only() -> None:
     """MAX_REJECTS_IN_ROW entries rejected: EXIT_ONLY for the next; their brackets count once each."""
     found = desk()
     for symbol in "ABC":
-        assert found.standing.state is RiskState.NORMAL
+        assert found.exposure.state is RiskState.NORMAL
         found.decide([proposal(symbol)])
-        found.custody.booked(said("rejected", f"{symbol} entry"))
-        found.custody.booked(said("rejected", f"{symbol} stop"))
-        assert not found.standing.working
-    assert found.standing.state is RiskState.EXIT_ONLY
+        found.position_manager.on_order_event(said("rejected", f"{symbol} entry"))
+        found.position_manager.on_order_event(said("rejected", f"{symbol} stop"))
+        assert not found.exposure.working
+    assert found.exposure.state is RiskState.EXIT_ONLY
     changes = found.mark(SessionDraft("A", "B", "C").bars(), 26)
     assert [change.what for change in changes] == ["exit-only"]
     assert found.decide([proposal("D", strategy="mid")])[0].reason is Reason.EXIT_ONLY
@@ -639,18 +645,18 @@ def test_an_acknowledgement_starts_the_count_of_rejects_again() -> None:
     found = desk(rules(max_trades=9, weights=(Decimal("0.1"),) * 9))
     for symbol, word in zip("ABCDE", ("rejected", "rejected", "acknowledged", "rejected", "rejected"), strict=True):
         found.decide([proposal(symbol, price=10.0, stop=9.0)])
-        found.custody.booked(said(word, f"{symbol} entry"))
-    assert found.standing.state is RiskState.NORMAL
+        found.position_manager.on_order_event(said(word, f"{symbol} entry"))
+    assert found.exposure.state is RiskState.NORMAL
 
 
 def test_an_entry_filled_in_part_works_on_until_it_ends() -> None:
     """Position and rest both count until the rest ends."""
     found = desk()
     holding(found, "3")
-    assert found.standing.busy("AAA")
-    assert list(found.standing.working) == ["AAA entry"]
-    found.custody.booked(said("expired", "AAA entry"))
-    assert found.standing.working == {}
+    assert found.exposure.is_busy("AAA")
+    assert list(found.exposure.working) == ["AAA entry"]
+    found.position_manager.on_order_event(said("expired", "AAA entry"))
+    assert found.exposure.working == {}
     assert found.portfolio.positions["AAA"].units == 3_000_000
 
 
@@ -660,11 +666,11 @@ def test_an_entry_may_fill_in_several_parts() -> None:
     bars = holding(found, "3", ExitRules(hold=30))
     entry = found.decide([proposal("BBB")])[0].order
     assert entry is not None
-    found.custody.booked(
+    found.position_manager.on_order_event(
         attrs.evolve(said("fill", "AAA entry"), fill=fill(attrs.evolve(entry, symbol="AAA"), "100.10", "4"))
     )
     assert found.portfolio.positions["AAA"].units == 7_000_000
-    assert list(found.standing.working) == ["BBB entry"]
+    assert list(found.exposure.working) == ["BBB entry"]
     assert leave(found, bars).quantity == 7
 
 
@@ -672,12 +678,14 @@ def test_stopping_closes_what_is_held_and_enters_nothing() -> None:
     """While the desk is stopping, entries are taken back, positions leave as STOPPED, and signals are EXIT_ONLY."""
     found = desk()
     bars = holding(found, "3")
-    found.custody.leaving.stopping = True
-    assert found.custody.manage(bars, 30) == [CancelOrder(client_order_id=one) for one in ("AAA entry", "AAA stop")]
+    found.position_manager.exits.flattening = True
+    assert found.position_manager.orders_after_minute(bars, 30) == [
+        CancelOrder(client_order_id=one) for one in ("AAA entry", "AAA stop")
+    ]
     assert found.decide([proposal("BBB", 30)])[0].reason is Reason.EXIT_ONLY
     due = desk()
     bars = holding(due)
-    due.custody.leaving.stopping = True
+    due.position_manager.exits.flattening = True
     assert leave(due, bars).reason is ExitReason.TIME
 
 
@@ -685,7 +693,7 @@ def test_a_fill_without_its_details_is_no_fill() -> None:
     """A word that says fill and brings none changes nothing."""
     found = desk()
     found.decide([proposal()])
-    found.custody.booked(said("fill", "AAA entry"))
+    found.position_manager.on_order_event(said("fill", "AAA entry"))
     assert not found.portfolio.positions
 
 
@@ -760,10 +768,10 @@ def test_any_session_keeps_its_promises(
                 exits=ExitRules(hold=20, trailing=trailing),
             )
     for minute in range(80):
-        before = day.desk.standing.gross()
+        before = day.desk.exposure.gross()
         sent = len(day.decisions)
         day.step(minute, *(one for one in proposals.values() if one.signal.minute == minute))
-        standing = day.desk.standing
+        standing = day.desk.exposure
         if any(one.order for one in day.decisions[sent:]):
             assert standing.gross() <= max(before, day.desk.limits.gross)
             assert len(standing.portfolio.positions) + len(standing.working) <= day.desk.limits.max_positions
@@ -774,16 +782,16 @@ def test_any_session_keeps_its_promises(
     day.venue.close(bars)
     day.book()
     assert all((one.order is None) is (one.reason is not Reason.ALLOWED) for one in day.decisions)
-    assert day.desk.custody.idle
+    assert day.desk.position_manager.is_idle
     assert day.venue.idle
-    entered = [trade.symbol for trade in (position.trade() for position in day.desk.portfolio.closed)]
+    entered = [trade.symbol for trade in (position.to_trade() for position in day.desk.portfolio.closed)]
     assert len(set(entered)) == len(entered)
     if kind == "none":
         _inside(day)
 
 
 def _inside(day: Day) -> None:
-    for trade in (position.trade() for position in day.desk.portfolio.closed):
+    for trade in (position.to_trade() for position in day.desk.portfolio.closed):
         row, minute = "ABCD".index(trade.symbol), session().minute(trade.entry_time)
         low, high = (float(day.bars.field(one)[minute, row]) for one in ("low", "high"))
         assert low - 1e-9 <= float(trade.entry_price) <= high + 1e-9
@@ -797,10 +805,10 @@ def test_a_late_fill_is_booked_and_leaves_exits_only() -> None:
     assert stop is not None
     leg = next(one for one in stop.protection if one.leg is Leg.STOP)
     late = attrs.evolve(said("fill", leg.client_order_id), fill=fill(leg, "99", "4", execution="9"))
-    found.custody.booked(late)
+    found.position_manager.on_order_event(late)
     assert [(one.symbol, one.units) for one in found.portfolio.surplus] == [("BBB", -4_000_000)]
-    assert found.standing.state is RiskState.EXIT_ONLY
-    assert found.standing.told[-1].cause == "a fill of BBB beyond what is held"
+    assert found.exposure.state is RiskState.EXIT_ONLY
+    assert found.exposure.pending_changes[-1].cause == "a fill of BBB beyond what is held"
     assert found.portfolio.equity_atoms == found.portfolio.opening_atoms + found.portfolio.pnl_atoms
 
 
@@ -808,9 +816,11 @@ def test_what_is_held_can_be_looked_at_and_not_changed() -> None:
     """Whoever judges a desk reads its positions from here; only what happens changes them."""
     found = desk()
     bought = fill(order(), "100")
-    found.custody.recollection.carry(CarriedPosition(fill=bought, signal=order().signal, attempts={}, account="A"), 0)
-    assert [*found.custody.held] == ["AAA"]
-    assert found.custody.unwanted == ()
+    found.position_manager.recovery.restore_position(
+        CarriedPosition(fill=bought, signal=order().signal, attempts={}, account="A"), 0
+    )
+    assert [*found.position_manager.held] == ["AAA"]
+    assert found.position_manager.orders_to_cancel == ()
     with pytest.raises(TypeError):
-        found.custody.held["BBB"] = found.custody.held["AAA"]  # type: ignore[index]  # it must not be
-    assert not found.custody.idle
+        found.position_manager.held["BBB"] = found.position_manager.held["AAA"]  # type: ignore[index]  # it must not be
+    assert not found.position_manager.is_idle

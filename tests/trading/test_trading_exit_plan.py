@@ -92,7 +92,7 @@ def test_a_trail_moves_in_steps_of_a_thousandth(high: float, moved: bool, stop: 
     """It follows the completed bar's high at its own relative distance, once that is 0.1 % more."""
     found = planned(trailing=True)
     if high == high:  # noqa: PLR0124 - NaN: no bar, nothing to follow
-        assert found.follow(high, 99.0) is moved
+        assert found.trail(high, 99.0) is moved
     assert found.stop == stop
 
 
@@ -107,24 +107,24 @@ def test_a_thousandth_is_a_step(side: Side, stop: float, extremes: tuple[float, 
     """A move of exactly 0.1 % counts."""
     for extreme in extremes:
         found = planned(side, (125.0, stop, NONE), trailing=True)
-        assert found.follow(extreme, extreme)
+        assert found.trail(extreme, extreme)
         assert found.stop == moved
 
 
 def test_a_short_trail_is_the_mirror() -> None:
     """It follows lows down, to 999/1000 at least."""
     found = planned(SHORT, (100.0, 102.0, NONE), trailing=True)
-    assert not found.follow(101.0, 99.95)
-    assert found.follow(101.0, 99.0)
+    assert not found.trail(101.0, 99.95)
+    assert found.trail(101.0, 99.0)
     assert found.stop == 1_009_800
-    assert not found.follow(120.0, 99.0)
+    assert not found.trail(120.0, 99.0)
     assert found.stop == 1_009_800
 
 
 def test_a_stop_that_does_not_trail_stays() -> None:
     """Without trailing no bar moves it."""
     found = planned()
-    assert not found.follow(200.0, 99.0)
+    assert not found.trail(200.0, 99.0)
     assert found.stop == 980_000
 
 
@@ -137,7 +137,7 @@ def test_a_trail_never_loosens(walk: list[tuple[float, float]], side: Side) -> N
     found = planned(side, (100.0, 100.0 - 2 * side, NONE), trailing=True)
     for high, wide in walk:
         before = found.stop
-        moved = found.follow(high, high - wide)
+        moved = found.trail(high, high - wide)
         assert side * (found.stop - before) >= 0
         assert moved == (found.stop != before)
         if moved:
@@ -162,8 +162,8 @@ def test_the_exit_goes_with_its_bar_not_a_minute_later(
 ) -> None:
     """A window's end at leave, a holding time of M minutes after bar fill+M-1, the session's end: the first counts."""
     found = planned(leave=leave, hold=hold)
-    found.filled(fill)
-    found.filled(fill + 5)  # a second part of the entry does not start the time again
+    found.on_entry_fill(fill)
+    found.on_entry_fill(fill + 5)  # a second part of the entry does not start the time again
     reason = ExitReason.SESSION_END if leave is hold is None else ExitReason.TIME
     assert exit_due(found, last - 1, 100.0, 385) is None
     assert exit_due(found, last, NONE, 385) is reason
@@ -197,7 +197,7 @@ def test_a_stop_on_closes_needs_a_close_beyond_it(side: Side, close: float, reas
 def test_a_trail_on_closes_says_so() -> None:
     """A close under a stop that has moved is a trailing stop's."""
     found = planned(trigger="close", trailing=True)
-    assert found.follow(110.0, 100.0)
+    assert found.trail(110.0, 100.0)
     assert exit_due(found, 30, 99.0, 385) is ExitReason.TRAILING_STOP
 
 
@@ -221,7 +221,7 @@ def test_a_target_is_reached_when_a_bar_trades_at_it(
     side: Side, target: float, high: float, low: float, met: bool
 ) -> None:
     """The high of a long's bar, the low of a short's; without a target or a bar, never."""
-    assert planned(side, (100.0, 100.0 - 2 * side, target)).reached(high, low) is met
+    assert planned(side, (100.0, 100.0 - 2 * side, target)).target_reached(high, low) is met
 
 
 @pytest.mark.parametrize(("side", "target", "stop"), [(Side.LONG, 104.0, 490_000), (Side.SHORT, 96.0, 510_000)])
@@ -229,20 +229,20 @@ def test_f43_a_split_moves_every_level(side: Side, target: float, stop: int) -> 
     """Price, target and stop follow; a stop that had to act on closes rests again, one that was meant to does not."""
     found = planned(side, (100.0, 100.0 - 2 * side, target))
     found.on_close = True
-    found.split(Fraction(2))
+    found.apply_split(Fraction(2))
     assert (found.price, found.stop, found.stop_at_first, found.target) == (500_000, stop, stop, round(target * 5_000))
     assert not found.on_close
     assert found.stop_reason is ExitReason.STOP
     meant = planned(side, (100.0, 100.0 - 2 * side, NONE), trigger="close")
-    meant.split(Fraction(2))
+    meant.apply_split(Fraction(2))
     assert meant.on_close
 
 
 def test_f43_a_trail_goes_on_after_a_split() -> None:
     """The stop that was moved stays moved, and its distance is what it was."""
     found = planned(LONG, (100.0, 98.0, NONE), trailing=True)
-    assert found.follow(110.0, 100.0)
-    found.split(Fraction(2))
+    assert found.trail(110.0, 100.0)
+    found.apply_split(Fraction(2))
     assert (found.stop, found.stop_reason) == (539_000, ExitReason.TRAILING_STOP)
-    assert found.follow(60.0, 55.0)
+    assert found.trail(60.0, 55.0)
     assert found.stop == 588_000

@@ -48,9 +48,9 @@ def foreign(
 ) -> ExternalPositions:
     """So many shares held at 100 USD, and orders for so many: those that sell are negative."""
     made = ExternalPositions()
-    made.hold(symbol, Decimal(held), price)
+    made.set_holding(symbol, Decimal(held), price)
     for number, shares in enumerate(orders):
-        made.work(f"b{number}", symbol, Decimal(shares))
+        made.set_open_order(f"b{number}", symbol, Decimal(shares))
     return made
 
 
@@ -71,7 +71,7 @@ def report(said: str = "acknowledged", quantity: int = 10, filled: int = 0, *, b
 def standing(*parts: ExternalPositions) -> ExposureBook:
     """A session that opened with 100,000 USD, at as many brokers as there are parts; returns the first."""
     made = [
-        ExposureBook(portfolio=Portfolio(opening_atoms=EQUITY), foreign=part)
+        ExposureBook(portfolio=Portfolio(opening_atoms=EQUITY), external=part)
         for part in parts or (ExternalPositions(),)
     ]
     for one in made[1:]:
@@ -115,13 +115,15 @@ def test_what_has_no_price_counts_for_nothing_until_one_is_known() -> None:
     assert (bool(made), made.worst, made.gross, made.price("AAA")) == (True, {}, 0, None)
     for paid, price, counts in (("0", None, 0), (None, "NaN", 0), ("40", None, 200), ("40", "60", 300)):
         told = [None if one is None else Decimal(one) for one in (paid, price)]
-        made.read([PositionReport(symbol="AAA", quantity=Decimal(5), average_price=told[0], price=told[1])], (), {})
+        made.apply_reading(
+            [PositionReport(symbol="AAA", quantity=Decimal(5), average_price=told[0], price=told[1])], (), {}
+        )
         assert made.gross == counts * ATOMS_PER_DOLLAR
     bars = SessionDraft("BBB", "AAA").gap(0, 390, "AAA").bar(1, 80.0, "AAA").bars()
-    made.see(bars, 0)
+    made.mark(bars, 0)
     assert made.price("AAA") == Decimal(60)
     for minute in (1, 2):
-        made.see(bars, minute)
+        made.mark(bars, minute)
         assert (made.price("AAA"), made.gross) == (Decimal(80), 400 * ATOMS_PER_DOLLAR)
 
 
@@ -130,10 +132,10 @@ def test_a_reading_tells_all_foreign_orders_that_are_open() -> None:
     made = foreign(held=0)
     for said, buy, shares in (("acknowledged", True, 7), ("acknowledged", False, -7), ("cancelled", True, 0)):
         assert open_shares(said, Decimal(7), buy=buy) == shares
-        made.read((), [report(said, 10, 3, buy=buy)], {})
+        made.apply_reading((), [report(said, 10, 3, buy=buy)], {})
         assert made.gross == abs(shares) * 100 * ATOMS_PER_DOLLAR
-    made.read((), [report()], {})
-    made.read((), (), {})
+    made.apply_reading((), [report()], {})
+    made.apply_reading((), (), {})
     assert (made.worst, bool(made)) == ({}, True)
 
 
@@ -141,14 +143,14 @@ def test_a_reading_tells_all_foreign_orders_that_are_open() -> None:
 def test_shares_in_dispute_count_besides_until_a_reading_leaves_none(shares: int, worst: tuple[int, int]) -> None:
     """They are foreign or they are not: the worse of both counts, also where nothing else is foreign."""
     made, alone = foreign(held=5), ExternalPositions()
-    made.read((), (), {"AAA": Decimal(shares)})
+    made.apply_reading((), (), {"AAA": Decimal(shares)})
     assert dollars(made.worst["AAA"]) == worst
-    alone.read((), (), {"AAA": Decimal(shares)})
+    alone.apply_reading((), (), {"AAA": Decimal(shares)})
     assert (bool(alone), alone.gross) == (True, 0)
-    alone.see(SessionDraft("AAA").bar(0, 100.0).bars(), 0)
+    alone.mark(SessionDraft("AAA").bar(0, 100.0).bars(), 0)
     assert alone.gross == abs(shares) * 100 * ATOMS_PER_DOLLAR
     for one in (made, alone):
-        one.read((), (), {})
+        one.apply_reading((), (), {})
     assert (made.gross, bool(alone), alone.gross) == (500 * ATOMS_PER_DOLLAR, False, 0)
 
 
@@ -156,7 +158,7 @@ def test_a_split_leaves_what_it_is_worth() -> None:
     """Twice the shares at half the price; a symbol of which nothing is foreign stays unknown."""
     made = foreign(held=5)
     for symbol in ("AAA", "BBB"):
-        made.split(symbol, Fraction(2))
+        made.apply_split(symbol, Fraction(2))
     assert (made.held, made.price("AAA"), made.gross) == ({"AAA": Decimal(10)}, Decimal(50), 500 * ATOMS_PER_DOLLAR)
 
 
@@ -181,12 +183,12 @@ def test_foreign_holdings_and_orders_count_in_the_limits_of_exposure(
     small: dict[str, Any] = {"max_risk_per_trade": "0.005", "weights": (Decimal("0.5"),)}
     found = rules(indices, **{**whole, setting: "0.1"}, **small)
     here, elsewhere = (DecisionEngine(found, session(), EQUITY, name) for _ in range(2))
-    elsewhere.stand_in(here)
-    assert here.weigh(proposal()).reason is Reason.ALLOWED
+    elsewhere.share_limits_with(here)
+    assert here.preview(proposal()).reason is Reason.ALLOWED
     for one in (here, elsewhere):
-        one.standing.foreign = foreign(**there)
-        assert (here.weigh(proposal()).reason, elsewhere.weigh(proposal()).reason) == (reason, reason)
-        one.standing.foreign = ExternalPositions()
+        one.exposure.external = foreign(**there)
+        assert (here.preview(proposal()).reason, elsewhere.preview(proposal()).reason) == (reason, reason)
+        one.exposure.external = ExternalPositions()
 
 
 def name(signal: SignalId, leg: Leg, attempt: int) -> str:
@@ -214,8 +216,8 @@ def test_foreign_holdings_move_neither_losses_nor_counts() -> None:
     """Their price may fall as it likes: no loss latch, no place taken, and the symbol is not held by tbot."""
     now = standing(foreign(held=5000))
     limits = Limits.of(RiskSettings(), EQUITY, defense=False)
-    now.foreign.see(SessionDraft("AAA").bar(0, 1.0).bars(), 0)
-    assert (review_loss_limits(now, limits), now.pnl_atoms, now.places, now.busy("AAA")) == ([], 0, 0, False)
+    now.external.mark(SessionDraft("AAA").bar(0, 1.0).bars(), 0)
+    assert (review_loss_limits(now, limits), now.pnl_atoms, now.position_count, now.is_busy("AAA")) == ([], 0, 0, False)
     assert available_buying_power(now, limits) == limits.leverage - 5000 * ATOMS_PER_DOLLAR
     now.portfolio.apply(fill(order(quantity="1"), "100"), identity(), Leg.ENTRY)
     assert now.reserved == 5100 * ATOMS_PER_DOLLAR
@@ -225,7 +227,7 @@ def test_foreign_holdings_move_neither_losses_nor_counts() -> None:
 def test_a_desk_values_what_is_foreign_with_each_minute() -> None:
     """At the closes of the session, as it does positions."""
     desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), name)
-    desk.standing.foreign.hold("AAA", Decimal(5))
+    desk.exposure.external.set_holding("AAA", Decimal(5))
     bars = SessionDraft("AAA").bar(0, 30.0).bars()
     desk.mark(bars, 0)
-    assert desk.standing.gross() == 150 * ATOMS_PER_DOLLAR
+    assert desk.exposure.gross() == 150 * ATOMS_PER_DOLLAR

@@ -140,11 +140,11 @@ def test_executions_that_are_named_later_are_part_of_the_supposed_fill() -> None
     """What was derived from a cumulative figure is booked once; what goes beyond it is new."""
     bought = order(limit="100")
     jumped, _ = advance(record(S.NEW), E.FILL, fill(bought, "100", "50", f"{SUPPOSED_PREFIX}1"))
-    assert (jumped.filled, jumped.supposed, jumped.state) == (D(50), D(50), S.PARTIALLY_FILLED)
+    assert (jumped.filled, jumped.inferred_quantity, jumped.state) == (D(50), D(50), S.PARTIALLY_FILLED)
     first, _ = advance(jumped, E.FILL, fill(bought, "100", "30", "a"))
-    assert (first.filled, first.supposed) == (D(50), D(20))
+    assert (first.filled, first.inferred_quantity) == (D(50), D(20))
     second, _ = advance(first, E.FILL, fill(bought, "100", "50", "b"))
-    assert (second.filled, second.supposed, second.state) == (D(80), D(0), S.PARTIALLY_FILLED)
+    assert (second.filled, second.inferred_quantity, second.state) == (D(80), D(0), S.PARTIALLY_FILLED)
     again, effect = advance(second, E.FILL, fill(bought, "100", "50", f"{SUPPOSED_PREFIX}1"))
     assert (again, effect) == (second, TransitionEffect.IGNORE)
 
@@ -237,7 +237,7 @@ def test_f29_a_bust_takes_away_what_its_execution_had_filled_and_the_order_stays
         assert advance(after, E.FILL, fill(bought, "100", "40", "a")) == (after, TransitionEffect.IGNORE)
         changed = execution_update(before, after, fill(bought, "100", "40", "a"))
         assert changed is not None
-        assert (changed.amends, changed.fill.quantity) == (True, D(0))
+        assert (changed.is_correction, changed.fill.quantity) == (True, D(0))
 
 
 def test_f29_a_bust_that_comes_before_its_execution_voids_it() -> None:
@@ -264,7 +264,7 @@ def test_f29_a_correction_has_the_new_terms() -> None:
     assert (early.state, early.filled, effect) == (S.PARTIALLY_FILLED, D(50), TransitionEffect.NONE)
     first = execution_update(before, early, fill(bought, "101", "50", "a"))
     assert first is not None
-    assert not first.amends
+    assert not first.is_correction
     assert advance(early, E.FILL, fill(bought, "100", "40", "a")) == (early, TransitionEffect.IGNORE)
 
 

@@ -38,12 +38,12 @@ def test_a_long_trade() -> None:
     assert dollars_of(held.pnl_atoms) == Decimal("134.99")
     assert dollars_of(held.equity_atoms) == Decimal("100134.99")
     with pytest.raises(ValueError, match="2026-01-05/open/AAA/25/breakout is still open"):
-        position.trade()
+        position.to_trade()
     book((Leg.TARGET, False, "50", "11", "0"), portfolio=held)
     assert dollars_of(held.cost_atoms) == 1010
     book((Leg.STOP, False, "100", "9.5", "0.02"), portfolio=held)
     assert (held.positions, held.closed) == ({}, [position])
-    trade = position.trade()
+    trade = position.to_trade()
     assert (trade.entry_price, trade.exit_price) == (Decimal("10.1000"), Decimal("10.0000"))
     assert trade.quantity == 150
     assert (trade.fees, trade.pnl) == (Decimal("0.03"), Decimal("-15.03"))
@@ -59,7 +59,7 @@ def test_a_short_trade() -> None:
     held.mark("AAA", 90_000)
     assert dollars_of(held.pnl_atoms) == Decimal("99.97")
     book((Leg.EXIT, True, "100", "9", "0"), portfolio=held)
-    assert held.closed[0].trade().pnl == Decimal("99.97")
+    assert held.closed[0].to_trade().pnl == Decimal("99.97")
 
 
 @pytest.mark.parametrize("buy", [True, False])
@@ -82,8 +82,8 @@ def test_f29_what_was_taken_back_closes_nothing_that_is_held_again() -> None:
     """Too much was sold and bought back; when the sale is void, the purchase is held beside the position."""
     held = book((Leg.ENTRY, True, "10", "10", "0"), (Leg.STOP, False, "14", "9", "0"), (Leg.EXIT, True, "4", "9", "0"))
     assert held.holdings == {"AAA": 0}
-    held.amend(fill(order(Leg.STOP), "9", "0", execution="1"), identity())
-    assert (held.positions["AAA"].units, held.beyond) == (10_000_000, {"AAA": 4_000_000})
+    held.correct_fill(fill(order(Leg.STOP), "9", "0", execution="1"), identity())
+    assert (held.positions["AAA"].units, held.unassigned_units) == (10_000_000, {"AAA": 4_000_000})
     assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
 
 
@@ -103,7 +103,7 @@ def test_mean_prices_are_rounded_half_up_to_a_tick() -> None:
     held = book(
         (Leg.ENTRY, True, "1", "1.0001", "0"), (Leg.ENTRY, True, "1", "1.0002", "0"), (Leg.EXIT, False, "2", "1", "0")
     )
-    assert held.closed[0].trade().entry_price == Decimal("1.0002")
+    assert held.closed[0].to_trade().entry_price == Decimal("1.0002")
 
 
 steps = st.lists(
@@ -142,7 +142,7 @@ def test_cash_and_positions_are_equity_by_both_ways_of_counting(
             held.mark(symbol, ticks + 7)
         assert held.equity_atoms == CASH + held.pnl_atoms
         assert all(one.units > 0 and one.cost_atoms >= 0 for one in held.positions.values())
-    assert sum(Decimal(position.trade().pnl) for position in held.closed) == dollars_of(
+    assert sum(Decimal(position.to_trade().pnl) for position in held.closed) == dollars_of(
         sum(position.pnl_atoms for position in held.closed)
     )
 
@@ -195,7 +195,7 @@ def test_f29_an_execution_that_is_void_leaves_what_would_be_without_it(
     """Cash, positions, trades and surplus of any fills, whichever of them is taken back."""
     at = data.draw(st.integers(0, len(fills) - 1))
     found, leg = applied(fills), fills[at][0]
-    was = found.amend(fill(order(leg), "1", "0", str(at)), identity())
+    was = found.correct_fill(fill(order(leg), "1", "0", str(at)), identity())
     assert was is not None
     assert was.quantity == fills[at][1]
     others = applied([*fills[:at], *fills[at + 1 :]])
@@ -210,11 +210,11 @@ def test_f29_a_correction_changes_profit_and_leaves_the_mark() -> None:
     """Bought dearer than was said first: cash and profit are less, the position is valued as before."""
     held = book((Leg.ENTRY, True, "100", "10", "0.01"))
     held.mark("AAA", 110_000)
-    held.amend(fill(order(), "10.50", "100", fees="0.02"), identity())
+    held.correct_fill(fill(order(), "10.50", "100", fees="0.02"), identity())
     assert dollars_of(held.cash_atoms) == Decimal("98949.98")
     assert dollars_of(held.pnl_atoms) == Decimal("49.98")
     assert held.positions["AAA"].mark == 110_000
-    assert held.amend(fill(order(), "10", execution="never"), identity()) is None
+    assert held.correct_fill(fill(order(), "10", execution="never"), identity()) is None
 
 
 def test_f43_a_split_costs_nothing_and_an_execution_before_it_can_still_be_taken_back() -> None:
@@ -224,12 +224,12 @@ def test_f43_a_split_costs_nothing_and_an_execution_before_it_can_still_be_taken
     for part in parts:
         held.apply(part, identity(), Leg.ENTRY)
     cash, equity = held.cash_atoms, held.equity_atoms
-    held.split("AAA", Fraction(2))
-    held.split("BBB", Fraction(2))
+    held.apply_split("AAA", Fraction(2))
+    held.apply_split("BBB", Fraction(2))
     position = held.positions["AAA"]
     assert (position.units, position.entry_units, position.mark) == (300_000_000, 300_000_000, 55_000)
     assert (held.cash_atoms, held.equity_atoms, held.cost_atoms) == (cash, equity, dollars(1550))
-    held.amend(attrs.evolve(parts[1], quantity=Decimal(0)), identity())
+    held.correct_fill(attrs.evolve(parts[1], quantity=Decimal(0)), identity())
     assert held.positions["AAA"].units == 200_000_000
     assert held.cost_atoms == dollars(1000)
 
@@ -240,7 +240,7 @@ def test_f43_a_split_multiplies_what_no_position_accounts_for() -> None:
     held.apply(fill(order(Leg.EXIT, buy=False), "10", "30", "1"), identity(), Leg.EXIT)
     held.apply(fill(order(Leg.EXIT, buy=False, symbol="BBB"), "10", "30", "1"), identity("BBB"), Leg.EXIT)
     equity = held.equity_atoms
-    held.split("AAA", Fraction(3, 2))
+    held.apply_split("AAA", Fraction(3, 2))
     assert held.holdings == {"AAA": -45_000_000, "BBB": -30_000_000}
     assert abs(held.equity_atoms - equity) <= 45_000_000
 

@@ -374,7 +374,7 @@ def test_a_confirmed_proposal_takes_the_price_of_now(
     market = MarketView(bars=draft.bars(), day=day(1, previous_close=100.0))
     found = renew(entrant(), rules(), old, market)
     assert found is not None
-    assert (found.price, found.bought_at, found.reason) == (close, close, reason)
+    assert (found.price, found.sizing_price, found.reason) == (close, close, reason)
     assert np.isnan(found.stop) if np.isnan(stop) else found.stop == stop
     assert (found.minute, found.signal, old.minute) == (30, old.signal, 25)
 

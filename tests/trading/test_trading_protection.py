@@ -50,7 +50,7 @@ def desk(venue: BrokerCapabilities = BRACKETS, **settings: Any) -> DecisionEngin
 
 def say(found: DecisionEngine, kind: str, cid: str) -> None:
     """Let the broker say a word on an order."""
-    found.custody.take(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid), None)
+    found.position_manager.on_event(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid), None)
 
 
 def filled(
@@ -60,8 +60,8 @@ def filled(
     cid = of.client_order_id
     one = fill(of, price, quantity, execution)
     event = BrokerEvent(kind="fill", event_id=execution, client_order_id=cid, fill=one)
-    found.custody.take(event, ExecutionUpdate(one, amends=False))
-    found.custody.take(event, None)  # told again it is no news
+    found.position_manager.on_event(event, ExecutionUpdate(one, is_correction=False))
+    found.position_manager.on_event(event, None)  # told again it is no news
 
 
 def enter(found: DecisionEngine, one: Proposal | None = None, quantity: str = "7") -> Order:
@@ -98,14 +98,14 @@ def test_f36_a_stop_of_ones_own_covers_what_was_filled() -> None:
     found = desk(BARE)
     entry = enter(found, quantity="3")
     assert entry.protection == ()
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     assert (stop.quantity, stop.stop_price, stop.buy, stop.reason) == (Decimal(3), Decimal(98), False, ExitReason.STOP)
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
     filled(found, entry, quantity="4", execution="2")
-    assert names(found.custody.released()) == ["cancel AAA stop"]
-    assert found.custody.released() == []  # until the old one is proven to have ended
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
+    assert found.position_manager.orders_due_now() == []  # until the old one is proven to have ended
     say(found, "cancelled", "AAA stop")
-    assert (again := placed(found.custody.released())).client_order_id == "AAA stop 2"
+    assert (again := placed(found.position_manager.orders_due_now())).client_order_id == "AAA stop 2"
     assert again.quantity == 7
 
 
@@ -113,7 +113,7 @@ def test_a_short_is_protected_by_a_purchase() -> None:
     """The stop of a short buys back."""
     found = desk(BARE)
     enter(found, proposal(side=Side.SHORT))
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     assert (stop.buy, stop.quantity, stop.stop_price) == (True, Decimal(7), Decimal(102))
 
 
@@ -121,16 +121,16 @@ def test_a_stop_that_acts_on_closes_rests_nowhere_of_its_own() -> None:
     """Nothing is placed for a position whose stop looks at closes."""
     found = desk(BARE)
     enter(found, proposal(exits=ExitRules(trigger="close")))
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
 
 
 def test_a_stop_that_has_begun_to_fill_is_left_alone() -> None:
     """What it has left is what is held; nothing takes it away."""
     found = desk(BARE)
     enter(found)
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     filled(found, stop, "98", "2", "2")
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
 
 
 def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
@@ -138,10 +138,12 @@ def test_a_stop_that_cannot_be_moved_is_renewed() -> None:
     found = desk(UNMOVED)
     enter(found, proposal(exits=ExitRules(trailing=True)))
     bars = SessionDraft().bar(30, 110.0).bar(31, 120.0).bars()
-    assert names(found.custody.manage(bars, 30)) == ["cancel AAA stop"]
-    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]  # the first may have got lost
+    assert names(found.position_manager.orders_after_minute(bars, 30)) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(bars, 31)) == [
+        "cancel AAA stop"
+    ]  # the first may have got lost
     say(found, "cancelled", "AAA stop")
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     assert (stop.client_order_id, stop.reason) == ("AAA stop 2", ExitReason.TRAILING_STOP)
     assert stop.stop_price is not None
     assert 117 < stop.stop_price < 118
@@ -155,7 +157,7 @@ def trailing(bars: SessionDraft = TRAILED) -> tuple[DecisionEngine, Bars]:
     """A desk that has asked a broker to move a stop to 107.80."""
     found = desk()
     enter(found, proposal(exits=ExitRules(trailing=True)))
-    assert names(found.custody.manage(bars.bars(), 30)) == ["replace AAA stop 107.8"]
+    assert names(found.position_manager.orders_after_minute(bars.bars(), 30)) == ["replace AAA stop 107.8"]
     return found, bars.bars()
 
 
@@ -163,39 +165,39 @@ def test_a_move_that_nobody_answered_is_asked_for_each_minute() -> None:
     """Where a stop rests the broker says: until then it is asked again, once a minute, bar or no bar."""
     found, bars = trailing()
     bars.field("high")[32], bars.field("close")[32] = math.nan, math.nan
-    assert found.custody.manage(bars, 30) == []
+    assert found.position_manager.orders_after_minute(bars, 30) == []
     for minute in (31, 32):
-        assert names(found.custody.manage(bars, minute)) == ["replace AAA stop 107.8"]
-        assert found.custody.manage(bars, minute) == []
+        assert names(found.position_manager.orders_after_minute(bars, minute)) == ["replace AAA stop 107.8"]
+        assert found.position_manager.orders_after_minute(bars, minute) == []
     say(found, "replaced", "AAA stop")
-    assert found.custody.manage(bars, 33) == []
+    assert found.position_manager.orders_after_minute(bars, 33) == []
 
 
 def test_of_two_moves_and_one_answer_the_older_one_counts() -> None:
     """It may be the other that got lost: the latest level is asked for again, until that is told."""
     found, bars = trailing(SessionDraft().bar(30, 110.0).bar(31, 112.0).bar(32, 111.0).bar(33, 111.0))
-    assert names(found.custody.manage(bars, 31)) == ["replace AAA stop 109.76"]
+    assert names(found.position_manager.orders_after_minute(bars, 31)) == ["replace AAA stop 109.76"]
     say(found, "replaced", "AAA stop")
-    assert names(found.custody.manage(bars, 32)) == ["replace AAA stop 109.76"]
+    assert names(found.position_manager.orders_after_minute(bars, 32)) == ["replace AAA stop 109.76"]
     say(found, "replaced", "AAA stop")
-    assert found.custody.manage(bars, 33) == []
+    assert found.position_manager.orders_after_minute(bars, 33) == []
 
 
 def test_a_stop_that_a_broker_refuses_to_move_is_renewed() -> None:
     """With the next minute it is taken away, and one at the level of the trail takes its place."""
     found, bars = trailing()
     say(found, "cancel_refused", "AAA stop")
-    assert found.custody.manage(bars, 30) == []
+    assert found.position_manager.orders_after_minute(bars, 30) == []
     for minute in (31, 32):  # the cancel may get lost as well
-        assert names(found.custody.manage(bars, minute)) == ["cancel AAA stop"]
+        assert names(found.position_manager.orders_after_minute(bars, minute)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     assert (stop.client_order_id, stop.stop_price, stop.reason) == (
         "AAA stop 2",
         Decimal("107.8"),
         ExitReason.TRAILING_STOP,
     )
-    assert found.custody.manage(bars, 33) == []
+    assert found.position_manager.orders_after_minute(bars, 33) == []
 
 
 @pytest.mark.parametrize("word", ["", "cancel_refused"])
@@ -204,9 +206,9 @@ def test_a_close_beyond_a_level_to_which_no_stop_was_moved_ends_the_position(wor
     found, bars = trailing(SessionDraft().bar(30, 110.0).bar(31, 105.0))
     if word:
         say(found, word, "AAA stop")
-    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(bars, 31)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    leaves = placed(found.custody.released())
+    leaves = placed(found.position_manager.orders_due_now())
     assert (leaves.leg, leaves.reason) == (Leg.EXIT, ExitReason.TRAILING_STOP)
 
 
@@ -215,7 +217,7 @@ def test_a_close_beyond_a_stop_that_was_moved_is_the_brokers_to_act_on() -> None
     found, bars = trailing(SessionDraft().bar(30, 110.0).bar(31, 105.0))
     for _ in range(2):
         say(found, "replaced", "AAA stop")
-    assert found.custody.manage(bars, 31) == []
+    assert found.position_manager.orders_after_minute(bars, 31) == []
 
 
 def test_the_stop_of_a_short_is_asked_for_again_too() -> None:
@@ -223,48 +225,52 @@ def test_the_stop_of_a_short_is_asked_for_again_too() -> None:
     found = desk()
     enter(found, proposal(side=Side.SHORT, exits=ExitRules(trailing=True)))
     bars = SessionDraft().bar(30, 90.0).bar(31, 91.0).bar(32, 92.0).bars()
-    assert names(found.custody.manage(bars, 30)) == names(found.custody.manage(bars, 31)) == ["replace AAA stop 91.8"]
-    assert names(found.custody.manage(bars, 32))[-1] == "cancel AAA stop"
+    assert (
+        names(found.position_manager.orders_after_minute(bars, 30))
+        == names(found.position_manager.orders_after_minute(bars, 31))
+        == ["replace AAA stop 91.8"]
+    )
+    assert names(found.position_manager.orders_after_minute(bars, 32))[-1] == "cancel AAA stop"
 
 
 def test_f43_a_split_says_nothing_of_a_stop_that_lags() -> None:
     """Its level may be one of before: the stop is made anew, and no close of before is held against it."""
     found, bars = trailing()
-    found.custody.split("AAA", Fraction(1, 7))
-    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop"]
+    found.position_manager.apply_split("AAA", Fraction(1, 7))
+    assert names(found.position_manager.orders_after_minute(bars, 31)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert placed(found.custody.released()).stop_price == Decimal("754.6")
+    assert placed(found.position_manager.orders_due_now()).stop_price == Decimal("754.6")
     other = desk()
     enter(other, proposal(exits=ExitRules(trigger="close")))
-    other.custody.split("AAA", Fraction(2))  # where none rests, none is made
-    assert other.custody.released() == []
+    other.position_manager.apply_split("AAA", Fraction(2))  # where none rests, none is made
+    assert other.position_manager.orders_due_now() == []
 
 
 def test_f37_a_stop_that_is_refused_is_tried_once_more_then_the_position_is_closed() -> None:
     """Two refusals of a stop of its own, and what it should have protected is sold as UNPROTECTED."""
     found = desk(BARE)
     enter(found)
-    assert names(found.custody.released()) == ["place AAA stop"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop"]
     say(found, "rejected", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA stop 2"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
     say(found, "rejected", "AAA stop 2")
-    leaving = placed(found.custody.released())
+    leaving = placed(found.position_manager.orders_due_now())
     assert (leaving.leg, leaving.reason, leaving.quantity) == (Leg.EXIT, ExitReason.UNPROTECTED, Decimal(7))
     filled(found, leaving, "99", execution="2")
     say(found, "rejected", "AAA stop 2")  # said again of a position that is gone
-    assert found.custody.idle
+    assert found.position_manager.is_idle
 
 
 def test_a_target_that_cannot_rest_is_emulated() -> None:
     """A bar that trades at the target closes the position, once its stop is taken away."""
     found = desk(BARE)
     enter(found, proposal(target=103.0))
-    found.custody.released()
+    found.position_manager.orders_due_now()
     bars = SessionDraft().bar(30, 103.0).bars()
-    assert found.custody.manage(bars, 29) == []
-    assert names(found.custody.manage(bars, 30)) == ["cancel AAA stop"]
+    assert found.position_manager.orders_after_minute(bars, 29) == []
+    assert names(found.position_manager.orders_after_minute(bars, 30)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert placed(found.custody.released()).reason is ExitReason.TARGET
+    assert placed(found.position_manager.orders_due_now()).reason is ExitReason.TARGET
 
 
 def test_while_halted_time_waits_and_stops_go_on() -> None:
@@ -272,22 +278,25 @@ def test_while_halted_time_waits_and_stops_go_on() -> None:
     found = desk()
     enter(found)
     bars = SessionDraft().bars()
-    found.standing.imposed = RiskState.HALTED
-    assert found.custody.manage(bars, 59) == []
-    found.standing.imposed = RiskState.NORMAL
-    assert names(found.custody.manage(bars, 60)) == ["cancel AAA stop"]
+    found.exposure.imposed_state = RiskState.HALTED
+    assert found.position_manager.orders_after_minute(bars, 59) == []
+    found.exposure.imposed_state = RiskState.NORMAL
+    assert names(found.position_manager.orders_after_minute(bars, 60)) == ["cancel AAA stop"]
     other = desk()
     enter(other, proposal(exits=ExitRules(trigger="close")))
-    other.standing.imposed = RiskState.HALTED
-    assert placed(other.custody.manage(SessionDraft().bar(30, 97.0).bars(), 30)).reason is ExitReason.STOP
+    other.exposure.imposed_state = RiskState.HALTED
+    assert (
+        placed(other.position_manager.orders_after_minute(SessionDraft().bar(30, 97.0).bars(), 30)).reason
+        is ExitReason.STOP
+    )
 
 
 def test_a_kill_that_flattens_closes_what_is_held() -> None:
     """Stopping goes over the wait of a halt."""
     found = desk()
     enter(found)
-    found.standing.imposed, found.custody.leaving.stopping = RiskState.HALTED, True
-    assert names(found.custody.manage(SessionDraft().bars(), 30)) == ["cancel AAA stop"]
+    found.exposure.imposed_state, found.position_manager.exits.flattening = RiskState.HALTED, True
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 30)) == ["cancel AAA stop"]
 
 
 def test_what_was_dropped_frees_what_it_reserved() -> None:
@@ -296,21 +305,21 @@ def test_what_was_dropped_frees_what_it_reserved() -> None:
     entry = found.decide([proposal("BBB")])[0].order
     assert entry is not None
     for one in (entry, *entry.protection):
-        found.custody.dropped(one.client_order_id)
-    assert found.custody.idle
+        found.position_manager.on_dropped(one.client_order_id)
+    assert found.position_manager.is_idle
     enter(found)
-    found.custody.manage(SessionDraft().bars(), 59)
+    found.position_manager.orders_after_minute(SessionDraft().bars(), 59)
     say(found, "cancelled", "AAA stop")
-    found.custody.dropped(placed(found.custody.released()).client_order_id)
-    assert names(found.custody.manage(SessionDraft().bars(), 60)) == ["place AAA exit 2"]
+    found.position_manager.on_dropped(placed(found.position_manager.orders_due_now()).client_order_id)
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 60)) == ["place AAA exit 2"]
 
 
 def test_a_lost_entry_stays_reserved() -> None:
     """It may still turn up: its symbol is not entered again, and its worst case counts."""
     found = desk()
     found.decide([proposal()])
-    found.custody.lost("AAA entry")
-    assert list(found.standing.working) == ["AAA entry"]
+    found.position_manager.on_lost("AAA entry")
+    assert list(found.exposure.working) == ["AAA entry"]
     assert found.decide([proposal(minute=26)])[0].reason is Reason.ALREADY_HELD
 
 
@@ -319,29 +328,33 @@ def test_a_lost_exit_is_made_anew_and_taken_back_should_it_turn_up() -> None:
     found = desk()
     enter(found)
     bars = SessionDraft().bar(30, 97.0).bars()
-    found.custody.lost("AAA stop")
-    first = placed(found.custody.manage(bars, 30))
+    found.position_manager.on_lost("AAA stop")
+    first = placed(found.position_manager.orders_after_minute(bars, 30))
     assert first.reason is ExitReason.STOP
-    found.custody.lost(first.client_order_id)
-    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop", "cancel AAA exit", "place AAA exit 2"]
+    found.position_manager.on_lost(first.client_order_id)
+    assert names(found.position_manager.orders_after_minute(bars, 31)) == [
+        "cancel AAA stop",
+        "cancel AAA exit",
+        "place AAA exit 2",
+    ]
     for cid in ("AAA stop", "AAA exit"):
         say(found, "cancelled", cid)
-    assert found.custody.manage(bars, 32) == []
+    assert found.position_manager.orders_after_minute(bars, 32) == []
 
 
 def test_an_end_that_is_told_twice_ends_no_newer_stop() -> None:
     """The old stop's end, heard again by another way, leaves the one that has taken its place."""
     found = desk(BARE)
     entry = enter(found, quantity="3")
-    found.custody.released()
+    found.position_manager.orders_due_now()
     filled(found, entry, quantity="4", execution="2")
-    found.custody.released()
+    found.position_manager.orders_due_now()
     say(found, "cancelled", "AAA stop")
-    found.custody.released()
+    found.position_manager.orders_due_now()
     for word in ("cancelled", "rejected", "rejected"):
         say(found, word, "AAA stop")
-    assert found.custody.released() == []
-    assert names(found.custody.manage(SessionDraft().bars(), 384)) == ["cancel AAA stop 2"]
+    assert found.position_manager.orders_due_now() == []
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 384)) == ["cancel AAA stop 2"]
 
 
 def test_f27_a_stop_whose_end_is_told_before_the_entrys_fill_does_not_rest() -> None:
@@ -351,7 +364,7 @@ def test_f27_a_stop_whose_end_is_told_before_the_entrys_fill_does_not_rest() -> 
     assert entry is not None
     say(found, "cancelled", "AAA stop")
     filled(found, entry)
-    held = found.custody.held["AAA"]
+    held = found.position_manager.held["AAA"]
     assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
 
 
@@ -368,10 +381,10 @@ def test_f37_the_stop_of_a_bracket_that_is_refused_is_tried_once_more_then_the_p
         filled(found, entry)
         say(found, "acknowledged", "AAA stop")
         say(found, "rejected", "AAA stop")
-    assert names(found.custody.released()) == ["cancel AAA target", "place AAA stop 2"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA target", "place AAA stop 2"]
     say(found, "cancelled", "AAA target")
     say(found, "rejected", "AAA stop 2")
-    assert placed(found.custody.released()).reason is ExitReason.UNPROTECTED
+    assert placed(found.position_manager.orders_due_now()).reason is ExitReason.UNPROTECTED
 
 
 @pytest.mark.parametrize("brackets", [True, False])
@@ -384,14 +397,14 @@ def test_of_a_fractional_position_a_stop_covers_the_whole_shares_where_no_fracti
     assert entry is not None
     assert (entry.quantity % 1 > 0, entry.protection) == (True, ())
     filled(found, entry, quantity=str(entry.quantity))
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     assert stop.quantity == entry.quantity // 1
     say(found, "acknowledged", "AAA stop")
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
     filled(found, stop, "98", str(stop.quantity), "2")
-    assert found.custody.released() == []
-    assert found.custody.manage(SessionDraft().bar(30, 99.0).bars(), 30) == []
-    rest = placed(found.custody.manage(SessionDraft().bar(31, 97.9).bars(), 31))
+    assert found.position_manager.orders_due_now() == []
+    assert found.position_manager.orders_after_minute(SessionDraft().bar(30, 99.0).bars(), 30) == []
+    rest = placed(found.position_manager.orders_after_minute(SessionDraft().bar(31, 97.9).bars(), 31))
     assert (rest.quantity, rest.reason) == (entry.quantity % 1, ExitReason.STOP)
 
 
@@ -399,35 +412,37 @@ def test_a_position_under_one_share_acts_on_closes_and_gets_a_stop_when_it_has_g
     """Where no fraction may be stopped, with FRACTIONAL_UNPROTECTED."""
     found = desk(FRACTIONS, fractional=True, fractional_unprotected=True)
     entry = enter(found, quantity="0.4")
-    assert found.custody.released() == []
-    assert found.custody.manage(SessionDraft().bar(30, 99.0).bars(), 30) == []
+    assert found.position_manager.orders_due_now() == []
+    assert found.position_manager.orders_after_minute(SessionDraft().bar(30, 99.0).bars(), 30) == []
     filled(found, entry, quantity="3.2", execution="2")
-    assert placed(found.custody.released()).quantity == 3
+    assert placed(found.position_manager.orders_due_now()).quantity == 3
     other = desk(FRACTIONS, fractional=True, fractional_unprotected=True)
     enter(other, quantity="0.4")
-    assert names(other.custody.manage(SessionDraft().bar(30, 97.9).bars(), 30)) == ["cancel AAA entry"]
+    assert names(other.position_manager.orders_after_minute(SessionDraft().bar(30, 97.9).bars(), 30)) == [
+        "cancel AAA entry"
+    ]
     say(other, "cancelled", "AAA entry")
-    assert placed(other.custody.released()).reason is ExitReason.STOP
+    assert placed(other.position_manager.orders_due_now()).reason is ExitReason.STOP
 
 
 def test_what_has_come_to_less_than_a_share_is_closed_where_it_may_not_be_held_without_a_stop() -> None:
     """Not before its entry has ended, which may still make it more; what a stop leaves over is closed with it."""
     found = desk(FRACTIONS, fractional=True)
     enter(found, quantity="0.4")
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
     say(found, "cancelled", "AAA entry")
-    closes = placed(found.custody.released())
+    closes = placed(found.position_manager.orders_due_now())
     assert (closes.quantity, closes.reason) == (Decimal("0.4"), ExitReason.UNPROTECTED)
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
     other = desk(FRACTIONS, fractional=True)
     entry = other.decide([proposal()])[0].order
     assert entry is not None
     filled(other, entry, quantity=str(entry.quantity))
-    stop = placed(other.custody.released())
+    stop = placed(other.position_manager.orders_due_now())
     filled(other, stop, "98", "1", "2")
-    assert other.custody.released() == []
+    assert other.position_manager.orders_due_now() == []
     filled(other, stop, "98", str(stop.quantity - 1), "3")
-    closes = placed(other.custody.released())
+    closes = placed(other.position_manager.orders_due_now())
     assert (closes.quantity, closes.reason) == (entry.quantity % 1, ExitReason.STOP)
 
 
@@ -440,44 +455,49 @@ def test_what_has_come_to_less_than_a_share_stays_in_a_kill_and_where_all_is_kep
 
     def let(*, stay: bool) -> None:
         if how == "killed":
-            found.standing.imposed = RiskState.HALTED if stay else RiskState.NORMAL
+            found.exposure.imposed_state = RiskState.HALTED if stay else RiskState.NORMAL
         else:
-            found.custody.leaving.keeping = lambda: stay
+            found.position_manager.exits.keeps_positions = lambda: stay
 
     if before:
         let(stay=True)
-        assert names(found.custody.manage(SessionDraft().bars(), 31)) == ["cancel AAA entry"] * (how == "killed")
+        assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 31)) == ["cancel AAA entry"] * (
+            how == "killed"
+        )
         say(found, "cancelled", "AAA entry")
     else:
         say(found, "cancelled", "AAA entry")
-        found.custody.dropped(placed(found.custody.released()).client_order_id)
+        found.position_manager.on_dropped(placed(found.position_manager.orders_due_now()).client_order_id)
         let(stay=True)
-        found.custody.unsent.free(barred=True)
-    assert found.custody.released() == []
-    assert found.custody.manage(SessionDraft().bar(32, 99.0).bars(), 32) == []
+        found.position_manager.unsent_orders.release(barred=True)
+    assert found.position_manager.orders_due_now() == []
+    assert found.position_manager.orders_after_minute(SessionDraft().bar(32, 99.0).bars(), 32) == []
     let(stay=False)
-    assert placed(found.custody.released()).reason is ExitReason.UNPROTECTED
+    assert placed(found.position_manager.orders_due_now()).reason is ExitReason.UNPROTECTED
 
 
 def test_what_has_come_to_less_than_a_share_goes_on_like_a_stop_in_a_kill() -> None:
     """A close beyond its level closes it, and so does what its stop has begun; `--flatten` closes all."""
     found = desk(FRACTIONS, fractional=True)
     enter(found, quantity="0.4")
-    found.standing.imposed = RiskState.HALTED
+    found.exposure.imposed_state = RiskState.HALTED
     say(found, "cancelled", "AAA entry")
-    assert placed(found.custody.manage(SessionDraft().bar(32, 97.9).bars(), 32)).reason is ExitReason.STOP
+    assert (
+        placed(found.position_manager.orders_after_minute(SessionDraft().bar(32, 97.9).bars(), 32)).reason
+        is ExitReason.STOP
+    )
     other = desk(FRACTIONS, fractional=True)
     enter(other, quantity="1.4")
-    stop = placed(other.custody.released())
+    stop = placed(other.position_manager.orders_due_now())
     say(other, "cancelled", "AAA entry")
-    other.standing.imposed = RiskState.HALTED
+    other.exposure.imposed_state = RiskState.HALTED
     filled(other, stop, "98", "1", "2")
-    assert placed(other.custody.released()).reason is ExitReason.STOP
+    assert placed(other.position_manager.orders_due_now()).reason is ExitReason.STOP
     closed = desk(FRACTIONS, fractional=True)
     enter(closed, quantity="0.4")
-    closed.standing.imposed, closed.custody.leaving.stopping = RiskState.HALTED, True
+    closed.exposure.imposed_state, closed.position_manager.exits.flattening = RiskState.HALTED, True
     say(closed, "cancelled", "AAA entry")
-    assert placed(closed.custody.released()).quantity == Decimal("0.4")
+    assert placed(closed.position_manager.orders_due_now()).quantity == Decimal("0.4")
 
 
 @pytest.mark.parametrize("can", ["the venue stops fractions", "the venue sells none"])
@@ -487,7 +507,7 @@ def test_less_than_a_share_is_held_where_its_stop_rests_and_where_nobody_buys_fr
     found = desk(attrs.evolve(FRACTIONS, fractional_types=types), fractional=True)
     enter(found, quantity="0.4")
     say(found, "cancelled", "AAA entry")
-    legs = {one.order.leg for one in found.custody.released() if isinstance(one, SubmitOrder)}
+    legs = {one.order.leg for one in found.position_manager.orders_due_now() if isinstance(one, SubmitOrder)}
     assert legs == ({Leg.STOP} if "stops" in can else set())
 
 
@@ -495,7 +515,7 @@ def test_where_fractions_may_be_stopped_the_stop_covers_all_of_a_position() -> N
     """As at a venue that is simulated, whose brackets rest for a fraction too."""
     found = desk(attrs.evolve(FRACTIONS, fractional_types=frozenset({"market", "limit", "stop"})), fractional=True)
     enter(found, quantity="6.5")
-    assert placed(found.custody.released()).quantity == Decimal("6.5")
+    assert placed(found.position_manager.orders_due_now()).quantity == Decimal("6.5")
     simulated = desk(SIMULATOR_CAPABILITIES, fractional=True)
     entry = simulated.decide([proposal()])[0].order
     assert entry is not None
@@ -508,48 +528,55 @@ def test_a_stop_that_never_left_is_placed_once_the_way_is_free_at_the_latest_wit
     found = desk(BARE)
     enter(found)
     for number in ("", " 2"):
-        assert names(found.custody.released()) == [f"place AAA stop{number}"]
-        found.custody.dropped(f"AAA stop{number}")
-        assert found.custody.released() == []
-        assert found.custody.unsent.waits
-        found.custody.unsent.free(barred=False)
-    assert names(found.custody.released()) == ["place AAA stop 3"]
-    found.custody.dropped("AAA stop 3")
-    assert names(found.custody.manage(SessionDraft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 4"]
+        assert names(found.position_manager.orders_due_now()) == [f"place AAA stop{number}"]
+        found.position_manager.on_dropped(f"AAA stop{number}")
+        assert found.position_manager.orders_due_now() == []
+        assert found.position_manager.unsent_orders.has_waiting
+        found.position_manager.unsent_orders.release(barred=False)
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 3"]
+    found.position_manager.on_dropped("AAA stop 3")
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bar(30, 99.0).bars(), 30)) == [
+        "place AAA stop 4"
+    ]
 
 
 def test_a_stop_that_was_barred_goes_with_the_next_minute_and_no_sooner() -> None:
     """What forbids it does not end with the way to the broker."""
     found = desk(BARE)
     enter(found)
-    dropped(found, found.custody.released())
-    assert not found.custody.unsent.waits
-    found.custody.unsent.free(barred=False)
-    assert found.custody.released() == []
-    assert names(found.custody.manage(SessionDraft().bar(30, 99.0).bars(), 30)) == ["place AAA stop 2"]
+    dropped(found, found.position_manager.orders_due_now())
+    assert not found.position_manager.unsent_orders.has_waiting
+    found.position_manager.unsent_orders.release(barred=False)
+    assert found.position_manager.orders_due_now() == []
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bar(30, 99.0).bars(), 30)) == [
+        "place AAA stop 2"
+    ]
 
 
 def test_while_no_stop_rests_a_close_beyond_it_closes_the_position() -> None:
     """The bot keeps a stop itself that could not be sent."""
     found = desk(BARE)
     enter(found)
-    found.custody.released()
-    found.custody.dropped("AAA stop")
-    assert placed(found.custody.manage(SessionDraft().bar(30, 97.9).bars(), 30)).reason is ExitReason.STOP
+    found.position_manager.orders_due_now()
+    found.position_manager.on_dropped("AAA stop")
+    assert (
+        placed(found.position_manager.orders_after_minute(SessionDraft().bar(30, 97.9).bars(), 30)).reason
+        is ExitReason.STOP
+    )
 
 
 def test_an_exit_that_never_left_goes_once_the_way_is_free() -> None:
     """Nothing protects its position any more: it does not wait for the next minute."""
     found = desk(BARE)
     enter(found)
-    found.custody.released()
-    found.custody.manage(SessionDraft().bars(), 59)
+    found.position_manager.orders_due_now()
+    found.position_manager.orders_after_minute(SessionDraft().bars(), 59)
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA exit"]
-    found.custody.dropped("AAA exit")
-    assert found.custody.released() == []
-    found.custody.unsent.free(barred=False)
-    assert names(found.custody.released()) == ["place AAA exit 2"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit"]
+    found.position_manager.on_dropped("AAA exit")
+    assert found.position_manager.orders_due_now() == []
+    found.position_manager.unsent_orders.release(barred=False)
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit 2"]
 
 
 def found_again(order_of_words: Sequence[str]) -> DecisionEngine:
@@ -558,8 +585,10 @@ def found_again(order_of_words: Sequence[str]) -> DecisionEngine:
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
     for cid in ("AAA entry", "AAA stop"):
-        found.custody.lost(cid)
-    assert found.custody.manage(SessionDraft().bars(), 30) == []  # whatever it is by now, it protects nothing else
+        found.position_manager.on_lost(cid)
+    assert (
+        found.position_manager.orders_after_minute(SessionDraft().bars(), 30) == []
+    )  # whatever it is by now, it protects nothing else
     for word in order_of_words:
         if word == "fill":
             filled(found, entry)
@@ -574,12 +603,12 @@ def found_again(order_of_words: Sequence[str]) -> DecisionEngine:
 def test_f4_the_stop_of_a_bracket_that_turns_up_protects_its_position(words: Sequence[str]) -> None:
     """In whichever order it is told: it stays, and is taken back and proven to have ended before an exit leaves."""
     found = found_again(words)
-    held = found.custody.held["AAA"]
+    held = found.position_manager.held["AAA"]
     assert (held.resting, held.plan.on_close) == ({Leg.STOP: "AAA stop"}, False)
-    assert found.custody.manage(SessionDraft().bars(), 31) == []
-    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop"]
+    assert found.position_manager.orders_after_minute(SessionDraft().bars(), 31) == []
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA exit"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit"]
 
 
 def test_f4_of_a_bracket_that_turns_up_the_rest_of_the_entry_is_in_the_way_of_an_exit() -> None:
@@ -587,10 +616,13 @@ def test_f4_of_a_bracket_that_turns_up_the_rest_of_the_entry_is_in_the_way_of_an
     found = desk()
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
-    found.custody.lost("AAA entry")
+    found.position_manager.on_lost("AAA entry")
     say(found, "acknowledged", "AAA entry")
     filled(found, entry, quantity="3")
-    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA entry", "cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
+        "cancel AAA entry",
+        "cancel AAA stop",
+    ]
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_without_its_entry_is_taken_back() -> None:
@@ -598,7 +630,7 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_without_its_entry_is_taken_back(
     found = found_again(())
     say(found, "cancelled", "AAA entry")
     say(found, "acknowledged", "AAA stop")
-    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
 
 
 def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again() -> None:
@@ -606,11 +638,11 @@ def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again(
     found = desk()
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
-    found.custody.lost("AAA stop")
+    found.position_manager.on_lost("AAA stop")
     for word in ("cancelled", "acknowledged"):
         say(found, word, "AAA stop")
     filled(found, entry)
-    held = found.custody.held["AAA"]
+    held = found.position_manager.held["AAA"]
     assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
 
 
@@ -618,46 +650,55 @@ def test_f4_a_target_that_turns_up_rests_again() -> None:
     """Beside the stop of its bracket: an exit waits until it has been taken back, too."""
     found = desk()
     enter(found, proposal(target=150.0, exits=TIMED))
-    found.custody.lost("AAA target")
-    assert Leg.TARGET not in found.custody.held["AAA"].resting
+    found.position_manager.on_lost("AAA target")
+    assert Leg.TARGET not in found.position_manager.held["AAA"].resting
     say(found, "acknowledged", "AAA target")
-    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
+        "cancel AAA target",
+        "cancel AAA stop",
+    ]
 
 
 def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() -> None:
     """The exit is on its way: what rests beside it would sell the same shares."""
     found = desk()
     enter(found, proposal(exits=TIMED))
-    found.custody.lost("AAA stop")
-    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
+    found.position_manager.on_lost("AAA stop")
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
+        "cancel AAA stop",
+        "place AAA exit",
+    ]
     say(found, "acknowledged", "AAA stop")
-    assert Leg.STOP not in found.custody.held["AAA"].resting
-    assert names(found.custody.manage(SessionDraft().bars(), 60)) == ["cancel AAA stop"]
+    assert Leg.STOP not in found.position_manager.held["AAA"].resting
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 60)) == ["cancel AAA stop"]
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_beside_an_exit_is_taken_back() -> None:
     """Nobody had heard of it when the exit left: it is asked to end before that, and at once when it turns up."""
     found = found_again(("fill",))
-    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop", "place AAA exit"]
-    assert names(found.custody.manage(SessionDraft().bars(), 60)) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
+        "cancel AAA stop",
+        "place AAA exit",
+    ]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 60)) == ["cancel AAA stop"]
     say(found, "acknowledged", "AAA stop")
-    assert names(found.custody.released()) == ["cancel AAA stop"]
-    assert names(found.custody.manage(SessionDraft().bars(), 61)) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 61)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert found.custody.manage(SessionDraft().bars(), 62) == []
+    assert found.position_manager.orders_after_minute(SessionDraft().bars(), 62) == []
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_is_taken_back() -> None:
     """The position has been reduced by somebody else, and the bot's own stop covers what is left."""
     found = desk()
     enter(found, proposal(exits=TIMED))
-    found.custody.lost("AAA stop")
-    held = found.custody.held["AAA"]
-    held.own, held.plan.on_close = True, False
-    assert names(found.custody.released()) == ["place AAA stop 2"]
+    found.position_manager.on_lost("AAA stop")
+    held = found.position_manager.held["AAA"]
+    held.manages_own_stop, held.plan.on_close = True, False
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
     say(found, "acknowledged", "AAA stop")
-    assert names(found.custody.released()) == ["cancel AAA stop"]
-    assert names(found.custody.manage(SessionDraft().bars(), 31)) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 31)) == ["cancel AAA stop"]
     assert held.resting == {Leg.STOP: "AAA stop 2"}
 
 
@@ -667,35 +708,38 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_where_more_was_filled_is_renewed
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
     for cid in ("AAA entry", "AAA stop"):
-        found.custody.lost(cid)
+        found.position_manager.on_lost(cid)
     filled(found, entry, quantity="8")
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
     say(found, "acknowledged", "AAA stop")
-    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert placed(found.custody.released()).quantity == 8
+    assert placed(found.position_manager.orders_due_now()).quantity == 8
 
 
 def test_f4_an_exit_that_has_not_left_waits_for_a_stop_that_turns_up() -> None:
     """What else works for the position holds the exit back: the stop is taken back and proven to have ended as well."""
     found = desk()
     enter(found, proposal(target=150.0, exits=TIMED))
-    found.custody.lost("AAA stop")
-    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop", "cancel AAA target"]
+    found.position_manager.on_lost("AAA stop")
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
+        "cancel AAA stop",
+        "cancel AAA target",
+    ]
     say(found, "acknowledged", "AAA stop")
     say(found, "cancelled", "AAA target")
-    assert names(found.custody.released()) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA exit"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit"]
 
 
 def test_f4_that_a_lost_order_could_not_be_cancelled_does_not_say_that_it_works() -> None:
     """It may be over as well: it protects nothing until it is said to be there."""
     found = desk()
     enter(found, proposal(exits=TIMED))
-    found.custody.lost("AAA stop")
+    found.position_manager.on_lost("AAA stop")
     say(found, "cancel_refused", "AAA stop")
-    held = found.custody.held["AAA"]
+    held = found.position_manager.held["AAA"]
     assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
     say(found, "acknowledged", "AAA stop")
     assert (held.plan.on_close, held.resting) == (False, {Leg.STOP: "AAA stop"})
@@ -706,11 +750,13 @@ def test_f27_an_entry_that_is_told_after_its_stop_has_sold_it_is_not_sold_again(
     found = desk()
     entry = enter(found, quantity="3")
     filled(found, entry.protection[0], "98", "7", "2")
-    assert found.portfolio.beyond == {"AAA": -4_000_000}
+    assert found.portfolio.unassigned_units == {"AAA": -4_000_000}
     filled(found, entry, quantity="4", execution="3")
-    assert (found.portfolio.holdings, dict(found.custody.held)) == ({}, {})
+    assert (found.portfolio.holdings, dict(found.position_manager.held)) == ({}, {})
     assert not [
-        one for one in found.custody.manage(SessionDraft().bar(30, 97.0).bars(), 30) if isinstance(one, SubmitOrder)
+        one
+        for one in found.position_manager.orders_after_minute(SessionDraft().bar(30, 97.0).bars(), 30)
+        if isinstance(one, SubmitOrder)
     ]
 
 
@@ -718,23 +764,28 @@ def test_a_target_that_ends_beside_its_stop_does_not_look_like_a_loss() -> None:
     """A venue that ends both legs when one is taken away: the stop is renewed all the same."""
     found = desk(UNMOVED)
     enter(found, proposal(target=150.0, exits=ExitRules(trailing=True)))
-    assert names(found.custody.manage(SessionDraft().bar(30, 110.0).bars(), 30)) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bar(30, 110.0).bars(), 30)) == [
+        "cancel AAA stop"
+    ]
     for leg in (Leg.TARGET, Leg.STOP):
         say(found, "cancelled", f"AAA {leg.value}")
-    assert names(found.custody.released()) == ["place AAA stop 2"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
 
 
 def test_what_somebody_else_closed_is_no_longer_ours() -> None:
     """Shares that the account has no more are booked as OUTSIDE; what rested for them is taken back, at once first."""
     found = desk()
     enter(found, proposal(target=103.0))
-    found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
+    found.position_manager.on_external_change(fill(order(Leg.EXIT), "100", "7", "outside"))
     assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.OUTSIDE]
-    assert names(found.custody.released()) == ["cancel AAA target", "cancel AAA stop"]
-    assert names(found.custody.manage(SessionDraft().bars(), 30)) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 30)) == [
+        "cancel AAA target",
+        "cancel AAA stop",
+    ]
     for leg in (Leg.TARGET, Leg.STOP):
         say(found, "cancelled", f"AAA {leg.value}")
-    assert found.custody.manage(SessionDraft().bars(), 31) == []
+    assert found.position_manager.orders_after_minute(SessionDraft().bars(), 31) == []
 
 
 @pytest.mark.parametrize("venue", [BARE, UNMOVED, BRACKETS])
@@ -742,18 +793,18 @@ def test_protection_shrinks_with_what_somebody_else_left(venue: BrokerCapabiliti
     """No stop and no target sells more than is held, from this moment on: one is renewed at its size, one emulated."""
     found = desk(venue)
     enter(found, proposal(target=103.0))
-    found.custody.released()
-    found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
+    found.position_manager.orders_due_now()
+    found.position_manager.on_external_change(fill(order(Leg.EXIT), "100", "4", "outside"))
     bars = SessionDraft().bar(31, 103.0).bars()
     asked = ["cancel AAA target", "cancel AAA stop"] if venue.brackets else ["cancel AAA stop"]
-    assert names(found.custody.released()) == asked
-    assert names(found.custody.manage(bars, 30)) == asked
+    assert names(found.position_manager.orders_due_now()) == asked
+    assert names(found.position_manager.orders_after_minute(bars, 30)) == asked
     for cid in [one.removeprefix("cancel ") for one in asked]:
         say(found, "cancelled", cid)
-    assert placed(found.custody.released()).quantity == 3
-    assert names(found.custody.manage(bars, 31)) == ["cancel AAA stop 2"]
+    assert placed(found.position_manager.orders_due_now()).quantity == 3
+    assert names(found.position_manager.orders_after_minute(bars, 31)) == ["cancel AAA stop 2"]
     say(found, "cancelled", "AAA stop 2")
-    assert (leaving := placed(found.custody.released())).quantity == 3
+    assert (leaving := placed(found.position_manager.orders_due_now())).quantity == 3
     assert leaving.reason is ExitReason.TARGET
 
 
@@ -762,7 +813,7 @@ def recalled(one: Proposal, venue: BrokerCapabilities = BRACKETS, quantity: str 
     entry = desk(venue).decide([one])[0].order
     assert entry is not None
     found = desk(venue)
-    found.recall(entry, one)
+    found.restore_entry(entry, one)
     filled(found, entry, quantity=quantity)
     return found
 
@@ -772,11 +823,11 @@ def test_a_restart_recalls_an_entry_with_its_reservation() -> None:
     before, after = desk(), desk()
     entry = before.decide([proposal()])[0].order
     assert entry is not None
-    after.recall(entry, proposal())
-    assert after.standing.working == before.standing.working
-    assert after.standing.sent == before.standing.sent
+    after.restore_entry(entry, proposal())
+    assert after.exposure.working == before.exposure.working
+    assert after.exposure.sent == before.exposure.sent
     filled(after, entry)
-    assert names(after.custody.manage(SessionDraft().bars(), 384)) == ["cancel AAA stop"]
+    assert names(after.position_manager.orders_after_minute(SessionDraft().bars(), 384)) == ["cancel AAA stop"]
 
 
 def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
@@ -784,31 +835,31 @@ def test_a_restart_recalls_an_exit_that_is_under_way() -> None:
     found = recalled(proposal(exits=TIMED))
     say(found, "cancelled", "AAA stop")
     leaving = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), reason=ExitReason.TIME)
-    found.custody.recollection.order(leaving)
-    assert found.custody.manage(SessionDraft().bars(), 60) == []
+    found.position_manager.recovery.restore_order(leaving)
+    assert found.position_manager.orders_after_minute(SessionDraft().bars(), 60) == []
     say(found, "expired", "AAA exit")
-    again = placed(found.custody.manage(SessionDraft().bars(), 61))
+    again = placed(found.position_manager.orders_after_minute(SessionDraft().bars(), 61))
     assert (again.client_order_id, again.reason) == ("AAA exit 2", ExitReason.TIME)
 
 
 def test_a_restart_recalls_a_stop_of_its_own() -> None:
     """It rests for the position already; one of another size is renewed under a name that was not used."""
     found = recalled(proposal(), BARE)
-    found.custody.recollection.order(order(Leg.STOP, "AAA stop", stop="98", quantity="7"))
-    assert found.custody.released() == []
-    found.custody.adjusted(fill(order(Leg.EXIT), "100", "4", "outside"))
-    assert names(found.custody.released()) == ["cancel AAA stop"]
+    found.position_manager.recovery.restore_order(order(Leg.STOP, "AAA stop", stop="98", quantity="7"))
+    assert found.position_manager.orders_due_now() == []
+    found.position_manager.on_external_change(fill(order(Leg.EXIT), "100", "4", "outside"))
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA stop 2"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
 
 
 def test_a_restart_recalls_a_stop_that_was_moved() -> None:
     """The level that was asked for is the level that the trail goes on from; until it is told, it is asked for."""
     found = recalled(proposal(exits=ExitRules(trailing=True)))
-    found.custody.recollection.request("AAA stop", Decimal("107.80"))
-    assert names(found.custody.manage(TRAILED.bars(), 31)) == ["replace AAA stop 107.8"]
+    found.position_manager.recovery.restore_request("AAA stop", Decimal("107.80"))
+    assert names(found.position_manager.orders_after_minute(TRAILED.bars(), 31)) == ["replace AAA stop 107.8"]
     say(found, "replaced", "AAA stop")
-    assert found.custody.manage(SessionDraft().bar(30, 110.0).bars(), 30) == []
+    assert found.position_manager.orders_after_minute(SessionDraft().bar(30, 110.0).bars(), 30) == []
     filled(found, order(Leg.STOP, "AAA stop", quantity="7"), "107.80", execution="2")
     assert [one.exit_reason for one in found.portfolio.closed] == [ExitReason.TRAILING_STOP]
 
@@ -818,17 +869,17 @@ def test_a_restart_recalls_where_a_trail_was_that_a_renewed_stop_rests_at(venue:
     """A price that gives less is no reason to take it back."""
     found = recalled(proposal(exits=ExitRules(trailing=True)), venue)
     say(found, "cancelled", "AAA stop")
-    found.custody.recollection.order(order(Leg.STOP, "AAA stop 2", stop="107.80", quantity="7"))
-    assert found.custody.manage(SessionDraft().bar(30, 109.0).bars(), 30) == []
+    found.position_manager.recovery.restore_order(order(Leg.STOP, "AAA stop 2", stop="107.80", quantity="7"))
+    assert found.position_manager.orders_after_minute(SessionDraft().bar(30, 109.0).bars(), 30) == []
 
 
 def test_a_restart_recalls_a_stop_that_was_being_taken_away() -> None:
     """Its end, when it comes, is no loss: another one takes its place."""
     found = recalled(proposal(), UNMOVED)
-    found.custody.recollection.request("AAA stop")
-    assert found.custody.released() == []
+    found.position_manager.recovery.restore_request("AAA stop")
+    assert found.position_manager.orders_due_now() == []
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA stop 2"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
 
 
 def test_a_restart_recalls_a_cancel_of_an_entry() -> None:
@@ -836,29 +887,31 @@ def test_a_restart_recalls_a_cancel_of_an_entry() -> None:
     found = desk()
     entry = desk().decide([proposal()])[0].order
     assert entry is not None
-    found.recall(entry, proposal())
-    found.custody.recollection.request("AAA entry")
-    assert list(found.standing.working) == ["AAA entry"]
+    found.restore_entry(entry, proposal())
+    found.position_manager.recovery.restore_request("AAA entry")
+    assert list(found.exposure.working) == ["AAA entry"]
     say(found, "cancelled", "AAA entry")
-    assert found.custody.idle
+    assert found.position_manager.is_idle
 
 
 def test_a_cancel_with_an_exit_behind_it_is_no_renewal() -> None:
     """A cancel that was asked for because the position leaves is followed by the exit alone."""
     found = recalled(proposal(exits=TIMED))
-    assert found.custody.manage(SessionDraft().bars(), 59) == [CancelOrder(client_order_id="AAA stop")]
-    found.custody.recollection.request("AAA stop")
+    assert found.position_manager.orders_after_minute(SessionDraft().bars(), 59) == [
+        CancelOrder(client_order_id="AAA stop")
+    ]
+    found.position_manager.recovery.restore_request("AAA stop")
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA exit"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit"]
 
 
 def leaving() -> tuple[DecisionEngine, Order]:
     """A desk whose exit works, and the stop that was proven to have ended before it."""
     found = desk()
     stop = enter(found).protection[0]
-    assert names(found.custody.manage(SessionDraft().bars(), 59)) == ["cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == ["cancel AAA stop"]
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA exit"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit"]
     return found, stop
 
 
@@ -869,11 +922,13 @@ def test_an_exit_whose_position_is_gone_is_taken_back_at_once(late: bool) -> Non
     if late:
         filled(found, stop, "98", execution="2")
     else:
-        found.custody.adjusted(fill(order(Leg.EXIT), "100", "7", "outside"))
-    assert found.custody.released() == [CancelOrder(client_order_id="AAA exit")]
-    assert found.custody.manage(SessionDraft().bars(), 60) == [CancelOrder(client_order_id="AAA exit")]
+        found.position_manager.on_external_change(fill(order(Leg.EXIT), "100", "7", "outside"))
+    assert found.position_manager.orders_due_now() == [CancelOrder(client_order_id="AAA exit")]
+    assert found.position_manager.orders_after_minute(SessionDraft().bars(), 60) == [
+        CancelOrder(client_order_id="AAA exit")
+    ]
     say(found, "cancelled", "AAA exit")
-    assert found.custody.manage(SessionDraft().bars(), 61) == []
+    assert found.position_manager.orders_after_minute(SessionDraft().bars(), 61) == []
 
 
 @pytest.mark.parametrize("late", [True, False], ids=["a late fill of the stop", "somebody else"])
@@ -883,10 +938,10 @@ def test_an_exit_for_more_than_is_left_goes_again_for_the_rest(late: bool) -> No
     if late:
         filled(found, stop, "98", "3", "2")
     else:
-        found.custody.adjusted(fill(order(Leg.EXIT), "100", "3", "outside"))
-    assert found.custody.released() == [CancelOrder(client_order_id="AAA exit")]
+        found.position_manager.on_external_change(fill(order(Leg.EXIT), "100", "3", "outside"))
+    assert found.position_manager.orders_due_now() == [CancelOrder(client_order_id="AAA exit")]
     say(found, "cancelled", "AAA exit")
-    assert placed(found.custody.manage(SessionDraft().bars(), 60)).quantity == 4
+    assert placed(found.position_manager.orders_after_minute(SessionDraft().bars(), 60)).quantity == 4
 
 
 def test_an_exit_that_fills_is_not_taken_back() -> None:
@@ -894,16 +949,16 @@ def test_an_exit_that_fills_is_not_taken_back() -> None:
     found, _ = leaving()
     leaves = attrs.evolve(order(Leg.EXIT, "AAA exit", quantity="7"), signal=proposal().signal)
     filled(found, leaves, quantity="3", execution="2")
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
     filled(found, leaves, quantity="4", execution="3")
-    assert (found.custody.unwanted, found.custody.idle) == ((), True)
+    assert (found.position_manager.orders_to_cancel, found.position_manager.is_idle) == ((), True)
 
 
 def amend(found: DecisionEngine, of: Order, quantity: str = "0", price: str = "100", execution: str = "1") -> None:
     """Let an execution of an order be void, or have other terms."""
     one = fill(of, price, quantity, execution)
     event = BrokerEvent(kind="busted", event_id=f"bust {execution}", client_order_id=of.client_order_id, fill=one)
-    found.custody.take(event, ExecutionUpdate(one, amends=True))
+    found.position_manager.on_event(event, ExecutionUpdate(one, is_correction=True))
 
 
 def test_f29_a_position_whose_exit_was_busted_is_held_and_protected_again_at_once() -> None:
@@ -911,18 +966,18 @@ def test_f29_a_position_whose_exit_was_busted_is_held_and_protected_again_at_onc
     found = desk()
     entry = enter(found)
     filled(found, entry.protection[0], "98", execution="2")
-    assert (found.custody.idle, found.portfolio.holdings) == (True, {})
+    assert (found.position_manager.is_idle, found.portfolio.holdings) == (True, {})
     amend(found, entry.protection[0], execution="2")
     assert found.portfolio.holdings == {"AAA": 7_000_000}
-    (again,) = found.custody.released()
+    (again,) = found.position_manager.orders_due_now()
     assert isinstance(again, SubmitOrder)
     assert (again.order.leg, again.order.quantity, again.order.stop_price) == (
         Leg.STOP,
         Decimal(7),
         Decimal("98.0000"),
     )
-    assert found.standing.losses_in_row == 1
-    assert found.custody.released() == []
+    assert found.exposure.losses_in_row == 1
+    assert found.position_manager.orders_due_now() == []
 
 
 def test_f29_a_part_that_was_busted_makes_the_stop_smaller() -> None:
@@ -934,7 +989,7 @@ def test_f29_a_part_that_was_busted_makes_the_stop_smaller() -> None:
     filled(found, entry, quantity="3", execution="2")
     amend(found, entry, execution="2")
     assert found.portfolio.holdings == {"AAA": 4_000_000}
-    assert [*found.custody.released()] == [
+    assert [*found.position_manager.orders_due_now()] == [
         CancelOrder(client_order_id="AAA target"),
         CancelOrder(client_order_id="AAA stop"),
     ]
@@ -947,14 +1002,14 @@ def test_f29_an_exit_for_more_than_is_left_is_taken_back() -> None:
     assert entry is not None
     filled(found, entry, quantity="4")
     filled(found, entry, quantity="3", execution="2")
-    found.custody.leaving.stopping = True
-    (leave,) = found.custody.manage(SessionDraft("AAA").bars(), 26)
+    found.position_manager.exits.flattening = True
+    (leave,) = found.position_manager.orders_after_minute(SessionDraft("AAA").bars(), 26)
     assert isinstance(leave, SubmitOrder)
     amend(found, entry, execution="2")
-    assert found.custody.released() == [CancelOrder(client_order_id=leave.order.client_order_id)]
+    assert found.position_manager.orders_due_now() == [CancelOrder(client_order_id=leave.order.client_order_id)]
     filled(found, leave.order, quantity="4", execution="3")
     amend(found, entry, execution="1")
-    assert found.standing.state is RiskState.EXIT_ONLY
+    assert found.exposure.state is RiskState.EXIT_ONLY
 
 
 def test_f29_a_position_that_never_was_takes_its_orders_with_it() -> None:
@@ -962,9 +1017,9 @@ def test_f29_a_position_that_never_was_takes_its_orders_with_it() -> None:
     found = desk()
     entry = enter(found)
     amend(found, entry)
-    assert found.custody.idle
-    assert found.custody.released() == [CancelOrder(client_order_id="AAA stop")]
-    assert found.custody.released() == []
+    assert found.position_manager.is_idle
+    assert found.position_manager.orders_due_now() == [CancelOrder(client_order_id="AAA stop")]
+    assert found.position_manager.orders_due_now() == []
 
 
 def test_f29_a_position_that_a_bust_gives_back_to_an_earlier_signal_is_held_by_its_plan() -> None:
@@ -977,18 +1032,21 @@ def test_f29_a_position_that_a_bust_gives_back_to_an_earlier_signal_is_held_by_i
     found = DecisionEngine(given, session(), atoms_of(Decimal(100_000)), own)
     first = proposal(exits=TIMED)
     enter(found, first)
-    busted = placed(found.custody.released())
+    busted = placed(found.position_manager.orders_due_now())
     filled(found, busted, "98", execution="2")
     second = attrs.evolve(first, signal=attrs.evolve(first.signal, strategy="close"), stop=97.0)
     entry = found.decide([second])[0].order
     assert entry is not None
     filled(found, entry, execution="3")
-    assert placed(found.custody.released()).signal == second.signal
+    assert placed(found.position_manager.orders_due_now()).signal == second.signal
     amend(found, busted, execution="2")
-    assert names(found.custody.released()) == ["cancel close stop 1", "place open stop 2"]
-    assert (found.custody.held["AAA"].position.signal, found.custody.held["AAA"].plan.stop) == (first.signal, 980_000)
-    found.custody.adjusted(attrs.evolve(fill(busted, "98", "7", "4"), client_order_id=""))
-    assert "AAA" not in found.custody.held
+    assert names(found.position_manager.orders_due_now()) == ["cancel close stop 1", "place open stop 2"]
+    assert (found.position_manager.held["AAA"].position.signal, found.position_manager.held["AAA"].plan.stop) == (
+        first.signal,
+        980_000,
+    )
+    found.position_manager.on_external_change(attrs.evolve(fill(busted, "98", "7", "4"), client_order_id=""))
+    assert "AAA" not in found.position_manager.held
 
 
 def test_f29_a_part_of_an_entry_that_was_busted_may_fill_again() -> None:
@@ -997,9 +1055,9 @@ def test_f29_a_part_of_an_entry_that_was_busted_may_fill_again() -> None:
     entry = enter(found, quantity="4")
     amend(found, entry, "1")
     filled(found, entry, quantity="3", execution="2")
-    assert found.standing.working
+    assert found.exposure.working
     filled(found, entry, quantity="3", execution="3")
-    assert not found.standing.working
+    assert not found.exposure.working
     assert found.portfolio.holdings == {"AAA": 7_000_000}
 
 
@@ -1009,7 +1067,7 @@ def test_f29_a_price_that_was_corrected_changes_no_order() -> None:
     entry = enter(found)
     amend(found, entry, "7", "101")
     assert found.portfolio.positions["AAA"].entry_atoms == 7 * 101 * 10**10
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
 
 
 def test_f29_what_was_sold_of_a_purchase_that_never_was_is_surplus() -> None:
@@ -1019,7 +1077,7 @@ def test_f29_what_was_sold_of_a_purchase_that_never_was_is_surplus() -> None:
     filled(found, entry.protection[0], "98", "3", "2")
     amend(found, entry)
     assert found.portfolio.holdings == {"AAA": -3_000_000}
-    assert found.standing.state is RiskState.EXIT_ONLY
+    assert found.exposure.state is RiskState.EXIT_ONLY
 
 
 def test_f29_an_execution_that_was_never_booked_amends_nothing() -> None:
@@ -1045,10 +1103,10 @@ def test_f28_a_bracket_of_an_entry_that_filled_too_much_gives_way_to_a_stop_for_
     found = desk()
     entry = enter(found, proposal(target=103.0))
     filled(found, entry, quantity="2", execution="2")
-    assert names(found.custody.released()) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA target", "cancel AAA stop"]
     say(found, "cancelled", "AAA target")
     say(found, "cancelled", "AAA stop")
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     assert (stop.client_order_id, stop.quantity) == ("AAA stop 2", Decimal(9))
 
 
@@ -1057,18 +1115,18 @@ def test_f38_what_both_legs_filled_is_taken_back_once_a_reading_has_proven_it() 
     found = desk(BRACKETS)
     both_legs(found)
     assert found.portfolio.holdings == {"AAA": -7_000_000}
-    assert found.standing.present >= RiskState.EXIT_ONLY
+    assert found.exposure.current_state >= RiskState.EXIT_ONLY
     bars = SessionDraft().bars()
     assert placed_of(found, bars, 40) == []
-    found.custody.excess.proven = frozenset({"AAA"})
+    found.position_manager.overfills.confirmed = frozenset({"AAA"})
     (back,) = placed_of(found, bars, 41)
     assert (back.leg, back.buy, back.quantity, back.reason) == (Leg.EXIT, True, Decimal(7), ExitReason.EXCESS)
-    found.custody.excess.proven = frozenset({"AAA"})
+    found.position_manager.overfills.confirmed = frozenset({"AAA"})
     assert placed_of(found, bars, 42) == []
-    told = len(found.standing.told)
+    told = len(found.exposure.pending_changes)
     filled(found, back, execution="9")
     assert found.portfolio.holdings == {"AAA": 0}
-    assert len(found.standing.told) == told
+    assert len(found.exposure.pending_changes) == told
     assert placed_of(found, bars, 43) == []
 
 
@@ -1078,12 +1136,12 @@ def test_f38_what_is_too_much_is_taken_back_anew_where_the_order_ended_without_a
     both_legs(found)
     bars = SessionDraft().bars()
     for minute in (40, 41):
-        found.custody.excess.proven = frozenset({"AAA"})
+        found.position_manager.overfills.confirmed = frozenset({"AAA"})
         (back,) = placed_of(found, bars, minute)
         say(found, "rejected", back.client_order_id)
     assert placed_of(found, bars, 42) == []
-    found.custody.excess.proven = frozenset({"AAA"})
-    found.standing.imposed = RiskState.HALTED
+    found.position_manager.overfills.confirmed = frozenset({"AAA"})
+    found.exposure.imposed_state = RiskState.HALTED
     assert placed_of(found, bars, 43) == []
 
 
@@ -1093,7 +1151,7 @@ def test_f32_a_stop_that_fills_for_more_than_a_bust_has_left_closes_the_position
     found = desk(BARE)
     entry = enter(found, quantity="3")
     filled(found, entry, quantity="4", execution="2")
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     if bust_first:
         amend(found, entry, execution="2")
     filled(found, stop, "98", "7", "3")
@@ -1101,11 +1159,11 @@ def test_f32_a_stop_that_fills_for_more_than_a_bust_has_left_closes_the_position
         amend(found, entry, execution="2")
     assert found.portfolio.holdings == {"AAA": -4_000_000}
     assert not found.portfolio.positions
-    assert found.standing.told[-1].cause == "a fill of AAA beyond what is held"
-    assert found.standing.told[-1].value == 4
-    assert found.custody.released() == []
+    assert found.exposure.pending_changes[-1].cause == "a fill of AAA beyond what is held"
+    assert found.exposure.pending_changes[-1].value == 4
+    assert found.position_manager.orders_due_now() == []
     assert placed_of(found, SessionDraft().bars(), 40) == []
-    found.custody.excess.proven = frozenset({"AAA"})
+    found.position_manager.overfills.confirmed = frozenset({"AAA"})
     (back,) = placed_of(found, SessionDraft().bars(), 41)
     assert (back.buy, back.quantity, back.reason) == (True, Decimal(4), ExitReason.EXCESS)
 
@@ -1114,30 +1172,30 @@ def test_f28_what_is_taken_back_too_much_is_too_much_itself() -> None:
     """What leaves less of it is no news; the share that goes beyond it is, and so is a bust of what took it back."""
     found = desk(BRACKETS)
     both_legs(found)
-    found.custody.excess.proven = frozenset({"AAA"})
+    found.position_manager.overfills.confirmed = frozenset({"AAA"})
     (back,) = placed_of(found, SessionDraft().bars(), 40)
-    told = len(found.standing.told)
+    told = len(found.exposure.pending_changes)
     filled(found, back, quantity="3", execution="8")
     filled(found, back, quantity="4", execution="9")
-    assert len(found.standing.told) == told
+    assert len(found.exposure.pending_changes) == told
     filled(found, back, quantity="1", execution="10")
-    assert [one.value for one in found.standing.told[told:]] == [1]
+    assert [one.value for one in found.exposure.pending_changes[told:]] == [1]
     amend(found, back, execution="10")
-    assert len(found.standing.told) == told + 1
+    assert len(found.exposure.pending_changes) == told + 1
     amend(found, back, execution="9")
-    assert [one.value for one in found.standing.told[told:]] == [1, 4]
+    assert [one.value for one in found.exposure.pending_changes[told:]] == [1, 4]
 
 
 def test_f38_a_restart_takes_in_what_was_taking_too_much_back() -> None:
     """No second order goes beside it."""
     found = desk(BRACKETS)
     both_legs(found)
-    found.custody.excess.proven = frozenset({"AAA"})
+    found.position_manager.overfills.confirmed = frozenset({"AAA"})
     (back,) = placed_of(found, SessionDraft().bars(), 40)
     after = desk(BRACKETS)
     both_legs(after)
-    after.custody.recollection.order(back)
-    after.custody.excess.proven = frozenset({"AAA"})
+    after.position_manager.recovery.restore_order(back)
+    after.position_manager.overfills.confirmed = frozenset({"AAA"})
     assert placed_of(after, SessionDraft().bars(), 41) == []
     filled(after, back, execution="9")
     assert after.portfolio.holdings == {"AAA": 0}
@@ -1145,18 +1203,22 @@ def test_f38_a_restart_takes_in_what_was_taking_too_much_back() -> None:
 
 def placed_of(found: DecisionEngine, bars: Bars, minute: int) -> list[Order]:
     """The orders that a minute places."""
-    return [action.order for action in found.custody.manage(bars, minute) if isinstance(action, SubmitOrder)]
+    return [
+        action.order
+        for action in found.position_manager.orders_after_minute(bars, minute)
+        if isinstance(action, SubmitOrder)
+    ]
 
 
 def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() -> None:
     """What is not clear waits, and so does what may still fill."""
     found = desk(BRACKETS)
     both_legs(found)
-    found.custody.split("AAA", Fraction(2))
-    found.custody.excess.proven = frozenset({"AAA"})
-    found.standing.freeze("AAA", "not clear")
+    found.position_manager.apply_split("AAA", Fraction(2))
+    found.position_manager.overfills.confirmed = frozenset({"AAA"})
+    found.exposure.freeze("AAA", "not clear")
     assert placed_of(found, SessionDraft().bars(), 40) == []
-    found.standing.frozen.clear()
+    found.exposure.frozen.clear()
     (back,) = placed_of(found, SessionDraft().bars(), 41)
     assert back.quantity == 14
 
@@ -1165,7 +1227,7 @@ def dropped(found: DecisionEngine, actions: Sequence[TradingCommand]) -> None:
     """Refuse the orders that are placed at the second barrier."""
     for one in actions:
         if isinstance(one, SubmitOrder):
-            found.custody.dropped(one.order.client_order_id, barred=True)
+            found.position_manager.on_dropped(one.order.client_order_id, barred=True)
 
 
 def late(minute: int, price: float) -> Bars:
@@ -1178,17 +1240,17 @@ def late(minute: int, price: float) -> Bars:
 
 def kill(found: DecisionEngine) -> None:
     """Somebody kills the bot."""
-    found.standing.imposed = RiskState.HALTED
+    found.exposure.imposed_state = RiskState.HALTED
 
 
 def freeze(found: DecisionEngine) -> None:
     """What is true of the symbol is not clear."""
-    found.standing.freeze("AAA", "nobody knows")
+    found.exposure.freeze("AAA", "nobody knows")
 
 
 def halt(found: DecisionEngine) -> None:
     """The symbol does not trade."""
-    found.custody.leaving.halted = frozenset({"AAA"})
+    found.position_manager.exits.halted = frozenset({"AAA"})
 
 
 @pytest.mark.parametrize("holds", [kill, freeze, halt])
@@ -1203,40 +1265,40 @@ def test_an_exit_that_must_wait_gives_the_stop_its_place_back(
     """
     found = desk(venue)
     enter(found)
-    found.custody.released()
-    assert "cancel AAA stop" in names(found.custody.manage(late(61, 99.0), 59))
+    found.position_manager.orders_due_now()
+    assert "cancel AAA stop" in names(found.position_manager.orders_after_minute(late(61, 99.0), 59))
     if proven:
         say(found, "cancelled", "AAA stop")
-        exits = found.custody.released()
+        exits = found.position_manager.orders_due_now()
         assert names(exits) == ["place AAA exit"]
         holds(found)
         dropped(found, exits)
     else:
         holds(found)
-        assert found.custody.released() == []
+        assert found.position_manager.orders_due_now() == []
         say(found, "cancelled", "AAA stop")
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     assert (stop.client_order_id, stop.quantity, stop.stop_price) == ("AAA stop 2", Decimal(7), Decimal(98))
-    assert names(found.custody.manage(late(61, 99.0), 60)) == []
-    found.standing.imposed, found.custody.leaving.halted = RiskState.NORMAL, frozenset()
-    found.standing.frozen.clear()
-    assert names(found.custody.manage(late(61, 99.0), 61)) == ["cancel AAA stop 2"]
+    assert names(found.position_manager.orders_after_minute(late(61, 99.0), 60)) == []
+    found.exposure.imposed_state, found.position_manager.exits.halted = RiskState.NORMAL, frozenset()
+    found.exposure.frozen.clear()
+    assert names(found.position_manager.orders_after_minute(late(61, 99.0), 61)) == ["cancel AAA stop 2"]
     say(found, "cancelled", "AAA stop 2")
-    assert placed(found.custody.released()).reason is ExitReason.TIME
+    assert placed(found.position_manager.orders_due_now()).reason is ExitReason.TIME
 
 
 def test_an_exit_that_a_kill_finds_at_work_is_not_taken_back() -> None:
     """Another could not be sent in its place; in the last minutes before the close least of all."""
     found = desk(BARE)
     enter(found)
-    found.custody.released()
-    found.custody.manage(late(61, 99.0), 59)
+    found.position_manager.orders_due_now()
+    found.position_manager.orders_after_minute(late(61, 99.0), 59)
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["place AAA exit"]
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit"]
     kill(found)
-    assert found.custody.manage(late(61, 99.0), 388) == []
-    found.standing.imposed = RiskState.NORMAL
-    assert names(found.custody.manage(late(61, 99.0), 388)) == ["cancel AAA exit"]
+    assert found.position_manager.orders_after_minute(late(61, 99.0), 388) == []
+    found.exposure.imposed_state = RiskState.NORMAL
+    assert names(found.position_manager.orders_after_minute(late(61, 99.0), 388)) == ["cancel AAA exit"]
 
 
 @pytest.mark.parametrize(("latched", "minute"), [(False, 61), (False, 388), (True, 30)])
@@ -1245,9 +1307,9 @@ def test_a_stop_of_the_bots_own_acts_in_a_kill_whatever_else_is_due(latched: boo
     found = desk()
     enter(found, proposal(exits=ExitRules(trigger="close", leave=60)))
     kill(found)
-    found.standing.daily_loss = latched
-    assert found.custody.manage(late(20, 98.5), minute) == []
-    assert placed(found.custody.manage(late(20, 97.0), minute)).reason is ExitReason.STOP
+    found.exposure.daily_loss = latched
+    assert found.position_manager.orders_after_minute(late(20, 98.5), minute) == []
+    assert placed(found.position_manager.orders_after_minute(late(20, 97.0), minute)).reason is ExitReason.STOP
 
 
 def test_what_another_session_left_waits_for_the_end_of_a_kill() -> None:
@@ -1256,12 +1318,12 @@ def test_what_another_session_left_waits_for_the_end_of_a_kill() -> None:
         fill=fill(order(), "100", "7"), signal=proposal().signal, attempts={Leg.EXIT: 1}, account="A1"
     )
     other = desk()
-    other.custody.recollection.carry(carried, 0)
+    other.position_manager.recovery.restore_position(carried, 0)
     kill(other)
-    assert other.custody.reopened() == []
-    assert other.custody.manage(late(0, 50.0), 30) == []
-    other.standing.imposed = RiskState.NORMAL
-    assert placed(other.custody.released()).reason is ExitReason.SESSION_END
+    assert other.position_manager.on_market_open() == []
+    assert other.position_manager.orders_after_minute(late(0, 50.0), 30) == []
+    other.exposure.imposed_state = RiskState.NORMAL
+    assert placed(other.position_manager.orders_due_now()).reason is ExitReason.SESSION_END
 
 
 @pytest.mark.parametrize("holds", [kill, freeze, halt])
@@ -1272,26 +1334,29 @@ def test_a_target_is_taken_back_where_the_stop_beside_it_is_made_anew(holds: Any
     """
     found = desk(BRACKETS)
     enter(found, proposal(exits=TIMED, target=105.0))
-    assert names(found.custody.manage(late(61, 99.0), 59)) == ["cancel AAA target", "cancel AAA stop"]
+    assert names(found.position_manager.orders_after_minute(late(61, 99.0), 59)) == [
+        "cancel AAA target",
+        "cancel AAA stop",
+    ]
     holds(found)
     say(found, "cancelled", "AAA stop")
-    assert names(found.custody.released()) == ["cancel AAA target", "place AAA stop 2"]
-    assert names(found.custody.manage(late(61, 99.0), 60)) == ["cancel AAA target"]
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA target", "place AAA stop 2"]
+    assert names(found.position_manager.orders_after_minute(late(61, 99.0), 60)) == ["cancel AAA target"]
     filled(found, order(Leg.STOP, name="AAA stop 2"), "98", "7", "2")
-    assert "cancel AAA target" in names(found.custody.released())
+    assert "cancel AAA target" in names(found.position_manager.orders_due_now())
 
 
 def test_a_stop_that_has_begun_to_fill_is_not_made_anew_in_a_kill() -> None:
     """It would act at once: what is left of the position is closed, as the stop would have."""
     found = desk(BARE)
     enter(found)
-    stop = placed(found.custody.released())
-    found.custody.manage(late(61, 99.0), 59)
+    stop = placed(found.position_manager.orders_due_now())
+    found.position_manager.orders_after_minute(late(61, 99.0), 59)
     filled(found, stop, "98", "3", "2")
     kill(found)
-    assert found.custody.released() == []
+    assert found.position_manager.orders_due_now() == []
     say(found, "cancelled", "AAA stop")
-    rest = placed(found.custody.released())
+    rest = placed(found.position_manager.orders_due_now())
     assert (rest.leg, rest.quantity, rest.reason) == (Leg.EXIT, Decimal(4), ExitReason.STOP)
 
 
@@ -1299,14 +1364,14 @@ def test_a_stop_that_has_begun_to_fill_waits_for_the_end_of_a_halt() -> None:
     """Nothing is placed in it; the rest is closed as soon as it is over."""
     found = desk(BARE)
     enter(found)
-    stop = placed(found.custody.released())
-    found.custody.manage(late(61, 99.0), 59)
+    stop = placed(found.position_manager.orders_due_now())
+    found.position_manager.orders_after_minute(late(61, 99.0), 59)
     filled(found, stop, "98", "3", "2")
     halt(found)
     say(found, "cancelled", "AAA stop")
-    assert found.custody.released() == []
-    found.custody.leaving.halted = frozenset()
-    assert placed(found.custody.released()).reason is ExitReason.STOP
+    assert found.position_manager.orders_due_now() == []
+    found.position_manager.exits.halted = frozenset()
+    assert placed(found.position_manager.orders_due_now()).reason is ExitReason.STOP
 
 
 @pytest.mark.parametrize("holds", [kill, freeze, halt])
@@ -1314,13 +1379,13 @@ def test_a_trim_that_must_wait_is_given_up_for_a_stop_of_all_that_is_held(holds:
     """What rested has been taken away for it, and nothing of it is sold now."""
     found = desk(BARE)
     enter(found)
-    found.custody.released()
-    held = found.custody.held["AAA"]
-    held.own, held.keep = True, 5 * UNITS_PER_SHARE
-    assert names(found.custody.manage(late(61, 99.0), 30)) == ["cancel AAA stop"]
+    found.position_manager.orders_due_now()
+    held = found.position_manager.held["AAA"]
+    held.manages_own_stop, held.trim_to_units = True, 5 * UNITS_PER_SHARE
+    assert names(found.position_manager.orders_after_minute(late(61, 99.0), 30)) == ["cancel AAA stop"]
     holds(found)
     say(found, "cancelled", "AAA stop")
-    stop = placed(found.custody.released())
+    stop = placed(found.position_manager.orders_due_now())
     assert (stop.leg, stop.quantity) == (Leg.STOP, Decimal(7))
 
 
@@ -1328,35 +1393,35 @@ def test_a_minute_that_is_managed_twice_takes_no_exit_back() -> None:
     """In the last minutes an exit that works is sent again each minute, and not oftener."""
     found = desk(BARE)
     enter(found, proposal(exits=ExitRules(trigger="close")))
-    found.custody.leaving.stopping = True
-    assert names(found.custody.manage(late(20, 99.0), 387)) == ["place AAA exit"]
-    assert found.custody.manage(late(20, 99.0), 387) == []
-    assert names(found.custody.manage(late(20, 99.0), 388)) == ["cancel AAA exit"]
+    found.position_manager.exits.flattening = True
+    assert names(found.position_manager.orders_after_minute(late(20, 99.0), 387)) == ["place AAA exit"]
+    assert found.position_manager.orders_after_minute(late(20, 99.0), 387) == []
+    assert names(found.position_manager.orders_after_minute(late(20, 99.0), 388)) == ["cancel AAA exit"]
 
 
 def test_a_restart_knows_that_an_exit_was_given_up() -> None:
     """A stop was placed after it: nothing closes the position once what held it back is over and its reason gone."""
     live = desk(BARE)
     enter(live)
-    first = placed(live.custody.released())
-    live.custody.leaving.stopping = True
-    live.custody.manage(late(61, 99.0), 30)
+    first = placed(live.position_manager.orders_due_now())
+    live.position_manager.exits.flattening = True
+    live.position_manager.orders_after_minute(late(61, 99.0), 30)
     say(live, "cancelled", "AAA stop")
-    exits = live.custody.released()
+    exits = live.position_manager.orders_due_now()
     freeze(live)
     dropped(live, exits)
-    again = placed(live.custody.released())
+    again = placed(live.position_manager.orders_due_now())
     restarted = desk(BARE)
     enter(restarted)
-    restarted.custody.recollection.order(first)
-    restarted.custody.recollection.request("AAA stop")
+    restarted.position_manager.recovery.restore_order(first)
+    restarted.position_manager.recovery.restore_request("AAA stop")
     say(restarted, "cancelled", "AAA stop")
-    restarted.custody.recollection.order(placed(exits))
+    restarted.position_manager.recovery.restore_order(placed(exits))
     dropped(restarted, exits)
-    restarted.custody.recollection.order(again)
-    live.standing.frozen.clear()
-    live.custody.leaving.stopping = False
+    restarted.position_manager.recovery.restore_order(again)
+    live.exposure.frozen.clear()
+    live.position_manager.exits.flattening = False
     for one in (live, restarted):
         say(one, "acknowledged", "AAA stop 2")
-        assert one.custody.manage(late(0, 100.0), 40) == []
-        assert one.custody.held["AAA"].leaving is None
+        assert one.position_manager.orders_after_minute(late(0, 100.0), 40) == []
+        assert one.position_manager.held["AAA"].exit_reason is None

@@ -53,7 +53,7 @@ class Bench:
         self._count = 0
         self.orders = {one.client_order_id: one for one in (entry, *entry.protection)}
         self.fill("entry 1", quantity=filled)
-        self.take(self.desk.custody.released())
+        self.take(self.desk.position_manager.orders_due_now())
 
     def take(self, actions: Sequence[TradingCommand]) -> list[str]:
         """Keep the orders that are placed; all that is asked for, in words."""
@@ -64,23 +64,27 @@ class Bench:
         """Let an order be filled."""
         self._count += 1
         one = fill(self.orders[cid], price, quantity, str(self._count))
-        self.desk.custody.booked(BrokerEvent(kind="fill", event_id=str(self._count), client_order_id=cid, fill=one))
+        self.desk.position_manager.on_order_event(
+            BrokerEvent(kind="fill", event_id=str(self._count), client_order_id=cid, fill=one)
+        )
 
     def tell(self, kind: str, *cids: str) -> None:
         """Let the broker say a word on orders."""
         for cid in cids:
-            self.desk.custody.booked(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid))
+            self.desk.position_manager.on_order_event(
+                BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid)
+            )
 
     def say(self, kind: str, *cids: str) -> list[str]:
         """Let the broker say a word on orders; what it sets free."""
         self.tell(kind, *cids)
-        return self.take(self.desk.custody.released())
+        return self.take(self.desk.position_manager.orders_due_now())
 
     def close(self, price: float, minute: int = 30) -> list[str]:
         """Let a minute close at a price; what is asked for."""
         bars = SessionDraft().bar(minute, price, high=price, low=price).bars()
         self.desk.mark(bars, minute)
-        return self.take(self.desk.custody.manage(bars, minute))
+        return self.take(self.desk.position_manager.orders_after_minute(bars, minute))
 
 
 @pytest.mark.parametrize(
@@ -115,13 +119,13 @@ def test_a_trim_waits_until_nothing_rests_and_the_stop_covers_the_rest() -> None
     trim = bench.orders["exit 1"]
     assert (trim.type, trim.buy, trim.reason, trim.tag) == (OrderType.MARKET, False, ExitReason.REBALANCE, "REBALANCE")
     bench.fill("exit 1", "125")
-    assert bench.take(bench.desk.custody.released()) == []
+    assert bench.take(bench.desk.position_manager.orders_due_now()) == []
     assert bench.close(126.0, 31) == []
     assert bench.close(151.0, 32) == ["cancel stop 2"]  # the target, which rests no more, was reached
     assert bench.say("cancelled", "stop 2") == ["place exit 2 6"]
     bench.fill("exit 2", "150")
     (done,) = bench.desk.portfolio.closed
-    trade = done.trade()
+    trade = done.to_trade()
     assert (trade.quantity, trade.exit_reason) == (Decimal(7), ExitReason.TARGET)
     assert trade.exit_price == Decimal("146.4286")
     assert trade.pnl == Decimal("325.00")
@@ -182,7 +186,7 @@ def test_what_the_stop_sold_meanwhile_is_not_trimmed_as_well() -> None:
     assert bench.say("cancelled", "stop 1") == ["place stop 2 4"]
     outside = Bench(exits=ExitRules(trigger="close", leave=200), target=150.0)
     assert outside.close(125.0) == ["cancel target 1"]
-    outside.desk.custody.adjusted(fill(outside.orders["target 1"], "125", "3", "outside"))
+    outside.desk.position_manager.on_external_change(fill(outside.orders["target 1"], "125", "3", "outside"))
     assert outside.say("cancelled", "target 1") == []
 
 
@@ -201,9 +205,9 @@ def test_a_stop_that_fills_beside_a_trim_gives_its_reason() -> None:
 def test_nothing_is_trimmed_while_only_exits_are_allowed(state: RiskState) -> None:
     """The account may not be what it seems; in defense a trim lessens the risk, and goes."""
     bench = Bench(BARE)
-    bench.desk.standing.imposed = state
+    bench.desk.exposure.imposed_state = state
     assert bench.close(125.0) == []
-    bench.desk.standing.imposed = RiskState.DEFENSE
+    bench.desk.exposure.imposed_state = RiskState.DEFENSE
     assert bench.close(125.0, 31) == ["cancel stop 1"]
 
 
@@ -212,7 +216,7 @@ def test_nothing_is_trimmed_without_a_price_or_while_its_entry_works() -> None:
     bench = Bench(BARE)
     bars = SessionDraft().bar(29, 125.0, high=125.0, low=125.0).gap(30, 31).bars()
     bench.desk.mark(bars, 29)
-    assert bench.take(bench.desk.custody.manage(bars, 30)) == []
+    assert bench.take(bench.desk.position_manager.orders_after_minute(bars, 30)) == []
     part = Bench(BARE, filled="6")
     assert part.close(140.0) == []
 
@@ -223,14 +227,14 @@ def test_a_restart_takes_a_trim_at_work_in_again() -> None:
     bench.close(125.0)
     bench.say("cancelled", "stop 1")
     again = Bench(BARE)
-    again.desk.custody.recollection.request("stop 1")
+    again.desk.position_manager.recovery.restore_request("stop 1")
     again.tell("cancelled", "stop 1")
     for cid in ("stop 2", "exit 1"):
         again.orders[cid] = bench.orders[cid]
-        again.desk.custody.recollection.order(bench.orders[cid])
-    assert again.take(again.desk.custody.released()) == []
+        again.desk.position_manager.recovery.restore_order(bench.orders[cid])
+    assert again.take(again.desk.position_manager.orders_due_now()) == []
     again.fill("exit 1", "125")
-    assert again.take(again.desk.custody.released()) == []
+    assert again.take(again.desk.position_manager.orders_due_now()) == []
     assert again.close(104.0, 31) == []
 
 
@@ -269,8 +273,10 @@ def test_the_cash_share_leaves_its_target(price: int | None, share: str, leaves:
         books.mark("AAA", price * 10_000)
     found = rebalance_rules.cash_share(books, Decimal("0.02"), 2)
     assert (found.share, found.target) == (Decimal(share), Decimal("0.96"))
-    assert found.leaves(RebalanceSettings()) is leaves
-    assert not rebalance_rules.CashShare(share=Decimal("0.86"), target=Decimal("0.96")).leaves(RebalanceSettings())
+    assert found.exceeds_trigger(RebalanceSettings()) is leaves
+    assert not rebalance_rules.CashShare(share=Decimal("0.86"), target=Decimal("0.96")).exceeds_trigger(
+        RebalanceSettings()
+    )
 
 
 def test_without_equity_there_is_no_share_of_cash() -> None:

@@ -49,13 +49,13 @@ class Bench:
         self.desk = DecisionEngine(
             rules(venue=venue, **{**POLICY, **WIDE, **told}), session(), atoms_of(Decimal(100_000)), name
         )
-        self.desk.admit(attrs.evolve(simulated_account("", Decimal(100_000)), day_trades=0))
+        self.desk.update_account(attrs.evolve(simulated_account("", Decimal(100_000)), day_trades=0))
         entry = self.desk.decide([proposal(**shape)])[0].order
         assert entry is not None
         self.orders: dict[str, Order] = {one.client_order_id: one for one in (entry, *entry.protection)}
         self._count = 0
         self.fill("entry 1")
-        self.take(self.desk.custody.released())
+        self.take(self.desk.position_manager.orders_due_now())
 
     def take(self, actions: Sequence[TradingCommand]) -> list[str]:
         """Keep the orders that are placed; all that is asked for, in words."""
@@ -66,21 +66,25 @@ class Bench:
         """Let an order be filled; what that sets free."""
         self._count += 1
         one = fill(self.orders[cid], price, quantity, str(self._count))
-        self.desk.custody.booked(BrokerEvent(kind="fill", event_id=str(self._count), client_order_id=cid, fill=one))
-        return self.take(self.desk.custody.released())
+        self.desk.position_manager.on_order_event(
+            BrokerEvent(kind="fill", event_id=str(self._count), client_order_id=cid, fill=one)
+        )
+        return self.take(self.desk.position_manager.orders_due_now())
 
     def say(self, kind: str, *cids: str) -> list[str]:
         """Let the broker say a word on orders; what that sets free."""
         for cid in cids:
-            self.desk.custody.booked(BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid))
-        return self.take(self.desk.custody.released())
+            self.desk.position_manager.on_order_event(
+                BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid)
+            )
+        return self.take(self.desk.position_manager.orders_due_now())
 
     def close(self, price: float, minute: int = 30) -> tuple[list[str], list[Decision]]:
         """Let a minute close at a price: what is asked for, and what is decided of top-ups."""
         bars = SessionDraft().bar(minute, price, high=price, low=price).bars()
         self.desk.mark(bars, minute)
-        asked = self.take(self.desk.custody.manage(bars, minute))
-        decided = self.desk.top_up(self.desk.custody.topping.proposals(bars, minute))
+        asked = self.take(self.desk.position_manager.orders_after_minute(bars, minute))
+        decided = self.desk.top_up(self.desk.position_manager.top_ups.proposals(bars, minute))
         self.orders |= {one.order.client_order_id: one.order for one in decided if one.order is not None}
         return asked, decided
 
@@ -119,7 +123,7 @@ def test_what_was_added_moves_no_target() -> None:
     books.apply(fill(added, "110", execution="3"), identity(), Leg.ENTRY, ExitReason.REBALANCE)
     position = books.positions["AAA"]
     assert (position.target_atoms, position.entry_atoms) == (atoms_of(Decimal(1000)), atoms_of(Decimal(1550)))
-    books.amend(fill(added, "110", "0", "3"), identity())
+    books.correct_fill(fill(added, "110", "0", "3"), identity())
     assert books.positions["AAA"].entry_atoms == atoms_of(Decimal(1000))
     alone = Portfolio(opening_atoms=0)
     alone.apply(fill(added, "110"), identity(), Leg.ENTRY, ExitReason.REBALANCE)  # too late: what it is for was closed
@@ -142,9 +146,9 @@ def test_a_position_that_was_trimmed_and_fell_back_is_topped_up() -> None:
     )
     assert (added.reason, added.tag, added.tops_up, added.trims) == (ExitReason.REBALANCE, "REBALANCE", True, False)
     assert added.limit_price == Decimal("110.22")
-    assert bench.desk.standing.sent == {"open": 1}  # MAX_TRADES does not count it
-    assert bench.desk.standing.sent_at == (31, 1)  # MAX_ORDERS_PER_MINUTE does
-    assert bench.desk.standing.places == 1
+    assert bench.desk.exposure.sent == {"open": 1}  # MAX_TRADES does not count it
+    assert bench.desk.exposure.sent_at == (31, 1)  # MAX_ORDERS_PER_MINUTE does
+    assert bench.desk.exposure.position_count == 1
     assert bench.close(110.0, 32) == ([], [])  # not while it works
     assert not bench.desk.decide([proposal(minute=32)])[0].order
 
@@ -156,7 +160,7 @@ def test_the_stop_covers_what_was_added() -> None:
     assert bench.fill("entry 2", "110") == ["cancel stop 2"]
     assert bench.close(110.0, 32)[0] == ["cancel stop 2"]  # until it is gone
     assert bench.say("cancelled", "stop 2") == ["place stop 3 6"]
-    assert not bench.desk.standing.working
+    assert not bench.desk.exposure.working
     assert bench.close(112.0, 33) == ([], [])
 
 
@@ -209,7 +213,7 @@ def test_the_gate_is_that_of_entries(changes: dict[str, Any], reason: Reason) ->
     """Caps and switches deny a top-up with their own codes, and a denial is told once until it changes."""
     bench = Bench().trimmed()
     other = DecisionEngine(rules(**{**POLICY, **WIDE, **changes}), session(), atoms_of(Decimal(100_000)), name)
-    bench.desk.custody.topping._rules = other._rules
+    bench.desk.position_manager.top_ups._rules = other._rules
     bench.desk._gate, bench.desk._limits = other._gate, other._limits
     assert bench.reason(110.0, 31) is reason
     assert bench.reason(110.0, 32) is None
@@ -224,7 +228,7 @@ def test_the_gate_is_that_of_entries(changes: dict[str, Any], reason: Reason) ->
 def test_nothing_is_added_in_defense_or_worse(state: RiskState, reason: Reason) -> None:
     """Only entries that the settings shrink go on in defense."""
     bench = Bench().trimmed()
-    bench.desk.standing.imposed = state
+    bench.desk.exposure.imposed_state = state
     assert bench.reason(110.0) is reason
 
 
@@ -246,7 +250,7 @@ def test_plugins_limits_hold_for_top_ups() -> None:
     bench = Bench().trimmed()
     bench.desk._checks = (("mine", lambda one: "no more" if one.tops_up else None),)
     (decided,) = bench.close(110.0, 31)[1]
-    assert (decided.reason, decided.words) == (Reason.RISK_CHECK_DENIED, "mine: no more")
+    assert (decided.reason, decided.detail) == (Reason.RISK_CHECK_DENIED, "mine: no more")
 
 
 def test_nothing_is_added_while_the_position_changes_or_nothing_is_known() -> None:
@@ -257,11 +261,11 @@ def test_nothing_is_added_while_the_position_changes_or_nothing_is_known() -> No
     waiting = Bench().trimmed()
     bars = SessionDraft().bar(30, 110.0).gap(31, 32).bars()
     waiting.desk.mark(bars, 31)
-    assert waiting.desk.custody.topping.proposals(bars, 31) == []
+    assert waiting.desk.position_manager.top_ups.proposals(bars, 31) == []
     off = Bench(rebalance_top_up=False).trimmed()
     assert off.reason(110.0) is None
     rare = Bench(rebalance_check_interval=1860.0)
-    assert rare.desk.custody.topping.proposals(bars, 31) == []
+    assert rare.desk.position_manager.top_ups.proposals(bars, 31) == []
 
 
 @pytest.mark.parametrize(
@@ -295,9 +299,9 @@ def test_an_exit_takes_the_top_up_away_first() -> None:
     bench = Bench(exits=ExitRules(leave=60)).trimmed()
     assert bench.reason(110.0) is Reason.ALLOWED
     added = bench.orders["entry 2"]
-    assert bench.desk.custody.topping.objection(added) == ""
+    assert bench.desk.position_manager.top_ups.denial_reason(added) == ""
     assert bench.close(110.0, 59)[0] == ["cancel entry 2", "cancel stop 2"]
-    assert "closed, or changes" in bench.desk.custody.topping.objection(added)
+    assert "closed, or changes" in bench.desk.position_manager.top_ups.denial_reason(added)
     assert bench.fill("entry 2", "110") == []
     assert bench.say("cancelled", "stop 2") == ["place exit 2 6"]
 
@@ -317,7 +321,7 @@ def test_a_fill_that_comes_when_all_is_closed_is_a_position_with_a_stop() -> Non
     bench = Bench(BRACKETS).trimmed()
     bench.close(110.0, 31)
     bench.fill("stop 2", "50")
-    assert "closed, or changes" in bench.desk.custody.topping.objection(bench.orders["entry 2"])
+    assert "closed, or changes" in bench.desk.position_manager.top_ups.denial_reason(bench.orders["entry 2"])
     assert bench.fill("entry 2", "110") == ["place stop 3 1"]
 
 
@@ -326,11 +330,11 @@ def test_a_fill_far_from_the_price_of_its_decision_is_told() -> None:
     bench = Bench().trimmed()
     bench.close(110.0, 31)
     bench.fill("entry 2", "110")
-    assert bench.desk.standing.deviations_in_row == 0
+    assert bench.desk.exposure.deviations_in_row == 0
     other = Bench().trimmed()
     other.close(110.0, 31)
     other.fill("entry 2", "112")
-    assert other.desk.standing.deviations_in_row == 1
+    assert other.desk.exposure.deviations_in_row == 1
 
 
 def test_a_restart_takes_a_top_up_in_again() -> None:
@@ -339,9 +343,9 @@ def test_a_restart_takes_a_top_up_in_again() -> None:
     _, (decided,) = bench.close(110.0, 31)
     again = Bench().trimmed()
     assert decided.order is not None
-    again.desk.recall(decided.order, decided.proposal)
-    assert again.desk.standing.working == bench.desk.standing.working
-    assert again.desk.standing.topped_up == 1
+    again.desk.restore_entry(decided.order, decided.proposal)
+    assert again.desk.exposure.working == bench.desk.exposure.working
+    assert again.desk.exposure.topped_up == 1
     assert again.close(110.0, 32) == ([], [])
     again.say("expired", "entry 2")
     assert again.close(110.0, 33)[1][0].order is not None

@@ -242,7 +242,7 @@ def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     now = standing()
     hold(now, "B", 1000)
     assert [denied(now, dollars) for dollars in (2500,)] == [None]
-    now.funds.read(account(2000), now.portfolio)
+    now.funds.update(account(2000), now.portfolio)
     assert [denied(now, dollars) for dollars in (2000, 2001)] == [None, "BUYING_POWER 2000"]
     hold(now, "C", 500)
     assert [denied(now, dollars) for dollars in (1500, 1501)] == [None, "BUYING_POWER 1500"]
@@ -251,9 +251,9 @@ def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
     sold = order(Leg.EXIT, symbol="B")
     now.portfolio.apply(fill(sold, "100", "10"), identity("B"), Leg.EXIT)
     assert [denied(now, dollars) for dollars in (2000, 2001)] == [None, "BUYING_POWER 2500"]
-    now.funds.read(account(1_000_000), now.portfolio)
+    now.funds.update(account(1_000_000), now.portfolio)
     assert [denied(now, 2500)] == [None]
-    now.funds.read(account(None), now.portfolio)
+    now.funds.update(account(None), now.portfolio)
     assert available_buying_power(now, found) == found.leverage - now.portfolio.cost_atoms
 
 
@@ -333,7 +333,7 @@ def test_a_review_says_what_it_compared() -> None:
 )
 def test_after_a_latch_the_session_leaves_exits_only(now: ExposureBook, own: RiskState) -> None:
     """What it asks for by itself is one of the four states."""
-    assert now.own is own
+    assert now.own_state is own
 
 
 def test_a_state_that_permits_less_is_not_loosened_to_defense() -> None:
@@ -382,22 +382,22 @@ def test_f28_a_symbol_that_is_held_beyond_its_positions_is_not_entered() -> None
     """Until what was filled too much is gone."""
     now = standing()
     now.portfolio.surplus.append(Surplus(symbol="AAA", units=-5, price=1, fee_atoms=0, mark=1))
-    assert (now.busy("AAA"), now.busy("BBB")) == (True, False)
+    assert (now.is_busy("AAA"), now.is_busy("BBB")) == (True, False)
     now.portfolio.surplus.append(Surplus(symbol="AAA", units=5, price=1, fee_atoms=0, mark=1))
-    assert not now.busy("AAA")
+    assert not now.is_busy("AAA")
 
 
 def test_where_the_account_can_be_read_trouble_is_handed_over() -> None:
     """Exits alone are allowed until somebody takes the trouble over, whose causes then last as long as they must."""
     troubles: dict[StateCause, str] = {}
-    now, risk = standing(troubles=troubles), RiskSettings()
+    now, risk = standing(blocking_causes=troubles), RiskSettings()
     for _ in range(3):
         now.count_answer(risk, rejected=True)
-    now.find_surplus("AAA", Decimal(5))
+    now.record_surplus("AAA", Decimal(5))
     assert troubles == {StateCause.REJECTS: "3 rejections", StateCause.SURPLUS: "5 AAA beyond what is held"}
-    assert (now.present, now.told, now.rejects_in_row) == (RiskState.EXIT_ONLY, [], 0)
+    assert (now.current_state, now.pending_changes, now.rejects_in_row) == (RiskState.EXIT_ONLY, [], 0)
     troubles.clear()
-    assert now.present is RiskState.NORMAL
+    assert now.current_state is RiskState.NORMAL
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() 
     share_exposure(there, here)
     for one in (here, there):
         assert one.gross() == here.reserved + there.reserved
-        assert (one.places, one.busy("B"), one.busy("C"), one.busy("D")) == (3, True, True, False)
+        assert (one.position_count, one.is_busy("B"), one.is_busy("C"), one.is_busy("D")) == (3, True, True, False)
         assert net_of(one, {"A": Decimal(1), "B": Decimal(1), "C": Decimal(1)}, 1) == one.gross()
         assert one.pnl_atoms == here.portfolio.pnl_atoms + there.portfolio.pnl_atoms
     there.count_sent("open", 3)
@@ -490,7 +490,7 @@ def test_half_of_the_daily_loss_is_defense_at_every_broker(state: RiskState) -> 
     here.portfolio.mark("A", 500_000)
     assert loss_limit_breached(here, found)
     assert [change.what for change in review_loss_limits(here, found)] == ["defense"]
-    assert (here.present, there.present) == (max(state, RiskState.DEFENSE), RiskState.DEFENSE)
+    assert (here.current_state, there.current_state) == (max(state, RiskState.DEFENSE), RiskState.DEFENSE)
     assert (loss_limit_breached(here, found), review_loss_limits(here, found)) == (False, [])
 
 
@@ -500,10 +500,10 @@ def test_three_far_fills_in_a_row_are_defense_at_every_broker() -> None:
     share_exposure(there, here)
     for one, price in ((here, 102), (there, 100), (here, 102), (here, 102)):
         one.count_fill(RiskSettings(), Decimal(price), Decimal(100), LONG)
-    assert (here.present, there.present) == (RiskState.NORMAL, RiskState.NORMAL)
+    assert (here.current_state, there.current_state) == (RiskState.NORMAL, RiskState.NORMAL)
     there.count_fill(RiskSettings(), Decimal(102), Decimal(100), LONG)
-    assert (here.present, there.present) == (RiskState.DEFENSE, RiskState.DEFENSE)
-    assert [change.cause for change in there.told] == ["MAX_FILL_DEVIATION_PCT", StateCause.DEVIATIONS.value]
+    assert (here.current_state, there.current_state) == (RiskState.DEFENSE, RiskState.DEFENSE)
+    assert [change.cause for change in there.pending_changes] == ["MAX_FILL_DEVIATION_PCT", StateCause.DEVIATIONS.value]
 
 
 def test_who_joins_a_session_in_defense_is_in_defense() -> None:
@@ -513,7 +513,7 @@ def test_who_joins_a_session_in_defense_is_in_defense() -> None:
         barred.count_answer(RiskSettings(), rejected=True)
     share_exposure(first, defended)
     share_exposure(second, barred)
-    assert (first.present, second.present) == (RiskState.DEFENSE, RiskState.NORMAL)
+    assert (first.current_state, second.current_state) == (RiskState.DEFENSE, RiskState.NORMAL)
 
 
 def test_leverage_counts_both_brokers_and_a_grant_its_own() -> None:
@@ -531,8 +531,8 @@ def test_leverage_counts_both_brokers_and_a_grant_its_own() -> None:
         return int(refusal.limit)
 
     assert (most(here), most(there)) == (2400, 2000)
-    there.funds.read(account(100), there.portfolio)
+    there.funds.update(account(100), there.portfolio)
     assert (most(here), most(there)) == (2400, 100)
     here.stated_atoms = 1500 * ATOMS_PER_DOLLAR
-    there.funds.read(account(100_000), there.portfolio)
+    there.funds.update(account(100_000), there.portfolio)
     assert most(there) == 1300

@@ -145,4 +145,4 @@ def test_a_plan_is_read_back_from_its_order(kind: str, side: Side) -> None:
     if sized.limit is not None:
         terms["limit"] = str(price_of(sized.limit))
     again = sizer(entry_order_type=kind, entry_limit_pct=Decimal("0.01"))
-    assert again.planned(order(**terms), 1_000_000, side) == sized
+    assert again.plan_of(order(**terms), 1_000_000, side) == sized

@@ -45,92 +45,92 @@ def test_every_cause_has_a_kind() -> None:
 def test_the_gravest_cause_counts() -> None:
     """A kill goes over exits-only, that over defense; what is taken away uncovers what lies under it."""
     states = TradingState()
-    states.begin(StateCause.DEFENSE_COMMAND, NOON)
+    states.raise_cause(StateCause.DEFENSE_COMMAND, NOON)
     assert states.state.word == "defense"
-    states.begin(StateCause.STOP_FILE, NOON)
+    states.raise_cause(StateCause.STOP_FILE, NOON)
     assert states.state.word == "exit-only"
-    states.begin(StateCause.KILL_FILE, NOON)
+    states.raise_cause(StateCause.KILL_FILE, NOON)
     assert states.state.word == "halted"
     assert states.causes == (StateCause.KILL_FILE, StateCause.STOP_FILE, StateCause.DEFENSE_COMMAND)
-    states.withdraw(StateCause.KILL_FILE, NOON)
+    states.clear_cause(StateCause.KILL_FILE, NOON)
     assert states.state.word == "exit-only"
 
 
 def test_every_source_of_a_kill_must_be_clear() -> None:
     """Two sources have set it: one that is withdrawn frees nothing."""
     states = TradingState()
-    states.begin(StateCause.KILL_FILE, NOON)
-    states.begin(StateCause.KILL_COMMAND, NOON)
-    states.withdraw(StateCause.KILL_COMMAND, NOON)
+    states.raise_cause(StateCause.KILL_FILE, NOON)
+    states.raise_cause(StateCause.KILL_COMMAND, NOON)
+    states.clear_cause(StateCause.KILL_COMMAND, NOON)
     assert states.state.word == "halted"
-    states.withdraw(StateCause.KILL_FILE, NOON)
+    states.clear_cause(StateCause.KILL_FILE, NOON)
     assert states.state.word == "normal"
 
 
 def test_a_cause_begins_once() -> None:
     """Raising it again is no news and does not move its beginning; withdrawing what is not there is no news either."""
     states = TradingState()
-    assert states.begin(StateCause.UNKNOWN, NOON)
-    assert not states.begin(StateCause.UNKNOWN, after(SECOND))
-    assert states.standing[StateCause.UNKNOWN] == NOON
-    assert not states.withdraw(StateCause.STOP_FILE, NOON)
+    assert states.raise_cause(StateCause.UNKNOWN, NOON)
+    assert not states.raise_cause(StateCause.UNKNOWN, after(SECOND))
+    assert states.active[StateCause.UNKNOWN] == NOON
+    assert not states.clear_cause(StateCause.STOP_FILE, NOON)
 
 
 @pytest.mark.parametrize("cause", [cause for cause in StateCause if KINDS[cause].end is CauseEnd.RECONCILE])
 def test_doubt_ends_with_a_clean_reconcile_that_held(cause: StateCause) -> None:
     """Exits-only lasts until reconciliation has agreed for 60 s without a break, counted from the cause's end."""
     states = TradingState()
-    states.begin(cause, NOON)
-    states.withdraw(cause, NOON)
-    assert not states.expire(after(timedelta(hours=1)))
-    states.reconciled(NOON, clean=True)
-    assert not states.expire(after(RECONCILED - SECOND))
-    states.reconciled(after(RECONCILED - SECOND), clean=False)
-    assert not states.expire(after(RECONCILED))
-    states.reconciled(after(RECONCILED), clean=True)
-    assert not states.expire(after(2 * RECONCILED - SECOND))
-    assert states.expire(after(2 * RECONCILED)) == (cause,)
+    states.raise_cause(cause, NOON)
+    states.clear_cause(cause, NOON)
+    assert not states.expire_causes(after(timedelta(hours=1)))
+    states.on_reconciled(NOON, clean=True)
+    assert not states.expire_causes(after(RECONCILED - SECOND))
+    states.on_reconciled(after(RECONCILED - SECOND), clean=False)
+    assert not states.expire_causes(after(RECONCILED))
+    states.on_reconciled(after(RECONCILED), clean=True)
+    assert not states.expire_causes(after(2 * RECONCILED - SECOND))
+    assert states.expire_causes(after(2 * RECONCILED)) == (cause,)
     assert states.state.word == "normal"
 
 
 def test_a_doubt_that_stands_does_not_expire() -> None:
     """However long reconciliation agrees, a cause that was not withdrawn goes on."""
     states = TradingState()
-    states.begin(StateCause.DISK_LOW, NOON)
-    states.reconciled(NOON, clean=True)
-    assert not states.expire(after(timedelta(days=1)))
+    states.raise_cause(StateCause.DISK_LOW, NOON)
+    states.on_reconciled(NOON, clean=True)
+    assert not states.expire_causes(after(timedelta(days=1)))
     assert states.state.word == "exit-only"
 
 
 def test_a_clean_reconcile_before_the_cause_ended_does_not_count() -> None:
     """The 60 s begin when both hold: the cause is gone and the books agree."""
     states = TradingState()
-    states.reconciled(NOON, clean=True)
-    states.begin(StateCause.UNREACHABLE, NOON)
-    states.withdraw(StateCause.UNREACHABLE, after(timedelta(minutes=5)))
-    assert not states.expire(after(timedelta(minutes=5) + RECONCILED - SECOND))
-    assert states.expire(after(timedelta(minutes=5) + RECONCILED)) == (StateCause.UNREACHABLE,)
+    states.on_reconciled(NOON, clean=True)
+    states.raise_cause(StateCause.UNREACHABLE, NOON)
+    states.clear_cause(StateCause.UNREACHABLE, after(timedelta(minutes=5)))
+    assert not states.expire_causes(after(timedelta(minutes=5) + RECONCILED - SECOND))
+    assert states.expire_causes(after(timedelta(minutes=5) + RECONCILED)) == (StateCause.UNREACHABLE,)
 
 
 def test_defense_ends_after_quiet() -> None:
     """15 minutes after its last cause, and not before; a cause that returns begins it anew."""
     states = TradingState()
-    states.begin(StateCause.UNIVERSE_STALE, NOON)
-    states.withdraw(StateCause.UNIVERSE_STALE, NOON)
-    states.begin(StateCause.UNIVERSE_STALE, after(SECOND))
-    states.withdraw(StateCause.UNIVERSE_STALE, after(2 * SECOND))
-    assert not states.expire(after(QUIET))
+    states.raise_cause(StateCause.UNIVERSE_STALE, NOON)
+    states.clear_cause(StateCause.UNIVERSE_STALE, NOON)
+    states.raise_cause(StateCause.UNIVERSE_STALE, after(SECOND))
+    states.clear_cause(StateCause.UNIVERSE_STALE, after(2 * SECOND))
+    assert not states.expire_causes(after(QUIET))
     assert states.state.word == "defense"
-    assert states.expire(after(QUIET + 2 * SECOND)) == (StateCause.UNIVERSE_STALE,)
+    assert states.expire_causes(after(QUIET + 2 * SECOND)) == (StateCause.UNIVERSE_STALE,)
 
 
 def test_what_holds_to_the_sessions_end_outlasts_its_cause() -> None:
     """Half of the loss limit used is defense for the whole session, also when the loss has shrunk again."""
     states = TradingState()
-    states.begin(StateCause.HALF_LOSS, NOON)
-    states.withdraw(StateCause.HALF_LOSS, NOON)
-    states.reconciled(NOON, clean=True)
-    assert not states.expire(after(timedelta(hours=6)))
+    states.raise_cause(StateCause.HALF_LOSS, NOON)
+    states.clear_cause(StateCause.HALF_LOSS, NOON)
+    states.on_reconciled(NOON, clean=True)
+    assert not states.expire_causes(after(timedelta(hours=6)))
     assert states.state.word == "defense"
 
 
@@ -138,11 +138,11 @@ def test_a_new_session_begins_without_what_held_to_the_last_ones_end() -> None:
     """Half of the loss limit used is forgotten, standing or lingering; every other cause goes on."""
     states = TradingState()
     for cause in (StateCause.HALF_LOSS, StateCause.DEVIATIONS, StateCause.DEFENSE_COMMAND, StateCause.UNIVERSE_STALE):
-        states.begin(cause, NOON)
+        states.raise_cause(cause, NOON)
     for cause in (StateCause.DEVIATIONS, StateCause.UNIVERSE_STALE):
-        states.withdraw(cause, NOON)
+        states.clear_cause(cause, NOON)
     states.open_session()
-    assert (list(states.standing), list(states.lingering)) == (
+    assert (list(states.active), list(states.lingering)) == (
         [StateCause.DEFENSE_COMMAND],
         [StateCause.UNIVERSE_STALE],
     )
@@ -152,13 +152,13 @@ def test_a_break_before_the_bell_outlasts_the_bell_and_ends_with_its_session() -
     """Whoever folds the journal finds entries away as the running bot does: until the session is closed."""
     away = Said(records.FAILOVER, {"phase": "entries go on"})
     opened, closed = Said(records.SESSION_OPENED), Said(records.SESSION_CLOSED)
-    assert recall_states([away, opened]).away
-    assert not recall_states([away, opened, closed]).away
+    assert recall_states([away, opened]).failed_over
+    assert not recall_states([away, opened, closed]).failed_over
 
 
 def test_a_reconcile_that_goes_on_agreeing_keeps_its_beginning() -> None:
     """The 60 s count from the first of a row of readings that agreed."""
     states = TradingState()
     for moment in (NOON, after(SECOND)):
-        states.reconciled(moment, clean=True)
+        states.on_reconciled(moment, clean=True)
     assert states.clean_since == NOON

@@ -32,10 +32,10 @@ def day(volumes: Sequence[float], prices: Sequence[float]) -> DayFacts:
 @pytest.mark.parametrize(
     ("universe_max", "subscriptions", "limit"),
     [
-        (500, 0, UniverseLimit(most=500, by=OWN_LIMIT)),
-        (500, 30, UniverseLimit(most=30, by=FEED_LIMIT)),
-        (20, 30, UniverseLimit(most=20, by=OWN_LIMIT)),
-        (30, 30, UniverseLimit(most=30, by=OWN_LIMIT)),
+        (500, 0, UniverseLimit(max_symbols=500, limited_by=OWN_LIMIT)),
+        (500, 30, UniverseLimit(max_symbols=30, limited_by=FEED_LIMIT)),
+        (20, 30, UniverseLimit(max_symbols=20, limited_by=OWN_LIMIT)),
+        (30, 30, UniverseLimit(max_symbols=30, limited_by=OWN_LIMIT)),
     ],
 )
 def test_the_narrower_limit_counts(universe_max: int, subscriptions: int, limit: UniverseLimit) -> None:
@@ -47,8 +47,8 @@ def test_the_narrower_limit_counts(universe_max: int, subscriptions: int, limit:
 def test_the_largest_by_dollar_volume_stay_with_their_facts() -> None:
     """It is price x volume that counts, and the VIX stays everybody's."""
     facts = day([10.0, 1000.0, 100.0, 1.0], [50.0, 1.0, 20.0, 9.0])
-    found = limit_universe(("A", "B", "C", "D"), facts, UniverseLimit(most=2, by=OWN_LIMIT))
-    assert (found.symbols, found.cut, found.limit, found.by) == (("B", "C"), ("A", "D"), 2, OWN_LIMIT)
+    found = limit_universe(("A", "B", "C", "D"), facts, UniverseLimit(max_symbols=2, limited_by=OWN_LIMIT))
+    assert (found.symbols, found.cut, found.limit, found.limited_by) == (("B", "C"), ("A", "D"), 2, OWN_LIMIT)
     assert found.day.previous_close.tolist() == [1.0, 20.0]
     assert found.day.restricted.tolist() == [False, True]
     assert found.day.vix.tolist() == [18.0]
@@ -59,19 +59,26 @@ def test_the_largest_by_dollar_volume_stay_with_their_facts() -> None:
 def test_ties_go_by_symbol_and_what_is_unknown_goes_first() -> None:
     """So that the same day cuts the same symbols on every machine."""
     facts = day([5.0, np.nan, 5.0, 5.0], [2.0, 2.0, 2.0, 2.0])
-    assert limit_universe(("A", "B", "C", "D"), facts, UniverseLimit(most=2, by=OWN_LIMIT)).symbols == ("A", "C")
-    assert limit_universe(("A", "B", "C", "D"), facts, UniverseLimit(most=3, by=OWN_LIMIT)).cut == ("B",)
+    assert limit_universe(("A", "B", "C", "D"), facts, UniverseLimit(max_symbols=2, limited_by=OWN_LIMIT)).symbols == (
+        "A",
+        "C",
+    )
+    assert limit_universe(("A", "B", "C", "D"), facts, UniverseLimit(max_symbols=3, limited_by=OWN_LIMIT)).cut == ("B",)
 
 
 def test_a_universe_within_its_limit_is_left_as_it_is() -> None:
     """Nothing is cut, and no limit is named."""
     facts = day([1.0, 2.0], [1.0, 1.0])
-    found = limit_universe(("A", "B"), facts, UniverseLimit(most=2, by=OWN_LIMIT))
-    assert (found.symbols, found.cut, found.by, found.day is facts) == (("A", "B"), (), "", True)
+    found = limit_universe(("A", "B"), facts, UniverseLimit(max_symbols=2, limited_by=OWN_LIMIT))
+    assert (found.symbols, found.cut, found.limited_by, found.day is facts) == (("A", "B"), (), "", True)
 
 
 def test_what_is_worked_is_never_cut() -> None:
     """Though it is the smallest, and though the worked alone are more than the limit."""
     facts = day([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
-    assert limit_universe(("A", "B", "C"), facts, UniverseLimit(most=1, by=OWN_LIMIT), {"A"}).symbols == ("A",)
-    assert limit_universe(("A", "B", "C"), facts, UniverseLimit(most=1, by=OWN_LIMIT), {"A", "B"}).symbols == ("A", "B")
+    assert limit_universe(
+        ("A", "B", "C"), facts, UniverseLimit(max_symbols=1, limited_by=OWN_LIMIT), {"A"}
+    ).symbols == ("A",)
+    assert limit_universe(
+        ("A", "B", "C"), facts, UniverseLimit(max_symbols=1, limited_by=OWN_LIMIT), {"A", "B"}
+    ).symbols == ("A", "B")

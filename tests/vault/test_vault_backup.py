@@ -259,7 +259,7 @@ def test_a_backup_of_a_passphrase_carries_its_header(filled: Any) -> None:
     """Where keys are derived, the restored header derives the same; another header is not overwritten."""
 
     def derived(home: Path, words: str = "twelve words") -> PassphraseKeyProvider:
-        return PassphraseKeyProvider(path=home / HEADER_PATH, ask=lambda: Secret(words))
+        return PassphraseKeyProvider(path=home / HEADER_PATH, prompt=lambda: Secret(words))
 
     shutil.rmtree(filled.path("storage/keys"))
     filled.path("storage/keys").mkdir(mode=0o700)

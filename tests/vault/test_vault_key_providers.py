@@ -63,7 +63,7 @@ Alternative.__module__ = "keyrings.alt.file"
 @pytest.fixture
 def passphrase(bench: Any) -> PassphraseKeyProvider:
     """A passphrase that was set up, forgotten, and will be asked for."""
-    made = PassphraseKeyProvider(path=bench.path(key_providers.HEADER_PATH), ask=lambda: Secret("correct horse"))
+    made = PassphraseKeyProvider(path=bench.path(key_providers.HEADER_PATH), prompt=lambda: Secret("correct horse"))
     made.create()
     made.wipe()
     return made
@@ -121,7 +121,7 @@ def test_the_derivation_is_the_documented_one(bench: Any, passphrase: Passphrase
 def test_a_wrong_passphrase_opens_nothing(bench: Any, passphrase: PassphraseKeyProvider) -> None:
     """It is told apart from a damaged file, and asked for once, until it is forgotten."""
     answers = iter(("wrong horse", "correct horse"))
-    wrong = PassphraseKeyProvider(path=passphrase.path, ask=lambda: Secret(next(answers)))
+    wrong = PassphraseKeyProvider(path=passphrase.path, prompt=lambda: Secret(next(answers)))
     assert code_of(lambda: bench.vault(provider=wrong).read_section("smtp") or wrong.get_key("smtp", "cur")) is (
         VaultErrorCode.FILE_MISSING
     )

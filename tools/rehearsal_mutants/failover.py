@@ -42,7 +42,7 @@ def lease_not_written_down() -> Swaps:
 
 
 class _Silent:
-    def note(self, _kind: str, _payload: object) -> None:
+    def record(self, _kind: str, _payload: object) -> None:
         """Write nothing."""
 
 
@@ -63,12 +63,12 @@ def leases_not_recalled() -> Swaps:
     def recall(_self: Any, _past: Sequence[JournalEvent]) -> None:
         """Take in nothing."""
 
-    return ((FailoverRouter, "recall", recall),)
+    return ((FailoverRouter, "restore", recall),)
 
 
 def entries_move_though_orders_are_out() -> Swaps:
     """What is open at the broker that broke, or was not read, keeps no entry from going elsewhere."""
-    return ((RouteFailure, "against", None),)
+    return ((RouteFailure, "objection", None),)
 
 
 def brokers_counted_apart() -> Swaps:
@@ -78,10 +78,10 @@ def brokers_counted_apart() -> Swaps:
 
 def other_brokers_not_recalled() -> Swaps:
     """A restart takes in what happened at the primary alone."""
-    take = current_attribute(SessionRecovery, "take")
+    take = current_attribute(SessionRecovery, "apply")
 
     def primary_only(self: Any, event: Event) -> None:
         if not self._broker:
             take(self, event)
 
-    return ((SessionRecovery, "take", primary_only),)
+    return ((SessionRecovery, "apply", primary_only),)

@@ -37,7 +37,7 @@ def confirmation_skipped() -> Swaps:
     def hold(_self: Any, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
         return [], list(proposals)
 
-    return ((ConfirmationQueue, "hold", hold),)
+    return ((ConfirmationQueue, "hold_for_confirmation", hold),)
 
 
 def confirmation_expiry_ignored() -> Swaps:
@@ -54,14 +54,18 @@ def confirmation_expiry_ignored() -> Swaps:
             self._pending[name] = attrs.evolve(found, answer=request)
         return ""
 
-    return (ConfirmationQueue, "_decided", waits), (ConfirmationQueue, "obey", obey)
+    return (ConfirmationQueue, "_decided", waits), (ConfirmationQueue, "record_answer", obey)
 
 
 def rejection_read_as_confirmation() -> Swaps:
     """Whatever a person answers is taken for yes."""
-    obey = current_attribute(ConfirmationQueue, "obey")
+    obey = current_attribute(ConfirmationQueue, "record_answer")
     return (
-        (ConfirmationQueue, "obey", lambda self, request: obey(self, attrs.evolve(request, verb=ControlVerb.CONFIRM))),
+        (
+            ConfirmationQueue,
+            "record_answer",
+            lambda self, request: obey(self, attrs.evolve(request, verb=ControlVerb.CONFIRM)),
+        ),
     )
 
 
@@ -77,12 +81,12 @@ def arming_not_asked_for() -> Swaps:
 
 def arming_survives_every_restart() -> Swaps:
     """What was armed goes on after a restart, however the account is found."""
-    opened = current_attribute(ArmingGuard, "open")
+    opened = current_attribute(ArmingGuard, "restore")
 
     def whatever(self: Any, *, restarted: bool) -> None:  # noqa: ARG001  that is the mutant
         opened(self, restarted=False)
 
-    return ((ArmingGuard, "open", whatever),)
+    return ((ArmingGuard, "restore", whatever),)
 
 
 def disarming_forgotten() -> Swaps:
@@ -97,7 +101,7 @@ def disarming_forgotten() -> Swaps:
 
 def surplus_ignored() -> Swaps:
     """A fill that no position accounts for is booked, and nobody speaks of it."""
-    return ((ExposureBook, "find_surplus", lambda _self, _symbol, _quantity: None),)
+    return ((ExposureBook, "record_surplus", lambda _self, _symbol, _quantity: None),)
 
 
 def clock_jump_ignored() -> Swaps:
@@ -106,7 +110,7 @@ def clock_jump_ignored() -> Swaps:
     def look(self: Any) -> None:
         self._clock.look()
 
-    return ((ClockGuard, "look", look),)
+    return ((ClockGuard, "run_once", look),)
 
 
 def statement_not_compared() -> Swaps:
@@ -174,7 +178,7 @@ def cancels_wait_with_the_readings() -> Swaps:
 
 def limit_of_requests_ignored() -> Swaps:
     """The venue is asked as often as the bot likes."""
-    return ((RequestBudget, "wait", lambda _self, _urgency, _per_minute, _now: 0.0),)
+    return ((RequestBudget, "reserve", lambda _self, _urgency, _per_minute, _now: 0.0),)
 
 
 def account_in_another_currency_believed() -> Swaps:
@@ -188,14 +192,14 @@ def account_in_another_currency_believed() -> Swaps:
 
 def unknown_exit_sent_again() -> Swaps:
     """An exit without an answer is made anew, as if it had not been sent."""
-    doubt = current_attribute(ExecutionEngine, "doubt")
+    doubt = current_attribute(ExecutionEngine, "mark_unknown")
 
     def anew(self: Any, words: str, *cids: str) -> None:
         doubt(self, words, *cids)
         for cid in cids:
             order = self.orders[cid].order
             held: ManagedPosition | None = vars(self._desk.custody)["_held"].get(order.symbol)
-            if order.leg is Leg.EXIT and held is not None and held.exit == cid:
-                held.exit = None
+            if order.leg is Leg.EXIT and held is not None and held.exit_order_id == cid:
+                held.exit_order_id = None
 
-    return ((ExecutionEngine, "doubt", anew),)
+    return ((ExecutionEngine, "mark_unknown", anew),)

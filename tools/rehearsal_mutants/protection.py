@@ -65,30 +65,30 @@ def exit_beside_what_rests() -> Swaps:
 
 def exit_each_minute_anew() -> Swaps:
     """An exit that works keeps no other one back."""
-    place = current_attribute(ExitSubmitter, "place")
+    place = current_attribute(ExitSubmitter, "place_exit")
 
     def forget(self: Any, held: ManagedPosition, minute: int) -> Any:
         placed = place(self, held, minute)
-        held.exit = None
+        held.exit_order_id = None
         return placed
 
-    return ((ExitSubmitter, "place", forget),)
+    return ((ExitSubmitter, "place_exit", forget),)
 
 
 def lost_exit_not_taken_back() -> Swaps:
     """An exit or a stop that was lost is made anew, and left where it is when it turns up."""
-    lost = current_attribute(PositionManager, "lost")
+    lost = current_attribute(PositionManager, "on_lost")
 
     def leave(self: Any, cid: str) -> None:
         lost(self, cid)
         self._unwanted.ended(cid)
 
-    return ((PositionManager, "lost", leave),)
+    return ((PositionManager, "on_lost", leave),)
 
 
 def waiting_exit_keeps_the_stop_away() -> Swaps:
     """An exit that a kill, a freeze or a halt holds back is not given up: nothing rests until it may leave."""
-    return ((ExitEvaluator, "stay", lambda _self, _held: None),)
+    return ((ExitEvaluator, "cancel_blocked_exit", lambda _self, _held: None),)
 
 
 def exit_beside_a_target() -> Swaps:

@@ -48,7 +48,7 @@ def second_barrier_left_out() -> Swaps:
 
 def sent_before_it_is_written() -> Swaps:
     """What a minute asks for is written down when all of it has been sent."""
-    write_down, send = current_attribute(ExecutionEngine, "write_down"), current_attribute(ExecutionEngine, "send")
+    write_down, send = current_attribute(ExecutionEngine, "persist_intents"), current_attribute(ExecutionEngine, "send")
 
     def late(self: Any, minute: MinuteCommands) -> Any:
         kept = vars(self).setdefault("_kept", [])
@@ -61,7 +61,7 @@ def sent_before_it_is_written() -> Swaps:
         if kept := vars(self).pop("_kept", []):
             self.recorder.write(*kept)
 
-    return (ExecutionEngine, "write_down", late), (ExecutionEngine, "send", sent)
+    return (ExecutionEngine, "persist_intents", late), (ExecutionEngine, "send", sent)
 
 
 def appended_before_it_is_durable() -> Swaps:
@@ -99,7 +99,7 @@ def kill_never_seen() -> Swaps:
 def exit_only_never_imposed() -> Swaps:
     """The causes at work are written down, and keep nobody from entering."""
     return (
-        (market_session.LiveTradingSession, "refusal", lambda _self, order: never_refuse(order)),
+        (market_session.LiveTradingSession, "denial_reason", lambda _self, order: never_refuse(order)),
         (BrokerSupervisor, "_impose", lambda _self, _state: None),
     )
 
@@ -181,12 +181,12 @@ def silent_cancel_read_as_done() -> Swaps:
 
 def refused_cancel_read_as_done() -> Swaps:
     """A venue that cannot cancel an order is taken to say that there is none."""
-    book = current_attribute(ExecutionEngine, "book")
+    book = current_attribute(ExecutionEngine, "apply_events")
 
     def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
         book(self, [attrs.evolve(one, kind="cancelled") if one.kind in _NO_CANCEL else one for one in said], **further)
 
-    return ((ExecutionEngine, "book", booked),)
+    return ((ExecutionEngine, "apply_events", booked),)
 
 
 def not_found_read_as_rejected() -> Swaps:
@@ -228,7 +228,7 @@ def doubt_never_looked_up() -> Swaps:
     async def tend(_self: Any) -> None:
         """Look nothing up."""
 
-    return ((reconciler.Reconciler, "tend", tend),)
+    return ((reconciler.Reconciler, "run_once", tend),)
 
 
 def doubt_ended_by_the_clock() -> Swaps:
@@ -272,34 +272,34 @@ def executions_thought_unique() -> Swaps:
 
 def events_taken_twice() -> Swaps:
     """What was written before is taken for new."""
-    return ((Journal, "knows", lambda _self, _source: False),)
+    return ((Journal, "contains", lambda _self, _source: False),)
 
 
 def late_fill_dropped() -> Swaps:
     """A fill of an order that has ended is not booked."""
-    book = current_attribute(ExecutionEngine, "book")
+    book = current_attribute(ExecutionEngine, "apply_events")
 
     def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
         late = [one for one in said if one.fill is not None and _over(self, one)]
         book(self, [one for one in said if one not in late], **further)
 
-    return ((ExecutionEngine, "book", booked),)
+    return ((ExecutionEngine, "apply_events", booked),)
 
 
 def fill_of_a_doubtful_order_dropped() -> Swaps:
     """A fill says nothing of an order that is in doubt."""
-    book = current_attribute(ExecutionEngine, "book")
+    book = current_attribute(ExecutionEngine, "apply_events")
 
     def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
         doubtful = {cid for cid, record in self.orders.items() if record.state is OrderState.UNKNOWN}
         book(self, [one for one in said if one.fill is None or one.client_order_id not in doubtful], **further)
 
-    return ((ExecutionEngine, "book", booked),)
+    return ((ExecutionEngine, "apply_events", booked),)
 
 
 def supposed_fill_kept_beside_named_ones() -> Swaps:
     """Executions that are named later are booked beside the fill that stood for them."""
-    return _advancing(lambda record, _fill: attrs.evolve(record, supposed=0 * record.supposed))
+    return _advancing(lambda record, _fill: attrs.evolve(record, inferred_quantity=0 * record.inferred_quantity))
 
 
 def cumulative_quantity_ignored() -> Swaps:

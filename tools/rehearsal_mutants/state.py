@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 
 def doubt_frees_what_it_reserved() -> Swaps:
     """An entry without an answer counts for nothing until it is found."""
-    doubt = current_attribute(ExecutionEngine, "doubt")
+    doubt = current_attribute(ExecutionEngine, "mark_unknown")
 
     def free(self: Any, words: str, *cids: str) -> None:
         doubt(self, words, *cids)
         for cid in cids:
             self._desk.standing.working.pop(cid, None)
 
-    return ((ExecutionEngine, "doubt", free),)
+    return ((ExecutionEngine, "mark_unknown", free),)
 
 
 def lost_entry_frees_what_it_reserved() -> Swaps:
     """An entry that is lost counts for nothing."""
-    lost = current_attribute(PositionManager, "lost")
+    lost = current_attribute(PositionManager, "on_lost")
 
     def free(self: Any, cid: str) -> None:
         lost(self, cid)
         self._standing.working.pop(cid, None)
 
-    return ((PositionManager, "lost", free),)
+    return ((PositionManager, "on_lost", free),)
 
 
 def working_entries_not_counted() -> Swaps:
@@ -57,7 +57,7 @@ def working_entries_not_counted() -> Swaps:
 
 def symbol_entered_again_while_one_is_out() -> Swaps:
     """A symbol is busy when it is held, not while an entry works or is in doubt."""
-    return ((ExposureBook, "busy", lambda self, symbol: symbol in self.portfolio.positions),)
+    return ((ExposureBook, "is_busy", lambda self, symbol: symbol in self.portfolio.positions),)
 
 
 def frozen_instruments_traded_all_the_same() -> Swaps:
@@ -67,7 +67,7 @@ def frozen_instruments_traded_all_the_same() -> Swaps:
 
 def busts_not_taken_in() -> Swaps:
     """What a broker takes back of an execution is written down, and the position stays what it was."""
-    return ((PositionManager, "amended", lambda _self, _fill: None),)
+    return ((PositionManager, "on_fill_corrected", lambda _self, _fill: None),)
 
 
 def payments_booked_each_time() -> Swaps:
@@ -184,8 +184,8 @@ def absent_order_read_as_cancelled() -> Swaps:
 
     def ended(books: Any, snapshot: AccountSnapshot) -> reconciliation.ReconciliationReport:
         found = compare(books, snapshot)
-        gone = (BrokerEvent(kind="cancelled", event_id=f"gone-{one}", client_order_id=one) for one in found.absent)
-        return attrs.evolve(found, events=(*found.events, *gone), absent=())
+        gone = (BrokerEvent(kind="cancelled", event_id=f"gone-{one}", client_order_id=one) for one in found.not_found)
+        return attrs.evolve(found, events=(*found.events, *gone), not_found=())
 
     return ((reconciler, "compare_with_books", ended),)
 
@@ -202,14 +202,14 @@ def smaller_order_waited_for() -> Swaps:
 
 def doubt_cleared_without_a_reconcile() -> Swaps:
     """A cause is over when it is withdrawn, and does not linger."""
-    withdraw = current_attribute(TradingState, "withdraw")
+    withdraw = current_attribute(TradingState, "clear_cause")
 
     def at_once(self: Any, cause: Any, now: Any) -> bool:
         there: bool = withdraw(self, cause, now)
         self.lingering.pop(cause, None)
         return there
 
-    return ((TradingState, "withdraw", at_once),)
+    return ((TradingState, "clear_cause", at_once),)
 
 
 def states_not_recalled() -> Swaps:
@@ -219,13 +219,13 @@ def states_not_recalled() -> Swaps:
 
 def attempts_not_recalled() -> Swaps:
     """A restart numbers the attempts at a signal's leg from one."""
-    recall = current_attribute(PositionRecovery, "order")
+    recall = current_attribute(PositionRecovery, "restore_order")
 
     def forget(self: Any, order: Order) -> None:
         recall(self, order)
         del self._files.attempts[order.signal, order.leg]
 
-    return ((PositionRecovery, "order", forget),)
+    return ((PositionRecovery, "restore_order", forget),)
 
 
 def late_minutes_acted_on() -> Swaps:
@@ -246,7 +246,7 @@ def sending_orders_dropped_on_restart() -> Swaps:
             if record.state in {OrderState.INTENDED, OrderState.SENDING}:
                 self._execution.forget("a restart", cid)
 
-    return ((SessionRecovery, "settle", settle),)
+    return ((SessionRecovery, "resolve_open_orders", settle),)
 
 
 def intended_orders_sent_on_restart() -> Swaps:
@@ -267,7 +267,7 @@ def intended_orders_kept_on_restart() -> Swaps:
             if record.state is OrderState.SENDING:
                 self._execution.doubt("a restart", cid)
 
-    return ((SessionRecovery, "settle", settle),)
+    return ((SessionRecovery, "resolve_open_orders", settle),)
 
 
 def fills_not_recalled() -> Swaps:
@@ -282,7 +282,7 @@ def fills_not_recalled() -> Swaps:
 
 
 def _sent_on_restart(state: OrderState) -> Swaps:
-    settle = current_attribute(SessionRecovery, "settle")
+    settle = current_attribute(SessionRecovery, "resolve_open_orders")
     reconciles = current_attribute(market_session.LiveTradingSession, "_reconcile")
     found: list[Order] = []
 
@@ -302,4 +302,4 @@ def _sent_on_restart(state: OrderState) -> Swaps:
         for order in orders:
             await execution._submit(order)  # noqa: SLF001
 
-    return (SessionRecovery, "settle", note), (market_session.LiveTradingSession, "_reconcile", send)
+    return (SessionRecovery, "resolve_open_orders", note), (market_session.LiveTradingSession, "_reconcile", send)

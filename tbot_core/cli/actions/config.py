@@ -69,7 +69,7 @@ def encrypt_config(home: Path | None) -> Path:
     if sources.env.fault is not None:
         raise sources.env.fault
     if bot.sealed or not bot.plain:
-        what = f"{bot.counts} is encrypted already." if bot.sealed else f"There is no {bot.name} to encrypt."
+        what = f"{bot.active_name} is encrypted already." if bot.sealed else f"There is no {bot.name} to encrypt."
         remedy = (
             f"Delete the plaintext {bot.name}."
             if bot.sealed and bot.plain
@@ -107,7 +107,9 @@ def edit_config(
     text = editor(bot.path.name, data)
     if text == data:
         return ()
-    after = _loaded(home, declared, attrs.evolve(sources, bot=attrs.evolve(bot, parsed=parse_dotenv(bot.counts, text))))
+    after = _loaded(
+        home, declared, attrs.evolve(sources, bot=attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text)))
+    )
     opened.write("env_bot", text)
     return setting_changes(before, after)
 

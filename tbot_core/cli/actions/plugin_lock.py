@@ -37,7 +37,7 @@ class LockProposal:
     warnings: tuple[str, ...]
 
     @property
-    def settled(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether the existing lock already matches."""
         return self.previous == self.proposed
 
@@ -58,7 +58,7 @@ def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Pat
         click.echo(f"tbot: {warning}", err=True)
     for line in _announced(proposal):
         click.echo(line, err=as_json)
-    if not proposal.settled:
+    if not proposal.is_unchanged:
         if not agreed:
             _ask()
         lock.write_lock(proposal.path.parent, proposal.proposed)
@@ -187,7 +187,7 @@ def _announced(proposal: LockProposal) -> Iterator[str]:
 
 
 def _outcome(proposal: LockProposal) -> Iterator[str]:
-    verb = "matches already" if proposal.settled else "is written"
+    verb = "matches already" if proposal.is_unchanged else "is written"
     yield f"{proposal.path} {verb}: {_count(proposal.proposed)}."
 
 
@@ -206,5 +206,5 @@ def _document(proposal: LockProposal) -> dict[str, object]:
             for it in proposal.proposed.plugins
         ],
         "warnings": proposal.warnings,
-        "written": not proposal.settled,
+        "written": not proposal.is_unchanged,
     }

@@ -41,8 +41,10 @@ def test(home: Path | None, *, as_json: bool) -> int:
     channels, speaker = alert_delivery(assembly), message_writer(assembly)
     rows = []
     for urgency in Urgency:
-        fault = asyncio.run(channels.test(speaker.test(urgency, clock.now())))
-        rows.append({"urgency": urgency.value, "channel": channels.own[urgency], "taken": not fault, "fault": fault})
+        fault = asyncio.run(channels.test(speaker.compose_test(urgency, clock.now())))
+        rows.append(
+            {"urgency": urgency.value, "channel": channels.channel_names[urgency], "taken": not fault, "fault": fault}
+        )
     emit({"channels": rows}, as_json=as_json, lines=(_tried(row) for row in rows))
     return 0 if all(row["taken"] for row in rows) else UNSENT
 

@@ -83,7 +83,7 @@ def command(*, identity: str | None, reject: bool, home: Path | None, as_json: b
     if identity is None:
         if reject:
             raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists the entries.")
-        shown = pending_entries(instance).open(clock.now())
+        shown = pending_entries(instance).open_entries(clock.now())
         emit({"waiting": [_told(one) for one in shown]}, as_json=as_json, lines=lines(shown))
         return 0
     asked = entry_with_id(pending_entries(instance), identity, clock.now())
@@ -119,13 +119,13 @@ def entry_with_id(known: PendingConfirmations, identity: str, now: datetime) -> 
     remedy = "`tbot confirm` lists the entries."
     if not identity.strip():
         raise UsageError("The ID of the entry is empty.", remedy)
-    if identity not in known.known:
+    if identity not in known.entries:
         raise UsageError(f"No entry of this session has the ID {identity}.", remedy)
-    asked = known.known[identity]
+    asked = known.entries[identity]
     if identity in known.decided:
         reason = known.decided[identity]["reason"]
         raise RiskError(f"The entry {identity} is decided already: {entry_text(asked)}, {reason}.", remedy)
-    if asked not in known.open(now):
+    if asked not in known.open_entries(now):
         raise RiskError(f"The entry {identity} expired at {asked['expires']}: {entry_text(asked)}.", remedy)
     return asked
 

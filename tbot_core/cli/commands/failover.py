@@ -142,7 +142,7 @@ def _drilled(home: Path | None, clock: Clock) -> FailoverDrill:
     filesystem.make_folder(assembly.settings.instance.data)
     journal = open_journal(assembly.settings.instance.journal)
     try:
-        JournalRecorder(journal=journal, clock=clock).note(records.DRILL, held.payload())
+        JournalRecorder(journal=journal, clock=clock).record(records.DRILL, held.payload())
     finally:
         journal.close()
     return held

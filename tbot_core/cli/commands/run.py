@@ -73,7 +73,7 @@ def outcome_document(wish: RunOptions, outcome: RunOutcome) -> dict[str, object]
     """The result of a run as a document; at a broker also with its open positions."""
     if wish.mode not in MARKET_MODES:
         return outcome.summary.document()
-    left = {"open": list(outcome.open), "unprotected": list(outcome.bare), "stuck": list(outcome.stuck)}
+    left = {"open": list(outcome.open), "unprotected": list(outcome.unprotected), "stuck": list(outcome.stuck)}
     return outcome.summary.document() | left | {"unconfirmed": outcome.unconfirmed}
 
 
@@ -123,7 +123,7 @@ def read_sources(wish: RunOptions) -> tuple[RunOptions, SettingsFiles]:
     strict = wish.mode == "live" or uses_live_credentials(wish, found)
     if strict:
         found = read_settings_files(instance, live=True)  # which refuses loose modes
-    if wish.mode != "demo" and found.bot.stands:  # of a folder without an instance loading says what is wrong
+    if wish.mode != "demo" and found.bot.exists:  # of a folder without an instance loading says what is wrong
         from tbot_core.cli.actions.check import assert_start
 
         assert_start(instance, found, "live" if strict else wish.mode, allow_shared_key=wish.allow_shared_key)
@@ -181,18 +181,18 @@ def trade(wish: RunOptions, *, as_json: bool, editions: SettingsWatcher | None =
     shown = run_display.make_display(wish, assembly, clock, as_json=as_json)
     renewal = SettingsReloader()
     if editions is not None and wish.mode in MARKET_MODES:
-        editions.begin(assembly.settings, assembly.trial)
-        renewal = SettingsReloader(editions.look)
+        editions.begin(assembly.settings, assembly.check_tables)
+        renewal = SettingsReloader(editions.poll)
     plan = RunPlan(
         assembly=assembly,
         request=feed_request(wish, assembly),
         wall=clock,
         pace=_pace(wish, watched=shown.watched),
         once=wish.once,
-        room=DiskGuard.of(assembly.settings.instance.data)
+        disk_guard=DiskGuard.of(assembly.settings.instance.data)
         if wish.mode in MARKET_MODES and not wish.dry
         else DiskGuard(),
-        renewal=renewal,
+        settings_reload=renewal,
     )
     with shown, alerts_beside(assembly, clock, restart_command(wish)) as attended:
         outcome = asyncio.run(run_display.run_until_stopped(attended(run(plan, shown.watcher)), plan.stop, plan.kill))

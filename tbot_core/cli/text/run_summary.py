@@ -59,8 +59,8 @@ def stopped_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = Non
         yield from _total(outcome.summary, wish)
     if outcome.open:
         yield from wrap_sentence(stopped_sentence(outcome.open, outcome.unconfirmed), width)
-        if outcome.bare:
-            yield from wrap_sentence(f"Without a stop order: {', '.join(outcome.bare)}.", width)
+        if outcome.unprotected:
+            yield from wrap_sentence(f"Without a stop order: {', '.join(outcome.unprotected)}.", width)
         yield from _stuck(outcome, width)
     else:
         yield from wrap_sentence(

@@ -72,7 +72,7 @@ def run_backtest(
             started(chosen.label)
         walked = walk_session(terms, found.session, found.bars, found.proposals, equity)
         equity = walked.equity_atoms
-        trades += [position.trade(SIMULATOR) for position in walked.positions]
+        trades += [position.to_trade(SIMULATOR) for position in walked.positions]
         denials += walked.denials
         sessions += 1
         progress(found.session.date)
@@ -114,7 +114,7 @@ def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Cou
         part = _part(block, rows)
         proposals: list[list[Proposal]] = [[] for _ in rows]
         for entrant in entrants:
-            day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.vix_told)
+            day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.recorded_vix)
             told = attrs.evolve(part, day=day)
             for session, found in zip(proposals, _proposals(entrant, rules, told, denials), strict=True):
                 session.extend(found)

@@ -49,7 +49,7 @@ def walk_session(
 ) -> SessionResult:
     """Trade one session; `proposals` are those of all its strategies, in any order."""
     desk = DecisionEngine(terms.rules, session, equity_atoms, _name, terms.checks)
-    desk.admit(simulated_account("", dollars_of(equity_atoms)))
+    desk.update_account(simulated_account("", dollars_of(equity_atoms)))
     venue = MatchingEngine(terms.costs, session, bars.symbols)
     denials: Counter[str] = Counter()
     due: defaultdict[int, list[Proposal]] = defaultdict(list)
@@ -59,7 +59,7 @@ def walk_session(
     minute = -1
     while True:
         minute += 1
-        if desk.custody.idle and venue.idle:
+        if desk.position_manager.is_idle and venue.idle:
             while waiting and waiting[-1] < minute:
                 waiting.pop()
             if not waiting:
@@ -73,7 +73,7 @@ def walk_session(
     venue.close(bars)
     _book(desk, venue)
     done = desk.portfolio.closed
-    if missed := sum(desk.standing.sent.values()) - len(done):  # whatever was sent and filled has been closed
+    if missed := sum(desk.exposure.sent.values()) - len(done):  # whatever was sent and filled has been closed
         denials[Reason.ENTRY_NOT_FILLED.name] = missed
     return SessionResult(positions=done, equity_atoms=desk.portfolio.equity_atoms, denials=denials)
 
@@ -86,8 +86,8 @@ def _step(
         venue.match(bars, minute)
         _settle(desk, venue, minute)
     desk.mark(bars, minute)
-    actions, decisions = desk.custody.manage(bars, minute), desk.decide(proposals)
-    top_ups = desk.top_up(desk.custody.topping.proposals(bars, minute))
+    actions, decisions = desk.position_manager.orders_after_minute(bars, minute), desk.decide(proposals)
+    top_ups = desk.top_up(desk.position_manager.top_ups.proposals(bars, minute))
     if actions:
         _act(venue, actions, minute)
         _settle(desk, venue, minute)
@@ -102,14 +102,14 @@ def _step(
 def _settle(desk: DecisionEngine, venue: MatchingEngine, minute: int) -> None:
     # Book what the venue has said, and send what that sets free, until nothing more is.
     _book(desk, venue)
-    while actions := desk.custody.released():
+    while actions := desk.position_manager.orders_due_now():
         _act(venue, actions, minute)
         _book(desk, venue)
 
 
 def _book(desk: DecisionEngine, venue: MatchingEngine) -> None:
     for event in venue.events():
-        desk.custody.booked(event)
+        desk.position_manager.on_order_event(event)
 
 
 def _act(venue: MatchingEngine, actions: Sequence[TradingCommand], minute: int) -> None:

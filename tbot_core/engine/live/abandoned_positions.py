@@ -46,7 +46,7 @@ class AbandonedPositions:
         return bool(self._before or self._abandoned)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What is held where, and what helps; "" where nothing is."""
         held = [(one.fill.quantity, one.fill.symbol, one.broker, one.account) for one in self._before]
         held += [(Decimal(one["quantity"]), one["symbol"], one["at"], one["account"]) for one in self._abandoned]
@@ -58,25 +58,25 @@ class AbandonedPositions:
         )
         return f"{told}; name it in BROKER_NAME or FAILOVER_BROKERS, or confirm that it is closed: {_GONE}"
 
-    def look(self, conditions: TradingStateController) -> None:
+    def update_cause(self, conditions: TradingStateController) -> None:
         """Make a cause of what is left behind, or take it back."""
-        conditions.hold(StateCause.LEFT_BEHIND, self.words)
+        conditions.set_cause(StateCause.LEFT_BEHIND, self.description)
 
     def release(self, request: ControlRequest, recorder: JournalRecorder, conditions: TradingStateController) -> str:
         """Drop all of it, because a person says that nothing is held there any more; returns why not."""
         if amount_of(request) != 0:
-            return f"Positions at another broker cannot be valued here: {self.words}."
+            return f"Positions at another broker cannot be valued here: {self.description}."
         if self._heard_of is not None and request.made < self._heard_of:
             return (
                 "The request was made before that position was left there: check the account, and confirm again. "
-                f"{self.words}."
+                f"{self.description}."
             )
         places = {(one.broker, one.account): None for one in self._before}
         places |= {(one["at"], one["account"]): None for one in self._abandoned}
         for broker, account in places:
-            recorder.note(records.RELEASED, {"of": broker, "account": account, "actor": request.actor})
+            recorder.record(records.RELEASED, {"of": broker, "account": account, "actor": request.actor})
         self._before, self._abandoned = [], []
-        self.look(conditions)
+        self.update_cause(conditions)
         return ""
 
     def _last_heard_of(self, past: Iterable[Event], since: Iterable[Event]) -> datetime | None:

@@ -39,48 +39,48 @@ class BrokerSupervisor:
     """Keeps one post of a session; the causes of what it finds are `conditions`. An entry may wait `ttl_s` seconds."""
 
     def __init__(self, post: BrokerSession, states: TradingState, clock: Clock, since: datetime, ttl_s: float) -> None:
-        self.post = post
+        self.broker_session = post
         self._session: TradingStateController | None = None
         self._others: tuple[BrokerSupervisor, ...] = ()
         self._clock = clock
         self._ttl_s = ttl_s
         self._silences = 0
-        self._absent, self._knock_at = post.execution.venue.absent, 0.0
+        self._absent, self._knock_at = post.execution.venue.not_logged_in, 0.0
         self._read, self._reading_since = False, clock.monotonic()
         self._asked: dict[str, tuple[int, float]] = {}
         self._withdrawn: set[str] = set()
-        post.desk.standing.troubles, post.desk.standing.unread = {}, True
-        self.conditions = TradingStateController(post.execution.recorder, self._impose, states, self._own)
-        self.tender = Reconciler(post.execution, post.desk, clock, self.conditions, since)
+        post.decision_engine.exposure.blocking_causes, post.decision_engine.exposure.account_unread = {}, True
+        self.trading_state = TradingStateController(post.execution.recorder, self._impose, states, self._own)
+        self.reconciler = Reconciler(post.execution, post.decision_engine, clock, self.trading_state, since)
         self._resending = Resender(post, clock)
-        self._login = LoginMonitor(post.execution.venue, self.conditions)
-        self.maintained = MaintenanceMonitor(post.execution.venue.broker, self.conditions, clock)
-        self.tender.announced = lambda: self.maintained.now is not None
+        self._login = LoginMonitor(post.execution.venue, self.trading_state)
+        self.maintenance = MaintenanceMonitor(post.execution.venue.broker, self.trading_state, clock)
+        self.reconciler.is_maintenance = lambda: self.maintenance.current is not None
 
     @property
     def state(self) -> RiskState:
         """The risk state here."""
         session = RiskState.NORMAL if self._session is None else self._session.state
-        return max(self.conditions.here, session)
+        return max(self.trading_state.local_state, session)
 
-    def lead(self, others: Sequence[BrokerSupervisor]) -> None:
+    def share_state_with(self, others: Sequence[BrokerSupervisor]) -> None:
         """What is the matter with the session binds the other brokers too; of their own accounts, each its own."""
         self._others = tuple(others)
         for one in others:
-            one.follow(self.conditions)
-        self._impose(self.conditions.here)
+            one.apply_session_state(self.trading_state)
+        self._impose(self.trading_state.local_state)
 
-    def follow(self, session: TradingStateController) -> None:
+    def apply_session_state(self, session: TradingStateController) -> None:
         """Let what is the matter with the session count here, now and whenever it has changed."""
         self._session = session
-        self._impose(self.conditions.here)
+        self._impose(self.trading_state.local_state)
 
-    def objection(self, order: Order, *, flattening: bool) -> str:
+    def denial_reason(self, order: Order, *, flattening: bool) -> str:
         """Why an order may not be sent here now: a frozen symbol, the risk state, or a position that changes."""
-        frozen = self.post.desk.standing.frozen.get(order.symbol)
+        frozen = self.broker_session.decision_engine.exposure.frozen.get(order.symbol)
         if frozen is not None and order.leg in {Leg.ENTRY, Leg.EXIT}:
             return f"frozen: {frozen}"
-        if self.post.desk.standing.unruled.get(order.symbol):
+        if self.broker_session.decision_engine.exposure.rules_unknown.get(order.symbol):
             return "its instrument rules are being requested"
         barred = order.leg is Leg.ENTRY and self.state >= RiskState.EXIT_ONLY
         waits = order.leg is Leg.EXIT and self.state is RiskState.HALTED
@@ -88,43 +88,43 @@ class BrokerSupervisor:
             return f"{self.state.word}: {self._gravest.value}"
         if order.tops_up and self.state >= RiskState.DEFENSE:
             return Reason.DEFENSE.sentence
-        return self.post.desk.custody.topping.objection(order)
+        return self.broker_session.decision_engine.position_manager.top_ups.denial_reason(order)
 
     async def reconcile(self) -> None:
         """Before anything else the account is read; until that has worked once, nothing is entered."""
-        self.conditions.begin(StateCause.UNRECONCILED)
+        self.trading_state.raise_cause(StateCause.UNRECONCILED)
         self._reading_since = self._clock.monotonic()
-        await self.tender.read()
+        await self.reconciler.read()
         self._read = True
         self._know()
 
-    async def settle(self) -> None:
+    async def process_broker_events(self) -> None:
         """Take what the broker has said; beside the first reading of the account only where that takes long."""
         if self._read or self._takes_long:
-            await self.post.execution.settle()
+            await self.broker_session.execution.process_broker_events()
 
-    async def tend(self) -> None:
+    async def run_once(self) -> None:
         """One round, called about twice a second: what never left, doubts, the account, entries that have waited.
 
         Beside a first reading of the account that takes long: what never left, and entries for a kill or a stop.
         """
         if not self._read:
             if self._takes_long and not self._absent:
-                await self._resending.tend()
+                await self._resending.run_once()
                 await self._withdraw_asked()
             return
         if self._absent and not await self._log_in():
             return
-        await self._resending.tend()
-        await self.tender.tend()
-        await self._login.tend()
-        await self.maintained.tend()
+        await self._resending.run_once()
+        await self.reconciler.run_once()
+        await self._login.retry()
+        await self.maintenance.poll()
         self._know()
-        self.conditions.expire()
-        execution = self.post.execution
+        self.trading_state.expire_causes()
+        execution = self.broker_session.execution
         old = [
             cid
-            for cid in self.post.desk.standing.working
+            for cid in self.broker_session.decision_engine.exposure.working
             if execution.age(cid) > self._ttl_s and execution.orders[cid].state is not OrderState.LOST
         ]
         await self._withdraw([cid for cid in old if self._may_ask(cid)])
@@ -136,18 +136,18 @@ class BrokerSupervisor:
             return False
         self._knock_at = now + _KNOCKS_S
         try:
-            await self.post.execution.venue.broker.connect()
+            await self.broker_session.execution.venue.broker.connect()
         except BrokerError as fault:
-            _log.warning("broker.not_logged_in", broker=self.post.name, reason=fault.message)
+            _log.warning("broker.not_logged_in", broker=self.broker_session.name, reason=fault.message)
             return False
         self._absent = False
         return True
 
-    def takes_back(self) -> bool:
+    def should_cancel_entries(self) -> bool:
         """Whether working entries must be cancelled because of the risk state, and were not yet."""
         return self.state >= RiskState.EXIT_ONLY and bool(self._waiting)
 
-    async def withdraw(self) -> None:
+    async def cancel_entries(self) -> None:
         """Cancel every working entry, each once; what stays is requested again when it is old."""
         entries = self._waiting if self.state >= RiskState.EXIT_ONLY else []
         self._withdrawn.update(entries)
@@ -155,26 +155,26 @@ class BrokerSupervisor:
 
     async def _withdraw_asked(self) -> None:
         # That the account has not been read yet takes no entry back while it may still be found as it should be.
-        asked = (self._session or self.conditions).everywhere
+        asked = (self._session or self.trading_state).shared_causes
         if KILLS_AND_STOPS.intersection(asked):
-            await self.withdraw()
+            await self.cancel_entries()
 
-    def see(self, silence: str) -> None:
+    def record_silence(self, silence: str) -> None:
         """A reading failed, or one succeeded; three failures in a row leave exits only."""
         self._silences = self._silences + 1 if silence else 0
-        if self._silences >= _UNREACHABLE and self.maintained.now is None:
-            self.conditions.begin(StateCause.UNREACHABLE, silence)
+        if self._silences >= _UNREACHABLE and self.maintenance.current is None:
+            self.trading_state.raise_cause(StateCause.UNREACHABLE, silence)
         elif not silence:
-            self.conditions.withdraw(StateCause.UNREACHABLE)
+            self.trading_state.clear_cause(StateCause.UNREACHABLE)
 
-    def take_over(self) -> None:
+    def raise_causes(self) -> None:
         """Make causes of what leaves exits only: each lasts until the account has been found clean for its time."""
-        self._login.look()
-        self.maintained.look()
-        troubles = self.post.desk.standing.troubles or {}
+        self._login.update_cause()
+        self.maintenance.update_cause()
+        troubles = self.broker_session.decision_engine.exposure.blocking_causes or {}
         for cause, words in troubles.items():
-            self.conditions.begin(cause, words)
-            self.conditions.withdraw(cause)
+            self.trading_state.raise_cause(cause, words)
+            self.trading_state.clear_cause(cause)
         troubles.clear()
 
     @property
@@ -185,27 +185,27 @@ class BrokerSupervisor:
     @property
     def _gravest(self) -> StateCause:
         # What the state is for: the matter of this account, or of the session where that is graver.
-        if self._session is not None and self._session.state > self.conditions.here:
-            return self._session.everywhere[0]
-        return self.conditions.causes[0]
+        if self._session is not None and self._session.state > self.trading_state.local_state:
+            return self._session.shared_causes[0]
+        return self.trading_state.causes[0]
 
     @property
     def _waiting(self) -> list[str]:
-        return [cid for cid in self.post.desk.standing.working if cid not in self._withdrawn]
+        return [cid for cid in self.broker_session.decision_engine.exposure.working if cid not in self._withdrawn]
 
     def _own(self) -> RiskState:
-        return self.post.desk.standing.own
+        return self.broker_session.decision_engine.exposure.own_state
 
     def _impose(self, here: RiskState) -> None:
         session = RiskState.NORMAL if self._session is None else self._session.state
-        self.post.desk.standing.imposed = max(here, session)
+        self.broker_session.decision_engine.exposure.imposed_state = max(here, session)
         for one in self._others:
-            one.follow(self.conditions)
+            one.apply_session_state(self.trading_state)
 
     def _know(self) -> None:
-        if self.tender.believed:
-            self.conditions.withdraw(StateCause.UNRECONCILED)
-            self.post.desk.standing.unread = False
+        if self.reconciler.has_read_account:
+            self.trading_state.clear_cause(StateCause.UNRECONCILED)
+            self.broker_session.decision_engine.exposure.account_unread = False
 
     def _may_ask(self, cid: str) -> bool:
         # Whether a cancel may be asked for again: each time twice as late as before, up to a minute.
@@ -219,4 +219,4 @@ class BrokerSupervisor:
     async def _withdraw(self, entries: Sequence[str]) -> None:
         cancels = [CancelOrder(client_order_id=cid) for cid in entries]
         if cancels:
-            await self.post.execution.carry_out(MinuteCommands(actions=cancels))
+            await self.broker_session.execution.execute(MinuteCommands(actions=cancels))

@@ -72,14 +72,14 @@ class DailyCycle:
         self._journal = recorder.journal
         self._clock = recorder.clock
         self._broker = broker
-        self.floor = floor
+        self.config = floor
         self._days = days
         self._once = once
         self._holidays = HolidayAnnouncer(recorder, days.calendar)
         self._announcer = ReadinessAnnouncer(recorder)
         self.session: LiveTradingSession | None = None
 
-    async def go(self) -> bool:
+    async def run(self) -> bool:
         """Trade until the end; returns whether a stop ended it."""
         try:
             while True:
@@ -93,16 +93,16 @@ class DailyCycle:
         # Wait for the next session that is not over, through days without one, and ask the broker what it knows.
         while True:
             await self._finish()
-            session = self.due()
+            session = self.next_session()
             await self._until(clock.exchange_moment(session.date, PRE_OPEN))
             agreed = await self._agreed(session)
             if agreed is not None:
                 return agreed
 
-    def due(self) -> Session:
+    def next_session(self) -> Session:
         """Today's session where it is neither over nor closed in the journal, else the next one."""
         now = self._clock.now()
-        last = self._journal.last(records.SESSION_CLOSED)
+        last = self._journal.last_event(records.SESSION_CLOSED)
         done = None if last is None else dt.date.fromisoformat(last.payload["date"])
         today = clock.exchange_time(now).date()
         session = self._days.calendar.session(today)
@@ -126,14 +126,14 @@ class DailyCycle:
         try:
             theirs = await broker.hours(session.date)
         except BrokerError:
-            opened = self._journal.last(records.SESSION_OPENED)
+            opened = self._journal.last_event(records.SESSION_OPENED)
             if opened is not None and opened.payload["date"] == session.date.isoformat():
                 return carryover.session_hours(opened.payload)
             raise
         found = trading_hours.common_hours(session, theirs)
         if found != session:
             payload = {"date": session.date.isoformat(), "words": trading_hours.shortened_hours_text(session, found)}
-            self._recorder.note(records.CALENDAR, payload)
+            self._recorder.record(records.CALENDAR, payload)
         return found
 
     async def _trade(self, session: Session) -> bool:
@@ -152,7 +152,7 @@ class DailyCycle:
         if heard is None:
             return made is not None
         made = made or await self._made(found, opened)
-        market = self._market(made, self.floor, heard, self._days.entrants(heard.source.session))
+        market = self._market(made, self.config, heard, self._days.entrants(heard.source.session))
         await self._attend(market, heard.source)
         return True
 
@@ -166,29 +166,29 @@ class DailyCycle:
         #
         # Until it does, what is held and what works is looked after without it, like while it says nothing.
         asking = FeedRetry(partial(self._heard, session), self._clock)
-        heard = await asking.at_once()
+        heard = await asking.first_answer()
         if isinstance(heard, SessionFeed):
             return heard
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
         unheard = SilentFeed.of(carryover.session_hours(made.opened) if made.opened else session, since, heard)
-        floor = attrs.evolve(self.floor, received=None)  # what was recorded of it is for whoever hears it
+        floor = attrs.evolve(self.config, received=None)  # what was recorded of it is for whoever hears it
         source = self._on_the_line(unheard)
         market = self._market(made, floor, SessionFeed(source, None))
 
         def failed(fault: TbotError) -> None:
-            self._announcer.deny(session, [f"{SILENT}: {fault.message}"])
+            self._announcer.announce_not_ready(session, [f"{SILENT}: {fault.message}"])
             unheard.fault = fault
 
-        answer = asyncio.ensure_future(asking.persist(failed))
-        answer.add_done_callback(lambda _answer: market.relieve())
+        answer = asyncio.ensure_future(asking.retry_until_answered(failed))
+        answer.add_done_callback(lambda _answer: market.hand_over())
         await self._attend(market, source, answer)
-        made.restarted = market.unmatched
-        return answer.result() if market.relieved else None
+        made.restarted = market.awaits_match
+        return answer.result() if market.handed_over else None
 
     async def _made(self, found: BrokerLogin, opened: Event | None) -> SessionAccount:
         # What of a session is the same on whichever feed it goes on.
         trading = self._days.trading(found.account)
-        trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, absent=bool(found.absent)))
+        trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, not_logged_in=bool(found.login_fault)))
         trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
         return SessionAccount(found.account, trading, {} if opened is None else opened.payload)
 
@@ -197,12 +197,12 @@ class DailyCycle:
     ) -> LiveTradingSession:
         # A session as it stands by now.
         past = carryover.events_for_session(self._journal)
-        floor = attrs.evolve(floor, live=self._days.live(made.account), drilled=self._days.drilled(past))
+        floor = attrs.evolve(floor, live=self._days.live(made.account), drilled=self._days.is_drilled(past))
         market = LiveTradingSession(made.trading, floor, heard.source, entrants, made.equity_atoms, past, heard.day)
         market.restarted = made.restarted
-        unowned = stale_causes.unowned_causes(arming=floor.live, failover=market.failover, feed=market.guard)
+        unowned = stale_causes.unowned_causes(arming=floor.live, failover=market.failover, feed=market.data_guard)
         begun = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
-        stale_causes.clear_unowned_causes(market.conditions, unowned, begun=begun)
+        stale_causes.clear_unowned_causes(market.trading_state, unowned, begun=begun)
         return market
 
     async def _attend(
@@ -212,7 +212,7 @@ class DailyCycle:
         self.session = market
         line = source if isinstance(source, FeedConnection) else None
         said = partial(self._said, market, live=market.live)
-        company = (self._announcer.announce(market, line, said), self._heed(), self._measure(market))
+        company = (self._announcer.announce_ready(market, line, said), self._heed(), self._measure(market))
         beside = [*(asyncio.ensure_future(one) for one in company), *others]
         try:
             await market.trade()
@@ -221,11 +221,11 @@ class DailyCycle:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             if self._days.meter is not None:
-                self._days.meter.look(market.run, market.clock_guard.ahead_s, at_once=True)
+                self._days.meter.write_if_due(market.run, market.clock_guard.ahead_s, at_once=True)
         if source.session.close <= self._clock.now():
-            stale_causes.clear_feed_causes(market.conditions)
-        if market.requests.stopping and not market.relieved:
-            market.requests.carried_out(kept=market.leaves)
+            stale_causes.clear_feed_causes(market.trading_state)
+        if market.requests.is_stopping and not market.handed_over:
+            market.requests.on_stop_done(kept=market.left_open)
             raise RunStopped
 
     def _on_the_line(self, source: FeedSession | LiveSession) -> FeedSession | LiveSession:
@@ -235,11 +235,11 @@ class DailyCycle:
     async def _finish(self) -> None:
         # End a session that a crash or a stop left open and that is over, at once: what it holds is said, and known.
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
-        if (left := carryover.unfinished_session(since, self.due(), self._clock.now())) is None:
+        if (left := carryover.unfinished_session(since, self.next_session(), self._clock.now())) is None:
             return
         found = None
         while found is None:
-            found = await self._log_in(self.due(), None)
+            found = await self._log_in(self.next_session(), None)
         trading = attrs.evolve(self._days.trading(found.account), standbys=await self._days.standbys(left))
         await self._end_late(left.payload, trading, carryover.events_for_session(self._journal))
 
@@ -251,22 +251,22 @@ class DailyCycle:
                 *abandoned_positions.session_end_events(self._recorder, since, carryover.carried_positions(past))
             )
             return
-        floor = attrs.evolve(self.floor, received=None)  # no minute comes: what was recorded of it stays the latest
+        floor = attrs.evolve(self.config, received=None)  # no minute comes: what was recorded of it stays the latest
         equity = atoms_of(Decimal(opened["equity"]))
         market = LiveTradingSession(
             trading, floor, EndedFeed.of(carryover.session_hours(opened), since), (), equity, past
         )
-        ready_at = clock.exchange_moment(self.due().date, READY_AT)
+        ready_at = clock.exchange_moment(self.next_session().date, READY_AT)
         if not await market.end_late(ready_at, self._unread):
-            market.requests.carried_out()
+            market.requests.on_stop_done()
             raise RunStopped
-        stale_causes.clear_feed_causes(market.conditions)
+        stale_causes.clear_feed_causes(market.trading_state)
 
     def _unread(self) -> None:
         # An account that cannot be read keeps the session before from its end, and so the next one from its beginning.
-        session = self.due()
-        self._announcer.deny(session, ["the previous session has not ended: the account cannot be read"])
-        self._days.idle(clock.exchange_moment(session.date, READY_AT))
+        session = self.next_session()
+        self._announcer.announce_not_ready(session, ["the previous session has not ended: the account cannot be read"])
+        self._days.on_idle(clock.exchange_moment(session.date, READY_AT))
 
     async def _log_in(self, session: Session, opened: Event | None) -> BrokerLogin | None:
         # A session of several brokers that was opened before a restart goes on without its primary until it is there.
@@ -280,7 +280,7 @@ class DailyCycle:
             try:
                 return await ask()
             except BrokerError as fault:
-                self._announcer.deny(session, [f"{words}: {fault.message}"])
+                self._announcer.announce_not_ready(session, [f"{words}: {fault.message}"])
                 pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
                 failures += 1
                 await self._until(self._clock.now() + dt.timedelta(seconds=pause))
@@ -289,34 +289,34 @@ class DailyCycle:
 
     def _said(self, market: LiveTradingSession, *, live: bool) -> records.Payload:
         # What READY says.
-        vix = {"vix": known_vix(market.run.day)} if self.floor.vix is None else {"vix_live": True}
-        armed = self._journal.last(records.ARMED) if live else None
+        vix = {"vix": known_vix(market.run.day)} if self.config.vix is None else {"vix_live": True}
+        armed = self._journal.last_event(records.ARMED) if live else None
         worst = self._days.worst_day
         return {
             "session": market.run.session.date.isoformat(),
             "mode": self._days.mode,
             "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
-            "equity": str(dollars_of(market.run.desk.portfolio.opening_atoms)),
-            "feed": self.floor.feed,
+            "equity": str(dollars_of(market.run.decision_engine.portfolio.opening_atoms)),
+            "feed": self.config.feed,
             "windows": [entrant.name for entrant in market.run.entrants],
             "worst_day": None if worst is None else str(worst),
             **vix,
             "positions": market.run.positions,
-            "stuck": sorted(market.stuck),
+            "stuck": sorted(market.stuck_symbols),
         }
 
     async def _heed(self) -> None:
         # Notice in a session that the settings have been changed; they count from the next one.
         while True:
-            self._days.renewal.heed(self._recorder, self._clock.monotonic())
+            self._days.settings_reload.poll(self._recorder, self._clock.monotonic())
             await self._clock.sleep(EVERY_S)
 
     async def _measure(self, market: LiveTradingSession) -> None:
         # Write down beside the session how it stands, for whoever looks on.
         meter = self._days.meter
         while meter is not None:
-            meter.look(market.run, market.clock_guard.ahead_s)
-            self._days.look(market.run)
+            meter.write_if_due(market.run, market.clock_guard.ahead_s)
+            self._days.on_round(market.run)
             await self._clock.sleep(METER_S)
 
     async def _until(self, moment: dt.datetime) -> None:
@@ -328,25 +328,25 @@ class DailyCycle:
         under_way = carryover.session_under_way(since, self._clock.now())
         conditions = TradingStateController(self._recorder, _nobody, recall_states(past))
         requests = RequestHandler(self._recorder, conditions, _nothing_held, past, later=SESSION_VERBS)
-        requests.resume(past, flattens=self.floor.signals.flattens)
+        requests.restore(past, flattens=self.config.signals.flattens)
         while True:
-            requests.look(self.floor.folder)
-            if self.floor.signals.tell(conditions):
-                requests.signalled(flattens=self.floor.signals.flattens)
-            self.floor.room.tell(self._clock.monotonic(), conditions)
-            if requests.stopping and (requests.keep or not under_way):
-                requests.carried_out(kept=under_way)
+            requests.poll(self.config.folder)
+            if self.config.signals.raise_causes(conditions):
+                requests.on_signal(flattens=self.config.signals.flattens)
+            self.config.disk_guard.update_causes(self._clock.monotonic(), conditions)
+            if requests.is_stopping and (requests.keeps_positions or not under_way):
+                requests.on_stop_done(kept=under_way)
                 raise RunStopped
-            conditions.expire()
-            self._holidays.look()
-            self._days.renewal.heed(self._recorder, self._clock.monotonic())
+            conditions.expire_causes()
+            self._holidays.check()
+            self._days.settings_reload.poll(self._recorder, self._clock.monotonic())
             if not under_way:
-                self._days.renewal.allow()
+                self._days.settings_reload.raise_if_pending()
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return
-            self._days.idle(moment)
-            await self._clock.sleep(min(rest_s, self.floor.watch_s))
+            self._days.on_idle(moment)
+            await self._clock.sleep(min(rest_s, self.config.watch_s))
 
 
 def _nobody(state: RiskState) -> None:

@@ -82,13 +82,13 @@ class ClockGuard:
         """How far this machine's clock is ahead of the broker's; None if the broker does not report its time."""
         return None if self._teller is None else median_skew(self._teller.ahead_s)
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """Called about once a second."""
-        jump = self._clock.look()
-        self._conditions.hold(StateCause.CLOCK_JUMP, jump)
+        jump = self._clock.check()
+        self._conditions.set_cause(StateCause.CLOCK_JUMP, jump)
         ahead = self.ahead_s
         away = ahead is not None and abs(ahead) > SKEW_S and not jump
-        self._conditions.hold(StateCause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
+        self._conditions.set_cause(StateCause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
 
 
 class DataGuard:
@@ -115,17 +115,17 @@ class DataGuard:
         return self._health.quotes(self._clock.monotonic())
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The state of the feed: its age, late bars, and halted symbols."""
         now = self._clock.monotonic()
-        late = self._gathering.barrier.counts[BarArrival.LATE]
+        late = self._gathering.aggregator.counts[BarArrival.LATE]
         halted = sorted(symbol or "the market" for symbol in self._health.assess(now).halted)
-        parts = [f"{max(now - self._health.heard_at, 0.0):.0f} s old", f"{late} late"]
+        parts = [f"{max(now - self._health.last_message_at, 0.0):.0f} s old", f"{late} late"]
         return ", ".join([*parts, *([f"halted {' '.join(halted)}"] if halted else ())])
 
-    def filled(self, minute: int) -> bool:
+    def is_backfilled(self, minute: int) -> bool:
         """Whether a minute's bars were asked for after it had closed: nothing is traded on them."""
-        return minute in self._gathering.filled
+        return minute in self._gathering.backfilled_minutes
 
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
         """The proposal with what the data say against it, and with the far side of a fresh quote as its reference."""
@@ -146,7 +146,7 @@ class DataGuard:
             return attrs.evolve(proposal, reason=Reason.NO_QUOTE)
         return attrs.evolve(proposal, reference=float(far[row]))
 
-    def refusal(self, order: Order, post: BrokerSession) -> str:
+    def denial_reason(self, order: Order, post: BrokerSession) -> str:
         """Why an order may not be sent now because of the data; "" if it may."""
         if order.leg is not Leg.ENTRY:
             return ""
@@ -157,68 +157,68 @@ class DataGuard:
         """Listen to the feed, until cancelled."""
         await self._gathering.run()
 
-    def amend(self) -> Sequence[BarAmendment]:
+    def apply_late_bars(self) -> Sequence[BarAmendment]:
         """Put the bars that came late in their place, and say which."""
-        late = self._gathering.barrier.amendments()
+        late = self._gathering.aggregator.pop_late_bars()
         if late:
             self._run.tape.amend((one.minute, one.row, one.values) for one in late)
         return late
 
-    async def look(self) -> None:
+    async def run_once(self) -> None:
         """Called about twice a second, and heeded while the exchange trades: causes, halts and marks."""
         if not self._run.session.open <= self._clock.now() < self._run.session.close:
             return
         if not self._rung:
             self._rung = True
-            self._health.begin(self._clock.monotonic())
+            self._health.start(self._clock.monotonic())
         seen = self._health.assess(self._clock.monotonic())
-        self._conditions.hold(StateCause.FEEDS_STALE, seen.silence)
-        self._conditions.hold(
+        self._conditions.set_cause(StateCause.FEEDS_STALE, seen.silence)
+        self._conditions.set_cause(
             StateCause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else ""
         )
         changes = self._mark()
-        for post in self._run.posts:
-            custody = post.desk.custody
-            resumed, fresh = custody.leaving.halted - seen.halted, seen.halted - custody.leaving.halted
-            custody.leaving.halted = seen.halted
+        for post in self._run.broker_sessions:
+            custody = post.decision_engine.position_manager
+            resumed, fresh = custody.exits.halted - seen.halted, seen.halted - custody.exits.halted
+            custody.exits.halted = seen.halted
             if fresh:
                 await self._take_back(post, fresh)
-            told = changes if post is self._run.posts[0] else ()
-            actions = self._run.managed(post) if resumed or changes else ()
-            await post.execution.carry_out(MinuteCommands(changes=told, actions=actions))
+            told = changes if post is self._run.broker_sessions[0] else ()
+            actions = self._run.orders_between_minutes(post) if resumed or changes else ()
+            await post.execution.execute(MinuteCommands(changes=told, actions=actions))
 
     @staticmethod
     async def _take_back(post: BrokerSession, halted: frozenset[str]) -> None:
         # An entry that waits in a halt is taken back: it could fill at whatever price trading resumes at.
-        working = post.desk.standing.working.items()
+        working = post.decision_engine.exposure.working.items()
         entries = [CancelOrder(client_order_id=cid) for cid, one in working if one.signal.symbol in halted]
         if entries:
-            await post.execution.carry_out(MinuteCommands(actions=entries))
+            await post.execution.execute(MinuteCommands(actions=entries))
 
     @property
-    def over(self) -> bool:
+    def halted_to_close(self) -> bool:
         """Whether the whole market is halted to the session's end."""
-        return self._health.over
+        return self._health.halted_to_close
 
-    def recall(self, past: Sequence[Event]) -> None:
+    def restore(self, past: Sequence[Event]) -> None:
         """Take in the halts of before a restart, and the gaps that were still open."""
         health = DataHealth()
         for event in past:
             health.apply(event.kind, event.payload)
             if event.kind == records.HALT:
-                self._gathering.recall(HaltStatus(**event.payload), event.applied)
+                self._gathering.restore_halt(HaltStatus(**event.payload), event.applied)
         self._gaps = health.lost
-        self._gathering.recall_lost(health.lost)
+        self._gathering.restore_lost_minutes(health.lost)
 
     @property
-    def compares(self) -> bool:
+    def can_compare_prices(self) -> bool:
         """Whether a broker reports prices to compare with the feed."""
-        return any(_teller(post) is not None for post in self._run.posts)
+        return any(_teller(post) is not None for post in self._run.broker_sessions)
 
-    async def compare(self) -> None:
+    async def compare_prices(self) -> None:
         """Called about every ten seconds: request prices from the brokers, and compare the feed with each."""
         if self._run.session.open <= self._clock.now() < self._run.session.close:
-            await run_concurrently([partial(self._compare, post) for post in self._run.posts])
+            await run_concurrently([partial(self._compare, post) for post in self._run.broker_sessions])
 
     async def _compare(self, post: BrokerSession) -> None:
         teller = _teller(post)
@@ -229,21 +229,21 @@ class DataGuard:
         except BrokerError as silence:
             _log.warning("prices.not_read", broker=post.name, reason=silence.message)
             return
-        for one in self._health.compare(theirs, self._clock.monotonic(), post.key):
-            payload = {"symbol": one.symbol, "feed": str(one.feed), "theirs": str(one.theirs), "there": one.there}
-            post.execution.recorder.note(records.FEEDS_APART, payload)
+        for one in self._health.compare_prices(theirs, self._clock.monotonic(), post.journal_tag):
+            payload = {"symbol": one.symbol, "feed": str(one.feed), "theirs": str(one.theirs), "there": one.is_apart}
+            post.execution.recorder.record(records.FEEDS_APART, payload)
 
     def _mark(self) -> list[RiskChange]:
         # Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later.
         #
         # A run of losing trades counts at once: they are closed, and no mark says anything of them.
-        desk, now = self._run.desk, self._clock.monotonic()
-        changes = desk.review(priced=False)
-        for post in self._run.posts:
-            for symbol in post.desk.portfolio.positions:
+        desk, now = self._run.decision_engine, self._clock.monotonic()
+        changes = desk.check_losses(priced=False)
+        for post in self._run.broker_sessions:
+            for symbol in post.decision_engine.portfolio.positions:
                 if (middle := self._health.mid(symbol, now, widest=MAX_SPREAD)) is not None:
-                    post.desk.portfolio.mark(symbol, ticks_of(middle))
-        if self._health.unmarked(self._run.positions, now) or not desk.breached:
+                    post.decision_engine.portfolio.mark(symbol, ticks_of(middle))
+        if self._health.stale_marks(self._run.positions, now) or not desk.loss_limit_breached:
             self._breach = None
             return changes
         if self._breach is None:
@@ -251,17 +251,17 @@ class DataGuard:
         if now - self._breach < BREACH_HOLDS_S:
             return changes
         self._breach = None
-        return [*changes, *desk.review()]
+        return [*changes, *desk.check_losses()]
 
     def _objection(self, proposal: Proposal, row: int, window: Window) -> Reason | None:
         signal, now, routing = proposal.signal, self._clock.monotonic(), self._run.routing
-        post = self._run.posts[0] if routing is None else routing.place(signal.symbol)
+        post = self._run.broker_sessions[0] if routing is None else routing.broker_for(signal.symbol)
         reason = self._unfit(signal.symbol, proposal.minute, post)
         if reason is not None:
             return reason
         if self._lost_in(row, window):
             return Reason.ANALYSIS_INCOMPLETE
-        if self._health.unmarked(self._run.positions, now):
+        if self._health.stale_marks(self._run.positions, now):
             return Reason.MARK_STALE
         return None
 
@@ -270,15 +270,20 @@ class DataGuard:
         #
         # Entries go to another broker than the first only on prices that it has said itself in the last minute.
         now = self._clock.monotonic()
-        reason = self._health.objection(symbol, minute, now, post.key)
-        if reason is None and post.key and _teller(post) is not None and self._health.unproven(symbol, now, post.key):
+        reason = self._health.denial_reason(symbol, minute, now, post.journal_tag)
+        if (
+            reason is None
+            and post.journal_tag
+            and _teller(post) is not None
+            and self._health.is_price_unconfirmed(symbol, now, post.journal_tag)
+        ):
             return Reason.DATA_STALE
         return reason
 
     def _lost_in(self, row: int, window: Window) -> bool:
         # Whether a minute of the analysis was lost, and has no bar of the symbol yet.
         closes = self._run.tape.bars.field("close")
-        lost = [one for one in self._gathering.lost if window.start <= one < min(window.entry, len(closes))]
+        lost = [one for one in self._gathering.lost_minutes if window.start <= one < min(window.entry, len(closes))]
         return bool(lost) and bool(np.isnan(closes[lost, row]).any())
 
     def _gap(self, gap: FeedGap) -> None:
@@ -296,11 +301,11 @@ class DataGuard:
         self._write(records.HALT, attrs.asdict(status))
 
     def _write(self, kind: str, payload: dict[str, Any]) -> None:
-        self._run.execution.recorder.note(kind, payload)
+        self._run.execution.recorder.record(kind, payload)
 
 
 def _teller(post: BrokerSession) -> SupportsPrices | None:
     # The broker of a post, where it says what symbols trade at.
     broker = post.execution.venue.broker
-    silent = isinstance(broker, RateLimitedBroker) and not broker.tells_prices
+    silent = isinstance(broker, RateLimitedBroker) and not broker.has_prices
     return broker if isinstance(broker, SupportsPrices) and not silent else None

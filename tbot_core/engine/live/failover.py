@@ -46,29 +46,32 @@ _CLOSED: Final = CircuitState.CLOSED
 class BrokerRoute:
     """A broker of the session and the circuit of the way to it; `told` is the state that the journal has."""
 
-    keeper: BrokerSupervisor
+    supervisor: BrokerSupervisor
     circuit: CircuitBreaker
-    told: CircuitState = _CLOSED
+    recorded_state: CircuitState = _CLOSED
     confirmed: bool = False
 
     @property
     def name(self) -> str:
         """The broker's name."""
-        return self.keeper.post.name
+        return self.supervisor.broker_session.name
 
     @property
     def healthy(self) -> bool:
         """Whether entries may be moved here: the broker is proven to respond, and the account is known."""
-        known = self.keeper.tender.believed and self.keeper.conditions.here < RiskState.EXIT_ONLY
+        known = (
+            self.supervisor.reconciler.has_read_account
+            and self.supervisor.trading_state.local_state < RiskState.EXIT_ONLY
+        )
         return self.circuit.closed and known
 
-    def broke(self, now: datetime) -> RouteFailure:
+    def current_break(self, now: datetime) -> RouteFailure:
         """What is known about its outage."""
         return RouteFailure(
             broker=self.name,
             since=self.circuit.since or now,
-            read=self.keeper.tender.read_at,
-            in_flight=self.keeper.post.in_flight,
+            read=self.supervisor.reconciler.read_at,
+            in_flight=self.supervisor.broker_session.in_flight,
             confirmed=self.confirmed,
         )
 
@@ -82,83 +85,83 @@ class FailoverRouter:
     def __init__(self, ways: Sequence[BrokerRoute], now: Callable[[], datetime], *, drilled: bool = True) -> None:
         self._ways = tuple(ways)
         self._primary = self._ways[0]
-        self._conditions = self._primary.keeper.conditions
-        self._recorder = self._primary.keeper.post.execution.recorder
+        self._conditions = self._primary.supervisor.trading_state
+        self._recorder = self._primary.supervisor.broker_session.execution.recorder
         self._now = now
         self._drilled = drilled
         self._told: Mapping[str, Any] = {"phase": FailoverPhase.OVER.value}
         self.leases = Leases(primary=self._primary.name)
 
-    def recall(self, past: Sequence[JournalEvent]) -> None:
+    def restore(self, past: Sequence[JournalEvent]) -> None:
         """Apply the state before a restart: leases, outages that continue, and confirmed amounts."""
         named = {way.name: way for way in self._ways}
         for event in past:
             payload = event.payload
-            self.leases.take(event)
+            self.leases.apply(event)
             way = named.get(payload.get("of", ""))
             if event.kind == records.FAILOVER:
                 self._told = payload
             elif event.kind == records.CIRCUIT and way is not None:
-                way.told = way.circuit.state = CircuitState(payload["state"])
+                way.recorded_state = way.circuit.state = CircuitState(payload["state"])
                 way.circuit.since = None if payload["since"] is None else datetime.fromisoformat(payload["since"])
             elif event.kind == records.FAILOVER_CONFIRMED and way is not None:
                 way.confirmed, stated = True, atoms_of(Decimal(payload["amount"]))
-                way.keeper.post.desk.standing.stated_atoms = stated
+                way.supervisor.broker_session.decision_engine.exposure.stated_atoms = stated
             if way is not None and way.circuit.closed:
                 self._forget(way)
         for way in self._ways:
             if not way.circuit.closed:  # nobody has heard of it since the restart
                 way.circuit.state = CircuitState.OPEN
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         """Called often: record changes of the circuit breakers, and their consequences."""
         now = self._now()
         for way in self._ways:
-            way.circuit.look(now, clean=way.keeper.conditions.clean)
-            if way.circuit.state is not way.told:
-                way.told = way.circuit.state
+            way.circuit.close_if_proven(now, clean=way.supervisor.trading_state.is_clean)
+            if way.circuit.state is not way.recorded_state:
+                way.recorded_state = way.circuit.state
                 since = None if way.circuit.since is None else way.circuit.since.isoformat()
-                payload = {"of": way.name, "state": way.told.value, "since": since}
-                self._recorder.note(records.CIRCUIT, payload)
+                payload = {"of": way.name, "state": way.recorded_state.value, "since": since}
+                self._recorder.record(records.CIRCUIT, payload)
                 if way.circuit.closed:
                     self._forget(way)
         self._say(self._standing(now))
 
-    def place(self, symbol: str) -> BrokerSession:
+    def broker_for(self, symbol: str) -> BrokerSession:
         """Where an instrument would be entered now."""
-        return self.route(symbol)[0].keeper.post
+        return self.route(symbol)[0].supervisor.broker_session
 
-    def answers(self, post: BrokerSession) -> bool:
+    def is_responsive(self, post: BrokerSession) -> bool:
         """Whether it makes sense to wait for a response of a broker."""
         return self._way(post.name).circuit.state is not CircuitState.OPEN
 
-    def weigh(self, proposal: Proposal) -> Decision:
+    def preview(self, proposal: Proposal) -> Decision:
         """A preview of the decisions, at the broker that would enter; nothing is counted."""
         way, against = self.route(proposal.signal.symbol)
         if against is not None and proposal.reason is Reason.ALLOWED:
-            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, words=against.value)
-        return attrs.evolve(way.keeper.post.desk.weigh(proposal), broker=way.name)
+            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=against.value)
+        return attrs.evolve(way.supervisor.broker_session.decision_engine.preview(proposal), broker=way.name)
 
     def decide(self, proposal: Proposal) -> Decision:
         """Decide a signal where it may be entered; the lease of what is entered elsewhere moves there before."""
         symbol = proposal.signal.symbol
         way, against = self.route(symbol)
         if against is not None and proposal.reason is Reason.ALLOWED:
-            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, words=against.value)
-        decision = way.keeper.post.desk.decide([proposal])[0]
+            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=against.value)
+        decision = way.supervisor.broker_session.decision_engine.decide([proposal])[0]
         owner = self._way(self.leases.of(symbol).broker)
         if decision.order is not None and owner is not way:
-            moved = self.leases.move(symbol, way.name, owner.broke(self._now()))
-            self._recorder.note(records.LEASE, moved)
-            self.leases.moves(moved, self._now())
+            moved = self.leases.move_payload(symbol, way.name, owner.current_break(self._now()))
+            self._recorder.record(records.LEASE, moved)
+            self.leases.apply_move(moved, self._now())
         return attrs.evolve(decision, broker=way.name)
 
-    def refusal(self, keeper: BrokerSupervisor, order: Order) -> str:
+    def denial_reason(self, keeper: BrokerSupervisor, order: Order) -> str:
         """Why an entry may not be sent from here; checked in the second barrier and again before its first byte."""
         if order.leg is not Leg.ENTRY:
             return ""
         way, against = self.route(order.symbol)
-        if way.keeper is not keeper:
+        if way.supervisor is not keeper:
             against = FailoverBlocker.ELSEWHERE
         return "" if against is None else against.value
 
@@ -170,19 +173,19 @@ class FailoverRouter:
         to = self._next(owner)
         if to is None:
             return owner, FailoverBlocker.NO_OTHER
-        against = self._undrilled or self.leases.may_move(owner.broke(now), now)
+        against = self._undrilled or self.leases.may_move(owner.current_break(now), now)
         if to is not self._primary:
             against = against or self._against_primary(now)
         return to, against
 
     @property
-    def broken(self) -> BrokerRoute | None:
+    def broken_route(self) -> BrokerRoute | None:
         """The first broker of the session that is not proven to respond."""
         return next((way for way in self._ways if not way.circuit.closed), None)
 
-    def confirm(self, request: ControlRequest) -> str:
+    def confirm_exposure(self, request: ControlRequest) -> str:
         """Count an amount as exposure at the broker that failed, for the rest of that outage; returns the objection."""
-        broken = self.broken
+        broken = self.broken_route
         if broken is None:
             return "Every broker responds: there is nothing to confirm."
         if broken.circuit.since is not None and request.made < broken.circuit.since:
@@ -190,13 +193,13 @@ class FailoverRouter:
         amount = amount_of(request)
         if amount is None or amount > MOST_USD:
             return f"{request.arguments.get('amount', '')!r} is not an amount in USD."
-        standing = broken.keeper.post.desk.standing
+        standing = broken.supervisor.broker_session.decision_engine.exposure
         reserved = dollars_of(standing.reserved)
         if amount < reserved:
             known = f"The worst case known at {broken.name} is {reserved} USD, including external positions there"
             return f"{known}, and {amount} USD is less."
         payload = {"of": broken.name, "amount": str(amount), "reserved": str(reserved), "actor": request.actor}
-        self._recorder.note(records.FAILOVER_CONFIRMED, payload)
+        self._recorder.record(records.FAILOVER_CONFIRMED, payload)
         broken.confirmed, standing.stated_atoms = True, atoms_of(amount)
         return ""
 
@@ -212,7 +215,7 @@ class FailoverRouter:
 
     def _against_primary(self, now: datetime) -> FailoverBlocker | None:
         # What forbids entries elsewhere for the sake of the primary, while it is broken.
-        return None if self._primary.circuit.closed else self._undrilled or self._primary.broke(now).against
+        return None if self._primary.circuit.closed else self._undrilled or self._primary.current_break(now).objection
 
     def _standing(self, now: datetime) -> records.Payload:
         # How things stand with the primary; a break of another broker concerns what was entered there alone.
@@ -227,7 +230,7 @@ class FailoverRouter:
         if to is not None:
             against = self._against_primary(now)
             phase = FailoverPhase.ENTRIES if against is None else FailoverPhase.REDUCE_ONLY
-            why = against or self.leases.may_move(broken.broke(now), now)
+            why = against or self.leases.may_move(broken.current_break(now), now)
         return {
             "of": broken.name,
             "to": "" if to is None else to.name,
@@ -240,19 +243,19 @@ class FailoverRouter:
         phase = FailoverPhase(found["phase"])
         down, broken = phase is FailoverPhase.DOWN, phase in {FailoverPhase.ENTRIES, FailoverPhase.REDUCE_ONLY}
         if phase is FailoverPhase.ENTRIES:
-            self._conditions.vouched(self._way(found["to"]).keeper.conditions)
+            self._conditions.set_clean_elsewhere(self._way(found["to"]).supervisor.trading_state)
         was = self._told["phase"] != FailoverPhase.OVER.value
         if {key: self._told.get(key, "") for key in found} != found and (phase is not FailoverPhase.OVER or was):
-            self._recorder.note(records.FAILOVER, found)
+            self._recorder.record(records.FAILOVER, found)
             self._told = found
-            self._conditions.go_away(away=phase is FailoverPhase.ENTRIES)
-        self._conditions.hold(StateCause.BROKERS_DOWN, ", ".join(way.name for way in self._ways) if down else "")
-        self._conditions.hold(StateCause.PRIMARY_DOWN, found["of"] if broken else "")
+            self._conditions.set_failed_over(away=phase is FailoverPhase.ENTRIES)
+        self._conditions.set_cause(StateCause.BROKERS_DOWN, ", ".join(way.name for way in self._ways) if down else "")
+        self._conditions.set_cause(StateCause.PRIMARY_DOWN, found["of"] if broken else "")
 
     def _forget(self, way: BrokerRoute) -> None:
         # What a person said of a break ends with it.
         way.confirmed = False
-        way.keeper.post.desk.standing.stated_atoms = 0
+        way.supervisor.broker_session.decision_engine.exposure.stated_atoms = 0
 
 
 def monitor_brokers(trading: SessionContext) -> tuple[SessionContext, tuple[CircuitBreaker, ...]]:
@@ -276,7 +279,10 @@ def guard_standbys(
 ) -> tuple[StandbyBroker, ...]:
     """The other brokers, whose orders and readings a session judges as it does those of the primary, by their place."""
     return tuple(
-        attrs.evolve(one, venue=attrs.evolve(one.venue, refusal=partial(refusal, place), sight=partial(sight, place)))
+        attrs.evolve(
+            one,
+            venue=attrs.evolve(one.venue, denial_reason=partial(refusal, place), on_read_result=partial(sight, place)),
+        )
         for place, one in enumerate(standbys, 1)
     )
 
@@ -292,8 +298,8 @@ def make_failover(
     """Who moves entries between the brokers of a session, where there is another one; `past` are its events."""
     if not circuits:
         return None
-    keepers[0].lead(keepers[1:])
-    ways = [BrokerRoute(keeper=keeper, circuit=circuit) for keeper, circuit in zip(keepers, circuits, strict=True)]
+    keepers[0].share_state_with(keepers[1:])
+    ways = [BrokerRoute(supervisor=keeper, circuit=circuit) for keeper, circuit in zip(keepers, circuits, strict=True)]
     made = FailoverRouter(ways, clock.now, drilled=drilled)
-    made.recall(past)
+    made.restore(past)
     return made

@@ -50,15 +50,15 @@ class FeedConnection:
         return self._source.quality
 
     @property
-    def there(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether it is connected: it has said something, or nothing has failed for a while."""
         begun = self._begun
         return begun is not None and (self._heard or self._clock.monotonic() - begun >= OPEN_TIMEOUT_S)
 
     @property
-    def words(self) -> str:
+    def disconnect_reason(self) -> str:
         """Why it is not connected; "" if it is, and while nothing has failed yet."""
-        return "" if self.there or not self._fault else f"no connection to the feed: {self._fault}"
+        return "" if self.is_connected or not self._fault else f"no connection to the feed: {self._fault}"
 
     async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """The messages of the feed about these symbols."""
@@ -72,7 +72,7 @@ class FeedConnection:
             failure = fault.message
             raise
         finally:
-            if failure or self.there:
+            if failure or self.is_connected:
                 self._fault = failure
             self._begun = None
 

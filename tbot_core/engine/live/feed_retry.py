@@ -28,7 +28,7 @@ class FeedRetry(Generic[Answer]):
         self._clock = clock
         self._asked = asyncio.ensure_future(ask())
 
-    async def at_once(self) -> Answer | TbotError:
+    async def first_answer(self) -> Answer | TbotError:
         """The response to the first request; its fault, or that nothing was received within a second."""
         try:
             await asyncio.wait([self._asked], timeout=AT_ONCE_S)
@@ -40,7 +40,7 @@ class FeedRetry(Generic[Answer]):
         fault = self._asked.exception()
         return self._asked.result() if fault is None else _fault(fault)
 
-    async def persist(self, failed: Callable[[TbotError], None]) -> Answer:
+    async def retry_until_answered(self, failed: Callable[[TbotError], None]) -> Answer:
         """The response, after as many requests as needed; `failed` is called with each fault."""
         failures = 0
         while True:

@@ -25,19 +25,19 @@ class PositionFlattener:
         self._clock = clock
         self._begun = False
 
-    def look(self) -> bool:
+    def should_begin(self) -> bool:
         """Called often: whether closing is to begin, which is so once each time that it is asked for.
 
         It waits while no order may leave: an exit would be dropped, and the stop that makes way for it is gone. Where
         it is asked for no more, nothing is closed for its sake from now on.
         """
         run = self._run
-        self._post.desk.custody.leaving.stopping = run.flattening
+        self._post.decision_engine.position_manager.exits.flattening = run.flattening
         self._begun &= run.flattening
-        waits = self._post.desk.standing.unread or out_of_hours(run.session, self._clock.now())
-        if self._begun or waits or not (run.flattening and run.abreast):
+        waits = self._post.decision_engine.exposure.account_unread or out_of_hours(run.session, self._clock.now())
+        if self._begun or waits or not (run.flattening and run.has_traded_minute):
             return False
-        return run.routing is None or run.routing.answers(self._post)
+        return run.routing is None or run.routing.is_responsive(self._post)
 
     async def begin(self) -> None:
         """Close what is held.
@@ -46,5 +46,5 @@ class PositionFlattener:
         once, when nothing else works for its position.
         """
         self._begun, run = True, self._run
-        actions = run.managed(self._post) if run.flattening else ()
-        await self._post.execution.carry_out(MinuteCommands(actions=actions))
+        actions = run.orders_between_minutes(self._post) if run.flattening else ()
+        await self._post.execution.execute(MinuteCommands(actions=actions))

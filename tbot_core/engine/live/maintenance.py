@@ -36,25 +36,25 @@ class MaintenanceMonitor:
         self._ask_at = 0.0
 
     @property
-    def now(self) -> MaintenanceWindow | None:
+    def current(self) -> MaintenanceWindow | None:
         """The announced period that applies now, including the minutes before it."""
         now = self._clock.now()
         return next((one for one in self._announced if one.begins - LEAD <= now < one.ends), None)
 
-    def look(self) -> None:
+    def update_cause(self) -> None:
         """Raise the cause, and clear it when the period is over."""
-        found = self.now
+        found = self.current
         words = "" if found is None else f"until {found.ends:%H:%M} UTC{found.words and ': '}{found.words}"
-        self._conditions.hold(StateCause.MAINTENANCE, words)
+        self._conditions.set_cause(StateCause.MAINTENANCE, words)
 
-    async def tend(self) -> None:
+    async def poll(self) -> None:
         """Ask what is announced, where that is due; what was heard last counts until then."""
         now = self._clock.monotonic()
-        if self._teller is None or now < self._ask_at or self.now is not None:
+        if self._teller is None or now < self._ask_at or self.current is not None:
             return
         self._ask_at = now + POLL_INTERVAL_S
         try:
             self._announced = await self._teller.maintenance()
         except BrokerError as fault:
             _log.warning("maintenance.not_asked", reason=fault.message)
-        self.look()
+        self.update_cause()

@@ -43,15 +43,15 @@ class ReadinessAnnouncer:
         self._recorder = recorder
         self._told: datetime | None = None
 
-    def deny(self, session: Session, reasons: list[str]) -> None:
+    def announce_not_ready(self, session: Session, reasons: list[str]) -> None:
         """Report that a session is not ready: at once, then at most every ten minutes."""
         now = self._recorder.clock.now()
         if self._told is None or now - self._told >= AGAIN:
             self._told = now
             payload = {"session": session.date.isoformat(), "reasons": reasons}
-            self._recorder.note(records.NOT_READY, payload)
+            self._recorder.record(records.NOT_READY, payload)
 
-    async def announce(
+    async def announce_ready(
         self, market: LiveTradingSession, line: FeedConnection | None, said: Callable[[], records.Payload]
     ) -> None:
         """Look at a session until it is ready and its bell has rung; `said` is what READY says then."""
@@ -62,16 +62,16 @@ class ReadinessAnnouncer:
             await clock.sleep(LOOK_S)  # by then the account is being read
             now = clock.now()
             reasons = _reasons(market, line, reading=now <= reading_until)
-            well.look(now, on=not (reasons or _against(market)) and (line is None or line.there))
+            well.look(now, on=not (reasons or _against(market)) and (line is None or line.is_connected))
             against.look(now, on=ready and bool(reasons))
             if not ready and well.lasts(now, HOLDS[min(taken_back, len(HOLDS) - 1)]):
                 ready = True
-                self._recorder.note(records.READY, said())
+                self._recorder.record(records.READY, said())
             elif against.lasts(now, LASTS):
                 ready, taken_back = False, taken_back + 1
                 self._told = None  # READY was the last word: whoever relies on it hears at once that it is over
             if not ready and reasons:
-                self.deny(session, reasons)
+                self.announce_not_ready(session, reasons)
 
 
 class _Spell:
@@ -88,16 +88,16 @@ class _Spell:
 
 def _against(market: LiveTradingSession) -> list[StateCause]:
     # Why nothing would be entered; empty where nothing keeps it from that.
-    return [cause for cause in market.conditions.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
+    return [cause for cause in market.trading_state.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
 
 
 def _reasons(market: LiveTradingSession, line: FeedConnection | None, *, reading: bool) -> list[str]:
     # The same in words, with what the feed's connection has against it.
     told = [_told(market, cause) for cause in _against(market) if not (reading and cause is StateCause.UNRECONCILED)]
-    return [*told, *([line.words] if line is not None and line.words else [])]
+    return [*told, *([line.disconnect_reason] if line is not None and line.disconnect_reason else [])]
 
 
 def _told(market: LiveTradingSession, cause: StateCause) -> str:
     # What is left behind is said to the share.
-    more = market.leftovers.words if cause is StateCause.LEFT_BEHIND else ""
+    more = market.abandoned_positions.description if cause is StateCause.LEFT_BEHIND else ""
     return f"{cause.value}: {more}" if more else cause.value

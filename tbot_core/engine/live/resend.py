@@ -23,13 +23,13 @@ class Resender:
         self._clock = clock
         self._pause_s = self._due = 0.0
 
-    async def tend(self) -> None:
+    async def run_once(self) -> None:
         """One round: what waits is sent at once, then after pauses, which spare a broker that goes on refusing."""
-        custody, now = self._post.desk.custody, self._clock.monotonic()
-        if not custody.unsent.waits:
+        custody, now = self._post.decision_engine.position_manager, self._clock.monotonic()
+        if not custody.unsent_orders.has_waiting:
             self._pause_s = self._due = 0.0
         elif now >= self._due:
             self._pause_s = min(max(FIRST_S, 2 * self._pause_s), MOST_S)
             self._due = now + self._pause_s
-            custody.unsent.free(barred=False)
-            await self._post.execution.carry_out(MinuteCommands(actions=custody.released()))
+            custody.unsent_orders.release(barred=False)
+            await self._post.execution.execute(MinuteCommands(actions=custody.orders_due_now()))

@@ -48,7 +48,7 @@ _log = log.logger(__name__)
 async def run_live(plan: RunPlan, watcher: RunWatcher, broker: Broker) -> RunOutcome:
     """Trade day after day until the run is stopped, or to the session's end with `once`."""
     course = market_setup(plan.assembly, plan.request, broker)
-    course.journal.relieve = plan.room.relieve
+    course.journal.free_space = plan.disk_guard.release_ballast
     others = {name: plan.assembly.broker(name) for name in failover_brokers(plan.assembly.settings)}
     try:
         return await _Run(plan, watcher, course, others).go()
@@ -72,9 +72,9 @@ class _Run:
         self._watcher = watcher
         self._course = course
         self._since = plan.wall.now()
-        closed, opened = (course.journal.last(kind) for kind in (records.SESSION_CLOSED, records.SESSION_OPENED))
+        closed, opened = (course.journal.last_event(kind) for kind in (records.SESSION_CLOSED, records.SESSION_OPENED))
         under_way = opened is not None and (closed is None or closed.seq < opened.seq)
-        start = course.journal.last(records.RUN_STARTED) if under_way else None
+        start = course.journal.last_event(records.RUN_STARTED) if under_way else None
         self._started = start is not None  # a session that is gone on with belongs to the run that began it
         self._began = course.journal.head[0] if start is None else start.seq - 1
         self._company = RunServices(plan, watcher, course)
@@ -84,12 +84,12 @@ class _Run:
             brokers=(course.broker, *others.values()),
             bars=plan.assembly.settings.instance.bars,
         )
-        self._recorder = JournalRecorder(journal=course.journal, clock=plan.wall, tell=self._company.tell)
+        self._recorder = JournalRecorder(journal=course.journal, clock=plan.wall, on_events=self._company.on_events)
 
     async def go(self) -> RunOutcome:
         """Live, and say how it ended."""
         plan, course = self._plan, self._course
-        self._company.begin()
+        self._company.announce_start()
         settings = plan.assembly.settings
         days = SessionFactory(
             calendar=plan.assembly.calendar,
@@ -97,28 +97,28 @@ class _Run:
             entrants=plan.assembly.entrants,
             trading=self._trading,
             live=self._live,
-            idle=self._watcher.idle,
-            renewal=plan.renewal,
+            on_idle=self._watcher.on_idle,
+            settings_reload=plan.settings_reload,
             primary=settings.trading.broker_name,
             standbys=self._standbys,
-            drilled=self._drilled,
+            is_drilled=self._drilled,
             facts=self._places.facts,
-            look=self._watcher.look,
+            on_round=self._watcher.on_round,
             mode=settings.mode,
             worst_day=planned(settings).worst_day,
             meter=GaugeWriter(settings.instance.data, course.journal.path, plan.wall),
         )
         life = DailyCycle(self._recorder, course.broker, self._floor(), days, once=plan.once)
         try:
-            stopped = await life.go()
+            stopped = await life.run()
         except SettingsChanged:
-            return attrs.evolve(self._company.end(self._began, stopped=True), renewed=True)
+            return attrs.evolve(self._company.announce_end(self._began, stopped=True), renewed=True)
         if not stopped:
-            return self._company.end(self._began, stopped=False)
-        works = () if life.session is None else life.session.run.left
+            return self._company.announce_end(self._began, stopped=False)
+        works = () if life.session is None else life.session.run.open_symbols
         left, unconfirmed = await still_open(course.journal, course.broker, self._since, works)
-        self._recorder.note(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
-        return self._company.end(self._began, stopped=True, said=left, unconfirmed=unconfirmed)
+        self._recorder.record(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
+        return self._company.announce_end(self._began, stopped=True, said=left, unconfirmed=unconfirmed)
 
     def _floor(self) -> LiveConfig:
         # How often who is asked, and where what is written and looked for lies.
@@ -132,7 +132,7 @@ class _Run:
             grace_s=settings.trading.bar_grace,
             received=settings.instance.data / received_bars.FOLDER,
             feed=self._course.feed.label.name,
-            room=plan.room,
+            disk_guard=plan.disk_guard,
             lost=settings.instance.data,
             splits=settings.instance.data / operator_splits.NAME,
             vix=self._vix,
@@ -144,7 +144,7 @@ class _Run:
         plan, course = self._plan, self._course
         if not self._started:
             self._started = True
-            self._recorder.note(records.RUN_STARTED, run_started_payload(plan, course, account.equity))
+            self._recorder.record(records.RUN_STARTED, run_started_payload(plan, course, account.equity))
         name = plan.assembly.settings.trading.broker_name
         return self._company.trading(account, name, plan.wall, plan.wall.sleep_until)
 
@@ -157,7 +157,7 @@ class _Run:
             try:
                 account = await log_in(broker, name, opened)
             except BrokerError as fault:
-                self._recorder.note(records.STANDBY_ABSENT, {"of": name, "words": fault.message})
+                self._recorder.record(records.STANDBY_ABSENT, {"of": name, "words": fault.message})
             else:
                 found.append(self._company.standby(broker, name, account))
         return tuple(found)

@@ -57,7 +57,7 @@ class SessionClose:
         self._reopened = False
         self._told = {_mark(one.payload) for one in past if one.kind in {records.CLOSING_LATE, records.STUCK}}
 
-    async def look(self) -> None:
+    async def run_once(self) -> None:
         """Called about twice a second.
 
         As soon as orders are sent what the session before could not close is closed; in the last two minutes each
@@ -67,31 +67,31 @@ class SessionClose:
         opens = session.open + timedelta(seconds=FIRST_ORDER_S)
         if not self._reopened and opens <= now < session.close:
             self._reopened = True
-            await run_concurrently([partial(self._reopen, keeper.post) for keeper in self._keepers])
+            await run_concurrently([partial(self._reopen, keeper.broker_session) for keeper in self._keepers])
         over = self._over()
         if not session.open <= now < session.close or not (over or session.close - ALERT_BEFORE_CLOSE <= now):
             return
         for keeper, position in self._held():
-            mark = keeper.post.key, position.signal.symbol
+            mark = keeper.broker_session.journal_tag, position.signal.symbol
             if mark not in self._told:
                 self._told.add(mark)
                 kind = records.STUCK if over else records.CLOSING_LATE
-                keeper.post.execution.recorder.note(kind, _payload(keeper, position))
+                keeper.broker_session.execution.recorder.record(kind, _payload(keeper, position))
 
-    def stuck(self) -> list[NewEvent]:
+    def stuck_entries(self) -> list[NewEvent]:
         """The session has ended: the open positions, and why they could not be closed."""
         return [
-            keeper.post.execution.recorder.entry(records.STUCK, _payload(keeper, position))
+            keeper.broker_session.execution.recorder.entry(records.STUCK, _payload(keeper, position))
             for keeper, position in self._held()
         ]
 
     def _held(self) -> list[tuple[BrokerSupervisor, Position]]:
-        held = [(keeper, keeper.post.desk.portfolio.positions) for keeper in self._keepers]
+        held = [(keeper, keeper.broker_session.decision_engine.portfolio.positions) for keeper in self._keepers]
         return [(keeper, positions[symbol]) for keeper, positions in held for symbol in sorted(positions)]
 
     @staticmethod
     async def _reopen(post: BrokerSession) -> None:
-        await post.execution.carry_out(MinuteCommands(actions=post.desk.custody.reopened()))
+        await post.execution.execute(MinuteCommands(actions=post.decision_engine.position_manager.on_market_open()))
 
 
 def _mark(payload: Mapping[str, Any]) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def _mark(payload: Mapping[str, Any]) -> tuple[str, str]:
 
 def _payload(keeper: BrokerSupervisor, position: Position) -> records.Payload:
     carried = records.carried_payload(position.signal, carryover.carried_entry(position))
-    made = keeper.post.desk.custody.recollection.attempts(position.signal)
+    made = keeper.broker_session.decision_engine.position_manager.recovery.attempts_by_leg(position.signal)
     attempts = {leg.value: count for leg, count in made.items()}
     return carried | {"side": position.side.word, "words": _why(keeper, position), "attempts": attempts}
 
@@ -109,17 +109,17 @@ def _held_back(keeper: BrokerSupervisor, symbol: str) -> str:
     # What has kept an exit from leaving; "" for nothing that is still there.
     if keeper.state is RiskState.HALTED:
         return "a kill suspends its exit"
-    return "it is frozen" if symbol in keeper.post.desk.standing.frozen else ""
+    return "it is frozen" if symbol in keeper.broker_session.decision_engine.exposure.frozen else ""
 
 
 def _why(keeper: BrokerSupervisor, position: Position) -> str:
-    symbol, orders = position.signal.symbol, keeper.post.execution.orders.values()
-    if symbol in keeper.post.desk.custody.leaving.halted:
+    symbol, orders = position.signal.symbol, keeper.broker_session.execution.orders.values()
+    if symbol in keeper.broker_session.decision_engine.position_manager.exits.halted:
         return "it is halted"
     exits = [one for one in orders if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
     if exits and exits[-1].state in {*IN_DOUBT, OrderState.SENDING}:
         return "the outcome of its exit order is unknown"
-    if silence := next((cause for cause in keeper.conditions.causes if cause in _SILENCES), None):
+    if silence := next((cause for cause in keeper.trading_state.causes if cause in _SILENCES), None):
         return silence.value
     unsent = not exits or exits[-1].state is OrderState.DROPPED
     if unsent and (words := _held_back(keeper, symbol)):

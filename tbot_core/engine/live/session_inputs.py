@@ -49,14 +49,14 @@ class SessionFactory:
     entrants: Callable[[Session], tuple[ActiveStrategy, ...]]
     trading: Callable[[Account], SessionContext]
     live: Callable[[Account], LiveContext | None] = lambda _account: None
-    idle: Callable[[dt.datetime], None] = lambda _moment: None
-    renewal: SettingsReloader = attrs.field(factory=SettingsReloader)
+    on_idle: Callable[[dt.datetime], None] = lambda _moment: None
+    settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)
     primary: str = ""
     standbys: Callable[[Event | None], Awaitable[tuple[StandbyBroker, ...]]] = _alone
-    drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
+    is_drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
     facts: Callable[[FeedSession | LiveSession], Awaitable[DayFacts]] = _its_own
     meter: GaugeWriter | None = None
-    look: Callable[[TradingSession], None] = lambda _run: None
+    on_round: Callable[[TradingSession], None] = lambda _run: None
     mode: str = "paper"
     worst_day: Decimal | None = None
 

@@ -29,33 +29,33 @@ class _Witness:
     # Knows of one broker whether its account was read since its last order ended.
 
     def __init__(self, keeper: BrokerSupervisor, clock: Clock) -> None:
-        self.post, self._tender = keeper.post, keeper.tender
+        self.post, self._tender = keeper.broker_session, keeper.reconciler
         self._clock = clock
         self._ended, self._since = 0, datetime.min.replace(tzinfo=UTC)
         self._hurried = -_AGAIN_S
 
     def look(self) -> None:
         # Called often: a moment in which orders had ended.
-        if self.post.ended != self._ended:
-            self._ended, self._since = self.post.ended, self._clock.now()
+        if self.post.ended_orders != self._ended:
+            self._ended, self._since = self.post.ended_orders, self._clock.now()
 
     def ask(self) -> None:
         # Have the account read soon, where that is still to be done; one that cannot be read is not pressed.
         now = self._clock.monotonic()
         if not self._seen and now - self._hurried >= _AGAIN_S:
             self._hurried = now
-            self._tender.hurry()
+            self._tender.read_soon()
 
     @property
     def sure(self) -> bool:
         # Whether nothing more is to be heard of orders that have ended.
-        return self._seen and not self.post.asking
+        return self._seen and not self.post.has_lookups
 
     @property
     def _seen(self) -> bool:
         read_at = self._tender.read_at
-        return not self.post.ended or (
-            self.post.ended == self._ended and read_at is not None and read_at >= self._since
+        return not self.post.ended_orders or (
+            self.post.ended_orders == self._ended and read_at is not None and read_at >= self._since
         )
 
 
@@ -76,48 +76,48 @@ class Shutdown:
         self._kept_at: float | None = None
         self._quiet_at: float | None = None
         self.bell, self.ended = asyncio.Event(), False
-        self.relief = self.relieved = False
+        self.hand_over = self.handed_over = False
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether nothing is held or worked any more, or positions are to be kept and nothing is on its way.
 
         A reading of each account that began when the last order had ended says so, or none came in time.
         """
-        if not self._requests.stopping:
-            return self.relief
+        if not self._requests.is_stopping:
+            return self.hand_over
         if self._quiet and (self._late(self._quiet_at) or all(one.sure for one in self._witnesses)):
             return True
-        return self._requests.keep and self._late(self._kept_at)
+        return self._requests.keeps_positions and self._late(self._kept_at)
 
-    def look(self) -> bool:
+    def check(self) -> bool:
         """Called often: whether it is over by now."""
-        quiet = self._requests.stopping and self._quiet
-        self._kept_at = self._since(self._kept_at, on=self._requests.keep)
+        quiet = self._requests.is_stopping and self._quiet
+        self._kept_at = self._since(self._kept_at, on=self._requests.keeps_positions)
         self._quiet_at = self._since(self._quiet_at, on=quiet)
         for one in self._witnesses:
             one.look()
             if quiet:
                 one.ask()
-        return self.over
+        return self.is_over
 
-    def reached(self) -> bool:
+    def finish_if_over(self) -> bool:
         """Whether it is over; from then on no further minute is waited for."""
-        over = self.over
+        over = self.is_over
         if over:
             self._end()
         return over
 
-    async def next(self, minutes: AsyncIterator[MinuteSlice]) -> MinuteSlice | None:
+    async def next_minute(self, minutes: AsyncIterator[MinuteSlice]) -> MinuteSlice | None:
         """The next of the minutes; None behind the last one, and as soon as it is over.
 
         Why it is over is decided in that moment: what is asked after it is for whoever goes on.
         """
-        if self.reached():
+        if self.finish_if_over():
             return None
         coming = asyncio.ensure_future(anext(minutes, None))
         try:
-            while not (coming.done() or self.over):
+            while not (coming.done() or self.is_over):
                 self.bell.clear()
                 called = asyncio.ensure_future(self.bell.wait())
                 try:
@@ -133,13 +133,15 @@ class Shutdown:
             await asyncio.gather(coming, return_exceptions=True)
 
     def _end(self) -> None:
-        self.ended, self.relieved = True, not self._requests.stopping
+        self.ended, self.handed_over = True, not self._requests.is_stopping
 
     @property
     def _quiet(self) -> bool:
         # Whether nothing is to be waited for, as far as was told.
         posts = [one.post for one in self._witnesses]
-        return all(post.at_rest for post in posts) or (self._requests.keep and all(post.settled for post in posts))
+        return all(post.is_idle for post in posts) or (
+            self._requests.keeps_positions and all(post.is_settled for post in posts)
+        )
 
     def _since(self, before: float | None, *, on: bool) -> float | None:
         # Since when something is so.

@@ -35,7 +35,7 @@ class SessionTasks:
         self._over = False
         self._errands: list[_Errand] = []
 
-    async def every(self, seconds: float, act: AsyncAction) -> None:
+    async def repeat_every(self, seconds: float, act: AsyncAction) -> None:
         """Repeat an action with this pause, until the session ends."""
         me = self._errand()
         while not self._over:
@@ -43,7 +43,7 @@ class SessionTasks:
             if not self._over:
                 await self._clock.sleep(seconds)
 
-    async def called(self, bell: asyncio.Event, act: AsyncAction) -> None:
+    async def run_on_event(self, bell: asyncio.Event, act: AsyncAction) -> None:
         """Act whenever the bell has rung, until all is over; rung meanwhile, it calls once more.
 
         Nothing is begun while others finish: nobody would wait for it.
@@ -70,7 +70,7 @@ class SessionTasks:
         finally:
             me.at_work = False
 
-    async def until(self, main: asyncio.Task[Any], side: Sequence[asyncio.Task[None]]) -> None:
+    async def run_until_first_ends(self, main: asyncio.Task[Any], side: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the first that ends, end the others, and raise what went wrong in any of them.
 
         After a failure nothing is waited for; it is one as well when another than `main` ends without a word.

@@ -39,35 +39,37 @@ class WatchLoop:
         self._calls: list[tuple[Callable[[], bool], asyncio.Event]] = []
         self._turning = LoopGuard(clock.monotonic())
 
-    def bell(self, due: Callable[[], bool]) -> asyncio.Event:
+    def event_when(self, due: Callable[[], bool]) -> asyncio.Event:
         """A bell that is rung with each look that finds something due."""
         self._calls.append((due, asyncio.Event()))
         return self._calls[-1][1]
 
-    async def heed(self) -> None:
+    async def process_requests(self) -> None:
         """Obey what is asked, and nothing else: so much is done while the account has not been read yet."""
-        self._requests.look(self._floor.folder)
+        self._requests.poll(self._floor.folder)
         signals = self._floor.signals
-        if signals.tell(self._requests.conditions):
-            self._requests.signalled(flattens=signals.flattens)
-        self._turning.pause(self._clock.monotonic())
+        if signals.raise_causes(self._requests.trading_state):
+            self._requests.on_signal(flattens=signals.flattens)
+        self._turning.begin_pause(self._clock.monotonic())
 
-    async def look(self) -> None:
+    async def run_once(self) -> None:
         """One look at everything; it ends before anybody else has his turn."""
         for keeper in self._keepers:
-            keeper.take_over()
+            keeper.raise_causes()
         for sight in self._sights:
             sight()
         self._heed_stall()
-        self._floor.room.tell(self._clock.monotonic(), *(keeper.conditions for keeper in self._keepers))
-        await self.heed()
+        self._floor.disk_guard.update_causes(
+            self._clock.monotonic(), *(keeper.trading_state for keeper in self._keepers)
+        )
+        await self.process_requests()
         for due, bell in self._calls:
             if due():
                 bell.set()
 
     def _heed_stall(self) -> None:
         # A loop that stood still knows nothing of what happened meanwhile: exits only, until a clean reconcile.
-        stood_s = self._turning.stood_s(self._clock.monotonic(), self._floor.watch_s)
+        stood_s = self._turning.stalled_s(self._clock.monotonic(), self._floor.watch_s)
         if stood_s:
-            self._requests.conditions.begin(StateCause.STALLED, f"for {stood_s:.0f} s")
-            self._requests.conditions.withdraw(StateCause.STALLED)
+            self._requests.trading_state.raise_cause(StateCause.STALLED, f"for {stood_s:.0f} s")
+            self._requests.trading_state.clear_cause(StateCause.STALLED)

@@ -78,30 +78,30 @@ class ArmingGuard:
         self._latched = False
 
     @property
-    def verbs(self) -> dict[ControlVerb, RequestAction]:
+    def handlers(self) -> dict[ControlVerb, RequestAction]:
         """What can be asked of it, and who obeys."""
         return {ControlVerb.ARM: self.arm, ControlVerb.DISARM: self.disarm}
 
     @property
-    def unmatched(self) -> bool:
+    def awaits_match(self) -> bool:
         """Whether what was armed waits still, after a restart, for the account to be found matched."""
         return self._unmatched
 
-    def open(self, *, restarted: bool) -> None:
+    def restore(self, *, restarted: bool) -> None:
         """Before the session is traded: what was armed holds on, after a restart once the account is found matched."""
         self._latched = self._latch
         if self._arming.terms != self._live.terms:
-            self._recorder.note(records.LIVE_TERMS, attrs.asdict(self._live.terms))
+            self._recorder.record(records.LIVE_TERMS, attrs.asdict(self._live.terms))
         armed = self._arming.armed
         changed = "" if armed is None else armed.terms.changed(self._live.terms)
         if changed:
             self._disarm(changed)
-        self._unmatched = restarted and not self._arming.objection(self._live.terms, self._day)
+        self._unmatched = restarted and not self._arming.denial_reason(self._live.terms, self._day)
         if self._unmatched and self._arming.restarts >= MOST_RESTARTS:
             self._disarm(f"the session was restarted more than {MOST_RESTARTS} times")
         self._impose()
 
-    def look(self, verdict: ReconciliationStatus | None) -> None:
+    def update(self, verdict: ReconciliationStatus | None) -> None:
         """Drop an arming that is no longer valid; `verdict` is how the account was found last."""
         if self._latch and not self._latched and self._arming.armed is not None:
             self._disarm("a loss latch is set")
@@ -146,15 +146,15 @@ class ArmingGuard:
     def _disarm(self, why: str) -> None:
         # Before it is written down nothing may be entered any more: a full disk must not keep an entry alive.
         self._unmatched = False
-        self._arming.take(records.DISARMED, {"why": why})
+        self._arming.apply(records.DISARMED, {"why": why})
         self._impose()
-        self._recorder.note(records.DISARMED, {"why": why})
+        self._recorder.record(records.DISARMED, {"why": why})
 
     def _write(self, kind: str, payload: records.Payload) -> None:
-        self._recorder.note(kind, payload)
-        self._arming.take(kind, payload)
+        self._recorder.record(kind, payload)
+        self._arming.apply(kind, payload)
 
     def _impose(self) -> None:
-        words = UNMATCHED if self._unmatched else self._arming.objection(self._live.terms, self._day)
+        words = UNMATCHED if self._unmatched else self._arming.denial_reason(self._live.terms, self._day)
         self._standing.armed = not words
-        self._conditions.hold(StateCause.NOT_ARMED, words)
+        self._conditions.set_cause(StateCause.NOT_ARMED, words)

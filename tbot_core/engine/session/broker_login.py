@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.errors import BrokerError
+from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.model.types import Account
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from tbot_core.execution.broker_account import BrokerAccount
-    from tbot_core.execution.trading_state import TradingStateController
-
-if TYPE_CHECKING:
     from tbot_core.contracts import Broker
+    from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.projections.book import JournalEvent
 
 
@@ -27,7 +25,12 @@ class BrokerLogin:
     """An account; `absent` is the fault of a broker that cannot be logged in to, though the session goes on there."""
 
     account: Account
-    absent: str = ""
+    login_fault: str = ""
+
+    def venue(self, broker: Broker, name: str) -> BrokerAccount:
+        """The account as orders are sent to it."""
+        known, failed = self.account.account_id, bool(self.login_fault)
+        return BrokerAccount(broker=broker, name=name, account_id=known, not_logged_in=failed)
 
 
 async def log_in(broker: Broker, name: str, opened: JournalEvent | None) -> BrokerLogin:
@@ -42,7 +45,7 @@ async def log_in(broker: Broker, name: str, opened: JournalEvent | None) -> Brok
         if known is None:
             raise
         account = Account(account_id=known["account"], equity=Decimal(known["equity"]), cash=Decimal(0))
-        return BrokerLogin(account=account, absent=fault.message)
+        return BrokerLogin(account=account, login_fault=fault.message)
     return BrokerLogin(account=account if known is None else attrs.evolve(account, equity=Decimal(known["equity"])))
 
 
@@ -63,15 +66,15 @@ class LoginMonitor:
         self._tried = False
         self._stranger = ""
 
-    def look(self) -> None:
+    def update_cause(self) -> None:
         """Make a cause of a key that is refused, and take it back once something was answered."""
         words = self._refusal
         self._tried = self._tried and bool(words)
-        self._conditions.hold(StateCause.LOGIN, words)
+        self._conditions.set_cause(StateCause.LOGIN, words)
 
-    async def tend(self) -> None:
+    async def retry(self) -> None:
         """Log in once more where the key was refused; another account than ours is no login."""
-        self.look()
+        self.update_cause()
         if not self._refusal or self._tried:
             return
         self._tried = True
@@ -82,8 +85,8 @@ class LoginMonitor:
             return
         if account.account_id != self._account_id:
             self._stranger = f"it logged in to {account.account_id}, but the session trades {self._account_id}"
-        self.look()
+        self.update_cause()
 
     @property
     def _refusal(self) -> str:
-        return self._stranger or (self._broker.denied if isinstance(self._broker, RateLimitedBroker) else "")
+        return self._stranger or (self._broker.login_rejection if isinstance(self._broker, RateLimitedBroker) else "")

@@ -44,11 +44,11 @@ class BrokerSession:
     """One broker of a session: its decisions, positions and orders."""
 
     name: str
-    desk: DecisionEngine
+    decision_engine: DecisionEngine
     execution: ExecutionEngine
 
     @property
-    def key(self) -> str:
+    def journal_tag(self) -> str:
         """The key of its events in the journal: "" for the primary."""
         return self.execution.recorder.broker
 
@@ -59,46 +59,48 @@ class BrokerSession:
     @property
     def in_flight(self) -> int:
         """How many orders there are not known to have ended, or are open though the books call them over."""
-        beyond = self.execution.beyond
+        beyond = self.execution.open_beyond_books
         return sum(1 for cid, one in self.execution.orders.items() if cid in beyond or not one.terminal)
 
     @property
-    def at_rest(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether there are neither positions nor working orders, except lost orders."""
-        held = bool(self.desk.custody.held or self.desk.portfolio.beyond)
+        held = bool(self.decision_engine.position_manager.held or self.decision_engine.portfolio.unassigned_units)
         return not (held or self._alive)
 
     @property
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether nothing is on its way: no entry and no exit, and each position has the stop that it is to have."""
-        custody = self.desk.custody
+        custody = self.decision_engine.position_manager
         alive = self._alive
         protecting = (one for one in alive if one.order.leg in _PROTECTION and one.state in _TAKEN)
-        rest = {one.order.client_order_id for one in protecting} - self.execution.beyond.keys()
-        stops = [held.resting.get(Leg.STOP) for held in custody.held.values() if custody.protection.share(held)]
-        steady = all(held.steady for held in custody.held.values())
-        return steady and not custody.unwanted and len(rest) == len(alive) and rest.issuperset(stops)
+        rest = {one.order.client_order_id for one in protecting} - self.execution.open_beyond_books.keys()
+        stops = [
+            held.resting.get(Leg.STOP) for held in custody.held.values() if custody.protection.units_to_cover(held)
+        ]
+        steady = all(held.is_steady for held in custody.held.values())
+        return steady and not custody.orders_to_cancel and len(rest) == len(alive) and rest.issuperset(stops)
 
     @property
-    def asking(self) -> bool:
+    def has_lookups(self) -> bool:
         """Whether a broker is being asked what has become of an order that is not given up as lost."""
         execution = self.execution
-        return any(execution.orders[cid].state is not OrderState.LOST for cid in execution.questions)
+        return any(execution.orders[cid].state is not OrderState.LOST for cid in execution.lookups)
 
     @property
-    def ended(self) -> int:
+    def ended_orders(self) -> int:
         """How many orders that had left are over; what one of them has filled besides may be told late."""
         return sum(1 for one in self.execution.orders.values() if one.state in ENDED)
 
     @property
-    def left(self) -> set[str]:
+    def open_symbols(self) -> set[str]:
         """The symbols of what is held here, and of what works."""
-        return {*self.desk.portfolio.positions, *(one.order.symbol for one in self._alive)}
+        return {*self.decision_engine.portfolio.positions, *(one.order.symbol for one in self._alive)}
 
     @property
     def _alive(self) -> list[OrderRecord]:
         # What works by the books, or by the broker's word beyond them.
-        beyond = self.execution.beyond
+        beyond = self.execution.open_beyond_books
         return [
             one
             for cid, one in self.execution.orders.items()
@@ -109,14 +111,14 @@ class BrokerSession:
 class EntryRouter(Protocol):
     """Says which of several brokers enters a signal."""
 
-    def weigh(self, proposal: Proposal) -> Decision:
+    def preview(self, proposal: Proposal) -> Decision:
         """What would be decided now, where it would be; nothing counts for it."""
 
     def decide(self, proposal: Proposal) -> Decision:
         """Decide a signal where it may be entered; an instrument that is to be entered elsewhere moves there first."""
 
-    def place(self, symbol: str) -> BrokerSession:
+    def broker_for(self, symbol: str) -> BrokerSession:
         """Where an instrument would be entered now."""
 
-    def answers(self, post: BrokerSession) -> bool:
+    def is_responsive(self, post: BrokerSession) -> bool:
         """Whether it is worth waiting for what a broker says."""

@@ -26,15 +26,15 @@ class ProcessSignals:
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
     flattens: bool = False
 
-    def tell(self, conditions: TradingStateController) -> bool:
+    def raise_causes(self, conditions: TradingStateController) -> bool:
         """Make causes of them; whether a stop is new."""
         if self.kill.is_set():
             self.kill.clear()
-            conditions.begin(StateCause.KILL_SIGNAL)
+            conditions.raise_cause(StateCause.KILL_SIGNAL)
         if not self.stop.is_set():
             return False
         self.stop.clear()
-        conditions.begin(StateCause.STOP_SIGNAL)
+        conditions.raise_cause(StateCause.STOP_SIGNAL)
         return True
 
 
@@ -58,7 +58,7 @@ class LiveConfig:
     watch_s: float = control.POLL_S
     live: LiveContext | None = None
     signals: ProcessSignals = attrs.field(factory=ProcessSignals)
-    room: DiskGuard = attrs.field(factory=DiskGuard)
+    disk_guard: DiskGuard = attrs.field(factory=DiskGuard)
     grace_s: float = 2.0
     received: Path | None = None
     feed: str = ""

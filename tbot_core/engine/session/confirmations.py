@@ -40,7 +40,7 @@ class PendingEntry:
 class EntryDecider(Protocol):
     """Who decides entries."""
 
-    def weigh(self, proposal: Proposal) -> Decision:
+    def preview(self, proposal: Proposal) -> Decision:
         """A preview of the decisions; nothing is counted."""
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
@@ -58,27 +58,27 @@ class ConfirmationQueue:
         self._pending: dict[str, PendingEntry] = {}
         self._names: set[str] = set()
 
-    def asks(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether an entry is pending."""
         return bool(self._pending)
 
-    def hold(self, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
+    def hold_for_confirmation(self, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
         """The decisions that need a confirmation, and the proposals that do not."""
         if not self._required:
             return [], list(proposals)
-        weighed = [self._desk.weigh(one) for one in sorted(proposals, key=lambda one: one.order)]
+        weighed = [self._desk.preview(one) for one in sorted(proposals, key=lambda one: one.sort_key)]
         allowed = [one for one in weighed if one.reason is Reason.ALLOWED]
         return allowed, [one.proposal for one in weighed if one.reason is not Reason.ALLOWED]
 
-    def ask(self, decisions: Iterable[Decision]) -> None:
+    def request_confirmation(self, decisions: Iterable[Decision]) -> None:
         """Record a request for confirmation; the entry is pending from now on."""
         for decision in decisions:
             name = short_id(decision.proposal.signal, self._names)
             expires = self._recorder.clock.now() + self._timeout
-            self._recorder.note(records.CONFIRMATION_ASKED, asked_payload(name, decision, expires))
+            self._recorder.record(records.CONFIRMATION_ASKED, asked_payload(name, decision, expires))
             self._wait(name, PendingEntry(proposal=decision.proposal, expires=expires))
 
-    def obey(self, request: ControlRequest) -> str:
+    def record_answer(self, request: ControlRequest) -> str:
         """Store the answer to a pending entry; the first one counts, and only if it is in time."""
         name = request.arguments.get("id", "")
         found = self._pending.get(name)
@@ -88,7 +88,7 @@ class ConfirmationQueue:
             self._pending[name] = attrs.evolve(found, answer=request)
         return ""
 
-    def due(self, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
+    def decide_answered(self, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
         """Decide the entries that were answered, and those that expired.
 
         `renew` checks a proposal again at the current price, None while there is none.
@@ -102,12 +102,12 @@ class ConfirmationQueue:
                 decisions += decided
         return decisions
 
-    def close(self) -> list[Decision]:
+    def expire_all(self) -> list[Decision]:
         """The session has ended: all pending entries expire."""
         waiting, self._pending = self._pending, {}
         return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED) for one in waiting.values()]
 
-    def recall(self, events: Iterable[Event], rows: Mapping[str, int]) -> set[str]:
+    def restore(self, events: Iterable[Event], rows: Mapping[str, int]) -> set[str]:
         """Apply the requests and answers from before a restart; returns the signals that were asked about.
 
         An entry in a symbol that is no longer subscribed has no current price: it waits until it expires.
@@ -122,7 +122,7 @@ class ConfirmationQueue:
                     payload["id"], PendingEntry(proposal=proposal, expires=datetime.fromisoformat(payload["expires"]))
                 )
             elif event.kind == records.REQUEST and payload["verb"] in CONFIRMATION_VERBS:
-                self.obey(request_of(payload))
+                self.record_answer(request_of(payload))
             elif event.kind == records.DECISION:
                 self._settled(records.signal_of(payload["signal"]).text)
         return asked
@@ -139,7 +139,7 @@ class ConfirmationQueue:
     ) -> list[Decision]:
         if one.answer is not None and one.answer.verb is ControlVerb.REJECT:
             words = f"rejected by {one.answer.actor}"
-            return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_REJECTED, words=words)]
+            return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_REJECTED, detail=words)]
         renewed = None if one.answer is None else renew(one.proposal)
         if renewed is not None:
             return self._desk.decide([renewed])

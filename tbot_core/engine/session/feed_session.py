@@ -48,47 +48,47 @@ class FeedReceiver:
     ) -> None:
         """`day` is what is known before the bell; `clock` is the session's own; `past` are the journal's events."""
         self._wall = trading.clock
-        self.gathering: LiveFeedAggregator | None = None
+        self.live_feed: LiveFeedAggregator | None = None
         self.source: FeedSession
         if isinstance(given, LiveSession):
             self.universe = _universe(given, day, trading.rules.universe_max, past)
             self._recording = _opened(floor, _header(given, self.universe, floor.feed, given.quality.coverage))
-            kept = () if self.before is None else self.before.kept
-            self.source = self.gathering = LiveFeedAggregator(given, self.universe, clock, floor.grace_s, kept)
+            kept = () if self.previous_recording is None else self.previous_recording.records
+            self.source = self.live_feed = LiveFeedAggregator(given, self.universe, clock, floor.grace_s, kept)
         else:
             self.universe = Universe(symbols=given.symbols, day=day)
             self._recording = _opened(floor, _header(given, self.universe, floor.feed, ""))
             self.source = given
 
     @property
-    def before(self) -> RecordedSession | None:
+    def previous_recording(self) -> RecordedSession | None:
         """What was stored of the session before a restart."""
-        return None if self._recording is None else self._recording.before
+        return None if self._recording is None else self._recording.previous
 
     @property
-    def truncated(self) -> dict[str, Any] | None:
+    def truncation(self) -> dict[str, Any] | None:
         """What is written down of a universe that was cut; None for one that was not."""
         cut = self.universe.cut
         return None if not cut else records.universe_payload(self.universe)
 
-    def keep(self, minute: MinuteSlice, late: Sequence[BarAmendment], quotes: Quotes | None = None) -> None:
+    def record_minute(self, minute: MinuteSlice, late: Sequence[BarAmendment], quotes: Quotes | None = None) -> None:
         """Write down a minute that has been dealt with, as it was received, and the quotes that it was decided on."""
-        gathering = self.gathering
-        revised = () if gathering is None else tuple(gathering.barrier.revisions())
+        gathering = self.live_feed
+        revised = () if gathering is None else tuple(gathering.aggregator.pop_revisions())
         if self._recording is None:
             return
-        counts = {} if gathering is None else {key.value: count for key, count in gathering.barrier.counts.items()}
+        counts = {} if gathering is None else {key.value: count for key, count in gathering.aggregator.counts.items()}
         kept = RecordedMinute(
             minute=minute,
             late=tuple(late),
             revised=revised,
-            filled=gathering is not None and minute.index in gathering.filled,
+            filled=gathering is not None and minute.index in gathering.backfilled_minutes,
             at=self._wall.now(),
             counts=counts,
             quotes=quotes,
         )
         try:
-            self._recording.keep(kept)
+            self._recording.append(kept)
         except TbotError as fault:
             _log.error("received.not_kept", reason=fault.message)
             self._recording = None
@@ -104,7 +104,7 @@ def empty_minute(like: MinuteSlice, index: int) -> MinuteSlice:
 
 def _universe(given: LiveSession, day: DayFacts, universe_max: int, past: Sequence[Event]) -> Universe:
     limit = UniverseLimit.of(universe_max, given.quality)
-    crowded = limit.most and len(given.symbols) > limit.most
+    crowded = limit.max_symbols and len(given.symbols) > limit.max_symbols
     return limit_universe(given.symbols, day, limit, _worked(past) if crowded else ())
 
 

@@ -41,7 +41,7 @@ class GaugeWriter:
         self._known: Gauges | None = None
         self._lost = False
 
-    def look(self, run: TradingSession, ahead_s: float | None = None, *, at_once: bool = False) -> None:
+    def write_if_due(self, run: TradingSession, ahead_s: float | None = None, *, at_once: bool = False) -> None:
         """Take the gauges where the last ones are a second old, or `at_once`, and write them if they have changed."""
         now = self._clock.monotonic()
         if now < self._next and not at_once:
@@ -61,8 +61,10 @@ class GaugeWriter:
             self._lost = False
 
     def _gauges(self, run: TradingSession, ahead_s: float | None) -> Gauges:
-        limits = run.desk.limits
-        held = (position for post in run.posts for position in post.desk.portfolio.positions.items())
+        limits = run.decision_engine.limits
+        held = (
+            position for post in run.broker_sessions for position in post.decision_engine.portfolio.positions.items()
+        )
         return Gauges(
             journal=self._journal,
             session=run.session.date.isoformat(),
@@ -70,12 +72,12 @@ class GaugeWriter:
             marks={symbol: price_of(position.mark) for symbol, position in held},
             daily_loss_limit=dollars_of(limits.daily_loss),
             budget=dollars_of(limits.budget),
-            gross=dollars_of(held_atoms(run.desk.standing)),
+            gross=dollars_of(held_atoms(run.decision_engine.exposure)),
             most_trades=limits.max_trades,
             most_positions=limits.max_positions,
             vix=known_vix(run.day),
             clock_ahead_s=ahead_s,
-            brokers=tuple(_gauge(post) for post in run.posts),
+            brokers=tuple(_gauge(post) for post in run.broker_sessions),
         )
 
 
@@ -88,6 +90,6 @@ def _gauge(post: BrokerSession) -> BrokerGauge:
         name=post.name,
         equity=broker.equity,
         latency_s=broker.latency_s,
-        spare=broker.spare,
+        spare=broker.available_requests,
         per_minute=broker.rules.requests_per_minute,
     )

@@ -18,11 +18,11 @@ class LoopGuard:
     def __init__(self, now: float) -> None:
         self._paused = now
 
-    def pause(self, now: float) -> None:
+    def begin_pause(self, now: float) -> None:
         """A pause begins."""
         self._paused = now
 
-    def stood_s(self, now: float, meant_s: float) -> float:
+    def stalled_s(self, now: float, meant_s: float) -> float:
         """The seconds that the pause took too long, where they are enough to be a stand-still; else 0."""
         stood = now - self._paused - meant_s
         return stood if stood >= STALL_S else 0.0

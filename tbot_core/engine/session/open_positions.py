@@ -30,13 +30,13 @@ class OpenPositions:
     """
 
     open: tuple[str, ...] = ()
-    bare: tuple[str, ...] = ()
+    unprotected: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
 
 
 def open_at_end(journal: Journal, said: Iterable[str] = ()) -> OpenPositions:
     """What a journal says by now, and of which symbols something was `said` to be open besides."""
-    opened = journal.last(records.SESSION_OPENED)
+    opened = journal.last_event(records.SESSION_OPENED)
     last = [*journal.events(0 if opened is None else opened.seq - 1)]
     return remaining_positions(carryover.events_for_session(journal), last, said)
 
@@ -57,7 +57,7 @@ def remaining_positions(past: Sequence[Event], last: Sequence[Event], said: Iter
     symbols = before.union(said, *map(_open, books))
     return OpenPositions(
         open=tuple(sorted(symbols)),
-        bare=tuple(sorted(symbols.difference(*(protected_symbols(book, last) for book in books)))),
+        unprotected=tuple(sorted(symbols.difference(*(protected_symbols(book, last) for book in books)))),
         stuck=tuple(sorted(before.union(*map(_stuck, books)))),
     )
 
@@ -65,7 +65,7 @@ def remaining_positions(past: Sequence[Event], last: Sequence[Event], said: Iter
 def _open(book: SessionBook) -> set[str]:
     # What is held at a broker, and what may be bought or sold there still; an order that is lost is not there.
     works = (one for one in book.orders.values() if not (one.terminal or one.state in _NOT_THERE))
-    return {*book.portfolio.positions, *book.portfolio.beyond, *(one.order.symbol for one in works)}
+    return {*book.portfolio.positions, *book.portfolio.unassigned_units, *(one.order.symbol for one in works)}
 
 
 def _stuck(book: SessionBook) -> set[str]:

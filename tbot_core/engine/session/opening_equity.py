@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def expected_opening_equity(journal: Journal, venue: BrokerAccount, opens: datetime) -> tuple[Decimal, Decimal] | None:
     """What an account was worth at the last close, and what was paid into it since; None where that was another one."""
-    closed = journal.last(records.SESSION_CLOSED)
+    closed = journal.last_event(records.SESSION_CLOSED)
     if closed is None or closed.payload.get("account") != venue.account_id:
         return None
     paid = (
@@ -36,7 +36,7 @@ def check_opening_equity(run: TradingSession, journal: Journal, venue: BrokerAcc
     The close of another account, such as that of paper trading, says nothing of this one. What was paid since is booked
     by the first reading that is believed; until then nothing is entered.
     """
-    standing, opening = run.desk.standing, dollars_of(run.desk.portfolio.opening_atoms)
+    standing, opening = run.decision_engine.exposure, dollars_of(run.decision_engine.portfolio.opening_atoms)
     before = expected_opening_equity(journal, venue, run.session.open)
     if before is not None and not standing.equity_jump and equity_jumped(opening, *before):
-        standing.find_jump(opening, sum(before, Decimal(0)))
+        standing.record_equity_jump(opening, sum(before, Decimal(0)))

@@ -54,15 +54,15 @@ class SessionRecovery:
         self._entry: Order
         self._awaited: set[str] = set()
         self._mistaken: set[str] = set()
-        self.foreign = desk.standing.foreign.held
+        self.external = desk.exposure.external.held
         self.decided: set[str] = set()
 
-    def take(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         """Take in what was written before the crash, where it is of this broker."""
         if event.payload.get("broker", "") == self._broker or event.cid in self._execution.orders:
             self._take(event)
 
-    def settle(self) -> None:
+    def resolve_open_orders(self) -> None:
         """Write down what the crash left open: orders that never left are dropped, those on their way are in doubt.
 
         Each kind is one transaction: a thousand orders do not wait for the disk a thousand times.
@@ -71,9 +71,9 @@ class SessionRecovery:
         never_left = [cid for cid, record in orders if record.state is OrderState.INTENDED]
         on_their_way = [cid for cid, record in orders if record.state is OrderState.SENDING]
         if never_left:
-            self._execution.forget(_NEVER_SENT, *never_left)
+            self._execution.drop(_NEVER_SENT, *never_left)
         if on_their_way:
-            self._execution.doubt(_ON_ITS_WAY, *on_their_way)
+            self._execution.mark_unknown(_ON_ITS_WAY, *on_their_way)
 
     def _take(self, event: Event) -> None:
         payload, cid = event.payload, event.cid
@@ -85,7 +85,7 @@ class SessionRecovery:
             case records.RISK:
                 self._latched(payload["what"])
             case records.ADJUSTMENT:
-                self._desk.custody.adjusted(records.adjustment_of(payload))
+                self._desk.position_manager.on_external_change(records.adjustment_of(payload))
             case records.FOREIGN_ORDER | records.SETTLED:
                 self._read(event.kind, payload)
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
@@ -104,16 +104,18 @@ class SessionRecovery:
             return
         rest = Decimal(payload["quantity"]) - Decimal(payload["filled"])
         shares = open_shares(payload["said"], rest, buy=payload["buy"])
-        self._desk.standing.foreign.work(payload["broker_order_id"], payload["symbol"], shares)
+        self._desk.exposure.external.set_open_order(payload["broker_order_id"], payload["symbol"], shares)
 
     def _requested(self, cid: str, stop_price: str | None) -> None:
         # A broker was asked to move an order, or to end it: one that it works for more is taken back.
         #
         # Whether one that has ended is open after all, the restart's own readings say.
         if stop_price is None and cid in self._mistaken and not self._execution.orders[cid].terminal:
-            self._desk.custody.mistaken.take_back(cid)
+            self._desk.position_manager.mismatched_orders.on_orphan_cancel(cid)
         else:
-            self._desk.custody.recollection.request(cid, None if stop_price is None else Decimal(stop_price))
+            self._desk.position_manager.recovery.restore_request(
+                cid, None if stop_price is None else Decimal(stop_price)
+            )
 
     def _taken(self, cid: str, payload: Mapping[str, Any]) -> None:
         # A broker works an order for something else than was ordered, or for less, which stays.
@@ -126,13 +128,13 @@ class SessionRecovery:
         # What became of a symbol without an order of ours.
         symbol = payload["symbol"]
         if kind == records.FROZEN:
-            frozen_instruments.recall_frozen(self._desk.standing, payload)
+            frozen_instruments.recall_frozen(self._desk.exposure, payload)
         elif kind == records.INSTRUMENT:
             instrument_rules.apply_instrument_rules(self._desk, payload)
         elif kind == records.FOREIGN_HOLDING:
             price = payload.get("price")
             quantity = Decimal(payload["quantity"])
-            self._desk.standing.foreign.hold(symbol, quantity, None if price is None else Decimal(price))
+            self._desk.exposure.external.set_holding(symbol, quantity, None if price is None else Decimal(price))
         else:
             corporate_actions.apply_split(self._desk, symbol, Fraction(payload["after"], payload["before"]))
 
@@ -151,11 +153,11 @@ class SessionRecovery:
             self._awaited.remove(cid)
             self._entry = attrs.evolve(self._entry, protection=(*self._entry.protection, order))
         else:
-            self._desk.custody.recollection.order(order)
+            self._desk.position_manager.recovery.restore_order(order)
             return
         if not self._awaited:  # an entry and its protection are written in one transaction
             self._execution.orders[self._entry.client_order_id] = OrderRecord(order=self._entry)
-            self._desk.recall(self._entry, self._proposals.pop(self._entry.client_order_id))
+            self._desk.restore_entry(self._entry, self._proposals.pop(self._entry.client_order_id))
 
     def _happened(self, cid: str, event: Event) -> None:
         execution, payload = self._execution, event.payload
@@ -167,19 +169,19 @@ class SessionRecovery:
         execution.orders[cid], _ = advance(before, word, fill)
         match word:
             case OrderEvent.SEND:
-                execution.put(cid, event.applied)
+                execution.mark_sent(cid, event.applied)
             case OrderEvent.DROP:
-                self._desk.custody.dropped(cid)
+                self._desk.position_manager.on_dropped(cid)
             case OrderEvent.GIVE_UP:
-                self._desk.custody.lost(cid)
+                self._desk.position_manager.on_lost(cid)
             case _ if event.kind in BROKER_EVENT_KINDS:
                 found = None if fill is None else execution_update(before, execution.orders[cid], fill)
                 said = BrokerEvent(kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"])
-                self._desk.custody.take(said, found)
+                self._desk.position_manager.on_event(said, found)
 
     def _latched(self, what: str) -> None:
         # A latch outlives a restart: the loss that set it may not be seen again in the marks of now.
-        standing = self._desk.standing
+        standing = self._desk.exposure
         match what.split():
             case ["daily", "loss", "latch"]:
                 standing.latch("daily_loss")
@@ -214,6 +216,6 @@ def proposal_of(payload: Mapping[str, Any], row: int | None) -> Proposal:
         reason=Reason[payload["reason"]],
         stop=stop,
         target=target,
-        confirmed=payload.get("confirmed"),
+        confirmed_minute=payload.get("confirmed"),
         reference=payload.get("reference"),
     )

@@ -16,9 +16,6 @@ from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from tbot_core.journal.projections.book import JournalEvent
-
-if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.projections.book import JournalEvent
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.clock import Clock
+
 
 CARRIED_OUT: Final = "carried out"
 """The words with which a stop ends that was carried out."""
@@ -87,7 +85,7 @@ class RequestHandler:
         later: frozenset[ControlVerb] = frozenset(),
     ) -> None:
         self._recorder = recorder
-        self.conditions = conditions
+        self.trading_state = conditions
         self._flatten = flatten
         self._further = further or {}
         self.later = later
@@ -99,26 +97,28 @@ class RequestHandler:
         """Says when a request was received, where the recorder's clock tells the time of simulated minutes."""
 
     @property
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether a stop was asked for and not taken back."""
-        return bool({StateCause.STOP_FILE, StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL} & {*self.conditions.causes})
+        return bool(
+            {StateCause.STOP_FILE, StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL} & {*self.trading_state.causes}
+        )
 
     @property
-    def keep(self) -> bool:
+    def keeps_positions(self) -> bool:
         """Whether a stop asks to keep what is held; one such source is enough to end the process."""
-        return not self._wishes.keeping.isdisjoint(self.conditions.causes)
+        return not self._wishes.keep_causes.isdisjoint(self.trading_state.causes)
 
-    def look(self, folder: Path) -> None:
+    def poll(self, folder: Path) -> None:
         """Obey what lies in the folder; while it cannot be used, nothing is entered."""
         try:
-            for request in self.take(control.read_folder(folder)):
+            for request in self.apply(control.read_folder(folder)):
                 control.remove_request(folder, request.name)
         except AccessError as fault:
-            self.conditions.begin(StateCause.CONTROL_LOST, fault.message)
+            self.trading_state.raise_cause(StateCause.CONTROL_LOST, fault.message)
         else:
-            self.conditions.withdraw(StateCause.CONTROL_LOST)
+            self.trading_state.clear_cause(StateCause.CONTROL_LOST)
 
-    def take(self, seen: ControlFolderState) -> Sequence[ControlRequest]:
+    def apply(self, seen: ControlFolderState) -> Sequence[ControlRequest]:
         """Obey what lies in the folder; returns the requests that are written down and may be removed."""
         self._hold(StateCause.KILL_FILE, there=seen.kill)
         self._hold(StateCause.STOP_FILE, there=seen.stop)
@@ -128,56 +128,56 @@ class RequestHandler:
         requests = [request for request in seen.requests if request.verb not in self.later]
         for request in requests:
             if request.name not in self._obeyed and not self._settled(request):
-                self.obey(request)
+                self.execute(request)
         return requests
 
     def _settled(self, request: ControlRequest) -> bool:
         # Whether it was refused for good: a permit is not given by what becomes of its file later, a kill is.
         return request.name in self._refused and request.verb not in control.RESTRICTING_VERBS
 
-    def obey(self, request: ControlRequest) -> None:
+    def execute(self, request: ControlRequest) -> None:
         """Write a request down with what comes of it, as one: a crash in between would leave it asked and not done.
 
         Asked once more, as by a session that is repeated, a refusal is not said again.
         """
         again = request.name in self._obeyed
         self._obeyed.add(request.name)
-        with self._recorder.together():
+        with self._recorder.transaction():
             self._note(records.REQUEST, _payload(request))
             refusal = self._obey(request)
             if refusal and not again:
                 self._refuse(request.name, refusal)
 
-    def resume(self, past: Iterable[JournalEvent], *, flattens: bool) -> None:
+    def restore(self, past: Iterable[JournalEvent], *, flattens: bool) -> None:
         """Go on with what was asked for and is not over: `past` are the events that count, of earlier sessions too.
 
         `flattens`: a stop by a signal closes what is held.
         """
         self._wishes = ClosePolicy()
         for event in past:
-            self._wishes.recall(event, flattens=flattens)
+            self._wishes.restore(event, flattens=flattens)
         self._close()
 
-    def signalled(self, *, flattens: bool) -> None:
+    def on_signal(self, *, flattens: bool) -> None:
         """A signal has asked for a stop: close what is held first, or keep it."""
-        self._wishes.signal(flattens=flattens)
+        self._wishes.apply_signal(flattens=flattens)
         self._close()
 
-    def carried_out(self, *, kept: bool = False) -> None:
+    def on_stop_done(self, *, kept: bool = False) -> None:
         """A stop has been carried out: only a file that is still there asks for another.
 
         `kept`: something is held or works still. Then only what asked for that is over; every other stop goes on at the
         next start.
         """
-        with self._recorder.together():
+        with self._recorder.transaction():
             for cause in ENDED:
-                if not kept or cause in self._wishes.keeping:
-                    self.end(cause)
+                if not kept or cause in self._wishes.keep_causes:
+                    self.end_stop(cause)
 
-    def end(self, cause: StateCause) -> None:
+    def end_stop(self, cause: StateCause) -> None:
         """The stop of a source has been carried out."""
-        self.conditions.withdraw(cause, CARRIED_OUT)
-        self._wishes.end(cause)
+        self.trading_state.clear_cause(cause, CARRIED_OUT)
+        self._wishes.withdraw(cause)
         self._close()
 
     def _refuse(self, name: str, words: str) -> None:
@@ -191,14 +191,14 @@ class RequestHandler:
 
     def _hold(self, cause: StateCause, *, there: bool) -> None:
         if there:
-            self.conditions.begin(cause)
+            self.trading_state.raise_cause(cause)
         else:
-            self.conditions.withdraw(cause)
+            self.trading_state.clear_cause(cause)
 
     def _obey(self, request: ControlRequest) -> str:
         # Do what is asked; returns why not, or "".
         words, refusal = f"requested by {request.actor}", ""
-        begin, withdraw = self.conditions.begin, self.conditions.withdraw
+        begin, withdraw = self.trading_state.raise_cause, self.trading_state.clear_cause
         match request.verb:
             case ControlVerb.KILL | ControlVerb.KILL_FLATTEN:
                 begin(StateCause.KILL_COMMAND, words)
@@ -218,13 +218,13 @@ class RequestHandler:
                 refusal = self._further[verb](request)
             case verb:
                 refusal = _UNFIT.get(verb, f"This session does not support {verb.value}.")
-        self._wishes.ask(request.verb)
+        self._wishes.apply_command(request.verb)
         self._close()
         return refusal
 
     def _close(self) -> None:
         # Closing what is held goes on as long as anybody asks for it, and nobody asks to keep that.
-        before, self._closing = self._closing, bool(self._wishes.closing) and not self.keep
+        before, self._closing = self._closing, bool(self._wishes.close_causes) and not self.keeps_positions
         if before is not self._closing:
             self._flatten(on=self._closing)
 
@@ -261,44 +261,44 @@ ENDED: Final = (StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL)
 class ClosePolicy:
     """The sources that wish what is held to be `closing`, and those that wish to be `keeping` it."""
 
-    closing: set[StateCause] = attrs.field(factory=set)
-    keeping: set[StateCause] = attrs.field(factory=set)
+    close_causes: set[StateCause] = attrs.field(factory=set)
+    keep_causes: set[StateCause] = attrs.field(factory=set)
 
-    def ask(self, verb: ControlVerb) -> None:
+    def apply_command(self, verb: ControlVerb) -> None:
         """A command was given: the last `tbot stop` says all; `kill --flatten` closes until the kill is cleared."""
         match verb:
             case ControlVerb.KILL_FLATTEN:
-                self.closing.add(StateCause.KILL_COMMAND)
+                self.close_causes.add(StateCause.KILL_COMMAND)
             case ControlVerb.KILL_CLEAR:
-                self.end(StateCause.KILL_COMMAND)
+                self.withdraw(StateCause.KILL_COMMAND)
             case ControlVerb.STOP:
-                self.end(StateCause.STOP_COMMAND)
+                self.withdraw(StateCause.STOP_COMMAND)
             case ControlVerb.STOP_FLATTEN | ControlVerb.STOP_KEEP:
                 self._stop(StateCause.STOP_COMMAND, flattens=verb is ControlVerb.STOP_FLATTEN)
             case ControlVerb.STOP_CANCEL:
-                self.end(*ENDED)
+                self.withdraw(*ENDED)
             case _:
                 pass
 
-    def signal(self, *, flattens: bool) -> None:
+    def apply_signal(self, *, flattens: bool) -> None:
         """A signal has asked for a stop: close what is held first, or keep it."""
         self._stop(StateCause.STOP_SIGNAL, flattens=flattens)
 
-    def end(self, *causes: StateCause) -> None:
+    def withdraw(self, *causes: StateCause) -> None:
         """What these sources asked for is taken back, or has been carried out."""
-        self.closing.difference_update(causes)
-        self.keeping.difference_update(causes)
+        self.close_causes.difference_update(causes)
+        self.keep_causes.difference_update(causes)
 
-    def recall(self, event: JournalEvent, *, flattens: bool) -> None:
+    def restore(self, event: JournalEvent, *, flattens: bool) -> None:
         """Take in what a journal says that was asked for, and what came of it; a signal `flattens` or keeps."""
         match event.kind, event.payload:
             case records.REQUEST, {"verb": verb}:
-                self.ask(ControlVerb(verb))
+                self.apply_command(ControlVerb(verb))
             case records.STATE, {"cause": StateCause.STOP_SIGNAL.name, "there": True}:
-                self.signal(flattens=flattens)
+                self.apply_signal(flattens=flattens)
             case records.STATE, {"cause": cause, "there": False} if StateCause[cause] in ENDED:
-                self.end(StateCause[cause])
+                self.withdraw(StateCause[cause])
 
     def _stop(self, cause: StateCause, *, flattens: bool) -> None:
-        self.end(cause)
-        (self.closing if flattens else self.keeping).add(cause)
+        self.withdraw(cause)
+        (self.close_causes if flattens else self.keep_causes).add(cause)

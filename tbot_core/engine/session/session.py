@@ -66,16 +66,16 @@ class SessionContext:
     clock: Clock
     naming: ClientOrderIds
     wait: Wait
-    tell: Callable[[Sequence[NewEvent]], None]
-    watch: Callable[[TradingSession, int], None]
+    on_events: Callable[[Sequence[NewEvent]], None]
+    on_minute: Callable[[TradingSession, int], None]
     checks: tuple[tuple[str, RiskCheck], ...] = ()
-    bounds: CallGuard = attrs.field(factory=lambda: CallGuard(strict=True))
+    call_guard: CallGuard = attrs.field(factory=lambda: CallGuard(strict=True))
     standbys: tuple[StandbyBroker, ...] = ()
 
     @property
     def recorder(self) -> JournalRecorder:
         """What the session writes down with."""
-        return JournalRecorder(journal=self.journal, clock=self.clock, tell=self.tell)
+        return JournalRecorder(journal=self.journal, clock=self.clock, on_events=self.on_events)
 
 
 class FeedView(Protocol):
@@ -86,7 +86,7 @@ class FeedView(Protocol):
         """The latest quotes; None where the feed has none."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """How the feed is now, in a few words."""
 
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
@@ -115,21 +115,21 @@ class TradingSession:
         self.day = source.day
         self.entrants = entrants
         self.tape = Tape(source.symbols, self.session.minutes)
-        self.desk = DecisionEngine(
+        self.decision_engine = DecisionEngine(
             trading.rules, self.session, equity_atoms, trading.naming.client_order_id, trading.checks
         )
-        self.execution = ExecutionEngine(trading.recorder, trading.venue, self.desk)
-        primary = BrokerSession(name=trading.venue.name, desk=self.desk, execution=self.execution)
-        self.posts = (primary, *(self._standing_by(trading, one) for one in trading.standbys))
+        self.execution = ExecutionEngine(trading.recorder, trading.venue, self.decision_engine)
+        primary = BrokerSession(name=trading.venue.name, decision_engine=self.decision_engine, execution=self.execution)
+        self.broker_sessions = (primary, *(self._standing_by(trading, one) for one in trading.standbys))
         self.routing: EntryRouter | None = None
-        self.confirming = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
+        self.confirmations = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
-        self.late = late
-        self._flattening = self.abreast = False
-        self.keeping: Callable[[], bool] = lambda: False
-        for post in self.posts:
-            post.desk.custody.leaving.keeping = self._keeps
+        self.late_minutes = late
+        self._flattening = self.has_traded_minute = False
+        self.keeps_positions: Callable[[], bool] = lambda: False
+        for post in self.broker_sessions:
+            post.decision_engine.position_manager.exits.keeps_positions = self._keeps
         self._cash_is_off = False
         self.decided: set[str] = set()
         self.outlook: FeedView | None = None
@@ -138,15 +138,15 @@ class TradingSession:
         self._seen_by: dict[str, DayFacts] = {}
         self._opened: list[NewEvent] | None = None
         journal = trading.journal
-        trading.bounds.open_session(
-            GuardSession(clock=trading.clock, tell=self._lost, repeating=lambda: journal.repeating)
+        trading.call_guard.open_session(
+            GuardSession(clock=trading.clock, on_failure=self._lost, repeating=lambda: journal.is_repeating)
         )
 
     async def trade(self) -> None:
         """Trade the whole session; when it returns, everything is closed and written down."""
         trading = self._trading
         await trading.wait(self.session.open)
-        await self.begin()
+        await self.open_session()
         async for minute in self.source.minutes():
             await trading.wait(self.session.moment(minute.index + 1))
             self.tape.append(minute)
@@ -154,52 +154,54 @@ class TradingSession:
             if isinstance(venue, SimulatedVenue):
                 venue.observe(minute)
             await self.step(minute.index)
-            trading.watch(self, minute.index)
-        await self.end()
+            trading.on_minute(self, minute.index)
+        await self.close_session()
 
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
         with gc_paused():
-            bars, self.quoted, self.abreast = self.tape.bars, None, True
-            for post in self.posts:
-                post.desk.custody.leaving.stopping = self._flattening
-            await run_concurrently([post.execution.settle for post in self.posts if self._answers(post)])
-            await self.answer()
-            kept = {post.name: self._kept(post, bars, minute) for post in self.posts}
-            asked, proposals = self.confirming.hold(self._proposals(bars, minute, late=late))
+            bars, self.quoted, self.has_traded_minute = self.tape.bars, None, True
+            for post in self.broker_sessions:
+                post.decision_engine.position_manager.exits.flattening = self._flattening
+            answering = filter(self._answers, self.broker_sessions)
+            await run_concurrently([post.execution.process_broker_events for post in answering])
+            await self.resolve_confirmations()
+            kept = {post.name: self._kept(post, bars, minute) for post in self.broker_sessions}
+            asked, proposals = self.confirmations.hold_for_confirmation(self._proposals(bars, minute, late=late))
             decisions = self.decide(proposals)
-            for post in () if late or minute in self.late else self.posts:
+            for post in () if late or minute in self.late_minutes else self.broker_sessions:
                 kept[post.name] = attrs.evolve(kept[post.name], top_ups=self._topped_up(post, bars, minute))
             await self._carry_out(decisions, kept)
-            self.confirming.ask(asked)
+            self.confirmations.request_confirmation(asked)
             self._weigh_cash(minute)
             for entrant in (one for one in self.entrants if minute == one.window.entry_end - 1):
                 self._close_window(entrant, bars)
 
-    def weigh(self, proposal: Proposal) -> Decision:
+    def preview(self, proposal: Proposal) -> Decision:
         """What would be decided now; nothing counts for it."""
-        return self.desk.weigh(proposal) if self.routing is None else self.routing.weigh(proposal)
+        return self.decision_engine.preview(proposal) if self.routing is None else self.routing.preview(proposal)
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide signals in their order; each allowed one counts for those after it."""
         if self.routing is None:
-            return self.desk.decide(proposals)
-        return [self.routing.decide(one) for one in sorted(proposals, key=lambda one: one.order)]
+            return self.decision_engine.decide(proposals)
+        return [self.routing.decide(one) for one in sorted(proposals, key=lambda one: one.sort_key)]
 
     def _answers(self, post: BrokerSession) -> bool:
-        return self.routing is None or self.routing.answers(post)
+        return self.routing is None or self.routing.is_responsive(post)
 
     def _kept(self, post: BrokerSession, bars: Bars, minute: int) -> MinuteCommands:
         # What a minute asks for of what is held at a broker; losses are judged once, for all of them together.
-        changes = post.desk.mark(bars, minute, judged=self.outlook is None and post is self.posts[0])
-        return MinuteCommands(changes=changes, actions=post.desk.custody.manage(bars, minute))
+        engine, judged = post.decision_engine, self.outlook is None and post is self.broker_sessions[0]
+        changes = engine.mark(bars, minute, judged=judged)
+        return MinuteCommands(changes=changes, actions=engine.position_manager.orders_after_minute(bars, minute))
 
     def _topped_up(self, post: BrokerSession, bars: Bars, minute: int) -> Sequence[Decision]:
         # What is added to positions of a broker that are under their share.
         windows = {entrant.name: entrant.window for entrant in self.entrants}
-        wanted = post.desk.custody.topping.proposals(bars, minute) if self._answers(post) else ()
+        wanted = post.decision_engine.position_manager.top_ups.proposals(bars, minute) if self._answers(post) else ()
         ours = [one for one in wanted if one.signal.strategy in windows]  # a restart may know fewer strategies
-        return post.desk.top_up([self._seen(one, windows[one.signal.strategy]) for one in ours])
+        return post.decision_engine.top_up([self._seen(one, windows[one.signal.strategy]) for one in ours])
 
     async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, MinuteCommands] | None = None) -> None:
         # Carry out what was decided and what is kept, each at its broker, none waiting for another.
@@ -208,86 +210,86 @@ class TradingSession:
         if not decisions and not kept:
             return
         acts = []
-        for post in self.posts:
-            mine = [one for one in decisions if (one.broker or self.posts[0].name) == post.name]
+        for post in self.broker_sessions:
+            mine = [one for one in decisions if (one.broker or self.broker_sessions[0].name) == post.name]
             minute = attrs.evolve((kept or {}).get(post.name, MinuteCommands()), decisions=mine)
-            if not minute.nothing:
-                acts.append(partial(post.execution.send, minute, post.execution.write_down(minute)))
+            if not minute.is_empty:
+                acts.append(partial(post.execution.send, minute, post.execution.persist_intents(minute)))
         await run_concurrently(acts)
 
     def _standing_by(self, trading: SessionContext, standby: StandbyBroker) -> BrokerSession:
         desk = DecisionEngine(
             standby.rules, self.session, standby.equity_atoms, standby.naming.client_order_id, trading.checks
         )
-        desk.stand_in(self.desk)
+        desk.share_limits_with(self.decision_engine)
         recorder = attrs.evolve(trading.recorder, broker=standby.venue.name, tag=standby.tag)
         execution = ExecutionEngine(recorder, standby.venue, desk)
-        return BrokerSession(name=standby.venue.name, desk=desk, execution=execution)
+        return BrokerSession(name=standby.venue.name, decision_engine=desk, execution=execution)
 
     def _weigh_cash(self, minute: int) -> None:
         # Write down that the cash's share of equity has left its target, once until it has come back.
         rules = self._trading.rules
-        if not (
-            rules.rebalance.enable_rebalance_notifier and rebalance_rules.interval_elapsed(rules.rebalance, minute)
-        ):
+        due = rebalance_rules.interval_elapsed(rules.rebalance, minute)
+        if not (rules.rebalance.enable_rebalance_notifier and due):
             return
-        found = rebalance_rules.cash_share(self.desk.portfolio, rules.risk.total_allocation, len(self.entrants))
-        before, self._cash_is_off = self._cash_is_off, found.leaves(rules.rebalance)
+        portfolio, allocation = self.decision_engine.portfolio, rules.risk.total_allocation
+        found = rebalance_rules.cash_share(portfolio, allocation, len(self.entrants))
+        before, self._cash_is_off = self._cash_is_off, found.exceeds_trigger(rules.rebalance)
         if self._cash_is_off and not before:
             payload = {"share": str(found.share), "target": str(found.target)}
-            self.execution.recorder.note(records.CASH_SHARE, payload)
+            self.execution.recorder.record(records.CASH_SHARE, payload)
 
-    def managed(self, post: BrokerSession) -> Sequence[TradingCommand]:
+    def orders_between_minutes(self, post: BrokerSession) -> Sequence[TradingCommand]:
         """What is to be done with what is held at a broker between two minutes, by the one that has closed last.
 
         Nothing is begun where all is kept, nor on bars that are old.
         """
-        if self._keeps() or not self.abreast:
+        if self._keeps() or not self.has_traded_minute:
             return ()
-        return post.desk.custody.manage(self.tape.bars, self.tape.closed - 1)
+        return post.decision_engine.position_manager.orders_after_minute(self.tape.bars, self.tape.closed - 1)
 
     def _keeps(self) -> bool:
-        return self.keeping()
+        return self.keeps_positions()
 
     def flatten(self, *, on: bool = True) -> None:
         """Close what is held from the next minute on, and enter nothing; or end that."""
         self._flattening = on
 
     @property
-    def left(self) -> set[str]:
+    def open_symbols(self) -> set[str]:
         """The symbols of what is held or works at any of the brokers."""
-        return set().union(*(post.left for post in self.posts))
+        return set().union(*(post.open_symbols for post in self.broker_sessions))
 
     @property
     def positions(self) -> list[str]:
         """The symbols that are held, at whichever broker."""
-        return sorted({symbol for post in self.posts for symbol in post.desk.portfolio.positions})
+        return sorted({symbol for post in self.broker_sessions for symbol in post.decision_engine.portfolio.positions})
 
     @property
     def flattening(self) -> bool:
         """Whether flattening was asked for."""
         return self._flattening
 
-    async def answer(self) -> None:
+    async def resolve_confirmations(self) -> None:
         """Decide the entries that a person has confirmed or rejected, and those that nobody did in time.
 
         After a restart they wait until a minute has been traded: the bars before it have no price of now.
         """
-        if self.abreast:
-            await self._carry_out(self.confirming.due(self._renewed))
+        if self.has_traded_minute:
+            await self._carry_out(self.confirmations.decide_answered(self._renewed))
 
-    async def pass_over(self, minute: int, *, late: bool = True) -> None:
+    async def skip_minute(self, minute: int, *, late: bool = True) -> None:
         """Write down the signals of a minute that closed while nobody watched, or all is kept, which is not `late`.
 
         Nothing is done on its bars.
         """
-        await self._carry_out(self.desk.decide(self._proposals(self.tape.bars, minute, late=late)))
+        await self._carry_out(self.decision_engine.decide(self._proposals(self.tape.bars, minute, late=late)))
 
     def candidates(self, strategy: str) -> int:
         """How many symbols a strategy may enter today."""
         return int((self._screened[strategy].reasons == Reason.ALLOWED).sum())
 
-    def inform(self, strategy: str, vix: float) -> None:
+    def set_vix(self, strategy: str, vix: float) -> None:
         """Let a strategy see this VIX from now on, NaN where it is unknown; what it may enter is screened by it."""
         self._seen_by[strategy] = attrs.evolve(self.day, vix=np.full(self.day.vix.shape, vix))
         for entrant in self.entrants:
@@ -313,7 +315,7 @@ class TradingSession:
         return None if renewed is None else self._seen(renewed, entrant.window)
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
-        late = late or minute in self.late
+        late = late or minute in self.late_minutes
         found: list[Proposal] = []
         for entrant in self.entrants:
             window = entrant.window
@@ -334,14 +336,14 @@ class TradingSession:
     def _seen(self, proposal: Proposal, window: Window) -> Proposal:
         return proposal if self.outlook is None else self.outlook.judge(proposal, window)
 
-    async def begin(self, said: Container[str] = ()) -> None:
+    async def open_session(self, said: Container[str] = ()) -> None:
         """Screen the symbols and write down that the session has opened, but for the kinds that were `said` before."""
-        trading, session, portfolio = self._trading, self.session, self.desk.portfolio
+        trading, session, portfolio = self._trading, self.session, self.decision_engine.portfolio
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
-        await run_concurrently([post.execution.read_account for post in self.posts])
-        opening = session_events.session_opened_payload(self.source, self.entrants, self.posts)
+        await run_concurrently([post.execution.read_account for post in self.broker_sessions])
+        opening = session_events.session_opened_payload(self.source, self.entrants, self.broker_sessions)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._opened = entries
         for entrant in self.entrants:
@@ -359,7 +361,7 @@ class TradingSession:
     def _lost(self, lost: FailedCall) -> None:
         # A call into a plugin failed; what fails before the bell is written down behind it.
         if lost.off:
-            lose_plugin(self.desk.standing, lost.plugin)
+            lose_plugin(self.decision_engine.exposure, lost.plugin)
         entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(lost))
         if self._opened is None:
             self.execution.recorder.write(entry)
@@ -377,21 +379,18 @@ class TradingSession:
         payload = records.window_payload(entrant.name, counts, near, skipped)
         self.execution.recorder.write(self.execution.recorder.entry(records.WINDOW_CLOSED, payload))
 
-    async def end(self, stuck: Callable[[], Sequence[NewEvent]] = tuple) -> None:
-        """Wait for the closing bell, take in the last words of the broker, and write the session's end down.
-
-        `stuck` says of what is still held that it could not be closed.
-        """
+    async def close_session(self, stuck: Callable[[], Sequence[NewEvent]] = tuple) -> None:
+        """Wait for the close, book the last broker events, record the end; `stuck` names what could not be closed."""
         trading = self._trading
         await trading.wait(self.session.close)
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.close_session()
-        await run_concurrently([post.execution.settle for post in self.posts])
-        await self._carry_out(self.confirming.close())
+        await run_concurrently([post.execution.process_broker_events for post in self.broker_sessions])
+        await self._carry_out(self.confirmations.expire_all())
         told = stuck()
         unclosed = (*self.positions, *(one.payload["symbol"] for one in told))
-        payload = session_events.session_closed_payload(self.source, self.posts, unclosed)
+        payload = session_events.session_closed_payload(self.source, self.broker_sessions, unclosed)
         self.execution.recorder.write(*told, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 

@@ -24,8 +24,8 @@ def session_opened_payload(
 ) -> dict[str, Any]:
     """The payload of SESSION_OPENED; the first of `posts` is the primary broker."""
     session, primary = source.session, posts[0]
-    venue, exposure = primary.execution.venue, primary.desk.standing
-    granted = exposure.funds.granted
+    venue, exposure = primary.execution.venue, primary.decision_engine.exposure
+    granted = exposure.funds.power_limit_atoms
     return {
         "date": session.date.isoformat(),
         "primary": venue.name,
@@ -34,9 +34,9 @@ def session_opened_payload(
         "close": session.close.isoformat(),
         "minutes": session.minutes,
         "symbols": len(source.symbols),
-        "equity": str(dollars_of(primary.desk.portfolio.opening_atoms)),
+        "equity": str(dollars_of(primary.decision_engine.portfolio.opening_atoms)),
         "buying_power": None if granted is None else str(dollars_of(granted)),
-        "state": exposure.present.word,
+        "state": exposure.current_state.word,
         "windows": {one.name: attrs.asdict(one.window) for one in entrants},
         **_carried(posts),
         **({"accounts": _accounts(posts)} if posts[1:] else {}),
@@ -48,13 +48,13 @@ def session_closed_payload(
 ) -> dict[str, Any]:
     """The payload of SESSION_CLOSED; `unclosed` are the symbols that are still held."""
     primary = posts[0]
-    portfolio = primary.desk.portfolio
+    portfolio = primary.decision_engine.portfolio
     return {
         "date": source.session.date.isoformat(),
         "equity": str(dollars_of(portfolio.equity_atoms)),
         "cash": str(dollars_of(portfolio.cash_atoms)),
-        "pnl": str(dollars_of(primary.desk.standing.pnl_atoms)),
-        "trades": sum(len(post.desk.portfolio.closed) for post in posts),
+        "pnl": str(dollars_of(primary.decision_engine.exposure.pnl_atoms)),
+        "trades": sum(len(post.decision_engine.portfolio.closed) for post in posts),
         "open": sorted(set(unclosed)),
         "account": primary.execution.venue.account_id,
     }
@@ -75,7 +75,7 @@ def _accounts(posts: Sequence[BrokerSession]) -> dict[str, dict[str, str]]:
     return {
         post.name: {
             "account": post.execution.venue.account_id,
-            "equity": str(dollars_of(post.desk.portfolio.opening_atoms)),
+            "equity": str(dollars_of(post.decision_engine.portfolio.opening_atoms)),
         }
         for post in posts
     }
@@ -83,7 +83,7 @@ def _accounts(posts: Sequence[BrokerSession]) -> dict[str, dict[str, str]]:
 
 def _carried(posts: Sequence[BrokerSession]) -> records.Payload:
     # What is held when the bell rings: it could not be closed in the session before.
-    held = [(post.key, one) for post in posts for one in post.desk.portfolio.positions.values()]
+    held = [(post.journal_tag, one) for post in posts for one in post.decision_engine.portfolio.positions.values()]
     if not held:
         return {}
     carried = [(key, records.carried_payload(one.signal, carryover.carried_entry(one))) for key, one in held]

@@ -49,7 +49,7 @@ def clear_unowned_causes(conditions: TradingStateController, nobodys: Iterable[S
     """
     if begun:
         for cause in nobodys:
-            conditions.withdraw(cause, _WORDS)
+            conditions.clear_cause(cause, _WORDS)
         return
     _let_go(conditions, {*nobodys}, _WORDS)
     _let_go(conditions, _OF_THE_FEED, _ENDED)
@@ -73,5 +73,5 @@ def _nobody(state: RiskState) -> None:
 
 def _let_go(conditions: TradingStateController, causes: Iterable[StateCause], words: str) -> None:
     for cause in sorted(causes):
-        conditions.withdraw(cause, words)
-        conditions.let_go(cause)
+        conditions.clear_cause(cause, words)
+        conditions.expire_cause(cause)

@@ -105,7 +105,7 @@ class WindowVix:
         self._left = {entrant.name: entrant.window for entrant in run.entrants}
         known = {name: value for (_, name), value in recorded_vix(past).items()}
         for strategy in [name for name in self._left if name in known]:
-            run.inform(strategy, known[strategy])
+            run.set_vix(strategy, known[strategy])
             del self._left[strategy]
 
     async def refresh(self) -> None:
@@ -114,7 +114,7 @@ class WindowVix:
         if any(window.entry - _AHEAD <= minute for window in self._left.values()):
             self._latest = await self._ask() or self._latest
 
-    def settle(self, minute: int) -> None:
+    def apply_due(self, minute: int) -> None:
         """Before the signals of a minute that has closed: the windows whose entries have begun get their value."""
         begun = [name for name, window in self._left.items() if window.entry <= minute]
         for strategy in begun:
@@ -122,8 +122,8 @@ class WindowVix:
             latest = self._latest
             if latest is not None and not self._fresh(latest):
                 latest = None
-            self._run.inform(strategy, math.nan if latest is None else latest.value)
-            self._run.execution.recorder.note(
+            self._run.set_vix(strategy, math.nan if latest is None else latest.value)
+            self._run.execution.recorder.record(
                 records.VIX,
                 {
                     "session": self._run.session.date.isoformat(),

@@ -54,12 +54,12 @@ class PaperFeed:
     @property
     def day(self) -> DayFacts:
         """What is known before the bell; in a session that is repeated, what was known then."""
-        before = self._hearing.before
+        before = self._hearing.previous_recording
         return self._hearing.source.day if before is None else before.day
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute of the session in order."""
-        gathering = self._hearing.gathering
+        gathering = self._hearing.live_feed
         if gathering is None:
             return
         coming = aiter(gathering.minutes())
@@ -68,16 +68,16 @@ class PaperFeed:
             minute = await anext(coming)
             if self._listening is not None and self._listening.done():
                 self._listening.result()
-            late = gathering.barrier.amendments()
+            late = gathering.aggregator.pop_late_bars()
             if self.tape is not None and late:
                 self.tape.amend((one.minute, one.row, one.values) for one in late)
-            self._hearing.keep(minute, late)
+            self._hearing.record_minute(minute, late)
             yield minute
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
+    async def receiving(self) -> AsyncIterator[None]:
         """Hear the feed meanwhile."""
-        gathering = self._hearing.gathering
+        gathering = self._hearing.live_feed
         self._listening = None if gathering is None else asyncio.ensure_future(gathering.run())
         try:
             yield

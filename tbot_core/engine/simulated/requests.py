@@ -51,12 +51,14 @@ class PaperRequestHandler:
                 self._again[session.session.minute(event.applied)].append(event)
         self._retracted: set[str] = set()
         states = recall_states(event for event in events if event.seq <= after)
-        self.conditions = TradingStateController(session.execution.recorder, self._impose, states, self._own)
-        further = dict.fromkeys(CONFIRMATION_VERBS, session.confirming.obey)
-        self._requests = RequestHandler(session.execution.recorder, self.conditions, session.flatten, events, further)
+        self.trading_state = TradingStateController(session.execution.recorder, self._impose, states, self._own)
+        further = dict.fromkeys(CONFIRMATION_VERBS, session.confirmations.record_answer)
+        self._requests = RequestHandler(
+            session.execution.recorder, self.trading_state, session.flatten, events, further
+        )
         self._requests.wall = plan.wall
 
-    async def repeat(self) -> None:
+    async def repeat_requests(self) -> None:
         """Ask again for what was asked in the minute at hand before the session was interrupted."""
         seq = 0
         for event in self._again.pop(self._minute, ()):
@@ -66,29 +68,29 @@ class PaperRequestHandler:
             seq = event.seq
         await self._act()
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Carry out pending requests; raises Stopped when a stop has been carried out."""
-        if self._journal.repeating or self._minute in self._session.late:
+        if self._journal.is_repeating or self._minute in self._session.late_minutes:
             return
         if self._plan.kill.is_set():
             self._plan.kill.clear()
-            self.conditions.begin(StateCause.KILL_SIGNAL)
+            self.trading_state.raise_cause(StateCause.KILL_SIGNAL)
         if self._folder is not None:  # what lies there is asked of whoever trades, who may be at work beside a dry run
-            self._requests.look(self._folder)
-        self._plan.room.tell(self._plan.wall.monotonic(), self.conditions)
-        self.conditions.reconciled(clean=True)  # what a simulated venue holds is known at every moment
+            self._requests.poll(self._folder)
+        self._plan.disk_guard.update_causes(self._plan.wall.monotonic(), self.trading_state)
+        self.trading_state.on_reconciled(clean=True)  # what a simulated venue holds is known at every moment
         await self._act()
-        idle = self._session.desk.custody.idle
-        if self._requests.stopping and (idle or self._requests.keep):
-            self._requests.carried_out(kept=not idle)
+        idle = self._session.decision_engine.position_manager.is_idle
+        if self._requests.is_stopping and (idle or self._requests.keeps_positions):
+            self._requests.on_stop_done(kept=not idle)
             raise RunStopped
 
-    async def stop(self) -> bool:
+    async def begin_stop(self) -> bool:
         """A signal asks to close what is held and then to end; whether there is anything that is not being closed."""
-        if self._session.desk.custody.idle or self._session.flattening:
+        if self._session.decision_engine.position_manager.is_idle or self._session.flattening:
             return False
-        self.conditions.begin(StateCause.STOP_SIGNAL)
-        self._requests.signalled(flattens=True)
+        self.trading_state.raise_cause(StateCause.STOP_SIGNAL)
+        self._requests.on_signal(flattens=True)
         await self._retract()
         return True
 
@@ -97,39 +99,41 @@ class PaperRequestHandler:
         return self._session.session.minute(self._clock.now())
 
     def _own(self) -> RiskState:
-        return self._session.desk.standing.own
+        return self._session.decision_engine.exposure.own_state
 
     def _impose(self, state: RiskState) -> None:
-        self._session.desk.standing.imposed = state
+        self._session.decision_engine.exposure.imposed_state = state
 
     def _ask(self, event: Event) -> None:
         # Said again, what followed from a request before is no news.
         if event.kind == records.REQUEST:
-            self._requests.obey(request_of(event.payload))
+            self._requests.execute(request_of(event.payload))
             return
         cause, words = StateCause[event.payload["cause"]], event.payload["words"]
         if words == CARRIED_OUT:
-            self._requests.end(cause)
+            self._requests.end_stop(cause)
         elif words == OVER:
-            self.conditions.let_go(cause)
+            self.trading_state.expire_cause(cause)
         elif not event.payload["there"]:
-            self.conditions.withdraw(cause, words)
+            self.trading_state.clear_cause(cause, words)
         else:
-            self.conditions.begin(cause, words)
+            self.trading_state.raise_cause(cause, words)
             if cause is StateCause.STOP_SIGNAL:
-                self._requests.signalled(flattens=True)
+                self._requests.on_signal(flattens=True)
 
     async def _act(self) -> None:
         # Do what follows from what was asked.
         await self._retract()
-        await self._session.answer()
+        await self._session.resolve_confirmations()
 
     async def _retract(self) -> None:
         # Take entries back that wait at the venue as soon as none may be sent, each once.
-        if self.conditions.state < RiskState.EXIT_ONLY:
+        if self.trading_state.state < RiskState.EXIT_ONLY:
             return
-        cids: Sequence[str] = [cid for cid in self._session.desk.standing.working if cid not in self._retracted]
+        cids: Sequence[str] = [
+            cid for cid in self._session.decision_engine.exposure.working if cid not in self._retracted
+        ]
         self._retracted.update(cids)
-        await self._session.execution.carry_out(
+        await self._session.execution.execute(
             MinuteCommands(actions=[CancelOrder(client_order_id=cid) for cid in cids])
         )

@@ -66,7 +66,7 @@ class _Symbol:
     def take(self, movement: LotMovement) -> None:
         """One more movement."""
         self.steps.append(movement)
-        self.lots.take(movement)
+        self.lots.apply(movement)
         self._count(movement, 1)
 
     def split(self, split: ShareSplit) -> None:

@@ -96,7 +96,7 @@ class SymbolLots:
         """Shares that are held, negative where they were sold short."""
         return sum((lot.quantity for lot in self.open), Decimal(0))
 
-    def take(self, movement: LotMovement) -> None:
+    def apply(self, movement: LotMovement) -> None:
         """Close what goes the other way, and open a lot with the rest."""
         left = movement.quantity
         while left and self.open and (self.open[0].quantity < 0) is (left > 0):
@@ -150,5 +150,5 @@ def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: LotPicker = oldest_
         if isinstance(step, ShareSplit):
             lots.split(step)
         else:
-            lots.take(step)
+            lots.apply(step)
     return lots

@@ -77,7 +77,7 @@ class ArmingState:
     restarts: int = 0
     terms: ArmingTerms | None = None
 
-    def take(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Take the next event in."""
         match kind:
             case records.ARMED:
@@ -93,7 +93,7 @@ class ArmingState:
             case records.LIVE_TERMS:
                 self.terms = ArmingTerms(**payload)
 
-    def objection(self, terms: ArmingTerms, day: date) -> str:
+    def denial_reason(self, terms: ArmingTerms, day: date) -> str:
         """Why nothing may be entered in the session of that day under these terms; "" where it may."""
         if self.armed is None:
             return self.why
@@ -106,7 +106,7 @@ def recall_arming(events: Iterable[JournalEvent]) -> ArmingState:
     """What a journal's events come to."""
     found = ArmingState()
     for event in events:
-        found.take(event.kind, event.payload)
+        found.apply(event.kind, event.payload)
     return found
 
 

@@ -193,7 +193,7 @@ class SessionBook:
             held = self.portfolio.positions.get(payload["symbol"])
             # Each broker says that it split what it holds, also where that is nothing of ours.
             if held is None or self._elsewhere.get(held.signal, "") == payload.get("broker", ""):
-                self.portfolio.split(payload["symbol"], Fraction(payload["after"], payload["before"]))
+                self.portfolio.apply_split(payload["symbol"], Fraction(payload["after"], payload["before"]))
             return
         fill = records.adjustment_of(payload)
         position = self.portfolio.positions[fill.symbol]
@@ -226,16 +226,16 @@ class SessionBook:
         fill = records.fill_of(cid, payload)
         record = self.orders[cid]
         self.orders[cid], _ = advance(record, event, fill)
-        if self.orders[cid].missed and not record.missed:
+        if self.orders[cid].is_missed_entry and not record.is_missed_entry:
             self.denials[Reason.ENTRY_NOT_FILLED.name] += 1
         found = None if fill is None else execution_update(record, self.orders[cid], fill)
         if found is not None:
             self._book(found, record.order, closing_reason(self._reasons[cid], payload["words"]))
 
     def _book(self, found: ExecutionUpdate, order: Order, reason: ExitReason | None) -> None:
-        signal = order.signal if order.asks_for(found.fill.symbol, buy=found.fill.buy) else None
-        if found.amends:
-            self.portfolio.amend(found.fill, signal)
+        signal = order.signal if order.is_for(found.fill.symbol, buy=found.fill.buy) else None
+        if found.is_correction:
+            self.portfolio.correct_fill(found.fill, signal)
             self.trades[self._before :] = [self._trade(position) for position in self.portfolio.closed]
             return
         closed = len(self.portfolio.closed)
@@ -247,7 +247,7 @@ class SessionBook:
             self.trades.append(self._trade(position))
 
     def _trade(self, position: Position) -> Trade:
-        return position.trade(self.broker(position.signal))
+        return position.to_trade(self.broker(position.signal))
 
 
 def fold_events(events: Iterable[JournalEvent]) -> SessionBook:

@@ -105,7 +105,7 @@ def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Ma
 
 def events_for_session(journal: Journal) -> list[Event]:
     """What of a journal counts for a session: all since the end of the last one, and before that what lasts."""
-    closed = journal.last(records.SESSION_CLOSED)
+    closed = journal.last_event(records.SESSION_CLOSED)
     ended = 0 if closed is None else closed.seq
     lasting = (event for kind in _LASTING for event in journal.events(kind=kind) if event.seq <= ended)
     return [*sorted(lasting, key=lambda event: event.seq), *journal.events(ended)]

@@ -41,26 +41,26 @@ def asked_payload(identity: str, decision: Decision, expires: datetime) -> recor
 class PendingConfirmations:
     """The entries that have been asked for and not decided; `known` are all of the session, by their ids."""
 
-    known: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    entries: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
     decided: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
-    def take(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Take the next event in."""
         match kind:
             case records.CONFIRMATION_ASKED:
-                self.known[payload["id"]] = payload
+                self.entries[payload["id"]] = payload
             case records.DECISION:
-                found = (name for name, asked in self.known.items() if asked["signal"] == payload["signal"])
+                found = (name for name, asked in self.entries.items() if asked["signal"] == payload["signal"])
                 self.decided.update(dict.fromkeys(found, payload))
             case records.SESSION_OPENED:
-                self.known.clear()
+                self.entries.clear()
                 self.decided.clear()
 
-    def open(self, now: datetime) -> list[Mapping[str, Any]]:
+    def open_entries(self, now: datetime) -> list[Mapping[str, Any]]:
         """What may still be confirmed, the oldest first."""
         return [
             asked
-            for name, asked in self.known.items()
+            for name, asked in self.entries.items()
             if name not in self.decided and datetime.fromisoformat(asked["expires"]) > now
         ]
 
@@ -69,5 +69,5 @@ def recall_confirmations(events: Iterable[JournalEvent]) -> PendingConfirmations
     """What a journal's events come to."""
     waiting = PendingConfirmations()
     for event in events:
-        waiting.take(event.kind, event.payload)
+        waiting.apply(event.kind, event.payload)
     return waiting

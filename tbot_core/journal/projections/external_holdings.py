@@ -46,7 +46,7 @@ class ExternalHoldings:
                 self._held = {key: one for key, one in self._held.items() if one.session == self._sessions}
 
     @property
-    def worth(self) -> Decimal:
+    def value_usd(self) -> Decimal:
         """What it comes to in USD, long and short alike; what has no price counts for nothing."""
         priced = (abs(one.quantity) * Decimal(one.price) for one in self._held.values() if one.price is not None)
         return sum(priced, Decimal(0))
@@ -59,7 +59,7 @@ class ExternalHoldings:
             if one.quantity
         ]
 
-    def at(self, broker: str = "") -> dict[str, Decimal]:
+    def at_broker(self, broker: str = "") -> dict[str, Decimal]:
         """Signed shares by symbol at one of the brokers; "" is the primary one."""
         return {symbol: one.quantity for (place, symbol), one in self._held.items() if place == broker}
 
@@ -76,10 +76,10 @@ def known_external_holdings(journal: Journal, account_id: str) -> dict[str, Deci
 
     Nothing is known of an account that is not the one of the last session's primary broker.
     """
-    opened = journal.last(records.SESSION_OPENED)
+    opened = journal.last_event(records.SESSION_OPENED)
     if opened is None or opened.payload.get("account") != account_id:
         return {}
     found = ExternalHoldings()
     for event in sorted((one for kind in _TOLD for one in journal.events(kind=kind)), key=lambda one: one.seq):
         found.apply(event)
-    return found.at()
+    return found.at_broker()

@@ -63,7 +63,7 @@ class RouteFailure:
     confirmed: bool = False
 
     @property
-    def against(self) -> FailoverBlocker | None:
+    def objection(self) -> FailoverBlocker | None:
         """What forbids entries elsewhere; None where all is known, or has been confirmed."""
         if self.confirmed:
             return None
@@ -98,19 +98,19 @@ class Leases:
         """The leases that have moved, by instrument."""
         return dict(sorted(self._leases.items()))
 
-    def take(self, event: JournalEvent) -> None:
+    def apply(self, event: JournalEvent) -> None:
         """Take in what an event says of leases; a new session begins at the primary."""
         if event.kind == records.SESSION_OPENED:
             self._leases, self._moves = {}, {}
         elif event.kind == records.LEASE:
-            self.moves(event.payload, event.applied)
+            self.apply_move(event.payload, event.applied)
 
-    def moves(self, payload: Mapping[str, Any], now: datetime) -> None:
+    def apply_move(self, payload: Mapping[str, Any], now: datetime) -> None:
         """A lease has moved, as `move` says."""
         self._leases[payload["symbol"]] = Lease(broker=payload["to"], epoch=payload["epoch"])
         self._moves[datetime.fromisoformat(payload["since"])] = now
 
-    def move(self, symbol: str, to: str, broken: RouteFailure) -> records.Payload:
+    def move_payload(self, symbol: str, to: str, broken: RouteFailure) -> records.Payload:
         """What is written down before an entry goes elsewhere."""
         lease = self.of(symbol)
         return {
@@ -124,4 +124,4 @@ class Leases:
     def may_move(self, broken: RouteFailure, now: datetime) -> FailoverBlocker | None:
         """What forbids that a lease moves away from a broken way; None where it may."""
         others = [since for since, moved in self._moves.items() if now - moved < WITHIN and since != broken.since]
-        return broken.against or (FailoverBlocker.FLAPPING if len(others) >= MOST_MOVES else None)
+        return broken.objection or (FailoverBlocker.FLAPPING if len(others) >= MOST_MOVES else None)

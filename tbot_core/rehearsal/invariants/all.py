@@ -162,7 +162,7 @@ def _i8(story: RehearsalHistory) -> Iterator[str]:
         note_event(states, event)
         if whose:
             note_event(others[whose], event, whose)
-        state = max(states.state, others[whose].here) if whose else states.here
+        state = max(states.state, others[whose].local_state) if whose else states.local_state
         if event.kind == records.RISK:
             latched.add(event.payload["what"])
         elif event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY:

@@ -51,13 +51,13 @@ def _i8_surplus(story: RehearsalHistory) -> Iterator[str]:
     # After a fill that no position accounts for, or a word about one, nothing is entered before that was said.
     book, intents, unsaid = SessionBook(), story.intents(), False
     for event in story.events:
-        before, fills = book.portfolio.beyond, len(book.portfolio.surplus)
+        before, fills = book.portfolio.unassigned_units, len(book.portfolio.surplus)
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
         if entry and unsaid:
             yield f"{event.cid} was sent after a surplus that nobody had spoken of"
         book.apply(event.kind, event.cid, event.payload, event.applied)
         if event.kind in _EXECUTED:
-            unsaid |= _more(before, book.portfolio.beyond)
+            unsaid |= _more(before, book.portfolio.unassigned_units)
             # What was sent to take it back is expected, as long as it leaves less of it.
             back = event.cid in book.orders and book.orders[event.cid].order.reason is ExitReason.EXCESS
             unsaid |= event.kind == "fill" and not back and len(book.portfolio.surplus) > fills

@@ -104,7 +104,7 @@ class ExposureReckoner:
         self._takes_back: dict[str, int] = {}
         self._taken_back: Counter[str] = Counter()
 
-    def take(self, event: Event) -> SignalExposure | None:
+    def apply(self, event: Event) -> SignalExposure | None:
         """Take an event in; the entry, where it intends one, or adds to one."""
         payload, cid = event.payload, event.cid
         if event.kind in {records.DECISION, records.TOP_UP} and cid is not None:
@@ -196,7 +196,7 @@ def _i3(story: RehearsalHistory) -> Iterator[str]:
     for event in story.events:
         if event.kind == records.SESSION_OPENED:
             equity = atoms_of(Decimal(event.payload["equity"]))
-        entry = ledger.take(event)
+        entry = ledger.apply(event)
         if entry is None:
             continue
         entries = ledger.entries.values()
@@ -222,7 +222,7 @@ def _i12_capped(story: RehearsalHistory) -> Iterator[str]:
                 held, units = ledger.closable(payload), units_of(Decimal(payload["quantity"]))
                 if held is not None and units > held:
                     yield f"{event.cid} is for {units} units, and {held} were held"
-        ledger.take(event)
+        ledger.apply(event)
 
 
 def _i5(story: RehearsalHistory) -> Iterator[str]:

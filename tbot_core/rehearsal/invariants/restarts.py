@@ -69,20 +69,20 @@ def recover_state(story: RehearsalHistory, events: Sequence[Event]) -> Recovered
     execution = ExecutionEngine(recorder, venue, desk)
     found = SessionRecovery(desk, execution, rows)
     for event in past:
-        found.take(event)
-    found.settle()
+        found.apply(event)
+    found.resolve_open_orders()
     waiting = ConfirmationQueue(story.rules.entries, desk, recorder)
-    asked = waiting.recall(past, rows)
-    knows = _known(desk) | {"orders": execution.orders, "foreign": found.foreign, "decided": found.decided | asked}
+    asked = waiting.restore(past, rows)
+    knows = _known(desk) | {"orders": execution.orders, "foreign": found.external, "decided": found.decided | asked}
     return RecoveredState(knows=knows, written=sheet.written)
 
 
 def _known(desk: DecisionEngine) -> dict[str, Any]:
-    standing = desk.standing
+    standing = desk.exposure
     figures = ("working", "sent", "traded", "daily_loss", "window_loss", "losing_run", "losses_in_row", "equity_jump")
     return {
-        "held": dict(desk.custody.held),
-        "taken back": desk.custody.unwanted,
+        "held": dict(desk.position_manager.held),
+        "taken back": desk.position_manager.orders_to_cancel,
         **{name: getattr(standing, name) for name in figures},
     }
 

@@ -27,7 +27,7 @@ def i3_top_ups(story: RehearsalHistory) -> Iterator[str]:
     for event in story.events:
         if event.kind == records.TOP_UP and event.cid is not None:
             told[event.cid] = event
-        entry = ledger.take(event)
+        entry = ledger.apply(event)
         if entry is None or event.cid not in told:
             continue
         decided = told[event.cid].payload
@@ -51,7 +51,7 @@ def i8_top_ups(story: RehearsalHistory) -> Iterator[str]:
         note_event(states, event)
         if whose:
             note_event(others[whose], event, whose)
-        state = max(states.state, others[whose].here) if whose else states.here
+        state = max(states.state, others[whose].local_state) if whose else states.local_state
         if event.kind == records.INTENDED:
             signals[cid] = records.signal_of(event.payload["signal"]).text
             left[cid] = units_of(Decimal(event.payload["quantity"]))

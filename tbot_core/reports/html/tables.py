@@ -90,7 +90,7 @@ def brokers(summary: RunSummary) -> str:
 
 def trades(story: RunTimeline) -> str:
     """Every trade, session by session; with its broker, where there were several."""
-    columns = tuple(one for one in _COLUMNS if one[0] != "Broker" or story.several)
+    columns = tuple(one for one in _COLUMNS if one[0] != "Broker" or story.has_several_brokers)
     heads, kinds = [name for name, _ in columns], "".join(kind for _, kind in columns)
     if not story.book.trades:
         return _section("Trades", '<p class="soft">There were none.</p>')
@@ -145,7 +145,7 @@ def stuck(story: RunTimeline) -> str:
         for it in chapter.stuck
         for shares in (format_quantity(Decimal(it["quantity"])),)
     ]
-    heads = ("Session", "Symbol", *(("Broker",) if story.several else ()), "Side", "Why", "Shares")
+    heads = ("Session", "Symbol", *(("Broker",) if story.has_several_brokers else ()), "Side", "Why", "Shares")
     return _section("Stuck", _table(heads, rows, "l" * (len(heads) - 1) + "n")) if rows else ""
 
 
@@ -223,7 +223,7 @@ def _cells(trade: Trade, entry: str, leave: str, *, several: bool) -> Sequence[s
 
 def _place(story: RunTimeline, chapter: SessionTimeline, said: Mapping[str, Any]) -> tuple[str, ...]:
     # The cell that names the broker, where there were several.
-    return (escape(said.get("broker") or chapter.primary),) if story.several else ()
+    return (escape(said.get("broker") or chapter.primary),) if story.has_several_brokers else ()
 
 
 def _near(chapter: SessionTimeline, one: Mapping[str, Any]) -> str:

@@ -24,26 +24,26 @@ class CancelQueue:
         """Their ids."""
         return iter(self._orders)
 
-    def add(self, orders: Iterable[str]) -> None:
+    def cancel_next_minute(self, orders: Iterable[str]) -> None:
         """Cancel these with the next minute."""
         self._orders.update(dict.fromkeys(orders))
 
-    def press(self, orders: Iterable[str]) -> None:
+    def cancel_now(self, orders: Iterable[str]) -> None:
         """Cancel these with the next sending, without waiting for the minute."""
         fresh = [*orders]
-        self.add(fresh)
+        self.cancel_next_minute(fresh)
         self._pressing += fresh
 
-    def ended(self, client_order_id: str) -> None:
+    def on_ended(self, client_order_id: str) -> None:
         """This order has ended."""
         self._orders.pop(client_order_id, None)
 
-    def minute(self) -> list[TradingCommand]:
+    def cancels_for_minute(self) -> list[TradingCommand]:
         """The cancels of a new minute."""
         self._pressing = []
         return [CancelOrder(client_order_id=one) for one in self._orders]
 
-    def pressing(self) -> list[TradingCommand]:
+    def cancels_due_now(self) -> list[TradingCommand]:
         """The cancels that do not wait for the minute, each once."""
         fresh, self._pressing = self._pressing, []
         return [CancelOrder(client_order_id=one) for one in dict.fromkeys(fresh) if one in self._orders]

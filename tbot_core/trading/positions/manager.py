@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Fill
     from tbot_core.trading.orders import ExecutionUpdate
     from tbot_core.trading.portfolio import Position
+    from tbot_core.trading.positions.order_factory import OrderIdFactory
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.exposure import ExposureBook
 
@@ -49,30 +50,28 @@ _ANSWERS = frozenset({"acknowledged", "rejected"})
 class PositionManager:
     """The positions and orders of one session. `name` makes client order ids; `leaving` decides what is closed."""
 
-    def __init__(
-        self, rules: TradingRules, session: Session, standing: ExposureBook, name: order_factory.OrderIdFactory
-    ) -> None:
+    def __init__(self, rules: TradingRules, session: Session, standing: ExposureBook, name: OrderIdFactory) -> None:
         self.session = session
         self._rules = rules
         self._standing = standing
         self._portfolio = standing.portfolio
         self._files = ManagedState(name)
-        self._held, self._known = self._files.held, self._files.known
+        self._held, self._known = self._files.held, self._files.tickets
         self._unwanted = CancelQueue()
         self.protection = self._protection = ProtectiveStops(self._files, rules.venue, standing, self._unwanted)
-        self.mistaken = self._mistaken = MismatchedOrders(self._files, self._protection, self._unwanted)
-        self.leaving = self._leaving = ExitEvaluator(rules, standing, self._protection, self.flatten_from)
+        self.mismatched_orders = self._mistaken = MismatchedOrders(self._files, self._protection, self._unwanted)
+        self.exits = self._leaving = ExitEvaluator(rules, standing, self._protection, self.flatten_from)
         self._exiting = ExitSubmitter(self._files, rules.venue, standing, session)
-        self.unsent = UnsentOrders(self._files)
+        self.unsent_orders = UnsentOrders(self._files)
         self._missing = MissingOrders(self._files, standing, self._unwanted)
         self._trimming = PositionTrimmer(self._files, rules, standing, self._protection)
-        self.topping = TopUps(self._files, rules, standing, session)
-        self.excess = OverfillCorrector(self._files, self._portfolio, standing)
-        self.recollection = PositionRecovery(self._files, self._portfolio, self.excess)
+        self.top_ups = TopUps(self._files, rules, standing, session)
+        self.overfills = OverfillCorrector(self._files, self._portfolio, standing)
+        self.recovery = PositionRecovery(self._files, self._portfolio, self.overfills)
         self._minute = -1
 
     @property
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether there are neither positions nor working orders: without a signal the next minute has no effect."""
         return not self._held and not self._standing.working
 
@@ -82,7 +81,7 @@ class PositionManager:
         return MappingProxyType(self._held)
 
     @property
-    def unwanted(self) -> tuple[str, ...]:
+    def orders_to_cancel(self) -> tuple[str, ...]:
         """The ids of orders to cancel, because their position is gone."""
         return tuple(self._unwanted)
 
@@ -91,39 +90,40 @@ class PositionManager:
         """The minute from which every position is closed."""
         return self.session.minutes - self._rules.exits.flatten_before_close
 
-    def take(self, event: BrokerEvent, found: ExecutionUpdate | None) -> None:
+    def on_event(self, event: BrokerEvent, found: ExecutionUpdate | None) -> None:
         """Apply a broker's report of an order, and the new part of it if it reports an execution."""
-        if found is not None and found.amends:
-            self.amended(found.fill)
+        if found is not None and found.is_correction:
+            self.on_fill_corrected(found.fill)
         elif found is not None or event.fill is None:
-            self.booked(event if found is None else attrs.evolve(event, fill=found.fill))
+            self.on_order_event(event if found is None else attrs.evolve(event, fill=found.fill))
 
-    def booked(self, event: BrokerEvent) -> None:
+    def on_order_event(self, event: BrokerEvent) -> None:
         """Apply a broker's report of an order; a report of an external order changes nothing here."""
         known = self._known.get(event.client_order_id)
         if known is None:
             return
         order = known.order
-        self._missing.hear(event, order)
+        self._missing.on_event(event, order)
         if event.fill is not None:
             self._fill(event.fill, known, exit_plan.closing_reason(known.reason, event.words))
             return
         if order.leg is Leg.STOP:
-            self._protection.heard(event.kind, known)
+            self._protection.on_stop_event(event.kind, known)
         if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
             self._standing.count_answer(self._rules.risk, rejected=event.kind == "rejected")
         if event.kind == "rejected" and order.leg is Leg.STOP:
-            self._protection.refused(order)
+            self._protection.on_stop_rejected(order)
         if event.kind in ENDINGS:
             self._ended(order)
 
-    def reopened(self) -> list[TradingCommand]:
+    def on_market_open(self) -> list[TradingCommand]:
         """The exchange trades again: close what could not be closed before."""
         for symbol, held in self._held.items():
-            held.due |= held.leaving is not None and held.exit is None and not self._leaving.untouched(symbol)
-        return self.released()
+            waiting = held.exit_reason is not None and held.exit_order_id is None
+            held.exit_pending |= waiting and not self._leaving.exits_blocked(symbol)
+        return self.orders_due_now()
 
-    def adjusted(self, fill: Fill) -> None:
+    def on_external_change(self, fill: Fill) -> None:
         """Shares of ours were closed externally, wholly or in part: booked like a fill, from the account.
 
         Orders that work for more than the rest would sell too much, so this does not wait for the next minute: the stop
@@ -132,39 +132,39 @@ class PositionManager:
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
         if not held.position.units:
-            self._unwanted.press(self._in_the_way(held))
+            self._unwanted.cancel_now(self._in_the_way(held))
             self._closed(held.position)
             return
         self._of_another_size(held)
 
-    def split(self, symbol: str, ratio: Fraction) -> None:
+    def apply_split(self, symbol: str, ratio: Fraction) -> None:
         """A split of the symbol: levels follow, and its working orders are cancelled and placed again."""
-        self._portfolio.split(symbol, ratio)
+        self._portfolio.apply_split(symbol, ratio)
         held = self._held.get(symbol)
         if held is None:
             return
-        self._protection.split(held, ratio)
-        self._unwanted.press(held.resting.values())
+        self._protection.apply_split(held, ratio)
+        self._unwanted.cancel_now(held.resting.values())
 
-    def amended(self, fill: Fill) -> None:
+    def on_fill_corrected(self, fill: Fill) -> None:
         """An execution was corrected, or is void (quantity 0): what it closed is held and protected again.
 
         What it had opened is reduced or gone, and orders that work for more are cancelled. Latches stay.
         """
-        known, before = self._known[fill.client_order_id], self._portfolio.beyond
+        known, before = self._known[fill.client_order_id], self._portfolio.unassigned_units
         order = known.order
-        ordered = order.asks_for(fill.symbol, buy=fill.buy)
-        was = self._portfolio.amend(fill, order.signal if ordered else None)
+        ordered = order.is_for(fill.symbol, buy=fill.buy)
+        was = self._portfolio.correct_fill(fill, order.signal if ordered else None)
         if was is None:
             return
-        if known.open > 0:
-            known.open += units_of(was.quantity) - units_of(fill.quantity)
-        if known.open > 0 and fill.quantity and not ordered:
-            self._mistaken.amiss(known)
+        if known.open_units > 0:
+            known.open_units += units_of(was.quantity) - units_of(fill.quantity)
+        if known.open_units > 0 and fill.quantity and not ordered:
+            self._mistaken.on_wrong_fill(known)
         for symbol in sorted({was.symbol, fill.symbol}):
-            beyond = self.excess.beyond(symbol)
+            beyond = self.overfills.unassigned_units(symbol)
             if abs(beyond) > abs(before.get(symbol, 0)):
-                self._standing.find_surplus(symbol, quantity_of(abs(beyond)))
+                self._standing.record_surplus(symbol, quantity_of(abs(beyond)))
             self._placed_again(symbol, known)
 
     def _placed_again(self, symbol: str, known: OrderTicket) -> None:
@@ -172,14 +172,15 @@ class PositionManager:
         position, held = self._portfolio.positions.get(symbol), self._held.get(symbol)
         if held is not None and (position is None or held.position.signal != position.signal):
             # What works for it must not open anything.
-            self._unwanted.press((*self._in_the_way(held), *filter(None, (held.exit,))))
+            self._unwanted.cancel_now((*self._in_the_way(held), *filter(None, (held.exit_order_id,))))
             del self._held[symbol]
             held = None
         if position is None:
             return
         if held is None:
-            ours = self._files.latest(position.signal) or known
-            self._held[symbol] = ManagedPosition(plan=ours.plan, row=ours.row, position=position, resting={}, own=True)
+            ours = self._files.latest_ticket(position.signal) or known
+            found = ManagedPosition(plan=ours.plan, row=ours.row, position=position, resting={}, manages_own_stop=True)
+            self._held[symbol] = found
         else:
             self._resized(held, position)
 
@@ -190,24 +191,24 @@ class PositionManager:
 
     def _of_another_size(self, held: ManagedPosition) -> None:
         # A bracket does not fit any more what is held: a stop of its own takes over, and the bot acts on the target.
-        held.own = True
+        held.manages_own_stop = True
         targets = [cid for leg, cid in held.resting.items() if leg is Leg.TARGET]
-        self._unwanted.press([*targets, *self._too_large(held, held.position.units)])
+        self._unwanted.cancel_now([*targets, *self._too_large(held, held.position.units)])
 
     def _too_large(self, held: ManagedPosition, units: int) -> list[str]:
         # What closes a position at the market, and works for more than the units that are left of it.
-        return [cid for cid in (held.exit, held.trim) if cid and self._known[cid].open > units]
+        return [cid for cid in (held.exit_order_id, held.trim_order_id) if cid and self._known[cid].open_units > units]
 
-    def dropped(self, client_order_id: str, *, barred: bool = False) -> None:
+    def on_dropped(self, client_order_id: str, *, barred: bool = False) -> None:
         """A recorded order that will never be sent; `barred`: not only because of the connection to the broker.
 
         Its replacement is returned once `unsent` is freed, at the latest with the next minute.
         """
         order = self._known[client_order_id].order
-        self.unsent.drop(order, barred=barred)
+        self.unsent_orders.on_dropped(order, barred=barred)
         self._ended(order)
 
-    def lost(self, client_order_id: str) -> None:
+    def on_lost(self, client_order_id: str) -> None:
         """An order was not found in all its time: an entry stays reserved, exits are made anew, stops act on closes.
 
         Should it turn up after all, it is one too many: it is taken back each minute until it has ended. Only what
@@ -216,102 +217,103 @@ class PositionManager:
         order = self._known[client_order_id].order
         if order.leg is not Leg.ENTRY:
             self._ended(order)
-        self._missing.give_up(order)
+        self._missing.mark_lost(order)
 
     def mark(self, bars: Bars, minute: int) -> None:
         """Value positions at the minute's closes, else at the last known."""
         for symbol, held in self._held.items():
-            close = held.seen(bars, "close", minute)
+            close = held.bar_value(bars, "close", minute)
             if not math.isnan(close):
                 self._portfolio.mark(symbol, ticks_of(close))
 
-    def manage(self, bars: Bars, minute: int) -> list[TradingCommand]:
+    def orders_after_minute(self, bars: Bars, minute: int) -> list[TradingCommand]:
         """The orders that positions and working entries need after a minute: due exits, trailing stops.
 
         An exit is sent only when no other order works for its position. Such orders are cancelled here, each minute
         again until the broker reports that they have ended; call `released` whenever events were booked.
         """
         self._minute = minute
-        self.unsent.free(barred=True)
-        renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.renewing)
-        actions = [*self._unwanted.minute(), *(CancelOrder(client_order_id=one) for one in renewed if one)]
-        barred = self._leaving.stopping or self._standing.daily_loss or self._standing.present >= RiskState.EXIT_ONLY
+        self.unsent_orders.release(barred=True)
+        renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.stop_being_replaced)
+        actions = [*self._unwanted.cancels_for_minute(), *(CancelOrder(client_order_id=one) for one in renewed if one)]
+        exits_only = self._standing.current_state >= RiskState.EXIT_ONLY
+        barred = self._leaving.flattening or self._standing.daily_loss or exits_only
         if barred or minute + 1 >= self.flatten_from:
             actions += [CancelOrder(client_order_id=one) for one in self._standing.working if one not in self._missing]
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if self._leaving.untouched(symbol):
+            if self._leaving.exits_blocked(symbol):
                 continue
             actions += self._manage_one(held, bars, minute)
         if not barred and rebalance_rules.checks_positions(self._rules.rebalance, minute):
             for held in self._held.values():
-                if held.steady and not math.isnan(held.seen(bars, "close", minute)):
-                    self._trimming.weigh(held)
+                if held.is_steady and not math.isnan(held.bar_value(bars, "close", minute)):
+                    self._trimming.check_size(held)
         for symbol in sorted(self._held):
-            actions += self._trimming.bare(self._held[symbol])
-        for symbol in sorted(() if self._leaving.waits(ExitReason.EXCESS) else self.excess.proven):
-            if not self._leaving.untouched(symbol) and not self._works(symbol):
-                actions += self.excess.close(symbol)
-        return [*dict.fromkeys(actions), *self.released()]
+            actions += self._trimming.cancel_protection(self._held[symbol])
+        for symbol in sorted(() if self._leaving.must_wait(ExitReason.EXCESS) else self.overfills.confirmed):
+            if not self._leaving.exits_blocked(symbol) and not self._works(symbol):
+                actions += self.overfills.close_excess(symbol)
+        return [*dict.fromkeys(actions), *self.orders_due_now()]
 
-    def released(self) -> list[TradingCommand]:
+    def orders_due_now(self) -> list[TradingCommand]:
         """The orders that booked events require at once: stops for fills, and exits that nothing blocks any more.
 
         Each is returned once.
         """
         for held in self._held.values():
-            self._leaving.stay(held)
-            if self._leaving.bare(held) and not self._entering(held):
-                self._leaving.forsake(held)
-            self._missing.part(held)
-        actions = self._unwanted.pressing()
+            self._leaving.cancel_blocked_exit(held)
+            if self._leaving.is_unprotected_fraction(held) and not self._entering(held):
+                self._leaving.close_unprotected(held)
+            self._missing.on_position_closing(held)
+        actions = self._unwanted.cancels_due_now()
         for symbol in sorted(self._held):
             held = self._held[symbol]
-            if symbol in self.unsent:
+            if symbol in self.unsent_orders:
                 continue
-            waits = self._leaving.untouched(symbol) or self._leaving.waits(held.leaving)
-            if held.due and held.exit is None and not (waits or self._in_the_way(held)):
-                actions.append(self._exiting.place(held, self._minute))
-            elif held.keep is not None and held.leaving is None:
-                actions += self._trimming.trim(held)
-            elif held.own and held.leaving is None and not held.plan.on_close:
+            waits = self._leaving.exits_blocked(symbol) or self._leaving.must_wait(held.exit_reason)
+            if held.exit_pending and held.exit_order_id is None and not (waits or self._in_the_way(held)):
+                actions.append(self._exiting.place_exit(held, self._minute))
+            elif held.trim_to_units is not None and held.exit_reason is None:
+                actions += self._trimming.place_trim(held)
+            elif held.manages_own_stop and held.exit_reason is None and not held.plan.on_close:
                 actions += self._protection.protect(held)
         return actions
 
-    def expect(self, order: Order, plan: exit_plan.ExitPlan, row: int | None) -> None:
+    def add_entry(self, order: Order, plan: exit_plan.ExitPlan, row: int | None) -> None:
         """An entry was recorded with its protection; `row` is its symbol's, None without bars."""
         for one in (order, *order.protection):
-            self._files.know(one, plan, row)
+            self._files.add_ticket(one, plan, row)
             self._files.attempts[one.signal, one.leg] = 1
 
     def _ended(self, order: Order) -> None:
         # An exit that ended goes out again with the next minute; a stop that ended unasked acts on closes from now.
         held = self._held.get(order.symbol)
-        self._unwanted.ended(order.client_order_id)
-        self.excess.ended(order)
+        self._unwanted.on_ended(order.client_order_id)
+        self.overfills.on_exit_ended(order)
         if order.leg is Leg.ENTRY:
             self._standing.working.pop(order.client_order_id, None)
         elif held is None or held.position.signal != order.signal:
-            self._missing.end_early(order.client_order_id)
-        elif order.client_order_id == held.exit:
-            held.exit = None
-        elif order.client_order_id == held.trim:
-            held.trim = None
+            self._missing.mark_ended_early(order.client_order_id)
+        elif order.client_order_id == held.exit_order_id:
+            held.exit_order_id = None
+        elif order.client_order_id == held.trim_order_id:
+            held.trim_order_id = None
         elif held.resting.get(order.leg) == order.client_order_id:  # an older attempt says nothing of the newer one
             del held.resting[order.leg]
             if order.leg is Leg.STOP:
-                held.plan.on_close |= held.leaving is None and not held.renewing
-                held.renewing = False
+                held.plan.on_close |= held.exit_reason is None and not held.stop_being_replaced
+                held.stop_being_replaced = False
 
     def _fill(self, fill: Fill, known: OrderTicket, reason: ExitReason | None) -> None:
         order = known.order
-        known.open -= units_of(fill.quantity)
+        known.open_units -= units_of(fill.quantity)
         surplus = len(self._portfolio.surplus)
-        ordered = order.asks_for(fill.symbol, buy=fill.buy)
+        ordered = order.is_for(fill.symbol, buy=fill.buy)
         position = self._portfolio.apply(fill, order.signal if ordered else None, order.leg, reason)
-        self.excess.tell(order, surplus)
+        self.overfills.report_excess(order, surplus)
         if not ordered:
-            self._mistaken.amiss(known)
+            self._mistaken.on_wrong_fill(known)
         if position is not None:
             if order.leg is Leg.ENTRY:
                 self._entered(fill, known, position)
@@ -320,17 +322,16 @@ class PositionManager:
             else:
                 held = self._held[order.symbol]
                 held.stop_triggered |= order.leg is Leg.STOP
-                self._unwanted.press(self._too_large(held, position.units))
-        if known.open <= 0:
+                self._unwanted.cancel_now(self._too_large(held, position.units))
+        if known.open_units <= 0:
             self._ended(order)
 
     def _closed(self, position: Position) -> None:
-        # Nothing is left of a position: what still works for it must not open another, an exit least of all.
-        #
-        # A bracket takes the rest of it away by itself.
+        # What still works for a closed position must not open another; a bracket takes the rest away by itself.
         held = self._held.pop(position.signal.symbol)
-        (self._unwanted.press if held.own else self._unwanted.add)(self._in_the_way(held))
-        self._unwanted.press(self._too_large(held, position.units))
+        cancel = self._unwanted.cancel_now if held.manages_own_stop else self._unwanted.cancel_next_minute
+        cancel(self._in_the_way(held))
+        self._unwanted.cancel_now(self._too_large(held, position.units))
         self._standing.count_closed(position.pnl_atoms)
 
     def _entered(self, fill: Fill, known: OrderTicket, position: Position) -> None:
@@ -343,45 +344,45 @@ class PositionManager:
             held = self._begun(fill, known, position)
         elif held is not None and order.tops_up:
             self._grown(held)
-        if held is not None and known.open < 0 and not held.own:
+        if held is not None and known.open_units < 0 and not held.manages_own_stop:
             # It filled for more than was ordered: its bracket may rest for either, a stop of its own takes over.
-            held.own = True
-            self._protection.clear(held)
+            held.manages_own_stop = True
+            self._protection.cancel_all(held)
 
     def _begun(self, fill: Fill, known: OrderTicket, position: Position) -> ManagedPosition:
         order = known.order
-        known.plan.filled(self.session.minute(fill.time))
+        known.plan.on_entry_fill(self.session.minute(fill.time))
         resting = {one.leg: one.client_order_id for one in order.protection}
         held = ManagedPosition(plan=known.plan, row=known.row, position=position, resting=resting)
-        bracketed = order_factory.uses_bracket(self._rules.venue, units_of(order.quantity)) and not known.amiss
-        held.own, held.renewing = order.tops_up or not bracketed, known.amiss and Leg.STOP in resting
+        bracketed = order_factory.uses_bracket(self._rules.venue, units_of(order.quantity)) and not known.filled_wrongly
+        held.manages_own_stop = order.tops_up or not bracketed
+        held.stop_being_replaced = known.filled_wrongly and Leg.STOP in resting
         self._held[order.symbol] = held
         for one in order.protection:
-            if self._missing.ended_early(one.client_order_id):  # its end was told before what it protects
-                if self._known[one.client_order_id].refused:
-                    self._protection.refused(one)
+            if self._missing.has_ended_early(one.client_order_id):  # its end was told before what it protects
+                if self._known[one.client_order_id].stop_rejected:
+                    self._protection.on_stop_rejected(one)
                 self._ended(one)
         return held
 
     def _grown(self, held: ManagedPosition) -> None:
-        # A position was added to: once what rests for it has ended, a stop for all of it is placed.
-        #
-        # One whose stop has begun to fill is closed, whatever was added.
-        if held.stop_triggered or held.leaving is not None:
-            held.leaving = held.leaving or held.plan.stop_reason
+        # Once what rests has ended, one stop for all of it is placed. If its stop has begun to fill, it is closed.
+        if held.stop_triggered or held.exit_reason is not None:
+            held.exit_reason = held.exit_reason or held.plan.stop_reason
             return
-        held.keep, held.denied = held.position.units, None
-        self._protection.clear(held)
+        held.trim_to_units, held.top_up_denial = held.position.units, None
+        self._protection.cancel_all(held)
 
     def _manage_one(self, held: ManagedPosition, bars: Bars, minute: int) -> list[TradingCommand]:
-        if held.exit is not None:
-            return [] if self._leaving.waits(held.leaving) else self._exiting.send_again(held, minute)
-        reason = self._leaving.reason(held, bars, minute)
+        if held.exit_order_id is not None:
+            return [] if self._leaving.must_wait(held.exit_reason) else self._exiting.resend_exit(held, minute)
+        reason = self._leaving.exit_reason(held, bars, minute)
         if reason is None:
-            high, low = (held.seen(bars, name, minute) for name in ("high", "low"))
-            return self._protection.follow(held, high, low, minute)
-        held.leaving, held.due = reason, True
-        return [CancelOrder(client_order_id=one, leaves=held.position.signal.symbol) for one in self._in_the_way(held)]
+            high, low = (held.bar_value(bars, name, minute) for name in ("high", "low"))
+            return self._protection.trail(held, high, low, minute)
+        held.exit_reason, held.exit_pending = reason, True
+        symbol = held.position.signal.symbol
+        return [CancelOrder(client_order_id=one, exit_symbol=symbol) for one in self._in_the_way(held)]
 
     def _works(self, symbol: str) -> bool:
         # Whether an order of the symbol that opens something, or is taken back, may still fill.
@@ -390,7 +391,7 @@ class PositionManager:
 
     def _in_the_way(self, held: ManagedPosition) -> list[str]:
         # What works for a position besides an exit: the rest of its entry, then its protection, the stop last.
-        trimming = [] if held.trim is None else [held.trim]
+        trimming = [] if held.trim_order_id is None else [held.trim_order_id]
         return [*self._entering(held), *trimming, *reversed(held.resting.values())]
 
     def _entering(self, held: ManagedPosition) -> list[str]:

@@ -23,7 +23,7 @@ class CashShare:
     share: Decimal
     target: Decimal
 
-    def leaves(self, policy: RebalanceSettings) -> bool:
+    def exceeds_trigger(self, policy: RebalanceSettings) -> bool:
         """Whether the two are further apart than REBALANCE_TRIGGER_PCT percentage points."""
         return 100 * abs(self.share - self.target) > policy.rebalance_trigger_pct
 

@@ -17,12 +17,6 @@ from tbot_core.trading.proposals import Proposal
 from tbot_core.trading.risk.exposure import lot_of
 
 if TYPE_CHECKING:
-    from tbot_core.trading.positions.state import ManagedPosition, ManagedState
-    from tbot_core.trading.positions.stops import ProtectiveStops
-    from tbot_core.trading.proposals import TradingRules
-    from tbot_core.trading.risk.exposure import ExposureBook
-
-if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.model.bars import Bars
@@ -30,6 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Order
     from tbot_core.trading.exit_plan import ExitPlan
     from tbot_core.trading.positions.state import ManagedPosition, ManagedState
+    from tbot_core.trading.positions.stops import ProtectiveStops
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.exposure import ExposureBook
 
@@ -57,7 +52,8 @@ class TopUps:
         if not (policy.rebalance_top_up and rebalance_rules.checks_positions(policy, minute)):
             return []
         return [
-            self._proposal(one, float(one.seen(bars, "close", minute)), minute) for one in self._lacking(bars, minute)
+            self._proposal(one, float(one.bar_value(bars, "close", minute)), minute)
+            for one in self._lacking(bars, minute)
         ]
 
     def gap(self, symbol: str) -> RebalanceGap:
@@ -66,41 +62,41 @@ class TopUps:
         whole = position.units % UNITS_PER_SHARE == 0
         return RebalanceGap(atoms=rebalance_rules.missing_atoms(self._rules.rebalance, position), whole=whole)
 
-    def objection(self, order: Order) -> str:
+    def denial_reason(self, order: Order) -> str:
         """Why an order must not add to its position any more; "" for all other orders."""
         held = self._files.held.get(order.symbol) if order.tops_up else None
-        if not order.tops_up or (held is not None and held.position.signal == order.signal and held.steady):
+        if not order.tops_up or (held is not None and held.position.signal == order.signal and held.is_steady):
             return ""
         return "the position that it adds to is closed, or changes"
 
-    def said(self, symbol: str, reason: Reason) -> bool:
+    def already_denied(self, symbol: str, reason: Reason) -> bool:
         """Whether the previous decision on the position was the same; a denial is reported once until it changes."""
         held = self._files.held[symbol]
-        again = reason is held.denied
-        held.denied = None if reason is Reason.ALLOWED else reason
+        again = reason is held.top_up_denial
+        held.top_up_denial = None if reason is Reason.ALLOWED else reason
         return again
 
     def next_attempt(self, symbol: str) -> int:
         """The number of the next top-up order of a position."""
         return self._files.attempts[self._files.held[symbol].position.signal, Leg.ENTRY] + 1
 
-    def expect(self, order: Order, reference: int) -> None:
+    def add_order(self, order: Order, reference: int) -> None:
         """A top-up order was recorded, whatever has happened to its position since."""
-        entered = next(one for one in self._files.known.values() if one.order.signal == order.signal)
+        entered = next(one for one in self._files.tickets.values() if one.order.signal == order.signal)
         self._files.attempts[order.signal, Leg.ENTRY] += 1
-        self._files.know(order, entered.plan, entered.row)
-        self._files.known[order.client_order_id].reference = reference
+        self._files.add_ticket(order, entered.plan, entered.row)
+        self._files.tickets[order.client_order_id].reference = reference
 
     def _lacking(self, bars: Bars, minute: int) -> Iterator[ManagedPosition]:
         working = {one.signal for one in self._standing.working.values()}
         for symbol in sorted(self._files.held):
             held = self._files.held[symbol]
-            seen = not math.isnan(held.seen(bars, "close", minute))
-            if seen and held.steady and held.position.signal not in working:
+            seen = not math.isnan(held.bar_value(bars, "close", minute))
+            if seen and held.is_steady and held.position.signal not in working:
                 if rebalance_rules.missing_atoms(self._rules.rebalance, held.position):
                     yield held
                 else:
-                    held.denied = None
+                    held.top_up_denial = None
 
     def _proposal(self, held: ManagedPosition, close: float, minute: int) -> Proposal:
         plan, position = held.plan, held.position
@@ -115,7 +111,7 @@ class TopUps:
             target=math.nan if plan.target is None else plan.target / TICKS_PER_DOLLAR,
             exits=ExitRules(),
             reason=self._against(held, plan, minute),
-            confirmed=minute,
+            confirmed_minute=minute,
         )
 
     def _against(self, held: ManagedPosition, plan: ExitPlan, minute: int) -> Reason:
@@ -141,7 +137,7 @@ class PositionTrimmer:
         self._standing = standing
         self._protection = protection
 
-    def weigh(self, held: ManagedPosition) -> None:
+    def check_size(self, held: ManagedPosition) -> None:
         """A position above its share of equity is trimmed to it, once all its working orders have ended."""
         position, signal = held.position, held.position.signal
         if any(one.signal == signal for one in self._standing.working.values()):
@@ -153,27 +149,27 @@ class PositionTrimmer:
         if keep < position.units and not order_factory.would_be_unprotected(
             self._rules, keep
         ):  # what is bare would be closed as well
-            held.own, held.keep = True, keep
+            held.manages_own_stop, held.trim_to_units = True, keep
 
     @staticmethod
-    def bare(held: ManagedPosition) -> list[TradingCommand]:
+    def cancel_protection(held: ManagedPosition) -> list[TradingCommand]:
         """Cancel the working orders of a position to trim: no more may be for sale than is held."""
-        if held.keep is None or held.leaving is not None:
+        if held.trim_to_units is None or held.exit_reason is not None:
             return []
-        held.renewing |= Leg.STOP in held.resting
+        held.stop_being_replaced |= Leg.STOP in held.resting
         return [CancelOrder(client_order_id=one) for one in reversed(held.resting.values())]
 
-    def trim(self, held: ManagedPosition) -> list[TradingCommand]:
+    def place_trim(self, held: ManagedPosition) -> list[TradingCommand]:
         """With no working order: a stop for the remaining part, and the order that sells the rest."""
         position = held.position
-        if held.resting or held.keep is None:
+        if held.resting or held.trim_to_units is None:
             return []
-        beyond, held.keep = position.units - held.keep, None
+        beyond, held.trim_to_units = position.units - held.trim_to_units, None
         if beyond <= 0:
             return self._covered(held)
-        order = order_factory.trim_order(self._files.name, position, beyond, self._files.attempt(held, Leg.EXIT))
-        held.trim = order.client_order_id
-        self._files.know(order, held.plan, held.row)
+        order = order_factory.trim_order(self._files.name, position, beyond, self._files.next_attempt(held, Leg.EXIT))
+        held.trim_order_id = order.client_order_id
+        self._files.add_ticket(order, held.plan, held.row)
         return [*self._covered(held), SubmitOrder(order=order)]
 
     def _covered(self, held: ManagedPosition) -> list[TradingCommand]:

@@ -25,7 +25,7 @@ class PositionRecovery:
         self._portfolio = portfolio
         self._excess = excess
 
-    def carry(self, carried: CarriedPosition, row: int | None) -> None:
+    def restore_position(self, carried: CarriedPosition, row: int | None) -> None:
         """A position that an earlier session could not close: it is held, and closed as soon as `reopened`."""
         fill = carried.fill
         self._files.attempts.update({(carried.signal, leg): count for leg, count in carried.attempts.items()})
@@ -33,43 +33,43 @@ class PositionRecovery:
         position = self._portfolio.positions[fill.symbol]
         plan = exit_plan.immediate_exit_plan(position.side, position.mark)
         held = ManagedPosition(
-            plan=plan, row=row, position=position, resting={}, leaving=ExitReason.SESSION_END, own=True
+            plan=plan, row=row, position=position, resting={}, exit_reason=ExitReason.SESSION_END, manages_own_stop=True
         )
         self._files.held[fill.symbol] = held
 
-    def attempts(self, signal: SignalId) -> dict[Leg, int]:
+    def attempts_by_leg(self, signal: SignalId) -> dict[Leg, int]:
         """The number of orders of each leg of a signal: names are never reused."""
         return {leg: count for (one, leg), count in self._files.attempts.items() if one == signal}
 
-    def order(self, order: Order) -> None:
+    def restore_order(self, order: Order) -> None:
         """Apply a further order of a position, recorded before a restart."""
-        if self._excess.takes_back(order):
-            known = next(one for one in reversed(self._files.known.values()) if one.order.signal == order.signal)
+        if self._excess.is_excess_exit(order):
+            known = next(one for one in reversed(self._files.tickets.values()) if one.order.signal == order.signal)
             self._files.attempts[order.signal, order.leg] += 1
-            self._files.know(order, known.plan, known.row)
-            self._excess.recall(order)
+            self._files.add_ticket(order, known.plan, known.row)
+            self._excess.restore_exit(order)
             return
         held = self._files.held[order.symbol]
         if order.trims:
-            held.own, held.trim = True, order.client_order_id
+            held.manages_own_stop, held.trim_order_id = True, order.client_order_id
         elif order.leg is Leg.EXIT:
-            held.leaving, held.due, held.exit = order.reason, False, order.client_order_id
+            held.exit_reason, held.exit_pending, held.exit_order_id = order.reason, False, order.client_order_id
         else:
-            held.own = True
+            held.manages_own_stop = True
             # An exit that had been decided before its stop was placed again was given up.
-            held.leaving, held.due, held.plan.on_close = None, False, False
+            held.exit_reason, held.exit_pending, held.plan.on_close = None, False, False
             held.resting[order.leg] = order.client_order_id
         self._files.attempts[order.signal, order.leg] += 1
-        self._files.know(order, held.plan, held.row)
+        self._files.add_ticket(order, held.plan, held.row)
         # A trail goes on from where its latest stop was placed.
-        held.plan.stop = self._files.known[order.client_order_id].move.level or held.plan.stop
+        held.plan.stop = self._files.tickets[order.client_order_id].move.level or held.plan.stop
 
-    def request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
+    def restore_request(self, client_order_id: str, stop_price: Decimal | None = None) -> None:
         """Apply a request for an order from before a restart: a replace, or without a price a cancel."""
-        known = self._files.known[client_order_id]
+        known = self._files.tickets[client_order_id]
         held = self._files.held.get(known.order.symbol)
         if stop_price is not None:
             known.plan.stop = ticks_of(float(stop_price))
-            known.move.ask(known.plan.stop)
-        elif held is not None and held.leaving is None and held.resting.get(Leg.STOP) == client_order_id:
-            held.own = held.renewing = True
+            known.move.request(known.plan.stop)
+        elif held is not None and held.exit_reason is None and held.resting.get(Leg.STOP) == client_order_id:
+            held.manages_own_stop = held.stop_being_replaced = True

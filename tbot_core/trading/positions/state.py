@@ -36,28 +36,32 @@ class ManagedPosition:
     row: int | None
     position: Position
     resting: dict[Leg, str]
-    leaving: ExitReason | None = None
-    due: bool = False
-    exit: str | None = None
-    since: int | None = None
-    own: bool = False
+    exit_reason: ExitReason | None = None
+    exit_pending: bool = False
+    exit_order_id: str | None = None
+    exit_placed_minute: int | None = None
+    manages_own_stop: bool = False
     refused_stops: int = 0
-    renewing: bool = False
+    stop_being_replaced: bool = False
     stop_triggered: bool = False
-    keep: int | None = None
-    trim: str | None = None
-    denied: Reason | None = None
-    off_grid: Decimal | None = None
+    trim_to_units: int | None = None
+    trim_order_id: str | None = None
+    top_up_denial: Reason | None = None
+    rejected_stop_price: Decimal | None = None
 
-    def seen(self, bars: Bars, field: str, minute: int) -> float:
+    def bar_value(self, bars: Bars, field: str, minute: int) -> float:
         """The minute's bar of the symbol; NaN without a bar."""
         return math.nan if self.row is None else float(bars.field(field)[minute, self.row])
 
     @property
-    def steady(self) -> bool:
+    def is_steady(self) -> bool:
         """Whether nothing is in progress for the position: no exit, no trim, no change of its stop."""
-        leaves = self.leaving is not None or self.due or self.exit is not None or self.stop_triggered
-        return not (leaves or self.renewing or self.keep is not None or self.trim is not None)
+        leaves = (
+            self.exit_reason is not None or self.exit_pending or self.exit_order_id is not None or self.stop_triggered
+        )
+        return not (
+            leaves or self.stop_being_replaced or self.trim_to_units is not None or self.trim_order_id is not None
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -83,24 +87,24 @@ class PendingReplace:
     """
 
     level: int | None
-    asked: list[int] = attrs.field(factory=list)
-    since: int | None = None
-    refused: bool = False
+    pending_levels: list[int] = attrs.field(factory=list)
+    requested_minute: int | None = None
+    move_refused: bool = False
 
-    def ask(self, level: int) -> None:
+    def request(self, level: int) -> None:
         """A replace was requested; the same level twice is one request."""
-        if level not in self.asked:
-            self.asked.append(level)
+        if level not in self.pending_levels:
+            self.pending_levels.append(level)
 
-    def done(self) -> None:
+    def on_moved(self) -> None:
         """The broker has moved it, without a level: to the oldest requested level."""
-        if self.asked:
-            self.level = self.asked.pop(0)
+        if self.pending_levels:
+            self.level = self.pending_levels.pop(0)
 
-    def refuse(self) -> None:
+    def on_refused(self) -> None:
         """The broker rejected a request; if a replace is pending, that one."""
-        self.refused |= bool(self.asked)
-        self.asked.clear()
+        self.move_refused |= bool(self.pending_levels)
+        self.pending_levels.clear()
 
 
 @attrs.define(kw_only=True)
@@ -117,11 +121,11 @@ class OrderTicket:
     plan: ExitPlan
     row: int | None
     reason: ExitReason | None
-    open: int
+    open_units: int
     move: PendingReplace
     reference: int | None = None
-    refused: bool = False
-    amiss: bool = False
+    stop_rejected: bool = False
+    filled_wrongly: bool = False
 
 
 @attrs.define
@@ -130,25 +134,25 @@ class ManagedState:
 
     name: OrderIdFactory
     held: dict[str, ManagedPosition] = attrs.field(factory=dict)
-    known: dict[str, OrderTicket] = attrs.field(factory=dict)
+    tickets: dict[str, OrderTicket] = attrs.field(factory=dict)
     attempts: Counter[tuple[SignalId, Leg]] = attrs.field(factory=Counter)
 
-    def know(self, order: Order, plan: ExitPlan, row: int | None) -> None:
+    def add_ticket(self, order: Order, plan: ExitPlan, row: int | None) -> None:
         """Add an order of the session."""
         units = units_of(order.quantity)
         move = PendingReplace(None if order.stop_price is None else ticks_of(float(order.stop_price)))
-        known = OrderTicket(order=order, plan=plan, row=row, reason=order.reason, open=units, move=move)
-        self.known[order.client_order_id] = known
+        known = OrderTicket(order=order, plan=plan, row=row, reason=order.reason, open_units=units, move=move)
+        self.tickets[order.client_order_id] = known
 
-    def latest(self, signal: SignalId) -> OrderTicket | None:
+    def latest_ticket(self, signal: SignalId) -> OrderTicket | None:
         """The newest order of a signal."""
-        return next((one for one in reversed(self.known.values()) if one.order.signal == signal), None)
+        return next((one for one in reversed(self.tickets.values()) if one.order.signal == signal), None)
 
-    def attempt(self, held: ManagedPosition, leg: Leg) -> int:
+    def next_attempt(self, held: ManagedPosition, leg: Leg) -> int:
         """The number of the next order of a signal's leg: names are never reused."""
         self.attempts[held.position.signal, leg] += 1
         return self.attempts[held.position.signal, leg]
 
-    def trimming(self, held: ManagedPosition) -> int:
+    def units_in_trim(self, held: ManagedPosition) -> int:
         """The units that a working trim may still close."""
-        return 0 if held.trim is None else self.known[held.trim].open
+        return 0 if held.trim_order_id is None else self.tickets[held.trim_order_id].open_units

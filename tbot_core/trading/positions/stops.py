@@ -33,14 +33,14 @@ class ProtectiveStops:
         self._standing = standing
         self._unwanted = unwanted
 
-    def share(self, held: ManagedPosition) -> int:
+    def units_to_cover(self, held: ManagedPosition) -> int:
         """The units of a position that a stop at the broker is to cover; 0 if the bot simulates the whole stop.
 
         The bot simulates stops of fractional shares if the broker does not accept them.
         """
         if held.plan.on_close:
             return 0
-        units = held.position.units - self._files.trimming(held)
+        units = held.position.units - self._files.units_in_trim(held)
         lot = lot_of(self._standing, held.position.signal.symbol)
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
@@ -50,103 +50,103 @@ class ProtectiveStops:
 
         None while the accepted price levels are unknown.
         """
-        resting, units = held.resting.get(Leg.STOP), self.share(held)
-        if resting is None and (not units or self._standing.unruled.get(held.position.signal.symbol)):
+        resting, units = held.resting.get(Leg.STOP), self.units_to_cover(held)
+        if resting is None and (not units or self._standing.rules_unknown.get(held.position.signal.symbol)):
             return []
         if resting is None:
-            attempt = self._files.attempt(held, Leg.STOP)
+            attempt = self._files.next_attempt(held, Leg.STOP)
             order = order_factory.stop_order(self._files.name, held.position, held.plan, attempt, units)
             held.resting[Leg.STOP] = order.client_order_id
-            self._files.know(order, held.plan, held.row)
+            self._files.add_ticket(order, held.plan, held.row)
             return [SubmitOrder(order=order)]
-        if held.stop_triggered or self._files.known[resting].open == units:
+        if held.stop_triggered or self._files.tickets[resting].open_units == units:
             return []
-        return self.renew(held)
+        return self.replace_stop(held)
 
     @staticmethod
-    def renew(held: ManagedPosition) -> list[TradingCommand]:
+    def replace_stop(held: ManagedPosition) -> list[TradingCommand]:
         """Cancel a wrong stop; another is placed once it is proven to have ended."""
-        if held.renewing:
+        if held.stop_being_replaced:
             return []
-        held.own = held.renewing = True
+        held.manages_own_stop = held.stop_being_replaced = True
         return [CancelOrder(client_order_id=held.resting[Leg.STOP])]
 
-    def follow(self, held: ManagedPosition, high: float, low: float, minute: int) -> list[TradingCommand]:
+    def trail(self, held: ManagedPosition, high: float, low: float, minute: int) -> list[TradingCommand]:
         """Trail a stop after a completed bar, and replace the working order if it lags.
 
         The replace is requested once per minute until the broker confirms it. A stop that the broker cannot move, or
         refused to move, is renewed.
         """
         if not (math.isnan(high + low) or held.stop_triggered):
-            held.plan.follow(high, low)
+            held.plan.trail(high, low)
         move = self._lagging(held)
-        if move is None or held.renewing or move.since == minute:
+        if move is None or held.stop_being_replaced or move.requested_minute == minute:
             return []
-        move.since = minute
-        if not self._venue.amend_atomic or move.refused:
-            return self.renew(held)
-        move.ask(held.plan.stop)
+        move.requested_minute = minute
+        if not self._venue.amend_atomic or move.move_refused:
+            return self.replace_stop(held)
+        move.request(held.plan.stop)
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
         return [ReplaceOrder(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
 
-    def missed(self, held: ManagedPosition, close: float, minute: int) -> bool:
+    def stop_passed(self, held: ManagedPosition, close: float, minute: int) -> bool:
         """Whether a minute closed beyond the level to which a stop should have been moved in an earlier minute."""
         move = self._lagging(held)
-        return move is not None and move.since != minute and held.plan.passed(close)
+        return move is not None and move.requested_minute != minute and held.plan.stop_passed(close)
 
-    def heard(self, kind: str, known: OrderTicket) -> None:
+    def on_stop_event(self, kind: str, known: OrderTicket) -> None:
         """Apply a broker's report of a stop: its level, or that it will not be moved."""
         if kind == "replaced":
             known.reason = known.plan.stop_reason
-            known.move.done()
+            known.move.on_moved()
         elif kind == "cancel_refused":
-            known.move.refuse()
+            known.move.on_refused()
 
     def _lagging(self, held: ManagedPosition) -> PendingReplace | None:
         # What is known of the level of a resting stop that is behind its plan's.
         stop = held.resting.get(Leg.STOP)
         if stop is None or held.stop_triggered:
             return None
-        move = self._files.known[stop].move
-        return move if move.level is not None and held.plan.leads(move.level) else None
+        move = self._files.tickets[stop].move
+        return move if move.level is not None and held.plan.is_ahead_of(move.level) else None
 
-    def split(self, held: ManagedPosition, ratio: Fraction) -> None:
+    def apply_split(self, held: ManagedPosition, ratio: Fraction) -> None:
         """A split: levels follow, and the working stop, whose level is unknown, is placed again."""
-        held.plan.split(ratio)
-        held.own, held.stop_triggered = True, False
+        held.plan.apply_split(ratio)
+        held.manages_own_stop, held.stop_triggered = True, False
         if stop := held.resting.get(Leg.STOP):
-            held.renewing, self._files.known[stop].move.level = True, None
+            held.stop_being_replaced, self._files.tickets[stop].move.level = True, None
 
-    def ruled(self, symbol: str) -> None:
+    def on_instrument_rules(self, symbol: str) -> None:
         """The accepted price levels are known: a rejected stop is placed at one, or the position is closed."""
         held = self._files.held.get(symbol)
         if held is None:
             return
-        held.plan.move_to(grid_of(self._standing, symbol))
-        if held.off_grid is not None and held.off_grid == price_of(held.plan.stop):
-            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
-        held.off_grid, held.refused_stops = None, 0
+        held.plan.set_tick_grid(grid_of(self._standing, symbol))
+        if held.rejected_stop_price is not None and held.rejected_stop_price == price_of(held.plan.stop):
+            held.exit_reason, held.exit_pending = held.exit_reason or ExitReason.UNPROTECTED, True
+        held.rejected_stop_price, held.refused_stops = None, 0
 
-    def refused(self, order: Order) -> None:
+    def on_stop_rejected(self, order: Order) -> None:
         """A broker rejected a position's stop: a stop of its own is tried once, then the position is closed."""
-        self._files.known[order.client_order_id].refused = True
+        self._files.tickets[order.client_order_id].stop_rejected = True
         held = self._files.held.get(order.symbol)
         if held is None or held.resting.get(Leg.STOP) != order.client_order_id:
             return
-        self.take_over(held)
+        self.replace_bracket(held)
         held.refused_stops += 1
-        if self._standing.unruled.get(order.symbol):
-            held.off_grid = order.stop_price
+        if self._standing.rules_unknown.get(order.symbol):
+            held.rejected_stop_price = order.stop_price
         elif held.refused_stops > 1:
-            held.leaving, held.due = held.leaving or ExitReason.UNPROTECTED, True
+            held.exit_reason, held.exit_pending = held.exit_reason or ExitReason.UNPROTECTED, True
 
-    def take_over(self, held: ManagedPosition) -> None:
+    def replace_bracket(self, held: ManagedPosition) -> None:
         """Protect the whole position by a stop of its own; a working target beside it would sell too much."""
-        held.own = True
-        held.renewing |= Leg.STOP in held.resting
-        self._unwanted.press(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
+        held.manages_own_stop = True
+        held.stop_being_replaced |= Leg.STOP in held.resting
+        self._unwanted.cancel_now(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
 
-    def clear(self, held: ManagedPosition) -> None:
+    def cancel_all(self, held: ManagedPosition) -> None:
         """Cancel all working orders of a position at once; its own stop is placed when the previous one has ended."""
-        held.renewing |= Leg.STOP in held.resting
-        self._unwanted.press(reversed(held.resting.values()))
+        held.stop_being_replaced |= Leg.STOP in held.resting
+        self._unwanted.cancel_now(reversed(held.resting.values()))

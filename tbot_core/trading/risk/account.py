@@ -36,12 +36,12 @@ class AccountRules:
     sessions that this session's own trades are no part of. Before the first reading nothing is entered at all.
     """
 
-    granted: int | None = None
+    power_limit_atoms: int | None = None
     margin: bool | None = True
-    settled: int | None = None
+    settled_atoms: int | None = None
     day_trades: int | None = None
 
-    def read(self, account: Account, portfolio: Portfolio, *, crossed: bool = False) -> None:
+    def update(self, account: Account, portfolio: Portfolio, *, crossed: bool = False) -> None:
         """Take in what a broker says of an account whose trades of the session are in the portfolio.
 
         Neither does settled cash grow within a session nor does the number of day trades before it fall, so that a
@@ -50,23 +50,23 @@ class AccountRules:
         """
         self.margin = account.margin
         power = account.buying_power
-        self.granted = None if power is None else atoms_of(power) + portfolio.cost_atoms
+        self.power_limit_atoms = None if power is None else atoms_of(power) + portfolio.cost_atoms
         if crossed:
             return
         cash = atoms_of(account.cash) - portfolio.received_atoms
         if account.settled_cash is not None:
             cash = min(cash, atoms_of(account.settled_cash))
-        self.recall(cash + portfolio.paid_atoms)
-        told, ours = account.day_trades, portfolio.of_its_day(portfolio.closed)
+        self.restore_settled(cash + portfolio.paid_atoms)
+        told, ours = account.day_trades, portfolio.count_opened_today(portfolio.closed)
         self.day_trades = None if told is None else max(self.day_trades or 0, told - ours)
 
-    def recall(self, settled: int) -> None:
+    def restore_settled(self, settled: int) -> None:
         """So much had settled by a reading of this session, which may have been before a restart."""
-        self.settled = settled if self.settled is None else min(settled, self.settled)
+        self.settled_atoms = settled if self.settled_atoms is None else min(settled, self.settled_atoms)
 
-    def payable(self, portfolio: Portfolio) -> int | None:
+    def available_atoms(self, portfolio: Portfolio) -> int | None:
         """What entries may still cost in atoms; None where the account has margin and the cash is no bound."""
-        return None if self.margin else (self.settled or 0) - portfolio.paid_atoms
+        return None if self.margin else (self.settled_atoms or 0) - portfolio.paid_atoms
 
 
 def day_trade_limit(rules: Iterable[DayTradeRule], on: date, funds: AccountRules, equity_atoms: int) -> int | None:

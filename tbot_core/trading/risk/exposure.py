@@ -35,7 +35,7 @@ class ReservedEntry:
     side: Side
     worst_atoms: int
     power_atoms: int
-    adds: bool = False
+    is_top_up: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +67,7 @@ class ExposureBook:
 
     portfolio: Portfolio
     state: RiskState = RiskState.NORMAL
-    imposed: RiskState = RiskState.NORMAL
+    imposed_state: RiskState = RiskState.NORMAL
     armed: bool = True
     working: dict[str, ReservedEntry] = attrs.field(factory=dict)
     sent: dict[str, int] = attrs.field(factory=dict)
@@ -81,91 +81,91 @@ class ExposureBook:
     most_losses_in_row: int = 0
     rejects_in_row: int = 0
     deviations_in_row: int = 0
-    told: list[RiskChange] = attrs.field(factory=list)
+    pending_changes: list[RiskChange] = attrs.field(factory=list)
     funds: AccountRules = attrs.field(factory=AccountRules)
     equity_jump: bool = False
-    troubles: dict[StateCause, str] | None = None
+    blocking_causes: dict[StateCause, str] | None = None
     stated_atoms: int = 0
-    foreign: ExternalPositions = attrs.field(factory=ExternalPositions)
+    external: ExternalPositions = attrs.field(factory=ExternalPositions)
     frozen: dict[str, str] = attrs.field(factory=dict)
-    unread: bool = False
-    disputed: frozenset[str] = frozenset()
-    lasting: set[str] = attrs.field(factory=set)
+    account_unread: bool = False
+    disputed_symbols: frozenset[str] = frozenset()
+    frozen_for_session: set[str] = attrs.field(factory=set)
     instruments: dict[str, Instrument] = attrs.field(factory=dict)
-    unruled: dict[str, bool] = attrs.field(factory=dict)
-    everywhere: list[ExposureBook] = attrs.field(
+    rules_unknown: dict[str, bool] = attrs.field(factory=dict)
+    all_brokers: list[ExposureBook] = attrs.field(
         default=attrs.Factory(lambda self: [self], takes_self=True), eq=False, repr=False
     )
 
     @property
-    def own(self) -> RiskState:
+    def own_state(self) -> RiskState:
         """What the session asks for by itself: after a latch nothing is entered, and exits go on."""
         return max(self.state, RiskState.EXIT_ONLY if self.daily_loss or self.losing_run else RiskState.NORMAL)
 
     @property
-    def present(self) -> RiskState:
+    def current_state(self) -> RiskState:
         """The risk state that counts now."""
-        return max(self.state, self.imposed, RiskState.EXIT_ONLY if self.troubles else RiskState.NORMAL)
+        return max(self.state, self.imposed_state, RiskState.EXIT_ONLY if self.blocking_causes else RiskState.NORMAL)
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
         """Let nothing be done in a symbol but protect what is held of it."""
         self.frozen[symbol] = words
         if lasting:
-            self.lasting.add(symbol)
+            self.frozen_for_session.add(symbol)
 
     def is_frozen(self, symbol: str) -> bool:
         """Whether a symbol is frozen at any of the brokers."""
-        return any(symbol in one.frozen for one in self.everywhere)
+        return any(symbol in one.frozen for one in self.all_brokers)
 
-    def busy(self, symbol: str) -> bool:
+    def is_busy(self, symbol: str) -> bool:
         """Whether the symbol is held, by a position or beyond all of them, or being worked."""
         return any(
             symbol in one.portfolio.positions
-            or symbol in one.portfolio.beyond
+            or symbol in one.portfolio.unassigned_units
             or any(entry.signal.symbol == symbol for entry in one.working.values())
-            for one in self.everywhere
+            for one in self.all_brokers
         )
 
     @property
-    def places(self) -> int:
+    def position_count(self) -> int:
         """How many positions are held or being worked."""
-        return sum(len(one.portfolio.positions) + len(one.entering) for one in self.everywhere)
+        return sum(len(one.portfolio.positions) + len(one.new_entries) for one in self.all_brokers)
 
     @property
-    def entering(self) -> list[ReservedEntry]:
+    def new_entries(self) -> list[ReservedEntry]:
         """The working entries here that make positions: all but those that add to one that is held."""
         held = self.portfolio.positions
-        return [one for one in self.working.values() if not (one.adds and one.signal.symbol in held)]
+        return [one for one in self.working.values() if not (one.is_top_up and one.signal.symbol in held)]
 
     @property
     def reserved(self) -> int:
         """The worst case of what is held and worked here, by tbot and by others, long and short alike."""
         worked = sum(entry.worst_atoms for entry in self.working.values())
-        return self.portfolio.cost_atoms + worked + self.foreign.gross
+        return self.portfolio.cost_atoms + worked + self.external.gross
 
     def gross(self) -> int:
         """The worst case of all that is held and worked, long and short alike."""
-        return sum(max(one.reserved, one.stated_atoms) for one in self.everywhere)
+        return sum(max(one.reserved, one.stated_atoms) for one in self.all_brokers)
 
     @property
     def pnl_atoms(self) -> int:
         """The session's profit at the marks."""
-        return sum(one.portfolio.pnl_atoms for one in self.everywhere)
+        return sum(one.portfolio.pnl_atoms for one in self.all_brokers)
 
-    def find_jump(self, opening: Decimal, expected: Decimal) -> None:
+    def record_equity_jump(self, opening: Decimal, expected: Decimal) -> None:
         """The session opened with another equity than it should have: nothing is sized by it."""
         self.equity_jump = True
         self._tell("equity jump", "the opening equity is unexplained; entries are blocked", opening, expected)
 
     def count_sent(self, strategy: str, minute: int) -> None:
         """An entry was written down: it counts towards MAX_TRADES and the rate, whatever becomes of it."""
-        for one in self.everywhere:
+        for one in self.all_brokers:
             one.sent[strategy] = one.sent.get(strategy, 0) + 1
         _count_rate(self, minute)
 
     def latch(self, name: Literal["daily_loss", "losing_run", "window_loss"], strategy: str = "") -> None:
         """Set a latch, that of a window for its strategy, wherever something could be entered."""
-        for one in self.everywhere:
+        for one in self.all_brokers:
             if name == "window_loss":
                 one.window_loss.add(strategy)
             else:
@@ -173,7 +173,7 @@ class ExposureBook:
 
     def count_closed(self, pnl_atoms: int) -> None:
         """A trade is done; the longest run of losing ones is kept, whatever comes after it."""
-        for one in self.everywhere:
+        for one in self.all_brokers:
             one.losses_in_row = one.losses_in_row + 1 if pnl_atoms < 0 else 0
             one.most_losses_in_row = max(one.most_losses_in_row, one.losses_in_row)
 
@@ -182,8 +182,8 @@ class ExposureBook:
         self.rejects_in_row = self.rejects_in_row + 1 if rejected else 0
         if self.rejects_in_row < risk.max_rejects_in_row:
             return
-        if self.troubles is not None:
-            self.troubles[StateCause.REJECTS] = f"{self.rejects_in_row} rejections"
+        if self.blocking_causes is not None:
+            self.blocking_causes[StateCause.REJECTS] = f"{self.rejects_in_row} rejections"
             self.rejects_in_row = 0
         elif self.state < RiskState.EXIT_ONLY:
             self.state = RiskState.EXIT_ONLY
@@ -195,7 +195,7 @@ class ExposureBook:
         Three of them in a row, at whichever broker, are defense to the session's end.
         """
         away = side * (price - reference) / reference
-        for one in self.everywhere:
+        for one in self.all_brokers:
             one.deviations_in_row = one.deviations_in_row + 1 if away > risk.max_fill_deviation_pct else 0
         if self.deviations_in_row:
             self._tell("fill deviation", "MAX_FILL_DEVIATION_PCT", round(away, 6), risk.max_fill_deviation_pct)
@@ -203,28 +203,28 @@ class ExposureBook:
             impose_defense(self)
             self._tell(RiskState.DEFENSE.word, StateCause.DEVIATIONS.value, self.deviations_in_row, DEVIATIONS)
 
-    def find_surplus(self, symbol: str, quantity: Decimal) -> None:
+    def record_surplus(self, symbol: str, quantity: Decimal) -> None:
         """A fill came that no position accounts for: the account is not what the books say, and nothing is entered."""
-        if self.troubles is not None:
-            self.troubles[StateCause.SURPLUS] = f"{quantity} {symbol} beyond what is held"
+        if self.blocking_causes is not None:
+            self.blocking_causes[StateCause.SURPLUS] = f"{quantity} {symbol} beyond what is held"
             return
         self.state = max(self.state, RiskState.EXIT_ONLY)
         self._tell(RiskState.EXIT_ONLY.word, f"a fill of {symbol} beyond what is held", quantity, 0)
 
-    def lose_sight(self, retries: int) -> None:
+    def mark_account_unknown(self, retries: int) -> None:
         """The broker did not answer, though asked so often again: the account is unknown, and nothing is entered."""
         if self.state < RiskState.EXIT_ONLY:
             self.state = RiskState.EXIT_ONLY
             self._tell(RiskState.EXIT_ONLY.word, "the broker did not answer, API_RETRY_LIMIT", retries, retries)
 
     def _tell(self, what: str, cause: str, value: Decimal | int, limit: Decimal | int) -> None:
-        self.told.append(RiskChange(what=what, cause=cause, value=Decimal(value), limit=Decimal(limit)))
+        self.pending_changes.append(RiskChange(what=what, cause=cause, value=Decimal(value), limit=Decimal(limit)))
 
 
 def share_exposure(standing: ExposureBook, other: ExposureBook) -> None:
     """Let what stands at two brokers count as one, in all but what concerns an account alone."""
-    standing.everywhere = other.everywhere
-    other.everywhere.append(standing)
+    standing.all_brokers = other.all_brokers
+    other.all_brokers.append(standing)
     standing.deviations_in_row = other.deviations_in_row
     if other.state is RiskState.DEFENSE:
         impose_defense(standing)
@@ -232,12 +232,12 @@ def share_exposure(standing: ExposureBook, other: ExposureBook) -> None:
 
 def needs_defense(standing: ExposureBook) -> bool:
     """Whether there is a broker at which what the session has come to asks for nothing yet."""
-    return any(one.state is RiskState.NORMAL for one in standing.everywhere)
+    return any(one.state is RiskState.NORMAL for one in standing.all_brokers)
 
 
 def impose_defense(standing: ExposureBook) -> None:
     """What the session has come to leaves defense to its end, wherever something could be entered."""
-    for one in standing.everywhere:
+    for one in standing.all_brokers:
         one.state = max(one.state, RiskState.DEFENSE)
 
 
@@ -249,34 +249,34 @@ def working_buying_power(standing: ExposureBook) -> int:
 def used_buying_power(standing: ExposureBook) -> int:
     """What is held costs and what is worked takes of buying power, by tbot and by others, wherever it is."""
     taken = (
-        (one.portfolio.cost_atoms + working_buying_power(one) + one.foreign.gross, one) for one in standing.everywhere
+        (one.portfolio.cost_atoms + working_buying_power(one) + one.external.gross, one) for one in standing.all_brokers
     )
     return sum(max(atoms, one.stated_atoms) for atoms, one in taken)
 
 
 def held_atoms(standing: ExposureBook) -> int:
     """What all positions cost, and what is foreign comes to at worst, wherever it is: gross, as people are shown it."""
-    return sum(one.portfolio.cost_atoms + one.foreign.gross for one in standing.everywhere)
+    return sum(one.portfolio.cost_atoms + one.external.gross for one in standing.all_brokers)
 
 
 def external_in(standing: ExposureBook, symbol: str) -> int:
     """The worst case of what is foreign in a symbol, long or short, at all brokers."""
-    there = (one.foreign.worst[symbol] for one in standing.everywhere if symbol in one.foreign.worst)
+    there = (one.external.worst[symbol] for one in standing.all_brokers if symbol in one.external.worst)
     return sum(worst.atoms for worst in there)
 
 
 def window_pnl(standing: ExposureBook, strategy: str) -> int:
     """The profit of a strategy's window at the marks, in atoms."""
-    portfolios = [one.portfolio for one in standing.everywhere]
+    portfolios = [one.portfolio for one in standing.all_brokers]
     mine = (position for one in portfolios for position in (*one.positions.values(), *one.closed))
     return sum(position.pnl_atoms for position in mine if position.signal.strategy == strategy)
 
 
 def lose_plugin(standing: ExposureBook, name: str) -> None:
     """A plugin of the order path is off: at a market nothing is entered until the account was clean."""
-    for one in standing.everywhere:
-        if one.troubles is not None:
-            one.troubles[StateCause.PLUGIN_LOST] = name
+    for one in standing.all_brokers:
+        if one.blocking_causes is not None:
+            one.blocking_causes[StateCause.PLUGIN_LOST] = name
 
 
 def net_of(standing: ExposureBook, exposures: Mapping[str, Decimal], sign: int) -> int:
@@ -287,17 +287,17 @@ def net_of(standing: ExposureBook, exposures: Mapping[str, Decimal], sign: int) 
     """
     held = sum(
         int(one.side * one.cost_atoms * exposures[symbol])
-        for part in standing.everywhere
+        for part in standing.all_brokers
         for symbol, one in part.portfolio.positions.items()
         if symbol in exposures
     )
     worked = (
         int(one.side * one.worst_atoms * exposures[one.signal.symbol])
-        for part in standing.everywhere
+        for part in standing.all_brokers
         for one in part.working.values()
         if one.signal.symbol in exposures
     )
-    foreign = sum(_toward(one.foreign, exposures, sign) for one in standing.everywhere if one.foreign.worst)
+    foreign = sum(_toward(one.external, exposures, sign) for one in standing.all_brokers if one.external.worst)
     return sign * held + sum(max(0, sign * atoms) for atoms in worked) + foreign
 
 
@@ -326,11 +326,11 @@ def count_topped_up(standing: ExposureBook, minute: int) -> None:
 
 
 def _count_rate(standing: ExposureBook, minute: int) -> None:
-    for one in standing.everywhere:
+    for one in standing.all_brokers:
         one.sent_at = (minute, one.sent_at[1] + 1 if one.sent_at[0] == minute else 1)
 
 
 def count_traded(standing: ExposureBook, symbol: str) -> None:
     """A symbol was entered."""
-    for one in standing.everywhere:
+    for one in standing.all_brokers:
         one.traded.add(symbol)

@@ -63,18 +63,18 @@ class ExternalPositions:
         """The last price known; None where there is none."""
         return self._closes.get(symbol) or self._told.get(symbol)
 
-    def hold(self, symbol: str, quantity: Decimal, price: Decimal | None = None) -> None:
+    def set_holding(self, symbol: str, quantity: Decimal, price: Decimal | None = None) -> None:
         """So many shares are held, as a reading or a journal says, which may know a price of them."""
         self.held[symbol] = quantity
         self._tell(symbol, price)
         self._value()
 
-    def work(self, order_id: str, symbol: str, shares: Decimal) -> None:
+    def set_open_order(self, order_id: str, symbol: str, shares: Decimal) -> None:
         """An order that is not tbot's may still buy so many shares, or sell them: negative; 0: it has ended."""
         self._orders[order_id] = (symbol, shares)
         self._value()
 
-    def read(
+    def apply_reading(
         self, holdings: Iterable[PositionReport], orders: Iterable[OrderStatusReport], disputed: Mapping[str, Decimal]
     ) -> None:
         """A reading was believed: the prices that it says, else what was paid, and all orders that are not tbot's.
@@ -94,7 +94,7 @@ class ExternalPositions:
         }
         self._value()
 
-    def see(self, bars: Bars, minute: int) -> None:
+    def mark(self, bars: Bars, minute: int) -> None:
         """Value it at the session's closes, as far as they are known after a minute."""
         symbols = {*self.held, *self._disputed, *(symbol for symbol, _ in self._orders.values())}
         for row, symbol in enumerate(bars.symbols):
@@ -105,13 +105,13 @@ class ExternalPositions:
                     self._closes[symbol] = price_of(ticks_of(last))
         self._value()
 
-    def learn(self, symbol: str, price: Decimal) -> None:
+    def set_price_if_unknown(self, symbol: str, price: Decimal) -> None:
         """A symbol trades at that: its price where none is known yet."""
         if self.price(symbol) is None:
             self._tell(symbol, price)
             self._value()
 
-    def split(self, symbol: str, ratio: Fraction) -> None:
+    def apply_split(self, symbol: str, ratio: Fraction) -> None:
         """Every share of a symbol became so many; they are worth what they were, until a reading says a price."""
         if symbol in self.held:
             self._split.add(symbol)

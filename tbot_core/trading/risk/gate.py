@@ -97,7 +97,7 @@ class Denial:
     reason: Reason
     value: object = None
     limit: object = None
-    words: str = ""
+    detail: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -111,10 +111,10 @@ class RiskEngine:
     def before_sizing(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
         """Risk state, latches, positions and counts."""
         sent = standing.sent.get(signal.strategy, 0)
-        held = standing.places
+        held = standing.position_count
         checks = (
             *self._barred(standing, limits, signal),
-            (standing.busy(signal.symbol), Reason.ALREADY_HELD, None, None),
+            (standing.is_busy(signal.symbol), Reason.ALREADY_HELD, None, None),
             (self.once_a_day and signal.symbol in standing.traded, Reason.SYMBOL_TRADED, None, None),
             (sent >= limits.max_trades, Reason.MAX_TRADES, sent, limits.max_trades),
             (held >= limits.max_positions, Reason.MAX_OPEN_POSITIONS, held, limits.max_positions),
@@ -126,7 +126,7 @@ class RiskEngine:
         """Risk state, latches and rate: a top-up opens no position, and does not count in MAX_TRADES."""
         checks = (
             *self._barred(standing, limits, signal),
-            (standing.present >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
+            (standing.current_state >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
             _too_fast(standing, limits, signal),
         )
         return _first(checks) or _too_many_day_trades(standing, limits)
@@ -135,10 +135,10 @@ class RiskEngine:
         # What bars everything that opens something.
         return (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
-            (standing.present is RiskState.HALTED, Reason.HALTED, None, None),
+            (standing.current_state is RiskState.HALTED, Reason.HALTED, None, None),
             (standing.daily_loss, Reason.DAILY_LOSS, None, None),
             (not standing.armed, Reason.NOT_ARMED, None, None),
-            (standing.present is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
+            (standing.current_state is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
             (
                 bool(limits.max_consecutive_losses) and standing.most_losses_in_row >= limits.max_consecutive_losses,
                 Reason.CONSECUTIVE_LOSSES,
@@ -148,7 +148,7 @@ class RiskEngine:
             (standing.equity_jump, Reason.EQUITY_JUMP, None, None),
             (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
             (standing.is_frozen(signal.symbol), Reason.INSTRUMENT_FROZEN, None, None),
-            (signal.symbol in standing.unruled, Reason.RULES_UNKNOWN, None, None),
+            (signal.symbol in standing.rules_unknown, Reason.RULES_UNKNOWN, None, None),
         )
 
     def after_sizing(
@@ -177,7 +177,7 @@ class RiskEngine:
             (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
             (power, available_buying_power(standing, limits), Reason.BUYING_POWER),
         ]
-        payable = standing.funds.payable(standing.portfolio)
+        payable = standing.funds.available_atoms(standing.portfolio)
         if payable is not None:
             checks.append((power, payable, Reason.UNSETTLED_CASH))
         for amount, limit, reason in checks:
@@ -222,15 +222,15 @@ def _too_fast(standing: ExposureBook, limits: Limits, signal: SignalId) -> _Chec
 def available_buying_power(standing: ExposureBook, limits: Limits) -> int:
     """What entries here may cost together: over all brokers by MAX_LEVERAGE, and here at most the broker's limit."""
     allowed = limits.leverage - used_buying_power(standing) + working_buying_power(standing)
-    granted = standing.funds.granted
+    granted = standing.funds.power_limit_atoms
     return allowed if granted is None else min(allowed, granted - standing.portfolio.cost_atoms)
 
 
 def day_trades(standing: ExposureBook) -> int | None:
     """The day trades of five sessions if all positions and working orders were closed today; None: unknown."""
     portfolio, before = standing.portfolio, standing.funds.day_trades
-    ours = portfolio.of_its_day((*portfolio.closed, *portfolio.positions.values()))
-    ours += len(standing.entering) + standing.topped_up
+    ours = portfolio.count_opened_today((*portfolio.closed, *portfolio.positions.values()))
+    ours += len(standing.new_entries) + standing.topped_up
     return None if before is None else before + ours
 
 
@@ -250,9 +250,9 @@ def plugin_denial(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Deni
         try:
             words = check(order)
         except PluginError as fault:
-            return Denial(reason=Reason.RISK_CHECK_FAILED, words=f"{name}: {fault.message}")
+            return Denial(reason=Reason.RISK_CHECK_FAILED, detail=f"{name}: {fault.message}")
         if words is not None:
-            return Denial(reason=Reason.RISK_CHECK_DENIED, words=f"{name}: {words}")
+            return Denial(reason=Reason.RISK_CHECK_DENIED, detail=f"{name}: {words}")
     return None
 
 
@@ -272,7 +272,7 @@ def review_loss_limits(standing: ExposureBook, limits: Limits) -> list[RiskChang
     daily loss latch.
     What happened to the state since the last review comes first.
     """
-    changes, standing.told = standing.told, []
+    changes, standing.pending_changes = standing.pending_changes, []
     pnl = standing.pnl_atoms
     if not standing.daily_loss and pnl <= -limits.daily_loss:
         standing.latch("daily_loss")

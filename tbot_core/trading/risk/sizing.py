@@ -88,7 +88,7 @@ class Sizer:
         units = max(0, budget_atoms) // max(worst, reference) // step * step
         return SizedEntry(type=kind, worst=worst, units=units, reference=reference)
 
-    def planned(self, order: Order, reference: int, side: Side) -> SizedEntry:
+    def plan_of(self, order: Order, reference: int, side: Side) -> SizedEntry:
         """The plan that an entry was written down from."""
         limit = order.limit_price
         worst = self.worst(reference, side) if limit is None else ticks_of(float(limit))

@@ -151,35 +151,35 @@ class TradingState:
     broker than the one whose account these causes are of; `vouched` is since when that one agrees.
     """
 
-    standing: dict[StateCause, datetime] = attrs.field(factory=dict)
+    active: dict[StateCause, datetime] = attrs.field(factory=dict)
     lingering: dict[StateCause, datetime] = attrs.field(factory=dict)
     clean_since: datetime | None = None
-    away: bool = False
-    vouched: datetime | None = None
+    failed_over: bool = False
+    clean_elsewhere_since: datetime | None = None
 
-    def begin(self, cause: StateCause, now: datetime) -> bool:
+    def raise_cause(self, cause: StateCause, now: datetime) -> bool:
         """A cause is there; whether it was not before."""
-        fresh = cause not in self.standing
-        self.standing.setdefault(cause, now)
+        fresh = cause not in self.active
+        self.active.setdefault(cause, now)
         self.lingering.pop(cause, None)
         return fresh
 
-    def withdraw(self, cause: StateCause, now: datetime) -> bool:
+    def clear_cause(self, cause: StateCause, now: datetime) -> bool:
         """A cause is gone, and lingers as long as its kind says; whether it was there."""
-        if self.standing.pop(cause, None) is None:
+        if self.active.pop(cause, None) is None:
             return False
         if KINDS[cause].end is not CauseEnd.WITHDRAWAL:
             self.lingering[cause] = now
         return True
 
-    def reconciled(self, now: datetime, *, clean: bool) -> None:
+    def on_reconciled(self, now: datetime, *, clean: bool) -> None:
         """A reading of the broker agreed with the journal, or it did not."""
         if not clean:
             self.clean_since = None
         elif self.clean_since is None:
             self.clean_since = now
 
-    def expire(self, now: datetime) -> tuple[StateCause, ...]:
+    def expire_causes(self, now: datetime) -> tuple[StateCause, ...]:
         """Take out the causes that have lingered to their end, and say which."""
         over = tuple(cause for cause, since in self.lingering.items() if self._over(cause, since, now))
         for cause in over:
@@ -189,36 +189,36 @@ class TradingState:
     def open_session(self) -> None:
         """A new session: what held to the last one's end is over."""
         self.lingering = {cause: since for cause, since in self.lingering.items() if not _of_session(cause)}
-        self.standing = {cause: since for cause, since in self.standing.items() if not _of_session(cause)}
+        self.active = {cause: since for cause, since in self.active.items() if not _of_session(cause)}
 
     @property
     def causes(self) -> tuple[StateCause, ...]:
         """All causes at work, the gravest first."""
-        return tuple(sorted((*self.standing, *self.lingering), key=lambda cause: (-KINDS[cause].state, cause)))
+        return tuple(sorted((*self.active, *self.lingering), key=lambda cause: (-KINDS[cause].state, cause)))
 
     @property
-    def everywhere(self) -> tuple[StateCause, ...]:
+    def shared_causes(self) -> tuple[StateCause, ...]:
         """The causes that bind wherever something may be entered, the gravest first."""
-        return tuple(cause for cause in self.causes if not (self.away and cause in LOCAL))
+        return tuple(cause for cause in self.causes if not (self.failed_over and cause in LOCAL))
 
     @property
     def state(self) -> RiskState:
         """The gravest state that a cause asks for, wherever something may be entered."""
-        return max((KINDS[cause].state for cause in self.everywhere), default=RiskState.NORMAL)
+        return max((KINDS[cause].state for cause in self.shared_causes), default=RiskState.NORMAL)
 
     @property
-    def here(self) -> RiskState:
+    def local_state(self) -> RiskState:
         """The gravest state that a cause asks for at the account itself."""
-        if not (self.standing or self.lingering):
+        if not (self.active or self.lingering):
             return RiskState.NORMAL
-        return max(KINDS[cause].state for cause in (*self.standing, *self.lingering))
+        return max(KINDS[cause].state for cause in (*self.active, *self.lingering))
 
     def _over(self, cause: StateCause, since: datetime, now: datetime) -> bool:
         match KINDS[cause].end:
             case CauseEnd.QUIET:
                 return now - since >= QUIET
             case CauseEnd.RECONCILE:
-                clean = self.vouched if self.away and cause not in LOCAL else self.clean_since
+                clean = self.clean_elsewhere_since if self.failed_over and cause not in LOCAL else self.clean_since
                 return clean is not None and now - max(since, clean) >= RECONCILED
             case _:
                 return False

@@ -162,5 +162,5 @@ class PaperBroker:
         for event in venue.events():
             if event.fill is not None:
                 self._book.book(event.fill)
-            self._reports.take(event, self._clock.now())
+            self._reports.apply(event, self._clock.now())
             self._events.append(event)

@@ -41,7 +41,7 @@ class Reports:
                 time=now,
             )
 
-    def take(self, event: BrokerEvent, now: datetime) -> None:
+    def apply(self, event: BrokerEvent, now: datetime) -> None:
         """Follow what was told of an order."""
         report = self._reports.get(event.client_order_id)
         if report is None:
