@@ -66,7 +66,9 @@ class RequestResult:
         if self.taken or self.process is None:
             return ""
         waited = f"{PICKUP_TIMEOUT_S:g} s"
-        return f"Process {self.process} has not taken the request in {waited}; it lies in control/ until one does."
+        return (
+            f"Process {self.process} has not recorded the request within {waited}; it stays in control/ until one does."
+        )
 
 
 async def send_request(

@@ -143,6 +143,6 @@ class OnBarStrategy(Generic[S]):
         if type(side) is not int or side not in {1, -1}:
             raise PluginError(
                 f"The on_bar function of rule {self.rule!r} returned {answer!r}.",
-                "Return 1 for long, -1 for short, an Entry with such a side, or None.",
+                "Return 1 for long, -1 for short, an EntrySignal with such a side, or None.",
             )
         return found

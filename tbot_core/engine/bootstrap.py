@@ -196,17 +196,16 @@ def assemble(
     overrides: Mapping[str, str] | None = None,
     sources: SettingsFiles | None = None,
 ) -> Assembly:
-    """Find and import what the settings enable, judge the settings with what it declares, and build filters and checks.
+    """Import the plugins that the settings enable, check the settings with what they declare, build filters and checks.
 
-    `sources` are the settings files where they were read before. Live, nothing is imported before it is found to be as
-    plugins.lock approved it. Raises SettingsError for faults, and PluginError for what is not so approved, and for a
-    strategy, or outside simulations any plugin, that is absent or broken; an absent filter of a simulation is a note.
+    `sources` are the settings files, if read before. Live, nothing is imported unless plugins.lock approves it. Raises
+    SettingsError for faults, and PluginError for a plugin that is not approved, and for a strategy, or outside
+    simulations any plugin, that is absent or broken. A simulation notes an absent filter and continues.
     """
     sources = sources or configuration.read_settings_files(Instance.at(home), live=mode == "live")
     texts = {**sources.texts(), **(overrides or {})}
     listings = discovery.mark_enabled(discovery.installed_plugins(), configuration.plugins_enabled(texts))
     warnings = _unapproved(Instance.at(home), listings, texts, mode)
-    # Without settings nothing is imported, and nothing is written where no instance is.
     named = _wanted(texts, mode) if sources.bot.exists or mode == "demo" else []
     if mode != "live":  # live, every plugin is approved file by file: there is nothing to try first
         configuration.load_settings(home, mode=mode, overrides=overrides, sources=sources, installed=_names(listings))
@@ -214,9 +213,8 @@ def assemble(
     wanted, held = quarantine.quarantine_broken(named, listings, Instance.at(home).data, clock.now())
     loaded, failed = _offers(loader := PluginLoader(), wanted, listings, Instance.at(home).data)
     checks, silent = risk_checks(loader, loaded, bounds := _bounds(Instance.at(home), clock, mode))
-    settings = configuration.load_settings(
-        home, mode=mode, declared=_declared(loaded), overrides=overrides, sources=sources
-    )
+    given = _declared(loaded)
+    settings = configuration.load_settings(home, mode=mode, declared=given, overrides=overrides, sources=sources)
     _refuse(failures := (*held, *failed, *silent), mode)
     assembly = Assembly(
         settings=settings,

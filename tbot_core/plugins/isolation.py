@@ -1,4 +1,4 @@
-"""Strategies and filters that run in a sandbox, a worker process of their own, as TBOT_PLUGINS_ISOLATE names them.
+"""Strategies and filters that run in a worker process of their own, as TBOT_PLUGINS_ISOLATE names them.
 
 They are not imported here: their declarations come from their trial, in another process.
 """
@@ -40,14 +40,14 @@ _ANYTHING: Final = text(pattern=r"[^\x00]{0,1000}", allowed="the plugin's limits
 
 
 def isolated_plugins(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """The requested plugins that run in a sandbox; raises SettingsError for an unknown name."""
+    """The requested plugins that run in a worker process; raises SettingsError for an unknown name."""
     names = isolated_plugin_names()
     pairs = frozenset(pair for pair in wanted if pair[0] in {"strategy", "filter"} and pair[1] in names)
     known = frozenset(pair[1] for pair in sorted(pairs))
     if unknown := names - known:
         raise SettingsError(
             f"{VARIABLE} names {', '.join(sorted(unknown))}, which is not a strategy or filter of this run.",
-            "Name only enabled plugins: otherwise a misspelt plugin would run without a sandbox.",
+            "Name only enabled plugins: otherwise a misspelt plugin would run in the process of the bot.",
         )
     return pairs
 

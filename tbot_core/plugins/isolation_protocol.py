@@ -34,7 +34,7 @@ _CLASSES: Final[Mapping[str, type[Any]]] = {
     for one in (Check, Condition, DayFacts, ExitRules, StrategySettings, Quotes, Signals, Trigger, Window)
 }
 _KINDS: Final = "fiub"
-_REMEDY: Final = "Plugins that need more than the contract's values cannot run in a sandbox."
+_REMEDY: Final = "Plugins that need more than the contract's values cannot run in a process of their own."
 
 
 def send_message(say: Callable[[bytes], None], message: Any) -> None:

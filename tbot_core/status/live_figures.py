@@ -139,7 +139,7 @@ def _foreign(one: Mapping[str, Any]) -> str:
     known = one["price"] is not None
     counted = f"at {format_price(Decimal(one['price']))}" if known else "counted in no limit, its price is unknown"
     at = f", at {one['broker']}" if one["broker"] else ""
-    return f"{format_quantity(Decimal(one['format_quantity']))} {one['symbol']} {counted}, external{at}"
+    return f"{format_quantity(Decimal(one['quantity']))} {one['symbol']} {counted}, external{at}"
 
 
 def _points(vix: float | None) -> str:

@@ -74,9 +74,8 @@ def explain_symbol(
         minutes = [asked] if asked is not None else [one.payload["signal"]["minute"] for one in here]
         started = journal.last_event(records.RUN_STARTED)
         if started is None:
-            raise JournalError(
-                f"The journal {file.path} does not record how its run began.", "Choose another with --run."
-            )
+            message = f"The journal {file.path} does not record how its run began."
+            raise JournalError(message, "Choose another with --run.")
         explained, lacking = _explained(instance.home, file, started.payload, session, (symbol, minutes))
         book = _book(journal, session, asked)
     named = {one.payload["signal"]["session"] for one in decisions}

@@ -501,4 +501,4 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
     both = AlertDelivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
     assert asyncio.run(both.send(alert)) == "b"
-    assert asyncio.run(both.test(alert)).startswith("Overdue: it had not finished after 2 s")
+    assert asyncio.run(both.test(alert)).startswith("CallTimedOut: it did not finish within 2 s")

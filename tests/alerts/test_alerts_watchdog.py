@@ -251,15 +251,15 @@ def test_f92_a_run_that_cannot_be_ended_is_watched_on(store: AlertStore) -> None
 
 NATIVE = """
 import ctypes, os, sys
-from tbot_core.plugins import lost
-from tbot_core.system import environ, spawn, whereabouts
+from tbot_core.plugins import hung_plugins
+from tbot_core.system import environ, heartbeat_page, processes
 from tbot_core.instance import Instance
 instance = Instance.at(sys.argv[1])
 watch = "from tbot_core.alerts import watchdog as w; import sys; w.STALL_S = w.GRACE_S = 0.2; w.main(sys.argv[1:])"
 again = sys.argv[2:]
 command = (sys.executable, "-c", watch, sys.argv[1], str(os.getpid()), *again)
-told = whereabouts.told(instance.data / lost.WHERE)
-with told as inside, spawn.listening(command, environment=environ.own_environment()) as tell:
+told = heartbeat_page.activity_marker(instance.data / hung_plugins.WHERE)
+with told as inside, processes.listening_process(command, environment=environ.own_environment()) as tell:
     tell(b".")
     with inside("strategy/theirs scan 0 2026-11-24T15:00:00+00:00"):
         ctypes.PyDLL(None).pause()

@@ -61,7 +61,7 @@ class Child:
 def child(tmp_path: Path, stops_heard: None) -> Iterator[Child]:  # noqa: ARG001  -- wanted for its effect
     """A demo that has just had its first fill."""
     found = Child(tmp_path / "home")
-    found.until("  open ")
+    found.until("  [OPEN] ")
     yield found
     if found.process.poll() is None:
         found.process.kill()

@@ -37,7 +37,7 @@ VOLUME_LIMIT=0
 def traded(home: Path, top_up: str) -> list[Event]:
     """The journal of a demo whose positions are held against their share each minute."""
     home.mkdir()
-    settings = (files("tbot_core") / "demo.env_bot").read_text(encoding="utf-8")
+    settings = (files("tbot_core.instance") / "demo.env_bot").read_text(encoding="utf-8")
     (home / ".env_bot").write_text(settings + SETTINGS.format(top_up), encoding="utf-8")
     assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home)]) == 0
     (file,) = (home / "data" / "runs").glob("*.sqlite")

@@ -68,5 +68,5 @@ def test_several_are_read_from_text_and_from_a_list(written: str, read: tuple[st
 @pytest.mark.parametrize("written", ["a,,b", "a\nb", "[1]", '["a,b"]', "[", '[" a"]', ","])
 def test_what_is_no_list_is_refused(written: str) -> None:
     """Nothing empty, no numbers, no line breaks."""
-    with pytest.raises(ValueError, match=r"list|no JSON"):
+    with pytest.raises(ValueError, match=r"list|invalid JSON"):
         list_of("names").parse(written)

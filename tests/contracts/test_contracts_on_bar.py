@@ -137,7 +137,7 @@ def test_since_leaves_earlier_answers_out() -> None:
 def test_an_answer_that_is_no_side_is_refused(answer: Any) -> None:
     """Anything but 1, -1, an Entry with such a side and None names the rule and the answer."""
     draft = SessionDraft()
-    with pytest.raises(PluginError, match=r"rule 'on_bar' answered") as caught:
+    with pytest.raises(PluginError, match=r"rule 'on_bar' returned") as caught:
         _answering(answer).scan(draft.bars(), draft.day())
     assert repr(answer) in caught.value.message
 

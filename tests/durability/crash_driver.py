@@ -231,7 +231,7 @@ class Crossing:
         return RemoteBroker(line, world.clock)
 
 
-SCENES: Final = {"Scene": Scenario, "Outage": OutageScenario}
+SCENES: Final = {made.__name__: made for made in (Scenario, OutageScenario)}
 
 
 def live(path: Path, home: Path, at: float, watched: Collection[str], scene: tuple[str, dict[str, Any]]) -> None:

@@ -76,7 +76,7 @@ def live(home, doom, days=1, change=False):
     options = RunOptions(mode="paper", home=home)
     editions = SettingsWatcher(options, found, lambda wish: (wish, read_settings_files(Instance.at(home))))
     editions.begin(assembly.settings)
-    request, renewal = FeedRequest(kind="live"), SettingsReloader(editions.look)
+    request, renewal = FeedRequest(kind="live"), SettingsReloader(editions.poll)
     plan = RunPlan(assembly=assembly, request=request, wall=clock, once=days == 1, watch_s=60.0, renewal=renewal)
     sys.setprofile(step)
     asyncio.run(run(plan, RunWatcher(wrote=wrote)))

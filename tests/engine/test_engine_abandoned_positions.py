@@ -166,7 +166,7 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: SimulatedInsta
     world.run(scene.life().run)
     refused = [one.payload["words"] for one in scene.events(records.REQUEST_REFUSED)]
     assert len(refused) == 2
-    assert all("cannot be counted here: 7 KO at beta" in one for one in refused)
+    assert all("cannot be valued here: 7 KO at beta" in one for one in refused)
     (told,) = scene.events(records.RELEASED)
     assert (
         failover_text.failover_event_text(told.kind, told.payload)
@@ -200,7 +200,10 @@ def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: SimulatedIn
     control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=made, arguments={"amount": "0"})
     scene.world.run(scene.life().run)
     (refused,) = scene.events(records.REQUEST_REFUSED)
-    assert "before that was left where it is: look there, and say it again. 7 KO at beta" in refused.payload["words"]
+    assert (
+        "before that position was left there: check the account, and confirm again. 7 KO at beta"
+        in refused.payload["words"]
+    )
     assert scene.events(records.RELEASED) == []
     assert waiting(scene)
     assert causes(scene) == [True]

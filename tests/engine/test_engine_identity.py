@@ -115,7 +115,7 @@ def test_another_bot_does_not_go_on_with_a_session(tmp_path: Path) -> None:
     home = instance(tmp_path, ONE)
     assert paper(home).stopped
     called(home, OTHER)
-    with pytest.raises(JournalError, match="under another identity of the bot"):
+    with pytest.raises(JournalError, match="under another bot identity"):
         paper(home)
     called(home, ONE)
     assert paper(home).stopped

@@ -137,7 +137,7 @@ def test_a_crash_never_parts_a_request_from_what_comes_of_it(bench: Bench, monke
         (ControlVerb.FAILOVER_CONFIRM, "Nothing to confirm"),
         (ControlVerb.ARM, "Only live trading can be armed"),
         (ControlVerb.DISARM, "Only live trading can be armed"),
-        (ControlVerb.CONFIRM, "confirm cannot be asked of this session"),
+        (ControlVerb.CONFIRM, "This session does not support confirm"),
     ],
 )
 def test_what_nobody_here_can_obey_is_refused(bench: Bench, verb: ControlVerb, words: str) -> None:

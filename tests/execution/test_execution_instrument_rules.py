@@ -326,8 +326,8 @@ def again(bench: Bench) -> DecisionEngine:
     ("payload", "words"),
     [
         ({"known": True, "tick": "0.05", "quantity_step": None}, "prices in steps of 0.05"),
-        ({"known": True, "tick": None, "quantity_step": None}, "no steps are named"),
-        ({"known": False, "words": "no way"}, "is not entered any more today: no way"),
+        ({"known": True, "tick": None, "quantity_step": None}, "no steps are given"),
+        ({"known": False, "words": "no way"}, "no entries in it for the rest of the session: no way"),
         ({"known": False, "waiting": True, "words": OFF}, "its rules are requested"),
     ],
 )
@@ -348,7 +348,7 @@ def test_f42_the_way_to_a_broker_passes_the_question_on() -> None:
         teller.found = Instrument(symbol="AAA", tick=Decimal("0.05"))
         assert asyncio.run(broker.instrument("AAA")) == teller.found
     teller.found = Instrument(symbol="AAA", tick=Decimal("NaN"))
-    with pytest.raises(Unavailable, match="no number"):
+    with pytest.raises(Unavailable, match="is not a number"):
         asyncio.run(RateLimitedBroker(teller, clock).instrument("AAA"))  # type: ignore[arg-type]  # it does little
     assert MonitoredBroker(teller, CircuitBreaker(), clock).meaning(OFF) is RejectionMeaning.OFF_GRID  # type: ignore[arg-type]  # it does little
     mute: Any = object()

@@ -243,7 +243,7 @@ def test_f92_a_hang_is_interrupted_and_counted() -> None:
     assert len(session.strategy(scan=hangs).scan(BARS, DAY)) == 0
     assert judged(session.filter(judge=hangs), found()) == [Reason.FILTER_FAILED]
     assert [lost.error for _, lost in session.told] == [
-        f"{call}: Overdue: it did not finish within 0.02 s and was interrupted." for call in ("scan", "judge")
+        f"{call}: CallTimedOut: it did not finish within 0.02 s and was interrupted." for call in ("scan", "judge")
     ]
 
 

@@ -329,7 +329,7 @@ def test_an_enabled_plugin_says_itself_what_a_new_instance_is_given(
     document: dict[str, dict[str, Any]] = {"env_bot": {"BROKER_NAME": "ALPACA"}}
     file.write_text(json.dumps(document | {"broker": {"alpaca": {"api_key": "k", "api_secret": "s"}}}))
     assert invoke(["init", "--from-json", str(file), "--home", str(home)]) == 3
-    assert "known there are pass_phrase" in capsys.readouterr().err
+    assert "known: pass_phrase" in capsys.readouterr().err
     file.write_text(json.dumps(document))
     monkeypatch.setenv("APCA_KEY_ID", "k-123456")
     monkeypatch.setenv("APCA_API_SECRET_KEY", "s-123456")

@@ -467,5 +467,5 @@ def test_a_closed_client_hears_nothing(stages: Make) -> None:
 def test_only_a_venue_that_says_so_is_asked_for_an_order(stages: Make) -> None:
     """Elsewhere the question is refused."""
     stage = stages(VenueProfile())
-    with pytest.raises(Unavailable, match="does not support order lookup"):
+    with pytest.raises(Unavailable, match="cannot be asked for an order"):
         stage.wait(stage.broker.find("o1"))

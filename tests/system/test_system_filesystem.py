@@ -96,9 +96,9 @@ HOLDER = """
 import sys
 from pathlib import Path
 from tbot_core.errors import AccessError
-from tbot_core.system import disk
+from tbot_core.system import filesystem
 try:
-    with disk.hold(Path(sys.argv[1])):
+    with filesystem.hold_lock(Path(sys.argv[1])):
         print("held")
 except AccessError as fault:
     print(fault)

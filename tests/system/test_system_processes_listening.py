@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 HEARS = """
 import sys
 from pathlib import Path
-from tbot_core.system import spawn
+from tbot_core.system import processes
 found = b""
-while (said := spawn.heard(10.0)) != b"":
+while (said := processes.read_stdin(10.0)) != b"":
     found += said or b""
 Path(sys.argv[1]).write_bytes(found)
 """
@@ -74,9 +74,9 @@ def test_silence_is_told_from_an_end(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from tbot_core.system import spawn
+from tbot_core.system import processes
 part = Path(sys.argv[1]).with_suffix(".part")
-part.write_text(repr(spawn.heard(0.01)))
+part.write_text(repr(processes.read_stdin(0.01)))
 part.rename(sys.argv[1])
 """
     with processes.listening_process(
@@ -100,16 +100,16 @@ def test_stacks_are_written_when_nobody_comes_round(tmp_path: Path) -> None:
     """Files and lines of the process that stands still, and no value of any variable; in time, nothing."""
     code = """
 import sys, pathlib
-from tbot_core.system import stacks
+from tbot_core.system import stack_dumps
 def stands_still():
     secret = "canary-in-a-local"
     while b"in stands_still" not in path.read_bytes():
         pass
 path = pathlib.Path(sys.argv[1])
-with stacks.dumped(path, 30.0) as rearm:
+with stack_dumps.dump_stacks_if_stalled(path, 30.0) as rearm:
     rearm()
 assert not path.stat().st_size
-with stacks.dumped(path, 0.05) as rearm:
+with stack_dumps.dump_stacks_if_stalled(path, 0.05) as rearm:
     rearm()
     stands_still()
 """

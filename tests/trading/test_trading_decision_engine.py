@@ -135,8 +135,8 @@ def test_a_position_is_left_at_its_minute(
     day = Day(SessionDraft().bars(), found).walk(proposal(exits=shape))
     assert day.trades == [("AAA", 26, "100.0000", minute, "100.0000", reason)]
     assert [(at, type(action).__name__) for at, action in day.actions] == [
-        (minute - 1, "Cancel"),
-        (minute - 1, "Place"),
+        (minute - 1, "CancelOrder"),
+        (minute - 1, "SubmitOrder"),
     ]
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tbot_core.errors import TbotError
 from tbot_core.contracts.settings import DeploymentSettings
-from tbot_core.instance import Instance, access
+from tbot_core.instance import Instance, secrets as instance_secrets
 
 home, old, new = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) * "n"
 secrets = home / "storage" / "secrets"
@@ -48,8 +48,8 @@ def tried():
     return [code, vault.read_section("smtp")["host"].reveal() == old, [path.name for path in secrets.iterdir()]]
 
 mount("-t", "tmpfs", "-o", "size=1m,mode=700", "none", home)
-vault = access.vault(Instance(home), DeploymentSettings())
-access.keep(vault, "smtp", json.dumps({"host": old}).encode())
+vault = instance_secrets.open_instance_vault(Instance(home), DeploymentSettings())
+instance_secrets.encrypt_category(vault, "smtp", json.dumps({"host": old}).encode())
 said = {}
 mount("--bind", secrets, secrets)
 mount("-o", "remount,bind,ro", secrets)

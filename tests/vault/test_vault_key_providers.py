@@ -81,7 +81,7 @@ def test_the_choice_is_named_and_nothing_else_is_taken(bench: Any) -> None:
     own = KeyringKeyProvider(service="x")
     assert chosen("plugin", own) is own
     assert code_of(lambda: chosen("plugin")) is VaultErrorCode.PROVIDER_ABSENT
-    with pytest.raises(VaultError, match=r"TB-SEC-088 .*TBOT_KEY_PROVIDER names Files"):
+    with pytest.raises(VaultError, match=r"TB-SEC-088 .*TBOT_KEY_PROVIDER=Files is not a known key provider"):
         chosen("Files")
 
 

@@ -18,6 +18,11 @@ from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode, vault_erro
 from tbot_core.vault.keys import RootKey
 
 TWO = ("login", "smtp")
+DEEDS: dict[str, Any] = {
+    "resume": rotation.resume_rotation,
+    "abort": rotation.withdraw_rotation,
+    "rotate": rotation.rotate_categories,
+}
 TEXT = {category: canary(category).encode() for category in TWO}
 
 
@@ -136,7 +141,7 @@ def test_killed_at_every_call_then_resumed_aborted_or_begun_anew(
         kill(pair, position, died, lambda vault: rotation.rotate_categories(vault, TWO))
         assert texts(pair) == TEXT
         for deed in deeds:
-            getattr(rotation, deed)(pair.vault(), TWO)
+            DEEDS[deed](pair.vault(), TWO)
             assert texts(pair) == TEXT
         for category in TWO:
             found = slots(pair, category)
@@ -159,14 +164,14 @@ def test_killed_again_while_mending(pair: Any, died: type[BaseException], deed: 
             kill(pair, state, died, lambda vault: rotation.rotate_categories(vault, TWO))
             pair.disk.fails_at, pair.disk.fault = position, died()
             try:
-                getattr(rotation, deed)(pair.vault(), TWO)
+                DEEDS[deed](pair.vault(), TWO)
             except died:
                 pair.quiet()
             else:
                 pair.quiet()
                 break
             assert texts(pair) == TEXT
-            getattr(rotation, deed)(pair.vault(), TWO)
+            DEEDS[deed](pair.vault(), TWO)
             assert texts(pair) == TEXT
             assert all(slots(pair, category)["next"] is None for category in TWO)
             fill(pair)

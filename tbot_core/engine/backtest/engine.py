@@ -52,17 +52,13 @@ def run_backtest(
     progress: Callable[[date], None] = lambda _day: None,
     started: Callable[[FeedLabel], None] = lambda _label: None,
 ) -> RunSummary:
-    """Trade the range; raises DataError when it has no bars.
-
-    `started` hears before the first session what bars these are, once they can be read; `progress` each session's date.
-    """
+    """Trade the range; DataError without bars. `started` gets the label of the bars, `progress` each session's date."""
     settings, typical = assembly.settings, assembly.typical_volume
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
-    terms = BacktestTerms(
-        rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=_costs(settings, chosen), checks=assembly.checks
-    )
+    rules, costs = assembly.rules(SIMULATOR_CAPABILITIES), _costs(settings, chosen)
+    terms = BacktestTerms(rules=rules, costs=costs, checks=assembly.checks)
     opening = equity = atoms_of(settings.simulation.paper_cash)
     trades: list[Trade] = []
     denials, sessions = Counter[str](), 0

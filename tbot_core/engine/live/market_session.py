@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from functools import partial
-from itertools import product
+from itertools import product, repeat
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.engine.control import ControlRequest
+    from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.journal.store import Event, NewEvent
     from tbot_core.model.bars import DayFacts
@@ -86,22 +87,17 @@ class LiveTradingSession:
         venue = attrs.evolve(trading.venue, denial_reason=self.denial_reason, on_read_result=partial(self._see, 0))
         standbys = guard_standbys(trading.standbys, self._objection, self._see)
         self._trading = attrs.evolve(trading, venue=venue, standbys=standbys)
-        self._floor = floor
+        self._floor, clock = floor, trading.clock
         self._past, self._carried = carryover.events_since_close(past), carryover.carried_positions(past)
         self.steady_clock = session_clock(trading.clock, broker)
         self._hearing = FeedReceiver(source, day or source.day, floor, self._trading, self.steady_clock, past)
         self.run = TradingSession(self._trading, self._hearing.source, entrants, equity_atoms)
         self.run.day = self._hearing.universe.day
         self._vix = None if floor.vix is None else WindowVix(floor.vix, self.run, self.steady_clock, self._past)
-        clock, opens = trading.clock, self.run.session.open
-        self.supervisors = tuple(
-            BrokerSupervisor(post, recall_states(past, post.journal_tag), clock, opens, floor.ttl_s)
-            for post in self.run.broker_sessions
-        )
+        self.supervisors = tuple(map(self._supervisor, self.run.broker_sessions, repeat(past)))
         self.trading_state, self.reconciler = self.supervisors[0].trading_state, self.supervisors[0].reconciler
         self.failover = make_failover(self.supervisors, circuits, clock, self._past, drilled=floor.drilled)
-        accounts = {post.execution.venue.account_id for post in self.run.broker_sessions}
-        self.abandoned_positions = AbandonedPositions(past, accounts)
+        self.abandoned_positions = AbandonedPositions(past, {one.account_id for one in self.run.broker_sessions})
         self._safety, self._weighed, self._closed = self._guarded(past), False, False
         recorder, flatten = self.run.execution.recorder, self.run.flatten
         self.requests = RequestHandler(recorder, self.trading_state, flatten, past, self._further())
@@ -114,6 +110,10 @@ class LiveTradingSession:
         self._errands, self._been_read = SessionTasks(clock, floor.timeout_s), asyncio.Event()
         self._looking = WatchLoop(floor, clock, self.supervisors, self.requests, self._sights())
         self._ending = Shutdown(self.requests, self.supervisors, clock, floor.timeout_s)
+
+    def _supervisor(self, post: BrokerSession, past: Sequence[Event]) -> BrokerSupervisor:
+        causes, opens = recall_states(past, post.journal_tag), self.run.session.open
+        return BrokerSupervisor(post, causes, self._trading.clock, opens, self._floor.ttl_s)
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
@@ -285,7 +285,7 @@ class LiveTradingSession:
         rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
         recalls = [SessionRecovery(post.decision_engine, post.execution, rows) for post in self.run.broker_sessions]
         for post, one in product(self.run.broker_sessions, self._carried):
-            if one.account == post.execution.venue.account_id:
+            if one.account == post.account_id:
                 post.decision_engine.position_manager.recovery.restore_position(one, rows.get(one.fill.symbol))
         for event in self._past:  # what several brokers' trades count together, they count in the order of the journal
             for found in recalls:

@@ -52,6 +52,11 @@ class BrokerSession:
         """The key of its events in the journal: "" for the primary."""
         return self.execution.recorder.broker
 
+    @property
+    def account_id(self) -> str:
+        """The account that its orders go to."""
+        return self.execution.venue.account_id
+
     def pause_s(self, poll_s: float) -> float:
         """The pause between two polls here, where SLEEP_TIME is `poll_s`: as long as that only without a stream."""
         return min(poll_s, EVENT_POLL_S) if self.execution.venue.broker.rules.streams else poll_s

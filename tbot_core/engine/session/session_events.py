@@ -74,7 +74,7 @@ def _accounts(posts: Sequence[BrokerSession]) -> dict[str, dict[str, str]]:
     # Whose accounts the session trades, and what each held at its beginning.
     return {
         post.name: {
-            "account": post.execution.venue.account_id,
+            "account": post.account_id,
             "equity": str(dollars_of(post.decision_engine.portfolio.opening_atoms)),
         }
         for post in posts

@@ -115,7 +115,7 @@ def test_prices_include_their_limits(price: float, reason: Reason) -> None:
 
 def test_limits_that_let_nothing_pass_are_refused() -> None:
     """MIN_PRICE above MAX_PRICE is a fault of the settings that names both."""
-    with pytest.raises(SettingsError, match="MIN_PRICE=5 lies above MAX_PRICE=4"):
+    with pytest.raises(SettingsError, match="MIN_PRICE=5 is above MAX_PRICE=4"):
         Config(min_price=5.0, max_price=4.0)
 
 
