@@ -203,17 +203,16 @@ class SimulatedBroker:
         permit: Permit | None = None,
     ) -> VenueResponse:
         # Let a request make its way; what it does there is done at its arrival, whether or not anyone still waits.
-        way = self._way
         answers: list[VenueResponse] = []
         await asyncio.sleep(passage.queue_s)
         if passage.kept is not None:
             request = NetworkRequest(at=self._clock.monotonic(), kind=kind, client_order_id=cid, left=False)
             request.outcome = passage.kept.message
-            way.requests.append(request)
+            self._way.requests.append(request)
             raise passage.kept
         if permit is not None:
             permit.redeem()
-        request = way.depart(kind, cid, self._clock.monotonic())
+        request = self._way.depart(kind, cid, self._clock.monotonic())
         if passage.turned is not None:
             await self._answered(passage)
             request.outcome = passage.turned.message

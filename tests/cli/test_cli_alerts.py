@@ -119,6 +119,7 @@ def test_a_damaged_file_is_said_by_status_and_begun_anew_by_a_run(
     assert alerts(capsys, home, "log") == {"alerts": []}
 
 
+@pytest.mark.slow
 def test_the_channels_can_be_tried(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each urgency goes by its own channel, and is said to have been taken."""
     found = alerts(capsys, home, "test")["channels"]

@@ -71,6 +71,7 @@ def test_one_to_five_sessions_can_be_armed(home: Path, count: str) -> None:
     assert cli.invoke(["arm", "--sessions", count, "--home", str(home)]) == 2
 
 
+@pytest.mark.slow
 def test_the_mode_stands_in_the_brokers_section(tmp_path: Path) -> None:
     """Paper where nothing is said, live where it is, in any case of letters."""
     home = tmp_path / "x"

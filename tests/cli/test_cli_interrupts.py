@@ -116,7 +116,7 @@ def test_f83_a_second_instance_names_the_first(
     cli.invoke(["status", "--home", home])
     assert f"running, process {child.process.pid}" in capsys.readouterr().out
     assert cli.invoke(["kill", "--home", home]) == 1
-    assert f"Process {child.process.pid} runs a simulation here, which takes no requests" in capsys.readouterr().err
+    assert f"Process {child.process.pid} runs a simulation here, which accepts no requests" in capsys.readouterr().err
     assert not (tmp_path / "home" / "control").exists()
 
 

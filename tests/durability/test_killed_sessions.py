@@ -77,9 +77,10 @@ def live(home, doom, days=1, change=False):
     editions = SettingsWatcher(options, found, lambda wish: (wish, read_settings_files(Instance.at(home))))
     editions.begin(assembly.settings)
     request, renewal = FeedRequest(kind="live"), SettingsReloader(editions.poll)
-    plan = RunPlan(assembly=assembly, request=request, wall=clock, once=days == 1, watch_s=60.0, renewal=renewal)
+    once = days == 1
+    plan = RunPlan(assembly=assembly, request=request, wall=clock, once=once, watch_s=60.0, settings_reload=renewal)
     sys.setprofile(step)
-    asyncio.run(run(plan, RunWatcher(wrote=wrote)))
+    asyncio.run(run(plan, RunWatcher(on_events=wrote)))
     sys.setprofile(None)
     (home / "steps").write_text(str(steps))
 
@@ -137,9 +138,9 @@ for number in range(kills):
     home = fresh("killed" + str(number))
     assert os.WTERMSIG(forked(home, dice.randint(1, 200), 1, True)) == signal.SIGKILL
     instance = Instance.at(home)
-    before = held(instance.journal, MORNING, simulated=True)
+    before = open_session_settings(instance.journal, MORNING, simulated=True)
     assert forked(home, 0, 1, True) == 0
-    after = held(instance.journal, MORNING, simulated=True) | read(instance).texts()
+    after = open_session_settings(instance.journal, MORNING, simulated=True) | read_settings_files(instance).texts()
     ends.append(told(home))
     kept.append([one["MAX_OPEN_POSITIONS"] for one in (before, after)])
 print(json.dumps(dict(whole=told(whole), ends=ends, kept=kept)))

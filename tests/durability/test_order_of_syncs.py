@@ -53,7 +53,7 @@ named = lambda signal, leg, _: f"{signal.symbol} {leg.value}"
 desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), named)
 venue = BrokerAccount(broker=wire, name="wire", account_id="A1")
 execution = ExecutionEngine(JournalRecorder(journal=journal, clock=clock), venue, desk)
-asyncio.run(execution.carry_out(MinuteCommands(decisions=desk.decide([proposal("AAA"), proposal("BBB")]))))
+asyncio.run(execution.execute(MinuteCommands(decisions=desk.decide([proposal("AAA"), proposal("BBB")]))))
 print(wire.theirs.recv(100).decode())
 """
 CALL: Final = re.compile(r"(\w+)\(\d+<([^>]*)>(.*)")

@@ -152,10 +152,13 @@ def test_a_latch_before_the_first_minute_has_closed_is_written_down_at_once(tmp_
         told = [event.payload["what"] for event in journal.events(kind=records.RISK)]
         assert told == ["daily loss latch", "defense"]
         after = post_on(journal, clock)
-        recall = SessionRecovery(after.desk, after.execution, {"AAA": 0})
+        recall = SessionRecovery(after.decision_engine, after.execution, {"AAA": 0})
         for event in journal.events():
             recall.apply(event)
-        assert (after.desk.standing.daily_loss, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)
+        assert (after.decision_engine.exposure.daily_loss, after.decision_engine.exposure.own_state) == (
+            True,
+            RiskState.EXIT_ONLY,
+        )
 
 
 def test_a_losing_run_is_latched_at_once(tmp_path: Path) -> None:
@@ -168,14 +171,17 @@ def test_a_losing_run_is_latched_at_once(tmp_path: Path) -> None:
         for _ in range(4):
             asyncio.run(guarding.run_once())
             told.append([event.payload["what"] for event in journal.events(kind=records.RISK)])
-            post.decision_engine.standing.count_closed(-1)
+            post.decision_engine.exposure.count_closed(-1)
         assert told == [[], [], [], ["losing run latch"]]
-        assert post.decision_engine.standing.own is RiskState.EXIT_ONLY
+        assert post.decision_engine.exposure.own_state is RiskState.EXIT_ONLY
         after = post_on(journal, clock)
-        recall = SessionRecovery(after.desk, after.execution, {})
+        recall = SessionRecovery(after.decision_engine, after.execution, {})
         for event in journal.events():
             recall.apply(event)
-        assert (after.desk.standing.losing_run, after.desk.standing.own) == (True, RiskState.EXIT_ONLY)
+        assert (after.decision_engine.exposure.losing_run, after.decision_engine.exposure.own_state) == (
+            True,
+            RiskState.EXIT_ONLY,
+        )
 
 
 def test_a_losing_run_makes_no_mark_count_sooner(tmp_path: Path) -> None:
@@ -184,10 +190,10 @@ def test_a_losing_run_makes_no_mark_count_sooner(tmp_path: Path) -> None:
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         post = post_on(journal, clock, max_consecutive_losses=1)
         post.decision_engine.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
-        post.decision_engine.standing.count_closed(-1)
+        post.decision_engine.exposure.count_closed(-1)
         asyncio.run(watching(post, clock).run_once())
         assert [event.payload["what"] for event in journal.events(kind=records.RISK)] == ["losing run latch"]
-        assert not post.decision_engine.standing.daily_loss
+        assert not post.decision_engine.exposure.daily_loss
 
 
 def test_what_of_a_gap_was_open_before_a_restart_is_asked_for_again(tmp_path: Path) -> None:
@@ -197,8 +203,8 @@ def test_what_of_a_gap_was_open_before_a_restart_is_asked_for_again(tmp_path: Pa
         post = post_on(journal, clock)
         guarding = watching(post, clock, asked)
         recorder = post.execution.recorder
-        recorder.note(records.FEED_GAP, {"first": 3, "last": 5, "words": "no prices for 130 s"})
-        recorder.note(records.FEED_FILLED, {"minutes": [3], "open": 2})
+        recorder.record(records.FEED_GAP, {"first": 3, "last": 5, "words": "no prices for 130 s"})
+        recorder.record(records.FEED_FILLED, {"minutes": [3], "open": 2})
         guarding.restore(list(journal.events()))
         assert asked == [{4, 5}]
         guarding._filled([4, 5, 6])

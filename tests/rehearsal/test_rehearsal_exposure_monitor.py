@@ -170,7 +170,7 @@ def test_a_stop_that_stays_behind_its_plan_is_found(
     async def main() -> None:
         hold(floor, 10)
         floor.rest(floor.accept(order(Leg.STOP, name="stop", symbol=SYMBOL, quantity="10", stop="0.01")))
-        patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False, leads=lambda level: level < SHARE)}))
+        patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False, is_ahead_of=lambda level: level < SHARE)}))
         patrol.begin()
         for at in range(0, 250, 50):
             request = NetworkRequest(at=float(at), kind="replace", client_order_id="stop", reached=reached)

@@ -77,6 +77,11 @@ for category in TWO:
     vault().make_key(category)
     vault().write(category, TEXT[category])
 reader = forked(read_on)
+DEEDS = {
+    "resume": rotation.resume_rotation,
+    "abort": rotation.withdraw_rotation,
+    "rotate": rotation.rotate_categories,
+}
 MENDS = (["resume"], ["abort"], ["resume", "abort", "rotate"], ["abort", "rotate"])
 calls = kills = 0
 while True:
@@ -85,7 +90,7 @@ while True:
         break
     assert texts() == TEXT, calls
     for deed in MENDS[kills % len(MENDS)]:
-        getattr(rotation, deed)(vault(), TWO)
+        DEEDS[deed](vault(), TWO)
         assert texts() == TEXT, (calls, deed)
     for category in TWO:
         assert store().key(category, "next") is None, calls

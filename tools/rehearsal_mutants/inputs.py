@@ -74,7 +74,7 @@ def arming_not_asked_for() -> Swaps:
 
     def impose(self: Any) -> None:
         self._standing.armed = True
-        self._conditions.withdraw(StateCause.NOT_ARMED)
+        self._conditions.clear_cause(StateCause.NOT_ARMED)
 
     return ((ArmingGuard, "_impose", impose),)
 
@@ -93,7 +93,7 @@ def disarming_forgotten() -> Swaps:
     """A request to disarm is written down, and the session goes on as armed."""
 
     def disarm(self: Any, request: ControlRequest) -> str:
-        self._recorder.note("disarmed", {"why": f"asked by {request.actor}"})
+        self._recorder.record("disarmed", {"why": f"asked by {request.actor}"})
         return ""
 
     return ((ArmingGuard, "disarm", disarm),)
@@ -108,7 +108,7 @@ def clock_jump_ignored() -> Swaps:
     """Nobody looks whether the machine's clock was set."""
 
     def look(self: Any) -> None:
-        self._clock.look()
+        self._clock.check()
 
     return ((ClockGuard, "run_once", look),)
 
@@ -162,10 +162,10 @@ def foreign_orders_cancelled() -> Swaps:
 
     async def tidy(self: Any) -> Any:
         verdict = await read(self)
-        for name in sorted({mark[0] for mark in self._astray.foreign}):
+        for name in sorted({mark[0] for mark in self._astray.external}):
             with suppress(BrokerError):
                 await self._broker.cancel(name)
-        self._astray.foreign.clear()
+        self._astray.external.clear()
         return verdict
 
     return ((reconciler.Reconciler, "read", tidy),)
@@ -198,7 +198,7 @@ def unknown_exit_sent_again() -> Swaps:
         doubt(self, words, *cids)
         for cid in cids:
             order = self.orders[cid].order
-            held: ManagedPosition | None = vars(self._desk.custody)["_held"].get(order.symbol)
+            held: ManagedPosition | None = vars(self._desk.position_manager)["_held"].get(order.symbol)
             if order.leg is Leg.EXIT and held is not None and held.exit_order_id == cid:
                 held.exit_order_id = None
 

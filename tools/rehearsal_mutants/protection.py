@@ -53,7 +53,7 @@ def orphan_protection_left() -> Swaps:
     def leave(self: Any, position: Position) -> None:
         closed(self, position)
         for one in [*self._unwanted]:
-            self._unwanted.ended(one)
+            self._unwanted.on_ended(one)
 
     return ((PositionManager, "_closed", leave),)
 
@@ -81,7 +81,7 @@ def lost_exit_not_taken_back() -> Swaps:
 
     def leave(self: Any, cid: str) -> None:
         lost(self, cid)
-        self._unwanted.ended(cid)
+        self._unwanted.on_ended(cid)
 
     return ((PositionManager, "on_lost", leave),)
 

@@ -40,7 +40,7 @@ def second_barrier_left_out() -> Swaps:
     def mark(self: Any, orders: Sequence[Order]) -> list[Order]:
         for part in (part for order in orders for part in (order, *order.protection)):
             self.orders[part.client_order_id] = OrderRecord(order=part, state=OrderState.SENDING)
-            self.put(part.client_order_id, self._clock.now())
+            self.mark_sent(part.client_order_id, self._clock.now())
         return [*orders]
 
     return ((ExecutionEngine, "_mark", mark),)
@@ -114,7 +114,7 @@ def time_out_read_as_never_sent() -> Swaps:
 
     def drop(self: Any, order: Order, words: str) -> None:
         for part in (order, *order.protection):
-            self.forget(words, part.client_order_id)
+            self.drop(words, part.client_order_id)
 
     return _unanswered(drop)
 
@@ -124,15 +124,15 @@ def unavailable_read_as_never_sent() -> Swaps:
 
     async def submit(self: Any, order: Order) -> None:
         try:
-            await self.venue.broker.submit(order, SendPermit(order, self.venue.refusal))
+            await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except Rejected as refusal:
             self._refused(order, refusal.message)
         except (Unavailable, OutcomeUnknown) as silence:
             for part in (order, *order.protection):
                 if isinstance(silence, Unavailable) or silence.message.startswith("429"):
-                    self.forget(silence.message, part.client_order_id)
+                    self.drop(silence.message, part.client_order_id)
                 else:
-                    self.doubt(silence.message, part.client_order_id)
+                    self.mark_unknown(silence.message, part.client_order_id)
 
     return ((ExecutionEngine, "_submit", submit),)
 
@@ -141,7 +141,7 @@ def sent_again_under_the_same_id() -> Swaps:
     """An order without an answer is sent again at once, whether or not the venue tells the two from each other."""
 
     async def again(self: Any, order: Order) -> None:
-        await self.venue.broker.submit(order, SendPermit(order, self.venue.refusal))
+        await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
 
     return _retried(again)
 
@@ -154,9 +154,9 @@ def sent_again_under_a_new_id() -> Swaps:
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
         self._barrier(self.recorder.entry(records.INTENDED, records.order_payload(fresh), cid))
         self._mark([fresh])
-        known = vars(self._desk.custody)["_known"]
+        known = vars(self._desk.position_manager)["_known"]
         known[cid] = attrs.evolve(known[order.client_order_id], order=fresh)
-        await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.refusal))
+        await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.denial_reason))
 
     return _retried(again)
 
@@ -172,7 +172,7 @@ def silent_cancel_read_as_done() -> Swaps:
             except Rejected:
                 raise
             except BrokerError:
-                self.book([BrokerEvent(kind="cancelled", event_id=f"silent-{cid}", client_order_id=cid)])
+                self.apply_events([BrokerEvent(kind="cancelled", event_id=f"silent-{cid}", client_order_id=cid)])
 
         await ask(self, what, cid, watched)
 
@@ -194,7 +194,7 @@ def not_found_read_as_rejected() -> Swaps:
 
     def missed(self: Any, cid: str, _doubt: object, _source: str) -> None:
         event = BrokerEvent(kind="rejected", event_id=f"404-{cid}", client_order_id=cid, words="404")
-        self._execution.book([event])
+        self._execution.apply_events([event])
 
     return ((reconciler.Reconciler, "_missed", missed),)
 
@@ -204,9 +204,9 @@ def one_source_is_evidence() -> Swaps:
 
     def missed(self: Any, cid: str, _doubt: object, _source: str) -> None:
         if self._execution.orders[cid].state is OrderState.UNKNOWN:
-            self._execution.give_up(cid)
+            self._execution.mark_lost(cid)
         elif self._execution.orders[cid].state is not OrderState.LOST:
-            self._execution.absent(cid)
+            self._execution.mark_not_found(cid)
 
     return ((reconciler.Reconciler, "_missed", missed),)
 
@@ -215,7 +215,7 @@ def age_by_the_wall_clock() -> Swaps:
     """How long an order has been out is counted by a clock that jumps."""
 
     def age(self: Any, cid: str) -> float:
-        placed = self.placed.get(cid)
+        placed = self.sent_at.get(cid)
         seconds: float = 0.0 if placed is None else (self._clock.now() - placed).total_seconds()
         return seconds
 
@@ -238,7 +238,7 @@ def doubt_ended_by_the_clock() -> Swaps:
         for cid, record in [*self._execution.orders.items()]:
             if record.state is OrderState.UNKNOWN and self._execution.age(cid) > _MINUTE_S:
                 event = BrokerEvent(kind="cancelled", event_id=f"old-{cid}", client_order_id=cid)
-                self._execution.book([event])
+                self._execution.apply_events([event])
 
     return ((reconciler.Reconciler, "_notice", notice),)
 
@@ -348,7 +348,7 @@ def _unanswered(act: Callable[[Any, Order, str], None]) -> Swaps:
 
     async def submit(self: Any, order: Order) -> None:
         try:
-            await self.venue.broker.submit(order, SendPermit(order, self.venue.refusal))
+            await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except Rejected as refusal:
             self._refused(order, refusal.message)
         except BrokerError as silence:
@@ -367,7 +367,7 @@ def _retried(again: Callable[[Any, Order], Awaitable[None]]) -> Swaps:
             try:
                 await again(self, order)
             except BrokerError as silence:
-                self.doubt(silence.message, order.client_order_id)
+                self.mark_unknown(silence.message, order.client_order_id)
 
     return ((ExecutionEngine, "_submit", twice),)
 

@@ -34,7 +34,7 @@ def doubt_frees_what_it_reserved() -> Swaps:
     def free(self: Any, words: str, *cids: str) -> None:
         doubt(self, words, *cids)
         for cid in cids:
-            self._desk.standing.working.pop(cid, None)
+            self._desk.exposure.working.pop(cid, None)
 
     return ((ExecutionEngine, "mark_unknown", free),)
 
@@ -108,7 +108,9 @@ def named_execution_counts_in_full() -> Swaps:
         if before is not None and event.fill is not None:
             grown = self.orders[event.client_order_id].filled - before.filled
             if rest := event.fill.quantity - grown:
-                self._desk.custody.booked(attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=rest)))
+                self._desk.position_manager.on_order_event(
+                    attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=rest))
+                )
 
     return ((ExecutionEngine, "_take_in", full),)
 
@@ -173,7 +175,7 @@ def foreign_holding_forgotten() -> Swaps:
     """A restart does not know what was foreign, and what is found of it is not counted."""
 
     def hold(self: Any, symbol: str, _quantity: Decimal) -> None:
-        self.foreign[symbol] = Decimal(0)
+        self.external[symbol] = Decimal(0)
 
     return ((reconciler.Reconciler, "_hold_foreign", hold),)
 
@@ -244,7 +246,7 @@ def sending_orders_dropped_on_restart() -> Swaps:
     def settle(self: Any) -> None:
         for cid, record in [*self._execution.orders.items()]:
             if record.state in {OrderState.INTENDED, OrderState.SENDING}:
-                self._execution.forget("a restart", cid)
+                self._execution.drop("a restart", cid)
 
     return ((SessionRecovery, "resolve_open_orders", settle),)
 
@@ -265,7 +267,7 @@ def intended_orders_kept_on_restart() -> Swaps:
     def settle(self: Any) -> None:
         for cid, record in [*self._execution.orders.items()]:
             if record.state is OrderState.SENDING:
-                self._execution.doubt("a restart", cid)
+                self._execution.mark_unknown("a restart", cid)
 
     return ((SessionRecovery, "resolve_open_orders", settle),)
 
