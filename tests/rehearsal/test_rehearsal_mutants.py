@@ -39,6 +39,11 @@ ELSEWHERE = {
 }
 """Mutants that no seed is recorded for, each with the seed to look at first."""
 
+LATE = {"readings-that-differ-believed", "intended-orders-sent-on-restart", "intended-orders-kept-on-restart"}
+"""Those that change only a late seed of the corpus."""
+
+FAR = pytest.mark.full
+
 RUN = {
     "permit-never-looked-at": 0,
     "kill-seen-at-the-next-look": 0,
@@ -135,7 +140,10 @@ def goes_otherwise(one: Mutant, seed: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.first(3)
-@pytest.mark.parametrize("name", [name for name in ELSEWHERE if name not in CAUGHT])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=FAR) if name in LATE else name for name in ELSEWHERE if name not in CAUGHT],
+)
 def test_a_broken_rule_that_no_invariant_misses_yet_makes_another_bot(name: str) -> None:
     """What is planted is what the bot goes by: at its seed, or at one of the corpus, the story goes otherwise."""
     assert any(goes_otherwise(MUTANTS[name], seed) for seed in (ELSEWHERE[name], *CORPUS))

@@ -138,7 +138,7 @@ def absent_order_not_asked_for() -> Swaps:
     settle = current_attribute(reconciler.Reconciler, "_settle")
 
     def leave(self: Any, findings: Any, listed: frozenset[str]) -> bool:
-        clean: bool = settle(self, attrs.evolve(findings, absent=()), listed)
+        clean: bool = settle(self, attrs.evolve(findings, not_found=()), listed)
         return clean
 
     return ((reconciler.Reconciler, "_settle", leave),)
