@@ -15,7 +15,7 @@ ifneq ($(strip $(shell cat $(READY) 2>/dev/null)),$(strip $(MEMBERS)))
 STALE := stale
 endif
 
-.PHONY: setup demo test cover check full lint lock bench simulate simulate-full seeds clean stale
+.PHONY: setup demo test cover check full lint size lock bench simulate simulate-full seeds clean stale
 
 setup: $(READY)
 
@@ -55,7 +55,11 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m tbot_core.testing.purity_check tbot_core plugins
 	$(BIN)/python tools/licences.py
+	$(BIN)/python tools/word_lint.py
 	$(BIN)/codespell
+
+size: $(READY)
+	@$(BIN)/python tools/size.py
 
 lock: $(READY)
 	$(BIN)/uv lock --upgrade
