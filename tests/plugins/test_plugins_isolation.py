@@ -208,7 +208,7 @@ class Bench:
         ("eat", "MemoryError"),
         ("open", "Too many open files"),
         ("look", "ValueError: ['/', '']"),
-        ("pickle", "cannot be sent to a worker an object of type set"),
+        ("pickle", "An object of type set cannot be sent to a worker"),
     ],
 )
 def test_f93_what_goes_wrong_in_a_worker_is_said_and_harms_nobody(
