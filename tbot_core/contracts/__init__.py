@@ -119,10 +119,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """The public name, imported when it is asked for: listing plugins needs none of them, nor numpy."""
-    if name in __all__:
-        for module in _MODULES:
-            found = vars(import_module(f"{__name__}.{module}"))
-            if name in found:
-                return found[name]
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    places = (vars(import_module(f"{__name__}.{module}")) for module in _MODULES)
+    return next(place[name] for place in places if name in place)

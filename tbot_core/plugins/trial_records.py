@@ -18,7 +18,6 @@ from tbot_core.model import json_document
 from tbot_core.plugins.distributions import package_files
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.probe import TrialOutcome
-from tbot_core.plugins.trial import describe_offer
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
@@ -227,6 +226,8 @@ def record_failure(folder: Path, entry: EntryPointInfo, failure: PluginFailure, 
 def _outcomes(
     loaded: Iterable[LoadedPlugin], failures: Iterable[PluginFailure], listings: Iterable[PluginListing]
 ) -> Iterator[TrialOutcome]:
+    from tbot_core.plugins.trial import describe_offer  # which imports the contracts: listing plugins needs none
+
     failed = {(it.kind, it.name): it for it in failures if it.phase != "find"}
     for it in loaded:
         if (it.entry.kind, it.entry.name) not in failed:
