@@ -144,7 +144,7 @@ def test_f111_a_loose_request_is_refused_and_named(bot: Bot, capsys: pytest.Capt
     odd = bot.home / "control" / "kill-clear-x.json"
     odd.parent.mkdir(mode=0o700, exist_ok=True)
     odd.touch(mode=0o644)
-    bot.until("control/kill-clear-x.json is not obeyed")
+    bot.until("control/kill-clear-x.json was refused")
     found = asked(capsys, bot.home, "status", code=1)
     assert [one["name"] for one in found["requests"]["refused"]] == ["kill-clear-x.json"]
     assert any("other users may read or write it" in sentence for sentence in found["attention"])

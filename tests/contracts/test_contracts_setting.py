@@ -120,6 +120,7 @@ def test_a_kind_refuses_everything_else_with_value_error(kind: SettingKind[Any],
     assert kind.allowed
 
 
+@pytest.mark.slow
 @given(st.text(), st.sampled_from([kind for kind, _, _ in READ]))
 def test_no_text_makes_a_kind_raise_anything_but_value_error(written: str, kind: SettingKind[Any]) -> None:
     """Any text is either a value whose own spelling reads the same, or a ValueError."""

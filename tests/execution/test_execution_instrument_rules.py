@@ -354,7 +354,7 @@ def test_f42_the_way_to_a_broker_passes_the_question_on() -> None:
     mute: Any = object()
     assert MonitoredBroker(mute, CircuitBreaker(), clock).meaning(OFF) is None
     for broker in (RateLimitedBroker(mute, clock), MonitoredBroker(mute, CircuitBreaker(), clock)):
-        with pytest.raises(Unavailable, match="does not say"):
+        with pytest.raises(Unavailable, match="does not report instrument rules"):
             asyncio.run(broker.instrument("AAA"))
 
 
