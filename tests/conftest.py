@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.plugins import probe
+from tbot_core.plugins import discovery, probe
 from tbot_core.plugins.trial_records import plugin_fingerprint
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ def _plugins_are_tried_once() -> Iterator[None]:
             tried[key] = outcome
         return outcome
 
+    for listing in discovery.installed_plugins():  # here, so that the first test that needs them does not pay for all
+        if listing.entry.dist.startswith("tbot-") and listing.entry.kind != "command":
+            once(listing.entry)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe, "probe_plugin", once)
         yield
