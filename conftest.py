@@ -50,6 +50,7 @@ _collected: Counter[str] = Counter()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the choice of a tier."""
     parser.addoption("--tier", choices=["test", "check", "full"], default="", help="only the cases of one make target")
+    parser.addoption("--slow-above", type=float, default=1.0, help="seconds from which a case needs the marker `slow`")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -108,10 +109,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     begun = spent()
     result = yield
     took = (spent() - begun) / (6 if sys.gettrace() or sys.getprofile() else 2)
+    limit = item.config.getoption("slow_above")
     if item.config.getoption("tier") != "full" and not item.get_closest_marker("full"):
-        if took > 10:
+        if took > 10 * limit:
             pytest.fail(f"takes over {took:.1f} s of processor time: mark it `full`, or make it shorter")
-        if took > 1 and not item.get_closest_marker("slow"):
+        if took > limit and not item.get_closest_marker("slow"):
             pytest.fail(f"takes over {took:.1f} s of processor time: mark it `slow`, or make it shorter")
     return result
 
