@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ from tbot_broker_paper.market import SimulatedMarket
 from tbot_broker_paper.sessions import RowSession
 from tbot_core.contracts import FeedLabel
 from tbot_core.errors import DataError
+from tbot_core.model.calendar import ExchangeCalendar
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import FeedRequest, FeedSession
     from tbot_core.model.bars import DayFacts
-    from tbot_core.model.calendar import ExchangeCalendar, Session
+    from tbot_core.model.calendar import Override, Session
 
 GENERATION: Final = 1
 """Grows whenever the same seed gives other prices."""
@@ -42,7 +44,7 @@ class SimulatedFeed:
         self._first = first
         self._count = request.sessions
         self._calendar = calendar
-        self._market = SimulatedMarket(request.seed, calendar)
+        self._market = _market(request.seed, calendar.weekdays, tuple(sorted(calendar.overrides.items())))
         self._seed = request.seed
 
     @property
@@ -70,6 +72,12 @@ class SimulatedFeed:
         fields = {name: np.ascontiguousarray(rows[:, columns]) for name, rows in self._market.bars(session).items()}
         day = _only(self._market.day(session), columns)
         return RowSession(session=session, symbols=self._symbols, day=day, fields=fields)
+
+
+@functools.lru_cache(maxsize=4)
+def _market(seed: int, weekdays: frozenset[int], overrides: tuple[tuple[dt.date, Override], ...]) -> SimulatedMarket:
+    # Kept: the 20 sessions before the first one take half a second to draw.
+    return SimulatedMarket(seed, ExchangeCalendar(weekdays=weekdays, overrides=dict(overrides)))
 
 
 def _only(day: DayFacts, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> DayFacts:
