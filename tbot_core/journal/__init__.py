@@ -1,1 +1,1 @@
-"""The event log and what its events add up to."""
+"""The event log and its projections."""

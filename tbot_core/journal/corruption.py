@@ -1,4 +1,4 @@
-"""What a journal's file that cannot be used is said to be: damaged, out of reach, or on a disk without room."""
+"""Errors about journal files that cannot be used: damaged, inaccessible, or on a full disk."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 _UNREACHABLE: Final = frozenset(
     getattr(sqlite3, f"SQLITE_{name}") for name in ("CANTOPEN", "PERM", "READONLY", "BUSY", "LOCKED", "IOERR")
 )
-"""What SQLite says of a file that may be whole and cannot be had: rights, the disk, or somebody else."""
+"""SQLite result codes for a file that may be intact but cannot be accessed: permissions, disk, locks."""
 
 
 def damaged_journal(path: Path, words: str) -> JournalError:
-    """The error about a file that is not what was written."""
+    """Return the error for a file whose content is damaged."""
     return JournalError(f"The journal {path} is damaged: {words}.", "Restore it from a backup.")
 
 
 def unusable_journal(path: Path, error: Exception) -> JournalError:
-    """The error about a file that cannot be opened or read."""
+    """Return the error for a file that cannot be opened or read."""
     if _code(error) not in _UNREACHABLE:
         return damaged_journal(
             path, str(error).partition(" with text ")[0]
@@ -35,16 +35,16 @@ def unusable_journal(path: Path, error: Exception) -> JournalError:
 
 
 def closed_out_of_reach(path: Path, error: BaseException | None) -> bool:
-    """Whether a file that cannot be opened holds all that was written: no log lies beside it."""
+    """Whether a file that cannot be opened was closed cleanly, so that the main file is complete (no WAL beside it)."""
     log = path.with_name(f"{path.name}-wal")
     return _code(error) == sqlite3.SQLITE_CANTOPEN and not filesystem.exists(log)
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether there was no room on the disk: then nothing of the transaction was written."""
+    """Whether the disk was full. Nothing of the transaction was written then."""
     return _code(error) == sqlite3.SQLITE_FULL
 
 
 def _code(error: BaseException | None) -> int:
-    # SQLite's primary result code; 0 for what is no word of SQLite's own.
+    # SQLite's primary result code; 0 for an error that is not SQLite's.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,4 +1,4 @@
-"""A file that holds room on the disk for the journal's last words: a full disk must keep nobody from a cancel."""
+"""A file that reserves disk space, so that the journal can still record cancels when the disk is full."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tbot_core.system import filesystem, log
 
 FILE_NAME: Final = "ballast"
 BYTES: Final = 16_000_000
-"""Room for thousands of events, the log of them that SQLite keeps, and the alerts beside."""
+"""Enough for thousands of events, their WAL, and the alerts."""
 
 NO_ROOM_BYTES: Final = 50_000_000
-"""With less room than this nothing is begun, and a run that is under way leaves exits only."""
+"""Below this, no run starts, and a running one is limited to exits."""
 
 _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
 class DiskReserve:
-    """The file at `path`, of so many bytes."""
+    """The reserve file at `path`; `size` is in bytes."""
 
     path: Path
     size: int = BYTES
 
     def fill(self) -> bool:
-        """Hold the room, where that is not done; whether it is held. A disk that cannot give it goes without."""
+        """Allocate the file unless it exists with the right size; return whether the space is reserved."""
         try:
             if not (filesystem.exists(self.path) and filesystem.size(self.path) == self.size):
                 filesystem.preallocate(self.path, self.size)
@@ -38,7 +38,7 @@ class DiskReserve:
         return True
 
     def drop(self) -> bool:
-        """Give the room back; whether there was any."""
+        """Remove the file; return whether it existed."""
         try:
             held = filesystem.exists(self.path)
             filesystem.remove(self.path)

@@ -1,8 +1,7 @@
-"""What a running bot knows that its journal does not say: marks, limits as it has them, and how its brokers answer.
+"""Figures of a running bot that are not in its journal: marks, current limits, and broker response times.
 
-One small file beside the journal, written over about once a second by the bot that holds the instance's lock. It is no
-record: it may be lost or old at any time, nothing is decided by it, and it never grows. Whoever looks on values by its
-marks what the journal says is held.
+One small file beside the journal, rewritten about once a second by the bot that holds the instance's lock. It may be
+missing or stale at any time, and no decision depends on it.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class BrokerGauge:
-    """How a broker answers; None for what it has not said, or what does not apply to it.
+    """How a broker responds; None where a value is unknown or does not apply.
 
-    `equity`: as it was said last. `latency_s`: how long the last answer took. `spare`: so many requests could leave
-    now, of `per_minute` that the venue allows (0: no limit).
+    `equity`: as last reported. `latency_s`: duration of the last request. `spare`: requests that could be sent now, of
+    `per_minute` that the venue allows (0: no limit).
     """
 
     name: str
@@ -48,11 +47,11 @@ class BrokerGauge:
 
 @attrs.frozen(kw_only=True)
 class Gauges:
-    """One look at a session: `journal` is the name of its journal's file, `session` its date.
+    """A snapshot of a session; `journal` is the file name of its journal, `session` its date.
 
-    `at`: when it was taken, which makes no difference. `marks` are the prices at which positions are valued. `gross`:
-    what positions cost, with what is not tbot's in the accounts. `clock_ahead_s`: how far this machine's clock is ahead
-    of the broker's. The limits are those of the risk state.
+    `at`: when it was taken (not compared). `marks`: the prices at which positions are valued. `gross`: cost of the
+    positions, external holdings included. `clock_ahead_s`: how far this machine's clock is ahead of the broker's. The
+    limits are those of the risk state.
     """
 
     journal: str
@@ -70,77 +69,77 @@ class Gauges:
 
 
 def write_gauges(folder: Path, gauges: Gauges) -> None:
-    """Replace what was there; the disk is not waited for. Raises AccessError where it cannot be written."""
+    """Replace the file, without waiting for the disk. Raises AccessError when it cannot be written."""
     document = {"schema": SCHEMA} | attrs.asdict(gauges)
     filesystem.replace(folder / FILE, json.dumps(document, default=str).encode())
 
 
 def read_gauges(folder: Path) -> Gauges | None:
-    """The latest look; None where there is none, or none that can be read."""
+    """Read the latest snapshot; None when it is missing or unreadable."""
     path = folder / FILE
     if not filesystem.is_present(path):
         return None
     try:
-        said = json_document.parse_json(filesystem.read_bytes(path, limit=MOST_BYTES))
-        return _gauges(said) if said["schema"] == SCHEMA else None
+        raw = json_document.parse_json(filesystem.read_bytes(path, limit=MOST_BYTES))
+        return _gauges(raw) if raw["schema"] == SCHEMA else None
     except (AccessError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _gauges(said: Mapping[str, Any]) -> Gauges:
-    at = dt.datetime.fromisoformat(said["at"])
+def _gauges(raw: Mapping[str, Any]) -> Gauges:
+    at = dt.datetime.fromisoformat(raw["at"])
     if at.utcoffset() is None:
         raise ValueError("no zone")
     return Gauges(
-        journal=_text(said["journal"]),
-        session=_text(said["session"]),
+        journal=_text(raw["journal"]),
+        session=_text(raw["session"]),
         at=at,
-        marks={_text(symbol): _dollars(price) for symbol, price in said["marks"].items()},
-        daily_loss_limit=_dollars(said["daily_loss_limit"]),
-        budget=_dollars(said["budget"]),
-        most_trades=_count(said["most_trades"]),
-        most_positions=_count(said["most_positions"]),
-        gross=_known(_dollars, said["gross"]),
-        vix=_known(_figure, said["vix"]),
-        clock_ahead_s=_known(_figure, said["clock_ahead_s"]),
-        brokers=tuple(_broker(one) for one in said["brokers"]),
+        marks={_text(symbol): _dollars(price) for symbol, price in raw["marks"].items()},
+        daily_loss_limit=_dollars(raw["daily_loss_limit"]),
+        budget=_dollars(raw["budget"]),
+        most_trades=_count(raw["most_trades"]),
+        most_positions=_count(raw["most_positions"]),
+        gross=_known(_dollars, raw["gross"]),
+        vix=_known(_figure, raw["vix"]),
+        clock_ahead_s=_known(_figure, raw["clock_ahead_s"]),
+        brokers=tuple(_broker(one) for one in raw["brokers"]),
     )
 
 
-def _broker(said: Mapping[str, Any]) -> BrokerGauge:
+def _broker(raw: Mapping[str, Any]) -> BrokerGauge:
     return BrokerGauge(
-        name=_text(said["name"]),
-        equity=_known(_dollars, said["equity"]),
-        latency_s=_known(_figure, said["latency_s"]),
-        spare=_known(_count, said["spare"]),
-        per_minute=_count(said["per_minute"]),
+        name=_text(raw["name"]),
+        equity=_known(_dollars, raw["equity"]),
+        latency_s=_known(_figure, raw["latency_s"]),
+        spare=_known(_count, raw["spare"]),
+        per_minute=_count(raw["per_minute"]),
     )
 
 
-def _known(read: Callable[[Any], T], said: Any) -> T | None:
-    return None if said is None else read(said)
+def _known(read: Callable[[Any], T], raw: Any) -> T | None:
+    return None if raw is None else read(raw)
 
 
-def _text(said: Any) -> str:
-    if not isinstance(said, str) or not said.isprintable():
+def _text(raw: Any) -> str:
+    if not isinstance(raw, str) or not raw.isprintable():
         raise TypeError("not text")
-    return said
+    return raw
 
 
-def _dollars(said: Any) -> Decimal:
-    amount = Decimal(_text(said))
-    if not amount.is_finite() or not -_BEYOND < amount < _BEYOND or len(said) > _LETTERS:
+def _dollars(raw: Any) -> Decimal:
+    amount = Decimal(_text(raw))
+    if not amount.is_finite() or not -_BEYOND < amount < _BEYOND or len(raw) > _LETTERS:
         raise ValueError("not an amount in USD")
     return amount
 
 
-def _count(said: Any) -> int:
-    if type(said) is not int or not -_BEYOND < said < _BEYOND:
+def _count(raw: Any) -> int:
+    if type(raw) is not int or not -_BEYOND < raw < _BEYOND:
         raise ValueError("not a count")
-    return said
+    return raw
 
 
-def _figure(said: Any) -> float:
-    if type(said) not in {int, float} or not -_BEYOND < said < _BEYOND:
+def _figure(raw: Any) -> float:
+    if type(raw) not in {int, float} or not -_BEYOND < raw < _BEYOND:
         raise ValueError("not a number")
-    return float(said)
+    return float(raw)

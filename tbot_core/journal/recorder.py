@@ -1,4 +1,4 @@
-"""Writes events of ours down, then tells whoever listens."""
+"""Writes events to the journal, then notifies the listener."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
     from tbot_core.journal.records import Payload
 
 
-def _nobody(entries: Sequence[NewEvent]) -> None:
-    # Nobody listens.
+def _ignore(entries: Sequence[NewEvent]) -> None:
+    # No listener.
     pass
 
 
 @attrs.define(eq=False)
 class _Batch:
-    # What waits to be written in one transaction; None where nothing does.
+    # Entries of the open transaction; None outside one.
     entries: list[NewEvent] | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class JournalRecorder:
-    """A journal and the clock that stamps what enters it; `tell` is called with everything that was written.
+    """A journal and the clock that stamps its events; `on_events` is called with everything that was written.
 
-    `broker`: whose events these are, where they are not the primary's; `tag` marks the orders that go there.
+    `broker`: the broker that the events belong to, empty for the primary. `tag`: marks the orders sent to it.
     """
 
     journal: Journal
     clock: Clock
-    on_events: Callable[[Sequence[NewEvent]], None] = _nobody
+    on_events: Callable[[Sequence[NewEvent]], None] = _ignore
     broker: str = ""
     tag: str = ""
     batch: _Batch = attrs.field(factory=_Batch, repr=False)
-    """One for all recorders that were made of this one."""
+    """Shared by all recorders derived from this one."""
 
     def write(self, *entries: NewEvent) -> None:
-        """Write events down, then tell of them."""
+        """Write events, then call `on_events`. Inside `transaction` both happen at its end."""
         if self.batch.entries is not None:
             self.batch.entries += entries
             return
@@ -53,7 +53,7 @@ class JournalRecorder:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is written meanwhile is one transaction, and told of when it is durable: all of it, or nothing."""
+        """Write all events of the block in one transaction, and notify after it is durable."""
         entries: list[NewEvent] = []
         self.batch.entries = entries
         try:
@@ -63,10 +63,10 @@ class JournalRecorder:
         self.write(*entries)
 
     def entry(self, kind: str, payload: Payload, cid: str | None = None) -> NewEvent:
-        """An event of ours, stamped now."""
-        whose = {"broker": self.broker} if self.broker else {}
-        return NewEvent(kind=kind, payload=payload | whose, time=self.clock.now(), cid=cid)
+        """Return a new event, stamped with the current time."""
+        source = {"broker": self.broker} if self.broker else {}
+        return NewEvent(kind=kind, payload=payload | source, time=self.clock.now(), cid=cid)
 
     def record(self, kind: str, payload: Payload) -> None:
-        """Write one event down."""
+        """Write one event."""
         self.write(self.entry(kind, payload))

@@ -1,7 +1,6 @@
-"""What the journal's events say: the payload of each kind, written from values and read back into them.
+"""The payload of each kind of event: written from values and read back into them.
 
-Amounts are text. A payload holds facts alone; what they add up to is a projection
-(`tbot_core.journal.projections.book`).
+Amounts are text. A payload holds facts only; derived state is a projection (`tbot_core.journal.projections.book`).
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ Payload = dict[str, Any]
 
 
 def signal_payload(signal: SignalId) -> Payload:
-    """A signal's identity."""
+    """Write a signal's identity."""
     return {
         "session": signal.session.isoformat(),
         "strategy": signal.strategy,
@@ -104,7 +103,7 @@ def signal_payload(signal: SignalId) -> Payload:
 
 
 def signal_of(payload: Mapping[str, Any]) -> SignalId:
-    """The identity that `signal_payload` wrote."""
+    """Read what `signal_payload` wrote."""
     return SignalId(
         session=date.fromisoformat(payload["session"]),
         strategy=payload["strategy"],
@@ -115,7 +114,7 @@ def signal_of(payload: Mapping[str, Any]) -> SignalId:
 
 
 def order_payload(order: Order) -> Payload:
-    """An intent; protection is written as intents of its own, named here."""
+    """Write an order; its protective orders have intents of their own and are referenced by id."""
     return {
         "signal": signal_payload(order.signal),
         "leg": order.leg.value,
@@ -132,7 +131,7 @@ def order_payload(order: Order) -> Payload:
 
 
 def order_of(client_order_id: str, payload: Mapping[str, Any]) -> Order:
-    """The order that `order_payload` wrote, without its protection, which has intents of its own."""
+    """Read what `order_payload` wrote, without the protective orders."""
     signal = signal_of(payload["signal"])
     return Order(
         client_order_id=client_order_id,
@@ -151,30 +150,30 @@ def order_of(client_order_id: str, payload: Mapping[str, Any]) -> Order:
 
 
 def brokers_of(opening: Mapping[str, Any]) -> tuple[str, ...]:
-    """The brokers of a session that was opened so, the primary first."""
+    """The brokers in a session's opening event, the primary first."""
     primary = opening.get("primary", "")
     return tuple(name for name in (primary, *sorted({*opening.get("accounts", ())} - {primary})) if name)
 
 
 def accounts_of(opening: Mapping[str, Any]) -> dict[str, str]:
-    """The accounts of a session that was opened so, by what its events call their brokers: the primary is ""."""
+    """The account ids in a session's opening event, by broker name; the primary's name is ""."""
     primary = {"": opening["account"]} if "account" in opening else {}
     return primary | {name: one["account"] for name, one in opening.get("accounts", {}).items()}
 
 
 def replace_payload(request: ReplaceOrder) -> Payload:
-    """A stop's new level, and why its fill closes the position once the broker has moved it."""
+    """A stop's new level, and the exit reason of its fill once the broker has moved it."""
     return {"stop_price": str(request.stop_price), "reason": request.reason.value}
 
 
 def broker_payload(event: BrokerEvent) -> Payload:
-    """What a broker said of an order."""
+    """A broker's event about an order."""
     words: Payload = {"words": event.words}
     return words if event.fill is None else words | fill_payload(event.fill)
 
 
 def fill_payload(fill: Fill) -> Payload:
-    """A fill."""
+    """Write a fill."""
     return {
         "execution_id": fill.execution_id,
         "symbol": fill.symbol,
@@ -187,25 +186,25 @@ def fill_payload(fill: Fill) -> Payload:
 
 
 def split_payload(activity: AccountActivity, ratio: Fraction) -> Payload:
-    """Every `before` shares of a symbol became `after` ones, by the broker's own word."""
-    said = {"activity_id": activity.activity_id, "words": activity.words}
-    return said | {"symbol": activity.symbol, "before": ratio.denominator, "after": ratio.numerator}
+    """A split reported by the broker: `before` shares became `after` shares."""
+    report = {"activity_id": activity.activity_id, "words": activity.words}
+    return report | {"symbol": activity.symbol, "before": ratio.denominator, "after": ratio.numerator}
 
 
 def carried_payload(signal: SignalId, fill: Fill) -> Payload:
-    """A position that enters a session from the one before, as if it had been bought at its last mark."""
+    """A position carried over from the previous session, as if it had been bought at its last mark."""
     return {"signal": signal_payload(signal)} | fill_payload(fill)
 
 
 def fill_of(client_order_id: str, payload: Mapping[str, Any]) -> Fill | None:
-    """The fill that `broker_payload` wrote; None for events without one."""
+    """Read the fill that `broker_payload` wrote; None for events without one."""
     if "execution_id" not in payload:
         return None
     return attrs.evolve(adjustment_of(payload), client_order_id=client_order_id)
 
 
 def adjustment_of(payload: Mapping[str, Any]) -> Fill:
-    """The fill that an adjustment tells of: it belongs to no order of ours."""
+    """Read the fill of an adjustment; it belongs to no order of tbot."""
     return Fill(
         execution_id=payload["execution_id"],
         client_order_id="",
@@ -219,7 +218,7 @@ def adjustment_of(payload: Mapping[str, Any]) -> Fill:
 
 
 def report_payload(report: OrderStatusReport) -> Payload:
-    """An order at the broker that is not one of ours."""
+    """An order at the broker that is not tbot's."""
     return {
         "client_order_id": report.client_order_id,
         "broker_order_id": report.broker_order_id,
@@ -233,7 +232,7 @@ def report_payload(report: OrderStatusReport) -> Payload:
 
 
 def otherwise_payload(report: OrderStatusReport, order: Order) -> Payload:
-    """What a broker works an order for, which is not what was ordered."""
+    """Terms of an order at the broker that differ from what was ordered."""
     return {
         "leg": order.leg.value,
         "symbol": report.symbol,
@@ -244,12 +243,12 @@ def otherwise_payload(report: OrderStatusReport, order: Order) -> Payload:
 
 
 def foreign_payload(symbol: str, quantity: Decimal, price: Decimal | None) -> Payload:
-    """What an account holds that is not tbot's, and the price that it counts at; None: it does not count yet."""
+    """An external holding, and the price at which it counts toward exposure (None: it does not count yet)."""
     return {"symbol": symbol, "quantity": str(quantity), "price": _optional(price)}
 
 
 def activity_payload(activity: AccountActivity) -> Payload:
-    """What moved money or shares without an order."""
+    """A movement of money or shares without an order."""
     return {
         "activity": activity.kind,
         "activity_id": activity.activity_id,
@@ -262,22 +261,22 @@ def activity_payload(activity: AccountActivity) -> Payload:
 
 
 def statement_payload(account: Account, ours: Decimal | None) -> Payload:
-    """The cash of an account, and what the ledger has of it; None where the ledger begins with this."""
+    """The cash that a broker reports, and the ledger's figure; None when this report opens the ledger."""
     return {"cash": str(account.cash), "ours": _optional(ours), "currency": account.currency}
 
 
 def settled_payload(account_id: str, session: date, settled: Decimal) -> Payload:
-    """What of an account's cash had settled when a session began, as far as its readings have shown."""
+    """The cash of an account known to be settled when a session began."""
     return {"account": account_id, "session": session.isoformat(), "settled": str(settled)}
 
 
 def state_payload(cause: StateCause, state: RiskState, *, there: bool, words: str) -> Payload:
-    """A cause that came or went, and the risk state since."""
+    """A cause that was set or cleared, and the resulting risk state."""
     return {"cause": cause.name, "there": there, "state": state.word, "words": words}
 
 
 def decision_payload(decision: Decision) -> Payload:
-    """A signal's end: allowed or denied, and what was compared."""
+    """The outcome of a signal: allowed or denied, and the values that were compared."""
     proposal = decision.proposal
     confirmed = {} if proposal.confirmed_minute is None else {"confirmed": proposal.confirmed_minute}
     return confirmed | {
@@ -317,18 +316,18 @@ def risk_payload(change: RiskChange) -> Payload:
 def window_payload(
     strategy: str, counts: Mapping[str, int], near: Sequence[Mapping[str, Any]], bad_prints: Sequence[str] = ()
 ) -> Payload:
-    """A window's end: candidates, triggers, the near misses, closest first, and symbols without their first bar."""
+    """The end of a window: counts of candidates and triggers, near misses (closest first), missing first bars."""
     return {"strategy": strategy, **counts, "near_misses": list(near), "bad_prints": list(bad_prints)}
 
 
 def universe_payload(universe: Universe) -> Payload:
-    """A universe that was cut: how many symbols are left, by which limit, and which are not heard."""
+    """A universe that was cut: how many symbols remain, by which limit, and which are not subscribed."""
     kept = len(universe.symbols)
     return {"kept": kept, "limit": universe.limit, "by": universe.limited_by, "cut": list(universe.cut)}
 
 
 def _paid(report: OrderStatusReport) -> Decimal:
-    # What an order's executions have added to cash: as they are named, else at the broker's average.
+    # What an order's executions added to cash: itemised fills, and the broker's average price for the rest.
     sign = -1 if report.buy else 1
     paid = sum((sign * fill.quantity * fill.price - fill.fees for fill in report.fills), Decimal(0))
     unnamed = report.filled - sum((fill.quantity for fill in report.fills), Decimal(0))
@@ -348,5 +347,5 @@ def _reason(text: str | None) -> ExitReason | None:
 
 
 def _number(value: float | None) -> float | None:
-    # A measured value for JSON, which knows no NaN: unknown is null.
+    # A measured value for JSON, which has no NaN: unknown is null.
     return None if value is None or not math.isfinite(value) else value

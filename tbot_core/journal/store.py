@@ -1,7 +1,7 @@
-"""The journal: one append-only, hash-chained table of events, of which everything else is a projection.
+"""The journal: one append-only, hash-chained table of events. All other state is a projection of it.
 
 SQLite in WAL mode with synchronous=FULL: an append that has returned survives a crash. One process writes, under the
-instance's lock; everyone else opens it read-only. Amounts are text, never floats.
+instance's lock; all others open the file read-only. Amounts are text, never floats.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ APPLICATION_ID: Final = 0x7462_6F74
 GENESIS: Final = "0" * 64
 
 Connect = Callable[[str], sqlite3.Connection]
-"""Opens the file at an address, a path or a URI, for statements that are each a transaction of their own."""
+"""Opens the file at a path or URI, in autocommit mode."""
 
 _SCHEMA: Final = """
 CREATE TABLE events (
@@ -56,9 +56,9 @@ _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, re
 
 @attrs.frozen(kw_only=True)
 class NewEvent:
-    """An event to be written: its kind, what it says, when it was received and applied (UTC).
+    """An event to be written: kind, payload, and when it was received and applied (UTC).
 
-    `cid` is the client order id it speaks of; `source` = (broker, account, broker's event id) where a broker said it.
+    `cid` is the client order id it belongs to; `source` is (broker, account, broker's event id) for a broker's event.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class NewEvent:
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """An event as it stands in the journal."""
+    """An event as stored in the journal."""
 
     seq: int
     kind: str
@@ -86,10 +86,8 @@ class Event:
 class Journal:
     """A journal file; use `open_journal` or `read_journal`.
 
-    While events of a killed run are `expected`, an append compares with them instead of writing: a run that is repeated
-    from its last closed session must say again what it said before, and then goes on.
-
-    `relieve` may be set: it is called when the disk is full, and says whether it has made room.
+    While events of an interrupted run are expected (`expect_repeat`), an append compares with them instead of writing.
+    `free_space` may be set: it is called when the disk is full, and returns whether it freed space.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False) -> None:
@@ -102,7 +100,7 @@ class Journal:
 
     @property
     def head(self) -> tuple[int, str]:
-        """Sequence number and hash of the last event; (0, zeros) when there is none."""
+        """Sequence number and hash of the last event; (0, zeros) for an empty journal."""
         return self._seq, self._hash
 
     @property
@@ -113,7 +111,7 @@ class Journal:
     def append(self, entries: Sequence[NewEvent]) -> None:
         """Write events durably, in one transaction.
 
-        Raises JournalError when they could not be written, or when a repeated run says something else than before.
+        Raises JournalError when they cannot be written, or when a repeated run writes something else than before.
         """
         entries = self._repeat(entries)
         if not entries:
@@ -136,11 +134,11 @@ class Journal:
             tail_mark.note_event_count(self.path, seq)
 
     def contains(self, source: tuple[str, str, str]) -> bool:
-        """Whether this event of a broker has been written before."""
+        """Whether this event of a broker is in the journal."""
         return self.find_event(source) is not None
 
     def find_event(self, source: tuple[str, str, str]) -> Event | None:
-        """This event of a broker, where it has been written before."""
+        """Find an event by its source. Events still expected by a repeated run do not count."""
         query = f"SELECT {_COLUMNS} FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?"  # noqa: S608  # constants
         with self._reading():
             row = self._connection.execute(query, source).fetchone()
@@ -149,7 +147,7 @@ class Journal:
         return None if expected else found
 
     def events(self, after: int = 0, *, kind: str | None = None) -> Iterator[Event]:
-        """The events behind a sequence number, in order; of one kind, or of all."""
+        """Iterate over the events after a sequence number, in order; `kind` None means all."""
         where, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
         query = f"SELECT {_COLUMNS} FROM events WHERE seq > ?{where} ORDER BY seq"  # noqa: S608  # constants
         with self._reading():
@@ -157,23 +155,23 @@ class Journal:
                 yield _event(row)
 
     def last_event(self, kind: str) -> Event | None:
-        """The newest event of a kind."""
+        """Return the newest event of a kind."""
         query = f"SELECT {_COLUMNS} FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608  # constants
         with self._reading():
             row = self._connection.execute(query, (kind,)).fetchone()
             return None if row is None else _event(row)
 
     def expect_repeat(self, after: int, *, leaving_out: frozenset[str] = frozenset()) -> None:
-        """Repeat a killed run: the next appends must equal the events behind this sequence number.
+        """Repeat an interrupted run: the next appends must equal the events after this sequence number.
 
-        Events of the kinds in `leaving_out` are not said again.
+        Kinds in `leaving_out` are not expected.
         """
         self._expected = deque(event for event in self.events(after) if event.kind not in leaving_out)
 
     def verify(self) -> tuple[int, str]:
-        """Walk the whole chain and return its head; raises JournalError naming the first event that does not fit.
+        """Verify the whole chain and return its head; raises JournalError naming the first event that does not fit.
 
-        Of events taken off the end a chain knows nothing: they are missed only when they were there as it was opened.
+        Events removed from the end are detected only if they were present when the file was opened.
         """
         seq, previous, whole = 0, GENESIS, self._seq == 0
         query = f"SELECT {_COLUMNS} FROM events ORDER BY seq"  # noqa: S608  # constants
@@ -195,21 +193,21 @@ class Journal:
         return seq, previous
 
     def check(self) -> None:
-        """Hold the indexes against the events they list; raises JournalError where they differ or pages are broken.
+        """Check pages and indexes; raises JournalError when they are inconsistent.
 
-        That an event of a broker is known, and an intent written once, rests on them.
+        Duplicate detection of broker events and intents relies on these indexes.
         """
         with self._reading():
-            (said,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
-        if said != "ok":
-            raise corruption.damaged_journal(self.path, " ".join(said.split()))
+            (result,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if result != "ok":
+            raise corruption.damaged_journal(self.path, " ".join(result.split()))
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
     def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        # A disk without room has taken nothing of it, so it may be tried again; nothing else is.
+        # A full disk stores nothing of the transaction, so it may be retried; no other error is.
         query = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608  # constants
         while True:
             try:
@@ -237,7 +235,7 @@ class Journal:
             if not self._expected:
                 return entries[position:]
             known = self._expected.popleft()
-            if _said(entry) != _said(known):
+            if _content(entry) != _content(known):
                 raise JournalError(
                     f"The resumed run would write {entry.kind} {entry.cid or ''}, but event {known.seq} of "
                     f"{self.path} is {known.kind} {known.cid or ''}.",
@@ -247,15 +245,15 @@ class Journal:
 
 
 def sqlite_connection(address: str) -> sqlite3.Connection:
-    """A connection of SQLite's own."""
+    """Open a SQLite connection in autocommit mode."""
     return sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
 
 
 def open_journal(path: Path, connect: Connect = sqlite_connection) -> Journal:
-    """The journal at a path, made when it is not there, open for writing; the caller holds the instance's lock.
+    """Open a journal for writing, creating it if missing; the caller holds the instance's lock.
 
-    `connect` says how its file is reached. Raises JournalError for a file that is damaged, is no journal, or was
-    written by a newer version.
+    `connect` opens the file. Raises JournalError for a file that is damaged, is not a journal, or was written by a
+    newer version.
     """
     before = tail_mark.noted_event_count(path)
     with _opening(path, str(path), connect) as connection:
@@ -266,13 +264,13 @@ def open_journal(path: Path, connect: Connect = sqlite_connection) -> Journal:
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        return _checked(path, connection, before, anchored=filesystem.exists(path))  # one in memory is not
+        return _checked(path, connection, before, anchored=filesystem.exists(path))  # False for one in memory
 
 
 def read_journal(path: Path) -> Journal:
-    """The journal at a path, read-only; it never checkpoints. One that a crash left before it was made is empty.
+    """Open a journal read-only, without checkpoints. A file whose creation a crash interrupted reads as empty.
 
-    Raises JournalError as `open_journal` does, or when there is none.
+    Raises JournalError as `open_journal` does, or when there is no file.
     """
     before = tail_mark.noted_event_count(path)
     if not filesystem.exists(path):
@@ -287,14 +285,14 @@ def read_journal(path: Path) -> Journal:
     except JournalError as fault:
         if not corruption.closed_out_of_reach(path, fault.__cause__):
             raise
-    # Nobody can write here, so what was closed in order is read as it lies, without the files beside it.
+    # The folder is read-only, and the file was closed cleanly: read it without WAL and index.
     with _opening(path, f"{address}&immutable=1") as connection:
         return _checked(path, connection, before)
 
 
 @contextmanager
 def _opening(path: Path, address: str, connect: Connect = sqlite_connection) -> Iterator[sqlite3.Connection]:
-    # A connection that is closed again when what is there proves to be no good journal.
+    # Close the connection again when the file proves unusable.
     try:
         connection = connect(address)
     except sqlite3.DatabaseError as error:
@@ -329,7 +327,7 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
 
 
 def _blank(connection: sqlite3.Connection, before: int) -> bool:
-    # Whether a file is nobody's yet: a new one, or one whose making a crash cut off.
+    # Whether the file is new, or its creation was interrupted.
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     return not (before or application or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
 
@@ -341,7 +339,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # some failures have rolled back already
+        if connection.in_transaction:  # some errors roll back themselves
             connection.execute("ROLLBACK")
         raise
 
@@ -358,15 +356,14 @@ def _digest(body: Sequence[Any]) -> str:
     return sha256(_LINE.encode(body).encode()).hexdigest()
 
 
-def _said(one: NewEvent | Event) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
+def _content(one: NewEvent | Event) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
     (text,) = _texts([one.payload])
     return one.kind, one.cid, one.source, text
 
 
 def _texts(payloads: Sequence[Mapping[str, Any]]) -> list[str]:
-    # Payloads as they are kept: a broker may quote a key in its words, and none enters the journal.
-    #
-    # All of a transaction are looked through in one go, since hardly ever does one hold something.
+    # Payloads as stored, with secrets redacted: a broker's message may quote a key. Check the whole transaction first,
+    # since redaction is rarely needed.
     texts = [_json(payload) for payload in payloads]
     whole = "\n".join(texts)
     if redact(whole) == whole:

@@ -1,7 +1,7 @@
-"""How many events a journal holds, noted in a file beside it: those that were there and are gone are missed.
+"""The number of events in a journal, kept in a file beside it, so that events missing from the end are noticed.
 
-A chain of hashes knows nothing of what was taken off its end, and SQLite nothing of a log that was deleted. The note is
-made after each append and not waited for: a power cut may leave it behind the journal, nothing brings it ahead.
+A hash chain cannot detect that its end was removed, nor SQLite that a WAL was deleted. The count is written after each
+append without waiting for the disk: after a power cut it may be too low, never too high.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _log = log.logger(__name__)
 
 
 def journal_files(journal: Path) -> tuple[Path, ...]:
-    """A journal's file and all that may lie beside it: log, index of the log, and the note."""
+    """The journal's file and those beside it: WAL, WAL index, and event count."""
     return journal, *(journal.with_name(f"{journal.name}-{suffix}") for suffix in ("wal", "shm", "anchor"))
 
 
 def note_event_count(journal: Path, events: int) -> None:
-    """Note how many events are written; that this fails is said in the log and stops nobody."""
+    """Store the number of events; a failure is only logged."""
     try:
         filesystem.overwrite(journal_files(journal)[-1], f"{events:020}\n".encode())
     except AccessError as fault:
@@ -31,9 +31,9 @@ def note_event_count(journal: Path, events: int) -> None:
 
 
 def noted_event_count(journal: Path) -> int:
-    """How many events the journal held at least; 0 when nothing legible says so.
+    """Return the minimum number of events the journal held; 0 when no count is readable.
 
-    Raises JournalError when it held some and its file is gone or empty, before anybody makes a new one.
+    Raises JournalError when the count is positive and the journal's file is missing or empty.
     """
     try:
         events = int(filesystem.read_bytes(journal_files(journal)[-1], limit=100))
@@ -45,12 +45,12 @@ def noted_event_count(journal: Path) -> int:
 
 
 def journal_exists(journal: Path) -> bool:
-    """Whether there is a journal; raises JournalError where one was and is gone."""
+    """Whether there is a journal; raises JournalError when one existed and is gone."""
     return bool(noted_event_count(journal)) or filesystem.exists(journal)
 
 
 def truncated_error(journal: Path, found: int, before: int) -> JournalError:
-    """The error about a journal that ends too early."""
+    """Return the error for a journal that ends too early."""
     _, wal, _, mark = journal_files(journal)
     return JournalError(
         f"The journal {journal} ends at event {found} but had {before} before: its file is an older one, or "

@@ -1,1 +1,1 @@
-"""Money and shares by double entry, and tax lots, from the journal."""
+"""Double-entry bookkeeping of money and shares, and tax lots, from the journal."""

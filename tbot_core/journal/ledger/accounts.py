@@ -1,7 +1,6 @@
-"""Double entry: accounts, and transactions that add up to nothing.
+"""Double entry: accounts, and transactions whose postings sum to zero.
 
-An amount is positive where an account gains (a debit): cash that comes in, shares at what they cost, a fee that was
-paid. What was earned or brought in stands on the other side, negative.
+A debit is positive: incoming cash, shares at cost, a fee paid. Income and deposits are the other side, negative.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ _SECURITIES: Final = "securities:"
 
 
 def securities(symbol: str, broker: str = "") -> str:
-    """The account that holds a symbol's shares at what they cost; those sold short at what they brought, negative."""
+    """The account that holds a symbol's shares at cost; short positions at their proceeds, negative."""
     return f"{_SECURITIES}{symbol}{_at(broker)}"
 
 
 def cash(broker: str = "") -> str:
-    """The account of the money at a broker; without a name that of the primary."""
+    """The cash account at a broker; "" is the primary."""
     return f"{CASH}{_at(broker)}"
 
 
@@ -44,7 +43,7 @@ def _at(broker: str) -> str:
 
 @attrs.frozen
 class Posting:
-    """What an account gains, dollars; negative where it loses."""
+    """A change of one account in dollars; negative is a credit."""
 
     account: str
     amount: Decimal
@@ -52,9 +51,9 @@ class Posting:
 
 @attrs.frozen(kw_only=True)
 class Transaction:
-    """What one event did to the accounts. `what` is the event's kind, `reference` what it speaks of.
+    """The postings of one event. `what` is the event's kind, `reference` its id.
 
-    `tag` is that of the order, as FAILOVER_LOG_TAG marks those that went to another broker than the primary.
+    `tag` is the order's tag; FAILOVER_LOG_TAG marks orders sent to a broker other than the primary.
     """
 
     time: datetime
@@ -64,7 +63,7 @@ class Transaction:
     tag: str = ""
 
     def __attrs_post_init__(self) -> None:
-        """Raises ValueError for postings that do not add up to nothing."""
+        """Raises ValueError when the postings do not sum to zero."""
         over = sum((posting.amount for posting in self.postings), Decimal(0))
         if over:
             raise ValueError(f"{self.what} {self.reference}: the postings add up to {over}, not to zero")
@@ -73,13 +72,13 @@ class Transaction:
 def transaction(
     time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal], tag: str = ""
 ) -> Transaction:
-    """The transaction of these amounts by account; accounts that gain nothing have no part in it."""
+    """Build a transaction from amounts by account, leaving out zeros."""
     postings = tuple(Posting(account, amount) for account, amount in amounts.items() if amount)
     return Transaction(time=time, what=what, reference=reference, postings=postings, tag=tag)
 
 
 def balances(transactions: Iterable[Transaction]) -> dict[str, Decimal]:
-    """What each account has come to, by its name."""
+    """Sum the postings by account, sorted by name."""
     found: defaultdict[str, Decimal] = defaultdict(Decimal)
     for one in transactions:
         for posting in one.postings:

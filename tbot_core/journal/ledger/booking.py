@@ -1,7 +1,6 @@
-"""The journal's events as transactions: fills, what was taken back of them, payments, and what others did.
+"""Books the journal's events as transactions: fills, busts and corrections, payments, and external orders.
 
-A fold without memory of its own. An execution that is taken back or corrected is undone by what its symbol's lots would
-have been without it: the difference is the reversing entry.
+A pure fold. A busted or corrected execution is booked as the difference between the symbol's lots with and without it.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _ZERO: Final = Decimal(0)
 
 @attrs.define(kw_only=True)
 class _Symbol:
-    # One symbol's movements at a broker, oldest first, the lots they leave, and what they have moved in money.
+    # One symbol's movements at a broker, oldest first, the open lots, and the money moved.
     lots: SymbolLots
     symbol: str
     broker: str
@@ -54,7 +53,7 @@ class _Symbol:
     fees: Decimal = _ZERO
 
     def amounts(self) -> dict[str, Decimal]:
-        """What this symbol has done to each account so far."""
+        """What this symbol has contributed to each account."""
         return {
             cash(self.broker): -self.paid - self.fees,
             EXTERNAL: -self.owed,
@@ -63,23 +62,23 @@ class _Symbol:
             REALISED: -self.lots.gain,
         }
 
-    def take(self, movement: LotMovement) -> None:
-        """One more movement."""
+    def add(self, movement: LotMovement) -> None:
+        """Apply one more movement."""
         self.steps.append(movement)
         self.lots.apply(movement)
         self._count(movement, 1)
 
     def split(self, split: ShareSplit) -> None:
-        """Every share became so many: lots follow, and no money moves."""
+        """Apply a split; no money moves."""
         self.steps.append(split)
         self.lots.split(split)
 
     def movement(self, at: int) -> LotMovement:
-        """The movement at a place where one was taken in."""
-        return cast("LotMovement", self.steps[at])  # executions alone are asked for, and a split is none
+        """Return the movement at a position in `steps`."""
+        return cast("LotMovement", self.steps[at])  # only positions of executions are stored
 
     def amend(self, at: int, movement: LotMovement) -> None:
-        """A movement was another one: the lots are what they would have been."""
+        """Replace a movement, and compute the lots again."""
         self._count(self.movement(at), -1)
         self._count(movement, 1)
         self.steps[at] = movement
@@ -96,10 +95,10 @@ class _Symbol:
 
 @attrs.define(kw_only=True)
 class Ledger:
-    """Every transaction of a journal so far, and the lots that are left; `apply` takes one event in.
+    """All transactions of a journal, and the open lots; `apply` adds one event.
 
-    `pick` is LOT_METHOD: which lot a trade closes first. What is not one of our orders moves `external` alone.
-    `stated` is when a broker last said what cash there is. Each broker has cash and lots of its own.
+    `pick` is LOT_METHOD: which lot a trade closes first. Orders that are not tbot's change only `external`. `stated`
+    is when a broker last reported its cash. Each broker has its own cash and lots.
     """
 
     pick: LotPicker = oldest_lot
@@ -117,12 +116,12 @@ class Ledger:
 
     @property
     def cash(self) -> Decimal:
-        """What the accounts must have of it together, dollars."""
+        """Cash of all accounts together, dollars."""
         return sum(self._cash.values(), _ZERO)
 
     @property
     def holdings(self) -> dict[str, Decimal]:
-        """Shares of ours by symbol, negative where sold short; what is not held is left out."""
+        """Shares held by tbot by symbol, short negative, without zeros."""
         held: dict[str, Decimal] = {}
         for (symbol, _), one in self._symbols.items():
             held[symbol] = held.get(symbol, _ZERO) + one.lots.quantity
@@ -130,7 +129,7 @@ class Ledger:
 
     @property
     def lots(self) -> dict[str, SymbolLots]:
-        """The lots of every symbol that was ever traded, those at another broker than the primary by its name too."""
+        """Lots by symbol; a symbol at a broker other than the primary is named "SYMBOL at BROKER"."""
         named = (
             (f"{symbol} at {broker}" if broker else symbol, one) for (symbol, broker), one in self._symbols.items()
         )
@@ -138,11 +137,11 @@ class Ledger:
 
     @property
     def balances(self) -> dict[str, Decimal]:
-        """What each account has come to; all of them together are nothing."""
+        """The balance of each account; they sum to zero."""
         return balances(self.transactions)
 
     def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
-        """Take an event in; what moves neither money nor shares changes nothing."""
+        """Apply an event; events that move neither money nor shares change nothing."""
         self._at, self._tag = self._orders.get(cid or "", (payload.get("broker", ""), ""))
         match kind:
             case records.RUN_STARTED | records.SESSION_OPENED:
@@ -166,12 +165,12 @@ class Ledger:
                 self._state(Decimal(payload["cash"]), time)
 
     def _open(self, equity: Decimal, time: datetime) -> None:
-        # The first event with a figure opens the books; those after it say what is in them already.
+        # The first event with an equity opens the books; later ones repeat what is booked already.
         if not self.transactions:
-            self._post(time, "opening", "", {cash(self._at): equity, OPENING: -equity})
+            self._record(time, "opening", "", {cash(self._at): equity, OPENING: -equity})
 
     def _fill(self, cid: str, fill: Fill | None, time: datetime) -> None:
-        # Book an execution once. One that names what was supposed takes its place, at its own price.
+        # Book an execution once. A reported execution replaces supposed ones, at its own price.
         if fill is None or (cid, fill.execution_id) in self._places:
             return
         book = self._book(fill.symbol)
@@ -181,7 +180,7 @@ class Ledger:
         else:
             self._replace_supposed(book, cid, fill.quantity)
         self._places[cid, fill.execution_id] = (fill.symbol, self._at), len(book.steps)
-        book.take(_movement(fill))
+        book.add(_movement(fill))
         self._settle(book, before, time, "fill", fill.execution_id)
 
     def _replace_supposed(self, book: _Symbol, cid: str, named: Decimal) -> None:
@@ -195,10 +194,8 @@ class Ledger:
                 book.amend(at, attrs.evolve(was, quantity=left))
 
     def _amend(self, kind: str, cid: str, fill: Fill | None, time: datetime) -> None:
-        # The reversing entry of an execution that is void, or that had other terms.
-        #
-        # One that was not told yet is booked so at once, and a later report of it is not news. What is void stays
-        # so.
+        # Reverse a busted execution, or one with corrected terms. An unknown execution is booked first in its final
+        # form, so that a later report of it changes nothing. A busted one stays busted.
         if fill is None:
             return
         void = attrs.evolve(fill, quantity=_ZERO, fees=_ZERO)
@@ -213,30 +210,30 @@ class Ledger:
         self._settle(book, before, time, kind, fill.execution_id)
 
     def _adjust(self, fill: Fill, time: datetime) -> None:
-        # Somebody else closed shares of ours: what they were worth is owed by whoever did.
+        # Shares closed by an external order: their value is owed by `external`.
         book = self._book(fill.symbol)
         before = book.amounts()
-        book.take(attrs.evolve(_movement(fill), outside=True))
+        book.add(attrs.evolve(_movement(fill), outside=True))
         self._settle(book, before, time, records.ADJUSTMENT, fill.execution_id)
 
     def _pay(self, payload: Mapping[str, Any], time: datetime) -> None:
-        # A dividend, a fee, interest, a transfer; what has none of these names is an adjustment.
+        # A dividend, fee, interest or transfer; any other activity is an adjustment.
         paid, account = Decimal(payload["cash"]), _PAID.get(payload["activity"], ADJUSTMENTS)
-        self._post(time, payload["activity"], payload["activity_id"], {cash(self._at): paid, account: -paid})
+        self._record(time, payload["activity"], payload["activity_id"], {cash(self._at): paid, account: -paid})
 
     def _deal(self, broker_order_id: str, paid: Decimal, time: datetime) -> None:
-        # What an order that is not ours has added to cash, as far as it is not booked.
+        # What an external order has added to cash since its last report.
         grown = paid - self._dealings.get(broker_order_id, _ZERO)
         self._dealings[broker_order_id] = paid
-        self._post(time, records.FOREIGN_ORDER, broker_order_id, {cash(self._at): grown, EXTERNAL: -grown})
+        self._record(time, records.FOREIGN_ORDER, broker_order_id, {cash(self._at): grown, EXTERNAL: -grown})
 
-    def _state(self, said: Decimal, time: datetime) -> None:
-        # The broker's word for its cash: the first opens the books; what later ones differ, nothing explains.
-        over = said - self._cash.get(cash(self._at), _ZERO)
+    def _state(self, reported: Decimal, time: datetime) -> None:
+        # Cash reported by the broker: the first report opens the books; later differences are unexplained.
+        over = reported - self._cash.get(cash(self._at), _ZERO)
         account = ADJUSTMENTS if self._at in self._statements else OPENING
         self.stated = time
         self._statements.add(self._at)
-        self._post(time, records.STATEMENT, "", {cash(self._at): over, account: -over})
+        self._record(time, records.STATEMENT, "", {cash(self._at): over, account: -over})
 
     def _book(self, symbol: str) -> _Symbol:
         made = _Symbol(lots=SymbolLots(pick=self.pick), symbol=symbol, broker=self._at)
@@ -244,9 +241,9 @@ class Ledger:
 
     def _settle(self, book: _Symbol, before: Mapping[str, Decimal], time: datetime, what: str, reference: str) -> None:
         after = book.amounts()
-        self._post(time, what, reference, {account: after[account] - was for account, was in before.items()})
+        self._record(time, what, reference, {account: after[account] - was for account, was in before.items()})
 
-    def _post(self, time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal]) -> None:
+    def _record(self, time: datetime, what: str, reference: str, amounts: Mapping[str, Decimal]) -> None:
         if any(amounts.values()):
             name = cash(self._at)
             self._cash[name] = self._cash.get(name, _ZERO) + amounts.get(name, _ZERO)
@@ -259,7 +256,7 @@ def _movement(fill: Fill) -> LotMovement:
 
 
 def ledger_of(events: Iterable[JournalEvent], pick: LotPicker = oldest_lot) -> Ledger:
-    """The ledger of a whole journal."""
+    """Build the ledger of a whole journal."""
     ledger = Ledger(pick=pick)
     for event in events:
         ledger.apply(event.kind, event.cid, event.payload, event.applied)

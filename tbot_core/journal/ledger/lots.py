@@ -1,4 +1,4 @@
-"""Lots: what was bought or sold short, and which of it a later trade has closed. Exact to the last unit and atom."""
+"""Tax lots: shares bought or sold short, and what closed them. Exact arithmetic."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _UNIT: Final = Decimal("1e-6")
 
 @attrs.frozen(kw_only=True)
 class LotMovement:
-    """Shares that came or went at a price: `quantity` is negative where they went.
+    """A movement of shares at a price; `quantity` is negative for a sale.
 
-    `key` names what moved them, `fees` are paid in cash. What moved `outside` did not move the account's cash.
+    `key` is the execution id, `fees` are paid in cash. A movement `outside` did not change the account's cash.
     """
 
     key: str
@@ -30,7 +30,7 @@ class LotMovement:
 
 @attrs.frozen(kw_only=True)
 class ShareSplit:
-    """Every share becomes `after` / `before` shares at the same cost in all."""
+    """A split: every share becomes `after` / `before` shares; the total cost stays."""
 
     key: str
     before: int
@@ -39,7 +39,7 @@ class ShareSplit:
 
 @attrs.frozen(kw_only=True)
 class Lot:
-    """What is left of one movement: shares sold short are negative, and so is then their cost, which was received."""
+    """The open part of one movement; a short lot has negative quantity and cost."""
 
     key: str
     time: datetime
@@ -49,7 +49,7 @@ class Lot:
 
 @attrs.frozen(kw_only=True)
 class ClosedLot:
-    """A part of a lot that a later movement has closed: what it cost, and what it brought; a short's are negative."""
+    """A part of a lot that a later movement closed; for a short, cost and proceeds are negative."""
 
     opened: str
     closed: str
@@ -66,23 +66,23 @@ class ClosedLot:
 
 
 LotPicker = Callable[[Sequence[Lot]], int]
-"""Which of the open lots is closed first, by its place."""
+"""Returns the position of the open lot that is closed first."""
 
 
 def oldest_lot(_lots: Sequence[Lot]) -> int:
-    """The oldest."""
+    """The oldest lot first (FIFO)."""
     return 0
 
 
 METHODS: Final[Mapping[str, LotPicker]] = {"fifo": oldest_lot}
-"""The methods of LOT_METHOD that are known here."""
+"""The supported methods of LOT_METHOD."""
 
 
 @attrs.define(kw_only=True)
 class SymbolLots:
-    """The lots of one symbol: all of one sign, since what goes the other way closes them first.
+    """The lots of one symbol, all of one sign: an opposite movement closes them first.
 
-    `cost` is what the open ones have cost, `gain` what the closed ones have earned, before fees.
+    `cost` is the cost of the open lots, `gain` the profit of the closed ones, before fees.
     """
 
     pick: LotPicker = oldest_lot
@@ -93,11 +93,11 @@ class SymbolLots:
 
     @property
     def quantity(self) -> Decimal:
-        """Shares that are held, negative where they were sold short."""
+        """Shares held, negative when short."""
         return sum((lot.quantity for lot in self.open), Decimal(0))
 
     def apply(self, movement: LotMovement) -> None:
-        """Close what goes the other way, and open a lot with the rest."""
+        """Close lots of the opposite sign, and open a lot with the rest."""
         left = movement.quantity
         while left and self.open and (self.open[0].quantity < 0) is (left > 0):
             left += self._close(self.pick(self.open), movement, left)
@@ -107,9 +107,9 @@ class SymbolLots:
             self.open.append(Lot(key=movement.key, time=movement.time, quantity=left, cost=cost))
 
     def split(self, split: ShareSplit) -> None:
-        """Multiply what is held; what is less than a millionth of a share then is not held any more.
+        """Multiply the quantities; less than a millionth of a share is dropped.
 
-        The whole is rounded, and not each lot: three lots of ten shares are ten after one for three.
+        The total is rounded, not each lot: three lots of ten shares are ten shares after a one-for-three split.
         """
         before = after = Decimal(0)
         for at, lot in enumerate(self.open):
@@ -118,11 +118,11 @@ class SymbolLots:
             self.open[at] = attrs.evolve(lot, quantity=after - held)
 
     def _close(self, at: int, movement: LotMovement, left: Decimal) -> Decimal:
-        # Close a lot against so much of a movement; returns the part of the lot that is closed.
+        # Close a lot against at most `left` of a movement; returns the part of the lot that was closed.
         lot = self.open[at]
         part = lot.quantity if abs(lot.quantity) <= abs(left) else -left
         whole = part == lot.quantity
-        # A part whose cost is no whole number of atoms leaves the rest of the atom to what stays.
+        # Round the closed part's cost down to an atom; the remainder stays with the rest.
         cost = lot.cost if whole else (lot.cost * part / lot.quantity).quantize(_ATOM, ROUND_DOWN)
         closed = ClosedLot(
             opened=lot.key,
@@ -144,7 +144,7 @@ class SymbolLots:
 
 
 def lots_of(steps: Sequence[LotMovement | ShareSplit], pick: LotPicker = oldest_lot) -> SymbolLots:
-    """The lots that these movements and splits leave, oldest first."""
+    """The lots that result from these movements and splits."""
     lots = SymbolLots(pick=pick)
     for step in steps:
         if isinstance(step, ShareSplit):

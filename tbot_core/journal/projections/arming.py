@@ -1,7 +1,7 @@
-"""Whether live trading is armed: by whom, for which sessions, and under which terms, as the journal's events say it.
+"""Whether live trading is armed: by whom, for which sessions, and under which terms.
 
-Pure: events come in, days are passed in. What a person armed is one bot: the same settings and plugins, in the same
-mode, at the same account. Anything else has to be armed anew.
+Pure: events and dates are passed in. An arming is bound to settings, plugins, mode and account; a change of any of
+them requires a new one.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import ExchangeCalendar
 
 MOST_SESSIONS: Final = 5
-"""An arming lasts for so many sessions at most."""
+"""Maximum number of sessions of one arming."""
 
 MOST_RESTARTS: Final = 3
-"""An arming survives so many restarts of one session."""
+"""Maximum number of restarts in one session."""
 
 NEVER: Final = "it has not been armed"
 LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
-"""The latches that end a session's entries; that of a window ends the window's alone."""
+"""The latches that end a session's entries. A window's latch ends only that window."""
 
 
 @attrs.frozen(kw_only=True)
 class ArmingTerms:
-    """What an arming holds for; `settings` and `plugins` are hashes, of what decides and of plugins.lock."""
+    """What an arming is bound to; `settings` and `plugins` are hashes of the deciding settings and of plugins.lock."""
 
     mode: str
     account: str
@@ -41,7 +41,7 @@ class ArmingTerms:
     plugins: str
 
     def changed(self, now: ArmingTerms) -> str:
-        """What is no longer as it was; "" where all is."""
+        """The first difference, as text; "" when the terms are equal."""
         for name, words in _CHANGED.items():
             if getattr(self, name) != getattr(now, name):
                 return words
@@ -58,7 +58,7 @@ _CHANGED: Final = {
 
 @attrs.frozen(kw_only=True)
 class ArmingGrant:
-    """An arming: the sessions it is good for, in order, and who asked for it."""
+    """An arming: its sessions, in order, and who requested it."""
 
     terms: ArmingTerms
     sessions: tuple[date, ...]
@@ -67,9 +67,9 @@ class ArmingGrant:
 
 @attrs.define(kw_only=True)
 class ArmingState:
-    """What the events so far say: `armed` is None where nothing is, and then `why` says why.
+    """The arming after the events so far; `why` explains why `armed` is None.
 
-    `restarts`: how many of the session at hand it has survived. `terms`: those of the last live session, armed or not.
+    `restarts`: how many in the current session. `terms`: those of the last live session, armed or not.
     """
 
     armed: ArmingGrant | None = None
@@ -78,7 +78,7 @@ class ArmingState:
     terms: ArmingTerms | None = None
 
     def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Take the next event in."""
+        """Apply the next event."""
         match kind:
             case records.ARMED:
                 self.armed, self.why = armed_of(payload), ""
@@ -94,7 +94,7 @@ class ArmingState:
                 self.terms = ArmingTerms(**payload)
 
     def denial_reason(self, terms: ArmingTerms, day: date) -> str:
-        """Why nothing may be entered in the session of that day under these terms; "" where it may."""
+        """Why entries are not allowed in the session of that day under these terms; "" when they are."""
         if self.armed is None:
             return self.why
         if day not in self.armed.sessions:
@@ -103,7 +103,7 @@ class ArmingState:
 
 
 def recall_arming(events: Iterable[JournalEvent]) -> ArmingState:
-    """What a journal's events come to."""
+    """Build the state from a journal's events."""
     found = ArmingState()
     for event in events:
         found.apply(event.kind, event.payload)
@@ -111,9 +111,9 @@ def recall_arming(events: Iterable[JournalEvent]) -> ArmingState:
 
 
 def next_sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tuple[date, ...]:
-    """The days of so many sessions from the one at hand on, else from the next; at most MOST_SESSIONS.
+    """The dates of `count` sessions, starting with the current or next one; at most MOST_SESSIONS.
 
-    Raises ValueError for a number that is not allowed.
+    Raises ValueError for a count out of range.
     """
     if not 1 <= count <= MOST_SESSIONS:
         raise ValueError(f"{count} sessions cannot be armed: allowed are 1 to {MOST_SESSIONS}")
@@ -127,12 +127,12 @@ def next_sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tupl
 
 
 def armed_payload(armed: ArmingGrant) -> records.Payload:
-    """An arming, for the journal."""
+    """Write an arming."""
     days = [day.isoformat() for day in armed.sessions]
     return {"actor": armed.actor, "sessions": days, "terms": attrs.asdict(armed.terms)}
 
 
 def armed_of(payload: Mapping[str, Any]) -> ArmingGrant:
-    """The arming that `armed_payload` wrote."""
+    """Read what `armed_payload` wrote."""
     days = tuple(date.fromisoformat(text) for text in payload["sessions"])
     return ArmingGrant(terms=ArmingTerms(**payload["terms"]), sessions=days, actor=payload["actor"])

@@ -1,6 +1,6 @@
-"""What the journal's events add up to: orders, positions, trades, denials and equity.
+"""State projected from the journal's events: orders, positions, trades, denials and equity.
 
-A fold without memory of its own: the same events give the same book, live, after a crash and for whoever reads along.
+A pure fold: the same events give the same book, live, after a crash, and for readers.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
 
 
 class JournalEvent(Protocol):
-    """An event as a journal holds it."""
+    """An event of a journal."""
 
     @property
     def kind(self) -> str:
-        """Its kind, of `tbot_core.journal.records` or of a broker's words."""
+        """Its kind: one of `tbot_core.journal.records`, or a broker's event kind."""
 
     @property
     def cid(self) -> str | None:
-        """The client order id it speaks of."""
+        """The client order id it belongs to."""
 
     @property
     def payload(self) -> Mapping[str, Any]:
-        """What it says."""
+        """Its content."""
 
     @property
     def applied(self) -> datetime:
@@ -63,16 +63,15 @@ ORDER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     records.ABSENT: OrderEvent.NOT_FOUND,
     records.LOST: OrderEvent.GIVE_UP,
 }
-"""The kinds of our own events as events of an order."""
+"""tbot's own events as order events."""
 
 
 @attrs.define(kw_only=True)
 class SessionBook:
-    """Everything a run has come to so far; `apply` takes one event in.
+    """The state of a run; `apply` adds one event.
 
-    `frozen` are the symbols in which nothing is done, and why; `stops` holds the last level asked for of each symbol's
-    stop order in the session at hand, whether it rests or not. `brokers` are those of all sessions, the primary of the
-    first one first.
+    `frozen`: frozen symbols and the reason. `stops`: the last level requested for each symbol's stop in this session,
+    whether it rests or not. `brokers`: those of all sessions, the first session's primary first.
     """
 
     run: Mapping[str, Any] = attrs.field(factory=dict)
@@ -103,16 +102,16 @@ class SessionBook:
 
     @property
     def equity(self) -> Decimal:
-        """Cash and positions at their last marks (their last fills, where nothing marked them since)."""
+        """Cash plus positions at their last marks, or last fills where there is no mark since."""
         return dollars_of(self.portfolio.equity_atoms)
 
     @property
     def stuck(self) -> dict[str, Mapping[str, Any]]:
-        """What could not be closed by the end of a session and is held still, by symbol, and why."""
-        return {symbol: said for symbol, said in self._stuck.items() if symbol in self.portfolio.positions}
+        """Positions that could not be closed by the end of a session and are still held, by symbol."""
+        return {symbol: payload for symbol, payload in self._stuck.items() if symbol in self.portfolio.positions}
 
     def resting(self, symbol: str) -> Decimal | None:
-        """The level of the stop order that rests for a symbol by the broker's own word; None where none does."""
+        """The level of the stop that rests at the broker for a symbol; None without one."""
         levels = (
             self._levels.get(cid)
             for cid, one in self.orders.items()
@@ -121,16 +120,16 @@ class SessionBook:
         return next(levels, None)
 
     def covered(self, symbol: str) -> Decimal:
-        """The shares of a symbol that the stop orders resting for it would still close."""
+        """Shares that the symbol's resting stops would still close."""
         stops = (one for one in self.orders.values() if one.order.symbol == symbol and one.order.leg is Leg.STOP)
         return sum((one.open_quantity for one in stops if one.state in _RESTS), Decimal(0))
 
     def broker(self, signal: SignalId) -> str:
-        """The name of the broker where a signal of the session at hand is worked and held."""
+        """The name of the broker that holds the orders and position of a signal."""
         return self._elsewhere.get(signal) or str(self.session.get("primary", ""))
 
     def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
-        """Take an event in; kinds that only inform change nothing but the time."""
+        """Apply an event; informational kinds change only the time."""
         self.time = time
         match kind:
             case records.RUN_STARTED:
@@ -191,7 +190,7 @@ class SessionBook:
     def _adjust(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == records.CORPORATE_ACTION:
             held = self.portfolio.positions.get(payload["symbol"])
-            # Each broker says that it split what it holds, also where that is nothing of ours.
+            # Every broker reports a split, also one that holds nothing of ours.
             if held is None or self._elsewhere.get(held.signal, "") == payload.get("broker", ""):
                 self.portfolio.apply_split(payload["symbol"], Fraction(payload["after"], payload["before"]))
             return
@@ -217,9 +216,9 @@ class SessionBook:
                 self._asked[cid].append(asked)
             return
         event = ORDER_EVENT_KINDS.get(kind) or BROKER_EVENT_KINDS.get(kind)
-        if event is None or cid not in self.orders:  # what is not ours is kept in the journal, and changes nothing here
+        if event is None or cid not in self.orders:  # not ours, or not about an order
             return
-        if event is OrderEvent.REPLACE and self._asked.get(cid):  # nobody says which: the oldest
+        if event is OrderEvent.REPLACE and self._asked.get(cid):  # the broker does not say which: the oldest
             self._reasons[cid], self._levels[cid] = self._asked[cid].pop(0)
         elif event is OrderEvent.CANCEL_REFUSED:
             self._asked.pop(cid, None)
@@ -241,7 +240,7 @@ class SessionBook:
         closed = len(self.portfolio.closed)
         position = self.portfolio.apply(found.fill, signal, order.leg, reason)
         over = position is not None and not position.units
-        if order.leg is Leg.ENTRY and (over or len(self.portfolio.closed) != closed):  # told after what closed it
+        if order.leg is Leg.ENTRY and (over or len(self.portfolio.closed) != closed):  # reported after the closing fill
             self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]
         elif over and position is not None:
             self.trades.append(self._trade(position))
@@ -251,7 +250,7 @@ class SessionBook:
 
 
 def fold_events(events: Iterable[JournalEvent]) -> SessionBook:
-    """The book of a whole journal, or of a part that begins with a run or a session."""
+    """Build the book of a whole journal, or of a part that starts with a run or session."""
     book = SessionBook()
     for event in events:
         book.apply(event.kind, event.cid, event.payload, event.applied)
@@ -259,9 +258,9 @@ def fold_events(events: Iterable[JournalEvent]) -> SessionBook:
 
 
 def session_book(events: Sequence[JournalEvent], broker: str = "") -> SessionBook:
-    """What the first session that these events open has come to at one of its brokers; "" is the primary.
+    """The state of the first session in these events at one broker; "" is the primary.
 
-    What was carried into it elsewhere is left out. A book of nothing where no session is opened.
+    Positions carried in at other brokers are left out. Empty when no session is opened.
     """
     book = SessionBook()
     at = next((place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED), None)
@@ -271,13 +270,13 @@ def session_book(events: Sequence[JournalEvent], broker: str = "") -> SessionBoo
     carried = [one for one in opened.payload.get("carried", ()) if one.get("broker", "") == broker]
     book.apply(opened.kind, None, {**opened.payload, "carried": carried}, opened.applied)
     for event in broker_events(events[at + 1 :], broker):
-        if event.kind != records.RUN_STARTED:  # which begins with nothing
+        if event.kind != records.RUN_STARTED:  # it would reset the portfolio
             book.apply(event.kind, event.cid, event.payload, event.applied)
     return book
 
 
 def broker_events(events: Iterable[JournalEvent], broker: str = "") -> Iterator[JournalEvent]:
-    """The events of one broker's orders and account; "" is the primary, whose are those of nobody else, too."""
+    """The events of one broker's orders and account; "" is the primary, which also owns unassigned events."""
     owners: dict[str | None, str] = {}
     for event in events:
         whose = event.payload.get("broker", "")

@@ -38,11 +38,11 @@ _LASTING: Final = (
     records.DISARMED,
     records.DRILL,
 )
-"""What counts beyond the end of a session, for those after it."""
+"""Kinds that remain relevant after a session's end."""
 
 
 def carried_entry(position: Position) -> Fill:
-    """What is left of a position as an entry into the next session, at its last mark: its gains before are booked."""
+    """The open position as an entry into the next session at its last mark; earlier gains are booked already."""
     return Fill(
         execution_id=f"carried-{position.signal.text}",
         client_order_id="",
@@ -56,10 +56,9 @@ def carried_entry(position: Position) -> Fill:
 
 
 def carried_positions(events: Iterable[Event]) -> list[CarriedPosition]:
-    """What the last session at each account could not close, as entries into the next one there.
+    """Positions that the last session at each account could not close, as entries into the next one.
 
-    A session says nothing of an account that it does not trade: what is held there stays on this list until a session
-    trades that account again, or a person has said that it is gone.
+    They remain until a session trades that account again, or a person confirms that they are gone.
     """
     found: dict[str, list[CarriedPosition]] = {}
     opened: Mapping[str, Any] = {}
@@ -77,15 +76,15 @@ def carried_positions(events: Iterable[Event]) -> list[CarriedPosition]:
                 accounts = records.accounts_of(opened) | {"": payload.get("account", "")}
                 for account in accounts.values():
                     found.pop(account, None)
-                for one in _last_words(stuck, event.seq):
+                for one in _stuck_at_end(stuck, event.seq):
                     carried = _carried(one, opened, accounts)
                     found.setdefault(carried.account, []).append(carried)
                 opened = {}
     return [one for account in found.values() for one in account]
 
 
-def _last_words(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
-    # What is STUCK right before an end, written with it; a position may be named once more at the bell.
+def _stuck_at_end(stuck: Mapping[int, Mapping[str, Any]], end: int) -> list[Mapping[str, Any]]:
+    # The STUCK events directly before a session's end; of repeated ones the last.
     found: dict[tuple[str, SignalId], Mapping[str, Any]] = {}
     for seq in itertools.takewhile(stuck.__contains__, itertools.count(end - 1, -1)):
         found.setdefault((stuck[seq].get("broker", ""), records.signal_of(stuck[seq]["signal"])), stuck[seq])
@@ -104,7 +103,7 @@ def _carried(payload: Mapping[str, Any], opened: Mapping[str, Any], accounts: Ma
 
 
 def events_for_session(journal: Journal) -> list[Event]:
-    """What of a journal counts for a session: all since the end of the last one, and before that what lasts."""
+    """The events that a session needs: all since the last end, and the lasting kinds before it."""
     closed = journal.last_event(records.SESSION_CLOSED)
     ended = 0 if closed is None else closed.seq
     lasting = (event for kind in _LASTING for event in journal.events(kind=kind) if event.seq <= ended)
@@ -112,26 +111,26 @@ def events_for_session(journal: Journal) -> list[Event]:
 
 
 def events_between_sessions(journal: Journal) -> list[Event]:
-    """What counts while no session runs; all else of a long journal is left where it is."""
+    """The events that matter while no session runs."""
     return sorted((event for kind in _BETWEEN for event in journal.events(kind=kind)), key=lambda event: event.seq)
 
 
 def events_since_close(events: Sequence[Event]) -> Sequence[Event]:
-    """The events behind the last session's end: those of the session that is under way, or to come."""
+    """The events after the last session's end."""
     ends = [place for place, event in enumerate(events) if event.kind == records.SESSION_CLOSED]
     return events[ends[-1] + 1 :] if ends else events
 
 
 def session_hours(opened: Mapping[str, Any]) -> Session:
-    """The hours that a session was opened with."""
+    """The hours recorded when a session was opened."""
     begins, ends = (datetime.fromisoformat(opened[name]) for name in ("open", "close"))
     return Session(date=date.fromisoformat(opened["date"]), open=begins, close=ends)
 
 
 def unfinished_session(since: Sequence[Event], session: Session, now: datetime) -> Event | None:
-    """How another session than this, or one whose close has passed, was opened that nobody has ended.
+    """The opening of a session that was never ended, if its date differs or its close has passed.
 
-    `since` are the events since the last end.
+    `since` are the events after the last end.
     """
     opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
     if opened is None:
@@ -141,11 +140,11 @@ def unfinished_session(since: Sequence[Event], session: Session, now: datetime) 
 
 
 def session_under_way(since: Sequence[Event], now: datetime) -> bool:
-    """Whether a session was opened that has not closed; `since` are the events since the last end."""
+    """Whether a session is open and before its close; `since` are the events after the last end."""
     opened = next((event.payload for event in since if event.kind == records.SESSION_OPENED), None)
     return opened is not None and now < datetime.fromisoformat(opened["close"])
 
 
 def signalled_symbols(since: Sequence[Event]) -> tuple[str, ...]:
-    """Every symbol that these events had a signal on, sorted."""
+    """Every symbol with a decision in these events, sorted."""
     return tuple(sorted({one.payload["signal"]["symbol"] for one in since if one.kind == records.DECISION}))

@@ -1,6 +1,6 @@
-"""Entries that wait for a person, as the journal's events tell of them.
+"""Entries that wait for an operator's confirmation.
 
-Pure: events come in, moments are passed in.
+Pure: events and times are passed in.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SHORTEST: Final = 4
 
 
 def short_id(signal: SignalId, taken: Container[str]) -> str:
-    """A short name that a person can type: the beginning of a hash, as long as it takes to be another one."""
+    """The shortest unused prefix of the signal's hash, for a person to type."""
     digest = sha256(signal.text.encode()).hexdigest()
     return next(digest[:size] for size in range(SHORTEST, len(digest)) if digest[:size] not in taken)
 
 
 def asked_payload(identity: str, decision: Decision, expires: datetime) -> records.Payload:
-    """What a person is asked: the entry as it would be sent now, and until when an answer counts."""
+    """The confirmation request: the entry as it would be sent now, and when it expires."""
     quantity = None if decision.order is None else str(decision.order.quantity)
     asked = {"id": identity, "quantity": quantity, "expires": expires.isoformat()}
     return asked | records.decision_payload(decision)
@@ -39,13 +39,13 @@ def asked_payload(identity: str, decision: Decision, expires: datetime) -> recor
 
 @attrs.define(kw_only=True)
 class PendingConfirmations:
-    """The entries that have been asked for and not decided; `known` are all of the session, by their ids."""
+    """The session's confirmation requests by id: `entries` are all of them, `decided` those with a decision."""
 
     entries: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
     decided: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
     def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Take the next event in."""
+        """Apply the next event."""
         match kind:
             case records.CONFIRMATION_ASKED:
                 self.entries[payload["id"]] = payload
@@ -57,7 +57,7 @@ class PendingConfirmations:
                 self.decided.clear()
 
     def open_entries(self, now: datetime) -> list[Mapping[str, Any]]:
-        """What may still be confirmed, the oldest first."""
+        """The requests that can still be confirmed, oldest first."""
         return [
             asked
             for name, asked in self.entries.items()
@@ -66,7 +66,7 @@ class PendingConfirmations:
 
 
 def recall_confirmations(events: Iterable[JournalEvent]) -> PendingConfirmations:
-    """What a journal's events come to."""
+    """Build the requests from a journal's events."""
     waiting = PendingConfirmations()
     for event in events:
         waiting.apply(event.kind, event.payload)

@@ -1,4 +1,4 @@
-"""What a journal says that an account holds and that is not tbot's, for whoever looks on."""
+"""Holdings of an account that are not tbot's, as recorded in the journal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tbot_core.journal import records
 if TYPE_CHECKING:
     from tbot_core.journal.store import Event, Journal
 
-_TOLD: Final = (records.FOREIGN_HOLDING, records.CORPORATE_ACTION, records.SESSION_OPENED, records.SESSION_CLOSED)
+_KINDS: Final = (records.FOREIGN_HOLDING, records.CORPORATE_ACTION, records.SESSION_OPENED, records.SESSION_CLOSED)
 
 
 @attrs.frozen(kw_only=True)
@@ -24,35 +24,35 @@ class _Holding:
 
 @attrs.define
 class ExternalHoldings:
-    """A fold over events. What a session was told counts until the next one has read the account as well."""
+    """A projection of external holdings. Values of a session remain valid until the next one has read the account."""
 
     _held: dict[tuple[str, str], _Holding] = attrs.field(factory=dict)
     _sessions: int = 0
 
     def apply(self, event: Event) -> None:
-        """Take in the next event."""
+        """Apply the next event."""
         payload = event.payload
         match event.kind:
             case records.FOREIGN_HOLDING:
-                told = _Holding(
+                holding = _Holding(
                     quantity=Decimal(payload["quantity"]), price=payload.get("price"), session=self._sessions
                 )
-                self._held[payload.get("broker", ""), payload["symbol"]] = told
+                self._held[payload.get("broker", ""), payload["symbol"]] = holding
             case records.CORPORATE_ACTION:
                 self._split(payload.get("broker", ""), payload["symbol"], payload["after"], payload["before"])
             case records.SESSION_CLOSED:
                 self._sessions += 1
-            case records.SESSION_OPENED:  # its account was read before the bell
+            case records.SESSION_OPENED:  # its account is read before the open
                 self._held = {key: one for key, one in self._held.items() if one.session == self._sessions}
 
     @property
     def value_usd(self) -> Decimal:
-        """What it comes to in USD, long and short alike; what has no price counts for nothing."""
+        """Total absolute value in USD; holdings without a price count as zero."""
         priced = (abs(one.quantity) * Decimal(one.price) for one in self._held.values() if one.price is not None)
         return sum(priced, Decimal(0))
 
     def document(self) -> list[dict[str, Any]]:
-        """Each of them, for machines; shares sold short are negative, `broker` is "" for the primary one."""
+        """The holdings for JSON; short quantities are negative, `broker` is "" for the primary."""
         return [
             {"symbol": symbol, "quantity": str(one.quantity), "price": one.price, "broker": broker}
             for (broker, symbol), one in sorted(self._held.items())
@@ -60,11 +60,11 @@ class ExternalHoldings:
         ]
 
     def at_broker(self, broker: str = "") -> dict[str, Decimal]:
-        """Signed shares by symbol at one of the brokers; "" is the primary one."""
+        """Signed shares by symbol at one broker; "" is the primary."""
         return {symbol: one.quantity for (place, symbol), one in self._held.items() if place == broker}
 
     def _split(self, broker: str, symbol: str, after: int, before: int) -> None:
-        # Every so many shares of a symbol became so many others; the price that was known was of one before.
+        # Scale quantity and price, since the price was per share before the split.
         held = self._held.get((broker, symbol))
         if held is not None:
             price = None if held.price is None else str(Decimal(held.price) * before / after)
@@ -72,14 +72,14 @@ class ExternalHoldings:
 
 
 def known_external_holdings(journal: Journal, account_id: str) -> dict[str, Decimal]:
-    """Signed shares by symbol that an account holds and that are not tbot's, as a journal knows by now.
+    """Signed shares by symbol that an account holds and that are not tbot's.
 
-    Nothing is known of an account that is not the one of the last session's primary broker.
+    Empty for any account other than that of the last session's primary broker.
     """
     opened = journal.last_event(records.SESSION_OPENED)
     if opened is None or opened.payload.get("account") != account_id:
         return {}
     found = ExternalHoldings()
-    for event in sorted((one for kind in _TOLD for one in journal.events(kind=kind)), key=lambda one: one.seq):
+    for event in sorted((one for kind in _KINDS for one in journal.events(kind=kind)), key=lambda one: one.seq):
         found.apply(event)
     return found.at_broker()

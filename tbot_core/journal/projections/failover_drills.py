@@ -1,6 +1,6 @@
-"""Drills of failover: what the journal says of those that were held, and for how long one counts.
+"""Failover drills recorded in the journal, and how long one is valid.
 
-Pure: events come in, moments are passed in. A drill counts for the brokers that it was held with, in their order.
+Pure: events and times are passed in. A drill is valid for the same brokers in the same order.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from tbot_core.journal.projections.book import JournalEvent
 
 DRILL_VALID_FOR: Final = timedelta(days=30)
-"""A drill that was passed counts so long."""
+"""How long a passed drill is valid."""
 
 
 @attrs.frozen(kw_only=True)
 class DrillStep:
-    """One thing that a drill tried, and how it went."""
+    """One step of a drill, and its result."""
 
     what: str
     passed: bool
@@ -32,7 +32,7 @@ class DrillStep:
 
 @attrs.frozen(kw_only=True)
 class FailoverDrill:
-    """A drill: of which brokers, under which settings, when, and each of its steps."""
+    """A drill: brokers, settings hash, time and steps."""
 
     brokers: tuple[str, ...]
     settings: str
@@ -41,17 +41,17 @@ class FailoverDrill:
 
     @property
     def passed(self) -> bool:
-        """Whether every step was."""
+        """Whether every step passed."""
         return all(step.passed for step in self.steps)
 
     def payload(self) -> records.Payload:
-        """The drill for the journal."""
+        """Write the drill."""
         steps = [attrs.asdict(step) for step in self.steps]
         return {"brokers": list(self.brokers), "settings": self.settings, "passed": self.passed, "steps": steps}
 
 
 def latest_drill(events: Iterable[JournalEvent], brokers: Sequence[str]) -> FailoverDrill | None:
-    """The last drill of these brokers, None where there was none."""
+    """The last drill of these brokers; None without one."""
     found = None
     for event in events:
         payload = event.payload
@@ -62,7 +62,7 @@ def latest_drill(events: Iterable[JournalEvent], brokers: Sequence[str]) -> Fail
 
 
 def drill_objection(drill: FailoverDrill | None, now: datetime) -> str:
-    """Why entries may not go to another broker for the sake of the drill; "" where they may."""
+    """Why the drill forbids entries at another broker; "" when it allows them."""
     if drill is None:
         return "no failover drill was run with these brokers"
     if not drill.passed:

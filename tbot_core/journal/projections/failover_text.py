@@ -1,4 +1,4 @@
-"""What happens between several brokers, in words: ways that break, entries that go elsewhere, and why they do not."""
+"""Text of failover events: outages, moved entries, and reasons against moving."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ KINDS: Final = frozenset(
         records.DRILL,
     }
 )
-"""The events that `words` tells of."""
+"""The events that `failover_event_text` describes."""
 
 
 def failover_event_text(kind: str, payload: Mapping[str, Any]) -> str:
-    """An event in a sentence without its full stop."""
+    """An event as a sentence without a full stop."""
     match kind:
         case records.CIRCUIT:
-            return f"The circuit breaker of {payload['of']} is {_WAYS[payload['state']]}"
+            return f"The circuit breaker of {payload['of']} is {_CIRCUITS[payload['state']]}"
         case records.LEASE:
             return f"Entries in {payload['symbol']} go to {payload['to']} from now on, no longer to {payload['from']}"
         case records.FAILOVER_CONFIRMED | records.RELEASED:
-            return f"{payload['actor']} confirms that {_by_a_person(kind, payload)}"
+            return f"{payload['actor']} confirms that {_confirmation_text(kind, payload)}"
         case records.STANDBY_ABSENT:
             return f"Login to {payload['of']} failed, so it cannot take over today: {payload['words']}"
         case records.DRILL:
             return f"A drill of {', '.join(payload['brokers'])} was {'' if payload['passed'] else 'not '}passed"
         case _:
-            return _stands(payload)
+            return _phase_text(payload)
 
 
-_WAYS: Final = {
+_CIRCUITS: Final = {
     "open": "open: three requests in a row failed",
     "half-open": "half-open: the broker responds again, and is not proven yet",
     "closed": "closed: the broker is proven to respond",
 }
 
 
-def _by_a_person(kind: str, payload: Mapping[str, Any]) -> str:
+def _confirmation_text(kind: str, payload: Mapping[str, Any]) -> str:
     if kind == records.RELEASED:
         return f"no position is open at {payload['of']}, account {payload['account']}"
     amount, reserved = (format_money(Decimal(payload[name])) for name in ("amount", "reserved"))
@@ -59,7 +59,7 @@ def _by_a_person(kind: str, payload: Mapping[str, Any]) -> str:
     )
 
 
-def _stands(payload: Mapping[str, Any]) -> str:
+def _phase_text(payload: Mapping[str, Any]) -> str:
     of, to, why = payload["of"], payload["to"], payload["why"]
     reason = FailoverBlocker[why].value if why else ""
     phase = FailoverPhase(payload["phase"])

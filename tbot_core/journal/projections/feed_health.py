@@ -1,4 +1,4 @@
-"""What a journal says of the data of the session at hand: gaps, halts, disagreements, and what was left out."""
+"""Data quality of the current session: gaps, halts, feed disagreements, and excluded symbols."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 @attrs.define(kw_only=True)
 class DataHealth:
-    """A fold over events.
+    """A projection of data events.
 
-    `lost` are the minutes of gaps that back-fill has left open; `halted` and `apart` symbols, "" for the whole market;
-    `apart` maps a broker, "" for the first one, and a symbol to what was compared. `over`: the whole market is halted
-    to the close. `incomplete` has, by strategy, the symbols whose analysis lacked a minute.
+    `lost`: minutes missing after back-fill. `halted` and `apart`: by symbol, "" for the whole market; `apart` is also
+    by broker ("" for the primary) and holds what was compared. `over`: the market is halted until the close.
+    `incomplete`: by strategy, symbols whose analysis lacked a minute.
     """
 
     opened: str = ""
@@ -33,7 +33,7 @@ class DataHealth:
     incomplete: dict[str, list[str]] = attrs.field(factory=dict)
 
     def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Take the next event in."""
+        """Apply the next event."""
         match kind:
             case records.SESSION_OPENED:
                 self._begin(payload["open"])
@@ -46,10 +46,10 @@ class DataHealth:
             case records.FEED_FILLED:
                 self.lost.difference_update(payload["minutes"])
             case records.HALT:
-                _come_or_go(self.halted, payload["symbol"], payload["words"], there=payload["halted"])
+                _update(self.halted, payload["symbol"], payload["words"], there=payload["halted"])
                 self.over |= not payload["symbol"] and payload["level"] >= ENDS_THE_DAY
             case records.FEEDS_APART:
-                _come_or_go(self.apart, (payload.get("broker", ""), payload["symbol"]), payload, there=payload["there"])
+                _update(self.apart, (payload.get("broker", ""), payload["symbol"]), payload, there=payload["there"])
             case records.DECISION if payload["reason"] == Reason.ANALYSIS_INCOMPLETE.name:
                 signal = payload["signal"]
                 self.incomplete.setdefault(signal["strategy"], []).append(signal["symbol"])
@@ -62,8 +62,8 @@ class DataHealth:
         self.lost.clear()
 
 
-def _come_or_go(known: dict[K, T], key: K, said: T, *, there: bool) -> None:
+def _update(known: dict[K, T], key: K, value: T, *, there: bool) -> None:
     if there:
-        known[key] = said
+        known[key] = value
     else:
         known.pop(key, None)

@@ -1,8 +1,7 @@
-"""Leases: which broker may enter which instrument, and when an entry may go to another broker than it went to before.
+"""Leases: which broker may enter which instrument, and when a lease may move to another broker.
 
-No instrument is entered at two brokers, since its lease has one owner: it moves with the first entry at the next
-broker, is written down before that entry, and stays where it is when the broken one returns. Pure: a fold of the
-journal's events; moments are passed in.
+Each lease has one owner, so no instrument is entered at two brokers. A lease moves with the first entry at the next
+broker, is journaled before that entry, and does not move back. Pure: a fold of events; times are passed in.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ if TYPE_CHECKING:
     from tbot_core.journal.projections.book import JournalEvent
 
 MOST_MOVES: Final = 2
-"""So many breaks within an hour may move leases; after that they stay, so that a flapping way moves nothing."""
+"""How many outages within `WITHIN` may move leases; more are treated as flapping."""
 
 WITHIN: Final = timedelta(hours=1)
 FRESH: Final = timedelta(seconds=60)
-"""The last reading that two agreed on may be so much older than the break."""
+"""The last agreed reading may be at most this much older than the outage."""
 
 
 class FailoverBlocker(StrEnum):
-    """Why an entry may not go to the next broker; the value is what people read."""
+    """Why an entry may not go to the next broker; the value is shown to users."""
 
     NO_DRILL = "no drill of these brokers was passed in the last 30 days"
     IN_FLIGHT = "orders there may still be working"
@@ -41,7 +40,7 @@ class FailoverBlocker(StrEnum):
 
 
 class FailoverPhase(StrEnum):
-    """How a session stands while its primary is broken, and after."""
+    """The phase of a failover."""
 
     ENTRIES = "entries go on"
     REDUCE_ONLY = "the others only reduce"
@@ -51,9 +50,9 @@ class FailoverPhase(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class RouteFailure:
-    """A way that broke: since when, when the account behind it was read last, and what was not at its end.
+    """An outage of a broker: its start, the last reading of the account, and orders in flight.
 
-    `confirmed`: the operator has said what may be open there; it is counted, and nothing else has to be known.
+    `confirmed`: the operator has stated the maximum that may be open there, so nothing else must be known.
     """
 
     broker: str
@@ -64,7 +63,7 @@ class RouteFailure:
 
     @property
     def objection(self) -> FailoverBlocker | None:
-        """What forbids entries elsewhere; None where all is known, or has been confirmed."""
+        """What forbids entries elsewhere; None when all is known or confirmed."""
         if self.confirmed:
             return None
         if self.in_flight:
@@ -75,7 +74,7 @@ class RouteFailure:
 
 @attrs.frozen(kw_only=True)
 class Lease:
-    """An instrument's owner; the epoch counts its owners, from 0 for the first."""
+    """An instrument's owner; `epoch` counts owners from 0."""
 
     broker: str
     epoch: int = 0
@@ -83,7 +82,7 @@ class Lease:
 
 @attrs.define(kw_only=True)
 class Leases:
-    """The leases of a session: all belong to the primary until they move."""
+    """The leases of a session; each belongs to the primary until it moves."""
 
     primary: str
     _leases: dict[str, Lease] = attrs.field(factory=dict)
@@ -99,19 +98,19 @@ class Leases:
         return dict(sorted(self._leases.items()))
 
     def apply(self, event: JournalEvent) -> None:
-        """Take in what an event says of leases; a new session begins at the primary."""
+        """Apply an event; a new session starts at the primary."""
         if event.kind == records.SESSION_OPENED:
             self._leases, self._moves = {}, {}
         elif event.kind == records.LEASE:
             self.apply_move(event.payload, event.applied)
 
     def apply_move(self, payload: Mapping[str, Any], now: datetime) -> None:
-        """A lease has moved, as `move` says."""
+        """Apply a move that `move_payload` described."""
         self._leases[payload["symbol"]] = Lease(broker=payload["to"], epoch=payload["epoch"])
         self._moves[datetime.fromisoformat(payload["since"])] = now
 
     def move_payload(self, symbol: str, to: str, broken: RouteFailure) -> records.Payload:
-        """What is written down before an entry goes elsewhere."""
+        """The event to journal before an entry goes to another broker."""
         lease = self.of(symbol)
         return {
             "symbol": symbol,
@@ -122,6 +121,6 @@ class Leases:
         }
 
     def may_move(self, broken: RouteFailure, now: datetime) -> FailoverBlocker | None:
-        """What forbids that a lease moves away from a broken way; None where it may."""
+        """What forbids moving a lease away from a failed broker; None when allowed."""
         others = [since for since, moved in self._moves.items() if now - moved < WITHIN and since != broken.since]
         return broken.objection or (FailoverBlocker.FLAPPING if len(others) >= MOST_MOVES else None)

@@ -1,4 +1,4 @@
-"""What a journal says of the last restart in the session at hand: what was found, and what was missed meanwhile."""
+"""The last restart in the current session: what was found, and what was missed."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ FOUND: Final[Mapping[str, str]] = {
     records.FOREIGN_ORDER: "foreign order",
     records.FOREIGN_HOLDING: "foreign holding",
 }
-"""What is found by the account's first readings, in the singular."""
+"""What the first readings of the account can find, in the singular."""
 
 
 @attrs.define(kw_only=True)
 class Restart:
-    """A fold over events; `at` is None where the session at hand has known no restart.
+    """A projection of restarts; `at` is None when the session had none.
 
-    `since`: when the bot was last heard of before. `found` counts what the first readings told that nobody had heard,
-    by kind; `minutes` and `signals` were missed. `settled`: the account is known again.
+    `since`: time of the last event before it. `found`: what the first readings reported, by kind. `minutes` and
+    `signals`: missed ones. `settled`: the account is reconciled again.
     """
 
     at: dt.datetime | None = None
@@ -49,15 +49,15 @@ class Restart:
     _last: dt.datetime | None = None
 
     def apply(self, event: Event) -> None:
-        """Take the next event in."""
+        """Apply the next event."""
         payload = event.payload
         match event.kind:
             case records.SESSION_OPENED | records.SESSION_CLOSED:
-                self._forget(in_session=event.kind == records.SESSION_OPENED)
+                self._reset(in_session=event.kind == records.SESSION_OPENED)
             case records.STATE if payload["cause"] == StateCause.UNRECONCILED.name:
-                self._read_again(event, there=payload["there"])
+                self._reconcile(event, there=payload["there"])
             case records.GAP if self._in_session:
-                self._came_again(event)
+                self._restart(event)
                 self.minutes, self.settled = payload["to"] - payload["from"], True
             case records.FEED_GAP if self.at is not None:
                 self.minutes += payload["last"] - payload["first"] + 1
@@ -67,18 +67,18 @@ class Restart:
                 self.found[kind] += 1
         self._last = event.applied
 
-    def _read_again(self, event: Event, *, there: bool) -> None:
-        # A session that is open is begun with the account unread only by a process that comes again.
+    def _reconcile(self, event: Event, *, there: bool) -> None:
+        # UNRECONCILED in an open session means that the process was restarted.
         if there and self._in_session:
-            self._came_again(event)
+            self._restart(event)
         elif not there:
             self.settled = True
 
-    def _came_again(self, event: Event) -> None:
+    def _restart(self, event: Event) -> None:
         self._clear()
         self.at, self.since = event.applied, self._last
 
-    def _forget(self, *, in_session: bool) -> None:
+    def _reset(self, *, in_session: bool) -> None:
         self._clear()
         self.at = self.since = None
         self._in_session = in_session
@@ -88,7 +88,7 @@ class Restart:
 
 
 def document(restart: Restart) -> dict[str, Any] | None:
-    """The restart for machines; None where there was none."""
+    """The restart for JSON; None without one."""
     if restart.at is None:
         return None
     return {

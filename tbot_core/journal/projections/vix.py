@@ -1,4 +1,4 @@
-"""The VIX as live sessions saw it when a strategy's entries began (VIX_SOURCE=live): as a journal says it."""
+"""The VIX at the start of a strategy's entries in live sessions (VIX_SOURCE=live), from the journal."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import DayFacts
 
 RecordedVix: TypeAlias = "dict[tuple[str, str], float]"
-"""Points by a session's date and a strategy; NaN where it was unknown."""
+"""Points by session date and strategy; NaN where unknown."""
 
 
 def recorded_vix(events: Iterable[JournalEvent]) -> RecordedVix:
-    """What these events say."""
+    """Read the values from events."""
     seen = (event.payload for event in events if event.kind == records.VIX)
     return {(one["session"], one["strategy"]): math.nan if one["value"] is None else one["value"] for one in seen}
 
 
 def recorded_vix_in(path: Path) -> RecordedVix:
-    """What the journal at a path says; nothing where there is none."""
+    """Read the values from the journal at a path; empty without a file."""
     if not filesystem.exists(path):
         return {}
     journal = read_journal(path)
@@ -42,7 +42,7 @@ def recorded_vix_in(path: Path) -> RecordedVix:
 
 
 def with_recorded_vix(day: DayFacts, dates: Sequence[date], strategy: str, known: RecordedVix) -> DayFacts:
-    """The facts of sessions as a strategy saw them: with the VIX that was told, where one was."""
+    """Replace the VIX of the sessions for which a strategy's value was recorded."""
     rows = {row: known[key] for row, day_ in enumerate(dates) if (key := (day_.isoformat(), strategy)) in known}
     if not rows:
         return day
