@@ -36,7 +36,7 @@ class FeedAlertRules:
         if event.kind == records.WINDOW_CLOSED and left_out:
             yield _incomplete(event.payload["strategy"], left_out)
         over = self._health.over
-        self._health.apply(event.kind, event.payload)
+        self._health.apply(event)
         if event.kind == records.UNIVERSE:
             yield _cut(event.payload)
         if self._health.over and not over:

@@ -97,7 +97,7 @@ class AlertRules:
         """Apply the next event; the notices for it alone."""
         cid, trades = event.cid or "", len(self._book.trades)
         before = self._book.orders.get(cid)
-        self._book.apply(event.kind, event.cid, event.payload, event.applied)
+        self._book.apply(event)
         self._states.setdefault(event.payload.get("broker", ""), TradingState())
         for broker, states in self._states.items():
             note_event(states, event, broker)

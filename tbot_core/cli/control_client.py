@@ -127,7 +127,7 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
         return attrs.evolve(found, taken=process is not None and not there, unread=str(fault))
     book = SessionBook()
     for event in events:
-        book.apply(event.kind, event.cid, event.payload, event.applied)
+        book.apply(event)
         found = _told(found, event, name)
     now = risk_status(instance.control, events, book, running=process is not None)
     if found.taken and there:

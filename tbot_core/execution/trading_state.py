@@ -13,7 +13,7 @@ from tbot_core.trading.risk.states import StateCause, TradingState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.recorder import JournalRecorder
 
 OVER: Final = "over"

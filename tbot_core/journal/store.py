@@ -68,6 +68,11 @@ class NewEvent:
     source: tuple[str, str, str] | None = None
     received: datetime | None = None
 
+    @property
+    def applied(self) -> datetime:
+        """The same as `time`, by the name that it has in the journal."""
+        return self.time
+
 
 @attrs.frozen(kw_only=True)
 class Event:

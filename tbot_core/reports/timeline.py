@@ -19,7 +19,7 @@ from tbot_core.model.types import Trade
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +74,7 @@ def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
     book, chapters = SessionBook(), list[SessionTimeline]()
     for event in events:
         done = len(book.trades)
-        book.apply(event.kind, event.cid, event.payload, event.applied)
+        book.apply(event)
         if event.kind == records.SESSION_OPENED:
             chapters.append(_chapter(event.payload))
         if chapters:

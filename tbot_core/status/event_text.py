@@ -61,7 +61,7 @@ class EventNarrator:
         lines: list[EventLine] = []
         for entry in entries:
             done = len(self.book.trades)
-            self.book.apply(entry.kind, entry.cid, entry.payload, entry.time)
+            self.book.apply(entry)
             lines += self._told(entry, self.book.trades[done:])
         return lines
 

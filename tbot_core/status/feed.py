@@ -45,7 +45,7 @@ def document(data: Path, events: Iterable[Event], now: dt.datetime) -> dict[str,
     """The data of the current session as a JSON document; None where none is recorded."""
     health = DataHealth()
     for event in events:
-        health.apply(event.kind, event.payload)
+        health.apply(event)
     if not health.opened:
         return None
     path = received_bars.recorded_file(data / received_bars.FOLDER, dt.datetime.fromisoformat(health.opened).date())

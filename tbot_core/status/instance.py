@@ -224,7 +224,7 @@ def _told(events: Sequence[Event]) -> tuple[SessionBook, dict[str, int]]:
     # What the journal adds up to, and the entries sent in its last session by strategy.
     book, sent = SessionBook(), dict[str, int]()
     for event in events:
-        book.apply(event.kind, event.cid, event.payload, event.applied)
+        book.apply(event)
         if event.kind == records.SESSION_OPENED:
             sent = {}
         elif event.kind == records.INTENDED and event.payload["leg"] == "entry":

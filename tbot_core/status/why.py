@@ -194,5 +194,5 @@ def _book(journal: Journal, session: Mapping[str, Any], asked: int | None) -> Se
             inside = event.payload["date"] == session["date"]
         if inside and until is not None and event.applied > until:
             break
-        book.apply(event.kind, event.cid, event.payload, event.applied)
+        book.apply(event)
     return book

@@ -44,7 +44,7 @@ class _Audit:
 
     def take(self, event: Event) -> str:
         """The difference between a session's closing event and the ledger, "" for any other event."""
-        self._ledger.apply(event.kind, event.cid, event.payload, event.applied)
+        self._ledger.apply(event)
         self._outside |= event.kind == records.ADJUSTMENT
         if event.kind != records.SESSION_CLOSED or self._outside:
             return ""

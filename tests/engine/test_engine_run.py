@@ -107,7 +107,7 @@ def test_cash_and_positions_are_equity_at_every_event(home: Path) -> None:
     """Walking the journal, cash and positions, counted by what was paid, equal what was gained, to the last atom."""
     book, fills = SessionBook(), 0
     for event in events(demo(home).journal):
-        book.apply(event.kind, event.cid, event.payload, event.applied)
+        book.apply(event)
         portfolio = book.portfolio
         assert portfolio.opening_atoms + portfolio.pnl_atoms == portfolio.equity_atoms
         fills += event.kind == "fill"
@@ -127,7 +127,7 @@ def test_the_projection_equals_the_desk_after_each_minute(home: Path) -> None:
 
     def wrote(entries: Sequence[NewEvent]) -> None:
         for entry in entries:
-            book.apply(entry.kind, entry.cid, entry.payload, entry.time)
+            book.apply(entry)
 
     def minute(session: TradingSession, _index: int) -> None:
         desk, portfolio = session.decision_engine.portfolio, book.portfolio

@@ -106,7 +106,7 @@ def test_changes_and_windows_are_kept_for_the_session() -> None:
     )
     assert book.risk == [{"what": "defense", "cause": "half", "value": "-25", "limit": "-25.0"}]
     assert book.windows == [window]
-    book.apply(records.SESSION_OPENED, None, OPENING, TIME)
+    book.apply(Said(kind=records.SESSION_OPENED, payload=OPENING))
     assert (book.risk, book.windows, book.orders) == ([], [], {})
 
 

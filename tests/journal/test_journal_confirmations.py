@@ -62,9 +62,10 @@ def test_an_entry_waits_until_it_is_decided_or_its_time_is_over() -> None:
     """The oldest first; a decision on another signal changes nothing."""
     waiting = PendingConfirmations()
     for symbol in ("AAA", "BBB", "CCC"):
-        waiting.apply(records.CONFIRMATION_ASKED, asked(symbol))
-    waiting.apply(records.DECISION, records.decision_payload(Decision(proposal=proposal("DDD"), reason=Reason.HALTED)))
-    waiting.apply(records.DECISION, records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED)))
+        waiting.apply(Told(kind=records.CONFIRMATION_ASKED, payload=asked(symbol)))
+    for symbol in ("DDD", "BBB"):
+        denied = Decision(proposal=proposal(symbol), reason=Reason.HALTED)
+        waiting.apply(Told(kind=records.DECISION, payload=records.decision_payload(denied)))
     assert [one["signal"]["symbol"] for one in waiting.open_entries(NOON)] == ["AAA", "CCC"]
     assert [one["reason"] for one in waiting.decided.values()] == ["HALTED"]
     assert waiting.open_entries(LATER) == []
@@ -73,9 +74,9 @@ def test_an_entry_waits_until_it_is_decided_or_its_time_is_over() -> None:
 def test_a_new_session_asks_anew() -> None:
     """What waited in the one before is gone."""
     waiting = PendingConfirmations()
-    waiting.apply(records.CONFIRMATION_ASKED, asked("AAA"))
-    waiting.apply(records.SESSION_OPENED, {})
-    waiting.apply(records.SENDING, {})
+    waiting.apply(Told(kind=records.CONFIRMATION_ASKED, payload=asked("AAA")))
+    waiting.apply(Told(kind=records.SESSION_OPENED, payload={}))
+    waiting.apply(Told(kind=records.SENDING, payload={}))
     assert (waiting.entries, waiting.open_entries(NOON)) == ({}, [])
 
 

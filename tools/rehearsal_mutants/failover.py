@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.engine.live.failover import BrokerRoute
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.projections.leases import FailoverBlocker
     from tbot_core.journal.store import Event
 

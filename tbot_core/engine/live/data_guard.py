@@ -204,7 +204,7 @@ class DataGuard:
         """Take in the halts of before a restart, and the gaps that were still open."""
         health = DataHealth()
         for event in past:
-            health.apply(event.kind, event.payload)
+            health.apply(event)
             if event.kind == records.HALT:
                 self._gathering.restore_halt(HaltStatus(**event.payload), event.applied)
         self._gaps = health.lost

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.broker_session import BrokerSession, StandbyBroker
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.execution.broker_account import BrokerAccount
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
     from tbot_core.trading.proposals import Proposal

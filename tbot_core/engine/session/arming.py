@@ -11,6 +11,7 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import DataError
 from tbot_core.execution.reconciliation import ReconciliationStatus
 from tbot_core.journal import records
+from tbot_core.journal.projection import JournalEvent
 from tbot_core.journal.projections.arming import (
     MOST_RESTARTS,
     ArmingGrant,
@@ -19,7 +20,6 @@ from tbot_core.journal.projections.arming import (
     next_sessions,
     recall_arming,
 )
-from tbot_core.journal.projections.book import JournalEvent
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.plugins import lock
 from tbot_core.trading.risk.states import StateCause
@@ -146,13 +146,15 @@ class ArmingGuard:
     def _disarm(self, why: str) -> None:
         # Before it is written down nothing may be entered any more: a full disk must not keep an entry alive.
         self._unmatched = False
-        self._arming.apply(records.DISARMED, {"why": why})
+        event = self._recorder.entry(records.DISARMED, {"why": why})
+        self._arming.apply(event)
         self._impose()
-        self._recorder.record(records.DISARMED, {"why": why})
+        self._recorder.write(event)
 
     def _write(self, kind: str, payload: records.Payload) -> None:
-        self._recorder.record(kind, payload)
-        self._arming.apply(kind, payload)
+        event = self._recorder.entry(kind, payload)
+        self._recorder.write(event)
+        self._arming.apply(event)
 
     def _impose(self) -> None:
         words = UNMATCHED if self._unmatched else self._arming.denial_reason(self._live.terms, self._day)

@@ -17,7 +17,7 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from tbot_core.contracts import Broker
     from tbot_core.execution.trading_state import TradingStateController
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
 
 
 @attrs.frozen(kw_only=True)

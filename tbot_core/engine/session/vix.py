@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedSession, IndexQuote, LiveSession
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.instance import Settings
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.bars import DayFacts
     from tbot_core.model.steady_clock import SteadyClock
 

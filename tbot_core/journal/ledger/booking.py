@@ -29,12 +29,13 @@ from tbot_core.journal.ledger.accounts import (
     transaction,
 )
 from tbot_core.journal.ledger.lots import LotMovement, LotPicker, ShareSplit, SymbolLots, lots_of, oldest_lot
+from tbot_core.journal.projection import fold
 from tbot_core.trading.orders import SUPPOSED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Fill
 
 _PAID: Final = {"dividend": DIVIDENDS, "fee": FEES, "interest": INTEREST, "transfer": TRANSFERS}
@@ -140,8 +141,9 @@ class Ledger:
         """The balance of each account; they sum to zero."""
         return balances(self.transactions)
 
-    def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
-        """Apply an event; events that move neither money nor shares change nothing."""
+    def apply(self, event: JournalEvent) -> None:
+        """Apply the next event; events that move neither money nor shares change nothing."""
+        kind, cid, payload, time = event.kind, event.cid, event.payload, event.applied
         self._at, self._tag = self._orders.get(cid or "", (payload.get("broker", ""), ""))
         match kind:
             case records.RUN_STARTED | records.SESSION_OPENED:
@@ -257,7 +259,4 @@ def _movement(fill: Fill) -> LotMovement:
 
 def ledger_of(events: Iterable[JournalEvent], pick: LotPicker = oldest_lot) -> Ledger:
     """Build the ledger of a whole journal."""
-    ledger = Ledger(pick=pick)
-    for event in events:
-        ledger.apply(event.kind, event.cid, event.payload, event.applied)
-    return ledger
+    return fold(events, Ledger(pick=pick))

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.projection import fold
 from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.calendar import ExchangeCalendar
 
 MOST_SESSIONS: Final = 5
@@ -77,9 +78,10 @@ class ArmingState:
     restarts: int = 0
     terms: ArmingTerms | None = None
 
-    def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        match kind:
+        payload = event.payload
+        match event.kind:
             case records.ARMED:
                 self.armed, self.why = armed_of(payload), ""
             case records.DISARMED:
@@ -104,10 +106,7 @@ class ArmingState:
 
 def recall_arming(events: Iterable[JournalEvent]) -> ArmingState:
     """Build the state from a journal's events."""
-    found = ArmingState()
-    for event in events:
-        found.apply(event.kind, event.payload)
-    return found
+    return fold(events, ArmingState())
 
 
 def next_sessions(calendar: ExchangeCalendar, now: datetime, count: int) -> tuple[date, ...]:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.projection import fold
+from tbot_core.journal.store import NewEvent
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Leg, OrderState, SignalId, Trade, atoms_of, dollars_of
 from tbot_core.trading.exit_plan import closing_reason
@@ -31,28 +33,9 @@ from tbot_core.trading.portfolio import Portfolio
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Order
     from tbot_core.trading.portfolio import Position
-
-
-class JournalEvent(Protocol):
-    """An event of a journal."""
-
-    @property
-    def kind(self) -> str:
-        """Its kind: one of `tbot_core.journal.records`, or a broker's event kind."""
-
-    @property
-    def cid(self) -> str | None:
-        """The client order id it belongs to."""
-
-    @property
-    def payload(self) -> Mapping[str, Any]:
-        """Its content."""
-
-    @property
-    def applied(self) -> datetime:
-        """When it was applied."""
 
 
 _RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
@@ -128,9 +111,10 @@ class SessionBook:
         """The name of the broker that holds the orders and position of a signal."""
         return self._elsewhere.get(signal) or str(self.session.get("primary", ""))
 
-    def apply(self, kind: str, cid: str | None, payload: Mapping[str, Any], time: datetime) -> None:
-        """Apply an event; informational kinds change only the time."""
-        self.time = time
+    def apply(self, event: JournalEvent) -> None:
+        """Apply the next event; informational kinds change only the time."""
+        kind, payload = event.kind, event.payload
+        self.time = event.applied
         match kind:
             case records.RUN_STARTED:
                 self.run = payload
@@ -148,8 +132,8 @@ class SessionBook:
                 self._note(kind, payload)
             case records.ADJUSTMENT | records.CORPORATE_ACTION:
                 self._adjust(kind, payload)
-            case _ if cid is not None:
-                self._order(kind, cid, payload)
+            case _ if event.cid is not None:
+                self._order(kind, event.cid, payload)
 
     def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == records.STUCK:
@@ -251,10 +235,7 @@ class SessionBook:
 
 def fold_events(events: Iterable[JournalEvent]) -> SessionBook:
     """Build the book of a whole journal, or of a part that starts with a run or session."""
-    book = SessionBook()
-    for event in events:
-        book.apply(event.kind, event.cid, event.payload, event.applied)
-    return book
+    return fold(events, SessionBook())
 
 
 def session_book(events: Sequence[JournalEvent], broker: str = "") -> SessionBook:
@@ -268,10 +249,11 @@ def session_book(events: Sequence[JournalEvent], broker: str = "") -> SessionBoo
         return book
     opened = events[at]
     carried = [one for one in opened.payload.get("carried", ()) if one.get("broker", "") == broker]
-    book.apply(opened.kind, None, {**opened.payload, "carried": carried}, opened.applied)
+    payload = {**opened.payload, "carried": carried}
+    book.apply(NewEvent(kind=opened.kind, payload=payload, time=opened.applied))
     for event in broker_events(events[at + 1 :], broker):
         if event.kind != records.RUN_STARTED:  # it would reset the portfolio
-            book.apply(event.kind, event.cid, event.payload, event.applied)
+            book.apply(event)
     return book
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.projection import fold
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import SignalId
     from tbot_core.trading.commands import Decision
 
@@ -44,9 +45,10 @@ class PendingConfirmations:
     entries: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
     decided: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
-    def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        match kind:
+        payload = event.payload
+        match event.kind:
             case records.CONFIRMATION_ASKED:
                 self.entries[payload["id"]] = payload
             case records.DECISION:
@@ -67,7 +69,4 @@ class PendingConfirmations:
 
 def recall_confirmations(events: Iterable[JournalEvent]) -> PendingConfirmations:
     """Build the requests from a journal's events."""
-    waiting = PendingConfirmations()
-    for event in events:
-        waiting.apply(event.kind, event.payload)
-    return waiting
+    return fold(events, PendingConfirmations())

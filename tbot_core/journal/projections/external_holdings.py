@@ -10,7 +10,8 @@ import attrs
 from tbot_core.journal import records
 
 if TYPE_CHECKING:
-    from tbot_core.journal.store import Event, Journal
+    from tbot_core.journal.projection import JournalEvent
+    from tbot_core.journal.store import Journal
 
 _KINDS: Final = (records.FOREIGN_HOLDING, records.CORPORATE_ACTION, records.SESSION_OPENED, records.SESSION_CLOSED)
 
@@ -29,7 +30,7 @@ class ExternalHoldings:
     _held: dict[tuple[str, str], _Holding] = attrs.field(factory=dict)
     _sessions: int = 0
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
         payload = event.payload
         match event.kind:

@@ -15,7 +15,7 @@ from tbot_core.journal import records
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
 
 DRILL_VALID_FOR: Final = timedelta(days=30)
 """How long a passed drill is valid."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from tbot_core.journal import records
 from tbot_core.marketdata.feed_health import ENDS_THE_DAY
 from tbot_core.model.reasons import Reason
+
+if TYPE_CHECKING:
+    from tbot_core.journal.projection import JournalEvent
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -32,9 +35,10 @@ class DataHealth:
     over: bool = False
     incomplete: dict[str, list[str]] = attrs.field(factory=dict)
 
-    def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
-        match kind:
+        payload = event.payload
+        match event.kind:
             case records.SESSION_OPENED:
                 self._begin(payload["open"])
             case records.SESSION_CLOSED:

@@ -17,7 +17,7 @@ from tbot_core.journal import records
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
 
 MOST_MOVES: Final = 2
 """How many outages within `WITHIN` may move leases; more are treated as flapping."""

@@ -15,7 +15,8 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.journal.store import Event
+    from tbot_core.journal.projection import JournalEvent
+
 
 FOUND: Final[Mapping[str, str]] = {
     "fill": "fill",
@@ -48,7 +49,7 @@ class Restart:
     _in_session: bool = False
     _last: dt.datetime | None = None
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
         payload = event.payload
         match event.kind:
@@ -67,14 +68,14 @@ class Restart:
                 self.found[kind] += 1
         self._last = event.applied
 
-    def _reconcile(self, event: Event, *, there: bool) -> None:
+    def _reconcile(self, event: JournalEvent, *, there: bool) -> None:
         # UNRECONCILED in an open session means that the process was restarted.
         if there and self._in_session:
             self._restart(event)
         elif not there:
             self.settled = True
 
-    def _restart(self, event: Event) -> None:
+    def _restart(self, event: JournalEvent) -> None:
         self._clear()
         self.at, self.since = event.applied, self._last
 

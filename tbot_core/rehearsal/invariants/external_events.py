@@ -55,7 +55,7 @@ def _i8_surplus(story: RehearsalHistory) -> Iterator[str]:
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
         if entry and unsaid:
             yield f"{event.cid} was sent after a surplus that nobody had spoken of"
-        book.apply(event.kind, event.cid, event.payload, event.applied)
+        book.apply(event)
         if event.kind in _EXECUTED:
             unsaid |= _more(before, book.portfolio.unassigned_units)
             # What was sent to take it back is expected, as long as it leaves less of it.

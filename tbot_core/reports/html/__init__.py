@@ -14,7 +14,7 @@ from tbot_core.system import filesystem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tbot_core.journal.projections.book import JournalEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.reports.summary import RunSummary
 
 

@@ -1,0 +1,52 @@
+"""What a projection of the journal is, and how events are applied to several of them in one pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+
+class JournalEvent(Protocol):
+    """An event of a journal, or one that is about to be written."""
+
+    @property
+    def kind(self) -> str:
+        """Its kind: one of `tbot_core.journal.records`, or a broker's event kind."""
+
+    @property
+    def cid(self) -> str | None:
+        """The client order id it belongs to."""
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """Its content."""
+
+    @property
+    def applied(self) -> datetime:
+        """When it was applied."""
+
+
+class Projection(Protocol):
+    """A state that is computed from events alone: the same events in the same order give the same state."""
+
+    def apply(self, event: JournalEvent) -> None:
+        """Apply the next event; kinds that do not matter here change nothing."""
+
+
+P = TypeVar("P", bound=Projection)
+
+
+def project(events: Iterable[JournalEvent], *projections: Projection) -> None:
+    """Apply the events, in order, to every projection."""
+    for event in events:
+        for projection in projections:
+            projection.apply(event)
+
+
+def fold(events: Iterable[JournalEvent], projection: P) -> P:
+    """Apply the events to one projection, and return it."""
+    project(events, projection)
+    return projection
