@@ -13,6 +13,7 @@ from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.marketdata.feed_health import ENDS_THE_DAY
 from tbot_core.model.formatting import (
     format_money,
     format_percent,
@@ -22,7 +23,6 @@ from tbot_core.model.formatting import (
     printable_name,
 )
 from tbot_core.model.types import Leg
-from tbot_core.status.feed import DATA, data_words
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
 """The weights that plain lines show; the live view shows the rest, too."""
+
+DATA_KINDS: Final = frozenset(
+    {records.UNIVERSE, records.FEED_GAP, records.FEED_FILLED, records.HALT, records.FEEDS_APART}
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -77,7 +81,7 @@ class EventNarrator:
                 weight, text = "risk", _asked(entry.kind, payload)
             case kind if kind in _WARY:
                 weight, text = "risk", _WARY[kind](payload)
-            case kind if kind in DATA:
+            case kind if kind in DATA_KINDS:
                 weight, text = "risk", data_words(kind, payload)
             case records.DECISION | records.TOP_UP if payload["reason"] != "ALLOWED":
                 weight, text = "denial", _denied(payload, "TOP-UP " if entry.kind == records.TOP_UP else "")
@@ -218,3 +222,35 @@ _WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     records.CONFIRMATION_ASKED: _question,
     **{kind: partial(failover_text.failover_event_text, kind) for kind in failover_text.KINDS},
 }
+
+
+def data_words(kind: str, payload: Mapping[str, Any]) -> str:
+    """What happened to the data, in one line."""
+    match kind:
+        case records.UNIVERSE:
+            return f"UNIVERSE_TRUNCATED: {universe_text(payload)}"
+        case records.FEED_GAP:
+            return f"Feed: {payload['words']}, {plural(payload['last'] - payload['first'] + 1, 'minute')} to backfill"
+        case records.FEED_FILLED:
+            return f"Feed: {plural(len(payload['minutes']), 'minute')} backfilled, {payload['open']} still missing"
+        case records.HALT:
+            return _halt(payload)
+        case _:
+            word = "differ" if payload["there"] else "agree again"
+            at = " and ".join(format_price(Decimal(payload[name])) for name in ("feed", "theirs"))
+            return f"{payload['symbol']}: feed and {payload.get('broker', 'broker')} {word}, {at}"
+
+
+def _halt(payload: Mapping[str, Any]) -> str:
+    level = f"level {payload['level']}" if payload["level"] else ""
+    words = ", ".join(filter(None, (level, payload["words"])))
+    why = f" ({words})" if words else ""
+    until = " to the close" if payload["level"] >= ENDS_THE_DAY else ""
+    what = f"halted{until}" if payload["halted"] else "trading again"
+    return f"{payload['symbol'] or 'The whole market'} is {what}{why}"
+
+
+def universe_text(payload: Mapping[str, Any]) -> str:
+    """How many symbols of the universe are kept, and by which limit."""
+    kept = payload["kept"]
+    return f"{kept} of {kept + len(payload['cut'])} symbols, by {payload['by']} of {payload['limit']}"

@@ -1,7 +1,8 @@
-"""The journals of an instance: that of paper and live trading, and one per run."""
+"""The runs of an instance: the journal of paper and live trading, one per other run, and the settings of the last."""
 
 from __future__ import annotations
 
+import datetime as dt
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import JournalError, SettingsError, UsageError
-from tbot_core.instance import is_there
+from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
+from tbot_core.instance.dotenv import Assignment, ParsedDotenv
 from tbot_core.instance.folder import DRY_RUN
 from tbot_core.journal import tail_mark
+from tbot_core.journal.records import RUN_STARTED
 from tbot_core.journal.store import Journal, read_journal
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.instance import Instance
+    from tbot_core.instance.findings import Mode
+    from tbot_core.status import Document
 
 
 PAPER: Final = "paper"
@@ -36,6 +40,12 @@ class RunFile:
     def dry(self) -> bool:
         """Whether it is that of a dry run, which does not count for the status of the instance."""
         return self.name.startswith(DRY_RUN)
+
+
+def run_document(file: RunFile) -> Document:
+    """The run for JSON: its name, when its journal changed last, and whether it is a dry run."""
+    changed = dt.datetime.fromtimestamp(file.changed, dt.UTC)
+    return {"run": file.name, "changed": changed.isoformat(), "dry": file.dry}
 
 
 def run_files(instance: Instance) -> list[RunFile]:
@@ -88,10 +98,41 @@ def _changed(path: Path) -> float:
 
 def find_instance(home: Path | None) -> Instance:
     """The instance; raises SettingsError where there is none."""
-    from tbot_core.errors import SettingsError
-    from tbot_core.instance import Instance, is_there
-
     instance = Instance.at(home)
     if not is_there(instance):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     return instance
+
+
+def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
+    """The settings of the last paper run, else of the newest other run, and its name; the defaults without a run."""
+    for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.dry)):
+        with open_run_file(file) as journal:
+            started = journal.last_event(RUN_STARTED)
+        if started is not None:
+            since = f"the {started.payload['mode']} run of {started.applied:%Y-%m-%d %H:%M} UTC"
+            texts = started.payload["settings"].items()
+            entries = (Assignment(key=name, value=text, file=since, line=0) for name, text in texts)
+            return since, ParsedDotenv(entries=tuple(entries))
+    return "the defaults (nothing has run yet)", ParsedDotenv()
+
+
+def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, str]:
+    """The current settings and ""; if they are invalid, those of the last run, and the reason.
+
+    Raises SettingsError if they are invalid and nothing has run.
+    """
+    try:
+        return load_settings(home, mode=mode), ""
+    except SettingsError as fault:
+        since, parsed = settings_of_last_run(Instance.at(home))
+        if not parsed.entries:
+            raise
+        sources = read_settings_files(Instance.at(home))
+        former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
+        try:
+            found = load_settings(home, mode=mode, sources=former)
+        except SettingsError:
+            raise fault from None
+        faults = "; ".join(line.rstrip(".") for line in fault.message.splitlines())
+        return found, f"{faults}. Shown are the settings of {since}."

@@ -4,59 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.explain import SessionExplanation, explain_received, explain_session, request_of
+from tbot_core.engine.explain import explain_received, explain_session, request_of
 from tbot_core.errors import JournalError, TbotError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import recorded_vix_in
-from tbot_core.journal.store import Event, Journal
 from tbot_core.marketdata import received_bars
 from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock, exchange_moment, exchange_time, exchange_zone
 from tbot_core.model.formatting import plural
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import dollars_of, price_of, quantity_of
+from tbot_core.reports.summary import trade_document
 from tbot_core.status import runs
-from tbot_core.status.runs import RunFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from tbot_core.engine.explain import MinuteExplanation, ScreeningExplanation, SessionExplanation
+    from tbot_core.journal.store import Event, Journal
+    from tbot_core.status import Document
+    from tbot_core.status.runs import RunFile
+    from tbot_core.trading.orders import OrderRecord
 
 _MINUTE: Final = dt.timedelta(minutes=1)
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class SymbolExplanation:
-    """Everything about a symbol in one session of a run.
-
-    `asked` is the requested minute; `explained` is None, and `lacking` says why, where bars or plugins are missing.
-    `book` is the journal's projection at the requested minute, else at the end of the session.
-    """
-
-    file: RunFile
-    run: Mapping[str, Any]
-    symbol: str
-    session: Mapping[str, Any]
-    sessions: tuple[str, ...]
-    decisions: tuple[Event, ...]
-    top_ups: tuple[Event, ...]
-    asked: int | None
-    explained: SessionExplanation | None
-    lacking: str
-    book: SessionBook
-
-
-def explain_symbol(
+def why_document(
     symbol: str, home: Path | None, *, at: str | None = None, date: str | None = None, run: str | None = None
-) -> SymbolExplanation:
-    """Everything that the journal and the recorded bars say about a symbol.
+) -> Document:
+    """Everything that the journal and the recorded bars say about a symbol in one session of a run.
 
+    `asked` is the requested minute (its end), else None. `screening` and `minutes` are empty, and `note` says why,
+    where bars or plugins are missing. Positions and orders are those after the requested minute, else at the end.
     Raises UsageError for a symbol, session or time that the run does not have, JournalError where no run is recorded.
     """
     instance = Instance.at(home)
@@ -67,31 +55,28 @@ def explain_symbol(
         decisions = _of_symbol(journal, records.DECISION, symbol)
         session = _session(opened, decisions, wanted[0])
         here, topped_up = (
-            tuple(one for one in found if one.payload["signal"]["session"] == session["date"])
+            [one for one in found if one.payload["signal"]["session"] == session["date"]]
             for found in (decisions, _of_symbol(journal, records.TOP_UP, symbol))
         )
         asked = None if wanted[1] is None else _minute(session, wanted[1])
         minutes = [asked] if asked is not None else [one.payload["signal"]["minute"] for one in here]
-        started = journal.last_event(records.RUN_STARTED)
-        if started is None:
-            message = f"The journal {file.path} does not record how its run began."
-            raise JournalError(message, "Choose another with --run.")
-        explained, lacking = _explained(instance.home, file, started.payload, session, (symbol, minutes))
+        run_started = _run_started(journal)
+        explained, note = _explained(instance.home, file, run_started, session, (symbol, minutes))
         book = _book(journal, session, asked)
-    named = {one.payload["signal"]["session"] for one in decisions}
-    return SymbolExplanation(
-        file=file,
-        run=started.payload,
-        symbol=symbol,
-        session=session,
-        sessions=tuple(sorted(named)),
-        decisions=here,
-        top_ups=topped_up,
-        asked=asked,
-        explained=explained,
-        lacking=lacking,
-        book=book,
-    )
+    return {
+        "symbol": symbol,
+        "run": file.name,
+        **{name: run_started[name] for name in ("mode", "source", "simulated")},
+        "session": session["date"],
+        "sessions_with_decisions": sorted({one.payload["signal"]["session"] for one in decisions}),
+        "asked": None if asked is None else _closed(session, asked),
+        "note": note,
+        "screening": [] if explained is None else [_screening(session, one) for one in explained.screenings],
+        "minutes": [] if explained is None else [_moment(session, one) for one in explained.moments],
+        "decisions": [{"time": one.applied.isoformat(), **one.payload} for one in here],
+        "top_ups": [{"time": one.applied.isoformat(), **one.payload} for one in topped_up],
+        **_outcome(book, symbol, dt.datetime.fromisoformat(session["open"])),
+    }
 
 
 def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
@@ -103,6 +88,14 @@ def _opened(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
     if not found:
         raise JournalError(f"The journal {journal.path} has no session yet.", "Try again after the opening bell.")
     return found
+
+
+def _run_started(journal: Journal) -> Mapping[str, Any]:
+    found = journal.last_event(records.RUN_STARTED)
+    if found is None:
+        message = f"The journal {journal.path} does not record how its run began."
+        raise JournalError(message, "Choose another with --run.")
+    return found.payload
 
 
 def _session(
@@ -196,3 +189,97 @@ def _book(journal: Journal, session: Mapping[str, Any], asked: int | None) -> Se
             break
         book.apply(event)
     return book
+
+
+def _outcome(book: SessionBook, symbol: str, opened: dt.datetime) -> Document:
+    # The position, orders and trades that the decisions led to.
+    trades = (one for one in book.trades if one.symbol == symbol and one.entry_time >= opened)
+    return {
+        "in_session": book.in_session,
+        "position": _position(book, symbol),
+        "stuck": str(book.stuck.get(symbol, {}).get("words", "")),
+        "frozen": book.frozen.get(symbol, ""),
+        "orders": [_order(one) for one in book.orders.values() if one.order.symbol == symbol],
+        "trades": [trade_document(one) for one in trades],
+    }
+
+
+def _closed(session: Mapping[str, Any], minute: int) -> str:
+    # The end of a minute.
+    return (dt.datetime.fromisoformat(session["open"]) + (minute + 1) * _MINUTE).isoformat()
+
+
+def _screening(session: Mapping[str, Any], one: ScreeningExplanation) -> Document:
+    near = one.near
+    return {
+        "strategy": one.strategy,
+        "reason": one.reason.name,
+        "findings": [_plain(attrs.asdict(finding)) for finding in one.findings],
+        "window": attrs.asdict(one.window),
+        "entries": [_closed(session, minute - 1) for minute in (one.window.entry, one.window.entry_end)],
+        "nearest": None if near is None else _plain(attrs.asdict(near)) | {"time": _closed(session, near.minute)},
+    }
+
+
+def _moment(session: Mapping[str, Any], one: MinuteExplanation) -> Document:
+    return {
+        "minute": one.minute,
+        "time": _closed(session, one.minute),
+        "bar": one.bar,
+        "quote": None if one.quote is None else attrs.asdict(one.quote),
+        "strategies": [
+            {
+                "strategy": part.strategy,
+                "comparisons": [_plain(attrs.asdict(compared)) for compared in part.comparisons],
+                "findings": [_plain(attrs.asdict(finding)) for finding in part.findings],
+                "filters": None if part.verdict is None else part.verdict.name,
+            }
+            for part in one.parts
+        ],
+    }
+
+
+def _plain(value: Any) -> Any:
+    # JSON knows no NaN: unknown is null; a reason is its name.
+    match value:
+        case Reason():
+            return value.name
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _plain(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_plain(part) for part in value]
+        case _:
+            return value
+
+
+def _position(book: SessionBook, symbol: str) -> Document | None:
+    position = book.portfolio.positions.get(symbol)
+    if position is None:
+        return None
+    stop = book.stops.get(symbol)
+    return {
+        "strategy": position.signal.strategy,
+        "side": position.side.word,
+        "quantity": f"{quantity_of(position.units):f}",
+        "entry_price": str(price_of(round(position.entry_atoms / position.entry_units))),
+        "stop": "" if stop is None else str(stop),
+        "pnl_at_last_fill": str(dollars_of(position.pnl_atoms)),
+    }
+
+
+def _order(record: OrderRecord) -> Document:
+    order = record.order
+    return {
+        "client_order_id": order.client_order_id,
+        "leg": order.leg.value,
+        "top_up": order.tops_up,
+        "buy": order.buy,
+        "type": order.type.value,
+        "quantity": f"{order.quantity:f}",
+        "limit_price": None if order.limit_price is None else str(order.limit_price),
+        "stop_price": None if order.stop_price is None else str(order.stop_price),
+        "state": record.state.value,
+        "filled": f"{record.filled:f}",
+    }

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from tbot_core import cli
 from tbot_core.cli.commands.arm import arming_summary, exit_code, live_settings, sentence
 from tbot_core.cli.commands.run import create_demo_instance, resolve_mode
-from tbot_core.cli.commands.status import lines
 from tbot_core.cli.control_client import RequestResult
 from tbot_core.cli.run_options import RunOptions
+from tbot_core.cli.text.status import lines
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import SettingsError
@@ -25,7 +25,7 @@ from tbot_core.instance.secrets import account_mode
 from tbot_core.journal import records
 from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, armed_payload
 from tbot_core.journal.store import NewEvent, open_journal
-from tbot_core.status.instance import document, instance_status
+from tbot_core.status.instance import status_document
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -140,13 +140,11 @@ def test_status_says_until_when_it_is_armed(home: Path) -> None:
     """To the end of a session; after that it is not armed any more."""
     armed = ArmingGrant(terms=TERMS, sessions=(MONDAY, MONDAY + dt.timedelta(days=1)), actor="ann")
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)), (records.ARMED, armed_payload(armed)))
-    found = instance_status(home, MORNING)
-    assert not found.closed
-    assert document(found)["armed_until"] == "2026-11-24"
-    assert "armed      to the end of the session of 2026-11-24" in list(lines(document(found), MORNING))
-    later = instance_status(home, MORNING + dt.timedelta(days=2))
-    assert (later.closed, later.unarmed) == (True, "it was armed until 2026-11-24")
-    assert attrs.evolve(found, latched=True).closed
+    shown = status_document(home, MORNING)
+    assert (shown["armed_until"], shown["entries_blocked"]) == ("2026-11-24", False)
+    assert "armed      to the end of the session of 2026-11-24" in list(lines(shown, MORNING))
+    later = status_document(home, MORNING + dt.timedelta(days=2))
+    assert (later["entries_blocked"], later["not_armed"]) == (True, "it was armed until 2026-11-24")
 
 
 def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from contextlib import closing
 from decimal import Decimal
@@ -17,7 +16,6 @@ from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDri
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import Leg
-from tbot_core.status.failover import BrokerStatus, FailoverStatus, failover_status
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import fill, order
 
@@ -145,23 +143,28 @@ def test_the_standing_names_what_was_left_at_a_broker_that_the_last_session_did_
         assert any(words in sentence for sentence in told) == bool(number)
 
 
-def test_with_a_drill_passed_the_next_command_is_the_confirmation(tmp_path: Path) -> None:
+def test_with_a_drill_passed_the_next_command_is_the_confirmation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Where all that is missing is a person's word."""
     now = SystemClock().now()
     held = FailoverDrill(brokers=("alpha", "beta"), settings="x", time=now, steps=(DrillStep(what="all", passed=True),))
     home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None), *broken())
-    found = failover_status(home, now + dt.timedelta(days=1))
-    assert (found.objection, found.command) == ("", "tbot failover confirm --amount USD")
-    assert f"Drill: passed on {now:%Y-%m-%d}." in list(found.lines())
+    assert cli.invoke(["failover", "status", "--home", str(home)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-2:] == [f"Drill: passed on {now:%Y-%m-%d}.", "Next: tbot failover confirm --amount USD"]
 
 
-def test_a_quiet_instance_says_so() -> None:
-    """Nothing is broken, nothing has moved."""
-    place = BrokerStatus(name="alpha", circuit="closed", held=("KO",), orders=0, reserved=order().quantity)
-    found = FailoverStatus(places=(place, place), leases={}, phase="over", why="", drill="", objection="")
-    assert "Drill: none yet." in list(found.lines())
-    assert (found.broken, found.command) == (False, "tbot status")
-    assert "holds KO" in place.line
+def test_a_healthy_instance_needs_no_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No broker is broken, no lease has moved: exit 0, and `tbot status` holds the same document."""
+    now = SystemClock().now()
+    held = FailoverDrill(brokers=("alpha", "beta"), settings="x", time=now, steps=(DrillStep(what="all", passed=True),))
+    home = instance(tmp_path, TWO, (records.DRILL, held.payload(), None))
+    assert cli.invoke(["failover", "status", "--home", str(home), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["broken"], shown["next"], shown["leases"]) == (False, "tbot status", {})
+    cli.invoke(["status", "--home", str(home), "--json"])
+    assert json.loads(capsys.readouterr().out)["failover"] == shown
 
 
 def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tbot_core.cli.text.status import feed_lines
 from tbot_core.journal import records
+from tbot_core.journal.projection import fold
+from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.store import Event
 from tbot_core.marketdata.received_bars import FOLDER, RecordedMinute, RecordingHeader, SessionRecorder
 from tbot_core.model.bars import FIELDS, MinuteSlice
@@ -16,7 +19,8 @@ from tbot_core.rehearsal.feed import facts_of_the_day
 from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.random_streams import RandomStream
 from tbot_core.rehearsal.world import short_day
-from tbot_core.status.feed import data_words, document, lines
+from tbot_core.status.event_text import data_words
+from tbot_core.status.feed import feed_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,9 +60,9 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
         (records.HALT, {"symbol": "A", "halted": True, "level": 0, "words": ""}),
         (records.FEEDS_APART, APART),
     )
-    shown = document(tmp_path, events, SESSION.moment(3) + dt.timedelta(seconds=34))
+    shown = feed_document(tmp_path, fold(events, DataHealth()), SESSION.moment(3) + dt.timedelta(seconds=34))
     assert shown is not None
-    assert list(lines(shown)) == [
+    assert list(feed_lines(shown)) == [
         "feed       acme, single venue: last minute 34 s ago, 12 late bars, 1 revised",
         "universe   1 of 3 symbols, by UNIVERSE_MAX of 1",
         "gaps       2 minutes lost and not backfilled",
@@ -70,20 +74,20 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
 def test_before_the_first_minute_there_is_no_age(tmp_path: Path) -> None:
     """The feed is named all the same."""
     recorded(tmp_path)
-    shown = document(tmp_path, told(), SESSION.open)
+    shown = feed_document(tmp_path, fold(told(), DataHealth()), SESSION.open)
     assert shown is not None
-    assert list(lines(shown)) == ["feed       acme, single venue: no minute yet, 0 late bars, 0 revised"]
+    assert list(feed_lines(shown)) == ["feed       acme, single venue: no minute yet, 0 late bars, 0 revised"]
 
 
 def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> None:
     """A recording that holds nothing whole is none."""
-    assert document(tmp_path, [], SESSION.open) is None
-    shown = document(tmp_path, told(), SESSION.open)
+    assert feed_document(tmp_path, fold([], DataHealth()), SESSION.open) is None
+    shown = feed_document(tmp_path, fold(told(), DataHealth()), SESSION.open)
     assert shown is not None
-    assert list(lines(shown)) == []
+    assert list(feed_lines(shown)) == []
     path = recorded(tmp_path).path
     path.write_bytes(b"torn")
-    shown = document(tmp_path, told(), SESSION.open)
+    shown = feed_document(tmp_path, fold(told(), DataHealth()), SESSION.open)
     assert shown is not None
     assert shown["source"] is None
 

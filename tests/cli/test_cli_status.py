@@ -15,7 +15,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.cli.commands.run import create_demo_instance
-from tbot_core.cli.commands.status import lines
+from tbot_core.cli.text.status import figure_lines, lines
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
@@ -24,8 +24,7 @@ from tbot_core.journal import gauges, records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, both_times, exchange_time
 from tbot_core.model.types import dollars_of
-from tbot_core.status import live_figures
-from tbot_core.status.instance import document, instance_status
+from tbot_core.status.instance import status_document
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -241,7 +240,7 @@ def test_the_calendar_says_what_comes_next(tmp_path: Path, now: str, phase: str,
     """Before, between, in and after windows the phase and the next event are named, holidays passed over."""
     create_demo_instance(tmp_path)
     moment = dt.datetime.fromisoformat(now).replace(tzinfo=dt.UTC)
-    found = document(instance_status(tmp_path, moment))
+    found = status_document(tmp_path, moment)
     assert (found["phase"], found["next_event"]["event"]) == (phase, event)
     assert dt.datetime.fromisoformat(found["next_event"]["time"]) > moment
     assert any(line.startswith("next") for line in lines(found, moment))
@@ -329,5 +328,5 @@ def test_a_restart_is_told_with_what_it_found_and_missed(found: dict[str, int], 
     at = "2026-11-24T15:31:00+00:00"
     restart = {"at": at, "since": at, "found": found, "missed_minutes": 12, "missed_signals": 1, "settled": settled}
     shown: dict[str, Any] = {"foreign": [], "candidates": {}, "accounts": [], "marks_at": None, "restart": restart}
-    (line,) = live_figures.lines(shown)
+    (line,) = figure_lines(shown)
     assert words in line

@@ -12,11 +12,14 @@ import attrs
 import pytest
 
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
+from tbot_core.cli.text.status import feed_lines
 from tbot_core.contracts import Urgency
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.journal import records
+from tbot_core.journal.projection import fold
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
+from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.store import Event, open_journal
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
@@ -24,7 +27,7 @@ from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, Scripte
 from tbot_core.rehearsal.prices import STEPS_A_MINUTE
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
-from tbot_core.status import feed
+from tbot_core.status.feed import feed_document
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
 
@@ -152,8 +155,8 @@ class Scene:
     def status(self, minute: float) -> list[str]:
         """What `tbot status` says of the data at a minute of the session."""
         known = [event for event in self.events if self.at(event) <= minute]
-        shown = feed.document(self.home, known, self.moment(minute))
-        return [] if shown is None else list(feed.lines(shown))
+        shown = feed_document(self.home, fold(known, DataHealth()), self.moment(minute))
+        return [] if shown is None else list(feed_lines(shown))
 
     def causes(self) -> set[str]:
         """Every cause of a state that came."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tbot_core.cli.text.status import figure_lines
 from tbot_core.journal import records
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.store import Event
-from tbot_core.status import live_figures
 
 NOON = dt.datetime(2026, 11, 24, 17, tzinfo=dt.UTC)
 OPENED: tuple[str, dict[str, Any]] = (records.SESSION_OPENED, {})
@@ -62,4 +62,4 @@ def test_status_lists_it(price: str | None, broker: str, line: str) -> None:
     """With the price that it counts at."""
     one = {"symbol": "A", "quantity": "-5", "price": price, "broker": broker}
     shown: dict[str, Any] = {"foreign": [one], "candidates": {}, "accounts": [], "marks_at": None, "restart": None}
-    assert [*live_figures.lines(shown)] == [line]
+    assert [*figure_lines(shown)] == [line]

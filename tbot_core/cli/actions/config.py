@@ -118,7 +118,7 @@ def compare_config(
     home: Path | None, declared: Sequence[DeclaredConfig], other: Path | None = None
 ) -> SettingsComparison:
     """The differences from another trading configuration, the settings of the last run, or the defaults."""
-    from tbot_core.status.last_settings import settings_of_last_run
+    from tbot_core.status.runs import settings_of_last_run
 
     sources = read_settings_files(Instance.at(home))
     since, parsed = _of_file(other) if other is not None else settings_of_last_run(Instance.at(home))

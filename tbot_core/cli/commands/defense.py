@@ -9,6 +9,7 @@ import click
 from tbot_core.cli.options import emit, home_option, json_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tbot_core.cli.control_client import RequestResult
@@ -43,11 +44,11 @@ def off(*, home: Path | None, as_json: bool) -> int:
 def status(*, home: Path | None, as_json: bool) -> int:
     """Show the risk state and its causes."""
     from tbot_core.model.clock import SystemClock
-    from tbot_core.status.instance import instance_status
+    from tbot_core.status.instance import status_document
 
-    found = instance_status(home, SystemClock().now())
-    line = f"The state is {found.state}{_because(found.causes)}."
-    emit({"state": found.state, "causes": list(found.causes)}, as_json=as_json, lines=[line])
+    shown = status_document(home, SystemClock().now())
+    line = f"The state is {shown['state']}{_because(shown['causes'])}."
+    emit({"state": shown["state"], "causes": shown["causes"]}, as_json=as_json, lines=[line])
     return 0
 
 
@@ -88,5 +89,5 @@ def keeps_defense(causes: tuple[str, ...]) -> bool:
     return any(cause.value in causes for cause, kind in KINDS.items() if kind.state is RiskState.DEFENSE)
 
 
-def _because(causes: tuple[str, ...]) -> str:
+def _because(causes: Sequence[str]) -> str:
     return f": {', '.join(causes)}" if causes else ""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.status.failover import failover_status, instance_brokers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,11 +54,15 @@ def status(*, home: Path | None, as_json: bool) -> int:
 
     Exits with 1 while a broker of the session is not proven to respond.
     """
+    from tbot_core.cli.text.failover import lines
+    from tbot_core.instance import load_settings
     from tbot_core.model.clock import SystemClock
+    from tbot_core.status.failover import events_of, failover_document
 
-    found = failover_status(home, SystemClock().now())
-    emit(found.document(), as_json=as_json, lines=found.lines())
-    return 1 if found.broken else 0
+    settings = load_settings(_home(home), mode="replay")
+    shown = failover_document(settings, events_of(settings), SystemClock().now())
+    emit(shown, as_json=as_json, lines=lines(shown))
+    return 1 if shown["broken"] else 0
 
 
 @command.command("confirm")
@@ -131,6 +134,7 @@ def _drilled(home: Path | None, clock: Clock) -> FailoverDrill:
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.journal.store import open_journal
     from tbot_core.rehearsal.failover_drill import rehearse_trials
+    from tbot_core.status.failover import instance_brokers
     from tbot_core.system import filesystem
 
     simple = load_settings(home, mode="replay")

@@ -24,9 +24,9 @@ def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | N
 
     With --at any minute is recomputed from recorded bars, with or without a decision.
     """
-    from tbot_core.cli.text import explanation
-    from tbot_core.model.dates import parse_symbol as symbol_of
-    from tbot_core.status import why
+    from tbot_core.cli.text.why import lines
+    from tbot_core.model.dates import parse_symbol
+    from tbot_core.status.why import why_document
 
-    found = why.explain_symbol(symbol_of(symbol), home, **options)
-    emit(explanation.document(found), as_json=as_json, lines=explanation.lines(found))
+    shown = why_document(parse_symbol(symbol), home, **options)
+    emit(shown, as_json=as_json, lines=lines(shown))
