@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class ExitRules:
     """How the positions of a strategy end, besides their stop and target.
 
-    `trigger`: the stop acts inside a bar, or on its close. `trailing`: the stop trails at its own distance. `leave`:
-    the minute after the bell at which the exit order is sent. `hold`: the number of minutes after the fill bar. With
-    both, the earlier applies.
+    `trigger`: the stop acts within a bar, or on its close. `trailing`: the stop trails at its initial distance.
+    `leave`: the minute after the open at which the exit order is sent. `hold`: the number of minutes after the fill
+    bar. With both, the earlier applies.
     """
 
     trigger: Literal["intrabar", "close"] = "intrabar"
