@@ -56,7 +56,7 @@ class GuardedStrategy:
         return self._bounds.call(self.entry, "triggers", triggers, lambda _words: ())
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
-        """The strategy's own comparisons before the bell; none if it has none."""
+        """The strategy's own comparisons before the open; none if it has none."""
         inner, shape = self._inner, day.previous_close.shape
         if not isinstance(inner, SupportsScreening):
             return ()
@@ -79,7 +79,7 @@ class GuardedFilter:
     _bounds: CallGuard = attrs.field(alias="bounds")
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """The filter's comparisons before the bell."""
+        """The filter's comparisons before the open."""
         shape = day.previous_close.shape
 
         def screen() -> Sequence[Check]:
