@@ -105,7 +105,7 @@ class AlertRules:
         found = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
         if before is not None and not before.terminal and self._book.orders[cid].terminal:
             found += self._ended(self._book.orders[cid], event.payload)
-        found += self._happened(event.kind, event.payload)
+        found += self._event_notices(event.kind, event.payload)
         found += self._feed.apply(event)
         return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
 
@@ -133,7 +133,7 @@ class AlertRules:
             at = "" if position is None else f" at {format_price(_average(position))}"
             yield _routine(f"{action} {format_quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
 
-    def _happened(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+    def _event_notices(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
         # Notices that follow from the event alone.
         match kind:
             case records.WINDOW_CLOSED:
@@ -158,9 +158,9 @@ class AlertRules:
                 which = f"{action} {payload['quantity']} {payload['symbol']}, {payload['said']}"
                 yield _routine(f"An order at the broker was not placed by tbot: {which}.")
             case _:
-                yield from self._failed(kind, payload)
+                yield from self._other_notices(kind, payload)
 
-    def _failed(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+    def _other_notices(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
         match kind:
             case records.PLUGIN_FAILED if payload["off"] or self._wanted.failures:
                 yield _plugin(payload)

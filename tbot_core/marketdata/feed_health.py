@@ -81,7 +81,7 @@ class _Halt:
 
 
 class FeedHealth:
-    """Tracks one session's feed; silence counts from the second `begun`."""
+    """Tracks one session's feed; silence counts from the second `started`."""
 
     def __init__(self, symbols: tuple[str, ...], quality: FeedQuality, started: float) -> None:
         self.symbols = symbols
@@ -134,7 +134,9 @@ class FeedHealth:
         self._bars[bar.symbol] = now
         self._closes[bar.symbol] = bar.close, now
         over = [
-            HaltStatus(symbol=one, halted=False, words=_TRADED) for one in ("", bar.symbol) if self._past(one, minute)
+            HaltStatus(symbol=one, halted=False, words=_TRADED)
+            for one in ("", bar.symbol)
+            if self._is_halted_before(one, minute)
         ]
         return [one for one in over if self.on_status(one, now, minute)]
 
@@ -297,7 +299,7 @@ class FeedHealth:
         minute += max(0, math.floor((sent - began) / MINUTE_S))
         self._halts[symbol] = _Halt(since=minute, ended=now, minute=minute)
 
-    def _past(self, symbol: str, minute: int) -> bool:
+    def _is_halted_before(self, symbol: str, minute: int) -> bool:
         # Whether a halt began before this minute and has no known end.
         halt = self._halts.get(symbol)
         return halt is not None and halt.ended is None and minute > halt.since

@@ -46,7 +46,7 @@ def checked_signals(answer: object, name: str, window: Window, bars: Bars, since
     _columns(answer, bars.close.shape[:-1])
     _rules(answer)
     if not isinstance(answer.exits, ExitRules):
-        raise _wrong("scan", answer.exits, "Exits")
+        raise _wrong("scan", answer.exits, "ExitRules")
     if not len(answer):
         return answer
     if (answer.minute < since).any():

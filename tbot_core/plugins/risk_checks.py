@@ -20,7 +20,7 @@ _REMEDY = "Fix or uninstall the plugin, or remove it from the settings."
 
 
 def risk_checks(
-    loader: PluginLoader, loaded: Sequence[LoadedPlugin], bounds: CallGuard
+    loader: PluginLoader, loaded: Sequence[LoadedPlugin], guard: CallGuard
 ) -> tuple[tuple[tuple[str, RiskCheck], ...], tuple[PluginFailure, ...]]:
     """The (plugin name, check) pairs of all loaded plugins in order, and failures.
 
@@ -38,7 +38,7 @@ def risk_checks(
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
             failures.append(PluginFailure.of(it.entry, "risk_checks", fault))
         else:
-            checks += [(it.entry.name, _guarded(it.entry, check, bounds)) for check in functions]
+            checks += [(it.entry.name, _guarded(it.entry, check, guard)) for check in functions]
     return tuple(checks), tuple(failures)
 
 
@@ -48,9 +48,9 @@ def _function(answer: object) -> RiskCheck:
     return answer
 
 
-def _guarded(entry: EntryPointInfo, check: RiskCheck, bounds: CallGuard) -> RiskCheck:
+def _guarded(entry: EntryPointInfo, check: RiskCheck, guard: CallGuard) -> RiskCheck:
     def guarded(order: Order) -> str | None:
-        return bounds.call(entry, "check", lambda: _answer(check(order)))
+        return guard.call(entry, "check", lambda: _answer(check(order)))
 
     return guarded
 

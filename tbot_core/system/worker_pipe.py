@@ -51,13 +51,13 @@ class WorkerProcess:
         try:
             write_whole(self._in.fileno(), data)
         except OSError as fault:
-            raise self._gone() from fault
+            raise self._ended_error() from fault
 
     def read(self, size: int) -> bytes:
         """Read exactly so many bytes of its output."""
         data = read_whole(self._out.fileno(), size)
         if len(data) < size:
-            raise self._gone()
+            raise self._ended_error()
         return data
 
     def end(self) -> None:
@@ -68,7 +68,7 @@ class WorkerProcess:
         self._in.close()
         self._out.close()
 
-    def _gone(self) -> AccessError:
+    def _ended_error(self) -> AccessError:
         return AccessError(f"its process ended with code {self._child.wait()} before it had answered.")
 
 
@@ -92,12 +92,12 @@ def write_whole(handle: int, data: bytes) -> None:
 
 def open_child_pipe() -> tuple[Callable[[int], bytes], Callable[[bytes], None]]:
     """In the child: return functions to read and to write. Later prints go to standard error, which is discarded."""
-    asked, answers = os.dup(0), os.dup(1)
+    requests, responses = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
-    return lambda size: read_whole(asked, size), lambda data: write_whole(answers, data)
+    return lambda size: read_whole(requests, size), lambda data: write_whole(responses, data)
 
 
 def confine(hardened: Callable[[], object] = hardening.harden) -> None:

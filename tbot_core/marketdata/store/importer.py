@@ -127,7 +127,7 @@ class _Import:
         if not len(regular):
             raise source.refuse([f"none of its {len(frame)} rows is in the regular hours of a session"])
         regular, rounded = bar_checks.rounded_to_grid(regular.with_columns(date=dates))
-        clean = _sound(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
+        clean = _validated(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
         parts = [
             self._merged(source, key, rows, sha256)
             for key, rows in clean.with_columns(month=pl.col("date").dt.strftime("%Y-%m"))
@@ -203,7 +203,7 @@ class _Import:
         # Merge rows into a table of facts and write it, unless nothing changes.
         keys, names = reference.KEYS[table], reference.SCHEMAS[table].names()
         values = tuple(name for name in names if name not in keys)
-        clean = _sound(source, frame.select(ROW, *names), keys, values, bar_checks.FACT_FAULTS[table])
+        clean = _validated(source, frame.select(ROW, *names), keys, values, bar_checks.FACT_FAULTS[table])
         old = self._stored_facts(table)
         differing = bar_checks.differing_rows(clean, old, keys)
         if len(differing) and not self.options.replace:
@@ -273,7 +273,7 @@ def _regular(frame: pl.DataFrame, sessions: Sequence[Session]) -> tuple[pl.DataF
     return frame.filter(pl.Series(inside)), pl.Series("date", grid.dates[rows[inside]], dtype=pl.Date)
 
 
-def _sound(
+def _validated(
     source: SourceTable,
     frame: pl.DataFrame,
     keys: tuple[str, ...],

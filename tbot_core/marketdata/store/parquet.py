@@ -1,14 +1,14 @@
-"""How stored bars lie on disk, and the only reads and writes of them.
+"""The layout of stored bars on disk, and the only reads and writes of them.
 
 ::
 
-    <folder>/2018-02/manifest.json                  what the month holds; whatever it does not name is not stored
+    <folder>/2018-02/manifest.json                  the month's content; files not listed here do not count
     <folder>/2018-02/AAPL-<content>.parquet         one symbol's bars of the month
-    <folder>/2018-02/daily-<content>.parquet        one row a symbol and session: what facts and listings need
-    <folder>/facts.json                             which files hold the facts from elsewhere (`reference`)
+    <folder>/2018-02/daily-<content>.parquet        one row per symbol and session, for facts and listings
+    <folder>/facts.json                             the files of reference facts (`reference`)
 
-Files are named by their content and written before the manifest that names them. A crash at any moment leaves
-the month as it was or as it will be, at worst with a file that nothing names.
+Files are named by content hash and written before their manifest. A crash leaves the month in its old or new
+state, at worst with an unlisted file.
 """
 
 from __future__ import annotations

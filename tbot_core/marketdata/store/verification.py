@@ -107,7 +107,7 @@ class _Check:
         for symbol in sorted(month.entries):
             self.files += 1
             with self._finding(self.folder / name / month.entries[symbol].file):
-                self._sound(symbol, parquet.read_bars(self.folder, month, symbol), sessions, daily)
+                self._check_bars(symbol, parquet.read_bars(self.folder, month, symbol), sessions, daily)
 
     def stray(self, path: Path) -> None:
         """Report a Parquet file that is in no manifest."""
@@ -139,7 +139,9 @@ class _Check:
                     FindingLevel.NOTE, symbol, f"{lacking} of {int(lengths[held > 0].sum())} minutes have no bar"
                 )
 
-    def _sound(self, symbol: str, bars: pl.DataFrame, sessions: Sequence[Session], daily: pl.DataFrame | None) -> None:
+    def _check_bars(
+        self, symbol: str, bars: pl.DataFrame, sessions: Sequence[Session], daily: pl.DataFrame | None
+    ) -> None:
         # Check bars as an import does, and that the daily rows match them.
         self.bars += len(bars)
         rows, _, inside = SessionGrid(sessions).place(bars["ts"].to_physical().to_numpy())
