@@ -14,7 +14,7 @@ from tbot_core.vault import error_codes
 
 REASONS = """# Reason codes
 
-Every candidate and every signal ends in exactly one of these; `tbot why SYMBOL` shows which, and what was compared.
+Every candidate and every signal ends with exactly one of these; `tbot why SYMBOL` shows it and the compared values.
 They are counted under `denials` in a run's summary.
 """
 ORDERS = """# The life of an order
@@ -24,13 +24,13 @@ the order makes it filled.
 """
 CODES = """# Codes of secrets
 
-Every refusal of a key, an encrypted file or the audit log bears one of these, followed by the category. Numbers are
-stable. Neither the message nor the log ever holds what a file contained.
+Every error about a key, an encrypted file or the audit log starts with one of these codes and the category. Numbers are
+stable. Neither the message nor the log contains the content of a file.
 """
 CREDENTIALS = """# What the categories of secrets hold
 
-One row a field. Names are read in any case. A plugin that is installed and enabled says itself what its section holds,
-and a section of a plugin that nothing is known of may hold any fields. How to give them: [secrets](../secrets.md).
+One row per field. Names are case-insensitive. An installed and enabled plugin declares its own section; a section of
+an unknown plugin may have any fields. How to enter them: [secrets](../secrets.md).
 """
 FAULTS = """# Faults of the simulation
 

@@ -1,6 +1,6 @@
-"""Notices about brokers and their instrument reports, each with the command to run next.
+"""Notices about brokers and instrument reports, each with the command to run next.
 
-Pure: events come in.
+Pure: events are passed in.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def notices_of_event(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
     if kind == records.TAKEN_OTHERWISE:
         what, command = f"{orphan_orders.misread_order_text(payload)}.", f"tbot why {payload['ordered']['symbol']}"
         yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
-    if kind not in failover_text.KINDS or kind == records.DRILL:  # who holds a drill sees what comes of it
+    if kind not in failover_text.KINDS or kind == records.DRILL:  # the operator of a drill sees its result
         return
     what = f"{failover_text.failover_event_text(kind, payload)}."
     yield Notice(key="", urgency=_urgency(kind, payload), what=what, command=_command(kind, payload))
 
 
 def _urgency(kind: str, payload: Mapping[str, Any]) -> Urgency:
-    grave = kind == records.STANDBY_ABSENT or (kind == records.CIRCUIT and payload["state"] == "open")
+    critical = kind == records.STANDBY_ABSENT or (kind == records.CIRCUIT and payload["state"] == "open")
     if kind == records.FAILOVER:
-        grave = payload["phase"] != FailoverPhase.OVER.value
-    return Urgency.CRITICAL if grave else Urgency.ROUTINE
+        critical = payload["phase"] != FailoverPhase.OVER.value
+    return Urgency.CRITICAL if critical else Urgency.ROUTINE
 
 
 def _command(kind: str, payload: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ class AlertDelivery:
         self.channel_names = own
 
     async def send(self, alert: Alert) -> str:
-        """Deliver a message; the name of the channel that accepted it. Raises `Undelivered` if none did."""
+        """Deliver a message; returns the name of the channel that accepted it. Raises `Undelivered` if none did."""
         first = self.channel_names[alert.urgency]
         rest: dict[str, float] = {}
         for name in dict.fromkeys((first, *self.channel_names.values())):
@@ -47,7 +47,7 @@ class AlertDelivery:
         )
 
     async def test(self, alert: Alert) -> str:
-        """Deliver a message to its urgency's own channel only; the reason of a failure, or nothing."""
+        """Deliver a message to its urgency's own channel only; returns the reason of a failure, or ""."""
         fault = await self._try(self.channel_names[alert.urgency], alert)
         return "" if fault is None else str(fault)
 
@@ -76,7 +76,7 @@ class SendBackoff:
         return now >= self._due
 
     def record_failure(self, now: float, least_s: float = 0.0) -> None:
-        """Record a failure, with the pause that the service asked for."""
+        """Record a failure, with the minimum delay that the service requested."""
         wait = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures, self._due = self._failures + 1, now + max(wait, least_s)
 

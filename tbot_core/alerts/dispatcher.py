@@ -1,4 +1,4 @@
-"""The dispatcher: follows the journal, stores notices, and sends them, beside trading and without blocking it."""
+"""Follows the journal, stores notices, and sends them, without blocking trading."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ class AlertOptions:
 
 
 class AlertDispatcher:
-    """The alerts of the run in an instance; times are read from `clock`, sleeps are the loop's."""
+    """The alerts of an instance's run; times are read from `clock`, sleeps use the event loop."""
 
     def __init__(
-        self, instance: Instance, delivery: AlertDelivery, voice: MessageWriter, clock: Clock, terms: AlertOptions
+        self, instance: Instance, delivery: AlertDelivery, writer: MessageWriter, clock: Clock, options: AlertOptions
     ) -> None:
         self._instance = instance
         self._delivery = delivery
-        self._voice = voice
+        self._writer = writer
         self._clock = clock
-        self._terms = terms
+        self._options = options
         filesystem.make_folder(instance.data)
         self._store = open_store(instance.data / FILE_NAME)
         self._journal: Journal | None = None
-        self._watch: AlertRules | None = None
-        self._standing: frozenset[str] = frozenset()
-        self._patience = {urgency: SendBackoff() for urgency in Urgency}
+        self._rules: AlertRules | None = None
+        self._open_incidents: frozenset[str] = frozenset()
+        self._backoff = {urgency: SendBackoff() for urgency in Urgency}
         self._broken = False
 
     def begin(self) -> None:
@@ -77,7 +77,7 @@ class AlertDispatcher:
     async def run(self) -> None:
         """Read and send until cancelled; a slow message does not block the others."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._every(self._reading))
+            group.create_task(self._every(self._poll))
             for urgency in Urgency:
                 group.create_task(self._every(partial(self.send, urgency)))
 
@@ -96,68 +96,72 @@ class AlertDispatcher:
                 self._journal.close()
 
     def poll_journal(self) -> None:
-        """Read the journal: the notices of each event, and the incidents that opened and closed."""
+        """Read the journal's new events: store their notices, and open and close incidents."""
         journal = self._opened()
         if journal is None:
             return
         try:
-            self._take(journal)
+            self._apply_events(journal)
         except TbotError:
-            self._watch = None  # it may know more than was kept
+            self._rules = None  # it may have applied events that were not stored
             raise
 
     async def send(self, urgency: Urgency) -> None:
-        """Send what may be sent now: first waiting alerts, then the ends of incidents."""
-        now, patience = self._clock.now(), self._patience[urgency]
-        asleep = urgency is Urgency.ROUTINE and rate_limit.in_quiet_hours(self._terms.quiet, now)
-        if asleep or not patience.is_due(self._clock.monotonic()):
+        """Send what is due: first waiting alerts, then the ends of incidents."""
+        now, backoff = self._clock.now(), self._backoff[urgency]
+        asleep = urgency is Urgency.ROUTINE and rate_limit.in_quiet_hours(self._options.quiet, now)
+        if asleep or not backoff.is_due(self._clock.monotonic()):
             return
         limit = rate_limit.LIMITS[urgency]
         try:
             sent = self._store.messages(urgency, now - limit.span)
             for rows in rate_limit.due_messages(self._store.unsent(urgency), sent, limit, now):
-                alert = self._voice.compose(rows)
+                alert = self._writer.compose(rows)
                 self._store.mark_sent(rows, alert.key, await self._delivery.send(alert), now)
             for rows in self._store.resolved_messages(urgency, now):
-                alert = self._voice.compose(rows, over=True)
+                alert = self._writer.compose(rows, over=True)
                 await self._delivery.send(attrs.evolve(alert, key=rows[0].message or alert.key))
                 self._store.mark_resolution_sent(rows, now)
         except Undelivered as fault:
-            patience.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
+            backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:
-            patience.reset()
+            backoff.reset()
 
     async def send_now(self, what: str, command: str) -> None:
-        """Send at once what it may be impossible to store."""
-        await self._cried(what, command)
+        """Send a message at once without storing it."""
+        await self._send_unstored(what, command)
 
     async def report_end(self, what: str) -> None:
-        """The run has ended for a reason: send it at once, and store it as an incident of this process.
+        """Report why the run ended: send it at once, and store it as an incident of this process.
 
         If no channel accepts it, the next run sends it; it is sent even if it cannot be stored.
         """
-        words = redact(what).encode(errors="replace").decode()  # SQLite keeps no lone surrogate, as a path may hold
-        gone, now = await self._cried(words, STATUS_COMMAND), self._clock.now()
+        words = (
+            redact(what).encode(errors="replace").decode()
+        )  # SQLite rejects lone surrogates, which a path may contain
+        delivered, now = await self._send_unstored(words, STATUS_COMMAND), self._clock.now()
         notice = Notice(key=ENDED, urgency=Urgency.CRITICAL, what=words)
         try:
             with self._store.transaction():
                 self._store.open_incident(notice, now, worded=True)
-                if gone is not None:
+                if delivered is not None:
                     waiting = self._store.unsent(Urgency.CRITICAL)
-                    self._store.mark_sent([row for row in waiting if (row.key, row.what) == (ENDED, words)], *gone, now)
+                    self._store.mark_sent(
+                        [row for row in waiting if (row.key, row.what) == (ENDED, words)], *delivered, now
+                    )
         except AccessError as fault:
             _log.error("alert.lost", what=words, reason=fault.message)
 
-    async def _cried(self, what: str, command: str) -> tuple[str, str] | None:
-        # Send at once; the message's key and the channel that took it, None where none did.
-        alert = self._voice.compose_urgent(what, command, self._clock.now())
+    async def _send_unstored(self, what: str, command: str) -> tuple[str, str] | None:
+        # Send at once; returns the message's key and the channel that accepted it, None without one.
+        alert = self._writer.compose_urgent(what, command, self._clock.now())
         try:
             return alert.key, await self._delivery.send(alert)
         except Undelivered as fault:
             _log.error("alert.lost", what=what, reason=fault.message)
             return None
 
-    async def _reading(self) -> None:
+    async def _poll(self) -> None:
         self.poll_journal()
 
     async def _every(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -165,60 +169,60 @@ class AlertDispatcher:
             try:
                 await act()
             except TbotError as fault:
-                await self._complain(fault)
+                await self._report_failure(fault)
             await asyncio.sleep(EVERY_S)
 
-    async def _complain(self, fault: TbotError) -> None:
-        # Alerts cannot be kept, or the journal not be read: told once, since it would be so every second.
+    async def _report_failure(self, fault: TbotError) -> None:
+        # Alerts cannot be stored, or the journal cannot be read: report it once, since it would recur every second.
         if not self._broken:
             self._broken = True
             _log.error("alerts.failed", reason=fault.message)
             await self.send_now(f"Alerts are not reliable: {fault.message}", "tbot check")
 
     def _opened(self) -> Journal | None:
-        # The journal to read along; None until there is one.
+        # The journal, opened for reading; None until there is one.
         if self._journal is None and filesystem.exists(self._instance.journal):
             self._journal = read_journal(self._instance.journal)
         return self._journal
 
-    def _take(self, journal: Journal) -> None:
+    def _apply_events(self, journal: Journal) -> None:
         place = self._store.journal_position or 0
-        if self._watch is None:
-            self._watch = _recalled(journal, place, self._terms.wanted)
-            self._standing = frozenset(self._store.open_incidents() - {PROCESS, ENDED})
-        watch, standing = self._watch, self._standing
+        if self._rules is None:
+            self._rules = _rules_up_to(journal, place, self._options.wanted)
+            self._open_incidents = frozenset(self._store.open_incidents() - {PROCESS, ENDED})
+        rules, known = self._rules, self._open_incidents
         events = list(islice(journal.events(place), EVENTS_AT_ONCE))
         changes: list[Callable[[], None]] = []
         for event in events:
-            if told := watch.apply(event):
-                changes.append(partial(self._store.add_notices, told, event.applied))
-            standing = self._compare(standing, watch.open_incidents(event.applied), event.applied, changes)
+            if notices := rules.apply(event):
+                changes.append(partial(self._store.add_notices, notices, event.applied))
+            known = self._compare(known, rules.open_incidents(event.applied), event.applied, changes)
         if len(events) < EVENTS_AT_ONCE:
             now = self._clock.now()
-            standing = self._compare(standing, watch.open_incidents(now), now, changes)
+            known = self._compare(known, rules.open_incidents(now), now, changes)
         if events or changes:
             with self._store.transaction(events[-1].seq if events else place):
                 for change in changes:
                     change()
-        self._standing = standing
+        self._open_incidents = known
 
     def _compare(
         self, before: frozenset[str], found: dict[str, Notice], when: datetime, changes: list[Callable[[], None]]
     ) -> frozenset[str]:
-        # The incidents that stand now; what came and went is added to the changes.
+        # Return the incidents that are open now, and append the changes.
         changes += [partial(self._store.open_incident, found[key], when) for key in found if key not in before]
         changes += [partial(self._store.clear_incident, key, when) for key in sorted(before - found.keys())]
         return frozenset(found)
 
 
-def _recalled(journal: Journal, place: int, wanted: RoutineEvents) -> AlertRules:
-    # What somebody knows who has read the journal up to a place: its last session, and the causes from before.
-    watch = AlertRules(wanted)
+def _rules_up_to(journal: Journal, place: int, wanted: RoutineEvents) -> AlertRules:
+    # Rules that have applied the last session up to a place in the journal, and the state causes before it.
+    rules = AlertRules(wanted)
     openings = (event.seq for event in journal.events(kind=records.SESSION_OPENED))
     opened = max((seq for seq in openings if seq <= place), default=1)
     for event in _before(journal, opened, place):
-        watch.apply(event)
-    return watch
+        rules.apply(event)
+    return rules
 
 
 def _before(journal: Journal, opened: int, place: int) -> Iterator[Event]:

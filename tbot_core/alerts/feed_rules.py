@@ -1,6 +1,6 @@
 """Notices about a session's data: gaps, halts of held symbols, price disagreements, and dropped symbols.
 
-Pure: events come in.
+Pure: events are passed in.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FeedAlertRules:
         self._health = DataHealth()
 
     def apply(self, event: Event) -> Iterator[Notice]:
-        """Apply the next event; the notices for it alone."""
+        """Apply the next event; returns its notices."""
         left_out = self._health.incomplete.get(event.payload.get("strategy", ""), [])
         if event.kind == records.WINDOW_CLOSED and left_out:
             yield _incomplete(event.payload["strategy"], left_out)

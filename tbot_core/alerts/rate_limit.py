@@ -1,4 +1,4 @@
-"""How many messages are sent: single ones up to a limit, then one with all waiting alerts, then a pause. Pure."""
+"""Limits messages: single ones up to a limit, then one with all waiting alerts, then a pause. Pure."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def due_messages(
     recent = [one for one in sent if now - one.time < limit.span]
     if any(one.alerts > 1 for one in recent) or len(recent) > limit.messages:
         return []
-    room = limit.messages - len(recent)
-    rest = waiting[room:]
-    return [*([one] for one in waiting[:room]), *([rest] if rest else [])]
+    available = limit.messages - len(recent)
+    rest = waiting[available:]
+    return [*([one] for one in waiting[:available]), *([rest] if rest else [])]
 
 
 def in_quiet_hours(hours: str, now: datetime) -> bool:
-    """Whether it is within a span HH:MM-HH:MM of New York time, which may go past midnight; never in an empty one."""
+    """Whether the time is in a span HH:MM-HH:MM of New York time, which may pass midnight; false for ""."""
     if not hours:
         return False
     first, last = (time.fromisoformat(part) for part in hours.split("-"))

@@ -1,6 +1,6 @@
-"""The notices for the journal's events: single events, and incidents while they are open.
+"""The notices for the journal's events: single events, and open incidents.
 
-Pure: events come in, times are passed in.
+Pure: events and times are passed in.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ UNKNOWN_AFTER: Final = timedelta(seconds=60)
 UNPROTECTED_AFTER: Final = timedelta(seconds=1)
 """How long a position may be without a stop at the broker before an alert."""
 
-_ASKED: Final = frozenset(
+_REQUESTED: Final = frozenset(
     {
         StateCause.STOP_FILE,
         StateCause.STOP_COMMAND,
@@ -94,7 +94,7 @@ class AlertRules:
         self._feed = FeedAlertRules()
 
     def apply(self, event: Event) -> list[Notice]:
-        """Apply the next event; the notices for it alone."""
+        """Apply the next event; returns its notices."""
         cid, trades = event.cid or "", len(self._book.trades)
         before = self._book.orders.get(cid)
         self._book.apply(event)
@@ -105,12 +105,12 @@ class AlertRules:
         found = [_closed(trade) for trade in self._book.trades[trades:]] if self._wanted.exits else []
         if before is not None and not before.terminal and self._book.orders[cid].terminal:
             found += self._ended(self._book.orders[cid], event.payload)
-        found += self._happened(event.kind, event.payload)
+        found += self._event_notices(event.kind, event.payload)
         found += self._feed.apply(event)
         return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
 
     def open_incidents(self, now: datetime) -> dict[str, Notice]:
-        """The open incidents, by their keys."""
+        """The open incidents by key."""
         found = [*self._of_causes(now), *self._of_orders(now), *self._of_positions(now), *self._of_the_session()]
         found += self._feed.open_incidents(self._book.portfolio.positions)
         self._since, self._lasting = self._lasting, {}
@@ -127,14 +127,14 @@ class AlertRules:
             what = f"The broker rejected the {order.leg.value} of {format_quantity(order.quantity)} {order.symbol}: "
             yield _routine(what + (payload["words"] or "it gave no reason"), f"tbot why {order.symbol}")
         elif order.leg is Leg.ENTRY and record.filled and self._wanted.fills:
-            deed = "Bought" if order.buy else "Sold short"
-            deed = f"Topped up: {deed.lower()}" if order.tops_up else deed
+            action = "Bought" if order.buy else "Sold short"
+            action = f"Topped up: {action.lower()}" if order.tops_up else action
             position = self._book.portfolio.positions.get(order.symbol)
             at = "" if position is None else f" at {format_price(_average(position))}"
-            yield _routine(f"{deed} {format_quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
+            yield _routine(f"{action} {format_quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
 
-    def _happened(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
-        # What needs no more than the event itself.
+    def _event_notices(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+        # Notices that follow from the event alone.
         match kind:
             case records.WINDOW_CLOSED:
                 seen = plural(payload["candidates"], "candidate"), plural(payload["triggers"], "signal")
@@ -147,20 +147,20 @@ class AlertRules:
                 shares = (f"{Decimal(payload[name]) * 100:.1f} %" for name in ("share", "target"))
                 yield _routine("Cash is {} of equity, its target is {}.".format(*shares))
             case records.RISK if payload["what"] not in {_LATCH, RiskState.EXIT_ONLY.word}:
-                tell = _critical if payload["what"] == _JUMP else _routine
-                yield tell(f"{_capital(payload['what'])}: {_compared(payload)}.")
+                notice = _critical if payload["what"] == _JUMP else _routine
+                yield notice(f"{_capital(payload['what'])}: {_compared(payload)}.")
             case records.CONFIRMATION_ASKED:
                 yield _question(payload)
             case records.FOREIGN_HOLDING:
                 yield _routine(_foreign(payload))
             case records.FOREIGN_ORDER:
-                deed = "buy" if payload["buy"] else "sell"
-                which = f"{deed} {payload['quantity']} {payload['symbol']}, {payload['said']}"
+                action = "buy" if payload["buy"] else "sell"
+                which = f"{action} {payload['quantity']} {payload['symbol']}, {payload['said']}"
                 yield _routine(f"An order at the broker was not placed by tbot: {which}.")
             case _:
-                yield from self._failed(kind, payload)
+                yield from self._other_notices(kind, payload)
 
-    def _failed(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
+    def _other_notices(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
         match kind:
             case records.PLUGIN_FAILED if payload["off"] or self._wanted.failures:
                 yield _plugin(payload)
@@ -193,20 +193,20 @@ class AlertRules:
         return f"The session of {payload['date']} has ended: P&L {pnl}, {trades}, {denials}, equity {equity}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
-        standing = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
-        for broker, cause in standing:
+        active = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
+        for broker, cause in active:
             key = f"state {cause.name}" + (f" at {broker}" if broker else "")
             if cause is StateCause.UNRECONCILED and not self._lasts(key, now, UNKNOWN_AFTER):
                 continue
             state, words = KINDS[cause].state, self._words.get((broker, cause))
-            grave = state >= RiskState.EXIT_ONLY and cause not in _ASKED
+            critical = state >= RiskState.EXIT_ONLY and cause not in _REQUESTED
             at = f" at {broker}" if broker else ""
             what = f"{_capital(state.word)}{at}: {cause.value}" + (f", {words}" if words else "")
             if cause is StateCause.FEEDS_STALE and (held := self._book.portfolio.positions):
                 what += f", with {plural(len(held), 'open position')}: {first_names(held)}"
             elif cause is StateCause.FEEDS_STALE:
-                grave, key = False, f"{key} without positions"
-            yield Notice(key=key, urgency=_urgency(grave), what=f"{what}.", command=_NEXT.get(cause, STATUS_COMMAND))
+                critical, key = False, f"{key} without positions"
+            yield Notice(key=key, urgency=_urgency(critical), what=f"{what}.", command=_NEXT.get(cause, STATUS_COMMAND))
 
     def _of_orders(self, now: datetime) -> Iterator[Notice]:
         for cid, record in self._book.orders.items():
@@ -222,7 +222,11 @@ class AlertRules:
     def _of_positions(self, now: datetime) -> Iterator[Notice]:
         for symbol, position in self._book.portfolio.positions.items():
             key = f"unprotected {symbol}"
-            if self._book.in_session and self._bare(symbol, position) and self._lasts(key, now, UNPROTECTED_AFTER):
+            if (
+                self._book.in_session
+                and self._is_unprotected(symbol, position)
+                and self._lasts(key, now, UNPROTECTED_AFTER)
+            ):
                 what = (
                     f"{position.side.word} {format_quantity(_held(position))} {symbol} is not fully covered by a stop"
                 )
@@ -232,10 +236,9 @@ class AlertRules:
             what = f"{side} {much} {symbol} beyond all positions, without a stop"
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
-    def _bare(self, symbol: str, position: Position) -> bool:
-        # Whether no exit is under way and the stops that rest do not cover what is held.
-        #
-        # What is less than a share cannot rest as a stop: it is watched by the bot itself.
+    def _is_unprotected(self, symbol: str, position: Position) -> bool:
+        # Whether no exit is in progress and the resting stops do not cover the position. Less than one share cannot
+        # rest as a stop; tbot watches it instead.
         mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
         if any(record.order.leg is Leg.EXIT and not record.terminal for record in mine):
             return False
@@ -243,8 +246,10 @@ class AlertRules:
         return _held(position) - sum((one.open_quantity for one in stops), Decimal(0)) >= 1
 
     def _of_the_session(self) -> Iterator[Notice]:
-        for symbol, said in self._book.stuck.items():
-            what = f"STUCK: {_named(said)} could not be closed, {said['words']}; it will be closed at the next open."
+        for symbol, payload in self._book.stuck.items():
+            what = (
+                f"STUCK: {_named(payload)} could not be closed, {payload['words']}; it will be closed at the next open."
+            )
             yield Notice(key=f"stuck {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for symbol, words in self._book.frozen.items():
             what = f"FROZEN: no entries and no exits in {symbol}, {words}."
@@ -255,17 +260,17 @@ class AlertRules:
                 yield Notice(key=f"risk {change['what']}", urgency=Urgency.CRITICAL, what=what)
 
     def _lasts(self, key: str, now: datetime, span: timedelta) -> bool:
-        # Whether something that is so now has been so for longer than this.
+        # Whether the condition has lasted longer than this.
         since = self._lasting[key] = self._since.get(key, now)
         return now - since > span
 
 
-def _named(said: Mapping[str, Any]) -> str:
-    return f"{said['side']} {format_quantity(Decimal(said['quantity']))} {said['symbol']}"
+def _named(payload: Mapping[str, Any]) -> str:
+    return f"{payload['side']} {format_quantity(Decimal(payload['quantity']))} {payload['symbol']}"
 
 
 def _ready(payload: Mapping[str, Any]) -> str:
-    # What a session begins with; older journals do not say all of it.
+    # The contents of a READY event; older journals lack some of them.
     equity, feed, armed = format_money(Decimal(payload["equity"])), payload.get("feed"), payload.get("armed")
     parts = [payload["mode"]] if "mode" in payload else []
     parts += [f"armed to {armed}"] if armed else []
@@ -280,7 +285,7 @@ def _ready(payload: Mapping[str, Any]) -> str:
 
 
 def _stopped(payload: Mapping[str, Any]) -> Notice:
-    # What nobody could confirm is no good news; older journals do not say whether the account could be read.
+    # An unconfirmed end is critical; older journals lack `unconfirmed`.
     left, unread = ", ".join(payload["open"]), payload.get("unconfirmed", "").removesuffix(".")
     if left:
         more = f" The account could not be read: {unread}." if unread else ""
@@ -300,10 +305,10 @@ def _critical(what: str) -> Notice:
 
 
 def _foreign(payload: Mapping[str, Any]) -> str:
-    # Foreign holdings count in the limits of exposure, at a price that is known.
+    # External holdings count in the exposure limits, once their price is known.
     unpriced = Decimal(payload["quantity"]) and payload.get("price", "") is None
-    beyond = "; they count in no limit until their price is known" if unpriced else ""
-    return f"The account holds {payload['quantity']} {payload['symbol']} that tbot does not manage{beyond}."
+    suffix = "; they count in no limit until their price is known" if unpriced else ""
+    return f"The account holds {payload['quantity']} {payload['symbol']} that tbot does not manage{suffix}."
 
 
 def _question(payload: Mapping[str, Any]) -> Notice:
@@ -318,12 +323,12 @@ def _question(payload: Mapping[str, Any]) -> Notice:
 def _plugin(payload: Mapping[str, Any]) -> Notice:
     kind, _, name = payload["plugin"].partition("/")
     what = f"The {kind} {name} failed" + (" and is disabled for the rest of the session" if payload["off"] else "")
-    tell = _critical if payload["off"] else _routine
-    return attrs.evolve(tell(f"{what}: {payload['error']}"), command=f"tbot plugins info {payload['plugin']}")
+    notice = _critical if payload["off"] else _routine
+    return attrs.evolve(notice(f"{what}: {payload['error']}"), command=f"tbot plugins info {payload['plugin']}")
 
 
-def _urgency(grave: bool) -> Urgency:  # noqa: FBT001  -- the one thing it is asked
-    return Urgency.CRITICAL if grave else Urgency.ROUTINE
+def _urgency(critical: bool) -> Urgency:  # noqa: FBT001  -- a single flag
+    return Urgency.CRITICAL if critical else Urgency.ROUTINE
 
 
 def _settings(payload: Mapping[str, Any]) -> Notice:
@@ -338,8 +343,8 @@ def _settings(payload: Mapping[str, Any]) -> Notice:
 
 
 def _closed(trade: Trade) -> Notice:
-    deed = "Sold" if trade.side is Side.LONG else "Bought back"
-    what = f"{deed} {format_quantity(trade.quantity)} {trade.symbol} at {format_price(trade.exit_price)}"
+    action = "Sold" if trade.side is Side.LONG else "Bought back"
+    what = f"{action} {format_quantity(trade.quantity)} {trade.symbol} at {format_price(trade.exit_price)}"
     pnl = format_money(trade.pnl, signed=True)
     return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.value}, {trade.strategy}.", f"tbot why {trade.symbol}")
 

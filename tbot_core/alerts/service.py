@@ -1,4 +1,4 @@
-"""Alerts of a run: the channels that the settings name, and a dispatcher that runs during the work."""
+"""Alerts of a run: the configured channels, and the dispatcher that runs beside the work."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _log = log.logger(__name__)
 
 
 class WorkWrapper(Protocol):
-    """Wraps the work of a run with work beside it."""
+    """Wraps the work of a run with concurrent tasks."""
 
     def __call__(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        """The wrapped work, to be awaited instead of the plain one."""
+        """Return the wrapped work, to be awaited instead of the plain one."""
 
 
 def alert_delivery(assembly: Assembly) -> AlertDelivery:
@@ -44,7 +44,7 @@ def alert_delivery(assembly: Assembly) -> AlertDelivery:
 
 
 def message_writer(assembly: Assembly) -> MessageWriter:
-    """The sender of the messages."""
+    """The writer of the messages."""
     return MessageWriter(mode=assembly.settings.mode, identity=assembly.identity)
 
 
@@ -60,12 +60,12 @@ def alert_dispatcher(assembly: Assembly, clock: Clock) -> AlertDispatcher:
 
 @contextmanager
 def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -> Iterator[WorkWrapper]:
-    """Adds alerts and a watchdog to the work of paper and live trading; other work is unchanged.
+    """Yield a wrapper that adds alerts and a watchdog to paper and live trading; other work is unchanged.
 
     `again`: the command with which the watchdog restarts a run that it had to stop.
     """
     if assembly.settings.mode in {*SIMULATED_MODES, DRY_RUN}:
-        yield _alone
+        yield _unchanged
         return
     data = assembly.settings.instance.data
     filesystem.make_folder(data)
@@ -82,21 +82,21 @@ def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -
         yield with_alerts
 
 
-def _alone(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+def _unchanged(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     return work
 
 
 async def run_with_alerts(work: Coroutine[Any, Any, T], alerts: AlertDispatcher, beat: Callable[[], bool]) -> T:
-    """Await the work with its alerts beside it; `beat` is called each second, as long as the loop turns.
+    """Await the work with its alerts; `beat` is called every second, as long as the event loop runs.
 
-    It says whether the watchdog hears it. What runs beside must not end before the work: then the work is ended too.
-
-    What the work raises is told as it passes, and kept as an incident until the next run begins: a journal or an audit
-    log that cannot be written ends a run like this.
+    `beat` returns whether the watchdog receives it. The concurrent tasks must not end before the work: if one does,
+    the work is ended too. An exception of the work is sent at once, and stored as an incident until the next run
+    starts.
     """
     working = asyncio.ensure_future(work)
     beside = [
-        asyncio.ensure_future(one) for one in (_kept_up(alerts), _beating(beat, alerts), _heeding_the_log(alerts))
+        asyncio.ensure_future(one)
+        for one in (_run_alerts(alerts), _send_heartbeats(beat, alerts), _report_lost_log_lines(alerts))
     ]
     try:
         ended, _ = await asyncio.wait([working, *beside], return_when=asyncio.FIRST_COMPLETED)
@@ -110,12 +110,12 @@ async def run_with_alerts(work: Coroutine[Any, Any, T], alerts: AlertDispatcher,
         for task in (working, *beside):
             task.cancel()
         await asyncio.gather(working, return_exceptions=True)
-        await _over(beside)
+        await _cancel_all(beside)
         await alerts.finish()
 
 
-async def _over(tasks: Sequence[asyncio.Task[None]]) -> None:
-    # A group of tasks that fails as it is cancelled keeps that to itself: it is cancelled until it has ended.
+async def _cancel_all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    # A task group may swallow a cancellation while it fails, so cancel until every task has ended.
     while left := [task for task in tasks if not task.done()]:
         await asyncio.wait(left, timeout=EVERY_S)
         for task in left:
@@ -123,8 +123,8 @@ async def _over(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _kept_up(alerts: AlertDispatcher) -> None:
-    # What goes wrong with alerts, whatever it is, ends neither them nor the run.
+async def _run_alerts(alerts: AlertDispatcher) -> None:
+    # A failure of alerts ends neither them nor the run.
     while True:
         try:
             await alerts.run()
@@ -134,27 +134,27 @@ async def _kept_up(alerts: AlertDispatcher) -> None:
 
 
 def _assert_none(ended: Iterable[asyncio.Future[Any]]) -> None:
-    # Raise what ended a part that goes on for ever, or else that it ended.
+    # Raise what ended a permanent task, or that it ended.
     for task in ended:
         if not task.cancelled():
             task.result()
     raise TbotError("A task of the run ended unexpectedly.", "`tbot run` resumes and manages the open positions.")
 
 
-async def _heeding_the_log(alerts: AlertDispatcher) -> None:
-    # Lines of the log that are lost end nothing; that they are is told once.
-    before, told = log.lost(), False
+async def _report_lost_log_lines(alerts: AlertDispatcher) -> None:
+    # Lost log lines end nothing; report them once.
+    before, reported = log.lost(), False
     while True:
         await asyncio.sleep(EVERY_S)
-        if not told and log.lost() > before:
-            told = True
+        if not reported and log.lost() > before:
+            reported = True
             await alerts.send_now("The log can no longer be written; trading continues.", "tbot check")
 
 
-async def _beating(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
-    heard = True
+async def _send_heartbeats(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
+    received = True
     while True:
-        before, heard = heard, beat()
-        if before and not heard:
+        before, received = received, beat()
+        if before and not received:
             await alerts.send_now("The watchdog process died; a new one is started.", STATUS_COMMAND)
         await asyncio.sleep(EVERY_S)

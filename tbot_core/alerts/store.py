@@ -1,7 +1,7 @@
-"""The alerts of an instance, in a file of their own beside the journal, with the place up to which that has been read.
+"""The alerts of an instance in a database beside the journal, with the position up to which the journal was read.
 
-The journal has one writer and this is not it: the bot, its watchdog and `tbot alerts ack` all write here. Alerts and
-their place in the journal change in one transaction, so that whatever a power cut takes is derived once more.
+The bot, its watchdog and `tbot alerts ack` write here; the journal has only one writer. Alerts and the position change
+in one transaction, so that alerts lost in a power cut are derived again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SETTLED: Final = timedelta(seconds=60)
 """An incident is closed when its cause has been gone this long; one that returns sooner is the same."""
 
 PROCESS: Final = "process"
-"""The incident of a process that hung or died; the running process clears it."""
+"""The incident of a hung or dead process; the running process clears it."""
 
 ENDED: Final = "process ended"
 """The incident of a run that ended for a known reason; the next run clears it at its start."""
@@ -68,9 +68,8 @@ CREATE INDEX alerts_standing ON alerts (key) WHERE stands AND told IS NULL;
 class StoredAlert:
     """A stored alert.
 
-    `stands`: it is an incident, and closed once `cleared`; `times` counts its returns. `message` is the key of the
-    message that it was sent with, `via` the channel, or `kept` if it was never sent; `told` is when its end was
-    reported.
+    `stands`: it is an incident, closed once `cleared`; `times` counts its occurrences. `message` is the key of the
+    message that contained it, `via` the channel, or `kept` if it was never sent; `told` is when its end was reported.
     """
 
     id: int
@@ -124,14 +123,14 @@ class AlertStore:
 
     @property
     def journal_position(self) -> int | None:
-        """The last event of the journal that has been read; None before the first time."""
+        """The last event of the journal that was read; None before the first time."""
         with self._faults():
             found = self._connection.execute("SELECT seq FROM place").fetchone()
         return None if found is None else found[0]
 
     @contextmanager
     def transaction(self, place: int | None = None) -> Iterator[None]:
-        """One transaction: all changes inside are saved together with the place in the journal, or none."""
+        """A transaction: all changes inside are saved together with the journal position, or none."""
         with self._faults():
             self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -147,7 +146,7 @@ class AlertStore:
             raise
 
     def add_notices(self, notices: Iterable[Notice], now: datetime) -> None:
-        """Store a notice, to be sent."""
+        """Store notices to be sent."""
         for one in notices:
             self._insert(one, now, stands=False)
         self._bound(now)
@@ -159,7 +158,7 @@ class AlertStore:
             self._bound(now)
 
     def clear_incident(self, key: str, now: datetime) -> None:
-        """The cause of an incident is gone."""
+        """Record that the cause of an incident is gone."""
         self._run("UPDATE alerts SET cleared = ? WHERE key = ? AND stands AND cleared IS NULL", now, key)
 
     def open_incidents(self) -> set[str]:
@@ -178,7 +177,7 @@ class AlertStore:
         return [SentMessage(datetime.fromisoformat(sent), alerts) for sent, alerts in rows]
 
     def mark_sent(self, rows: Sequence[StoredAlert], message: str, via: str, now: datetime) -> None:
-        """These alerts were sent together."""
+        """Record that these alerts were sent together."""
         for row in rows:
             self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
 
@@ -191,12 +190,12 @@ class AlertStore:
         return [part for part in found.values() if all(row.cleared and row.cleared <= now - SETTLED for row in part)]
 
     def mark_resolution_sent(self, rows: Sequence[StoredAlert], now: datetime) -> None:
-        """The end of these incidents was reported."""
+        """Record that the end of these incidents was reported."""
         for row in rows:
             self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
 
     def acknowledge(self, ids: Sequence[int], actor: str, now: datetime) -> list[int]:
-        """Acknowledge alerts; returns the new ones. Without ids, all that were sent or are open."""
+        """Acknowledge alerts and return those newly acknowledged. Without ids: all."""
         chosen = [row.id for row in self._select("acked IS NULL") if not ids or row.id in ids]
         with self.transaction():
             for one in chosen:
@@ -219,7 +218,7 @@ class AlertStore:
             )
         elif application != _APPLICATION:
             raise sqlite3.DatabaseError("it is another kind of database")
-        # What a power cut takes is derived from the journal again, so nothing waits for the disk here.
+        # Alerts lost in a power cut are derived from the journal again, so writes need not wait for the disk.
         self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def _insert(self, one: Notice, now: datetime, *, stands: bool) -> None:
@@ -227,7 +226,7 @@ class AlertStore:
         self._run(columns, one.key, one.urgency, one.what, one.command, now, int(stands))
 
     def _bound(self, now: datetime) -> None:
-        # No more than so many wait, and no more than so many are kept.
+        # Limit the number of waiting and of stored alerts.
         self._run(_SURPLUS, now, MOST_WAITING)
         self._run("DELETE FROM alerts WHERE id <= (SELECT max(id) FROM alerts) - ? AND sent IS NOT NULL", MOST_KEPT)
 
@@ -253,7 +252,7 @@ class AlertStore:
 
 
 def open_store(path: Path) -> AlertStore:
-    """The store, created if missing; a damaged one is replaced, since trading must not wait for it."""
+    """Open the store, created if missing; a damaged one is replaced, since trading must not wait for it."""
     try:
         return AlertStore(path)
     except AccessError:

@@ -1,4 +1,4 @@
-"""The text of a message: mode, identity, what happened, when, and the one command to run next. Pure."""
+"""The text of a message: mode, identity, event, time, and the command to run next. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MessageWriter:
     identity: str
 
     def compose(self, rows: Sequence[StoredAlert], *, over: bool = False) -> Alert:
-        """One message for one or several alerts; `over`: that they have ended."""
+        """Compose one message for one or several alerts; `over`: they have ended."""
         first = rows[0]
         what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows), ALERT_LOG_COMMAND)
         moment = first.opened if len(rows) == 1 else rows[-1].opened
@@ -40,11 +40,11 @@ class MessageWriter:
         return self._alert(f"{first.id}", first.urgency, (what, command), moment, listed, over=over)
 
     def compose_urgent(self, what: str, command: str, now: datetime) -> Alert:
-        """A critical message that is not stored."""
+        """Compose a critical message that is not stored."""
         return self._alert(f"{now:%Y%m%dT%H%M%S}", Urgency.CRITICAL, (what, command), now)
 
     def compose_test(self, urgency: Urgency, now: datetime) -> Alert:
-        """A test message."""
+        """Compose a test message."""
         words = f"This is a test of {urgency.value} alerts.", ALERT_LOG_COMMAND
         return self._alert(f"test-{now:%Y%m%dT%H%M%S}", urgency, words, now)
 
@@ -75,5 +75,5 @@ def _merged(rows: Sequence[StoredAlert]) -> str:
 
 
 def _line(text: str) -> str:
-    # One line, whatever a broker's words hold: a break in a title would be another header of a mail.
+    # One line for any text of a broker: a line break in a title would start another mail header.
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

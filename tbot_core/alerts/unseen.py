@@ -15,7 +15,7 @@ MOST_ALERTS = 20_000
 
 
 def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
-    """The newest alerts of an instance, oldest first; none where nothing has run."""
+    """The newest alerts of an instance, oldest first; none without a run."""
     from tbot_core.alerts.store import FILE_NAME, AlertStore
     from tbot_core.instance import Instance
     from tbot_core.system import filesystem
@@ -31,7 +31,7 @@ def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
 
 
 def unseen_incidents(home: Path) -> list[str]:
-    """The alerts that need attention: open critical incidents that nobody has acknowledged."""
+    """Open critical incidents that nobody has acknowledged, as text."""
     from tbot_core.contracts import Urgency
     from tbot_core.errors import AccessError
 
@@ -39,5 +39,5 @@ def unseen_incidents(home: Path) -> list[str]:
         rows = stored_alerts(home, MOST_ALERTS)
     except AccessError as fault:
         return [fault.message]
-    grave = [row for row in rows if row.open and row.urgency is Urgency.CRITICAL and not row.acked]
-    return [f"Alert {row.id}: {row.what} `{row.command}`; acknowledge: `tbot alerts ack {row.id}`." for row in grave]
+    critical = [row for row in rows if row.open and row.urgency is Urgency.CRITICAL and not row.acked]
+    return [f"Alert {row.id}: {row.what} `{row.command}`; acknowledge: `tbot alerts ack {row.id}`." for row in critical]

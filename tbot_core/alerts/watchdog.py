@@ -1,8 +1,8 @@
-"""The watchdog: a process of its own that hears the run's heartbeat, and writes an alert down when it stops.
+"""The watchdog: a separate process that receives the run's heartbeat, and stores an alert when it stops.
 
-Run as `python -m tbot_core.alerts.watchdog HOME PROCESS [COMMAND...]`. It opens no secret, so it sends nothing
-itself: `tbot status` shows at once what it wrote, and the run sends it when it moves again, or the next one when it
-begins. A run that stays in one call of a plugin is ended, and COMMAND starts it again without that plugin.
+Run as `python -m tbot_core.alerts.watchdog HOME PROCESS [COMMAND...]`. It opens no secrets, so it sends nothing
+itself: `tbot status` shows the alert at once, and the run or its successor sends it. A run that stays in one plugin
+call is killed, and COMMAND restarts it without that plugin.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ STALL_S: Final = 10.0
 """A run whose loop was blocked for this long has hung."""
 
 GRACE_S: Final = 6.0
-"""A hung run that is still in the same call after this time is in native code: no call may take as long."""
+"""A hung run still in the same call after this time is in native code, since every call has a shorter limit."""
 
 AGAIN: Final = 60
-"""A watchdog that died is replaced at once; one that cannot start, after this many beats."""
+"""A watchdog that died is replaced at once; one that cannot be started, again after this many heartbeats."""
 
 BEAT: Final = b"."
 END: Final = b"!"
@@ -50,7 +50,7 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class RescueActions:
-    """The handling of a hung run: `look` says where it is, `end` stops it there and returns the result as text."""
+    """How to handle a hung run: `locate` returns its activity, `end` stops it and returns the result as text."""
 
     locate: Callable[[], CurrentActivity | None] = lambda: None
     end: Callable[[HungCall], str] = lambda _stuck: ""
@@ -58,66 +58,65 @@ class RescueActions:
 
 @contextmanager
 def running_watchdog(instance: Instance, again: Sequence[str] = ()) -> Iterator[Callable[[], bool]]:
-    """A watchdog over what runs inside; what this yields is to be called each second.
+    """Run a watchdog over the context, and yield a function to be called every second.
 
-    Stacks of a loop that stands still go to logs/stalled.txt. `again` is the command that starts the same run again.
-    What is yielded says whether it was heard; a watchdog that died is replaced, once in so many calls.
-
-    Farewell is said at the end, after a failure with a sentence, and after Ctrl-C: somebody was told of these.
+    The function returns whether the watchdog received the heartbeat; a watchdog that died is replaced. Stacks of a
+    stalled event loop go to logs/stalled.txt. `again` is the command that restarts the run. A normal end, a TbotError
+    and Ctrl-C send an end mark, because they are reported elsewhere.
     """
     command = (sys.executable, "-m", __name__, str(instance.home), str(processes.process_id()), *again)
     filesystem.make_folder(instance.logs)
-    with stack_dumps.dump_stacks_if_stalled(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as kept:
+    with stack_dumps.dump_stacks_if_stalled(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as stack:
 
-        def another() -> Callable[[bytes], bool]:
-            return kept.enter_context(processes.listening_process(command, environment=environ.own_environment()))
+        def start() -> Callable[[bytes], bool]:
+            return stack.enter_context(processes.listening_process(command, environment=environ.own_environment()))
 
-        tell, deaf = another(), 0
+        send, missed = start(), 0
 
         def beat() -> bool:
-            nonlocal tell, deaf
+            nonlocal send, missed
             rearm()
-            if tell(BEAT):
-                deaf = 0
+            if send(BEAT):
+                missed = 0
                 return True
-            if deaf % AGAIN == 0:
+            if missed % AGAIN == 0:
                 _log.error("watchdog.lost")
-                tell = another()
-            deaf += 1
+                send = start()
+            missed += 1
             return False
 
         try:
             yield beat
         except (TbotError, KeyboardInterrupt):
-            tell(END)
+            send(END)
             raise
-        tell(END)
+        send(END)
 
 
 def watch_heartbeat(
-    hear: Callable[[float], bytes | None], store: AlertStore, clock: Clock, rescue: RescueActions | None = None
+    read: Callable[[float], bytes | None], store: AlertStore, clock: Clock, rescue: RescueActions | None = None
 ) -> None:
-    """Listen until the run ends. `hear` waits so many seconds: None for silence, empty once nobody can speak."""
+    """Watch until the run ends. `read` waits so many seconds: None on timeout, empty at the end of input."""
     rescue = rescue or RescueActions()
     stalled, last, place = False, b"", None
-    while (said := hear(GRACE_S if place else STALL_S)) != b"":
-        if said is None:
+    while (data := read(GRACE_S if place else STALL_S)) != b"":
+        if data is None:
             seen = rescue.locate()
             if not stalled:
                 stalled = True
-                _begin(
+                _open_incident(
                     store, clock, f"The run has been unresponsive for {STALL_S:g} s{_in(seen)}; stacks: logs/{STACKS}."
                 )
             elif seen is not None and seen == place and _ended(store, clock, rescue, seen):
                 return
             place = seen
         else:
-            last, place = said[-1:], None
+            last, place = data[-1:], None
             if stalled:
                 stalled = False
                 store.clear_incident(PROCESS, clock.now())
-    if last != END and not _told(store):
-        _begin(store, clock, "The run died unexpectedly; open positions are not managed.", "tbot run")
+    if last != END and not _end_is_reported(store):
+        _open_incident(store, clock, "The run died unexpectedly; open positions are not managed.", "tbot run")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -136,7 +135,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def restart_without_plugin(instance: Instance, stuck: HungCall, process: int, again: Sequence[str]) -> str:
-    """Stop the hung process, and restart the run without the plugin; the result as text."""
+    """Stop the hung process, and restart the run without the plugin; returns the result as text."""
     may_start = hung_plugins.note_hung_call(instance.data, stuck)
     if not processes.end_parent(process):
         return "could not be stopped"
@@ -159,12 +158,12 @@ def _ended(store: AlertStore, clock: Clock, rescue: RescueActions, place: Curren
         _log.exception("watchdog.cannot_end", reason=str(fault))
         return False
     what = f"The run hung in {stuck.call} of {stuck.plugin}; it {outcome}."
-    _written(partial(store.add_notices, [_notice(f"{PROCESS} ended {stuck.noticed}", what)], clock.now()), what)
+    _store_or_log(partial(store.add_notices, [_notice(f"{PROCESS} ended {stuck.noticed}", what)], clock.now()), what)
     return True
 
 
-def _told(store: AlertStore) -> bool:
-    # Whether the run has said itself why it ended.
+def _end_is_reported(store: AlertStore) -> bool:
+    # Whether the run has reported why it ended.
     try:
         return ENDED in store.open_incidents()
     except AccessError:
@@ -175,15 +174,15 @@ def _in(place: CurrentActivity | None) -> str:
     return "" if place is None else f" in {' '.join(place.words.split(' ')[:2])}"
 
 
-def _begin(store: AlertStore, clock: Clock, what: str, command: str = "tbot status") -> None:
-    _written(partial(store.open_incident, _notice(PROCESS, what, command), clock.now()), what)
+def _open_incident(store: AlertStore, clock: Clock, what: str, command: str = "tbot status") -> None:
+    _store_or_log(partial(store.open_incident, _notice(PROCESS, what, command), clock.now()), what)
 
 
 def _notice(key: str, what: str, command: str = "tbot status") -> Notice:
     return Notice(key=key, urgency=Urgency.CRITICAL, what=what, command=command)
 
 
-def _written(write: Callable[[], None], what: str) -> None:
+def _store_or_log(write: Callable[[], None], what: str) -> None:
     try:
         write()
     except AccessError as fault:

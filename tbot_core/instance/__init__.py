@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tbot_core.instance.settings import Settings
     from tbot_core.instance.sources import SettingsFiles, is_sealed, is_there, read_settings_files
 
-# In this order: listing plugins needs the first two alone.
+# Order matters: listing plugins needs only the first two.
 _MODULES = ("folder", "enabled_plugins", "sources", "findings", "effective", "settings", "loading")
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The public name, imported when it is asked for."""
+    """Import a public name on first access."""
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

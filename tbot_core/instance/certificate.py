@@ -1,4 +1,4 @@
-"""What can be said of the web page's certificate without a network: whether it is there, its key's, and how long."""
+"""Checks of the web page's certificate without a network: existence, key and validity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIMIT_BYTES: Final = 100_000
 
 
 def certificate_findings(instance: Instance, network: NetworkConfig, now: datetime) -> Iterator[SettingsFinding]:
-    """Everything about the certificate and the key that the network configuration names."""
+    """Check the certificate and the key that the network configuration names."""
     if network.certificate is None and network.private_key is None:
         if network.public or not _is_loopback(network.host):
             yield _fail(f"The web page would listen on {network.host} for other machines without TLS.")
@@ -50,7 +50,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _certificate(path: Path) -> Certificate:
-    # The first of the chain; raises ValueError, and AccessError where it cannot be read.
+    # The first certificate of the chain; raises ValueError if invalid, AccessError if unreadable.
     from cryptography.x509 import load_pem_x509_certificates
 
     if filesystem.is_endless(path):
@@ -62,7 +62,7 @@ def _certificate(path: Path) -> Certificate:
 
 
 def _key(instance: Instance, path: str, certificate: Certificate) -> Iterator[SettingsFinding]:
-    # Raises ValueError for a key that is none, or that of another certificate.
+    # Raises ValueError for an invalid key, or the key of another certificate.
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
     content = secure_files.read(instance.path(path), limit=_LIMIT_BYTES, strict=False)

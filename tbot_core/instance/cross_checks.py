@@ -1,4 +1,4 @@
-"""Rules that tie several settings together; each yields findings and none stops another."""
+"""Rules that relate several settings; each yields findings independently."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SATURDAY = 5
 
 @attrs.frozen(kw_only=True)
 class SettingsDraft:
-    """What the rules look at: the typed groups, the frames of the named strategies, and every value with its origin."""
+    """The input of the rules: typed groups, frames of the named strategies, and every value with its origin."""
 
     mode: Mode
     version: str
@@ -42,18 +42,18 @@ class SettingsDraft:
     values: Mapping[str, EffectiveSetting]
 
     def finding(self, level: Level, sentence: str, *keys: str) -> SettingsFinding:
-        """A finding about these variables; the first that a file gives says where."""
+        """Create a finding about these variables; its location is that of the first one set in a file."""
         given = [self.values[key] for key in keys if key in self.values and self.values[key].is_set]
         where = str(given[0].origin) if given else ""
         return SettingsFinding(level=level, message=sentence, keys=keys, where=where)
 
     def text(self, key: str) -> str:
-        """`KEY=value` for a sentence."""
+        """`KEY=value` for a message."""
         return f"{key}={self.values[key].text}"
 
 
 def standard_window(strategy: str, frame: settings.StrategySettings) -> Window:
-    """The window on a standard-time day; SettingsError where no session holds it."""
+    """The window on a standard-time day; raises SettingsError if it fits no session."""
     check_windows([named_window(strategy, frame)], "exchange")
     return Window(
         start=frame.start_time.hour * 60 + frame.start_time.minute - _BELL_MINUTE,
@@ -64,7 +64,7 @@ def standard_window(strategy: str, frame: settings.StrategySettings) -> Window:
 
 
 def cross_check_findings(draft: SettingsDraft) -> tuple[SettingsFinding, ...]:
-    """Everything that the rules have to say, in order."""
+    """Return the findings of all rules, in order."""
     rules = (
         _version,
         _environment,
@@ -188,7 +188,7 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     for key in ("FILTERS", "EXTENSIONS"):
         names = draft.values[key].value
         if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
-            sentence = f"{draft.text(key)}: a name is repeated, or stands beside the word none."
+            sentence = f"{draft.text(key)}: a name is repeated, or combined with none."
             yield draft.finding("fail", sentence, key)
     failover = draft.groups["failover"]
     if failover.failover_enabled and not failover.failover_brokers:
@@ -205,15 +205,15 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
 
 def _failover(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     trading, names = draft.groups["trading"], draft.groups["failover"].failover_brokers
-    said = draft.text("FAILOVER_BROKERS")
+    text = draft.text("FAILOVER_BROKERS")
     if trading.broker_name in names or len(set(names)) < len(names):
-        sentence = f"{said}: list each broker once; BROKER_NAME, {trading.broker_name}, is always the first one."
+        sentence = f"{text}: list each broker once; BROKER_NAME, {trading.broker_name}, is always the first one."
         yield draft.finding("fail", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
     if _SIMULATED_BROKER in names:
-        sentence = f"{said}: {_SIMULATED_BROKER} is a simulator and cannot take over from a broker."
+        sentence = f"{text}: {_SIMULATED_BROKER} is a simulator and cannot take over from a broker."
         yield draft.finding("fail", sentence, "FAILOVER_BROKERS")
     elif trading.broker_name == _SIMULATED_BROKER:
-        sentence = f"{said}: {_SIMULATED_BROKER} never fails, so failover has no effect."
+        sentence = f"{text}: {_SIMULATED_BROKER} never fails, so failover has no effect."
         yield draft.finding("warn", sentence, "FAILOVER_BROKERS", "BROKER_NAME")
     elif trading.data_source in {"", trading.broker_name}:
         sentence = f"The bars come from {trading.broker_name} too: if it is down, no other broker gets entries either."

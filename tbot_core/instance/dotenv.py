@@ -1,4 +1,4 @@
-"""Settings files as text: keys, values and line numbers, and their syntax faults."""
+"""Parses settings files: keys, values, line numbers and syntax faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dotenv.parser import Binding, parse_stream
 from tbot_core.instance.findings import SettingsFinding, printable_value
 
 _KEY: Final = re.compile(r"(?=.*[a-z])[\w-]{43}=", re.ASCII)
-"""A key as key files hold it, which reads like a name without a value. No name of a setting has small letters."""
+"""A key as in key files, which looks like a name without a value. Names of settings have no lower-case letters."""
 
 LIMIT_BYTES = 256 * 1024
 
@@ -28,23 +28,22 @@ class Assignment:
 
     @property
     def where(self) -> str:
-        """`.env_bot:12`."""
+        """The location, such as `.env_bot:12`."""
         return f"{self.file}:{self.line}"
 
 
 @attrs.frozen(kw_only=True)
 class ParsedDotenv:
-    """A file's entries, the last of each key, in the order of the file; and its findings."""
+    """The entries of a file, the last of each key, in file order; and the findings."""
 
     entries: tuple[Assignment, ...] = ()
     findings: tuple[SettingsFinding, ...] = ()
 
 
 def parse_dotenv(file: str, data: bytes) -> ParsedDotenv:
-    """Read a settings file: quotes, blanks, comments and `export` as in a shell, no `${...}`; the last of a key wins.
+    """Parse a settings file: quotes, blanks, comments and `export` as in a shell, no `${...}`; the last of a key wins.
 
-    Lines that cannot be read, keys without `=` and values that span lines fail; a key repeated with another value
-    warns.
+    Invalid lines, keys without `=` and multi-line values fail; a key repeated with another value warns.
     """
     try:
         content = data.decode("utf-8-sig")
@@ -73,7 +72,7 @@ def _read(file: str, binding: Binding) -> Assignment | SettingsFinding | None:
     if _KEY.fullmatch(original.strip()):
         message = "The line is a key, which is not shown, not a setting: use a settings file here."
         return SettingsFinding(level="fail", message=message, where=where)
-    if binding.error:  # what it holds may be a secret behind a name, so it is not shown
+    if binding.error:  # the line may contain a secret, so it is not shown
         return SettingsFinding(level="fail", message="The line is not KEY=value.", where=where)
     if binding.key is None:
         return None

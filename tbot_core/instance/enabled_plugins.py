@@ -1,4 +1,4 @@
-"""Which plugins the settings enable: read from the raw text, without importing what the settings are checked with."""
+"""The plugins that the settings enable, read from the raw text without importing the settings classes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ _ON = frozenset({"true", "yes", "on", "1"})
 
 
 def raw_settings(home: Path | str | None = None) -> dict[str, str]:
-    """The text of every key of the global and of the trading configuration; what cannot be parsed is left out.
+    """The text of every key in both settings files; invalid lines are left out.
 
-    A key of both counts as in the trading configuration, but for EXTENSIONS. Empty where there is no instance. An
-    encrypted file is opened, and the opening audited. Raises AccessError or VaultError for a file that stands there
-    and cannot be read.
+    For a key in both files the trading configuration takes precedence, except for EXTENSIONS. Empty without an
+    instance. Opening an encrypted file is audited. Raises AccessError or VaultError for a file that cannot be read.
     """
     from tbot_core.instance.sources import read_settings_files
 
@@ -27,9 +26,9 @@ def raw_settings(home: Path | str | None = None) -> dict[str, str]:
 
 
 def plugins_enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    """The (kind, name) of every plugin that the settings name; `("extension", "*")` stands for all that are installed.
+    """The (kind, name) of every enabled plugin; `("extension", "*")` means all installed ones.
 
-    No settings at all enable nothing.
+    Without settings nothing is enabled.
     """
     if not texts:
         return frozenset()
@@ -46,12 +45,12 @@ def plugins_enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 
 
 def failover_brokers(texts: Mapping[str, str]) -> tuple[str, ...]:
-    """The brokers that entries may go to when the first one is broken."""
+    """The brokers that entries may fail over to."""
     return split_names(texts.get("FAILOVER_BROKERS", "")) if is_on(texts.get("FAILOVER_ENABLED", "")) else ()
 
 
 def running_strategies(texts: Mapping[str, str]) -> tuple[str, ...]:
-    """The strategies that run, in order: the override alone, else those of the sequence that are not disabled."""
+    """The strategies that run, in order: the override alone, else the sequence without disabled ones."""
     override = texts.get("STRATEGY_OVERRIDE", "").strip().lower()
     if override:
         return (override,)
@@ -60,11 +59,11 @@ def running_strategies(texts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def applied_filters(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ...]:
-    """The filters that apply: those of FILTERS, else price_volume and those whose switch is on; `none` is no filter."""
+    """The filters that apply: FILTERS, else price_volume and those switched on; `none` means no filter."""
     if filters:
         return () if filters == ("none",) else filters
     switched_on = {key for key, text in texts.items() if key.endswith("_FILTER") and is_on(text)}
-    if not switched_on:  # most often, and then a list of plugins need not read the data file
+    if not switched_on:  # the usual case; avoids reading plugins.toml
         return ("price_volume",)
     from tbot_core.instance.plugin_settings import filter_switches
 

@@ -24,7 +24,7 @@ IGNORED: Final = (
     "backups/",
     "control/",
 )
-"""What neither git nor scp may carry away, a line each."""
+"""Lines for the ignore files of git and scp."""
 
 ENV_FILE = ".env"
 ENCRYPTED_SUFFIX = ".enc"
@@ -34,9 +34,9 @@ DRY_RUN = "dry-"
 
 @attrs.frozen
 class Instance:
-    """The folder that holds one bot's settings, data, logs and requests; nothing outside of it is written.
+    """The folder of one bot's settings, data, logs and requests; nothing outside is written.
 
-    Paths are resolved, none is created.
+    Paths are resolved; none is created.
     """
 
     home: Path
@@ -47,11 +47,11 @@ class Instance:
         return cls(Path(home or environ.variable("TBOT_HOME") or ".").absolute())
 
     def path(self, setting: str) -> Path:
-        """The path that a setting names: relative to the instance unless it is absolute."""
+        """The path of a setting, relative to the instance unless absolute."""
         return self.home / setting
 
     def outside(self, setting: str) -> bool:
-        """Whether the path of a setting is outside of the instance's folder."""
+        """Whether a setting's path is outside the instance's folder."""
         parts: list[str] = []
         for part in Path(setting).parts:
             if part == "..":
@@ -83,11 +83,11 @@ class Instance:
         return self.data / "runs"
 
     def plugin_data(self, kind: str, name: str) -> Path:
-        """A plugin's own folder; `kind` is the singular."""
+        """A plugin's data folder; `kind` is singular."""
         return self.data / "plugins" / f"{kind}-{name}"
 
     def table(self, name: str) -> Path:
-        """A table that a plugin decides by, named by its folder and its file."""
+        """A table for a plugin, by the plugin's folder and the file name."""
         return self.data / "plugins" / name
 
     @property
@@ -112,12 +112,12 @@ class Instance:
 
     @property
     def lock(self) -> Path:
-        """The lock of the one process that may trade here."""
+        """The lock of the trading process."""
         return self.data / "tbot.lock"
 
     @property
     def dry_run_lock(self) -> Path:
-        """The lock of the one dry run, which may run beside the trading process."""
+        """The lock of the dry run, which may run beside the trading process."""
         return self.data / "dry-run.lock"
 
 

@@ -1,4 +1,4 @@
-"""From files and options to validated, typed settings; all faults are found before anything is refused."""
+"""Loads validated, typed settings from files and options; all faults are collected before any is raised."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 _VERSION_FILE = Path(__file__).parents[1] / "VERSION.md"
 _ENV_FILES = frozenset({ENV_FILE, f"{ENV_FILE}{ENCRYPTED_SUFFIX}"})
-# A file of nothing but unknown keys is no settings file, and comparing each would take a minute.
+# A file of only unknown keys is no settings file, and comparing each would take a minute.
 _COMPARED = 50
 _LINES = 200
 _OPTION = ValueOrigin(file="option")
-# What replaces them in the fingerprint says the same in fewer spellings, or does not bear on a simulation.
+# Replaced in the fingerprint by an equivalent with fewer spellings, or irrelevant to a simulation.
 _RESOLVED = frozenset({"STRATEGY_SEQUENCE", "STRATEGY_OVERRIDE", "FILTERS"})
 _BROKER_KEYS = frozenset({"BROKER_NAME"})
 
@@ -62,7 +62,7 @@ class ExaminedSettings:
     values: Mapping[str, EffectiveSetting]
 
 
-def load_settings(  # noqa: PLR0913  -- what a run is loaded from
+def load_settings(  # noqa: PLR0913  -- the inputs of a run
     home: Path | str | None = None,
     *,
     mode: Mode,
@@ -71,11 +71,11 @@ def load_settings(  # noqa: PLR0913  -- what a run is loaded from
     sources: SettingsFiles | None = None,
     installed: Collection[tuple[str, str]] | None = None,
 ) -> Settings:
-    """The settings of the instance for a run in this mode.
+    """Load the instance's settings for a run in this mode.
 
-    `declared` are the settings classes of the plugins that the run uses; `overrides` are texts by variable that
-    options of the command line give; `sources` are the files where they were read before. Where the `installed` plugins
-    are given, by (kind, name), a setting must not need another. Raises SettingsError with one line a fault.
+    `declared` are the settings classes of the plugins in use; `overrides` are option texts by variable; `sources` are
+    files that were read already. With `installed`, pairs (kind, name), the settings must not need any other plugin.
+    Raises SettingsError with one line per fault.
     """
     examined = examine_settings(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
     lacking = () if installed is None else missing_plugins(examined.values, mode, installed)
@@ -95,7 +95,7 @@ def examine_settings(
     overrides: Mapping[str, str] | None = None,
     sources: SettingsFiles | None = None,
 ) -> ExaminedSettings:
-    """Every finding about the instance's settings, without an error."""
+    """Return every finding about the instance's settings without raising an error."""
     instance = Instance.at(home)
     read = sources or configured(instance, live=mode == "live")
     options = {key: Assignment(key=key, value=value, file="", line=0) for key, value in (overrides or {}).items()}
@@ -119,12 +119,12 @@ def examine_settings(
 
 
 def package_version() -> str:
-    """The version that VERSION.md of the package states."""
+    """The version in the package's VERSION.md."""
     return filesystem.read_text(_VERSION_FILE).split()[0]
 
 
 def _position(finding: SettingsFinding) -> tuple[str, int]:
-    # Where a person who reads the files from top to bottom meets it; what stands nowhere comes first.
+    # The order in which a reader of the files finds them; findings without a location come first.
     file, _, line = finding.where.rpartition(":")
     return (file, int(line)) if line.isdecimal() else (finding.where, 0)
 
@@ -136,7 +136,7 @@ def _remedy(faults: Sequence[str]) -> str:
 
 
 def _missing(sources: SettingsFiles, instance: Instance, mode: Mode) -> Iterator[SettingsFinding]:
-    # A demo needs no file at all.
+    # A demo needs no files.
     if mode == "demo" or sources.env.fault is not None or sources.bot.exists:
         return
     what = f"{instance.home} has no trading configuration {sources.bot.name}"
@@ -152,9 +152,8 @@ def _missing(sources: SettingsFiles, instance: Instance, mode: Mode) -> Iterator
 
 
 def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
-    # Strategies that the texts name: in the sequence, as override, or by a standard variable of their own.
-    #
-    # What looks like the misspelt name of a strategy that the core knows is none, and is told as that.
+    # Strategies in the texts: in the sequence, as override, or by a standard variable of their own. A name similar to
+    # a known strategy is left out, so that it is reported as misspelt.
     listed = f"{texts.get('STRATEGY_SEQUENCE', '')},{texts.get('STRATEGY_OVERRIDE', '')}"
     names = [part.strip().lower() for part in listed.split(",") if part.strip()]
     by_variable = dict.fromkeys(name for key in texts if (name := strategy_of(key)) is not None)
@@ -166,7 +165,7 @@ def _mentioned(texts: Mapping[str, str]) -> tuple[str, ...]:
 def _assigned(
     known: VariableCatalogue, entries: Sequence[Assignment]
 ) -> tuple[dict[str, Assignment], list[SettingsFinding]]:
-    # The entry of each known variable, and findings about keys that are none or stand in the wrong file.
+    # The entry of each known variable, and findings about keys that are unknown or in the wrong file.
     assigned: dict[str, Assignment] = {}
     found: list[SettingsFinding] = []
     for entry in entries:
@@ -201,7 +200,7 @@ def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> S
 def _values(
     known: VariableCatalogue, entries: Mapping[str, Assignment]
 ) -> tuple[dict[str, EffectiveSetting], list[SettingsFinding]]:
-    # Every variable as it holds, by its default where its text is refused; and what is refused.
+    # Every effective value (the default for a refused text), and the refusals.
     values: dict[str, EffectiveSetting] = {}
     refused: list[SettingsFinding] = []
     for name, one in known.variables.items():
@@ -231,15 +230,15 @@ def _values(
 
 
 def _read(one: KnownVariable, entry: Assignment) -> Iterator[str]:
-    # What the owner and each further reader of a variable have against its text; what they say alike is said once.
-    told: set[str] = set()
+    # The objections of the owner and of each further reader to a variable's text, without duplicates.
+    reported: set[str] = set()
     for reader, kind in (("", one.declaration.kind), *one.readers):
         try:
             kind.parse(entry.value.strip())
         except ValueError:
-            if kind.allowed in told:
+            if kind.allowed in reported:
                 continue
-            told.add(kind.allowed)
+            reported.add(kind.allowed)
             whose = f" for {reader}" if reader else ""
             yield f"{entry.key}={printable_value(entry.value)}: allowed{whose} is {kind.allowed}."
 
@@ -301,7 +300,7 @@ def _settings(
 def _tables(
     instance: Instance, draft: cross_checks.SettingsDraft, declared: Sequence[DeclaredConfig]
 ) -> dict[str, str]:
-    # The tables that the operator may put into the folder of a plugin that decides, each with its hash.
+    # The operator's tables for deciding plugins, with their hashes.
     deciding = {"strategy": draft.strategies, "filter": draft.filters}
     named = (one for one in declared if one.name in deciding.get(one.kind, (one.name,)))
     places = [instance.plugin_data(one.kind, one.name) / table for one in named for table in one.tables]
@@ -309,9 +308,9 @@ def _tables(
 
 
 def table_hashes(instance: Instance, tables: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of each of these tables as it lies there now, "" where there is none.
+    """The SHA-256 of each of these tables as currently stored; "" for a missing one.
 
-    Each is named by its path below the folder of the plugins' data. Raises AccessError for one that cannot be read.
+    Each name is a path below the plugins' data folder. Raises AccessError for an unreadable one.
     """
     places = {name: instance.table(name) for name in tables}
     return {name: _hash(place) if filesystem.exists(place) else "" for name, place in places.items()}
@@ -322,7 +321,7 @@ def _hash(place: Path) -> str:
 
 
 def _fingerprint(draft: cross_checks.SettingsDraft, tables: Mapping[str, str]) -> str:
-    # SHA-256 over the canonical JSON of what decisions depend on, every value in its one spelling.
+    # SHA-256 over the canonical JSON of all inputs of decisions, each value in its canonical text.
     left_out = _RESOLVED | (_BROKER_KEYS if draft.mode in {"replay", "demo", "backtest"} else frozenset())
     idle = {one.name for name in _idle(draft) for one in strategy_declarations(name).values()}
     active = {CORE, *(f"strategy {name}" for name in draft.strategies), *(f"filter {name}" for name in draft.filters)}
@@ -341,7 +340,7 @@ def _fingerprint(draft: cross_checks.SettingsDraft, tables: Mapping[str, str]) -
 
 
 def _idle(draft: cross_checks.SettingsDraft) -> Iterator[str]:
-    # Strategies with standard variables that do not run.
+    # Strategies that have standard variables but do not run.
     for name in draft.values:
         if name.startswith("STRAT_") and name.endswith("_ENABLED"):
             strategy = name[6:-8].lower()

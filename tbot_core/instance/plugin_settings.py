@@ -1,6 +1,6 @@
-"""The settings and secrets of plugins that are not installed, from `plugins.toml`: so a file loads without its plugins.
+"""Settings and secrets of plugins that are not installed, from `plugins.toml`, so that a file loads without them.
 
-A plugin's own declaration takes precedence where the plugin is installed.
+The declaration of an installed plugin takes precedence.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _ARGUMENTS: Final = ("least", "most", "pattern", "allowed")
 
 @attrs.frozen(kw_only=True)
 class KnownPlugin:
-    """A plugin of the project, whether or not it is installed.
+    """A plugin of the project, installed or not.
 
     `settings` by variable, `secrets` by category and field. `environment`: prefixes of the vendor's own environment
-    variables. `switch`: the setting that enables the filter where FILTERS is empty.
+    variables. `switch`: the setting that enables the filter when FILTERS is empty.
     """
 
     kind: str
@@ -49,7 +49,7 @@ def known_plugins() -> tuple[KnownPlugin, ...]:
 
 
 def filter_switches() -> dict[str, tuple[str, ...]]:
-    """The filters with a switch, each with the spellings of that setting, its own name first."""
+    """The filters with a switch: the names of that setting, the canonical one first."""
     return {
         one.name: (one.switch, *one.settings[one.switch].aliases)
         for one in known_plugins()
@@ -77,7 +77,7 @@ def _entry(name: str, row: dict[str, Any], shared: Mapping[str, dict[str, Any]])
 
 
 def _typed(row: Mapping[str, Any], shared: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    # The row with a kind in place of the kind's name and arguments.
+    # The row with a kind object in place of the kind's name and arguments.
     rest = {**row, **shared.get(row["kind"], {})}
     given = {name: rest.pop(name) for name in _ARGUMENTS if name in rest}
     name, words = rest.pop("kind"), rest.pop("words", ())

@@ -1,4 +1,4 @@
-"""What can be said of an instance without a network: keys, files, plugins, logs, and the machine."""
+"""Checks of an instance without a network: keys, files, plugins, logs, and the machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _SOURCES: Final = {"env": "env", "env_bot": "bot"}
 
 @attrs.frozen(kw_only=True)
 class PreflightFinding:
-    """One finding: its level, what it is about, a sentence, what mends it, and the exit code when it fails."""
+    """A finding: level, subject, sentence, remedy, and the exit code if it fails."""
 
     level: Level
     subject: str
@@ -58,13 +58,13 @@ class PreflightFinding:
 
     @property
     def document(self) -> dict[str, object]:
-        """The finding for machines."""
+        """The finding for JSON."""
         return {"level": self.level, "subject": self.subject, "message": self.message, "remedy": self.remedy}
 
 
 @attrs.frozen(kw_only=True)
 class PreflightSubject:
-    """The instance that is checked: its settings files as they were read, the moment, what its plugins declare."""
+    """The instance to check: its settings files as read, the time, and the declarations of its plugins."""
 
     instance: Instance
     sources: SettingsFiles
@@ -79,7 +79,7 @@ class PreflightSubject:
 
 
 def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...]:
-    """Every finding, in the order in which a start would meet them; nothing is raised for what is wrong."""
+    """Return every finding in the order of a start; faults are returned, not raised."""
     found: list[PreflightFinding] = []
     for about, check in (
         ("secrets", _secrets),
@@ -111,31 +111,31 @@ def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...
 
 
 def _secrets(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    # The settings were opened by whoever read them, some by rows of their own: no file is opened twice.
+    # Categories that other checks open are not opened again.
     opened, sources = subject.vault(), subject.sources
     before = {"bot_identity", "network", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
-    standings = opened.status()
+    statuses = opened.status()
     faults = [it.fault for it in sources.both if isinstance(it.fault, VaultError)]
     faults += opened.verify(schemas(subject.declared), without=before)
-    faults += [fault for it in standings for fault in it.faults]
+    faults += [fault for it in statuses for fault in it.faults]
     for fault in {it.message: it for it in faults}.values():
         allowed = fault.code == _SHARED and subject.allow_shared_key
         loose = allowed or (fault.code in _LOOSE and not subject.strict)
         level: Level = "warn" if loose else "fail"
         yield PreflightFinding(level=level, subject="secrets", message=fault.message, remedy=fault.remedy)
-    for standing in standings:
-        yield from _stored(standing)
+    for status in statuses:
+        yield from _category_finding(status)
 
 
-def _stored(standing: CategoryStatus) -> Iterator[PreflightFinding]:
-    if "file" in standing.missing or standing.format is None:
+def _category_finding(status: CategoryStatus) -> Iterator[PreflightFinding]:
+    if "file" in status.missing or status.format is None:
         return
-    sentence = f"{standing.category}: {standing.file}, {standing.format}, key {standing.key_id or 'unknown'}."
+    sentence = f"{status.category}: {status.file}, {status.format}, key {status.key_id or 'unknown'}."
     yield PreflightFinding(level="ok", subject="secrets", message=sentence)
 
 
 def _plaintext(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    # Both forms of one file; whoever reads the settings says so as a warning, here it fails.
+    # Both forms of a file are a warning when loading settings, but a fault here.
     instance = subject.instance
     for source in subject.sources.both:
         if source.plain and source.sealed:
@@ -175,7 +175,7 @@ def _ignored(subject: PreflightSubject) -> Iterator[PreflightFinding]:
 
 
 def _tracked(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    # A key that git knows is in every clone, for ever.
+    # A key known to git is in every clone, forever.
     home = subject.instance.home
     if not any(filesystem.exists(folder / ".git") for folder in (home, *home.parents)):
         return
@@ -237,7 +237,7 @@ def _audit(subject: PreflightSubject) -> Iterator[PreflightFinding]:
 
 
 def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    # That of paper and live trading has to fit; one of a simulation that does not keeps nobody from trading.
+    # The journal of paper and live trading must be valid; an invalid one of a simulation does not prevent trading.
     path, folder = subject.instance.journal, subject.instance.runs
     runs = (
         [one for one in filesystem.entries(folder) if one.suffix == ".sqlite"] if filesystem.is_folder(folder) else []
@@ -248,7 +248,7 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         )
     elif not runs:
         yield PreflightFinding(level="ok", subject="journal", message="Nothing has been traded here yet.")
-    whole = 0
+    intact = 0
     for one in runs:
         try:
             _verified(one)
@@ -256,15 +256,15 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
             remedy = "Remove it: the same command records it again."
             yield PreflightFinding(level="warn", subject="journal", message=fault.message, remedy=remedy)
         else:
-            whole += 1
-    if whole:
+            intact += 1
+    if intact:
         yield PreflightFinding(
-            level="ok", subject="journal", message=f"{plural(whole, 'journal')} of simulated runs verified."
+            level="ok", subject="journal", message=f"{plural(intact, 'journal')} of simulated runs verified."
         )
 
 
 def _verified(path: Path) -> int:
-    # The number of a journal's events, all of which fit.
+    # The number of events in a verified journal.
     journal = read_journal(path)
     try:
         return journal.verify()[0]
@@ -273,7 +273,7 @@ def _verified(path: Path) -> int:
 
 
 def _splits(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    # The operator's list of splits, where there is one: what cannot be read is no evidence.
+    # The operator's list of splits, if there is one; an unreadable one is a fault.
     path = subject.instance.data / operator_splits.NAME
     try:
         found = operator_splits.read_splits(path)
@@ -307,7 +307,7 @@ def _machine(subject: PreflightSubject) -> Iterator[PreflightFinding]:
 
 
 def local_disk_findings(instance: Instance, mounts: Path = filesystem.MOUNTS) -> Iterator[PreflightFinding]:
-    """Locks and the journal's log beside it hold on a disk of this machine alone."""
+    """A finding if the instance is on a network file system, where locks and the WAL are unsafe."""
     kind = filesystem.file_system(instance.home, mounts=mounts)
     if kind in filesystem.NETWORKS:
         yield PreflightFinding(
@@ -320,7 +320,7 @@ def local_disk_findings(instance: Instance, mounts: Path = filesystem.MOUNTS) ->
 
 
 def _backup(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    # Where backups are kept is no business of the instance; that one was written and opened is in its log.
+    # The instance does not know where backups are; its audit log records that one was written and verified.
     moment = audit_log.last_backup(audit_log.log_path(subject.instance))
     remedy = "`tbot secrets backup` creates one; keep it on another machine."
     if moment is None:
@@ -335,6 +335,6 @@ def _backup(subject: PreflightSubject) -> Iterator[PreflightFinding]:
 
 
 _LOOSE: Final = frozenset({"TB-SEC-029", "TB-SEC-030", "TB-SEC-059", "TB-SEC-060"})
-"""Modes that live trading refuses and any other run is warned of."""
+"""Modes that live trading refuses; other runs warn."""
 
 _SHARED: Final = "TB-SEC-038"

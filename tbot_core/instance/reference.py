@@ -1,4 +1,4 @@
-"""The reference of every variable, written from the declarations."""
+"""Renders the reference of every variable from the declarations."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 _INTRODUCTION = """\
 # Settings
 
-Every variable of `.env` and `.env_bot`: what it means, what is allowed, and what holds where a file says nothing.
-This page is written from the declarations by `python tools/reference.py`. `tbot config explain KEY` says the same of
-one variable, and what it holds in an instance.
+Every variable of `.env` and `.env_bot`: its meaning, allowed values and default. This page is generated from the
+declarations by `python tools/reference.py`. `tbot config explain KEY` shows one variable and its value in an instance.
 
-A file has one `KEY=value` a line, with `#` comments; values may be quoted; `${...}` is not expanded; the last of a
-repeated key counts. Fractions are parts of 1 (0.02 is 2 %), percentages are written as such (0.15 is 0.15 %).
+A file has one `KEY=value` per line; `#` starts a comment; values may be quoted; `${...}` is not expanded; of a repeated
+key the last line counts. Fractions are parts of 1 (0.02 is 2 %), percentages are written as such (0.15 is 0.15 %).
 """
 
 
 def render() -> str:
-    """The whole page as Markdown."""
+    """Render the page as Markdown."""
     parts = [_INTRODUCTION]
     for title, config in GROUPS.items():
         parts.append(f"## {title.capitalize()}\n\n{_sentence(config)}\n\n{_table(declarations(config))}")

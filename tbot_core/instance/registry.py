@@ -35,7 +35,7 @@ GROUPS: Final[dict[str, type[Any]]] = {
 class KnownVariable:
     """A variable with its owner: `core`, or a plugin's kind and name (`strategy open`).
 
-    `readers` are further plugins that declare it too, with their kinds: its text must be allowed by each.
+    `readers` are other plugins that declare it too, with their kinds: each must accept its text.
     """
 
     declaration: SettingDeclaration
@@ -45,17 +45,17 @@ class KnownVariable:
 
 @attrs.frozen(kw_only=True)
 class VariableCatalogue:
-    """The known variables by name, in display order, and the names of the aliases."""
+    """The known variables by name, in display order, and the aliases."""
 
     variables: dict[str, KnownVariable]
     aliases: dict[str, str]
 
     def canonical_name(self, key: str) -> str | None:
-        """The variable for a key of a file, or None."""
+        """The variable for a key in a file; None if unknown."""
         return key if key in self.variables else self.aliases.get(key)
 
     def nearest(self, key: str) -> str | None:
-        """The known name most similar to the key, if any."""
+        """The known name most similar to the key; None without one."""
         from difflib import get_close_matches
 
         found = get_close_matches(key.upper()[:80], [*self.variables, *self.aliases], n=1, cutoff=0.7)
@@ -63,7 +63,7 @@ class VariableCatalogue:
 
 
 def catalogue(strategies: Iterable[str], declared: Sequence[DeclaredConfig] = ()) -> VariableCatalogue:
-    """The variables known to a run with these strategies and these plugins' own declarations."""
+    """Collect the variables known to a run with these strategies and plugin declarations."""
     known: dict[str, KnownVariable] = {}
     for group in GROUPS.values():
         for declaration in declarations(group).values():
@@ -81,14 +81,14 @@ def catalogue(strategies: Iterable[str], declared: Sequence[DeclaredConfig] = ()
 
 
 def known_strategy_names(strategies: Iterable[str], declared: Sequence[DeclaredConfig] = ()) -> tuple[str, ...]:
-    """The strategies whose standard variables are known: those asked for, declared, or of the data file."""
+    """The strategies whose standard variables are known: given, declared, or in plugins.toml."""
     plugins = [plugin.name for plugin in known_plugins() if plugin.kind == "strategy"]
     plugins += [plugin.name for plugin in declared if plugin.kind == "strategy"]
     return tuple(dict.fromkeys((*plugins, *strategies)))
 
 
 def strategy_declarations(strategy: str) -> dict[str, SettingDeclaration]:
-    """The standard variables of a strategy by field of `policy.StrategySettings`."""
+    """The standard variables of a strategy by field of `StrategySettings`."""
     return {
         field: attrs.evolve(declaration, name=declaration.name.replace("{NAME}", strategy.upper()))
         for field, declaration in declarations(settings.StrategySettings).items()
@@ -96,7 +96,7 @@ def strategy_declarations(strategy: str) -> dict[str, SettingDeclaration]:
 
 
 def strategy_of(key: str) -> str | None:
-    """The strategy whose standard variable this is, whether or not one of that name is known; None for all others."""
+    """The strategy of a standard variable, known or not; None for other variables."""
     for declaration in declarations(settings.StrategySettings).values():
         before, _, after = declaration.name.partition("{NAME}")
         name = key.removeprefix(before).removesuffix(after)

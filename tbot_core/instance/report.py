@@ -1,4 +1,4 @@
-"""What `tbot config check` tells: every finding about an instance's settings, and what its limits add up to."""
+"""The content of `tbot config check`: every finding about an instance's settings, and the sum of its limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOT_ACTED_ON = "accepted, no effect yet"
 def settings_report(
     home: Path | str | None, *, mode: Mode, declared: Sequence[DeclaredConfig], installed: Collection[tuple[str, str]]
 ) -> tuple[SettingsFinding, ...]:
-    """Every finding about the settings for a run in this mode with these installed plugins; failing ones first."""
+    """Return every finding about the settings for a run in this mode with these plugins; failing ones first."""
     examined = examine_settings(home, mode=mode, declared=declared)
     found = [*examined.findings, *missing_plugins(examined.values, mode, installed), *_idle(examined.values)]
     if examined.settings is not None:
@@ -40,10 +40,9 @@ def settings_report(
 def settings_without_effect(
     values: Mapping[str, EffectiveSetting], installed: Collection[tuple[str, str]]
 ) -> tuple[str, ...]:
-    """The settings that are switched on and that nothing acts on: this version does not, or their owner is not there.
+    """The settings that are switched on without effect: not implemented, or the owner is not installed.
 
-    Each with its value and the line that says it. Of an absent owner's settings these are its switches alone: the
-    others say how, not whether.
+    Each with its value and location. Of an absent owner's settings only the switches count.
     """
     switched = {key: effective for key, effective in values.items() if effective.value is not False}
     idle = {key: one for key, one in switched.items() if _is_idle(one) or _is_orphan(one, installed)}
@@ -61,7 +60,7 @@ def _is_orphan(effective: EffectiveSetting, installed: Collection[tuple[str, str
 
 
 def _idle(values: Mapping[str, EffectiveSetting]) -> Iterator[SettingsFinding]:
-    # Settings that a file changes and that nothing acts on.
+    # Settings without effect that a file changes.
     for key, effective in values.items():
         if _is_idle(effective):
             sentence = f"{key}={effective.text}: {NOT_ACTED_ON}."
@@ -86,5 +85,5 @@ def _limits(settings: Settings) -> Iterator[SettingsFinding]:
 
 
 def format_share(fraction: Decimal) -> str:
-    """A fraction of equity as people read it."""
+    """Format a fraction of equity as a percentage."""
     return f"{plain_decimal(round(fraction * 100, 3))} %"

@@ -1,4 +1,4 @@
-"""The installed plugins that the settings need: unknown strategies and brokers, missing filters, owners."""
+"""Checks that the plugins needed by the settings are installed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MARKET_MODES = frozenset({"dry-run", "paper", "live"})
 def missing_plugins(
     values: Mapping[str, EffectiveSetting], mode: Mode, installed: Collection[tuple[str, str]]
 ) -> tuple[SettingsFinding, ...]:
-    """What the settings name and is not installed, by (kind, name).
+    """Return findings about plugins that the settings name and that are not installed.
 
-    An unknown strategy always fails. The running market fails for every enabled plugin; elsewhere the broker and the
-    data source are not asked for, and an absent filter is warned of. Variables whose owner is absent are warned of.
+    An unknown strategy always fails. In market modes every missing plugin fails; in other modes the broker and data
+    source are not checked, and a missing filter warns. Variables of a missing owner warn.
     """
     names = {kind: sorted(name for other, name in installed if other == kind) for kind, _ in installed}
     found = [*_strategies(values, names.get("strategy", [])), *_filters(values, mode, names.get("filter", []))]
@@ -70,9 +70,9 @@ def _absent(effective: EffectiveSetting, kind: str, name: str, installed: list[s
     key = effective.declaration.name
     near = get_close_matches(name, installed, n=1, cutoff=_NEAR)
     there = f"installed: {', '.join(installed)}" if installed else "none is installed"
-    said = f"{key}={printable_value(effective.written or effective.text)}" if effective.text else key
+    text = f"{key}={printable_value(effective.written or effective.text)}" if effective.text else key
     hint = f"; did you mean {near[0]}?" if near else "."
-    sentence = f"{said}: no {kind} {printable_value(name)} is installed ({there}){hint}"
+    sentence = f"{text}: no {kind} {printable_value(name)} is installed ({there}){hint}"
     return SettingsFinding(
         level="fail", message=sentence, keys=(key,), where=str(effective.origin) if effective.is_set else ""
     )

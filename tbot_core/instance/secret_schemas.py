@@ -1,7 +1,7 @@
-"""What the categories of secrets hold, as the core knows it: so content is judged before its plugin is there.
+"""The fields of each category of secrets known to the core, so that content can be checked without its plugin.
 
-The core's own categories have a class here, those of plugins stand in `plugins.toml`. A plugin's own declaration takes
-precedence where the plugin is installed and enabled.
+The core's own categories have a class here, those of plugins are in `plugins.toml`. The declaration of an installed
+and enabled plugin takes precedence.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HOST = text(pattern=r"[A-Za-z0-9.:_-]{1,253}", allowed="a host's name or addres
 
 @attrs.frozen(kw_only=True)
 class BotIdentityConfig:
-    """Who the bot is."""
+    """The bot's identity."""
 
     identity: str = shown_field(
         text(pattern=PATTERN.pattern, allowed=ALLOWED), name=FIELD, doc=f"The bot's identity, {SHORT}."
@@ -38,10 +38,10 @@ class BotIdentityConfig:
 
 @attrs.frozen(kw_only=True)
 class NetworkConfig:
-    """Where the web page listens."""
+    """The listen address and TLS files of the web page."""
 
-    host: str = shown_field(_HOST, default="127.0.0.1", doc="Address that is listened on.", aliases=("bind", "address"))
-    port: int = shown_field(integer(least=1, most=65_535), default="8443", doc="Port that is listened on.")
+    host: str = shown_field(_HOST, default="127.0.0.1", doc="Listen address.", aliases=("bind", "address"))
+    port: int = shown_field(integer(least=1, most=65_535), default="8443", doc="Listen port.")
     certificate: str | None = shown_field(
         optional(path()), default="", doc="Certificate in PEM, with its chain.", aliases=("tls_certificate", "tls_cert")
     )
@@ -49,13 +49,13 @@ class NetworkConfig:
         optional(path()), default="", doc="The certificate's key in PEM.", aliases=("tls_private_key", "tls_key")
     )
     hosts: tuple[str, ...] = shown_field(
-        list_of("names"), default="", doc="Names under which the page may be asked for.", aliases=("allowed_hosts",)
+        list_of("names"), default="", doc="Accepted host names of the page.", aliases=("allowed_hosts",)
     )
-    public: bool = shown_field(boolean(), default="false", doc="Whether others than this machine may reach the page.")
+    public: bool = shown_field(boolean(), default="false", doc="Whether other machines may reach the page.")
 
 
 def table() -> str:
-    """Every field that the core knows, as a Markdown table, for the reference."""
+    """The known fields as a Markdown table, for the reference."""
     rows = ["| Category | Section | Field | Allowed | Default | Meaning | Also spelt |", f"|{'---|' * 7}"]
     for (category, section), schema in schemas().items():
         place = section or ("each user" if category == "login" else "")
@@ -67,7 +67,7 @@ def table() -> str:
 
 
 def schemas(declared: Iterable[DeclaredConfig] = ()) -> Schemas:
-    """The fields of each category, and of each plugin's section in it; what a plugin declares itself comes first."""
+    """The fields of each category and plugin section; a plugin's own declaration takes precedence."""
     found: dict[tuple[str, str], Mapping[str, SecretField]] = {
         schema_key("bot_identity", ""): secret_fields(BotIdentityConfig),
         schema_key("network", ""): secret_fields(NetworkConfig),

@@ -1,4 +1,4 @@
-"""Access to an instance's secrets: its vault, with the key provider that the environment names, and its audit log."""
+"""Opens an instance's vault with the configured key provider and its audit log."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _PROGRAM: Final = "tbot"
 def open_instance_vault(
     instance: Instance, deployment: DeploymentSettings, *, live: bool = False, ready: bool = True
 ) -> Vault:
-    """The vault of the instance, whose every access is written to its audit log.
+    """Open the vault of the instance; every access is audited.
 
-    `live` refuses loose file modes, and asks no plugin for keys that nobody approved.
-    With `ready` the audit log's key is made where there is neither one nor a log. Raises VaultError where the keys'
-    provider cannot serve, and where ENV_ENC_KEY_PATH names another key than the one that opens `.env.enc`.
+    `live` refuses loose file modes and unapproved key provider plugins. With `ready` the audit log's key is created if
+    neither key nor log exists. Raises VaultError when the key provider fails, and when ENV_ENC_KEY_PATH names another
+    key than the one that opens `.env.enc`.
     """
     from tbot_core.model.clock import SystemClock
     from tbot_core.system import filesystem
@@ -51,7 +51,7 @@ def open_instance_vault(
 
 
 def encrypt_category(opened: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> None:
-    """Encrypt into the category's file; its folder and its key are created if missing. Raises VaultError."""
+    """Encrypt into the category's file, creating its folder and key if missing. Raises VaultError."""
     from tbot_core.system import filesystem
 
     here = opened.store.place(category)
@@ -63,7 +63,7 @@ def encrypt_category(opened: Vault, category: str, plaintext: bytes | bytearray 
 
 
 def lacks_key(opened: Vault, category: str) -> bool:
-    """Whether a category has no key and could be given one. Raises VaultError for a key that cannot be used."""
+    """Whether a category has no key and could get one. Raises VaultError for an unusable key."""
     if "put" not in opened.store.keys.capabilities:
         return False
     key = opened.store.key(category)
@@ -79,7 +79,7 @@ def forget_passphrases() -> None:
 
 @cache
 def _provider(home: Path, *, live: bool) -> KeyProvider | None:
-    # One for the process, so that a passphrase is asked for once.
+    # Cached, so that a passphrase is prompted for only once per process.
     from tbot_core.instance.folder import Instance
     from tbot_core.vault.key_providers import VARIABLE, choose_provider
 
@@ -100,10 +100,10 @@ def _offered(home: Path, *, live: bool) -> KeyProvider | None:
 
 
 def account_mode(settings: Settings, broker: str = "") -> str:
-    """The mode in the broker's section of the secrets (without a name: that of BROKER_NAME): "live", else "paper"."""
+    """The mode in the broker's section of the secrets (default: BROKER_NAME's): "live", else "paper"."""
     opened = open_instance_vault(settings.instance, settings.deployment, ready=False)
     if not opened.store.has_file("broker"):
         return "paper"
     section = opened.read_section("broker", broker or settings.trading.broker_name)
-    said = next((value for name, value in section.items() if name.lower() == "mode"), None)
-    return "live" if said is not None and said.reveal().strip().lower() == "live" else "paper"
+    mode = next((value for name, value in section.items() if name.lower() == "mode"), None)
+    return "live" if mode is not None and mode.reveal().strip().lower() == "live" else "paper"

@@ -1,4 +1,4 @@
-"""What loading the settings gives: the typed groups, and what a plugin's config makes of the rest."""
+"""Loaded settings: typed groups, and plugin configs filled from the rest."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ C = TypeVar("C")
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """The settings of one run, checked as a whole.
+    """The validated settings of one run.
 
-    `strategies` run, in this order; `frames` has an entry for each of these and for the disabled ones of the sequence.
-    `filters` are those that apply, in order. `fingerprint` is the SHA-256 over everything that a decision depends on.
-    `tables` holds that of each table of the operator's that plugins of the run decide by, by its path below the data
-    folder's `plugins`, "" where there is none.
+    `strategies` run in this order; `frames` has an entry for each of them and for the disabled ones of the sequence.
+    `filters` are those that apply, in order. `fingerprint` is the SHA-256 over all inputs of decisions. `tables` has
+    the SHA-256 of each operator's table that plugins of the run use, by its path below the data folder's `plugins`; ""
+    for a missing one.
     """
 
     mode: Mode
@@ -54,14 +54,14 @@ class Settings:
     tables: Mapping[str, str] = attrs.field(factory=dict)
 
     def window(self, strategy: str) -> Window:
-        """The strategy's window as its distance to the bell on a standard-time day."""
+        """The strategy's window relative to the open on a standard-time day."""
         return standard_window(strategy, self.frames[strategy])
 
     def plugin_config(self, config: type[C], strategy: str | None = None, *, window: Window | None = None) -> C:
-        """An instance of a plugin's config class, its fields filled from the settings.
+        """Create a plugin's config, with its fields filled from the settings.
 
-        A strategy's field `window` that is not a setting gets `window`, else the strategy's window of a standard-time
-        day. Raises SettingsError, one line a fault, for values that the class does not allow.
+        A strategy's field `window` that is not a setting gets `window`, else the strategy's window on a standard-time
+        day. Raises SettingsError with one line per fault for values that are not allowed.
         """
         given: dict[str, Any] = {}
         faults: list[str] = []

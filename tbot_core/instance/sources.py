@@ -1,4 +1,4 @@
-"""The two settings files as they lie in the instance: plaintext, or encrypted and opened in memory alone."""
+"""Reads the two settings files: plaintext, or encrypted and decrypted in memory only."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ENV_BOT_FILE: Final = ".env_bot"
 
 @attrs.frozen(kw_only=True)
 class SettingsFile:
-    """One settings file: `name` is what messages call it, without .enc; `path` is that of its plaintext.
+    """One settings file: `name` is used in messages, without .enc; `path` is that of the plaintext.
 
-    `plain` and `sealed` say which of its forms stand there. The encrypted one counts; `fault` is why what counts could
-    not be read, and `parsed` is empty then.
+    `plain` and `sealed` tell which forms exist. The encrypted one takes precedence; `fault` is why it could not be
+    read, and `parsed` is empty then.
     """
 
     name: str
@@ -38,31 +38,31 @@ class SettingsFile:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a file, in either form."""
+        """Whether the file exists in either form."""
         return self.plain or self.sealed
 
     @property
     def active_name(self) -> str:
-        """The name of the form that counts."""
+        """The name of the form that takes precedence."""
         return f"{self.name}{ENCRYPTED_SUFFIX}" if self.sealed else self.name
 
 
 @attrs.frozen(kw_only=True)
 class SettingsFiles:
-    """Both settings files of an instance: the global configuration and the trading configuration."""
+    """Both settings files of an instance: global and trading configuration."""
 
     env: SettingsFile
     bot: SettingsFile
 
     @property
     def both(self) -> tuple[SettingsFile, SettingsFile]:
-        """In the order in which they are read."""
+        """Both files in reading order."""
         return self.env, self.bot
 
     def texts(self) -> dict[str, str]:
-        """The text of every key; one of both files counts as in the trading configuration, but for EXTENSIONS.
+        """The text of every key; the trading configuration takes precedence, except for EXTENSIONS.
 
-        What cannot be parsed is left out. Raises SettingsError or VaultError for a file that cannot be read.
+        Invalid lines are left out. Raises SettingsError or VaultError for a file that cannot be read.
         """
         for source in self.both:
             if isinstance(source.fault, AccessError):
@@ -73,11 +73,11 @@ class SettingsFiles:
         return texts | {entry.key: entry.value for entry in self.bot.parsed.entries if entry.key != "EXTENSIONS"}
 
     def known_texts(self) -> dict[str, str]:
-        """The same, and nothing where a file cannot be read: whoever judges the settings says so."""
+        """As `texts`, but empty when a file cannot be read; `findings` reports that."""
         return {} if any(source.fault for source in self.both) else self.texts()
 
     def findings(self, *, live: bool) -> Iterator[SettingsFinding]:
-        """What there is to say of the files as such; live trading refuses plaintext."""
+        """Findings about the files themselves; live trading refuses plaintext."""
         for source in self.both:
             yield from source.parsed.findings
             if source.fault is not None:
@@ -93,31 +93,31 @@ class SettingsFiles:
 
 
 def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFiles:
-    """Both files, whichever form counts; each opening of an encrypted one is in the audit log.
+    """Read both files in the form that takes precedence; opening an encrypted one is audited.
 
-    Nothing is raised for a file that cannot be read: its `fault` says why. `live` refuses loose file modes.
+    An unreadable file raises nothing: see its `fault`. `live` refuses loose file modes.
     """
     env = _source(instance, "env", ENV_FILE, None, live=live)
     named = next((entry.value for entry in env.parsed.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
     if env.fault is not None:
-        # Where the trading configuration lies is unknown then, and so is its key.
+        # The path and key of the trading configuration are unknown then.
         return SettingsFiles(env=env, bot=SettingsFile(name=named, path=instance.path(named)))
     bot = _source(instance, "env_bot", named, env.parsed, live=live)
     if bot.exists and bot.fault is None and bot.parsed == ParsedDotenv():
         sentence = "it is empty: `tbot init` writes a trading configuration into an empty folder."
-        silent = ParsedDotenv(findings=(SettingsFinding(level="fail", message=sentence, where=bot.active_name),))
-        bot = attrs.evolve(bot, parsed=silent)
+        empty = ParsedDotenv(findings=(SettingsFinding(level="fail", message=sentence, where=bot.active_name),))
+        bot = attrs.evolve(bot, parsed=empty)
     return SettingsFiles(env=env, bot=bot)
 
 
 def is_there(instance: Instance) -> bool:
-    """Whether the folder holds an instance: a settings file in either form; nothing is opened to tell."""
+    """Whether the folder holds an instance: a settings file in either form. Opens nothing."""
     files = (instance.env, instance.path(ENV_BOT_FILE))
     return any(filesystem.is_present(path) for file in files for path in (file, _sealed(file)))
 
 
 def is_sealed(instance: Instance) -> bool:
-    """Whether settings can be read only by opening an encrypted file; nothing is opened to tell."""
+    """Whether settings can be read only by decrypting a file. Opens nothing."""
     if filesystem.is_present(_sealed(instance.env)):
         return True
     env = _plain(ENV_FILE, instance.env) if filesystem.exists(instance.env) else ParsedDotenv()
@@ -126,7 +126,7 @@ def is_sealed(instance: Instance) -> bool:
 
 
 def deployment_of(parsed: ParsedDotenv) -> DeploymentSettings:
-    """The global configuration of a parsed `.env`, by its default where a text is refused."""
+    """The global configuration of a parsed `.env`, with defaults for invalid values."""
     from tbot_core.contracts.setting import declarations
     from tbot_core.contracts.settings import DeploymentSettings
 
@@ -158,7 +158,7 @@ def _opened(instance: Instance, category: str, name: str, env: ParsedDotenv | No
     with open_instance_vault(instance, deployment_of(env or ParsedDotenv()), live=live).read(category) as opened:
         parsed = parse_dotenv(name, bytes(opened.view))
     if env is None:
-        # The key was found without the setting that names it, which must not name another.
+        # The key was found without the setting that names it; both must agree.
         open_instance_vault(instance, deployment_of(parsed), live=live)
     return parsed
 

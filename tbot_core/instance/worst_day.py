@@ -1,4 +1,4 @@
-"""What the limits add up to: the planned worst day, the largest gross exposure, and the limits that cannot bind."""
+"""The sum of the limits: planned worst day, largest gross exposure, and limits that cannot bind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class WorstDay:
     """Upper bounds as fractions of session-start equity: `worst_day` is the loss when every trade ends at its stop.
 
-    `notes` are sentences about limits that cannot bind. Gaps beyond a stop are in neither figure.
+    `notes` are sentences about limits that cannot bind. Gaps beyond a stop are not included.
     """
 
     worst_day: Decimal
@@ -26,7 +26,7 @@ class WorstDay:
 
 
 def planned_worst_day(settings: Settings) -> WorstDay:
-    """The figures of one session under these settings, before slippage and fees."""
+    """Compute the bounds of one session under these settings, before slippage and fees."""
     risk, windows = settings.risk, len(settings.strategies)
     trades = _trades(settings)
     everything = sorted(trades * windows, reverse=True)
@@ -41,7 +41,7 @@ def planned_worst_day(settings: Settings) -> WorstDay:
 
 
 def _trades(settings: Settings) -> list[Decimal]:
-    # The largest notional of each order of one window; a fixed quantity is known to be under the cap alone.
+    # The largest notional of each order of one window; for a fixed quantity only the cap is known.
     risk = settings.risk
     cap = min(risk.max_risk_per_trade, _symbol_limit(settings))
     if settings.simulation.fixed_quantity:
@@ -50,7 +50,7 @@ def _trades(settings: Settings) -> list[Decimal]:
 
 
 def _stop(settings: Settings) -> Decimal:
-    # The stop's distance as a fraction; with STOP_ATR it is unknown before the bell and may be all of the price.
+    # The stop's distance as a fraction; with STOP_ATR it is unknown before the open, so at most the whole price.
     return Decimal(1) if settings.exits.stop_atr else settings.exits.stop_loss_pct
 
 

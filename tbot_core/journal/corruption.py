@@ -25,9 +25,7 @@ def damaged_journal(path: Path, words: str) -> JournalError:
 def unusable_journal(path: Path, error: Exception) -> JournalError:
     """Return the error for a file that cannot be opened or read."""
     if _code(error) not in _UNREACHABLE:
-        return damaged_journal(
-            path, str(error).partition(" with text ")[0]
-        )  # what cannot be read says nothing to anybody
+        return damaged_journal(path, str(error).partition(" with text ")[0])  # cut off the undecodable text
     return JournalError(
         f"The journal {path} cannot be used: {error}.",
         "There is no sign of damage: check the disk, and the permissions of the file and its folder.",

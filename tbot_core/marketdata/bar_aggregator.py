@@ -1,8 +1,8 @@
-"""The bars of a running session as they come, and the minutes that are made of them.
+"""Collects the bars of a running session, and builds closed minutes from them.
 
-A minute takes the bars that came before it was decided, each as it was first received. What comes later is kept as a
-correction of what strategies see from then on; nothing is traded on it. An average price that cannot be the bar's own
-(`bars.VWAP_BEYOND`) counts as none.
+A minute contains the bars received before it was closed, each as first received. Later bars are kept as amendments:
+strategies see them from then on, and nothing is traded on them. A VWAP outside the bar's range (`bars.VWAP_BEYOND`) is
+discarded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLUMNS: Final = (*FIELDS, "vwap")
 
 
 class BarArrival(StrEnum):
-    """What a bar is when it comes."""
+    """How a received bar relates to earlier ones."""
 
     FIRST = "first"
     LATE = "late"
@@ -38,9 +38,9 @@ class BarArrival(StrEnum):
 
 @attrs.frozen(kw_only=True, eq=False)
 class BarAmendment:
-    """A bar that came after its minute was decided, or after its first word: which minute and row, and how it came.
+    """A bar that came after its minute was closed, or that revises an earlier one.
 
-    `values` are in the order of the tape.
+    `row` is the symbol's; `values` are in the order of the tape.
     """
 
     minute: int
@@ -50,9 +50,9 @@ class BarAmendment:
 
 
 class BarAggregator:
-    """The minutes of one session in the making; `due` is the next one to be decided.
+    """Builds the minutes of one session; `next_minute` is the next to be closed.
 
-    `counts` says how often bars came in which way.
+    `counts`: number of bars by arrival.
     """
 
     def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
@@ -67,44 +67,44 @@ class BarAggregator:
 
     @property
     def is_next_complete(self) -> bool:
-        """Whether every symbol's bar of the next minute is there."""
+        """Whether every symbol's bar of the next minute has been received."""
         return self.next_minute < self.minutes and self.is_complete(self.next_minute)
 
     def is_complete(self, minute: int) -> bool:
-        """Whether every symbol's bar of a minute is there."""
+        """Whether every symbol's bar of a minute has been received."""
         return not bool(np.isnan(self._close(minute)).any())
 
     def add_bar(self, bar: Bar, minute: int, *, filled: bool = False) -> BarArrival:
-        """Take a bar in that starts in a minute of the session; `filled`: it was asked for after a gap."""
-        arrival = self._take(bar, minute, filled=filled)
+        """Add a bar of a minute of the session; `filled`: it was requested after a gap."""
+        arrival = self._classify(bar, minute, filled=filled)
         self.counts[arrival] += 1
         return arrival
 
     def close_minute(self) -> MinuteSlice:
-        """The next minute, of the bars that are there; from now on others are late."""
+        """Close and return the next minute; its further bars are late."""
         minute = self.next_minute
         self.next_minute += 1
         rows = self._first[minute].T.copy()
         return MinuteSlice(index=minute, **dict(zip(_COLUMNS, rows, strict=True)))
 
     def pop_late_bars(self) -> list[BarAmendment]:
-        """What came after its minute was decided, since the last call."""
+        """The bars received after their minute was closed, since the last call."""
         waiting, self._waiting = self._waiting, []
         return waiting
 
     def pop_revisions(self) -> list[BarAmendment]:
-        """What a feed has said of bars after its first word, since the last call; nobody acts on it."""
+        """The revisions of earlier bars since the last call; they are only recorded."""
         revised, self._revised = self._revised, []
         return revised
 
     def restore_minute(self, minute: MinuteSlice, late: Sequence[BarAmendment]) -> None:
-        """Put the next minute in as it was decided before a restart, and what had come late by then."""
+        """Restore the next minute as it was closed before a restart, and the bars that were late by then."""
         self._first[minute.index] = np.array([getattr(minute, name) for name in _COLUMNS]).T
         for one in late:
             self._first[one.minute, one.row] = one.values
         self._waiting += late
 
-    def _take(self, bar: Bar, minute: int, *, filled: bool) -> BarArrival:
+    def _classify(self, bar: Bar, minute: int, *, filled: bool) -> BarArrival:
         row = self._rows.get(bar.symbol)
         values = np.array([*(getattr(bar, name) for name in FIELDS), math.nan if bar.vwap is None else bar.vwap])
         if row is None or not 0 <= minute < self.minutes or not _sane(values):
@@ -130,7 +130,7 @@ class BarAggregator:
 
 
 def _sane(values: Array) -> bool:
-    # Whether the numbers can be a bar's: finite, prices positive, its extremes around its open and close.
+    # Whether the values form a valid bar: finite, positive prices, high and low enclose open and close.
     opened, high, low, close, volume, vwap = (float(value) for value in values)
     finite = all(math.isfinite(value) for value in (opened, high, low, close, volume))
     return (

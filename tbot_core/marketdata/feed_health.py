@@ -1,6 +1,6 @@
-"""The health of a session's data: what a feed has said and when, and what may not be entered because of it.
+"""The health of a session's data: staleness, halts and price disagreements, and which entries they forbid.
 
-Pure: moments are passed in, in seconds of a steady clock.
+Pure: times are passed in, in seconds of a steady clock.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 MINUTE_S: Final = 60.0
 SILENT_S: Final = 10.0
-"""A feed that says nothing at all for so long is stale."""
+"""A feed without any message for this long is stale."""
 
 LEADERS: Final = frozenset({"SPY", "QQQ", "IWM"})
 LEADERS_S: Final = 2 * MINUTE_S
-"""So long none of the leaders may be silent, of those that are subscribed."""
+"""The feed is stale when all subscribed leaders are silent for this long."""
 
 SYMBOL_S: Final = 3 * MINUTE_S
 MOST_STALE: Final = 0.2
 MARK_S: Final = 2 * MINUTE_S
 FULL_BARS: Final = 2
 REOPENED_S: Final = 300.0
-_NOBODY: Final[frozenset[str]] = frozenset()
+_NONE: Final[frozenset[str]] = frozenset()
 ENDS_THE_DAY: Final = 3
 """A market-wide halt of this level ends the session."""
 
@@ -41,15 +41,15 @@ _TRADED: Final = "it has traded"
 
 
 APART: Final = 0.01
-"""So far may a quote's middle lie from the broker's price at the same time, as a share of it."""
+"""Maximum relative distance between a quote's midpoint and the broker's price at the same time."""
 
 APART_A_MINUTE: Final = 0.02
-"""So far the close of a minute that has ended less than a minute ago."""
+"""The same for the close of a minute that ended less than a minute ago."""
 
 
 @attrs.frozen(kw_only=True)
 class PriceDisagreement:
-    """What the feed and a broker say of a symbol, and whether that is too far apart."""
+    """The feed's and a broker's price of a symbol, and whether they are too far apart."""
 
     symbol: str
     feed: float
@@ -59,7 +59,10 @@ class PriceDisagreement:
 
 @attrs.frozen(kw_only=True)
 class FeedAssessment:
-    """How a feed is: `silence` says why it is stale, "" where it is not; the symbols that are; halted as told."""
+    """The state of a feed: `silence` is why it is stale ("" if not), then the stale and the halted symbols.
+
+    `crowd`: more than MOST_STALE of the symbols are stale.
+    """
 
     silence: str
     stale: frozenset[str]
@@ -69,9 +72,8 @@ class FeedAssessment:
 
 @attrs.define
 class _Halt:
-    # A halt, of a symbol or the whole market: since which minute, and since which second and minute no more.
-    #
-    # One that nobody told is known by its end alone.
+    # A halt of a symbol or the whole market: first minute, and the second and minute of its end. A halt inferred from
+    # silence has only an end.
     since: int
     ended: float | None = None
     minute: int = 0
@@ -79,16 +81,16 @@ class _Halt:
 
 
 class FeedHealth:
-    """What was heard of one session's feed; `begun` is the second from which silence counts."""
+    """Tracks one session's feed; silence counts from the second `started`."""
 
-    def __init__(self, symbols: tuple[str, ...], quality: FeedQuality, begun: float) -> None:
+    def __init__(self, symbols: tuple[str, ...], quality: FeedQuality, started: float) -> None:
         self.symbols = symbols
         self.quality = quality
-        self._heard = begun
+        self._message_at = started
         self._gaps: list[tuple[float, float]] = []
         self._latest: tuple[int, float] | None = None
-        self._bars = dict.fromkeys(symbols, begun)
-        self._quoted = dict.fromkeys(symbols, begun)
+        self._bars = dict.fromkeys(symbols, started)
+        self._quoted = dict.fromkeys(symbols, started)
         self._quotes: dict[str, tuple[float, float, float]] = {}
         self._halts: dict[str, _Halt] = {}
         self._closes: dict[str, tuple[float, float]] = {}
@@ -98,32 +100,32 @@ class FeedHealth:
     @property
     def is_market_halted(self) -> bool:
         """Whether the whole market is halted."""
-        return self._under_way("")
+        return self._is_active("")
 
     @property
     def halted_to_close(self) -> bool:
-        """Whether the whole market is halted to the session's end."""
+        """Whether the whole market is halted until the session's end."""
         market = self._halts.get("")
         return market is not None and market.level >= ENDS_THE_DAY
 
     @property
     def last_message_at(self) -> float:
-        """When the feed said anything, last."""
-        return self._heard
+        """When the last message was received."""
+        return self._message_at
 
     def start(self, now: float) -> None:
-        """The bell has rung: from now on silence counts."""
+        """The session has opened: silence counts from now on."""
         for seen in (self._bars, self._quoted):
             seen.update(dict.fromkeys(self.symbols, now))
 
     def on_message(self, now: float) -> None:
-        """The feed said something."""
-        if now - self._heard > SILENT_S:
-            self._gaps.append((self._heard, now))
-        self._heard = now
+        """Record that a message was received."""
+        if now - self._message_at > SILENT_S:
+            self._gaps.append((self._message_at, now))
+        self._message_at = now
 
     def on_bar(self, bar: Bar, now: float, minute: int) -> list[HaltStatus]:
-        """A bar came of a symbol, of a minute of the session; which halts are over, because something was traded."""
+        """Record a bar of a minute of the session; returns the halts that this trade ended."""
         if bar.symbol not in self._bars:
             return []
         began = bar.start.timestamp()
@@ -132,45 +134,47 @@ class FeedHealth:
         self._bars[bar.symbol] = now
         self._closes[bar.symbol] = bar.close, now
         over = [
-            HaltStatus(symbol=one, halted=False, words=_TRADED) for one in ("", bar.symbol) if self._past(one, minute)
+            HaltStatus(symbol=one, halted=False, words=_TRADED)
+            for one in ("", bar.symbol)
+            if self._is_halted_before(one, minute)
         ]
         return [one for one in over if self.on_status(one, now, minute)]
 
     def on_quote(self, quote: Quote, now: float) -> bool:
-        """A quote came; False for one that is crossed, one-sided, no number, or older than what is known."""
+        """Record a quote; False for one that is crossed, one-sided, not a number, or older than the known one."""
         if quote.symbol not in self._quoted:
             return False
-        said = quote.time.timestamp()
+        quoted_at = quote.time.timestamp()
         known = self._quotes.get(quote.symbol)
-        if known is not None and said < known[2]:
+        if known is not None and quoted_at < known[2]:
             return False
         if not (0 < quote.bid <= quote.ask < math.inf):
             self._quotes.pop(quote.symbol, None)
             return False
-        self._resume(quote.symbol, said, now)
+        self._resume(quote.symbol, quoted_at, now)
         self._quoted[quote.symbol] = now
-        self._quotes[quote.symbol] = quote.bid, quote.ask, said
+        self._quotes[quote.symbol] = quote.bid, quote.ask, quoted_at
         return True
 
     def on_status(self, status: HaltStatus, now: float, minute: int) -> bool:
-        """A halt began or ended, in a minute of the session; whether that is news."""
+        """Record that a halt began or ended, in a minute of the session; returns whether the state changed."""
         halt = self._halts.get(status.symbol)
-        under_way = halt is not None and halt.ended is None
+        active = halt is not None and halt.ended is None
         if status.halted:
-            if halt is not None and under_way:
+            if halt is not None and active:
                 news, halt.level = status.level > halt.level, max(halt.level, status.level)
                 return news
             self._halts[status.symbol] = _Halt(since=minute, level=status.level)
             return True
-        if halt is None or not under_way or halt.level >= ENDS_THE_DAY:
+        if halt is None or not active or halt.level >= ENDS_THE_DAY:
             return False
         halt.ended, halt.minute = now, minute
         return True
 
     def assess(self, now: float) -> FeedAssessment:
-        """How the feed is now."""
-        halted = frozenset(symbol for symbol in self.symbols if self._halted(symbol)) if self._halts else _NOBODY
-        stale = frozenset(one for one in self.symbols if one not in halted and now - self._awaited(one) > SYMBOL_S)
+        """The state of the feed now."""
+        halted = frozenset(symbol for symbol in self.symbols if self._halted(symbol)) if self._halts else _NONE
+        stale = frozenset(one for one in self.symbols if one not in halted and now - self._silent_since(one) > SYMBOL_S)
         counted = len(self.symbols) - len(halted)
         return FeedAssessment(
             silence=self._silence(now, halted),
@@ -180,7 +184,7 @@ class FeedHealth:
         )
 
     def quotes(self, now: float) -> Quotes | None:
-        """The latest good quote of each symbol; None where the feed has none at all."""
+        """The latest good quote of each symbol; None when the feed has no quotes."""
         if not self.quality.quotes:
             return None
         rows = [self._quote(symbol, now) for symbol in self.symbols]
@@ -188,19 +192,19 @@ class FeedHealth:
         return Quotes(bid=bid, ask=ask, age_s=age)
 
     def mid(self, symbol: str, now: float, *, widest: float) -> float | None:
-        """The middle of a fresh quote whose spread is at most this share of it; None where there is none."""
+        """The midpoint of a fresh quote whose relative spread is at most `widest`; None without one."""
         bid, ask, age = self._quote(symbol, now)
         middle = (bid + ask) / 2
         return middle if age <= MINUTE_S and ask - bid <= widest * middle else None
 
     def compare_prices(self, theirs: Mapping[str, float], now: float, broker: str = "") -> list[PriceDisagreement]:
-        """Hold the feed's latest prices against a broker's; what has come or gone of disagreements since the last.
+        """Compare the feed's latest prices with a broker's; returns disagreements that began or ended.
 
-        A symbol of which the broker or the feed has said nothing lately stays as it was.
+        A symbol without a recent price on either side keeps its state.
         """
         changed, apart = [], self._apart.setdefault(broker, set())
         for symbol in sorted(theirs):
-            pairs = [(ours, bound) for ours, bound in self._said(symbol, now) if 0 < theirs[symbol] < math.inf]
+            pairs = [(ours, bound) for ours, bound in self._prices(symbol, now) if 0 < theirs[symbol] < math.inf]
             if not pairs:
                 continue
             self._compared[broker, symbol] = now
@@ -212,18 +216,18 @@ class FeedHealth:
         return changed
 
     def stale_marks(self, held: Iterable[str], now: float) -> list[str]:
-        """Of what is held, the symbols whose mark is older than two intervals."""
+        """The held symbols whose mark is older than MARK_S."""
         seen = ((symbol, max(self._bars.get(symbol, -math.inf), self._quoted_at(symbol))) for symbol in held)
         return sorted(symbol for symbol, at in seen if now - at > MARK_S)
 
     def is_price_unconfirmed(self, symbol: str, now: float, broker: str) -> bool:
-        """Whether that broker has not said lately what a symbol trades at, so that the feed was held against it."""
+        """Whether the broker has reported no recent price that the feed was compared with."""
         return now - self._compared.get((broker, symbol), -math.inf) > MINUTE_S
 
     def denial_reason(self, symbol: str, minute: int, now: float, broker: str = "") -> Reason | None:
-        """Why a symbol may not be entered on the bar of a minute; None where the data are no reason against it.
+        """Why a symbol may not be entered on the bar of a minute; None when the data do not forbid it.
 
-        `broker` is where it would be entered: the one whose prices the feed has to agree with.
+        `broker` is where it would be entered; the feed must agree with that broker's prices.
         """
         market = self._halts.get("")
         if market is not None and (market.ended is None or now - market.ended < REOPENED_S):
@@ -243,8 +247,8 @@ class FeedHealth:
         bid, ask, _ = self._quotes[symbol]
         return bid, ask, now - self._quoted[symbol]
 
-    def _said(self, symbol: str, now: float) -> list[tuple[float, float]]:
-        # The feed's latest prices of a symbol, each with how far it may lie from what another says now.
+    def _prices(self, symbol: str, now: float) -> list[tuple[float, float]]:
+        # The feed's latest prices of a symbol, each with the allowed relative distance.
         found = []
         bid, ask, age = self._quote(symbol, now)
         if age <= SILENT_S:
@@ -258,11 +262,11 @@ class FeedHealth:
         return self._quoted.get(symbol, -math.inf) if symbol in self._quotes else -math.inf
 
     def _silence(self, now: float, halted: frozenset[str]) -> str:
-        if now - self._heard > SILENT_S:
+        if now - self._message_at > SILENT_S:
             return f"no message for {SILENT_S:.0f} s"
         leaders = sorted(LEADERS.intersection(self.symbols))
         watched = [symbol for symbol in leaders or self.symbols if symbol not in halted]
-        if watched and all(now - self._awaited(symbol) > LEADERS_S for symbol in watched):
+        if watched and all(now - self._silent_since(symbol) > LEADERS_S for symbol in watched):
             who = ", ".join(watched) if leaders else f"{len(watched)} symbols"
             return f"none of {who} for {LEADERS_S:.0f} s"
         return ""
@@ -270,8 +274,8 @@ class FeedHealth:
     def _seen(self, symbol: str) -> float:
         return max(self._bars.get(symbol, -math.inf), self._quoted.get(symbol, -math.inf))
 
-    def _awaited(self, symbol: str) -> float:
-        # Since when a word of a symbol is waited for: its last one, or the end of a halt.
+    def _silent_since(self, symbol: str) -> float:
+        # The symbol's last message, or the end of a halt.
         if not self._halts:
             return self._seen(symbol)
         halts = (self._halts.get(""), self._halts.get(symbol))
@@ -279,32 +283,30 @@ class FeedHealth:
         return max([self._seen(symbol), *ends])
 
     def _stale(self, symbol: str, now: float) -> bool:
-        # Neither bar nor quote for three minutes while the feed lives, and no halt that would explain it.
-        return not self._halted(symbol) and now - self._awaited(symbol) > SYMBOL_S
+        # No bar or quote for SYMBOL_S while the feed is alive, and no halt that explains it.
+        return not self._halted(symbol) and now - self._silent_since(symbol) > SYMBOL_S
 
-    def _resume(self, symbol: str, said: float, now: float) -> None:
-        # The first word of a symbol after a silence that was taken for a halt ends that halt.
-        #
-        # `said` is the word's own time, in seconds as of bars. While the feed itself was silent nobody can know what
-        # trades: that does not count.
-        since = self._awaited(symbol)
+    def _resume(self, symbol: str, sent: float, now: float) -> None:
+        # The first message of a symbol after a silence that was taken for a halt ends that halt. `sent` is the
+        # message's own time, in epoch seconds. Time in which the whole feed was silent does not count.
+        since = self._silent_since(symbol)
         if self.quality.halts or self._latest is None or now - since <= SYMBOL_S or self._halted(symbol):
             return
         deaf = sum(until - max(gap, since) for gap, until in self._gaps if until > since)
         if now - since - deaf <= SYMBOL_S:
             return
         minute, began = self._latest
-        minute += max(0, math.floor((said - began) / MINUTE_S))
+        minute += max(0, math.floor((sent - began) / MINUTE_S))
         self._halts[symbol] = _Halt(since=minute, ended=now, minute=minute)
 
-    def _past(self, symbol: str, minute: int) -> bool:
-        # Whether a halt began before this minute did, and is not known to have ended.
+    def _is_halted_before(self, symbol: str, minute: int) -> bool:
+        # Whether a halt began before this minute and has no known end.
         halt = self._halts.get(symbol)
         return halt is not None and halt.ended is None and minute > halt.since
 
     def _halted(self, symbol: str) -> bool:
-        return self.is_market_halted or self._under_way(symbol)
+        return self.is_market_halted or self._is_active(symbol)
 
-    def _under_way(self, symbol: str) -> bool:
+    def _is_active(self, symbol: str) -> bool:
         halt = self._halts.get(symbol)
         return halt is not None and halt.ended is None

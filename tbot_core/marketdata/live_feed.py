@@ -1,7 +1,7 @@
-"""A live feed becomes a session of minutes: connected, listened to, waited for, and filled up after a gap.
+"""Turns a live feed into a session of closed minutes: connects, reconnects, and back-fills gaps.
 
-A minute is decided when every symbol's bar has come, or BAR_GRACE after its end. One connection at a time; whoever
-loses it connects again after a pause that grows, and asks the feed's history for the bars that were missed.
+A minute is closed when every symbol's bar has been received, or BAR_GRACE after its end. There is one connection at a
+time. After a loss, it reconnects with growing pauses and requests missed bars from the feed's history.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from tbot_core.trading.universe import Universe
 
 DEAD_S: Final = 2 * SILENT_S
-"""A connection that says nothing for so long is dropped, whatever its socket says."""
+"""A connection without a message for this long is dropped, even if its socket is open."""
 
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-_LOOK_S: Final = 1.0
+_POLL_S: Final = 1.0
 _FILL_AGAIN_S: Final = (2.0, 5.0, 10.0, 30.0)
 _QUIET_S: Final = MINUTE_S + SILENT_S
 _log = log.logger(__name__)
@@ -41,9 +41,9 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class FeedGap:
-    """A stretch of the session whose bars may have been missed: its minutes, both included, and why.
+    """Minutes of the session whose bars may be missing, both included, and why.
 
-    The feed said no prices, or there was no connection on which it could have said them.
+    The feed sent no prices, or the connection was down.
     """
 
     first: int
@@ -52,11 +52,11 @@ class FeedGap:
 
 
 class LiveFeedAggregator:
-    """A feed session made of a live one; `run` keeps it connected, beside whoever walks its `minutes`.
+    """A feed session from a live feed; `run` keeps it connected while another task iterates `minutes`.
 
-    `lost` are the minutes that a gap took and that back-fill has not closed yet, `filled` those that closed before
-    anybody listened. `on_gap`, `on_filled` and `on_status` are told what is worth writing down. `before` are the
-    minutes that were decided before a restart: they are as they were.
+    `lost_minutes` are in a gap and not yet back-filled, `backfilled_minutes` closed before the start. `on_gap`,
+    `on_filled` and `on_status` report what should be journaled. `before` are the minutes closed before a restart; they
+    are restored unchanged.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class LiveFeedAggregator:
         self.backfilled_minutes: frozenset[int] = frozenset()
         self.dropped = 0
         self.connections = 0
-        self.on_gap: Callable[[FeedGap], None] = _untold
-        self.on_filled: Callable[[list[int]], None] = _untold
-        self.on_status: Callable[[HaltStatus], None] = _untold
+        self.on_gap: Callable[[FeedGap], None] = _ignore
+        self.on_filled: Callable[[list[int]], None] = _ignore
+        self.on_status: Callable[[HaltStatus], None] = _ignore
         self._clock = clock
         self._grace = timedelta(seconds=grace_s)
-        self._came = asyncio.Event()
-        self._priced = self._spoke = clock.monotonic()
+        self._received = asyncio.Event()
+        self._price_at = self._message_at = clock.monotonic()
         self._pauses = 0
         self._before = before
         self._lost_before = frozenset[int]()
@@ -98,11 +98,11 @@ class LiveFeedAggregator:
 
     @property
     def day(self) -> DayFacts:
-        """What is known before the bell."""
+        """Facts known before the open."""
         return self.universe.day
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
-        """Every minute in order as it is decided; those that have closed come at once, from the feed's history."""
+        """Iterate over closed minutes in order; those that ended before the start come at once, from history."""
         closed = min(max(self.session.minute(self._clock.now()), 0), self.session.minutes)
         self.backfilled_minutes = frozenset(range(closed))
         known = {one.minute.index for one in self._before}
@@ -113,14 +113,14 @@ class LiveFeedAggregator:
                 yield self.aggregator.close_minute()
             self.aggregator.restore_minute(one.minute, one.late)
             yield self.aggregator.close_minute()
-        self.lost_minutes |= self._lost_before  # not sooner: what was decided of them is put back first
+        self.lost_minutes |= self._lost_before  # after the decided minutes were restored
         while self.aggregator.next_minute < self.session.minutes:
             await self._wait()
             yield self.aggregator.close_minute()
 
     async def run(self) -> None:
-        """Listen, and fill gaps, until cancelled."""
-        tasks = [asyncio.ensure_future(self._listen()), asyncio.ensure_future(self._keep_filled())]
+        """Listen and fill gaps until cancelled."""
+        tasks = [asyncio.ensure_future(self._listen()), asyncio.ensure_future(self._fill_gaps())]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -129,27 +129,27 @@ class LiveFeedAggregator:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def restore_halt(self, status: HaltStatus, at: datetime) -> None:
-        """A halt that began or ended before a restart."""
+        """Restore a halt that began or ended before a restart."""
         now = self._clock.monotonic() - max((self._clock.now() - at).total_seconds(), 0.0)
         self.health.on_status(status, now, self.session.minute(at))
 
     def restore_lost_minutes(self, minutes: Iterable[int]) -> None:
-        """The minutes that were lost before a restart and have not been filled: they are asked for again."""
+        """Request again the minutes that were lost before a restart."""
         self._lost_before = frozenset(minutes)
 
     async def _wait(self) -> None:
-        # Until the next minute can be decided: it has ended, and all of it is there or no longer waited for.
+        # Wait until the next minute can be closed: it has ended, and it is complete or its grace period is over.
         end = self.session.moment(self.aggregator.next_minute + 1)
         while (now := self._clock.now()) < end + self._grace and not (now >= end and self.aggregator.is_next_complete):
-            self._came.clear()
+            self._received.clear()
             until = end if now < end else end + self._grace
-            await _either(self._came, min((until - now).total_seconds(), _LOOK_S))
+            await _wait_for(self._received, min((until - now).total_seconds(), _POLL_S))
 
     async def _listen(self) -> None:
-        self._spoke = self._clock.monotonic()  # of what was said before, `minutes` asks the history
+        self._message_at = self._clock.monotonic()  # `minutes` requests earlier bars from the history
         while True:
             self.connections += 1
-            connection = asyncio.ensure_future(self._hear_all())
+            connection = asyncio.ensure_future(self._receive_all())
             try:
                 await self._watch(connection)
             finally:
@@ -160,10 +160,10 @@ class LiveFeedAggregator:
             await self._clock.sleep(pause)
 
     async def _watch(self, connection: asyncio.Future[None]) -> None:
-        # Until the connection ends, or is dead though open.
+        # Return when the connection ends, or is dead although open.
         since = self._clock.monotonic()
         while not connection.done():
-            await asyncio.wait({connection}, timeout=_LOOK_S)
+            await asyncio.wait({connection}, timeout=_POLL_S)
             if self._clock.monotonic() - max(since, self.health.last_message_at) > DEAD_S:
                 _log.warning("feed.dead", silent_s=DEAD_S)
                 return
@@ -173,17 +173,17 @@ class LiveFeedAggregator:
         elif failure is not None:
             raise failure
 
-    async def _hear_all(self) -> None:
+    async def _receive_all(self) -> None:
         new = True
         async for news in self.source.news(self.symbols):
             self._pauses = 0
             if new:
-                self._return(self._clock.monotonic())
+                self._reconnected(self._clock.monotonic())
                 new = False
-            self._hear(news)
+            self._receive(news)
 
-    def _hear(self, news: FeedMessage) -> None:
-        now = self._spoke = self._clock.monotonic()
+    def _receive(self, news: FeedMessage) -> None:
+        now = self._message_at = self._clock.monotonic()
         self.health.on_message(now)
         match news:
             case Bar():
@@ -194,64 +194,64 @@ class LiveFeedAggregator:
                         self.on_status(over)
                 if arrival is not BarArrival.FIRST:
                     _log.info("bar", arrival=arrival.value, symbol=news.symbol, start=news.start.isoformat())
-                self._came.set()
+                self._received.set()
             case Quote():
                 self._price(now)
                 self.dropped += not self.health.on_quote(news, now)
             case HaltStatus():
-                self._take_status(news, now)
+                self._status(news, now)
             case Heartbeat():
                 pass
 
-    def _take_status(self, status: HaltStatus, now: float) -> None:
+    def _status(self, status: HaltStatus, now: float) -> None:
         shut = self.health.is_market_halted
         if not self.health.on_status(status, now, self.session.minute(self._clock.now())):
             return
-        if not status.symbol:  # while the whole market is halted no price is missing
+        if not status.symbol:  # no prices are missing while the market is halted
             if not shut:
                 self._price(now)
-            self._priced = now
+            self._price_at = now
         self.on_status(status)
 
-    def _return(self, now: float) -> None:
-        # A connection speaks for the first time. What was due between the last word of the one before and now was
-        # heard by nobody: the minutes that were waited for meanwhile and lack a bar are lost.
-        away = now - self._spoke
-        silent = now - self._priced > _QUIET_S and not self.health.is_market_halted
-        reach = now - self._priced + MINUTE_S if silent else away + self._grace.total_seconds()
+    def _reconnected(self, now: float) -> None:
+        # First message of a new connection. Minutes that ended since the last message of the previous one, and that
+        # lack a bar, are lost.
+        away = now - self._message_at
+        silent = now - self._price_at > _QUIET_S and not self.health.is_market_halted
+        reach = now - self._price_at + MINUTE_S if silent else away + self._grace.total_seconds()
         missing = [one for one in self._ended(reach) if not self.aggregator.is_complete(one)]
         if missing:
-            quiet = f"no prices for {now - self._priced:.0f} s, " if silent else ""
-            self._priced = now
-            self._lose(missing[0], missing[-1], f"{quiet}no connection for {away:.0f} s")
+            quiet = f"no prices for {now - self._price_at:.0f} s, " if silent else ""
+            self._price_at = now
+            self._mark_lost(missing[0], missing[-1], f"{quiet}no connection for {away:.0f} s")
 
     def _price(self, now: float) -> None:
-        # A price came; after a silence longer than a minute the minutes in between are a gap.
-        silent, self._priced = now - self._priced, now
+        # A price was received; after more than a minute of silence the minutes in between are a gap.
+        silent, self._price_at = now - self._price_at, now
         since_the_bell = (self._clock.now() - self.session.open).total_seconds()
         if min(silent, since_the_bell) <= _QUIET_S:
             return
         if ended := self._ended(silent + MINUTE_S):
-            self._lose(ended[0], ended[-1], f"no prices for {silent:.0f} s")
+            self._mark_lost(ended[0], ended[-1], f"no prices for {silent:.0f} s")
 
     def _ended(self, seconds: float) -> range:
-        # The minutes that have ended within the last seconds.
+        # The minutes that ended within the last seconds.
         present = self._clock.now()
         first = max(self.session.minute(max(present - timedelta(seconds=seconds), self.session.open)), 0)
         return range(first, min(self.session.minute(present), self.session.minutes))
 
-    def _lose(self, first: int, last: int, words: str) -> None:
+    def _mark_lost(self, first: int, last: int, words: str) -> None:
         self.lost_minutes.update(range(first, last + 1))
         self.on_gap(FeedGap(first=first, last=last, words=words))
 
-    async def _keep_filled(self) -> None:
+    async def _fill_gaps(self) -> None:
         tries = 0
         while True:
             tries = 0 if not self.lost_minutes or await self._fill() else tries + 1
             await self._clock.sleep(_FILL_AGAIN_S[min(tries, len(_FILL_AGAIN_S) - 1)])
 
     async def _fill(self) -> bool:
-        # Ask for the bars of what was lost; whether nothing is lost any more.
+        # Request the lost bars; returns whether no minute is lost any more.
         delay = max(timedelta(seconds=self.source.quality.history_delay_s), self._grace)
         wanted = sorted(one for one in self.lost_minutes if self.session.moment(one + 1) + delay <= self._clock.now())
         if not wanted:
@@ -269,13 +269,13 @@ class LiveFeedAggregator:
         return not self.lost_minutes
 
 
-async def _either(came: asyncio.Event, seconds: float) -> None:
-    # Until something came, or so many seconds have passed.
+async def _wait_for(received: asyncio.Event, seconds: float) -> None:
+    # Wait for the event, at most so many seconds.
     with suppress(TimeoutError):
         async with asyncio.timeout(max(seconds, 0.0)):
-            await came.wait()
+            await received.wait()
 
 
-def _untold(_said: object) -> None:
-    # Nobody listens.
+def _ignore(_event: object) -> None:
+    # No listener.
     pass

@@ -1,8 +1,8 @@
-"""The bars of a session as they were first received, in a file of their own beside the journal.
+"""The bars of a session as first received, in a file beside the journal.
 
-One frame for what was known before the bell, then one for each minute as it was decided, added once it has been dealt
-with: length and checksum, then a compressed line of JSON and the bytes of its arrays. What a crash left of a frame at
-the end is passed over. `tbot why` works minutes out anew from this, and a bot that comes again goes on with it.
+One frame with the facts known before the open, then one per closed minute, appended after it was processed: length and
+checksum, then a compressed JSON line and the bytes of its arrays. An incomplete frame at the end is ignored. `tbot
+why` recomputes minutes from this file, and a restarted bot continues it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ FOLDER: Final = "received"
 SUFFIX: Final = ".bars"
 _FRAME: Final = struct.Struct("<II")
 _COLUMNS: Final = (*FIELDS, "vwap")
-_LEVEL: Final = 1  # bars hardly get smaller with more, and the loop waits for it
+_LEVEL: Final = 1  # higher levels hardly compress bars better, and block the loop
 
 
 def received_folder(journal: Path) -> Path:
-    """The folder of a run that keeps what it received beside its own journal."""
+    """The folder for received bars beside a run's journal."""
     return journal.with_name(f"{journal.stem}-{FOLDER}")
 
 
 @attrs.frozen(kw_only=True)
 class RecordingHeader:
-    """What is known of a session before its bell: `source` names the feed, `coverage` is what it declares, if it does.
+    """Facts known before the open: `source` names the feed, `coverage` is what it declares.
 
     `cut` are the symbols that a limit left out.
     """
@@ -57,10 +57,10 @@ class RecordingHeader:
 
 @attrs.frozen(kw_only=True, eq=False)
 class RecordedMinute:
-    """A minute as it was decided, and the bars that had come late by then or had been said otherwise.
+    """A closed minute, and the late and revised bars received by then.
 
-    `filled`: it closed while nobody listened. `at` is when it was written, `counts` how bars had come by then. `quotes`
-    are those that it was decided on, None where none were looked at.
+    `filled`: it ended before the start. `at`: when it was written. `counts`: number of bars by arrival. `quotes`:
+    those used for the decision; None without any.
     """
 
     minute: MinuteSlice
@@ -74,7 +74,7 @@ class RecordedMinute:
 
 @attrs.frozen(kw_only=True, eq=False)
 class RecordedSession:
-    """A recorded session, as a feed of whole minutes; `kept` are its minutes in order."""
+    """A recorded session as a feed of closed minutes; `records` are its minutes in order."""
 
     header: RecordingHeader
     records: tuple[RecordedMinute, ...]
@@ -86,16 +86,16 @@ class RecordedSession:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The symbols that were heard, sorted."""
+        """The subscribed symbols, sorted."""
         return self.header.symbols
 
     @property
     def day(self) -> DayFacts:
-        """What was known before the bell."""
+        """Facts known before the open."""
         return self.header.day
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
-        """Every minute that was decided; one that never came is without bars."""
+        """Iterate over all minutes; a missing one has no bars."""
         nothing = np.full(len(self.symbols), np.nan)
         due = 0
         for one in self.records:
@@ -106,16 +106,16 @@ class RecordedSession:
             due += 1
 
     def late(self, minute: int) -> Sequence[BarAmendment]:
-        """The bars that were put in their place when a minute was decided."""
+        """The late bars that were restored when a minute was closed."""
         return next((one.late for one in self.records if one.minute.index == minute), ())
 
     def quotes(self, minute: int) -> Quotes | None:
-        """The quotes that a minute was decided on; None where none were looked at."""
+        """The quotes used for the decision of a minute; None without any."""
         return next((one.quotes for one in self.records if one.minute.index == minute), None)
 
 
 class SessionRecorder:
-    """Writes a session's file; `before` is what it held when it was opened, None where it is new."""
+    """Writes a session's file; `before` is what the file held when opened, None for a new file."""
 
     def __init__(self, path: Path, header: RecordingHeader, before: RecordedSession | None) -> None:
         self.path = path
@@ -125,32 +125,32 @@ class SessionRecorder:
 
     @classmethod
     def open(cls, folder: Path, header: RecordingHeader) -> Self:
-        """The file of a session, gone on with where its symbols are the same, else another one of that day."""
+        """Continue the session's file if its symbols are the same, else create another one for that day."""
         filesystem.make_folder(folder)
         for number in range(1, 1000):
             path = folder / f"{header.session.date}{'' if number == 1 else f'-{number}'}{SUFFIX}"
             if not filesystem.exists(path):
-                filesystem.append(path, _framed(*_told(header)))
+                filesystem.append(path, _framed(*_header_parts(header)))
                 return cls(path, header, None)
             data = filesystem.read_bytes(path)
-            sound = _sound(data)
-            found = None if not sound else _received(sound)
+            frames = _frames(data)
+            found = None if not frames else _recorded_session(frames)
             if found is not None and (found.session, found.symbols) == (header.session, header.symbols):
-                whole = sum(_FRAME.size + len(body) for body in sound)
+                whole = sum(_FRAME.size + len(body) for body in frames)
                 if whole < len(data):
                     filesystem.write_atomic(path, data[:whole])
                 return cls(path, found.header, found)
         raise DataError(f"{folder} holds 999 recordings of {header.session.date}.", "Move them to another folder.")
 
-    def append(self, kept: RecordedMinute) -> None:
-        """Add a minute, on the disk when this returns; one that is there already is left as it is."""
-        if kept.minute.index >= self._next:
-            filesystem.append(self.path, _framed(*_written(kept)))
-            self._next = kept.minute.index + 1
+    def append(self, record: RecordedMinute) -> None:
+        """Append a minute durably; one that is already there is left unchanged."""
+        if record.minute.index >= self._next:
+            filesystem.append(self.path, _framed(*_minute_parts(record)))
+            self._next = record.minute.index + 1
 
 
 def recorded_file(folder: Path, day: dt.date) -> Path | None:
-    """The latest file of a day, None where there is none."""
+    """The latest file of a day; None without one."""
     if not filesystem.exists(folder):
         return None
     names = [
@@ -160,32 +160,32 @@ def recorded_file(folder: Path, day: dt.date) -> Path | None:
 
 
 def read_recording(path: Path) -> RecordedSession:
-    """All that a file holds; raises DataError for one that holds nothing."""
-    return _received(_whole(path))
+    """Read a whole file; raises DataError for a file without a session."""
+    return _recorded_session(_all_frames(path))
 
 
 def read_first_and_last(path: Path) -> tuple[RecordingHeader, RecordedMinute | None]:
-    """What a file begins and ends with; raises DataError for one that holds nothing."""
-    first, *rest = _whole(path)
-    found = _received([first, *rest[-1:]])
+    """Read a file's header and last minute; raises DataError for a file without a session."""
+    first, *rest = _all_frames(path)
+    found = _recorded_session([first, *rest[-1:]])
     return found.header, found.records[-1] if found.records else None
 
 
-def _whole(path: Path) -> list[bytes]:
-    sound = _sound(filesystem.read_bytes(path))
-    if not sound:
+def _all_frames(path: Path) -> list[bytes]:
+    frames = _frames(filesystem.read_bytes(path))
+    if not frames:
         raise DataError(f"{path} holds no recorded session.", "It was cut off before its first minute.")
-    return sound
+    return frames
 
 
-def _received(bodies: Sequence[bytes]) -> RecordedSession:
+def _recorded_session(bodies: Sequence[bytes]) -> RecordedSession:
     header = _header(*_parts(bodies[0]))
-    kept = tuple(_kept(*_parts(body), len(header.symbols)) for body in bodies[1:])
-    return RecordedSession(header=header, records=kept)
+    records = tuple(_minute(*_parts(body), len(header.symbols)) for body in bodies[1:])
+    return RecordedSession(header=header, records=records)
 
 
-def _sound(data: bytes) -> list[bytes]:
-    # The bodies of all frames that are whole.
+def _frames(data: bytes) -> list[bytes]:
+    # The bodies of the intact frames before the first damaged one.
     return list(takewhile(bool, _bodies(data)))
 
 
@@ -215,7 +215,7 @@ def _parts(body: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     return document, arrays
 
 
-def _told(header: RecordingHeader) -> tuple[dict[str, Any], dict[str, Array]]:
+def _header_parts(header: RecordingHeader) -> tuple[dict[str, Any], dict[str, Array]]:
     session = header.session
     facts = {name: value for name, value in attrs.asdict(header.day, recurse=False).items() if value is not None}
     document = {
@@ -242,27 +242,27 @@ def _header(document: Mapping[str, Any], facts: Mapping[str, Any]) -> RecordingH
     )
 
 
-def _written(kept: RecordedMinute) -> tuple[dict[str, Any], dict[str, Array]]:
-    minute = kept.minute
+def _minute_parts(record: RecordedMinute) -> tuple[dict[str, Any], dict[str, Array]]:
+    minute = record.minute
     rows = np.flatnonzero(~np.isnan(minute.close))
     document = {
         "minute": minute.index,
-        "filled": kept.filled,
-        "at": kept.at.isoformat(),
-        "counts": dict(kept.counts),
-        "tags": [one.arrival.value for one in (*kept.late, *kept.revised)],
+        "filled": record.filled,
+        "at": record.at.isoformat(),
+        "counts": dict(record.counts),
+        "tags": [one.arrival.value for one in (*record.late, *record.revised)],
     }
-    others = (*kept.late, *kept.revised)
+    others = (*record.late, *record.revised)
     arrays: dict[str, Any] = {
         "rows": rows.astype(np.uint32),
         "bars": np.array([getattr(minute, name)[rows] for name in _COLUMNS]),
         "places": np.array([(one.minute, one.row) for one in others], dtype=np.uint32).reshape(-1, 2),
         "values": np.array([one.values for one in others], dtype=np.float64).reshape(-1, len(_COLUMNS)),
     }
-    if kept.quotes is not None:
-        quoted = np.flatnonzero(~np.isnan(kept.quotes.age_s))
-        sides = np.array([kept.quotes.bid[quoted], kept.quotes.ask[quoted]])
-        arrays |= {"quoted": quoted.astype(np.uint32), "sides": sides, "ages": kept.quotes.age_s[quoted].astype("f4")}
+    if record.quotes is not None:
+        quoted = np.flatnonzero(~np.isnan(record.quotes.age_s))
+        sides = np.array([record.quotes.bid[quoted], record.quotes.ask[quoted]])
+        arrays |= {"quoted": quoted.astype(np.uint32), "sides": sides, "ages": record.quotes.age_s[quoted].astype("f4")}
     return document, arrays
 
 
@@ -274,7 +274,7 @@ def _quotes(arrays: Mapping[str, Any], symbols: int) -> Quotes | None:
     return Quotes(bid=found[0], ask=found[1], age_s=found[2])
 
 
-def _kept(document: Mapping[str, Any], arrays: Mapping[str, Any], symbols: int) -> RecordedMinute:
+def _minute(document: Mapping[str, Any], arrays: Mapping[str, Any], symbols: int) -> RecordedMinute:
     bars = np.full((len(_COLUMNS), symbols), np.nan)
     bars[:, arrays["rows"]] = arrays["bars"]
     others = [

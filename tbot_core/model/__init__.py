@@ -1,1 +1,1 @@
-"""The words of trading as values: orders, fills, bars, signals, sessions, clocks and reasons."""
+"""Trading values: orders, fills, bars, signals, sessions, clocks and reasons."""

@@ -1,9 +1,9 @@
-"""One-minute bars as arrays, the facts of a day, and the tape on which a session grows.
+"""One-minute bars as arrays, daily facts, and the tape of a running session.
 
-In memory the minutes are the outermost axis, so that a live minute is one contiguous write and a
-reduction over a window reads whole rows. Authors see views whose last axis is the minutes and whose
-leading axes are (symbol) live or (session, symbol) in a backtest: they write ``[..., a:b]`` and never
-notice the difference. NaN = no bar in that minute. Prices lie on the grid of 1e-4 USD.
+In memory the minutes are the outermost axis, so that a live minute is one contiguous write, and a reduction over a
+window reads whole rows. Authors see views whose last axis is the minutes and whose leading axes are (symbol) live or
+(session, symbol) in a backtest; ``[..., a:b]`` works for both. NaN = no bar in that minute. Prices are on the grid of
+1e-4 USD.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Bars:
 
     @property
     def session_key(self) -> object:
-        """One object for all prefixes of a session as it grows, and for nothing else."""
+        """An object shared by all prefixes of a session as it grows, and by nothing else."""
         return self._memo
 
     @property
@@ -93,24 +93,24 @@ class Bars:
 
     @property
     def high_so_far(self) -> Array:
-        """Highest price from the bell to the end of each minute."""
+        """Highest price from the open to the end of each minute."""
         return self.so_far("high", 0, self.minutes)
 
     @property
     def low_so_far(self) -> Array:
-        """Lowest price from the bell to the end of each minute."""
+        """Lowest price from the open to the end of each minute."""
         return self.so_far("low", 0, self.minutes)
 
     @property
     def vwap(self) -> Array:
-        """Volume-weighted mean price from the bell to the end of each minute; NaN while nothing has traded."""
+        """Volume-weighted mean price from the open to the end of each minute; NaN before the first trade."""
         return self.so_far("vwap", 0, self.minutes)
 
     def so_far(self, name: Running, start: int, stop: int) -> Array:
         """A running column in minutes [start, stop), up to the last closed one; (..., symbols, minutes).
 
-        `high`, `low` and `vwap` are the columns of `high_so_far`, `low_so_far` and `vwap`, computed no further than
-        requested; `volume`: shares since the bell. Bit-equal however the session was cut.
+        `high`, `low` and `vwap` are the columns of `high_so_far`, `low_so_far` and `vwap`, computed only as far as
+        requested; `volume`: shares since the open. The values do not depend on how the session was split.
         """
         column = self._fields.get(f"{name}_so_far")
         if column is None:
@@ -174,7 +174,7 @@ class Bars:
         return self._fields[name]
 
     def _run(self, name: Running, stop: int) -> Array:
-        # Only as far as somebody asks: the mean price of whole sessions costs more than the rest of a scan.
+        # Computed only as far as requested: the VWAP of whole sessions costs more than the rest of a scan.
         done = self._memo.get(("so_far", name))
         if done is None or len(done) < stop:
             done = self._memo["so_far", name] = _RUNNING[name](self._fields, stop)
@@ -262,12 +262,12 @@ class Tape:
 
 @attrs.frozen(kw_only=True, eq=False)
 class DayFacts:
-    """The facts known before the bell; arrays broadcast over the leading axes, NaN = unknown.
+    """Facts known before the open; arrays broadcast over the leading axes, NaN = unknown.
 
     Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is true (1) where
-    yesterday's low restricts short sales today, false (0) where it does not; a source that may not know it uses floats,
-    with NaN. `typical_volume` (..., symbols, minutes) is the mean of the cumulative volume over previous sessions, None
-    unless it was requested.
+    yesterday's low restricts short sales today, else false (0); a source with unknown values uses floats and NaN.
+    `typical_volume` (..., symbols, minutes) is the mean of the cumulative volume over previous sessions, None unless
+    requested.
     """
 
     previous_close: Array
@@ -316,7 +316,7 @@ class Quotes:
 
 @attrs.frozen(kw_only=True, eq=False)
 class MarketView:
-    """The input of a filter: bars, the facts of the day and, if the source has them, quotes."""
+    """The input of a filter: bars, daily facts and, if the source has them, quotes."""
 
     bars: Bars
     day: DayFacts
@@ -329,7 +329,7 @@ def _reduce(keep: np.ufunc, rows: Array) -> Array:
 
 
 def _view(column: Array) -> Array:
-    view = column.transpose(*range(1, column.ndim), 0)  # np.moveaxis takes seven times as long to say so
+    view = column.transpose(*range(1, column.ndim), 0)  # seven times faster than np.moveaxis
     view.flags.writeable = False
     return view
 
@@ -353,7 +353,7 @@ def _ratio(dollars: Array, shares: Array) -> Array:
     return ratio
 
 
-# `accumulate` adds left to right in every layout, so these columns equal those that a tape carries.
+# `accumulate` adds left to right in every layout, so these columns equal those of a tape.
 def _run_volume(fields: Mapping[str, Array], stop: int) -> Array:
     shares: Array = np.add.accumulate(_known(fields["volume"][:stop]), axis=0)
     return shares

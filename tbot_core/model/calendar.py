@@ -1,4 +1,4 @@
-"""The exchange's calendar: which days have a session, from when to when, and why the others have none."""
+"""The exchange calendar: which days have a session, its hours, and why other days have none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EARLY_CLOSING_BELL: Final = dt.time(13, 0)
 WEEKDAY_NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 EXCHANGE_WEEKDAYS: Final = frozenset(range(5))
 
-# Closures that no rule foretells. The library lists them too, but a new one must not wait for its next release.
+# Closures that follow no rule. The library lists them too, but a new one must not wait for its next release.
 UNSCHEDULED_CLOSURES: Final[Mapping[dt.date, str]] = {
     dt.date(2012, 10, 29): "Hurricane Sandy",
     dt.date(2012, 10, 30): "Hurricane Sandy",
@@ -39,10 +39,10 @@ _MINUTE_S: Final = 60
 
 @attrs.frozen(kw_only=True)
 class Session:
-    """One exchange day's regular hours: its exchange date, and its bells in UTC.
+    """One exchange day's regular hours: its exchange date, open and close in UTC.
 
-    `minutes` is the number of one-minute bars, `early_close` says that there are fewer than on a full day. Raises
-    ValueError for naive bells, for a close that is not after the open, and for bells off the minute.
+    `minutes` is the number of one-minute bars, `early_close` whether there are fewer than on a full day. Raises
+    ValueError for naive times, for a close that is not after the open, and for times off the minute.
     """
 
     date: dt.date
@@ -62,11 +62,11 @@ class Session:
         object.__setattr__(self, "early_close", minutes < FULL_SESSION_MINUTES)
 
     def moment(self, minute: int) -> dt.datetime:
-        """The UTC moment so many minutes after the opening bell: the start of that minute's bar."""
+        """The UTC time so many minutes after the open: the start of that minute's bar."""
         return self.open + dt.timedelta(minutes=minute)
 
     def minute(self, moment: dt.datetime) -> int:
-        """The minute after the opening bell that holds the moment; negative before it, `minutes` or more after hours.
+        """The minute after the open that contains the moment; negative before it, `minutes` or more after the close.
 
         Raises ValueError for a naive moment.
         """
@@ -75,16 +75,16 @@ class Session:
 
 @attrs.frozen(kw_only=True)
 class ClosedDay:
-    """An override: no session on this day, and the reason for people."""
+    """An override: no session on this day, with a reason for users."""
 
     reason: str
 
 
 @attrs.frozen(kw_only=True)
 class EarlyClose:
-    """An override: the session ends at this exchange time, if it would not end earlier anyway.
+    """An override: the session ends at this exchange time, unless it ends earlier anyway.
 
-    Raises SettingsError unless it is a whole minute after the opening bell, and before or at the usual close.
+    Raises SettingsError unless it is a whole minute after the open, and not after the usual close.
     """
 
     close: dt.time = attrs.field()
@@ -119,7 +119,7 @@ def _only_weekdays_that_trade(
 
 @attrs.frozen(kw_only=True)
 class ExchangeCalendar:
-    """The New York Stock Exchange's sessions from 2008 to 2060, cut down by what its owner knows or wants.
+    """The New York Stock Exchange's sessions from 2008 to 2060, reduced by the owner's overrides and weekdays.
 
     `overrides` holds closures and early closes by exchange date (the shorter session wins, so an override never adds
     trading time); `weekdays` (Monday is 0) are those on which tbot trades. Every method that takes a day raises
@@ -133,11 +133,11 @@ class ExchangeCalendar:
 
     @property
     def every_weekday(self) -> ExchangeCalendar:
-        """The same calendar without the owner's weekdays: for facts of the previous session, traded by us or not."""
+        """The same calendar with all weekdays; for facts of the previous session, traded by tbot or not."""
         return ExchangeCalendar(overrides=self.overrides)
 
     def session(self, day: dt.date) -> Session | None:
-        """The day's session, or None where `closed_reason` says why there is none."""
+        """The day's session; None if it has none, see `closed_reason`."""
         if self.closed_reason(day) is not None:
             return None
         close = EARLY_CLOSING_BELL if day in _half_days(day.year) else CLOSING_BELL
@@ -170,18 +170,18 @@ class ExchangeCalendar:
         return UNSCHEDULED_CLOSURES.get(day) or _holidays(day.year).get(day)
 
     def sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
-        """The sessions of all days from first to last, both included, in order; none where the range is reversed."""
+        """The sessions from first to last, both included, in order; none for a reversed range."""
         return tuple(self._walk(first, last)) if first <= last else ()
 
     def previous(self, day: dt.date) -> Session:
-        """The last session before the day, whether the day has one or not; raises DataError where none is covered."""
+        """The last session before the day; raises DataError outside the calendar."""
         earlier = day - _ONE_DAY
         while (session := self.session(earlier)) is None:
             earlier -= _ONE_DAY
         return session
 
     def next(self, day: dt.date) -> Session:
-        """The first session after the day, whether the day has one or not; raises DataError where none is covered."""
+        """The first session after the day; raises DataError outside the calendar."""
         later = day + _ONE_DAY
         while (session := self.session(later)) is None:
             later += _ONE_DAY
@@ -195,10 +195,10 @@ class ExchangeCalendar:
 
 
 def require_covered_day(day: dt.date) -> None:
-    """Raise DataError for a day before the calendar's first or after its last, ValueError for a moment."""
+    """Raise DataError for a day outside the calendar, ValueError for a datetime."""
     if isinstance(day, dt.datetime):
         message = f"{day.isoformat()} is a datetime: a session is named by its exchange date."
-        raise ValueError(message)  # noqa: TRY004  a datetime is a date by type; it is the value that misleads
+        raise ValueError(message)  # noqa: TRY004  a datetime is a date by type
     if not FIRST_DAY <= day <= LAST_DAY:
         message = f"{day} is outside of the exchange calendar, which covers {FIRST_DAY} to {LAST_DAY}."
         raise DataError(message, "Choose a day in that range.")
@@ -221,5 +221,5 @@ def _half_days(year: int) -> frozenset[dt.date]:
 def _listed(year: int, category: str) -> dict[dt.date, str]:
     from holidays import financial_holidays
 
-    # Not expanding: a look at a neighbouring year would otherwise grow the table that was just made.
+    # Not expanding: a query for a neighbouring year would otherwise grow this table.
     return dict(financial_holidays(EXCHANGE, years=year, expand=False, language="en_US", categories=(category,)))

@@ -1,4 +1,4 @@
-"""Time: the clocks, the only ones that are read, and exchange time beside UTC."""
+"""Clocks, and exchange time in UTC."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 EXCHANGE_ZONE: Final = "America/New_York"
-_LONGEST_NAP_S: Final = 1.0
+_POLL_S: Final = 1.0
 
 
 @runtime_checkable
 class Clock(Protocol):
-    """What tells time and waits. Records use `now`, time-outs use `monotonic`."""
+    """Tells time and waits. Records use `now`, timeouts use `monotonic`."""
 
     def now(self) -> dt.datetime:
         """The present moment, aware, in UTC; it may jump when the machine's clock is set."""
@@ -51,18 +51,18 @@ class SystemClock:
         await asyncio.sleep(max(seconds, 0.0))
 
     async def sleep_until(self, moment: dt.datetime) -> None:
-        """Wait until the moment, also across a suspended machine or a clock that is set meanwhile."""
+        """Wait until the moment, even if the machine is suspended or its clock is set."""
         require_aware(moment)
-        # Naps, because the event loop waits on the monotonic clock, which knows nothing of either.
+        # In short sleeps, because the event loop waits on the monotonic clock, which ignores both.
         while (rest_s := (moment - self.now()).total_seconds()) > 0:
-            await self.sleep(min(rest_s, _LONGEST_NAP_S))
+            await self.sleep(min(rest_s, _POLL_S))
 
 
 class ManualClock:
-    """Virtual time that stands still until it is moved; whoever waits on it moves it at once.
+    """Virtual time that moves only when advanced; a sleep advances it at once.
 
-    Replay and tests run on it: hours pass in no time, and the same run reads the same times again. It never goes
-    back. Not for several threads.
+    For replay and tests: hours pass in no time, and the same run reads the same times again. It never goes back. Not
+    thread-safe.
     """
 
     def __init__(self, start: dt.datetime) -> None:
@@ -105,7 +105,7 @@ class ManualClock:
 
 
 def require_aware(moment: dt.datetime) -> dt.datetime:
-    """The same moment, proved to carry a zone; raises ValueError when it does not."""
+    """Return the moment if it has a time zone, else raise ValueError."""
     if moment.utcoffset() is None:
         message = f"{moment.isoformat()} has no time zone: give an aware UTC datetime."
         raise ValueError(message)
@@ -130,16 +130,16 @@ def exchange_time(moment: dt.datetime) -> dt.datetime:
 
 
 def exchange_moment(day: dt.date, wall: dt.time) -> dt.datetime:
-    """The UTC moment at which the exchange's wall clock shows this time on this day.
+    """The UTC time at which the exchange's wall clock shows this time on this day.
 
-    Twice an hour passes in autumn: the first one counts. In spring one is left out: the moment is counted from
-    before the change.
+    In autumn an hour occurs twice: the first one counts. In spring an hour is skipped: its times are computed with the
+    offset before the change.
     """
     return dt.datetime.combine(day, wall.replace(tzinfo=None), tzinfo=exchange_zone()).astimezone(dt.UTC)
 
 
 def both_times(moment: dt.datetime) -> str:
-    """The moment for people, as in "14:30 UTC (09:30 New York)"; seconds only where there are some.
+    """The moment as text, such as "14:30 UTC (09:30 New York)"; seconds only if not zero.
 
     Raises ValueError for a naive moment.
     """

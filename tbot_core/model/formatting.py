@@ -1,4 +1,4 @@
-"""Figures as people read them: money to the cent, prices, quantities, shares of a whole."""
+"""Formats figures for people: money to the cent, prices, quantities, percentages."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _SHARE: Final = Decimal("0.001")
 
 
 def format_money(amount: Decimal, *, signed: bool = False) -> str:
-    """Dollars to the cent, thousands separated, as in `99,978.75`; `signed` writes a plus, and zero without sign."""
+    """Dollars to the cent with thousands separators, such as `99,978.75`; `signed` adds a plus, zero has no sign."""
     cents = amount.quantize(_CENT, ROUND_HALF_EVEN)
     sign = MINUS if cents < 0 else "+" if signed and cents > 0 else ""
     return f"{sign}{abs(cents):,}"
 
 
 def format_price(amount: Decimal) -> str:
-    """A price with two decimals, or four where it has them."""
+    """A price with two decimals, or four if needed."""
     return f"{amount:,.{price_decimals([amount])}f}"
 
 
 def format_prices(amounts: Sequence[Decimal]) -> list[str]:
-    """The prices of one column, all with as many decimals as the finest of them."""
+    """The prices of one column, all with the decimals that the finest needs."""
     digits = price_decimals(amounts)
     return [f"{amount:,.{digits}f}" for amount in amounts]
 
 
 def price_decimals(amounts: Iterable[Decimal]) -> int:
-    """How many decimals tell prices: two, or four where one of them has more."""
+    """The decimals that the prices need: two or four."""
     return 2 if all(amount == amount.quantize(_CENT) for amount in amounts) else 4
 
 
@@ -53,10 +53,10 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def printable_name(name: str) -> str:
-    """A name that somebody else chose, escaped where it would move the terminal's cursor or colour it."""
+    """A foreign name, escaped if it contains terminal control characters."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def labelled_line(label: str, text: str) -> str:
-    """A labelled line of a status text; without a label it continues the line before."""
+    """A labelled line of a status text; without a label it continues the previous line."""
     return f"{label:10} {text}"

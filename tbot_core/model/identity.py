@@ -1,4 +1,4 @@
-"""Who a bot is: entity, jurisdiction, broker and its own id, as one string of four parts."""
+"""The identity of a bot: entity, jurisdiction, broker and its own id, as one string of four parts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str) -> Identity:
-        """The identity of its text; raises SettingsError where that is none."""
+        """Parse the text; raises SettingsError for an invalid one."""
         found = PATTERN.fullmatch(text)
         if found is None:
             raise SettingsError(f"{FIELD}: the text is not a bot identity.", f"Write {ALLOWED}.")
@@ -38,5 +38,5 @@ class Identity:
 
     @property
     def text(self) -> str:
-        """The identity as it is written."""
+        """The identity as one string."""
         return f"{self.entity}_{self.jurisdiction}_{self.broker}_{self.bot_id}"

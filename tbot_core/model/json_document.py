@@ -1,4 +1,4 @@
-"""The one reader of JSON that comes from outside: files, standard input, messages of other processes."""
+"""The only parser of JSON from outside: files, standard input, messages of other processes."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 DEEPEST: Final = 100
-"""Nothing that tbot or a person writes is nested as deep; what is could end whoever walks through it."""
+"""Deeper nesting is refused, since it could exceed the recursion limit of code that walks the value."""
 
 
 class InvalidJson(ValueError):
-    """A text is no JSON, or holds what must not be read; the words quote nothing of it."""
+    """The text is not JSON or exceeds a limit; the message quotes nothing of it."""
 
 
 def parse_json(text: str | bytes, pairs: Callable[[Sequence[tuple[str, Any]]], dict[str, Any]] | None = None) -> Any:
-    """The value that a JSON text spells; `pairs` makes each object of its fields, in order, as they are spelled.
+    """Parse a JSON text; `pairs` makes each object from its fields, in order.
 
-    Raises Unreadable for what is no JSON, for whole numbers of more than 4,300 digits, and for more than 100 levels.
+    Raises InvalidJson for invalid JSON, for integers of more than 4,300 digits, and for more than 100 levels.
     """
     try:
-        found = json.loads(text, object_pairs_hook=pairs)  # noqa: TID251  # this is the reader
+        found = json.loads(text, object_pairs_hook=pairs)  # noqa: TID251  # the only parser
     except json.JSONDecodeError as fault:
         raise InvalidJson(f"invalid JSON at line {fault.lineno}, column {fault.colno}") from None
     except UnicodeDecodeError:
         raise InvalidJson("it is not UTF-8 text") from None
     except RecursionError:
         raise InvalidJson(f"it is nested deeper than {DEEPEST}") from None
-    except ValueError:  # a number that Python does not take in
+    except ValueError:  # an integer with too many digits for Python
         raise InvalidJson("it contains a number with too many digits") from None
     if _brackets(text) > DEEPEST and _deeper(found):
         raise InvalidJson(f"it is nested deeper than {DEEPEST}")
@@ -37,10 +37,9 @@ def parse_json(text: str | bytes, pairs: Callable[[Sequence[tuple[str, Any]]], d
 
 
 def invalid_utf8_places(found: Any, place: str = "") -> Iterator[str]:
-    r"""Where a value holds text that UTF-8 has no bytes for, as in `smtp.password`; `place` is where the value stands.
+    r"""The places of text that UTF-8 cannot encode, such as `smtp.password`; `place` is the path of the value.
 
-    JSON may spell half of a pair, such as `"\ud800"`, which nothing can write down again. A name like that is told by
-    what holds it.
+    JSON allows half of a surrogate pair, such as `"\ud800"`. An invalid field name is reported as its parent's path.
     """
     match found:
         case str() if not _is_utf8(found):

@@ -1,4 +1,4 @@
-"""The reason codes: every candidate and every signal ends in exactly one of them."""
+"""The reason codes: every candidate and every signal ends with exactly one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @unique
 class Reason(IntEnum):
-    """Why a candidate or a signal was allowed or denied; `sentence` says it in words.
+    """Why a candidate or a signal was allowed or denied; `sentence` is the text.
 
-    Values are stable. 1 to 29 are known before the bell, 30 to 59 at the signal, 60 to 69 come from sizing,
-    70 to 99 from the risk gate; from 100 on they say what became of an order.
+    Values are stable. 1 to 29 are known before the open, 30 to 59 at the signal, 60 to 69 come from sizing, 70 to 99
+    from the risk gate, and from 100 on they describe the result of an order.
     """
 
     sentence: str
@@ -140,6 +140,6 @@ REASON_BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in
 
 
 def table() -> str:
-    """The codes in Markdown, one row each, for the reference."""
+    """The codes as a Markdown table, for the reference."""
     rows = [f"| {int(reason)} | `{reason.name}` | {reason.sentence} |" for reason in Reason]
     return "\n".join(("| number | code | meaning |", "|---|---|---|", *rows))

@@ -1,7 +1,7 @@
 """Signals of a strategy, as columns with one row per signal, and the search that finds them.
 
-A strategy defines `Trigger`s over the minutes of its entry phase; `first` finds the first minute of each row in which
-one fires. The same triggers explain a minute (`tbot why`) and measure near misses.
+A strategy defines `Trigger`s over the minutes of its entry phase; `first_hits` finds the first minute of each row
+in which one fires. The same triggers explain a minute (`tbot why`) and measure near misses.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class ExitRules:
     """How the positions of a strategy end, besides their stop and target.
 
-    `trigger`: the stop acts inside a bar, or on its close. `trailing`: the stop trails at its own distance. `leave`:
-    the minute after the bell at which the exit order is sent. `hold`: the number of minutes after the fill bar. With
-    both, the earlier applies.
+    `trigger`: the stop acts within a bar, or on its close. `trailing`: the stop trails at its initial distance.
+    `leave`: the minute after the open at which the exit order is sent. `hold`: the number of minutes after the fill
+    bar. With both, the earlier applies.
     """
 
     trigger: Literal["intrabar", "close"] = "intrabar"
@@ -95,7 +95,7 @@ class Trigger:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Signals:
-    """Signals as columns, one row each, in no promised order; the engine sorts.
+    """Signals as columns, one row each, in any order; the engine sorts.
 
     `cells`: an index for each leading axis of the bars, the symbol last. `minute`: of the signal bar. `side`: +1 long,
     -1 short. `price`: that bar's close. `strength`: relative distance beyond the trigger. `stop` and `target`: market
@@ -188,7 +188,7 @@ class TriggerHits:
 def first_hits(triggers: Sequence[Trigger], entry: int) -> TriggerHits:
     """The first minute of each row in which a trigger fires; within one minute the earlier trigger of the list wins.
 
-    `entry` is the minute after the bell of the phase's first column. An empty phase gives no hits.
+    `entry` is the minute after the open of the phase's first column. An empty phase gives no hits.
     """
     fired = [trigger.fires() for trigger in triggers]
     somewhere = reduce(np.logical_or, fired)

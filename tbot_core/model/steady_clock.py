@@ -1,4 +1,4 @@
-"""A clock that keeps to the time that has passed, however the machine's wall clock is set meanwhile."""
+"""A clock that advances with elapsed time, even if the machine's wall clock is set meanwhile."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 BACK_S: Final = 1.0
 FORWARD_S: Final = 60.0
 SKEW_S: Final = 1.0
-_NAP_S: Final = 1.0
+_POLL_S: Final = 1.0
 
 
 class SteadyClock:
-    """Time as it was at the start plus what has passed since; small corrections of the wall clock are followed.
+    """The time at the start plus the elapsed time; small corrections of the wall clock are followed.
 
-    `look` is called about once a second. A wall clock that went back by more than a second or forward by more than a
-    minute between two looks has jumped: it is not followed, and `jumped` holds until it is right again. `ahead_s`:
-    how far the wall clock is known to be ahead of the true time at the start.
+    Call `check` about once a second. When the wall clock moved back by more than a second, or forward by more than a
+    minute, since the last check, it has jumped: it is not followed, and `jumped` is not zero until it is right again.
+    `ahead_s`: how far the wall clock was ahead of the true time at the start.
     """
 
     def __init__(self, wall: Clock, ahead_s: float = 0.0) -> None:
@@ -30,7 +30,7 @@ class SteadyClock:
         self.jumped = ahead_s
 
     def now(self) -> datetime:
-        """The present moment in UTC, by the time that has passed."""
+        """The present time in UTC, by elapsed time."""
         return _ZERO + timedelta(seconds=self._offset + self._wall.monotonic())
 
     def monotonic(self) -> float:
@@ -44,10 +44,10 @@ class SteadyClock:
     async def sleep_until(self, moment: datetime) -> None:
         """Wait until this clock shows the moment."""
         while (rest_s := (moment - self.now()).total_seconds()) > 0:
-            await self._wall.sleep(min(rest_s, _NAP_S))
+            await self._wall.sleep(min(rest_s, _POLL_S))
 
     def check(self) -> str:
-        """What is wrong with the wall clock, "" where nothing is."""
+        """Compare with the wall clock; returns how it jumped, "" if it did not."""
         step = self._difference(self._wall.now()) - self._offset
         if -BACK_S <= step <= FORWARD_S:
             self._offset += step
@@ -61,9 +61,9 @@ class SteadyClock:
         return (shown - _ZERO).total_seconds() - self._wall.monotonic()
 
 
-def median_skew(said: Sequence[float]) -> float | None:
-    """How far our clock is ahead of a broker's, seconds: the median of its last five answers, None before the first."""
-    latest = sorted(said[-5:])
+def median_skew(skews: Sequence[float]) -> float | None:
+    """How far our clock is ahead of a broker's, seconds: the median of its last five answers; None without any."""
+    latest = sorted(skews[-5:])
     return latest[len(latest) // 2] if latest else None
 
 

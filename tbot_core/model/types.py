@@ -1,8 +1,8 @@
-"""The values that every layer uses: sides, reasons, orders, fills, trades, and exact money.
+"""The values used by every layer: sides, reasons, orders, fills, trades, and exact money.
 
-Inside decisions a price is an integer number of ticks (1e-4 USD), a quantity an integer number of units (1e-6 share),
-and money an integer number of atoms (1e-10 USD = tick x unit), so that sums are exact and do not depend on their order.
-At the edge they become `Decimal`.
+In decisions a price is an integer number of ticks (1e-4 USD), a quantity an integer number of units (1e-6 share), and
+money an integer number of atoms (1e-10 USD = tick x unit), so that sums are exact and independent of order. At the
+edge they become `Decimal`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ATOMS_PER_CENT: Final = ATOMS_PER_DOLLAR // 100
 
 
 SYMBOL: Final = re.compile(r"[A-Z0-9]+([.-][A-Z0-9]+)*")
-"""A ticker in tbot's spelling, as in BRK.B: capitals and digits, with dots and hyphens inside."""
+"""A ticker in tbot's spelling, such as BRK.B: capitals and digits, with dots and hyphens inside."""
 
 SYMBOL_LENGTH: Final = 16
 
@@ -88,7 +88,7 @@ class Leg(StrEnum):
 
 
 class OrderType(StrEnum):
-    """How an order meets the market."""
+    """The type of an order."""
 
     MARKET = "market"
     LIMIT = "limit"
@@ -96,7 +96,7 @@ class OrderType(StrEnum):
 
 
 class OrderState(StrEnum):
-    """The life of an order; which event leads where is `tbot_core.trading.orders.TRANSITIONS`."""
+    """The state of an order; transitions are in `tbot_core.trading.orders.TRANSITIONS`."""
 
     INTENDED = "intended"
     DROPPED = "dropped"
@@ -112,7 +112,7 @@ class OrderState(StrEnum):
 
 
 class ExitReason(StrEnum):
-    """Why a position was closed, or with REBALANCE trimmed back to its share of equity."""
+    """Why a position was closed; REBALANCE: trimmed back to its share of equity."""
 
     STOP = "STOP"
     TRAILING_STOP = "TRAILING_STOP"
@@ -144,7 +144,7 @@ class RiskState(IntEnum):
 
 @attrs.frozen(kw_only=True)
 class SignalId:
-    """What makes a signal the same signal after a restart: strategy, symbol, minute of the bar, rule."""
+    """The identity of a signal across restarts: strategy, symbol, minute of the bar, rule."""
 
     session: date
     strategy: str
@@ -154,16 +154,16 @@ class SignalId:
 
     @property
     def text(self) -> str:
-        """The one spelling that is part of client order ids."""
+        """The canonical text, part of client order ids."""
         return f"{self.session.isoformat()}/{self.strategy}/{self.symbol}/{self.minute}/{self.rule}"
 
 
 @attrs.frozen(kw_only=True)
 class Order:
-    """An order as it is recorded before it is sent; prices are on the instrument's tick grid.
+    """An order as recorded before it is sent; prices are on the instrument's tick grid.
 
-    `protection` of an entry holds the stop and the target that work from its fill on, sized to the filled quantity.
-    `reason` is why its fill closes the position; an entry has none, except REBALANCE where it tops a position up.
+    `protection` of an entry holds its stop and target, which work from the fill on and are sized to it. `reason` is
+    why its fill closes the position; an entry has none, except REBALANCE for a top-up.
     """
 
     client_order_id: str
@@ -182,7 +182,7 @@ class Order:
 
     @property
     def trims(self) -> bool:
-        """Whether it trims a position back to its share of equity, and keeps the rest."""
+        """Whether it trims a position back to its share of equity."""
         return self.reason is ExitReason.REBALANCE and self.leg is not Leg.ENTRY
 
     @property
@@ -211,11 +211,11 @@ class Fill:
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """The account as the broker reports it; None where it does not report a value.
+    """The account as reported by the broker; None where it reports no value.
 
     `margin` false: a cash account. `settled_cash`: the settled part of the cash. `day_trades`: those of the last five
-    sessions, including today's. `restricted`: why the broker restricts the account, in its own words, such as a margin
-    call or a block; empty if it does not. Entries are blocked while it is not empty.
+    sessions, including today's. `restricted`: the broker's text when it restricts the account, such as a margin call;
+    entries are blocked while it is not empty.
     """
 
     account_id: str

@@ -9,10 +9,10 @@ _whole = attrs.validators.instance_of(int)
 
 @attrs.frozen(kw_only=True)
 class Window:
-    """The analysis, entry and management phases of a strategy, in whole minutes after the opening bell.
+    """The analysis, entry and management phases of a strategy, in whole minutes after the open.
 
-    Analysis bars start in [start, entry), trigger bars in [entry, entry_end). A window never begins before the bell and
-    has at least one trigger bar and one minute of monitoring; anything else raises ValueError.
+    Analysis bars start in [start, entry), trigger bars in [entry, entry_end). Raises ValueError unless the window
+    starts at or after the open and has at least one trigger bar and one minute of monitoring.
     """
 
     start: int = attrs.field(validator=[_whole, attrs.validators.ge(0)])

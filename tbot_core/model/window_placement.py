@@ -1,4 +1,4 @@
-"""Where a strategy's window lies in a session: from START_TIME, minutes and TIME_ANCHOR to minutes after the bell."""
+"""Places a strategy's window in a session: START_TIME, minutes and TIME_ANCHOR become minutes after the open."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 Anchor: TypeAlias = Literal["exchange", "utc"]
 ANCHORS: Final[tuple[Anchor, ...]] = get_args(Anchor)
 
-# The opening bell of a standard-time day, 14:30 UTC; in daylight-saving time UTC is an hour closer to New York.
+# The open on a standard-time day is 14:30 UTC; in daylight-saving time New York is one hour closer to UTC.
 _STANDARD_BELL_MINUTE: Final = 14 * 60 + 30
 _DAYLIGHT_MINUTES: Final = 60
 
 
 class WindowTimes(Protocol):
-    """What a strategy's settings say about its window; `tbot_core.contracts.settings.StrategySettings` does."""
+    """The window in a strategy's settings, see `tbot_core.contracts.settings.StrategySettings`."""
 
     @property
     def start_time(self) -> dt.time:
@@ -34,7 +34,7 @@ class WindowTimes(Protocol):
 
     @property
     def analysis_minutes(self) -> int:
-        """Minutes from the start that are only watched."""
+        """Minutes from the start without entries."""
 
     @property
     def breakout_minutes(self) -> int:
@@ -47,9 +47,9 @@ class WindowTimes(Protocol):
 
 @attrs.frozen(kw_only=True)
 class NamedWindow:
-    """A strategy's window as its settings give it: the start in UTC of a standard-time day, the phases in minutes.
+    """A strategy's window as in its settings: the start in UTC of a standard-time day, the phases in minutes.
 
-    The name is the strategy's as it stands in variables, in upper case.
+    `name` is the strategy's name as in variables, in upper case.
     """
 
     name: str
@@ -60,7 +60,7 @@ class NamedWindow:
 
 
 def named_window(name: str, times: WindowTimes) -> NamedWindow:
-    """The window of the strategy with this name, in whatever case it is written."""
+    """The window of the strategy with this name, in any case."""
     return NamedWindow(
         name=name.upper(),
         start_time=times.start_time,
@@ -71,7 +71,7 @@ def named_window(name: str, times: WindowTimes) -> NamedWindow:
 
 
 def anchor_named(written: str) -> Anchor:
-    """The anchor that TIME_ANCHOR names; raises SettingsError for any other word."""
+    """Parse TIME_ANCHOR; raises SettingsError for an unknown value."""
     for anchor in ANCHORS:
         if anchor == written:
             return anchor
@@ -80,9 +80,9 @@ def anchor_named(written: str) -> Anchor:
 
 
 def place_window(named: NamedWindow, session: Session, anchor: Anchor) -> Window | None:
-    """The window in this session, or None where it would begin before the opening bell (TIME_ANCHOR=utc only).
+    """The window in this session; None if it would start before the open (TIME_ANCHOR=utc only).
 
-    It may reach beyond the session: ask `Window.outside`. Raises ValueError for what `check` refuses.
+    It may reach beyond the session, see `Window.outside`. Raises ValueError for a window that `check_windows` refuses.
     """
     start = _start(named, session, anchor)
     if anchor == "utc" and start < 0:
@@ -96,9 +96,9 @@ def place_window(named: NamedWindow, session: Session, anchor: Anchor) -> Window
 
 
 def missed_bell(named: NamedWindow, session: Session, anchor: Anchor) -> str | None:
-    """A sentence for people where the literal UTC time does not keep its distance to this session's bell, else None.
+    """A message if the literal UTC time changes the distance to this session's open, else None.
 
-    A window that begins at the bell, or at the same minute as on a standard-time day, has not missed it.
+    A window that starts at the open, or at the same minute as on a standard-time day, is not affected.
     """
     start, usual = _start(named, session, anchor), _standard_start(named)
     if anchor == "exchange" or start == 0 or start == usual > 0:
@@ -113,7 +113,7 @@ def missed_bell(named: NamedWindow, session: Session, anchor: Anchor) -> str | N
 
 
 def check_windows(windows: Sequence[NamedWindow], anchor: Anchor) -> None:
-    """Raise SettingsError, one line a fault, for windows that no session can hold."""
+    """Raise SettingsError, one line per fault, for windows that fit no session."""
     faults = [fault for named in windows for fault in _faults(named, anchor)]
     if faults:
         earliest = "14:30 (09:30 New York)" if anchor == "exchange" else "13:30 (09:30 New York in summer)"

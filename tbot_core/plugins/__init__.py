@@ -1,1 +1,1 @@
-"""Plugins: found by metadata, probed in child processes, loaded when the settings enable them."""
+"""Plugins: discovered from metadata, probed in child processes, loaded when enabled."""

@@ -40,13 +40,13 @@ _REMEDY: Final = "`tbot plugins check` tests a plugin against its contract."
 
 
 def checked_signals(answer: object, name: str, window: Window, bars: Bars, since: int) -> Signals:
-    """The result of a scan: valid signals of the minutes from `since` on; Runaway if there are far too many."""
+    """Validate the result of a scan: signals of the minutes from `since` on. Raises RunawayPlugin for far too many."""
     if not isinstance(answer, Signals):
         raise _wrong("scan", answer, "Signals")
     _columns(answer, bars.close.shape[:-1])
     _rules(answer)
     if not isinstance(answer.exits, ExitRules):
-        raise _wrong("scan", answer.exits, "Exits")
+        raise _wrong("scan", answer.exits, "ExitRules")
     if not len(answer):
         return answer
     if (answer.minute < since).any():
@@ -59,12 +59,12 @@ def checked_signals(answer: object, name: str, window: Window, bars: Bars, since
 
 
 def checked_comparisons(answer: object, what: str, shape: tuple[int, ...]) -> list[Check]:
-    """The result of `screen` or `judge`: comparisons whose values broadcast to this shape."""
+    """Validate the result of `screen` or `judge`: comparisons whose values broadcast to this shape."""
     return [_check(part, what, shape) for part in _parts(answer, what)]
 
 
 def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
-    """The result of `triggers`: rules whose arrays broadcast to this shape."""
+    """Validate the result of `triggers`: rules whose arrays broadcast to this shape."""
     found = []
     for part in _parts(answer, "triggers"):
         if not isinstance(part, Trigger):
@@ -81,7 +81,7 @@ def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
 
 
 def _columns(answer: Signals, shape: tuple[int, ...]) -> None:
-    # Plain arrays of one length and of their type, that point at rows which there are.
+    # Arrays of equal length and the right type; indices must exist.
     indices: object = answer.cells
     if not isinstance(indices, tuple) or len(indices) != len(shape):
         raise PluginError(f"Its signals do not have one index for each of {len(shape)} axes.", _REMEDY)
@@ -116,7 +116,7 @@ def _check(part: object, what: str, shape: tuple[int, ...]) -> Check:
     codes: tuple[object, ...] = (part.below, part.above, part.unknown)
     if not all(isinstance(one, Reason) and one is not Reason.ALLOWED for one in codes):
         raise PluginError(f"A comparison of its {what} denies without a reason code.", _REMEDY)
-    if type(part.value) is not np.ndarray:  # whose rows are looked at one by one
+    if type(part.value) is not np.ndarray:  # its rows are read one by one
         raise PluginError(
             f"The values of a comparison of its {what} must be an array, but are {_type(part.value)}.", _REMEDY
         )

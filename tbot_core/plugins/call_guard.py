@@ -44,7 +44,7 @@ class RunawayPlugin(PluginError):
 
 @attrs.frozen(kw_only=True)
 class FailedCall:
-    """A failed call, as the journal records it: `turn` counts the calls of its name at one moment.
+    """A failed call, as the journal records it: `turn` counts the calls of that name at one moment.
 
     `off`: the plugin is not called again in this session.
     """
@@ -70,15 +70,15 @@ class GuardSession:
 
 @contextmanager
 def no_activity_mark(_words: str) -> Iterator[None]:
-    """Reports to nobody which call is being made."""
+    """Ignores which call is being made."""
     yield
 
 
 class CallGuard:
-    """The guard of a run's strategies, filters and risk checks.
+    """Guards calls of a run's strategies, filters and risk checks.
 
     `strict`: a simulation, in which a failure ends the run and there is no time limit. `record` is called for each
-    failure, for `tbot plugins list`; `where` may be set: a context around each call that receives its name.
+    failure, for `tbot plugins list`; `where` may be set: a context manager around each call that receives its name.
     """
 
     def __init__(
@@ -92,76 +92,77 @@ class CallGuard:
         self._record = record
         self.where: Callable[[str], AbstractContextManager[None]] = no_activity_mark
         self._limits_s = limits_s
-        self._sitting: GuardSession | None = None
-        self._again: dict[tuple[datetime, str, str, int], FailedCall] = {}
+        self._session: GuardSession | None = None
+        self._repeated: dict[tuple[datetime, str, str, int], FailedCall] = {}
         self._begin()
 
-    def open_session(self, sitting: GuardSession) -> None:
+    def open_session(self, session: GuardSession) -> None:
         """Start a session: all plugins are enabled again."""
-        self._sitting = sitting
+        self._session = session
         self._begin()
 
     def repeat(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
-        """Calls that failed before the session was interrupted fail again at that moment, without being made."""
-        self._again = {_place(moment, lost): lost for moment, lost in failures}
+        """Calls that failed before the session was interrupted fail again at the same moment, without being called."""
+        self._repeated = {_place(moment, failed): failed for moment, failed in failures}
 
     def restore(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
-        """Failures from before a restart of the session still count."""
-        for moment, lost in failures:
-            self._failed[lost.plugin].append(moment)
-            if lost.off:
-                self._off.add(lost.plugin)
+        """Count failures from before a restart of the session."""
+        for moment, failed in failures:
+            self._failed[failed.plugin].append(moment)
+            if failed.off:
+                self._off.add(failed.plugin)
 
     def record_hung(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
         """Record calls that never returned, as the watchdog noted them; their plugins are disabled."""
-        for moment, lost in failures:
-            if self._sitting is not None and lost.plugin not in self._off:
-                self._write(self._sitting, moment, lost)
+        for moment, failed in failures:
+            if self._session is not None and failed.plugin not in self._off:
+                self._write(self._session, moment, failed)
 
     def is_off(self, entry: EntryPointInfo) -> bool:
         """Whether a plugin is disabled in this session."""
         return _named(entry) in self._off
 
     def call(
-        self, entry: EntryPointInfo, call: Call, function: Callable[[], T], lost: Callable[[str], T] | None = None
+        self, entry: EntryPointInfo, call: Call, function: Callable[[], T], fallback: Callable[[str], T] | None = None
     ) -> T:
-        """The result of the function, which calls the plugin and validates its answer; else that of `lost`.
+        """Return the result of the function, which calls the plugin and validates its answer; or of `fallback`.
 
-        Raises PluginError in a simulation, and without `lost`: then the caller names the plugin.
+        `fallback` applies after a failure. Raises PluginError in a simulation, and without `fallback`; in the latter
+        case the caller names the plugin.
         """
-        if self.strict or self._sitting is None:
-            return self._plainly(entry, call, function, alone=lost is not None)
-        name, moment = _named(entry), self._sitting.clock.now()
+        if self.strict or self._session is None:
+            return self._call_unguarded(entry, call, function, alone=fallback is not None)
+        name, moment = _named(entry), self._session.clock.now()
         if name in self._off:
             words = f"The {entry.kind} {entry.name} failed and is disabled for the rest of the session."
-            return _answer(PluginError(words, _REMEDY), lost)
+            return _answer(PluginError(words, _REMEDY), fallback)
         turn = self._turn(moment, name, call)
-        again = self._again.pop((moment, name, call, turn), None)
-        if again is not None:
-            self._write(self._sitting, moment, again)
-            return _answer(PluginError(again.error, _REMEDY), lost)
+        repeated = self._repeated.pop((moment, name, call, turn), None)
+        if repeated is not None:
+            self._write(self._session, moment, repeated)
+            return _answer(PluginError(repeated.error, _REMEDY), fallback)
         try:
             with self.where(f"{name} {call} {turn} {moment.isoformat()}"):
-                return function() if self._sitting.repeating() else call_within(self._limits_s[call], function)
+                return function() if self._session.repeating() else call_within(self._limits_s[call], function)
         except KeyboardInterrupt:
             raise
         except BaseException as fault:  # noqa: BLE001  -- the border of a plugin's call: it may raise anything
             failure = _failure(entry, call, fault)
             found = FailedCall(
-                plugin=name, call=call, turn=turn, error=failure.error, off=self._ends(name, moment, fault)
+                plugin=name, call=call, turn=turn, error=failure.error, off=self._disables(name, moment, fault)
             )
             self._report(entry, failure, found)
-            self._write(self._sitting, moment, found)
-            return _answer(PluginError(failure.error, _REMEDY), lost)
+            self._write(self._session, moment, found)
+            return _answer(PluginError(failure.error, _REMEDY), fallback)
 
     def _begin(self) -> None:
         self._off: set[str] = set()
         self._failed: dict[str, deque[datetime]] = defaultdict(lambda: deque(maxlen=FAILURES))
-        self._again.clear()
+        self._repeated.clear()
         self._turns: tuple[datetime | None, dict[tuple[str, str], int]] = (None, {})
 
-    def _plainly(self, entry: EntryPointInfo, call: Call, function: Callable[[], T], *, alone: bool) -> T:
-        # The call as it is; `alone`: its failure is all that will be read, so it names the plugin.
+    def _call_unguarded(self, entry: EntryPointInfo, call: Call, function: Callable[[], T], *, alone: bool) -> T:
+        # Call without a guard; `alone`: only this failure is shown, so it names the plugin.
         try:
             return function()
         except (Exception, SystemExit) as fault:
@@ -170,40 +171,40 @@ class CallGuard:
             raise PluginError(failure.sentence if alone else failure.error, _REMEDY) from fault
 
     def _turn(self, moment: datetime, name: str, call: Call) -> int:
-        # Which of the calls of this name at this moment it is; moments of a session do not come again.
+        # The number of this call among those of its name at this moment; moments of a session do not recur.
         if self._turns[0] != moment:
             self._turns = (moment, {})
         counts = self._turns[1]
         counts[name, call] = counts.get((name, call), -1) + 1
         return counts[name, call]
 
-    def _ends(self, name: str, moment: datetime, fault: BaseException) -> bool:
-        # Whether one more failure, at this moment, is the last.
+    def _disables(self, name: str, moment: datetime, fault: BaseException) -> bool:
+        # Whether one more failure, at this moment, disables the plugin.
         before = list(self._failed[name])[1 - FAILURES :]
         return isinstance(fault, RunawayPlugin) or (len(before) == FAILURES - 1 and moment - before[0] <= WITHIN)
 
-    def _report(self, entry: EntryPointInfo, failure: PluginFailure, lost: FailedCall) -> None:
+    def _report(self, entry: EntryPointInfo, failure: PluginFailure, failed: FailedCall) -> None:
         _log.error(
             "plugin.failed",
-            plugin=lost.plugin,
-            phase=lost.call,
-            off=lost.off,
+            plugin=failed.plugin,
+            phase=failed.call,
+            off=failed.off,
             error=failure.error,
             traceback=failure.trace,
         )
         self._record(entry, failure)
 
-    def _write(self, sitting: GuardSession, moment: datetime, lost: FailedCall) -> None:
-        self._failed[lost.plugin].append(moment)
-        if lost.off:
-            self._off.add(lost.plugin)
-        sitting.on_failure(lost)
+    def _write(self, session: GuardSession, moment: datetime, failed: FailedCall) -> None:
+        self._failed[failed.plugin].append(moment)
+        if failed.off:
+            self._off.add(failed.plugin)
+        session.on_failure(failed)
 
 
-def _answer(fault: PluginError, lost: Callable[[str], T] | None) -> T:
-    if lost is None:
+def _answer(fault: PluginError, fallback: Callable[[str], T] | None) -> T:
+    if fallback is None:
         raise fault
-    return lost(fault.message)
+    return fallback(fault.message)
 
 
 def _failure(entry: EntryPointInfo, call: Call, fault: BaseException) -> PluginFailure:
@@ -211,8 +212,8 @@ def _failure(entry: EntryPointInfo, call: Call, fault: BaseException) -> PluginF
     return attrs.evolve(failure, error=f"{call}: {failure.error}")
 
 
-def _place(moment: datetime, lost: FailedCall) -> tuple[datetime, str, str, int]:
-    return moment, lost.plugin, lost.call, lost.turn
+def _place(moment: datetime, failed: FailedCall) -> tuple[datetime, str, str, int]:
+    return moment, failed.plugin, failed.call, failed.turn
 
 
 def _named(entry: EntryPointInfo) -> str:

@@ -82,16 +82,16 @@ class PluginListing:
 def installed_plugins(*, path: list[str] | None = None) -> tuple[PluginListing, ...]:
     """Every installed plugin, sorted by (kind, name): available, duplicate, incompatible, or broken.
 
-    `path` is searched instead of sys.path if given. If a distribution is found twice, the first counts, as for imports.
+    `path` is searched instead of sys.path if given. Of a distribution found twice the first counts, as for imports.
     """
-    return _judged(_entries(GROUPS, path), _NAME)
+    return _listings(_entries(GROUPS, path), _NAME)
 
 
 def installed_commands(*, reserved: Container[str], path: list[str] | None = None) -> tuple[PluginListing, ...]:
     """Every command that plugins offer, sorted by name; one whose name is reserved is a duplicate."""
-    listings = _judged(_entries(COMMANDS, path), _COMMAND_NAME)
+    listings = _listings(_entries(COMMANDS, path), _COMMAND_NAME)
     return tuple(
-        attrs.evolve(it, state="duplicate", reason=f"{_offer(it.entry)} uses the name of a command of tbot.")
+        attrs.evolve(it, state="duplicate", reason=f"{_dist_text(it.entry)} uses the name of a command of tbot.")
         if it.entry.name in reserved
         else it
         for it in listings
@@ -142,7 +142,7 @@ def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[Entr
         try:
             points = [point for point in dist.entry_points if point.group in kinds]
         except TypeError:
-            # What importlib-metadata makes of a line without a sign of equality.
+            # Raised by importlib.metadata for a line without an equals sign.
             reason = "Its entry_points.txt cannot be read: a line is not name = module:object."
             yield PluginListing(entry=entry, state="broken", reason=reason)
         else:
@@ -151,16 +151,16 @@ def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[Entr
 
 
 def _distributions(groups: Iterable[str], path: list[str] | None) -> Iterator[Distribution]:
-    # The distributions that offer anything in these groups, each as the first on the path has it.
+    # The distributions with entry points in these groups, each from the first path that has it.
     from importlib_metadata import Distribution
 
     where = {} if path is None else {"path": path}
-    names = {_named(dist) for dist in Distribution.discover(**where) if _offers(dist, groups)}
+    names = {_named(dist) for dist in Distribution.discover(**where) if _has_group(dist, groups)}
     for name in sorted(names - {""}):
         yield next(iter(Distribution.discover(name=name, **where)))
 
 
-def _offers(dist: Distribution, groups: Iterable[str]) -> bool:
+def _has_group(dist: Distribution, groups: Iterable[str]) -> bool:
     try:
         text = dist.read_text("entry_points.txt") or ""
     except (FileNotFoundError, ValueError):
@@ -169,7 +169,7 @@ def _offers(dist: Distribution, groups: Iterable[str]) -> bool:
 
 
 def _named(dist: Distribution) -> str:
-    # The name of a distribution; empty where its metadata are damaged: what an uninstall left is not ours to report.
+    # The name of a distribution; empty for damaged metadata, such as the remains of an uninstall.
     try:
         known = metadata_fields(dist)
     except ValueError:
@@ -177,8 +177,8 @@ def _named(dist: Distribution) -> str:
     return next(iter(known["name"]), "") if any(known["version"]) else ""
 
 
-def _judged(found: Iterable[EntryPointInfo | PluginListing], names: re.Pattern[str]) -> tuple[PluginListing, ...]:
-    # Each entry with what its metadata says of it; what could not even be read comes as a listing already.
+def _listings(found: Iterable[EntryPointInfo | PluginListing], names: re.Pattern[str]) -> tuple[PluginListing, ...]:
+    # Each entry with the state that its metadata gives; unreadable ones are listings already.
     offers: dict[tuple[str, str], list[EntryPointInfo]] = defaultdict(list)
     listings = []
     for item in found:
@@ -194,7 +194,7 @@ def _judged(found: Iterable[EntryPointInfo | PluginListing], names: re.Pattern[s
 
 def _judge(entry: EntryPointInfo, rivals: list[EntryPointInfo], names: re.Pattern[str], core: str) -> PluginListing:
     if len(rivals) > 1:
-        every = " and ".join(_offer(rival) for rival in sorted(rivals))
+        every = " and ".join(_dist_text(rival) for rival in sorted(rivals))
         return PluginListing(
             entry=entry, state="duplicate", reason=f"Several distributions provide it: {every}. Uninstall all but one."
         )
@@ -217,7 +217,7 @@ def _judge(entry: EntryPointInfo, rivals: list[EntryPointInfo], names: re.Patter
     return PluginListing(entry=entry)
 
 
-def _offer(entry: EntryPointInfo) -> str:
+def _dist_text(entry: EntryPointInfo) -> str:
     return f"{entry.dist} {entry.version}"
 
 

@@ -33,10 +33,9 @@ _METADATA: Final = ("METADATA", "entry_points.txt")
 
 @attrs.frozen(kw_only=True)
 class DistributionOrigin:
-    """Where a distribution was installed from, as its metadata tells.
+    """Where a distribution was installed from, according to its metadata.
 
-    `url` without user and password, `commit` of a repository, and the `installer` that noted it; each is empty where
-    the metadata is silent.
+    `url` without user and password, `commit` of a repository, and the `installer`; each is empty if not recorded.
     """
 
     kind: Literal["index", "direct", "editable", "unknown"]
@@ -56,13 +55,13 @@ class DistributionOrigin:
 
     @property
     def sentence(self) -> str:
-        """The place, and the installer where one is noted."""
+        """The origin, and the installer if recorded."""
         return f"{self.words}, installed by {self.installer}" if self.installer else self.words
 
 
 @attrs.frozen(kw_only=True)
 class InstalledDistribution:
-    """A distribution on the disk.
+    """An installed distribution.
 
     `entry_points` are all of them, each "group: name = target"; `files` are name -> SHA-256 of every file that its
     RECORD lists or that is in its packages, except `__pycache__`.
@@ -74,13 +73,13 @@ class InstalledDistribution:
 
 
 def distribution_origin(entry: EntryPointInfo) -> DistributionOrigin:
-    """Where the entry's distribution was installed from; unknown when it is gone or the note is damaged."""
+    """Where the entry's distribution was installed from; unknown when it is gone or its metadata are damaged."""
     dist = find_distribution(entry)
     return DistributionOrigin(kind="unknown") if dist is None else _origin(dist)
 
 
 def installed_distribution(entry: EntryPointInfo) -> InstalledDistribution:
-    """The entry's distribution, every file read and hashed.
+    """Hash every file of the entry's distribution.
 
     Raises PluginError when it is no longer installed, AccessError when a file cannot be read.
     """
@@ -94,9 +93,9 @@ def installed_distribution(entry: EntryPointInfo) -> InstalledDistribution:
 
 
 def package_files(package: str) -> Iterator[tuple[str, Path]]:
-    """The files of a top-level package or module as an import would find it; none when it is not there.
+    """The files of a top-level package or module as an import would find it; none if it does not exist.
 
-    Each comes with its path from the folder that holds the package.
+    Each comes with its path relative to the folder that holds the package.
     """
     try:
         spec = find_spec(package)
@@ -122,7 +121,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def find_distribution(entry: EntryPointInfo) -> Distribution | None:
-    """What is installed under the name of the entry's distribution; None when it is gone."""
+    """The installed distribution with the entry's name; None when it is gone."""
     from importlib_metadata import Distribution
 
     return next(iter(Distribution.discover(name=entry.dist)), None)
@@ -150,7 +149,7 @@ def _hashes(dist: Distribution) -> Iterator[tuple[str, str]]:
         texts = ((name, dist.read_text(name)) for name in _METADATA)
         yield from ((name, hashlib.sha256(text.encode()).hexdigest()) for name, text in texts if text is not None)
     paths = {name: Path(str(dist.locate_file(name))) for name in recorded}
-    # What an import would find counts: a package of the same name earlier on the path shows as changed files.
+    # Hash what an import would find: a package of the same name earlier on the path shows as changed files.
     for package in sorted(_packages(dist, recorded)):
         paths |= dict(package_files(package))
     yield from ((name, hashlib.sha256(filesystem.read_bytes(path)).hexdigest()) for name, path in paths.items())

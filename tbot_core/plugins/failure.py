@@ -73,7 +73,7 @@ class PluginFailure:
     def sentence(self) -> str:
         """The plugin, its distribution, and what is wrong."""
         origin = f" ({self.dist} {self.version})" if self.dist else ""
-        failed = "" if self.phase == "find" else "failed: "  # what is not there has done nothing
+        failed = "" if self.phase == "find" else "failed: "  # it never ran
         return f"The {self.kind} {self.name}{origin} {failed}{self.reason}"
 
 

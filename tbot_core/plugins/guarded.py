@@ -31,7 +31,7 @@ class GuardedStrategy:
     entry: EntryPointInfo
     window: Window
     _inner: Strategy = attrs.field(alias="inner")
-    _bounds: CallGuard = attrs.field(alias="bounds")
+    _guard: CallGuard = attrs.field(alias="guard")
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The strategy's signals; none if it fails."""
@@ -41,7 +41,7 @@ class GuardedStrategy:
                 self._inner.scan(bars, day, since), self.entry.name, self.window, bars, since
             )
 
-        return self._bounds.call(self.entry, "scan", scan, lambda _words: _nothing(bars.close.ndim - 1))
+        return self._guard.call(self.entry, "scan", scan, lambda _words: _nothing(bars.close.ndim - 1))
 
     def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
         """The strategy's triggers; none if it fails or does not explain itself."""
@@ -53,10 +53,10 @@ class GuardedStrategy:
             phase = bars.close[..., self.window.entry : self.window.entry_end]
             return answer_checks.checked_triggers(inner.triggers(bars, day), phase.shape)
 
-        return self._bounds.call(self.entry, "triggers", triggers, lambda _words: ())
+        return self._guard.call(self.entry, "triggers", triggers, lambda _words: ())
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
-        """The strategy's own comparisons before the bell; none if it has none."""
+        """The strategy's own comparisons before the open; none if it has none."""
         inner, shape = self._inner, day.previous_close.shape
         if not isinstance(inner, SupportsScreening):
             return ()
@@ -64,9 +64,7 @@ class GuardedStrategy:
         def screen() -> Sequence[Check]:
             return answer_checks.checked_comparisons(inner.screen(day), "screen", shape)
 
-        return self._bounds.call(
-            self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED)
-        )
+        return self._guard.call(self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED))
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -76,18 +74,16 @@ class GuardedFilter:
     entry: EntryPointInfo
     needs: frozenset[str]
     _inner: Filter = attrs.field(alias="inner")
-    _bounds: CallGuard = attrs.field(alias="bounds")
+    _guard: CallGuard = attrs.field(alias="guard")
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """The filter's comparisons before the bell."""
+        """The filter's comparisons before the open."""
         shape = day.previous_close.shape
 
         def screen() -> Sequence[Check]:
             return answer_checks.checked_comparisons(self._inner.screen(day, symbols, frame), "screen", shape)
 
-        return self._bounds.call(
-            self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED)
-        )
+        return self._guard.call(self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED))
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons at the signal."""
@@ -96,17 +92,17 @@ class GuardedFilter:
         def judge() -> Sequence[Check]:
             return answer_checks.checked_comparisons(self._inner.judge(signals, market, frame), "judge", shape)
 
-        return self._bounds.call(self.entry, "judge", judge, lambda words: _denied(words, shape, Reason.FILTER_FAILED))
+        return self._guard.call(self.entry, "judge", judge, lambda words: _denied(words, shape, Reason.FILTER_FAILED))
 
 
-def guard_plugin(entry: EntryPointInfo, made: Any, bounds: CallGuard) -> Any:
+def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
     """A guarded strategy or filter; an object of another kind is returned unchanged."""
     match entry.kind:
         case "strategy":
-            return GuardedStrategy(entry=entry, window=made.window, inner=made, bounds=bounds)
+            return GuardedStrategy(entry=entry, window=made.window, inner=made, guard=guard)
         case "filter":
             needs = frozenset(made.needs) if isinstance(made, RequiresData) else frozenset()
-            return GuardedFilter(entry=entry, needs=needs, inner=made, bounds=bounds)
+            return GuardedFilter(entry=entry, needs=needs, inner=made, guard=guard)
         case _:
             return made
 

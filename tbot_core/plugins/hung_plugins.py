@@ -1,6 +1,6 @@
-"""Plugins whose native code hung a run, as the watchdog notes it for the next run.
+"""Plugins whose native code hung a run, recorded by the watchdog for the next run.
 
-Until a run has read it, the note is the only record: the call never returned, so it is in no journal.
+Until that run reads the record it is the only one: the call never returned, so no journal has it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "plugins-lost.json"
 WHERE: Final = "plugin-call"
-"""The file in which a run records the plugin call that it is in."""
+"""The file in which a run records its current plugin call."""
 
 KEPT: Final = timedelta(hours=16)
 _MOST: Final = 20
@@ -42,18 +42,18 @@ class HungCall:
 
     @classmethod
     def of(cls, words: str, noticed: datetime) -> HungCall:
-        """The call that `spelt` words; ValueError for other words."""
+        """Parse the activity text of a plugin call; ValueError for another text."""
         plugin, call, turn, moment = words.split(" ")
         return cls(plugin=plugin, call=call, turn=int(turn), moment=datetime.fromisoformat(moment), noticed=noticed)
 
     @property
     def lost(self) -> tuple[datetime, FailedCall]:
-        """The failure that it is."""
+        """The call as a failure with its moment."""
         return self.moment, FailedCall(plugin=self.plugin, call=self.call, turn=self.turn, error=_ERROR, off=True)
 
 
 def note_hung_call(folder: Path, stuck: HungCall) -> bool:
-    """Keep a call in an instance's data; returns whether the run may be restarted: not at the third in ten minutes."""
+    """Record a call in an instance's data; returns whether to restart the run: not after the third in ten minutes."""
     found = [*noted_hung_calls(folder, stuck.noticed), stuck][-_MOST:]
     document = [attrs.asdict(one) | _times(one) for one in found]
     filesystem.write_atomic(folder / FILE_NAME, json.dumps(document, indent=1).encode())
@@ -61,7 +61,7 @@ def note_hung_call(folder: Path, stuck: HungCall) -> bool:
 
 
 def noted_hung_calls(folder: Path, now: datetime) -> list[HungCall]:
-    """The calls of the last 16 hours; none where the file is damaged, for a note only spares another stand-still."""
+    """The calls of the last 16 hours; none if the file is damaged."""
     try:
         document: Any = json_document.parse_json(filesystem.read_text(folder / FILE_NAME))
         found = [
@@ -74,7 +74,7 @@ def noted_hung_calls(folder: Path, now: datetime) -> list[HungCall]:
 
 
 def failures_of_day(folder: Path, now: datetime, day: date) -> list[tuple[datetime, FailedCall]]:
-    """The failures that the noted calls of a session are; `day` is its exchange date."""
+    """The recorded calls of a session as failures; `day` is its exchange date."""
     return [one.lost for one in noted_hung_calls(folder, now) if exchange_time(one.moment).date() == day]
 
 

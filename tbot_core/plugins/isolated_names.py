@@ -1,4 +1,4 @@
-"""Which plugins run in a worker process of their own; cheap to ask."""
+"""The names of plugins that run in a worker process; a cheap query."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ VARIABLE: Final = "TBOT_PLUGINS_ISOLATE"
 
 
 def isolated_plugin_names() -> frozenset[str]:
-    """The names in the variable."""
+    """The names in TBOT_PLUGINS_ISOLATE."""
     parts = (environ.variable(VARIABLE) or "").split(",")
     return frozenset(part.strip() for part in parts if part.strip())

@@ -1,6 +1,6 @@
-"""Strategies and filters that run in a worker process of their own, as TBOT_PLUGINS_ISOLATE names them.
+"""Strategies and filters named by TBOT_PLUGINS_ISOLATE, which run in worker processes.
 
-They are not imported here: their declarations come from their trial, in another process.
+They are not imported in this process: their declarations come from the recorded trial.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def isolated_offers(
     folder: Path,
     kinds: Mapping[str, SettingKind[Any]],
 ) -> tuple[tuple[LoadedPlugin, ...], tuple[PluginFailure, ...]]:
-    """The sandboxed plugins as the data folder's records describe them, and those without a record.
+    """The isolated plugins as recorded in the data folder, and failures for those without a record.
 
-    `kinds` are those of the variables that the core knows; the text of any other is validated only in the worker.
+    `kinds` are those of the variables that the core knows; other values are validated only in the worker.
     """
     known, loaded, failures = trial_records.read_records(folder), [], []
     entries = {(one.entry.kind, one.entry.name): one.entry for one in listings}
@@ -97,8 +97,8 @@ def _loaded(
     return LoadedPlugin(entry=entry, plugin=plugin, subject=object())
 
 
-def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any:  # noqa: ARG001  -- a worker is told no place of ours
-    """The plugin in its worker; raises PluginError if it cannot be created there."""
+def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any:  # noqa: ARG001  -- a worker gets no path of the instance
+    """Create the plugin in a worker; raises PluginError on failure."""
     texts = {one.name: one.kind.show(getattr(config, field)) for field, one in declarations(type(config)).items()}
     worker = PluginWorker(entry, texts, getattr(config, "window", None))
     facts = worker.request({"do": "hello"})
@@ -108,14 +108,14 @@ def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any
 
 
 class PluginWorker:
-    """The process of one plugin: started on request, killed when it does not respond; it only receives new data."""
+    """The worker process of one plugin: started on request, killed when it does not respond; receives only new data."""
 
     def __init__(self, entry: EntryPointInfo, texts: Mapping[str, str], window: Window | None) -> None:
         self._load = {"do": "load", "entry": _document(entry), "texts": dict(texts), "window": window}
-        self._partner: WorkerProcess | None = None
+        self._process: WorkerProcess | None = None
         self._facts: Mapping[str, Any] = {}
         self._session: object = None
-        self._told = 0
+        self._sent_minutes = 0
         self._day: DayFacts | None = None
 
     def request(self, request: dict[str, Any], bars: Bars | None = None, day: DayFacts | None = None) -> Any:
@@ -124,13 +124,13 @@ class PluginWorker:
         A process that did not respond, or whose caller was interrupted, is killed: the next request starts another one.
         """
         try:
-            partner = self._partner or self._start()
+            process = self._process or self._start()
             if request["do"] == "hello":
                 return self._facts
             request["day"] = None if day is self._day else day
             if bars is not None:
-                request["bars"] = self._news(bars)
-            answer = _exchange(partner, request)
+                request["bars"] = self._new_bars(bars)
+            answer = _exchange(process, request)
         except BaseException:
             self.end()
             raise
@@ -141,10 +141,10 @@ class PluginWorker:
 
     def end(self) -> None:
         """Kill the process."""
-        partner, self._partner = self._partner, None
-        self._session, self._told, self._day = None, 0, None
-        if partner is not None:
-            partner.end()
+        process, self._process = self._process, None
+        self._session, self._sent_minutes, self._day = None, 0, None
+        if process is not None:
+            process.end()
 
     def __del__(self) -> None:
         self.end()
@@ -153,30 +153,30 @@ class PluginWorker:
         path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
         command = [sys.executable, "-P", "-c", "from tbot_core.plugins.isolation_worker import main; main()"]
         try:
-            partner = self._partner = WorkerProcess(
+            process = self._process = WorkerProcess(
                 command, environment=environ.minimal_environment() | {"PYTHONPATH": path}
             )
         except AccessError as fault:
             raise PluginError(fault.message, fault.remedy) from fault
-        answer = call_within(START_S, lambda: _exchange(partner, self._load))
+        answer = call_within(START_S, lambda: _exchange(process, self._load))
         if "fault" in answer:
             raise PluginError(f"In its worker: {answer['fault']}")
         self._facts = answer["answer"]
-        return partner
+        return process
 
-    def _news(self, bars: Bars) -> Mapping[str, Any]:
-        # The minutes that the worker has not seen; of another session, and of a block of sessions, all of them.
+    def _new_bars(self, bars: Bars) -> Mapping[str, Any]:
+        # The minutes not sent yet; all of them for another session, or a block of sessions.
         session, whole = bars.session_key, bars.field("close").ndim > 2
-        fresh = whole or session is not self._session or bars.minutes < self._told
-        since = 0 if fresh else self._told
-        self._session, self._told = session, bars.minutes
+        fresh = whole or session is not self._session or bars.minutes < self._sent_minutes
+        since = 0 if fresh else self._sent_minutes
+        self._session, self._sent_minutes = session, bars.minutes
         fields = {name: bars.field(name)[since:] for name in PARTS}
         return {"fresh": fresh, "symbols": bars.symbols, "fields": fields}
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class IsolatedStrategy:
-    """A strategy in its worker."""
+    """A strategy in its worker process."""
 
     window: Window
     _explains: bool = attrs.field(alias="explains")
@@ -194,20 +194,20 @@ class IsolatedStrategy:
         return found
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
-        """The strategy's own comparisons before the bell; none if it has none."""
+        """The strategy's own comparisons before the open; none if it has none."""
         found: Sequence[Check] = self._worker.request({"do": "screen"}, None, day) if self._screens else ()
         return found
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class IsolatedFilter:
-    """A filter in its worker."""
+    """A filter in its worker process."""
 
     needs: frozenset[str]
     _worker: PluginWorker = attrs.field(alias="worker")
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """The filter's comparisons before the bell."""
+        """The filter's comparisons before the open."""
         found: Sequence[Check] = self._worker.request({"do": "screen", "symbols": symbols, "frame": frame}, None, day)
         return found
 
@@ -222,10 +222,10 @@ def _document(entry: EntryPointInfo) -> dict[str, Any]:
     return attrs.asdict(entry) | {"requires": list(entry.requires)}
 
 
-def _exchange(partner: WorkerProcess, message: Mapping[str, Any]) -> Mapping[str, Any]:
+def _exchange(process: WorkerProcess, message: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        isolation_protocol.send_message(partner.write, dict(message))
-        answer = isolation_protocol.receive_message(partner.read)
+        isolation_protocol.send_message(process.write, dict(message))
+        answer = isolation_protocol.receive_message(process.read)
     except AccessError as fault:
         raise PluginError(f"In its worker: {fault.message}") from fault
     if not isinstance(answer, dict) or len(answer) != 1 or not answer.keys() <= {"answer", "fault"}:

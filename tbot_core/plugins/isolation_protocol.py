@@ -37,7 +37,7 @@ _KINDS: Final = "fiub"
 _REMEDY: Final = "Plugins that need more than the contract's values cannot run in a process of their own."
 
 
-def send_message(say: Callable[[bytes], None], message: Any) -> None:
+def send_message(write: Callable[[bytes], None], message: Any) -> None:
     """Send a message; raises PluginError for unsupported content, and for a message that is too large."""
     arrays: list[bytes] = []
     try:
@@ -46,17 +46,17 @@ def send_message(say: Callable[[bytes], None], message: Any) -> None:
         raise PluginError("A message to or from a worker is nested too deeply.", _REMEDY) from fault
     size = sum(map(len, arrays))
     _bounded(len(head), size)
-    say(b"".join((_SIZES.pack(len(head), size), head, *arrays)))
+    write(b"".join((_SIZES.pack(len(head), size), head, *arrays)))
 
 
-def receive_message(hear: Callable[[int], bytes]) -> Any:
+def receive_message(read: Callable[[int], bytes]) -> Any:
     """The next message; None after the other side has closed. Raises PluginError for an invalid one."""
-    sizes = hear(_SIZES.size)
+    sizes = read(_SIZES.size)
     if len(sizes) < _SIZES.size:
         return None
     length, size = _SIZES.unpack(sizes)
     _bounded(length, size)
-    head, body = hear(length), hear(size)
+    head, body = read(length), read(size)
     try:
         return _value(json_document.parse_json(head), memoryview(body))
     except (KeyError, TypeError, ValueError) as fault:
@@ -69,7 +69,7 @@ def _bounded(head: int, body: int) -> None:
 
 
 def _plain(value: Any, arrays: list[bytes]) -> Any:  # noqa: PLR0911  one for each kind of value
-    # The value as JSON has it; what JSON has not is an object with one key that says what it is.
+    # The value for JSON; types that JSON lacks become an object with one key that names the type.
     match value:
         case Reason():
             return {"reason": int(value)}

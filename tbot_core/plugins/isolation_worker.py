@@ -1,6 +1,6 @@
-"""A strategy or filter in a process of its own: `python -m tbot_core.plugins.isolation_worker`, on two pipes.
+"""Runs a strategy or filter in its own process: `python -m tbot_core.plugins.isolation_worker`, on two pipes.
 
-It is told the bars minute by minute, builds them up as the run does, and so gives the same signals to the last bit.
+It receives the bars minute by minute and builds the same tape as the run, so the signals are bit-equal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OpenPipe: TypeAlias = "Callable[[], tuple[Callable[[int], bytes], Callable[[byte
 
 
 class HostedPlugin:
-    """The plugin in its process, with the bars and facts that it received last."""
+    """The plugin in its process, with the bars and facts received last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,22 +41,22 @@ class HostedPlugin:
         self._bars: Bars | None = None
         self._day: DayFacts | None = None
 
-    def answer(self, asked: Mapping[str, Any]) -> Any:
+    def answer(self, request: Mapping[str, Any]) -> Any:
         """The plugin's response to a request."""
-        if asked["do"] == "load":
-            return self._load(asked)
-        if asked.get("day") is not None:
-            self._day = asked["day"]
-        if "bars" in asked:
-            self._take(asked["bars"])
-        return self._call(asked)
+        if request["do"] == "load":
+            return self._load(request)
+        if request.get("day") is not None:
+            self._day = request["day"]
+        if "bars" in request:
+            self._update_bars(request["bars"])
+        return self._call(request)
 
-    def _load(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        entry = entry_of(asked["entry"])
+    def _load(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        entry = entry_of(request["entry"])
         loaded = PluginLoader().load(entry)
         if isinstance(loaded, PluginFailure):
             raise PluginError(loaded.reason)
-        config = build_config(loaded.plugin.config, asked["texts"], asked["window"])
+        config = build_config(loaded.plugin.config, request["texts"], request["window"])
         context = Context(clock=SystemClock(), log=log.logger(f"plugin.{entry.name}"), data_dir=self._folder)
         made = build_plugin(loaded, config, context)
         if isinstance(made, PluginFailure):
@@ -70,36 +70,36 @@ class HostedPlugin:
             "screens": isinstance(made, SupportsScreening),
         }
 
-    def _take(self, told: Mapping[str, Any]) -> None:
-        # Bars that came since, those of another session from its beginning, or a block of sessions as a whole.
-        fields: Mapping[str, Any] = told["fields"]
+    def _update_bars(self, update: Mapping[str, Any]) -> None:
+        # New bars, those of another session from its start, or a whole block of sessions.
+        fields: Mapping[str, Any] = update["fields"]
         if fields["close"].ndim > 2:
-            self._bars, self._tape = Bars(fields, told["symbols"]), None
+            self._bars, self._tape = Bars(fields, update["symbols"]), None
             return
-        if told["fresh"] or self._tape is None:
-            self._tape = Tape(told["symbols"], _MOST_MINUTES)
+        if update["fresh"] or self._tape is None:
+            self._tape = Tape(update["symbols"], _MOST_MINUTES)
         for row in range(len(fields["close"])):
             self._tape.append(MinuteSlice(index=self._tape.closed, **{name: fields[name][row] for name in PARTS}))
         self._bars = self._tape.bars
 
-    def _call(self, asked: Mapping[str, Any]) -> Any:
+    def _call(self, request: Mapping[str, Any]) -> Any:
         subject, bars, day = self._subject, self._bars, self._day
-        match asked["do"]:
+        match request["do"]:
             case "scan":
-                return subject.scan(bars, day, asked["since"])
+                return subject.scan(bars, day, request["since"])
             case "triggers":
                 return list(subject.triggers(bars, day))
-            case "screen" if "symbols" in asked:
-                return list(subject.screen(day, asked["symbols"], asked["frame"]))
+            case "screen" if "symbols" in request:
+                return list(subject.screen(day, request["symbols"], request["frame"]))
             case "screen":
                 return list(subject.screen(day))
             case _:
-                market = MarketView(bars=bars, day=day, quotes=asked["quotes"])  # type: ignore[arg-type]  # both were told
-                return list(subject.judge(asked["signals"], market, asked["frame"]))
+                market = MarketView(bars=bars, day=day, quotes=request["quotes"])  # type: ignore[arg-type]  # both were received
+                return list(subject.judge(request["signals"], market, request["frame"]))
 
 
 def build_config(config: type[Any], texts: Mapping[str, str], window: object) -> object:
-    """The plugin's config from the texts of its settings; raises PluginError for one that is not allowed."""
+    """Build the plugin's config from the texts of its settings; raises PluginError for an invalid one."""
     given: dict[str, Any] = {}
     for field, declaration in declarations(config).items():
         text = texts.get(declaration.name, declaration.default_text)
@@ -112,20 +112,22 @@ def build_config(config: type[Any], texts: Mapping[str, str], window: object) ->
     return config(**given)
 
 
-def serve_requests(hear: Callable[[int], bytes], say: Callable[[bytes], None], folder: Path) -> None:
-    """Respond until the pipe is closed; an error is a response, too."""
-    desk = HostedPlugin(folder)
-    while (asked := isolation_protocol.receive_message(hear)) is not None:
+def serve_requests(read: Callable[[int], bytes], write: Callable[[bytes], None], folder: Path) -> None:
+    """Respond until the pipe is closed; an error is a response too."""
+    host = HostedPlugin(folder)
+    while (request := isolation_protocol.receive_message(read)) is not None:
         try:
-            isolation_protocol.send_message(say, {"answer": desk.answer(asked)})
+            isolation_protocol.send_message(write, {"answer": host.answer(request)})
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of the plugin's process
             words = fault.message if isinstance(fault, PluginError) else f"{type(fault).__name__}: {fault}"
-            isolation_protocol.send_message(say, {"fault": words[:1000]})
+            isolation_protocol.send_message(write, {"fault": words[:1000]})
 
 
-def main(fence: Callable[[], object] = worker_pipe.confine, answering: OpenPipe = worker_pipe.open_child_pipe) -> None:
+def main(
+    restrict: Callable[[], object] = worker_pipe.confine, open_pipe: OpenPipe = worker_pipe.open_child_pipe
+) -> None:
     """Restrict the process, then serve."""
-    fence()
-    hear, say = answering()
+    restrict()
+    read, write = open_pipe()
     with filesystem.scratch_folder() as folder:
-        serve_requests(hear, say, folder)
+        serve_requests(read, write, folder)

@@ -1,4 +1,4 @@
-"""The keys of encrypted files from a plugin: read before any settings, so the enabled plugins are not known yet."""
+"""Keys of encrypted files from a plugin: loaded before any settings, so the enabled plugins are not known yet."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider | None:
-    """The result of the first installed extension that implements `tbot_key_provider`; None if none does.
+    """The key provider of the first installed extension that implements `tbot_key_provider`; None without one.
 
-    In live trading only plugins that match plugins.lock are imported. Raises PluginError if one does not, fails or
-    returns something else: there is no fallback.
+    In live trading only plugins that match plugins.lock are imported. Raises PluginError if one does not match, fails
+    or returns something else: there is no fallback.
     """
     loader, listings = PluginLoader(), discovery.installed_plugins()
     loaded, _ = loader.offers(_approved(home, listings) if live else [EVERY_EXTENSION], listings)
@@ -44,7 +44,7 @@ def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider
 
 
 def _approved(home: Path, listings: Sequence[PluginListing]) -> list[tuple[str, str]]:
-    # The extensions of plugins.lock; one that it does not name is not asked, and no reason to refuse.
+    # The extensions in plugins.lock; others are not asked, and are no reason to refuse.
     pinned = lock.read_lock(home)
     names = [] if pinned is None else [one.key for one in pinned.plugins if one.kind == EVERY_EXTENSION[0]]
     lock.require_locked(home, discovery.mark_enabled(listings, names))

@@ -1,4 +1,4 @@
-"""Loads the requested plugins, one by one: a broken one is a value, and the others are still loaded."""
+"""Loads the requested plugins one by one: a broken one becomes a value, and the others are still loaded."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class LoadedPlugin:
 
 
 class PluginLoader:
-    """The one pluggy manager with its registered plugins.
+    """Wraps the pluggy manager with the registered plugins.
 
-    Two steps, because a plugin's config is read from the settings only when its declarations are known: `offers`, then
-    `build` for each.
+    Loading has two steps, because a plugin's config is read from the settings only when its declarations are known:
+    `offers`, then `build_plugin` for each.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class PluginLoader:
 
         A missing, duplicate or incompatible plugin is a failure of phase find. Failures are logged.
         """
-        log.hold()  # what plugins say while they are imported
+        log.hold()  # log lines of plugins during import
         known = {(it.entry.kind, it.entry.name): it for it in listings}
         loaded, failures = [], []
         for kind, name in sorted(expand_extensions(wanted, known)):
@@ -97,7 +97,7 @@ class PluginLoader:
         try:
             subject = _resolve(entry)
             phase = "register"
-            hash(subject)  # pluggy keeps sets of plugins: one without a hash would break the calls of all others
+            hash(subject)  # pluggy keeps plugins in sets: an unhashable one would break all calls
             known = self.manager.is_registered(subject)
             if not known:
                 self.manager.register(subject, f"{entry.kind}/{entry.name}")
@@ -105,14 +105,14 @@ class PluginLoader:
             phase = "offer"
             results = self.call_hook(subject, hooks.OFFERS[entry.kind])
             phase = "validate"
-            return LoadedPlugin(entry=entry, plugin=_sound(entry, results), subject=subject)
+            return LoadedPlugin(entry=entry, plugin=_valid_offer(entry, results), subject=subject)
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
             if not known and self.manager.is_registered(subject):
                 self.manager.unregister(subject)
             return PluginFailure.of(entry, phase, fault)
 
     def call_hook(self, subject: object, hook: str) -> list[Any]:
-        """Call one hook without arguments of one registered object; no result if it does not implement it."""
+        """Call one argument-free hook of one registered object; empty if it does not implement it."""
         caller = self.caller(subject, hook)
         answers: list[Any] = [] if caller is None else caller()
         return answers
@@ -125,14 +125,14 @@ class PluginLoader:
         return self.manager.subset_hook_caller(hook, remove_plugins=others)
 
     def _usable(self, listing: PluginListing) -> LoadedPlugin | PluginFailure:
-        # A recorded fault may be fixed meanwhile, so only what metadata says keeps a plugin from being tried.
+        # A recorded fault may be fixed meanwhile, so only faults in the metadata prevent an attempt.
         if listing.state in {"duplicate", "incompatible"} or (listing.state == "broken" and not listing.seen):
             return PluginFailure.said(listing.entry, "find", f"{listing.state}: {listing.reason}")
         return self.load(listing.entry)
 
 
 def load_object(entry: EntryPointInfo) -> object | PluginFailure:
-    """Import what the entry point names, such as a command."""
+    """Import the target of an entry point, such as a command."""
     try:
         return _resolve(entry)
     except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
@@ -186,8 +186,8 @@ def _resolve(entry: EntryPointInfo) -> object:
     return subject
 
 
-def _sound(entry: EntryPointInfo, results: list[Any]) -> Plugin:
-    # The one offer among the results; PluginError when there is none or it is not what `Plugin` promises.
+def _valid_offer(entry: EntryPointInfo, results: list[Any]) -> Plugin:
+    # The single offer among the results; PluginError when it is missing or invalid.
     hook = hooks.OFFERS[entry.kind]
     if len(results) != 1:
         raise PluginError(f"{entry.target} provides nothing.", f"Return a Plugin from {hook}, marked by hookimpl.")
@@ -212,7 +212,7 @@ def _sound(entry: EntryPointInfo, results: list[Any]) -> Plugin:
 
 
 def _are_file_names(names: object) -> bool:
-    # Of one folder: none leads out of it.
+    # Plain names that cannot leave their folder.
     return isinstance(names, tuple) and all(
         isinstance(name, str) and name not in {"", ".", ".."} and not {"/", "\\", "\0"} & set(name) for name in names
     )
@@ -222,7 +222,7 @@ def _is_frozen(config: object) -> bool:
     if not isinstance(config, type) or not attrs.has(config):
         return False
     try:
-        object.__new__(config).tbot_probe = None  # type: ignore[attr-defined]  # whether it refuses is the question
+        object.__new__(config).tbot_probe = None  # type: ignore[attr-defined]  # a frozen class refuses
     except attrs.exceptions.FrozenInstanceError:
         return True
     except AttributeError:

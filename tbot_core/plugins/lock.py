@@ -129,7 +129,7 @@ def make_lock(
     for listing in listings:
         key = listing.entry.kind, listing.entry.name
         if listing.enabled and key in needs:
-            now = attrs.evolve(_seen(listing, needs[key]), approver=approval.approver, date=date)
+            now = attrs.evolve(_current(listing, needs[key]), approver=approval.approver, date=date)
             old = before.get(key)
             same = old is not None and attrs.evolve(now, approver=old.approver, date=old.date) == old
             fresh.append(old if same and old is not None else now)
@@ -173,13 +173,13 @@ def verify_lock(lock: PluginLock, listings: Iterable[PluginListing]) -> tuple[Lo
         found += _checked(one, offers.get(one.key, []))
     for (kind, name), rivals in offers.items():
         if rivals[0].enabled and lock.of(kind, name) is None:
-            detail = " and ".join(_offer(it) for it in rivals)
+            detail = " and ".join(_dist_text(it) for it in rivals)
             found.append(LockDifference(kind=kind, name=name, what="unlocked", detail=detail))
     return tuple(sorted(found))
 
 
 def lock_changes(before: PluginLock, after: PluginLock) -> tuple[LockDifference, ...]:
-    """What another lock approves that the first does not, sorted; `missing` is what it no longer names."""
+    """What the second lock approves and the first does not, sorted; `missing` is what it no longer names."""
     found: list[LockDifference] = []
     for one in after.plugins:
         old = before.of(*one.key)
@@ -200,7 +200,7 @@ def lock_changes(before: PluginLock, after: PluginLock) -> tuple[LockDifference,
 def lock_objections(home: Path, listings: Iterable[PluginListing]) -> tuple[str, ...]:
     """Why live trading refuses the enabled plugins, one sentence each; empty if each is exactly as approved.
 
-    Plugins that are only locked do not matter to a run. Metadata and hashes decide: nothing is imported.
+    Plugins that are only locked are ignored. Only metadata and hashes are compared: nothing is imported.
     """
     given = tuple(listings)
     try:
@@ -214,9 +214,9 @@ def lock_objections(home: Path, listings: Iterable[PluginListing]) -> tuple[str,
 
 
 def require_locked(home: Path, listings: Iterable[PluginListing]) -> None:
-    """Check that live trading may import the enabled plugins; raises PluginError, before any import, if not.
+    """Raise PluginError, before any import, unless live trading may import the enabled plugins.
 
-    Bytecode beside the sources is not pinned, so from then on only bytecode that this instance compiled itself is read.
+    Bytecode is not pinned, so from then on only bytecode compiled by this instance is read.
     """
     if sentences := lock_objections(home, listings):
         raise unlocked_error(sentences)
@@ -224,13 +224,13 @@ def require_locked(home: Path, listings: Iterable[PluginListing]) -> None:
 
 
 def unlocked_error(sentences: Sequence[str]) -> PluginError:
-    """The error of live trading for `objections`."""
+    """The error of live trading for `lock_objections`."""
     more = [f"and {len(sentences) - _LINES} more differences."] if len(sentences) > _LINES else []
     message = "\n".join(["Live trading imports only approved plugins:", *sentences[:_LINES], *more])
     return PluginError(message, "Review each of them, then approve them with `tbot plugins lock`.")
 
 
-def _seen(listing: PluginListing, needs: PluginNeeds) -> LockedPlugin:
+def _current(listing: PluginListing, needs: PluginNeeds) -> LockedPlugin:
     entry, now = listing.entry, installed_distribution(listing.entry)
     return LockedPlugin(
         kind=entry.kind,
@@ -247,16 +247,16 @@ def _seen(listing: PluginListing, needs: PluginNeeds) -> LockedPlugin:
 
 
 def _checked(one: LockedPlugin, rivals: list[PluginListing]) -> Iterator[LockDifference]:
-    # A plugin that two distributions offer is not the approved one, even where one of the two is.
+    # A plugin that two distributions provide is not the approved one, even if one of them is.
     others = [it for it in rivals if it.entry.dist != one.distribution]
     if others:
-        detail = f"{one.distribution} was approved, but {' and '.join(_offer(it) for it in rivals)} provides it"
+        detail = f"{one.distribution} was approved, but {' and '.join(_dist_text(it) for it in rivals)} provides it"
         yield LockDifference(kind=one.kind, name=one.name, what="distribution", detail=detail)
     elif not rivals:
         detail = f"{one.distribution} {one.version}"
         yield LockDifference(kind=one.kind, name=one.name, what="missing", detail=detail)
     else:
-        yield from _compared(one, _seen(rivals[0], one.needs))
+        yield from _compared(one, _current(rivals[0], one.needs))
 
 
 def _compared(old: LockedPlugin, new: LockedPlugin) -> Iterator[LockDifference]:
@@ -282,7 +282,7 @@ def _compared(old: LockedPlugin, new: LockedPlugin) -> Iterator[LockDifference]:
             yield difference("file_changed", name)
 
 
-def _offer(listing: PluginListing) -> str:
+def _dist_text(listing: PluginListing) -> str:
     return f"{listing.entry.dist} {listing.entry.version}"
 
 

@@ -1,7 +1,7 @@
-"""The fields of a distribution's METADATA, as far as the list of plugins needs them.
+"""Parses the METADATA of a distribution, as far as the list of plugins needs it.
 
-The email package, which importlib-metadata parses them with, costs a short command more than everything else that it
-does with plugins. Here plain fields are read, one or more lines each, up to the first empty line.
+The email package, which importlib.metadata uses, would take most of a short command's time. This parser reads plain
+fields of one or more lines up to the first empty line.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _FILES: Final = ("METADATA", "PKG-INFO")
 
 
 def metadata_fields(dist: Distribution) -> Mapping[str, list[str]]:
-    """Each field of the metadata with its values, names in lower case; none of a field that is not there.
+    """Each field with its values, names in lower case; empty for a missing field.
 
-    Metadata that are gone have no fields. Raises ValueError where they are no UTF-8.
+    Missing metadata have no fields. Raises ValueError for text that is not UTF-8.
     """
     found: defaultdict[str, list[str]] = defaultdict(list)
     name = ""

@@ -1,4 +1,4 @@
-"""Calls observers one by one: a failure of one affects neither the run nor the others."""
+"""Calls observers one by one: a failing one affects neither the run nor the others."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _log = log.logger(__name__)
 class PluginObservers:
     """The loaded plugins as observers; three failures within ten minutes disable one for the rest of the run.
 
-    `report` is called once with the last failure of each disabled plugin. A hook that `limits_s` names has that time
-    limit in seconds; others have none.
+    `report` is called once with the last failure of each disabled plugin. `limits_s` holds the time limits of hooks in
+    seconds; others have none.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PluginObservers:
         self._report = report
         self._failures: dict[EntryPointInfo, deque[float]] = defaultdict(lambda: deque(maxlen=FAILURES))
         self._off: set[EntryPointInfo] = set()
-        # One object may stand behind several entries and is told once.
+        # An object with several entries is notified once.
         subjects = {id(it.subject): it for it in reversed(loaded)}
         each = sorted(subjects.values(), key=lambda it: it.entry)
         self._callers = {
@@ -61,18 +61,18 @@ class PluginObservers:
 
     def started(self, run: RunInfo) -> None:
         """Report that the run has started."""
-        self._tell("tbot_started", run=run)
+        self._notify("tbot_started", run=run)
 
     def event(self, event: Mapping[str, object]) -> None:
         """Report an event of the journal."""
         if self._callers["tbot_event"]:
-            self._tell("tbot_event", event=MappingProxyType(dict(event)))
+            self._notify("tbot_event", event=MappingProxyType(dict(event)))
 
     def stopped(self, run: RunInfo) -> None:
         """Report that the run has stopped."""
-        self._tell("tbot_stopped", run=run)
+        self._notify("tbot_stopped", run=run)
 
-    def _tell(self, hook: str, **arguments: object) -> None:
+    def _notify(self, hook: str, **arguments: object) -> None:
         for entry, caller in self._callers[hook]:
             if entry not in self._off:
                 self._call(entry, caller, arguments, self._limits_s.get(hook))

@@ -1,4 +1,4 @@
-"""Tries plugins in child processes of their own, with a time limit, so that none can harm the calling process."""
+"""Tries plugins in child processes with a time limit, so that none can harm the calling process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def probe_plugin(entry: EntryPointInfo, *, limit_s: float = LIMIT_S) -> TrialOut
     with filesystem.scratch_folder() as folder:
         request, answer = folder / "request.json", folder / "answer.json"
         filesystem.write_atomic(request, json.dumps(attrs.asdict(entry)).encode())
-        # -P: the working directory is no place to import plugins from, and the parent's path says where they are.
+        # -P: plugins are not imported from the working directory; the parent's path tells where they are.
         command = [sys.executable, "-P", "-m", "tbot_core.plugins.trial", str(request), str(answer)]
         path = os.pathsep.join(part for part in sys.path if part)  # seam: the separator is a constant
         finished = processes.run_program(

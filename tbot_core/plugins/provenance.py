@@ -1,6 +1,6 @@
-"""The publisher and the installation date of a plugin's distribution, as far as the installer recorded them.
+"""The publisher and the installation date of a plugin's distribution, if the installer recorded them.
 
-Only the index knows the date of a release and its attestation: no installer keeps them.
+The date of a release and its attestation are known only to the index.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _CLAIMS: Final = ("maintainer", "maintainer-email", "author", "author-email")
 
 
 def publisher(entry: EntryPointInfo) -> str:
-    """Who publishes the entry's distribution by its own word, which nothing proves; empty where it says nothing."""
+    """The publisher that the distribution claims, unproven; empty without one."""
     dist = find_distribution(entry)
     known = {} if dist is None else metadata_fields(dist)
     return next((claim for name in _CLAIMS for claim in known.get(name, ()) if claim), "")
 
 
 def installed_since(entry: EntryPointInfo) -> datetime | None:
-    """When the entry's distribution was installed, so that its release is no younger; None where nothing tells."""
+    """When the entry's distribution was installed, an upper bound of its release date; None if unknown."""
     dist = find_distribution(entry)
     for file in (dist and dist.files) or ():
         if file.name == "RECORD":

@@ -1,6 +1,6 @@
-"""Blocks the import of a plugin that hung in its trial: it would hang or end the process that loads it.
+"""Blocks the import of a plugin that hung in its trial, since it would hang or end the loading process.
 
-A plugin without a record of its files is tried first, in a process of its own.
+A plugin without a record of its files is tried first, in a child process.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def quarantine_broken(
 
 
 def _complete(usable: Iterable[PluginListing], folder: Path, now: datetime, limit_s: float) -> TrialRecords:
-    # The records with those that were missing.
+    # The records, with the missing ones added.
     recorded = trial_records.read_records(folder)
     fresh = [it.entry for it in usable if recorded.of(it.entry) is None]
     if fresh:

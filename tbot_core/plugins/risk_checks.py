@@ -20,25 +20,25 @@ _REMEDY = "Fix or uninstall the plugin, or remove it from the settings."
 
 
 def risk_checks(
-    loader: PluginLoader, loaded: Sequence[LoadedPlugin], bounds: CallGuard
+    loader: PluginLoader, loaded: Sequence[LoadedPlugin], guard: CallGuard
 ) -> tuple[tuple[tuple[str, RiskCheck], ...], tuple[PluginFailure, ...]]:
-    """The (plugin's name, check) pairs of all loaded plugins in order, and the failures of those without one.
+    """The (plugin name, check) pairs of all loaded plugins in order, and failures.
 
-    A check that raises, takes too long, or returns anything but None or a sentence fails with PluginError: the order is
-    denied. A disabled check is not called again, and denies.
+    A check that raises, takes too long, or returns anything but None or a sentence fails with PluginError, and the
+    order is denied. A disabled check is not called again, and denies.
     """
-    checks, failures, asked = [], [], set()
+    checks, failures, seen = [], [], set()
     for it in loaded:
-        if id(it.subject) in asked:
+        if id(it.subject) in seen:
             continue
-        asked.add(id(it.subject))
+        seen.add(id(it.subject))
         try:
             answers = loader.call_hook(it.subject, "tbot_risk_checks")
             functions = [_function(answer) for answer in answers]
         except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
             failures.append(PluginFailure.of(it.entry, "risk_checks", fault))
         else:
-            checks += [(it.entry.name, _guarded(it.entry, check, bounds)) for check in functions]
+            checks += [(it.entry.name, _guarded(it.entry, check, guard)) for check in functions]
     return tuple(checks), tuple(failures)
 
 
@@ -48,9 +48,9 @@ def _function(answer: object) -> RiskCheck:
     return answer
 
 
-def _guarded(entry: EntryPointInfo, check: RiskCheck, bounds: CallGuard) -> RiskCheck:
+def _guarded(entry: EntryPointInfo, check: RiskCheck, guard: CallGuard) -> RiskCheck:
     def guarded(order: Order) -> str | None:
-        return bounds.call(entry, "check", lambda: _answer(check(order)))
+        return guard.call(entry, "check", lambda: _answer(check(order)))
 
     return guarded
 

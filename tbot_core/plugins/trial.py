@@ -1,4 +1,4 @@
-"""One plugin's trial, run in a process of its own: `python -m tbot_core.plugins.trial REQUEST ANSWER`.
+"""The trial of one plugin in its own process: `python -m tbot_core.plugins.trial REQUEST ANSWER`.
 
 The plugin may print, exit, hang or crash: the result is a file, and the starting process limits the time.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class SettingDescription:
-    """One variable that a plugin declares, in words."""
+    """One variable that a plugin declares, as text."""
 
     name: str
     kind: str
@@ -67,9 +67,9 @@ def try_plugin(entry: EntryPointInfo, folder: Path) -> PluginDescription | Plugi
 
 
 def default_config(config: type[Any]) -> object:
-    """The config that an empty settings file gives; a strategy's field `window` gets some window.
+    """The config of an empty settings file; a strategy's field `window` gets a default window.
 
-    Raises PluginError for a field that nothing can fill.
+    Raises PluginError for a field without a value.
     """
     bare = {field.name for field in attrs.fields(config) if field.init and field.default is attrs.NOTHING}
     given = {"window": Window(start=0, analysis=15, breakout=60, monitoring=60)} if "window" in bare else {}
@@ -82,7 +82,7 @@ def default_config(config: type[Any]) -> object:
 
 
 def describe_offer(plugin: Plugin) -> PluginDescription:
-    """The plugin's own words, with every setting that its config declares."""
+    """Describe an offer, with every setting that its config declares."""
     settings = tuple(
         SettingDescription(
             name=it.name, kind=it.kind.name, allowed=it.kind.allowed, default=it.default_text, doc=it.doc, file=it.file
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def entry_of(document: dict[str, Any]) -> EntryPointInfo:
-    """The entry that `attrs.asdict` made a document of."""
+    """The inverse of `attrs.asdict` for an entry."""
     return EntryPointInfo(**document | {"requires": tuple(document["requires"])})
 
 

@@ -1,6 +1,6 @@
-"""The results of trials and runs for each plugin, kept in the instance's data/plugins.json.
+"""The results of trials and runs for each plugin, stored in the instance's data/plugins.json.
 
-A result is valid only while the plugin's files are those that were tried: it is kept with their hash.
+A result is valid only for the files that were tried: their hash is stored with it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _FORMAT: Final = 1
 
 @attrs.frozen(kw_only=True)
 class TrialRecord:
-    """One plugin's last result: when it was seen, of which files, and its description or failure.
+    """One plugin's last result: time, hash of the files, and description or failure.
 
-    `crash` is the last failure in words, also of other files and when a later result was sound; `crashed` says when.
+    `crash` is the last failure as text, also of other files or before a later success; `crashed` is its time.
     `failures` counts the calls that failed in runs.
     """
 
@@ -59,7 +59,7 @@ class TrialRecord:
 
 @attrs.frozen(kw_only=True)
 class TrialRecords:
-    """The results by entry; `warning` says why a file that stands there could not be read."""
+    """The results by entry; `warning` explains why an existing file could not be read."""
 
     results: Mapping[str, TrialRecord] = attrs.field(factory=dict)
     warning: str = ""
@@ -70,7 +70,7 @@ class TrialRecords:
         return record if record is not None and record.files == plugin_fingerprint(entry) else None
 
     def differs(self, outcome: TrialOutcome) -> bool:
-        """Whether an outcome says anything that is not recorded of exactly these files."""
+        """Whether an outcome differs from what is recorded for exactly these files."""
         record = self.of(outcome.entry)
         return record is None or _result(outcome, record.files, record.seen, record) != record
 
@@ -98,7 +98,7 @@ def with_outcomes(records: TrialRecords, outcomes: Iterable[TrialOutcome], now: 
 
 
 def with_failure(records: TrialRecords, failure: PluginFailure, entry: EntryPointInfo, now: datetime) -> TrialRecords:
-    """The records with one more failure in a run of a plugin; of one that nothing is recorded of, nothing is."""
+    """The records with one more failed call; unchanged if the plugin has no record."""
     key = _key(entry)
     before = records.results.get(key)
     if before is None:
@@ -109,7 +109,7 @@ def with_failure(records: TrialRecords, failure: PluginFailure, entry: EntryPoin
 
 
 def write_records(folder: Path, records: TrialRecords) -> None:
-    """Keep the records in a data folder, which is made when absent; a damaged file is set aside first.
+    """Write the records to a data folder, creating it if absent; a damaged file is renamed first.
 
     Raises AccessError when the folder cannot be written.
     """
@@ -123,13 +123,13 @@ def write_records(folder: Path, records: TrialRecords) -> None:
 
 
 def apply_records(listings: Iterable[PluginListing], records: TrialRecords) -> tuple[PluginListing, ...]:
-    """The listings with recorded failures: what is otherwise usable becomes broken, with the reason and when seen."""
+    """The listings with recorded failures: otherwise usable ones become broken, with reason and time."""
     judged = []
     for listing in listings:
         usable = listing.state in {"active", "available"}
         record = records.of(listing.entry) if usable else None
         if record is not None and record.error:
-            failure = PluginFailure.said(listing.entry, record.phase, record.error)  # type: ignore[arg-type]  # as it was written
+            failure = PluginFailure.said(listing.entry, record.phase, record.error)  # type: ignore[arg-type]  # a phase when it was written
             judged.append(attrs.evolve(listing, state="broken", reason=failure.reason, seen=record.seen))
         else:
             judged.append(listing)
@@ -145,9 +145,9 @@ def needs_of(description: Mapping[str, Any] | None) -> PluginNeeds | None:
 
 
 def plugin_fingerprint(entry: EntryPointInfo) -> str:
-    """The SHA-256 over the entry's metadata and the names and bytes of its package's files; imports nothing.
+    """SHA-256 over the entry's metadata and the names and bytes of its package's files; imports nothing.
 
-    Empty when a file cannot be read, which equals no recorded hash.
+    Empty when a file cannot be read, which matches no recorded hash.
     """
     digest = hashlib.sha256(repr(entry).encode())
     try:
@@ -204,9 +204,9 @@ def record_run(
     listings: Iterable[PluginListing],
     now: datetime,
 ) -> None:
-    """Record the plugins that a run loaded and those that failed in it, in a data folder; nothing new, nothing written.
+    """Record in a data folder which plugins a run loaded and which failed; writes only changes.
 
-    What metadata alone says (phase find) is not recorded. Raises AccessError when the folder cannot be written.
+    Failures in the metadata (phase find) are not recorded. Raises AccessError when the folder cannot be written.
     """
     known = read_records(folder)
     outcomes = [it for it in _outcomes(loaded, failures, listings) if known.differs(it)]
@@ -215,7 +215,7 @@ def record_run(
 
 
 def record_failure(folder: Path, entry: EntryPointInfo, failure: PluginFailure, now: datetime) -> None:
-    """Record in a data folder that a call failed in a run; a folder that cannot be written is a warning."""
+    """Record in a data folder that a call failed in a run; if the folder cannot be written, log a warning."""
     known = read_records(folder)
     try:
         write_records(folder, with_failure(known, failure, entry, now))
@@ -231,7 +231,7 @@ def _outcomes(
     failed = {(it.kind, it.name): it for it in failures if it.phase != "find"}
     for it in loaded:
         if (it.entry.kind, it.entry.name) not in failed:
-            # As JSON would give it back, so that it compares with what was recorded.
+            # As JSON returns it, for comparison with the record.
             yield TrialOutcome(
                 entry=it.entry,
                 description=json_document.parse_json(json.dumps(attrs.asdict(describe_offer(it.plugin)))),

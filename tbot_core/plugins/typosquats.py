@@ -22,14 +22,14 @@ _OURS: Final = Path(__file__).with_name("distributions.txt")
 
 
 def ours() -> frozenset[str]:
-    """The names that the project publishes under, to compare with; none of them is preferred or needed."""
+    """The project's distribution names, to compare with; none is preferred or required."""
     return frozenset(filesystem.read_text(_OURS).split())
 
 
 def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
-    """The (installed, known) pairs of different but similar names, sorted; `known` are those besides the project's.
+    """The (installed, known) pairs of different but similar names, sorted; `known` is added to the project's names.
 
-    A name that is itself known is not compared.
+    A known name is not compared.
     """
     names = {_canonical(name) for name in known} | ours()
     strangers = {_canonical(name) for name in installed} - names
@@ -37,9 +37,10 @@ def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tup
 
 
 def names_look_alike(one: str, other: str) -> bool:
-    """Whether one name may be taken for the other: how far apart they may be grows with the other's last part.
+    """Whether two names can be confused; the allowed distance grows with the last part of `other`.
 
-    Short words that differ by a letter or two are other words (bad, mid): there only letters of one look are equal.
+    Short words that differ by a letter or two are other words (bad, mid): for them only similar letters count as
+    equal.
     """
     letters = len(other.rpartition("-")[2])
     if letters < _WORD:
@@ -48,12 +49,12 @@ def names_look_alike(one: str, other: str) -> bool:
 
 
 def _folded(name: str) -> str:
-    # The name with one letter for all that look like it, and without what is overlooked.
+    # The name with similar letters replaced by one, and without hyphens.
     return name.replace("rn", "m").replace("vv", "w").replace("-", "").translate(_LOOKS)
 
 
 def edit_distance(one: str, other: str) -> int:
-    """How many insertions, deletions and replacements make one text of the other; beyond two it says three."""
+    """The number of insertions, deletions and replacements between two texts; at most three."""
     if abs(len(one) - len(other)) > NEAR:
         return NEAR + 1
     row = list(range(len(other) + 1))

@@ -1,4 +1,4 @@
-"""What a run came to, as one document: the same for replay, demo and backtest, so that they can be compared."""
+"""The result of a run as one document: comparable between replay, demo and backtest."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import attrs
 from tbot_core.model.types import Trade
 
 _MARKET: Final = frozenset({"paper", "live"})
-"""The modes that trade at a broker; of simulations the agreed keys are all that is said of a trade."""
+"""The modes that trade at a broker; trades of the other modes have only the agreed keys."""
 
 
 @attrs.frozen(kw_only=True)
 class RunSummary:
-    """A run's result; money in dollars, `denials` by reason code. `notes` are what a person must know of it.
+    """A run's result; money in dollars, `denials` by reason code. `notes` are caveats for readers.
 
-    `brokers` are all that its sessions had, the primary first.
+    `brokers` are those of all sessions, the primary first.
     """
 
     mode: str
@@ -47,12 +47,12 @@ class RunSummary:
 
     @property
     def by_broker(self) -> dict[str, tuple[int, int, Decimal]]:
-        """The same of each broker; nothing where there was only one."""
+        """The same for each broker; empty with only one."""
         return self._split(attrgetter("broker")) if len(self.brokers) > 1 else {}
 
     @property
     def reasons(self) -> list[tuple[str, int]]:
-        """How often each reason denied, most often first."""
+        """The count of each denial reason, most frequent first."""
         return sorted(self.denials.items(), key=lambda pair: (-pair[1], pair[0]))
 
     def _split(self, part: Callable[[Trade], str]) -> dict[str, tuple[int, int, Decimal]]:
@@ -63,7 +63,7 @@ class RunSummary:
         return dict(sorted(found.items()))
 
     def document(self) -> dict[str, Any]:
-        """The summary for JSON: nothing in it depends on the wall clock, nor on paths but `report`."""
+        """The summary for JSON; independent of the wall clock, and of paths except `report`."""
         return {
             "mode": self.mode,
             "sessions": self.sessions,
@@ -80,7 +80,7 @@ class RunSummary:
 
 
 def trade_document(trade: Trade, *, named: bool = True) -> dict[str, Any]:
-    """A trade for JSON: times in UTC, ISO 8601; money and quantities as strings; `named`: with its broker."""
+    """A trade for JSON: times in UTC, ISO 8601; money and quantities as strings; `named` adds its broker."""
     return {
         "strategy": trade.strategy,
         "symbol": trade.symbol,

@@ -1,6 +1,6 @@
-"""A run as a story: its sessions with their windows, trades, denials and risk changes, told from the journal's events.
+"""A run's timeline from journal events: sessions with their windows, trades, denials and risk changes.
 
-The report and the end of `tbot run` tell it to people; nothing decides on it.
+Used by the report and the end of `tbot run`; no decision depends on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class WindowSummary:
-    """A strategy's part of one session: candidates, triggers, and who came closest without triggering."""
+    """A strategy's part of one session: counts of candidates and triggers, and near misses."""
 
     strategy: str
     candidates: int
@@ -34,7 +34,7 @@ class WindowSummary:
 
 @attrs.define(kw_only=True)
 class SessionTimeline:
-    """One session; `curve` is the equity after each fill, at the last prices known to the journal."""
+    """One session; `curve` is the equity after each fill, at the last prices in the journal."""
 
     date: str
     open: datetime
@@ -57,7 +57,7 @@ class SessionTimeline:
 
 @attrs.frozen(kw_only=True)
 class RunTimeline:
-    """A run's sessions in order, with what it said of itself when it started."""
+    """A run's sessions in order; `run` is the payload of its start."""
 
     run: Mapping[str, Any]
     chapters: tuple[SessionTimeline, ...]
@@ -70,7 +70,7 @@ class RunTimeline:
 
 
 def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
-    """The story of a journal's events."""
+    """Build the timeline from a journal's events."""
     book, chapters = SessionBook(), list[SessionTimeline]()
     for event in events:
         done = len(book.trades)
@@ -78,7 +78,7 @@ def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
         if event.kind == records.SESSION_OPENED:
             chapters.append(_chapter(event.payload))
         if chapters:
-            _tell(chapters[-1], event, book)
+            _apply(chapters[-1], event, book)
             chapters[-1].trades += book.trades[done:]
     return RunTimeline(run=book.run, chapters=tuple(chapters), book=book)
 
@@ -96,7 +96,7 @@ def _chapter(payload: Mapping[str, Any]) -> SessionTimeline:
     )
 
 
-def _tell(chapter: SessionTimeline, event: JournalEvent, book: SessionBook) -> None:
+def _apply(chapter: SessionTimeline, event: JournalEvent, book: SessionBook) -> None:
     match event.kind:
         case "fill":
             chapter.closing = book.equity
@@ -108,7 +108,7 @@ def _tell(chapter: SessionTimeline, event: JournalEvent, book: SessionBook) -> N
         case records.WINDOW_CLOSED:
             chapter.windows.append(_window(event.payload))
         case records.SESSION_CLOSED:
-            several = len(records.brokers_of(book.session)) > 1  # then the equity that is said is the primary's alone
+            several = len(records.brokers_of(book.session)) > 1  # then the stated equity is the primary's alone
             chapter.closing = chapter.opening + Decimal(event.payload["pnl"]) if several else _equity(event)
             chapter.closed = True
             chapter.curve.append((chapter.close, chapter.closing))

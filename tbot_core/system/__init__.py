@@ -1,1 +1,1 @@
-"""The only ways out of the process: files, child processes, environment, randomness, log, and secrets in memory."""
+"""Access to the outside of the process: files, child processes, environment, randomness, log, and secrets in memory."""

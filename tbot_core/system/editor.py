@@ -1,4 +1,4 @@
-"""Folders that lie in memory alone, and a person's editor on a file in one."""
+"""In-memory folders, and editing a file in one with the user's editor."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _FALLBACK: Final = "vi"
 
 
 def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = MOUNTS) -> bytes:
-    """What a person makes of the text: $VISUAL, else $EDITOR, else vi works on a file called `name`.
+    """Let the user edit the text in a file called `name`, with $VISUAL, else $EDITOR, else vi; returns the result.
 
-    The file, and whatever the editor leaves beside it, lies `in_memory`. Raises AccessError where there is none, and
+    The file and the editor's own files are in a folder made by `in_memory`. Raises AccessError when there is none, or
     when the editor fails.
     """
     with in_memory(folder=folder, mounts=mounts) as work:
@@ -42,10 +42,10 @@ def edit(name: str, data: bytes, *, folder: Path = MEMORY, mounts: Path = MOUNTS
 
 @contextmanager
 def in_memory(*, folder: Path = MEMORY, mounts: Path = MOUNTS) -> Iterator[Path]:
-    """A new folder for its owner alone on a file system in memory; what lies in it is overwritten and removed.
+    """Create a private folder on a file system in memory; its files are overwritten and removed at the end.
 
-    Its name bears the process's number, so that one which a killed process left can be told.
-    `mounts` says what is memory. Raises AccessError where `folder` is not.
+    Its name contains the process id, so that a killed process's folder can be recognised. `mounts` lists the mounted
+    file systems. Raises AccessError when `folder` is not in memory.
     """
     if not _is_memory(folder, mounts):
         raise AccessError(
@@ -64,13 +64,13 @@ def in_memory(*, folder: Path = MEMORY, mounts: Path = MOUNTS) -> Iterator[Path]
 def _run(file: Path) -> None:
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _FALLBACK
     environment = {**os.environ, "TMPDIR": str(file.parent)}
-    done = subprocess.run([*shlex.split(command), str(file)], env=environment, check=False)  # noqa: S603  -- theirs
+    done = subprocess.run([*shlex.split(command), str(file)], env=environment, check=False)  # noqa: S603  -- the user's choice
     if done.returncode:
         raise AccessError(f"The editor exited with code {done.returncode}.", "Nothing was changed.")
 
 
 def _is_memory(folder: Path, mounts: Path) -> bool:
-    # Whether the folder is the root of a tmpfs, as the kernel says.
+    # Whether the folder is the mount point of a tmpfs.
     try:
         rows = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:

@@ -1,4 +1,4 @@
-"""The one way to the process environment."""
+"""Access to the process environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CARRIED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHASHSEED
 
 
 def variable(name: str) -> str | None:
-    """The value of a variable that the docs name, None when it is unset; ValueError unless it begins with TBOT_."""
+    """The value of a documented variable; None when unset. Raises ValueError unless it begins with TBOT_."""
     if not name.startswith(PREFIX):
         raise ValueError(f"only variables that begin with {PREFIX} are read, not {name}")
     return os.environ.get(name)
@@ -25,7 +25,7 @@ def variable(name: str) -> str | None:
 
 @contextmanager
 def without_variables(*names: str) -> Iterator[None]:
-    """As long as the context lasts these variables of tbot are unset, in this process and in its children."""
+    """Unset these variables of tbot in the context, for this process and its children."""
     kept = {name: os.environ.pop(name) for name in names if variable(name) is not None}
     try:
         yield
@@ -34,9 +34,9 @@ def without_variables(*names: str) -> Iterator[None]:
 
 
 def variables_with_prefix(prefix: str) -> dict[str, str]:
-    """The variables that begin with a prefix such as `NAME_`, without it and in order; empty ones are left out.
+    """The variables with a prefix such as `NAME_`, without the prefix, sorted; empty ones are left out.
 
-    For importing a vendor's credentials once, when an instance is made. Raises ValueError for any other prefix.
+    Used to import a vendor's credentials once, when an instance is created. Raises ValueError for an invalid prefix.
     """
     if _PREFIX.fullmatch(prefix) is None:
         raise ValueError(f"a prefix is a word in capitals and an underscore, not {prefix!r}")
@@ -45,7 +45,7 @@ def variables_with_prefix(prefix: str) -> dict[str, str]:
 
 
 def user_name() -> str:
-    """The name of the account that runs this process, as the system knows it; its number when it has none."""
+    """The name of the account that runs this process; its number when it has no name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -53,10 +53,10 @@ def user_name() -> str:
 
 
 def minimal_environment() -> dict[str, str]:
-    """What a child process may inherit: the paths, language and zone that a program needs, nothing of the user's."""
+    """The variables that a child process may inherit: paths, language and time zone."""
     return {name: os.environ[name] for name in _CARRIED if name in os.environ}
 
 
 def own_environment() -> dict[str, str]:
-    """What another run of the same command is started with: as `minimal`, and the variables of tbot."""
+    """The environment for running the same command again: `minimal_environment` plus the variables of tbot."""
     return minimal_environment() | {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}

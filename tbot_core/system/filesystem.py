@@ -1,4 +1,4 @@
-"""The one way to files and folders. Every refusal of the system becomes an AccessError that names the path."""
+"""Access to files and folders. Every OSError becomes an AccessError that names the path."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NETWORKS: Final = frozenset(
         "smbfs",
     ]
 )
-"""Kinds of file systems that other machines serve, or share."""
+"""File systems served by, or shared with, other machines."""
 
 _REMEDIES: Final = {
     errno.ENOENT: "Check the path.",
@@ -56,11 +56,11 @@ _REMEDIES: Final = {
 
 
 class _Faults:
-    # What `faults` returns: a class, since a generator takes several times as long and this is asked each second.
-    __slots__ = ("_deed", "_path")
+    # A class, since a generator-based context manager is several times slower, and this runs every second.
+    __slots__ = ("_action", "_path")
 
-    def __init__(self, deed: str, path: Path) -> None:
-        self._deed, self._path = deed, path
+    def __init__(self, action: str, path: Path) -> None:
+        self._action, self._path = action, path
 
     def __enter__(self) -> None:
         pass
@@ -69,28 +69,28 @@ class _Faults:
         if isinstance(fault, OSError):
             reason = fault.strerror or type(fault).__name__
             remedy = _REMEDIES.get(fault.errno or 0, "Check the path and the disk.")
-            raise AccessError(f"Cannot {self._deed} {self._path}: {reason}.", remedy) from fault
+            raise AccessError(f"Cannot {self._action} {self._path}: {reason}.", remedy) from fault
 
 
-def raising_access_errors(deed: str, path: Path) -> _Faults:
-    """Turn an OSError raised inside into an AccessError: "cannot `deed` `path`", the system's reason, a remedy."""
-    return _Faults(deed, path)
+def raising_access_errors(action: str, path: Path) -> _Faults:
+    """Turn an OSError raised inside into an AccessError: "Cannot `action` `path`", the system's reason, a remedy."""
+    return _Faults(action, path)
 
 
 def exists(path: Path) -> bool:
-    """Whether a file, folder or link's target stands at the path."""
+    """Whether a file or folder exists at the path; links are followed."""
     with raising_access_errors("look at", path):
         return path.exists()
 
 
 def is_present(path: Path) -> bool:
-    """Whether anything bears that name, a link that leads nowhere too."""
+    """Whether anything has that name, including a broken link."""
     with raising_access_errors("look at", path):
         return os.path.lexists(path)
 
 
 def is_visible(path: Path) -> bool:
-    """Whether anything bears that name; raises AccessError where nobody can tell, as in a locked folder."""
+    """Whether anything has that name; raises AccessError when that cannot be determined, as in a locked folder."""
     with raising_access_errors("look at", path):
         try:
             os.lstat(path)
@@ -106,7 +106,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_endless(path: Path) -> bool:
-    """Whether the path is a pipe, a socket or a device: who reads one may wait for ever."""
+    """Whether the path is a pipe, socket or device; reading one could block forever."""
     with raising_access_errors("look at", path):
         return path.exists() and not path.is_file() and not path.is_dir()
 
@@ -118,32 +118,32 @@ def size(path: Path) -> int:
 
 
 def modified(path: Path) -> float:
-    """When the file's content last changed, in seconds of the machine's clock: to tell the newer of two files."""
+    """When the content last changed, in epoch seconds; used to find the newer of two files."""
     with raising_access_errors("look at", path):
         return path.stat().st_mtime
 
 
 def free_bytes(path: Path) -> int:
-    """The room left to this user on the file system that holds the path."""
+    """The space available to this user on the path's file system."""
     with raising_access_errors("look at", path):
         return shutil.disk_usage(path).free
 
 
 def file_system(path: Path, *, mounts: Path = MOUNTS) -> str:
-    """The kind of file system that holds the path, as the kernel calls it; "" where it does not say."""
+    """The type of the path's file system, as the kernel names it; "" if unknown."""
     try:
         rows = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
         return ""
     with raising_access_errors("look at", path):
         whole = path.resolve()
-    # A blank in a mount's name is written as \040; the last of two mounts on one folder is the one that shows.
+    # A blank in a mount point is written as \040; of two mounts on one folder the last is visible.
     kinds = {Path(row[1].replace("\\040", " ")): row[2] for row in rows}
     return next((kinds[one] for one in (whole, *whole.parents) if one in kinds), "")
 
 
 def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
-    """The whole file; AccessError when it holds more than `limit` bytes, and for a pipe, socket or device."""
+    """Read the whole file; AccessError when it exceeds `limit` bytes, and for a pipe, socket or device."""
     if is_endless(path):
         raise AccessError(f"Cannot read {path}: it is a pipe, a socket or a device.", "Give a regular file.")
     with raising_access_errors("read", path), path.open("rb") as file:
@@ -154,7 +154,7 @@ def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The whole file as UTF-8 text, without a byte order mark; AccessError when it is not UTF-8."""
+    """Read the whole file as UTF-8 text, without a byte order mark; AccessError when it is not UTF-8."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as fault:
@@ -163,7 +163,7 @@ def read_text(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace the file by `data`, durably: after a crash the path holds the old content or the new, never a part."""
+    """Replace the file durably: after a crash the path holds the old content or the new, never a part."""
     with raising_access_errors("write", path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
@@ -180,7 +180,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 
 def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Add `data` at the file's end, which is made when absent, and return once it is on the disk."""
+    """Append `data`, creating the file if absent; returns once it is on the disk."""
     with raising_access_errors("write", path):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
         with os.fdopen(handle, "ab") as file:
@@ -190,13 +190,13 @@ def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 
 def overwrite(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Put `data` over what the file begins with, and make it when absent; the disk is not waited for."""
+    """Write `data` at the file's start, creating it if absent, without waiting for the disk."""
     with raising_access_errors("write", path), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, mode), "wb") as file:
         file.write(data)
 
 
 def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace the file by `data` for whoever reads it next; the disk is not waited for, so a power cut may lose it."""
+    """Replace the file atomically for readers, without waiting for the disk; a power cut may lose it."""
     beside = path.with_name(f".{path.name}.new")
     with raising_access_errors("write", path):
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
@@ -205,8 +205,8 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 
 def preallocate(path: Path, size: int, *, mode: int = 0o600) -> None:
-    """Make a file of `size` bytes whose room nobody else can take; where it cannot all be had there is none."""
-    with raising_access_errors("hold room with", path):
+    """Create a file whose `size` bytes are allocated; nothing is left when they are not available."""
+    with raising_access_errors("allocate", path):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
             os.posix_fallocate(handle, 0, size)
@@ -218,13 +218,13 @@ def preallocate(path: Path, size: int, *, mode: int = 0o600) -> None:
 
 
 def make_folder(path: Path, *, mode: int = 0o700) -> None:
-    """Make the folder and those above it; one that stands already is left as it is."""
+    """Create the folder and its parents; an existing one is left unchanged."""
     with raising_access_errors("make the folder", path):
         path.mkdir(mode=mode, parents=True, exist_ok=True)
 
 
 def entries(folder: Path) -> list[Path]:
-    """What stands in the folder, sorted by name."""
+    """The entries of the folder, sorted by name."""
     with raising_access_errors("list", folder):
         return sorted(folder.iterdir())
 
@@ -236,14 +236,14 @@ def files(folder: Path) -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove the file; nothing happens when it is not there."""
+    """Remove the file, if it exists."""
     with raising_access_errors("remove", path):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder outside the instance, for the owner alone; it is removed with all that lies in it."""
+    """Create a private folder outside the instance; it is removed with its content at the end."""
     with raising_access_errors("make a scratch folder in", Path(tempfile.gettempdir())):
         folder = tempfile.TemporaryDirectory(prefix="tbot-", ignore_cleanup_errors=True)
     with folder as name:
@@ -252,10 +252,10 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def hold_lock(path: Path, purpose: str = "") -> Iterator[None]:
-    """Hold the lock file at `path`, once; the kernel frees it when the process dies, however it dies.
+    """Hold the lock file at `path`; the kernel releases it when the process ends in any way.
 
-    A missing folder is made. The holder's process id is written beside, to `path` + ".pid", and below it one word for
-    the purpose. Raises AccessError, naming the holder, at once when another has it.
+    Creates a missing folder. The holder's process id and `purpose` are written to `path` + ".pid". Raises AccessError,
+    naming the holder, when another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -276,7 +276,7 @@ def hold_lock(path: Path, purpose: str = "") -> Iterator[None]:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The process that holds the lock file at `path`; None when nobody does. The lock itself is not touched."""
+    """The process id that holds the lock file at `path`; None without one. The lock itself is not touched."""
     try:
         number = int(_held(_owner(path))[0])
     except (AccessError, ValueError):
@@ -286,12 +286,12 @@ def lock_holder(path: Path) -> int | None:
     except ProcessLookupError:
         return None
     except PermissionError:
-        return number  # it lives, and belongs to somebody else
+        return number  # it runs as another user
     return number
 
 
 def lock_purpose(path: Path) -> str:
-    """The word that the holder of the lock file at `path` has given for what it does; "" where nobody said one."""
+    """The purpose given by the holder of the lock file at `path`; "" without one."""
     try:
         return _held(_owner(path))[1]
     except (AccessError, ValueError):
@@ -303,13 +303,13 @@ def _owner(path: Path) -> Path:
 
 
 def _held(owner: Path) -> tuple[str, str]:
-    # The process id and the purpose that are written beside a lock file.
+    # Process id and purpose written beside a lock file.
     number, _, word = read_bytes(owner, limit=100).decode().partition("\n")
     return number, word.strip()
 
 
 def _holder(owner: Path) -> str:
-    # The holder writes its id after it has the lock, so for a moment there may be none.
+    # The id is written after the lock is acquired, so it may be missing for a moment.
     try:
         return f", process {int(_held(owner)[0])}"
     except (AccessError, ValueError):
@@ -317,7 +317,7 @@ def _holder(owner: Path) -> str:
 
 
 def _settle(folder: Path) -> None:
-    # A rename is durable only once its folder is.
+    # A rename is durable only after the folder is synced.
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

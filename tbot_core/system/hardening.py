@@ -1,4 +1,4 @@
-"""Hardens the process: no core files, no debugger, no new rights, nothing written that others may read."""
+"""Hardens the process: no core files, no debugger, no new privileges, private file modes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
 def harden(prctl: Callable[[int, int], bool] | None = None, platform: str = sys.platform) -> tuple[str, ...]:
-    """Harden this process, at once and again after every exec; returns what could not be done, a sentence each.
+    """Harden this process; call it again after every exec. Returns one sentence per failed measure.
 
-    `prctl` sets a property of the process and says whether that failed; by default the system does.
+    `prctl` sets a property of the process and returns whether that failed; the default calls the system.
     """
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,4 +1,4 @@
-"""A page of a file on which a process says where it is, for others to read when it stands still; nothing is synced."""
+"""A file page that shows the current activity of a process, readable by others when it hangs. Never synced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HEAD: Final = struct.Struct("=QH")
 
 @attrs.frozen(kw_only=True)
 class CurrentActivity:
-    """Where a process is: in words, and `entered`, which no two stays share."""
+    """The activity of a process; `entered` is a number unique to each entry."""
 
     entered: int
     words: str
@@ -32,7 +32,7 @@ class CurrentActivity:
 
 @contextmanager
 def activity_marker(path: Path) -> Iterator[Callable[[str], AbstractContextManager[None]]]:
-    """What this yields stands around a stay somewhere, and is given its words; the page is begun anew."""
+    """Create the page, and yield a context manager that marks an activity with a text."""
     with filesystem.raising_access_errors("open", path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -61,7 +61,7 @@ def activity_marker(path: Path) -> Iterator[Callable[[str], AbstractContextManag
 
 
 def read_activity(path: Path) -> CurrentActivity | None:
-    """Where the process of this file is, None where that is nowhere or cannot be told."""
+    """The activity recorded in this file; None when there is none or it cannot be read."""
     try:
         page = filesystem.read_bytes(path, limit=SIZE)
     except AccessError:

@@ -1,4 +1,4 @@
-"""Lines between two processes of this machine, over a Unix socket: what one sends, the other receives whole or not."""
+"""Messages between two processes of this machine, as lines over a Unix socket. Each is received whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _END: Final = b"\n"
 
 
 class SocketConnection:
-    """One end of a connection. Blocks, but never longer than the time-out that it was made with."""
+    """One end of a connection. Blocks at most for the timeout it was created with."""
 
     def __init__(self, connection: socket.socket, timeout_s: float) -> None:
         connection.settimeout(timeout_s)
         self._connection = connection
-        self._came = bytearray()
+        self._received = bytearray()
 
     def fileno(self) -> int:
-        """The number of the connection, for whoever waits for several."""
+        """The file descriptor, for selecting among several."""
         return self._connection.fileno()
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are; a message ends with a line feed. Raises AccessError where nobody takes them."""
+        """Send bytes unchanged; a message ends with a line feed. Raises AccessError on failure."""
         try:
             self._connection.sendall(data)
         except OSError as fault:
@@ -37,49 +37,49 @@ class SocketConnection:
 
     @property
     def pending(self) -> bool:
-        """Whether a whole message has come that was not received yet."""
-        return _END in self._came
+        """Whether a complete message is buffered."""
+        return _END in self._received
 
     def receive(self) -> bytes | None:
-        """The next message, without its line feed; None once the other end has gone, whatever it had begun to say.
+        """Return the next message without its line feed; None after the other end has closed.
 
-        Raises AccessError when nothing comes in time.
+        A partial message is dropped. Raises AccessError on timeout.
         """
         while not self.pending:
             if not self.fill_buffer():
                 return None
-        message, _, rest = bytes(self._came).partition(_END)
-        self._came = bytearray(rest)
+        message, _, rest = bytes(self._received).partition(_END)
+        self._received = bytearray(rest)
         return message
 
     def fill_buffer(self) -> bool:
-        """Take in what has come, part of a message or several; false once the other end has gone."""
+        """Read available bytes into the buffer; False after the other end has closed."""
         try:
             chunk = self._connection.recv(_CHUNK)
         except ConnectionError:
             return False
         except OSError as fault:
             raise _broken(fault) from fault
-        self._came += chunk
+        self._received += chunk
         return bool(chunk)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
 
 class SocketListener:
-    """A place where others may connect."""
+    """Accepts connections."""
 
-    def __init__(self, place: socket.socket, timeout_s: float) -> None:
-        place.settimeout(timeout_s)
-        self._place = place
+    def __init__(self, listener: socket.socket, timeout_s: float) -> None:
+        listener.settimeout(timeout_s)
+        self._socket = listener
         self._timeout_s = timeout_s
 
     def accept(self) -> SocketConnection:
-        """The next one who connects. Raises AccessError when nobody does in time."""
+        """Accept the next connection. Raises AccessError on timeout."""
         try:
-            connection, _ = self._place.accept()
+            connection, _ = self._socket.accept()
         except OSError as fault:
             raise _broken(fault) from fault
         return SocketConnection(connection, self._timeout_s)
@@ -87,24 +87,24 @@ class SocketListener:
 
 @contextmanager
 def listen(path: Path, timeout_s: float) -> Iterator[SocketListener]:
-    """Listen at a path that is free, as long as the context lasts. Raises AccessError where that cannot be done."""
-    with socket.socket(socket.AF_UNIX) as place:
+    """Listen at a free path for the duration of the context. Raises AccessError on failure."""
+    with socket.socket(socket.AF_UNIX) as listener:
         try:
-            place.bind(str(path))
+            listener.bind(str(path))
         except OSError as fault:
             words = fault.strerror or str(fault)
             raise AccessError(
                 f"Cannot listen at {path}: {words}.", "Choose a short path that is not in use."
             ) from fault
         try:
-            place.listen()
-            yield SocketListener(place, timeout_s)
+            listener.listen()
+            yield SocketListener(listener, timeout_s)
         finally:
             path.unlink()
 
 
 def connect(path: Path, timeout_s: float) -> SocketConnection:
-    """Connect to whoever listens at a path. Raises AccessError where nobody does."""
+    """Connect to the listener at a path. Raises AccessError on failure."""
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(str(path))

@@ -1,4 +1,4 @@
-"""The one gate that every log line passes: levels, json or csv lines, rotated files, and redaction."""
+"""The only output of log lines: levels, JSON or CSV, rotated files, and redaction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Format = Literal["json", "csv"]
 
 FILE_NAME: Final = "tbot.log"
 FILE_BYTES: Final = 10_000_000
-"""A log file of this size is moved into the backups folder, and a new one is begun."""
+"""A log file of this size is moved into the backups folder, and a new one is started."""
 FILES_KEPT: Final = 10
 
 _HELD: Final = 200
@@ -34,7 +34,7 @@ _COLUMNS: Final = ("timestamp", "level", "logger", "event")
 
 
 class Logger:
-    """A logger by module: an event name, then fields. Nothing is imported or opened until a line is written."""
+    """A module's logger: an event name, then fields. Nothing is imported or opened until a line is written."""
 
     __slots__ = ("_bound", "_name")
 
@@ -43,23 +43,23 @@ class Logger:
         self._bound: Any = None
 
     def debug(self, event: str, **fields: object) -> None:
-        """Write what only a person who hunts a fault wants to see."""
+        """Log details for debugging."""
         self._structlog().debug(event, **fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """Write what a person wants to know today."""
+        """Log what an operator wants to know today."""
         self._structlog().info(event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Write what went wrong and was fixed or set aside."""
+        """Log a problem that was handled."""
         self._structlog().warning(event, **fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Write what went wrong and was not fixed."""
+        """Log a problem that was not handled."""
         self._structlog().error(event, **fields)
 
     def exception(self, event: str, **fields: object) -> None:
-        """Write an error with the traceback of the exception that is being handled."""
+        """Log an error with the traceback of the current exception."""
         self._structlog().exception(event, **fields)
 
     def _structlog(self) -> Any:
@@ -70,25 +70,25 @@ class Logger:
 
 
 def logger(name: str) -> Logger:
-    """The logger of a module; cheap, so it may be made at import."""
+    """Return the logger of a module; cheap, so it can be created at import."""
     return Logger(name)
 
 
 def configure(
     level: Level,
-    format: Format,  # noqa: A002  -- the setting is called so
+    format: Format,  # noqa: A002  -- the name of the setting
     folder: Path | None,
     *,
     backups: Path | None = None,
     screen: bool = True,
 ) -> None:
-    """Open the gate: lines to standard error, unless `screen` is false, and to `folder`/tbot.log unless that is None.
+    """Start logging: to standard error unless `screen` is false, and to `folder`/tbot.log unless that is None.
 
-    A full file is moved into `backups` (default: the folder `backups` beside `folder`). Called again, it closes what
-    was open. What was held before goes to the file alone. Python's warnings, and what other libraries say from WARNING
-    up, pass the same gate. Raises AccessError when a folder or the file cannot be made.
+    A full file is moved into `backups` (default: the folder `backups` beside `folder`). A repeated call closes the
+    previous handlers. Held lines go to the file only. Python's warnings, and other libraries' messages from WARNING
+    up, are logged too. Raises AccessError when a folder or the file cannot be created.
     """
-    held = _taken()
+    held = _pop_held()
     close()
     handlers: list[logging.Handler] = [_Screen()] if screen else []
     if folder is not None:
@@ -97,7 +97,7 @@ def configure(
     root = logging.getLogger()
     for handler in handlers:
         handler.setFormatter(lines)
-        handler.addFilter(_ours_or_grave)
+        handler.addFilter(_is_ours_or_warning)
         root.addHandler(handler)
     root.setLevel(_LEVELS[level])
     logging.captureWarnings(capture=True)
@@ -108,18 +108,18 @@ def configure(
 
 
 def hold() -> None:
-    """Keep warnings and errors from the screen until the gate opens; does nothing when it is open."""
+    """Hold back warnings and errors until `configure` is called; does nothing afterwards."""
     root = logging.getLogger()
     if not any(isinstance(handler, _Screen | _File | _Held) for handler in root.handlers):
         root.addHandler(_Held())
 
 
 def holds() -> bool:
-    """Whether something waits for the gate to open."""
+    """Whether lines are held back."""
     return any(isinstance(handler, _Held) and handler.records for handler in logging.getLogger().handlers)
 
 
-def _taken() -> list[logging.LogRecord]:
+def _pop_held() -> list[logging.LogRecord]:
     root, records = logging.getLogger(), list[logging.LogRecord]()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Held)]:
         root.removeHandler(handler)
@@ -127,28 +127,28 @@ def _taken() -> list[logging.LogRecord]:
     return records
 
 
-def _ours_or_grave(record: logging.LogRecord) -> bool:
-    # What a library says below WARNING is for its own developers; our events are dictionaries.
+def _is_ours_or_warning(record: logging.LogRecord) -> bool:
+    # Messages of libraries below WARNING are dropped; our events are dictionaries.
     return isinstance(record.msg, dict) or record.levelno >= logging.WARNING
 
 
 def lost() -> int:
-    """How many lines could not be written since the process began, as on a disk without room."""
+    """How many lines could not be written since the process started, for example because the disk was full."""
     return _losses.count
 
 
 def close() -> None:
-    """Close the gate and its file; does nothing when it is not open."""
+    """Stop logging and close the file; does nothing when not configured."""
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Screen | _File)]:
         root.removeHandler(handler)
-        with suppress(OSError):  # what waited for a full disk is lost, and was counted
+        with suppress(OSError):  # lines that a full disk refused are lost, and counted
             handler.close()
     logging.captureWarnings(capture=False)
 
 
 class _Held(logging.Handler):
-    # The newest lines of a time without a gate, redacted while their secrets are known.
+    # The newest lines before `configure`, redacted while their secrets are known.
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.records: deque[logging.LogRecord] = deque(maxlen=_HELD)
@@ -162,7 +162,7 @@ class _Held(logging.Handler):
 
 
 class _Screen(logging.StreamHandler[Any]):
-    # Standard error as it is at the moment of writing.
+    # Standard error as it is when writing.
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
@@ -175,7 +175,7 @@ class _Screen(logging.StreamHandler[Any]):
 
 
 class _File(RotatingFileHandler):
-    # A file readable by its owner alone; a csv file begins with its column names.
+    # A private file; a CSV file begins with its column names.
     def __init__(self, path: Path, header: str) -> None:
         self._header = header
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
@@ -202,7 +202,7 @@ _losses: Final = _Losses()
 
 
 def _lost(record: logging.LogRecord) -> None:
-    # The standard library would print the record unredacted here.
+    # The standard library would print the record unredacted.
     _losses.count += 1
     failure = sys.exc_info()[1]
     sys.stderr.write(f"tbot: a log line of {record.name} could not be written: {type(failure).__name__}\n")
@@ -219,13 +219,13 @@ def _file(form: Format, folder: Path, backups: Path) -> logging.Handler:
 
 
 def _move(source: str, target: str) -> None:
-    # A rename fails where the two folders lie on different file systems.
+    # A rename fails across file systems.
     if Path(source).exists():
         shutil.move(source, target)
 
 
 class _Lines(logging.Formatter):
-    # The last step before a line leaves: rendered as a whole, then redacted as a whole.
+    # The last step before output: renders the whole line, then redacts it.
     def __init__(self, form: Format) -> None:
         super().__init__()
         from structlog.stdlib import ProcessorFormatter
@@ -274,7 +274,7 @@ def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
 
 
 def _clean(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    # Redact each value by itself, so that what is replaced in a line leaves it well formed.
+    # Redact each value separately, so that the rendered line stays well-formed.
     return {redact(str(key)): _plain(value) for key, value in event.items()}
 
 

@@ -1,4 +1,4 @@
-"""The one way to child processes: bounded in time and in output, with the environment that is given and no more."""
+"""Child processes, bounded in time and output, with only the given environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OUTPUT_BYTES: Final = 1_000_000
-"""What is kept of each stream of a child; the rest is read and dropped, so that the child never waits."""
+"""Kept bytes of each stream of a child; the rest is read and dropped, so that the child never blocks."""
 
 _CHUNK: Final = 65_536
 _GRACE_S: Final = 0.2
@@ -30,7 +30,7 @@ _POLL_S: Final = 0.01
 
 @attrs.frozen(kw_only=True)
 class ProcessResult:
-    """How a child ended: its exit code (negative: the signal), the first megabyte of each stream as text."""
+    """The result of a child: exit code (negative: the signal), and the first megabyte of each stream as text."""
 
     code: int
     output: str
@@ -39,10 +39,10 @@ class ProcessResult:
 
 
 def run_program(args: Sequence[str], *, timeout_s: float, environment: Mapping[str, str]) -> ProcessResult:
-    """Run a program to its end, or kill it and its descendants after `timeout_s` seconds; blocks until then.
+    """Run a program to its end, or kill it and its descendants after `timeout_s` seconds; blocks.
 
-    The child gets no input, no open file of ours, and `environment` alone (`environ.minimal` gives what a program
-    needs). Raises AccessError when the program cannot be started.
+    The child gets no input, no open file of ours, and only `environment` (`environ.minimal_environment` gives what a
+    program needs). Raises AccessError when the program cannot be started.
     """
     try:
         child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
@@ -66,10 +66,11 @@ def run_program(args: Sequence[str], *, timeout_s: float, environment: Mapping[s
 
 @contextmanager
 def listening_process(args: Sequence[str], *, environment: Mapping[str, str]) -> Iterator[Callable[[bytes], bool]]:
-    """A program that runs as long as the context lasts, and hears on standard input what it is told; it never waits.
+    """Run a program for the duration of the context, and yield a function that writes to its standard input.
 
-    Telling it something says whether it still listens; what it does not take in is lost. It outlives an interrupt from
-    the terminal, and ends by itself when its input does, else it is killed. Raises AccessError as `run` does.
+    The function does not block and returns whether the program still reads; what does not fit the pipe is lost. The
+    program survives an interrupt from the terminal. It must end when its input ends, else it is killed. Raises
+    AccessError as `run_program` does.
     """
     try:
         child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
@@ -86,7 +87,7 @@ def listening_process(args: Sequence[str], *, environment: Mapping[str, str]) ->
     pipe = cast("IO[bytes]", child.stdin)
     os.set_blocking(pipe.fileno(), False)
 
-    def tell(data: bytes) -> bool:
+    def send(data: bytes) -> bool:
         try:
             os.write(pipe.fileno(), data)
         except BlockingIOError:
@@ -96,7 +97,7 @@ def listening_process(args: Sequence[str], *, environment: Mapping[str, str]) ->
         return True
 
     try:
-        yield tell
+        yield send
     finally:
         pipe.close()
         with suppress(subprocess.TimeoutExpired):
@@ -107,17 +108,17 @@ def listening_process(args: Sequence[str], *, environment: Mapping[str, str]) ->
 
 @contextmanager
 def run_together(commands: Sequence[Sequence[str]], *, environment: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
-    """Several programs at once; what this yields gives the lines that they say, as they come, until all have ended.
+    """Run several programs at once, and yield their output lines as they come, until all have ended.
 
-    They get no input, and say on our standard error what they say on theirs. Whoever leaves early interrupts them.
-    Raises AccessError when one cannot be started, and, among the lines, when one fails or says a line without end.
+    They get no input; their standard error goes to ours. Leaving the context early interrupts them. Raises AccessError
+    when one cannot be started; the lines raise it when one fails or prints an endless line.
     """
     with ExitStack() as ends:
-        yield _lines([ends.enter_context(_speaking(args, environment)) for args in commands])
+        yield _lines([ends.enter_context(_output_process(args, environment)) for args in commands])
 
 
 def start_detached(args: Sequence[str], *, environment: Mapping[str, str], output: Path) -> None:
-    """Start a program that outlives us, in a session of its own; what it says is added to `output`.
+    """Start a program that outlives this process, in its own session; its output is appended to `output`.
 
     Raises AccessError when it cannot be started.
     """
@@ -139,14 +140,14 @@ def start_detached(args: Sequence[str], *, environment: Mapping[str, str], outpu
 
 
 def process_id() -> int:
-    """The number of this process."""
+    """The id of this process."""
     return os.getpid()
 
 
 def end_parent(
     process: int, parent: Callable[[], int] = os.getppid, kill: Callable[[int, int], None] = os.kill
 ) -> bool:
-    """Kill the process that started us, if that is still its number; whether it is gone."""
+    """Kill the parent process if it still has this id; returns whether it is gone."""
     if parent() == process:
         with suppress(ProcessLookupError, PermissionError):
             kill(process, signal.SIGKILL)
@@ -157,14 +158,14 @@ def end_parent(
 
 
 def read_stdin(timeout_s: float) -> bytes | None:
-    """What came on our standard input within this time: None for nothing, empty once it has ended."""
+    """Read standard input for at most this time: None for nothing, empty after its end."""
     with selectors.DefaultSelector() as selector:
         selector.register(0, selectors.EVENT_READ)
         return os.read(0, _CHUNK) if selector.select(timeout_s) else None
 
 
 @contextmanager
-def _speaking(args: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _output_process(args: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     try:
         child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
             args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=dict(environment), start_new_session=True
@@ -181,8 +182,8 @@ def _speaking(args: Sequence[str], environment: Mapping[str, str]) -> Iterator[s
 
 
 def _lines(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[bytes]:
-    # Whole lines of all of them, without their ends.
-    begun = {child.pid: b"" for child in children}
+    # Complete lines of all children, without line ends.
+    partial = {child.pid: b"" for child in children}
     with selectors.DefaultSelector() as selector:
         for child in children:
             selector.register(cast("IO[bytes]", child.stdout), selectors.EVENT_READ, child)
@@ -192,9 +193,9 @@ def _lines(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[bytes]:
                 if not chunk:
                     selector.unregister(key.fileobj)
                     _assert_done(child)
-                *whole, begun[child.pid] = (begun[child.pid] + chunk).split(b"\n")
+                *whole, partial[child.pid] = (partial[child.pid] + chunk).split(b"\n")
                 yield from whole
-                if len(begun[child.pid]) > OUTPUT_BYTES:
+                if len(partial[child.pid]) > OUTPUT_BYTES:
                     raise AccessError(
                         f"{child.args[0]} printed a line without an end.", "Run it on its own to see the output."
                     )
@@ -219,7 +220,7 @@ def _drain(child: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[bytea
             ended = _has_ended(child, 0 if selector.get_map() else min(left, _GRACE_S))
             ready = selector.select(0 if ended else min(left, _GRACE_S)) if selector.get_map() else []
             for key, _ in ready:
-                _take(selector, key)
+                _read_chunk(selector, key)
             if not left or (ended and not ready):
                 return kept, ended
 
@@ -232,7 +233,7 @@ def _has_ended(child: subprocess.Popen[bytes], wait_s: float) -> bool:
     return True
 
 
-def _take(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+def _read_chunk(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
     chunk = os.read(key.fd, _CHUNK)
     if chunk:
         key.data.extend(chunk[: OUTPUT_BYTES - len(key.data)])

@@ -1,4 +1,4 @@
-"""What leaves the process is cleaned here: live secrets in any usual encoding, and text that looks like one."""
+"""Redacts output: live secrets in any usual encoding, and text that looks like a secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 from tbot_core.system.secret import SHOWN, living_secrets
 
 SHORTEST: Final = 4
-"""Secrets with fewer characters are not searched for: they would blot out ordinary words and so show themselves."""
+"""Shorter secrets are not searched for: redacting ordinary words would reveal them."""
 
 _HALF: Final = 8
 _NOTHING: Final = r"[^\s\S]"
@@ -32,12 +32,14 @@ _SHAPES: Final = (
     ),
     ("-----begin ", re.compile(r"()-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL)),
 )
-"""Each shape behind a text that all its matches hold once folded: looking for that first spares every journal row the
-search. No "i" is among them: a pattern that ignores case takes dotless and dotted ones for it, and folding does not."""
+"""Each pattern with a text that every match contains when casefolded; testing that first saves most searches.
+
+None contains "i": an ignore-case pattern matches the dotless and dotted i, casefolding does not.
+"""
 
 
 def redact(text: str) -> str:
-    """The text with every living secret, in any usual encoding, and every secret-shaped part replaced."""
+    """Replace every live secret, in any usual encoding, and every secret-shaped part."""
     text = _pattern(tuple(serial for serial, _ in living_secrets())).sub(SHOWN, text)
     folded = text.casefold()
     for sign, shape in _SHAPES:
@@ -47,7 +49,7 @@ def redact(text: str) -> str:
 
 
 def redact_all(part: object) -> object:
-    """A value for JSON with each of its texts redacted; keys of mappings stay."""
+    """Redact each text in a JSON value; mapping keys stay."""
     match part:
         case str():
             return redact(part)
@@ -60,7 +62,7 @@ def redact_all(part: object) -> object:
 
 
 def encodings(value: bytes) -> frozenset[str]:
-    """The texts under which a value may show: raw, halves, reversed, hex, base64 at each offset, URL, JSON."""
+    """The texts in which a value may appear: raw, halves, reversed, hex, base64 at each offset, URL, JSON."""
     text = value.decode(errors="replace")
     found = {text, text[::-1], value.hex(), value.hex().upper(), quote(value, safe=""), quote(value), quote_plus(value)}
     found |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
@@ -72,7 +74,7 @@ def encodings(value: bytes) -> frozenset[str]:
 
 
 def _base64_core(value: bytes, shift: int) -> set[str]:
-    # The letters that base64 gives the value when `shift` bytes stand before it and anything after it.
+    # The base64 characters of the value when `shift` bytes precede it and anything follows.
     plain = base64.b64encode(bytes(shift) + value)
     first = (0, 2, 3)[shift]
     whole_bits = 8 * (shift + len(value))
@@ -82,7 +84,7 @@ def _base64_core(value: bytes, shift: int) -> set[str]:
 
 @lru_cache(maxsize=1)
 def _pattern(serials: tuple[int, ...]) -> re.Pattern[str]:
-    # The pattern for the secrets of these serials; only the latest is kept, so that none outlives its secret long.
+    # The pattern for the secrets of these serials; only the latest is cached, so that it does not outlive the secret.
     forms = {
         form for serial, secret in living_secrets() if serial in serials for form in encodings(secret.reveal_bytes())
     }

@@ -1,4 +1,4 @@
-"""A value that must not be shown: `Secret`, and the registry of those that are alive."""
+"""`Secret`, a value that must not be shown, and the registry of live ones."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _serials = count()
 _living: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
 
 
-def _refuse(deed: str) -> NoReturn:
-    raise TypeError(f"a secret cannot be {deed}")
+def _refuse(action: str) -> NoReturn:
+    raise TypeError(f"a secret cannot be {action}")
 
 
 @final
 class Secret:
-    """A secret value that redacts itself wherever it is shown and refuses to be carried away.
+    """A secret value that is redacted wherever it is shown, and cannot be compared, copied or pickled.
 
-    The bytes lie in one buffer that `wipe` clears; an empty value raises VaultError. While the object lives, the log
-    gate removes its value, and its usual encodings, from every line.
+    The bytes are in one buffer that `wipe` clears. Raises VaultError for an empty value. While the object is alive,
+    the log redacts its value and usual encodings.
     """
 
     __slots__ = ("__weakref__", "_buffer")
@@ -35,7 +35,7 @@ class Secret:
         _living[next(_serials)] = self
 
     def reveal(self) -> str:
-        """The value as text (UTF-8), for a vendor's library that wants text; raises VaultError once wiped."""
+        """The value as UTF-8 text, for a vendor's library; raises VaultError once wiped."""
         return self.reveal_bytes().decode()
 
     def reveal_bytes(self) -> bytes:
@@ -46,48 +46,48 @@ class Secret:
 
     @property
     def is_held(self) -> bool:
-        """Whether the value is still there: False once wiped."""
+        """Whether the value is still there; False once wiped."""
         return bool(self._buffer)
 
     def wipe(self) -> None:
-        """Overwrite the value with zeros and forget it; a second call does nothing."""
+        """Overwrite the value with zeros and clear it; a second call does nothing."""
         self._buffer[:] = bytes(len(self._buffer))
         self._buffer.clear()
 
     def __repr__(self) -> str:
-        """The same text for every secret."""
+        """Return the same text for every secret."""
         return SHOWN
 
     def __str__(self) -> str:
-        """The same text for every secret."""
+        """Return the same text for every secret."""
         return SHOWN
 
     def __format__(self, spec: str) -> str:
-        """The same text for every secret, whatever the format asks for."""
+        """Return the same text for every secret and format."""
         return SHOWN
 
     def __eq__(self, other: object) -> bool:
-        """Refused with TypeError: comparing leaks by time and by accident."""
+        """Raises TypeError: a comparison leaks by timing."""
         _refuse("compared")
 
-    def __hash__(self) -> NoReturn:  # noqa: PLE0309  -- it never returns
-        """Refused with TypeError: a hash is a fingerprint of the value."""
+    def __hash__(self) -> NoReturn:  # noqa: PLE0309  -- never returns
+        """Raises TypeError: a hash is a fingerprint of the value."""
         _refuse("hashed")
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refused with TypeError: neither pickle nor copy may carry a secret away."""
+        """Raises TypeError: secrets must not be pickled or copied."""
         _refuse("pickled or copied")
 
     def __copy__(self) -> NoReturn:
-        """Refused with TypeError."""
+        """Raises TypeError."""
         _refuse("copied")
 
     def __deepcopy__(self, memo: object) -> NoReturn:
-        """Refused with TypeError."""
+        """Raises TypeError."""
         _refuse("copied")
 
 
 def living_secrets() -> tuple[tuple[int, Secret], ...]:
-    """Every secret that is alive and not wiped, with the serial number of its making, oldest first."""
+    """Every live secret that is not wiped, with its serial number, oldest first."""
     held = [(serial, secret) for serial, secret in _living.items() if secret.is_held]
     return tuple(sorted(held, key=lambda item: item[0]))

@@ -1,4 +1,4 @@
-"""Files for their owner alone: what is opened is checked by its handle, and replaced whole or not at all."""
+"""Private files: checked through the open handle, and replaced atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class FileFlaw(enum.Enum):
-    """What is wrong with a file or its folder; the value says it in words."""
+    """What is wrong with a file or its folder; the value is the text for users."""
 
     FOLDER_MISSING = "its folder is missing"
     MISSING = "it is missing"
@@ -44,10 +44,10 @@ class FileFlaw(enum.Enum):
 
 
 LOOSE_FLAWS: Final = frozenset({FileFlaw.MODE, FileFlaw.FOLDER_MODE, FileFlaw.FOLDER_OPEN})
-"""Flaws that a strict reader refuses and any other reports."""
+"""Flaws that a strict reader refuses and others report."""
 
 FOREIGN_FLAWS: Final = LOOSE_FLAWS | {FileFlaw.OWNER, FileFlaw.FOLDER_OWNER, FileFlaw.LINKS}
-"""Flaws by which somebody else may have written a file."""
+"""Flaws that would let another user have written the file."""
 
 _BY_ERRNO: Final = {
     errno.ENOENT: FileFlaw.MISSING,
@@ -68,7 +68,7 @@ _NEW: Final = ".{}.new"
 
 
 class PrivateFileError(AccessError):
-    """A private file that may not be used, or could not be; `flaw` says why."""
+    """A private file that must not or cannot be used; `flaw` is the reason."""
 
     def __init__(self, path: Path, flaw: FileFlaw) -> None:
         super().__init__(f"Cannot use {path}: {flaw.value}.", "Check the file and its folder.")
@@ -77,7 +77,7 @@ class PrivateFileError(AccessError):
 
 @attrs.frozen(kw_only=True)
 class PrivateFileContent:
-    """What a private file held, and the loose flaws that were put up with; the reader wipes the bytes."""
+    """The content of a private file, and its tolerated flaws; the reader wipes the bytes."""
 
     data: SecureBuffer
     mode: int
@@ -85,54 +85,54 @@ class PrivateFileContent:
 
 
 class FileSystemCalls:
-    """The system calls that private files are made of; what stands in for the disk in a test has the same."""
+    """The system calls used for private files; tests substitute them."""
 
     def folder(self, path: Path) -> int:
-        """A handle of the folder."""
+        """Open the folder."""
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open(self, name: str, flags: int, folder: int) -> int:
-        """A handle of the file in the folder; links are not followed, and nothing is waited for."""
+        """Open a file in the folder, without following links or blocking."""
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600, dir_fd=folder)
 
     def status(self, handle: int) -> os.stat_result:
-        """What the system knows of an open file or folder."""
+        """The status of an open file or folder."""
         return os.fstat(handle)
 
     def read(self, handle: int, target: memoryview) -> int:
-        """Fill the target from where the handle stands; how many bytes came, 0 at the end."""
+        """Read into the target from the current position; returns the number of bytes, 0 at the end."""
         return os.readv(handle, [target])
 
     def seek(self, handle: int, position: int) -> None:
-        """Let the handle stand at so many bytes from the file's begin."""
+        """Set the position, in bytes from the file's start."""
         os.lseek(handle, position, os.SEEK_SET)
 
     def write(self, handle: int, data: bytes | memoryview) -> int:
-        """Write from where the handle stands; how many bytes went."""
+        """Write at the current position; returns the number of bytes written."""
         return os.write(handle, data)
 
     def sync(self, handle: int) -> None:
-        """Return once the file or folder is on the disk."""
+        """Wait until the file or folder is on the disk."""
         os.fsync(handle)
 
     def truncate(self, handle: int, size: int) -> None:
-        """Cut an open file to a size."""
+        """Truncate an open file to a size."""
         os.ftruncate(handle, size)
 
     def lock(self, handle: int) -> None:
-        """Wait until no other handle has the file's lock, and take it until the handle is closed."""
+        """Wait for the file's exclusive lock; it is held until the handle is closed."""
         fcntl.flock(handle, fcntl.LOCK_EX)
 
     def rename(self, old: str, new: str, folder: int) -> None:
-        """Give a file of the folder another name, in place of whatever bore it."""
+        """Rename a file within the folder, replacing an existing one."""
         os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
 
     def remove(self, name: str, folder: int) -> None:
-        """Take a file out of the folder."""
+        """Remove a file from the folder."""
         os.unlink(name, dir_fd=folder)
 
     def close(self, handle: int) -> None:
-        """Give a handle back."""
+        """Close a handle."""
         os.close(handle)
 
 
@@ -142,11 +142,11 @@ SYSTEM: Final = FileSystemCalls()
 def read(
     path: Path, *, limit: int, strict: bool, folder_private: bool = False, system: FileSystemCalls = SYSTEM
 ) -> PrivateFileContent:
-    """The content of a file that is its owner's alone, of at most `limit` bytes.
+    """Read a private file of at most `limit` bytes.
 
-    Checked on what was opened: a regular file, no link, one name, this user's, mode 0600 or less, in a folder of this
-    user's or root's in which nobody else can replace it (with `folder_private`: mode 0700 or less). Loose modes are
-    refused when `strict`, else told. Raises PrivateFileError.
+    The open file must be a regular file with one name, not a link, owned by this user, with mode 0600 or less. Its
+    folder must belong to this user or root, and others must not be able to replace the file (with `folder_private`:
+    mode 0700 or less). Loose modes are refused when `strict`, else reported. Raises PrivateFileError.
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
@@ -161,13 +161,13 @@ def read(
 
 
 def inspect(path: Path, *, limit: int, system: FileSystemCalls = SYSTEM) -> PrivateFileContent:
-    """The content of a file whosever it is, with all flaws by which somebody else may have written it.
+    """Read a file of any owner, and report all flaws that would let another user have written it.
 
-    A regular file of at most `limit` bytes all the same, and no symbolic link. Raises PrivateFileError.
+    It must still be a regular file of at most `limit` bytes, and no symbolic link. Raises PrivateFileError.
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
-        flaws = _folder_flaws(path, system.status(folder), private=False, put_up=FOREIGN_FLAWS)
+        flaws = _folder_flaws(path, system.status(folder), private=False, tolerated=FOREIGN_FLAWS)
         handles.append(handle := system.open(path.name, os.O_RDONLY, folder))
         status = system.status(handle)
         flaws += _file_flaws(path, status, limit, FOREIGN_FLAWS)
@@ -176,7 +176,7 @@ def inspect(path: Path, *, limit: int, system: FileSystemCalls = SYSTEM) -> Priv
 
 
 def folder_looseness(folder: Path, *, system: FileSystemCalls = SYSTEM) -> str:
-    """What is loose about a folder that is to be its owner's alone, in a sentence; "" when nothing is."""
+    """Describe why a folder is not private; "" when it is."""
     handles: list[int] = []
     try:
         handles.append(handle := system.folder(folder))
@@ -194,10 +194,10 @@ def folder_looseness(folder: Path, *, system: FileSystemCalls = SYSTEM) -> str:
 def write(
     path: Path, data: bytes | memoryview, *, check: Callable[[memoryview], None], system: FileSystemCalls = SYSTEM
 ) -> None:
-    """Replace the file by `data`, mode 0600, durably: after any crash the path holds the old or the new.
+    """Replace the file durably, with mode 0600: after a crash the path holds the old or the new content.
 
-    What was written is read back and handed to `check` before it takes the old one's place; whatever that raises is
-    passed on. One writer at a time: the callers hold a lock. Raises PrivateFileError.
+    The written bytes are read back and passed to `check` before they replace the old file; its exceptions propagate.
+    The caller must hold a lock. Raises PrivateFileError.
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
@@ -209,12 +209,12 @@ def write(
 def append(
     path: Path, make: Callable[[bytes | None, bool], bytes], *, reserve: int, system: FileSystemCalls = SYSTEM
 ) -> None:
-    """Add lines at the end of a file that is made when absent, mode 0600, and return once they are on the disk.
+    """Append lines durably to a file, created with mode 0600 if absent.
 
-    `make` is given the last whole line, None when there is none, and whether a broken one behind it was cut off: what a
-    crash left of an append that never returned. It returns what is added; nobody else adds meanwhile.
-    `reserve` bytes behind the end are kept for later lines, so that they can be written while the disk is full, where
-    the file system can. What fails is taken back. Raises PrivateFileError.
+    `make` receives the last complete line (None without one), and whether an incomplete line after it was removed,
+    which a crash may leave. It returns the bytes to append, under the file's lock. Where the file system can,
+    `reserve` bytes are kept allocated behind the end, for writing while the disk is full. A failed append is undone.
+    Raises PrivateFileError.
     """
     with _handles(path, system) as handles:
         folder = _folder(path, handles, system)
@@ -234,7 +234,7 @@ def append(
 
 
 def _tail(path: Path, handle: int, size: int, system: FileSystemCalls) -> tuple[int, bytes | None]:
-    # Where the last whole line ends, and the line; one longer than any that is written is refused.
+    # The end of the last complete line, and the line; a longer line than any written is refused.
     begin = max(size - _TAIL, 0)
     system.seek(handle, begin)
     with _fill(path, handle, size - begin, system) as read:
@@ -258,14 +258,14 @@ def _add(handle: int, size: int, lines: bytes, system: FileSystemCalls) -> None:
 
 
 def _reserve(handle: int, size: int, reserve: int) -> None:
-    # Best effort: blocks behind the end, which does not move.
+    # Best effort: allocate blocks behind the end, which does not move.
     word = ctypes.c_int64
     fallocate = getattr(ctypes.CDLL(None), "fallocate", lambda *_: None)
     fallocate(ctypes.c_int(handle), ctypes.c_int(_KEEP_SIZE), word(size), word(reserve))
 
 
 def remove(path: Path, *, system: FileSystemCalls = SYSTEM) -> None:
-    """Take the file away, durably; nothing happens when it is not there. Raises PrivateFileError."""
+    """Remove the file durably, if it exists. Raises PrivateFileError."""
     with _handles(path, system) as handles, suppress(FileNotFoundError):
         folder = _folder(path, handles, system)
         system.remove(path.name, folder)
@@ -274,7 +274,7 @@ def remove(path: Path, *, system: FileSystemCalls = SYSTEM) -> None:
 
 @contextmanager
 def _handles(path: Path, system: FileSystemCalls) -> Iterator[list[int]]:
-    # Handles that are given back at the end; what the system refuses meanwhile is said of the path.
+    # Handles to be closed at the end; an OSError becomes a PrivateFileError for the path.
     handles: list[int] = []
     try:
         yield handles
@@ -311,7 +311,7 @@ def _replace(
 
 
 def _create(name: str, folder: int, system: FileSystemCalls) -> int:
-    # A leftover of a killed writer, who held the lock that its successor holds now, is in nobody's use.
+    # A leftover of a killed writer is unused, since this process holds the lock now.
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     try:
         return system.open(name, flags, folder)
@@ -332,7 +332,7 @@ def _put(handle: int, data: bytes | memoryview, system: FileSystemCalls) -> None
 def _prove(
     path: Path, data: bytes | memoryview, handle: int, check: Callable[[memoryview], None], system: FileSystemCalls
 ) -> None:
-    # By the same handle, so that nobody can slip another file in between.
+    # Through the same handle, so that the file cannot be exchanged in between.
     system.seek(handle, 0)
     with _fill(path, handle, system.status(handle).st_size, system) as found:
         if found.view != memoryview(data):
@@ -341,20 +341,20 @@ def _prove(
 
 
 def _fill(path: Path, handle: int, size: int, system: FileSystemCalls) -> SecureBuffer:
-    # Exactly the size that was checked: a file that shrinks meanwhile is refused, one that grows is cut.
+    # Read exactly the checked size: a file that shrinks is refused, one that grows is cut.
     data, position = SecureBuffer(size), 0
     while position < size:
         with data.view[position:] as rest:
-            came = system.read(handle, rest)
-        if not came:
+            count = system.read(handle, rest)
+        if not count:
             data.wipe()
             raise PrivateFileError(path, FileFlaw.FAULT)
-        position += came
+        position += count
     return data
 
 
 def _drop(name: str, folder: int, system: FileSystemCalls) -> None:
-    # The reason of the failure is what the caller must hear, not that the leftover could not be removed either.
+    # The caller needs the original failure, not that the leftover could not be removed.
     try:
         system.remove(name, folder)
     except OSError:
@@ -362,10 +362,10 @@ def _drop(name: str, folder: int, system: FileSystemCalls) -> None:
 
 
 def _folder_flaws(
-    path: Path, status: os.stat_result, *, private: bool, put_up: frozenset[FileFlaw] = LOOSE_FLAWS
+    path: Path, status: os.stat_result, *, private: bool, tolerated: frozenset[FileFlaw] = LOOSE_FLAWS
 ) -> list[FileFlaw]:
     flaws = [] if status.st_uid in {os.geteuid(), 0} else [FileFlaw.FOLDER_OWNER]
-    if flaws and FileFlaw.FOLDER_OWNER not in put_up:
+    if flaws and FileFlaw.FOLDER_OWNER not in tolerated:
         raise PrivateFileError(path, FileFlaw.FOLDER_OWNER)
     mode = stat.S_IMODE(status.st_mode)
     if private and mode & 0o077:
@@ -374,18 +374,18 @@ def _folder_flaws(
 
 
 def _file_flaws(
-    path: Path, status: os.stat_result, limit: int, put_up: frozenset[FileFlaw] = LOOSE_FLAWS
+    path: Path, status: os.stat_result, limit: int, tolerated: frozenset[FileFlaw] = LOOSE_FLAWS
 ) -> list[FileFlaw]:
-    # What is wrong with a file, the gravest first; raises PrivateFileError for what is not put up with.
+    # The flaws of a file, the gravest first; raises PrivateFileError for one that is not tolerated.
     found = {
         FileFlaw.NOT_REGULAR: not stat.S_ISREG(status.st_mode),
         FileFlaw.OWNER: status.st_uid != os.geteuid(),
-        FileFlaw.LINKS: status.st_nlink > 1,  # none at all: it was replaced since it was opened, and is what it was
+        FileFlaw.LINKS: status.st_nlink > 1,  # zero: it was replaced after it was opened
         FileFlaw.TOO_LARGE: status.st_size > limit,
         FileFlaw.MODE: bool(status.st_mode & 0o077),
     }
     flaws = [flaw for flaw, there in found.items() if there]
     for flaw in flaws:
-        if flaw not in put_up:
+        if flaw not in tolerated:
             raise PrivateFileError(path, flaw)
     return flaws

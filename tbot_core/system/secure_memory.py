@@ -1,4 +1,4 @@
-"""Memory for secrets: pages of their own, kept out of swap, core files and children, and overwritten after use."""
+"""Memory for secrets: separate pages, kept out of swap, core files and child processes, and wiped after use."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ADVICE: Final = ("MADV_DONTDUMP", "MADV_DONTFORK")
 
 
 class SecureBuffer:
-    """So many bytes on locked pages of their own, zero at first; used as a context it is wiped at the end.
+    """A zeroed buffer on locked pages of its own; as a context manager it is wiped at the end.
 
-    Where the system refuses to lock them (a limit, another platform), the pages are used all the same.
+    If the system refuses to lock the pages (limit, platform), they are used unlocked.
     """
 
     __slots__ = ("_held", "_pages", "_size", "_view")
@@ -32,7 +32,7 @@ class SecureBuffer:
 
     @classmethod
     def of(cls, parts: Sequence[bytes | bytearray | memoryview]) -> SecureBuffer:
-        """A buffer that holds a copy of the parts, one behind the other."""
+        """Create a buffer with a copy of the concatenated parts."""
         made = cls(sum(map(len, parts)))
         position = 0
         for part in parts:
@@ -42,20 +42,20 @@ class SecureBuffer:
 
     @property
     def view(self) -> memoryview:
-        """The bytes, to be read and written in place; ValueError once wiped."""
+        """The bytes, readable and writable in place; ValueError once wiped."""
         if not self._held:
             raise ValueError("the buffer was wiped")
         return self._view
 
     @property
     def is_held(self) -> bool:
-        """Whether the bytes are still there: False once wiped."""
+        """Whether the bytes are still there; False once wiped."""
         return self._held
 
     def wipe(self) -> None:
-        """Overwrite the bytes with zeros and give the pages back; a second call does nothing.
+        """Overwrite the bytes with zeros and release the pages; a second call does nothing.
 
-        Where somebody still holds a part of `view`, it reads as zeros, and the pages go when it does.
+        A remaining slice of `view` reads as zeros, and the pages are released with it.
         """
         if self._held:
             self._held = False
@@ -80,7 +80,7 @@ class SecureBuffer:
         return "Buffer([redacted])"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refused with TypeError: neither pickle nor copy may carry a secret away."""
+        """Raises TypeError: secrets must not be pickled or copied."""
         raise TypeError("a buffer of a secret cannot be pickled or copied")
 
 
@@ -90,7 +90,7 @@ def wipe(buffer: bytearray) -> None:
 
 
 def _lock(pages: mmap.mmap) -> None:
-    # Best effort: what may be locked is limited (RLIMIT_MEMLOCK), and the page goes when it is unmapped.
+    # Best effort: locking is limited (RLIMIT_MEMLOCK); unmapping unlocks the page.
     libc = ctypes.CDLL(None)
     address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
     libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(len(pages)))

@@ -1,4 +1,4 @@
-"""What the process makes of signals; it imports next to nothing, so that it stands before anything else does."""
+"""Signal handling of the process; imports next to nothing, so that it can be installed first."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED: Final = 130
-"""The exit code of a process that was asked to stop."""
+"""The exit code of an interrupted process."""
 
 _MEANINGLESS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """The signals that ask the process to stop; a hang-up that was ignored from the start, as by nohup, is none."""
+    """The signals that request a stop; SIGHUP is not one if it was ignored from the start, as by nohup."""
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     return tuple(one for one in asked if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP are interrupts as Ctrl-C is, and signals without a meaning do nothing."""
+    """Treat SIGTERM and SIGHUP as Ctrl-C, and ignore SIGUSR1 and SIGUSR2."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -33,7 +33,7 @@ def interruptible() -> Iterator[None]:
     wanted.pop(signal.SIGINT)
     try:
         before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-    except ValueError:  # not in the main thread: nobody sends signals there
+    except ValueError:  # not in the main thread, which alone receives signals
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""Where every thread stands when the process does not come round in time: written by the interpreter itself."""
+"""Dumps the stacks of all threads when the process stalls; the interpreter itself writes them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def dump_stacks_if_stalled(path: Path, after_s: float) -> Iterator[Callable[[], None]]:
-    """Files and lines of all stacks go to `path` when what this yields is not called for `after_s` seconds.
+    """Dump all stacks to `path` when the yielded function is not called for `after_s` seconds.
 
-    Names and lines alone: no local, and so no secret. The file is made for the owner alone and added to.
+    The dump has file names and line numbers, no local variables and so no secrets. The file is private and appended
+    to.
     """
     with filesystem.raising_access_errors("open", path):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

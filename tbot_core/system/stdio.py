@@ -1,4 +1,4 @@
-"""Standard output and standard error, made to outlive whoever reads them."""
+"""Standard output and standard error that survive the loss of their reader."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _REMEDY: Final = "Free some space there, or redirect the output."
 
 
 class GuardedStream:
-    """A text stream of the process; what is written after its reader has gone goes nowhere, and the work goes on.
+    """A text stream of the process; output after its reader has gone is discarded.
 
-    A pipe that was closed, as `head` does, and a terminal that has hung up are readers that have gone. Whatever else
-    keeps it from being written raises AccessError, from then on. What its encoding has no bytes for is spelled out.
+    The reader has gone when a pipe was closed, as by `head`, or a terminal has hung up. Any other failure raises
+    AccessError, also on later calls. Characters outside the encoding are escaped.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -31,7 +31,7 @@ class GuardedStream:
 
     def write(self, text: str) -> int:
         """Write text; returns its length, written or not."""
-        with self._outlived():
+        with self._guarded():
             try:
                 self._stream.write(text)
             except UnicodeEncodeError:
@@ -40,15 +40,15 @@ class GuardedStream:
         return len(text)
 
     def flush(self) -> None:
-        """Hand over what is held."""
-        with self._outlived():
+        """Flush the buffer."""
+        with self._guarded():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     @contextmanager
-    def _outlived(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         try:
             yield
         except OSError as fault:
@@ -56,15 +56,15 @@ class GuardedStream:
             if fault.errno not in self._gone:
                 reason = fault.strerror or type(fault).__name__
                 self._fault = AccessError(f"Cannot write to {self._name}: {reason}.", _REMEDY)
-        if self._fault is not None:  # each time: whoever tries the stream out swallows the first
+        if self._fault is not None:  # every time, since a caller may swallow the first one
             raise self._fault
 
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Inside, both streams are guarded. Raises AccessError where standard output is closed from the start.
+    """Guard both streams in the context. Raises AccessError when standard output is closed from the start.
 
-    Its number would go to the first file that is opened, and what is meant for a person into that.
+    Otherwise the first opened file would get its descriptor, and the output.
     """
     if sys.stdout is None:
         raise AccessError("Standard output is closed.", "Redirect it to a file, or to /dev/null.")
@@ -79,7 +79,7 @@ def guarded_streams() -> Iterator[None]:
 
 
 def _divert(stream: TextIO) -> None:
-    # What the stream still holds, and what is yet to come, goes where nothing fails; Python flushes it at the end.
+    # Buffered and later output goes to the null device; Python flushes the stream at exit.
     handle = os.open(os.devnull, os.O_WRONLY)
     os.dup2(handle, stream.fileno())
     os.close(handle)

@@ -1,4 +1,4 @@
-"""The terminal: what it can show, and the one way to ask a person for what must not be seen."""
+"""The terminal: its capabilities, and hidden input."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tbot_core.errors import AccessError
 
 
 def read_hidden(words: str, *, twice: bool = False) -> str:
-    """What a person types without seeing it; the first line of standard input where that is no terminal.
+    """Read hidden input from the terminal, or the first line of standard input when that is no terminal.
 
-    A person is asked `twice` for what is new. Raises AccessError when nothing comes, and when the two differ.
+    `twice` asks a person for it again. Raises AccessError for empty input, and when the two differ.
     """
     import getpass
 
@@ -26,15 +26,15 @@ def read_hidden(words: str, *, twice: bool = False) -> str:
 
 
 def is_dumb() -> bool:
-    """Whether the terminal knows lines alone: neither a cursor that moves nor styles."""
+    """Whether the terminal supports neither cursor movement nor styles."""
     return os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
 
 
 def columns() -> int | None:
-    """How many columns standard output has; None where it is no terminal, and lines may be as long as they are."""
+    """The number of columns of standard output; None when it is no terminal and lines may have any length."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def allows_style() -> bool:
-    """Whether bold and colours may be written to a terminal; NO_COLOR in the environment forbids them."""
+    """Whether bold and colours may be used; NO_COLOR in the environment forbids them."""
     return not (is_dumb() or os.environ.get("NO_COLOR"))

@@ -1,4 +1,4 @@
-"""Calls that may take so many seconds and no longer: a timer signal interrupts what is still running in Python."""
+"""Calls with a time limit; a timer signal interrupts Python code that is still running."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AGAIN_S: Final = 0.05
-"""What goes on after an interruption, whatever it catches, is interrupted again so much later."""
+"""Code that continues after an interruption is interrupted again after this time."""
 
 _LEAST_S: Final = 0.000_001
 
 
 class CallTimedOut(TimeoutError):
-    """A call took longer than it may and was interrupted; its cause says where it stood."""
+    """A call exceeded its limit and was interrupted; its cause shows where."""
 
 
 class _Interruption(BaseException):
-    # Raised where the call stands; it is no Exception, so that few handlers catch it.
+    # Raised in the interrupted call; not an Exception, so that few handlers catch it.
     pass
 
 
 class _Timer:
-    # The process has one such timer, and whoever needs it first has it.
-    taken = False
+    # The process has one such timer; an outer call keeps it.
+    in_use = False
 
 
 def call_within(limit_s: float, function: Callable[[], T]) -> T:
-    """What the function returns; raises Overdue when it has not returned after `limit_s` seconds.
+    """Call the function; raises CallTimedOut when it has not returned after `limit_s` seconds.
 
-    It is interrupted between two steps of the interpreter: native code ends first, and what never comes back from it
-    is never interrupted. Such a call inside another is bounded by that one alone, and one of a thread other than the
-    main one not at all. A timer that runs already goes on afterwards.
+    It is interrupted between interpreter steps: native code finishes first, and native code that never returns is
+    never interrupted. A nested call is bounded only by the outer limit, and a call outside the main thread not at all.
+    A timer that was running continues afterwards.
     """
-    if _Timer.taken or threading.current_thread() is not threading.main_thread():
+    if _Timer.in_use or threading.current_thread() is not threading.main_thread():
         return function()
     started = time.monotonic()
     before = signal.signal(signal.SIGALRM, _interrupt)
     left_s, again_s = signal.setitimer(signal.ITIMER_REAL, limit_s, AGAIN_S)
-    _Timer.taken = True
+    _Timer.in_use = True
     try:
         return _entered(function)
     except _Interruption as fault:
         raise CallTimedOut(f"it did not finish within {limit_s:g} s and was interrupted.") from fault
     finally:
-        # Nothing here is interrupted: the handler raises in what the function called, and in nothing else.
+        # The handler raises only inside the called function, so nothing here is interrupted.
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        _Timer.taken = False
+        _Timer.in_use = False
         if left_s:
             signal.setitimer(signal.ITIMER_REAL, max(left_s - time.monotonic() + started, _LEAST_S), again_s)
 
 
 @coroutine
 def steps_within(limit_s: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
-    """Await the work, each of its steps between two waits bounded as by `within`; how long it waits is not."""
+    """Await the work; each step between two waits is limited as by `call_within`, the waits are not."""
     inner = work.__await__()
     step: Callable[[], Any] = partial(next, inner)
     while True:
@@ -74,14 +74,14 @@ def steps_within(limit_s: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
             return result
         try:
             answer = yield awaited
-        except BaseException as fault:  # noqa: BLE001  -- whatever it is, it is meant for the work
+        except BaseException as fault:  # noqa: BLE001  -- every exception belongs to the work
             step = partial(inner.throw, fault)
         else:
             step = partial(inner.send, answer)
 
 
 def _entered(function: Callable[[], T]) -> T:
-    # Stands at the bottom of what may be interrupted.
+    # The bottom of the stack that may be interrupted.
     return function()
 
 

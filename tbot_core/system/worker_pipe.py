@@ -1,4 +1,4 @@
-"""A child process that is asked and answers: bytes to its standard input, bytes from its standard output."""
+"""A child process with request and response: bytes to its standard input, bytes from its standard output."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 MEMORY_BYTES: Final = 4 * 2**30
-"""The address space of a child that confines itself; numpy reserves far more than it uses."""
+"""The address space of a confined child; numpy reserves far more than it uses."""
 
 FILES: Final = 64
 _CHUNK: Final = 1 << 20
 
 
 class WorkerProcess:
-    """The child, from its start to its end; who waits for it waits as long as it takes, or is interrupted.
+    """The child process; reads and writes block without a limit unless interrupted.
 
-    It gets no file of ours, `environment` alone, and a session of its own with all that it starts. Raises AccessError
-    when it cannot be started, and later when it has ended.
+    It gets no file of ours, only `environment`, and its own session. Raises AccessError when it cannot be started, and
+    later when it has ended.
     """
 
     def __init__(self, args: Sequence[str], *, environment: Mapping[str, str]) -> None:
@@ -47,33 +47,33 @@ class WorkerProcess:
         self._out = cast("IO[bytes]", self._child.stdout)
 
     def write(self, data: bytes) -> None:
-        """Hand it everything."""
+        """Write everything to its standard input."""
         try:
             write_whole(self._in.fileno(), data)
         except OSError as fault:
-            raise self._gone() from fault
+            raise self._ended_error() from fault
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes of what it says."""
+        """Read exactly so many bytes of its output."""
         data = read_whole(self._out.fileno(), size)
         if len(data) < size:
-            raise self._gone()
+            raise self._ended_error()
         return data
 
     def end(self) -> None:
-        """Kill it and all that it started."""
+        """Kill it and its descendants."""
         with suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
         self._in.close()
         self._out.close()
 
-    def _gone(self) -> AccessError:
+    def _ended_error(self) -> AccessError:
         return AccessError(f"its process ended with code {self._child.wait()} before it had answered.")
 
 
 def read_whole(handle: int, size: int) -> bytes:
-    """So many bytes, fewer only at the end of what there is."""
+    """Read so many bytes; fewer only at the end of the stream."""
     data = bytearray()
     while len(data) < size:
         part = os.read(handle, min(size - len(data), _CHUNK))
@@ -91,17 +91,17 @@ def write_whole(handle: int, data: bytes) -> None:
 
 
 def open_child_pipe() -> tuple[Callable[[int], bytes], Callable[[bytes], None]]:
-    """In the child: how to hear and to say. What is printed from now on goes to standard error, and so nowhere."""
-    asked, answers = os.dup(0), os.dup(1)
+    """In the child: return functions to read and to write. Later prints go to standard error, which is discarded."""
+    requests, responses = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
-    return lambda size: read_whole(asked, size), lambda data: write_whole(answers, data)
+    return lambda size: read_whole(requests, size), lambda data: write_whole(responses, data)
 
 
 def confine(hardened: Callable[[], object] = hardening.harden) -> None:
-    """In the child: hardened, and no more memory and files than these, whatever the plugin does."""
+    """In the child: harden the process, and limit its memory and files."""
     hardened()
     for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_NOFILE, FILES)):
         _, hard = resource.getrlimit(what)

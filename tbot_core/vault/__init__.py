@@ -1,1 +1,1 @@
-"""Secrets on disk: keys, encrypted files, and the one way to their content (`tbot_core.vault.vault`)."""
+"""Secrets on disk: keys, encrypted files, and the only access to their content (`tbot_core.vault.vault`)."""

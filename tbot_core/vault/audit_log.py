@@ -1,7 +1,6 @@
-"""The audit log of secrets: one line for each access, chained by hash and sealed by HMAC. No line, no access.
+"""The audit log of secrets: one line per access, hash-chained and authenticated. No access without a line.
 
-A chain shows what was edited, removed, added or moved; what was cut off its end it shows only against an anchor that is
-kept elsewhere.
+The chain reveals edited, removed, added or moved lines. A truncated end is revealed only by an anchor kept elsewhere.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 GENESIS: Final = "0" * 64
 RESERVE_BYTES: Final = 65_536
-"""Room for some 150 lines that is kept behind the end, so that a full disk cannot stop an exit."""
+"""Space for about 150 lines, reserved behind the end, so that a full disk cannot stop an exit."""
 
 _DIGITS: Final = 18
 _LABEL: Final = b"tbot audit v1 "
@@ -41,20 +40,20 @@ _BACKED_UP: Final = ("backup", "ok")
 
 @attrs.frozen(kw_only=True)
 class AuditAnchor:
-    """How many lines the log had, and the hash of the last: kept elsewhere it proves that none was cut off."""
+    """The number of lines and the hash of the last one; kept elsewhere, it proves that nothing was cut off."""
 
     count: int
     hash: str
 
     @property
     def text(self) -> str:
-        """The anchor as it is sent and logged, as in `12:9f86…`."""
+        """The anchor as sent and logged, such as `12:9f86…`."""
         return f"{self.count}:{self.hash}"
 
 
 @attrs.frozen(kw_only=True)
 class AuditLogEntry:
-    """An access as it stands in the log; `utc` is when, `monotonic` the machine's seconds, `actor` who."""
+    """A logged access; `utc` is when, `monotonic` the machine's clock in seconds, `actor` who."""
 
     seq: int
     utc: datetime
@@ -68,18 +67,18 @@ class AuditLogEntry:
 
 @attrs.define(kw_only=True)
 class AuditLog:
-    """Writes the log of one instance in the name of an actor; many processes may at once."""
+    """Writes the log of one instance for an actor; several processes may write at once."""
 
     store: SecretStore
     actor: str
 
     @property
     def path(self) -> Path:
-        """The log's file."""
+        """The path of the log."""
         return log_path(self.store.instance)
 
     def record(self, access: SecretAccess) -> None:
-        """Write one line durably; raises VaultError when that fails, and the access must not happen then."""
+        """Write one line durably; raises VaultError on failure, and the access must not happen then."""
         key = self.key()
         try:
             filesystem.make_folder(self.path.parent)
@@ -95,7 +94,7 @@ class AuditLog:
             key.wipe()
 
     def key(self) -> RootKey:
-        """The key of the log, to be wiped by the caller. Raises VaultError where there is none."""
+        """The log's key, to be wiped by the caller. Raises VaultError when there is none."""
         here = self.store.place(categories.AUDIT)
         key = self.store.key(categories.AUDIT)
         if key is None:
@@ -103,7 +102,7 @@ class AuditLog:
         return key
 
     def verify(self) -> AuditAnchor:
-        """Walk the log with its key and against the kept anchors, see `verify`; its head is kept as the next anchor."""
+        """Verify the log with its key and the stored anchors, and store its head as the next anchor."""
         kept, key = read_anchors(self.store.instance), self.key()
         try:
             found = verify_chain(self.path, key, anchors=kept)
@@ -115,12 +114,12 @@ class AuditLog:
 
     def _lines(self, access: SecretAccess, last: bytes | None, *, torn: bool, key: RootKey) -> bytes:
         lines = b""
-        said = [access]
+        accesses = [access]
         if torn:
-            said.insert(
+            accesses.insert(
                 0, SecretAccess(action="open", category=categories.AUDIT, outcome=VaultErrorCode.AUDIT_TORN.text)
             )
-        for it in said:
+        for it in accesses:
             last = self._line(it, last, key)
             lines += last + b"\n"
         return lines
@@ -147,7 +146,7 @@ class AuditLog:
 
 
 def open_vault(store: SecretStore, actor: str) -> Vault:
-    """The vault of a store, whose accesses are written to its audit log in the name of the actor."""
+    """Open the vault of a store; its accesses are logged for the actor."""
     return Vault(
         store.instance,
         store.deployment,
@@ -161,28 +160,28 @@ def open_vault(store: SecretStore, actor: str) -> Vault:
 
 
 def log_path(instance: HasHome) -> Path:
-    """The log's file."""
+    """The path of the log."""
     return instance.home / "data" / "audit.log"
 
 
 def anchor_path(instance: HasHome) -> Path:
-    """The file of anchors that are kept in the instance itself."""
+    """The path of the anchors stored in the instance."""
     return instance.home / "data" / "audit.anchors"
 
 
 def log_head(path: Path) -> AuditAnchor:
-    """The anchor of the log as it stands, which is not verified; count 0 when there is none. Raises VaultError."""
+    """The anchor of the current end, not verified; count 0 without a log. Raises VaultError."""
     lines = _whole_lines(path)
     return AuditAnchor(count=len(lines), hash=_hash(lines[-1]) if lines else GENESIS)
 
 
 def keep_anchor(instance: HasHome, anchor: AuditAnchor) -> None:
-    """Add an anchor to the instance's own; the caller sends it elsewhere too."""
+    """Append an anchor to the instance's own; the caller also sends it elsewhere."""
     filesystem.append(anchor_path(instance), f"{anchor.text}\n".encode())
 
 
 def read_anchors(instance: HasHome) -> tuple[AuditAnchor, ...]:
-    """The anchors that are kept in the instance; a line that is none raises VaultError."""
+    """Read the anchors stored in the instance; raises VaultError for an invalid line."""
     path = anchor_path(instance)
     if not filesystem.is_present(path):
         return ()
@@ -190,7 +189,7 @@ def read_anchors(instance: HasHome) -> tuple[AuditAnchor, ...]:
 
 
 def parse_anchor(text: str) -> AuditAnchor:
-    """The anchor of its text. Raises VaultError."""
+    """Parse an anchor's text. Raises VaultError."""
     count, _, digest = text.partition(":")
     if not count.isdecimal() or len(count) > _DIGITS or len(digest) != len(GENESIS):
         raise vault_error(VaultErrorCode.AUDIT_ANCHOR, categories.AUDIT, "audit.anchors", section=text[:20])
@@ -198,16 +197,16 @@ def parse_anchor(text: str) -> AuditAnchor:
 
 
 def log_entries(path: Path) -> Iterator[AuditLogEntry]:
-    """What the log says, in order; it is not verified. Raises VaultError for a line that is none."""
+    """Iterate over the entries in order, not verified. Raises VaultError for an invalid line."""
     for number, line in enumerate(_whole_lines(path), start=1):
         try:
-            yield _said(json_document.parse_json(line))
+            yield _entry(json_document.parse_json(line))
         except (ValueError, TypeError, KeyError):
             raise _broken(path, number) from None
 
 
-def _said(content: Mapping[str, Any]) -> AuditLogEntry:
-    # What a line says; raises KeyError, TypeError or ValueError for values of another kind.
+def _entry(content: Mapping[str, Any]) -> AuditLogEntry:
+    # Parse an entry; raises KeyError, TypeError or ValueError for invalid values.
     texts = {name: content[name] for name in ("actor", "action", "category", "key_id", "outcome")}
     moment, seconds = datetime.fromisoformat(content["utc"]), content["monotonic"]
     known = all(isinstance(text, str) for text in texts.values()) and isinstance(seconds, int | float)
@@ -217,21 +216,21 @@ def _said(content: Mapping[str, Any]) -> AuditLogEntry:
 
 
 def last_rotations(path: Path) -> dict[str, datetime]:
-    """When each category was last rotated, as the log tells."""
+    """When each category was last rotated, according to the log."""
     return {line.category: line.utc for line in log_entries(path) if (line.action, line.outcome) == _ROTATED}
 
 
 def last_backup(path: Path) -> datetime | None:
-    """When a backup was last written and opened again, as the log tells."""
+    """When a backup was last written and verified, according to the log."""
     moments = [line.utc for line in log_entries(path) if (line.action, line.outcome) == _BACKED_UP]
     return max(moments, default=None)
 
 
 def verify_chain(path: Path, key: RootKey | None, *, anchors: Sequence[AuditAnchor] = ()) -> AuditAnchor:
-    """Walk the whole chain and return its head. Raises VaultError naming the first line that does not fit.
+    """Verify the whole chain and return its head. Raises VaultError naming the first line that does not fit.
 
-    With the key each line's HMAC is proven too; without it a chain forged as a whole passes. Each anchor must name a
-    line that is there.
+    With the key each line's HMAC is verified too; without it, a completely forged chain passes. Each anchor must match
+    an existing line.
     """
     digest, number = GENESIS, 0
     hashes = {0: GENESIS}

@@ -1,6 +1,6 @@
-"""Backups of the secrets: the files as they lie, and their keys, in a bundle. What was written is opened again.
+"""Backups of the secrets: encrypted files and their keys in a bundle, verified after writing.
 
-A backup holds nothing of where its files lie: that is said by the settings in it, so it may be restored anywhere.
+A backup contains no paths; they follow from the settings in it, so it can be restored anywhere.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _KEPT: Final = (AUDIT, *CATEGORIES)
 
 @attrs.frozen(kw_only=True)
 class Backup:
-    """An opened backup: keys, encrypted files and plaintext settings by category; the header of a passphrase.
+    """An opened backup: keys, encrypted files and plaintext settings by category, and the passphrase header.
 
-    Used as a context it is wiped at the end.
+    As a context manager it is wiped at the end.
     """
 
     bundle: SecretBundle
@@ -56,7 +56,7 @@ class Backup:
 
 
 def write_backup(vault: Vault, path: Path, seal: BundleCipher) -> None:
-    """Write a backup of every key and file, durably, after it has been opened again with everything in it.
+    """Write a backup of every key and file durably, after verifying its content.
 
     Raises VaultError, and AccessError for a path that cannot be written; an existing file is kept then.
     """
@@ -68,7 +68,7 @@ def write_backup(vault: Vault, path: Path, seal: BundleCipher) -> None:
     with vault.store.holding("env"), vault.noted("backup", EVERY), ExitStack() as stack:
         parts: dict[str, bytes | memoryview] = {}
         for category in _KEPT:
-            parts |= _gathered(vault, category, stack)
+            parts |= _category_parts(vault, category, stack)
         if isinstance(vault.store.keys, PassphraseKeyProvider):
             parts[_HEADER] = filesystem.read_bytes(vault.store.keys.path)
         if path.is_relative_to(vault.instance.home):
@@ -77,7 +77,7 @@ def write_backup(vault: Vault, path: Path, seal: BundleCipher) -> None:
 
 
 def open_backup(bundle: SecretBundle, file: str) -> Backup:
-    """The backup that a bundle holds. Raises VaultError, and the bundle is wiped, for a part that is none of one."""
+    """Open the backup in a bundle. Raises VaultError, and wipes the bundle, for an invalid part."""
     slots: dict[str, dict[str, RootKey]] = defaultdict(dict)
     held: dict[str, dict[str, memoryview]] = {"file": {}, "plain": {}}
     for name, content in bundle.parts.items():
@@ -101,7 +101,7 @@ def open_backup(bundle: SecretBundle, file: str) -> Backup:
 
 
 def backup_settings(backup: Backup, place: CategoryPaths) -> bytes:
-    """The text of `.env` in it, empty where it has none; `place` is that of `.env`. Raises VaultError."""
+    """The text of `.env` in the backup, empty without one; `place` is that of `.env`. Raises VaultError."""
     if "env" not in backup.files:
         return bytes(backup.plain.get("env", b""))
     plain, _ = formats.open_text(backup.rings["env"], place, backup.files["env"])
@@ -110,20 +110,20 @@ def backup_settings(backup: Backup, place: CategoryPaths) -> bytes:
 
 
 def restore_backup(vault: Vault, backup: Backup) -> tuple[str, ...]:
-    """Put everything back and return the categories that have a file; what stands there and differs is refused.
+    """Restore everything, and return the categories that have a file; refuses to overwrite differing files.
 
-    Nothing is written before everything has been opened. A restore that was stopped may be begun anew. Raises
-    VaultError, and AccessError for a folder that cannot be made.
+    Everything is decrypted before anything is written. An interrupted restore can be repeated. Raises VaultError, and
+    AccessError for a folder that cannot be created.
     """
     store = vault.store
     with store.holding("env"):
         _prove(backup, store.place)
-        _refuse_strange(vault, backup)
+        _refuse_differing(vault, backup)
         for here in map(store.place, _KEPT):
             filesystem.make_folder(here.key.parent)
             filesystem.make_folder(here.file.parent)
         if isinstance(store.keys, PassphraseKeyProvider) and backup.header is not None:
-            secure_files.write(store.keys.path, backup.header, check=_taken, system=vault.system)
+            secure_files.write(store.keys.path, backup.header, check=_accept, system=vault.system)
         _put_keys(vault, backup, AUDIT)
         with vault.noted("restore", EVERY):
             for category in CATEGORIES:
@@ -133,14 +133,14 @@ def restore_backup(vault: Vault, backup: Backup) -> tuple[str, ...]:
 
 
 def plaintext_path(here: CategoryPaths) -> Path | None:
-    """The path of a category's plaintext, if it may exist: only for settings."""
+    """The path of a category's plaintext; None unless the category holds settings."""
     if here.category == AUDIT or CATEGORIES[here.category].shape != "text":
         return None
     return here.file.with_suffix("")
 
 
-def _gathered(vault: Vault, category: str, stack: ExitStack) -> dict[str, bytes | memoryview]:
-    # The parts of one category, which are wiped with the stack.
+def _category_parts(vault: Vault, category: str, stack: ExitStack) -> dict[str, bytes | memoryview]:
+    # The parts of one category, wiped with the stack.
     store, here = vault.store, vault.store.place(category)
     ring = stack.enter_context(store.ring(category))
     found: dict[str, bytes | memoryview] = {
@@ -157,7 +157,7 @@ def _gathered(vault: Vault, category: str, stack: ExitStack) -> dict[str, bytes 
 
 
 def _sweep(path: Path) -> None:
-    # Takes away what killed backups left beside it: nobody else writes backups into this instance meanwhile.
+    # Remove leftovers of killed backups; no other process writes backups into this instance meanwhile.
     for left in filesystem.entries(path.parent):
         if left.name.startswith(".") and left.name.endswith(f"{path.suffix}.new"):
             filesystem.remove(left)
@@ -168,16 +168,16 @@ def _prove(backup: Backup, place: Callable[[str], CategoryPaths]) -> None:
         formats.open_text(backup.rings[category], place(category), text)[0].wipe()
 
 
-def _refuse_strange(vault: Vault, backup: Backup) -> None:
-    # What stands where something would be put, and is not what is put there, is named.
+def _refuse_differing(vault: Vault, backup: Backup) -> None:
+    # Report existing files that differ from what would be restored.
     keys_from, found = vault.store.keys, list[str]()
     if isinstance(keys_from, PassphraseKeyProvider) and _differs(keys_from.path, backup.header):
         found.append(key_providers.HEADER_PATH)
     for category in _KEPT:
         here, ring = vault.store.place(category), backup.rings[category]
         if "put" in keys_from.capabilities:
-            with vault.store.ring(category) as standing:
-                foreign = {key.id for key in standing.members()} - {key.id for key in ring.members()}
+            with vault.store.ring(category) as present:
+                foreign = {key.id for key in present.members()} - {key.id for key in ring.members()}
             found += [here.shown(here.key)] if foreign else []
         paths = {} if category == AUDIT else {here.file: backup.files.get(category)}
         if (plain := plaintext_path(here)) is not None:
@@ -188,7 +188,7 @@ def _refuse_strange(vault: Vault, backup: Backup) -> None:
 
 
 def _differs(path: Path, text: memoryview | None) -> bool:
-    # Whether something stands there that is not this text.
+    # Whether the path exists with another content.
     return filesystem.is_present(path) and (
         text is None or filesystem.size(path) != len(text) or filesystem.read_bytes(path) != text
     )
@@ -218,9 +218,9 @@ def _put_file(vault: Vault, backup: Backup, category: str) -> None:
         files.write_file(here, bytes(text), prove=prove, system=vault.system)
         vault.note("write", category, "ok", "" if ring.cur is None else ring.cur.name)
     elif (text := backup.plain.get(category)) is not None and (plain := plaintext_path(here)) is not None:
-        files.write_file(attrs.evolve(here, file=plain), bytes(text), prove=_taken, system=vault.system)
+        files.write_file(attrs.evolve(here, file=plain), bytes(text), prove=_accept, system=vault.system)
 
 
-def _taken(_: memoryview) -> None:
-    # What reads back is proven.
+def _accept(_: memoryview) -> None:
+    # Reading back is proof enough.
     pass

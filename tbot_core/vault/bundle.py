@@ -1,7 +1,8 @@
-"""Bundles: what leaves an instance in one file under a passphrase. AES-256-GCM, the key by argon2id.
+"""Bundles: a file under a passphrase, for use outside the instance. AES-256-GCM, key by argon2id.
 
 magic 7 | version 1 | algorithm 1 | kind 1 | check 8 | salt 16 | nonce 12 | ciphertext | tag 16, written as
-`tbotbundle1.` and unpadded base64url. What is encrypted are named parts, each behind the lengths of both.
+`tbotbundle1.` and unpadded base64url. The plaintext is a list of named parts, each with the lengths of name and
+content.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from tbot_core.system.secure_files import FileSystemCalls
 
 Kind = Literal["export", "backup"]
-"""The content of categories, for import into another instance; or their files and keys as they are."""
+"""An export holds the content of categories for import into another instance; a backup holds files and keys."""
 
 PREFIX: Final = b"tbotbundle1."
 LIMIT_BYTES: Final = 16 * 1_048_576
-"""The longest text of a bundle without its final newline: enough for every category at its longest."""
+"""Maximum length of a bundle without its final newline: enough for every category at its maximum."""
 
 PASSPHRASE_CHARACTERS: Final = 12
 
@@ -60,12 +61,12 @@ class ParsedBundle:
 
 
 class SecretBundle:
-    """The parts of a bundle by name; used as a context they are wiped at the end."""
+    """The parts of a bundle by name; as a context manager they are wiped at the end."""
 
     __slots__ = ("_data", "parts")
 
     def __init__(self, data: SecureBuffer) -> None:
-        """Take the parts out of one another. ValueError for what `pack` does not write."""
+        """Unpack the parts. Raises ValueError for data that `pack_parts` does not write."""
         self._data = data
         self.parts: Mapping[str, memoryview] = dict(_unpacked(data.view))
 
@@ -85,7 +86,7 @@ class SecretBundle:
 
 @attrs.frozen(kw_only=True)
 class BundleCipher:
-    """What bundles of one kind are closed and opened with; `stretch` makes the 32 bytes of a passphrase and a salt."""
+    """Encrypts and decrypts bundles of one kind; `stretch` derives 32 bytes from a passphrase and a salt."""
 
     kind: Kind
     passphrase: Secret
@@ -93,7 +94,7 @@ class BundleCipher:
     entropy: Callable[[int], bytes] = random.entropy
 
     def close(self, parts: Mapping[str, bytes | memoryview], file: str) -> bytes:
-        """The text of a new bundle, without a newline. Raises VaultError for a short passphrase, and too much."""
+        """The text of a new bundle, without a newline. Raises VaultError for a short passphrase or too much content."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         if len(self.passphrase.reveal()) < PASSPHRASE_CHARACTERS:
@@ -109,7 +110,7 @@ class BundleCipher:
         return text
 
     def open(self, text: bytes | memoryview, file: str) -> SecretBundle:
-        """The content of the bundle, to be wiped by the caller. Raises VaultError."""
+        """Decrypt a bundle; the caller wipes the result. Raises VaultError."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -137,9 +138,9 @@ class BundleCipher:
         prove: Callable[[SecretBundle], None] | None = None,
         system: FileSystemCalls = secure_files.SYSTEM,
     ) -> None:
-        """Write a bundle, mode 0600, durably, once it has been opened again; `prove` may refuse it.
+        """Write a bundle durably, mode 0600, after decrypting it again; `prove` may refuse it.
 
-        Raises VaultError, and AccessError where the file cannot be written; what stood there is still there then.
+        Raises VaultError, and AccessError when the file cannot be written; an existing file is kept then.
         """
 
         def check(written: memoryview) -> None:
@@ -150,7 +151,7 @@ class BundleCipher:
         secure_files.write(path, self.close(parts, path.name) + b"\n", check=check, system=system)
 
     def read(self, path: Path) -> SecretBundle:
-        """The content of a bundle file, to be wiped by the caller. Raises VaultError and AccessError."""
+        """Read a bundle file; the caller wipes the result. Raises VaultError and AccessError."""
         if filesystem.size(path) > LIMIT_BYTES + 1:
             _refuse(VaultErrorCode.BUNDLE_LONG, path.name)
         return self.open(filesystem.read_bytes(path), path.name)
@@ -165,17 +166,17 @@ class BundleCipher:
 
 
 def pack_parts(parts: Mapping[str, bytes | memoryview]) -> SecureBuffer:
-    """The parts one behind the other, in the order of their names, to be wiped by the caller."""
+    """Concatenate the parts in order of name; the caller wipes the result."""
     pieces: list[bytes | memoryview] = []
     for name, content in sorted(parts.items()):
-        said = name.encode()
-        lengths = len(said).to_bytes(_NAME_BYTES, "big") + len(content).to_bytes(_SIZE_BYTES, "big")
-        pieces += [lengths + said, content]
+        encoded = name.encode()
+        lengths = len(encoded).to_bytes(_NAME_BYTES, "big") + len(content).to_bytes(_SIZE_BYTES, "big")
+        pieces += [lengths + encoded, content]
     return SecureBuffer.of(pieces)
 
 
 def parse_bundle(text: bytes | memoryview, file: str) -> ParsedBundle:
-    """Take the text of a bundle apart, strictly: one way of writing it, no other. Raises VaultError."""
+    """Parse the text of a bundle; only the canonical encoding is accepted. Raises VaultError."""
     body = bytes(text).removesuffix(b"\n")
     if len(body) > LIMIT_BYTES:
         _refuse(VaultErrorCode.BUNDLE_LONG, file)
@@ -214,7 +215,7 @@ def _unpacked(rest: memoryview) -> Iterator[tuple[str, memoryview]]:
         whole = end + int.from_bytes(rest[_NAME_BYTES:begin], "big")
         name = str(rest[begin:end], "utf-8")
         if whole > len(rest) or name <= before:
-            raise ValueError("no part is cut, and none stands before its name's turn")
+            raise ValueError("a part is truncated or out of order")
         yield name, rest[end:whole]
         before, rest = name, rest[whole:]
 

@@ -1,4 +1,4 @@
-"""The categories of secrets: for each its key, its file, the name that its token is bound to, and its shape."""
+"""The categories of secrets: key, file, logical name and shape of each."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from tbot_core.contracts.settings import DeploymentSettings
 
 Shape = Literal["text", "sections", "object"]
-"""Settings; an object of one object for each plugin or user; one object of fields."""
+"""Settings; an object with one object per plugin or user; one object of fields."""
 
 ENV_KEY_VARIABLE: Final = "TBOT_ENV_ENC_KEY_PATH"
 _ENV_KEY_PATH: Final = "storage/keys/env_enc.key"
 ENV_FILE: Final = ".env.enc"
 AUDIT: Final = "audit"
-"""The key of the audit log has a place among the keys, and no file of its own."""
+"""The key of the audit log is stored among the keys; the category has no secrets file."""
 
 AUDIT_KEY_PATH: Final = "storage/keys/audit.key"
 EVERY: Final = "every category"
@@ -27,7 +27,7 @@ EVERY: Final = "every category"
 
 
 class HasHome(Protocol):
-    """What the vault needs of an instance: its folder."""
+    """The part of an instance that the vault needs: its folder."""
 
     @property
     def home(self) -> Path:
@@ -36,9 +36,9 @@ class HasHome(Protocol):
 
 @attrs.frozen(kw_only=True)
 class SecretCategory:
-    """One kind of secret: the fields of `DeploymentSettings` with its key and file paths, and what its token binds.
+    """One kind of secret: the `DeploymentSettings` fields with its key and file paths, and its token context.
 
-    `logical` never changes, so a file may be moved or renamed; `suffix` is added to the path that the field holds.
+    `logical` never changes, so a file may be moved or renamed; `suffix` is added to the path in the field.
     """
 
     name: str
@@ -50,7 +50,7 @@ class SecretCategory:
 
     @property
     def by_plugin(self) -> bool:
-        """Whether its sections are those of plugins; the sections of `login` are users."""
+        """Whether its sections belong to plugins; the sections of `login` belong to users."""
         return self.shape == "sections" and self.name != "login"
 
 
@@ -65,7 +65,7 @@ class CategoryPaths:
     home: Path
 
     def shown(self, path: Path) -> str:
-        """The path as messages write it: relative to the instance where it lies inside."""
+        """The path for messages: relative to the instance if inside it."""
         return str(path.relative_to(self.home)) if path.is_relative_to(self.home) else str(path)
 
 
@@ -141,7 +141,7 @@ CATEGORIES: Final[dict[str, SecretCategory]] = {
 def category_paths(category: str, instance: HasHome, deployment: DeploymentSettings) -> CategoryPaths:
     """The paths of a category; raises KeyError for an unknown category.
 
-    The key of `.env.enc` is named only by the variable TBOT_ENV_ENC_KEY_PATH: the setting is inside the file.
+    The key path of `.env.enc` comes only from TBOT_ENV_ENC_KEY_PATH, because the settings are inside that file.
     """
     kind, home = CATEGORIES[category], instance.home
     key = _env_key() if category == "env" else getattr(deployment, kind.key_field)
@@ -150,9 +150,9 @@ def category_paths(category: str, instance: HasHome, deployment: DeploymentSetti
 
 
 def env_key_disagrees(instance: HasHome, deployment: DeploymentSettings) -> bool:
-    """Whether ENV_ENC_KEY_PATH was set, and to another file than the one that opens `.env.enc` at a start."""
-    said = deployment.env_enc_key_path
-    return said != _ENV_KEY_PATH and instance.home / _env_key() != instance.home / said
+    """Whether ENV_ENC_KEY_PATH names another file than the one that opens `.env.enc` at a start."""
+    path = deployment.env_enc_key_path
+    return path != _ENV_KEY_PATH and instance.home / _env_key() != instance.home / path
 
 
 def _env_key() -> str:
@@ -160,7 +160,7 @@ def _env_key() -> str:
 
 
 def audit_paths(instance: HasHome) -> CategoryPaths:
-    """Where the key of the audit log lies."""
+    """The paths of the audit log and its key."""
     home = instance.home
     return CategoryPaths(
         category=AUDIT, logical="audit.log", key=home / AUDIT_KEY_PATH, file=home / "data" / "audit.log", home=home

@@ -1,4 +1,4 @@
-"""The content of decrypted files: settings as text, or JSON objects of which each consumer receives its own part."""
+"""The content of decrypted files: settings as text, or JSON objects with one section per consumer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def content_fields(data: memoryview, category: str, file: str, section: str | None) -> Mapping[str, Secret]:
-    """The fields of one section, or of the whole object, as secrets: text as it is, anything else as JSON text.
+    """The fields of one section, or of the whole object, as secrets; values other than text as JSON.
 
-    Raises VaultError for what is no JSON object, for a section that is not there, and for an empty field.
+    Raises VaultError for anything but a JSON object, for a missing section, and for an empty field.
     """
     found = parse_content(data, category, file)
     if section is not None:
@@ -27,7 +27,7 @@ def content_fields(data: memoryview, category: str, file: str, section: str | No
 
 
 def check_shape(data: memoryview, category: str, file: str, shape: Shape) -> None:
-    """Raises VaultError unless the content has its category's shape."""
+    """Raises VaultError unless the content has the category's shape."""
     if shape == "text":
         _text(data, category, file)
         return
@@ -39,7 +39,7 @@ def check_shape(data: memoryview, category: str, file: str, shape: Shape) -> Non
 
 
 def parse_content(data: memoryview, category: str, file: str) -> dict[str, Any]:
-    """The JSON object that a file holds, no field named twice. Raises VaultError."""
+    """Parse the JSON object in a file; duplicate fields are refused. Raises VaultError."""
 
     def pairs(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
@@ -59,7 +59,7 @@ def parse_content(data: memoryview, category: str, file: str) -> dict[str, Any]:
 
 
 def assert_utf8(found: Any, category: str, file: str) -> None:
-    """Raises VaultError, naming the first field, where a value of JSON holds text that UTF-8 has no bytes for."""
+    """Raises VaultError, naming the first field, for text that UTF-8 cannot encode."""
     for name in json_document.invalid_utf8_places(found):
         code = VaultErrorCode.CONTENT_WRONG if name else VaultErrorCode.CONTENT_UTF8
         raise vault_error(code, category, file, section=name, allowed="UTF-8 text")

@@ -1,4 +1,4 @@
-"""The codes of all faults of secrets: stable numbers, a sentence, and the remedy."""
+"""The error codes of secrets: stable numbers, messages and remedies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COPY: Final = "Use another copy of it."
 
 
 class VaultErrorCode(enum.Enum):
-    """One fault: its number, what is wrong with {file}, and the remedy."""
+    """A fault: number, message about {file}, and remedy."""
 
     FILE_EMPTY = (1, "its file {file} is empty", _RESTORE_FILE)
     FORMAT_UNKNOWN = (2, "its file {file} is not in an encryption format of tbot", _RESTORE_FILE)
@@ -214,7 +214,7 @@ class VaultErrorCode(enum.Enum):
 
     @property
     def text(self) -> str:
-        """The code as shown, as in TB-SEC-021."""
+        """The code as shown, such as TB-SEC-021."""
         return f"TB-SEC-{self.number:03}"
 
 
@@ -223,15 +223,15 @@ CODE_BY_TEXT: Final = {code.text: code for code in VaultErrorCode}
 
 
 def vault_error(code: VaultErrorCode, category: str, file: str, *, section: str = "", allowed: str = "") -> VaultError:
-    """The error of a code: it names the category, the file and the remedy, and never a value."""
+    """Create the error of a code: it names category, file and remedy, never a value."""
     folder = file.rpartition("/")[0] or "."
-    said = {"category": category, "file": file, "folder": folder, "section": section, "allowed": allowed}
-    message = f"{code.text} {category}: {code.sentence.format(**said)}."
-    return VaultError(message, code.remedy.format(**said), code=code.text)
+    values = {"category": category, "file": file, "folder": folder, "section": section, "allowed": allowed}
+    message = f"{code.text} {category}: {code.sentence.format(**values)}."
+    return VaultError(message, code.remedy.format(**values), code=code.text)
 
 
 def combined_error(faults: Sequence[VaultError]) -> VaultError:
-    """Several errors of one category as one, with code and remedy of the first; ValueError for none."""
+    """Combine several errors of one category, with code and remedy of the first; ValueError for none."""
     first, *others = faults
     message = "\n".join((first.message, *(it.message for it in others)))
     return VaultError(message, first.remedy, code=first.code)

@@ -1,4 +1,4 @@
-"""Fernet files under the same keys: read strictly, and written where older installations must read them too."""
+"""Fernet files under the same keys: read strictly, and written for older installations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAINTEXT_BYTES: Final = LIMIT_BYTES // 4 * 3 - _HEAD_BYTES - _MAC_BYTES - _BLOC
 def seal_fernet(
     key: RootKey, place: CategoryPaths, plaintext: bytes | bytearray | memoryview, *, seconds: int
 ) -> bytes:
-    """The text of a new Fernet token, made at so many seconds after 1970. Raises VaultError."""
+    """Encrypt as a Fernet token with a time in epoch seconds. Raises VaultError."""
     if not plaintext:
         _refuse(VaultErrorCode.PLAINTEXT_EMPTY, place)
     if len(plaintext) > PLAINTEXT_BYTES:
@@ -39,9 +39,9 @@ def seal_fernet(
 
 
 def open_fernet(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryview) -> tuple[SecureBuffer, RootKey]:
-    """What the token holds, on pages that the caller wipes, and the key that opened it. Raises VaultError.
+    """Decrypt a token; returns the plaintext, to be wiped by the caller, and its key. Raises VaultError.
 
-    A Fernet token names no key, so each of the ring is tried; its age does not matter.
+    A Fernet token does not name its key, so each key is tried; its age is ignored.
     """
     from cryptography.fernet import Fernet, InvalidToken
 
@@ -57,7 +57,7 @@ def open_fernet(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryvi
 
 
 def check_fernet(token: bytes, place: CategoryPaths) -> None:
-    """Refuse what the reference library would let pass or report in one word. Raises VaultError."""
+    """Refuse tokens that the reference library would accept or report without detail. Raises VaultError."""
     if len(token) > LIMIT_BYTES:
         _refuse(VaultErrorCode.TOKEN_TOO_LONG, place)
     if not _LETTERS.match(token):

@@ -1,4 +1,4 @@
-"""The vault's files: opened with every check of the disk seam, each refusal under its code."""
+"""The vault's files: opened with every check of `secure_files`, and errors mapped to codes."""
 
 from __future__ import annotations
 
@@ -60,25 +60,25 @@ _log = log.logger(__name__)
 
 
 def read_key(place: CategoryPaths, path: Path, *, strict: bool, system: FileSystemCalls) -> PrivateFileContent:
-    """The text of a key file of the category, and the loose flaws put up with. Raises VaultError."""
+    """Read a key file of the category, with its tolerated flaws. Raises VaultError."""
     with _coded(place, path, _KEY_CODES):
         return secure_files.read(path, limit=KEY_LIMIT_BYTES, strict=strict, folder_private=True, system=system)
 
 
 def read_file(place: CategoryPaths, *, strict: bool, system: FileSystemCalls) -> PrivateFileContent:
-    """The text of the category's file, and the loose flaws put up with. Raises VaultError."""
+    """Read the category's file, with its tolerated flaws. Raises VaultError."""
     with _coded(place, place.file, _FILE_CODES):
         return secure_files.read(place.file, limit=FILE_LIMIT_BYTES, strict=strict, system=system)
 
 
 def write_key(place: CategoryPaths, path: Path, text: SecureBuffer, *, system: FileSystemCalls) -> None:
-    """Replace a key file, durably. Raises VaultError."""
+    """Replace a key file durably. Raises VaultError."""
     with _coded(place, path, _KEY_CODES):
-        secure_files.write(path, text.view, check=_taken, system=system)
+        secure_files.write(path, text.view, check=_accept, system=system)
 
 
 def remove_key(place: CategoryPaths, path: Path, *, system: FileSystemCalls) -> None:
-    """Take a key file away, durably; nothing happens when it is not there. Raises VaultError."""
+    """Remove a key file durably, if it exists. Raises VaultError."""
     with _coded(place, path, _KEY_CODES):
         secure_files.remove(path, system=system)
 
@@ -86,25 +86,25 @@ def remove_key(place: CategoryPaths, path: Path, *, system: FileSystemCalls) -> 
 def write_file(
     place: CategoryPaths, text: bytes, *, prove: Callable[[memoryview], None], system: FileSystemCalls
 ) -> None:
-    """Replace the category's file, durably, once `prove` has opened what was written beside it. Raises VaultError."""
+    """Replace the category's file durably, after `prove` has accepted what was written. Raises VaultError."""
     with _coded(place, place.file, _FILE_CODES):
         secure_files.write(place.file, text, check=prove, system=system)
 
 
 def flaws_of(place: CategoryPaths, *, key: tuple[FileFlaw, ...], file: tuple[FileFlaw, ...]) -> tuple[VaultError, ...]:
-    """The loose flaws as errors, to be shown; the key's come first."""
+    """The tolerated flaws as errors for display; the key's come first."""
     keys = tuple(_flaw(place, place.key, _KEY_CODES, flaw) for flaw in key)
     return keys + tuple(_flaw(place, place.file, _FILE_CODES, flaw) for flaw in file)
 
 
 def warn(faults: tuple[VaultError, ...]) -> None:
-    """Say in the log what was put up with."""
+    """Log the tolerated flaws."""
     for it in faults:
         _log.warning("secrets.loose", code=it.code, what=it.message, remedy=it.remedy)
 
 
-def _taken(_: memoryview) -> None:
-    # A key that reads back is proven.
+def _accept(_: memoryview) -> None:
+    # Reading back is proof enough for a key.
     pass
 
 

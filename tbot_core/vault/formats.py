@@ -1,4 +1,4 @@
-"""The formats that files may have: told apart by how they begin, and by nothing else."""
+"""The formats of encrypted files, recognised by their prefix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FERNET: Final = "fernet"
 
 
 def format_text(text: bytes | memoryview) -> str | None:
-    """What people are told of a file that begins so; None for a format that is not ours."""
+    """Describe the format of a file; None for an unknown one."""
     if text[: len(token.PREFIX)] == token.PREFIX:
         return token.FORMAT_WORDS
     if text[: len(fernet.PREFIX)] == fernet.PREFIX:
@@ -26,7 +26,7 @@ def format_text(text: bytes | memoryview) -> str | None:
 
 
 def open_text(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryview) -> tuple[SecureBuffer, RootKey]:
-    """What a file of either format holds, on pages that the caller wipes, and the key that opened it.
+    """Decrypt a file of either format; returns the plaintext, to be wiped by the caller, and its key.
 
     Raises VaultError.
     """
@@ -41,5 +41,5 @@ def open_text(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryview
 
 
 def write_format_text(setting: str) -> str:
-    """What people are told of a file that is written under this value of SECRETS_WRITE_FORMAT."""
+    """Describe the format that this value of SECRETS_WRITE_FORMAT writes."""
     return fernet.FORMAT_WORDS if setting == FERNET else token.FORMAT_WORDS

@@ -1,4 +1,4 @@
-"""The default provider of keys: files, one for each category, and beside it those of a rotation."""
+"""The default key provider: one file per category, and beside it those of a rotation."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class FileKeyProvider:
     strict: bool
     system: FileSystemCalls
     reported: dict[str, tuple[FileFlaw, ...]] = attrs.field(factory=dict)
-    """The loose flaws of each category's key as last read."""
+    """The flaws of each category's key as last read."""
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """A file can be written."""
+        """Files can be written."""
         return frozenset({"put", "files"})
 
     def get_key(self, category: str, slot: str) -> bytearray | None:
-        """The 32 bytes of a key, None where its file is missing. Raises VaultError."""
+        """The 32 bytes of a key; None when its file is missing. Raises VaultError."""
         place = self.locate(category)
         path = slot_path(place.key, slot)
         try:
@@ -50,7 +50,7 @@ class FileKeyProvider:
             return bytearray(root.view)
 
     def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
-        """Write a key durably, or with None take it away. Raises VaultError."""
+        """Write a key durably, or remove it (None). Raises VaultError."""
         place = self.locate(category)
         path = slot_path(place.key, slot)
         if key is None:
@@ -61,5 +61,5 @@ class FileKeyProvider:
 
 
 def slot_path(key: Path, slot: str) -> Path:
-    """The file of a slot: `smtp.key` itself for the current one, `smtp.next.key` beside it for the next."""
+    """The file of a slot: `smtp.key` for the current key, `smtp.next.key` for the next."""
     return key if slot == "cur" else key.with_name(f"{key.stem}.{slot}{key.suffix}")

@@ -1,4 +1,4 @@
-"""Where keys may come from besides files: a passphrase, the system's keyring, a plugin. None stands in for another."""
+"""Key providers besides files: a passphrase, the system's keyring, a plugin. There is no fallback between them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tbot_core.vault.categories import HasHome
 
 VARIABLE: Final = "TBOT_KEY_PROVIDER"
-"""Named by the environment, because even the settings are encrypted: file (default), passphrase, keyring, plugin."""
+"""Set in the environment, because the settings are encrypted too: file (default), passphrase, keyring, plugin."""
 
 HEADER_PATH: Final = "storage/keys/passphrase.json"
 MEMORY_KIB: Final = 65_536
@@ -33,7 +33,7 @@ SALT_BYTES: Final = 16
 
 _LABEL: Final = b"tbot passphrase key v1 "
 _HEADER_LIMIT_BYTES: Final = 4096
-_KEEPS_NOTHING: Final = frozenset({"keyring.backends.fail", "keyring.backends.null"})
+_UNUSABLE: Final = frozenset({"keyring.backends.fail", "keyring.backends.null"})
 
 
 def choose_provider(
@@ -44,9 +44,10 @@ def choose_provider(
     offered: Callable[[], KeyProvider | None],
     system: FileSystemCalls = secure_files.SYSTEM,
 ) -> KeyProvider | None:
-    """The provider of that name; None for key files. `ask` gives the passphrase, `offered` what a plugin provides.
+    """The provider with that name; None for key files.
 
-    Raises VaultError for an unknown name, and where a plugin was to provide and none does.
+    `ask` reads the passphrase, `offered` returns a plugin's provider. Raises VaultError for an unknown name, and when
+    no plugin offers a provider.
     """
     match name:
         case None | "" | "file":
@@ -65,7 +66,7 @@ def choose_provider(
 
 
 def stretch_passphrase(secret: Secret, salt: bytes) -> SecureBuffer:
-    """The 32 bytes that argon2id makes of a passphrase, to be wiped by the caller."""
+    """Derive 32 bytes from a passphrase by argon2id; the caller wipes them."""
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
     master = SecureBuffer(keys.KEY_BYTES)
@@ -76,10 +77,10 @@ def stretch_passphrase(secret: Secret, salt: bytes) -> SecureBuffer:
 
 @attrs.define(kw_only=True)
 class PassphraseKeyProvider:
-    """Keys derived from a passphrase by argon2id; no key lies on the disk, only the salt, in a header file.
+    """Keys derived from a passphrase by argon2id; only the salt is on disk, in a header file.
 
-    The passphrase is asked for once, when the first key is needed; a wrong one serves no other key either. Keys cannot
-    be changed one by one.
+    The passphrase is read once, for the first key; after a wrong one every key is refused. Single keys cannot be
+    changed.
     """
 
     path: Path
@@ -90,11 +91,11 @@ class PassphraseKeyProvider:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Derived keys cannot be put."""
+        """Derived keys cannot be written."""
         return frozenset()
 
     def create(self, entropy: Callable[[int], bytes] = random.entropy) -> None:
-        """Write the header of a new passphrase, which is asked for; refused when there is one. Raises VaultError."""
+        """Write the header of a new passphrase, which is prompted for. Raises VaultError, also when a header exists."""
         if self._header() is not None:
             self._refuse(VaultErrorCode.KEY_EXISTS)
         salt = entropy(SALT_BYTES)
@@ -111,7 +112,7 @@ class PassphraseKeyProvider:
             self._refuse(VaultErrorCode.PASSPHRASE_HEADER)
 
     def get_key(self, category: str, slot: str) -> bytearray | None:
-        """The category's key; there is no next and no previous one. Raises VaultError."""
+        """The category's key; there is no next or previous one. Raises VaultError."""
         if slot != "cur":
             return None
         from cryptography.hazmat.primitives import hashes
@@ -122,13 +123,13 @@ class PassphraseKeyProvider:
         return key
 
     def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
-        """Refused with VaultError."""
+        """Raises VaultError: derived keys cannot be written."""
         raise vault_error(
             VaultErrorCode.PROVIDER_FIXED, category, f"{category} ({slot}, {'no key' if key is None else 'a key'})"
         )
 
     def wipe(self) -> None:
-        """Forget the passphrase; it is asked for again when it is needed."""
+        """Forget the passphrase; it is prompted for again when needed."""
         if self._master is not None:
             self._master.wipe()
         self._master, self._wrong = None, False
@@ -157,7 +158,7 @@ class PassphraseKeyProvider:
             secret.wipe()
 
     def _header(self) -> tuple[bytes, bytes] | None:
-        # Salt and check, None where there is no header.
+        # Salt and check; None without a header.
         try:
             content = secure_files.read(self.path, limit=_HEADER_LIMIT_BYTES, strict=True, system=self.system)
         except secure_files.PrivateFileError as error:
@@ -182,10 +183,10 @@ class PassphraseKeyProvider:
 
 @attrs.define(kw_only=True)
 class KeyringKeyProvider:
-    """Keys in the system's keyring, as the 44 characters of a key file.
+    """Keys in the system's keyring, encoded as in a key file.
 
-    A keyring that keeps nothing, or keeps it in the clear, is refused. `open_backend` gives the keyring; by default it
-    is what the distribution keyring chooses.
+    A keyring that stores nothing, or stores plaintext, is refused. `open_backend` returns the keyring; the default is
+    what the keyring package chooses.
     """
 
     service: str
@@ -197,7 +198,7 @@ class KeyringKeyProvider:
         return frozenset({"put"})
 
     def get_key(self, category: str, slot: str) -> bytearray | None:
-        """The key, None where the keyring has none. Raises VaultError."""
+        """The key; None when the keyring has none. Raises VaultError."""
         text = self._call(category, lambda ring: ring.get_password(self.service, f"{category}.{slot}"))
         if text is None:
             return None
@@ -205,7 +206,7 @@ class KeyringKeyProvider:
             return bytearray(root.view)
 
     def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
-        """Keep the key, or with None take it out. Raises VaultError."""
+        """Store the key, or remove it (None). Raises VaultError."""
         name = f"{category}.{slot}"
         if key is not None:
             text = base64.urlsafe_b64encode(key).decode()
@@ -213,7 +214,7 @@ class KeyringKeyProvider:
         elif self.get_key(category, slot) is not None:
             self._call(category, lambda ring: ring.delete_password(self.service, name))
 
-    def _call(self, category: str, deed: Callable[[Any], object]) -> object:
+    def _call(self, category: str, action: Callable[[Any], object]) -> object:
         where = f"{category} ({self.service})"
         try:
             import keyring
@@ -224,13 +225,13 @@ class KeyringKeyProvider:
             backend = _first((self.open_backend or keyring.get_keyring)())
             if _is_unsafe(backend):
                 raise vault_error(VaultErrorCode.KEYRING_BACKEND, category, where)
-            return deed(backend)
+            return action(backend)
         except KeyringError:
             raise vault_error(VaultErrorCode.KEYRING_LOCKED, category, where) from None
 
 
 def _first(backend: Any) -> Any:
-    # Of a chain of keyrings the first is used, and no other steps in for it.
+    # The first of chained keyrings, without a fallback to the others.
     chained = list(getattr(backend, "backends", ()))
     return chained[0] if chained else backend
 
@@ -238,12 +239,12 @@ def _first(backend: Any) -> Any:
 def _is_unsafe(backend: Any) -> bool:
     kind = type(backend)
     return (
-        kind.__module__ in _KEEPS_NOTHING
+        kind.__module__ in _UNUSABLE
         or kind.__module__.startswith("keyrings.alt")
         or "plaintext" in kind.__name__.lower()
     )
 
 
 def _read_back(_: memoryview) -> None:
-    # A header that reads back is proven.
+    # Reading back is proof enough for a header.
     pass

@@ -1,4 +1,4 @@
-"""Keys: 32 bytes written as 44 characters, their ids, and the ring of those that open a file."""
+"""Keys: 32 bytes written as 44 characters, their ids, and the keys that may open a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Slot = Literal["cur", "next", "prev"]
-"""A key in use; during a rotation the one that will be; after one the one that was."""
+"""The current key; the next one during a rotation; the previous one after it."""
 
 SLOTS: Final[tuple[Slot, ...]] = ("next", "cur", "prev")
-"""In the order in which a reader asks for them: a rotation moves keys the other way, so none slips by."""
+"""In reading order. A rotation moves keys in the opposite direction, so a reader misses none."""
 
 KEY_BYTES: Final = 32
 KEY_CHARACTERS: Final = 44
@@ -33,9 +33,9 @@ _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
 
 
 class RootKey:
-    """A root key on pages of its own, and its id, from which nothing can be learned of it.
+    """A root key in secure memory, and its id, which reveals nothing about it.
 
-    The id is what status, the audit log and the header of each token name it by.
+    Status, the audit log and token headers refer to the key by its id.
     """
 
     __slots__ = ("id", "root")
@@ -46,7 +46,7 @@ class RootKey:
 
     @property
     def name(self) -> str:
-        """The id as people see it: 16 hexadecimal digits."""
+        """The id as 16 hexadecimal digits."""
         return self.id.hex()
 
     def wipe(self) -> None:
@@ -59,18 +59,18 @@ class RootKey:
 
 @attrs.frozen(kw_only=True)
 class CategoryKeys:
-    """The keys that may open a category's file; used as a context they are wiped at the end."""
+    """The keys that may open a category's file; as a context manager they are wiped at the end."""
 
     cur: RootKey | None = None
     next: RootKey | None = None
     prev: RootKey | None = None
 
     def members(self) -> Iterator[RootKey]:
-        """The keys that are there, the current one first."""
+        """The existing keys, the current one first."""
         return (key for key in (self.cur, self.next, self.prev) if key is not None)
 
     def find(self, identity: bytes) -> RootKey | None:
-        """The key of that id."""
+        """The key with this id."""
         return next((key for key in self.members() if key.id == identity), None)
 
     def wipe(self) -> None:
@@ -95,17 +95,17 @@ def key_id(root: bytes | bytearray | memoryview) -> bytes:
 
 
 def generate_key(entropy: Callable[[int], bytes] = random.entropy) -> RootKey:
-    """A new key."""
+    """Generate a key."""
     return RootKey(SecureBuffer.of([entropy(KEY_BYTES)]))
 
 
 def render_key(root: bytes | bytearray | memoryview) -> SecureBuffer:
-    """The 44 characters of a key file."""
+    """Encode a key as the 44 characters of a key file."""
     return SecureBuffer.of([base64.urlsafe_b64encode(root)])
 
 
 def parse_key(text: memoryview, category: str, file: str) -> RootKey:
-    """The key that a key file holds: 44 characters and at most one final newline. Raises VaultError."""
+    """Parse a key file: 44 characters and at most one final newline. Raises VaultError."""
     data = text[:-1] if text[-1:].tobytes() == b"\n" else text
     if data[:3].tobytes() == _BOM:
         _refuse(VaultErrorCode.KEY_BOM, category, file)
@@ -121,7 +121,7 @@ def parse_key(text: memoryview, category: str, file: str) -> RootKey:
 
 
 def check_key(key: RootKey, category: str, file: str) -> RootKey:
-    """The key itself; raises VaultError for one that repeats a single byte."""
+    """Return the key; raises VaultError for one that repeats a single byte."""
     if len(set(key.root.view)) == 1:
         key.wipe()
         _refuse(VaultErrorCode.KEY_CONSTANT, category, file)
@@ -129,7 +129,7 @@ def check_key(key: RootKey, category: str, file: str) -> RootKey:
 
 
 def _decode(data: memoryview) -> SecureBuffer:
-    # In place, so that no copy of the key is left in memory that nobody wipes.
+    # In place, so that no unwiped copy of the key is left in memory.
     root, bits, held, position = SecureBuffer(KEY_BYTES), 0, 0, 0
     for letter in data[:-1]:
         bits, held = (bits << 6 | _VALUES[letter]) & 0x3FFF, held + 6

@@ -1,7 +1,7 @@
-"""Rotation of keys: safe at every step, because where it stands is read off the keys and files themselves.
+"""Rotation of keys. It can be resumed at every step, because its progress is derived from the keys and files.
 
-For each category: write next; seal the file with next; open it with next alone; prev = cur; cur = next; drop next. A
-reader asks for next, cur and prev in that order after it has read the file, so that it never misses a key.
+For each category: write next; encrypt the file with next; decrypt it with next alone; prev = cur; cur = next; remove
+next. A reader first reads the file, then the keys next, cur and prev in that order, so it never misses a key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class RotationResult:
-    """What became of a category: the ids of its current key before and after."""
+    """The result for a category: ids of its current key before and after."""
 
     category: str
     before: str
@@ -34,30 +34,30 @@ class RotationResult:
 
 
 def rotate_categories(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[RotationResult, ...]:
-    """Give each category that has a key a new one. The old stays readable as prev until it is retired.
+    """Give each category that has a key a new one. The old key stays readable as prev until it is retired.
 
-    Raises VaultError, also when a rotation of one of them was begun before: then `resume` or `abort`.
+    Raises VaultError, also when a rotation of one of them was started before: then resume or withdraw it.
     """
     with vault.store.holding(categories[0]):
-        chosen = [category for category in categories if _may_begin(vault, category)]
-        begun: list[tuple[str, RootKey]] = []
+        chosen = [category for category in categories if _can_start(vault, category)]
+        started: list[tuple[str, RootKey]] = []
         for category in chosen:
             with vault.noted("rotate", category):
-                begun.append((category, _begin(vault, category)))
-        return tuple(_finished(vault, category, key) for category, key in begun)
+                started.append((category, _start(vault, category)))
+        return tuple(_finish(vault, category, key) for category, key in started)
 
 
 def resume_rotation(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[RotationResult, ...]:
-    """Finish what was begun, from wherever it stands; nothing happens to a category without a next key."""
+    """Finish started rotations; categories without a next key are left unchanged."""
     with vault.store.holding(categories[0]):
-        begun = ((category, vault.store.key(category, "next")) for category in categories)
-        return tuple(_finished(vault, category, key) for category, key in begun if key is not None)
+        started = ((category, vault.store.key(category, "next")) for category in categories)
+        return tuple(_finish(vault, category, key) for category, key in started if key is not None)
 
 
 def withdraw_rotation(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES)) -> tuple[str, ...]:
-    """Go back to the current keys, and return the categories that were under way.
+    """Return to the current keys, and return the categories whose rotation was started.
 
-    Where the new key is the current one already, or the only one that opens the file, it stays.
+    If the new key is already the current one, or the only one that opens the file, it stays.
     """
     found: list[str] = []
     with vault.store.holding(categories[0]):
@@ -72,13 +72,13 @@ def withdraw_rotation(vault: Vault, categories: Sequence[str] = tuple(CATEGORIES
 
 
 def replace_key(vault: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> RotationResult:
-    """Give a category a new key and new content, also where its key is lost or damaged. Raises VaultError."""
+    """Give a category a new key and new content, also when its key is lost or damaged. Raises VaultError."""
     with vault.store.holding(category):
         old = _usable(vault, category)
         if old is not None:
-            _may_begin(vault, category)
+            _can_start(vault, category)
         with vault.noted("rotate", category):
-            new = _begin(vault, category)
+            new = _start(vault, category)
             vault.store.put(category, plaintext, new)
             return _promote(vault, category, old, new)
 
@@ -86,12 +86,12 @@ def replace_key(vault: Vault, category: str, plaintext: bytes | bytearray | memo
 def retire_previous_keys(
     vault: Vault, rotated: Mapping[str, datetime], *, backed_up: datetime | None, keep_days: int
 ) -> tuple[str, ...]:
-    """Drop the previous keys that nobody needs, and return their categories.
+    """Remove previous keys that are no longer needed, and return their categories.
 
-    `rotated` says when each category was last rotated, `backed_up` when a backup was last verified: a key goes once it
-    is `keep_days` old and a later backup exists, and never while the file still needs it. Raises VaultError.
+    `rotated`: when each category was last rotated; `backed_up`: when a backup was last verified. A key is removed when
+    it is `keep_days` old and a later backup exists, but never while the file needs it. Raises VaultError.
     """
-    now, gone = vault.clock.now(), list[str]()
+    now, retired = vault.clock.now(), list[str]()
     for category, moment in sorted(rotated.items()):
         if backed_up is None or backed_up <= moment or now - moment < timedelta(days=keep_days):
             continue
@@ -101,11 +101,11 @@ def retire_previous_keys(
             _prove(vault, category, ring.cur)
             with vault.noted("retire", category):
                 vault.store.put_key(category, "prev", None)
-            gone.append(category)
-    return tuple(gone)
+            retired.append(category)
+    return tuple(retired)
 
 
-def _may_begin(vault: Vault, category: str) -> bool:
+def _can_start(vault: Vault, category: str) -> bool:
     here = vault.store.place(category)
     with vault.store.ring(category) as ring:
         if ring.next is not None:
@@ -114,21 +114,21 @@ def _may_begin(vault: Vault, category: str) -> bool:
 
 
 def _usable(vault: Vault, category: str) -> RootKey | None:
-    # The current key; None as well for one that is damaged, which a new one is to replace.
+    # The current key; None also for a damaged one, which is to be replaced.
     try:
         return vault.store.key(category)
     except VaultError:
         return None
 
 
-def _begin(vault: Vault, category: str) -> RootKey:
+def _start(vault: Vault, category: str) -> RootKey:
     key = keys.generate_key(vault.entropy)
     vault.store.put_key(category, "next", key)
     return key
 
 
-def _finished(vault: Vault, category: str, new: RootKey) -> RotationResult:
-    # From any state in which there is a next key; each step may have been done before.
+def _finish(vault: Vault, category: str, new: RootKey) -> RotationResult:
+    # Works from any state with a next key; each step may have been done before.
     with vault.noted("rotate", category), vault.store.ring(category) as ring:
         if ring.cur is not None:
             _move(vault, category, new)
@@ -137,7 +137,7 @@ def _finished(vault: Vault, category: str, new: RootKey) -> RotationResult:
 
 
 def _promote(vault: Vault, category: str, old: RootKey | None, new: RootKey) -> RotationResult:
-    # Once more after the promotion itself nothing is left to do but to drop the next key.
+    # When repeated after the promotion, only the next key remains to be removed.
     if old is None or old.id != new.id:
         if old is not None:
             vault.store.put_key(category, "prev", old)
@@ -160,7 +160,7 @@ def _withdraw(vault: Vault, category: str, ring: CategoryKeys, new: RootKey) -> 
 
 
 def _move(vault: Vault, category: str, key: RootKey) -> None:
-    # Seal the file with the key, unless it is already, or there is none.
+    # Encrypt the file with the key, unless that is done or there is no file.
     if vault.store.has_file(category):
         with vault.store.load(category) as opened:
             if opened.key_id != key.name:

@@ -1,4 +1,4 @@
-"""What each category must hold: the fields of whoever uses it judge the content, and fill a class from it."""
+"""Checks the content of a category against the fields its users declare, and fills a class from it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ T = TypeVar("T")
 _LONG: Final = 80
 
 Schemas: TypeAlias = Mapping[tuple[str, str], Mapping[str, "SecretField"]]
-"""The fields of a category and a plugin's section in it; the section is empty where they are those of the whole."""
+"""The fields by category and section; the section is "" where the fields are those of the whole category."""
 
 
 @attrs.frozen
 class FieldLocation:
-    """Where fields stand: the category, its file as messages show it, and the section, empty where there is none."""
+    """The location of fields: category, file as shown in messages, and section ("" for none)."""
 
     category: str
     file: str
     section: str = ""
 
     def fault(self, code: VaultErrorCode, name: str, allowed: str = "") -> VaultError:
-        """The error of a field here."""
+        """Create the error of a field at this location."""
         shown = f"{self.section}.{name}" if self.section else name
         if len(shown) > _LONG or not shown.isprintable():
             shown = f"{shown[:_LONG]!a}..."
@@ -43,16 +43,16 @@ class FieldLocation:
 
 
 def schema_key(category: str, section: str) -> tuple[str, str]:
-    """Under what `Schemas` knows a section."""
+    """The key of a section in `Schemas`."""
     return category, section if CATEGORIES[category].by_plugin else ""
 
 
 def check_content(
     data: memoryview, category: str, file: str, schemas: Schemas, only: Collection[str] | None = None
 ) -> tuple[VaultError, ...]:
-    """Everything that is wrong with the content; sections whose fields are unknown need no more than their shape.
+    """Return all faults of the content; sections with unknown fields are checked for shape only.
 
-    With `only`, sections of other names are judged by their shape alone.
+    With `only`, sections of other names are checked for shape only.
     """
     shape = CATEGORIES[category].shape
     try:
@@ -73,7 +73,10 @@ def check_content(
 
 
 def fill_schema(schema: type[T], fields: Mapping[str, Secret], spot: FieldLocation) -> T:
-    """An object of the class; what it shows is taken out of its secret. Raises VaultError, which names every fault."""
+    """Create an object of the class; non-hidden values are taken out of their secrets.
+
+    Raises VaultError with every fault.
+    """
     values, faults = _read(secret_fields(schema), fields, spot)
     if faults:
         for value in fields.values():
@@ -109,7 +112,7 @@ def _read(
 
 
 def _value(one: SecretField, given: Secret | None) -> Any:
-    # Raises ValueError for a value that is not allowed, and for one that must be there and is not.
+    # Raises ValueError for a value that is not allowed, and for a missing required one.
     if given is None:
         if one.default_text is None:
             raise ValueError(one.name)

@@ -1,4 +1,4 @@
-"""Files and keys together: what is opened with which, without a word to the audit log."""
+"""Reads and writes secrets with their keys, without the audit log."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from tbot_core.vault.keys import Slot
 
 _TRIES = 3
-_MOVED = frozenset({VaultErrorCode.TOKEN_KEY_ID.text, VaultErrorCode.FERNET_TAG.text})
-"""What a reader sees when a rotation passed between its reading of the file and of the keys."""
+_ROTATED = frozenset({VaultErrorCode.TOKEN_KEY_ID.text, VaultErrorCode.FERNET_TAG.text})
+"""Codes that a reader may get when a rotation happened between reading the file and the keys."""
 
 
 class OpenedSecrets:
-    """What a category holds; used as a context it is wiped at the end.
+    """The content of a category; as a context manager it is wiped at the end.
 
-    `format` and `key_id` say how the file was encrypted, `flaws` what was put up with.
+    `format` and `key_id` describe the encryption, `flaws` are the tolerated ones.
     """
 
     __slots__ = ("_data", "flaws", "format", "key_id")
@@ -68,14 +68,14 @@ class OpenedSecrets:
 
 @attrs.define(kw_only=True)
 class SecretStore:
-    """The keys and files of one instance. `strict` refuses loose modes, which otherwise are told."""
+    """The keys and files of one instance. `strict` refuses loose modes, which otherwise are reported."""
 
     instance: HasHome
     deployment: DeploymentSettings
     clock: Clock
     strict: bool
     provider: KeyProvider | None = None
-    """Where keys come from; None for key files."""
+    """The key provider; None for key files."""
     system: FileSystemCalls = secure_files.SYSTEM
     entropy: Callable[[int], bytes] = random.entropy
     _files: FileKeyProvider = attrs.field(init=False)
@@ -85,11 +85,11 @@ class SecretStore:
 
     @property
     def keys(self) -> KeyProvider:
-        """The provider of keys."""
+        """The key provider."""
         return self.provider or self._files
 
     def place(self, category: str) -> CategoryPaths:
-        """Where a category lies; KeyError for one that does not exist."""
+        """The paths of a category; KeyError for an unknown one."""
         return (
             audit_paths(self.instance)
             if category == AUDIT
@@ -97,11 +97,11 @@ class SecretStore:
         )
 
     def has_file(self, category: str) -> bool:
-        """Whether something stands where the category's file belongs, whatever it is."""
+        """Whether anything exists at the path of the category's file."""
         return filesystem.is_present(self.place(category).file)
 
     def key(self, category: str, slot: Slot = "cur") -> RootKey | None:
-        """One key of a category, to be wiped by the caller; None where there is none. Raises VaultError."""
+        """A key of a category, to be wiped by the caller; None if missing. Raises VaultError."""
         here = self.place(category)
         try:
             root = self.keys.get_key(category, slot)
@@ -123,7 +123,7 @@ class SecretStore:
         return CategoryKeys(**found)
 
     def put_key(self, category: str, slot: Slot, key: RootKey | None) -> None:
-        """Give a slot a key, or with None take it away. Raises VaultError."""
+        """Write a key to a slot, or remove it (None). Raises VaultError."""
         here = self.place(category)
         if "put" not in self.keys.capabilities:
             raise vault_error(VaultErrorCode.PROVIDER_FIXED, category, here.shown(here.key))
@@ -133,7 +133,7 @@ class SecretStore:
             raise vault_error(VaultErrorCode.PROVIDER_FAILED, category, here.shown(here.key)) from None
 
     def load(self, category: str) -> OpenedSecrets:
-        """Open a category's file with whichever of its keys fits. Raises VaultError."""
+        """Decrypt a category's file with the matching key. Raises VaultError."""
         return self._load(category, _TRIES)
 
     def _load(self, category: str, tries: int) -> OpenedSecrets:
@@ -145,14 +145,14 @@ class SecretStore:
             try:
                 plain, key = formats.open_text(ring, here, text.view)
             except VaultError as error:
-                if tries == 1 or error.code not in _MOVED:
+                if tries == 1 or error.code not in _ROTATED:
                     raise
                 return self._load(category, tries - 1)
             flaws = files.flaws_of(here, key=self.key_flaws(category), file=content.flaws)
             return OpenedSecrets(plain, format_words=formats.format_text(text.view) or "", key_id=key.name, flaws=flaws)
 
     def load_with(self, category: str, key: RootKey) -> OpenedSecrets:
-        """Open a category's file with this key alone. Raises VaultError."""
+        """Decrypt a category's file with this key only. Raises VaultError."""
         here = self.place(category)
         content = files.read_file(here, strict=False, system=self.system)
         with content.data as text:
@@ -160,9 +160,9 @@ class SecretStore:
             return OpenedSecrets(plain, format_words=formats.format_text(text.view) or "", key_id=key.name, flaws=())
 
     def put(self, category: str, plaintext: bytes | bytearray | memoryview, key: RootKey) -> None:
-        """Encrypt with this key and replace the category's file, once what was written has been opened again.
+        """Encrypt with this key and replace the category's file, after decrypting what was written.
 
-        Raises VaultError; the file is then the old one.
+        Raises VaultError; the old file stays then.
         """
         here = self.place(category)
         if self.deployment.secrets_write_format == formats.FERNET:
@@ -182,12 +182,15 @@ class SecretStore:
         files.write_file(here, text + b"\n", prove=prove, system=self.system)
 
     def key_flaws(self, category: str) -> tuple[FileFlaw, ...]:
-        """The loose flaws of a category's key file as last read; none where keys come from elsewhere."""
+        """The tolerated flaws of a category's key file as last read; none with other providers."""
         return self._files.reported.get(category, ())
 
     @contextmanager
     def holding(self, category: str) -> Iterator[None]:
-        """Be the only one who writes keys and files of this instance. Raises VaultError when somebody else does."""
+        """Hold the lock for writing keys and files of this instance.
+
+        Raises VaultError when another process holds it.
+        """
         lock = self.instance.home / "data" / "vault.lock"
         filesystem.make_folder(lock.parent)
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Token v1: AES-256-GCM under a key of the file's own, bound to category and logical name.
+"""Token v1: AES-256-GCM under a per-file key, bound to category and logical name.
 
 magic 7 | version 1 | algorithm 1 | key id 8 | salt 32 | nonce 12 | ciphertext | tag 16, written as `tbot1.` and
 unpadded base64url.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PREFIX: Final = b"tbot1."
 FORMAT_WORDS: Final = "AES-256-GCM (tbot v1)"
 LIMIT_BYTES: Final = 1_048_576
-"""The longest text of a token, its final newline apart."""
+"""Maximum length of a token, without its final newline."""
 
 MAGIC: Final = b"TBOTENC"
 VERSION: Final = 1
@@ -41,7 +41,7 @@ _LETTERS: Final = re.compile(rb"[A-Za-z0-9_-]*\Z")
 
 @attrs.frozen(kw_only=True)
 class ParsedToken:
-    """A token taken apart; nothing in it is proven yet."""
+    """A parsed token; nothing is verified yet."""
 
     header: bytes
     key_id: bytes
@@ -57,7 +57,7 @@ def seal_token(
     *,
     entropy: Callable[[int], bytes] = random.entropy,
 ) -> bytes:
-    """The text of a new token, without a newline. Raises VaultError when there is nothing to seal, or too much."""
+    """Encrypt as a token, without a newline. Raises VaultError for empty or too long content."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     file = place.shown(place.file)
@@ -73,7 +73,7 @@ def seal_token(
 
 
 def open_token(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryview) -> tuple[SecureBuffer, RootKey]:
-    """What the token holds, on pages that the caller wipes, and the key that opened it. Raises VaultError."""
+    """Decrypt a token; returns the plaintext, to be wiped by the caller, and its key. Raises VaultError."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -92,7 +92,7 @@ def open_token(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryvie
 
 
 def parse_token(text: bytes | memoryview, place: CategoryPaths) -> ParsedToken:
-    """Take the text of a token apart, strictly: one way of writing it, no other. Raises VaultError."""
+    """Parse the text of a token; only the canonical encoding is accepted. Raises VaultError."""
     body = bytes(text).removeprefix(PREFIX).removesuffix(b"\n")
     if len(body) + len(PREFIX) > LIMIT_BYTES:
         _refuse(VaultErrorCode.TOKEN_TOO_LONG, place)
@@ -122,7 +122,7 @@ def parse_token(text: bytes | memoryview, place: CategoryPaths) -> ParsedToken:
 
 
 def token_context(place: CategoryPaths) -> bytes:
-    """What a token is bound to: category and logical name, each behind its length in two bytes."""
+    """What a token is bound to: category and logical name, each prefixed by its length in two bytes."""
     parts = (place.category.encode(), place.logical.encode())
     return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
 

@@ -1,4 +1,4 @@
-"""The vault: the one way to what the encrypted files hold. Every access is in the audit log, or does not happen."""
+"""The vault: the only access to the encrypted files. Every access is recorded in the audit log first."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ AuditAction = Literal["open", "decrypt", "deny", "write", "rotate", "export", "r
 
 @attrs.frozen(kw_only=True)
 class SecretAccess:
-    """One access as the audit log records it; `key_id` names the key or is empty.
+    """One access as recorded in the audit log; `key_id` may be empty.
 
-    `outcome` is ok, begun, a code, or failed for what has none.
+    `outcome` is ok, begun, an error code, or failed for an error without one.
     """
 
     action: AuditAction
@@ -44,17 +44,17 @@ class SecretAccess:
 
 
 class AccessRecorder(Protocol):
-    """What the vault asks of the audit log."""
+    """What the vault needs of the audit log."""
 
     def record(self, access: SecretAccess) -> None:
-        """Write the access durably; raises VaultError when it cannot, and the access is refused."""
+        """Write the access durably; raises VaultError on failure, and the access is refused."""
 
 
 @attrs.frozen(kw_only=True)
 class CategoryStatus:
-    """How a category stands: paths as messages show them, the current key's id, the file's format in words.
+    """The status of a category: paths for messages, the current key's id, the file's format as text.
 
-    `missing` names what is not there (`key`, `file`); `faults` are what a strict reader would refuse, and refusals.
+    `missing` names missing parts (`key`, `file`); `faults` are errors, and flaws that a strict reader would refuse.
     """
 
     category: str
@@ -69,7 +69,7 @@ class CategoryStatus:
 
 @attrs.frozen(kw_only=True)
 class FormatUpgrade:
-    """A file that is, or would be, written anew: its format before and after."""
+    """A file that is, or would be, rewritten: its format before and after."""
 
     category: str
     before: str
@@ -78,7 +78,7 @@ class FormatUpgrade:
 
 @attrs.define(kw_only=True)
 class Vault:
-    """The secrets of one instance. `live` refuses loose file modes, which otherwise are warned of.
+    """The secrets of one instance. `live` refuses loose file modes, which otherwise are logged.
 
     Every method may raise VaultError, with a stable code.
     """
@@ -108,7 +108,7 @@ class Vault:
         )
 
     def read(self, category: str) -> OpenedSecrets:
-        """What a category's file holds, to be used as a context; loose modes put up with are logged."""
+        """Decrypt a category's file, to be used as a context manager; tolerated modes are logged."""
         try:
             opened = self.store.load(category)
         except VaultError as error:
@@ -123,9 +123,9 @@ class Vault:
         return opened
 
     def read_section(self, category: str, plugin: str | None = None) -> Mapping[str, Secret]:
-        """The fields of one plugin (or user) of a category of sections, or of a category that is one object.
+        """The fields of one plugin or user in a category of sections, or of a category that is one object.
 
-        ValueError when a plugin is named for the one, or none for the other.
+        Raises ValueError when `plugin` does not fit the category's shape.
         """
         if (plugin is None) == (categories.CATEGORIES[category].shape != "object"):
             raise ValueError(f"{category} is a category of {categories.CATEGORIES[category].shape}")
@@ -138,7 +138,7 @@ class Vault:
                 raise
 
     def read_as(self, schema: type[T], category: str, plugin: str | None = None) -> T:
-        """The same fields as an object of the class, which judges them. VaultError names every field that is wrong."""
+        """The same fields as an object of the class. Raises VaultError naming every invalid field."""
         here = self.store.place(category)
         fields = self.read_section(category, plugin)
         try:
@@ -150,7 +150,7 @@ class Vault:
             raise
 
     def write(self, category: str, plaintext: bytes | bytearray | memoryview) -> None:
-        """Encrypt with the category's current key and replace its file, once it has been proven to open."""
+        """Encrypt with the category's current key and replace its file, after it was proven to decrypt."""
         here = self.store.place(category)
         with self.store.holding(category), self.store.ring(category) as ring:
             if ring.next is not None:
@@ -160,7 +160,10 @@ class Vault:
             self._put(category, plaintext, ring.cur)
 
     def make_key(self, category: str) -> str:
-        """Make a category's key and return its id; refused when there is one. The audit log's key is made first."""
+        """Create a category's key and return its id; raises VaultError when one exists.
+
+        Create the audit log's key first.
+        """
         here = self.store.place(category)
         with self.store.holding(category):
             found = self.store.key(category)
@@ -174,14 +177,13 @@ class Vault:
         return key.name
 
     def status(self) -> tuple[CategoryStatus, ...]:
-        """How each category stands; nothing is decrypted, and what is wrong is told, not raised."""
-        return tuple(self._standing(category) for category in categories.CATEGORIES)
+        """The status of each category, without decrypting; faults are returned, not raised."""
+        return tuple(self._status(category) for category in categories.CATEGORIES)
 
     def verify(self, known: Schemas | None = None, *, without: Container[str] = ()) -> tuple[VaultError, ...]:
-        """Open every file that is there and judge its content; returns what is wrong, loose modes among it.
+        """Decrypt and check every existing file; returns the faults, tolerated modes included.
 
-        Sections and categories that `known` has no class for are judged by their shape. Categories of `without` are not
-        opened: somebody else does it.
+        Sections and categories not in `known` are checked for shape only. Categories in `without` are skipped.
         """
         found: list[VaultError] = []
         for category in categories.CATEGORIES:
@@ -197,7 +199,7 @@ class Vault:
         return (*found, *self.shared_keys())
 
     def shared_keys(self) -> tuple[VaultError, ...]:
-        """An error for each category whose key another one before it has too; the audit log's key counts."""
+        """An error for each category that shares its key with an earlier one; the audit log's key counts."""
         seen: set[bytes] = set()
         found: list[VaultError] = []
         for category in (categories.AUDIT, *categories.CATEGORIES):
@@ -205,7 +207,7 @@ class Vault:
             try:
                 key = self.store.key(category)
             except VaultError:
-                continue  # said by whoever reads with it
+                continue  # reported when the key is used
             if key is None:
                 continue
             key.wipe()
@@ -215,7 +217,7 @@ class Vault:
         return tuple(found)
 
     def upgrade(self, *, dry_run: bool) -> tuple[FormatUpgrade, ...]:
-        """Write anew every file that is not in the format, or not under the key, that a write would use now."""
+        """Rewrite every file whose format or key is not what a write would use now."""
         done: list[FormatUpgrade] = []
         for category in categories.CATEGORIES:
             if self.store.has_file(category):
@@ -224,12 +226,12 @@ class Vault:
         return tuple(done)
 
     def note(self, action: AuditAction, category: str, outcome: str, key_id: str = "") -> None:
-        """Tell the audit log; an access that it cannot write down is refused."""
+        """Record in the audit log; raises VaultError, which refuses the access, when that fails."""
         self.audit.record(SecretAccess(action=action, category=category, outcome=outcome, key_id=key_id))
 
     @contextmanager
     def noted(self, action: AuditAction, category: str) -> Iterator[None]:
-        """Tell the audit log that an access begins, and how it ended."""
+        """Record in the audit log that an access begins, and how it ended."""
         self.note(action, category, "begun")
         try:
             yield
@@ -256,7 +258,7 @@ class Vault:
                 self._put(category, opened.view, ring.cur)
             return [FormatUpgrade(category=category, before=opened.format, after=after)]
 
-    def _standing(self, category: str) -> CategoryStatus:
+    def _status(self, category: str) -> CategoryStatus:
         here, present = self.store.place(category), self.store.has_file(category)
         faults: list[VaultError] = []
         try:
@@ -266,8 +268,8 @@ class Vault:
             faults.append(error)
         else:
             has_key = key is not None
-        form, mode, loose = self._look(category, faults) if present else (None, None, ())
-        told = () if key is None else self.store.key_flaws(category)
+        form, mode, loose = self._inspect_file(category, faults) if present else (None, None, ())
+        key_flaws = () if key is None else self.store.key_flaws(category)
         return CategoryStatus(
             category=category,
             key=here.shown(here.key),
@@ -276,11 +278,13 @@ class Vault:
             key_id=None if key is None else key.name,
             format=form,
             mode=mode,
-            faults=(*faults, *files.flaws_of(here, key=told, file=loose)),
+            faults=(*faults, *files.flaws_of(here, key=key_flaws, file=loose)),
         )
 
-    def _look(self, category: str, faults: list[VaultError]) -> tuple[str | None, int | None, tuple[FileFlaw, ...]]:
-        # Format, mode and loose flaws of a file, as far as they can be seen.
+    def _inspect_file(
+        self, category: str, faults: list[VaultError]
+    ) -> tuple[str | None, int | None, tuple[FileFlaw, ...]]:
+        # Format, mode and flaws of a file, as far as it can be read.
         try:
             read = files.read_file(self.store.place(category), strict=False, system=self.system)
         except VaultError as error:

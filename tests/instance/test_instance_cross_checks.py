@@ -31,14 +31,14 @@ FAILS: list[tuple[str, str]] = [
         "MIN_MARKET_CAP_OPEN=9\nMAX_MARKET_CAP_OPEN=8",
         "MIN_MARKET_CAP_OPEN=9 is more than MAX_MARKET_CAP_OPEN=8.",
     ),
-    ("FILTERS=a,a", "FILTERS=a,a: a name is repeated, or stands beside the word none."),
+    ("FILTERS=a,a", "FILTERS=a,a: a name is repeated, or combined with none."),
     ("DAILY_LOSS_LIMIT=0", "DAILY_LOSS_LIMIT=0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0."),
     (
         "WINDOW_LOSS_LIMIT=0.0",
         "WINDOW_LOSS_LIMIT=0.0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0.",
     ),
     ("STOP_LOSS_PCT=1", "STOP_LOSS_PCT=1: allowed is a fraction (0.02 is 2 %) from 0.0001 to 0.99."),
-    ("FILTERS=none,a", "FILTERS=none,a: a name is repeated, or stands beside the word none."),
+    ("FILTERS=none,a", "FILTERS=none,a: a name is repeated, or combined with none."),
 ]
 
 WARNS: list[tuple[str, str]] = [

@@ -245,7 +245,7 @@ def test_f92_a_worker_that_hangs_in_native_code_is_killed_at_the_limit(
     made = apart(entry, tmp_path / "data", STRAT_THEIRS_DEED="hang")
     bench = Bench(made, entry, limit_s=1.5)
     assert "did not finish within 1.5 s" in bench.scan()
-    assert made._worker._partner is None
+    assert made._worker._process is None
 
 
 @pytest.mark.slow

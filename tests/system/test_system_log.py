@@ -28,7 +28,7 @@ CANARY = canary("log")
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
     level = logging.getLogger().level
-    log._taken()  # what other tests left waiting for a gate
+    log._pop_held()  # what other tests left waiting for a gate
     yield
     log.close()
     logging.getLogger().setLevel(level)

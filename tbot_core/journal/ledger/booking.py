@@ -109,7 +109,7 @@ class Ledger:
     _orders: dict[str, tuple[str, str]] = attrs.field(factory=dict)
     _places: dict[tuple[str, str], tuple[tuple[str, str], int]] = attrs.field(factory=dict)
     _supposed: dict[str, list[str]] = attrs.field(factory=dict)
-    _dealings: dict[str, Decimal] = attrs.field(factory=dict)
+    _external_paid: dict[str, Decimal] = attrs.field(factory=dict)
     _cash: dict[str, Decimal] = attrs.field(factory=dict)
     _statements: set[str] = attrs.field(factory=set)
     _at: str = ""
@@ -162,7 +162,7 @@ class Ledger:
             case records.ACTIVITY:
                 self._pay(payload, time)
             case records.FOREIGN_ORDER:
-                self._deal(payload["broker_order_id"], Decimal(payload["paid"]), time)
+                self._external_order(payload["broker_order_id"], Decimal(payload["paid"]), time)
             case records.STATEMENT:
                 self._state(Decimal(payload["cash"]), time)
 
@@ -223,10 +223,10 @@ class Ledger:
         paid, account = Decimal(payload["cash"]), _PAID.get(payload["activity"], ADJUSTMENTS)
         self._record(time, payload["activity"], payload["activity_id"], {cash(self._at): paid, account: -paid})
 
-    def _deal(self, broker_order_id: str, paid: Decimal, time: datetime) -> None:
+    def _external_order(self, broker_order_id: str, paid: Decimal, time: datetime) -> None:
         # What an external order has added to cash since its last report.
-        grown = paid - self._dealings.get(broker_order_id, _ZERO)
-        self._dealings[broker_order_id] = paid
+        grown = paid - self._external_paid.get(broker_order_id, _ZERO)
+        self._external_paid[broker_order_id] = paid
         self._record(time, records.FOREIGN_ORDER, broker_order_id, {cash(self._at): grown, EXTERNAL: -grown})
 
     def _state(self, reported: Decimal, time: datetime) -> None:

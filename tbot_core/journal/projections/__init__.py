@@ -1,1 +1,1 @@
-"""What the journal's events add up to: books, leases, arming, drills, data health."""
+"""Projections of the journal's events: books, leases, arming, drills, data health."""

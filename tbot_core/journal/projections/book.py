@@ -76,9 +76,9 @@ class SessionBook:
     equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
     frozen: dict[str, str] = attrs.field(factory=dict)
     brokers: dict[str, None] = attrs.field(factory=dict)
-    _elsewhere: dict[SignalId, str] = attrs.field(factory=dict)
+    _broker_of: dict[SignalId, str] = attrs.field(factory=dict)
     _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
-    _asked: dict[str, list[tuple[ExitReason, Decimal]]] = attrs.field(factory=dict)
+    _requested: dict[str, list[tuple[ExitReason, Decimal]]] = attrs.field(factory=dict)
     _levels: dict[str, Decimal] = attrs.field(factory=dict)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
     _before: int = 0
@@ -109,7 +109,7 @@ class SessionBook:
 
     def broker(self, signal: SignalId) -> str:
         """The name of the broker that holds the orders and position of a signal."""
-        return self._elsewhere.get(signal) or str(self.session.get("primary", ""))
+        return self._broker_of.get(signal) or str(self.session.get("primary", ""))
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event; informational kinds change only the time."""
@@ -155,7 +155,7 @@ class SessionBook:
     def _open(self, payload: Mapping[str, Any]) -> None:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
-        self.orders, self.stops, self._asked, self._reasons, self._elsewhere = {}, {}, {}, {}, {}
+        self.orders, self.stops, self._requested, self._reasons, self._broker_of = {}, {}, {}, {}, {}
         self._levels = {}
         self.brokers |= dict.fromkeys(records.brokers_of(payload))
         self.risk, self.windows = [], []
@@ -163,7 +163,7 @@ class SessionBook:
         self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
         for one in payload.get("carried", ()):
             signal = records.signal_of(one["signal"])
-            self._elsewhere[signal] = one.get("broker", "")
+            self._broker_of[signal] = one.get("broker", "")
             self.portfolio.apply(records.adjustment_of(one), signal, Leg.ENTRY)
 
     def _close(self, payload: Mapping[str, Any]) -> None:
@@ -175,7 +175,7 @@ class SessionBook:
         if kind == records.CORPORATE_ACTION:
             held = self.portfolio.positions.get(payload["symbol"])
             # Every broker reports a split, also one that holds nothing of ours.
-            if held is None or self._elsewhere.get(held.signal, "") == payload.get("broker", ""):
+            if held is None or self._broker_of.get(held.signal, "") == payload.get("broker", ""):
                 self.portfolio.apply_split(payload["symbol"], Fraction(payload["after"], payload["before"]))
             return
         fill = records.adjustment_of(payload)
@@ -188,24 +188,24 @@ class SessionBook:
         if kind == records.INTENDED:
             order = records.order_of(cid, payload)
             self.orders[cid], self._reasons[cid] = OrderRecord(order=order), order.reason
-            self._elsewhere[order.signal] = payload.get("broker", "")
+            self._broker_of[order.signal] = payload.get("broker", "")
             if order.stop_price is not None:
                 self.stops[order.symbol] = self._levels[cid] = order.stop_price
             return
         if kind == records.REPLACE_REQUESTED:
             level = Decimal(payload["stop_price"])
             self.stops[self.orders[cid].order.symbol] = level
-            asked = ExitReason(payload["reason"]), level
-            if asked not in self._asked.setdefault(cid, []):
-                self._asked[cid].append(asked)
+            request = ExitReason(payload["reason"]), level
+            if request not in self._requested.setdefault(cid, []):
+                self._requested[cid].append(request)
             return
         event = ORDER_EVENT_KINDS.get(kind) or BROKER_EVENT_KINDS.get(kind)
         if event is None or cid not in self.orders:  # not ours, or not about an order
             return
-        if event is OrderEvent.REPLACE and self._asked.get(cid):  # the broker does not say which: the oldest
-            self._reasons[cid], self._levels[cid] = self._asked[cid].pop(0)
+        if event is OrderEvent.REPLACE and self._requested.get(cid):  # the broker does not say which: the oldest
+            self._reasons[cid], self._levels[cid] = self._requested[cid].pop(0)
         elif event is OrderEvent.CANCEL_REFUSED:
-            self._asked.pop(cid, None)
+            self._requested.pop(cid, None)
         fill = records.fill_of(cid, payload)
         record = self.orders[cid]
         self.orders[cid], _ = advance(record, event, fill)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 SHORTEST: Final = 4
 
 
-def short_id(signal: SignalId, taken: Container[str]) -> str:
+def short_id(signal: SignalId, used: Container[str]) -> str:
     """The shortest unused prefix of the signal's hash, for a person to type."""
     digest = sha256(signal.text.encode()).hexdigest()
-    return next(digest[:size] for size in range(SHORTEST, len(digest)) if digest[:size] not in taken)
+    return next(digest[:size] for size in range(SHORTEST, len(digest)) if digest[:size] not in used)
 
 
 def asked_payload(identity: str, decision: Decision, expires: datetime) -> records.Payload:

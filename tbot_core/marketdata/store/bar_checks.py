@@ -1,4 +1,4 @@
-"""What makes a bar sound: its price order, its numbers, its minute; and which bars contradict each other."""
+"""Checks of a bar: prices, volume and time; and bars that contradict each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HIGHEST_INDEX: Final = 200
 HIGHEST_PRICE: Final = 2.0**53 / TICKS_PER_DOLLAR
 MOST_SHARES: Final = 2**53
-"""Beyond these a float holds neither each 1e-4 USD nor each share."""
+"""Above these limits a float cannot represent every 1e-4 USD or every share."""
 
 _OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in parquet.PRICES)
 _SOUND: Final = pl.all_horizontal(
@@ -44,7 +44,7 @@ BAR_FAULTS: Final = (
     (VWAP_FAR, _SOUND & ((_VWAP > _HIGH * (1 + VWAP_BEYOND)) | (_VWAP < _LOW * (1 - VWAP_BEYOND)))),
     ("time that is not on the minute", (pl.col("ts").dt.epoch("us") % MINUTE_US) != 0),
 )
-"""Each fault's words, and the rows that have it; over columns ts, open, high, low, close, volume, vwap."""
+"""Each fault's text, and the rows that have it; over columns ts, open, high, low, close, volume, vwap."""
 
 FACT_FAULTS: Final = {
     reference.VIX: (
@@ -59,12 +59,15 @@ FACT_FAULTS: Final = {
         ("row without a symbol or date", pl.col("symbol").is_null() | pl.col("as_of").is_null()),
     ),
 }
-"""Those of each table of facts. Another index's file has the VIX's columns, hence the bound; the order of its prices is
-no fault: the published history has days on which the close lies outside high and low, and only the close is used."""
+"""Faults of each table of facts. The bound detects another index's file, which has the VIX's columns.
+
+The order of its prices is not checked: the published history has closes outside high and low, and only the close is
+used.
+"""
 
 
 def out_of_range_column(what: str, row: Mapping[str, Any]) -> str:
-    """The column of a row whose number is too large to be held, or too far off; "" where none is."""
+    """The column of a row whose number is too large or too far off; "" without one."""
     if what == VWAP_FAR:
         return "vwap"
     bounds = {**dict.fromkeys(parquet.PRICES, HIGHEST_PRICE), "volume": MOST_SHARES}
@@ -72,8 +75,8 @@ def out_of_range_column(what: str, row: Mapping[str, Any]) -> str:
 
 
 def rounded_to_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The bars with prices at the nearest 1e-4 USD, and the number of bars that this changed."""
-    # In numpy: polars multiplies by the reciprocal where it should divide, which misses the nearest float.
+    """Round prices to the nearest 1e-4 USD; returns the bars and how many of them changed."""
+    # In numpy: polars multiplies by the reciprocal instead of dividing, which misses the nearest float.
     prices = frame.select(parquet.PRICES).to_numpy()
     rounded = np.rint(prices * TICKS_PER_DOLLAR) / TICKS_PER_DOLLAR
     changed = np.isfinite(prices) & (prices != rounded)
@@ -82,13 +85,13 @@ def rounded_to_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 
 def differing_rows(frame: pl.DataFrame, other: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
-    """The rows of `frame` whose key `other` has with other values; values of `other` carry the suffix _stored."""
+    """The rows of `frame` whose key exists in `other` with different values, which get the suffix _stored."""
     values = [name for name in other.columns if name not in keys]
     both = frame.join(other, on=list(keys), how="inner", suffix="_stored", maintain_order="left")
     return both.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stored")) for name in values))
 
 
 def contradicting_rows(frame: pl.DataFrame, keys: tuple[str, ...], values: tuple[str, ...]) -> pl.DataFrame:
-    """The rows whose key stands more than once with different values, from the second row on."""
+    """The rows that repeat a key with different values, from the second row on."""
     once = frame.unique([*keys, *values], keep="first", maintain_order=True)
     return once.filter(~pl.struct(keys).is_first_distinct())

@@ -1,7 +1,7 @@
-"""What is known of a session before its bell, computed from daily rows of the sessions before it.
+"""Facts known before a session opens, computed from daily rows of earlier sessions.
 
-Each fact of a session depends on that session's look-back alone, summed in one order, so that it is bit-equal
-whether one session is asked for or a year.
+Each session's facts depend only on its look-back and are summed in a fixed order, so they are bit-equal for any
+requested range.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ VOLUME_SESSIONS: Final = 20
 LEAST_VOLUME_SESSIONS: Final = 5
 ATR_SESSIONS: Final = 14
 LOOK_BACK: Final = VOLUME_SESSIONS + 1
-# More calendar days than any run of LOOK_BACK sessions has spanned.
+# Longer than any LOOK_BACK sessions in calendar days.
 _LOOK_BACK_DAYS: Final = 45
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class DailyAggregates:
-    """Daily rows as arrays of shape (sessions, symbols) over consecutive exchange sessions; NaN and 0 bars = none.
+    """Daily rows as arrays of shape (sessions, symbols) over consecutive sessions; NaN and 0 bars mean none.
 
-    `kind` tells which prices and volumes can be compared (-1 = none stored). `minutes`: each session's length.
+    `kind` tells which prices and volumes are comparable (-1: none stored). `minutes`: each session's length.
     """
 
     minutes: Index
@@ -46,20 +46,20 @@ class DailyAggregates:
 
 @attrs.frozen(kw_only=True)
 class ReferenceFacts:
-    """Facts from elsewhere: the VIX's daily closes, and market capitalisations (USD) by symbol, oldest first."""
+    """Facts that do not come from bars: VIX daily closes, and capitalisations (USD) by symbol, oldest first."""
 
     vix: Mapping[dt.date, float]
     market_caps: Mapping[str, Sequence[tuple[dt.date, float]]]
 
 
 def look_back_sessions(calendar: ExchangeCalendar, day: dt.date) -> tuple[Session, ...]:
-    """The exchange sessions before a day on which its facts depend; fewer at the calendar's beginning."""
+    """The sessions before a day on which its facts depend; fewer at the calendar's start."""
     start = max(exchange.FIRST_DAY, day - dt.timedelta(days=_LOOK_BACK_DAYS))
     return calendar.every_weekday.sessions(start, day - dt.timedelta(days=1))[-LOOK_BACK:]
 
 
 def full_enough(bars: Index, minutes: Index) -> Flags:
-    """Whether sessions hold at least 90 % of their minutes and so count for mean volumes."""
+    """Whether sessions hold at least 90 % of their minutes, and so count for mean volumes."""
     enough: Flags = bars * 10 >= minutes * 9
     return enough
 
@@ -67,7 +67,7 @@ def full_enough(bars: Index, minutes: Index) -> Flags:
 def day_facts(
     daily: DailyAggregates, sessions: Sequence[Session], symbols: tuple[str, ...], sources: ReferenceFacts
 ) -> DayFacts:
-    """The facts of all sessions of `daily`, which names the same sessions; leading axes (sessions, symbols)."""
+    """Compute the facts of all sessions of `daily`, in the same order; leading axes (sessions, symbols)."""
     daily = attrs.evolve(daily, kind=_carried(daily.kind))
     closes = _comparable(daily, daily.close, 1)
     return DayFacts(
@@ -81,14 +81,14 @@ def day_facts(
 
 
 def select_sessions(day: DayFacts, rows: Sequence[int]) -> DayFacts:
-    """The facts of some sessions only."""
+    """Select the facts of some sessions."""
     chosen = list(rows)
     facts = {name: value[chosen] for name, value in attrs.asdict(day, recurse=False).items() if value is not None}
     return DayFacts(**facts)
 
 
 def volume_session_flags(daily: DailyAggregates) -> list[Flags]:
-    """For each session the flags (earlier sessions, symbols), oldest first, of those that its mean volume counts."""
+    """For each session, flags (earlier sessions, symbols), oldest first: those that its mean volume counts."""
     enough = full_enough(daily.bars, daily.minutes[:, None])
     kind = _carried(daily.kind)
     flags = []
@@ -125,7 +125,7 @@ def _atr(daily: DailyAggregates, closes: Array) -> Array:
 
 
 def _restricted(daily: DailyAggregates) -> Array:
-    # In whole ticks, because 0.9 x a price is not exact in floats and equality counts.
+    # In whole ticks, because 0.9 x a price is not exact in floats, and equality counts.
     low = np.rint(_comparable(daily, daily.low, 1) * TICKS_PER_DOLLAR)
     before = np.rint(_comparable(daily, daily.close, 2) * TICKS_PER_DOLLAR)
     known = ~np.isnan(low) & ~np.isnan(before)
@@ -150,14 +150,14 @@ def _market_caps(sessions: Sequence[Session], symbols: tuple[str, ...], sources:
 
 
 def _comparable(daily: DailyAggregates, values: Array, lag: int) -> Array:
-    # The values of `lag` sessions before, NaN where they are of another kind than the session's own.
+    # The values of `lag` sessions before; NaN where their kind differs from the session's.
     moved = np.full(values.shape, np.nan)
     moved[lag:] = np.where(daily.kind[lag:] == daily.kind[:-lag], values[:-lag], np.nan)
     return moved
 
 
 def _carried(kind: Index) -> Index:
-    # A session without bars takes the kind of the one before: a symbol that pauses is still the same series.
+    # A session without bars takes the kind of the previous one.
     carried = kind.copy()
     for row in range(1, len(carried)):
         carried[row] = np.where(carried[row] < 0, carried[row - 1], carried[row])

@@ -1,4 +1,4 @@
-"""Imports: source files are read, checked and merged into the store; a file comes in whole or not at all."""
+"""Imports source files: reads, checks and merges them into the store; a file is imported completely or not at all."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
     from tbot_core.model.calendar import Session
 
-# Manifests are written once for so many files: a folder of hundreds would write each month's hundreds of times.
+# Manifests are written once per so many files, so that a folder of hundreds does not rewrite each month hundreds of
+# times.
 _FILES_A_COMMIT: Final = 25
 _LOCK: Final = ".import.lock"
 
 
 @attrs.frozen(kw_only=True)
 class ImportedFile:
-    """What became of one file; counts are rows.
+    """The result of an imported file; counts are rows.
 
-    `added` are new, `unchanged` were stored already, `replaced` gave way to other values. `dropped` lie outside
-    regular hours, `repeated` stand in the file more than once, `rounded` had prices off the grid of 1e-4 USD.
+    `added` are new, `unchanged` were stored already, `replaced` overwrote other values. `dropped` lie outside regular
+    hours, `repeated` occur more than once, `rounded` had prices off the grid of 1e-4 USD.
     """
 
     file: str
@@ -53,14 +54,14 @@ class ImportedFile:
 
 @attrs.frozen(kw_only=True)
 class RefusedFile:
-    """A file that was not taken, and why."""
+    """A file that was not imported, and why."""
 
     file: str
     reason: str
 
 
 def source_files(path: Path) -> tuple[Path, ...]:
-    """The file itself, or the Parquet and CSV files of a folder, by name; raises DataError for a folder without one."""
+    """The file itself, or the Parquet and CSV files of a folder by name; raises DataError for a folder without any."""
     if not filesystem.is_folder(path):
         return (path,)
     files = tuple(file for file in filesystem.entries(path) if file.suffix.lower() in readers.SUFFIXES)
@@ -74,12 +75,12 @@ def import_files(
     calendar: ExchangeCalendar,
     files: Sequence[Path],
     options: ImportOptions,
-    told: Callable[[ImportedFile | RefusedFile], None],
+    on_result: Callable[[ImportedFile | RefusedFile], None],
 ) -> None:
-    """Take the files into the store under `folder`; `told` hears what becomes of each one as it is read.
+    """Import the files into the store under `folder`; `on_result` receives the result of each file.
 
-    A refused file changes nothing and the others go on. What was told counts once this returns. Raises AccessError
-    where the folder cannot be written, or another import is at work there.
+    A refused file changes nothing, and the others continue. Results are final when this returns. Raises AccessError
+    when the folder cannot be written or another import is running.
     """
     filesystem.make_folder(folder)
     with filesystem.hold_lock(folder / _LOCK):
@@ -87,7 +88,7 @@ def import_files(
             changes = StoreChanges(folder, calendar)
             work = _Import(folder=folder, calendar=calendar.every_weekday, options=options, changes=changes)
             for path in files[start : start + _FILES_A_COMMIT]:
-                told(work.take(path))
+                on_result(work.run(path))
             changes.commit()
 
 
@@ -98,7 +99,7 @@ class _Import:
     options: ImportOptions
     changes: StoreChanges
 
-    def take(self, path: Path) -> ImportedFile | RefusedFile:
+    def run(self, path: Path) -> ImportedFile | RefusedFile:
         try:
             data = filesystem.read_bytes(path)
         except AccessError as fault:
@@ -116,7 +117,7 @@ class _Import:
         except DataError as fault:
             return RefusedFile(file=path.name, reason=str(fault))
         except pl.exceptions.PolarsError as fault:
-            # A column of lists, say, where numbers belong.
+            # For example a column of lists where numbers are expected.
             return RefusedFile(file=path.name, reason=f"{path.name}: a column has an unsupported type: {fault}.")
 
     def _bars(self, source: SourceTable, path: Path, sha256: str) -> ImportedFile:
@@ -126,7 +127,7 @@ class _Import:
         if not len(regular):
             raise source.refuse([f"none of its {len(frame)} rows is in the regular hours of a session"])
         regular, rounded = bar_checks.rounded_to_grid(regular.with_columns(date=dates))
-        clean = _sound(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
+        clean = _validated(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
         parts = [
             self._merged(source, key, rows, sha256)
             for key, rows in clean.with_columns(month=pl.col("date").dt.strftime("%Y-%m"))
@@ -154,7 +155,7 @@ class _Import:
         )
 
     def _merged(self, source: SourceTable, key: tuple[Any, ...], rows: pl.DataFrame, sha256: str) -> _Merge:
-        # How a symbol's new rows of a month join the stored ones.
+        # Merge a symbol's new rows of a month with the stored ones.
         symbol, month = key
         entry = self.changes.stored(month, symbol)
         new = rows.select(parquet.BAR_SCHEMA.names()).cast(parquet.BAR_SCHEMA)
@@ -164,7 +165,7 @@ class _Import:
             if not self.options.replace:
                 stored = f"{entry.adjustment} prices and {entry.volume} volume"
                 return _Merge(conflict=f"the stored bars of {symbol} in {month} have {stored}, these have not")
-            # Bars of two kinds in one month would be compared with each other: the stored ones go, all of them.
+            # Two kinds in one month would be compared with each other, so all stored bars are replaced.
             merge = _Merge(bars=new, added=0, replaced=len(old))
         else:
             differing = bar_checks.differing_rows(new.with_columns(rows[ROW], rows["symbol"]), old, ("ts",))
@@ -202,7 +203,7 @@ class _Import:
         # Merge rows into a table of facts and write it, unless nothing changes.
         keys, names = reference.KEYS[table], reference.SCHEMAS[table].names()
         values = tuple(name for name in names if name not in keys)
-        clean = _sound(source, frame.select(ROW, *names), keys, values, bar_checks.FACT_FAULTS[table])
+        clean = _validated(source, frame.select(ROW, *names), keys, values, bar_checks.FACT_FAULTS[table])
         old = self._stored_facts(table)
         differing = bar_checks.differing_rows(clean, old, keys)
         if len(differing) and not self.options.replace:
@@ -235,7 +236,7 @@ class _Import:
             return pl.DataFrame(schema=reference.SCHEMAS[table])
 
     def _sessions(self, frame: pl.DataFrame) -> tuple[Session, ...]:
-        # The sessions in which the rows may lie; the exchange's date is never more than a day from UTC's.
+        # The sessions that may contain the rows; exchange date and UTC date differ by at most a day.
         first, last = _first(frame["ts"].dt.date()), _last(frame["ts"].dt.date())
         if first is None or last is None:
             return ()
@@ -245,7 +246,7 @@ class _Import:
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Merge:
-    # A symbol's month: what it becomes, as a part to be stored where that is a change; or why it cannot.
+    # The merged month of a symbol: the part to store if it changed, or the conflict.
     conflict: str = ""
     bars: pl.DataFrame = attrs.field(factory=pl.DataFrame)
     part: MonthPart | None = None
@@ -272,23 +273,23 @@ def _regular(frame: pl.DataFrame, sessions: Sequence[Session]) -> tuple[pl.DataF
     return frame.filter(pl.Series(inside)), pl.Series("date", grid.dates[rows[inside]], dtype=pl.Date)
 
 
-def _sound(
+def _validated(
     source: SourceTable,
     frame: pl.DataFrame,
     keys: tuple[str, ...],
     values: tuple[str, ...],
     faults: Sequence[tuple[str, pl.Expr]] = bar_checks.BAR_FAULTS,
 ) -> pl.DataFrame:
-    # The rows without repetitions; raises DataError with all the faults of a file that has any.
+    # The rows without repetitions; raises DataError with all faults of the file.
     found = [(what, frame.filter(wrong)) for what, wrong in faults]
     found.append(("row that contradicts an earlier one", bar_checks.contradicting_rows(frame, keys, values)))
-    said = [
+    texts = [
         source.count(what, bad, bar_checks.out_of_range_column(what, bad.row(0, named=True)))
         for what, bad in found
         if len(bad)
     ]
-    if said:
-        raise source.refuse(said)
+    if texts:
+        raise source.refuse(texts)
     return frame.unique(keys, keep="first", maintain_order=True)
 
 

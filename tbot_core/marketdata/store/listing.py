@@ -1,4 +1,4 @@
-"""What the store holds, as people ask for it: a row a symbol, and the ranges of the other facts."""
+"""Lists the store: one row per symbol, and the ranges of the other facts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class SymbolRow:
-    """One symbol's stored bars; `missing_minutes` are those of its stored sessions. Kinds that change are joined."""
+    """One symbol's stored bars; `missing_minutes` counts within its stored sessions.
+
+    Several kinds are joined by commas.
+    """
 
     symbol: str
     first: dt.date
@@ -34,7 +37,7 @@ class SymbolRow:
 
 @attrs.frozen(kw_only=True)
 class FactsRow:
-    """The range of a table of facts; `rows` of them."""
+    """The range of a table of facts, and its number of rows."""
 
     first: dt.date
     last: dt.date
@@ -43,7 +46,7 @@ class FactsRow:
 
 @attrs.frozen(kw_only=True)
 class StoreListing:
-    """Everything that is stored; None for facts that never came in."""
+    """The content of the store; None for facts that were never imported."""
 
     symbols: tuple[SymbolRow, ...]
     vix: FactsRow | None
@@ -51,7 +54,7 @@ class StoreListing:
 
 
 def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
-    """What the store under `folder` holds; raises DataError for a damaged manifest or daily file."""
+    """List the store under `folder`; raises DataError for a damaged manifest or daily file."""
     names = parquet.stored_months(folder)
     months = [month for name in names if (month := parquet.read_month(folder, name)) is not None]
     index = pl.concat([pl.DataFrame(schema=parquet.DAILY_SCHEMA), *(parquet.read_daily(folder, it) for it in months)])
@@ -73,7 +76,7 @@ def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
 
 
 def _counted(index: pl.DataFrame, calendar: ExchangeCalendar, months: Sequence[str]) -> pl.DataFrame:
-    # A row a symbol: its range, its sessions and bars, and the minutes that its sessions lack.
+    # One row per symbol: range, sessions, bars, and missing minutes of its sessions.
     sessions = [session for month in months for session in month_sessions(calendar, month)]
     lengths = pl.DataFrame(
         [(session.date, session.minutes) for session in sessions],

@@ -1,14 +1,14 @@
-"""How stored bars lie on disk, and the only reads and writes of them.
+"""The layout of stored bars on disk, and the only reads and writes of them.
 
 ::
 
-    <folder>/2018-02/manifest.json                  what the month holds; whatever it does not name is not stored
+    <folder>/2018-02/manifest.json                  the month's content; files not listed here do not count
     <folder>/2018-02/AAPL-<content>.parquet         one symbol's bars of the month
-    <folder>/2018-02/daily-<content>.parquet        one row a symbol and session: what facts and listings need
-    <folder>/facts.json                             which files hold the facts from elsewhere (`reference`)
+    <folder>/2018-02/daily-<content>.parquet        one row per symbol and session, for facts and listings
+    <folder>/facts.json                             the files of reference facts (`reference`)
 
-Files are named by their content and written before the manifest that names them. A crash at any moment leaves
-the month as it was or as it will be, at worst with a file that nothing names.
+Files are named by content hash and written before their manifest. A crash leaves the month in its old or new
+state, at worst with an unlisted file.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _MONTHS_A_YEAR: Final = 12
 
 @attrs.frozen(kw_only=True)
 class SymbolMonth:
-    """One symbol's month: its file, that file's SHA-256, what its prices and volumes are, and the sources' SHA-256."""
+    """One symbol's month: its file, the file's SHA-256, the kind of prices and volumes, and the sources' SHA-256."""
 
     file: str
     sha256: str
@@ -76,13 +76,13 @@ class SymbolMonth:
 
     @property
     def kind(self) -> int:
-        """A number that is equal where prices and volumes can be compared."""
+        """A number that is equal for comparable prices and volumes."""
         return ADJUSTMENTS.index(self.adjustment) * len(VOLUMES) + VOLUMES.index(self.volume)
 
 
 @attrs.frozen(kw_only=True)
 class MonthManifest:
-    """What a month holds: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its content."""
+    """The content of a month: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its hash."""
 
     name: str
     daily: str
@@ -96,12 +96,12 @@ class MonthManifest:
 
 
 def month_of(day: dt.date) -> str:
-    """The month of a day as in "2018-02"."""
+    """The month of a day, such as "2018-02"."""
     return f"{day.year:04}-{day.month:02}"
 
 
 def months_between(first: dt.date, last: dt.date) -> tuple[str, ...]:
-    """The months from one day's to another's, both included; none where reversed."""
+    """The months from one day's to another's, both included; empty if reversed."""
     start = first.year * _MONTHS_A_YEAR + first.month - 1
     stop = last.year * _MONTHS_A_YEAR + last.month
     pairs = (divmod(month, _MONTHS_A_YEAR) for month in range(start, stop))
@@ -109,14 +109,14 @@ def months_between(first: dt.date, last: dt.date) -> tuple[str, ...]:
 
 
 def stored_months(folder: Path) -> tuple[str, ...]:
-    """The months that have a manifest, in order; none where the folder does not exist."""
+    """The months that have a manifest, in order; empty without the folder."""
     if not filesystem.exists(folder):
         return ()
     return tuple(entry.name for entry in filesystem.entries(folder) if filesystem.exists(entry / MANIFEST))
 
 
 def read_month(folder: Path, name: str) -> MonthManifest | None:
-    """The month's manifest, None where it has none; raises DataError for one that cannot be understood."""
+    """Read the month's manifest; None without one. Raises DataError for an invalid one."""
     path = folder / name / MANIFEST
     if not filesystem.exists(path):
         return None
@@ -129,7 +129,7 @@ def read_month(folder: Path, name: str) -> MonthManifest | None:
 
 
 def write_month(folder: Path, month: MonthManifest) -> None:
-    """Make the month what the manifest says, and remove files of ours that it no longer names."""
+    """Write the manifest, and remove our files that it no longer lists."""
     place = folder / month.name
     symbols = {symbol: attrs.asdict(entry) for symbol, entry in month.entries.items()}
     content = {"format": _FORMAT, "daily": month.daily, "daily_sha256": month.daily_sha256, "symbols": symbols}
@@ -139,27 +139,27 @@ def write_month(folder: Path, month: MonthManifest) -> None:
 
 
 def unnamed_files(folder: Path, name: str, named: Iterable[str]) -> list[Path]:
-    """The month's Parquet files that no manifest names: left by an import that was interrupted, or foreign."""
+    """The month's Parquet files that no manifest lists: left by an interrupted import, or foreign."""
     known = set(named)
     return [path for path in filesystem.entries(folder / name) if path.suffix == ".parquet" and path.name not in known]
 
 
 def read_bars(folder: Path, month: MonthManifest, symbol: str) -> pl.DataFrame:
-    """A symbol's bars of the month, by time; raises DataError for a file that is not the one that was stored.
+    """Read a symbol's bars of the month, by time; raises DataError for a changed file.
 
-    Raises DataError, too, where an import has taken the file away since the month's manifest was read.
+    Raises DataError as well when an import has removed the file since the manifest was read.
     """
     entry = month.entries[symbol]
     return _read_named(folder, month, entry.file, entry.sha256)
 
 
 def read_daily(folder: Path, month: MonthManifest) -> pl.DataFrame:
-    """The month's daily rows, by symbol and date; raises DataError as `read_bars` does."""
+    """Read the month's daily rows, by symbol and date; raises DataError as `read_bars` does."""
     return _read_named(folder, month, month.daily, month.daily_sha256)
 
 
 def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tuple[str, str]:
-    """Write a frame into the month as `stem`-<content>.parquet; returns the file's name and its SHA-256."""
+    """Write a frame as `stem`-<content>.parquet; returns file name and SHA-256."""
     data = parquet_bytes(frame)
     digest = hashlib.sha256(data).hexdigest()
     file = f"{stem}-{digest[:_NAME_LENGTH]}.parquet"
@@ -169,16 +169,16 @@ def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tupl
 
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """The frame as a Parquet file."""
+    """Encode the frame as Parquet."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", statistics=False)
     return buffer.getvalue()
 
 
 def daily_rows(symbol: str, bars: pl.DataFrame, dates: np.ndarray[Any, np.dtype[np.datetime64]]) -> pl.DataFrame:
-    """One row a session of a symbol's bars, which are sorted by time; `dates` holds each bar's exchange date.
+    """One row per session of a symbol's bars, which are sorted by time; `dates` holds each bar's exchange date.
 
-    `digest` is the SHA-256 of the session's values, so that any range can be named by its content without reading it.
+    `digest` is the SHA-256 of the session's values, so that any range can be identified without reading its bars.
     """
     starts = np.flatnonzero(np.append(True, dates[1:] != dates[:-1]))
     rows = [_daily_row(symbol, bars[start:stop]) for start, stop in _spans(starts, len(dates))]
@@ -202,9 +202,9 @@ def _spans(starts: np.ndarray[Any, np.dtype[np.intp]], end: int) -> Iterator[tup
 
 
 def read_proved(path: Path, sha256: str) -> pl.DataFrame:
-    """A stored file; raises DataError for one that is missing or not the one that was stored.
+    """Read a stored file; raises DataError if it is missing or changed.
 
-    What was stored passed every check when it came in, so its SHA-256 proves all of them again.
+    It was checked on import, so an equal SHA-256 proves the checks again.
     """
     if filesystem.is_folder(path):
         raise DataError(f"{path} is a folder, but must be a file.", f"Remove it, then import{REIMPORT_HINT[6:]}")
@@ -217,7 +217,7 @@ def read_proved(path: Path, sha256: str) -> pl.DataFrame:
 
 
 def store_changed_error(what: str) -> DataError:
-    """The error of a reader that an import has overtaken."""
+    """Return the error of a reader that an import has overtaken."""
     return DataError(
         f"{what} changed while they were read: an import is or was running.", "Try again after the import."
     )

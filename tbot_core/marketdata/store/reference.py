@@ -1,7 +1,7 @@
-"""Facts that do not come from bars: the VIX's daily closes and the fundamentals, each with its date.
+"""Facts that do not come from bars: daily closes of the VIX, and fundamentals.
 
-They lie beside the months as `vix-<content>.parquet` and `fundamentals-<content>.parquet`, named by `facts.json`,
-which is written last, as a month's manifest is.
+Stored beside the months as `vix-<content>.parquet` and `fundamentals-<content>.parquet`, listed in `facts.json`, which
+is written last.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FORMAT: Final = 1
 
 
 def stored_tables(folder: Path) -> dict[str, tuple[str, str]]:
-    """The stored tables' files and SHA-256; raises DataError for a manifest that cannot be understood."""
+    """The stored tables' files and SHA-256; raises DataError for an invalid manifest."""
     path = folder / MANIFEST
     if not filesystem.exists(path):
         return {}
@@ -56,7 +56,7 @@ def stored_tables(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def read_table(folder: Path, table: str) -> pl.DataFrame:
-    """A table of facts, empty where none was imported; raises DataError for a file that is not the stored one."""
+    """Read a table of facts, empty if never imported; raises DataError for a changed file."""
     return _read(folder, stored_tables(folder), table)
 
 
@@ -73,7 +73,7 @@ def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
 
 
 def reference_facts(folder: Path) -> daily_facts.ReferenceFacts:
-    """What facts take from elsewhere: VIX closes in points, capitalisations in USD."""
+    """Read VIX closes in points and capitalisations in USD."""
     caps: dict[str, list[tuple[dt.date, float]]] = {}
     known = stored_tables(folder)
     fundamentals = _read(folder, known, FUNDAMENTALS).drop_nulls("market_cap").sort("as_of")
@@ -86,7 +86,7 @@ def reference_facts(folder: Path) -> daily_facts.ReferenceFacts:
 
 
 def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.DataFrame:
-    # A table as `known` names it; raises DataError where an import has taken it away since.
+    # Read the file in `known`; raises DataError when an import has removed it since.
     if table not in known:
         return pl.DataFrame(schema=SCHEMAS[table])
     file, sha256 = known[table]

@@ -1,4 +1,4 @@
-"""The bars that a run asks for: the symbols of a range, which of them are stored, and what must be known of them."""
+"""The bars that a run uses: symbols of a range, which of them are stored, and notes about their quality."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not
 
 @attrs.frozen(kw_only=True)
 class SymbolSelection:
-    """Symbols with bars in a range, sorted; those wanted that have none, and the pairs (adjustment, volume) there.
+    """Symbols with bars in a range, sorted; the requested ones without (`absent`), and the (adjustment, volume) pairs.
 
-    `missing` are the range's sessions in which none of the symbols has a bar: they are not traded. `data_hash` is that
-    of the range's bars and facts as served.
+    `missing` are sessions in which none of the symbols has a bar; they are not traded. `data_hash` identifies the
+    served bars and facts.
     """
 
     symbols: tuple[str, ...]
@@ -38,12 +38,12 @@ class SymbolSelection:
 
     @property
     def partial_volume(self) -> bool:
-        """Whether the volumes of some bars are a part of the tape."""
+        """Whether some bars have partial volumes."""
         return any(volume == "partial" for _, volume in self.kinds)
 
     @property
     def label(self) -> FeedLabel:
-        """Real prices; notes say how they are adjusted and what they lack."""
+        """A label for real prices; notes describe adjustments and limitations."""
         notes = [_NO_QUOTES]
         adjusted = sorted({adjustment for adjustment, _ in self.kinds if adjustment != "raw"})
         if adjusted:
@@ -64,9 +64,9 @@ class SymbolSelection:
 def select_symbols(
     store: BarStore, first: dt.date, last: dt.date, wanted: Iterable[str], *, typical_volume: bool = False
 ) -> SymbolSelection:
-    """The wanted symbols of a range, every stored one where none is; raises DataError when none has a bar in it.
+    """Select the requested symbols of a range, or all stored ones; raises DataError when none has a bar in it.
 
-    `typical_volume` says that this fact will be served, too.
+    `typical_volume`: that fact will be served, too.
     """
     stored = store.symbols(first, last)
     symbols = tuple(sorted(set(wanted))) or stored

@@ -1,4 +1,4 @@
-"""The sessions as a grid on which bars are placed: which session a moment lies in, and which minute of it."""
+"""Maps times to sessions and their minutes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SECOND_US: Final = 1_000_000
 
 
 def month_sessions(calendar: ExchangeCalendar, month: str) -> tuple[Session, ...]:
-    """The calendar's sessions of a month as in "2018-02"."""
+    """The calendar's sessions of a month such as "2018-02"."""
     first = dt.date.fromisoformat(f"{month}-01")
     return calendar.sessions(first, first.replace(day=monthrange(first.year, first.month)[1]))
 
 
 class SessionGrid:
-    """Sessions in order, at least one; moments are microseconds since 1970 UTC."""
+    """Sessions in order, at least one; times are microseconds since 1970 UTC."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         self.opens = np.array([int(session.open.timestamp()) * _SECOND_US for session in sessions], dtype=np.int64)
@@ -33,7 +33,7 @@ class SessionGrid:
         self.dates = np.array([session.date for session in sessions], dtype="datetime64[D]")
 
     def place(self, moments: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Index, Index, Flags]:
-        """Each moment's session (row) and minute, and whether it lies in that session's regular hours."""
+        """Return each time's session (row) and minute, and whether it is in regular hours."""
         rows = np.searchsorted(self.opens, moments, side="right") - 1
         minutes = (moments - self.opens[rows]) // MINUTE_US
         inside: Flags = (rows >= 0) & (minutes < self.lengths[rows])

@@ -1,6 +1,6 @@
-"""Source files of bars and facts: read, recognised by their columns, and brought to our columns and units.
+"""Reads source files of bars and facts, recognises them by their columns, and converts columns and units.
 
-A fault names what is wrong, how often, and where first; a refused file says all of its faults at once.
+A fault states what is wrong, how often, and where first; a refused file lists all its faults.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class SourceKind(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class ImportOptions:
-    """What a file does not say of itself.
+    """What the file itself does not state.
 
-    `adjustment` and `volume`: what its prices and volumes are. `zone`: of times without an offset. `as_of`: the date
-    of undated fundamentals. `replace`: stored rows that differ give way. Raises UsageError for an unknown zone.
+    `adjustment` and `volume`: kind of its prices and volumes. `zone`: of times without an offset. `as_of`: the date of
+    undated fundamentals. `replace`: overwrite differing stored rows. Raises UsageError for an unknown zone.
     """
 
     adjustment: str = attrs.field(default="raw", validator=attrs.validators.in_(parquet.ADJUSTMENTS))
@@ -67,7 +67,7 @@ class ImportOptions:
 
 @attrs.frozen(kw_only=True, eq=False)
 class SourceTable:
-    """A file's table, with our column names and the column `row`: the line of a CSV file, else the row from 1."""
+    """A file's table with our column names and a column `row`: the line of a CSV file, else the row from 1."""
 
     name: str
     kind: SourceKind
@@ -75,15 +75,15 @@ class SourceTable:
     first_row: int
 
     def refuse(self, faults: Iterable[str]) -> DataError:
-        """The error that says why the file is not taken."""
+        """Return the error that refuses the file."""
         return DataError(f"{self.name}: {'; '.join(faults)}.")
 
     def where(self, row: int) -> str:
-        """A row as people find it."""
+        """The location of a row, for messages."""
         return f"line {row}" if self.first_row > 1 else f"row {row}"
 
     def count(self, what: str, bad: pl.DataFrame, column: str = "") -> str:
-        """A fault's words: what is wrong, in how many rows, and the first of them, with the value of one column."""
+        """Describe a fault: what, in how many rows, and the first of them, with the value of one column."""
         first = bad.row(0, named=True)
         moment = first.get("ts")
         when = f", {moment:%Y-%m-%d %H:%M:%S} UTC" if isinstance(moment, dt.datetime) else ""
@@ -92,17 +92,17 @@ class SourceTable:
         return f"{what} ({len(bad)}, first: {self.where(first[ROW])}{when}{symbol}{value})"
 
     def _written(self, row: int, column: str) -> str:
-        # What stands there, as it is written.
+        # The value as written in the file.
         return str(self.frame.filter(pl.col(ROW) == row)[column].item()).strip()
 
 
 def read_source(path: Path, data: bytes) -> SourceTable:
-    """A file's table, recognised; raises DataError for one that cannot be read or is of no known kind."""
+    """Read and recognise a file; raises DataError for one that is unreadable or of unknown kind."""
     table, first_row = (_csv(path, data), 2) if path.suffix.lower() == ".csv" else (_parquet(path, data), 1)
     names = {name: _column(name) for name in table.columns}
-    told = _header(data) if first_row > 1 else table.columns
-    if len(set(names.values())) < len(names) or len({_column(name) for name in told}) < len(told):
-        raise DataError(f"{path.name}: two columns have the same name: {', '.join(told)}.", "Keep one of them.")
+    given = _header(data) if first_row > 1 else table.columns
+    if len(set(names.values())) < len(names) or len({_column(name) for name in given}) < len(given):
+        raise DataError(f"{path.name}: two columns have the same name: {', '.join(given)}.", "Keep one of them.")
     table = table.rename(names).drop(ROW, strict=False).with_row_index(ROW, offset=first_row)
     return SourceTable(name=path.name, kind=_recognise(path, table), frame=table, first_row=first_row)
 
@@ -112,7 +112,7 @@ def _column(name: str) -> str:
 
 
 def bars_of(source: SourceTable, path: Path, options: ImportOptions) -> pl.DataFrame:
-    """The file's bars with columns row, symbol, ts and those of a stored bar; raises DataError naming what it lacks."""
+    """The file's bars with columns row, symbol, ts and those of a stored bar; raises DataError for missing ones."""
     frame = source.frame.with_columns(_symbols(source, path), _moments(source, options))
     faults = [
         source.count(what, bad)
@@ -130,13 +130,13 @@ def bars_of(source: SourceTable, path: Path, options: ImportOptions) -> pl.DataF
         "symbol",
         "ts",
         *(pl.col(name).cast(pl.Float64, strict=False) for name in (*parquet.PRICES, "volume")),
-        # Feeds write 0 where they have no average.
+        # Feeds write 0 for an unknown VWAP.
         pl.when(own > 0).then(own).alias("vwap"),
     )
 
 
 def days_of(source: SourceTable, column: str) -> pl.DataFrame:
-    """The file's table with a column of dates read; raises DataError for one that is no date."""
+    """Parse a column of dates; raises DataError for an invalid date."""
     dtype = source.frame.schema[column]
     if dtype == pl.String:
         day = pl.coalesce(pl.col(column).str.strip_chars().str.to_date(form, strict=False) for form in _DAYS)
@@ -152,7 +152,7 @@ def days_of(source: SourceTable, column: str) -> pl.DataFrame:
 
 
 def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame:
-    """The file's fundamentals in our columns and units; raises DataError for one without dates."""
+    """The file's fundamentals in our columns and units; raises DataError without dates."""
     if "as_of" in source.frame.columns:
         frame = days_of(source, "as_of")
     elif options.as_of is not None:
@@ -171,7 +171,7 @@ def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame
 
 
 def _number(name: str) -> pl.Expr:
-    # A column as numbers; what is none becomes unknown.
+    # A column as numbers; invalid ones become null.
     value = pl.col(name).cast(pl.Float64, strict=False)
     return pl.when(value.is_finite()).then(value)
 
@@ -189,7 +189,7 @@ def _csv(path: Path, data: bytes) -> pl.DataFrame:
 
 
 def _header(data: bytes) -> list[str]:
-    # The names as they stand there: the library that reads the table gives the second of two equal ones another.
+    # The header as written: the CSV reader renames a duplicate column.
     first = data.decode("utf-8-sig", errors="replace").splitlines()[:1]
     return next(csv.reader(first), [])
 
@@ -260,7 +260,7 @@ def _parsed(source: SourceTable, column: str, options: ImportOptions) -> pl.Expr
 
 
 def _no_minutes(source: SourceTable, column: str, dated: pl.DataFrame) -> str:
-    # Why dates, or what looks like them, are no times of minutes, and how they would be.
+    # Why a column of dates cannot be used as times of minutes, and how to fix it.
     where = source.count("not the time of a minute", dated, column)
     other = next((name for name in TIME_COLUMNS if name != column and name in source.frame.columns), None)
     if other is not None:
@@ -273,7 +273,7 @@ def _no_minutes(source: SourceTable, column: str, dated: pl.DataFrame) -> str:
 
 
 def _offset_time(offset: pl.Expr) -> pl.Expr:
-    # How far a zone is ahead of UTC, from Z, +05:30, -0500 or -05.
+    # The offset from UTC, from Z, +05:30, -0500 or -05.
     hours = offset.str.slice(1, 2).cast(pl.Int64, strict=False)
     rest = offset.str.extract(r"^.\d{2}:?(\d{2})$").cast(pl.Int64, strict=False).fill_null(0)
     ahead = pl.duration(hours=hours, minutes=rest)

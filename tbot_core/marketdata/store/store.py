@@ -1,4 +1,4 @@
-"""The store of one-minute bars: what is there, and blocks of it with the facts of each session."""
+"""The store of one-minute bars: its content, and blocks of bars with the facts of each session."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _DAILY_VALUES: Final = ("bars", "high", "low", "close", "volume")
 
 @attrs.frozen(kw_only=True, eq=False)
 class BarBlock:
-    """Sessions of one month and one length: their bars and facts, leading axes (sessions, symbols).
+    """Sessions of one month and one length: bars and facts, leading axes (sessions, symbols).
 
-    The arrays lie in memory as (minutes, sessions, symbols), so that nothing is transposed for the engine.
+    Memory order is (minutes, sessions, symbols), so that the engine need not transpose.
     """
 
     month: str
@@ -53,12 +53,11 @@ class BarBlock:
 
 @attrs.frozen(kw_only=True)
 class BarStore:
-    """The bars under a folder (`<instance>/data/bars`) for the sessions that a calendar trades.
+    """The bars under a folder (`<instance>/data/bars`) for the sessions of a calendar.
 
-    What a month holds, and the facts from elsewhere, are looked up once, when they are first needed, and hold for all
-    that this object serves from then on: what `data_hash` names is what `blocks` serves, or DataError says that an
-    import took it away meanwhile. A file that is not the one that was imported raises DataError, a folder that cannot
-    be read AccessError. Days are exchange dates, ranges include both ends.
+    Manifests and reference facts are read once, on first use: what `data_hash` identifies is what `blocks` serves.
+    Raises DataError when a file was changed, or removed by an import, and AccessError for an unreadable folder. Days
+    are exchange dates; ranges include both ends.
     """
 
     folder: Path
@@ -68,7 +67,7 @@ class BarStore:
     )
 
     def symbols(self, first: dt.date, last: dt.date) -> tuple[str, ...]:
-        """The symbols with a bar in the range, sorted; none where nothing is stored."""
+        """The symbols with a bar in the range, sorted; none when nothing is stored."""
         index = self._traded(first, last)
         return tuple(sorted(index["symbol"].unique()))
 
@@ -86,10 +85,10 @@ class BarStore:
     def blocks(
         self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False
     ) -> Iterator[BarBlock]:
-        """The range's bars, month by month and in each month by session length, the one that begins first first.
+        """Iterate over the range's bars by month, and within a month by session length, in order of first use.
 
-        Every block has all the `symbols`, sorted; one without bars is NaN. Raises DataError at once where none of
-        them has a bar in the range. `typical_volume` adds that fact, which costs reading the look-back's bars.
+        Every block has all `symbols`, sorted; NaN where there are no bars. Raises DataError at once when none of them
+        has a bar in the range. `typical_volume` adds that fact, which requires reading the look-back's bars.
         """
         wanted = tuple(sorted(set(symbols)))
         by_month: dict[str, list[Session]] = {}
@@ -99,9 +98,9 @@ class BarStore:
         return self._blocks(parts, wanted, typical_volume=typical_volume)
 
     def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> DayFacts:
-        """The facts of some sessions in order, from what is stored before each; leading axes (sessions, symbols).
+        """Compute the facts of sessions from what is stored before each; leading axes (sessions, symbols).
 
-        A session needs no stored bars of its own. Typical volumes have the last session's minutes.
+        A session needs no stored bars itself. Typical volumes have the last session's number of minutes.
         """
         wanted = tuple(sorted(set(symbols)))
         before = look_back_sessions(self.calendar, sessions[0].date)
@@ -110,16 +109,16 @@ class BarStore:
         daily = self._daily(months, whole, wanted)
         place = {session.date: row for row, session in enumerate(whole)}
         rows = [place[session.date] for session in sessions]
-        day = select_sessions(day_facts(daily, whole, wanted, self._elsewhere), rows)
+        day = select_sessions(day_facts(daily, whole, wanted, self._reference_facts), rows)
         if not typical_volume:
             return day
         typical = self._typical_volume(months, whole, wanted, daily)[rows][..., : sessions[-1].minutes]
         return attrs.evolve(day, typical_volume=typical)
 
     def data_hash(self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False) -> str:
-        """The SHA-256, in hex, of the range's bars and facts as served; how they are stored does not enter it.
+        """SHA-256, in hex, of the range's bars and facts as served, independent of the file layout.
 
-        Raises DataError where none of the symbols has a bar in the range.
+        Raises DataError when none of the symbols has a bar in the range.
         """
         wanted = tuple(sorted(set(symbols)))
         sessions = self._served(first, last, wanted)
@@ -138,7 +137,7 @@ class BarStore:
         return digest.hexdigest()
 
     def kinds(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        """The different (adjustment, volume) pairs of the symbols' bars in the range's months, sorted."""
+        """The distinct (adjustment, volume) pairs of the symbols' bars in the range's months, sorted."""
         wanted = set(symbols)
         found = {
             (entry.adjustment, entry.volume)
@@ -164,14 +163,14 @@ class BarStore:
         return tuple(one[0] for one in held if one is not None)
 
     def _held(self, name: str) -> tuple[parquet.MonthManifest, pl.DataFrame] | None:
-        # A month as it was at the first look, with its daily rows: those are kept, since each import makes them anew.
+        # A month as first read, with its daily rows, since an import would replace the file.
         if name not in self._known:
             month = parquet.read_month(self.folder, name)
             self._known[name] = None if month is None else (month, parquet.read_daily(self.folder, month))
         return self._known[name]
 
     @functools.cached_property
-    def _elsewhere(self) -> ReferenceFacts:
+    def _reference_facts(self) -> ReferenceFacts:
         return reference.reference_facts(self.folder)
 
     def _traded(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> pl.DataFrame:
@@ -208,7 +207,7 @@ class BarStore:
                     for cells in filled:
                         cells.put(column, bars)
             for group in groups:
-                # Taken out of the list, so that a block is free once the caller has dropped it.
+                # Removed from the list, so that a block is freed once the caller drops it.
                 fields = filled.pop(0).fields
                 day = self.facts(group, symbols, typical_volume=typical_volume)
                 yield BarBlock(month=month.name, sessions=group, bars=Bars(fields, symbols), day=day)
@@ -258,21 +257,21 @@ class BarStore:
 
 
 def walk_sessions(blocks: Iterable[BarBlock]) -> Iterator[tuple[BarBlock, int]]:
-    """Each session of the blocks in the order of dates, as its block and its index there; holds one month at a time."""
+    """Iterate over sessions in order of date, as block and index; holds one month at a time."""
     for _, month in itertools.groupby(blocks, key=lambda block: block.month):
         pairs = [(block, index) for block in month for index in range(len(block.sessions))]
         yield from sorted(pairs, key=lambda pair: pair[0].sessions[pair[1]].date)
 
 
 class _Cells:
-    # Arrays (minutes, sessions, symbols) that are filled symbol by symbol; NaN where no bar is put.
+    # Arrays (minutes, sessions, symbols) filled symbol by symbol; NaN without a bar.
     def __init__(self, sessions: Sequence[Session], symbols: int, columns: Sequence[str]) -> None:
         self._grid = SessionGrid(sessions)
         shape = int(self._grid.lengths.max()), len(sessions), symbols
         self.fields: dict[str, Array] = {name: np.full(shape, np.nan) for name in columns}
 
     def put(self, column: int, bars: pl.DataFrame) -> None:
-        """Put a symbol's bars; those outside the sessions are left out."""
+        """Store a symbol's bars that lie in the sessions."""
         rows, minutes, inside = self._grid.place(bars["ts"].to_physical().to_numpy())
         at = minutes[inside], rows[inside]
         for name, field in self.fields.items():

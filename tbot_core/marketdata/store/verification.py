@@ -1,4 +1,4 @@
-"""The proof of the store: every file is read, every bar is checked again, and what lacks is named."""
+"""Verifies the store: reads every file, checks every bar again, and lists missing data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMED_AT_MOST: Final = 3
 
 
 class FindingLevel(StrEnum):
-    """How bad a finding is: a fault fails the check, a warning changes what facts count, a note is to be known."""
+    """Severity: a fault fails the check, a warning affects facts, a note only informs."""
 
     FAULT = "fault"
     WARNING = "warning"
@@ -35,7 +35,7 @@ class FindingLevel(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class StoreFinding:
-    """Something that was found, where, and what to do about it."""
+    """A finding, its location, and the remedy."""
 
     level: FindingLevel
     where: str
@@ -45,7 +45,7 @@ class StoreFinding:
 
 @attrs.frozen(kw_only=True)
 class StoreVerification:
-    """What a check of the whole store found; `bars` and `files` are what it read."""
+    """The result of a check of the whole store, with the number of bars and files read."""
 
     findings: tuple[StoreFinding, ...]
     files: int
@@ -56,15 +56,15 @@ class StoreVerification:
         return tuple(finding for finding in self.findings if finding.level is level)
 
 
-def verify_store(folder: Path, calendar: ExchangeCalendar, told: Callable[[str], None]) -> StoreVerification:
-    """Check everything under `folder`; `told` hears each month before it is read."""
+def verify_store(folder: Path, calendar: ExchangeCalendar, on_month: Callable[[str], None]) -> StoreVerification:
+    """Check everything under `folder`; `on_month` receives each month's name before it is read."""
     if not filesystem.exists(folder):
         return StoreVerification(findings=(), files=0, bars=0)
     check = _Check(folder=folder, calendar=calendar.every_weekday)
     check.tables()
     for place in filesystem.entries(folder):
         if filesystem.is_folder(place):
-            told(place.name)
+            on_month(place.name)
             check.month(place.name)
     check.coverage()
     return StoreVerification(findings=tuple(check.findings), files=check.files, bars=check.bars)
@@ -80,7 +80,7 @@ class _Check:
     counts: dict[str, dict[Session, int]] = attrs.field(factory=dict)
 
     def tables(self) -> None:
-        """The facts that do not come from bars."""
+        """Check the reference facts."""
         named: dict[str, tuple[str, str]] = {}
         with self._finding(self.folder / reference.MANIFEST):
             named = reference.stored_tables(self.folder)
@@ -92,7 +92,7 @@ class _Check:
             self.stray(path)
 
     def month(self, name: str) -> None:
-        """A month's manifest, its files, and every bar of them."""
+        """Check a month's manifest, files and bars."""
         month: parquet.MonthManifest | None = None
         with self._finding(self.folder / name / parquet.MANIFEST):
             month = parquet.read_month(self.folder, name)
@@ -107,10 +107,10 @@ class _Check:
         for symbol in sorted(month.entries):
             self.files += 1
             with self._finding(self.folder / name / month.entries[symbol].file):
-                self._sound(symbol, parquet.read_bars(self.folder, month, symbol), sessions, daily)
+                self._check_bars(symbol, parquet.read_bars(self.folder, month, symbol), sessions, daily)
 
     def stray(self, path: Path) -> None:
-        """A Parquet file that no manifest names."""
+        """Report a Parquet file that is in no manifest."""
         try:
             pl.read_parquet_schema(filesystem.read_bytes(path))
         except (pl.exceptions.PolarsError, AccessError) as fault:
@@ -120,7 +120,7 @@ class _Check:
         self._find(FindingLevel.WARNING, str(path), "is listed in no manifest and not used", remedy)
 
     def coverage(self) -> None:
-        """Sessions that lack altogether, or have too few of their minutes; and the minutes that lack in the others."""
+        """Report missing sessions, sessions with too few minutes, and missing minutes in the others."""
         for symbol, counts in sorted(self.counts.items()):
             days = sorted(counts, key=lambda session: session.date)
             whole = self.calendar.sessions(days[0].date, days[-1].date)
@@ -139,8 +139,10 @@ class _Check:
                     FindingLevel.NOTE, symbol, f"{lacking} of {int(lengths[held > 0].sum())} minutes have no bar"
                 )
 
-    def _sound(self, symbol: str, bars: pl.DataFrame, sessions: Sequence[Session], daily: pl.DataFrame | None) -> None:
-        # Check bars as an import does, then that the month's daily rows are theirs.
+    def _check_bars(
+        self, symbol: str, bars: pl.DataFrame, sessions: Sequence[Session], daily: pl.DataFrame | None
+    ) -> None:
+        # Check bars as an import does, and that the daily rows match them.
         self.bars += len(bars)
         rows, _, inside = SessionGrid(sessions).place(bars["ts"].to_physical().to_numpy())
         faults = [
@@ -148,9 +150,9 @@ class _Check:
             ("bar that is not later than the one before", bars.filter(pl.col("ts").diff() <= pl.duration())),
             ("bar outside the calendar's regular hours", bars.filter(~pl.Series(inside))),
         ]
-        said = [f"{what} ({len(bad)}, first: {bad['ts'][0]:%Y-%m-%d %H:%M} UTC)" for what, bad in faults if len(bad)]
-        if said:
-            raise DataError(f"{symbol}: {'; '.join(said)}.", parquet.REIMPORT_HINT)
+        texts = [f"{what} ({len(bad)}, first: {bad['ts'][0]:%Y-%m-%d %H:%M} UTC)" for what, bad in faults if len(bad)]
+        if texts:
+            raise DataError(f"{symbol}: {'; '.join(texts)}.", parquet.REIMPORT_HINT)
         counts = self.counts.setdefault(symbol, {})
         for row, count in zip(*np.unique(rows, return_counts=True), strict=True):
             counts[sessions[row]] = int(count)
@@ -161,7 +163,7 @@ class _Check:
 
     @contextmanager
     def _finding(self, path: Path) -> Iterator[None]:
-        # What cannot be read is a fault of the store, and the check goes on.
+        # Report an unreadable file as a fault, and continue.
         try:
             yield
         except (DataError, AccessError) as fault:
@@ -172,7 +174,7 @@ class _Check:
 
 
 def _dates(sessions: Sequence[Session]) -> str:
-    # The first few dates, and how many there are; nothing for none.
+    # The first dates and their number; "" for none.
     if not sessions:
         return ""
     named = [session.date.isoformat() for session in sessions[:_NAMED_AT_MOST]]

@@ -1,4 +1,4 @@
-"""Changes to the store: symbols' months are staged with their files, and committed month by month."""
+"""Stages changes of symbols' months with their files, and commits them month by month."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class MonthPart:
-    """One symbol's bars of one month as they are to be stored: regular hours only, sorted, checked."""
+    """One symbol's bars of one month to be stored: regular hours only, sorted, checked."""
 
     month: str
     symbol: str
@@ -31,7 +31,7 @@ class MonthPart:
 
 
 class StoreChanges:
-    """Parts that are to replace what is stored. Their files are written at once; `commit` makes them count."""
+    """Staged parts. Their files are written at once; `commit` makes them effective."""
 
     def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
         self._folder = folder
@@ -41,14 +41,14 @@ class StoreChanges:
         self._bars: dict[tuple[str, str], pl.DataFrame] = {}
 
     def stored(self, month: str, symbol: str) -> parquet.SymbolMonth | None:
-        """What is staged, else stored, of a symbol's month; None where there is nothing."""
+        """The staged, else stored, entry of a symbol's month; None without one."""
         staged = self._staged.get(month, {}).get(symbol)
         if staged is not None:
             return staged[0]
         return self._month(month).entries.get(symbol)
 
     def bars(self, month: str, symbol: str) -> pl.DataFrame:
-        """The bars of a symbol's month that `stored` knows; raises DataError for a damaged file."""
+        """The bars of the entry that `stored` returns; raises DataError for a damaged file."""
         staged = self._bars.get((month, symbol))
         if staged is not None:
             return staged
@@ -65,7 +65,7 @@ class StoreChanges:
         self._bars[part.month, part.symbol] = part.bars
 
     def commit(self) -> None:
-        """Make everything that is staged count, one month after the other."""
+        """Commit all staged parts, month by month."""
         for name, staged in sorted(self._staged.items()):
             known = self._month(name)
             entries = {**known.entries, **{symbol: entry for symbol, (entry, _) in staged.items()}}
@@ -80,7 +80,7 @@ class StoreChanges:
         self._bars.clear()
 
     def _kept(self, month: parquet.MonthManifest, staged: Collection[str]) -> pl.DataFrame:
-        # The daily rows of the month's other symbols; made anew from their bars where the file is damaged.
+        # The daily rows of the month's other symbols, recomputed from their bars if the file is damaged.
         others = [symbol for symbol in month.entries if symbol not in staged]
         if not others:
             return pl.DataFrame(schema=parquet.DAILY_SCHEMA)

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs no network and no script."""
+"""The report of a run: one HTML file without network access or scripts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_report(folder: Path, name: str, summary: RunSummary, events: Iterable[
 
 
 def render_page(summary: RunSummary, story: timeline.RunTimeline) -> str:
-    """The whole document."""
+    """Render the whole document."""
     parts = (
         header(summary, story),
         cards(summary),

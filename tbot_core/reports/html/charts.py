@@ -1,4 +1,4 @@
-"""The report's drawings: equity along the fills, and the profit of each session."""
+"""The report's charts: equity after each fill, and the profit of each session."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CENT: Final = Decimal("0.01")
 
 
 def equity(story: RunTimeline) -> str:
-    """The equity after each fill; every session takes the same room."""
+    """Chart the equity after each fill; every session has the same width."""
     points = [point for number, chapter in enumerate(story.chapters) for point in _points(number, chapter)]
     if not points:
         return ""
@@ -32,8 +32,8 @@ def equity(story: RunTimeline) -> str:
     places = [(_x(where, len(story.chapters)), _y(value, low, high)) for where, value in points]
     steps = [f"M{places[0][0]:.1f} {places[0][1]:.1f}"] + [f"H{x:.1f}V{y:.1f}" for x, y in places[1:]]
     line = "".join(steps)
-    floor = _HEIGHT - _BOTTOM
-    area = f"{line}V{floor}H{places[0][0]:.1f}Z"
+    base = _HEIGHT - _BOTTOM
+    area = f"{line}V{base}H{places[0][0]:.1f}Z"
     paths = f'<path class="area" d="{area}"/>', f'<path class="line" d="{line}"/>'
     drawn = [*_grid(low, high, step), *paths, *_days(story)]
     label = f"Equity from {format_money(points[0][1])} to {format_money(points[-1][1])} USD"
@@ -41,21 +41,21 @@ def equity(story: RunTimeline) -> str:
 
 
 def sessions(story: RunTimeline) -> str:
-    """One bar a session: its profit or loss."""
+    """Chart the profit or loss of each session."""
     if len(story.chapters) < 2:
         return ""
     low, high, step = _scale([*(chapter.pnl for chapter in story.chapters), Decimal(0)])
-    room = (_WIDTH - _LEFT - _RIGHT) / len(story.chapters)
+    slot = (_WIDTH - _LEFT - _RIGHT) / len(story.chapters)
     zero, bars = _y(Decimal(0), low, high), []
     for number, chapter in enumerate(story.chapters):
         y = _y(chapter.pnl, low, high)
-        left, wide = _LEFT + room * number + room * 0.2, min(room * 0.6, 120.0)
-        left += (room * 0.6 - wide) / 2
+        left, wide = _LEFT + slot * number + slot * 0.2, min(slot * 0.6, 120.0)
+        left += (slot * 0.6 - wide) / 2
         kind = "loss" if chapter.pnl < 0 else "gain"
-        told = f"{escape(chapter.date)}: {format_money(chapter.pnl, signed=True)}"
+        tooltip = f"{escape(chapter.date)}: {format_money(chapter.pnl, signed=True)}"
         bars.append(
             f'<rect class="{kind}" x="{left:.1f}" y="{min(y, zero):.1f}" width="{wide:.1f}" '
-            f'height="{max(abs(y - zero), 1):.1f}" rx="2"><title>{told}</title></rect>'
+            f'height="{max(abs(y - zero), 1):.1f}" rx="2"><title>{tooltip}</title></rect>'
         )
     label = f"Net P&L of {len(story.chapters)} sessions"
     return _figure("Sessions", label, [*_grid(low, high, step), *bars, *_days(story)], "Net P&L of each session; USD.")
@@ -67,7 +67,7 @@ def _points(number: int, chapter: SessionTimeline) -> list[tuple[float, Decimal]
 
 
 def _scale(values: Sequence[Decimal]) -> tuple[Decimal, Decimal, Decimal]:
-    # The lowest and highest line, at or beyond every value so that each can be read, and the step between two.
+    # The lowest and highest grid line, which enclose all values, and the step between two.
     low, high = min(values), max(values)
     rough = max((high - low) / 4, _CENT)
     unit = Decimal(1).scaleb(rough.adjusted())
@@ -86,7 +86,7 @@ def _y(value: Decimal, low: Decimal, high: Decimal) -> float:
 
 
 def _grid(low: Decimal, high: Decimal, step: Decimal) -> list[str]:
-    # Lines at round amounts, with their labels.
+    # Lines at round amounts, with labels.
     drawn = []
     for number in range(int((high - low) / step) + 1):
         level = low + number * step
@@ -99,7 +99,7 @@ def _grid(low: Decimal, high: Decimal, step: Decimal) -> list[str]:
 
 
 def _days(story: RunTimeline) -> list[str]:
-    # Dates under the sessions, as many as have room.
+    # Dates under the sessions, as many as fit.
     count = len(story.chapters)
     each = -(-count // _LABELS)
     return [

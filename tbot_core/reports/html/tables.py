@@ -1,4 +1,4 @@
-"""The report's words: banner, figures, trades, denials, near misses, and where everything came from."""
+"""The report's text: banner, figures, trades, denials, near misses, and provenance."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _SIMULATOR: Final = "paper"
 
 
 def title(summary: RunSummary, story: RunTimeline) -> str:
-    """What the report is of, in one line."""
+    """The report's title in one line."""
     days = [chapter.date for chapter in story.chapters]
     span = "" if not days else f", {days[0]}" if len(days) == 1 else f", {days[0]} to {days[-1]}"
     return f"{_NAMES.get(summary.mode, summary.mode)}{span}"
 
 
 def header(summary: RunSummary, story: RunTimeline) -> str:
-    """Title and banner: whose prices these are."""
+    """Render title and banner with the source of the prices."""
     source = escape(str(story.run.get("source", "")))
     if story.run.get("simulated"):
         words = "Every price, volume, company and index level in this report is simulated."
@@ -54,7 +54,7 @@ def header(summary: RunSummary, story: RunTimeline) -> str:
 
 
 def _sent(summary: RunSummary) -> str:
-    # Where the orders went, and whose money it was.
+    # Where the orders went, and whether the money was real.
     away = [name for name in summary.brokers if name != _SIMULATOR]
     if not away:
         return "Fills are simulated: no order left this machine."
@@ -62,7 +62,7 @@ def _sent(summary: RunSummary) -> str:
 
 
 def cards(summary: RunSummary) -> str:
-    """The figures that one looks for first."""
+    """Render the key figures."""
     trades = summary.trades
     won = sum(trade.pnl > 0 for trade in trades)
     share = summary.pnl / summary.equity_start if summary.equity_start else Decimal(0)
@@ -79,25 +79,25 @@ def cards(summary: RunSummary) -> str:
 
 
 def strategies(summary: RunSummary) -> str:
-    """Profit by strategy."""
+    """Render profit by strategy."""
     return _split("strategy", summary.by_strategy)
 
 
 def brokers(summary: RunSummary) -> str:
-    """Profit by broker, where there were several."""
+    """Render profit by broker, if there were several."""
     return _split("broker", summary.by_broker)
 
 
 def trades(story: RunTimeline) -> str:
-    """Every trade, session by session; with its broker, where there were several."""
+    """Render every trade by session, with its broker if there were several."""
     columns = tuple(one for one in _COLUMNS if one[0] != "Broker" or story.has_several_brokers)
     heads, kinds = [name for name, _ in columns], "".join(kind for _, kind in columns)
     if not story.book.trades:
         return _section("Trades", '<p class="soft">There were none.</p>')
-    told = [trade for chapter in story.chapters for trade in chapter.trades]
+    trades_shown = [trade for chapter in story.chapters for trade in chapter.trades]
     entries, exits = (
-        format_prices([trade.entry_price for trade in told]),
-        format_prices([trade.exit_price for trade in told]),
+        format_prices([trade.entry_price for trade in trades_shown]),
+        format_prices([trade.exit_price for trade in trades_shown]),
     )
     at = iter(zip(entries, exits, strict=True))
     bodies = "".join(_day(chapter, kinds, at) for chapter in story.chapters)
@@ -106,13 +106,13 @@ def trades(story: RunTimeline) -> str:
 
 
 def denials(summary: RunSummary) -> str:
-    """How often each reason denied, with its sentence."""
+    """Render the count of each denial reason, with its sentence."""
     rows = [(f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name)) for name, count in summary.reasons]
     return _section("Denials", _table(("Reason", "Count", "Meaning"), rows, "lnw")) if rows else ""
 
 
 def near_misses(story: RunTimeline) -> str:
-    """The windows of each session with who came closest."""
+    """Render the windows of each session with their near misses."""
     rows = []
     for chapter in story.chapters:
         for window in chapter.windows:
@@ -124,7 +124,7 @@ def near_misses(story: RunTimeline) -> str:
 
 
 def risk(story: RunTimeline) -> str:
-    """Changes of the risk state, and latches."""
+    """Render changes of the risk state, and latches."""
     rows = [
         (chapter.date, _clock(moment), escape(it["what"]), escape(it["cause"]), *(_amount(it[x]) for x in _FIGURES))
         for chapter in story.chapters
@@ -138,7 +138,7 @@ def risk(story: RunTimeline) -> str:
 
 
 def stuck(story: RunTimeline) -> str:
-    """What could not be closed by a session's end."""
+    """Render positions that could not be closed by a session's end."""
     rows = [
         (chapter.date, escape(it["symbol"]), *_place(story, chapter, it), it["side"], escape(it["words"]), shares)
         for chapter in story.chapters
@@ -150,7 +150,7 @@ def stuck(story: RunTimeline) -> str:
 
 
 def provenance(summary: RunSummary, story: RunTimeline) -> str:
-    """Notes, and the hashes that name settings and data."""
+    """Render notes, and the hashes of settings and data."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in summary.notes)
     pairs = (
         ("Run", story.run.get("run_id", "")),
@@ -192,7 +192,7 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]]) -> str:
 
 
 def _day(chapter: SessionTimeline, kinds: str, at: Iterator[tuple[str, str]]) -> str:
-    # A session's trades under its date; `at` has the prices of the trades that follow.
+    # A session's trades under its date; `at` yields their formatted prices.
     if not chapter.trades:
         return ""
     total = f"{plural(len(chapter.trades), 'trade')}, {_signed(chapter.pnl)}"
@@ -221,9 +221,9 @@ def _cells(trade: Trade, entry: str, leave: str, *, several: bool) -> Sequence[s
     )
 
 
-def _place(story: RunTimeline, chapter: SessionTimeline, said: Mapping[str, Any]) -> tuple[str, ...]:
-    # The cell that names the broker, where there were several.
-    return (escape(said.get("broker") or chapter.primary),) if story.has_several_brokers else ()
+def _place(story: RunTimeline, chapter: SessionTimeline, payload: Mapping[str, Any]) -> tuple[str, ...]:
+    # The cell with the broker, if there were several.
+    return (escape(payload.get("broker") or chapter.primary),) if story.has_several_brokers else ()
 
 
 def _near(chapter: SessionTimeline, one: Mapping[str, Any]) -> str:
@@ -257,7 +257,7 @@ def _section(name: str, content: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kinds: str) -> str:
-    # `kinds` has a letter a column: left, number (right), wide (wraps).
+    # `kinds` has a letter per column: left, number (right), wide (wraps).
     head = "".join(_head(text, kind) for text, kind in zip(heads, kinds, strict=True))
     body = "\n".join(_row(row, kinds) for row in rows)
     return f'<div class="table"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'

@@ -1,4 +1,4 @@
-"""Alert channel `console`: alerts as lines of the bot's own log."""
+"""Alert channel `console`: writes alerts to the bot's log."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Config:
 
 @attrs.frozen
 class Console:
-    """Writes each alert into a log."""
+    """Writes each alert to a log."""
 
     log: StructuredLogger
 
     async def send(self, alert: Alert) -> None:
-        """Write it: as an error while it is critical and not over."""
+        """Write the alert, as an error if it is critical and not resolved."""
         grave = alert.urgency is Urgency.CRITICAL and not alert.resolved
         write = self.log.error if grave else self.log.info
         write("alert", incident=alert.key, text=alert.text, resolved=alert.resolved)

@@ -1,4 +1,4 @@
-"""Broker `paper`: simulated fills and an exact account, over stored bars or a simulated market."""
+"""Broker `paper`: simulated fills and an exact account, on stored bars or a simulated market."""
 
 from __future__ import annotations
 

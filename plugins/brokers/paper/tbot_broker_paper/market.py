@@ -1,4 +1,4 @@
-"""The simulated market: any session's bars and facts from a seed and a date alone."""
+"""The simulated market: bars and daily facts of any session, from a seed and a date."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 HISTORY: Final = 20
 _ATR_SESSIONS: Final = 14
 _MEMORY_SESSIONS: Final = 250
-_FORGETS: Final = 0.98
+_DECAY: Final = 0.98
 _COMPLETE: Final = 0.9
 _SHORTS_RESTRICTED: Final = 0.9
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Daily:
-    # What later sessions need to know of one: arrays (symbols), `so_far` (minutes, symbols); `counts`: complete.
+    # Data of a session for later ones: arrays (symbols), `so_far` (minutes, symbols); `counts`: the session is
+    # complete.
     high: Array
     low: Array
     close: Array
@@ -36,10 +37,10 @@ class _Daily:
 
 
 class SimulatedMarket:
-    """A market of invented companies; the same seed and date give the same session, whatever was asked before."""
+    """A market of fictitious companies; the same seed and date give the same session, in any order of requests."""
 
     def __init__(self, seed: int, calendar: ExchangeCalendar) -> None:
-        """Open the market under a seed; `calendar` says when it trades and how long."""
+        """Open the market with a seed; `calendar` defines its sessions."""
         self._seed = seed
         self._calendar = calendar
         self._listed = plan.listing(seed)
@@ -49,15 +50,15 @@ class SimulatedMarket:
     def bars(self, session: Session) -> Mapping[str, Array]:
         """Open, high, low, close, volume and vwap of the session, each (minutes, symbols), NaN = no trade."""
         today = self._plan(session)
-        # What draws a price back to its worth does so overnight.
+        # Mean reversion happens overnight.
         opening = np.log(self._listed.price) + self._level(session) - (today.total - today.gap)
         draw = plan.random_for(self._seed, "path", session.date.toordinal())
         return path.draw_session(draw, today, self._listed, opening, session.minutes)
 
     def day(self, session: Session) -> DayFacts:
-        """The facts known before the session's bell, from the simulated sessions before it.
+        """Facts known before the session's open, from the simulated sessions before it.
 
-        Mean volume and typical volume are of 20 sessions, the ATR of 14; VIX is the previous session's close.
+        Mean and typical volume cover 20 sessions, the ATR 14; VIX is the previous session's close.
         """
         sessions = self._before(session, HISTORY)
         days = [self._summary(earlier) for earlier in sessions]
@@ -79,10 +80,10 @@ class SimulatedMarket:
         return self._plans[session.date]
 
     def _level(self, session: Session) -> Array:
-        # The log distance of the session's close from what each share is worth: the moves that are not forgotten.
+        # The log distance of the session's close from each share's long-run value: the sum of decayed moves.
         sessions = (*self._before(session, _MEMORY_SESSIONS - 1), session)
         moves = np.array([self._plan(one).total for one in sessions])
-        weights = _FORGETS ** np.arange(len(sessions) - 1, -1, -1)
+        weights = _DECAY ** np.arange(len(sessions) - 1, -1, -1)
         level: Array = (moves * weights[:, None]).sum(axis=0)
         return level
 
@@ -123,7 +124,7 @@ def _average_true_range(days: list[_Daily]) -> Array:
 
 
 def _typical(days: list[_Daily], minutes: int) -> Array:
-    # Mean of volume so far by minute, (symbols, minutes); a shorter session counts while it lasted.
+    # Mean of cumulative volume by minute, (symbols, minutes); a shorter session counts for its own minutes.
     total, count = np.zeros((2, minutes, len(days[0].close)))
     for daily in days:
         until = min(minutes, len(daily.so_far))

@@ -1,7 +1,7 @@
-"""What will happen on a simulated day, before its minutes are drawn: gaps, drifts, news, turnover.
+"""The plan of a simulated day, made before its minutes are drawn: gaps, drifts, news, turnover.
 
-Everything is a function of seed and date. A plan knows the day's whole log return of each symbol, so that
-a close follows from the plans of the sessions before it and no path has to be walked to reach a date.
+Everything is a function of seed and date. A plan contains each symbol's total log return, so that a close follows from
+the plans of earlier sessions without drawing their minutes.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _WIDEST_DRIFT: Final = 0.085
 
 
 def random_for(seed: int, purpose: str, number: int) -> Random:
-    """The generator of one purpose and number (a date's ordinal) under a seed; the same again gives the same draws."""
+    """The generator for a purpose and number (a date's ordinal) under a seed; repeatable."""
     key = (seed % 2**_KEY_BITS, number * len(_PURPOSES) + _PURPOSES[purpose])
     return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Listing:
-    """What does not change from day to day; arrays have shape (symbols).
+    """Properties that do not change from day to day; arrays have shape (symbols).
 
-    `price` is what a share is worth in the long run, dollars; `shares` are outstanding; `turnover` is the ordinary
-    volume of a full day, shares; `beta` the share in the market's moves; `volatility` the size of the symbol's own
-    moves, 1 is ordinary; `quiet` the chance of a minute without a trade.
+    `price`: long-run value of a share, dollars. `shares`: outstanding. `turnover`: ordinary volume of a full day,
+    shares. `beta`: sensitivity to the market. `volatility`: size of the symbol's own moves, 1 is ordinary. `quiet`:
+    probability of a minute without a trade.
     """
 
     price: Array
@@ -55,7 +55,7 @@ class Listing:
 
 
 def listing(seed: int) -> Listing:
-    """The companies as this seed lists them."""
+    """The listing for this seed."""
     draw = random_for(seed, "listing", 0)
     price = np.exp(draw.uniform(np.log(17), np.log(62), _SYMBOLS))
     shares = np.rint(np.exp(draw.uniform(np.log(3.6e9), np.log(6.3e9), _SYMBOLS)) / price / 1e5) * 1e5
@@ -73,10 +73,10 @@ def listing(seed: int) -> Listing:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Plan:
-    """One session of the simulated market; log returns, arrays of shape (symbols) unless said otherwise.
+    """One session of the simulated market; log returns, arrays of shape (symbols) unless stated otherwise.
 
-    `gap` is the night's return without what pulls a price back to its worth, `drift` the day's without news, `total`
-    all three. `volume` are the day's shares. `heat` is the day's volatility, 1 is ordinary. `vix` is its close.
+    `gap`: overnight return without mean reversion. `drift`: the day's return without news. `total`: gap, drift and
+    lasting news together. `volume`: the day's shares. `heat`: the day's volatility, 1 is ordinary. `vix`: its close.
     """
 
     gap: Array
@@ -89,7 +89,7 @@ class Plan:
 
 
 def plan(seed: int, day: dt.date, minutes: int, listed: Listing) -> Plan:
-    """The plan of a session of so many minutes."""
+    """Make the plan of a session with so many minutes."""
     draw = random_for(seed, "plan", day.toordinal())
     mood, jitter = _mood(seed, day), draw.standard_normal(2)
     heat = float(np.exp(0.25 * mood + 0.08 * jitter[0]))
@@ -116,7 +116,7 @@ def plan(seed: int, day: dt.date, minutes: int, listed: Listing) -> Plan:
 
 
 def _mood(seed: int, day: dt.date) -> float:
-    # The market's slow temper, about -2 to 2: values some sessions apart, joined smoothly.
+    # The market's slow mood, about -2 to 2: values some sessions apart, interpolated smoothly.
     knot, rest = divmod(day.toordinal(), _MOOD_DAYS)
     before, after = (random_for(seed, "mood", number).standard_normal() for number in (knot, knot + 1))
     share = (1 - np.cos(np.pi * rest / _MOOD_DAYS)) / 2

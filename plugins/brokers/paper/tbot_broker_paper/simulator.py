@@ -1,4 +1,4 @@
-"""The simulated market as a source of sessions, for demonstrations and for paper trading without data."""
+"""The simulated market as a feed, for demonstrations and for paper trading without data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Override, Session
 
 GENERATION: Final = 1
-"""Grows whenever the same seed gives other prices."""
+"""Increased whenever the same seed gives other prices."""
 
 _NOTES: Final = (
     "Prices, volumes, capitalisation and VIX are simulated; companies and symbols are fictitious.",
@@ -35,10 +35,10 @@ _NOTES: Final = (
 
 
 class SimulatedFeed:
-    """Simulated sessions from a first exchange day on, one after the other; it never waits."""
+    """Simulated sessions from a first exchange day on; it never waits."""
 
     def __init__(self, request: FeedRequest, first: Session, calendar: ExchangeCalendar) -> None:
-        """Serve `request.sessions` sessions; raises DataError for a symbol that is not listed."""
+        """Serve `request.sessions` sessions; raises DataError for an unlisted symbol."""
         self._symbols = tuple(sorted(request.symbols)) or SYMBOLS
         _must_be_listed(self._symbols)
         self._first = first
@@ -49,7 +49,7 @@ class SimulatedFeed:
 
     @property
     def label(self) -> FeedLabel:
-        """Simulated prices, said so; the hash stands for seed, first day, number of sessions and symbols."""
+        """A label for simulated prices; the hash covers seed, first day, number of sessions and symbols."""
         what = ["simulated market", GENERATION, self._seed, self._first.date.isoformat(), self._count, self._symbols]
         return FeedLabel(
             name="simulated market",
@@ -60,7 +60,7 @@ class SimulatedFeed:
         )
 
     async def sessions(self) -> AsyncIterator[FeedSession]:
-        """The sessions in order; each is drawn when it is asked for."""
+        """Iterate over the sessions in order; each is drawn on request."""
         session = self._first
         for number in range(self._count):
             if number:
@@ -93,6 +93,6 @@ def _must_be_listed(symbols: tuple[str, ...]) -> None:
 
 
 def today_or_next(calendar: ExchangeCalendar, now: dt.datetime, today: dt.date) -> Session:
-    """The exchange day's session until it has closed, then the next one."""
+    """The exchange day's session until its close, then the next one."""
     session = calendar.session(today)
     return session if session is not None and now < session.close else calendar.next(today)

@@ -1,4 +1,4 @@
-"""The table of funds, to which limits of market capitalisation do not apply."""
+"""The table of funds, which are exempt from limits of market capitalisation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SYMBOL = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
 
 
 def parse(text: str, where: str) -> frozenset[str]:
-    """The symbols of a table with columns symbol and name; `where` names it in errors.
+    """The symbols of a table with columns symbol and name; `where` names the table in errors.
 
-    Raises SettingsError, with one line a fault, for another header, other columns, a word that is no symbol or a quote
-    that its line does not close.
+    Raises SettingsError, with one line per fault, for another header, other columns, an invalid symbol or an unclosed
+    quote.
     """
     lines = text.splitlines()
     rows = [_fields(line) for line in lines]
@@ -32,7 +32,7 @@ def parse(text: str, where: str) -> frozenset[str]:
 
 
 def _fields(line: str) -> list[str]:
-    # Line by line: a quote that stays open would take the lines after it for a name.
+    # Parse line by line: an unclosed quote would include the following lines.
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error:

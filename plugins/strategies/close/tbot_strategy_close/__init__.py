@@ -20,5 +20,5 @@ def tbot_strategy() -> Plugin:
     return Plugin(name="close", summary="Late-day momentum and fade", config=Close, create=_create)
 
 
-def _create(config: Close, context: Context) -> Close:  # noqa: ARG001 - a pure strategy needs nothing from outside
+def _create(config: Close, context: Context) -> Close:  # noqa: ARG001 - a pure strategy needs no context
     return config

@@ -1,4 +1,4 @@
-"""Strategy `open`: a close beyond the range of the session's first minutes."""
+"""Strategy `open`: a close beyond the opening range."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def tbot_strategy() -> Plugin:
     return Plugin(name="open", summary="Opening-range breakout", config=Open, create=_create)
 
 
-def _create(config: Open, context: Context) -> Open:  # noqa: ARG001 - a pure strategy needs nothing from outside
+def _create(config: Open, context: Context) -> Open:  # noqa: ARG001 - a pure strategy needs no context
     return config
