@@ -36,22 +36,22 @@ _log = log.logger(__name__)
 class FrozenInstruments:
     """Freezes instruments of one broker, whose refusals it can read where the broker says what they mean."""
 
-    def __init__(self, recorder: JournalRecorder, standing: ExposureBook, broker: object) -> None:
+    def __init__(self, recorder: JournalRecorder, exposure: ExposureBook, broker: object) -> None:
         self._recorder = recorder
-        self._standing = standing
+        self._exposure = exposure
         self._broker = broker
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
         """Do nothing in a symbol but protect it, until it is thawed; to the session's end where that is `lasting`."""
-        if symbol not in self._standing.frozen or (lasting and symbol not in self._standing.frozen_for_session):
-            self._standing.freeze(symbol, words, lasting=lasting)
+        if symbol not in self._exposure.frozen or (lasting and symbol not in self._exposure.frozen_for_session):
+            self._exposure.freeze(symbol, words, lasting=lasting)
             self._note(symbol, words, there=True)
             _log.error("instrument.frozen", symbol=symbol, words=words)
 
     def thaw(self, symbols: Iterable[str]) -> None:
         """These have been found as the books have them: what was not to last is over."""
-        for symbol in sorted({*symbols} & self._standing.frozen.keys() - self._standing.frozen_for_session):
-            self._standing.frozen.pop(symbol)
+        for symbol in sorted({*symbols} & self._exposure.frozen.keys() - self._exposure.frozen_for_session):
+            self._exposure.frozen.pop(symbol)
             self._note(symbol, "the account matches the books", there=False)
 
     def on_broker_event(self, event: BrokerEvent, record: OrderRecord) -> None:
@@ -79,8 +79,8 @@ class FrozenInstruments:
         # What may be traded of an instrument is not what was thought: nothing of it is sent until that is known.
         #
         # Nobody says it where it was asked for in vain before; an exit that is refused all the same closes nothing.
-        symbol, unruled = order.symbol, self._standing.rules_unknown
-        grid = grid_of(self._standing, symbol)
+        symbol, unruled = order.symbol, self._exposure.rules_unknown
+        grid = grid_of(self._exposure, symbol)
         if grid and any(ticks_of(float(price)) % grid for price in (order.limit_price, order.stop_price) if price):
             return  # it was made by the rules of before, which is known by now
         if symbol not in unruled:
@@ -136,7 +136,7 @@ class FrozenInstruments:
         return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
 
     def _note(self, symbol: str, words: str, *, there: bool) -> None:
-        lasting = symbol in self._standing.frozen_for_session
+        lasting = symbol in self._exposure.frozen_for_session
         payload = {"symbol": symbol, "there": there, "words": words, "lasting": lasting}
         self._recorder.record(records.FROZEN, payload)
 
@@ -163,12 +163,12 @@ def fills_by_execution_id(execution_id: str, booked: Mapping[str, Fill], told: I
     return bearers
 
 
-def recall_frozen(standing: ExposureBook, payload: Mapping[str, Any]) -> None:
+def recall_frozen(exposure: ExposureBook, payload: Mapping[str, Any]) -> None:
     """Take in what was frozen or free again before a restart."""
     if payload["there"]:
-        standing.freeze(payload["symbol"], payload["words"], lasting=payload["lasting"])
+        exposure.freeze(payload["symbol"], payload["words"], lasting=payload["lasting"])
     else:
-        standing.frozen.pop(payload["symbol"], None)
+        exposure.frozen.pop(payload["symbol"], None)
 
 
 def _differs(event: BrokerEvent, was: Event) -> bool:

@@ -89,10 +89,10 @@ class InstrumentRules:
 
 def apply_instrument_rules(desk: DecisionEngine, payload: Mapping[str, Any]) -> None:
     """Take in what is known of an instrument's rules, or that they are not."""
-    symbol, standing = payload["symbol"], desk.exposure
+    symbol, exposure = payload["symbol"], desk.exposure
     if payload["known"]:
-        standing.rules_unknown.pop(symbol, None)
-        standing.instruments[symbol] = Instrument(
+        exposure.rules_unknown.pop(symbol, None)
+        exposure.instruments[symbol] = Instrument(
             symbol=symbol,
             tick=_decimal(payload["tick"]),
             quantity_step=_decimal(payload["quantity_step"]),
@@ -101,7 +101,7 @@ def apply_instrument_rules(desk: DecisionEngine, payload: Mapping[str, Any]) -> 
         )
         desk.position_manager.protection.on_instrument_rules(symbol)
     else:
-        standing.rules_unknown[symbol] = payload["waiting"]
+        exposure.rules_unknown[symbol] = payload["waiting"]
 
 
 def _payload(found: Instrument) -> records.Payload:

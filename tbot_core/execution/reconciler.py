@@ -309,8 +309,8 @@ class Reconciler:
         open_questions = moved | self._in_flight(listed)
         waiting = [one for one in findings.differences if one.symbol in open_questions or self._asks_after(one.symbol)]
         unexplained = [one for one in findings.differences if one not in waiting]
-        unsure, standing = frozenset(one.symbol for one in waiting), self._desk.exposure
-        standing.disputed_symbols = standing.disputed_symbols & unsure if self.has_read_account else unsure
+        unsure, exposure = frozenset(one.symbol for one in waiting), self._desk.exposure
+        exposure.disputed_symbols = exposure.disputed_symbols & unsure if self.has_read_account else unsure
         outside = [one for one in unexplained if not self.splits.explain(one)]
         # A reading's prices are those after a split that it tells of, and what is foreign is told with them.
         disputed = {one.symbol: self._parted(one)[1] - self.external.get(one.symbol, Decimal(0)) for one in waiting}

@@ -154,8 +154,8 @@ def sent_again_under_a_new_id() -> Swaps:
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
         self._barrier(self.recorder.entry(records.INTENDED, records.order_payload(fresh), cid))
         self._mark([fresh])
-        known = vars(self._desk.position_manager)["_known"]
-        known[cid] = attrs.evolve(known[order.client_order_id], order=fresh)
+        tickets = vars(self._desk.position_manager)["_tickets"]
+        tickets[cid] = attrs.evolve(tickets[order.client_order_id], order=fresh)
         await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.denial_reason))
 
     return _retried(again)

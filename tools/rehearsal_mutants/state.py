@@ -225,7 +225,7 @@ def attempts_not_recalled() -> Swaps:
 
     def forget(self: Any, order: Order) -> None:
         recall(self, order)
-        del self._files.attempts[order.signal, order.leg]
+        del self._state.attempts[order.signal, order.leg]
 
     return ((PositionRecovery, "restore_order", forget),)
 
