@@ -1,4 +1,4 @@
-"""Takes in what a broker says of an account, and keeps in the journal what a restart could not find out again."""
+"""Applies a broker's reports of an account, and journals the settled cash for restarts."""
 
 from __future__ import annotations
 
@@ -17,31 +17,36 @@ if TYPE_CHECKING:
     from tbot_core.trading.orders import OrderRecord
 
 
-def update_account(desk: DecisionEngine, recorder: JournalRecorder, account: Account, *, crossed: bool = False) -> None:
-    """Let a desk take in an account; what had settled of its cash is written down, where it is bound to that.
+def update_account(
+    decision_engine: DecisionEngine, recorder: JournalRecorder, account: Account, *, crossed: bool = False
+) -> None:
+    """Apply an account report; for a cash account the settled cash is journaled when it changes.
 
-    A reading after a restart can't tell it: what a person has sold in between is cash then like any other. `crossed`:
-    the account may be of another moment than the books; the next reading says what has settled.
+    A reading after a restart cannot tell settled cash from the proceeds of later sales. `crossed`: the report may be
+    older or newer than the books; then settled cash is left to the next reading.
     """
-    funds = desk.exposure.funds
+    funds = decision_engine.exposure.funds
     before = funds.settled_atoms
-    desk.update_account(account, crossed=crossed)
+    decision_engine.update_account(account, crossed=crossed)
     if not account.margin and funds.settled_atoms is not None and funds.settled_atoms != before:
-        session = desk.position_manager.session.date
+        session = decision_engine.position_manager.session.date
         recorder.record(
             records.SETTLED, records.settled_payload(account.account_id, session, dollars_of(funds.settled_atoms))
         )
 
 
-def may_lag_broker(desk: DecisionEngine, orders: Iterable[OrderRecord]) -> bool:
-    """Whether something may have traded that the books do not know: an order is open, or nobody has read the account.
+def may_lag_broker(decision_engine: DecisionEngine, orders: Iterable[OrderRecord]) -> bool:
+    """Whether a fill may be missing in the books: an order is open, or the account was not read since the start.
 
-    Money that comes without holdings, which could be held against the books, says nothing then of what had settled.
+    An account report then does not tell the settled cash.
     """
-    return desk.exposure.account_unread or not all(one.terminal for one in orders)
+    return decision_engine.exposure.account_unread or not all(one.terminal for one in orders)
 
 
-def recall_settled_cash(desk: DecisionEngine, payload: Mapping[str, Any], account_id: str) -> None:
-    """Take in what was written of settled cash before a restart, where it is of this account and session."""
-    if (payload["account"], payload["session"]) == (account_id, desk.position_manager.session.date.isoformat()):
-        desk.exposure.funds.restore_settled(atoms_of(Decimal(payload["settled"])))
+def recall_settled_cash(decision_engine: DecisionEngine, payload: Mapping[str, Any], account_id: str) -> None:
+    """Restore the settled cash journaled before a restart, if it is of this account and session."""
+    if (payload["account"], payload["session"]) == (
+        account_id,
+        decision_engine.position_manager.session.date.isoformat(),
+    ):
+        decision_engine.exposure.funds.restore_settled(atoms_of(Decimal(payload["settled"])))

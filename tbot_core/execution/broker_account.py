@@ -1,4 +1,4 @@
-"""A broker's account as orders are sent to it."""
+"""The broker account that orders are sent to."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tbot_core.execution.throttling import RetryPolicy
 
 @attrs.frozen(kw_only=True)
 class BrokerAccount:
-    """Where orders go: the broker, its name, the account that it reported, and who may still refuse an order.
+    """The broker, its name, its account id, and the last check before an order is sent.
 
-    `patience`: how often what may be asked twice is asked again. `sight` receives each reading, "" for an answer and
-    else why there was none; without it, one that failed to the end leaves exits only for the session. `absent`:
-    nobody could log in there yet.
+    `retry_policy`: retries of requests that may be repeated. `on_read_result` receives each reading's result, "" for
+    success, else the error; without it a failed reading allows exits only for the session. `not_logged_in`: the login
+    has not succeeded yet.
     """
 
     broker: Broker

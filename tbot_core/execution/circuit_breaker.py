@@ -1,7 +1,7 @@
-"""The circuit of a way to a broker: open while requests fail one after the other, closed again once it is proven.
+"""The circuit breaker of a connection to a broker: it opens after consecutive failures and closes after a test phase.
 
-What fails is the way: no answer, an answer without worth, too many requests. An order that was rejected has been
-answered. Pure: moments are passed in.
+A failure is no answer, an invalid answer, or too many requests. A rejected order is an answer. Pure: times are
+parameters.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Final
 import attrs
 
 OPENS_AFTER: Final = 3
-"""So many failures of one kind of request in a row open a circuit."""
+"""Consecutive failures of one kind of request that open the circuit."""
 
 PROVEN: Final = timedelta(seconds=60)
-"""A way must have answered so long without a failure before its circuit closes."""
+"""How long requests must succeed before the circuit closes."""
 
 
 class CircuitState(StrEnum):
-    """Whether a way is believed to hold: half-open while it answers again and is not proven."""
+    """The state of a connection; half-open: it answers again, and the test phase is not over."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -28,7 +28,7 @@ class CircuitState(StrEnum):
 
 
 class RequestKind(StrEnum):
-    """The kinds of requests, which may fail without each other: a partition can leave readings and cut off orders."""
+    """The kinds of requests; each may fail alone: readings may succeed while orders fail."""
 
     STREAM = "stream"
     READING = "reading"
@@ -37,9 +37,9 @@ class RequestKind(StrEnum):
 
 @attrs.define(kw_only=True)
 class CircuitBreaker:
-    """One way's circuit; a break lasts from `since`, the first failure of those that opened it, until it is closed.
+    """The circuit breaker of one connection; `since` is the first of the failures that opened it.
 
-    Orders are not sent to try a way: where they alone fail, it is half-open again when none has failed for a minute.
+    Orders are not sent as tests: if only they fail, it becomes half-open after a minute without a failure.
     """
 
     state: CircuitState = CircuitState.CLOSED
@@ -47,15 +47,15 @@ class CircuitBreaker:
     _failures: dict[RequestKind, int] = attrs.field(factory=dict)
     _first: dict[RequestKind, datetime] = attrs.field(factory=dict)
     _last: datetime | None = None
-    _good: datetime | None = None
+    _answering_since: datetime | None = None
 
     @property
     def closed(self) -> bool:
-        """Whether the way is proven to hold."""
+        """Whether the circuit is closed: the connection works."""
         return self.state is CircuitState.CLOSED
 
     def record_failure(self, request: RequestKind, now: datetime) -> None:
-        """A request got no answer, or one without worth."""
+        """Record a request without a valid answer."""
         self._failures[request] = self._failures.get(request, 0) + 1
         self._last, first = now, self._first.setdefault(request, now)
         if self.state is CircuitState.HALF_OPEN:
@@ -64,16 +64,21 @@ class CircuitBreaker:
             self.state, self.since = CircuitState.OPEN, first
 
     def record_answer(self, request: RequestKind, now: datetime) -> None:
-        """A request was answered; the way is to be proven where nothing else fails."""
+        """Record an answered request; the test phase starts if no other kind of request fails."""
         self._failures.pop(request, None)
         self._first.pop(request, None)
         if self.state is CircuitState.OPEN and not self._failures:
-            self.state, self._good = CircuitState.HALF_OPEN, now
+            self.state, self._answering_since = CircuitState.HALF_OPEN, now
 
     def close_if_proven(self, now: datetime, *, clean: bool) -> None:
-        """Close what has held for its time; `clean`: the account was read since, and holds what it should."""
+        """Close the circuit if the test phase is over; `clean`: the account was read since and matches the books."""
         trade = self._failures.keys() == {RequestKind.TRADE}
         if self.state is CircuitState.OPEN and trade and self._last is not None and now - self._last >= PROVEN:
             self.record_answer(RequestKind.TRADE, now)
-        if self.state is CircuitState.HALF_OPEN and clean and self._good is not None and now - self._good >= PROVEN:
+        if (
+            self.state is CircuitState.HALF_OPEN
+            and clean
+            and self._answering_since is not None
+            and now - self._answering_since >= PROVEN
+        ):
             self.state, self.since = CircuitState.CLOSED, None

@@ -1,6 +1,6 @@
-"""Splits of what is held: a quantity that changed without a fill, where the broker or the operator lists what happened.
+"""Splits: a holding that changed without a fill is explained by a split that the broker or the operator lists.
 
-Lots, positions and levels follow, the symbol is frozen until a reading agrees, and its stop is made anew.
+Lots, positions and levels are adjusted, the symbol is frozen until a reading agrees, and its stop is placed again.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ if TYPE_CHECKING:
 
 SPLIT: Final = "split"
 LATEST: Final = timedelta(days=5)
-"""So long before a session a split of the operator's list may have been, as over a long weekend."""
+"""How long before a session a split of the operator's list may be, such as over a long weekend."""
 
 _log = log.logger(__name__)
 
 
 class SplitMatcher:
-    """Holds differences of an account against the splits that its broker lists, then those of the operator's `file`."""
+    """Compares differences of an account with the broker's splits, then with those of the operator's `file`."""
 
-    def __init__(self, execution: ExecutionEngine, desk: DecisionEngine) -> None:
+    def __init__(self, execution: ExecutionEngine, decision_engine: DecisionEngine) -> None:
         self._execution = execution
-        self._desk = desk
+        self._decision_engine = decision_engine
         self._listed: dict[str, AccountActivity] = {}
         self.file: Path | None = None
 
     def add_activities(self, activities: Sequence[AccountActivity]) -> None:
-        """Keep what the broker lists of splits."""
+        """Add the splits among the broker's account activities."""
         self._listed |= {one.activity_id: one for one in activities if one.kind == SPLIT}
 
     def explain(self, difference: PositionDifference) -> bool:
-        """Whether a split explains a difference, of what is ours and of what is not; it is booked then, once."""
+        """Book the split that explains a difference, once; returns whether there is one. External shares count too."""
         for one in self._listed.values():
             fits = one.symbol == difference.symbol and difference.theirs - difference.ours == one.quantity
-            if fits and difference.ours and self._new(one):
+            if fits and difference.ours and self._is_new(one):
                 self._book(one, Fraction(difference.theirs) / Fraction(difference.ours))
                 return True
-        return any(self._explained(one, difference) for one in self._evidence(difference.symbol))
+        return any(self._applies(one, difference) for one in self._operator_splits(difference.symbol))
 
-    def _evidence(self, symbol: str) -> list[OperatorSplit]:
-        # What the operator lists of a symbol for these days; a file that is not sound says nothing, and is told.
+    def _operator_splits(self, symbol: str) -> list[OperatorSplit]:
+        # The operator's splits of a symbol in these days; an invalid file is logged and counts as empty.
         try:
             found = () if self.file is None else read_splits(self.file)
         except (AccessError, DataError) as fault:
             _log.error("splits.unreadable", reason=fault.message)
             return []
-        today = self._desk.position_manager.session.date
+        today = self._decision_engine.position_manager.session.date
         return [one for one in found if one.symbol == symbol and today - LATEST < one.day <= today]
 
-    def _explained(self, one: OperatorSplit, difference: PositionDifference) -> bool:
+    def _applies(self, one: OperatorSplit, difference: PositionDifference) -> bool:
         activity = AccountActivity(
             activity_id=f"{NAME} {one.day} {one.symbol} {one.after} for {one.before}",
             kind=SPLIT,
@@ -74,12 +74,12 @@ class SplitMatcher:
             words=f"from the operator's {NAME}, line {one.line}",
         )
         fits = difference.ours and difference.theirs * one.before == difference.ours * one.after
-        if not (fits and self._new(activity)):
+        if not (fits and self._is_new(activity)):
             return False
         self._book(activity, Fraction(one.after, one.before))
         return True
 
-    def _new(self, activity: AccountActivity) -> bool:
+    def _is_new(self, activity: AccountActivity) -> bool:
         return not self._execution.recorder.journal.contains(self._source(activity))
 
     def _source(self, activity: AccountActivity) -> tuple[str, str, str]:
@@ -92,10 +92,10 @@ class SplitMatcher:
         entry = recorder.entry(records.CORPORATE_ACTION, payload)
         recorder.write(attrs.evolve(entry, source=self._source(activity)))
         self._execution.frozen_instruments.freeze(symbol, f"{ratio.denominator} shares became {ratio.numerator}")
-        apply_split(self._desk, symbol, ratio)
+        apply_split(self._decision_engine, symbol, ratio)
 
 
-def apply_split(desk: DecisionEngine, symbol: str, ratio: Fraction) -> None:
-    """Every share of a symbol becomes so many: of ours with its levels, and of what is not ours."""
-    desk.position_manager.apply_split(symbol, ratio)
-    desk.exposure.external.apply_split(symbol, ratio)
+def apply_split(decision_engine: DecisionEngine, symbol: str, ratio: Fraction) -> None:
+    """Apply a split to the position of a symbol and to its external holding."""
+    decision_engine.position_manager.apply_split(symbol, ratio)
+    decision_engine.exposure.external.apply_split(symbol, ratio)

@@ -1,6 +1,6 @@
-"""Instruments in which nothing is done but protect what is held, until what is not clear of them has been settled.
+"""Frozen instruments: neither entered nor closed, only protected, until the account's holding is clear.
 
-It is written down when one is frozen and when it is free again; whoever decides looks at the standing.
+Freezing and thawing are journaled; decisions use the exposure book.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ _log = log.logger(__name__)
 
 
 class FrozenInstruments:
-    """Freezes instruments of one broker, whose refusals it can read where the broker says what they mean."""
+    """Freezes and thaws instruments of one broker; uses the meaning of rejections if the broker reports it."""
 
-    def __init__(self, recorder: JournalRecorder, standing: ExposureBook, broker: object) -> None:
+    def __init__(self, recorder: JournalRecorder, exposure: ExposureBook, broker: object) -> None:
         self._recorder = recorder
-        self._standing = standing
+        self._exposure = exposure
         self._broker = broker
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
-        """Do nothing in a symbol but protect it, until it is thawed; to the session's end where that is `lasting`."""
-        if symbol not in self._standing.frozen or (lasting and symbol not in self._standing.frozen_for_session):
-            self._standing.freeze(symbol, words, lasting=lasting)
-            self._note(symbol, words, there=True)
+        """Freeze a symbol until it is thawed; `lasting`: to the session's end."""
+        if symbol not in self._exposure.frozen or (lasting and symbol not in self._exposure.frozen_for_session):
+            self._exposure.freeze(symbol, words, lasting=lasting)
+            self._record(symbol, words, there=True)
             _log.error("instrument.frozen", symbol=symbol, words=words)
 
     def thaw(self, symbols: Iterable[str]) -> None:
-        """These have been found as the books have them: what was not to last is over."""
-        for symbol in sorted({*symbols} & self._standing.frozen.keys() - self._standing.frozen_for_session):
-            self._standing.frozen.pop(symbol)
-            self._note(symbol, "the account matches the books", there=False)
+        """Thaw symbols that match the books, except those frozen to the session's end."""
+        for symbol in sorted({*symbols} & self._exposure.frozen.keys() - self._exposure.frozen_for_session):
+            self._exposure.frozen.pop(symbol)
+            self._record(symbol, "the account matches the books", there=False)
 
     def on_broker_event(self, event: BrokerEvent, record: OrderRecord) -> None:
-        """Freeze what an event makes unclear; `record` is its order after it."""
+        """Freeze the symbols that an event makes unclear; `record` is its order after the event."""
         symbol, fill = record.order.symbol, event.fill
         if event.kind in _EXECUTES and fill is not None and not record.order.is_for(fill.symbol, buy=fill.buy):
-            self._misunderstood(record.order, fill)
+            self._freeze_misread(record.order, fill)
         elif event.kind not in BROKER_EVENT_KINDS:
             self.freeze(symbol, f"the broker reported {event.kind} for an unknown order")
         elif event.kind == "fill" and record.overfilled:
@@ -66,39 +66,38 @@ class FrozenInstruments:
         elif event.kind == "rejected" and self._meaning(event.words) is RejectionMeaning.NOT_TRADABLE:
             self.freeze(symbol, f"the broker no longer trades it: {event.words}", lasting=True)
         elif event.kind in _REFUSALS and self._meaning(event.words) is RejectionMeaning.OFF_GRID:
-            self._refused(record.order, event.words)
+            self._on_off_grid(record.order, event.words)
 
-    def _misunderstood(self, order: Order, fill: Fill) -> None:
-        # A broker that takes a symbol, or a side, for another would do so again: an exit would open something.
-        deed = f"{'buy' if order.buy else 'sell'} {order.symbol}"
-        done = f"{'bought' if fill.buy else 'sold'} {format_quantity(fill.quantity)} {fill.symbol}"
-        self.freeze(order.symbol, f"the broker has {done} for an order to {deed}", lasting=True)
-        self.freeze(fill.symbol, f"the broker has {done} for an order to {deed}")
+    def _freeze_misread(self, order: Order, fill: Fill) -> None:
+        # A broker that took a symbol or a side for another may do so again: an exit could open a position.
+        ordered = f"{'buy' if order.buy else 'sell'} {order.symbol}"
+        executed = f"{'bought' if fill.buy else 'sold'} {format_quantity(fill.quantity)} {fill.symbol}"
+        self.freeze(order.symbol, f"the broker has {executed} for an order to {ordered}", lasting=True)
+        self.freeze(fill.symbol, f"the broker has {executed} for an order to {ordered}")
 
-    def _refused(self, order: Order, words: str) -> None:
-        # What may be traded of an instrument is not what was thought: nothing of it is sent until that is known.
-        #
-        # Nobody says it where it was asked for in vain before; an exit that is refused all the same closes nothing.
-        symbol, unruled = order.symbol, self._standing.rules_unknown
-        grid = grid_of(self._standing, symbol)
+    def _on_off_grid(self, order: Order, words: str) -> None:
+        # The instrument's rules are requested, and nothing is sent until they are known. If they could not be had
+        # before and an exit is rejected, exits are given up: the symbol is frozen.
+        symbol, rules_unknown = order.symbol, self._exposure.rules_unknown
+        grid = grid_of(self._exposure, symbol)
         if grid and any(ticks_of(float(price)) % grid for price in (order.limit_price, order.stop_price) if price):
-            return  # it was made by the rules of before, which is known by now
-        if symbol not in unruled:
-            unruled[symbol] = True
+            return  # the order was made before the current rules were known
+        if symbol not in rules_unknown:
+            rules_unknown[symbol] = True
             payload = {"symbol": symbol, "known": False, "waiting": True, "words": words}
             self._recorder.record(records.INSTRUMENT, payload)
-        elif not unruled[symbol] and order.leg is Leg.EXIT:
+        elif not rules_unknown[symbol] and order.leg is Leg.EXIT:
             self.freeze(symbol, f"the broker does not accept this quantity: {words}", lasting=True)
 
     def reused_id_entry(self, event: BrokerEvent, was: Event, record: OrderRecord | None) -> NewEvent | None:
-        """What is to be written of an execution that was told before, where it says something else now.
+        """The journal event for an execution id that is reported again with other terms; None if the terms are known.
 
-        The id is that of another execution then: both are facts, and which of them counts a reading has to say.
+        The broker reused the id for another execution; a reading must show which of them count.
         """
         if event.fill is None or record is None or not _differs(event, was):
             return None
         booked = record.executions.get(event.fill.execution_id)
-        if event.fill.execution_id in record.corrected or (booked is not None and _alike(event.fill, booked)):
+        if event.fill.execution_id in record.corrected or (booked is not None and _same_terms(event.fill, booked)):
             return None
         source = (*(was.source or ("", "", ""))[:2], f"{_REUSED}{_terms(event.fill)} of {event.client_order_id}")
         if self._recorder.journal.contains(source):
@@ -108,89 +107,89 @@ class FrozenInstruments:
         return attrs.evolve(entry, source=source)
 
     def resolve_execution(self, event: BrokerEvent, record: OrderRecord | None) -> BrokerEvent:
-        """A word that takes back or corrects an execution, under the id by which the books know the one it means.
+        """A bust or a correction, with the id by which the books know the execution.
 
-        Of several under one id its terms say which; where they do not, it is no word on any of them: the account says.
+        If several executions share the broker's id, the terms decide. If they do not, the symbol is frozen and the
+        event is not applied.
         """
         if event.fill is None or record is None or BROKER_EVENT_KINDS.get(event.kind) not in AMENDS:
             return event
         execution_id = event.fill.execution_id
-        bearers = fills_by_execution_id(
+        candidates = fills_by_execution_id(
             execution_id, record.executions, self._reused(execution_id, event.client_order_id)
         )
-        if len(bearers) < 2:
-            name = next(iter(bearers), execution_id)
-        elif not (name := _named(event.fill, bearers)):
+        if len(candidates) < 2:
+            name = next(iter(candidates), execution_id)
+        elif not (name := _matching_id(event.fill, candidates)):
             self.freeze(record.order.symbol, f"execution {execution_id}, reported as {event.kind}, is unknown")
             return attrs.evolve(event, kind=records.EXECUTION_REUSED)
         return attrs.evolve(event, fill=attrs.evolve(event.fill, execution_id=name))
 
     def _reused(self, execution_id: str, client_order_id: str) -> Iterable[Fill]:
-        # The executions that were told under the id of another one.
+        # The executions that were reported under the id of another one.
         for event in self._recorder.journal.events(kind=records.EXECUTION_REUSED):
-            told = event.source is not None and event.source[2].startswith(_REUSED)
-            if told and event.cid == client_order_id and event.payload["execution_id"] == execution_id:
+            reported = event.source is not None and event.source[2].startswith(_REUSED)
+            if reported and event.cid == client_order_id and event.payload["execution_id"] == execution_id:
                 yield records.adjustment_of(event.payload)
 
     def _meaning(self, words: str) -> RejectionMeaning | None:
         return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
 
-    def _note(self, symbol: str, words: str, *, there: bool) -> None:
-        lasting = symbol in self._standing.frozen_for_session
+    def _record(self, symbol: str, words: str, *, there: bool) -> None:
+        lasting = symbol in self._exposure.frozen_for_session
         payload = {"symbol": symbol, "there": there, "words": words, "lasting": lasting}
         self._recorder.record(records.FROZEN, payload)
 
 
 def with_unique_execution_id(event: BrokerEvent, known: Event | None) -> BrokerEvent:
-    """An execution that was read of an order, under an id of its own where that of it stands for another order's."""
+    """An execution of a reading, with a unique id if its id is known for another order."""
     if event.fill is None or known is None or known.cid == event.client_order_id:
         return event
     execution_id = f"{event.fill.execution_id}{AGAIN}{event.client_order_id}"
     return attrs.evolve(event, fill=attrs.evolve(event.fill, execution_id=execution_id))
 
 
-def fills_by_execution_id(execution_id: str, booked: Mapping[str, Fill], told: Iterable[Fill]) -> dict[str, Fill]:
-    """The executions that a broker calls by one id, by the id of each in the books.
+def fills_by_execution_id(execution_id: str, booked: Mapping[str, Fill], reported: Iterable[Fill]) -> dict[str, Fill]:
+    """The executions that a broker reported under one id, by their ids in the books.
 
-    Those `told` that no reading had room for yet are not booked: each bears the next id that is free.
+    Those `reported` that are not booked get the next free ids.
     """
     own = f"{execution_id}{AGAIN}"
-    bearers = {name: fill for name, fill in booked.items() if name == execution_id or name.startswith(own)}
-    for fill in told:
-        if not any(executed_together(fill, other) and fill.price == other.price for other in bearers.values()):
-            place = len(bearers) + 1
-            bearers[f"{own}{place}" if place > 1 else execution_id] = fill
-    return bearers
+    candidates = {name: fill for name, fill in booked.items() if name == execution_id or name.startswith(own)}
+    for fill in reported:
+        if not any(executed_together(fill, other) and fill.price == other.price for other in candidates.values()):
+            place = len(candidates) + 1
+            candidates[f"{own}{place}" if place > 1 else execution_id] = fill
+    return candidates
 
 
-def recall_frozen(standing: ExposureBook, payload: Mapping[str, Any]) -> None:
-    """Take in what was frozen or free again before a restart."""
+def recall_frozen(exposure: ExposureBook, payload: Mapping[str, Any]) -> None:
+    """Apply a journaled freeze or thaw from before a restart."""
     if payload["there"]:
-        standing.freeze(payload["symbol"], payload["words"], lasting=payload["lasting"])
+        exposure.freeze(payload["symbol"], payload["words"], lasting=payload["lasting"])
     else:
-        standing.frozen.pop(payload["symbol"], None)
+        exposure.frozen.pop(payload["symbol"], None)
 
 
 def _differs(event: BrokerEvent, was: Event) -> bool:
     before = records.fill_of(was.cid or "", was.payload)
-    return before is not None and event.fill is not None and not _alike(event.fill, before)
+    return before is not None and event.fill is not None and not _same_terms(event.fill, before)
 
 
-def _alike(one: Fill, other: Fill) -> bool:
+def _same_terms(one: Fill, other: Fill) -> bool:
     return (one.client_order_id, one.symbol) == (other.client_order_id, other.symbol) and same_execution(one, other)
 
 
-def _named(fill: Fill, bearers: Mapping[str, Fill]) -> str:
-    # The one of the bearers that has these terms, or was done then where the price is another, of as many shares where
-    # more were done then; "" for none.
-    for same in (same_execution, executed_together, _as_many):
-        found = [name for name, one in bearers.items() if same(fill, one)]
+def _matching_id(fill: Fill, candidates: Mapping[str, Fill]) -> str:
+    # The only candidate with these terms, else with this side and time, else also with this quantity; "" for none.
+    for same in (same_execution, executed_together, _same_quantity):
+        found = [name for name, one in candidates.items() if same(fill, one)]
         if len(found) == 1:
             return found[0]
     return ""
 
 
-def _as_many(one: Fill, other: Fill) -> bool:
+def _same_quantity(one: Fill, other: Fill) -> bool:
     return one.quantity == other.quantity and executed_together(one, other)
 
 

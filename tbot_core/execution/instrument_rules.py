@@ -1,7 +1,7 @@
-"""Rules of instruments that a broker was asked for anew, because it refused an order as off its grid.
+"""Requests a broker's instrument rules after it rejected an order as off its grid.
 
-Written down before anything is decided by them. A broker that cannot say them, or does not in time, leaves the
-instrument without entries; protection and exits are tried as ever then.
+They are journaled before they are used. If the broker does not report them in time, entries in the instrument are
+blocked; stops and exits are still tried.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ if TYPE_CHECKING:
     from tbot_core.trading.decision_engine import DecisionEngine
 
 ANSWER_WITHIN_S: Final = 10.0
-"""So long an answer is waited for, with what is held of the instrument as it is."""
+"""How long to wait for the rules; positions of the instrument do not change meanwhile."""
 
 _log = log.logger(__name__)
 
 
 class InstrumentRules:
-    """Asks the broker of a session for the rules of instruments; `look` is called about twice a second."""
+    """Requests instrument rules from a session's broker; call `run_once` about twice a second."""
 
-    def __init__(self, execution: ExecutionEngine, desk: DecisionEngine, clock: Clock) -> None:
+    def __init__(self, execution: ExecutionEngine, decision_engine: DecisionEngine, clock: Clock) -> None:
         self._execution = execution
-        self._desk = desk
+        self._decision_engine = decision_engine
         self._clock = clock
         self._until: dict[str, float] = {}
 
     async def run_once(self) -> None:
-        """Ask for what is not known, until it is told or the patience with it is at its end."""
-        for symbol in [symbol for symbol, waiting in self._desk.exposure.rules_unknown.items() if waiting]:
+        """Request the unknown rules, until they are reported or `ANSWER_WITHIN_S` is over."""
+        for symbol in [symbol for symbol, waiting in self._decision_engine.exposure.rules_unknown.items() if waiting]:
             until = self._until.setdefault(symbol, self._clock.monotonic() + ANSWER_WITHIN_S)
             broker = self._execution.venue.broker
             words = "the broker does not report them"
             if isinstance(broker, SupportsInstrumentInfo):
                 try:
-                    self._told(await broker.instrument(symbol))
+                    self._apply_rules(await broker.instrument(symbol))
                 except BrokerError as fault:
                     words = fault.message
-            if self._desk.exposure.rules_unknown.get(symbol) and self._clock.monotonic() >= until:
+            if self._decision_engine.exposure.rules_unknown.get(symbol) and self._clock.monotonic() >= until:
                 self._give_up(symbol, words)
 
-    def _told(self, found: Instrument) -> None:
+    def _apply_rules(self, found: Instrument) -> None:
         self._until.pop(found.symbol, None)
         payload = {"symbol": found.symbol, "known": True, "waiting": False, "words": "", **_payload(found)}
         self._execution.recorder.record(records.INSTRUMENT, payload)
-        apply_instrument_rules(self._desk, payload)
+        apply_instrument_rules(self._decision_engine, payload)
         _log.warning("instrument.ruled", symbol=found.symbol, tick=found.tick, step=found.quantity_step)
         if found.tradable is False:
             words = "the broker no longer trades it"
             self._execution.frozen_instruments.freeze(found.symbol, words, lasting=True)
-        elif self._repeats(found):
+        elif self._exit_would_repeat(found):
             words = "the broker refuses to close it, although the order follows its rules"
             self._execution.frozen_instruments.freeze(found.symbol, words, lasting=True)
 
-    def _repeats(self, found: Instrument) -> bool:
-        # Whether an exit that was refused would be the same under these rules.
-        position = self._desk.portfolio.positions.get(found.symbol)
+    def _exit_would_repeat(self, found: Instrument) -> bool:
+        # Whether a rejected exit would be the same under these rules.
+        position = self._decision_engine.portfolio.positions.get(found.symbol)
         if position is None:
             return False
-        lot = lot_of(self._desk.exposure, found.symbol)
+        lot = lot_of(self._decision_engine.exposure, found.symbol)
         units = position.units // lot * lot or position.units
         refused = [
             record.order
@@ -83,25 +83,25 @@ class InstrumentRules:
         self._until.pop(symbol, None)
         payload = {"symbol": symbol, "known": False, "waiting": False, "words": words}
         self._execution.recorder.record(records.INSTRUMENT, payload)
-        apply_instrument_rules(self._desk, payload)
+        apply_instrument_rules(self._decision_engine, payload)
         _log.error("instrument.rules_unknown", symbol=symbol, reason=words)
 
 
-def apply_instrument_rules(desk: DecisionEngine, payload: Mapping[str, Any]) -> None:
-    """Take in what is known of an instrument's rules, or that they are not."""
-    symbol, standing = payload["symbol"], desk.exposure
+def apply_instrument_rules(decision_engine: DecisionEngine, payload: Mapping[str, Any]) -> None:
+    """Apply the journaled rules of an instrument, or that they are unknown."""
+    symbol, exposure = payload["symbol"], decision_engine.exposure
     if payload["known"]:
-        standing.rules_unknown.pop(symbol, None)
-        standing.instruments[symbol] = Instrument(
+        exposure.rules_unknown.pop(symbol, None)
+        exposure.instruments[symbol] = Instrument(
             symbol=symbol,
             tick=_decimal(payload["tick"]),
             quantity_step=_decimal(payload["quantity_step"]),
             tradable=payload["tradable"],
             shortable=payload["shortable"],
         )
-        desk.position_manager.protection.on_instrument_rules(symbol)
+        decision_engine.position_manager.protection.on_instrument_rules(symbol)
     else:
-        standing.rules_unknown[symbol] = payload["waiting"]
+        exposure.rules_unknown[symbol] = payload["waiting"]
 
 
 def _payload(found: Instrument) -> records.Payload:
@@ -115,12 +115,12 @@ def _decimal(text: str | None) -> Decimal | None:
 
 
 def instrument_rules_text(payload: Mapping[str, Any]) -> str:
-    """What is known of an instrument's rules, in a sentence without its full stop."""
+    """Text of an instrument rules event, without a full stop."""
     symbol = payload["symbol"]
     if payload["known"]:
         steps = (("prices", payload["tick"]), ("quantities", payload["quantity_step"]))
-        told = [f"{what} in steps of {step}" for what, step in steps if step is not None]
-        return f"The broker reported new rules of {symbol}: {', '.join(told) or 'no steps are given'}"
+        parts = [f"{what} in steps of {step}" for what, step in steps if step is not None]
+        return f"The broker reported new rules of {symbol}: {', '.join(parts) or 'no steps are given'}"
     if payload["waiting"]:
         return f"An order of {symbol} was off its grid; its rules are requested: {payload['words']}"
     return f"The rules of {symbol} are unknown; no entries in it for the rest of the session: {payload['words']}"

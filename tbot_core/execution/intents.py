@@ -1,4 +1,4 @@
-"""What a minute asks for as events of the journal, written before any of it is done."""
+"""The commands of a minute as journal events, written before they are carried out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class MinuteCommands:
-    """All that came out of one minute, to be written down and done together; `top_ups` add to what is held."""
+    """The results of one minute, journaled and carried out together; `top_ups` add to positions."""
 
     changes: Sequence[RiskChange] = ()
     actions: Sequence[TradingCommand] = ()
@@ -28,17 +28,17 @@ class MinuteCommands:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the minute asks for nothing."""
+        """Whether there is nothing to do."""
         return not (self.changes or self.actions or self.decisions or self.top_ups)
 
     @property
     def entry_orders(self) -> list[Order]:
-        """The orders that open something."""
+        """The allowed entries and top-ups."""
         return [one.order for one in (*self.decisions, *self.top_ups) if one.order is not None]
 
 
 def intent_events(recorder: JournalRecorder, minute: MinuteCommands) -> list[NewEvent]:
-    """Changes of the risk state, then what is asked of orders, then decisions with the orders that they allow."""
+    """The journal events: risk changes, then order commands, then decisions with their orders."""
     found = [recorder.entry(records.RISK, records.risk_payload(change)) for change in minute.changes]
     for action in minute.actions:
         match action:
@@ -59,13 +59,13 @@ def intent_events(recorder: JournalRecorder, minute: MinuteCommands) -> list[New
 
 
 def sending_event(recorder: JournalRecorder, part: Order, words: str) -> NewEvent:
-    """An order is being sent; or where there are words, why it never will be."""
+    """The event that an order is being sent, or that it is dropped because of `words`."""
     kind, payload = (records.DROPPED, {"words": words}) if words else (records.SENDING, {})
     return recorder.entry(kind, payload, part.client_order_id)
 
 
 def order_parts(order: Order) -> tuple[Order, ...]:
-    """An order and the protection that goes with it."""
+    """An order and its protection."""
     return order, *order.protection
 
 

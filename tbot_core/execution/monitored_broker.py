@@ -1,4 +1,4 @@
-"""A broker whose every answer, and every silence, is told to the circuit of the way to it."""
+"""A broker wrapper that reports every answer and failure to the circuit breaker."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
 
-Said = TypeVar("Said")
+Answer = TypeVar("Answer")
 
 
 class MonitoredBroker:
-    """A `contracts.Broker` that is listened to; a break begins when a request was made, not when its time was over.
+    """Wraps a `contracts.Broker`; a failure counts from the start of its request, not from its time-out.
 
-    What says nothing of the way is asked of the `broker` itself.
+    Calls that need no connection go to `broker` directly.
     """
 
     def __init__(self, broker: Broker, circuit: CircuitBreaker, clock: Clock) -> None:
@@ -41,79 +41,79 @@ class MonitoredBroker:
 
     @property
     def rules(self) -> BrokerCapabilities:
-        """What the venue can do."""
+        """The broker's capabilities."""
         return self._broker.rules
 
     async def connect(self) -> Account:
         """Log in."""
-        return await self._asked(RequestKind.READING, self._broker.connect())
+        return await self._monitored(RequestKind.READING, self._broker.connect())
 
     async def account(self) -> Account:
-        """Cash, equity and buying power now."""
-        return await self._asked(RequestKind.READING, self._broker.account())
+        """Current cash, equity and buying power."""
+        return await self._monitored(RequestKind.READING, self._broker.account())
 
     async def submit(self, order: Order, permit: Permit) -> None:
-        """Hand an order over."""
-        await self._asked(RequestKind.TRADE, self._broker.submit(order, permit))
+        """Submit an order."""
+        await self._monitored(RequestKind.TRADE, self._broker.submit(order, permit))
 
     async def cancel(self, client_order_id: str) -> None:
-        """Ask for a cancel."""
-        await self._asked(RequestKind.TRADE, self._broker.cancel(client_order_id))
+        """Request a cancel."""
+        await self._monitored(RequestKind.TRADE, self._broker.cancel(client_order_id))
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
-        await self._asked(RequestKind.TRADE, self._broker.replace(client_order_id, order))
+        await self._monitored(RequestKind.TRADE, self._broker.replace(client_order_id, order))
 
     async def poll(self) -> Sequence[BrokerEvent]:
-        """Everything that happened since the last call."""
-        return await self._asked(RequestKind.STREAM, self._broker.poll())
+        """The events since the last call."""
+        return await self._monitored(RequestKind.STREAM, self._broker.poll())
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
-        """Everything at the account."""
-        return await self._asked(RequestKind.READING, self._broker.snapshot(since))
+        """A snapshot of the account."""
+        return await self._monitored(RequestKind.READING, self._broker.snapshot(since))
 
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """One order, where the broker can be asked for it."""
+        """Look up one order; raises Unavailable if the broker does not support it."""
         if not isinstance(self._broker, SupportsOrderLookup):
             raise Unavailable("The broker does not support order lookup by client order id.")
-        return await self._asked(RequestKind.READING, self._broker.find(client_order_id))
+        return await self._monitored(RequestKind.READING, self._broker.find(client_order_id))
 
     def meaning(self, words: str) -> RejectionMeaning | None:
-        """What a refusal means, where the broker says it."""
+        """The meaning of a rejection, if the broker supports it."""
         return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
 
     @property
     def has_prices(self) -> bool:
-        """Whether the broker says what symbols trade at."""
+        """Whether the broker reports prices."""
         return isinstance(self._broker, SupportsPrices)
 
     async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
-        """What symbols trade at, where the broker says it; that it does not says nothing of the way to the account."""
+        """Current prices of symbols; not monitored, since prices may have another connection than the account."""
         if not isinstance(self._broker, SupportsPrices):
             raise Unavailable("The broker does not report prices.")
         return await self._broker.prices(symbols)
 
     async def instrument(self, symbol: str) -> Instrument:
-        """What may be traded of an instrument now, where the broker says it."""
+        """The current rules of an instrument; raises Unavailable if the broker does not report them."""
         if not isinstance(self._broker, SupportsInstrumentInfo):
             raise Unavailable("The broker does not report instrument rules.")
-        return await self._asked(RequestKind.READING, self._broker.instrument(symbol))
+        return await self._monitored(RequestKind.READING, self._broker.instrument(symbol))
 
     async def close(self) -> None:
         """Log out."""
         await self._broker.close()
 
-    async def _asked(self, request: RequestKind, asked: Awaitable[Said]) -> Said:
-        began = self._clock.now()
+    async def _monitored(self, request: RequestKind, response: Awaitable[Answer]) -> Answer:
+        started_at = self._clock.now()
         try:
-            answer = await asked
-        except Withdrawn:  # nothing has left, so nothing is known of the way
+            answer = await response
+        except Withdrawn:  # nothing was sent
             raise
         except Rejected:
             self._circuit.record_answer(request, self._clock.now())
             raise
         except BrokerError:
-            self._circuit.record_failure(request, began)
+            self._circuit.record_failure(request, started_at)
             raise
         self._circuit.record_answer(request, self._clock.now())
         return answer

@@ -1,9 +1,8 @@
-"""The operator's list of splits: what became of shares where a broker lists nothing of it.
+"""The operator's list of splits, for brokers that do not list them.
 
-`data/splits.csv`, its owner's alone to write: a first line `date,symbol,before,after`, then a split in each, such as
-`2026-03-02,ACME,1,2` where every share became two. `date` is the first session that trades in the new shares. A line
-that begins with # says nothing, nor does the byte order mark of a spreadsheet. A file that is not sound is no evidence
-at all.
+The file is `data/splits.csv`; only its owner may write it. Its first line is `date,symbol,before,after`, then one split
+per line, such as `2026-03-02,ACME,1,2` if each share became two. `date` is the first session with the new shares.
+Lines that begin with # and a byte order mark are ignored. An invalid file is not used at all.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 NAME: Final = "splits.csv"
 HEADER: Final = "date,symbol,before,after"
 MOST: Final = 1000
-"""A share does not become more shares than this, nor so many one."""
+"""The largest value of `before` and `after`."""
 
 _LARGEST: Final = 65_536
 _DIGITS: Final = 18
@@ -34,7 +33,7 @@ _SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9./-]{0,11}")
 
 @attrs.frozen(kw_only=True)
 class OperatorSplit:
-    """Every `before` shares of a symbol became `after` ones from a session on; `line` is where the file says so."""
+    """From session `day` on, `before` shares of a symbol are `after` shares; `line` is the line in the file."""
 
     day: date
     symbol: str
@@ -44,9 +43,9 @@ class OperatorSplit:
 
 
 def read_splits(path: Path) -> tuple[OperatorSplit, ...]:
-    """What the operator lists, nothing where there is no file.
+    """Read the operator's splits; empty without a file.
 
-    Raises AccessError where somebody else may have written it, DataError with everything that is wrong in it.
+    Raises AccessError if another user can write the file, DataError with all its faults.
     """
     if not filesystem.is_present(path):
         return ()
@@ -75,7 +74,7 @@ def _remedy() -> str:
 
 
 def _read(text: str, number: int) -> tuple[OperatorSplit | None, list[str]]:
-    # The split that a line tells of, or what is wrong with it.
+    # The split of a line, or its faults.
     fields = [field.strip() for field in text.split(",")]
     if len(fields) != HEADER.count(",") + 1:
         return None, [f"{len(fields)} fields"]
@@ -94,7 +93,7 @@ def _read(text: str, number: int) -> tuple[OperatorSplit | None, list[str]]:
 
 
 def _counts(text: str) -> bool:
-    # Python takes no number of more than some thousand digits, and says so as a ValueError.
+    # int() raises ValueError for numbers of some thousand digits.
     return len(text) <= _DIGITS and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST
 
 

@@ -1,8 +1,7 @@
-"""What is open at a broker and not, or not so, in the books: told, counted, and taken back where it is ours.
+"""Orphan orders: open at a broker, but ended or smaller in the books. They count in exposure and are cancelled.
 
-An order of ours that the books call over, or that the broker works for more than was ordered, may fill beyond every
-limit. One source may be behind the broker, so that two have to say it before anything is done; it counts from the first
-on. Orders that are not ours are written down, and left alone.
+An orphan order may fill beyond every limit. One source may be out of date, so that two must report it before it is
+cancelled; it counts from the first report. External orders are journaled and not changed.
 """
 
 from __future__ import annotations
@@ -27,81 +26,81 @@ if TYPE_CHECKING:
 
 
 class OrphanOrders:
-    """Keeps what the readings and lookups of one broker say of such orders, where its execution shows it to all."""
+    """Tracks the orphan orders that readings and lookups of one broker report."""
 
-    def __init__(self, execution: ExecutionEngine, desk: DecisionEngine) -> None:
+    def __init__(self, execution: ExecutionEngine, decision_engine: DecisionEngine) -> None:
         self._execution = execution
-        self._desk = desk
-        self._seen = execution.open_beyond_books
-        self._proven: set[str] = set()
+        self._decision_engine = decision_engine
+        self._reports = execution.open_beyond_books
+        self._confirmed: set[str] = set()
         self.external: set[tuple[str, str, Decimal]] = set()
 
     @property
     def symbols(self) -> set[str]:
-        """The symbols of which an order of ours is open but unknown to the books, and those that it was meant for."""
+        """The symbols of the orphan orders, as reported and as ordered."""
         orders = self._execution.orders
-        return {name for cid, one in self._seen.items() for name in (one.symbol, orders[cid].order.symbol)}
+        return {name for cid, one in self._reports.items() for name in (one.symbol, orders[cid].order.symbol)}
 
     def apply_findings(self, findings: ReconciliationReport) -> None:
-        """A reading was believed: what is open but unknown to the books, in other terms than ordered, and by others."""
+        """Apply a confirmed reading: orphan orders, orders with other terms than ordered, and external orders."""
         shown = {one.client_order_id: one for one in findings.open_beyond_books}
-        for cid in [one for one in self._seen if one not in shown]:
+        for cid in [one for one in self._reports if one not in shown]:
             self._drop(cid)
         for cid, report in shown.items():
-            self._see(cid, report)
-        self._tell(findings.open_with_other_terms)
-        self._name(findings.external_orders)
+            self._record_report(cid, report)
+        self._record_other_terms(findings.open_with_other_terms)
+        self._record_external(findings.external_orders)
 
     def apply_lookup(self, client_order_id: str, open_beyond: OrderStatusReport | None) -> bool:
-        """The broker was asked for one order: what is open of it but unknown to the books, or None.
+        """Apply the lookup of one order; `open_beyond` is its orphan part, None for none.
 
-        Returns whether it is to be taken back.
+        Returns whether it must be cancelled.
         """
         if open_beyond is None:
             self._drop(client_order_id)
         else:
-            self._see(client_order_id, open_beyond)
-        return client_order_id in self._proven
+            self._record_report(client_order_id, open_beyond)
+        return client_order_id in self._confirmed
 
     async def cancel_confirmed(self) -> None:
-        """Ask for the cancel of what two sources have shown, until it is gone; what it covers is to be covered anew."""
-        for cid in sorted(self._proven):
-            self._desk.position_manager.mismatched_orders.on_orphan_cancel(cid)
-        if self._proven:
-            cancels = [CancelOrder(client_order_id=cid) for cid in sorted(self._proven)]
+        """Cancel the orphan orders that two sources reported, and replace the protection that they were."""
+        for cid in sorted(self._confirmed):
+            self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
+        if self._confirmed:
+            cancels = [CancelOrder(client_order_id=cid) for cid in sorted(self._confirmed)]
             await self._execution.execute(MinuteCommands(actions=cancels))
 
-    def _see(self, cid: str, report: OrderStatusReport) -> None:
+    def _record_report(self, cid: str, report: OrderStatusReport) -> None:
         order = self._execution.orders[cid].order
         price = order.limit_price or order.stop_price or report.average_price
         if price is not None:
-            self._desk.exposure.external.set_price_if_unknown(report.symbol, price)
-        if cid not in self._seen:
+            self._decision_engine.exposure.external.set_price_if_unknown(report.symbol, price)
+        if cid not in self._reports:
             self._execution.lookups[cid] = None
-        elif cid not in self._proven:
-            self._proven.add(cid)
+        elif cid not in self._confirmed:
+            self._confirmed.add(cid)
             for symbol in sorted({report.symbol, order.symbol}):
                 self._execution.frozen_instruments.freeze(symbol, self._words(cid, report))
-            self._desk.position_manager.mismatched_orders.on_orphan_cancel(cid)
-        self._seen[cid] = report
+            self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
+        self._reports[cid] = report
 
     def _words(self, cid: str, report: OrderStatusReport) -> str:
         record, rest = self._execution.orders[cid], format_quantity(report.quantity - report.filled)
         if record.terminal:
             return f"{rest} of order {cid} are working at the broker, which had reported it as {record.state.value}"
-        deed = "buy" if report.buy else "sell"
-        return f"order {cid} to {deed} {rest} {report.symbol} is working at the broker beyond the ordered quantity"
+        side = "buy" if report.buy else "sell"
+        return f"order {cid} to {side} {rest} {report.symbol} is working at the broker beyond the ordered quantity"
 
     def _drop(self, cid: str) -> None:
-        self._seen.pop(cid, None)
-        if cid in self._proven:
-            self._proven.discard(cid)
+        self._reports.pop(cid, None)
+        if cid in self._confirmed:
+            self._confirmed.discard(cid)
             if self._execution.orders[cid].terminal:
-                self._desk.position_manager.mismatched_orders.on_orphan_ended(cid)
+                self._decision_engine.position_manager.mismatched_orders.on_orphan_ended(cid)
 
-    def _tell(self, otherwise: Iterable[OrderStatusReport]) -> None:
+    def _record_other_terms(self, reports: Iterable[OrderStatusReport]) -> None:
         recorder, venue = self._execution.recorder, self._execution.venue
-        for report in otherwise:
+        for report in reports:
             cid = report.client_order_id
             terms = f"{'buy' if report.buy else 'sell'} {report.quantity} {report.symbol}"
             source = (venue.name, venue.account_id, f"{cid} was accepted as {terms}")
@@ -110,19 +109,19 @@ class OrphanOrders:
                 entry = recorder.entry(records.TAKEN_OTHERWISE, payload, cid)
                 recorder.write(attrs.evolve(entry, source=source))
 
-    def _name(self, foreign: Iterable[OrderStatusReport]) -> None:
+    def _record_external(self, reports: Iterable[OrderStatusReport]) -> None:
         fresh = []
-        for report in foreign:
-            mark = (report.broker_order_id, report.kind, report.filled)
-            if mark not in self.external:
-                self.external.add(mark)
+        for report in reports:
+            key = (report.broker_order_id, report.kind, report.filled)
+            if key not in self.external:
+                self.external.add(key)
                 fresh.append(self._execution.recorder.entry(records.FOREIGN_ORDER, records.report_payload(report)))
         if fresh:
             self._execution.recorder.write(*fresh)
 
 
 def misread_order_text(payload: Mapping[str, Any]) -> str:
-    """What a person reads of an order that a broker took for something else."""
+    """Text for an order that a broker works with other terms than ordered."""
     taken, ordered = _terms(payload), _terms(payload["ordered"])
     return f"The broker works the {payload['leg']} to {ordered} as an order to {taken}"
 

@@ -1,7 +1,7 @@
-"""What a reading of the broker says against what the journal says: pure comparison, order by order, share by share.
+"""Compares a reading of the broker's account with the books; pure.
 
-The broker wins on facts, the journal on intent. What is ours becomes events of our orders; what is not ours is named,
-counted and left alone.
+The broker wins on facts, the journal on intent. Differences in our orders become order events; external orders and
+holdings are reported and not changed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from tbot_core.trading.portfolio import Position
 
 AGAIN: Final = "+"
-"""Follows the id of an execution that a broker has used for another one before; which one this is comes after it."""
+"""Separates a reused execution id from the number that makes it unique."""
 
 OPEN: Final = "acknowledged"
-"""What a report says of an order that may still fill."""
+"""The kind of a report of an order that may still fill."""
 
 _SAME_S: Final = 1.0
 _PRICE: Final = Decimal("0.0001")
-_KNOWN_AS: Final = {
+_STATES_OF_KIND: Final = {
     "acknowledged": frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED}),
     "rejected": frozenset({OrderState.REJECTED}),
     "cancelled": frozenset({OrderState.CANCELLED}),
@@ -42,7 +42,7 @@ _KNOWN_AS: Final = {
 
 
 class ReconciliationStatus(StrEnum):
-    """How a reconciliation ended."""
+    """The result of a reconciliation."""
 
     MATCHED = "matched"
     ADOPTED = "adopted"
@@ -51,10 +51,10 @@ class ReconciliationStatus(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class LocalBooks:
-    """The journal's side: our orders by client order id, what they add up to by symbol, and foreign holdings known.
+    """The books: our orders by client order id, our holdings by symbol, and the known external holdings.
 
-    `listed` are those of which a reading must tell while they live: they were sent well before it. `ended` are those
-    that were over in the books before the reading was asked for.
+    `listed`: the orders that a reading must list while they are open, since they were sent well before it. `ended`: the
+    orders that had ended in the books before the reading was requested.
     """
 
     orders: Mapping[str, OrderRecord]
@@ -66,7 +66,7 @@ class LocalBooks:
 
 @attrs.frozen(kw_only=True)
 class PositionDifference:
-    """A symbol of which the account holds `theirs`, while our fills and the foreign holdings known make `ours`."""
+    """A symbol whose holding at the account (`theirs`) is not that of our fills and external holdings (`ours`)."""
 
     symbol: str
     ours: Decimal
@@ -75,10 +75,10 @@ class PositionDifference:
 
 @attrs.frozen(kw_only=True)
 class ReconciliationReport:
-    """What a reading tells: `events` that our orders lack, `absent` ones, and what belongs to somebody else.
+    """The result of a comparison: `events` missing in the books, orders that were not found, and external orders.
 
-    `holdings`: all that the account holds, whoever it belongs to, as the reading says. `beyond`: what orders of ours
-    have open that the books do not know; `otherwise`: those that work for something else than was ordered.
+    `holdings`: all holdings of the account. `open_beyond_books`: orphan orders. `open_with_other_terms`: orders that
+    work for another quantity, symbol or side than ordered.
     """
 
     events: tuple[BrokerEvent, ...] = ()
@@ -91,7 +91,7 @@ class ReconciliationReport:
 
     @property
     def verdict(self) -> ReconciliationStatus:
-        """Matched when there is nothing to tell, adopted when only facts are to be booked, else unsettled."""
+        """MATCHED without differences, ADOPTED if facts must be booked, else UNSETTLED."""
         if self.not_found or self.open_beyond_books:
             return ReconciliationStatus.UNSETTLED
         if self.events or self.external_orders or self.differences:
@@ -100,65 +100,66 @@ class ReconciliationReport:
 
 
 def snapshots_agree(first: AccountSnapshot, second: AccountSnapshot) -> bool:
-    """Whether two readings may be believed: of the same moment by the venue's own mark, or equal in all that counts."""
+    """Whether two readings agree: they have the same barrier of the broker, or equal facts."""
     if first.barrier and second.barrier:
         return first.barrier == second.barrier
     return _facts(first) == _facts(second)
 
 
 def compare_with_books(books: LocalBooks, snapshot: AccountSnapshot) -> ReconciliationReport:
-    """Hold a reading against the books.
-
-    Holdings are compared after the events that the reading itself brings.
-    """
+    """Compare a reading with the books; holdings are compared after the reading's own events."""
     events: list[BrokerEvent] = []
-    grown: dict[str, Decimal] = {}
+    growth_by_symbol: dict[str, Decimal] = {}
     listed = {report.client_order_id: report for report in snapshot.orders if report.client_order_id}
     executed: defaultdict[str, list[Fill]] = defaultdict(list)
     for fill in snapshot.fills:
         executed[fill.client_order_id].append(fill)
     for cid, record in books.orders.items():
         report, fills = listed.get(cid), executed[cid]
-        news = _executed(record, fills) if report is None else [*events_from_report(record, _named(report, fills))]
-        events += news
-        for symbol, growth in _growth(record, news):
-            grown[symbol] = grown.get(symbol, Decimal(0)) + growth
+        changes = (
+            _missing_executions(record, fills)
+            if report is None
+            else [*events_from_report(record, _with_fills(report, fills))]
+        )
+        events += changes
+        for symbol, growth in _growth(record, changes):
+            growth_by_symbol[symbol] = growth_by_symbol.get(symbol, Decimal(0)) + growth
     ours = ((cid, report) for cid, report in listed.items() if cid in books.orders)
-    more = (open_beyond_books(books.orders[cid], report, ended=cid in books.ended) for cid, report in ours)
+    excess = (open_beyond_books(books.orders[cid], report, ended=cid in books.ended) for cid, report in ours)
     return ReconciliationReport(
         events=tuple(events),
-        not_found=tuple(_absent(books, listed)),
+        not_found=tuple(_not_listed(books, listed)),
         external_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
-        differences=tuple(_differences(books, grown, snapshot)),
+        differences=tuple(_differences(books, growth_by_symbol, snapshot)),
         holdings=tuple(snapshot.holdings),
-        open_beyond_books=tuple(report for report in more if report is not None),
-        open_with_other_terms=tuple(_otherwise(books, listed)),
+        open_beyond_books=tuple(report for report in excess if report is not None),
+        open_with_other_terms=tuple(_with_other_terms(books, listed)),
     )
 
 
 def open_beyond_books(record: OrderRecord, report: OrderStatusReport, *, ended: bool) -> OrderStatusReport | None:
-    """What a report says is open of an order that the books do not count, as a report of that much; None for nothing.
+    """The part of a reported order that the books do not have as open, as a report of that quantity; None for none.
 
-    `ended`: the order was over in the books before the broker was asked. One that ended since may have been open then.
+    `ended`: the order had ended in the books before the request. One that ended since may have been open then.
     """
     rest = report.quantity - report.filled
     if report.kind != OPEN or (record.terminal and not ended):
         return None
     counts = not record.terminal and record.order.is_for(report.symbol, buy=report.buy)
-    more = rest - max(record.order.quantity - report.filled if counts else Decimal(0), Decimal(0))
-    return attrs.evolve(report, quantity=report.filled + more) if more > 0 else None
+    excess = rest - max(record.order.quantity - report.filled if counts else Decimal(0), Decimal(0))
+    return attrs.evolve(report, quantity=report.filled + excess) if excess > 0 else None
 
 
 def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterator[BrokerEvent]:
-    """The events that lead from a record to a report: fills that it lacks, then its state if that is another.
+    """The events that turn a record into a report: missing fills, then the state if it differs.
 
-    Their ids follow from what they say, so that the same report twice says nothing new. A cumulative quantity beyond
-    the named executions becomes one supposed fill at the price that makes the broker's average true. An order that the
-    broker took for less than was ordered, and filled, has ended.
+    Event ids depend on the content, so that a repeated report has no effect. A cumulative quantity beyond the listed
+    executions becomes one inferred fill, priced so that the broker's average holds. An order that the broker accepted
+    for less than ordered has ended when that is filled.
     """
     cid = report.client_order_id
     filled = record.filled
-    missing = _missing(record, report.fills, report.filled)
+    missing = _missing_fills(record, report.fills, report.filled)
     named = min(record.inferred_quantity, sum((fill.quantity for fill in missing), Decimal(0)))
     for fill in missing:
         yield _event("fill", cid, f"execution {fill.execution_id}", fill=fill)
@@ -166,19 +167,23 @@ def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterat
     filled -= named
     paid = sum((fill.quantity * fill.price for fill in report.fills), Decimal(0))
     if report.filled > filled:
-        yield _event("fill", cid, f"{cid} to {report.filled}", fill=_supposed(record, report, filled, paid))
+        yield _event("fill", cid, f"{cid} to {report.filled}", fill=_inferred_fill(record, report, filled, paid))
     if report.kind == "fill" and report.filled < record.order.quantity and not record.terminal:
         yield _event("expired", cid, f"{cid} is done", words=f"accepted as {report.quantity}, and filled")
-    elif report.kind != "fill" and record.state not in _KNOWN_AS[report.kind] and not record.terminal:
-        # In the stream the rejection of what was taken is in doubt; as an answer it is proof that the order has ended.
-        kind = "cancelled" if report.kind == "rejected" and record.state in _KNOWN_AS["acknowledged"] else report.kind
+    elif report.kind != "fill" and record.state not in _STATES_OF_KIND[report.kind] and not record.terminal:
+        # The stream's rejection of an accepted order needs a lookup; in a report it means that the order has ended.
+        kind = (
+            "cancelled"
+            if report.kind == "rejected" and record.state in _STATES_OF_KIND["acknowledged"]
+            else report.kind
+        )
         yield _event(kind, cid, f"{cid} is {report.kind}", words=report.words)
 
 
-def _otherwise(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> Iterator[OrderStatusReport]:
-    # Orders that work at the broker for another quantity, symbol or side than was ordered.
+def _with_other_terms(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> Iterator[OrderStatusReport]:
+    # Orders that work at the broker for another quantity, symbol or side than ordered.
     #
-    # The legs of a bracket shrink by what one of them, or not all of their entry, fills.
+    # The legs of a bracket are reduced by fills of each other and by an incomplete entry.
     legs = {leg.client_order_id for record in books.orders.values() for leg in record.order.protection}
     for cid, report in listed.items():
         record = books.orders.get(cid)
@@ -190,10 +195,10 @@ def _otherwise(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> It
             yield report
 
 
-def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> list[Fill]:
-    # The executions that a record lacks, of an order of which so much was filled.
+def _missing_fills(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> list[Fill]:
+    # The executions that a record lacks; `filled` is the order's reported quantity.
     #
-    # One that bears the id of another before it gets an id of its own, where what was filled has room for it.
+    # An execution with the id of an earlier one gets a unique id, if the filled quantity allows another execution.
     listed: defaultdict[str, list[Fill]] = defaultdict(list)
     missing: list[Fill] = []
     left = filled - record.filled + record.inferred_quantity
@@ -201,7 +206,11 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
         same_id = listed[fill.execution_id]
         known = record.executions.get(fill.execution_id)
         void = fill.execution_id in record.corrected
-        if known is not None and not same_id and (_another(fill, known, void=void) or _beside(fill, known, fills)):
+        if (
+            known is not None
+            and not same_id
+            and (_is_another(fill, known, void=void) or _listed_beside(fill, known, fills))
+        ):
             same_id.append(known)
         if any(same_execution(fill, other) for other in same_id):
             continue
@@ -214,54 +223,54 @@ def _missing(record: OrderRecord, fills: Sequence[Fill], filled: Decimal) -> lis
     return missing
 
 
-def _another(fill: Fill, known: Fill, *, void: bool) -> bool:
-    # Whether an execution is not the one that is known by its id: the second may be told before the first.
+def _is_another(fill: Fill, known: Fill, *, void: bool) -> bool:
+    # Whether an execution differs from the booked one of its id: the second may be reported before the first.
     return not executed_together(fill, known) and (fill.price != known.price or (void and not known.quantity))
 
 
-def _beside(fill: Fill, known: Fill, listed: Sequence[Fill]) -> bool:
-    # Whether the execution that is known by its id is listed as well, and this is not it.
+def _listed_beside(fill: Fill, known: Fill, listed: Sequence[Fill]) -> bool:
+    # Whether the booked execution of this id is listed as well, and this one is another.
     return not same_execution(fill, known) and any(
         one.execution_id == fill.execution_id and same_execution(one, known) for one in listed
     )
 
 
 def same_execution(one: Fill, other: Fill) -> bool:
-    """Whether two words on an execution tell of the same one: not every channel is as exact about its time."""
+    """Whether two reports are of the same execution; their times may differ by up to a second."""
     return (one.quantity, one.price) == (other.quantity, other.price) and executed_together(one, other)
 
 
 def executed_together(one: Fill, other: Fill) -> bool:
-    """Whether two executions were done on one side at one time, as exactly as that is told."""
+    """Whether two executions have the same side and, within a second, the same time."""
     return one.buy == other.buy and abs((one.time - other.time).total_seconds()) <= _SAME_S
 
 
-def _named(report: OrderStatusReport, fills: Sequence[Fill]) -> OrderStatusReport:
-    # The report with the executions that are listed apart from it.
+def _with_fills(report: OrderStatusReport, fills: Sequence[Fill]) -> OrderStatusReport:
+    # The report with the executions that the reading lists separately.
     there = {(fill.execution_id, fill.quantity, fill.price) for fill in report.fills}
     apart = tuple(fill for fill in fills if (fill.execution_id, fill.quantity, fill.price) not in there)
     return attrs.evolve(report, fills=(*report.fills, *apart)) if apart else report
 
 
-def _executed(record: OrderRecord, fills: Sequence[Fill]) -> list[BrokerEvent]:
-    # The executions that a record lacks, of an order that is not listed itself.
+def _missing_executions(record: OrderRecord, fills: Sequence[Fill]) -> list[BrokerEvent]:
+    # The executions that a record lacks, if the order itself is not listed.
     cid = record.order.client_order_id
-    missing = _missing(record, fills, record.order.quantity)
+    missing = _missing_fills(record, fills, record.order.quantity)
     return [_event("fill", cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]
 
 
 def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Iterator[tuple[str, Decimal]]:
-    # What the events add to holdings, by symbol: less what was supposed before of the executions that they name.
-    supposed = record.inferred_quantity
+    # The change of holdings by the events, by symbol, without what was inferred before.
+    inferred = record.inferred_quantity
     for fill in (event.fill for event in events if event.fill is not None):
-        named = Decimal(0) if fill.execution_id.startswith(SUPPOSED_PREFIX) else min(supposed, fill.quantity)
-        supposed -= named
-        grown = fill.quantity - named
-        yield fill.symbol, grown if fill.buy else -grown
+        named = Decimal(0) if fill.execution_id.startswith(SUPPOSED_PREFIX) else min(inferred, fill.quantity)
+        inferred -= named
+        growth_by_symbol = fill.quantity - named
+        yield fill.symbol, growth_by_symbol if fill.buy else -growth_by_symbol
 
 
-def _supposed(record: OrderRecord, report: OrderStatusReport, filled: Decimal, paid: Decimal) -> Fill:
-    # A fill of what the cumulative quantity has more than the executions, with an id that follows from both ends.
+def _inferred_fill(record: OrderRecord, report: OrderStatusReport, filled: Decimal, paid: Decimal) -> Fill:
+    # A fill of the cumulative quantity beyond the executions; its id depends on both quantities.
     quantity = report.filled - filled
     average = report.average_price or record.order.limit_price or Decimal(0)
     known = sum((fill.quantity for fill in report.fills), Decimal(0))
@@ -279,21 +288,21 @@ def _supposed(record: OrderRecord, report: OrderStatusReport, filled: Decimal, p
     )
 
 
-def _absent(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> Iterator[str]:
-    # Orders that may live at the broker and are not among those that it lists.
+def _not_listed(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> Iterator[str]:
+    # Open orders that the reading should list and does not.
     for cid, record in books.orders.items():
         if cid in books.listed and not record.terminal and cid not in listed:
             yield cid
 
 
 def _differences(
-    books: LocalBooks, grown: Mapping[str, Decimal], snapshot: AccountSnapshot
+    books: LocalBooks, growth_by_symbol: Mapping[str, Decimal], snapshot: AccountSnapshot
 ) -> Iterator[PositionDifference]:
     theirs = {holding.symbol: holding.quantity for holding in snapshot.holdings}
-    symbols = sorted({*theirs, *books.held, *books.external, *grown})
+    symbols = sorted({*theirs, *books.held, *books.external, *growth_by_symbol})
     zero = Decimal(0)
     for symbol in symbols:
-        ours = books.held.get(symbol, zero) + books.external.get(symbol, zero) + grown.get(symbol, zero)
+        ours = books.held.get(symbol, zero) + books.external.get(symbol, zero) + growth_by_symbol.get(symbol, zero)
         if ours != theirs.get(symbol, zero):
             yield PositionDifference(symbol=symbol, ours=ours, theirs=theirs.get(symbol, zero))
 
@@ -306,10 +315,10 @@ def _facts(snapshot: AccountSnapshot) -> tuple[object, ...]:
 
 
 def split_difference(difference: PositionDifference, ours: Decimal, held: Decimal) -> tuple[Decimal, Decimal]:
-    """What others changed in a position, and what is foreign, where no order of ours explains a difference.
+    """Split an unexplained difference into the external change of a position and the external holding.
 
-    `ours` is all that our fills come to, `held` that part of it which is the position. Somebody who sold what we hold
-    leaves us with less, never with the opposite; whatever goes beyond is foreign.
+    `ours` is the holding by our fills, `held` the position's part of it, both signed. An external change can reduce a
+    position to 0, not reverse it; the rest is external.
     """
     theirs = difference.theirs - (ours - held)
     kept = max(Decimal(0), min(held, theirs)) if held > 0 else min(Decimal(0), max(held, theirs))
@@ -321,7 +330,7 @@ def _event(kind: str, cid: str, event_id: str, *, fill: Fill | None = None, word
 
 
 def outside_fill(position: Position, change: Decimal, closed: int, time: datetime) -> Fill:
-    """The fill that books what others changed in a position, in shares, at its mark; `closed` counts closed trades."""
+    """The fill of an external `change` of a position in shares, at its mark; `closed` counts closed trades."""
     return Fill(
         execution_id=f"outside-{position.signal.text}-{position.units}-{closed}",
         client_order_id="",

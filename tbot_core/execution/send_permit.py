@@ -1,4 +1,4 @@
-"""The right to send an order: issued with the second barrier, used once before the first byte, taken back by a kill."""
+"""Send permits: each allows one order to be sent once, and is checked just before the first byte."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Order
 
 SendRefusal: TypeAlias = "Callable[[Order], str]"
-"""Says at the last moment why an order may not leave; "" while it may."""
+"""Returns why an order must not be sent now; "" if it may."""
 
 
 class SendPermit:
-    """A `contracts.Permit` for one order; `refusal` says at the last moment why it may not leave, "" while it may."""
+    """A `contracts.Permit` for one order; `refusal` is checked when the permit is redeemed."""
 
     def __init__(self, order: Order, refusal: SendRefusal) -> None:
         self._order = order
@@ -24,7 +24,7 @@ class SendPermit:
         self.redeemed = False
 
     def redeem(self) -> None:
-        """Use the permit; raises Withdrawn when it was used before, or when the order may not be sent any more."""
+        """Use the permit; raises Withdrawn if it was used before, or if the order must not be sent any more."""
         name = f"The order {self._order.client_order_id} ({self._order.symbol})"
         if self.redeemed:
             raise Withdrawn(f"{name} was sent already: a permit is valid for one order.")
@@ -33,6 +33,6 @@ class SendPermit:
         self.redeemed = True
 
 
-def never_refuse(order: Order) -> str:  # noqa: ARG001  a refusal looks at the order, this one never refuses
-    """The refusal of somebody who lets everything pass."""
+def never_refuse(order: Order) -> str:  # noqa: ARG001  the signature of SendRefusal
+    """A `SendRefusal` that allows every order."""
     return ""

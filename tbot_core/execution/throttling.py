@@ -1,4 +1,4 @@
-"""How often a broker is asked: again where it does not answer, and never more than it allows."""
+"""Retries and rate limits of requests to a broker."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Account, Order
 
 
-Said = TypeVar("Said")
+Answer = TypeVar("Answer")
 _log = log.logger(__name__)
 
 FIRST_S: Final = 0.5
 CYCLE_S: Final = 10.0
-"""The waits of one request add up to less: an answer that comes later is too late for its minute."""
+"""The upper bound of the total delay of one request's retries: a later answer is too late for its minute."""
 
 STEP_S: Final = 2.0
-"""A broker's plugin may not keep the loop from turning for longer than this at a time."""
+"""The longest time that a broker plugin may block the event loop in one step."""
 
 
 async def _at_once(_seconds: float) -> None:
-    # Wait not at all.
+    # Do not wait.
     pass
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class RetryPolicy:
-    """API_RETRY_LIMIT as `retries`; `pause` waits so many seconds, `dice` (0 to 1) spreads the waits of many bots."""
+    """The retries of a request; `retries` is API_RETRY_LIMIT, `jitter` (0 to 1) spreads the delays of many bots."""
 
     retries: int = 0
     sleep: Callable[[float], Awaitable[None]] = _at_once
     jitter: Callable[[], float] = attrs.field(factory=lambda: random.generator(0).random)
 
     def delays(self) -> Iterator[float]:
-        """The seconds before each further attempt: about twice as long each time, from half a second on."""
+        """The seconds before each retry: doubled each time, from at most half a second on."""
         longest, left = FIRST_S, CYCLE_S
         for _ in range(self.retries):
             wait = longest * (0.5 + self.jitter() / 2)
@@ -77,7 +77,7 @@ class RetryPolicy:
 
 
 class RequestPriority(IntEnum):
-    """Who comes first when requests are short."""
+    """The priority of a request when the rate limit is nearly reached."""
 
     PROTECTION = 0
     ENTRY = 1
@@ -86,9 +86,9 @@ class RequestPriority(IntEnum):
 
 _RATE: Final = 0.7
 _BURST: Final = 0.15
-_KEPT: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
+_RESERVED_SHARE: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
 _LEAST_S: Final = 0.001
-_WAITS_S: Final = {
+_MAX_WAIT_S: Final = {
     RequestPriority.PROTECTION: float("inf"),
     RequestPriority.ENTRY: 1.0,
     RequestPriority.READING: CYCLE_S,
@@ -96,52 +96,52 @@ _WAITS_S: Final = {
 
 
 class RequestBudget:
-    """What a venue allows of requests, spent evenly: at most 85 % of a minute's in any minute, a sixth of that at once.
+    """A token bucket of requests: at most 85 % of the broker's limit in any minute, 15 % of the limit at once.
 
-    It begins empty, so that a restart adds nothing to what the process before has spent; the rest is for logging in.
-    Part of what is saved up is left to those who come first: entries leave 30 % of it, readings half.
+    It begins empty, so that a restart does not exceed the limit; the remaining 15 % are for logins. Lower priorities
+    leave a part of the bucket: entries 30 %, readings half.
     """
 
     def __init__(self, now: float) -> None:
         self._at = now
-        self._saved = 0.0
-        self._held_until = now
+        self._tokens = 0.0
+        self._paused_until = now
 
     def available(self, per_minute: int, now: float) -> int:
-        """How many requests could leave now, one after the other; nothing is spent."""
-        return int(min(max(1.0, per_minute * _BURST), self._saved + (now - self._at) * per_minute * _RATE / 60))
+        """The number of requests that could be sent now; nothing is spent."""
+        return int(min(max(1.0, per_minute * _BURST), self._tokens + (now - self._at) * per_minute * _RATE / 60))
 
     def back_off(self, seconds: float, now: float) -> None:
-        """The venue wants to be left alone: until then only what protects or takes back is sent."""
-        self._held_until = max(self._held_until, now + seconds)
+        """Pause for so many seconds at the broker's request; requests of PROTECTION priority are still sent."""
+        self._paused_until = max(self._paused_until, now + seconds)
 
-    def reserve(self, urgency: RequestPriority, per_minute: int, now: float) -> float:
-        """Seconds until such a request may leave; 0 where it may now, and then it is spent. 0 a minute: no limit."""
-        held = 0.0 if urgency is RequestPriority.PROTECTION else max(0.0, self._held_until - now)
+    def reserve(self, priority: RequestPriority, per_minute: int, now: float) -> float:
+        """Seconds until a request may be sent; 0: now, and it is spent. `per_minute` 0: no limit."""
+        paused = 0.0 if priority is RequestPriority.PROTECTION else max(0.0, self._paused_until - now)
         if not per_minute:
-            return held
+            return paused
         burst, rate = max(1.0, per_minute * _BURST), per_minute * _RATE / 60
-        self._saved = min(burst, self._saved + (now - self._at) * rate)
+        self._tokens = min(burst, self._tokens + (now - self._at) * rate)
         self._at = now
-        lacking = 1.0 + (burst - 1.0) * _KEPT[urgency] - self._saved
-        if held or lacking > 1e-9:
-            return max(held, lacking / rate)
-        self._saved -= 1.0
+        missing = 1.0 + (burst - 1.0) * _RESERVED_SHARE[priority] - self._tokens
+        if paused or missing > 1e-9:
+            return max(paused, missing / rate)
+        self._tokens -= 1.0
         return 0.0
 
 
 class RateLimitedBroker:
-    """A broker whose requests keep to its limit, and wait where it says so.
+    """A broker wrapper that keeps to the broker's rate limit.
 
-    A poll is not counted: with a stream it asks nothing of the venue, and without one its plugin keeps count itself.
+    Polls are not counted: with a stream they send no request, and without one the plugin counts them itself.
 
-    Its plugin is interrupted where it blocks the loop: a reading fails then, and what may have left is in doubt.
+    A plugin call that blocks the event loop is interrupted: a reading fails, an order or cancel has an unknown outcome.
 
-    What protects or takes back waits as long as it must. An entry that would wait longer than a second is not sent, and
-    a reading that would wait longer than a cycle fails: both raise Unavailable, and nothing has left.
+    Protective orders, exits and cancels wait as long as needed. An entry that would wait for more than one second, or a
+    reading that would wait for more than `CYCLE_S`, raises Unavailable and is not sent.
 
-    `denied` are the words with which the venue refused our key, "" since it has answered something. `equity` is what
-    it said last of the account, `latency_s` how long its last answer took; None before the first.
+    `login_rejection` is the broker's message of a failed login, "" after any answer. `equity` is the last reported
+    equity, `latency_s` the duration of the last answer; None before the first.
     """
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
@@ -157,153 +157,153 @@ class RateLimitedBroker:
 
     @property
     def rules(self) -> BrokerCapabilities:
-        """What the venue can do."""
+        """The broker's capabilities."""
         return self._broker.rules
 
     @property
     def available_requests(self) -> int | None:
-        """How many requests could leave now; None where the venue has no limit."""
+        """The number of requests that could be sent now; None without a limit."""
         limit = self._broker.rules.requests_per_minute
         return self._budget.available(limit, self._clock.monotonic()) if limit else None
 
     async def connect(self) -> Account:
-        """Log in; what is left of the limit is for that."""
-        return self._known(await self._heard(self._broker.connect()))
+        """Log in; not counted in the budget."""
+        return self._accept_account(await self._read(self._broker.connect()))
 
     async def account(self) -> Account:
-        """Cash, equity and buying power now."""
-        await self._turn(RequestPriority.READING, "the account")
-        return self._known(await self._heard(self._broker.account()))
+        """Current cash, equity and buying power."""
+        await self._wait_turn(RequestPriority.READING, "the account")
+        return self._accept_account(await self._read(self._broker.account()))
 
     async def submit(self, order: Order, permit: Permit) -> None:
-        """Hand an order over."""
-        urgency = RequestPriority.ENTRY if order.leg is Leg.ENTRY else RequestPriority.PROTECTION
-        await self._turn(urgency, f"the order {order.client_order_id}")
-        await self._sent(self._broker.submit(order, permit))
+        """Submit an order."""
+        priority = RequestPriority.ENTRY if order.leg is Leg.ENTRY else RequestPriority.PROTECTION
+        await self._wait_turn(priority, f"the order {order.client_order_id}")
+        await self._send(self._broker.submit(order, permit))
 
     async def cancel(self, client_order_id: str) -> None:
-        """Ask for a cancel."""
-        await self._turn(RequestPriority.PROTECTION, "a cancel")
-        await self._sent(self._broker.cancel(client_order_id))
+        """Request a cancel."""
+        await self._wait_turn(RequestPriority.PROTECTION, "a cancel")
+        await self._send(self._broker.cancel(client_order_id))
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
-        await self._turn(RequestPriority.PROTECTION, "a change")
-        await self._sent(self._broker.replace(client_order_id, order))
+        await self._wait_turn(RequestPriority.PROTECTION, "a change")
+        await self._send(self._broker.replace(client_order_id, order))
 
     async def poll(self) -> Sequence[BrokerEvent]:
-        """Everything that happened since the last call."""
+        """The events since the last call, without those that have invalid numbers."""
         before = self.login_rejection, self.latency_s
-        said = await self._heard(self._broker.poll())
-        self.login_rejection, self.latency_s = before  # what had come already says nothing of the key, or of the way
-        return [event for event in said if _told_in_numbers(event)]
+        answer = await self._read(self._broker.poll())
+        self.login_rejection, self.latency_s = before  # a poll may not contact the broker
+        return [event for event in answer if _is_bookable(event)]
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
-        """Everything at the account."""
-        await self._turn(RequestPriority.READING, "the account")
-        snapshot = await self._heard(self._broker.snapshot(since))
-        self._known(snapshot.account)
-        return _in_numbers(snapshot)
+        """A snapshot of the account."""
+        await self._wait_turn(RequestPriority.READING, "the account")
+        snapshot = await self._read(self._broker.snapshot(since))
+        self._accept_account(snapshot.account)
+        return _checked(snapshot)
 
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """One order, where the broker can be asked for it."""
+        """Look up one order; raises Unavailable if the broker does not support it."""
         if not isinstance(self._broker, SupportsOrderLookup):
             raise Unavailable("The broker does not support order lookup by client order id.")
-        await self._turn(RequestPriority.READING, f"the order {client_order_id}")
-        return _in_numbers(await self._heard(self._broker.find(client_order_id)))
+        await self._wait_turn(RequestPriority.READING, f"the order {client_order_id}")
+        return _checked(await self._read(self._broker.find(client_order_id)))
 
     async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
-        """What symbols trade at, where the broker says it."""
+        """Current prices of symbols; raises Unavailable if the broker does not report them."""
         if not isinstance(self._broker, SupportsPrices):
             raise Unavailable("The broker does not report prices.")
-        await self._turn(RequestPriority.READING, "prices")
-        return await self._heard(self._broker.prices(symbols))
+        await self._wait_turn(RequestPriority.READING, "prices")
+        return await self._read(self._broker.prices(symbols))
 
     async def maintenance(self) -> Sequence[MaintenanceWindow]:
-        """What the broker has announced; nothing where it announces nothing."""
+        """The announced maintenance windows; empty if the broker does not support notices."""
         broker = self._broker.broker if isinstance(self._broker, MonitoredBroker) else self._broker
         if not isinstance(broker, SupportsMaintenanceNotices):
             return ()
-        await self._turn(RequestPriority.READING, "the maintenance notices")
-        return await self._heard(broker.maintenance())
+        await self._wait_turn(RequestPriority.READING, "the maintenance notices")
+        return await self._read(broker.maintenance())
 
     async def instrument(self, symbol: str) -> Instrument:
-        """What may be traded of an instrument now, where the broker says it."""
+        """The current rules of an instrument; raises Unavailable if the broker does not report them."""
         if not isinstance(self._broker, SupportsInstrumentInfo):
             raise Unavailable("The broker does not report instrument rules.")
-        await self._turn(RequestPriority.PROTECTION, f"the rules of {symbol}")
-        return _in_numbers(await self._heard(self._broker.instrument(symbol)))
+        await self._wait_turn(RequestPriority.PROTECTION, f"the rules of {symbol}")
+        return _checked(await self._read(self._broker.instrument(symbol)))
 
     async def close(self) -> None:
         """Log out."""
-        await self._heard(self._broker.close())
+        await self._read(self._broker.close())
 
-    def _known(self, account: Account) -> Account:
-        # The account, if it is to be believed.
-        self.equity = _in_dollars(account).equity
+    def _accept_account(self, account: Account) -> Account:
+        # The account, if it is valid.
+        self.equity = _checked_account(account).equity
         return account
 
-    async def _turn(self, urgency: RequestPriority, what: str) -> None:
-        # Wait for a request's turn.
-        latest = self._clock.monotonic() + _WAITS_S[urgency]
+    async def _wait_turn(self, priority: RequestPriority, what: str) -> None:
+        # Wait until the budget allows the request.
+        latest = self._clock.monotonic() + _MAX_WAIT_S[priority]
         while True:
             now, limit = self._clock.monotonic(), self._broker.rules.requests_per_minute
-            wait = self._budget.reserve(urgency, limit, now)
+            wait = self._budget.reserve(priority, limit, now)
             if not wait:
                 return
             if now + wait > latest:
-                words = f"{what} was not requested" if urgency is RequestPriority.READING else f"{what} was not sent"
+                words = f"{what} was not requested" if priority is RequestPriority.READING else f"{what} was not sent"
                 allowed = f"{limit} requests per minute are allowed" if limit else "the broker asked for a pause"
                 raise Unavailable(f"{words}: {allowed}, and the wait would be {wait:.1f} s.", retry_after_s=wait)
             await self._clock.sleep(max(wait, _LEAST_S))
 
-    async def _sent(self, request: Awaitable[None]) -> None:
-        # A request that may have left when its plugin is interrupted.
+    async def _send(self, request: Awaitable[None]) -> None:
+        # A request that may have been sent when its plugin is interrupted.
         try:
-            await self._answered(request)
+            await self._call(request)
         except CallTimedOut as fault:
             raise OutcomeUnknown(f"the broker's plugin blocked the event loop: {fault}") from fault
 
-    async def _heard(self, request: Awaitable[Said]) -> Said:
-        # A reading, which fails when its plugin is interrupted.
+    async def _read(self, request: Awaitable[Answer]) -> Answer:
+        # A reading fails when its plugin is interrupted.
         try:
-            return await self._answered(request)
+            return await self._call(request)
         except CallTimedOut as fault:
             raise Unavailable(f"the broker's plugin blocked the event loop: {fault}") from fault
 
-    async def _answered(self, request: Awaitable[Said]) -> Said:
-        asked = self._clock.monotonic()
+    async def _call(self, request: Awaitable[Answer]) -> Answer:
+        started_at = self._clock.monotonic()
         try:
-            said = await steps_within(STEP_S, request)
+            answer = await steps_within(STEP_S, request)
         except BrokerError as fault:
             if isinstance(fault, LoginNeeded):
                 self.login_rejection = fault.message
             if fault.retry_after_s:
                 self._budget.back_off(fault.retry_after_s, self._clock.monotonic())
             raise
-        self.login_rejection, self.latency_s = "", self._clock.monotonic() - asked
-        return said
+        self.login_rejection, self.latency_s = "", self._clock.monotonic() - started_at
+        return answer
 
 
-def _in_dollars(account: Account) -> Account:
-    # The account; raises Unavailable for one that is told in another currency, which no figure here is.
+def _checked_account(account: Account) -> Account:
+    # The account; raises Unavailable for another currency or an invalid number.
     if account.currency != CURRENCY:
         words = (
             f"The account {account.account_id} was reported in {account.currency}, but money is counted in {CURRENCY}."
         )
         raise Unavailable(words, f"The snapshot was discarded. Use an account in {CURRENCY}.")
-    return _in_numbers(account)
+    return _checked(account)
 
 
-def _in_numbers(reading: Said) -> Said:
-    # The reading; raises Unavailable for one with a figure that is no number: nothing of it is believed.
+def _checked(reading: Answer) -> Answer:
+    # The reading; raises Unavailable if any number in it is not finite.
     if not _finite(reading):
         raise Unavailable("An amount in the broker's response is not a number.", "The snapshot was discarded.")
     return reading
 
 
-def _told_in_numbers(event: BrokerEvent) -> bool:
-    # Whether an event can be booked; what a fill without numbers was, the next reading tells.
+def _is_bookable(event: BrokerEvent) -> bool:
+    # Whether an event can be booked; the next reading reports a dropped fill again.
     sound = event.fill is None or (_finite(event.fill) and event.fill.quantity > 0 and event.fill.price > 0)
     if not sound:
         _log.error("broker.event_without_numbers", kind=event.kind, id=event.client_order_id)
@@ -320,17 +320,17 @@ def _finite(value: object) -> bool:
 
 @cache
 def _fields(kind: type) -> tuple[str, ...]:
-    # The names of an attrs class's fields; of another type, none.
+    # The field names of an attrs class; none for other types.
     return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()
 
 
-async def run_concurrently(acts: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
-    """Do all of them, none waiting for another; what one of them raises is raised when all have ended."""
-    if not acts:
+async def run_concurrently(calls: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+    """Run all calls concurrently; the first exception is raised when all have ended."""
+    if not calls:
         return
-    if len(acts) == 1:
-        await acts[0]()
+    if len(calls) == 1:
+        await calls[0]()
         return
-    for outcome in await asyncio.gather(*(act() for act in acts), return_exceptions=True):
+    for outcome in await asyncio.gather(*(call() for call in calls), return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome

@@ -1,4 +1,4 @@
-"""The causes at work in a running session: written down when they come and go, and imposed on the desk."""
+"""The trading state of a running session: journals changes of its causes, and applies the resulting risk state."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from tbot_core.journal.recorder import JournalRecorder
 
 OVER: Final = "over"
-"""The words with which a cause goes that has lingered to its end."""
+"""The `words` of the event that ends a lingering cause."""
 
 _log = log.logger(__name__)
 
 
 class TradingStateController:
-    """What keeps the bot from its normal state; `impose` hands the state on to whoever decides.
+    """Controls the risk state of one account; `impose` receives each new state.
 
-    `own` says what the session asks for by itself, by its settings and its losses; it is told with the rest.
+    `own` returns the state that the session itself requires by its settings and losses; it is reported too.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class TradingStateController:
         own: Callable[[], RiskState] = lambda: RiskState.NORMAL,
     ) -> None:
         self._recorder = recorder
-        self._own = own
+        self._own_state = own
         self._clock = recorder.clock
         self._impose = impose
         self._states = states
@@ -44,86 +44,84 @@ class TradingStateController:
 
     @property
     def state(self) -> RiskState:
-        """The gravest state that a cause asks for."""
+        """The gravest state of the causes that apply at any broker."""
         return self._states.state
 
     @property
     def local_state(self) -> RiskState:
-        """The gravest state that a cause asks for at the account itself."""
+        """The gravest state of all causes of this account."""
         return self._states.local_state
 
     @property
     def is_clean(self) -> bool:
-        """Whether the account was found as it should be when it was read last."""
+        """Whether the account matched the books at the last reading."""
         return self._states.clean_since is not None
 
     def set_failed_over(self, *, away: bool) -> None:
-        """Entries go to another broker from now on, or no longer."""
+        """Set whether entries go to another broker."""
         self._states.failed_over = away
         self._impose(self._states.local_state)
 
     def set_clean_elsewhere(self, other: TradingStateController) -> None:
-        """While entries go elsewhere, the account there says since when all is well."""
+        """Take over since when the other broker's account has been clean, while entries go there."""
         self._states.clean_elsewhere_since = other._states.clean_since
 
     @property
     def causes(self) -> tuple[StateCause, ...]:
-        """All causes at work, the gravest first."""
+        """All causes, the gravest first."""
         return self._states.causes
 
     @property
     def shared_causes(self) -> tuple[StateCause, ...]:
-        """The causes that bind the other brokers of the session too, the gravest first."""
+        """The causes that apply to all brokers of the session, the gravest first."""
         return self._states.shared_causes
 
     def raise_cause(self, cause: StateCause, words: str = "") -> None:
-        """A cause is there; said again it is no news."""
+        """Raise a cause; raising it again has no effect."""
         if self._states.raise_cause(cause, self._clock.now()):
-            self._impose(
-                self._states.local_state
-            )  # before it is written down: a full disk must not keep an entry alive
-            self._tell(cause, there=True, words=words)
+            self._impose(self._states.local_state)  # before it is journaled: a full disk must not allow an entry
+            self._record_change(cause, there=True, words=words)
 
     def clear_cause(self, cause: StateCause, words: str = "") -> None:
-        """A cause is gone, and lingers as long as its kind says."""
+        """Clear a cause, which lingers as its kind defines."""
         if cause in self._states.active and self._states.clear_cause(cause, self._clock.now()):
-            self._tell(cause, there=False, words=words)
+            self._record_change(cause, there=False, words=words)
             self._impose(self._states.local_state)
 
     def set_cause(self, cause: StateCause, words: str) -> None:
-        """A cause is there as long as there are words for it."""
+        """Raise a cause if `words` are given, else clear it."""
         if words:
             self.raise_cause(cause, words)
         else:
             self.clear_cause(cause)
 
     def on_reconciled(self, *, clean: bool) -> None:
-        """A reading of the broker agreed with the journal, or it did not; causes that lingered to their end go."""
+        """Record whether a reading of the account agreed with the journal, and expire causes."""
         self._states.on_reconciled(self._clock.now(), clean=clean)
         self.expire_causes()
 
     def expire_causes(self) -> None:
-        """Drop causes whose linger time is over."""
+        """Remove the causes whose effect has ended."""
         over = self._states.expire_causes(self._clock.now()) if self._states.lingering else ()
         for cause in over:
-            self._tell(cause, there=False, words=OVER)
+            self._record_change(cause, there=False, words=OVER)
         if over:
             self._impose(self._states.local_state)
 
     def expire_cause(self, cause: StateCause) -> None:
-        """A cause has lingered to its end, as a journal says that is repeated."""
+        """End a lingering cause, as a replayed journal says."""
         if self._states.lingering.pop(cause, None) is not None:
-            self._tell(cause, there=False, words=OVER)
+            self._record_change(cause, there=False, words=OVER)
             self._impose(self._states.local_state)
 
-    def _tell(self, cause: StateCause, *, there: bool, words: str) -> None:
-        present = max(self._states.state, self._own())
+    def _record_change(self, cause: StateCause, *, there: bool, words: str) -> None:
+        present = max(self._states.state, self._own_state())
         self._recorder.record(records.STATE, records.state_payload(cause, present, there=there, words=words))
         _log.warning("state", cause=cause.value, there=there, state=present.word, words=words)
 
 
 def recall_states(events: Iterable[JournalEvent], broker: str = "") -> TradingState:
-    """The causes that a journal's events leave at work; of a broker that is not the primary, its own."""
+    """The trading state after a journal's events; `broker` is "" for the primary."""
     states = TradingState()
     for event in events:
         note_event(states, event, broker)
@@ -131,7 +129,7 @@ def recall_states(events: Iterable[JournalEvent], broker: str = "") -> TradingSt
 
 
 def note_event(states: TradingState, event: JournalEvent, broker: str = "") -> None:
-    """Take in what an event says of the causes at work."""
+    """Apply one journal event to the trading state."""
     if event.kind == records.STATE and event.payload.get("broker", "") == broker:
         cause = StateCause[event.payload["cause"]]
         if event.payload["there"]:
@@ -143,8 +141,6 @@ def note_event(states: TradingState, event: JournalEvent, broker: str = "") -> N
     elif event.kind == records.FAILOVER and not broker:
         states.failed_over = event.payload["phase"] == FailoverPhase.ENTRIES.value
     elif event.kind == records.SESSION_CLOSED:
-        states.failed_over = (
-            False  # a way may break before the bell, so that the session's opening ends nothing of this
-        )
+        states.failed_over = False  # not at the opening: a connection may break before it
     elif event.kind == records.SESSION_OPENED:
         states.open_session()

@@ -1,4 +1,4 @@
-"""What a desk asks for: decisions with the orders they allow, and what is to be done with orders that stand."""
+"""The output of a decision engine: decisions, and commands to submit, cancel or replace orders."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tbot_core.trading.proposals import Proposal
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """A proposal's end: an order written down, or the reason against it with what was compared.
+    """The result for a proposal: an order, or the reason for the denial with the compared value and limit.
 
-    `broker`: who was to enter it, where that is not the primary.
+    `broker` is the broker of the entry if that is not the primary.
     """
 
     proposal: Proposal
@@ -30,14 +30,14 @@ class Decision:
 
 @attrs.frozen(kw_only=True)
 class SubmitOrder:
-    """Send an order that closes a position."""
+    """Send an order of a position."""
 
     order: Order
 
 
 @attrs.frozen(kw_only=True)
 class CancelOrder:
-    """Ask for a cancel of an order; `leaves` is the symbol of the position whose exit waits for it."""
+    """Cancel an order; `exit_symbol` is the symbol of the position whose exit waits for it."""
 
     client_order_id: str
     exit_symbol: str = attrs.field(default="", eq=False)
@@ -45,7 +45,7 @@ class CancelOrder:
 
 @attrs.frozen(kw_only=True)
 class ReplaceOrder:
-    """Move a resting stop; `reason` is what its fill closes the position for once it has moved."""
+    """Move a resting stop; `reason` is the exit reason of its fills after the move."""
 
     client_order_id: str
     stop_price: Decimal

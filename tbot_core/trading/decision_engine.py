@@ -1,8 +1,7 @@
-"""The desk of one session: a state machine that says what to do after each closed minute.
+"""The decision engine of one session: a state machine that decides after each closed minute.
 
-It waits for nothing and sends nothing. Whoever drives it, live or in a backtest, keeps to one order: broker events are
-booked, then the minute is marked, then positions are managed, then signals are decided. What it returns is written down
-before it is done.
+It performs no I/O. The caller, live or in a backtest, keeps this order: book broker events, mark the minute, manage
+positions, decide signals. It journals the results before it carries them out.
 """
 
 from __future__ import annotations
@@ -50,9 +49,9 @@ if TYPE_CHECKING:
 
 
 class DecisionEngine:
-    """The decisions of one session. `name` creates client order ids; `checks` are plugins' risk checks.
+    """Makes the decisions of one session. `name` creates client order ids; `checks` are plugins' risk checks.
 
-    `custody` manages the resulting positions and orders. While it is `stopping`, entries are blocked.
+    `position_manager` manages the resulting positions and orders; while it flattens, entries are denied.
     """
 
     def __init__(
@@ -82,15 +81,15 @@ class DecisionEngine:
         self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
 
     def share_limits_with(self, primary: DecisionEngine) -> None:
-        """Enter in place of another engine: its exposure counts here too, and no limit is wider than its own."""
+        """Share exposure with another broker's engine; limits use the smaller of both opening equities."""
         share_exposure(self.exposure, primary.exposure)
         atoms = min(self.portfolio.opening_atoms, primary.portfolio.opening_atoms)
         self._limits = {one: Limits.of(self._rules.risk, atoms, defense=one) for one in self._limits}
 
     def update_account(self, account: Account, *, crossed: bool = False) -> None:
-        """The broker has said what the account is and allows: its rules count from now on.
+        """Apply the account that the broker reported, and its rules.
 
-        `crossed`: it may have said so before or after what is in the books, as in `AccountRules.read`.
+        `crossed`: the report may be older or newer than the books, see `AccountRules.update`.
         """
         self.exposure.funds.update(account, self.portfolio, crossed=crossed)
         rules, on = self._rules.venue.day_trade_rules, self.position_manager.session.date
@@ -99,7 +98,7 @@ class DecisionEngine:
 
     @property
     def portfolio(self) -> Portfolio:
-        """Cash, positions and closed trades."""
+        """The session's portfolio."""
         return self.exposure.portfolio
 
     @property
@@ -109,24 +108,24 @@ class DecisionEngine:
 
     def restore_entry(self, order: Order, proposal: Proposal) -> None:
         """Apply an entry that was recorded before a restart, with its proposal."""
-        planned = self._sizer.plan_of(order, ticks_of(proposal.sizing_price), proposal.side)
+        sized = self._sizer.plan_of(order, ticks_of(proposal.sizing_price), proposal.side)
         if order.tops_up:
-            self._add(order, proposal, planned)
+            self._record_top_up(order, proposal, sized)
         else:
-            self._write_down(order, proposal, planned, self._plan(proposal))
+            self._record_entry(order, proposal, sized, self._plan(proposal))
 
     def mark(self, bars: Bars, minute: int, *, judged: bool = True) -> list[RiskChange]:
-        """Value positions at the minute's closes, else at the last known, and compare losses with their limits.
+        """Value positions at the minute's closes, else at the last known, and check the loss limits.
 
-        If other code compares them, between minutes too, they are not `judged` here.
+        Unless `judged`, other code checks the loss limits, between minutes too.
         """
         self.position_manager.mark(bars, minute)
         if self.exposure.external:
             self.exposure.external.mark(bars, minute)
         if judged:
             return self.check_losses()
-        told, self.exposure.pending_changes = self.exposure.pending_changes, []
-        return told
+        changes, self.exposure.pending_changes = self.exposure.pending_changes, []
+        return changes
 
     @property
     def loss_limit_breached(self) -> bool:
@@ -134,78 +133,78 @@ class DecisionEngine:
         return loss_limit_breached(self.exposure, self._limits[False])
 
     def check_losses(self, *, priced: bool = True) -> list[RiskChange]:
-        """Compare losses at the marks with their limits; unless `priced` only the run of them, which needs no mark."""
+        """Check the loss limits at the marks; unless `priced`, only consecutive losses, which need no mark."""
         return (review_loss_limits if priced else count_losses)(self.exposure, self._limits[False])
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
-        """Decide a minute's signals in order; each allowed one counts for those after it."""
+        """Decide a minute's proposals by `sort_key`; each allowed one counts in the decisions after it."""
         return [self._decide_one(proposal) for proposal in sorted(proposals, key=lambda one: one.sort_key)]
 
     def top_up(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide the top-ups of positions below their share of equity; a reported denial is not repeated."""
         decided = [self._top_up_one(one) for one in proposals]
-        topping = self.position_manager.top_ups
-        return [one for one in decided if not topping.already_denied(one.proposal.signal.symbol, one.reason)]
+        top_ups = self.position_manager.top_ups
+        return [one for one in decided if not top_ups.already_denied(one.proposal.signal.symbol, one.reason)]
 
     def preview(self, proposal: Proposal) -> Decision:
-        """A preview of the decisions; nothing is counted."""
-        return self._weighed(proposal)[0]
+        """The decision on a proposal as of now; nothing is recorded or counted."""
+        return self._evaluate(proposal)[0]
 
     def _decide_one(self, proposal: Proposal) -> Decision:
-        decision, made = self._weighed(proposal)
-        if decision.order is not None and made is not None:
-            self._write_down(decision.order, proposal, *made)
+        decision, sized = self._evaluate(proposal)
+        if decision.order is not None and sized is not None:
+            self._record_entry(decision.order, proposal, *sized)
         return decision
 
-    def _weighed(self, proposal: Proposal) -> tuple[Decision, tuple[SizedEntry, exit_plan.ExitPlan] | None]:
-        # The decision as it would be now, and for an allowed one its size and the plan of its exits.
+    def _evaluate(self, proposal: Proposal) -> tuple[Decision, tuple[SizedEntry, exit_plan.ExitPlan] | None]:
+        # The decision as of now; for an allowed one also its size and exit plan.
         if proposal.reason is not Reason.ALLOWED:
             return Decision(proposal=proposal, reason=proposal.reason), None
         signal, limits = proposal.signal, self.limits
         if proposal.confirmed_minute is not None:
             signal = attrs.evolve(signal, minute=proposal.confirmed_minute)
-        refusal = self._before_sizing(signal)
-        if refusal is not None:
-            return _denied(proposal, refusal), None
+        denial = self._before_sizing(signal)
+        if denial is not None:
+            return _denied(proposal, denial), None
         for one in self.exposure.all_brokers:
-            if one.external:  # what it trades at is a price of what others hold of it, too
+            if one.external:  # the signal's price also values external holdings
                 one.external.set_price_if_unknown(signal.symbol, price_of(ticks_of(proposal.price)))
         sizer = self._sizer_of(signal.symbol)
-        planned = sizer.plan(ticks_of(proposal.sizing_price), proposal.side, self._budget(signal.strategy))
-        planned = attrs.evolve(planned, last=ticks_of(proposal.price))
-        refusal = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, planned)
-        if refusal is not None:
-            return _denied(proposal, refusal), None
-        if order_factory.would_be_unprotected(self._rules, planned.units):
+        sized = sizer.plan(ticks_of(proposal.sizing_price), proposal.side, self._budget(signal.strategy))
+        sized = attrs.evolve(sized, last=ticks_of(proposal.price))
+        denial = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, sized)
+        if denial is not None:
+            return _denied(proposal, denial), None
+        if order_factory.would_be_unprotected(self._rules, sized.units):
             return Decision(proposal=proposal, reason=Reason.FRACTION_UNPROTECTED), None
         plan = self._plan(proposal)
-        order = order_factory.entry_order(self._name, proposal.signal, planned, plan, venue=self._rules.venue)
-        refusal = plugin_denial(self._checks, order)
-        if refusal is not None:
-            return _denied(proposal, refusal), None
-        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), (planned, plan)
+        order = order_factory.entry_order(self._name, proposal.signal, sized, plan, venue=self._rules.venue)
+        denial = plugin_denial(self._checks, order)
+        if denial is not None:
+            return _denied(proposal, denial), None
+        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), (sized, plan)
 
     def _top_up_one(self, proposal: Proposal) -> Decision:
         if proposal.reason is not Reason.ALLOWED:
             return Decision(proposal=proposal, reason=proposal.reason)
-        symbol, limits, topping = proposal.signal.symbol, self.limits, self.position_manager.top_ups
+        symbol, limits, top_ups = proposal.signal.symbol, self.limits, self.position_manager.top_ups
         signal = attrs.evolve(proposal.signal, minute=proposal.minute)
-        refusal = self._gate.before_top_up(self.exposure, limits, signal)
-        if refusal is not None:
-            return _denied(proposal, refusal)
-        gap, position = topping.gap(symbol), self.portfolio.positions[symbol]
+        denial = self._gate.before_top_up(self.exposure, limits, signal)
+        if denial is not None:
+            return _denied(proposal, denial)
+        gap, position = top_ups.gap(symbol), self.portfolio.positions[symbol]
         budget = min(gap.atoms, limits.per_trade - position.cost_atoms)
         sizer = self._sizer_of(symbol)
-        planned = sizer.addition(ticks_of(proposal.sizing_price), proposal.side, budget, whole=gap.whole)
-        planned = attrs.evolve(planned, last=ticks_of(proposal.price))
-        refusal = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, planned)
-        if refusal is not None:
-            return _denied(proposal, refusal)
-        order = order_factory.top_up_order(self._name, position, planned, topping.next_attempt(symbol))
-        refusal = plugin_denial(self._checks, order)
-        if refusal is not None:
-            return _denied(proposal, refusal)
-        self._add(order, proposal, planned)
+        sized = sizer.addition(ticks_of(proposal.sizing_price), proposal.side, budget, whole=gap.whole)
+        sized = attrs.evolve(sized, last=ticks_of(proposal.price))
+        denial = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, sized)
+        if denial is not None:
+            return _denied(proposal, denial)
+        order = order_factory.top_up_order(self._name, position, sized, top_ups.next_attempt(symbol))
+        denial = plugin_denial(self._checks, order)
+        if denial is not None:
+            return _denied(proposal, denial)
+        self._record_top_up(order, proposal, sized)
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
 
     def _before_sizing(self, signal: SignalId) -> Denial | None:
@@ -214,11 +213,11 @@ class DecisionEngine:
         if signal.minute + 1 >= self.position_manager.flatten_from:
             return Denial(reason=Reason.FLATTENING)
         limits = self.limits
-        refusal = self._gate.before_sizing(self.exposure, limits, signal)
-        if refusal is None and not self._rules.fixed_units:
+        denial = self._gate.before_sizing(self.exposure, limits, signal)
+        if denial is None and not self._rules.fixed_units:
             spent = self.exposure.sent.get(signal.strategy, 0) >= len(limits.weights)
             return Denial(reason=Reason.NO_WEIGHT) if spent else None
-        return refusal
+        return denial
 
     def _budget(self, strategy: str) -> int:
         weights, sent = self.limits.weights, self.exposure.sent.get(strategy, 0)
@@ -236,27 +235,27 @@ class DecisionEngine:
         grid, lot = grid_of(self.exposure, symbol), lot_of(self.exposure, symbol)
         return attrs.evolve(self._sizer, grid=grid, lot=lot) if grid or lot > 1 else self._sizer
 
-    def _write_down(self, order: Order, proposal: Proposal, planned: SizedEntry, plan: exit_plan.ExitPlan) -> None:
+    def _record_entry(self, order: Order, proposal: Proposal, sized: SizedEntry, plan: exit_plan.ExitPlan) -> None:
         self.exposure.count_sent(proposal.signal.strategy, proposal.minute)
-        self._reserve(order, proposal, planned)
+        self._reserve(order, proposal, sized)
         self.position_manager.add_entry(order, plan, proposal.row)
 
-    def _add(self, order: Order, proposal: Proposal, planned: SizedEntry) -> None:
+    def _record_top_up(self, order: Order, proposal: Proposal, sized: SizedEntry) -> None:
         count_topped_up(self.exposure, proposal.minute)
-        self._reserve(order, proposal, planned)
-        self.position_manager.top_ups.add_order(order, planned.reference)
+        self._reserve(order, proposal, sized)
+        self.position_manager.top_ups.add_order(order, sized.reference)
 
-    def _reserve(self, order: Order, proposal: Proposal, planned: SizedEntry) -> None:
+    def _reserve(self, order: Order, proposal: Proposal, sized: SizedEntry) -> None:
         self.exposure.working[order.client_order_id] = ReservedEntry(
             signal=proposal.signal,
             side=proposal.side,
-            worst_atoms=planned.worst_atoms,
-            power_atoms=planned.power_atoms(proposal.side),
+            worst_atoms=sized.worst_atoms,
+            power_atoms=sized.power_atoms(proposal.side),
             is_top_up=order.tops_up,
         )
 
 
-def _denied(proposal: Proposal, refusal: Denial) -> Decision:
+def _denied(proposal: Proposal, denial: Denial) -> Decision:
     return Decision(
-        proposal=proposal, reason=refusal.reason, value=refusal.value, limit=refusal.limit, detail=refusal.detail
+        proposal=proposal, reason=denial.reason, value=denial.value, limit=denial.limit, detail=denial.detail
     )

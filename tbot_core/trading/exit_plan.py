@@ -1,7 +1,7 @@
-"""When and where a position ends: the levels of a trade, its trail, and what is due after a minute has closed.
+"""Exit plans: the levels of a trade, its trailing stop, and the exit that is due after a closed minute.
 
-Levels hang on market prices (the signal bar's close and completed bars), never on a slipped fill, so that every
-clock sees the same ones. Protective levels are rounded towards the price: never more risk than was said.
+Levels depend on market prices (the signal bar's close and completed bars), never on fills, so that they are the same
+in live trading, replay and backtest. Protective levels are rounded towards the price, so that the risk never grows.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from tbot_core.model.signals import ExitRules
 
 STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP, ExitReason.UNPROTECTED})
-"""What protection is called when it acts."""
+"""The exit reasons of protective exits."""
 
 NEAR = 4
-"""A position of which less than one part in so many is left, by time or by price, is near its exit."""
+"""A position is near its exit when less than 1/NEAR of its time or of its price distance is left."""
 
 TRAIL_STEP = 1001
 """A trailing stop moves by at least 0.1 %: to 1001/1000 of where it is (a short's to 999/1000)."""
@@ -32,11 +32,12 @@ TRAIL_STEP = 1001
 
 @attrs.define(kw_only=True)
 class ExitPlan:
-    """The levels of one trade in ticks; `stop` and `extreme` move while a trailing stop follows.
+    """The levels of one trade in ticks; a trailing stop moves `stop` and `extreme`.
 
-    `price` is the signal bar's close, `stop_at_first` the stop as planned: their ratio is the trail's distance.
-    `rests`: the stop is meant to rest at the broker, whatever became of it. `leave`: the minute from which the exit
-    order goes; with `hold` it is set when the entry fills. `grid`: the step of prices that the broker has told.
+    `price` is the signal bar's close, `stop_at_first` the planned stop; their ratio is the distance of the trail.
+    `stop_rests`: the stop is planned to rest at the broker. `on_close`: the stop is emulated on closed bars.
+    `time_exit_minute`: the minute from which the exit order is sent; the entry's fill sets it from `max_hold_minutes`.
+    `tick_grid`: the broker's price step in ticks, 0 if none is known.
     """
 
     side: Side
@@ -59,7 +60,7 @@ class ExitPlan:
 
     @property
     def is_expired(self) -> bool:
-        """Whether its time was over before its session began: nothing is known of the stop it had."""
+        """Whether the position was due to close before this session; its stop is not known."""
         return self.time_exit_minute == 0
 
     def on_entry_fill(self, minute: int) -> None:
@@ -70,7 +71,7 @@ class ExitPlan:
             self.max_hold_minutes = None
 
     def apply_split(self, ratio: Fraction) -> None:
-        """Every share became so many: the levels follow, rounded as ever, and the stop rests again where it did."""
+        """Divide the levels by a split's ratio, rounded as before; a stop that rested at the broker rests again."""
         long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
         self.price, self.extreme = (round(level / ratio) for level in (self.price, self.extreme))
         first, self.stop = (
@@ -83,7 +84,7 @@ class ExitPlan:
         self.on_close = not self.stop_rests
 
     def set_tick_grid(self, grid: int) -> None:
-        """Prices go in other steps now: levels are moved to them, a stop towards the price."""
+        """Round the levels to a new price step in ticks, a stop towards the price."""
         long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
         self.tick_grid = grid
         first, self.stop = (round_to_grid(level, up=long, grid=grid) for level in (self.stop_at_first, self.stop))
@@ -92,7 +93,7 @@ class ExitPlan:
             self.target = round_to_grid(self.target, up=long, grid=grid)
 
     def trail(self, high: float, low: float) -> bool:
-        """Take in a completed bar's extremes; whether the stop has moved."""
+        """Update the trailing stop with a completed bar's extremes; returns whether the stop moved."""
         if not self.trailing:
             return False
         long = self.side is Side.LONG
@@ -105,30 +106,29 @@ class ExitPlan:
         return moved
 
     def is_ahead_of(self, level: int) -> bool:
-        """Whether the stop is a trail's step or more ahead of a level at which one rests."""
+        """Whether the stop is at least one trailing step closer to the price than `level`."""
         return _a_step(self.side, level, self.stop)
 
     def stop_passed(self, close: float) -> bool:
-        """Whether a minute closed at the stop or beyond it; NaN, no bar, did not."""
+        """Whether a minute closed at the stop or beyond it; False for NaN (no bar)."""
         return not math.isnan(close) and self.side * (ticks_of(close) - self.stop) <= 0
 
     def target_reached(self, high: float, low: float) -> bool:
-        """Whether a bar traded at the target; NaN, no bar, did not."""
+        """Whether a bar traded at the target; False for NaN (no bar)."""
         if self.target is None or math.isnan(high + low):
             return False
         return ticks_of(high) >= self.target if self.side is Side.LONG else ticks_of(low) <= self.target
 
     @property
     def stop_reason(self) -> ExitReason:
-        """What a fill of the stop is called."""
+        """The exit reason of a fill of the stop."""
         return ExitReason.TRAILING_STOP if self.stop != self.stop_at_first else ExitReason.STOP
 
 
 def make_exit_plan(side: Side, levels: tuple[float, float, float], shape: ExitRules, policy: ExitPolicy) -> ExitPlan:
     """The plan of a signal; `levels` = its price, stop and target in dollars, NaN = none.
 
-    A signal without a stop gets STOP_LOSS_PCT: no position is without protection. TARGET_R and TRAILING_STOP
-    override the strategy's own.
+    A signal without a stop gets one at STOP_LOSS_PCT. TARGET_R and TRAILING_STOP override the strategy's values.
     """
     price, stop, target = levels
     long = side is Side.LONG
@@ -151,7 +151,7 @@ def make_exit_plan(side: Side, levels: tuple[float, float, float], shape: ExitRu
 
 
 def immediate_exit_plan(side: Side, mark: int) -> ExitPlan:
-    """The plan of a position whose time was over before its session began."""
+    """The plan of a carried position: exit at once; `mark` is its price in ticks."""
     return ExitPlan(
         side=side,
         price=mark,
@@ -165,9 +165,9 @@ def immediate_exit_plan(side: Side, mark: int) -> ExitPlan:
 
 
 def exit_due(plan: ExitPlan, minute: int, close: float, flatten_from: int) -> ExitReason | None:
-    """What ends a position after `minute` has closed: the session's end, its time, or a close beyond its stop.
+    """The reason to close a position after `minute`: the session's end, its time, or a close beyond its stop.
 
-    `close` is the minute's close, NaN = no bar; `flatten_from` the minute from which the session is flattened.
+    `close` is the minute's close, NaN = no bar; `flatten_from` is the minute from which all positions are closed.
     """
     if minute + 1 >= flatten_from:
         return ExitReason.SESSION_END
@@ -179,10 +179,10 @@ def exit_due(plan: ExitPlan, minute: int, close: float, flatten_from: int) -> Ex
 
 
 def near_exit(plan: ExitPlan, price: int, entered: int, closed: int, flatten_from: int) -> bool:
-    """Whether less than a quarter is left of a position's time, or of its way to its target or down to its stop.
+    """Whether less than a quarter is left of a position's time, or of its distance to the target or the stop.
 
-    `entered` and `closed` are minutes: of its entry, and the latest that has closed. The way to the stop is the
-    distance that it had at first, which a trailing one keeps.
+    `entered` is the minute of the entry, `closed` the latest closed minute. The distance to the stop is compared with
+    the planned one, for a trailing stop too.
     """
     ends = flatten_from if plan.time_exit_minute is None else min(plan.time_exit_minute, flatten_from)
     if NEAR * (ends - closed - 1) < ends - entered:
@@ -193,14 +193,14 @@ def near_exit(plan: ExitPlan, price: int, entered: int, closed: int, flatten_fro
 
 
 def closing_reason(reason: ExitReason | None, words: str) -> ExitReason | None:
-    """Why a fill closes a position: its order's reason, unless the venue says in `words` that no market was left."""
+    """The exit reason of a fill: its order's, or NO_MARKET if the venue reports that in `words`."""
     return ExitReason.NO_MARKET if words == ExitReason.NO_MARKET else reason
 
 
 def round_to_grid(ticks: float, *, up: bool, grid: int = 0) -> int:
-    """A price in fractional ticks on the instrument's grid, rounded up or down; at least one grid step.
+    """Round a price in fractional ticks up or down to the instrument's grid; the result is at least one step.
 
-    `grid`: the step that a broker has told, where that is coarser than the exchange's own.
+    `grid`: the broker's price step in ticks; the coarser of it and the exchange's counts.
     """
     step = max(tick_of(int(ticks)), grid)
     steps = round(ticks / step, 6)  # six decimals of a step absorb the binary tail of a price that lies on the grid
@@ -208,5 +208,5 @@ def round_to_grid(ticks: float, *, up: bool, grid: int = 0) -> int:
 
 
 def _a_step(side: Side, before: int, level: int) -> bool:
-    # Whether a stop at a level would be closer to the price than before, by the least that a trail moves.
+    # Whether `level` is closer to the price than `before` by at least the minimum trailing step.
     return level * 1000 >= before * TRAIL_STEP if side is Side.LONG else level * 1000 <= before * (2000 - TRAIL_STEP)

@@ -1,9 +1,9 @@
-"""The one rule book of simulated fills: paper, replay and backtest match their orders here.
+"""The matching engine of paper, replay and backtest.
 
-Inside a minute market orders meet the open, then entries, then resting stops and targets. A limit entry fills at
-its open if within the limit, else at the limit if the bar trades through it by a tick. Stops fill at the worse of
-stop and open, targets at the better of target and open; when one bar touches both, the stop counts. Volume caps a
-fill; an entry's rest is given up after its first bar, exits keep filling.
+Inside a minute exits fill first, then entries, then resting stops and targets. Market orders fill at the open. A limit
+entry fills at the open if that is within the limit, else at the limit if the bar trades through it by a tick. Stops
+fill at the worse of stop and open, targets at the better of target and open; when one bar touches both, the stop
+fills. A fill is capped by volume; the rest of an entry expires after its first bar, exits keep filling.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
     quantity_step=Decimal("0.000001"),
     fractional_types=frozenset({"market", "limit", "stop"}),
 )
-"""What every simulated venue can do, so that all clocks size alike."""
+"""The capabilities of every simulated broker, so that sizing is the same in each."""
 
 ENTRY_BARS = 3
 """An entry waits this many minutes for its symbol's first bar."""
@@ -56,10 +56,11 @@ ENTRY_BARS = 3
 
 @attrs.frozen(kw_only=True)
 class FillCosts:
-    """What a simulated fill costs and how much of a bar it may take.
+    """Costs and volume cap of simulated fills.
 
-    `lag`: minutes from the close of the deciding bar to the first bar that can fill. `share_cap`: numerator and
-    denominator of the part of a bar's volume that a fill may take; None: no cap. Fees: atoms a share, bps of sales.
+    `lag`: minutes from the decision's bar to the first bar that can fill. `share_cap`: numerator and denominator of the
+    part of a bar's volume that a fill may have; None: no cap. Fees are in atoms per share and in bps of sales.
+    `through`: a target fills only if the bar trades through it, not at a touch.
     """
 
     slippage: Slippage
@@ -71,7 +72,7 @@ class FillCosts:
 
     @classmethod
     def of(cls, simulation: SimulationSettings, target_fill: str) -> FillCosts:
-        """The costs that the settings ask for; `target_fill` is `through` or `touch`."""
+        """The costs of the settings; `target_fill` is `through` or `touch`."""
         return cls(
             slippage=Slippage.of(simulation),
             lag=1 + int(simulation.simulated_latency_ms) // 60_000,
@@ -121,9 +122,9 @@ class _Bar:
 
 
 class MatchingEngine:
-    """Orders of one session at a simulated exchange. Pure: it knows nothing but the bars it is shown.
+    """Matches the orders of one session against bars. Pure.
 
-    What happened is taken with `events`; execution ids count up from 1 within the session.
+    `events` returns the broker events. Execution ids count up from 1 within the session.
     """
 
     def __init__(self, costs: FillCosts, session: Session, symbols: tuple[str, ...]) -> None:
@@ -143,12 +144,12 @@ class MatchingEngine:
         return not self._resting
 
     def events(self) -> list[BrokerEvent]:
-        """What has happened since the last call, oldest first."""
+        """The events since the last call, oldest first."""
         taken, self._events = self._events, []
         return taken
 
     def accept(self, order: Order, minute: int) -> None:
-        """Take an order that was sent after `minute` had closed; the same client order id again changes nothing."""
+        """Accept an order sent after `minute` has closed; a repeated client order id changes nothing."""
         if order.client_order_id in self._accepted:
             return
         self._accepted.add(order.client_order_id)
@@ -156,10 +157,10 @@ class MatchingEngine:
             self._end("rejected", order, words=f"{order.symbol} is not traded here")
             return
         self._rest(order, units_of(order.quantity), minute + self._costs.lag)
-        self._say("acknowledged", order)
+        self._emit("acknowledged", order)
 
     def cancel(self, client_order_id: str) -> None:
-        """Take an order out; one that no longer rests is answered with `cancel_refused`."""
+        """Cancel an order; `cancel_refused` if it does not rest."""
         resting = self._resting.pop(client_order_id, None)
         if resting is None:
             self._count += 1
@@ -175,33 +176,33 @@ class MatchingEngine:
             self._end("cancelled", resting.order)
 
     def replace(self, client_order_id: str, stop_price: Decimal) -> None:
-        """Move a resting stop; one that has triggered or gone stays as it is and is answered with `cancel_refused`."""
+        """Move a resting stop; `cancel_refused` if it has triggered or does not rest."""
         resting = self._resting.get(client_order_id)
         if resting is None or resting.triggered:
             if resting is None:
                 self.cancel(client_order_id)
             else:
-                self._say("cancel_refused", resting.order, words="the stop has triggered")
+                self._emit("cancel_refused", resting.order, words="the stop has triggered")
             return
         resting.stop = ticks_of(float(stop_price))
-        self._say("replaced", resting.order)
+        self._emit("replaced", resting.order)
 
     def match(self, bars: Bars, minute: int) -> None:
-        """Let every resting order meet the bar of `minute`."""
+        """Match every resting order against the bar of `minute`."""
         self._minute = minute
         for wanted in (Leg.EXIT, Leg.ENTRY):
-            for resting in self._of(wanted):
-                self._meet(resting, bars)
-        for resting in self._of(Leg.STOP):
-            self._protect(resting, bars)
-        for resting in self._of(Leg.TARGET):
-            self._take_profit(resting, bars)
+            for resting in self._resting_legs(wanted):
+                self._match_order(resting, bars)
+        for resting in self._resting_legs(Leg.STOP):
+            self._match_stop(resting, bars)
+        for resting in self._resting_legs(Leg.TARGET):
+            self._match_target(resting, bars)
 
     def close(self, bars: Bars) -> None:
-        """The session is over: close what is still open at its last price, give up the rest."""
+        """End the session: fill open exits and stops at the last price, expire the rest."""
         self._minute = self._session.minutes - 1
         closed: set[SignalId] = set()
-        for resting in (*self._of(Leg.EXIT), *self._of(Leg.STOP)):
+        for resting in (*self._resting_legs(Leg.EXIT), *self._resting_legs(Leg.STOP)):
             if resting.order.signal not in closed:
                 closed.add(resting.order.signal)
                 self._fill(resting, _last_close(bars, resting.row), resting.remaining, words=ExitReason.NO_MARKET)
@@ -209,7 +210,7 @@ class MatchingEngine:
             del self._resting[resting.order.client_order_id]
             self._end("expired", resting.order)
 
-    def _of(self, leg: Leg) -> list[_Resting]:
+    def _resting_legs(self, leg: Leg) -> list[_Resting]:
         return [resting for resting in self._resting.values() if resting.order.leg is leg]
 
     def _rest(self, order: Order, units: int, live_from: int) -> _Resting:
@@ -224,44 +225,44 @@ class MatchingEngine:
         self._resting[order.client_order_id] = resting
         return resting
 
-    def _meet(self, resting: _Resting, bars: Bars) -> None:
-        # An entry or a market exit meets the minute's bar.
+    def _match_order(self, resting: _Resting, bars: Bars) -> None:
+        # An entry or a market exit.
         if self._minute < resting.live_from:
             return
         entry = resting.order.leg is Leg.ENTRY
         bar = _bar(bars, resting.row, self._minute)
         if bar is not None:
-            price = self._marketable(resting, bar, bars)
+            price = self._fill_price(resting, bar, bars)
             units = self._costs.capacity(bar.volume, resting.remaining) if price else 0
             if units:
                 self._fill(resting, price, units)
                 if entry:
-                    self._arm(resting, units, bar)
+                    self._activate_protection(resting, units, bar)
         over = bar is not None or self._minute >= resting.live_from + ENTRY_BARS - 1
         if entry and over and resting.remaining:
             del self._resting[resting.order.client_order_id]
             self._end("expired", resting.order, filled=resting.filled > 0)
 
-    def _marketable(self, resting: _Resting, bar: _Bar, bars: Bars) -> int:
-        # The price at which an entry or market exit fills in this bar, in ticks; 0: it doesn't.
+    def _fill_price(self, resting: _Resting, bar: _Bar, bars: Bars) -> int:
+        # The price in ticks at which an entry or market exit fills in this bar; 0: no fill.
         if resting.order.type is OrderType.MARKET:
             return self._slipped(resting, bar.open, bars)
         if _within(resting, bar.open):
             return bar.open
         return resting.limit if _traded_through(resting, bar) else 0
 
-    def _arm(self, entry: _Resting, units: int, bar: _Bar) -> None:
-        # Let the protection of a filled entry rest, from this very bar on.
+    def _activate_protection(self, entry: _Resting, units: int, bar: _Bar) -> None:
+        # Let the protection of a filled entry rest from this bar on.
         #
         # A target counts in the entry bar only if the entry filled at its open: else the bar's extreme may come first.
         at_open = entry.order.type is OrderType.MARKET or _within(entry, bar.open)
         for order in entry.order.protection:
             late = order.leg is Leg.TARGET and not at_open
             resting = self._rest(order, units, self._minute + late)
-            self._say("acknowledged", resting.order)
+            self._emit("acknowledged", resting.order)
 
-    def _protect(self, resting: _Resting, bars: Bars) -> None:
-        # A stop inside the bar: fills at the worse of stop and open, and keeps filling at the open once triggered.
+    def _match_stop(self, resting: _Resting, bars: Bars) -> None:
+        # A stop fills at the worse of stop and open; once triggered it keeps filling at the open.
         bar = _bar(bars, resting.row, self._minute)
         if bar is None or self._minute < resting.live_from or resting.order.client_order_id not in self._resting:
             return
@@ -277,7 +278,7 @@ class MatchingEngine:
         if units:
             self._fill(resting, self._slipped(resting, price, bars), units)
 
-    def _take_profit(self, resting: _Resting, bars: Bars) -> None:
+    def _match_target(self, resting: _Resting, bars: Bars) -> None:
         bar = _bar(bars, resting.row, self._minute)
         if bar is None or self._minute < resting.live_from or resting.order.client_order_id not in self._resting:
             return
@@ -292,18 +293,18 @@ class MatchingEngine:
             self._shrink_stop(resting.order, units)
 
     def _shrink_stop(self, target: Order, units: int) -> None:
-        for stop in self._of(Leg.STOP):
+        for stop in self._resting_legs(Leg.STOP):
             if stop.order.signal == target.signal:
                 stop.remaining -= units
                 if not stop.remaining:
                     del self._resting[stop.order.client_order_id]
-                    self._say("cancelled", stop.order)
+                    self._emit("cancelled", stop.order)
 
     def _drop_sibling(self, order: Order, leg: Leg) -> None:
-        for other in self._of(leg):
+        for other in self._resting_legs(leg):
             if other.order.signal == order.signal:
                 del self._resting[other.order.client_order_id]
-                self._say("cancelled", other.order)
+                self._emit("cancelled", other.order)
 
     def _slipped(self, resting: _Resting, ticks: int, bars: Bars) -> int:
         order = resting.order
@@ -324,19 +325,19 @@ class MatchingEngine:
             fees=self._costs.fee(ticks, units, buy=order.buy),
             time=self._session.close if words else self._session.moment(self._minute),
         )
-        self._say("fill", order, fill=fill, words=words)
+        self._emit("fill", order, fill=fill, words=words)
         if not resting.remaining:
             del self._resting[order.client_order_id]
             if resting.filled < units_of(order.quantity):  # protection of an entry that filled in part
-                self._say("expired", order)
+                self._emit("expired", order)
 
     def _end(self, kind: str, order: Order, *, filled: bool = False, words: str = "") -> None:
-        # An order has ended, and with an entry that never filled the protection that waited for its fill.
-        self._say(kind, order, words=words)
+        # End an order; the protection of an entry without a fill ends with it.
+        self._emit(kind, order, words=words)
         for waiting in () if filled else order.protection:
-            self._say(kind, waiting, words=words)
+            self._emit(kind, waiting, words=words)
 
-    def _say(self, kind: str, order: Order, *, fill: Fill | None = None, words: str = "") -> None:
+    def _emit(self, kind: str, order: Order, *, fill: Fill | None = None, words: str = "") -> None:
         self._count += 1
         self._events.append(
             BrokerEvent(
@@ -358,12 +359,12 @@ def tick_of(ticks: int) -> int:
 
 
 def _within(entry: _Resting, price: int) -> bool:
-    # Whether a price is at a limit order's limit or better.
+    # Whether a price is at the limit or better.
     return price <= entry.limit if entry.order.buy else price >= entry.limit
 
 
 def _traded_through(resting: _Resting, bar: _Bar) -> bool:
-    # Whether the bar went beyond the order's limit by a tick of the grid on that side of it.
+    # Whether the bar traded beyond the limit by one tick of the grid on that side.
     limit = resting.limit
     return bar.low <= limit - tick_of(limit - 1) if resting.order.buy else bar.high >= limit + tick_of(limit)
 

@@ -1,4 +1,4 @@
-"""How close the symbols of a window came to their triggers: the near-miss line, and the comparisons of one minute."""
+"""Near misses: how close a window's candidates came to their triggers, and the comparisons of one minute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 3
 
 @attrs.frozen(kw_only=True)
 class NearMiss:
-    """A symbol that did not trigger: the rule it came closest to, when, and the relative distance that was lacking."""
+    """A symbol that did not trigger: the closest rule, its minute, and the relative distance to it."""
 
     symbol: str
     rule: str
@@ -30,7 +30,7 @@ class NearMiss:
 
 @attrs.frozen(kw_only=True)
 class TriggerComparison:
-    """What a trigger compared in one minute for one symbol, and whether it fired; `conditions` had to hold besides."""
+    """A trigger's comparison in one minute for one symbol, and whether it fired; all `conditions` must hold too."""
 
     rule: str
     side: int
@@ -41,18 +41,18 @@ class TriggerComparison:
     conditions: tuple[TriggerComparison, ...] = ()
 
 
-def find_near_misses(entrant: ActiveStrategy, bars: Bars, day: DayFacts, candidates: Flags) -> list[NearMiss]:
-    """The candidates that came closest without triggering, closest first; none of a strategy that does not explain.
+def find_near_misses(active: ActiveStrategy, bars: Bars, day: DayFacts, candidates: Flags) -> list[NearMiss]:
+    """The candidates that came closest without triggering, closest first; empty without `SupportsExplain`.
 
-    Shapes as one session's: `candidates` (symbols).
+    `bars` and `day` are of one session; `candidates` has the shape (symbols,).
     """
-    if not isinstance(entrant.strategy, SupportsExplain):
+    if not isinstance(active.strategy, SupportsExplain):
         return []
-    triggers = entrant.strategy.triggers(bars, day)
+    triggers = active.strategy.triggers(bars, day)
     if not triggers:
         return []
     fired = np.logical_or.reduce([trigger.fires() for trigger in triggers]).any(axis=-1)
-    shape = (*fired.shape, bars.close[..., entrant.window.entry : entrant.window.entry_end].shape[-1])
+    shape = (*fired.shape, bars.close[..., active.window.entry : active.window.entry_end].shape[-1])
     if not shape[-1]:
         return []
     lacking = np.stack([_lacking(np.broadcast_to(-trigger.beyond(), shape)) for trigger in triggers])
@@ -70,19 +70,19 @@ def find_near_misses(entrant: ActiveStrategy, bars: Bars, day: DayFacts, candida
                     symbol=bars.symbols[row],
                     rule=trigger.rule,
                     side=trigger.side,
-                    minute=entrant.window.entry + column,
+                    minute=active.window.entry + column,
                     distance=float(distance[row]),
                 )
             )
     return found
 
 
-def trigger_comparisons(entrant: ActiveStrategy, bars: Bars, day: DayFacts, row: int) -> list[TriggerComparison]:
-    """What the strategy compared for one symbol in the last minute of `bars`; empty outside its entry phase."""
-    column = bars.minutes - 1 - entrant.window.entry
-    if not isinstance(entrant.strategy, SupportsExplain) or not 0 <= column < entrant.window.breakout:
+def trigger_comparisons(active: ActiveStrategy, bars: Bars, day: DayFacts, row: int) -> list[TriggerComparison]:
+    """The strategy's comparisons for one symbol in the last minute of `bars`; empty outside its entry phase."""
+    column = bars.minutes - 1 - active.window.entry
+    if not isinstance(active.strategy, SupportsExplain) or not 0 <= column < active.window.breakout:
         return []
-    return [_compared(trigger, row, column) for trigger in entrant.strategy.triggers(bars, day)]
+    return [_compared(trigger, row, column) for trigger in active.strategy.triggers(bars, day)]
 
 
 def _compared(trigger: Trigger, row: int, column: int) -> TriggerComparison:
@@ -116,5 +116,5 @@ def _compared(trigger: Trigger, row: int, column: int) -> TriggerComparison:
 def _lacking(
     distance: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    # Unknown distances and those of cells that a further condition kept from firing are infinitely far.
+    # Infinite where the distance is unknown, or where only a further condition kept the trigger from firing.
     return np.where(np.isnan(distance) | (distance < 0), np.inf, distance)

@@ -1,7 +1,7 @@
-"""The life of an order as data, and the names under which brokers know our orders.
+"""The state machine of orders, and client order ids.
 
-`TRANSITIONS` is the only place that says which event leads where. An order's outcome is never guessed: a time-out
-makes it UNKNOWN, and only evidence from the broker leads out of that.
+`TRANSITIONS` is the only table of state changes. An outcome is never guessed: a time-out makes an order UNKNOWN, and
+only a broker's report changes that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OrderEvent(StrEnum):
-    """What can happen to an order."""
+    """An event of an order."""
 
     SEND = "send"
     DROP = "drop"
@@ -42,7 +42,7 @@ class OrderEvent(StrEnum):
 
 
 class TransitionEffect(StrEnum):
-    """What a transition asks of whoever runs the order."""
+    """What the caller must do after a transition."""
 
     NONE = "none"
     IGNORE = "ignore"
@@ -52,112 +52,112 @@ class TransitionEffect(StrEnum):
 
 @attrs.frozen
 class Transition:
-    """Where an event leads, and what it asks for."""
+    """The next state of an order, and what the caller must do."""
 
     to: OrderState
     effect: TransitionEffect = TransitionEffect.NONE
 
 
-_S = OrderState
-_E = OrderEvent
-TERMINAL: Final = frozenset({_S.DROPPED, _S.FILLED, _S.CANCELLED, _S.REJECTED, _S.EXPIRED})
-_WORKING: Final = (_S.NEW, _S.PARTIALLY_FILLED)
-IN_DOUBT: Final = frozenset({_S.UNKNOWN, _S.LOST})
-"""Nobody knows what became of the order."""
+_State = OrderState
+_Event = OrderEvent
+TERMINAL: Final = frozenset({_State.DROPPED, _State.FILLED, _State.CANCELLED, _State.REJECTED, _State.EXPIRED})
+_WORKING: Final = (_State.NEW, _State.PARTIALLY_FILLED)
+IN_DOUBT: Final = frozenset({_State.UNKNOWN, _State.LOST})
+"""The outcome of the order is unknown."""
 
 
-ENDED: Final = TERMINAL - {_S.DROPPED}
-"""It had left and is over; a fill that was not heard of may be missing, even one of more than was ordered."""
+ENDED: Final = TERMINAL - {_State.DROPPED}
+"""The order was sent and has ended; a fill that was not reported may be missing, even an overfill."""
 
 
-AMENDS: Final = (_E.BUST, _E.CORRECT)
-"""Words about an execution and not about the order: its state stays."""
+AMENDS: Final = (_Event.BUST, _Event.CORRECT)
+"""Events that change an execution, not the order's state."""
 
 _ANSWERS: Final = (
-    _E.ACKNOWLEDGE,
-    _E.REJECT,
-    _E.CANCEL,
-    _E.CANCEL_REFUSED,
-    _E.REPLACE,
-    _E.EXPIRE,
-    _E.NOT_FOUND,
+    _Event.ACKNOWLEDGE,
+    _Event.REJECT,
+    _Event.CANCEL,
+    _Event.CANCEL_REFUSED,
+    _Event.REPLACE,
+    _Event.EXPIRE,
+    _Event.NOT_FOUND,
 )
 
 
-def _unanswered() -> dict[tuple[OrderState, OrderEvent], Transition]:
-    # Orders that no broker has spoken of yet.
+def _unacknowledged_transitions() -> dict[tuple[OrderState, OrderEvent], Transition]:
+    # Orders without a broker's report.
     #
-    # What cannot be, as an answer to an order that was never sent, changes no state and raises an alarm.
+    # An answer to an order that was never sent changes no state and raises an alarm.
     return {
-        (_S.INTENDED, _E.SEND): Transition(_S.SENDING),
-        (_S.INTENDED, _E.DROP): Transition(_S.DROPPED),
-        (_S.INTENDED, _E.FILL): Transition(_S.PARTIALLY_FILLED, TransitionEffect.ALARM),
-        (_S.INTENDED, _E.NO_ANSWER): Transition(_S.INTENDED),
-        **{(_S.INTENDED, word): Transition(_S.INTENDED, TransitionEffect.ALARM) for word in _ANSWERS},
-        (_S.SENDING, _E.DROP): Transition(_S.DROPPED),
-        (_S.SENDING, _E.ACKNOWLEDGE): Transition(_S.NEW),
-        (_S.SENDING, _E.REJECT): Transition(_S.REJECTED),
-        (_S.SENDING, _E.NO_ANSWER): Transition(_S.UNKNOWN, TransitionEffect.QUERY),
-        (_S.SENDING, _E.FILL): Transition(_S.PARTIALLY_FILLED),
-        (_S.SENDING, _E.EXPIRE): Transition(_S.EXPIRED),
-        (_S.SENDING, _E.CANCEL): Transition(_S.CANCELLED),
-        (_S.SENDING, _E.CANCEL_REFUSED): Transition(_S.SENDING, TransitionEffect.QUERY),
-        (_S.SENDING, _E.NOT_FOUND): Transition(_S.UNKNOWN, TransitionEffect.QUERY),
-        (_S.SENDING, _E.REPLACE): Transition(_S.NEW),
+        (_State.INTENDED, _Event.SEND): Transition(_State.SENDING),
+        (_State.INTENDED, _Event.DROP): Transition(_State.DROPPED),
+        (_State.INTENDED, _Event.FILL): Transition(_State.PARTIALLY_FILLED, TransitionEffect.ALARM),
+        (_State.INTENDED, _Event.NO_ANSWER): Transition(_State.INTENDED),
+        **{(_State.INTENDED, word): Transition(_State.INTENDED, TransitionEffect.ALARM) for word in _ANSWERS},
+        (_State.SENDING, _Event.DROP): Transition(_State.DROPPED),
+        (_State.SENDING, _Event.ACKNOWLEDGE): Transition(_State.NEW),
+        (_State.SENDING, _Event.REJECT): Transition(_State.REJECTED),
+        (_State.SENDING, _Event.NO_ANSWER): Transition(_State.UNKNOWN, TransitionEffect.QUERY),
+        (_State.SENDING, _Event.FILL): Transition(_State.PARTIALLY_FILLED),
+        (_State.SENDING, _Event.EXPIRE): Transition(_State.EXPIRED),
+        (_State.SENDING, _Event.CANCEL): Transition(_State.CANCELLED),
+        (_State.SENDING, _Event.CANCEL_REFUSED): Transition(_State.SENDING, TransitionEffect.QUERY),
+        (_State.SENDING, _Event.NOT_FOUND): Transition(_State.UNKNOWN, TransitionEffect.QUERY),
+        (_State.SENDING, _Event.REPLACE): Transition(_State.NEW),
     }
 
 
-def _arrows() -> dict[tuple[OrderState, OrderEvent], Transition]:
-    # Every word of a broker leads somewhere from every state; a deed of ours that is absent is a fault of ours.
-    table = _unanswered()
+def _all_transitions() -> dict[tuple[OrderState, OrderEvent], Transition]:
+    # Every broker event has a transition from every state; a missing event of ours is a bug.
+    table = _unacknowledged_transitions()
     for state in _WORKING:
         table |= {
-            (state, _E.ACKNOWLEDGE): Transition(state, TransitionEffect.IGNORE),
-            (state, _E.REPLACE): Transition(state),
-            (state, _E.REJECT): Transition(state, TransitionEffect.QUERY),
-            (state, _E.NO_ANSWER): Transition(state, TransitionEffect.QUERY),
-            (state, _E.FILL): Transition(_S.PARTIALLY_FILLED),
-            (state, _E.EXPIRE): Transition(_S.EXPIRED),
-            (state, _E.CANCEL): Transition(_S.CANCELLED),
-            (state, _E.CANCEL_REFUSED): Transition(state, TransitionEffect.QUERY),
-            (state, _E.NOT_FOUND): Transition(_S.UNKNOWN, TransitionEffect.QUERY),
+            (state, _Event.ACKNOWLEDGE): Transition(state, TransitionEffect.IGNORE),
+            (state, _Event.REPLACE): Transition(state),
+            (state, _Event.REJECT): Transition(state, TransitionEffect.QUERY),
+            (state, _Event.NO_ANSWER): Transition(state, TransitionEffect.QUERY),
+            (state, _Event.FILL): Transition(_State.PARTIALLY_FILLED),
+            (state, _Event.EXPIRE): Transition(_State.EXPIRED),
+            (state, _Event.CANCEL): Transition(_State.CANCELLED),
+            (state, _Event.CANCEL_REFUSED): Transition(state, TransitionEffect.QUERY),
+            (state, _Event.NOT_FOUND): Transition(_State.UNKNOWN, TransitionEffect.QUERY),
         }
     for state in sorted(IN_DOUBT):
         table |= {
-            (state, _E.ACKNOWLEDGE): Transition(_S.NEW),
-            (state, _E.REPLACE): Transition(_S.NEW),
-            (state, _E.REJECT): Transition(_S.REJECTED),
-            (state, _E.NO_ANSWER): Transition(state),
-            (state, _E.FILL): Transition(_S.PARTIALLY_FILLED),
-            (state, _E.EXPIRE): Transition(_S.EXPIRED),
-            (state, _E.CANCEL): Transition(_S.CANCELLED),
-            (state, _E.CANCEL_REFUSED): Transition(state),
-            (state, _E.NOT_FOUND): Transition(state, TransitionEffect.QUERY),
-            (state, _E.GIVE_UP): Transition(_S.LOST, TransitionEffect.ALARM),
+            (state, _Event.ACKNOWLEDGE): Transition(_State.NEW),
+            (state, _Event.REPLACE): Transition(_State.NEW),
+            (state, _Event.REJECT): Transition(_State.REJECTED),
+            (state, _Event.NO_ANSWER): Transition(state),
+            (state, _Event.FILL): Transition(_State.PARTIALLY_FILLED),
+            (state, _Event.EXPIRE): Transition(_State.EXPIRED),
+            (state, _Event.CANCEL): Transition(_State.CANCELLED),
+            (state, _Event.CANCEL_REFUSED): Transition(state),
+            (state, _Event.NOT_FOUND): Transition(state, TransitionEffect.QUERY),
+            (state, _Event.GIVE_UP): Transition(_State.LOST, TransitionEffect.ALARM),
         }
-    amended = {(state, word): Transition(state, TransitionEffect.ALARM) for state in _S for word in AMENDS}
-    return table | _ended() | amended
+    amended = {(state, word): Transition(state, TransitionEffect.ALARM) for state in _State for word in AMENDS}
+    return table | _terminal_transitions() | amended
 
 
-def _ended() -> dict[tuple[OrderState, OrderEvent], Transition]:
-    # Terminal states stay what they are; a late fill is booked all the same.
+def _terminal_transitions() -> dict[tuple[OrderState, OrderEvent], Transition]:
+    # Terminal states do not change; a late fill is booked nevertheless.
     table: dict[tuple[OrderState, OrderEvent], Transition] = {}
     for state in sorted(TERMINAL):
         table |= {
-            (state, _E.ACKNOWLEDGE): Transition(state, TransitionEffect.QUERY),
-            (state, _E.REJECT): Transition(state, TransitionEffect.IGNORE),
-            (state, _E.NO_ANSWER): Transition(state),
-            (state, _E.FILL): Transition(state, TransitionEffect.ALARM),
-            (state, _E.EXPIRE): Transition(state, TransitionEffect.IGNORE),
-            (state, _E.CANCEL): Transition(state, TransitionEffect.IGNORE),
-            (state, _E.CANCEL_REFUSED): Transition(state, TransitionEffect.IGNORE),
-            (state, _E.REPLACE): Transition(state, TransitionEffect.QUERY),
-            (state, _E.NOT_FOUND): Transition(state, TransitionEffect.IGNORE),
+            (state, _Event.ACKNOWLEDGE): Transition(state, TransitionEffect.QUERY),
+            (state, _Event.REJECT): Transition(state, TransitionEffect.IGNORE),
+            (state, _Event.NO_ANSWER): Transition(state),
+            (state, _Event.FILL): Transition(state, TransitionEffect.ALARM),
+            (state, _Event.EXPIRE): Transition(state, TransitionEffect.IGNORE),
+            (state, _Event.CANCEL): Transition(state, TransitionEffect.IGNORE),
+            (state, _Event.CANCEL_REFUSED): Transition(state, TransitionEffect.IGNORE),
+            (state, _Event.REPLACE): Transition(state, TransitionEffect.QUERY),
+            (state, _Event.NOT_FOUND): Transition(state, TransitionEffect.IGNORE),
         }
     return table
 
 
-TRANSITIONS: Final[Mapping[tuple[OrderState, OrderEvent], Transition]] = _arrows()
+TRANSITIONS: Final[Mapping[tuple[OrderState, OrderEvent], Transition]] = _all_transitions()
 
 BROKER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     "acknowledged": OrderEvent.ACKNOWLEDGE,
@@ -171,20 +171,20 @@ BROKER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     "busted": OrderEvent.BUST,
     "corrected": OrderEvent.CORRECT,
 }
-"""The kinds of `contracts.BrokerEvent` as events of an order."""
+"""The order event of each kind of `contracts.BrokerEvent`."""
 
 
 SUPPOSED_PREFIX: Final = "supposed-"
-"""Begins the execution id of a fill that was derived from a cumulative quantity, its executions not being named."""
+"""Prefix of the execution id of an inferred fill: one derived from a cumulative quantity."""
 
 
 @attrs.frozen(kw_only=True)
 class OrderRecord:
-    """An order and what has become of it.
+    """An order and its current state.
 
-    `supposed` is the part of `filled` whose executions the broker has not named yet; those that come are part of it.
-    `executions` holds by its id what is booked of each: less than it says where it was supposed before, and nothing of
-    one that is void. `corrected` are those that had other terms once.
+    `inferred_quantity` is the part of `filled` whose executions the broker has not reported; reported ones reduce it.
+    `executions` holds the booked fill of each execution id: reduced by what was inferred before, 0 if void.
+    `corrected` are the ids of executions that were corrected or void.
     """
 
     order: Order
@@ -196,17 +196,17 @@ class OrderRecord:
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing but a late fill can still happen."""
+        """Whether the order has ended; only a late fill can still arrive."""
         return self.state in TERMINAL
 
     @property
     def is_missed_entry(self) -> bool:
-        """Whether it is the entry of a signal that has ended without a fill."""
+        """Whether it is a signal's entry that ended without a fill."""
         return self.terminal and self.order.leg is Leg.ENTRY and not (self.order.tops_up or self.filled)
 
     @property
     def open_quantity(self) -> Decimal:
-        """What may still fill: the worst case counts it in full."""
+        """The quantity that may still fill; 0 for a terminal order."""
         return Decimal(0) if self.terminal else max(Decimal(0), self.order.quantity - self.filled)
 
     @property
@@ -216,23 +216,25 @@ class OrderRecord:
 
 
 def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) -> tuple[OrderRecord, TransitionEffect]:
-    """The record after an event, and what the event asks for.
+    """The record after an event, and what the caller must do.
 
-    A fill that was booked before changes nothing, nor does one that names an execution of a supposed fill: what is
-    booked is the growth of `filled`. A late fill of an order that has ended is booked, the state stays; one that is
-    found again after parts of it were filled is partially filled, not new. A correction of what was not told yet is the
-    fill itself. Raises ValueError for an event that the table does not know in this state.
+    A fill that was booked before changes nothing; one that reports an execution of an inferred fill adds only what
+    exceeds it. A late fill of a terminal order is booked, the state stays. An order found again after partial fills is
+    PARTIALLY_FILLED, not NEW. A correction of an unreported execution is booked as its fill. Raises ValueError if the
+    table has no transition for the event in this state.
     """
-    arrow = TRANSITIONS.get((record.state, event))
-    if arrow is None:
+    transition = TRANSITIONS.get((record.state, event))
+    if transition is None:
         raise ValueError(f"order {record.order.client_order_id}: no {event.value} in state {record.state.value}")
     if event is OrderEvent.CORRECT and fill is not None and fill.execution_id not in record.executions:
-        event, arrow = OrderEvent.FILL, TRANSITIONS[record.state, OrderEvent.FILL]
+        event, transition = OrderEvent.FILL, TRANSITIONS[record.state, OrderEvent.FILL]
     if fill is None:
-        found_again = arrow.to is OrderState.NEW and record.filled
-        return attrs.evolve(record, state=OrderState.PARTIALLY_FILLED if found_again else arrow.to), arrow.effect
+        found_again = transition.to is OrderState.NEW and record.filled
+        return attrs.evolve(
+            record, state=OrderState.PARTIALLY_FILLED if found_again else transition.to
+        ), transition.effect
     if event in AMENDS:
-        return _amended(record, event, fill), arrow.effect
+        return _corrected_record(record, event, fill), transition.effect
     if fill.execution_id in record.executions:
         return record, TransitionEffect.IGNORE
     named = (
@@ -243,16 +245,16 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
     complete = filled >= record.order.quantity and not record.terminal
     booked = attrs.evolve(
         record,
-        state=OrderState.FILLED if complete else arrow.to,
+        state=OrderState.FILLED if complete else transition.to,
         filled=filled,
         inferred_quantity=record.inferred_quantity + supposing,
         executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=fill.quantity - named)},
     )
-    return booked, TransitionEffect.ALARM if filled > record.order.quantity else arrow.effect
+    return booked, TransitionEffect.ALARM if filled > record.order.quantity else transition.effect
 
 
-def _amended(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:
-    # The record after an execution was taken back or corrected; a later report of a void one is void too.
+def _corrected_record(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:
+    # The record after a bust or a correction; a later report of a void execution is void too.
     nothing = Decimal(0)
     was = record.executions.get(fill.execution_id)
     booked = nothing if was is None else was.quantity
@@ -267,14 +269,14 @@ def _amended(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:
 
 @attrs.frozen
 class ExecutionUpdate:
-    """What is to be booked of an execution; `amends`: in place of what was booked of it before."""
+    """The fill to book of an execution; `is_correction`: it replaces the fill booked before."""
 
     fill: Fill
     is_correction: bool
 
 
 def execution_update(before: OrderRecord, after: OrderRecord, fill: Fill) -> ExecutionUpdate | None:
-    """What a fill, a bust or a correction has changed of its execution; None where that is nothing."""
+    """The change of an execution by a fill, a bust or a correction; None if nothing changed."""
     was, now = before.executions.get(fill.execution_id), after.executions[fill.execution_id]
     if now == was or (was is None and not now.quantity):
         return None
@@ -283,7 +285,7 @@ def execution_update(before: OrderRecord, after: OrderRecord, fill: Fill) -> Exe
 
 @attrs.frozen(kw_only=True)
 class ClientOrderIds:
-    """Makes client order ids: the same install, identity, account, signal, leg and attempt give the same id."""
+    """Creates client order ids: the same install, identity, account, signal, leg and attempt give the same id."""
 
     install_id: str
     identity: str
@@ -291,7 +293,7 @@ class ClientOrderIds:
     length: int = 48
 
     def client_order_id(self, signal: SignalId, leg: Leg, attempt: int = 1) -> str:
-        """`tb`, six characters that mark the install, and a digest, cut to the broker's length."""
+        """`tb`, six characters of the install, and a digest, cut to `length` characters."""
         digest = sha256("\n".join((self._head, signal.text, leg.value, str(attempt))).encode()).digest()
         return f"tb{_mark(self.install_id)}{_letters(digest)}"[: self.length]
 
@@ -300,11 +302,13 @@ class ClientOrderIds:
         return f"{self.install_id}\n{self.identity}\n{self.account_id}"
 
 
-def transition_table(arrows: Iterable[tuple[tuple[OrderState, OrderEvent], Transition]] = TRANSITIONS.items()) -> str:
-    """The table in Markdown, one row an arrow, for the reference."""
+def transition_table(
+    transitions: Iterable[tuple[tuple[OrderState, OrderEvent], Transition]] = TRANSITIONS.items(),
+) -> str:
+    """The table in Markdown, one row for each transition, for the reference."""
     rows = [
-        f"| {state.value} | {event.value} | {arrow.to.value} | {arrow.effect.value} |"
-        for (state, event), arrow in arrows
+        f"| {state.value} | {event.value} | {transition.to.value} | {transition.effect.value} |"
+        for (state, event), transition in transitions
     ]
     return "\n".join(("| state | event | next state | asks for |", "|---|---|---|---|", *rows))
 

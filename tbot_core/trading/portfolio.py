@@ -1,6 +1,6 @@
-"""Positions, cash and profit of a session, as a projection of its fills. Exact integers inside.
+"""Positions, cash and profit of a session, computed from its fills in exact integers.
 
-cash + positions = equity holds by two independent ways of counting: what was paid, and what was gained.
+Equity is counted in two independent ways: cash plus positions, and opening equity plus profit.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True)
 class Position:
-    """What one signal's fills have made: open `units`, what was paid and received in atoms, the last mark in ticks.
+    """The position of one signal: open `units`, entry and exit amounts in atoms, the last mark in ticks.
 
-    `added_atoms`: what top-ups have cost, which is in `entry_atoms` too.
+    `added_atoms` is the cost of top-ups; `entry_atoms` includes it.
     """
 
     signal: SignalId
@@ -54,17 +54,17 @@ class Position:
 
     @property
     def cost_atoms(self) -> int:
-        """What the open part cost at entry: its exposure."""
+        """The entry cost of the open part: its exposure."""
         return self.entry_atoms * self.units // self.entry_units
 
     @property
     def target_atoms(self) -> int:
-        """What it should be worth: what its entry cost, without what was added since."""
+        """The target value: the entry cost without top-ups."""
         return self.entry_atoms - self.added_atoms
 
     @property
     def value_atoms(self) -> int:
-        """The open part at the last mark, negative for a short."""
+        """The value of the open part at the last mark, negative for a short."""
         return self.side * self.units * self.mark
 
     @property
@@ -74,16 +74,16 @@ class Position:
 
     @property
     def bought_atoms(self) -> int:
-        """What was paid for shares, with the fees of both sides."""
+        """The amount paid for shares, with the fees of both sides."""
         return (self.entry_atoms if self.side is Side.LONG else self.exit_atoms) + self.fee_atoms
 
     @property
     def sold_atoms(self) -> int:
-        """What was received for shares, before fees."""
+        """The amount received for shares, before fees."""
         return self.exit_atoms if self.side is Side.LONG else self.entry_atoms
 
     def to_trade(self, broker: str = "") -> Trade:
-        """The closed position, as a trade at that broker; raises ValueError while it is open."""
+        """The closed position as a trade at `broker`; raises ValueError while it is open."""
         if self.units or self.exit_time is None or self.exit_reason is None:
             raise ValueError(f"{self.signal.text} is still open")
         return Trade(
@@ -104,7 +104,7 @@ class Position:
 
 @attrs.define(kw_only=True)
 class Surplus:
-    """A fill that no position accounts for, such as a late one: signed units, what they cost, and their last mark."""
+    """A fill that belongs to no position, such as a late one: signed units, their price and last mark in ticks."""
 
     symbol: str
     units: int
@@ -119,8 +119,8 @@ class Surplus:
 
 
 @attrs.frozen(kw_only=True)
-class _Done:
-    # A fill as it was applied.
+class _BookedFill:
+    # A fill as it was booked.
     fill: Fill
     signal: SignalId | None
     leg: Leg
@@ -128,23 +128,23 @@ class _Done:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The execution that it was."""
+        """The key of the execution."""
         return self.fill.client_order_id, self.fill.execution_id
 
     @property
     def symbol(self) -> str:
-        """What was traded."""
+        """The symbol."""
         return self.fill.symbol
 
     @property
     def counts(self) -> bool:
-        """Whether it is not void."""
+        """Whether the execution is valid, not void."""
         return bool(self.fill.quantity)
 
 
 @attrs.frozen
-class _Split:
-    # Every share of a symbol became so many.
+class _BookedSplit:
+    # Each share of a symbol became `ratio` shares.
     symbol: str
     ratio: Fraction
     counts: bool = True
@@ -152,10 +152,10 @@ class _Split:
 
 @attrs.define(kw_only=True)
 class Portfolio:
-    """One account in one session: `cash_atoms` follows each fill, `positions` are those held, `closed` those done.
+    """One account in one session: its cash, open `positions` and `closed` positions.
 
-    `surplus` holds fills beyond what a signal held: the truth is booked, whoever drives the portfolio must act on it.
-    `session` is its date, None where nothing is asked that hangs on it.
+    `surplus` holds fills beyond a signal's position: they are booked, and the caller must handle them.
+    `session` is the session's date; None counts every position as opened today.
     """
 
     opening_atoms: int
@@ -164,44 +164,44 @@ class Portfolio:
     positions: dict[str, Position] = attrs.field(factory=dict)
     closed: list[Position] = attrs.field(factory=list)
     surplus: list[Surplus] = attrs.field(factory=list)
-    _done: list[_Done | _Split] = attrs.field(factory=list, eq=False, repr=False)
+    _booked: list[_BookedFill | _BookedSplit] = attrs.field(factory=list, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.cash_atoms = self.opening_atoms
 
     @property
     def equity_atoms(self) -> int:
-        """Cash and positions at their last marks."""
+        """Cash and positions at the last marks."""
         held = sum(position.value_atoms for position in self.positions.values())
         return self.cash_atoms + held + sum(one.units * one.mark for one in self.surplus)
 
     @property
     def pnl_atoms(self) -> int:
-        """The session's profit, realised and not, after fees: counted by trade, not from cash."""
+        """The session's realised and unrealised profit after fees, summed over positions, not from cash."""
         traded = sum(position.pnl_atoms for position in (*self.positions.values(), *self.closed))
         return traded + sum(one.pnl_atoms for one in self.surplus)
 
     @property
     def cost_atoms(self) -> int:
-        """The sum of what the open positions cost, long and short alike: gross exposure."""
+        """The cost of all open positions, long and short alike: gross exposure."""
         held = sum(position.cost_atoms for position in self.positions.values())
         return held + sum(abs(one.units) * one.price for one in self.surplus)
 
     @property
     def paid_atoms(self) -> int:
-        """What the session's purchases have cost so far, with all fees."""
+        """The cost of the session's purchases, with all fees."""
         bought = sum(one.bought_atoms for one in (*self.positions.values(), *self.closed))
         return bought + sum(max(one.units, 0) * one.price + one.fee_atoms for one in self.surplus)
 
     @property
     def received_atoms(self) -> int:
-        """What the session's sales have brought so far, before fees."""
+        """The proceeds of the session's sales, before fees."""
         sold = sum(one.sold_atoms for one in (*self.positions.values(), *self.closed))
         return sold + sum(max(-one.units, 0) * one.price for one in self.surplus)
 
     @property
     def holdings(self) -> dict[str, int]:
-        """Signed units by symbol, as the account must hold them: positions, and fills that no position accounts for."""
+        """Signed units by symbol that the account must hold: positions and surplus."""
         held = {symbol: position.side * position.units for symbol, position in self.positions.items()}
         for one in self.surplus:
             held[one.symbol] = held.get(one.symbol, 0) + one.units
@@ -209,60 +209,62 @@ class Portfolio:
 
     @property
     def unassigned_units(self) -> dict[str, int]:
-        """Signed units by symbol of what is held and no position accounts for."""
+        """Signed units of surplus by symbol."""
         units: dict[str, int] = {}
         for one in self.surplus:
             units[one.symbol] = units.get(one.symbol, 0) + one.units
         return {symbol: count for symbol, count in units.items() if count}
 
     def count_opened_today(self, positions: Iterable[Position]) -> int:
-        """How many of these were opened in this session, and not left over from one before it."""
+        """How many of these positions were opened in this session, not carried from an earlier one."""
         return sum(self.session in {None, one.signal.session} for one in positions)
 
     def apply(self, fill: Fill, signal: SignalId | None, leg: Leg, reason: ExitReason | None = None) -> Position | None:
-        """Book a fill of a signal's order; returns the position, closed when nothing of it is left.
+        """Book a fill of a signal's order; returns its position, which may be closed by it.
 
-        What a fill says beyond what the signal holds is booked as surplus, so that a position never crosses zero: it is
-        closed. None: the signal holds nothing that it could close, or the symbol is another signal's: all is surplus.
-        So is a fill without a signal: it is not of what was ordered.
-        An entry that is told after what closed it takes its place before that, and may be closed at once.
+        The part of a fill beyond the signal's position is booked as surplus, so that a position never crosses zero.
+        None: the whole fill is surplus, because the signal has no position to close, another signal holds the symbol,
+        or the fill has no signal (it is not what was ordered).
+        An entry fill that arrives after the fills that closed it is booked before them.
         """
-        done = _Done(fill=fill, signal=signal, leg=leg, reason=reason)
-        self.cash_atoms -= _paid(fill)
-        overtaken = self._overtaken(done, self._done)
-        self._done.append(done)
-        if overtaken is None:
-            return self._place(done)
-        self._place_again(fill.symbol)
+        booked = _BookedFill(fill=fill, signal=signal, leg=leg, reason=reason)
+        self.cash_atoms -= _cash_spent(fill)
+        place = self._earlier_place(booked, self._booked)
+        self._booked.append(booked)
+        if place is None:
+            return self._book(booked)
+        self._rebook(fill.symbol)
         closed = (one for one in self.closed if one.signal == signal)
         return self.positions.get(fill.symbol) or next(closed, None)
 
     def apply_split(self, symbol: str, ratio: Fraction) -> None:
-        """Every share of a symbol became so many: what is held cost the same in all."""
-        self._done.append(_Split(symbol, ratio))
-        self._divide(symbol, ratio)
+        """Book a split: each share becomes `ratio` shares, the total cost stays."""
+        self._booked.append(_BookedSplit(symbol, ratio))
+        self._split_units(symbol, ratio)
 
     def correct_fill(self, fill: Fill, signal: SignalId | None) -> Fill | None:
-        """An execution had these terms (quantity 0: it is void); returns what it was, None for one never applied.
+        """Correct a booked execution (quantity 0: it is void); returns the old fill, None if it was never booked.
 
-        Positions, trades and surplus of its symbols are what they would have been had it been so from the beginning.
-        Like one that is applied it belongs to a signal, or was not of what was ordered.
+        Positions, trades and surplus of its symbols are recomputed as if it had always had these terms. `signal` is
+        None if the fill is not what was ordered.
         """
         key = (fill.client_order_id, fill.execution_id)
-        found = ((at, one) for at, one in enumerate(self._done) if isinstance(one, _Done) and one.key == key)
-        at, done = next(found, (0, None))
-        if done is None:
+        found = ((at, one) for at, one in enumerate(self._booked) if isinstance(one, _BookedFill) and one.key == key)
+        at, booked = next(found, (0, None))
+        if booked is None:
             return None
-        was = done.fill
-        self._done[at] = attrs.evolve(done, fill=fill, signal=signal)
-        self.cash_atoms += _paid(was) - _paid(fill)
+        was = booked.fill
+        self._booked[at] = attrs.evolve(booked, fill=fill, signal=signal)
+        self.cash_atoms += _cash_spent(was) - _cash_spent(fill)
         for symbol in sorted({was.symbol, fill.symbol}):
-            self._place_again(symbol)
+            self._rebook(symbol)
         return was
 
-    def _overtaken(self, step: _Done | _Split, before: Sequence[_Done | _Split]) -> int | None:
-        # The place of the first fill that closed more of a signal than was held, where this is an entry of it.
-        if isinstance(step, _Split) or step.leg is not Leg.ENTRY or step.fill.symbol in self.positions:
+    def _earlier_place(
+        self, step: _BookedFill | _BookedSplit, before: Sequence[_BookedFill | _BookedSplit]
+    ) -> int | None:
+        # The index of the first closing fill of the signal, if `step` is an entry that arrived after its closing fills.
+        if isinstance(step, _BookedSplit) or step.leg is not Leg.ENTRY or step.fill.symbol in self.positions:
             return None
         if step.signal is None:
             return None
@@ -271,21 +273,21 @@ class Portfolio:
         closing = (
             at
             for at, one in enumerate(before)
-            if isinstance(one, _Done) and one.signal == step.signal and one.leg is not Leg.ENTRY
+            if isinstance(one, _BookedFill) and one.signal == step.signal and one.leg is not Leg.ENTRY
         )
         return next(closing, None)
 
-    def _place_again(self, symbol: str) -> None:
-        # Place all of a symbol's fills, in the order in which they were told, but for entries that came too late.
-        held, placed = self.positions.get(symbol), list[_Done | _Split]()
+    def _rebook(self, symbol: str) -> None:
+        # Book all of a symbol's fills again in the order of arrival, except entries that arrived too late.
+        held, placed = self.positions.get(symbol), list[_BookedFill | _BookedSplit]()
         self._clear(symbol)
-        for step in (one for one in self._done if one.symbol == symbol and one.counts):
-            at = self._overtaken(step, placed)
+        for step in (one for one in self._booked if one.symbol == symbol and one.counts):
+            at = self._earlier_place(step, placed)
             placed.insert(len(placed) if at is None else at, step)
             if at is not None:
                 self._clear(symbol)
             for one in [step] if at is None else placed:
-                self._place(one) if isinstance(one, _Done) else self._divide(symbol, one.ratio)
+                self._book(one) if isinstance(one, _BookedFill) else self._split_units(symbol, one.ratio)
         self.closed.sort(key=lambda one: one.exit_time or one.entry_time)
         if held is not None and symbol in self.positions:
             self.positions[symbol].mark = held.mark
@@ -295,8 +297,8 @@ class Portfolio:
         self.closed = [one for one in self.closed if one.signal.symbol != symbol]
         self.surplus = [one for one in self.surplus if one.symbol != symbol]
 
-    def _place(self, done: _Done) -> Position | None:
-        fill, signal, leg, reason = done.fill, done.signal, done.leg, done.reason
+    def _book(self, booked: _BookedFill) -> Position | None:
+        fill, signal, leg, reason = booked.fill, booked.signal, booked.leg, booked.reason
         units, ticks, fees = units_of(fill.quantity), ticks_of(float(fill.price)), atoms_of(fill.fees)
         signed = units if fill.buy else -units
         position = self.positions.get(fill.symbol)
@@ -304,7 +306,7 @@ class Portfolio:
         if signal is None or other or (leg is not Leg.ENTRY and (position is None or position.side * signed > 0)):
             self.surplus.append(Surplus(symbol=fill.symbol, units=signed, price=ticks, fee_atoms=fees, mark=ticks))
             return None
-        added = reason is ExitReason.REBALANCE and position is not None  # one that came too late is an entry by itself
+        added = reason is ExitReason.REBALANCE and position is not None  # without a position it is an entry
         if position is None:
             position = Position(signal=signal, side=Side.LONG if fill.buy else Side.SHORT, entry_time=fill.time)
             self.positions[fill.symbol] = position
@@ -321,12 +323,12 @@ class Portfolio:
             self._reduce(position, closed, closed * ticks)
             position.exit_time = fill.time
             if reason is not ExitReason.REBALANCE or position.exit_reason is None:
-                position.exit_reason = reason  # a trim whose fill comes last has not closed the position
+                position.exit_reason = reason  # a trim is not the reason even if its fill comes last
         position.fee_atoms += fees
         position.mark = ticks
         return position
 
-    def _divide(self, symbol: str, ratio: Fraction) -> None:
+    def _split_units(self, symbol: str, ratio: Fraction) -> None:
         position = self.positions.get(symbol)
         if position is not None:
             position.units = int(position.units * ratio)
@@ -339,7 +341,7 @@ class Portfolio:
                 one.price, one.mark = round(one.price / ratio), round(one.mark / ratio)
 
     def mark(self, symbol: str, ticks: int) -> None:
-        """Value a position at a price."""
+        """Set the last mark of a position, in ticks."""
         self.positions[symbol].mark = ticks
 
     def _reduce(self, position: Position, units: int, atoms: int) -> None:
@@ -351,8 +353,8 @@ class Portfolio:
             self.closed.append(position)
 
 
-def _paid(fill: Fill) -> int:
-    # What a fill takes out of cash, atoms; nothing for one that is void.
+def _cash_spent(fill: Fill) -> int:
+    # The cash that a fill costs, in atoms, negative for a sale; 0 if it is void.
     units = units_of(fill.quantity)
     signed = units if fill.buy else -units
     return signed * ticks_of(float(fill.price)) + atoms_of(fill.fees) if units else 0

@@ -1,6 +1,6 @@
-"""From facts and signals to proposals: screening before the bell, judgement at the signal, and their order.
+"""Proposals: symbols are screened before the open, signals are checked, and the results become proposals.
 
-Vectorised over sessions and symbols alike, so that the same lines serve one live minute and a block of sessions.
+Vectorised over sessions and symbols, so that the same code serves one live minute and a block of sessions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHORT_RESTRICTION = 0.9
 
 @attrs.frozen(kw_only=True, eq=False)
 class ActiveStrategy:
-    """A strategy as it takes part in a run: `rank` is its place in STRATEGY_SEQUENCE."""
+    """A strategy of a run; `rank` is its place in STRATEGY_SEQUENCE."""
 
     name: str
     rank: int
@@ -48,7 +48,7 @@ class ActiveStrategy:
 
 @attrs.frozen(kw_only=True, eq=False)
 class TradingRules:
-    """Everything that decisions depend on besides the market: settings, filters, venue and shipped tables."""
+    """All inputs of decisions except the market: settings, filters, the broker's capabilities and shipped tables."""
 
     risk: RiskSettings
     entries: EntrySettings
@@ -65,7 +65,7 @@ class TradingRules:
 
 @attrs.frozen(kw_only=True)
 class CheckResult:
-    """What one check compared for one row, and whether it passed."""
+    """The comparison of one check for one row; `reason` is ALLOWED if it passed."""
 
     check: str
     value: float
@@ -76,27 +76,26 @@ class CheckResult:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Verdicts:
-    """The outcome of many checks over many rows: the first reason that denies each, and the checks for explanations."""
+    """The outcome of checks over many rows: the first denying reason of each row, and the checks."""
 
     reasons: Index
     checks: tuple[Check, ...]
     missing_rejects: bool
 
     def findings(self, row: int) -> list[CheckResult]:
-        """Every comparison made for one row (flat position), in order."""
+        """All comparisons of one row, in order; `row` is a flat index."""
         shape = self.reasons.shape
         return [_finding(check, row, shape, missing_rejects=self.missing_rejects) for check in self.checks]
 
 
 @attrs.frozen(kw_only=True)
 class Proposal:
-    """A signal with its verdict so far; `reason` is ALLOWED or what a filter or the short rule said.
+    """A signal with the result of its checks; `reason` is ALLOWED, or the reason of a filter or the short rule.
 
-    `confirmed`: the latest closed minute when it was decided later than at its signal: a person confirmed it and it was
-    judged anew, or it tops up what the signal has entered.
-    `price` is the signal bar's close; `reference` the far side of a fresh quote, None where the source has no quotes.
-    `quote` is what was known of the symbol then, None where nothing was. `row` is the symbol's in the bars;
-    None for one of before a restart that is heard no more.
+    `confirmed_minute`: the latest closed minute at a decision later than the signal (a confirmation or a top-up).
+    `price` is the signal bar's close; `reference` the far side of a fresh quote, None if the source has no quotes.
+    `quote` is the symbol's quote at the signal, if any. `row` is the symbol's row in the bars; None after a restart if
+    the feed no longer has the symbol.
     """
 
     signal: SignalId
@@ -116,51 +115,51 @@ class Proposal:
 
     @property
     def minute(self) -> int:
-        """The minute in which it is decided: the signal's own, or a later one."""
+        """The minute of the decision: the signal's, or `confirmed_minute`."""
         return self.signal.minute if self.confirmed_minute is None else self.confirmed_minute
 
     @property
     def sizing_price(self) -> float:
-        """The price that an entry is sized and limited by."""
+        """The price from which an entry's quantity and limit are computed."""
         return self.price if self.reference is None else self.reference
 
     @property
     def sort_key(self) -> tuple[int, float, int, str]:
-        """The key that sorts signals: minute, strongest first, STRATEGY_SEQUENCE, symbol."""
+        """The sort key of signals: minute, strength (strongest first), STRATEGY_SEQUENCE, symbol."""
         return self.signal.minute, -self.strength, self.rank, self.signal.symbol
 
 
 def screen(
-    entrant: ActiveStrategy, rules: TradingRules, day: DayFacts, symbols: tuple[str, ...], minutes: int
+    active: ActiveStrategy, rules: TradingRules, day: DayFacts, symbols: tuple[str, ...], minutes: int
 ) -> Verdicts:
-    """Which symbols are candidates of a strategy: reasons of shape (..., symbols), ALLOWED = candidate.
+    """Screen the symbols for a strategy: reasons of shape (..., symbols), ALLOWED = candidate.
 
     `minutes` is the sessions' length.
     """
     shape = day.previous_close.shape
     reasons = np.zeros(shape, dtype=np.intp)
-    if entrant.window.outside(minutes, rules.exits.flatten_before_close):
+    if active.window.outside(minutes, rules.exits.flatten_before_close):
         reasons[:] = Reason.WINDOW_OUTSIDE_SESSION
     blocked = np.array([symbol in rules.blocklist for symbol in symbols])
     _deny(reasons, np.broadcast_to(blocked, shape), Reason.BLOCKLISTED)
     if len(symbols) > rules.universe_max:
         _deny(reasons, truncated_symbols(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
     checks: list[Check] = []
-    if isinstance(entrant.strategy, SupportsScreening):
-        checks += entrant.strategy.screen(day)
+    if isinstance(active.strategy, SupportsScreening):
+        checks += active.strategy.screen(day)
     for one in rules.filters.values():
-        checks += one.screen(day, symbols, entrant.frame)
+        checks += one.screen(day, symbols, active.frame)
     return _judge(reasons, checks, missing_rejects=rules.missing_rejects)
 
 
-def judge(entrant: ActiveStrategy, rules: TradingRules, signals: Signals, market: MarketView) -> Verdicts:
-    """What filters and the short rule say of each signal."""
+def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market: MarketView) -> Verdicts:
+    """Check each signal against the filters and the short rule."""
     checks: list[Check] = []
     for one in rules.filters.values():
-        checks += one.judge(signals, market, entrant.frame)
+        checks += one.judge(signals, market, active.frame)
     judged = _judge(np.zeros(len(signals), dtype=np.intp), checks, missing_rejects=rules.missing_rejects)
     short = signals.side < 0
-    match entrant.frame.short_type.lower():
+    match active.frame.short_type.lower():
         case "shortsell":
             _deny(
                 judged.reasons,
@@ -178,36 +177,33 @@ def judge(entrant: ActiveStrategy, rules: TradingRules, signals: Signals, market
 
 @attrs.frozen(kw_only=True, eq=False)
 class ScanResult:
-    """A strategy's signals with what was known before the bell; `dates` has an entry for each session scanned."""
+    """A strategy's signals with the screening result; `dates` has an entry for each session scanned."""
 
     signals: Signals
     screened: Verdicts
     dates: Sequence[date]
 
 
-def propose(entrant: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> list[list[Proposal]]:
-    """The proposals of each session scanned, unsorted.
-
-    Symbols that screening denied have no proposals: they were decided before the bell.
-    """
+def propose(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> list[list[Proposal]]:
+    """The proposals of each session scanned, unsorted; symbols that screening denied have none."""
     dates = scan.dates
-    signals = sane_signals(entrant.name, entrant.window, scan.signals, market.bars)
+    signals = sane_signals(active.name, active.window, scan.signals, market.bars)
     signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
-    judged = judge(entrant, rules, signals, market)
+    judged = judge(active, rules, signals, market)
     found: list[list[Proposal]] = [[] for _ in dates]
     symbols = market.bars.symbols
     for number, (session, row, minute, side, price, strength, stop, target, rule, reason) in enumerate(
         _columns(signals, judged)
     ):
         identity = SignalId(
-            session=dates[session], strategy=entrant.name, symbol=symbols[row], minute=minute, rule=signals.rules[rule]
+            session=dates[session], strategy=active.name, symbol=symbols[row], minute=minute, rule=signals.rules[rule]
         )
         found[session].append(
             Proposal(
                 signal=identity,
                 side=Side(side),
                 row=row,
-                rank=entrant.rank,
+                rank=active.rank,
                 price=price,
                 strength=strength,
                 stop=stop,
@@ -220,10 +216,10 @@ def propose(entrant: ActiveStrategy, rules: TradingRules, scan: ScanResult, mark
     return found
 
 
-def renew(entrant: ActiveStrategy, rules: TradingRules, proposal: Proposal, market: MarketView) -> Proposal | None:
-    """A proposal judged anew at its symbol's last known close; None while no close is known.
+def renew(active: ActiveStrategy, rules: TradingRules, proposal: Proposal, market: MarketView) -> Proposal | None:
+    """Check a proposal again at its symbol's last known close; None while no close is known.
 
-    Its stop and its target stay where the strategy put them; a price beyond one of them is too late.
+    Stop and target do not change; a price at or beyond one of them is denied with CONFIRMED_TOO_LATE.
     """
     if proposal.row is None:
         return None
@@ -255,7 +251,7 @@ def renew(entrant: ActiveStrategy, rules: TradingRules, proposal: Proposal, mark
         rules=(proposal.signal.rule,),
         exits=proposal.exits,
     )
-    judged = judge(entrant, rules, signals, market)
+    judged = judge(active, rules, signals, market)
     reason = REASON_BY_CODE[int(judged.reasons[0])]
     findings = tuple(judged.findings(0)) if reason is not Reason.ALLOWED else ()
     return attrs.evolve(fresh, reason=reason, findings=findings)
@@ -287,7 +283,7 @@ def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flag
 
 
 def _deny(reasons: Index, denied: Flags, reason: Reason) -> None:
-    # Give a reason to the rows that have none yet; arrays broadcast towards `reasons`.
+    # Give a reason to the rows that have none; arrays broadcast to `reasons`.
     reasons[np.broadcast_to(denied, reasons.shape) & (reasons == Reason.ALLOWED)] = reason
 
 
@@ -312,7 +308,7 @@ def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects:
 
 
 def _restricted(signals: Signals, market: MarketView, *, unknown: bool) -> Flags:
-    # Short-sale restriction at each signal; what is unknown of today or of yesterday counts as `unknown`.
+    # Short-sale restriction at each signal; missing data of today or yesterday count as `unknown`.
     previous = market.day.previous_close[signals.cells]
     lowest = market.bars.low_so_far[(*signals.cells, signals.minute)]
     today = lowest <= price_level(previous, SHORT_RESTRICTION)
@@ -323,7 +319,7 @@ def _restricted(signals: Signals, market: MarketView, *, unknown: bool) -> Flags
 
 
 def _protected(signals: Signals, policy: ExitPolicy, day: DayFacts) -> Signals:
-    # Stops at STOP_ATR for signals that name none; those that stay without get STOP_LOSS_PCT when they are planned.
+    # Stops at STOP_ATR for signals without one; `make_exit_plan` gives STOP_LOSS_PCT to the rest.
     if not policy.stop_atr:
         return signals
     distance = policy.stop_atr * day.atr[signals.cells]
@@ -332,7 +328,7 @@ def _protected(signals: Signals, policy: ExitPolicy, day: DayFacts) -> Signals:
 
 
 def sane_signals(name: str, window: Window, signals: Signals, bars: Bars) -> Signals:
-    """The signals of a strategy, if they are sane; raises PluginError: one that returns others is a broken plugin."""
+    """Return a strategy's signals if they are valid; raises PluginError for invalid ones."""
     away = signals.side * (signals.price - signals.stop)
     ahead = signals.side * (signals.target - signals.price)
     again = np.ones(len(signals), dtype=np.bool_)

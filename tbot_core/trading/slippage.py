@@ -1,7 +1,7 @@
-"""How much worse than the market a simulated order is filled.
+"""Slippage of simulated fills.
 
-Limits are never worsened. A draw depends on its key alone, (seed, session, strategy, symbol, signal minute,
-leg), so that neither the order of events nor the number of workers changes it.
+Limit prices are not slipped. A random draw depends only on its key (seed, session, strategy, symbol, signal minute,
+leg), so that the order of events and the number of workers do not change it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Slippage:
 
     @classmethod
     def of(cls, simulation: SimulationSettings) -> Slippage:
-        """The model that the settings ask for."""
+        """The model of the settings."""
         return cls(
             kind=simulation.slippage_simulation_type if simulation.enable_slippage_model else "none",
             mean=float(simulation.slippage_mean_pct) / 100,
@@ -43,10 +43,10 @@ class Slippage:
         )
 
     def fraction(self, signal: SignalId, leg: Leg, market: tuple[Bars, int], shares: float) -> float:
-        """The share of the price lost, 0 or more; `market` is the bars and the symbol's row in them.
+        """The lost fraction of the price, 0 or more; `market` is the bars and the symbol's row in them.
 
-        rule_based: mean x (0.5 + relative range of the signal bar / median of 20 bars before) x (1 + participation),
-        from bars up to the signal; participation = `shares` / the signal bar's volume, at most 1.
+        rule_based: mean x (0.5 + range of the signal bar / median range of the 20 bars before) x (1 + participation);
+        a range is (high - low) / close, participation is `shares` / the signal bar's volume, at most 1.
         """
         if self.kind == "none":
             return 0.0

@@ -135,25 +135,25 @@ def listed_executions_ignored() -> Swaps:
 
 def absent_order_not_asked_for() -> Swaps:
     """An order that works and is listed no more is left to the stream."""
-    settle = current_attribute(reconciler.Reconciler, "_settle")
+    settle = current_attribute(reconciler.Reconciler, "_apply_findings")
 
     def leave(self: Any, findings: Any, listed: frozenset[str]) -> bool:
         clean: bool = settle(self, attrs.evolve(findings, not_found=()), listed)
         return clean
 
-    return ((reconciler.Reconciler, "_settle", leave),)
+    return ((reconciler.Reconciler, "_apply_findings", leave),)
 
 
 def reading_believed_whatever_was_booked_meanwhile() -> Swaps:
     """A reading is held against books that have moved since it was asked for."""
-    settle = current_attribute(reconciler.Reconciler, "_settle")
+    settle = current_attribute(reconciler.Reconciler, "_apply_findings")
 
     def stale(self: Any, findings: Any, listed: frozenset[str]) -> bool:
-        self._before = self._desk.portfolio.holdings
+        self._holdings_before = self._decision_engine.portfolio.holdings
         clean: bool = settle(self, findings, listed)
         return clean
 
-    return ((reconciler.Reconciler, "_settle", stale),)
+    return ((reconciler.Reconciler, "_apply_findings", stale),)
 
 
 def foreign_orders_cancelled() -> Swaps:
@@ -162,10 +162,10 @@ def foreign_orders_cancelled() -> Swaps:
 
     async def tidy(self: Any) -> Any:
         verdict = await read(self)
-        for name in sorted({mark[0] for mark in self._astray.external}):
+        for name in sorted({mark[0] for mark in self._orphans.external}):
             with suppress(BrokerError):
                 await self._broker.cancel(name)
-        self._astray.external.clear()
+        self._orphans.external.clear()
         return verdict
 
     return ((reconciler.Reconciler, "read", tidy),)
@@ -173,7 +173,7 @@ def foreign_orders_cancelled() -> Swaps:
 
 def cancels_wait_with_the_readings() -> Swaps:
     """No part of what may be asked of the venue is kept for what protects and takes back."""
-    return ((throttling, "_KEPT", dict.fromkeys(RequestPriority, _HALF)),)
+    return ((throttling, "_RESERVED_SHARE", dict.fromkeys(RequestPriority, _HALF)),)
 
 
 def limit_of_requests_ignored() -> Swaps:
@@ -187,7 +187,7 @@ def account_in_another_currency_believed() -> Swaps:
     def as_it_is(account: Account) -> Account:
         return account
 
-    return ((throttling, "_in_dollars", as_it_is),)
+    return ((throttling, "_checked_account", as_it_is),)
 
 
 def unknown_exit_sent_again() -> Swaps:
@@ -198,7 +198,7 @@ def unknown_exit_sent_again() -> Swaps:
         doubt(self, words, *cids)
         for cid in cids:
             order = self.orders[cid].order
-            held: ManagedPosition | None = vars(self._desk.position_manager)["_held"].get(order.symbol)
+            held: ManagedPosition | None = vars(self._decision_engine.position_manager)["_held"].get(order.symbol)
             if order.leg is Leg.EXIT and held is not None and held.exit_order_id == cid:
                 held.exit_order_id = None
 

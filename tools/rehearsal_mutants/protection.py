@@ -42,25 +42,30 @@ def stop_kept_whatever_is_held() -> Swaps:
 
 def ended_stop_forgotten() -> Swaps:
     """A stop that has ended unasked is thought to rest on."""
-    ended = current_attribute(PositionManager, "_ended")
-    return ((PositionManager, "_ended", lambda self, order: None if order.leg is Leg.STOP else ended(self, order)),)
+    ended = current_attribute(PositionManager, "_on_order_ended")
+
+    def unless_stop(self: Any, order: Order) -> None:
+        if order.leg is not Leg.STOP:
+            ended(self, order)
+
+    return ((PositionManager, "_on_order_ended", unless_stop),)
 
 
 def orphan_protection_left() -> Swaps:
     """What rests for a position that is closed stays at the broker."""
-    closed = current_attribute(PositionManager, "_closed")
+    closed = current_attribute(PositionManager, "_on_closed")
 
     def leave(self: Any, position: Position) -> None:
         closed(self, position)
-        for one in [*self._unwanted]:
-            self._unwanted.on_ended(one)
+        for one in [*self._cancels]:
+            self._cancels.on_ended(one)
 
-    return ((PositionManager, "_closed", leave),)
+    return ((PositionManager, "_on_closed", leave),)
 
 
 def exit_beside_what_rests() -> Swaps:
     """An exit waits for nothing to end."""
-    return ((PositionManager, "_in_the_way", lambda _self, _held: []),)
+    return ((PositionManager, "_blocking_orders", lambda _self, _held: []),)
 
 
 def exit_each_minute_anew() -> Swaps:
@@ -81,7 +86,7 @@ def lost_exit_not_taken_back() -> Swaps:
 
     def leave(self: Any, cid: str) -> None:
         lost(self, cid)
-        self._unwanted.on_ended(cid)
+        self._cancels.on_ended(cid)
 
     return ((PositionManager, "on_lost", leave),)
 
@@ -93,12 +98,12 @@ def waiting_exit_keeps_the_stop_away() -> Swaps:
 
 def exit_beside_a_target() -> Swaps:
     """The target of a bracket is in no exit's way, and goes on resting beside it."""
-    in_the_way = current_attribute(PositionManager, "_in_the_way")
+    in_the_way = current_attribute(PositionManager, "_blocking_orders")
 
     def without(self: Any, held: ManagedPosition) -> list[str]:
         return [one for one in in_the_way(self, held) if one != held.resting.get(Leg.TARGET)]
 
-    return ((PositionManager, "_in_the_way", without),)
+    return ((PositionManager, "_blocking_orders", without),)
 
 
 def _whole(make: Callable[..., Order]) -> Callable[..., Order]:

@@ -154,8 +154,8 @@ def sent_again_under_a_new_id() -> Swaps:
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
         self._barrier(self.recorder.entry(records.INTENDED, records.order_payload(fresh), cid))
         self._mark([fresh])
-        known = vars(self._desk.position_manager)["_known"]
-        known[cid] = attrs.evolve(known[order.client_order_id], order=fresh)
+        tickets = vars(self._decision_engine.position_manager)["_tickets"]
+        tickets[cid] = attrs.evolve(tickets[order.client_order_id], order=fresh)
         await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.denial_reason))
 
     return _retried(again)
@@ -163,7 +163,7 @@ def sent_again_under_a_new_id() -> Swaps:
 
 def silent_cancel_read_as_done() -> Swaps:
     """A cancel without an answer is taken for the order's end."""
-    ask = current_attribute(ExecutionEngine, "_ask")
+    ask = current_attribute(ExecutionEngine, "_request")
 
     async def asked(self: Any, what: str, cid: str, request: Callable[[], Awaitable[None]]) -> None:
         async def watched() -> None:
@@ -176,7 +176,7 @@ def silent_cancel_read_as_done() -> Swaps:
 
         await ask(self, what, cid, watched)
 
-    return ((ExecutionEngine, "_ask", asked),)
+    return ((ExecutionEngine, "_request", asked),)
 
 
 def refused_cancel_read_as_done() -> Swaps:
@@ -196,7 +196,7 @@ def not_found_read_as_rejected() -> Swaps:
         event = BrokerEvent(kind="rejected", event_id=f"404-{cid}", client_order_id=cid, words="404")
         self._execution.apply_events([event])
 
-    return ((reconciler.Reconciler, "_missed", missed),)
+    return ((reconciler.Reconciler, "_on_not_found", missed),)
 
 
 def one_source_is_evidence() -> Swaps:
@@ -208,7 +208,7 @@ def one_source_is_evidence() -> Swaps:
         elif self._execution.orders[cid].state is not OrderState.LOST:
             self._execution.mark_not_found(cid)
 
-    return ((reconciler.Reconciler, "_missed", missed),)
+    return ((reconciler.Reconciler, "_on_not_found", missed),)
 
 
 def age_by_the_wall_clock() -> Swaps:
@@ -240,7 +240,7 @@ def doubt_ended_by_the_clock() -> Swaps:
                 event = BrokerEvent(kind="cancelled", event_id=f"old-{cid}", client_order_id=cid)
                 self._execution.apply_events([event])
 
-    return ((reconciler.Reconciler, "_notice", notice),)
+    return ((reconciler.Reconciler, "_update_lookups", notice),)
 
 
 def keys_written_as_they_are_quoted() -> Swaps:
@@ -256,7 +256,7 @@ def _forgetting(record: OrderRecord, fill: Fill) -> OrderRecord:
 def fills_known_by_their_event() -> Swaps:
     """A fill is the same one when its event is, not when its execution is."""
     return (
-        (ExecutionEngine, "_name", lambda _self, event: event.event_id),
+        (ExecutionEngine, "_event_key", lambda _self, event: event.event_id),
         *_advancing(_forgetting),
     )
 
@@ -267,7 +267,7 @@ def executions_thought_unique() -> Swaps:
     def name(_self: Any, event: BrokerEvent) -> str:
         return event.event_id if event.fill is None else f"execution {event.fill.execution_id}"
 
-    return ((ExecutionEngine, "_name", name),)
+    return ((ExecutionEngine, "_event_key", name),)
 
 
 def events_taken_twice() -> Swaps:

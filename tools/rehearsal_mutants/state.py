@@ -34,7 +34,7 @@ def doubt_frees_what_it_reserved() -> Swaps:
     def free(self: Any, words: str, *cids: str) -> None:
         doubt(self, words, *cids)
         for cid in cids:
-            self._desk.exposure.working.pop(cid, None)
+            self._decision_engine.exposure.working.pop(cid, None)
 
     return ((ExecutionEngine, "mark_unknown", free),)
 
@@ -45,7 +45,7 @@ def lost_entry_frees_what_it_reserved() -> Swaps:
 
     def free(self: Any, cid: str) -> None:
         lost(self, cid)
-        self._standing.working.pop(cid, None)
+        self._exposure.working.pop(cid, None)
 
     return ((PositionManager, "on_lost", free),)
 
@@ -72,14 +72,14 @@ def busts_not_taken_in() -> Swaps:
 
 def payments_booked_each_time() -> Swaps:
     """A dividend or a fee is booked as often as a reading lists it."""
-    count = current_attribute(reconciler.Reconciler, "_count")
+    count = current_attribute(reconciler.Reconciler, "_book_activities")
 
     def again(self: Any, snapshot: AccountSnapshot, *, stating: bool = True) -> None:
         name = f"{len(list(self._execution.recorder.journal.events()))}"
         fresh = [attrs.evolve(one, activity_id=f"{one.activity_id} {name}") for one in snapshot.activities]
         count(self, attrs.evolve(snapshot, activities=tuple(fresh)), stating=stating)
 
-    return ((reconciler.Reconciler, "_count", again),)
+    return ((reconciler.Reconciler, "_book_activities", again),)
 
 
 def loss_latch_in_memory_only() -> Swaps:
@@ -100,7 +100,7 @@ def loss_latch_not_obeyed() -> Swaps:
 
 def named_execution_counts_in_full() -> Swaps:
     """What a fill says is booked, not by how much the order has grown."""
-    take_in = current_attribute(ExecutionEngine, "_take_in")
+    take_in = current_attribute(ExecutionEngine, "_apply_event")
 
     def full(self: Any, event: Any) -> None:
         before = self.orders.get(event.client_order_id)
@@ -108,11 +108,11 @@ def named_execution_counts_in_full() -> Swaps:
         if before is not None and event.fill is not None:
             grown = self.orders[event.client_order_id].filled - before.filled
             if rest := event.fill.quantity - grown:
-                self._desk.position_manager.on_order_event(
+                self._decision_engine.position_manager.on_order_event(
                     attrs.evolve(event, fill=attrs.evolve(event.fill, quantity=rest))
                 )
 
-    return ((ExecutionEngine, "_take_in", full),)
+    return ((ExecutionEngine, "_apply_event", full),)
 
 
 def one_reading_believed() -> Swaps:
@@ -122,12 +122,12 @@ def one_reading_believed() -> Swaps:
         snapshot: AccountSnapshot = await self._broker.snapshot(self._since)
         return snapshot
 
-    return ((reconciler.Reconciler, "_believed", first),)
+    return ((reconciler.Reconciler, "_confirmed_snapshot", first),)
 
 
 def failed_reading_read_as_flat() -> Swaps:
     """An account that cannot be read is taken for an empty one."""
-    believed = current_attribute(reconciler.Reconciler, "_believed")
+    believed = current_attribute(reconciler.Reconciler, "_confirmed_snapshot")
 
     async def flat(self: Any) -> AccountSnapshot | None:
         try:
@@ -137,7 +137,7 @@ def failed_reading_read_as_flat() -> Swaps:
             return AccountSnapshot(account=nothing)
         return snapshot
 
-    return ((reconciler.Reconciler, "_believed", flat),)
+    return ((reconciler.Reconciler, "_confirmed_snapshot", flat),)
 
 
 def readings_that_differ_believed() -> Swaps:
@@ -147,14 +147,14 @@ def readings_that_differ_believed() -> Swaps:
 
 def young_orders_missed() -> Swaps:
     """A reading must tell of orders, too, that were sent a moment before."""
-    return ((reconciler.Reconciler, "_sent", lambda self: frozenset(self._execution.orders)),)
+    return ((reconciler.Reconciler, "_orders_to_list", lambda self: frozenset(self._execution.orders)),)
 
 
 def difference_in_flight_explained() -> Swaps:
     """A holding that an order in doubt may explain is called foreign at once."""
     return (
         (reconciler.Reconciler, "_in_flight", lambda _self, _listed: set()),
-        (reconciler.Reconciler, "_asks_after", lambda _self, _symbol: False),
+        (reconciler.Reconciler, "_must_query", lambda _self, _symbol: False),
     )
 
 
@@ -162,13 +162,13 @@ def foreign_holding_called_ours() -> Swaps:
     """Whatever the account holds of a symbol of ours is ours."""
 
     def explain(self: Any, difference: PositionDifference) -> None:
-        position = self._desk.portfolio.positions.get(difference.symbol)
+        position = self._decision_engine.portfolio.positions.get(difference.symbol)
         if position is None:
-            self._hold_foreign(difference.symbol, difference.theirs)
+            self._set_external(difference.symbol, difference.theirs)
         elif change := difference.theirs - position.side * quantity_of(position.units):
-            self._adjust(position, change)
+            self._book_external_change(position, change)
 
-    return ((reconciler.Reconciler, "_explain", explain),)
+    return ((reconciler.Reconciler, "_book_difference", explain),)
 
 
 def foreign_holding_forgotten() -> Swaps:
@@ -177,7 +177,7 @@ def foreign_holding_forgotten() -> Swaps:
     def hold(self: Any, symbol: str, _quantity: Decimal) -> None:
         self.external[symbol] = Decimal(0)
 
-    return ((reconciler.Reconciler, "_hold_foreign", hold),)
+    return ((reconciler.Reconciler, "_set_external", hold),)
 
 
 def absent_order_read_as_cancelled() -> Swaps:
@@ -225,7 +225,7 @@ def attempts_not_recalled() -> Swaps:
 
     def forget(self: Any, order: Order) -> None:
         recall(self, order)
-        del self._files.attempts[order.signal, order.leg]
+        del self._state.attempts[order.signal, order.leg]
 
     return ((PositionRecovery, "restore_order", forget),)
 

@@ -1,7 +1,7 @@
-"""What goes wrong with orders of positions, and the answer to it; pure.
+"""Anomalies of a position's orders, and their correction; pure.
 
-Overfills are bought back or sold once a reading proves them. Orders that are missing when they are due, that the broker
-takes for something else, or that were written down and never left, are replaced or given up.
+Overfills are reversed once a reading confirms them. Orders that are lost, that the broker took for something else, or
+that were never sent, are replaced or dropped.
 """
 
 from __future__ import annotations
@@ -23,220 +23,218 @@ if TYPE_CHECKING:
 
 
 class OverfillCorrector:
-    """Reverses the overfills of one session's orders; `proven` are the symbols that a reading has confirmed."""
+    """Reverses overfills of one session; `confirmed` are the symbols whose overfill a reading has confirmed."""
 
-    def __init__(self, files: ManagedState, portfolio: Portfolio, standing: ExposureBook) -> None:
+    def __init__(self, state: ManagedState, portfolio: Portfolio, exposure: ExposureBook) -> None:
         self.confirmed: frozenset[str] = frozenset()
-        self._files = files
+        self._state = state
         self._portfolio = portfolio
-        self._standing = standing
+        self._exposure = exposure
         self._closing: dict[str, str] = {}
 
     @staticmethod
     def is_excess_exit(order: Order) -> bool:
-        """Whether an order is such a reversal."""
+        """Whether an order reverses an overfill."""
         return order.reason is ExitReason.EXCESS
 
     def unassigned_units(self, symbol: str) -> int:
-        """The quantity that no position accounts for, in signed units."""
+        """The surplus of a symbol in signed units."""
         return self._portfolio.unassigned_units.get(symbol, 0)
 
     def report_excess(self, order: Order, since: int) -> None:
-        """Report the overfill of an order's fill; `since`: the previous surplus."""
+        """Report the surplus of an order's fill; `since` is the number of surplus entries before it."""
         for one in self._portfolio.surplus[since:]:
-            # What takes back too much leaves less of it, or nothing; what goes beyond that is too much itself.
+            # A reversal reduces the surplus; only its part beyond zero is a new surplus.
             if not self.is_excess_exit(order) or self.unassigned_units(one.symbol) * one.units > 0:
-                self._standing.record_surplus(one.symbol, quantity_of(abs(one.units)))
+                self._exposure.record_surplus(one.symbol, quantity_of(abs(one.units)))
 
     def close_excess(self, symbol: str) -> list[TradingCommand]:
-        """One order for the whole overfill of a symbol, unless one is working already."""
-        units, known = self._portfolio.holdings.get(symbol, 0), self._latest(symbol)
-        if not units or known is None or symbol in self._closing or symbol in self._portfolio.positions:
+        """An order that reverses a symbol's whole overfill, unless one is working."""
+        units, ticket = self._portfolio.holdings.get(symbol, 0), self._latest(symbol)
+        if not units or ticket is None or symbol in self._closing or symbol in self._portfolio.positions:
             return []
-        signal, leg = known.order.signal, Leg.EXIT
-        self._files.attempts[signal, leg] += 1
-        order = order_factory.overfill_order(self._files.name, signal, units, self._files.attempts[signal, leg])
-        self._files.add_ticket(order, known.plan, known.row)
+        signal, leg = ticket.order.signal, Leg.EXIT
+        self._state.attempts[signal, leg] += 1
+        order = order_factory.overfill_order(self._state.name, signal, units, self._state.attempts[signal, leg])
+        self._state.add_ticket(order, ticket.plan, ticket.row)
         self.restore_exit(order)
-        self.confirmed -= {symbol}  # another one needs another proof
+        self.confirmed -= {symbol}  # the next overfill needs its own confirmation
         return [SubmitOrder(order=order)]
 
     def restore_exit(self, order: Order) -> None:
-        """Such an order is working."""
+        """Record that such an order is working."""
         self._closing[order.symbol] = order.client_order_id
 
     def on_exit_ended(self, order: Order) -> None:
-        """Such an order has ended."""
+        """Record that such an order has ended."""
         if self._closing.get(order.symbol) == order.client_order_id:
             del self._closing[order.symbol]
 
     def _latest(self, symbol: str) -> OrderTicket | None:
-        return next((one for one in reversed(self._files.tickets.values()) if one.order.symbol == symbol), None)
+        return next((one for one in reversed(self._state.tickets.values()) if one.order.symbol == symbol), None)
 
 
 ENDINGS = frozenset({"expired", "cancelled", "rejected"})
-"""The kinds of a broker's reports after which an order has ended."""
-
+"""The kinds of broker events that end an order."""
 
 _WORKS = frozenset({"acknowledged", "replaced"})
 
 
 class MissingOrders:
-    """The orders of a session that are lost, or that ended before what they protect was held."""
+    """The orders of a session that are lost, or that ended before their position was opened."""
 
-    def __init__(self, files: ManagedState, standing: ExposureBook, unwanted: CancelQueue) -> None:
-        self._files = files
-        self._standing = standing
-        self._unwanted = unwanted
-        self._early: set[str] = set()
+    def __init__(self, state: ManagedState, exposure: ExposureBook, cancels: CancelQueue) -> None:
+        self._state = state
+        self._exposure = exposure
+        self._cancels = cancels
+        self._ended_early: set[str] = set()
         self._lost: set[str] = set()
-        self._spared: dict[str, Order] = {}
+        self._spared_protection: dict[str, Order] = {}
 
     def __contains__(self, client_order_id: str) -> bool:
-        """Whether an order is lost, without a report since."""
+        """Whether an order is lost and was not reported since."""
         return client_order_id in self._lost
 
     def mark_ended_early(self, client_order_id: str) -> None:
-        """An order has ended before its position was opened."""
-        self._early.add(client_order_id)
+        """Record that an order ended before its position was opened."""
+        self._ended_early.add(client_order_id)
 
     def has_ended_early(self, client_order_id: str) -> bool:
-        """Whether an order has ended before its position was opened."""
-        return client_order_id in self._early
+        """Whether an order ended before its position was opened."""
+        return client_order_id in self._ended_early
 
     def mark_lost(self, order: Order) -> None:
-        """An order is lost; if it appears later, it is cancelled, except an entry and its protection."""
+        """Record a lost order; if it appears later it is cancelled, except an entry and its protection."""
         self._lost.add(order.client_order_id)
         if self._may_protect(order):
-            self._spared[order.client_order_id] = order
+            self._spared_protection[order.client_order_id] = order
         elif order.leg is not Leg.ENTRY:
-            self._unwanted.cancel_next_minute([order.client_order_id])
+            self._cancels.cancel_next_minute([order.client_order_id])
 
     def on_position_closing(self, held: ManagedPosition) -> None:
-        """A position is being closed, or has its own stop: lost orders of its bracket are cancelled if they appear."""
+        """Cancel the lost bracket orders of a position that is being closed or has its own stop, if they appear."""
         if held.exit_reason is not None or (held.manages_own_stop and Leg.STOP in held.resting):
-            parted = [cid for cid, one in self._spared.items() if one.signal == held.position.signal]
+            parted = [cid for cid, one in self._spared_protection.items() if one.signal == held.position.signal]
             for cid in parted:
-                del self._spared[cid]
-            self._unwanted.cancel_now(parted)
+                del self._spared_protection[cid]
+            self._cancels.cancel_now(parted)
 
     def on_event(self, event: BrokerEvent, order: Order) -> None:
-        """Apply a broker's report of an order: a lost one is working after all, or has ended."""
+        """Apply a broker event of an order: a lost one is working, or has ended."""
         cid, works = order.client_order_id, event.fill is not None or event.kind in _WORKS
         if cid in self._lost and (works or event.kind in ENDINGS):
             self._lost.discard(cid)
-            self._spared.pop(cid, None)
+            self._spared_protection.pop(cid, None)
             if works and order.leg in order_factory.REASONS:
-                self._turned_up(order)
+                self._on_found(order)
 
-    def _turned_up(self, order: Order) -> None:
-        # A bracket is there as a whole: what protects its entry goes on doing so, where nothing else was placed.
-        cid, leg, held = order.client_order_id, order.leg, self._files.held.get(order.symbol)
+    def _on_found(self, order: Order) -> None:
+        # A lost bracket order that works protects its entry further, unless another order was placed.
+        cid, leg, held = order.client_order_id, order.leg, self._state.held.get(order.symbol)
         if held is None or held.position.signal != order.signal:
             if not self._may_protect(order):
-                self._unwanted.cancel_now([cid])
-            self._early.discard(cid)
+                self._cancels.cancel_now([cid])
+            self._ended_early.discard(cid)
         elif held.exit_order_id is not None or leg in held.resting or (held.manages_own_stop and leg is Leg.TARGET):
-            self._unwanted.cancel_now([cid])
-        elif held.exit_reason is not None:  # an exit that has not left waits until it has ended
+            self._cancels.cancel_now([cid])
+        elif held.exit_reason is not None:  # an exit that was not sent waits for its end
             held.resting[leg] = cid
-            self._unwanted.cancel_now([cid])
+            self._cancels.cancel_now([cid])
         else:
             held.resting[leg] = cid
-            self._unwanted.on_ended(cid)
+            self._cancels.on_ended(cid)
             if leg is Leg.STOP:
                 held.plan.on_close = not held.plan.stop_rests
 
     def _may_protect(self, order: Order) -> bool:
-        # Whether it was gone before the entry that it protects was filled, and that may still be.
-        entering = any(one.signal == order.signal for one in self._standing.working.values())
-        return entering and order.client_order_id in self._early
+        # Whether it was lost before its entry's fill, and the entry may still fill.
+        entering = any(one.signal == order.signal for one in self._exposure.working.values())
+        return entering and order.client_order_id in self._ended_early
 
 
 class MismatchedOrders:
-    """Renews the protection that such orders of a session were to give."""
+    """Replaces the protection of orders that the broker works or fills with other terms than the books have."""
 
-    def __init__(self, files: ManagedState, protection: ProtectiveStops, unwanted: CancelQueue) -> None:
-        self._files = files
+    def __init__(self, state: ManagedState, protection: ProtectiveStops, cancels: CancelQueue) -> None:
+        self._state = state
         self._protection = protection
-        self._unwanted = unwanted
+        self._cancels = cancels
 
     def on_orphan_cancel(self, client_order_id: str) -> None:
-        """A broker works an order for more than the books know of it, and it is taken back.
+        """Apply that an orphan order is being cancelled: the broker works it for more than the books have.
 
-        What it covers gets a stop of its own as soon as it has ended; a stop that was told to be over covers as well,
-        where no other rests, also while its position is being closed: nothing is to leave beside it. A second stop of
-        a position is followed by none: it acts on closes. To be called as often as its end is asked for.
+        Its position gets a separate stop when it has ended. A stop that had ended in the books counts as resting until
+        then, also while its position is being closed, so that no exit is sent beside it. A second mismatched stop of a
+        position is not replaced: the stop is emulated. May be called repeatedly.
         """
-        known = self._files.tickets[client_order_id]
-        order, held = known.order, self._files.held.get(known.order.symbol)
+        ticket = self._state.tickets[client_order_id]
+        order, held = ticket.order, self._state.held.get(ticket.order.symbol)
         if held is None:
-            known.stop_rejected |= order.leg is Leg.STOP
+            ticket.stop_rejected |= order.leg is Leg.STOP
         elif client_order_id in held.resting.values():
-            self._replace(held, known)
+            self._replace(held, ticket)
         elif order.leg is Leg.STOP and order.signal == held.position.signal and Leg.STOP not in held.resting:
             held.resting[Leg.STOP] = client_order_id
             held.plan.on_close = not held.plan.stop_rests
-            self._replace(held, known)
+            self._replace(held, ticket)
 
-    def on_wrong_fill(self, known: OrderTicket) -> None:
-        """An order was filled with other terms than ordered: its rest is cancelled, with its protection.
+    def on_wrong_fill(self, ticket: OrderTicket) -> None:
+        """Cancel an order that was filled with another symbol or side, and its protection.
 
-        What it was to protect and is still held gets a stop of its own.
+        Its position, if still held, gets a separate stop.
         """
-        order, held = known.order, self._files.held.get(known.order.symbol)
-        known.filled_wrongly = True
-        self._unwanted.cancel_now([order.client_order_id, *(one.client_order_id for one in order.protection)])
+        order, held = ticket.order, self._state.held.get(ticket.order.symbol)
+        ticket.filled_wrongly = True
+        self._cancels.cancel_now([order.client_order_id, *(one.client_order_id for one in order.protection)])
         if held is None or held.position.signal != order.signal:
             return
         if order.client_order_id in held.resting.values():
-            self._replace(held, known)
+            self._replace(held, ticket)
             self._protection.cancel_all(held)
         elif order.protection:
             held.manages_own_stop = True
             self._protection.cancel_all(held)
 
     def on_orphan_ended(self, client_order_id: str) -> None:
-        """The cancelled part of an order that had ended in the books is no longer working, without an order report."""
-        held = self._files.held.get(self._files.tickets[client_order_id].order.symbol)
-        self._unwanted.on_ended(client_order_id)
+        """Apply that an orphan order no longer works, without a broker event of it."""
+        held = self._state.held.get(self._state.tickets[client_order_id].order.symbol)
+        self._cancels.on_ended(client_order_id)
         if held is not None and held.resting.get(Leg.STOP) == client_order_id:
             del held.resting[Leg.STOP]
             held.stop_being_replaced = False
 
-    def _replace(self, held: ManagedPosition, known: OrderTicket) -> None:
-        # A broker that does not take stops for what they are counts like one that refuses them.
-        #
-        # An exit at once could be mistaken as well: the position is not sold before its level is reached.
+    def _replace(self, held: ManagedPosition, ticket: OrderTicket) -> None:
+        # A mismatched stop counts as a rejected one. The position is not closed at once, since the exit could be
+        # mismatched as well: it is closed when the stop's level is reached.
         self._protection.replace_bracket(held)
-        if known.order.leg is Leg.STOP and not known.stop_rejected:
-            known.stop_rejected = True
+        if ticket.order.leg is Leg.STOP and not ticket.stop_rejected:
+            ticket.stop_rejected = True
             held.refused_stops += 1
         held.plan.on_close |= held.refused_stops > 1
 
 
 class UnsentOrders:
-    """The symbols of a session whose exit or stop must be sent again; nothing is sent until they are freed.
+    """The symbols of a session whose exit or stop must be sent again, once they are released.
 
-    One that only the connection kept back may be sent as soon as it is freed, any other with the next minute.
+    After a connection fault they may be released at once, otherwise with the next minute.
     """
 
-    def __init__(self, files: ManagedState) -> None:
-        self._files = files
-        self._barred: dict[str, bool] = {}
+    def __init__(self, state: ManagedState) -> None:
+        self._state = state
+        self._blocked: dict[str, bool] = {}
 
     def __contains__(self, symbol: str) -> bool:
-        """Whether the symbol waits for its next order."""
-        return symbol in self._barred
+        """Whether the symbol waits to be released."""
+        return symbol in self._blocked
 
     @property
     def has_waiting(self) -> bool:
-        """Whether something is sent as soon as the connection works."""
-        return not all(self._barred.values())
+        """Whether a symbol waits only for the connection."""
+        return not all(self._blocked.values())
 
     def on_dropped(self, order: Order, *, barred: bool) -> None:
-        """An order was never sent; if it was `barred`, an exit is decided again with the next minute."""
-        held = self._files.held.get(order.symbol)
+        """Record an order that was never sent; if `barred`, an exit is decided again with the next minute."""
+        held = self._state.held.get(order.symbol)
         if held is None:
             return
         if held.resting.get(Leg.STOP) == order.client_order_id:
@@ -245,9 +243,9 @@ class UnsentOrders:
             held.exit_pending = True
         else:
             return
-        self._barred[order.symbol] = barred
+        self._blocked[order.symbol] = barred
 
     def release(self, *, barred: bool) -> None:
-        """Release what waits; `barred`: also what was not kept back by the connection only."""
-        kept = [] if barred else [symbol for symbol, forbidden in self._barred.items() if forbidden]
-        self._barred = dict.fromkeys(kept, True)
+        """Release the symbols that wait for the connection; with `barred` all others too."""
+        kept = [] if barred else [symbol for symbol, forbidden in self._blocked.items() if forbidden]
+        self._blocked = dict.fromkeys(kept, True)

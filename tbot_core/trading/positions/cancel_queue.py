@@ -1,6 +1,6 @@
-"""Orders to cancel, because their position is gone or has changed.
+"""Orders to cancel, because their position is closed or has changed.
 
-A cancel may get lost: it is requested each minute again, until the broker reports that the order has ended.
+A cancel may get lost, so it is requested each minute until the broker reports that the order has ended.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class CancelQueue:
 
     def __init__(self) -> None:
         self._orders: dict[str, None] = {}
-        self._pressing: list[str] = []
+        self._urgent: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
-        """Their ids."""
+        """Iterate over their ids."""
         return iter(self._orders)
 
     def cancel_next_minute(self, orders: Iterable[str]) -> None:
@@ -29,21 +29,21 @@ class CancelQueue:
         self._orders.update(dict.fromkeys(orders))
 
     def cancel_now(self, orders: Iterable[str]) -> None:
-        """Cancel these with the next sending, without waiting for the minute."""
+        """Cancel these with the next commands, without waiting for the minute."""
         fresh = [*orders]
         self.cancel_next_minute(fresh)
-        self._pressing += fresh
+        self._urgent += fresh
 
     def on_ended(self, client_order_id: str) -> None:
-        """This order has ended."""
+        """Remove an order that has ended."""
         self._orders.pop(client_order_id, None)
 
     def cancels_for_minute(self) -> list[TradingCommand]:
-        """The cancels of a new minute."""
-        self._pressing = []
+        """The cancels of a minute: all orders of the queue."""
+        self._urgent = []
         return [CancelOrder(client_order_id=one) for one in self._orders]
 
     def cancels_due_now(self) -> list[TradingCommand]:
-        """The cancels that do not wait for the minute, each once."""
-        fresh, self._pressing = self._pressing, []
+        """The cancels of `cancel_now`, each returned once."""
+        fresh, self._urgent = self._urgent, []
         return [CancelOrder(client_order_id=one) for one in dict.fromkeys(fresh) if one in self._orders]

@@ -30,17 +30,17 @@ OrderIdFactory: TypeAlias = Callable[[SignalId, Leg, int], str]
 """Creates the client order id of a signal's leg, a new one for each attempt."""
 
 REASONS = {Leg.STOP: ExitReason.STOP, Leg.TARGET: ExitReason.TARGET}
-"""The exit reason for the fill of a protective order that was not moved."""
+"""The exit reason of a protective order's fill, unless it was moved."""
 
 
 def uses_bracket(venue: BrokerCapabilities, units: int) -> bool:
-    """Whether an entry of this size carries its protection: if brackets are supported, also for fractional shares."""
+    """Whether an entry of this size is sent as a bracket: the broker supports it, for fractional shares too."""
     whole = units % UNITS_PER_SHARE == 0
     return venue.brackets and (whole or venue.fractional_types.issuperset({OrderType.STOP, OrderType.LIMIT}))
 
 
 def would_be_unprotected(rules: TradingRules, units: int) -> bool:
-    """Whether a position of this size could have no stop at the broker, and may not be held without one."""
+    """Whether a position of this size cannot have a stop at the broker, and the settings do not permit that."""
     permitted = rules.entries.fractional_unprotected or OrderType.STOP in rules.venue.fractional_types
     return 0 < units < UNITS_PER_SHARE and not permitted
 
@@ -48,7 +48,7 @@ def would_be_unprotected(rules: TradingRules, units: int) -> bool:
 def entry_order(
     name: OrderIdFactory, signal: SignalId, planned: SizedEntry, plan: ExitPlan, *, venue: BrokerCapabilities
 ) -> Order:
-    """The entry; where the broker supports brackets, with the protection that works from its fill on."""
+    """The entry; if the broker supports brackets, with its stop and target."""
     buy, brackets = plan.side is Side.LONG, uses_bracket(venue, planned.units)
     protection = []
     if brackets and not plan.on_close:
@@ -59,25 +59,25 @@ def entry_order(
 
 
 def stop_order(name: OrderIdFactory, position: Position, plan: ExitPlan, attempt: int, units: int) -> Order:
-    """A stop for that part of a position, at the plan's level."""
+    """A stop for `units` of a position, at the plan's level."""
     buy = position.side is Side.SHORT
     draft = _draft(name, position.signal, Leg.STOP, units, buy=buy, ticks=plan.stop, attempt=attempt)
     return attrs.evolve(draft, reason=plan.stop_reason)
 
 
 def exit_order(name: OrderIdFactory, position: Position, units: int, reason: ExitReason | None, attempt: int) -> Order:
-    """A market order that closes that part of a position."""
+    """A market order that closes `units` of a position."""
     buy = position.side is Side.SHORT
     return _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
 
 
 def overfill_order(name: OrderIdFactory, signal: SignalId, units: int, attempt: int) -> Order:
-    """A market order that reverses what a signal's orders have overfilled, in signed units."""
+    """A market order that reverses an overfill of signed `units`."""
     return _draft(name, signal, Leg.EXIT, abs(units), buy=units < 0, attempt=attempt, reason=ExitReason.EXCESS)
 
 
 def trim_order(name: OrderIdFactory, position: Position, units: int, attempt: int) -> Order:
-    """A market order that closes a part of a position."""
+    """A market order that trims a position by `units`."""
     buy = position.side is Side.SHORT
     reason = ExitReason.REBALANCE
     draft = _draft(name, position.signal, Leg.EXIT, units, buy=buy, attempt=attempt, reason=reason)
@@ -85,7 +85,7 @@ def trim_order(name: OrderIdFactory, position: Position, units: int, attempt: in
 
 
 def top_up_order(name: OrderIdFactory, position: Position, planned: SizedEntry, attempt: int) -> Order:
-    """An entry that adds to a position; the protection of the whole position is renewed with its fill."""
+    """An entry that adds to a position; its fill replaces the protection of the whole position."""
     reason = ExitReason.REBALANCE
     buy, ticks = position.side is Side.LONG, planned.limit
     draft = _draft(
@@ -94,7 +94,7 @@ def top_up_order(name: OrderIdFactory, position: Position, planned: SizedEntry, 
     return attrs.evolve(draft, tag=reason.value)
 
 
-def _draft(  # noqa: PLR0913  what tells one order from another
+def _draft(  # noqa: PLR0913  the parameters of an order
     name: OrderIdFactory,
     signal: SignalId,
     leg: Leg,

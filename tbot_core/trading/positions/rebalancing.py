@@ -1,4 +1,4 @@
-"""Positions held against their share of equity: top-ups of those below it, trims of those above it; pure."""
+"""Rebalancing: top-ups of positions below their target, trims of those above it; pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class RebalanceGap:
-    """What a position lacks of its target, in atoms; a position of `whole` shares stays one."""
+    """The atoms by which a position is below its target; `whole`: it has whole shares and keeps them."""
 
     atoms: int
     whole: bool
@@ -40,57 +40,57 @@ class RebalanceGap:
 class TopUps:
     """Finds the positions of a session that may be topped up, and records the orders that do so."""
 
-    def __init__(self, files: ManagedState, rules: TradingRules, standing: ExposureBook, session: Session) -> None:
-        self._files = files
+    def __init__(self, state: ManagedState, rules: TradingRules, exposure: ExposureBook, session: Session) -> None:
+        self._state = state
         self._rules = rules
-        self._standing = standing
+        self._exposure = exposure
         self._session = session
 
     def proposals(self, bars: Bars, minute: int) -> list[Proposal]:
-        """The positions below their share at a check, each as a signal of its own, by symbol."""
+        """A proposal for each position below its target at a check, by symbol."""
         policy = self._rules.rebalance
         if not (policy.rebalance_top_up and rebalance_rules.checks_positions(policy, minute)):
             return []
         return [
             self._proposal(one, float(one.bar_value(bars, "close", minute)), minute)
-            for one in self._lacking(bars, minute)
+            for one in self._below_target(bars, minute)
         ]
 
     def gap(self, symbol: str) -> RebalanceGap:
-        """What a position lacks now."""
-        position = self._files.held[symbol].position
+        """The current gap of a position."""
+        position = self._state.held[symbol].position
         whole = position.units % UNITS_PER_SHARE == 0
         return RebalanceGap(atoms=rebalance_rules.missing_atoms(self._rules.rebalance, position), whole=whole)
 
     def denial_reason(self, order: Order) -> str:
-        """Why an order must not add to its position any more; "" for all other orders."""
-        held = self._files.held.get(order.symbol) if order.tops_up else None
+        """Why a top-up must not be sent any more; "" for valid ones and for other orders."""
+        held = self._state.held.get(order.symbol) if order.tops_up else None
         if not order.tops_up or (held is not None and held.position.signal == order.signal and held.is_steady):
             return ""
         return "the position that it adds to is closed, or changes"
 
     def already_denied(self, symbol: str, reason: Reason) -> bool:
-        """Whether the previous decision on the position was the same; a denial is reported once until it changes."""
-        held = self._files.held[symbol]
+        """Record a decision on a top-up; returns whether the previous one was the same denial."""
+        held = self._state.held[symbol]
         again = reason is held.top_up_denial
         held.top_up_denial = None if reason is Reason.ALLOWED else reason
         return again
 
     def next_attempt(self, symbol: str) -> int:
         """The number of the next top-up order of a position."""
-        return self._files.attempts[self._files.held[symbol].position.signal, Leg.ENTRY] + 1
+        return self._state.attempts[self._state.held[symbol].position.signal, Leg.ENTRY] + 1
 
     def add_order(self, order: Order, reference: int) -> None:
-        """A top-up order was recorded, whatever has happened to its position since."""
-        entered = next(one for one in self._files.tickets.values() if one.order.signal == order.signal)
-        self._files.attempts[order.signal, Leg.ENTRY] += 1
-        self._files.add_ticket(order, entered.plan, entered.row)
-        self._files.tickets[order.client_order_id].reference = reference
+        """Add a recorded top-up order, even if its position has changed since."""
+        entered = next(one for one in self._state.tickets.values() if one.order.signal == order.signal)
+        self._state.attempts[order.signal, Leg.ENTRY] += 1
+        self._state.add_ticket(order, entered.plan, entered.row)
+        self._state.tickets[order.client_order_id].reference = reference
 
-    def _lacking(self, bars: Bars, minute: int) -> Iterator[ManagedPosition]:
-        working = {one.signal for one in self._standing.working.values()}
-        for symbol in sorted(self._files.held):
-            held = self._files.held[symbol]
+    def _below_target(self, bars: Bars, minute: int) -> Iterator[ManagedPosition]:
+        working = {one.signal for one in self._exposure.working.values()}
+        for symbol in sorted(self._state.held):
+            held = self._state.held[symbol]
             seen = not math.isnan(held.bar_value(bars, "close", minute))
             if seen and held.is_steady and held.position.signal not in working:
                 if rebalance_rules.missing_atoms(self._rules.rebalance, held.position):
@@ -110,11 +110,11 @@ class TopUps:
             stop=plan.stop / TICKS_PER_DOLLAR,
             target=math.nan if plan.target is None else plan.target / TICKS_PER_DOLLAR,
             exits=ExitRules(),
-            reason=self._against(held, plan, minute),
+            reason=self._top_up_denial(held, plan, minute),
             confirmed_minute=minute,
         )
 
-    def _against(self, held: ManagedPosition, plan: ExitPlan, minute: int) -> Reason:
+    def _top_up_denial(self, held: ManagedPosition, plan: ExitPlan, minute: int) -> Reason:
         position, session = held.position, self._session
         last = session.minutes - self._rules.exits.flatten_before_close
         if self._rules.entries.trade_confirmation_required:
@@ -127,50 +127,50 @@ class TopUps:
 
 
 class PositionTrimmer:
-    """Manages the sizes of a session's positions."""
+    """Trims the positions of a session."""
 
     def __init__(
-        self, files: ManagedState, rules: TradingRules, standing: ExposureBook, protection: ProtectiveStops
+        self, state: ManagedState, rules: TradingRules, exposure: ExposureBook, protection: ProtectiveStops
     ) -> None:
-        self._files = files
+        self._state = state
         self._rules = rules
-        self._standing = standing
+        self._exposure = exposure
         self._protection = protection
 
     def check_size(self, held: ManagedPosition) -> None:
-        """A position above its share of equity is trimmed to it, once all its working orders have ended."""
+        """Start a trim of a position above its target; it is sent when all its working orders have ended."""
         position, signal = held.position, held.position.signal
-        if any(one.signal == signal for one in self._standing.working.values()):
+        if any(one.signal == signal for one in self._exposure.working.values()):
             return
         whole = position.units % UNITS_PER_SHARE == 0
         step = UNITS_PER_SHARE if whole else units_of(self._rules.venue.quantity_step)
-        step = max(step, lot_of(self._standing, signal.symbol))
+        step = max(step, lot_of(self._exposure, signal.symbol))
         keep = position.units - rebalance_rules.excess_units(self._rules.rebalance, position, step)
         if keep < position.units and not order_factory.would_be_unprotected(
             self._rules, keep
-        ):  # what is bare would be closed as well
+        ):  # else the rest would be unprotected
             held.manages_own_stop, held.trim_to_units = True, keep
 
     @staticmethod
     def cancel_protection(held: ManagedPosition) -> list[TradingCommand]:
-        """Cancel the working orders of a position to trim: no more may be for sale than is held."""
+        """Cancel the resting orders of a position to trim, so that no more is for sale than is held."""
         if held.trim_to_units is None or held.exit_reason is not None:
             return []
         held.stop_being_replaced |= Leg.STOP in held.resting
         return [CancelOrder(client_order_id=one) for one in reversed(held.resting.values())]
 
     def place_trim(self, held: ManagedPosition) -> list[TradingCommand]:
-        """With no working order: a stop for the remaining part, and the order that sells the rest."""
+        """Once nothing rests: place a stop for the part to keep, and the order that sells the rest."""
         position = held.position
         if held.resting or held.trim_to_units is None:
             return []
         beyond, held.trim_to_units = position.units - held.trim_to_units, None
         if beyond <= 0:
-            return self._covered(held)
-        order = order_factory.trim_order(self._files.name, position, beyond, self._files.next_attempt(held, Leg.EXIT))
+            return self._stop_orders(held)
+        order = order_factory.trim_order(self._state.name, position, beyond, self._state.next_attempt(held, Leg.EXIT))
         held.trim_order_id = order.client_order_id
-        self._files.add_ticket(order, held.plan, held.row)
-        return [*self._covered(held), SubmitOrder(order=order)]
+        self._state.add_ticket(order, held.plan, held.row)
+        return [*self._stop_orders(held), SubmitOrder(order=order)]
 
-    def _covered(self, held: ManagedPosition) -> list[TradingCommand]:
+    def _stop_orders(self, held: ManagedPosition) -> list[TradingCommand]:
         return [] if held.plan.on_close else self._protection.protect(held)

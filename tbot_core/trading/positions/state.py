@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True)
 class ManagedPosition:
-    """A position being managed: its plan, its row in the bars, where it has one, and the ids of what rests for it.
+    """A managed position: its plan, its row in the bars if any, and the ids of its resting orders by leg.
 
-    `leaving` is why it is being closed; `due` holds until its exit is placed, `exit` names that order while it works,
-    and `since` is the minute after which it was placed.
-    `own`: its stops are placed here, since the broker keeps no brackets, or none that can be moved. `renewing`
-    holds while one is taken away that protects too much, too little, or at an old level. `keep`: the units that are
-    to be left once nothing rests any more; `trim` names the order that sells the others while it works. `denied`:
-    why it was not topped up when that was last decided. `off_grid`: the level of a stop that was refused as none.
+    `exit_reason`: why it is being closed. `exit_pending`: its exit is due and not placed. `exit_order_id`: its working
+    exit, placed after `exit_placed_minute`. `manages_own_stop`: its stop is a separate order, not part of a bracket.
+    `stop_being_replaced`: a stop of the wrong size or level is being cancelled. `stop_triggered`: its stop has begun to
+    fill. `trim_to_units`: the units to keep, set until the trim is placed; `trim_order_id`: its working trim.
+    `top_up_denial`: the reason of the last denied top-up. `rejected_stop_price`: the level of a stop that was rejected
+    while the instrument's rules were unknown.
     """
 
     plan: ExitPlan
@@ -50,7 +50,7 @@ class ManagedPosition:
     rejected_stop_price: Decimal | None = None
 
     def bar_value(self, bars: Bars, field: str, minute: int) -> float:
-        """The minute's bar of the symbol; NaN without a bar."""
+        """A field of the symbol's bar in a minute; NaN without a bar."""
         return math.nan if self.row is None else float(bars.field(field)[minute, self.row])
 
     @property
@@ -68,7 +68,7 @@ class ManagedPosition:
 class CarriedPosition:
     """A position that a session could not close, carried into the next.
 
-    `attempts` are its previous orders by leg; `broker` names its broker and account.
+    `attempts` are the numbers of its previous orders by leg.
     """
 
     fill: Fill
@@ -82,8 +82,8 @@ class CarriedPosition:
 class PendingReplace:
     """The level of a stop as the broker reported it, in ticks, and the replace requests since.
 
-    The `level` is None if unknown. `asked` are the unanswered requests, oldest first, `since` is the minute of the
-    latest one. `refused`: the broker no longer moves it.
+    `level` is None if unknown. `pending_levels` are the unanswered requests, oldest first; `requested_minute` is the
+    minute of the latest. `move_refused`: the broker rejected a replace.
     """
 
     level: int | None
@@ -92,29 +92,28 @@ class PendingReplace:
     move_refused: bool = False
 
     def request(self, level: int) -> None:
-        """A replace was requested; the same level twice is one request."""
+        """Record a replace request; the same level twice is one request."""
         if level not in self.pending_levels:
             self.pending_levels.append(level)
 
     def on_moved(self) -> None:
-        """The broker has moved it, without a level: to the oldest requested level."""
+        """Apply a confirmed replace: the level is the oldest requested one."""
         if self.pending_levels:
             self.level = self.pending_levels.pop(0)
 
     def on_refused(self) -> None:
-        """The broker rejected a request; if a replace is pending, that one."""
+        """Apply a rejected request; it is taken for the pending replace, if any."""
         self.move_refused |= bool(self.pending_levels)
         self.pending_levels.clear()
 
 
 @attrs.define(kw_only=True)
 class OrderTicket:
-    """An order of the session and what it belongs to.
+    """An order of the session with its exit plan.
 
-    `reason` is what its fill closes the position for by now, `open` the units that may still fill. `reference`: the
-    price in ticks that a top-up was decided at; an entry's own is its plan's. `move`: what is known of a stop's level.
-    `refused`: it is a stop that a broker did not take, or not for what it is. `amiss`: some of it was filled for
-    something else than was ordered.
+    `reason` is the exit reason of its fills, `open_units` what may still fill. `reference`: the price in ticks at which
+    a top-up was decided; an entry uses its plan's. `move`: the level of a stop. `stop_rejected`: the broker rejected
+    the stop, or took it for another order. `filled_wrongly`: a fill had another symbol or side than ordered.
     """
 
     order: Order
@@ -145,11 +144,11 @@ class ManagedState:
         self.tickets[order.client_order_id] = known
 
     def latest_ticket(self, signal: SignalId) -> OrderTicket | None:
-        """The newest order of a signal."""
+        """The latest order of a signal; None if there is none."""
         return next((one for one in reversed(self.tickets.values()) if one.order.signal == signal), None)
 
     def next_attempt(self, held: ManagedPosition, leg: Leg) -> int:
-        """The number of the next order of a signal's leg: names are never reused."""
+        """The number of the next order of a signal's leg; client order ids are never reused."""
         self.attempts[held.position.signal, leg] += 1
         return self.attempts[held.position.signal, leg]
 

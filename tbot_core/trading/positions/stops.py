@@ -1,7 +1,4 @@
-"""The stops of positions: placed where the broker has no brackets, sized, moved, and the handling of rejections.
-
-It performs no I/O.
-"""
+"""Protective stops: placed if the broker has no brackets, sized, moved, and replaced after rejections; no I/O."""
 
 from __future__ import annotations
 
@@ -26,46 +23,43 @@ class ProtectiveStops:
     """Manages the stops of a session's positions at a broker account."""
 
     def __init__(
-        self, files: ManagedState, venue: BrokerCapabilities, standing: ExposureBook, unwanted: CancelQueue
+        self, state: ManagedState, venue: BrokerCapabilities, exposure: ExposureBook, cancels: CancelQueue
     ) -> None:
-        self._files = files
+        self._state = state
         self._venue = venue
-        self._standing = standing
-        self._unwanted = unwanted
+        self._exposure = exposure
+        self._cancels = cancels
 
     def units_to_cover(self, held: ManagedPosition) -> int:
-        """The units of a position that a stop at the broker is to cover; 0 if the bot simulates the whole stop.
+        """The units of a position that a stop at the broker must cover; 0 if the whole stop is emulated.
 
-        The bot simulates stops of fractional shares if the broker does not accept them.
+        Stops of fractional shares are emulated if the broker does not accept them.
         """
         if held.plan.on_close:
             return 0
-        units = held.position.units - self._files.units_in_trim(held)
-        lot = lot_of(self._standing, held.position.signal.symbol)
+        units = held.position.units - self._state.units_in_trim(held)
+        lot = lot_of(self._exposure, held.position.signal.symbol)
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
 
     def protect(self, held: ManagedPosition) -> list[TradingCommand]:
-        """A stop for a position, sized to the open quantity; one of another size is renewed.
-
-        None while the accepted price levels are unknown.
-        """
+        """Place a stop of the open quantity, or replace one of another size; nothing while price steps are unknown."""
         resting, units = held.resting.get(Leg.STOP), self.units_to_cover(held)
-        if resting is None and (not units or self._standing.rules_unknown.get(held.position.signal.symbol)):
+        if resting is None and (not units or self._exposure.rules_unknown.get(held.position.signal.symbol)):
             return []
         if resting is None:
-            attempt = self._files.next_attempt(held, Leg.STOP)
-            order = order_factory.stop_order(self._files.name, held.position, held.plan, attempt, units)
+            attempt = self._state.next_attempt(held, Leg.STOP)
+            order = order_factory.stop_order(self._state.name, held.position, held.plan, attempt, units)
             held.resting[Leg.STOP] = order.client_order_id
-            self._files.add_ticket(order, held.plan, held.row)
+            self._state.add_ticket(order, held.plan, held.row)
             return [SubmitOrder(order=order)]
-        if held.stop_triggered or self._files.tickets[resting].open_units == units:
+        if held.stop_triggered or self._state.tickets[resting].open_units == units:
             return []
         return self.replace_stop(held)
 
     @staticmethod
     def replace_stop(held: ManagedPosition) -> list[TradingCommand]:
-        """Cancel a wrong stop; another is placed once it is proven to have ended."""
+        """Cancel a stop; the next one is placed when the broker reports its end."""
         if held.stop_being_replaced:
             return []
         held.manages_own_stop = held.stop_being_replaced = True
@@ -74,8 +68,8 @@ class ProtectiveStops:
     def trail(self, held: ManagedPosition, high: float, low: float, minute: int) -> list[TradingCommand]:
         """Trail a stop after a completed bar, and replace the working order if it lags.
 
-        The replace is requested once per minute until the broker confirms it. A stop that the broker cannot move, or
-        refused to move, is renewed.
+        The replace is requested once per minute until the broker confirms it. A stop that the broker cannot move is
+        cancelled and placed again.
         """
         if not (math.isnan(high + low) or held.stop_triggered):
             held.plan.trail(high, low)
@@ -94,59 +88,59 @@ class ProtectiveStops:
         move = self._lagging(held)
         return move is not None and move.requested_minute != minute and held.plan.stop_passed(close)
 
-    def on_stop_event(self, kind: str, known: OrderTicket) -> None:
-        """Apply a broker's report of a stop: its level, or that it will not be moved."""
+    def on_stop_event(self, kind: str, ticket: OrderTicket) -> None:
+        """Apply a broker event of a stop: a confirmed or a refused replace."""
         if kind == "replaced":
-            known.reason = known.plan.stop_reason
-            known.move.on_moved()
+            ticket.reason = ticket.plan.stop_reason
+            ticket.move.on_moved()
         elif kind == "cancel_refused":
-            known.move.on_refused()
+            ticket.move.on_refused()
 
     def _lagging(self, held: ManagedPosition) -> PendingReplace | None:
-        # What is known of the level of a resting stop that is behind its plan's.
+        # The level of a resting stop if it is behind its plan's.
         stop = held.resting.get(Leg.STOP)
         if stop is None or held.stop_triggered:
             return None
-        move = self._files.tickets[stop].move
+        move = self._state.tickets[stop].move
         return move if move.level is not None and held.plan.is_ahead_of(move.level) else None
 
     def apply_split(self, held: ManagedPosition, ratio: Fraction) -> None:
-        """A split: levels follow, and the working stop, whose level is unknown, is placed again."""
+        """Apply a split: the levels are divided, and the working stop, whose level is unknown now, is placed again."""
         held.plan.apply_split(ratio)
         held.manages_own_stop, held.stop_triggered = True, False
         if stop := held.resting.get(Leg.STOP):
-            held.stop_being_replaced, self._files.tickets[stop].move.level = True, None
+            held.stop_being_replaced, self._state.tickets[stop].move.level = True, None
 
     def on_instrument_rules(self, symbol: str) -> None:
-        """The accepted price levels are known: a rejected stop is placed at one, or the position is closed."""
-        held = self._files.held.get(symbol)
+        """Apply known price steps: a rejected stop is placed at a valid level, or the position is closed."""
+        held = self._state.held.get(symbol)
         if held is None:
             return
-        held.plan.set_tick_grid(grid_of(self._standing, symbol))
+        held.plan.set_tick_grid(grid_of(self._exposure, symbol))
         if held.rejected_stop_price is not None and held.rejected_stop_price == price_of(held.plan.stop):
             held.exit_reason, held.exit_pending = held.exit_reason or ExitReason.UNPROTECTED, True
         held.rejected_stop_price, held.refused_stops = None, 0
 
     def on_stop_rejected(self, order: Order) -> None:
-        """A broker rejected a position's stop: a stop of its own is tried once, then the position is closed."""
-        self._files.tickets[order.client_order_id].stop_rejected = True
-        held = self._files.held.get(order.symbol)
+        """Apply a rejected stop: a separate stop is tried once, then the position is closed."""
+        self._state.tickets[order.client_order_id].stop_rejected = True
+        held = self._state.held.get(order.symbol)
         if held is None or held.resting.get(Leg.STOP) != order.client_order_id:
             return
         self.replace_bracket(held)
         held.refused_stops += 1
-        if self._standing.rules_unknown.get(order.symbol):
+        if self._exposure.rules_unknown.get(order.symbol):
             held.rejected_stop_price = order.stop_price
         elif held.refused_stops > 1:
             held.exit_reason, held.exit_pending = held.exit_reason or ExitReason.UNPROTECTED, True
 
     def replace_bracket(self, held: ManagedPosition) -> None:
-        """Protect the whole position by a stop of its own; a working target beside it would sell too much."""
+        """Protect the whole position by a separate stop; the target is cancelled, as both could sell too much."""
         held.manages_own_stop = True
         held.stop_being_replaced |= Leg.STOP in held.resting
-        self._unwanted.cancel_now(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
+        self._cancels.cancel_now(cid for leg, cid in held.resting.items() if leg is Leg.TARGET)
 
     def cancel_all(self, held: ManagedPosition) -> None:
-        """Cancel all working orders of a position at once; its own stop is placed when the previous one has ended."""
+        """Cancel all resting orders of a position at once; a separate stop is placed when the last one has ended."""
         held.stop_being_replaced |= Leg.STOP in held.resting
-        self._unwanted.cancel_now(reversed(held.resting.values()))
+        self._cancels.cancel_now(reversed(held.resting.values()))

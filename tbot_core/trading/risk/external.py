@@ -1,8 +1,8 @@
-"""What an account holds and works that is not tbot's: counted in exposure, never touched.
+"""External positions and orders of an account: not tbot's, counted in exposure, never changed.
 
-Each symbol counts at its worst case: all of its open orders filled on one side, and none on the other. It is valued at
-the last price known: the session's last close, else what the broker's reading says. What has no price counts for
-nothing until one is known. All amounts are integers of 1e-10 USD. Pure: nothing here reads or waits.
+Each symbol counts at its worst case: all open orders of one side filled, none of the other. It is valued at the last
+known price: the session's last close, else the broker's price. A symbol without a price does not count. Amounts are
+integers of 1e-10 USD. Pure.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _OPEN: Final = "acknowledged"
 
 @attrs.frozen(kw_only=True)
 class WorstCase:
-    """What is foreign in a symbol, at its worst: what it may come to bought, and what sold short, in atoms."""
+    """The largest long and the largest short external exposure of a symbol, in atoms."""
 
     long_atoms: int
     short_atoms: int
 
     @property
     def atoms(self) -> int:
-        """The larger of the two: both can't be."""
+        """The larger of the two."""
         return max(self.long_atoms, self.short_atoms)
 
 
 @attrs.define(kw_only=True)
 class ExternalPositions:
-    """The foreign holdings and open orders of one account.
+    """The external holdings and open orders of one account.
 
-    `held`: signed shares by symbol, 0 where nothing is left. `worst`: what counts, by symbol; empty where nothing does.
-    `gross`: the worst case of all of it, long and short alike.
+    `held`: signed shares by symbol, 0 when sold. `worst`: the worst case by symbol, of priced symbols only. `gross`:
+    the sum of the worst cases.
     """
 
     held: dict[str, Decimal] = attrs.field(factory=dict)
@@ -52,40 +52,40 @@ class ExternalPositions:
     _orders: dict[str, tuple[str, Decimal]] = attrs.field(factory=dict)
     _disputed: dict[str, Decimal] = attrs.field(factory=dict)
     _closes: dict[str, Decimal] = attrs.field(factory=dict)
-    _told: dict[str, Decimal] = attrs.field(factory=dict)
+    _reported_prices: dict[str, Decimal] = attrs.field(factory=dict)
     _split: set[str] = attrs.field(factory=set)
 
     def __bool__(self) -> bool:
-        """Whether anything foreign was found, or may be."""
+        """Whether external holdings or orders were found, or may exist."""
         return bool(self.held or self._orders or self._disputed)
 
     def price(self, symbol: str) -> Decimal | None:
-        """The last price known; None where there is none."""
-        return self._closes.get(symbol) or self._told.get(symbol)
+        """The last known price; None if there is none."""
+        return self._closes.get(symbol) or self._reported_prices.get(symbol)
 
     def set_holding(self, symbol: str, quantity: Decimal, price: Decimal | None = None) -> None:
-        """So many shares are held, as a reading or a journal says, which may know a price of them."""
+        """Set a holding in signed shares, with its price if one is known."""
         self.held[symbol] = quantity
-        self._tell(symbol, price)
+        self._set_reported_price(symbol, price)
         self._value()
 
     def set_open_order(self, order_id: str, symbol: str, shares: Decimal) -> None:
-        """An order that is not tbot's may still buy so many shares, or sell them: negative; 0: it has ended."""
+        """Set the open quantity of an external order in signed shares, negative for a sale; 0: it has ended."""
         self._orders[order_id] = (symbol, shares)
         self._value()
 
     def apply_reading(
         self, holdings: Iterable[PositionReport], orders: Iterable[OrderStatusReport], disputed: Mapping[str, Decimal]
     ) -> None:
-        """A reading was believed: the prices that it says, else what was paid, and all orders that are not tbot's.
+        """Apply a reading of the account: its prices, else the average entry prices, and all external orders.
 
-        `disputed`: the shares by which a holding may grow, or shrink: negative, once an order of ours in doubt is
-        settled; they count besides. The splits that the reading tells of have been taken in before.
+        `disputed`: signed shares by which a holding may change when unknown orders of tbot's are resolved; they are
+        added to the worst case. The reading's splits must have been applied before.
         """
         for one in holdings:
-            self._tell(one.symbol, one.average_price if one.price is None else one.price)
+            self._set_reported_price(one.symbol, one.average_price if one.price is None else one.price)
             if one.symbol in self._split and _is_price(one.price):
-                self._closes.pop(one.symbol, None)  # nobody knows on which side of the split it was made
+                self._closes.pop(one.symbol, None)  # the close may be from before or after the split
         self._split.clear()
         self._disputed = dict(disputed)
         self._orders = {
@@ -95,7 +95,7 @@ class ExternalPositions:
         self._value()
 
     def mark(self, bars: Bars, minute: int) -> None:
-        """Value it at the session's closes, as far as they are known after a minute."""
+        """Value all symbols at their last closes up to `minute`."""
         symbols = {*self.held, *self._disputed, *(symbol for symbol, _ in self._orders.values())}
         for row, symbol in enumerate(bars.symbols):
             if symbol in symbols:
@@ -106,27 +106,27 @@ class ExternalPositions:
         self._value()
 
     def set_price_if_unknown(self, symbol: str, price: Decimal) -> None:
-        """A symbol trades at that: its price where none is known yet."""
+        """Set a symbol's price if none is known."""
         if self.price(symbol) is None:
-            self._tell(symbol, price)
+            self._set_reported_price(symbol, price)
             self._value()
 
     def apply_split(self, symbol: str, ratio: Fraction) -> None:
-        """Every share of a symbol became so many; they are worth what they were, until a reading says a price."""
+        """Apply a split to a holding and its prices; the value stays until a reading reports a price."""
         if symbol in self.held:
             self._split.add(symbol)
             self.held[symbol] = self.held[symbol] * ratio.numerator / ratio.denominator
-            for prices in (self._closes, self._told):
+            for prices in (self._closes, self._reported_prices):
                 if symbol in prices:
                     prices[symbol] = prices[symbol] * ratio.denominator / ratio.numerator
             self._value()
 
-    def _tell(self, symbol: str, price: Decimal | None) -> None:
+    def _set_reported_price(self, symbol: str, price: Decimal | None) -> None:
         if _is_price(price):
-            self._told[symbol] = price
+            self._reported_prices[symbol] = price
 
     def _value(self) -> None:
-        # What each symbol comes to at worst: from the least to the most shares that it may come to.
+        # The worst case of each symbol, from the smallest and the largest quantity that it may reach.
         ends = {symbol: [quantity, quantity] for symbol, quantity in self.held.items() if quantity}
         for symbol, shares in (*self._orders.values(), *self._disputed.items()):
             if shares:
@@ -141,14 +141,14 @@ class ExternalPositions:
 
 
 def open_shares(said: str, rest: Decimal, *, buy: bool) -> Decimal:
-    """What an order of which a broker says so much may still buy, or sell: negative; 0 once it has ended."""
+    """The open quantity of a reported order in signed shares, negative for a sale; 0 if it has ended."""
     if said != _OPEN:
         return Decimal(0)
     return rest if buy else -rest
 
 
 def _is_price(price: Decimal | None) -> TypeGuard[Decimal]:
-    # What is no price of a share, such as 0 for one that is not traded any more, says nothing.
+    # 0 (an instrument that is not traded any more) is no price.
     return price is not None and price.is_finite() and price > 0
 
 

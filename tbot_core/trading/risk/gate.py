@@ -1,8 +1,7 @@
-"""The risk gate: every limit of a session, checked on the worst case before an entry is written down.
+"""The risk engine: checks every limit of a session on the worst case before an entry is recorded.
 
-Exposure is what positions cost plus what working entries would cost filled at their worst price, and what is foreign in
-the accounts at its own worst. All amounts are integers of 1e-10 USD; equity in every limit is the session's opening
-equity. Pure: nothing here sends or waits.
+Exposure is the cost of positions, plus working entries filled at their worst price, plus the worst case of external
+holdings and orders. Amounts are integers of 1e-10 USD; limits refer to the session's opening equity. Pure.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """The settings' fractions as amounts of one session and one risk state; 0 = off where the setting says so.
+    """The limits of one session and one risk state as amounts; 0 = off where the setting defines that.
 
-    `day_trades`: how many the account may make in five sessions; None: no rule is in force.
+    `day_trades`: the largest number in five sessions; None: no rule is in force.
     """
 
     budget: int
@@ -63,7 +62,7 @@ class Limits:
 
     @classmethod
     def of(cls, risk: RiskSettings, equity_atoms: int, *, defense: bool) -> Limits:
-        """The limits of a session that opened with `equity_atoms`; in defense budget, trades and positions shrink."""
+        """The limits of a session with this opening equity; defense reduces budget, trades and positions."""
         allocation = risk.defense_mode_total_allocation if defense else risk.total_allocation
         budget = fraction_of(equity_atoms, min(allocation, risk.total_allocation))
 
@@ -102,61 +101,61 @@ class Denial:
 
 @attrs.frozen(kw_only=True)
 class RiskEngine:
-    """The checks in their order; `indices` maps each index to its instruments' signed leverage."""
+    """The risk checks; `indices` maps each index to its instruments' signed leverage."""
 
     risk: RiskSettings
     once_a_day: bool
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
 
-    def before_sizing(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
-        """Risk state, latches, positions and counts."""
-        sent = standing.sent.get(signal.strategy, 0)
-        held = standing.position_count
+    def before_sizing(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
+        """Check risk state, latches, positions and counts."""
+        sent = exposure.sent.get(signal.strategy, 0)
+        held = exposure.position_count
         checks = (
-            *self._barred(standing, limits, signal),
-            (standing.is_busy(signal.symbol), Reason.ALREADY_HELD, None, None),
-            (self.once_a_day and signal.symbol in standing.traded, Reason.SYMBOL_TRADED, None, None),
+            *self._entry_blocks(exposure, limits, signal),
+            (exposure.is_busy(signal.symbol), Reason.ALREADY_HELD, None, None),
+            (self.once_a_day and signal.symbol in exposure.traded, Reason.SYMBOL_TRADED, None, None),
             (sent >= limits.max_trades, Reason.MAX_TRADES, sent, limits.max_trades),
             (held >= limits.max_positions, Reason.MAX_OPEN_POSITIONS, held, limits.max_positions),
-            _too_fast(standing, limits, signal),
+            _rate_check(exposure, limits, signal),
         )
-        return _first(checks) or _too_many_day_trades(standing, limits)
+        return _first(checks) or _day_trade_denial(exposure, limits)
 
-    def before_top_up(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
-        """Risk state, latches and rate: a top-up opens no position, and does not count in MAX_TRADES."""
+    def before_top_up(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
+        """Check risk state, latches and rate: a top-up opens no position and does not count in MAX_TRADES."""
         checks = (
-            *self._barred(standing, limits, signal),
-            (standing.current_state >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
-            _too_fast(standing, limits, signal),
+            *self._entry_blocks(exposure, limits, signal),
+            (exposure.current_state >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
+            _rate_check(exposure, limits, signal),
         )
-        return _first(checks) or _too_many_day_trades(standing, limits)
+        return _first(checks) or _day_trade_denial(exposure, limits)
 
-    def _barred(self, standing: ExposureBook, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
-        # What bars everything that opens something.
+    def _entry_blocks(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
+        # The checks of both entries and top-ups.
         return (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
-            (standing.current_state is RiskState.HALTED, Reason.HALTED, None, None),
-            (standing.daily_loss, Reason.DAILY_LOSS, None, None),
-            (not standing.armed, Reason.NOT_ARMED, None, None),
-            (standing.current_state is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
+            (exposure.current_state is RiskState.HALTED, Reason.HALTED, None, None),
+            (exposure.daily_loss, Reason.DAILY_LOSS, None, None),
+            (not exposure.armed, Reason.NOT_ARMED, None, None),
+            (exposure.current_state is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
             (
-                bool(limits.max_consecutive_losses) and standing.most_losses_in_row >= limits.max_consecutive_losses,
+                bool(limits.max_consecutive_losses) and exposure.most_losses_in_row >= limits.max_consecutive_losses,
                 Reason.CONSECUTIVE_LOSSES,
-                standing.most_losses_in_row,
+                exposure.most_losses_in_row,
                 limits.max_consecutive_losses,
             ),
-            (standing.equity_jump, Reason.EQUITY_JUMP, None, None),
-            (signal.strategy in standing.window_loss, Reason.WINDOW_LOSS, None, None),
-            (standing.is_frozen(signal.symbol), Reason.INSTRUMENT_FROZEN, None, None),
-            (signal.symbol in standing.rules_unknown, Reason.RULES_UNKNOWN, None, None),
+            (exposure.equity_jump, Reason.EQUITY_JUMP, None, None),
+            (signal.strategy in exposure.window_loss, Reason.WINDOW_LOSS, None, None),
+            (exposure.is_frozen(signal.symbol), Reason.INSTRUMENT_FROZEN, None, None),
+            (signal.symbol in exposure.rules_unknown, Reason.RULES_UNKNOWN, None, None),
         )
 
     def after_sizing(
-        self, standing: ExposureBook, limits: Limits, signal: SignalId, side: Side, planned: SizedEntry
+        self, exposure: ExposureBook, limits: Limits, signal: SignalId, side: Side, planned: SizedEntry
     ) -> Denial | None:
-        """Worst cases of the planned entry: by itself, with its symbol, its index, and everything else.
+        """Check the worst case of a sized entry: alone, with its symbol, its index, and all exposure.
 
-        What a top-up adds to counts as part of the same trade.
+        A top-up and the position that it adds to count as one trade.
         """
         if not planned.units:
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
@@ -164,35 +163,35 @@ class RiskEngine:
         if abs(planned.worst - last) > last * limits.price_band:
             away = Decimal(abs(planned.worst - last)) / max(1, last)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
-        if side is Side.SHORT and (reason := _unshortable(standing, signal.symbol)) is not None:
+        if side is Side.SHORT and (reason := _short_denial(exposure, signal.symbol)) is not None:
             return Denial(reason=reason)
-        worst, position = planned.worst_atoms, standing.portfolio.positions.get(signal.symbol)
+        worst, position = planned.worst_atoms, exposure.portfolio.positions.get(signal.symbol)
         whole = worst if position is None else worst + position.cost_atoms
-        power = working_buying_power(standing) + planned.power_atoms(side)
+        power = working_buying_power(exposure) + planned.power_atoms(side)
         checks = [
             (whole, limits.per_trade, Reason.TRADE_NOTIONAL),
             (worst, limits.order_notional or worst, Reason.ORDER_NOTIONAL),
-            (whole + external_in(standing, signal.symbol), limits.per_symbol, Reason.SYMBOL_EXPOSURE),
-            *self._index_checks(standing, limits, signal.symbol, side * worst),
-            (standing.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
-            (power, available_buying_power(standing, limits), Reason.BUYING_POWER),
+            (whole + external_in(exposure, signal.symbol), limits.per_symbol, Reason.SYMBOL_EXPOSURE),
+            *self._index_checks(exposure, limits, signal.symbol, side * worst),
+            (exposure.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
+            (power, available_buying_power(exposure, limits), Reason.BUYING_POWER),
         ]
-        payable = standing.funds.available_atoms(standing.portfolio)
-        if payable is not None:
-            checks.append((power, payable, Reason.UNSETTLED_CASH))
+        available = exposure.funds.available_atoms(exposure.portfolio)
+        if available is not None:
+            checks.append((power, available, Reason.UNSETTLED_CASH))
         for amount, limit, reason in checks:
             if amount > limit:
                 return Denial(reason=reason, value=dollars_of(amount), limit=dollars_of(limit))
         return None
 
     def _index_checks(
-        self, standing: ExposureBook, limits: Limits, symbol: str, signed: int
+        self, exposure: ExposureBook, limits: Limits, symbol: str, signed: int
     ) -> list[tuple[int, int, Reason]]:
         found = []
         for members in self.indices.values():
             if symbol in members:
                 atoms = int(signed * members[symbol])
-                net = net_of(standing, members, 1 if atoms > 0 else -1) + abs(atoms)
+                net = net_of(exposure, members, 1 if atoms > 0 else -1) + abs(atoms)
                 found.append((net, limits.per_index, Reason.INDEX_EXPOSURE))
         return found
 
@@ -206,46 +205,46 @@ def _first(checks: Iterable[_Check]) -> Denial | None:
     return next(found, None)
 
 
-def _unshortable(standing: ExposureBook, symbol: str) -> Reason | None:
-    # Why a symbol is not sold short here.
-    told = standing.instruments.get(symbol)
-    if not standing.funds.margin:
+def _short_denial(exposure: ExposureBook, symbol: str) -> Reason | None:
+    # Why a symbol cannot be sold short at this broker.
+    instrument = exposure.instruments.get(symbol)
+    if not exposure.funds.margin:
         return Reason.CASH_LONG_ONLY
-    return Reason.NOT_SHORTABLE if told is not None and told.shortable is False else None
+    return Reason.NOT_SHORTABLE if instrument is not None and instrument.shortable is False else None
 
 
-def _too_fast(standing: ExposureBook, limits: Limits, signal: SignalId) -> _Check:
-    rate, most = standing.sent_at[1] if standing.sent_at[0] == signal.minute else 0, limits.max_orders_per_minute
+def _rate_check(exposure: ExposureBook, limits: Limits, signal: SignalId) -> _Check:
+    rate, most = exposure.sent_at[1] if exposure.sent_at[0] == signal.minute else 0, limits.max_orders_per_minute
     return rate >= most, Reason.ORDER_RATE, rate, most
 
 
-def available_buying_power(standing: ExposureBook, limits: Limits) -> int:
-    """What entries here may cost together: over all brokers by MAX_LEVERAGE, and here at most the broker's limit."""
-    allowed = limits.leverage - used_buying_power(standing) + working_buying_power(standing)
-    granted = standing.funds.power_limit_atoms
-    return allowed if granted is None else min(allowed, granted - standing.portfolio.cost_atoms)
+def available_buying_power(exposure: ExposureBook, limits: Limits) -> int:
+    """The buying power for all entries here: MAX_LEVERAGE over all brokers, at most this broker's limit."""
+    allowed = limits.leverage - used_buying_power(exposure) + working_buying_power(exposure)
+    granted = exposure.funds.power_limit_atoms
+    return allowed if granted is None else min(allowed, granted - exposure.portfolio.cost_atoms)
 
 
-def day_trades(standing: ExposureBook) -> int | None:
-    """The day trades of five sessions if all positions and working orders were closed today; None: unknown."""
-    portfolio, before = standing.portfolio, standing.funds.day_trades
+def day_trades(exposure: ExposureBook) -> int | None:
+    """The day trades of five sessions if all positions and working entries are closed today; None: unknown."""
+    portfolio, before = exposure.portfolio, exposure.funds.day_trades
     ours = portfolio.count_opened_today((*portfolio.closed, *portfolio.positions.values()))
-    ours += len(standing.new_entries) + standing.topped_up
+    ours += len(exposure.new_entries) + exposure.topped_up
     return None if before is None else before + ours
 
 
-def _too_many_day_trades(standing: ExposureBook, limits: Limits) -> Denial | None:
-    # An entry is closed on its day: it is not made where that would be a day trade too many.
+def _day_trade_denial(exposure: ExposureBook, limits: Limits) -> Denial | None:
+    # An entry is closed on the same day, so that it must leave room for one more day trade.
     if limits.day_trades is None:
         return None
-    after = day_trades(standing)
+    after = day_trades(exposure)
     if after is not None and after < limits.day_trades:
         return None
     return Denial(reason=Reason.DAY_TRADES, value=after, limit=limits.day_trades)
 
 
 def plugin_denial(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Denial | None:
-    """The first of the plugins' risk checks that denies an order; one that fails with PluginError denies it too."""
+    """The first denial of the plugins' risk checks; a check that raises PluginError denies the order."""
     for name, check in checks:
         try:
             words = check(order)
@@ -256,46 +255,45 @@ def plugin_denial(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Deni
     return None
 
 
-def loss_limit_breached(standing: ExposureBook, limits: Limits) -> bool:
+def loss_limit_breached(exposure: ExposureBook, limits: Limits) -> bool:
     """Whether the marks exceed a loss limit, or half of the daily one, that is not latched yet."""
-    pnl = standing.pnl_atoms
-    daily = not standing.daily_loss and pnl <= -limits.daily_loss
-    half = 2 * pnl <= -limits.daily_loss and needs_defense(standing)
-    open_windows = standing.sent.keys() - standing.window_loss
-    return daily or half or any(window_pnl(standing, one) <= -limits.window_loss for one in open_windows)
+    pnl = exposure.pnl_atoms
+    daily = not exposure.daily_loss and pnl <= -limits.daily_loss
+    half = 2 * pnl <= -limits.daily_loss and needs_defense(exposure)
+    open_windows = exposure.sent.keys() - exposure.window_loss
+    return daily or half or any(window_pnl(exposure, one) <= -limits.window_loss for one in open_windows)
 
 
-def review_loss_limits(standing: ExposureBook, limits: Limits) -> list[RiskChange]:
-    """Compare the profit of session and windows with their limits; latches are set here and never cleared.
+def review_loss_limits(exposure: ExposureBook, limits: Limits) -> list[RiskChange]:
+    """Compare the profit of session and windows with their limits; sets latches, which are never cleared.
 
-    Half of the daily limit used is a cause of defense to the session's end, at all its brokers; the whole of it is the
-    daily loss latch.
-    What happened to the state since the last review comes first.
+    Half of the daily limit switches defense on at all brokers to the session's end; the whole sets the daily loss
+    latch. The returned changes begin with those since the last review.
     """
-    changes, standing.pending_changes = standing.pending_changes, []
-    pnl = standing.pnl_atoms
-    if not standing.daily_loss and pnl <= -limits.daily_loss:
-        standing.latch("daily_loss")
+    changes, exposure.pending_changes = exposure.pending_changes, []
+    pnl = exposure.pnl_atoms
+    if not exposure.daily_loss and pnl <= -limits.daily_loss:
+        exposure.latch("daily_loss")
         changes.append(_change("daily loss latch", "DAILY_LOSS_LIMIT reached", pnl, -limits.daily_loss))
-    if 2 * pnl <= -limits.daily_loss and needs_defense(standing):
-        impose_defense(standing)
+    if 2 * pnl <= -limits.daily_loss and needs_defense(exposure):
+        impose_defense(exposure)
         changes.append(_change(RiskState.DEFENSE.word, StateCause.HALF_LOSS.value, pnl, -limits.daily_loss // 2))
-    for strategy in sorted(standing.sent.keys() - standing.window_loss):
-        lost = window_pnl(standing, strategy)
+    for strategy in sorted(exposure.sent.keys() - exposure.window_loss):
+        lost = window_pnl(exposure, strategy)
         if lost <= -limits.window_loss:
-            standing.latch("window_loss", strategy)
+            exposure.latch("window_loss", strategy)
             changes.append(
                 _change(f"window loss latch of {strategy}", "WINDOW_LOSS_LIMIT reached", lost, -limits.window_loss)
             )
-    return [*changes, *count_losses(standing, limits)]
+    return [*changes, *count_losses(exposure, limits)]
 
 
-def count_losses(standing: ExposureBook, limits: Limits) -> list[RiskChange]:
-    """Compare the closed losing trades in a row with their limit, which depends on no price; sets the latch."""
-    if standing.losing_run or not 0 < limits.max_consecutive_losses <= standing.most_losses_in_row:
+def count_losses(exposure: ExposureBook, limits: Limits) -> list[RiskChange]:
+    """Compare consecutive losing trades with their limit, which needs no price; sets the latch."""
+    if exposure.losing_run or not 0 < limits.max_consecutive_losses <= exposure.most_losses_in_row:
         return []
-    standing.latch("losing_run")
-    counts = Decimal(standing.most_losses_in_row), Decimal(limits.max_consecutive_losses)
+    exposure.latch("losing_run")
+    counts = Decimal(exposure.most_losses_in_row), Decimal(limits.max_consecutive_losses)
     cause = "MAX_CONSECUTIVE_LOSSES reached"
     return [RiskChange(what="losing run latch", cause=cause, value=counts[0], limit=counts[1])]
 

@@ -1,4 +1,4 @@
-"""How much to buy and at which price at worst: from a signal's price to the planned order."""
+"""Sizing: the quantity and the worst price of an entry."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ SHORT_MARGIN = (103, 100)
 
 @attrs.frozen(kw_only=True)
 class SizedEntry:
-    """An entry before the gate: its units, and the worst price in ticks that it is judged at.
+    """A sized entry before the risk checks: its units, and the worst price in ticks.
 
-    That of a limit order is its limit. A market order has none: it is judged at the far edge of PRICE_BAND_PCT, beyond
-    which no limit may lie, whichever way it goes, since a short that is sold higher is exposed to more. `last` is the
-    price of the last trade, None where the reference is that.
+    `worst` is the limit of a limit order, and the upper edge of PRICE_BAND_PCT for a market order, also for a short,
+    whose exposure grows with the price. `last` is the price of the last trade, None if `reference` is that price.
     """
 
     type: OrderType
@@ -41,7 +40,7 @@ class SizedEntry:
         return self.units * self.worst
 
     def power_atoms(self, side: Side) -> int:
-        """What it takes of the buying power at worst."""
+        """The buying power that it uses in the worst case."""
         if side is Side.LONG:
             return self.worst_atoms
         part, whole = SHORT_MARGIN
@@ -50,7 +49,10 @@ class SizedEntry:
 
 @attrs.frozen(kw_only=True)
 class Sizer:
-    """Sizes entries by the settings and by what the venue can do; `grid` and `lot` are an instrument's own steps."""
+    """Sizes entries by the settings and the broker's capabilities.
+
+    `grid` and `lot` are an instrument's steps of price (ticks) and quantity (units).
+    """
 
     entries: EntrySettings
     rules: BrokerCapabilities
@@ -60,9 +62,9 @@ class Sizer:
     lot: int = 1
 
     def worst(self, reference: int, side: Side) -> int:
-        """The worst price in ticks: the reference moved by ENTRY_LIMIT_PCT, at the market up by PRICE_BAND_PCT.
+        """The worst price in ticks: the reference moved by ENTRY_LIMIT_PCT; for market orders up by PRICE_BAND_PCT.
 
-        Rounded so that the fraction is never exceeded.
+        It is rounded towards the reference.
         """
         if self.entries.entry_order_type == OrderType.MARKET:
             return round_to_grid(float(reference * (1 + self.price_band)), up=False, grid=self.grid)
@@ -70,7 +72,7 @@ class Sizer:
         return round_to_grid(float(moved), up=side is Side.SHORT, grid=self.grid)
 
     def plan(self, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
-        """The entry that a budget in atoms allows at its worst; 0 units when that is under the smallest quantity."""
+        """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity."""
         kind = OrderType(self.entries.entry_order_type)
         worst = self.worst(reference, side)
         step = self._step(kind, side)
@@ -78,9 +80,9 @@ class Sizer:
         return SizedEntry(type=kind, worst=worst, units=units // step * step, reference=reference)
 
     def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> SizedEntry:
-        """What a budget in atoms adds to a position, at the worse of its worst price and the reference.
+        """The top-up that a budget in atoms allows, at the higher of worst price and reference.
 
-        A position of `whole` shares stays one.
+        `whole`: the position has whole shares and keeps them.
         """
         kind = OrderType(self.entries.entry_order_type)
         worst = self.worst(reference, side)
@@ -89,7 +91,7 @@ class Sizer:
         return SizedEntry(type=kind, worst=worst, units=units, reference=reference)
 
     def plan_of(self, order: Order, reference: int, side: Side) -> SizedEntry:
-        """The plan that an entry was written down from."""
+        """The sized entry of a recorded order."""
         limit = order.limit_price
         worst = self.worst(reference, side) if limit is None else ticks_of(float(limit))
         return SizedEntry(type=order.type, worst=worst, units=units_of(order.quantity), reference=reference)

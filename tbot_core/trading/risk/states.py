@@ -1,6 +1,7 @@
-"""What the bot may do and why: causes that come and go, and the risk state that they add up to.
+"""Risk states and their causes: the gravest state that any cause requires applies.
 
-A cause is withdrawn by whatever raised it; how long it holds on after that is its own. Pure: moments are passed in.
+A cause is cleared by the code that raised it; its kind defines how long its effect lasts after that. Pure: times are
+parameters.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import attrs
 from tbot_core.model.types import RiskState
 
 RECONCILED: Final = timedelta(seconds=60)
-"""A clean reconcile must have held this long before exits-only ends."""
+"""Reconciliation must have been clean for this long before exit-only ends."""
 
 QUIET: Final = timedelta(minutes=15)
 """Defense lasts this long after its last cause."""
 
 
 class CauseEnd(StrEnum):
-    """What ends the effect of a cause that has been withdrawn."""
+    """What ends the effect of a cleared cause."""
 
     WITHDRAWAL = "a request to clear it"
     RECONCILE = "a clean reconciliation for 60 s"
@@ -31,14 +32,14 @@ class CauseEnd(StrEnum):
 
 @attrs.frozen
 class CauseEffect:
-    """What a cause does to the state, and what ends that."""
+    """The state that a cause requires, and what ends the effect after it is cleared."""
 
     state: RiskState
     end: CauseEnd
 
 
 class StateCause(StrEnum):
-    """Everything that takes the bot out of its normal state; the value is what people read."""
+    """The causes of a risk state other than normal; the values are shown to people."""
 
     KILL_FILE = "the file control/kill exists"
     KILL_COMMAND = "tbot kill"
@@ -76,8 +77,8 @@ class StateCause(StrEnum):
 
 _HALTED = CauseEffect(RiskState.HALTED, CauseEnd.WITHDRAWAL)
 _STOPPING = CauseEffect(RiskState.EXIT_ONLY, CauseEnd.WITHDRAWAL)
-_DOUBT = CauseEffect(RiskState.EXIT_ONLY, CauseEnd.RECONCILE)
-_WARY = CauseEffect(RiskState.DEFENSE, CauseEnd.QUIET)
+_UNVERIFIED = CauseEffect(RiskState.EXIT_ONLY, CauseEnd.RECONCILE)
+_CAUTIOUS = CauseEffect(RiskState.DEFENSE, CauseEnd.QUIET)
 _SESSION = CauseEffect(RiskState.DEFENSE, CauseEnd.SESSION)
 
 KINDS: Final = {
@@ -87,28 +88,28 @@ KINDS: Final = {
     StateCause.STOP_FILE: _STOPPING,
     StateCause.STOP_COMMAND: _STOPPING,
     StateCause.STOP_SIGNAL: _STOPPING,
-    StateCause.UNKNOWN: _DOUBT,
+    StateCause.UNKNOWN: _UNVERIFIED,
     StateCause.UNRECONCILED: CauseEffect(RiskState.EXIT_ONLY, CauseEnd.WITHDRAWAL),
     StateCause.CONTROL_LOST: _STOPPING,
     StateCause.NOT_ARMED: _STOPPING,
-    StateCause.MISMATCH: _DOUBT,
-    StateCause.SURPLUS: _DOUBT,
-    StateCause.FEEDS_STALE: _DOUBT,
-    StateCause.CLOCK_JUMP: _DOUBT,
-    StateCause.STALLED: _DOUBT,
-    StateCause.CLOCK_SKEW: _DOUBT,
-    StateCause.DISK_LOW: _DOUBT,
-    StateCause.JOURNAL: _DOUBT,
-    StateCause.REJECTS: _DOUBT,
-    StateCause.RESTRICTED: _DOUBT,
-    StateCause.LOGIN: _DOUBT,
-    StateCause.PLUGIN_LOST: _DOUBT,
-    StateCause.UNREACHABLE: _DOUBT,
-    StateCause.MAINTENANCE: _DOUBT,
+    StateCause.MISMATCH: _UNVERIFIED,
+    StateCause.SURPLUS: _UNVERIFIED,
+    StateCause.FEEDS_STALE: _UNVERIFIED,
+    StateCause.CLOCK_JUMP: _UNVERIFIED,
+    StateCause.STALLED: _UNVERIFIED,
+    StateCause.CLOCK_SKEW: _UNVERIFIED,
+    StateCause.DISK_LOW: _UNVERIFIED,
+    StateCause.JOURNAL: _UNVERIFIED,
+    StateCause.REJECTS: _UNVERIFIED,
+    StateCause.RESTRICTED: _UNVERIFIED,
+    StateCause.LOGIN: _UNVERIFIED,
+    StateCause.PLUGIN_LOST: _UNVERIFIED,
+    StateCause.UNREACHABLE: _UNVERIFIED,
+    StateCause.MAINTENANCE: _UNVERIFIED,
     StateCause.LEFT_BEHIND: _STOPPING,
-    StateCause.BROKERS_DOWN: _DOUBT,
-    StateCause.PRIMARY_DOWN: _WARY,
-    StateCause.UNIVERSE_STALE: _WARY,
+    StateCause.BROKERS_DOWN: _UNVERIFIED,
+    StateCause.PRIMARY_DOWN: _CAUTIOUS,
+    StateCause.UNIVERSE_STALE: _CAUTIOUS,
     StateCause.HALF_LOSS: _SESSION,
     StateCause.DEVIATIONS: _SESSION,
     StateCause.DEFENSE_COMMAND: CauseEffect(RiskState.DEFENSE, CauseEnd.WITHDRAWAL),
@@ -125,7 +126,7 @@ KILLS_AND_STOPS: Final = frozenset(
         StateCause.STOP_SIGNAL,
     }
 )
-"""What a person brings about: it holds whatever an account may turn out to be like."""
+"""Kills and stops by a person; they hold whatever the state of the account."""
 
 LOCAL: Final = frozenset(
     {
@@ -140,15 +141,15 @@ LOCAL: Final = frozenset(
         StateCause.MAINTENANCE,
     }
 )
-"""Causes that concern one account: while entries go elsewhere, they bind that account alone."""
+"""Causes that concern one account; after a failover they apply to that account only."""
 
 
 @attrs.define(kw_only=True)
 class TradingState:
-    """The causes at work. `standing` have not been withdrawn; `lingering` have, and hold on until their end.
+    """The causes of one account, each with its time. `lingering` causes are cleared, but their effect has not ended.
 
-    `clean_since` is when reconciliation last began to agree, None while it does not. `away`: entries go to another
-    broker than the one whose account these causes are of; `vouched` is since when that one agrees.
+    `clean_since`: since when reconciliation has been clean, None while it is not. `failed_over`: entries go to another
+    broker; `clean_elsewhere_since`: since when that broker's reconciliation has been clean.
     """
 
     active: dict[StateCause, datetime] = attrs.field(factory=dict)
@@ -158,14 +159,14 @@ class TradingState:
     clean_elsewhere_since: datetime | None = None
 
     def raise_cause(self, cause: StateCause, now: datetime) -> bool:
-        """A cause is there; whether it was not before."""
+        """Raise a cause; returns whether it was not active before."""
         fresh = cause not in self.active
         self.active.setdefault(cause, now)
         self.lingering.pop(cause, None)
         return fresh
 
     def clear_cause(self, cause: StateCause, now: datetime) -> bool:
-        """A cause is gone, and lingers as long as its kind says; whether it was there."""
+        """Clear a cause, which lingers as its kind defines; returns whether it was active."""
         if self.active.pop(cause, None) is None:
             return False
         if KINDS[cause].end is not CauseEnd.WITHDRAWAL:
@@ -173,42 +174,42 @@ class TradingState:
         return True
 
     def on_reconciled(self, now: datetime, *, clean: bool) -> None:
-        """A reading of the broker agreed with the journal, or it did not."""
+        """Record whether a reading of the account agreed with the journal."""
         if not clean:
             self.clean_since = None
         elif self.clean_since is None:
             self.clean_since = now
 
     def expire_causes(self, now: datetime) -> tuple[StateCause, ...]:
-        """Take out the causes that have lingered to their end, and say which."""
+        """Remove and return the lingering causes whose effect has ended."""
         over = tuple(cause for cause, since in self.lingering.items() if self._over(cause, since, now))
         for cause in over:
             del self.lingering[cause]
         return over
 
     def open_session(self) -> None:
-        """A new session: what held to the last one's end is over."""
+        """Start a session: remove the causes that last to the end of a session."""
         self.lingering = {cause: since for cause, since in self.lingering.items() if not _of_session(cause)}
         self.active = {cause: since for cause, since in self.active.items() if not _of_session(cause)}
 
     @property
     def causes(self) -> tuple[StateCause, ...]:
-        """All causes at work, the gravest first."""
+        """All active and lingering causes, the gravest first."""
         return tuple(sorted((*self.active, *self.lingering), key=lambda cause: (-KINDS[cause].state, cause)))
 
     @property
     def shared_causes(self) -> tuple[StateCause, ...]:
-        """The causes that bind wherever something may be entered, the gravest first."""
+        """The causes that apply to entries at any broker, the gravest first."""
         return tuple(cause for cause in self.causes if not (self.failed_over and cause in LOCAL))
 
     @property
     def state(self) -> RiskState:
-        """The gravest state that a cause asks for, wherever something may be entered."""
+        """The gravest state of `shared_causes`: the one for entries at any broker."""
         return max((KINDS[cause].state for cause in self.shared_causes), default=RiskState.NORMAL)
 
     @property
     def local_state(self) -> RiskState:
-        """The gravest state that a cause asks for at the account itself."""
+        """The gravest state of all causes: the one of this account."""
         if not (self.active or self.lingering):
             return RiskState.NORMAL
         return max(KINDS[cause].state for cause in (*self.active, *self.lingering))
