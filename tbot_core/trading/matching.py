@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind
 from tbot_core.model.types import (
     ATOMS_PER_CENT,
     ATOMS_PER_DOLLAR,
@@ -46,7 +46,7 @@ SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
     lists_closed=True,
     exec_ids_unique=True,
     quantity_step=Decimal("0.000001"),
-    fractional_types=frozenset({"market", "limit", "stop"}),
+    fractional_types=frozenset(OrderType),
 )
 """What every simulated venue can do, so that all clocks size alike."""
 
@@ -153,10 +153,10 @@ class MatchingEngine:
             return
         self._accepted.add(order.client_order_id)
         if order.symbol not in self._rows:
-            self._end("rejected", order, words=f"{order.symbol} is not traded here")
+            self._end(BrokerEventKind.REJECTED, order, words=f"{order.symbol} is not traded here")
             return
         self._rest(order, units_of(order.quantity), minute + self._costs.lag)
-        self._say("acknowledged", order)
+        self._say(BrokerEventKind.ACKNOWLEDGED, order)
 
     def cancel(self, client_order_id: str) -> None:
         """Take an order out; one that no longer rests is answered with `cancel_refused`."""
@@ -165,14 +165,14 @@ class MatchingEngine:
             self._count += 1
             self._events.append(
                 BrokerEvent(
-                    kind="cancel_refused",
+                    kind=BrokerEventKind.CANCEL_REFUSED,
                     event_id=self._event_id(),
                     client_order_id=client_order_id,
                     words="no such working order",
                 )
             )
         else:
-            self._end("cancelled", resting.order)
+            self._end(BrokerEventKind.CANCELLED, resting.order)
 
     def replace(self, client_order_id: str, stop_price: Decimal) -> None:
         """Move a resting stop; one that has triggered or gone stays as it is and is answered with `cancel_refused`."""
@@ -181,10 +181,10 @@ class MatchingEngine:
             if resting is None:
                 self.cancel(client_order_id)
             else:
-                self._say("cancel_refused", resting.order, words="the stop has triggered")
+                self._say(BrokerEventKind.CANCEL_REFUSED, resting.order, words="the stop has triggered")
             return
         resting.stop = ticks_of(float(stop_price))
-        self._say("replaced", resting.order)
+        self._say(BrokerEventKind.REPLACED, resting.order)
 
     def match(self, bars: Bars, minute: int) -> None:
         """Let every resting order meet the bar of `minute`."""
@@ -207,7 +207,7 @@ class MatchingEngine:
                 self._fill(resting, _last_close(bars, resting.row), resting.remaining, words=ExitReason.NO_MARKET)
         for resting in list(self._resting.values()):
             del self._resting[resting.order.client_order_id]
-            self._end("expired", resting.order)
+            self._end(BrokerEventKind.EXPIRED, resting.order)
 
     def _of(self, leg: Leg) -> list[_Resting]:
         return [resting for resting in self._resting.values() if resting.order.leg is leg]
@@ -240,7 +240,7 @@ class MatchingEngine:
         over = bar is not None or self._minute >= resting.live_from + ENTRY_BARS - 1
         if entry and over and resting.remaining:
             del self._resting[resting.order.client_order_id]
-            self._end("expired", resting.order, filled=resting.filled > 0)
+            self._end(BrokerEventKind.EXPIRED, resting.order, filled=resting.filled > 0)
 
     def _marketable(self, resting: _Resting, bar: _Bar, bars: Bars) -> int:
         # The price at which an entry or market exit fills in this bar, in ticks; 0: it doesn't.
@@ -258,7 +258,7 @@ class MatchingEngine:
         for order in entry.order.protection:
             late = order.leg is Leg.TARGET and not at_open
             resting = self._rest(order, units, self._minute + late)
-            self._say("acknowledged", resting.order)
+            self._say(BrokerEventKind.ACKNOWLEDGED, resting.order)
 
     def _protect(self, resting: _Resting, bars: Bars) -> None:
         # A stop inside the bar: fills at the worse of stop and open, and keeps filling at the open once triggered.
@@ -297,13 +297,13 @@ class MatchingEngine:
                 stop.remaining -= units
                 if not stop.remaining:
                     del self._resting[stop.order.client_order_id]
-                    self._say("cancelled", stop.order)
+                    self._say(BrokerEventKind.CANCELLED, stop.order)
 
     def _drop_sibling(self, order: Order, leg: Leg) -> None:
         for other in self._of(leg):
             if other.order.signal == order.signal:
                 del self._resting[other.order.client_order_id]
-                self._say("cancelled", other.order)
+                self._say(BrokerEventKind.CANCELLED, other.order)
 
     def _slipped(self, resting: _Resting, ticks: int, bars: Bars) -> int:
         order = resting.order
@@ -324,19 +324,19 @@ class MatchingEngine:
             fees=self._costs.fee(ticks, units, buy=order.buy),
             time=self._session.close if words else self._session.moment(self._minute),
         )
-        self._say("fill", order, fill=fill, words=words)
+        self._say(BrokerEventKind.FILL, order, fill=fill, words=words)
         if not resting.remaining:
             del self._resting[order.client_order_id]
             if resting.filled < units_of(order.quantity):  # protection of an entry that filled in part
-                self._say("expired", order)
+                self._say(BrokerEventKind.EXPIRED, order)
 
-    def _end(self, kind: str, order: Order, *, filled: bool = False, words: str = "") -> None:
+    def _end(self, kind: BrokerEventKind, order: Order, *, filled: bool = False, words: str = "") -> None:
         # An order has ended, and with an entry that never filled the protection that waited for its fill.
         self._say(kind, order, words=words)
         for waiting in () if filled else order.protection:
             self._say(kind, waiting, words=words)
 
-    def _say(self, kind: str, order: Order, *, fill: Fill | None = None, words: str = "") -> None:
+    def _say(self, kind: BrokerEventKind, order: Order, *, fill: Fill | None = None, words: str = "") -> None:
         self._count += 1
         self._events.append(
             BrokerEvent(

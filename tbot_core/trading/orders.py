@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import Fill, Leg, Order, OrderState, SignalId
 
 if TYPE_CHECKING:
@@ -160,18 +161,18 @@ def _ended() -> dict[tuple[OrderState, OrderEvent], Transition]:
 TRANSITIONS: Final[Mapping[tuple[OrderState, OrderEvent], Transition]] = _arrows()
 
 BROKER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
-    "acknowledged": OrderEvent.ACKNOWLEDGE,
-    "rejected": OrderEvent.REJECT,
-    "fill": OrderEvent.FILL,
-    "cancelled": OrderEvent.CANCEL,
-    "cancel_refused": OrderEvent.CANCEL_REFUSED,
-    "replaced": OrderEvent.REPLACE,
-    "expired": OrderEvent.EXPIRE,
-    "not_found": OrderEvent.NOT_FOUND,
-    "busted": OrderEvent.BUST,
-    "corrected": OrderEvent.CORRECT,
+    BrokerEventKind.ACKNOWLEDGED: OrderEvent.ACKNOWLEDGE,
+    BrokerEventKind.REJECTED: OrderEvent.REJECT,
+    BrokerEventKind.FILL: OrderEvent.FILL,
+    BrokerEventKind.CANCELLED: OrderEvent.CANCEL,
+    BrokerEventKind.CANCEL_REFUSED: OrderEvent.CANCEL_REFUSED,
+    BrokerEventKind.REPLACED: OrderEvent.REPLACE,
+    BrokerEventKind.EXPIRED: OrderEvent.EXPIRE,
+    BrokerEventKind.NOT_FOUND: OrderEvent.NOT_FOUND,
+    BrokerEventKind.BUSTED: OrderEvent.BUST,
+    BrokerEventKind.CORRECTED: OrderEvent.CORRECT,
 }
-"""The kinds of `contracts.BrokerEvent` as events of an order."""
+"""The kinds of a broker's reports as events of an order; a text that is no kind of the core has none."""
 
 
 SUPPOSED_PREFIX: Final = "supposed-"

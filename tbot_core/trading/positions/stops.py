@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType, price_of
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
@@ -95,12 +96,14 @@ class ProtectiveStops:
         return move is not None and move.requested_minute != minute and held.plan.stop_passed(close)
 
     def on_stop_event(self, kind: str, known: OrderTicket) -> None:
-        """Apply a broker's report of a stop: its level, or that it will not be moved."""
-        if kind == "replaced":
+        """Apply a broker's report of a stop: its level, that it will not be moved, or that it was rejected."""
+        if kind == BrokerEventKind.REPLACED:
             known.reason = known.plan.stop_reason
             known.move.on_moved()
-        elif kind == "cancel_refused":
+        elif kind == BrokerEventKind.CANCEL_REFUSED:
             known.move.on_refused()
+        elif kind == BrokerEventKind.REJECTED:
+            self.on_stop_rejected(known.order)
 
     def _lagging(self, held: ManagedPosition) -> PendingReplace | None:
         # What is known of the level of a resting stop that is behind its plan's.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import AccountKind
 from tbot_core.model.types import Account, atoms_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class AccountRules:
 
 def day_trade_limit(rules: Iterable[DayTradeRule], on: date, funds: AccountRules, equity_atoms: int) -> int | None:
     """The least number of day trades that a rule in force allows in five sessions; None where none is in force."""
-    kind = "margin" if funds.margin else "cash"
+    kind = AccountKind.MARGIN if funds.margin else AccountKind.CASH
     found = [
         rule.most
         for rule in rules

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import attrs
 
+from tbot_core.contracts import OrderStatus
 from tbot_core.model.types import atoms_of, price_of, ticks_of
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import OrderStatusReport, PositionReport
     from tbot_core.model.bars import Bars
-
-_OPEN: Final = "acknowledged"
 
 
 @attrs.frozen(kw_only=True)
@@ -141,8 +140,8 @@ class ExternalPositions:
 
 
 def open_shares(said: str, rest: Decimal, *, buy: bool) -> Decimal:
-    """What an order of which a broker says so much may still buy, or sell: negative; 0 once it has ended."""
-    if said != _OPEN:
+    """What an order of that status may still buy, or sell: negative; 0 once it has ended."""
+    if said != OrderStatus.WORKING:
         return Decimal(0)
     return rest if buy else -rest
 
