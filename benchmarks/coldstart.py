@@ -19,11 +19,13 @@ from typing import IO, TYPE_CHECKING, Final, cast
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projections.carryover import events_for_session
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.rehearsal.bot import BotProcess
 from tbot_core.rehearsal.burst import BurstScenario, LocalConnections, RemoteConnections, WorldClock
+from tbot_core.rehearsal.venue_orders import HELD, OPEN
 from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.system import local_socket
 
@@ -64,7 +66,9 @@ def serve(home: Path, path: Path, *, rest: bool) -> None:
     journal, taken = cast("Journal", life.journal), crowd.way.exchange.floor.orders
 
     def over() -> bool:
-        heard = sum(1 for _ in journal.events(kind="acknowledged")) if rest and len(taken) == ORDERS else 0
+        heard = (
+            sum(1 for _ in journal.events(kind=BrokerEventKind.ACKNOWLEDGED)) if rest and len(taken) == ORDERS else 0
+        )
         return len(taken) == ORDERS and (not rest or heard == ORDERS)
 
     crowd.loop.run_until_complete(_until(crowd, life, over))
@@ -72,7 +76,7 @@ def serve(home: Path, path: Path, *, rest: bool) -> None:
     crowd.way.latency_s = (LATENCY_S / 2, LATENCY_S / 2)
     crowd.loop.run_until_complete(asyncio.sleep(RESTS_S))
     crowd.way.exchange.advance(crowd.loop.time())
-    resting = sum(one.kind in {"acknowledged", "held"} for one in taken)
+    resting = sum(one.kind in {OPEN, HELD} for one in taken)
     with local_socket.listen(path, PATIENCE_S) as listener:
         sys.stdout.write(f"{crowd.loop.time()} {resting}\n")
         sys.stdout.flush()

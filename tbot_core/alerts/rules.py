@@ -14,7 +14,7 @@ import attrs
 from tbot_core.alerts import broker_rules
 from tbot_core.alerts.alert import STATUS_COMMAND, Notice
 from tbot_core.alerts.feed_rules import FeedAlertRules, first_names
-from tbot_core.contracts import Urgency
+from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
@@ -182,7 +182,7 @@ class AlertRules:
                 )
             case records.REQUEST_REFUSED if self._wanted.failures:
                 yield _routine(f"The request {printable_name(payload['name'])} was refused: {payload['words']}")
-            case "busted" | "corrected" if self._wanted.failures:
+            case BrokerEventKind.BUSTED | BrokerEventKind.CORRECTED if self._wanted.failures:
                 yield _routine(f"The broker reported an execution as {kind}: {payload['words']}")
             case _:
                 yield from broker_rules.notices_of_event(kind, payload)

@@ -9,13 +9,17 @@ if TYPE_CHECKING:
     from tbot_core.contracts.alert import Alert, AlertChannel, Urgency
     from tbot_core.contracts.broker import (
         AccountActivity,
+        AccountActivityKind,
+        AccountKind,
         AccountSnapshot,
         Broker,
         BrokerCapabilities,
         BrokerEvent,
+        BrokerEventKind,
         DayTradeRule,
         Instrument,
         MaintenanceWindow,
+        OrderStatus,
         OrderStatusReport,
         Permit,
         PositionReport,
@@ -31,9 +35,9 @@ if TYPE_CHECKING:
     )
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.contracts.feed import (
-        DELAYED,
         Bar,
         Feed,
+        FeedCoverage,
         FeedLabel,
         FeedMessage,
         FeedQuality,
@@ -62,8 +66,9 @@ if TYPE_CHECKING:
 _MODULES = ("alert", "credentials", "plugin", "strategy", "feed", "broker")
 
 __all__ = [
-    "DELAYED",
     "AccountActivity",
+    "AccountActivityKind",
+    "AccountKind",
     "AccountSnapshot",
     "Alert",
     "AlertChannel",
@@ -71,10 +76,12 @@ __all__ = [
     "Broker",
     "BrokerCapabilities",
     "BrokerEvent",
+    "BrokerEventKind",
     "Check",
     "Context",
     "DayTradeRule",
     "Feed",
+    "FeedCoverage",
     "FeedLabel",
     "FeedMessage",
     "FeedQuality",
@@ -89,6 +96,7 @@ __all__ = [
     "KeyProvider",
     "LiveSession",
     "MaintenanceWindow",
+    "OrderStatus",
     "OrderStatusReport",
     "Permit",
     "Plugin",

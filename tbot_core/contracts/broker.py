@@ -5,29 +5,44 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import attrs
 
-from tbot_core.model.types import Account, Fill
+from tbot_core.model.types import Account, Fill, OrderType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Order
 
 
+def _order_types(types: Iterable[str]) -> frozenset[OrderType]:
+    return frozenset(map(OrderType, types))
+
+
+class AccountKind(StrEnum):
+    """The kind of an account.
+
+    `MARGIN`: it may borrow, and sell short where the broker allows it. `CASH`: it spends settled cash only.
+    """
+
+    MARGIN = "margin"
+    CASH = "cash"
+
+
 @attrs.frozen(kw_only=True)
 class DayTradeRule:
     """A limit on day trades: `most` of them in five sessions, up to and including the day `until`.
 
-    It applies to accounts of the kind `account` (margin or cash) that are worth less than `equity_below` dollars.
+    It applies to accounts of the kind `account` that are worth less than `equity_below` dollars. Raises ValueError for
+    a text that is no `AccountKind`.
     """
 
     until: date
-    account: str
+    account: AccountKind = attrs.field(converter=AccountKind)
     equity_below: Decimal
     most: int
 
@@ -45,7 +60,8 @@ class BrokerCapabilities:
     bot acts on closes for the fraction of a position. `streams`: what happens to its orders comes by itself, so that
     `poll` asks the venue nothing, and is called every quarter of a second; else at least every SLEEP_TIME. In both
     cases it is called after all that is sent, and four times a second, for two seconds, while an exit waits for its
-    stop's end. `day_trade_rules`: the limits on day trades that it still applies; each that is in force counts.
+    stop's end. `day_trade_rules`: the limits on day trades that it still applies; each that is in force counts. Raises
+    ValueError for a fractional type that is no `OrderType`.
     """
 
     simulated: bool = False
@@ -59,39 +75,82 @@ class BrokerCapabilities:
     lookup_window_s: float = 600.0
     requests_per_minute: int = 0
     quantity_step: Decimal = Decimal(1)
-    fractional_types: frozenset[str] = frozenset()
+    fractional_types: frozenset[OrderType] = attrs.field(default=frozenset(), converter=_order_types)
     cid_length: int = 48
     day_trade_rules: tuple[DayTradeRule, ...] = ()
+
+
+class BrokerEventKind(StrEnum):
+    """What a broker reports about an order.
+
+    `ACKNOWLEDGED`: the order is working. `REJECTED`: the broker does not accept it. `FILL`: a quantity was executed.
+    `CANCELLED` and `EXPIRED`: it has ended; what was filled before stays. `REPLACED`: it works with its new terms.
+    `CANCEL_REFUSED`: it was neither cancelled nor replaced, and is as it was. `NOT_FOUND`: the broker does not know it.
+    `BUSTED`: the execution that `fill` names is void. `CORRECTED`: `fill` has the new terms of the execution with that
+    id.
+    """
+
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
+    FILL = "fill"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+    CANCEL_REFUSED = "cancel_refused"
+    NOT_FOUND = "not_found"
+    BUSTED = "busted"
+    CORRECTED = "corrected"
+
+
+_EVENT_KINDS: Final[Mapping[str, BrokerEventKind]] = {kind: kind for kind in BrokerEventKind}
+
+
+def _event_kind(text: str) -> BrokerEventKind | str:
+    return _EVENT_KINDS.get(text, text)
 
 
 @attrs.frozen(kw_only=True)
 class BrokerEvent:
     """A report of a broker about an order.
 
-    `kind`: acknowledged, rejected, fill, cancelled, expired, replaced, cancel_refused, not_found; busted when the
-    execution that `fill` names is void, corrected when `fill` has the new terms of the execution with that id.
-    `event_id` is unique within broker and account, so that an event is booked only once. `words` quotes the broker.
+    `kind` is a `BrokerEventKind`. Any other text is a status of the broker that the plugin does not know: it is
+    recorded, the order is looked up, and its instrument is frozen. `event_id` is unique within broker and account, so
+    that an event is booked only once. `words` quotes the broker.
     """
 
-    kind: str
+    kind: BrokerEventKind | str = attrs.field(converter=_event_kind)
     event_id: str
     client_order_id: str
     fill: Fill | None = None
     words: str = ""
 
 
+class OrderStatus(StrEnum):
+    """The status of an order at the broker; the value is that of the event that would have reported it.
+
+    `WORKING`: it may still fill, also where a part of it is filled. `REJECTED`, `CANCELLED` and `EXPIRED`: it has
+    ended, perhaps after a partial fill. `FILLED`: it has ended with all that the broker accepted filled.
+    """
+
+    WORKING = "acknowledged"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    FILLED = "fill"
+
+
 @attrs.frozen(kw_only=True)
 class OrderStatusReport:
     """The current state of an order at the broker.
 
-    `kind` is that of the event that would have reported it: acknowledged while it is working, else rejected, cancelled,
-    expired or fill. `filled` is cumulative; `fills` holds the executions that the broker still lists; `time` is the
-    time of the last change. `client_order_id` is empty for an order that was placed without one.
+    `kind` is its status; a text that is no `OrderStatus` raises ValueError. `filled` is cumulative; `fills` holds the
+    executions that the broker still lists; `time` is the time of the last change. `client_order_id` is empty for an
+    order that was placed without one.
     """
 
     client_order_id: str
     broker_order_id: str
-    kind: str
+    kind: OrderStatus = attrs.field(converter=OrderStatus)
     symbol: str
     buy: bool
     quantity: Decimal
@@ -116,16 +175,38 @@ class PositionReport:
     price: Decimal | None = None
 
 
+class AccountActivityKind(StrEnum):
+    """What changed an account without an order.
+
+    `DIVIDEND`: a payment on shares that are held. `FEE`: a charge of the broker or the exchange. `INTEREST`: paid or
+    received on cash. `TRANSFER`: cash or shares that the owner moved in or out. `SPLIT`: each share became more or
+    fewer shares.
+    """
+
+    DIVIDEND = "dividend"
+    FEE = "fee"
+    INTEREST = "interest"
+    TRANSFER = "transfer"
+    SPLIT = "split"
+
+
+_ACTIVITY_KINDS: Final[Mapping[str, AccountActivityKind]] = {kind: kind for kind in AccountActivityKind}
+
+
+def _activity_kind(text: str) -> AccountActivityKind | str:
+    return _ACTIVITY_KINDS.get(text, text)
+
+
 @attrs.frozen(kw_only=True)
 class AccountActivity:
     """A change of an account's cash or shares without an order, as the broker lists it.
 
-    `kind`: dividend, fee, interest, transfer, split, or the broker's own word. `quantity` and `cash` are the changes;
-    negative values were taken from the account.
+    `kind` is an `AccountActivityKind`, or the broker's own word, which is booked as an adjustment. `quantity` and
+    `cash` are the changes; negative values were taken from the account.
     """
 
     activity_id: str
-    kind: str
+    kind: AccountActivityKind | str = attrs.field(converter=_activity_kind)
     time: datetime
     symbol: str = ""
     quantity: Decimal = Decimal(0)

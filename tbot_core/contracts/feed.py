@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -111,19 +112,28 @@ FeedMessage: TypeAlias = Bar | Quote | HaltStatus | Heartbeat
 """The messages of a live feed."""
 
 
-DELAYED: Final = "delayed"
+class FeedCoverage(StrEnum):
+    """The trades that a live feed covers.
+
+    `CONSOLIDATED`: those of all venues in real time. `SINGLE_VENUE`: those of one venue in real time, so that volumes
+    are a part of the tape. `DELAYED`: too late for live trading.
+    """
+
+    CONSOLIDATED = "consolidated"
+    SINGLE_VENUE = "single_venue"
+    DELAYED = "delayed"
 
 
 @attrs.frozen(kw_only=True)
 class FeedQuality:
     """The declared quality of a live feed.
 
-    `coverage`: trades of all venues in real time, those of one venue, or delayed data that is too late for live
-    trading. `subscriptions`: the largest number of symbols, 0 = no limit. `history_delay_s`: the age of a bar from
-    which `history` returns it. `halts`: whether it reports them; if not, silence of a symbol counts as a halt.
+    `subscriptions`: the largest number of symbols, 0 = no limit. `history_delay_s`: the age of a bar from which
+    `history` returns it. `halts`: whether it reports them; if not, silence of a symbol counts as a halt. Raises
+    ValueError for a coverage that is no `FeedCoverage`.
     """
 
-    coverage: Literal["consolidated", "single_venue", "delayed"]
+    coverage: FeedCoverage = attrs.field(converter=FeedCoverage)
     subscriptions: int = 0
     history_delay_s: float = 0.0
     quotes: bool = False
@@ -133,9 +143,9 @@ class FeedQuality:
     def notes(self) -> Iterator[str]:
         """What a user must know about it."""
         match self.coverage:
-            case "delayed":
+            case FeedCoverage.DELAYED:
                 yield "The feed is DELAYED: live trading never uses its prices."
-            case "single_venue":
+            case FeedCoverage.SINGLE_VENUE:
                 yield "The feed covers one venue: its volumes are a part of the tape, so VOLUME_LIMIT is off."
         if not self.quotes:
             yield "The feed has no quotes: NO_QUOTE, SPREAD_WIDE and quote age do not apply."

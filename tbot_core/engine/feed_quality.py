@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import DELAYED, Broker, Feed, FeedLabel, FeedQuality, SupportsDailyVix
+from tbot_core.contracts import Broker, Feed, FeedCoverage, FeedLabel, FeedQuality, SupportsDailyVix
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
@@ -22,7 +22,7 @@ _LIVE: Final = "live"
 
 def check_feed_fit(quality: FeedQuality, settings: Settings) -> None:
     """Raise SettingsError for a feed that live trading must not use."""
-    if settings.mode == _LIVE and quality.coverage == DELAYED:
+    if settings.mode == _LIVE and quality.coverage == FeedCoverage.DELAYED:
         name = settings.trading.data_source or settings.trading.broker_name
         raise SettingsError(
             f"The feed of {name} is delayed; live trading never uses delayed prices.",

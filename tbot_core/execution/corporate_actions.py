@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import AccountActivity
+from tbot_core.contracts import AccountActivity, AccountActivityKind
 from tbot_core.errors import AccessError, DataError
 from tbot_core.execution.operator_splits import NAME, OperatorSplit, read_splits
 from tbot_core.journal import records
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tbot_core.execution.reconciliation import PositionDifference
     from tbot_core.trading.decision_engine import DecisionEngine
 
-SPLIT: Final = "split"
 LATEST: Final = timedelta(days=5)
 """How long before a session a split of the operator's list may be, such as over a long weekend."""
 
@@ -43,7 +42,7 @@ class SplitMatcher:
 
     def add_activities(self, activities: Sequence[AccountActivity]) -> None:
         """Add the splits among the broker's account activities."""
-        self._listed |= {one.activity_id: one for one in activities if one.kind == SPLIT}
+        self._listed |= {one.activity_id: one for one in activities if one.kind == AccountActivityKind.SPLIT}
 
     def explain(self, difference: PositionDifference) -> bool:
         """Book the split that explains a difference, once; returns whether there is one. External shares count too."""
@@ -67,7 +66,7 @@ class SplitMatcher:
     def _applies(self, one: OperatorSplit, difference: PositionDifference) -> bool:
         activity = AccountActivity(
             activity_id=f"{NAME} {one.day} {one.symbol} {one.after} for {one.before}",
-            kind=SPLIT,
+            kind=AccountActivityKind.SPLIT,
             time=self._execution.recorder.clock.now(),
             symbol=one.symbol,
             quantity=difference.theirs - difference.ours,

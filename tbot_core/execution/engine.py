@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent, OrderStatusReport
+from tbot_core.contracts import BrokerEvent, BrokerEventKind, OrderStatusReport
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.execution import intents
 from tbot_core.execution.account_updates import may_lag_broker, update_account
@@ -250,11 +250,12 @@ class ExecutionEngine:
     def _stale(self, event: BrokerEvent) -> bool:
         # Whether a not_found event repeats what is known.
         record = self.orders.get(event.client_order_id)
-        return event.kind == "not_found" and record is not None and (record.terminal or record.state in IN_DOUBT)
+        known = record is not None and (record.terminal or record.state in IN_DOUBT)
+        return known and event.kind == BrokerEventKind.NOT_FOUND
 
     def _event_key(self, event: BrokerEvent) -> str:
         # The key of an event: for a fill its execution, whichever channel reported it.
-        if event.fill is None or event.kind != "fill":
+        if event.fill is None or event.kind != BrokerEventKind.FILL:
             return event.event_id
         execution = event.fill.execution_id
         unique = self.venue.broker.rules.exec_ids_unique or execution.startswith(SUPPOSED_PREFIX)
@@ -356,8 +357,8 @@ class ExecutionEngine:
             await call()
         except Rejected as refusal:
             self._count += 1
-            event_id = f"refused-{cid}-{self._count}"
-            event = BrokerEvent(kind="cancel_refused", event_id=event_id, client_order_id=cid, words=refusal.message)
+            event_id, kind = f"refused-{cid}-{self._count}", BrokerEventKind.CANCEL_REFUSED
+            event = BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, words=refusal.message)
             self.apply_events([event])
         except BrokerError as fault:
             # The order stays as it was; the caller requests it again.
@@ -387,9 +388,8 @@ class ExecutionEngine:
     def _refused(self, order: Order, words: str) -> None:
         # A rejection in the broker's answer becomes an event as from its stream.
         parts = [part.client_order_id for part in intents.order_parts(order)]
-        self.apply_events(
-            [BrokerEvent(kind="rejected", event_id=f"refused-{cid}", client_order_id=cid, words=words) for cid in parts]
-        )
+        event = partial(BrokerEvent, kind=BrokerEventKind.REJECTED, words=words)
+        self.apply_events([event(event_id=f"refused-{cid}", client_order_id=cid) for cid in parts])
 
     def _advance(self, cid: str, event: OrderEvent, report: BrokerEvent | None = None) -> TransitionEffect:
         fill = None if report is None else report.fill

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import RejectionMeaning, SupportsRejectionMeaning
+from tbot_core.contracts import BrokerEventKind, RejectionMeaning, SupportsRejectionMeaning
 from tbot_core.execution.reconciliation import AGAIN, executed_together, same_execution
 from tbot_core.journal import records
 from tbot_core.model.formatting import format_quantity
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.exposure import ExposureBook
 
 _REUSED: Final = "reused "
-_REFUSALS: Final = frozenset({"rejected", "cancel_refused"})
-_EXECUTES: Final = frozenset({"fill", "corrected"})
+_REFUSALS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCEL_REFUSED})
+_EXECUTES: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.CORRECTED})
 _log = log.logger(__name__)
 
 
@@ -61,9 +61,9 @@ class FrozenInstruments:
             self._freeze_misread(record.order, fill)
         elif event.kind not in BROKER_EVENT_KINDS:
             self.freeze(symbol, f"the broker reported {event.kind} for an unknown order")
-        elif event.kind == "fill" and record.overfilled:
+        elif event.kind == BrokerEventKind.FILL and record.overfilled:
             self.freeze(symbol, f"{record.overfilled} more were filled than ordered")
-        elif event.kind == "rejected" and self._meaning(event.words) is RejectionMeaning.NOT_TRADABLE:
+        elif event.kind == BrokerEventKind.REJECTED and self._meaning(event.words) is RejectionMeaning.NOT_TRADABLE:
             self.freeze(symbol, f"the broker no longer trades it: {event.words}", lasting=True)
         elif event.kind in _REFUSALS and self._meaning(event.words) is RejectionMeaning.OFF_GRID:
             self._on_off_grid(record.order, event.words)

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import AccountSnapshot, BrokerEvent, OrderStatusReport, PositionReport
+from tbot_core.contracts import (
+    AccountSnapshot,
+    BrokerEvent,
+    BrokerEventKind,
+    OrderStatus,
+    OrderStatusReport,
+    PositionReport,
+)
 from tbot_core.model.types import Fill, OrderState, price_of
 from tbot_core.trading.orders import SUPPOSED_PREFIX, OrderRecord
 
@@ -27,17 +34,14 @@ if TYPE_CHECKING:
 AGAIN: Final = "+"
 """Separates a reused execution id from the number that makes it unique."""
 
-OPEN: Final = "acknowledged"
-"""The kind of a report of an order that may still fill."""
-
 _SAME_S: Final = 1.0
 _PRICE: Final = Decimal("0.0001")
-_STATES_OF_KIND: Final = {
-    "acknowledged": frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED}),
-    "rejected": frozenset({OrderState.REJECTED}),
-    "cancelled": frozenset({OrderState.CANCELLED}),
-    "expired": frozenset({OrderState.EXPIRED}),
-    "fill": frozenset({OrderState.FILLED}),
+_STATES_OF_STATUS: Final = {
+    OrderStatus.WORKING: frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED}),
+    OrderStatus.REJECTED: frozenset({OrderState.REJECTED}),
+    OrderStatus.CANCELLED: frozenset({OrderState.CANCELLED}),
+    OrderStatus.EXPIRED: frozenset({OrderState.EXPIRED}),
+    OrderStatus.FILLED: frozenset({OrderState.FILLED}),
 }
 
 
@@ -143,7 +147,7 @@ def open_beyond_books(record: OrderRecord, report: OrderStatusReport, *, ended: 
     `ended`: the order had ended in the books before the request. One that ended since may have been open then.
     """
     rest = report.quantity - report.filled
-    if report.kind != OPEN or (record.terminal and not ended):
+    if report.kind != OrderStatus.WORKING or (record.terminal and not ended):
         return None
     counts = not record.terminal and record.order.is_for(report.symbol, buy=report.buy)
     excess = rest - max(record.order.quantity - report.filled if counts else Decimal(0), Decimal(0))
@@ -162,21 +166,22 @@ def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterat
     missing = _missing_fills(record, report.fills, report.filled)
     named = min(record.inferred_quantity, sum((fill.quantity for fill in missing), Decimal(0)))
     for fill in missing:
-        yield _event("fill", cid, f"execution {fill.execution_id}", fill=fill)
+        yield _event(BrokerEventKind.FILL, cid, f"execution {fill.execution_id}", fill=fill)
         filled += fill.quantity
     filled -= named
     paid = sum((fill.quantity * fill.price for fill in report.fills), Decimal(0))
     if report.filled > filled:
-        yield _event("fill", cid, f"{cid} to {report.filled}", fill=_inferred_fill(record, report, filled, paid))
-    if report.kind == "fill" and report.filled < record.order.quantity and not record.terminal:
-        yield _event("expired", cid, f"{cid} is done", words=f"accepted as {report.quantity}, and filled")
-    elif report.kind != "fill" and record.state not in _STATES_OF_KIND[report.kind] and not record.terminal:
-        # The stream's rejection of an accepted order needs a lookup; in a report it means that the order has ended.
-        kind = (
-            "cancelled"
-            if report.kind == "rejected" and record.state in _STATES_OF_KIND["acknowledged"]
-            else report.kind
+        yield _event(
+            BrokerEventKind.FILL, cid, f"{cid} to {report.filled}", fill=_inferred_fill(record, report, filled, paid)
         )
+    if report.kind == OrderStatus.FILLED and report.filled < record.order.quantity and not record.terminal:
+        yield _event(BrokerEventKind.EXPIRED, cid, f"{cid} is done", words=f"accepted as {report.quantity}, and filled")
+    elif (
+        report.kind != OrderStatus.FILLED and record.state not in _STATES_OF_STATUS[report.kind] and not record.terminal
+    ):
+        # The stream's rejection of an accepted order needs a lookup; in a report it means that the order has ended.
+        accepted = report.kind == OrderStatus.REJECTED and record.state in _STATES_OF_STATUS[OrderStatus.WORKING]
+        kind = BrokerEventKind.CANCELLED if accepted else BrokerEventKind(report.kind)
         yield _event(kind, cid, f"{cid} is {report.kind}", words=report.words)
 
 
@@ -187,7 +192,7 @@ def _with_other_terms(books: LocalBooks, listed: Mapping[str, OrderStatusReport]
     legs = {leg.client_order_id for record in books.orders.values() for leg in record.order.protection}
     for cid, report in listed.items():
         record = books.orders.get(cid)
-        if record is None or record.terminal or report.kind != OPEN:
+        if record is None or record.terminal or report.kind != OrderStatus.WORKING:
             continue
         ordered = record.order.quantity
         as_ordered = report.quantity == ordered or (cid in legs and report.quantity < ordered)
@@ -256,7 +261,7 @@ def _missing_executions(record: OrderRecord, fills: Sequence[Fill]) -> list[Brok
     # The executions that a record lacks, if the order itself is not listed.
     cid = record.order.client_order_id
     missing = _missing_fills(record, fills, record.order.quantity)
-    return [_event("fill", cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]
+    return [_event(BrokerEventKind.FILL, cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]
 
 
 def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Iterator[tuple[str, Decimal]]:
@@ -325,7 +330,7 @@ def split_difference(difference: PositionDifference, ours: Decimal, held: Decima
     return kept - held, theirs - kept
 
 
-def _event(kind: str, cid: str, event_id: str, *, fill: Fill | None = None, words: str = "") -> BrokerEvent:
+def _event(kind: BrokerEventKind, cid: str, event_id: str, *, fill: Fill | None = None, words: str = "") -> BrokerEvent:
     return BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=fill, words=words)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Instrument, MaintenanceWindow, RejectionMeaning
+from tbot_core.contracts import BrokerEventKind, Instrument, MaintenanceWindow, RejectionMeaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model.types import price_of
 from tbot_core.rehearsal.exchange import VenueResponse
@@ -126,7 +126,9 @@ class SimulatedBroker:
         if self._way.silence(now, self._connected_at):
             return []
         events = self._deliveries.receive_until(now)
-        self._known.update(dict.fromkeys(event.client_order_id for event in events if event.kind == "acknowledged"))
+        self._known.update(
+            dict.fromkeys(event.client_order_id for event in events if event.kind == BrokerEventKind.ACKNOWLEDGED)
+        )
         return events
 
     async def snapshot(self, since: dt.datetime) -> AccountSnapshot:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import AccountSnapshot
+from tbot_core.contracts import AccountSnapshot, BrokerEventKind
 from tbot_core.model.types import Account, Leg, dollars_of, quantity_of, units_of
 from tbot_core.rehearsal.venue_matching import ALIVE, VenueMatchingEngine
 from tbot_core.rehearsal.venue_orders import order_level, order_objection, worst_cost
@@ -66,13 +66,13 @@ class SimulatedExchange:
         words = self._objection(order)
         if words and floor.character.refuses_at_once:
             cid = order.client_order_id
-            floor.write("rejected", ours=ours, client_order_id=cid, symbol=order.symbol, words=words)
+            floor.write(BrokerEventKind.REJECTED, ours=ours, client_order_id=cid, symbol=order.symbol, words=words)
             return VenueResponse(refusal=words)
         working = floor.accept(order, ours=ours)
         working.legs = [floor.accept(part, ours=ours, parent=working) for part in order.protection]
         if words:
-            floor.report("acknowledged", working)
-            floor.end(working, "rejected", words)
+            floor.report(BrokerEventKind.ACKNOWLEDGED, working)
+            floor.end(working, BrokerEventKind.REJECTED, words)
         else:
             floor.rest(working)
         return VenueResponse()
@@ -81,11 +81,13 @@ class SimulatedExchange:
         """A cancel has arrived; what comes of it is told."""
         working = self.floor.find(client_order_id)
         if working is None:
-            self.floor.report("not_found", client_order_id, words="40410000 order not found")
+            self.floor.report(BrokerEventKind.NOT_FOUND, client_order_id, words="40410000 order not found")
         elif working.kind in ALIVE:
-            self.floor.end(working, "cancelled")
+            self.floor.end(working, BrokerEventKind.CANCELLED)
         else:
-            self.floor.report("cancel_refused", working, words=f"42210011 the order is {working.kind} already")
+            self.floor.report(
+                BrokerEventKind.CANCEL_REFUSED, working, words=f"42210011 the order is {working.kind} already"
+            )
         return VenueResponse()
 
     def replace(self, client_order_id: str, order: Order, *, refused: bool = False) -> VenueResponse:
@@ -104,9 +106,9 @@ class SimulatedExchange:
         elif not words:
             self._amend(working, order)
             return VenueResponse()
-        self.floor.report("cancel_refused", client_order_id, words=words)
+        self.floor.report(BrokerEventKind.CANCEL_REFUSED, client_order_id, words=words)
         if not atomic:
-            self.floor.report("rejected", order.client_order_id, words=words)
+            self.floor.report(BrokerEventKind.REJECTED, order.client_order_id, words=words)
         return VenueResponse()
 
     def report(self, client_order_id: str) -> OrderStatusReport | None:
@@ -152,15 +154,15 @@ class SimulatedExchange:
         working.level, working.triggered = order_level(order), False
         if working.parent is None:
             working.units = max(units_of(order.quantity), working.filled)
-        self.floor.write("replaced", working, quantity=working.units)
-        self.floor.report("replaced", working)
+        self.floor.write(BrokerEventKind.REPLACED, working, quantity=working.units)
+        self.floor.report(BrokerEventKind.REPLACED, working)
         self.floor.meet(working)
 
     def _in_two_steps(self, working: SimulatedVenueOrder, order: Order, words: str) -> None:
         rest, parent = working.remaining_units, working.parent
-        self.floor.end(working, "cancelled", "replaced")
+        self.floor.end(working, BrokerEventKind.CANCELLED, "replaced")
         if words:
-            self.floor.report("rejected", order.client_order_id, words=words)
+            self.floor.report(BrokerEventKind.REJECTED, order.client_order_id, words=words)
             return
         fresh = self.floor.accept(attrs.evolve(order, quantity=min(order.quantity, quantity_of(rest))), parent=parent)
         if parent is not None:
@@ -211,4 +213,4 @@ class SimulatedExchange:
     def _expire(self) -> None:
         for working in [*self.floor.open]:
             if working.order.time_in_force == "day":
-                self.floor.end(working, "expired")
+                self.floor.end(working, BrokerEventKind.EXPIRED)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.contracts import AccountActivityKind
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.trading.risk.states import StateCause
 
@@ -83,7 +84,7 @@ class _Beat:
         for fact in books.facts[self._taken :]:
             if fact.ours and fact.fill is not None:
                 self._units[fact.symbol] += fact.units
-            elif fact.kind == "split":
+            elif fact.kind == AccountActivityKind.SPLIT:
                 self._units[fact.symbol] *= 2  # as of all that is held there
         self._taken = len(books.facts)
         for symbol, units in self._units.items():

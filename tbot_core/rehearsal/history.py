@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.execution.throttling import RequestPriority
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import broker_events
@@ -122,7 +123,7 @@ class RehearsalHistory:
         return {
             event.client_order_id
             for _, event in self.way.exchange.floor.timed_events
-            if event.kind in {"busted", "corrected"} and event.event_id not in told
+            if event.kind in {BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED} and event.event_id not in told
         }
 
     def settled(self) -> Iterator[float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Bar, FeedLabel, FeedMessage, FeedQuality, HaltStatus, Heartbeat, Quote
+from tbot_core.contracts import Bar, FeedCoverage, FeedLabel, FeedMessage, FeedQuality, HaltStatus, Heartbeat, Quote
 from tbot_core.errors import Unavailable
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import TICKS_PER_DOLLAR
@@ -52,7 +52,7 @@ class LiveFeedScenario:
 class SimulatedLiveFeed:
     """A live feed of one session, the same script for every bot; each has a connection of its own."""
 
-    quality = FeedQuality(coverage="consolidated", quotes=True, halts=True)
+    quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True)
 
     def __init__(self, scene: LiveFeedScenario, script: Script, day: DayFacts, clock: Clock) -> None:
         self.session = scene.session

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
 from tbot_core.testing.canaries import canary
 
@@ -308,7 +309,7 @@ class EventDeliveries:
 
     def _versions(self, at: float, event: BrokerEvent) -> Iterator[tuple[float, BrokerEvent]]:
         # The event as it comes through, once, several times or not at all, each with what it is late, seconds.
-        if event.kind == "acknowledged":
+        if event.kind == BrokerEventKind.ACKNOWLEDGED:
             late = self._way.hushed.pop(event.client_order_id, 0.0)
             fault = self._struck(("F18", "F21", "F22"), at)
             if late < float("inf"):
@@ -317,7 +318,7 @@ class EventDeliveries:
                 yield 1.0, event
             if fault == "F18":
                 yield 1.0, attrs.evolve(event, kind="pending_review", event_id=f"{event.event_id}-r")
-        elif event.kind == "fill":
+        elif event.kind == BrokerEventKind.FILL:
             fault = self._struck(("F23", "F25", "F26", "F27"), at)
             if fault != "F26":
                 yield {"F25": 12.0, "F27": 30.0}.get(fault, 0.0), event

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.errors import JournalError
 from tbot_core.journal.store import open_journal
 from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, SimulatedCrash, bot_config
@@ -113,7 +114,7 @@ class _Rehearsal:
             trace_hash=self._world.trace_hash,
             deaths=len(self._story.lives) - 1,
             orders=kinds["intended"],
-            fills=kinds["fill"],
+            fills=kinds[BrokerEventKind.FILL],
             faults=Counter(self._world.faults.injected),
             settled_s=tuple(self._story.settled()),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.model.types import Leg, Order, OrderType, SignalId, price_of, quantity_of
 from tbot_core.rehearsal.prices import CENT, STEP_S
 
@@ -54,7 +55,7 @@ def plan_symbol_events(
         faults.count("F42")
     for begins, _, symbol in each("F43"):
         market.paths[symbol].split(step(begins))
-        news.append(SymbolEvent(at=step(begins) * STEP_S - _BEFORE_S, kind="split", symbol=symbol))
+        news.append(SymbolEvent(at=step(begins) * STEP_S - _BEFORE_S, kind=AccountActivityKind.SPLIT, symbol=symbol))
         faults.count("F43")
     for begins, _, symbol in each("F44"):
         market.paths[symbol].delisted_from = step(begins)
@@ -100,9 +101,14 @@ class ThirdParties:
         floor = self._floor
         for working in [*floor.open]:
             if working.order.symbol == news.symbol:
-                floor.end(working, "cancelled", f"{news.symbol} was {news.kind}")
-        if news.kind == "split":
-            floor.write("split", symbol=news.symbol, units=floor.books.units.get(news.symbol, 0), words="2 for 1")
+                floor.end(working, BrokerEventKind.CANCELLED, f"{news.symbol} was {news.kind}")
+        if news.kind == AccountActivityKind.SPLIT:
+            floor.write(
+                AccountActivityKind.SPLIT,
+                symbol=news.symbol,
+                units=floor.books.units.get(news.symbol, 0),
+                words="2 for 1",
+            )
 
     def _places_under_an_id(self, chance: RandomStream) -> bool:
         self._orders += 1
@@ -112,7 +118,7 @@ class ThirdParties:
         # A person trades, or takes one of our orders out.
         ours = [working for working in self._floor.open if working.ours]
         if ours and chance.happens(0.25):
-            self._floor.end(chance.one(ours), "cancelled", "cancelled by the account's owner")
+            self._floor.end(chance.one(ours), BrokerEventKind.CANCELLED, "cancelled by the account's owner")
             return True
         return self._place(chance)
 
@@ -138,10 +144,10 @@ class ThirdParties:
         working = done[-1]
         fill = working.fills[-1]
         if chance.happens(0.5):
-            self._floor.report_correction("busted", working, fill, fill)
+            self._floor.report_correction(BrokerEventKind.BUSTED, working, fill, fill)
         else:
             price = fill.price + price_of(chance.one((-5 * CENT, 5 * CENT)))
-            self._floor.report_correction("corrected", working, fill, attrs.evolve(fill, price=price))
+            self._floor.report_correction(BrokerEventKind.CORRECTED, working, fill, attrs.evolve(fill, price=price))
         return True
 
     def _pays(self, chance: RandomStream) -> bool:
@@ -150,9 +156,9 @@ class ThirdParties:
         held = sorted(symbol for symbol, units in floor.books.units.items() if units > 0)
         if held and chance.happens(0.5):
             symbol = chance.one(held)
-            floor.write("dividend", symbol=symbol, atoms=floor.books.units[symbol] * 10 * CENT)
+            floor.write(AccountActivityKind.DIVIDEND, symbol=symbol, atoms=floor.books.units[symbol] * 10 * CENT)
         else:
-            floor.write("fee", atoms=-chance.whole(1, 500) * _ATOMS_A_CENT, words="market data")
+            floor.write(AccountActivityKind.FEE, atoms=-chance.whole(1, 500) * _ATOMS_A_CENT, words="market data")
         return True
 
     def _liquidates(self, chance: RandomStream) -> bool:

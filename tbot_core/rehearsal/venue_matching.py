@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final, Unpack
 
-from tbot_core.contracts import BrokerEvent
+from tbot_core.contracts import BrokerEvent, BrokerEventKind, OrderStatus
 from tbot_core.model.types import (
     UNITS_PER_SHARE,
     Fill,
@@ -111,7 +111,7 @@ class VenueMatchingEngine:
         """An order begins to work, and meets the market at once."""
         working.kind = OPEN
         self.open.append(working)
-        self.report("acknowledged", working)
+        self.report(BrokerEventKind.ACKNOWLEDGED, working)
         self.meet(working)
 
     def meet(self, working: SimulatedVenueOrder) -> None:
@@ -141,9 +141,9 @@ class VenueMatchingEngine:
         working.changed = self.now
         gained, paid = fill_effect(fill)
         self.write("execution", working, units=gained, atoms=paid, fill=fill)
-        self.report("fill", working, fill=fill)
+        self.report(BrokerEventKind.FILL, working, fill=fill)
         if working.filled >= working.units:
-            working.kind = "fill"
+            working.kind = OrderStatus.FILLED
             self._leave(working)
         self._cover(working)
         self._reduce(working, units)
@@ -183,9 +183,9 @@ class VenueMatchingEngine:
     def report_correction(self, kind: str, working: SimulatedVenueOrder, was: Fill, fill: Fill) -> None:
         """An execution is taken back (`busted`), or has the new terms of `fill` (`corrected`)."""
         units, atoms = fill_effect(was)
-        new_units, new_atoms = (0, 0) if kind == "busted" else fill_effect(fill)
+        new_units, new_atoms = (0, 0) if kind == BrokerEventKind.BUSTED else fill_effect(fill)
         at = working.fills.index(was)
-        working.fills[at : at + 1] = [] if kind == "busted" else [fill]
+        working.fills[at : at + 1] = [] if kind == BrokerEventKind.BUSTED else [fill]
         working.filled += abs(new_units) - abs(units)
         working.changed = self.now
         self.write(kind, working, units=new_units - units, atoms=new_atoms - atoms, fill=fill)
@@ -199,27 +199,27 @@ class VenueMatchingEngine:
             if leg.kind != HELD:
                 continue
             if leg.order.type is OrderType.STOP and self._faults.strikes("F37", self.now):
-                self.end(leg, "rejected", "42210009 the stop was refused by the market")
+                self.end(leg, BrokerEventKind.REJECTED, "42210009 the stop was refused by the market")
                 continue
             leg.kind = OPEN
             self.open.append(leg)
-            self.report("acknowledged", leg)
+            self.report(BrokerEventKind.ACKNOWLEDGED, leg)
 
     def _reduce(self, leg: SimulatedVenueOrder, units: int) -> None:
         # What one leg fills, the other cannot fill any more; an entry that is being left takes in no more.
         if leg.parent is None:
             return
-        self.end(leg.parent, "cancelled", "its protection was filled")
+        self.end(leg.parent, BrokerEventKind.CANCELLED, "its protection was filled")
         for other in leg.siblings:
             if other.kind != OPEN:
                 continue
             path = self.path(other.order.symbol)
-            if path is not None and leg.kind == "fill" and self._faults.strikes("F38", self.now):
+            if path is not None and leg.kind == OrderStatus.FILLED and self._faults.strikes("F38", self.now):
                 self.execute(other, other.remaining_units, path.prices[self.step])
                 continue
             other.units = max(other.units - units, other.filled)
             if not other.remaining_units:
-                self.end(other, "cancelled", "the other leg was filled")
+                self.end(other, BrokerEventKind.CANCELLED, "the other leg was filled")
 
     def _leave(self, working: SimulatedVenueOrder) -> None:
         self.open = [other for other in self.open if other is not working]

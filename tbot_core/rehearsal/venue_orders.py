@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import OrderStatusReport
+from tbot_core.contracts import OrderStatus, OrderStatusReport
 from tbot_core.model.types import Fill, Order, OrderType, price_of, quantity_of, ticks_of, units_of
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.venue_profiles import VenueProfile
 
 HELD: Final = "held"
-OPEN: Final = "acknowledged"
+OPEN: Final = OrderStatus.WORKING
 _BAND: Final = Decimal("0.2")
 
 
@@ -118,7 +118,7 @@ def worst_cost(order: Order, path: PricePath, step: int) -> int:
 
 def _against_terms(order: Order, character: VenueProfile, path: PricePath, step: int) -> str:
     rules, quantity = character.rules, order.quantity
-    fraction = quantity % 1 != 0 and order.type.value not in rules.fractional_types
+    fraction = quantity % 1 != 0 and order.type not in rules.fractional_types
     if quantity <= 0 or quantity % rules.quantity_step or fraction:
         return f"42210003 quantity {quantity} is not a multiple of what may be traded"
     if (order.type is OrderType.MARKET) is bool(order_level(order)):

@@ -57,7 +57,7 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
         exec_ids_unique=stream.happens(0.8),
         requests_per_minute=stream.one((0, 0, 60, 200)),
         quantity_step=_FRACTION if fractional else Decimal(1),
-        fractional_types=frozenset({OrderType.MARKET.value, OrderType.LIMIT.value} if fractional else ()),
+        fractional_types=frozenset({OrderType.MARKET, OrderType.LIMIT} if fractional else ()),
         cid_length=stream.one((20, 32, 48, 128)),
     )
     character = VenueProfile(

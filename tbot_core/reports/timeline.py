@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.types import Trade
@@ -98,7 +99,7 @@ def _chapter(payload: Mapping[str, Any]) -> SessionTimeline:
 
 def _apply(chapter: SessionTimeline, event: JournalEvent, book: SessionBook) -> None:
     match event.kind:
-        case "fill":
+        case BrokerEventKind.FILL:
             chapter.closing = book.equity
             chapter.curve.append((event.applied, book.equity))
         case records.RISK:

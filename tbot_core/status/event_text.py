@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
@@ -87,7 +88,7 @@ class EventNarrator:
                 weight, text = "denial", _denied(payload, "TOP-UP " if entry.kind == records.TOP_UP else "")
             case records.WINDOW_CLOSED | records.VIX:
                 weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
-            case "fill" if entry.cid is not None:
+            case BrokerEventKind.FILL if entry.cid is not None:
                 return [self._filled(entry, closed)]
         return [] if weight is None else [EventLine(time=entry.time, text=text, weight=weight)]
 

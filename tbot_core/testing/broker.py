@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpa
 import attrs
 import pytest
 
-from tbot_core.contracts import Broker, BrokerEvent, SupportsOrderLookup
+from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, OrderStatus, SupportsOrderLookup
 from tbot_core.errors import BrokerError, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
     from tbot_core.model.types import Account, Fill
 
-KINDS: Final = frozenset(
-    {"acknowledged", "rejected", "fill", "cancelled", "expired", "replaced", "cancel_refused", "not_found"}
-    | {"busted", "corrected"}
-)
 PRICE: Final = Decimal(20)
 DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
@@ -96,9 +92,9 @@ class ReadingContract:
         demand(held == {venue.symbol: _QUANTITY}, "the account must hold what was bought, and nothing else")
         demand(snapshot.account == venue.wait(venue.broker.account()), "cash must match the account")
         kinds = {report.client_order_id: report.kind for report in snapshot.orders}
-        demand(kinds.get("kit-2") == "acknowledged", "a working order must be listed as open")
+        demand(kinds.get("kit-2") == OrderStatus.WORKING, "a working order must be listed as open")
         if venue.broker.rules.lists_closed:
-            demand(kinds.get("kit-1") == "fill", "a filled order must be listed as filled")
+            demand(kinds.get("kit-1") == OrderStatus.FILLED, "a filled order must be listed as filled")
         if venue.broker.rules.lists_fills:
             done = [fill.quantity for fill in snapshot.fills if fill.client_order_id == "kit-1"]
             demand(sum(done) == _QUANTITY, "the executions of filled orders must be listed")
@@ -112,7 +108,7 @@ class ReadingContract:
             pytest.fail("a broker that claims query_by_cid needs a method `find`")
         fills = _fills(_traded(venue, _order(venue, "kit-1")))
         report = venue.wait(broker.find("kit-1"))
-        demand(report is not None and report.kind == "fill", "a filled order must be reported as filled")
+        demand(report is not None and report.kind == OrderStatus.FILLED, "a filled order must be reported as filled")
         if report is not None:
             demand(report.filled == _QUANTITY, "the filled quantity must be the sum of the fills")
             demand(
@@ -152,7 +148,7 @@ class BrokerContract(ReadingContract):
     def test_b04_a_market_order_is_filled(self, venue: BrokerUnderTest) -> None:
         """It is acknowledged, then filled: completely, on its side, with fees of 0 or more and an aware time."""
         events = _traded(venue, _order(venue, "kit-1"))
-        demand(events[0].kind == "acknowledged", "the first event of an order must acknowledge it")
+        demand(events[0].kind == BrokerEventKind.ACKNOWLEDGED, "the first event of an order must acknowledge it")
         fills = _fills(events)
         demand(sum((fill.quantity for fill in fills), Decimal(0)) == _QUANTITY, "the fills must add up to the order")
         for fill in fills:
@@ -168,7 +164,7 @@ class BrokerContract(ReadingContract):
         events = _traded(venue, _order(venue, "kit-1"))
         events += _traded(venue, _order(venue, "kit-2", buy=False, leg=Leg.EXIT))
         demand(not _poll(venue), "a polled event must not be reported again")
-        demand({event.kind for event in events} <= KINDS, "events must have a kind of the core")
+        demand({event.kind for event in events} <= {*BrokerEventKind}, "events must have a kind of the core")
         demand(_distinct([event.event_id for event in events]), "event ids must be unique")
         if venue.broker.rules.exec_ids_unique:
             demand(_distinct([fill.execution_id for fill in _fills(events)]), "execution ids must be unique")
@@ -178,7 +174,7 @@ class BrokerContract(ReadingContract):
         _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
         venue.wait(venue.broker.cancel("kit-1"))
         kinds = [event.kind for event in _poll(venue)]
-        demand("cancelled" in kinds, "a cancel must be reported")
+        demand(BrokerEventKind.CANCELLED in kinds, "a cancel must be reported")
         venue.trade_at(PRICE - _FAR - 1)
         demand(not _fills(_poll(venue)), "a cancelled order must not fill")
 
@@ -189,14 +185,16 @@ class BrokerContract(ReadingContract):
         except BrokerError:
             return
         kinds = {event.kind for event in _poll(venue)}
-        demand(bool(kinds & {"cancel_refused", "not_found"}), "the rejection must be reported")
-        demand("cancelled" not in kinds, "nothing must be cancelled")
+        demand(
+            bool(kinds & {BrokerEventKind.CANCEL_REFUSED, BrokerEventKind.NOT_FOUND}), "the rejection must be reported"
+        )
+        demand(BrokerEventKind.CANCELLED not in kinds, "nothing must be cancelled")
 
     def test_b09_protection_rests_from_the_fill_on(self, venue: BrokerUnderTest) -> None:
         """The stop of a filled entry is acknowledged, and fills once the market trades through it."""
         _needs_brackets(venue)
         events = _traded(venue, _protected(venue))
-        demand(("acknowledged", "kit-stop") in _told(events), "the stop must be working")
+        demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _told(events), "the stop must be working")
         venue.trade_at(PRICE - 5)
         demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop must fill")
 
@@ -207,7 +205,7 @@ class BrokerContract(ReadingContract):
             pytest.skip("the broker's capabilities do not claim it")
         _traded(venue, _protected(venue))
         venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
-        demand(("replaced", "kit-stop") in _told(_poll(venue)), "the replace must be reported")
+        demand((BrokerEventKind.REPLACED, "kit-stop") in _told(_poll(venue)), "the replace must be reported")
         venue.trade_at(PRICE - 5)
         demand(not _fills(_poll(venue)), "the old level must no longer apply")
         venue.trade_at(PRICE - 9)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind
 from tbot_core.model.types import (
     ATOMS_PER_CENT,
     ATOMS_PER_DOLLAR,
@@ -46,7 +46,7 @@ SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
     lists_closed=True,
     exec_ids_unique=True,
     quantity_step=Decimal("0.000001"),
-    fractional_types=frozenset({"market", "limit", "stop"}),
+    fractional_types=frozenset(OrderType),
 )
 """The capabilities of every simulated broker, so that sizing is the same in each."""
 
@@ -154,10 +154,10 @@ class MatchingEngine:
             return
         self._accepted.add(order.client_order_id)
         if order.symbol not in self._rows:
-            self._end("rejected", order, words=f"{order.symbol} is not traded here")
+            self._end(BrokerEventKind.REJECTED, order, words=f"{order.symbol} is not traded here")
             return
         self._rest(order, units_of(order.quantity), minute + self._costs.lag)
-        self._emit("acknowledged", order)
+        self._emit(BrokerEventKind.ACKNOWLEDGED, order)
 
     def cancel(self, client_order_id: str) -> None:
         """Cancel an order; `cancel_refused` if it does not rest."""
@@ -166,14 +166,14 @@ class MatchingEngine:
             self._count += 1
             self._events.append(
                 BrokerEvent(
-                    kind="cancel_refused",
+                    kind=BrokerEventKind.CANCEL_REFUSED,
                     event_id=self._event_id(),
                     client_order_id=client_order_id,
                     words="no such working order",
                 )
             )
         else:
-            self._end("cancelled", resting.order)
+            self._end(BrokerEventKind.CANCELLED, resting.order)
 
     def replace(self, client_order_id: str, stop_price: Decimal) -> None:
         """Move a resting stop; `cancel_refused` if it has triggered or does not rest."""
@@ -182,10 +182,10 @@ class MatchingEngine:
             if resting is None:
                 self.cancel(client_order_id)
             else:
-                self._emit("cancel_refused", resting.order, words="the stop has triggered")
+                self._emit(BrokerEventKind.CANCEL_REFUSED, resting.order, words="the stop has triggered")
             return
         resting.stop = ticks_of(float(stop_price))
-        self._emit("replaced", resting.order)
+        self._emit(BrokerEventKind.REPLACED, resting.order)
 
     def match(self, bars: Bars, minute: int) -> None:
         """Match every resting order against the bar of `minute`."""
@@ -208,7 +208,7 @@ class MatchingEngine:
                 self._fill(resting, _last_close(bars, resting.row), resting.remaining, words=ExitReason.NO_MARKET)
         for resting in list(self._resting.values()):
             del self._resting[resting.order.client_order_id]
-            self._end("expired", resting.order)
+            self._end(BrokerEventKind.EXPIRED, resting.order)
 
     def _resting_legs(self, leg: Leg) -> list[_Resting]:
         return [resting for resting in self._resting.values() if resting.order.leg is leg]
@@ -241,7 +241,7 @@ class MatchingEngine:
         over = bar is not None or self._minute >= resting.live_from + ENTRY_BARS - 1
         if entry and over and resting.remaining:
             del self._resting[resting.order.client_order_id]
-            self._end("expired", resting.order, filled=resting.filled > 0)
+            self._end(BrokerEventKind.EXPIRED, resting.order, filled=resting.filled > 0)
 
     def _fill_price(self, resting: _Resting, bar: _Bar, bars: Bars) -> int:
         # The price in ticks at which an entry or market exit fills in this bar; 0: no fill.
@@ -259,7 +259,7 @@ class MatchingEngine:
         for order in entry.order.protection:
             late = order.leg is Leg.TARGET and not at_open
             resting = self._rest(order, units, self._minute + late)
-            self._emit("acknowledged", resting.order)
+            self._emit(BrokerEventKind.ACKNOWLEDGED, resting.order)
 
     def _match_stop(self, resting: _Resting, bars: Bars) -> None:
         # A stop fills at the worse of stop and open; once triggered it keeps filling at the open.
@@ -298,13 +298,13 @@ class MatchingEngine:
                 stop.remaining -= units
                 if not stop.remaining:
                     del self._resting[stop.order.client_order_id]
-                    self._emit("cancelled", stop.order)
+                    self._emit(BrokerEventKind.CANCELLED, stop.order)
 
     def _drop_sibling(self, order: Order, leg: Leg) -> None:
         for other in self._resting_legs(leg):
             if other.order.signal == order.signal:
                 del self._resting[other.order.client_order_id]
-                self._emit("cancelled", other.order)
+                self._emit(BrokerEventKind.CANCELLED, other.order)
 
     def _slipped(self, resting: _Resting, ticks: int, bars: Bars) -> int:
         order = resting.order
@@ -325,19 +325,19 @@ class MatchingEngine:
             fees=self._costs.fee(ticks, units, buy=order.buy),
             time=self._session.close if words else self._session.moment(self._minute),
         )
-        self._emit("fill", order, fill=fill, words=words)
+        self._emit(BrokerEventKind.FILL, order, fill=fill, words=words)
         if not resting.remaining:
             del self._resting[order.client_order_id]
             if resting.filled < units_of(order.quantity):  # protection of an entry that filled in part
-                self._emit("expired", order)
+                self._emit(BrokerEventKind.EXPIRED, order)
 
-    def _end(self, kind: str, order: Order, *, filled: bool = False, words: str = "") -> None:
+    def _end(self, kind: BrokerEventKind, order: Order, *, filled: bool = False, words: str = "") -> None:
         # End an order; the protection of an entry without a fill ends with it.
         self._emit(kind, order, words=words)
         for waiting in () if filled else order.protection:
             self._emit(kind, waiting, words=words)
 
-    def _emit(self, kind: str, order: Order, *, fill: Fill | None = None, words: str = "") -> None:
+    def _emit(self, kind: BrokerEventKind, order: Order, *, fill: Fill | None = None, words: str = "") -> None:
         self._count += 1
         self._events.append(
             BrokerEvent(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import Fill, Leg, Order, OrderState, SignalId
 
 if TYPE_CHECKING:
@@ -160,16 +161,16 @@ def _terminal_transitions() -> dict[tuple[OrderState, OrderEvent], Transition]:
 TRANSITIONS: Final[Mapping[tuple[OrderState, OrderEvent], Transition]] = _all_transitions()
 
 BROKER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
-    "acknowledged": OrderEvent.ACKNOWLEDGE,
-    "rejected": OrderEvent.REJECT,
-    "fill": OrderEvent.FILL,
-    "cancelled": OrderEvent.CANCEL,
-    "cancel_refused": OrderEvent.CANCEL_REFUSED,
-    "replaced": OrderEvent.REPLACE,
-    "expired": OrderEvent.EXPIRE,
-    "not_found": OrderEvent.NOT_FOUND,
-    "busted": OrderEvent.BUST,
-    "corrected": OrderEvent.CORRECT,
+    BrokerEventKind.ACKNOWLEDGED: OrderEvent.ACKNOWLEDGE,
+    BrokerEventKind.REJECTED: OrderEvent.REJECT,
+    BrokerEventKind.FILL: OrderEvent.FILL,
+    BrokerEventKind.CANCELLED: OrderEvent.CANCEL,
+    BrokerEventKind.CANCEL_REFUSED: OrderEvent.CANCEL_REFUSED,
+    BrokerEventKind.REPLACED: OrderEvent.REPLACE,
+    BrokerEventKind.EXPIRED: OrderEvent.EXPIRE,
+    BrokerEventKind.NOT_FOUND: OrderEvent.NOT_FOUND,
+    BrokerEventKind.BUSTED: OrderEvent.BUST,
+    BrokerEventKind.CORRECTED: OrderEvent.CORRECT,
 }
 """The order event of each kind of `contracts.BrokerEvent`."""
 

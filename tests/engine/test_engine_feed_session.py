@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tbot_core.contracts import FeedQuality
+from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.feed_session import FeedReceiver
 from tbot_core.marketdata.received_bars import read_recording, recorded_file
@@ -83,10 +83,10 @@ def test_a_recording_that_cannot_be_gone_on_with_stops_nothing(world: World, tmp
 @pytest.mark.parametrize(
     ("quality", "notes"),
     [
-        (FeedQuality(coverage="consolidated", quotes=True), []),
-        (FeedQuality(coverage="delayed", quotes=True), ["DELAYED"]),
-        (FeedQuality(coverage="single_venue", quotes=True), ["VOLUME_LIMIT is off"]),
-        (FeedQuality(coverage="single_venue"), ["VOLUME_LIMIT is off", "has no quotes"]),
+        (FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True), []),
+        (FeedQuality(coverage=FeedCoverage.DELAYED, quotes=True), ["DELAYED"]),
+        (FeedQuality(coverage=FeedCoverage.SINGLE_VENUE, quotes=True), ["VOLUME_LIMIT is off"]),
+        (FeedQuality(coverage=FeedCoverage.SINGLE_VENUE), ["VOLUME_LIMIT is off", "has no quotes"]),
     ],
 )
 def test_a_person_is_told_what_a_feed_lacks(quality: FeedQuality, notes: list[str]) -> None:
@@ -98,5 +98,5 @@ def test_a_person_is_told_what_a_feed_lacks(quality: FeedQuality, notes: list[st
 
 def test_a_feed_is_described_in_a_few_words() -> None:
     """What it has no limit of, and what it does not tell, too."""
-    whole = FeedQuality(coverage="consolidated")
+    whole = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
     assert whole.words == "consolidated, any number of symbols, history without delay, no quotes, no halts reported"

@@ -8,13 +8,13 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Bar, FeedQuality, HaltStatus, Quote
+from tbot_core.contracts import Bar, FeedCoverage, FeedQuality, HaltStatus, Quote
 from tbot_core.marketdata.feed_health import FeedHealth
 from tbot_core.model.reasons import Reason
 
 START = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
-TELLS = FeedQuality(coverage="consolidated", quotes=True, halts=True)
-SILENT = FeedQuality(coverage="single_venue", quotes=True)
+TELLS = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True)
+SILENT = FeedQuality(coverage=FeedCoverage.SINGLE_VENUE, quotes=True)
 
 
 def health(*symbols: str, quality: FeedQuality = TELLS) -> FeedHealth:
@@ -130,7 +130,7 @@ def test_quotes_have_their_age_and_marks_a_narrow_spread() -> None:
     assert feed.mid("A", 4.0, widest=0.01) is None
     assert feed.mid("A", 4.0, widest=0.03) == pytest.approx(10.0)
     assert feed.mid("A", 61.0, widest=0.03) is None
-    assert health("A", quality=FeedQuality(coverage="consolidated")).quotes(0.0) is None
+    assert health("A", quality=FeedQuality(coverage=FeedCoverage.CONSOLIDATED)).quotes(0.0) is None
     nothing = health().quotes(0.0)
     assert nothing is not None
     assert nothing.bid.shape == (0,)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Bar, FeedMessage, FeedQuality, HaltStatus, Heartbeat, LiveSession, Quote
+from tbot_core.contracts import Bar, FeedCoverage, FeedMessage, FeedQuality, HaltStatus, Heartbeat, LiveSession, Quote
 from tbot_core.errors import Unavailable
 from tbot_core.marketdata.live_feed import FeedGap, LiveFeedAggregator
 from tbot_core.marketdata.received_bars import RecordedMinute
@@ -45,7 +45,7 @@ class Told:
     day = facts_of_the_day(SimulatedMarket.flat(200_000, symbols, 6), RandomStream(0))
 
     def __init__(self, clock: LoopClock, script: Sequence[tuple[float, FeedMessage | Unavailable]]) -> None:
-        self.quality = FeedQuality(coverage="consolidated", quotes=True, halts=True)
+        self.quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True)
         self.past: list[Bar] | None = []
         self.asked: list[tuple[int, int]] = []
         self.connected: list[float] = []
@@ -239,7 +239,7 @@ def test_minutes_that_back_fill_leaves_open_stay_lost() -> None:
 def test_history_is_not_asked_for_before_the_feed_has_it() -> None:
     """A feed may hold bars back for a while."""
     heard = Heard(beats((60.5, bar("A", 0)), (240.5, bar("A", 3))))
-    heard.source.quality = FeedQuality(coverage="single_venue", history_delay_s=900.0)
+    heard.source.quality = FeedQuality(coverage=FeedCoverage.SINGLE_VENUE, history_delay_s=900.0)
     heard.listen()
     assert heard.source.asked == []
     assert heard.gathering.lost_minutes == {0, 1, 2, 3}
@@ -309,7 +309,7 @@ def test_f41_what_was_silent_before_a_market_wide_halt_is_a_gap() -> None:
 def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
     """It ends the session aloud."""
     heard = Heard([(1.0, Heartbeat())])
-    heard.source.quality = FeedQuality(coverage="consolidated")
+    heard.source.quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
 
     async def listen() -> None:
         broken = _Broken(heard.clock, ())

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 ACME = '''
 import attrs
 
-from tbot_core.contracts import FeedLabel, FeedQuality, Plugin, BrokerCapabilities
+from tbot_core.contracts import FeedCoverage, FeedLabel, FeedQuality, Plugin, BrokerCapabilities
 from tbot_core.contracts.hooks import hookimpl
 
 WORLD = None
@@ -57,7 +57,7 @@ class Config:
 
 
 def quality(config):
-    return FeedQuality(coverage="consolidated", quotes=True, halts=True, history_delay_s=1.0)
+    return FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True, history_delay_s=1.0)
 
 
 class Acme:

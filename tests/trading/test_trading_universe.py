@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tbot_core.contracts import FeedQuality
+from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.model.bars import DayFacts
 from tbot_core.trading.universe import FEED_LIMIT, OWN_LIMIT, UniverseLimit, limit_universe
 
@@ -40,7 +40,7 @@ def day(volumes: Sequence[float], prices: Sequence[float]) -> DayFacts:
 )
 def test_the_narrower_limit_counts(universe_max: int, subscriptions: int, limit: UniverseLimit) -> None:
     """A feed without one leaves it to UNIVERSE_MAX."""
-    quality = FeedQuality(coverage="consolidated", subscriptions=subscriptions)
+    quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, subscriptions=subscriptions)
     assert UniverseLimit.of(universe_max, quality) == limit
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent
+from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.engine import control
 from tbot_core.engine.live import market_session
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.intents import MinuteCommands
 
 _MINUTE_S: Final = 60.0
-_NO_CANCEL: Final = frozenset({"cancel_refused", "not_found"})
+_NO_CANCEL: Final = frozenset({BrokerEventKind.CANCEL_REFUSED, BrokerEventKind.NOT_FOUND})
 _ADVANCING: Final = (engine, recovery, book)
 
 
@@ -172,7 +172,9 @@ def silent_cancel_read_as_done() -> Swaps:
             except Rejected:
                 raise
             except BrokerError:
-                self.apply_events([BrokerEvent(kind="cancelled", event_id=f"silent-{cid}", client_order_id=cid)])
+                self.apply_events(
+                    [BrokerEvent(kind=BrokerEventKind.CANCELLED, event_id=f"silent-{cid}", client_order_id=cid)]
+                )
 
         await ask(self, what, cid, watched)
 
@@ -184,7 +186,11 @@ def refused_cancel_read_as_done() -> Swaps:
     book = current_attribute(ExecutionEngine, "apply_events")
 
     def booked(self: Any, said: Sequence[BrokerEvent], **further: Any) -> None:
-        book(self, [attrs.evolve(one, kind="cancelled") if one.kind in _NO_CANCEL else one for one in said], **further)
+        book(
+            self,
+            [attrs.evolve(one, kind=BrokerEventKind.CANCELLED) if one.kind in _NO_CANCEL else one for one in said],
+            **further,
+        )
 
     return ((ExecutionEngine, "apply_events", booked),)
 
@@ -193,7 +199,7 @@ def not_found_read_as_rejected() -> Swaps:
     """An order that a source does not know is taken for rejected."""
 
     def missed(self: Any, cid: str, _doubt: object, _source: str) -> None:
-        event = BrokerEvent(kind="rejected", event_id=f"404-{cid}", client_order_id=cid, words="404")
+        event = BrokerEvent(kind=BrokerEventKind.REJECTED, event_id=f"404-{cid}", client_order_id=cid, words="404")
         self._execution.apply_events([event])
 
     return ((reconciler.Reconciler, "_on_not_found", missed),)
@@ -237,7 +243,7 @@ def doubt_ended_by_the_clock() -> Swaps:
     def notice(self: Any, _now: float) -> None:
         for cid, record in [*self._execution.orders.items()]:
             if record.state is OrderState.UNKNOWN and self._execution.age(cid) > _MINUTE_S:
-                event = BrokerEvent(kind="cancelled", event_id=f"old-{cid}", client_order_id=cid)
+                event = BrokerEvent(kind=BrokerEventKind.CANCELLED, event_id=f"old-{cid}", client_order_id=cid)
                 self._execution.apply_events([event])
 
     return ((reconciler.Reconciler, "_update_lookups", notice),)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.contracts import AccountSnapshot, BrokerEvent
+from tbot_core.contracts import AccountSnapshot, BrokerEvent, BrokerEventKind
 from tbot_core.engine.live import market_session
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.engine.session.session import TradingSession
@@ -186,7 +186,10 @@ def absent_order_read_as_cancelled() -> Swaps:
 
     def ended(books: Any, snapshot: AccountSnapshot) -> reconciliation.ReconciliationReport:
         found = compare(books, snapshot)
-        gone = (BrokerEvent(kind="cancelled", event_id=f"gone-{one}", client_order_id=one) for one in found.not_found)
+        gone = (
+            BrokerEvent(kind=BrokerEventKind.CANCELLED, event_id=f"gone-{one}", client_order_id=one)
+            for one in found.not_found
+        )
         return attrs.evolve(found, events=(*found.events, *gone), not_found=())
 
     return ((reconciler, "compare_with_books", ended),)
@@ -277,7 +280,7 @@ def fills_not_recalled() -> Swaps:
     happened = current_attribute(SessionRecovery, "_happened")
 
     def deaf(self: Any, cid: str, event: Event) -> None:
-        if event.kind != "fill":
+        if event.kind != BrokerEventKind.FILL:
             happened(self, cid, event)
 
     return ((SessionRecovery, "_happened", deaf),)

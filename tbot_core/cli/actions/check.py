@@ -69,7 +69,7 @@ def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
 
 def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
     """What the live feed declares about its bars; no row without a live feed or with invalid settings."""
-    from tbot_core.contracts import DELAYED
+    from tbot_core.contracts import FeedCoverage
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
     from tbot_core.instance.preflight import PreflightFinding
@@ -85,7 +85,7 @@ def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[Pr
         live = account_mode(settings) == "live"
     except TbotError:
         return  # each of these has a row of its own
-    level: Level = "ok" if quality.coverage != DELAYED else "fail" if live else "warn"
+    level: Level = "ok" if quality.coverage != FeedCoverage.DELAYED else "fail" if live else "warn"
     remedy = "" if level == "ok" else "Set DATA_SOURCE to a real-time feed: live trading never uses delayed prices."
     yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {quality.words}.", remedy=remedy)
 

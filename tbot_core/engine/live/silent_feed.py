@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import FeedQuality
+from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.engine.live.ended_feed import EndedFeed
 from tbot_core.errors import Unavailable
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Session
 
-_QUALITY: Final = FeedQuality(coverage="consolidated", halts=True)
+_QUALITY: Final = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, halts=True)
 """Nothing is made of its silence but that it is silent: no symbol is taken to be halted for it."""
 
 

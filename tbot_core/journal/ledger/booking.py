@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
+from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.ledger.accounts import (
     ADJUSTMENTS,
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Fill
 
-_PAID: Final = {"dividend": DIVIDENDS, "fee": FEES, "interest": INTEREST, "transfer": TRANSFERS}
+_PAID: Final[Mapping[str, str]] = {
+    AccountActivityKind.DIVIDEND: DIVIDENDS,
+    AccountActivityKind.FEE: FEES,
+    AccountActivityKind.INTEREST: INTEREST,
+    AccountActivityKind.TRANSFER: TRANSFERS,
+}
 _ZERO: Final = Decimal(0)
 
 
@@ -150,9 +156,9 @@ class Ledger:
                 self._open(Decimal(payload["equity"]), time)
             case records.INTENDED if cid is not None:
                 self._orders[cid] = payload.get("broker", ""), payload.get("tag", "")
-            case "fill" if cid in self._orders:
+            case BrokerEventKind.FILL if cid in self._orders:
                 self._fill(cid, records.fill_of(cid, payload), time)
-            case "busted" | "corrected" if cid in self._orders:
+            case BrokerEventKind.BUSTED | BrokerEventKind.CORRECTED if cid in self._orders:
                 self._amend(kind, cid, records.fill_of(cid, payload), time)
             case records.ADJUSTMENT:
                 self._adjust(records.adjustment_of(payload), time)
@@ -183,7 +189,7 @@ class Ledger:
             self._replace_supposed(book, cid, fill.quantity)
         self._places[cid, fill.execution_id] = (fill.symbol, self._at), len(book.steps)
         book.add(_movement(fill))
-        self._settle(book, before, time, "fill", fill.execution_id)
+        self._settle(book, before, time, BrokerEventKind.FILL, fill.execution_id)
 
     def _replace_supposed(self, book: _Symbol, cid: str, named: Decimal) -> None:
         for execution_id in self._supposed.get(cid, ()):
@@ -202,12 +208,12 @@ class Ledger:
             return
         void = attrs.evolve(fill, quantity=_ZERO, fees=_ZERO)
         if (cid, fill.execution_id) not in self._places:
-            self._fill(cid, void if kind == "busted" else fill, time)
+            self._fill(cid, void if kind == BrokerEventKind.BUSTED else fill, time)
             return
         where, at = self._places[cid, fill.execution_id]
         book = self._symbols[where]
         before, was = book.amounts(), book.movement(at)
-        movement = _movement(void if kind == "busted" or not was.quantity else fill)
+        movement = _movement(void if kind == BrokerEventKind.BUSTED or not was.quantity else fill)
         book.amend(at, movement)
         self._settle(book, before, time, kind, fill.execution_id)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.model.reasons import Reason
 from tbot_core.trading.risk.states import StateCause
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 
 FOUND: Final[Mapping[str, str]] = {
-    "fill": "fill",
-    "cancelled": "cancelled order",
-    "expired": "expired order",
-    "rejected": "rejected order",
+    BrokerEventKind.FILL: "fill",
+    BrokerEventKind.CANCELLED: "cancelled order",
+    BrokerEventKind.EXPIRED: "expired order",
+    BrokerEventKind.REJECTED: "rejected order",
     records.ABSENT: "order that never arrived",
     records.LOST: "lost order",
     records.ADJUSTMENT: "change of a position by others",

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.ledger.booking import ledger_of
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.history import RehearsalHistory
 
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch", "exit-only"})
-_ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
-_EXECUTED: Final = frozenset({"execution", "busted", "corrected"})
+_ENDED: Final = frozenset(
+    {records.DROPPED, BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED}
+)
+_EXECUTED: Final = frozenset({"execution", BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
 _OVERFILLS: Final = frozenset({"F28", "F38"})
 _REPLAYED: Final = frozenset({"F29", "F43", "F44"})
 _GROWTH: Final = 60
@@ -176,7 +179,11 @@ def _i8(story: RehearsalHistory) -> Iterator[str]:
 def _i9(story: RehearsalHistory) -> Iterator[str]:
     # No order is written down as ended that goes on at the venue; no symbol is entered while an entry of it is out.
     alive = {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
-    alive -= {fact.client_order_id for fact in story.facts if fact.kind in {"cancelled", "rejected", "expired"}}
+    alive -= {
+        fact.client_order_id
+        for fact in story.facts
+        if fact.kind in {BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED, BrokerEventKind.EXPIRED}
+    }
     filled: Counter[str] = Counter()
     for fact in story.facts:
         if fact.kind == "execution":
@@ -200,7 +207,7 @@ def _i9_again(story: RehearsalHistory) -> Iterator[str]:
         if event.kind == records.SENDING:
             yield from (f"{cid} was sent while {other} of {symbol} was out" for other in sorted(out[symbol] - {cid}))
             out[symbol].add(cid)
-        elif event.kind == "fill":
+        elif event.kind == BrokerEventKind.FILL:
             left[cid] -= Decimal(event.payload["quantity"])
         if event.kind in _ENDED or left[cid] <= 0:
             out[symbol].discard(cid)
@@ -224,7 +231,7 @@ def _i10(story: RehearsalHistory) -> Iterator[str]:
     # No execution is in the journal twice.
     seen: set[tuple[object, ...]] = set()
     for event in story.events:
-        if event.kind == "fill" and event.cid is not None:
+        if event.kind == BrokerEventKind.FILL and event.cid is not None:
             whose = event.source and event.source[:2]  # others place orders under one id at two venues
             mark = event.cid, event.payload["execution_id"], whose
             if mark in seen:

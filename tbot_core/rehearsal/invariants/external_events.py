@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.types import ExitReason, Leg
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _NOTICED_S: Final = 2.5
 _KEPT_S: Final = 60.0
 _BEFORE_S: Final = 10.0
-_EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
+_EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
 _DEEDS: Final = frozenset({Leg.ENTRY, Leg.EXIT})
 _ASKING: Final = frozenset({"cancel", "replace"})
 
@@ -60,7 +61,7 @@ def _i8_surplus(story: RehearsalHistory) -> Iterator[str]:
             unsaid |= _more(before, book.portfolio.unassigned_units)
             # What was sent to take it back is expected, as long as it leaves less of it.
             back = event.cid in book.orders and book.orders[event.cid].order.reason is ExitReason.EXCESS
-            unsaid |= event.kind == "fill" and not back and len(book.portfolio.surplus) > fills
+            unsaid |= event.kind == BrokerEventKind.FILL and not back and len(book.portfolio.surplus) > fills
         elif event.kind == records.STATE and event.payload["cause"] == "SURPLUS":
             unsaid = False
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.model.types import Leg, units_of
 
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.rehearsal.history import RehearsalHistory
 
-_ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired", "fill"})
+_ENDED: Final = frozenset(
+    {
+        records.DROPPED,
+        BrokerEventKind.REJECTED,
+        BrokerEventKind.CANCELLED,
+        BrokerEventKind.EXPIRED,
+        BrokerEventKind.FILL,
+    }
+)
 _MOST_MOVES: Final = 2
 _HOUR: Final = timedelta(hours=1)
 
@@ -76,9 +85,9 @@ class _Owners:
     def _ended(self, event: Event) -> None:
         for out in self._out.values():
             if event.cid in out:
-                if event.kind == "fill":
+                if event.kind == BrokerEventKind.FILL:
                     out[event.cid] -= units_of(Decimal(event.payload["quantity"]))
-                if event.kind != "fill" or out[event.cid] <= 0:
+                if event.kind != BrokerEventKind.FILL or out[event.cid] <= 0:
                     del out[event.cid]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.ledger.accounts import ADJUSTMENTS
 from tbot_core.journal.ledger.booking import ledger_of
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.rehearsal.history import RehearsalHistory
 
-_ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
-_EXECUTED: Final = frozenset({"fill", "busted", "corrected"})
+_ENDED: Final = frozenset(
+    {records.DROPPED, BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED}
+)
+_EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
 _OVERFILLS: Final = frozenset({"F28", "F38"})
 _DAILY: Final = "daily loss latch"
 
@@ -157,10 +160,12 @@ class ExposureReckoner:
     def _executed(self, entry: SignalExposure, part: _Part | None, cid: str, event: Event) -> None:
         # An execution, or in its place what it is since it was taken back or corrected; a void one stays void.
         mark = cid, event.payload["execution_id"]
-        if mark in self._executions and event.kind == "fill":
+        if mark in self._executions and event.kind == BrokerEventKind.FILL:
             return
         was_units, was_paid = self._executions.get(mark, (0, 0))
-        if event.kind == "busted" or (event.kind == "corrected" and mark in self._executions and not was_units):
+        if event.kind == BrokerEventKind.BUSTED or (
+            event.kind == BrokerEventKind.CORRECTED and mark in self._executions and not was_units
+        ):
             units = paid = 0
         else:
             units = units_of(Decimal(event.payload["quantity"]))
@@ -242,9 +247,9 @@ def _i5(story: RehearsalHistory) -> Iterator[str]:
         if fill is None:
             continue
         mark = event.cid, fill.execution_id
-        if event.kind == "fill" and mark in told:  # it was taken back or corrected before it was told
+        if event.kind == BrokerEventKind.FILL and mark in told:  # it was taken back or corrected before it was told
             continue
-        atoms = 0 if event.kind == "busted" else fill_effect(fill)[1]
+        atoms = 0 if event.kind == BrokerEventKind.BUSTED else fill_effect(fill)[1]
         here[event.cid] += atoms - told.get(mark, 0)
         told[mark] = atoms
     lost = {cid for cid, record in story.orders.items() if not record.terminal} | story.untold

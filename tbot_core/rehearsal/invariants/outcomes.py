@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.contracts import BrokerEventKind, OrderStatus
 from tbot_core.journal import records
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from tbot_core.rehearsal.history import RehearsalHistory
 
-_ENDINGS: Final = frozenset({"rejected", "cancelled", "expired"})
+_ENDINGS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED})
 _WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
 
 
@@ -42,7 +43,7 @@ def _i9_ended(story: RehearsalHistory) -> Iterator[str]:
 
 def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
     # When each order was over at the venue.
-    filled = {working.cid for working in story.way.exchange.floor.orders if working.kind == "fill"}
+    filled = {working.cid for working in story.way.exchange.floor.orders if working.kind == OrderStatus.FILLED}
     ended: dict[str, datetime] = {}
     for fact in story.facts:
         if fact.kind in _ENDINGS:

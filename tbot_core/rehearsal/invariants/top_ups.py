@@ -6,6 +6,7 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from tbot_core.rehearsal.history import RehearsalHistory
 
-_ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
+_ENDED: Final = frozenset(
+    {records.DROPPED, BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED}
+)
 
 
 def i3_top_ups(story: RehearsalHistory) -> Iterator[str]:
@@ -65,6 +68,6 @@ def i8_top_ups(story: RehearsalHistory) -> Iterator[str]:
                 yield f"{cid} adds to a position while {state.word}"
             yield from (f"{cid} was sent while {one} closes its position" for one in sorted(closing[signals[cid]]))
         elif cid in signals:
-            left[cid] -= units_of(Decimal(event.payload["quantity"])) if event.kind == "fill" else 0
+            left[cid] -= units_of(Decimal(event.payload["quantity"])) if event.kind == BrokerEventKind.FILL else 0
             if event.kind in _ENDED or left[cid] <= 0:
                 closing[signals[cid]].discard(cid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import ExitReason, Leg, Order, quantity_of
 from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
@@ -74,10 +75,10 @@ class OverfillCorrector:
         return next((one for one in reversed(self._state.tickets.values()) if one.order.symbol == symbol), None)
 
 
-ENDINGS = frozenset({"expired", "cancelled", "rejected"})
+ENDINGS = frozenset({BrokerEventKind.EXPIRED, BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED})
 """The kinds of broker events that end an order."""
 
-_WORKS = frozenset({"acknowledged", "replaced"})
+_WORKS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED})
 
 
 class MissingOrders:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, TradingCommand
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.proposals import TradingRules
     from tbot_core.trading.risk.exposure import ExposureBook
 
-_ANSWERS = frozenset({"acknowledged", "rejected"})
+_ANSWERS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REJECTED})
 
 
 class PositionManager:
@@ -110,8 +111,8 @@ class PositionManager:
         if order.leg is Leg.STOP:
             self.protection.on_stop_event(event.kind, ticket)
         if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
-            self._exposure.count_answer(self._rules.risk, rejected=event.kind == "rejected")
-        if event.kind == "rejected" and order.leg is Leg.STOP:
+            self._exposure.count_answer(self._rules.risk, rejected=event.kind == BrokerEventKind.REJECTED)
+        if event.kind == BrokerEventKind.REJECTED and order.leg is Leg.STOP:
             self.protection.on_stop_rejected(order)
         if event.kind in ENDINGS:
             self._on_order_ended(order)

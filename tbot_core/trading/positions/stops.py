@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType, price_of
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
@@ -90,10 +91,10 @@ class ProtectiveStops:
 
     def on_stop_event(self, kind: str, ticket: OrderTicket) -> None:
         """Apply a broker event of a stop: a confirmed or a refused replace."""
-        if kind == "replaced":
+        if kind == BrokerEventKind.REPLACED:
             ticket.reason = ticket.plan.stop_reason
             ticket.move.on_moved()
-        elif kind == "cancel_refused":
+        elif kind == BrokerEventKind.CANCEL_REFUSED:
             ticket.move.on_refused()
 
     def _lagging(self, held: ManagedPosition) -> PendingReplace | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import AccountKind
 from tbot_core.model.types import Account, atoms_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class AccountRules:
 
 def day_trade_limit(rules: Iterable[DayTradeRule], on: date, funds: AccountRules, equity_atoms: int) -> int | None:
     """The smallest limit of day trades in five sessions of the rules in force; None if none is in force."""
-    kind = "margin" if funds.margin else "cash"
+    kind = AccountKind.MARGIN if funds.margin else AccountKind.CASH
     found = [
         rule.most
         for rule in rules

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import attrs
 
+from tbot_core.contracts import OrderStatus
 from tbot_core.model.types import atoms_of, price_of, ticks_of
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import OrderStatusReport, PositionReport
     from tbot_core.model.bars import Bars
-
-_OPEN: Final = "acknowledged"
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +141,7 @@ class ExternalPositions:
 
 def open_shares(said: str, rest: Decimal, *, buy: bool) -> Decimal:
     """The open quantity of a reported order in signed shares, negative for a sale; 0 if it has ended."""
-    if said != _OPEN:
+    if said != OrderStatus.WORKING:
         return Decimal(0)
     return rest if buy else -rest
 

@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import OrderStatusReport
+from tbot_core.contracts import BrokerEventKind, OrderStatus, OrderStatusReport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from tbot_core.contracts import BrokerEvent
     from tbot_core.model.types import Order
 
-_ENDINGS: Final = frozenset({"rejected", "cancelled", "expired"})
+_ENDINGS: Final[Mapping[str, OrderStatus]] = {
+    BrokerEventKind.REJECTED: OrderStatus.REJECTED,
+    BrokerEventKind.CANCELLED: OrderStatus.CANCELLED,
+    BrokerEventKind.EXPIRED: OrderStatus.EXPIRED,
+}
 
 
 class Reports:
@@ -34,7 +39,7 @@ class Reports:
             self._reports[part.client_order_id] = OrderStatusReport(
                 client_order_id=part.client_order_id,
                 broker_order_id=part.client_order_id,
-                kind="acknowledged",
+                kind=OrderStatus.WORKING,
                 symbol=part.symbol,
                 buy=part.buy,
                 quantity=part.quantity,
@@ -47,13 +52,13 @@ class Reports:
         if report is None:
             return
         if event.fill is None:
-            kind = event.kind if event.kind in _ENDINGS else report.kind
+            kind = _ENDINGS.get(event.kind, report.kind)
             changed = attrs.evolve(report, kind=kind, words=event.words, time=now)
         else:
             fills = (*report.fills, event.fill)
             filled = sum((fill.quantity for fill in fills), Decimal(0))
             paid = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
-            kind = "fill" if filled >= report.quantity else report.kind
+            kind = OrderStatus.FILLED if filled >= report.quantity else report.kind
             changed = attrs.evolve(report, fills=fills, filled=filled, average_price=paid / filled, kind=kind, time=now)
         self._reports[event.client_order_id] = changed
 

@@ -13,7 +13,7 @@ import pytest
 from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Permit
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind, Permit
 from tbot_core.errors import Unavailable
 from tbot_core.model.bars import MinuteSlice
 from tbot_core.model.calendar import ExchangeCalendar
@@ -109,7 +109,7 @@ class _Forgets(_Broken):
 class _Stays(_Broken):
     # Says that a stop has moved, and leaves it where it was.
     async def replace(self, client_order_id: str, order: Order) -> None:  # noqa: ARG002 - that is the fault
-        self._events.append(BrokerEvent(kind="replaced", event_id="x", client_order_id=client_order_id))
+        self._events.append(BrokerEvent(kind=BrokerEventKind.REPLACED, event_id="x", client_order_id=client_order_id))
 
 
 class _Rounds(_Broken):
@@ -134,14 +134,14 @@ class _Contradicts(_Broken):
 class _Wanders(_Broken):
     # Names another account each time.
     async def connect(self) -> Account:
-        self._events.append(BrokerEvent(kind="acknowledged", event_id="x", client_order_id="x"))
+        self._events.append(BrokerEvent(kind=BrokerEventKind.ACKNOWLEDGED, event_id="x", client_order_id="x"))
         return attrs.evolve(await super().connect(), account_id=f"PAPER-{len(self._events)}")
 
 
 class _Silent(_Broken):
     # Fills without a word of acknowledgement.
     async def poll(self) -> Sequence[BrokerEvent]:
-        return [event for event in await super().poll() if event.kind != "acknowledged"]
+        return [event for event in await super().poll() if event.kind != BrokerEventKind.ACKNOWLEDGED]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""What brokers report: each kind and status is a member of its enum, and the texts that are none of them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import attrs
+import pytest
+
+from tbot_core.contracts import (
+    AccountActivity,
+    AccountActivityKind,
+    AccountKind,
+    BrokerCapabilities,
+    BrokerEvent,
+    BrokerEventKind,
+    DayTradeRule,
+    OrderStatus,
+    OrderStatusReport,
+)
+from tbot_core.journal import records
+from tbot_core.model.types import OrderType
+
+MOMENT = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
+EVENT = BrokerEvent(kind=BrokerEventKind.FILL, event_id="1", client_order_id="a")
+ACTIVITY = AccountActivity(activity_id="1", kind=AccountActivityKind.FEE, time=MOMENT)
+REPORT = OrderStatusReport(
+    client_order_id="a",
+    broker_order_id="b",
+    kind=OrderStatus.WORKING,
+    symbol="AAA",
+    buy=True,
+    quantity=Decimal(1),
+    time=MOMENT,
+)
+
+
+@pytest.mark.parametrize("kind", BrokerEventKind)
+def test_the_text_of_an_event_is_its_member(kind: BrokerEventKind) -> None:
+    """An event that is made from the text of a kind, as after a restart, has the member."""
+    assert attrs.evolve(EVENT, kind=str(kind)).kind is kind
+
+
+@pytest.mark.parametrize("kind", AccountActivityKind)
+def test_the_text_of_an_activity_is_its_member(kind: AccountActivityKind) -> None:
+    """An activity that is made from the text of a kind has the member."""
+    assert attrs.evolve(ACTIVITY, kind=str(kind)).kind is kind
+
+
+def test_a_broker_may_use_words_of_its_own() -> None:
+    """The kind of an event or of an activity that the core does not know is kept as the broker wrote it."""
+    assert attrs.evolve(EVENT, kind="pending_review").kind == "pending_review"
+    assert attrs.evolve(ACTIVITY, kind="stamp duty").kind == "stamp duty"
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+def test_the_text_of_a_status_is_its_member(status: OrderStatus) -> None:
+    """A report that is made from the text of a status has the member, which is also the kind of an event."""
+    assert attrs.evolve(REPORT, kind=str(status)).kind is status
+    assert str(BrokerEventKind(status)) == str(status)
+
+
+def test_an_order_has_a_status_of_the_core() -> None:
+    """A report with any other status is refused: nobody could say whether the order may still fill."""
+    with pytest.raises(ValueError, match="held"):
+        attrs.evolve(REPORT, kind="held")
+
+
+def test_a_broker_declares_what_the_core_knows() -> None:
+    """A kind of account or a type of order that does not exist is refused, and a text of one that exists is not."""
+    rule = DayTradeRule(until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), most=3)
+    assert rule.account is AccountKind.MARGIN
+    with pytest.raises(ValueError, match="offshore"):
+        attrs.evolve(rule, account="offshore")
+    assert BrokerCapabilities(fractional_types=frozenset({"limit"})).fractional_types == {OrderType.LIMIT}
+    with pytest.raises(ValueError, match="pegged"):
+        BrokerCapabilities(fractional_types=frozenset({"pegged"}))
+
+
+def test_the_journal_holds_the_texts() -> None:
+    """Payloads with a member are the same JSON as those with its text."""
+    assert json.dumps(records.activity_payload(ACTIVITY)).startswith('{"activity": "fee", ')
+    assert json.dumps(records.report_payload(REPORT)).endswith('"said": "acknowledged"}')
