@@ -112,8 +112,6 @@ class PositionManager:
             self.protection.on_stop_event(event.kind, ticket)
         if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
             self._exposure.count_answer(self._rules.risk, rejected=event.kind == BrokerEventKind.REJECTED)
-        if event.kind == BrokerEventKind.REJECTED and order.leg is Leg.STOP:
-            self.protection.on_stop_rejected(order)
         if event.kind in ENDINGS:
             self._on_order_ended(order)
 

@@ -90,12 +90,14 @@ class ProtectiveStops:
         return move is not None and move.requested_minute != minute and held.plan.stop_passed(close)
 
     def on_stop_event(self, kind: str, ticket: OrderTicket) -> None:
-        """Apply a broker event of a stop: a confirmed or a refused replace."""
+        """Apply a broker event of a stop: a confirmed or refused replace, or a rejection."""
         if kind == BrokerEventKind.REPLACED:
             ticket.reason = ticket.plan.stop_reason
             ticket.move.on_moved()
         elif kind == BrokerEventKind.CANCEL_REFUSED:
             ticket.move.on_refused()
+        elif kind == BrokerEventKind.REJECTED:
+            self.on_stop_rejected(ticket.order)
 
     def _lagging(self, held: ManagedPosition) -> PendingReplace | None:
         # The level of a resting stop if it is behind its plan's.
