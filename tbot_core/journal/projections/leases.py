@@ -24,7 +24,7 @@ MOST_MOVES: Final = 2
 
 WITHIN: Final = timedelta(hours=1)
 FRESH: Final = timedelta(seconds=60)
-"""The last agreed reading may be at most this much older than the outage."""
+"""The last agreed reading must be less than this much older than the outage."""
 
 
 class FailoverBlocker(StrEnum):

@@ -93,7 +93,7 @@ class PaperBroker:
         self._book.mark(self._tape.symbols, minute)
 
     def close_session(self) -> None:
-        """Close open orders and positions at the last price; events can still be polled."""
+        """Fill open exits and stops at the last price, and expire all other orders; events can still be polled."""
         venue = self._open_venue()
         venue.close(self._tape.bars)
         self._collect(venue)

@@ -28,7 +28,7 @@ class Open:
         "OPEN_ANALYSIS_TIME",
         minutes(least=1),
         default="20",
-        doc="Minutes of the opening range; 0 means no range.",
+        doc="Minutes of the opening range.",
     )
     buffer: float = setting(
         "STRAT_OPEN_BUFFER",
