@@ -23,7 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "check": ("tbot_core.cli.commands.check:command", "Check keys, files, settings, plugins, logs and the machine."),
     "status": ("tbot_core.cli.commands.status:command", "Show the session, positions and orders."),
     "stop": ("tbot_core.cli.commands.stop:command", "Graceful stop; --cancel undoes it."),
-    "kill": ("tbot_core.cli.commands.kill:command", "Block all entries at once; --clear undoes it."),
+    "kill": ("tbot_core.cli.commands.stop:kill", "Block all entries at once; --clear undoes it."),
     "confirm": (
         "tbot_core.cli.commands.confirm:command",
         "List entries that need a confirmation; confirm or reject one.",

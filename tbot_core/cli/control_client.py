@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.cli.run_options import SIMULATION
+from tbot_core.cli.text.run import stopped_sentence
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.instance import Instance, is_there
 from tbot_core.journal import records, tail_mark
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import RiskState
 from tbot_core.status.risk_state import risk_status
 from tbot_core.status.runs import PAPER, RunFile, open_run_file
@@ -103,6 +106,11 @@ async def send_request(
     return found
 
 
+def request(verb: str, home: Path | None, arguments: Mapping[str, str] | None = None) -> RequestResult:
+    """Send a request as `send_request` does, and block until its result is known."""
+    return asyncio.run(send_request(home, ControlVerb(verb), SystemClock(), arguments=arguments))
+
+
 def result_notes(answer: RequestResult) -> list[str]:
     """Warnings with an answer: without its journal the positions of the bot are unknown."""
     return [f"The journal cannot be read, so the positions are unknown: {answer.unread}"] if answer.unread else []
@@ -168,3 +176,60 @@ def _told(found: RequestResult, event: Event, name: str) -> RequestResult:
         left, unconfirmed = tuple(event.payload["open"]), event.payload.get("unconfirmed", "")
         return attrs.evolve(found, ended=True, open=left, unconfirmed=unconfirmed)
     return found
+
+
+def stop_sentence(answer: RequestResult) -> str:
+    """The result of the stop as a sentence."""
+    held = ", ".join(answer.open)
+    if answer.lost:
+        return answer.lost
+    if answer.verb is ControlVerb.STOP_CANCEL:
+        if answer.process is None:
+            return "No bot is running; the stop is undone at the next start."
+        return f"The stop is undone; the state is {answer.state}."
+    if answer.process is None:
+        rest = f" Open and not managed by any bot: {held}." if held else ""
+        return f"No bot is running; the stop takes effect at the next start, and `tbot stop --cancel` undoes it.{rest}"
+    if answer.ended:
+        return stopped_sentence(answer.open, answer.unconfirmed)
+    what = held or "all positions"
+    doing = f"closes {what}" if answer.verb is ControlVerb.STOP_FLATTEN else f"manages {what} to their exits"
+    return f"The bot blocks entries, {doing}, then ends."
+
+
+def left_open(answer: RequestResult) -> bool:
+    """Whether a stop that is over leaves positions or orders open, or may do so."""
+    over = answer.verb is not ControlVerb.STOP_CANCEL and (answer.ended or answer.process is None)
+    return over and bool(answer.open or answer.unread or answer.unconfirmed)
+
+
+def kill_sentence(answer: RequestResult) -> str:
+    """The result of the kill as a sentence."""
+    if answer.lost and answer.verb is not ControlVerb.KILL_CLEAR and not answer.taken:
+        return f"{answer.lost} `touch control/kill` in the instance's folder blocks entries in any case."
+    if answer.lost:
+        return answer.lost
+    if answer.verb is ControlVerb.KILL_CLEAR:
+        return _cleared(answer)
+    if answer.process is None:
+        return "No bot is running; the kill takes effect from the next start, and `tbot kill --clear` undoes it."
+    held = ", ".join(answer.open)
+    doing = "being closed" if answer.verb is ControlVerb.KILL_FLATTEN else "kept with their stops"
+    rest = f" Positions are {doing}: {held}." if held else ""
+    return f"Killed: entries are blocked until `tbot kill --clear`.{rest}"
+
+
+def _cleared(answer: RequestResult) -> str:
+    # The command clears its own kill and that of a signal; the file is removed by the person who created it.
+    rest = f": {', '.join(answer.causes)}" if answer.causes else ""
+    if answer.process is None:
+        stays = " But the file control/kill exists and keeps the bot halted: `rm control/kill` ends it."
+        return f"No bot is running; the kill is cleared at the next start.{(stays if stays_killed(answer) else '')}"
+    if stays_killed(answer):
+        return f"`tbot kill` is cleared, but the state stays {answer.state}{rest}. `rm control/kill` ends it."
+    return f"The kill is cleared; the state is {answer.state}{rest}."
+
+
+def stays_killed(answer: RequestResult) -> bool:
+    """Whether the file control/kill keeps the bot halted although the kill of the command is cleared."""
+    return answer.verb is ControlVerb.KILL_CLEAR and StateCause.KILL_FILE.value in answer.causes

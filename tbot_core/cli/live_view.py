@@ -9,8 +9,8 @@ import click
 from rich.console import Console, Group
 from rich.live import Live as Canvas
 
-from tbot_core.cli.text.banner import banner
 from tbot_core.cli.text.live_frame import LiveFrame, PositionRow, render_frame
+from tbot_core.cli.text.run import banner
 from tbot_core.cli.text.tables import wrap_sentence
 from tbot_core.engine.bootstrap import SIMULATED_MODES
 from tbot_core.engine.run_plan import RunWatcher
@@ -82,7 +82,7 @@ class LiveView:
 
     def end(self, outcome: RunOutcome) -> None:
         """Print the summary of the run, with the source of the prices."""
-        from tbot_core.cli.text.run_summary import finished_lines, stopped_lines
+        from tbot_core.cli.text.run import finished_lines, stopped_lines
 
         width = self._console.width
         said = [part for line in self._banner for part in wrap_sentence(line, width)]

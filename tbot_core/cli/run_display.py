@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import click
 
 from tbot_core.cli.run_options import DRY_RUN
-from tbot_core.cli.text.banner import banner, plain_line
+from tbot_core.cli.text.run import banner, plain_line
 from tbot_core.engine.run_plan import RunWatcher
 from tbot_core.errors import AccessError
 from tbot_core.instance.report import settings_without_effect
@@ -127,7 +127,7 @@ class PlainDisplay:
 
     def end(self, outcome: RunOutcome) -> None:
         """The tables, or how to resume."""
-        from tbot_core.cli.text.run_summary import finished_lines, stopped_lines
+        from tbot_core.cli.text.run import finished_lines, stopped_lines
 
         self._head()
         width = None if self._silent else terminal.columns()

@@ -1,16 +1,21 @@
-"""The request of a `tbot run` command line, validated before anything is opened."""
+"""The request of a `tbot run` command line, validated before anything is opened, and the locks of its instance."""
 
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
+import click
 
 from tbot_core.cli.options import resolve_home
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 DEMO_HOME: Final = Path("tbot-demo")
 DEMO_SESSIONS: Final = 3
@@ -116,3 +121,28 @@ def _range(text: str) -> tuple[dt.date, dt.date]:
     if not separator:
         raise UsageError(f"Invalid range {text!r}.", "Write it as 2018-02-16..2018-03-29.")
     return day_range(first, last)
+
+
+def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[None]:
+    """Hold the lock of the one trading process of an instance, before any secret is opened; creates no instance.
+
+    `purpose`: SIMULATION for a process that accepts no requests.
+    """
+    from tbot_core.instance import Instance, is_there
+    from tbot_core.system import filesystem
+
+    instance = Instance.at(home)
+    return filesystem.hold_lock(instance.lock, purpose) if is_there(instance) else nullcontext()
+
+
+def hold_dry_run_lock(home: Path) -> AbstractContextManager[None]:
+    """Hold the lock of the one dry run in the instance; another trading process is named on standard error."""
+    from tbot_core.instance import Instance, is_there
+    from tbot_core.system import filesystem
+
+    instance = Instance.at(home)
+    process = filesystem.lock_holder(instance.lock)
+    if process is not None and filesystem.lock_purpose(instance.lock) != SIMULATION:
+        words = "a dry run beside it uses the same data source, and both share its rate limits"
+        click.echo(f"tbot: Process {process} trades here: {words}.", err=True)
+    return filesystem.hold_lock(instance.dry_run_lock) if is_there(instance) else nullcontext()

@@ -34,6 +34,11 @@ class SettingsFinding:
     keys: tuple[str, ...] = ()
     where: str = ""
 
+    @property
+    def document(self) -> dict[str, object]:
+        """The finding as a JSON document."""
+        return {"level": self.level, "keys": list(self.keys), "where": self.where, "message": self.message}
+
     def __str__(self) -> str:
         """The sentence, after file and line if they are known."""
         return f"{self.where}: {self.message}" if self.where else self.message

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from tbot_core.plugins.discovery import PluginListing
+    from tbot_core.plugins.lock import PluginLock
 
 NEAR: Final = 2
 """Long names that are at most this many insertions, deletions and replacements apart are similar."""
@@ -24,6 +27,13 @@ _OURS: Final = Path(__file__).with_name("distributions.txt")
 def ours() -> frozenset[str]:
     """The project's distribution names, to compare with; none is preferred or required."""
     return frozenset(filesystem.read_text(_OURS).split())
+
+
+def lookalike_warnings(listings: Iterable[PluginListing], approved: PluginLock | None) -> Iterator[str]:
+    """A warning for each distribution whose name is similar to one of the project or of the lock."""
+    known = [it.distribution for it in approved.plugins] if approved else []
+    for one, other in lookalikes((it.entry.dist for it in listings), known):
+        yield f"The name of the distribution {one} is similar to {other}: make sure that it is the one you mean."
 
 
 def lookalikes(installed: Iterable[str], known: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:

@@ -18,12 +18,9 @@ from tbot_core import cli
 from tbot_core.cli import control_client
 from tbot_core.cli.commands.defense import keeps_defense
 from tbot_core.cli.commands.defense import sentence as of_defense
-from tbot_core.cli.commands.kill import sentence as of_kill
 from tbot_core.cli.commands.run import create_demo_instance
-from tbot_core.cli.commands.stop import sentence as of_stop
-from tbot_core.cli.control_client import RequestResult
-from tbot_core.cli.instance_lock import hold_instance_lock
-from tbot_core.cli.run_options import SIMULATION
+from tbot_core.cli.control_client import RequestResult, kill_sentence, stop_sentence
+from tbot_core.cli.run_options import SIMULATION, hold_instance_lock
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
@@ -246,7 +243,7 @@ def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
     with filesystem.hold_lock(home / "data" / "tbot.lock"):
         answer = asyncio.run(control_client.send_request(home, ControlVerb.KILL, ManualClock(MORNING)))
     assert not answer.taken
-    assert "has not recorded the request within 5 s" in of_kill(answer)
+    assert "has not recorded the request within 5 s" in kill_sentence(answer)
     assert len(control.read_folder(home / "control").requests) == 1
 
 
@@ -288,31 +285,31 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (of_stop(answer(ControlVerb.STOP, open=("A", "B"))), "manages A, B to their exits, then ends"),
-        (of_stop(answer(ControlVerb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
-        (of_stop(answer(ControlVerb.STOP)), "manages all positions to their exits, then ends"),
-        (of_stop(answer(ControlVerb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
-        (of_stop(answer(ControlVerb.STOP_FLATTEN, ended=True)), "nothing is open"),
+        (stop_sentence(answer(ControlVerb.STOP, open=("A", "B"))), "manages A, B to their exits, then ends"),
+        (stop_sentence(answer(ControlVerb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
+        (stop_sentence(answer(ControlVerb.STOP)), "manages all positions to their exits, then ends"),
+        (stop_sentence(answer(ControlVerb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
+        (stop_sentence(answer(ControlVerb.STOP_FLATTEN, ended=True)), "nothing is open"),
         (
-            of_stop(answer(ControlVerb.STOP, ended=True, unconfirmed="no line.")),
+            stop_sentence(answer(ControlVerb.STOP, ended=True, unconfirmed="no line.")),
             "but the account could not be read: no line.",
         ),
         (
-            of_stop(answer(ControlVerb.STOP, ended=True, open=("A",), unconfirmed="no line")),
+            stop_sentence(answer(ControlVerb.STOP, ended=True, open=("A",), unconfirmed="no line")),
             "Stopped and left open: A. The account could not be read: no line.",
         ),
-        (of_stop(answer(ControlVerb.STOP_CANCEL, state="halted")), "The stop is undone; the state is halted"),
-        (of_stop(answer(ControlVerb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
-        (of_kill(answer(ControlVerb.KILL, open=("A",))), "kept with their stops: A"),
-        (of_kill(answer(ControlVerb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
+        (stop_sentence(answer(ControlVerb.STOP_CANCEL, state="halted")), "The stop is undone; the state is halted"),
+        (stop_sentence(answer(ControlVerb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
+        (kill_sentence(answer(ControlVerb.KILL, open=("A",))), "kept with their stops: A"),
+        (kill_sentence(answer(ControlVerb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
         (
-            of_kill(answer(ControlVerb.KILL_CLEAR, state="halted", causes=("the file control/kill exists",))),
+            kill_sentence(answer(ControlVerb.KILL_CLEAR, state="halted", causes=("the file control/kill exists",))),
             (
                 "`tbot kill` is cleared, but the state stays halted: the file control/kill exists. `rm control/kill` "
                 "ends it."
             ),
         ),
-        (of_kill(answer(ControlVerb.KILL_CLEAR)), "The kill is cleared; the state is normal."),
+        (kill_sentence(answer(ControlVerb.KILL_CLEAR)), "The kill is cleared; the state is normal."),
         (
             of_defense(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
             "defense: tbot defense on",

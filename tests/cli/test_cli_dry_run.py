@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from tbot_core import cli
 from tbot_core.cli import run_display
 from tbot_core.cli.commands.run import create_demo_instance, feed_request, uses_live_credentials
-from tbot_core.cli.instance_lock import hold_dry_run_lock
-from tbot_core.cli.run_options import RunOptions
+from tbot_core.cli.run_options import RunOptions, hold_dry_run_lock
 from tbot_core.engine.bootstrap import assemble, data_source_name
 from tbot_core.errors import PluginError
 from tbot_core.instance import Instance, read_settings_files

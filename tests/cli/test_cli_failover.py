@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.check import check_instance
+from tbot_core.cli.commands.check import check_instance
 from tbot_core.journal import records
 from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
 from tbot_core.journal.store import NewEvent, open_journal

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tbot_core.cli.text.status import feed_lines
+from tbot_core.cli.commands.status import feed_lines
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
 from tbot_core.journal.projections.feed_health import DataHealth

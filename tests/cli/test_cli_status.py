@@ -15,7 +15,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.cli.commands.run import create_demo_instance
-from tbot_core.cli.text.status import figure_lines, lines
+from tbot_core.cli.commands.status import figure_lines, lines
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.cli.text.status import feed_lines
+from tbot_core.cli.commands.status import feed_lines
 from tbot_core.contracts import Urgency
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.journal import records

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import pytest
 
-from tbot_core.cli.commands.stop import sentence
-from tbot_core.cli.control_client import request_result
+from tbot_core.cli.control_client import request_result, stop_sentence
 from tbot_core.contracts import AccountSnapshot, BrokerEvent, PositionReport
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
@@ -310,4 +309,4 @@ def test_tbot_stop_names_what_the_run_found_open_though_the_journal_has_no_order
     say(written, (records.REQUEST, asked), (records.STOPPED, {"open": ["PEP"], "unconfirmed": ""}))
     written.journal.close()
     found = request_result(instance, ControlVerb.STOP, "stop-x.json", 7)
-    assert (found.open, sentence(found)) == (("KO", "PEP"), "Stopped and left open: KO, PEP.")
+    assert (found.open, stop_sentence(found)) == (("KO", "PEP"), "Stopped and left open: KO, PEP.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tbot_core.cli.text.status import figure_lines
+from tbot_core.cli.commands.status import figure_lines
 from tbot_core.journal import records
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.store import Event

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.cli import invoke
-from tbot_core.cli.commands import plugins
-from tbot_core.cli.commands.plugins import plugin_listings
+from tbot_core.cli.actions.plugins import list_lines, plugin_listings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +108,7 @@ def test_a_person_at_a_terminal_sees_what_is_tried(
 
 def test_nothing_installed_is_said() -> None:
     """A list without plugins is a sentence for a person."""
-    assert list(plugins._table(())) == ["No plugins are installed."]
+    assert list(list_lines(())) == ["No plugins are installed."]
 
 
 def test_a_damaged_record_and_unreadable_settings_are_warnings(

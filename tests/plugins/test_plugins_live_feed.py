@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.check import check_instance
+from tbot_core.cli.commands.check import check_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run

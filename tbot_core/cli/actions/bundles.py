@@ -1,8 +1,8 @@
-"""The actions of `tbot secrets export`, `import`, `backup` and `restore`."""
+"""The actions of `tbot secrets export`, `import`, `backup` and `restore`: one file, encrypted with a passphrase."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
@@ -10,23 +10,25 @@ import attrs
 from tbot_core.cli.actions.secrets import category_fields, check_contents, vault_of_home
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, is_there
-from tbot_core.system import environ, filesystem
-from tbot_core.vault import backup, key_providers, rotation
+from tbot_core.system import environ, filesystem, terminal
+from tbot_core.system.secret import Secret
+from tbot_core.vault import backup, key_providers
 from tbot_core.vault.bundle import BundleCipher
 from tbot_core.vault.categories import AUDIT, CATEGORIES, ENV_FILE, ENV_KEY_VARIABLE, EVERY, category_paths
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import TextIO
 
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.preflight import PreflightFinding
-    from tbot_core.system.secret import Secret
     from tbot_core.vault.backup import Backup
     from tbot_core.vault.vault import Vault
 
 SUFFIX: Final = ".tbot"
+_PHRASE_CHARACTERS: Final = 1024
 _OUTSIDE: Final = "storage/outside"
 _OTHERS: Final = frozenset({"machine", "plugins", "backup"})
 """Checks that do not apply to a restore drill."""
@@ -40,6 +42,42 @@ class ImportChange:
     state: Literal["new", "same", "differs"]
     key_id: str
     fields: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The change as text."""
+        names = "" if self.state == "same" else ", ".join(self.fields)
+        return f"{self.category:13} {self.state:8} {self.key_id or '-':16}  {names}".rstrip()
+
+
+@contextmanager
+def read_passphrase(phrase: TextIO | None, *, twice: bool = False, of: Path | None = None) -> Iterator[Secret]:
+    """The passphrase of a bundle, from the open file or a hidden prompt, which is wiped afterwards.
+
+    Raises AccessError if the bundle `of` does not exist, before it prompts.
+    """
+    if of is not None:
+        filesystem.size(of)
+    if phrase is None:
+        secret = Secret(terminal.read_hidden("Passphrase of the bundle", twice=twice))
+    else:
+        secret = Secret(_first_line(phrase))
+    try:
+        yield secret
+    finally:
+        secret.wipe()
+
+
+def _first_line(phrase: TextIO) -> str:
+    # The file may not be text, and may be endless.
+    try:
+        line = phrase.readline(_PHRASE_CHARACTERS + 2).rstrip("\r\n")
+    except UnicodeDecodeError:
+        line = ""
+    if not 0 < len(line) <= _PHRASE_CHARACTERS:
+        message = f"The first line of the passphrase file must be text of 1 to {_PHRASE_CHARACTERS} characters."
+        raise UsageError(message, "Write the passphrase there, and nothing else.")
+    return line
 
 
 def export_secrets(home: Path | None, chosen: Sequence[str], out: Path, passphrase: Secret) -> tuple[str, ...]:
@@ -97,18 +135,6 @@ def back_up_secrets(home: Path | None, folder: Path | None, passphrase: Secret) 
     return path
 
 
-def retire_old_keys(home: Path | None) -> tuple[str, ...]:
-    """Delete the previous keys that are KEEP_PREV_DAYS old and in a later backup; returns their categories."""
-    from tbot_core.vault import audit_log
-
-    vault = vault_of_home(home, ready=False)
-    log = audit_log.log_path(vault.instance)
-    days = vault.deployment.keep_prev_days
-    return rotation.retire_previous_keys(
-        vault, audit_log.last_rotations(log), backed_up=audit_log.last_backup(log), keep_days=days
-    )
-
-
 def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
     """Restore a backup into an empty instance, and return the restored categories."""
     from tbot_core.instance.folder import FOLDERS, write_ignore_files
@@ -123,7 +149,10 @@ def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[
 
 
 def verify_backup(
-    home: Path | None, file: Path, passphrase: Secret
+    home: Path | None,
+    file: Path,
+    passphrase: Secret,
+    check_instance: Callable[[Path], tuple[PreflightFinding, ...]],
 ) -> tuple[tuple[str, ...], tuple[PreflightFinding, ...]]:
     """Restore a backup in memory with temporary key files, check it, and leave nothing behind.
 
@@ -131,11 +160,10 @@ def verify_backup(
     instance are mapped into it during the drill, so that no existing file is touched. The instance at `home` only gets
     a line in its audit log, if it has one and its key.
     """
-    from tbot_core.cli.actions.check import check_instance
     from tbot_core.instance.folder import write_ignore_files
     from tbot_core.system.editor import in_memory
 
-    _tell(home)
+    _log_drill(home)
     with (
         environ.without_variables(ENV_KEY_VARIABLE, key_providers.VARIABLE),
         in_memory() as folder,
@@ -148,12 +176,21 @@ def verify_backup(
     return done, rows
 
 
-def _tell(home: Path | None) -> None:
+def restore_lines(categories: tuple[str, ...], rows: Sequence[PreflightFinding]) -> Iterator[str]:
+    """The result of a restore or a drill as text: its categories, and the rows of `tbot check` that are not ok."""
+    failed = any(row.level == "fail" for row in rows)
+    yield f"The backup opens. It holds {', '.join(categories) or 'only keys'}."
+    yield from (f"{row.level:<5} {row.subject:<9} {row}" for row in rows if row.level != "ok")
+    yield f"`tbot check` {'fails' if failed else 'passes'}, with {len(rows)} rows."
+
+
+def _log_drill(home: Path | None) -> None:
+    # In the audit log of the instance, if it has one and its key.
     from tbot_core.vault.audit_log import log_path
 
     instance = Instance.at(home)
     if filesystem.is_present(log_path(instance)):
-        vault = vault_of_home(home, mending=True, ready=False)
+        vault = vault_of_home(home, tolerant=True, ready=False)
         if (key := vault.store.key(AUDIT)) is not None:
             key.wipe()
             vault.note("open", EVERY, "ok")
@@ -171,9 +208,9 @@ def _vault_of(home: Path | None, parts: Mapping[str, memoryview], *, ready: bool
 def _change(vault: Vault, category: str, data: memoryview) -> ImportChange:
     here = vault.store.place(category)
     after, before = category_fields(category, here.shown(here.file), data), dict[str, object]()
-    key, stands = vault.store.key(category), vault.store.has_file(category)
+    key, exists = vault.store.key(category), vault.store.has_file(category)
     same = False
-    if stands:
+    if exists:
         try:
             with vault.read(category) as opened:
                 same = opened.view == data
@@ -185,14 +222,14 @@ def _change(vault: Vault, category: str, data: memoryview) -> ImportChange:
     touched = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return ImportChange(
         category=category,
-        state="same" if same else "differs" if stands else "new",
+        state="same" if same else "differs" if exists else "new",
         key_id="" if key is None else key.name,
         fields=tuple(sorted(touched)),
     )
 
 
 def _refuse(vault: Vault, changes: Sequence[ImportChange], *, replace: bool) -> None:
-    # Raises UsageError for what would be overwritten, and for settings that stand in the clear.
+    # Raises UsageError for what would be overwritten, and for settings in plaintext.
     plains = [backup.plaintext_path(vault.store.place(it.category)) for it in changes]
     clear = [plain.name for plain in plains if plain is not None and filesystem.is_present(plain)]
     if clear:
@@ -200,9 +237,9 @@ def _refuse(vault: Vault, changes: Sequence[ImportChange], *, replace: bool) -> 
             f"{', '.join(clear)} in plaintext would lie beside the encrypted file.",
             "Move the plaintext file away first.",
         )
-    standing = [it.category for it in changes if it.state == "differs"]
-    if standing and not replace:
-        message = f"The import would overwrite {', '.join(standing)}."
+    differing = [it.category for it in changes if it.state == "differs"]
+    if differing and not replace:
+        message = f"The import would overwrite {', '.join(differing)}."
         raise UsageError(message, "Use --replace to overwrite; --dry-run shows the differences.")
 
 

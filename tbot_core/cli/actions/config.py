@@ -1,4 +1,4 @@
-"""The actions of `tbot config encrypt`, `edit` and `diff`: change the trading configuration and report the risk."""
+"""The actions of `tbot config`: check and show the settings, change the trading configuration, and report the risk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tbot_core.instance import Instance, Settings, load_settings, read_settings_
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.instance import SettingsFiles
@@ -83,17 +83,17 @@ def encrypt_config(home: Path | None) -> Path:
     return opened.store.place("env_bot").file
 
 
-def edit_config(
-    home: Path | None, declared: Sequence[DeclaredConfig], editor: Callable[[str, bytes], bytes]
-) -> tuple[SettingChange, ...]:
-    """Open the encrypted trading configuration in the editor, check the result, and encrypt it.
+def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
+    """Open the encrypted trading configuration in $EDITOR, check the result, and encrypt it.
 
     Raises SettingsError for invalid text, which changes nothing; UsageError where no encrypted file exists.
     """
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
+    from tbot_core.system.editor import edit
 
+    declared = plugin_declarations(home).declared
     sources = read_settings_files(Instance.at(home))
     bot = sources.bot
     if not bot.sealed:
@@ -104,7 +104,7 @@ def edit_config(
     with opened.read("env_bot") as held:
         data = bytes(held.view)
     before = _loaded(home, declared, sources)
-    text = editor(bot.path.name, data)
+    text = edit(bot.path.name, data)
     if text == data:
         return ()
     after = _loaded(
@@ -114,12 +114,11 @@ def edit_config(
     return setting_changes(before, after)
 
 
-def compare_config(
-    home: Path | None, declared: Sequence[DeclaredConfig], other: Path | None = None
-) -> SettingsComparison:
+def compare_config(home: Path | None, other: Path | None = None) -> SettingsComparison:
     """The differences from another trading configuration, the settings of the last run, or the defaults."""
     from tbot_core.status.runs import settings_of_last_run
 
+    declared = plugin_declarations(home).declared
     sources = read_settings_files(Instance.at(home))
     since, parsed = _of_file(other) if other is not None else settings_of_last_run(Instance.at(home))
     former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
@@ -215,6 +214,28 @@ def show_config(home: Path | None, mode: Mode) -> Settings:
     return load_settings(home, mode=mode, declared=plugin_declarations(home).declared)
 
 
+def settings_document(settings: Settings, mode: str) -> dict[str, Any]:
+    """Every setting as a JSON document."""
+    return {
+        "mode": mode,
+        "settings": {
+            name: {"value": one.text, "origin": str(one.origin), "owner": one.owner}
+            for name, one in settings.values.items()
+        },
+        "settings_hash": settings.fingerprint,
+        "strategies": list(settings.strategies),
+        "filters": list(settings.filters),
+    }
+
+
+def settings_lines(settings: Settings) -> Iterator[str]:
+    """Every setting as text."""
+    width = max(len(name) for name in settings.values)
+    for name, effective in settings.values.items():
+        yield f"{name:<{width}}  {effective.text or '(empty)':<48}  {effective.origin}"
+    yield f"settings_hash {settings.fingerprint}"
+
+
 def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
     """Everything about one variable, by its name or alias in any case; UsageError for an unknown name.
 
@@ -243,6 +264,20 @@ def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
         "origin": str(effective.origin),
         "findings": [str(finding) for finding in examined.findings if one.name in finding.keys],
     }
+
+
+def explanation_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """The document of a variable as text."""
+    yield f"{document['name']}={document['value']}    ({document['origin']})"
+    yield f"  {document['meaning']}"
+    yield f"  Allowed: {document['allowed']}. Default: {document['default'] or 'empty'}. File: {document['file']}."
+    yield f"  Owner: {document['owner']}. Since {document['since']}."
+    if document["aliases"]:
+        yield f"  Aliases: {', '.join(document['aliases'])}."
+    if document["note"]:
+        yield f"  {document['note']}"
+    for finding in document["findings"]:
+        yield f"  {finding}"
 
 
 @attrs.frozen(kw_only=True)

@@ -7,21 +7,24 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+import click
 
+from tbot_core.cli.options import document_text, prompt_fields
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, read_settings_files
 from tbot_core.model import json_document
-from tbot_core.system import filesystem
+from tbot_core.system import editor, filesystem
 from tbot_core.system.secret import SHOWN
 from tbot_core.vault import content, rotation
 from tbot_core.vault.categories import CATEGORIES, ENV_FILE
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error
-from tbot_core.vault.schemas import check_content
+from tbot_core.vault.schemas import check_content, schema_key
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import TextIO
 
     from tbot_core.vault.audit_log import AuditAnchor, AuditLogEntry
     from tbot_core.vault.rotation import RotationResult
@@ -49,27 +52,57 @@ _ANEW: Final = frozenset(
 class CategoryListing:
     """A category as it is shown: its state, the time of its file, and the names of its fields."""
 
-    standing: CategoryStatus
+    status: CategoryStatus
     modified: datetime | None
     fields: tuple[str, ...] = ()
     mask: str = SHOWN
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The category as a JSON document."""
+        it = self.status
+        return {
+            "category": it.category,
+            "presence": self._presence,
+            "key": it.key,
+            "key_id": it.key_id,
+            "file": it.file,
+            "format": it.format,
+            "modified": self.modified,
+            "fields": dict.fromkeys(self.fields, self.mask),
+            "faults": [str(fault) for fault in it.faults],
+        }
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """The category as text."""
+        it = self.status
+        form = it.format or ("not in a format of tbot" if "file" not in it.missing else "-")
+        date = f"{self.modified:%Y-%m-%d}" if self.modified else "-"
+        yield f"{it.category:13} {self._presence:12} {it.key_id or '-':16}  {date:10}  {form}"
+        yield from (f"    {name} = {self.mask}" for name in self.fields)
+        yield from (f"    {fault}" for fault in it.faults)
+
+    @property
+    def _presence(self) -> str:
+        return {(): "present", ("file",): "no file", ("key",): "no key"}.get(self.status.missing, "absent")
+
 
 def category_listings(home: Path | None, category: str | None = None) -> tuple[CategoryListing, ...]:
     """The state of each category; for a single one also the names of its fields, which opens it."""
-    vault = vault_of_home(home, mending=True, ready=False)
+    vault = vault_of_home(home, tolerant=True, ready=False)
     rows = []
     for it in vault.status():
         if category in {None, it.category}:
             names = () if category is None or "file" in it.missing else _names(vault, category)
-            rows.append(CategoryListing(standing=it, modified=_modified(vault, it.category), fields=names))
+            rows.append(CategoryListing(status=it, modified=_modified(vault, it.category), fields=names))
     return tuple(rows)
 
 
 def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
     """The faults of the encrypted files and their keys, and of `.env` as a start reads it."""
     fault = read_settings_files(Instance.at(home)).env.fault
-    found = vault_of_home(home, mending=True, ready=False).verify(known_schemas(home))
+    found = vault_of_home(home, tolerant=True, ready=False).verify(known_schemas(home))
     first = (fault,) if isinstance(fault, VaultError) and fault.message not in {it.message for it in found} else ()
     return (*first, *found)
 
@@ -81,6 +114,17 @@ def logged_accesses(home: Path | None, *, verify: bool) -> tuple[tuple[AuditLogE
     instance = Instance.at(home)
     anchor = verify_audit_log(instance) if verify else None
     return tuple(log_entries(log_path(instance))), anchor
+
+
+def access_lines(entries: Sequence[AuditLogEntry], anchor: AuditAnchor | None) -> Iterator[str]:
+    """The accesses as text; with the head of the chain if it was verified."""
+    for it in entries:
+        key = it.key_id or "-"
+        yield f"{it.utc:%Y-%m-%d %H:%M:%S}  {it.action:8} {it.category:13} {key:16}  {it.outcome:10} {it.actor}"
+    if not entries:
+        yield "No access is logged yet."
+    if anchor is not None:
+        yield f"The chain of {anchor.count} accesses is intact, head {anchor.hash[:16]}."
 
 
 def verify_audit_log(instance: Instance) -> AuditAnchor | None:
@@ -104,7 +148,7 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
     """
     from tbot_core.instance.secrets import encrypt_category
 
-    vault = vault_of_home(home, mending=category == "env")
+    vault = vault_of_home(home, tolerant=category == "env")
     _assert_utf8(vault, category, values)
     data = _merged(category, _held(vault, category), values)
     check_contents(home, vault, {category: data}, only=values)
@@ -112,12 +156,12 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
     return vault.store.place(category).file
 
 
-def edit_category(home: Path | None, category: str, editor: Callable[[str, bytes], bytes]) -> bool:
-    """Edit the content of a category in the editor; returns whether it changed. Invalid changes are not saved."""
+def edit_category(home: Path | None, category: str) -> bool:
+    """Edit the content of a category in $EDITOR; returns whether it changed. Invalid changes are not saved."""
     vault = vault_of_home(home)
     with vault.read(category) as opened:
         data = bytes(opened.view)
-    text = editor(vault.store.place(category).logical, data)
+    text = editor.edit(vault.store.place(category).logical, data)
     if text == data:
         return False
     check_contents(home, vault, {category: text})
@@ -127,7 +171,7 @@ def edit_category(home: Path | None, category: str, editor: Callable[[str, bytes
 
 def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) -> RotationResult:
     """Give a category a new key and new content."""
-    vault = vault_of_home(home, mending=category == "env")
+    vault = vault_of_home(home, tolerant=category == "env")
     _assert_utf8(vault, category, values)
     data = _merged(category, b"", values)
     check_contents(home, vault, {category: data})
@@ -154,15 +198,46 @@ def abort_rotation(home: Path | None, categories: tuple[str, ...]) -> tuple[str,
     return rotation.withdraw_rotation(vault_of_home(home, ready=False), categories)
 
 
-def vault_of_home(home: Path | None, *, mending: bool = False, ready: bool = True) -> Vault:
-    """The vault with the paths of `.env`; with `mending` faults in it are tolerated."""
+def retire_old_keys(home: Path | None) -> tuple[str, ...]:
+    """Delete the previous keys that are KEEP_PREV_DAYS old and in a later backup; returns their categories."""
+    from tbot_core.vault import audit_log
+
+    vault = vault_of_home(home, ready=False)
+    log = audit_log.log_path(vault.instance)
+    days = vault.deployment.keep_prev_days
+    return rotation.retire_previous_keys(
+        vault, audit_log.last_rotations(log), backed_up=audit_log.last_backup(log), keep_days=days
+    )
+
+
+def vault_of_home(home: Path | None, *, tolerant: bool = False, ready: bool = True) -> Vault:
+    """The vault with the paths of `.env`; with `tolerant` faults in it are tolerated."""
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
 
     env = read_settings_files(Instance.at(home)).env
-    if env.fault is not None and not mending:
+    if env.fault is not None and not tolerant:
         raise env.fault
     return open_instance_vault(Instance.at(home), deployment_of(env.parsed), ready=ready)
+
+
+def read_values(home: Path | None, category: str, document: TextIO | None) -> dict[str, Any]:
+    """The values for a category, from the JSON document or by prompts. Raises UsageError, which quotes no value."""
+    if document is not None:
+        return parse_values(document_text(document))
+    kind, section = CATEGORIES[category], ""
+    if kind.shape == "text":
+        raise UsageError(
+            f"{category} holds settings, which are not prompted for one by one.",
+            f"`tbot secrets edit {category}` changes them; --from-json takes a JSON object.",
+        )
+    if kind.shape == "sections":
+        section = click.prompt("Plugin" if kind.by_plugin else "User").strip()
+    schema = known_schemas(home).get(schema_key(category, section))
+    found = prompt_fields(schema, anew=bool(section) or not _has_file(home, category))
+    if not found:
+        raise UsageError("No field was given.", "Give at least one.")
+    return {section: found} if section else dict(found)
 
 
 def parse_values(text: str) -> dict[str, Any]:
@@ -223,9 +298,8 @@ def check_contents(
         cross_check_settings(home, texts)
 
 
-def has_file(home: Path | None, category: str) -> bool:
-    """Whether the category has a file."""
-    return vault_of_home(home, mending=True, ready=False).store.has_file(category)
+def _has_file(home: Path | None, category: str) -> bool:
+    return vault_of_home(home, tolerant=True, ready=False).store.has_file(category)
 
 
 def known_schemas(home: Path | None) -> Schemas:

@@ -56,16 +56,12 @@ def command(*, count: int, home: Path | None, as_json: bool) -> int:
 
     A loss latch, `tbot disarm`, and a change of settings, plugins, mode or account end it.
     """
-    import asyncio
-
-    from tbot_core.cli.control_client import send_request
-    from tbot_core.engine.control import ControlVerb
+    from tbot_core.cli.control_client import request
     from tbot_core.model.clock import SystemClock
 
-    clock = SystemClock()
-    subject = arming_summary(live_settings(home), clock.now(), count)
+    subject = arming_summary(live_settings(home), SystemClock().now(), count)
     arguments = {"sessions": str(count), "settings": subject.settings}
-    answer = asyncio.run(send_request(home, ControlVerb.ARM, clock, arguments=arguments))
+    answer = request("arm", home, arguments)
     document = answer.document() | {"subject": subject.document()}
     emit(document, as_json=as_json, lines=[subject.line, sentence(answer)])
     return exit_code(answer)
@@ -76,13 +72,9 @@ def command(*, count: int, home: Path | None, as_json: bool) -> int:
 @json_option
 def disarm(*, home: Path | None, as_json: bool) -> int:
     """Disarm: block live entries. Open positions are managed to their exits. No settings or secrets are opened."""
-    import asyncio
+    from tbot_core.cli.control_client import request
 
-    from tbot_core.cli.control_client import send_request
-    from tbot_core.engine.control import ControlVerb
-    from tbot_core.model.clock import SystemClock
-
-    answer = asyncio.run(send_request(home, ControlVerb.DISARM, SystemClock()))
+    answer = request("disarm", home)
     emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
     return exit_code(answer)
 

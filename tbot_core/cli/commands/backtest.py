@@ -49,13 +49,13 @@ def command(**given: Unpack[BacktestOptions]) -> None:
     if given["seed"] is not None:
         overrides["SEED"] = str(given["seed"])
     days = day_range(given["first"], given["last"])
-    from tbot_core.cli.text import run_summary
+    from tbot_core.cli.text.run import backtest_lines
     from tbot_core.system import terminal
 
     summary = backtest_with_progress(
         given["home"], days, parse_symbols(given["symbols"]), overrides, quiet=given["as_json"]
     )
-    emit(summary.document(), as_json=given["as_json"], lines=run_summary.backtest_lines(summary, terminal.columns()))
+    emit(summary.document(), as_json=given["as_json"], lines=backtest_lines(summary, terminal.columns()))
 
 
 def backtest_with_progress(
@@ -66,7 +66,7 @@ def backtest_with_progress(
     With `quiet` that line goes to standard error; otherwise progress does, on a terminal.
     """
     from tbot_core.cli.run_display import print_warnings
-    from tbot_core.cli.text.banner import banner
+    from tbot_core.cli.text.run import banner
     from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
     from tbot_core.engine.bootstrap import assemble
     from tbot_core.model.clock import SystemClock

@@ -1,4 +1,4 @@
-"""`tbot check`: checks an instance before it trades, one row per finding."""
+"""`tbot check`: checks an instance before it trades, one row per finding; a start runs the same checks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from tbot_core.cli.actions.check import check_instance
 from tbot_core.cli.options import emit, home_option, json_option, shared_key_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from tbot_core.cli.actions.config import PluginDeclarations
+    from tbot_core.instance import Instance, Mode, SettingsFiles
+    from tbot_core.instance.findings import Level
+    from tbot_core.instance.preflight import PreflightFinding
 
 _REFUSED: Final = 3
+_FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 
 
 @click.command("check")
@@ -28,3 +33,132 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
     document = {"passed": not failed, "rows": [row.document for row in found]}
     emit(document, as_json=as_json, lines=(f"{row.level:<5} {row.subject:<9} {row}" for row in found))
     return max((row.exit_code for row in failed), default=0)
+
+
+def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tuple[PreflightFinding, ...]:
+    """Every finding about the instance, failures first; the settings are checked as for paper trading."""
+    from tbot_core.cli.actions.config import check_config, plugin_declarations
+    from tbot_core.instance import Instance, read_settings_files
+    from tbot_core.instance.preflight import PreflightFinding, PreflightSubject, preflight_findings
+    from tbot_core.model.clock import SystemClock
+
+    instance = Instance.at(home)
+    plugins = plugin_declarations(home)
+    subject = PreflightSubject(
+        instance=instance,
+        sources=read_settings_files(instance),
+        now=SystemClock().now(),
+        allow_shared_key=allow_shared_key,
+        declared=plugins.declared,
+    )
+    found = [
+        PreflightFinding(level=it.level, subject="settings", message=str(it))
+        for it in check_config(home, "paper", plugins)
+    ]
+    order = ("fail", "warn", "ok")
+    found += [
+        *preflight_findings(subject),
+        *control_folder_findings(instance),
+        *feed_findings(home, plugins),
+        *failover_findings(home, plugins),
+    ]
+    return tuple(sorted(found, key=lambda row: order.index(row.level)))
+
+
+def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
+    """The control folder of the running bot: who may write to it, and which requests it holds."""
+    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
+
+    folder = instance.control
+    words = folder_exposure(folder)
+    if words:
+        yield PreflightFinding(
+            level="fail", subject="requests", message=words, remedy=f"chmod 700 {folder}", exit_code=1
+        )
+    said = folder_warnings(read_control_folder(folder), running=True)
+    yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in said)
+    if not (words or said):
+        yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
+
+
+def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    """What the live feed declares about its bars; no row without a live feed or with invalid settings."""
+    from tbot_core.contracts import FeedCoverage
+    from tbot_core.errors import TbotError
+    from tbot_core.instance import load_settings
+    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.instance.secrets import account_mode
+
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        name = settings.trading.data_source or settings.trading.broker_name
+        offer = plugins.brokers.get(name)
+        if offer is None or offer.quality is None:
+            return
+        quality = offer.quality(settings.plugin_config(offer.config))
+        live = account_mode(settings) == "live"
+    except TbotError:
+        return  # each of these has a row of its own
+    level: Level = "ok" if quality.coverage != FeedCoverage.DELAYED else "fail" if live else "warn"
+    remedy = "" if level == "ok" else "Set DATA_SOURCE to a real-time feed: live trading never uses delayed prices."
+    yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {quality.words}.", remedy=remedy)
+
+
+def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    """Whether failover is possible: the brokers of FAILOVER_BROKERS are installed, and a drill passed recently."""
+    from tbot_core.errors import TbotError
+    from tbot_core.instance import load_settings
+    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.journal.projections import failover_drills
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.status.failover import events_of, instance_brokers
+
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        names = instance_brokers(settings)
+        last = failover_drills.latest_drill(events_of(settings), names)
+    except TbotError:
+        return  # each of these has a row of its own
+    for name in names[1:]:
+        if name not in plugins.brokers:
+            sentence = f"FAILOVER_BROKERS names {name}, but no such broker is installed."
+            yield PreflightFinding(
+                level="fail",
+                subject="failover",
+                message=sentence,
+                remedy="Install it, or remove it from FAILOVER_BROKERS.",
+            )
+    if names[1:] and (words := failover_drills.drill_objection(last, SystemClock().now())):
+        sentence = f"Failover is not available: {words}."
+        yield PreflightFinding(
+            level="warn", subject="failover", message=sentence, remedy="`tbot failover drill` tests it."
+        )
+    elif names[1:]:
+        yield PreflightFinding(level="ok", subject="failover", message=f"Failover drill passed: {', '.join(names)}.")
+
+
+def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allow_shared_key: bool = False) -> None:
+    """The same checks before a run: a fault that blocks trading is raised, the rest goes to standard error.
+
+    A simulation starts with everything that it can read. Raises SettingsError, or AccessError for a damaged log or an
+    unfit machine.
+    """
+    from tbot_core.errors import AccessError, SettingsError
+    from tbot_core.instance.preflight import PreflightSubject, preflight_findings
+    from tbot_core.model.clock import SystemClock
+
+    subject = PreflightSubject(
+        instance=instance,
+        sources=sources,
+        now=SystemClock().now(),
+        strict=mode == "live",
+        allow_shared_key=allow_shared_key,
+    )
+    failed = [row for row in preflight_findings(subject) if row.level == "fail"]
+    fatal = [row for row in failed if mode == "live" or (mode in {"dry-run", "paper"} and row.subject in _FATAL)]
+    if fatal:
+        kind = SettingsError if any(row.exit_code == _REFUSED for row in fatal) else AccessError
+        raise kind("\n".join(str(row) for row in fatal), "`tbot check` shows every finding.")
+    for row in failed:
+        click.echo(f"tbot: {row}", err=True)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast, get_args
+from typing import Final, cast, get_args
 
 import attrs
 import click
 
-from tbot_core.cli.actions.config import check_config, explain_variable, plugin_declarations, show_config
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.instance.findings import Mode, SettingsFinding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tbot_core.instance.effective import EffectiveSetting
-    from tbot_core.instance.settings import Settings
+from tbot_core.instance.findings import Mode
 
 _REFUSED: Final = 3
 
@@ -41,9 +34,11 @@ def command() -> None:
 @json_option
 def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) -> int:
     """Report everything that is wrong or notable in the settings. Exits with 3 on a failure."""
+    from tbot_core.cli.actions.config import check_config
+
     findings = check_config(home, cast("Mode", mode))
     failed = any(finding.level == "fail" or (strict and finding.level == "warn") for finding in findings)
-    document = {"mode": mode, "passed": not failed, "findings": [_row(finding) for finding in findings]}
+    document = {"mode": mode, "passed": not failed, "findings": [finding.document for finding in findings]}
     emit(document, as_json=as_json, lines=(f"{finding.level:<5} {finding}" for finding in findings))
     return _REFUSED if failed else 0
 
@@ -54,15 +49,10 @@ def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) 
 @json_option
 def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
     """Show every setting with its value and its source."""
+    from tbot_core.cli.actions.config import settings_document, settings_lines, show_config
+
     settings = show_config(home, cast("Mode", mode))
-    document = {
-        "mode": mode,
-        "settings": {name: _value(effective) for name, effective in settings.values.items()},
-        "settings_hash": settings.fingerprint,
-        "strategies": list(settings.strategies),
-        "filters": list(settings.filters),
-    }
-    emit(document, as_json=as_json, lines=_listing(settings))
+    emit(settings_document(settings, mode), as_json=as_json, lines=settings_lines(settings))
 
 
 @command.command("explain")
@@ -71,8 +61,10 @@ def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
 @json_option
 def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
     """Explain a setting: its meaning, the allowed values, and its current value."""
+    from tbot_core.cli.actions.config import explain_variable, explanation_lines
+
     document = explain_variable(home, key)
-    emit(document, as_json=as_json, lines=_sheet(document))
+    emit(document, as_json=as_json, lines=explanation_lines(document))
 
 
 @command.command("encrypt")
@@ -89,9 +81,8 @@ def encrypt_command(*, home: Path | None) -> None:
 def edit_command(*, home: Path | None) -> None:
     """Edit the encrypted trading configuration in $EDITOR, in memory; invalid changes are not saved."""
     from tbot_core.cli.actions.config import edit_config
-    from tbot_core.system.editor import edit
 
-    changed = edit_config(home, plugin_declarations(home).declared, edit)
+    changed = edit_config(home)
     for one in changed:
         click.echo(f"{one.name} {one.sentence}")
     click.echo("A change applies from the next session." if changed else "No value was changed.")
@@ -110,40 +101,7 @@ def diff_command(*, other: Path | None, home: Path | None, as_json: bool) -> Non
     """Show the changes since the last run (without a run: from the defaults), and their effect on risk, in money."""
     from tbot_core.cli.actions.config import compare_config
 
-    found = compare_config(home, plugin_declarations(home).declared, other)
+    found = compare_config(home, other)
     lines = [f"{one.name} {one.sentence}" for one in found.changes] or ["No value differs."]
     lines += [found.worst_day] if found.worst_day else []
     emit(attrs.asdict(found), as_json=as_json, lines=[f"Since {found.since}:", *lines])
-
-
-def _row(finding: SettingsFinding) -> dict[str, object]:
-    return {
-        "level": finding.level,
-        "keys": list(finding.keys),
-        "where": finding.where,
-        "message": finding.message,
-    }
-
-
-def _value(effective: EffectiveSetting) -> dict[str, str]:
-    return {"value": effective.text, "origin": str(effective.origin), "owner": effective.owner}
-
-
-def _listing(settings: Settings) -> Iterator[str]:
-    width = max(len(name) for name in settings.values)
-    for name, effective in settings.values.items():
-        yield f"{name:<{width}}  {effective.text or '(empty)':<48}  {effective.origin}"
-    yield f"settings_hash {settings.fingerprint}"
-
-
-def _sheet(document: dict[str, Any]) -> Iterator[str]:
-    yield f"{document['name']}={document['value']}    ({document['origin']})"
-    yield f"  {document['meaning']}"
-    yield f"  Allowed: {document['allowed']}. Default: {document['default'] or 'empty'}. File: {document['file']}."
-    yield f"  Owner: {document['owner']}. Since {document['since']}."
-    if document["aliases"]:
-        yield f"  Aliases: {', '.join(document['aliases'])}."
-    if document["note"]:
-        yield f"  {document['note']}"
-    for finding in document["findings"]:
-        yield f"  {finding}"

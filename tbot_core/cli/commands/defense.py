@@ -68,13 +68,10 @@ def sentence(answer: RequestResult) -> str:
 
 
 def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
-    import asyncio
-
-    from tbot_core.cli.control_client import result_notes, send_request
+    from tbot_core.cli.control_client import request, result_notes
     from tbot_core.engine.control import ControlVerb
-    from tbot_core.model.clock import SystemClock
 
-    answer = asyncio.run(send_request(home, ControlVerb(verb), SystemClock()))
+    answer = request(verb, home)
     emit(answer.document(), as_json=as_json, lines=[sentence(answer), *result_notes(answer)])
     if answer.lost:
         return 1

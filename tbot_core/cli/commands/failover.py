@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.model.formatting import format_money, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.cli.control_client import RequestResult
@@ -35,7 +36,7 @@ def drill(*, home: Path | None, as_json: bool) -> int:
 
     A passed drill is valid for 30 days; without one, no entry goes to another broker. No order is sent.
     """
-    from tbot_core.cli.instance_lock import hold_instance_lock
+    from tbot_core.cli.run_options import hold_instance_lock
     from tbot_core.model.clock import SystemClock
 
     clock = SystemClock()
@@ -54,14 +55,13 @@ def status(*, home: Path | None, as_json: bool) -> int:
 
     Exits with 1 while a broker of the session is not proven to respond.
     """
-    from tbot_core.cli.text.failover import lines
     from tbot_core.instance import load_settings
     from tbot_core.model.clock import SystemClock
     from tbot_core.status.failover import events_of, failover_document
 
     settings = load_settings(_home(home), mode="replay")
     shown = failover_document(settings, events_of(settings), SystemClock().now())
-    emit(shown, as_json=as_json, lines=lines(shown))
+    emit(shown, as_json=as_json, lines=status_lines(shown))
     return 1 if shown["broken"] else 0
 
 
@@ -81,19 +81,15 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     broker's web page or app, or by telephone. Exits with 5 if refused: every broker responds, or the journal reserves
     more. For a position left at a broker that the settings no longer name, 0 confirms that it is closed.
     """
-    import asyncio
-
-    from tbot_core.cli.control_client import send_request
-    from tbot_core.engine.control import ControlVerb
+    from tbot_core.cli.control_client import request
     from tbot_core.errors import RiskError
-    from tbot_core.model.clock import SystemClock
     from tbot_core.status.runs import find_instance
     from tbot_core.system import filesystem
 
     amount = parse_dollars(amount)
     if filesystem.lock_holder(find_instance(home).lock) is None:
         raise RiskError("No bot is running, so there is no outage to confirm.", "`tbot run` starts one.")
-    answer = asyncio.run(send_request(home, ControlVerb.FAILOVER_CONFIRM, SystemClock(), arguments={"amount": amount}))
+    answer = request("failover-confirm", home, {"amount": amount})
     emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_told(answer, amount)])
     return _REFUSED if answer.refused else 1 if answer.lost else 0
 
@@ -182,3 +178,23 @@ def _told(answer: RequestResult, amount: str) -> str:
         f"{amount} USD count as exposure at the broker that does not respond or is not named; entries may go to the "
         "others."
     )
+
+
+def status_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+    """The status as text: each broker, moved leases, an outage, the last drill, and the command to run next."""
+    if len(shown["places"]) == 1:
+        yield "Failover is off: FAILOVER_ENABLED and FAILOVER_BROKERS switch it on."
+    yield from map(_broker, shown["places"])
+    yield from (f"entries in {symbol} go to {owner}" for symbol, owner in shown["leases"].items())
+    if shown["broken"]:
+        why = f" ({shown['why']})" if shown["why"] else ""
+        yield f"The primary broker does not respond: {shown['phase']}{why}."
+    yield f"Drill: {shown['objection'] or shown['drill'] or 'none yet'}."
+    yield f"Next: {shown['next']}"
+
+
+def _broker(one: Mapping[str, Any]) -> str:
+    held = ", ".join(one["held"]) or "nothing"
+    confirmed = f", confirmed {format_money(Decimal(one['confirmed']))}" if one["confirmed"] else ""
+    worst = f"worst case {format_money(Decimal(one['reserved']))}{confirmed}"
+    return f"{one['name']:<10} {one['circuit']:<10} holds {held}, {plural(one['orders'], 'open order')}, {worst}"

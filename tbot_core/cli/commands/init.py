@@ -156,7 +156,7 @@ def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[s
 
 def ask_person() -> dict[str, Any]:
     """The answers of a person: identity, broker, and its credentials (hidden)."""
-    from tbot_core.cli.prompts import prompt_fields
+    from tbot_core.cli.options import prompt_fields
     from tbot_core.contracts.credentials import secret_fields
     from tbot_core.instance.secret_schemas import BotIdentityConfig
 
@@ -223,7 +223,7 @@ def _fields(settings: Mapping[str, object]) -> Schemas:
 
 
 def _checked(home: Path | None) -> int:
-    from tbot_core.cli.actions.check import check_instance
+    from tbot_core.cli.commands.check import check_instance
 
     rows = check_instance(home)
     for row in rows:

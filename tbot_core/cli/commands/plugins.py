@@ -1,49 +1,20 @@
-"""`tbot plugins`: what is installed, what is enabled, and what is broken."""
+"""`tbot plugins`: what is installed, what is enabled, what is broken, and what is approved."""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from tbot_core.cli.actions.plugin_lock import lock_command, lookalike_warnings, verify_command
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.contracts.permissions import PluginNeeds
-from tbot_core.errors import PluginError, TbotError, UsageError
-from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
-from tbot_core.instance.folder import Instance
-from tbot_core.instance.sources import is_sealed
-from tbot_core.plugins import discovery, lock, trial_records
-from tbot_core.plugins.distributions import distribution_origin
-from tbot_core.plugins.isolated_names import isolated_plugin_names as isolated
-from tbot_core.plugins.provenance import publisher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
     from pathlib import Path
-
-    from tbot_core.plugins.discovery import PluginListing
-    from tbot_core.plugins.probe import TrialOutcome
-    from tbot_core.plugins.trial_records import TrialRecord, TrialRecords
-
-_HASH_SHOWN = 12
-_LOCK = 4
-_ISOLATION = {
-    "worker": "in a worker process of its own",
-    "in process": "in the process of the bot, with its full rights",
-}
-_ALARMING = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
 
 
 @click.group()
 def command() -> None:
     """List plugins, show their details, and lock them."""
-
-
-command.add_command(lock_command)
-command.add_command(verify_command)
 
 
 @command.command("list")
@@ -59,15 +30,12 @@ def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
     was approved, UNLISTED (in use and in no plugins.lock), UNKNOWN (cannot be determined). Without --probe no plugin is
     imported: the list reads metadata, files and recorded results.
     """
-    listings, known, warnings = plugin_listings(home, probing=probing)
-    standings, doubts = _standings(home, listings)
-    for warning in [*warnings, *doubts]:
+    from tbot_core.cli.actions.plugins import list_lines, list_plugins
+
+    rows, warnings = list_plugins(home, probing=probing)
+    for warning in warnings:
         click.echo(f"tbot: {warning}", err=True)
-    rows = [
-        plugin_document(listing, known.of(listing.entry)) | {"lock": standing}
-        for listing, standing in zip(listings, standings, strict=True)
-    ]
-    emit({"plugins": rows}, as_json=as_json, lines=_table(rows))
+    emit({"plugins": rows}, as_json=as_json, lines=list_lines(rows))
 
 
 @command.command("info")
@@ -80,193 +48,44 @@ def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
     Shows its distribution, origin, files and the settings that it declares. Without a recorded result the plugin is
     tried in a process of its own. If several distributions use the name, all of them are shown.
     """
+    from tbot_core.cli.actions.plugins import describe_plugin, detail_lines
+
     facts = describe_plugin(name, home)
-    emit(facts, as_json=as_json, lines=_sheets(facts))
+    emit(facts, as_json=as_json, lines=detail_lines(facts))
 
 
-def plugin_listings(
-    home: Path | None, *, probing: bool = False
-) -> tuple[tuple[PluginListing, ...], TrialRecords, list[str]]:
-    """Every plugin with its metadata, settings and recorded results, the records, and warnings.
+@command.command("lock")
+@click.option("--approver", metavar="NAME", help="Who approves. Default: the name of the account.")
+@click.option("--yes", "agreed", is_flag=True, help="Approve without a prompt.")
+@json_option
+@home_option
+def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Path | None) -> None:
+    """Pin every file of every enabled plugin in the instance's plugins.lock.
 
-    Unreadable settings enable nothing; unreadable or unwritable records give a warning each.
+    Shows the changes since the last lock and asks before it writes. A plugin whose permissions are not recorded is
+    first tried in a process of its own.
     """
-    folder = Instance.at(home).data
-    listings, warnings = discovery.installed_plugins(), []
-    try:
-        if is_sealed(Instance.at(home)):
-            warnings.append(
-                "The settings are encrypted and this command does not open them: `tbot check` shows what is enabled."
-            )
-        else:
-            listings = discovery.mark_enabled(listings, plugins_enabled(raw_settings(home)))
-    except TbotError as fault:
-        warnings.append(f"{fault.message} The list cannot show which plugins are active.")
-    known = trial_records.read_records(folder)
-    if known.warning:
-        warnings.append(known.warning)
-    if probing:
-        known = trial_records.with_outcomes(known, _tried(listings), _now())
-        try:
-            trial_records.write_records(folder, known)
-        except TbotError as fault:
-            warnings.append(f"{fault.message} The results are not recorded.")
-    return trial_records.apply_records(listings, known), known, warnings
+    from tbot_core.cli.actions.plugins import approve_lock, propose_lock
+
+    proposal = propose_lock(home, approver)
+    for warning in proposal.warnings:
+        click.echo(f"tbot: {warning}", err=True)
+    for line in proposal.change_lines:
+        click.echo(line, err=as_json)
+    approve_lock(proposal, agreed=agreed)
+    emit(proposal.document, as_json=as_json, lines=[proposal.result])
 
 
-def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
-    """One plugin as a document for the list, without the state of the lock."""
-    entry = listing.entry
-    return {
-        "kind": entry.kind,
-        "name": entry.name,
-        "distribution": entry.dist,
-        "version": entry.version,
-        "state": listing.state,
-        "enabled": listing.enabled,
-        "files_hash": (record.files if record else trial_records.plugin_fingerprint(entry))[:_HASH_SHOWN],
-        "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
-        "failures": record.failures if record else 0,
-        "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
-        "needs": needs.document if (needs := trial_records.needs_of(_described(record))) else {},
-        "origin": distribution_origin(entry).words,
-        "publisher": publisher(entry),
-        "attested": None,
-        "reason": listing.reason,
-        "seen": listing.seen,
-        "summary": _described(record).get("summary", ""),
-    }
+@command.command("verify")
+@json_option
+@home_option
+def verify_command(*, as_json: bool, home: Path | None) -> int:
+    """Compare the installed plugins with plugins.lock, by metadata and hashes only.
 
-
-def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
-    """One plugin with all its details; it is tried if there is no record. PluginError for an unknown name.
-
-    `duplicates` are the others with the same kind and name: none of these is used.
+    Exit code 0: every enabled plugin is as approved; 1: something differs, or there is no lock.
     """
-    listings, known, _ = plugin_listings(home)
-    listing, *others = _named(name, listings)
-    record = known.of(listing.entry)
-    if record is None and listing.state in {"active", "available"}:
-        fresh = trial_records.with_outcomes(known, _tried([listing]), _now())
-        record = fresh.of(listing.entry)
-        (listing,) = trial_records.apply_records([listing], fresh)
-    return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
+    from tbot_core.cli.actions.plugins import verify_plugins
 
-
-def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
-    description = _described(record)
-    return plugin_document(listing, record) | {
-        "capabilities": description.get("capabilities", []),
-        "entry_point": listing.entry.target,
-        "requires": list(listing.entry.requires),
-        "settings": description.get("settings", []),
-    }
-
-
-def _named(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
-    # Those of this name, of one kind: more than one are duplicates.
-    found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
-    kinds = sorted({it.entry.kind for it in found})
-    if len(kinds) > 1:
-        spelt = " or ".join(f"{kind}/{name}" for kind in kinds)
-        raise UsageError(f"Several plugins have the name {name}.", f"Say {spelt}.")
-    if not found:
-        from difflib import get_close_matches
-
-        from tbot_core.plugins.loader import NEAR
-
-        near = get_close_matches(name, [it.entry.name for it in listings], n=1, cutoff=NEAR)
-        remedy = f"Did you mean {near[0]}?" if near else "`tbot plugins list` shows all plugins."
-        raise PluginError(f"Unknown plugin {name}.", remedy)
-    return found
-
-
-def _tried(listings: Iterable[PluginListing]) -> Iterator[TrialOutcome]:
-    # Each usable plugin's trial; a person at a terminal sees which one takes its time.
-    from tbot_core.plugins.probe import probe_plugin
-
-    watched = sys.stderr.isatty()
-    for listing in listings:
-        if listing.state in {"active", "available"}:
-            if watched:
-                click.echo(f"Trying {listing.entry.kind} {listing.entry.name} ...", err=True)
-            yield probe_plugin(listing.entry)
-
-
-def _now() -> datetime:
-    from tbot_core.model.clock import SystemClock
-
-    return SystemClock().now()
-
-
-def _described(record: TrialRecord | None) -> Mapping[str, Any]:
-    return (record.description if record is not None else None) or {}
-
-
-def _standings(home: Path | None, listings: Sequence[PluginListing]) -> tuple[list[str], list[str]]:
-    # What the lock says of each listing ("" of one that is neither locked nor in use), and warnings.
-    try:
-        approved = lock.read_lock(Instance.at(home).home)
-        changed = {(it.kind, it.name) for it in lock.verify_lock(approved or lock.PluginLock(), listings)}
-    except TbotError as fault:
-        warning = f"{fault.message} The list cannot show which plugins are approved."
-        return ["UNKNOWN" if it.enabled else "" for it in listings], [warning, *lookalike_warnings(listings, None)]
-    standings = []
-    for listing in listings:
-        kind, name = listing.entry.kind, listing.entry.name
-        if approved is not None and approved.of(kind, name) is not None:
-            standings.append("CHANGED" if (kind, name) in changed else "locked")
-        else:
-            standings.append("UNLISTED" if listing.enabled else "")
-    return standings, list(lookalike_warnings(listings, approved))
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if not rows:
-        yield "No plugins are installed."
-        return
-    cells = [("STATE", "KIND", "NAME", "DISTRIBUTION", "LOCK", "HASH", "ORIGIN")]
-    for it in rows:
-        what = it["state"], it["kind"], it["name"], f"{it['distribution']} {it['version']}"
-        cells.append((*what, it["lock"], it["files_hash"], it["origin"]))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line, reason in zip(cells, ["", *map(_remark, rows)], strict=True):
-        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        if line[_LOCK] in _ALARMING:
-            padded[_LOCK] = click.style(padded[_LOCK], fg="red", bold=True)
-        yield f"{'  '.join(padded)}  {reason}".rstrip()
-
-
-def _remark(row: Mapping[str, Any]) -> str:
-    # What is wrong now, else how it crashed last.
-    if row["reason"]:
-        seen = f" (seen {row['seen']})" if row["seen"] else ""
-        return f"{row['reason']}{seen}"
-    return f"last crash {row['last_crash']}" if row["last_crash"] else ""
-
-
-def _sheets(facts: Mapping[str, Any]) -> Iterator[str]:
-    every = facts, *facts["duplicates"]
-    for one in every:
-        yield from _sheet(one)
-    if len(every) > 1:
-        yield f"{'Both' if len(every) == 2 else 'All of them'} are refused."
-
-
-def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{facts['kind']} {facts['name']}: {facts['summary'] or facts['reason'] or 'no summary'}"
-    yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
-    yield f"  distribution  {facts['distribution']} {facts['version']}"
-    yield f"  origin        {facts['origin']}"
-    claim = f"{facts['publisher']}, by its own claim" if facts["publisher"] else "not stated"
-    yield f"  publisher     {claim}; attestation unknown, since installers do not keep it"
-    yield f"  runs          {_ISOLATION[facts['isolation']]}"
-    yield f"  failures      {facts['failures']} in runs{'; last ' if facts['last_crash'] else ''}{facts['last_crash']}"
-    yield f"  files         {facts['files_hash'] or 'unreadable'}"
-    yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
-    yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
-    if facts["capabilities"]:
-        yield f"  capabilities  {', '.join(facts['capabilities'])}"
-    for it in facts["settings"]:
-        yield f"  {it['name']}={it['default']}"
-        yield f"      {it['doc']} Allowed: {it['allowed']}."
+    document, lines, as_approved = verify_plugins(home)
+    emit(document, as_json=as_json, lines=lines)
+    return 0 if as_approved else 1

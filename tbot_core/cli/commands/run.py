@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.instance_lock import hold_dry_run_lock, hold_instance_lock
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, shared_key_option, use_home, use_settings
-from tbot_core.cli.run_options import MARKET_MODES, SIMULATION, RunOptions, parse_run_options
+from tbot_core.cli.run_options import (
+    MARKET_MODES,
+    SIMULATION,
+    RunOptions,
+    hold_dry_run_lock,
+    hold_instance_lock,
+    parse_run_options,
+)
 from tbot_core.cli.settings_watch import SettingsWatcher
 
 if TYPE_CHECKING:
@@ -124,7 +130,7 @@ def read_sources(wish: RunOptions) -> tuple[RunOptions, SettingsFiles]:
     if strict:
         found = read_settings_files(instance, live=True)  # which refuses loose modes
     if wish.mode != "demo" and found.bot.exists:  # of a folder without an instance loading says what is wrong
-        from tbot_core.cli.actions.check import assert_start
+        from tbot_core.cli.commands.check import assert_start
 
         assert_start(instance, found, "live" if strict else wish.mode, allow_shared_key=wish.allow_shared_key)
     return wish, found

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import click
 
-from tbot_core.cli.commands.bundles import COMMANDS, RETIRED_NOTE
-from tbot_core.cli.options import document_text, emit, home_option, json_option
+from tbot_core.cli.commands.check import check_instance
+from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
     from typing import TextIO
-
-    from tbot_core.cli.actions.secrets import CategoryListing
-    from tbot_core.vault.vault import CategoryStatus
 
 _REFUSED: Final = 3
 
 _category: Final = click.argument("category", type=click.Choice(list(CATEGORIES)), metavar="CATEGORY")
+_categories: Final = click.argument(
+    "categories", nargs=-1, type=click.Choice(list(CATEGORIES)), metavar="[CATEGORY]..."
+)
 _document: Final = click.option(
     "--from-json", "document", type=click.File(), help="Read the values from a JSON file; - is standard input."
 )
+_passphrase: Final = click.option(
+    "--passphrase-file",
+    "phrase",
+    type=click.File(),
+    help="Read the passphrase from the first line of a file; - is standard input.",
+)
+_bundle: Final = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 
 
 @click.group("secrets")
@@ -36,8 +42,79 @@ def command() -> None:
     """
 
 
-for _it in COMMANDS:
-    command.add_command(_it)
+@command.command("export")
+@_categories
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The new file.")
+@_passphrase
+@home_option
+def export_command(*, categories: tuple[str, ...], out: Path, phrase: TextIO | None, home: Path | None) -> None:
+    """Write each CATEGORY (default: all) into one file under a passphrase, for import into another instance."""
+    from tbot_core.cli.actions import bundles
+
+    with bundles.read_passphrase(phrase, twice=True) as passphrase:
+        done = bundles.export_secrets(home, categories, out, passphrase)
+    click.echo(f"{out} holds {', '.join(done)}. Anyone with the file and the passphrase can read them.")
+
+
+@command.command("import")
+@_bundle
+@click.option("--replace", "action", flag_value="replace", help="Overwrite existing values.")
+@click.option("--dry-run", "action", flag_value="dry-run", help="Show what would change, and write nothing.")
+@_passphrase
+@home_option
+@json_option
+def import_command(*, file: Path, action: str | None, phrase: TextIO | None, home: Path | None, as_json: bool) -> None:
+    """Import an export file under the keys of this instance. The whole file is checked first."""
+    from tbot_core.cli.actions import bundles
+
+    dry_run = action == "dry-run"
+    with bundles.read_passphrase(phrase, of=file) as passphrase:
+        changes = bundles.import_secrets(home, file, passphrase, replace=action == "replace", dry_run=dry_run)
+    document = {"dry_run": dry_run, "changes": [attrs.asdict(it) for it in changes]}
+    emit(document, as_json=as_json, lines=(it.line for it in changes))
+
+
+@command.command("backup")
+@click.option(
+    "--to", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Default: backups/."
+)
+@_passphrase
+@home_option
+def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | None) -> None:
+    """Write the encrypted files and their keys into one dated backup under a passphrase, and verify it.
+
+    Keys from before a rotation that are in the backup, and older than KEEP_PREV_DAYS, are then deleted.
+    """
+    from tbot_core.cli.actions import bundles
+
+    with bundles.read_passphrase(phrase, twice=True) as passphrase:
+        path = bundles.back_up_secrets(home, folder, passphrase)
+    click.echo(
+        f"{path} holds every file and key, and was verified. Keep a copy, and the passphrase, on another machine."
+    )
+    _retire_old_keys(home)
+
+
+@command.command("restore")
+@_bundle
+@click.option("--verify", is_flag=True, help="Restore drill: only in memory; nothing is changed.")
+@_passphrase
+@home_option
+@json_option
+def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Path | None, as_json: bool) -> int:
+    """Restore a backup into an empty instance, and check it. No existing file is overwritten."""
+    from tbot_core.cli.actions import bundles
+
+    with bundles.read_passphrase(phrase, of=file) as passphrase:
+        if verify:
+            done, rows = bundles.verify_backup(home, file, passphrase, check_instance)
+        else:
+            done = bundles.restore_secrets(home, file, passphrase)
+            rows = check_instance(home)
+    failed = [row for row in rows if row.level == "fail"]
+    document = {"categories": done, "passed": not failed, "rows": [row.document for row in rows if row.level != "ok"]}
+    emit(document, as_json=as_json, lines=bundles.restore_lines(done, rows))
+    return max((row.exit_code for row in failed), default=0)
 
 
 @command.command("show")
@@ -49,7 +126,8 @@ def show_command(*, category: str | None, home: Path | None, as_json: bool) -> N
     from tbot_core.cli.actions.secrets import category_listings
 
     rows = category_listings(home, category)
-    emit({"categories": [_row(row) for row in rows]}, as_json=as_json, lines=_listing(rows))
+    lines = (line for row in rows for line in row.lines)
+    emit({"categories": [row.document for row in rows]}, as_json=as_json, lines=lines)
 
 
 @command.command("verify")
@@ -72,16 +150,11 @@ def verify_command(*, home: Path | None, as_json: bool) -> int:
 @json_option
 def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
     """Show every access to secrets: when, by whom, to what, with which key, and the result."""
-    from tbot_core.cli.actions.secrets import logged_accesses
+    from tbot_core.cli.actions import secrets
 
-    lines, anchor = logged_accesses(home, verify=verify)
-    document = {"accesses": [attrs.asdict(it) for it in lines], "head": None if anchor is None else anchor.text}
-    said = [
-        f"{it.utc:%Y-%m-%d %H:%M:%S}  {it.action:8} {it.category:13} {it.key_id or '-':16}  {it.outcome:10} {it.actor}"
-        for it in lines
-    ]
-    ending = [] if anchor is None else [f"The chain of {anchor.count} accesses is intact, head {anchor.hash[:16]}."]
-    emit(document, as_json=as_json, lines=[*(said or ["No access is logged yet."]), *ending])
+    entries, anchor = secrets.logged_accesses(home, verify=verify)
+    document = {"accesses": [attrs.asdict(it) for it in entries], "head": None if anchor is None else anchor.text}
+    emit(document, as_json=as_json, lines=secrets.access_lines(entries, anchor))
 
 
 @command.command("set")
@@ -93,9 +166,9 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 
     The names are fields; for broker, screener_api, alert and login whole sections, for env and env_bot variables.
     """
-    from tbot_core.cli.actions.secrets import put_values
+    from tbot_core.cli.actions import secrets
 
-    file = put_values(home, category, _values(home, category, document))
+    file = secrets.put_values(home, category, secrets.read_values(home, category, document))
     click.echo(f"{file} holds the values. They take effect at the next start.")
 
 
@@ -105,9 +178,8 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 def edit_command(*, category: str, home: Path | None) -> None:
     """Edit the content of CATEGORY in $EDITOR, in memory; invalid changes are not saved."""
     from tbot_core.cli.actions.secrets import edit_category
-    from tbot_core.system.editor import edit
 
-    changed = edit_category(home, category, edit)
+    changed = edit_category(home, category)
     click.echo("A change takes effect at the next start." if changed else "Nothing was changed.")
 
 
@@ -117,9 +189,9 @@ def edit_command(*, category: str, home: Path | None) -> None:
 @home_option
 def rekey_command(*, category: str, document: TextIO | None, home: Path | None) -> None:
     """Give CATEGORY a new key and new values, also where its key is lost. The old content is deleted."""
-    from tbot_core.cli.actions.secrets import rekey_category
+    from tbot_core.cli.actions import secrets
 
-    done = rekey_category(home, category, _values(home, category, document))
+    done = secrets.rekey_category(home, category, secrets.read_values(home, category, document))
     click.echo(f"{category} has the key {done.after}.")
 
 
@@ -139,7 +211,7 @@ def upgrade_command(*, dry_run: bool, home: Path | None, as_json: bool) -> None:
 
 
 @command.command("rotate")
-@click.argument("categories", nargs=-1, type=click.Choice(list(CATEGORIES)), metavar="[CATEGORY]...")
+@_categories
 @click.option("--resume", is_flag=True, help="Finish an interrupted rotation.")
 @click.option("--abort", is_flag=True, help="Return to the current keys.")
 @home_option
@@ -148,7 +220,6 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
 
     Keys from before an earlier rotation that are in a backup, and older than KEEP_PREV_DAYS, are then deleted.
     """
-    from tbot_core.cli.actions.bundles import retire_old_keys
     from tbot_core.cli.actions.secrets import abort_rotation, rotate_keys
 
     if resume and abort:
@@ -160,58 +231,11 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
         lines = [f"{it.category} has the key {it.after}." for it in rotate_keys(home, chosen, resume=resume)]
     for line in lines or ["No rotation was in progress." if resume or abort else "No category has a key."]:
         click.echo(line)
+    _retire_old_keys(home)
+
+
+def _retire_old_keys(home: Path | None) -> None:
+    from tbot_core.cli.actions.secrets import retire_old_keys
+
     for category in retire_old_keys(home):
-        click.echo(RETIRED_NOTE.format(category))
-
-
-def _values(home: Path | None, category: str, document: TextIO | None) -> dict[str, Any]:
-    # From the document, else from a person. Raises UsageError, which quotes nothing of it.
-    from tbot_core.cli.actions.secrets import has_file, known_schemas, parse_values
-    from tbot_core.cli.prompts import prompt_fields
-    from tbot_core.vault.schemas import schema_key
-
-    if document is not None:
-        return parse_values(document_text(document))
-    kind, section = CATEGORIES[category], ""
-    if kind.shape == "text":
-        raise UsageError(
-            f"{category} holds settings, which are not prompted for one by one.",
-            f"`tbot secrets edit {category}` changes them; --from-json takes a JSON object.",
-        )
-    if kind.shape == "sections":
-        section = click.prompt("Plugin" if kind.by_plugin else "User").strip()
-    found = prompt_fields(
-        known_schemas(home).get(schema_key(category, section)), anew=bool(section) or not has_file(home, category)
-    )
-    if not found:
-        raise UsageError("No field was given.", "Give at least one.")
-    return {section: found} if section else dict(found)
-
-
-def _listing(rows: tuple[CategoryListing, ...]) -> Iterator[str]:
-    for row in rows:
-        it = row.standing
-        said = it.format or ("not in a format of tbot" if "file" not in it.missing else "-")
-        date = f"{row.modified:%Y-%m-%d}" if row.modified else "-"
-        yield f"{it.category:13} {_presence(it):12} {it.key_id or '-':16}  {date:10}  {said}"
-        yield from (f"    {name} = {row.mask}" for name in row.fields)
-        yield from (f"    {fault}" for fault in it.faults)
-
-
-def _presence(it: CategoryStatus) -> str:
-    return {(): "present", ("file",): "no file", ("key",): "no key"}.get(it.missing, "absent")
-
-
-def _row(row: CategoryListing) -> dict[str, Any]:
-    it = row.standing
-    return {
-        "category": it.category,
-        "presence": _presence(it),
-        "key": it.key,
-        "key_id": it.key_id,
-        "file": it.file,
-        "format": it.format,
-        "modified": row.modified,
-        "fields": dict.fromkeys(row.fields, row.mask),
-        "faults": [str(fault) for fault in it.faults],
-    }
+        click.echo(f"{category}: the key from before the rotation is deleted.")

@@ -1,14 +1,26 @@
-"""`tbot status`: the status of the instance, read-only."""
+"""`tbot status`: the status of the instance, read-only, and how it reads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.model.clock import both_times, exchange_time
+from tbot_core.model.formatting import (
+    format_money,
+    format_percent,
+    format_price,
+    format_quantity,
+    labelled_line,
+    plural,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _CLOSED: Final = 5
@@ -22,7 +34,6 @@ def command(home: Path | None, *, as_json: bool) -> int:
 
     Live: exits with 5 if it is not armed, or a loss has ended the session's entries.
     """
-    from tbot_core.cli.text.status import lines
     from tbot_core.model.clock import SystemClock
     from tbot_core.status.instance import status_document
 
@@ -32,3 +43,187 @@ def command(home: Path | None, *, as_json: bool) -> int:
     if shown["entries_blocked"]:
         return _CLOSED
     return 1 if shown["attention"] else 0
+
+
+def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
+    """The whole status."""
+    running = f"running, process {shown['process']}" if shown["running"] else "not running"
+    label = "SIMULATED PRICES, " if shown["simulated"] else ""
+    what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
+    yield labelled_line("instance", f"{shown['home']}, {running}")
+    yield labelled_line("run", what)
+    if shown["equity"] is not None:
+        yield from _account(shown)
+        yield from _held(shown)
+    elif shown["mode"]:
+        yield labelled_line("session", f"none yet, state {shown['state']}")
+    if shown["armed_until"]:
+        yield labelled_line("armed", f"to the end of the session of {shown['armed_until']}")
+    elif shown["not_armed"]:
+        yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` arms it")
+    if shown["confirmations"]:
+        yield labelled_line(
+            "confirm", f"{plural(shown['confirmations'], 'entry', 'entries')} to confirm: `tbot confirm`"
+        )
+    if shown["feed"]:
+        yield from feed_lines(shown["feed"])
+    yield from figure_lines(shown)
+    if shown["causes"]:
+        yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
+    yield from _when(shown, now)
+    yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
+    for sentence in shown["attention"]:
+        yield labelled_line(click.style("ATTENTION", bold=True), sentence)
+
+
+def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
+    # What goes on and what comes next; of a simulation, when it ran, or how far it is in a time of its own.
+    event = shown["next_event"]
+    if event is not None:
+        when = dt.datetime.fromisoformat(event["time"])
+        hours, minutes = divmod(int((when - now).total_seconds()) // 60, 60)
+        yield labelled_line("now", shown["phase"])
+        yield labelled_line(
+            "next", f"{event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min"
+        )
+    elif not shown["running"]:
+        ended = dt.datetime.fromisoformat(shown["ran_until"])
+        yield labelled_line("ran", f"until {ended:%Y-%m-%d} {both_times(ended)}; it is not running")
+    elif shown["last_event"] is not None:
+        at = dt.datetime.fromisoformat(shown["last_event"])
+        yield labelled_line("now", f"{at:%Y-%m-%d} {both_times(at)} in the time of the run")
+
+
+def _account(shown: Mapping[str, Any]) -> Iterator[str]:
+    equity, pnl, limit, budget, gross = (
+        Decimal(shown[name]) for name in ("equity", "day_pnl", "daily_loss_limit", "budget", "gross")
+    )
+    used = Decimal(shown["daily_loss_used"] or 0)
+    session = "open" if shown["in_session"] else "closed"
+    yield labelled_line("session", f"{shown['session']}, {session}, state {shown['state']}")
+    yield labelled_line(
+        "equity", f"{format_money(equity)}, P&L of the session {format_money(pnl, signed=True)}{_marked(shown)}"
+    )
+    yield labelled_line("limit", f"{format_money(limit)} loss per session, {format_percent(used, 0)} used")
+    yield labelled_line("budget", f"{format_money(budget)} per window, gross {format_money(gross)}")
+    trades = ", ".join(f"{name} {count}" for name, count in shown["trades"].items())
+    yield labelled_line("trades", f"{trades or 'none'} of {shown['most_trades']} each")
+
+
+def _marked(shown: Mapping[str, Any]) -> str:
+    # By which prices what is held is valued.
+    if not shown["positions"]:
+        return ""
+    if shown["marks_at"] is None:
+        return ", at the last fill prices"
+    return f", at the marks of {exchange_time(dt.datetime.fromisoformat(shown['marks_at'])):%H:%M:%S} New York"
+
+
+def _held(shown: Mapping[str, Any]) -> Iterator[str]:
+    yield labelled_line("positions", f"{len(shown['positions']) or 'none'}")
+    room = max(map(len, shown["brokers"])) if len(shown["brokers"]) > 1 else 0
+    for one in shown["positions"]:
+        shares, entry = Decimal(one["quantity"]), Decimal(one["entry_price"])
+        held = f"{one['side']} {format_quantity(shares)} {one['symbol']} at {format_price(entry)}"
+        pnl = format_money(Decimal(one["pnl"]), signed=True)
+        yield labelled_line("", f"{_at(one, room)}{held}, {protection_text(one)}, P&L {pnl}, {one['strategy']}")
+    yield labelled_line("orders", f"{len(shown['orders']) or 'none'}")
+    for one in shown["orders"]:
+        what = " ".join(dict.fromkeys((one["leg"], one["type"])))
+        order = f"{what} {one['symbol']} {format_quantity(Decimal(one['quantity']))}: {one['state']}"
+        yield labelled_line("", f"{_at(one, room)}{order}")
+
+
+def _at(one: Mapping[str, str], room: int) -> str:
+    # The broker before what is held or worked there; nothing where there is only one, and no room.
+    return f"{one['broker']:<{room}}  " if room else ""
+
+
+def feed_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+    """The state of the market data."""
+    if shown["source"]:
+        coverage = f", {shown['coverage'].replace('_', ' ')}" if shown["coverage"] else ""
+        age = "no minute yet" if shown["age_s"] is None else f"last minute {shown['age_s']:.0f} s ago"
+        late = f"{plural(shown['late_bars'], 'late bar')}, {shown['revised_bars']} revised"
+        yield labelled_line("feed", f"{shown['source']}{coverage}: {age}, {late}")
+    if shown["universe"]:
+        from tbot_core.status.event_text import universe_text
+
+        yield labelled_line("universe", universe_text(shown["universe"]))
+    if shown["lost_minutes"]:
+        yield labelled_line("gaps", f"{plural(shown['lost_minutes'], 'minute')} lost and not backfilled")
+    if shown["halted"]:
+        yield labelled_line("halted", ", ".join(shown["halted"]))
+    if shown["apart"]:
+        yield labelled_line("apart", f"feed and broker differ on {', '.join(shown['apart'])}: no entries")
+
+
+def protection_text(one: Mapping[str, str]) -> str:
+    """The same as text, with the level of the resting stop."""
+    match one["protection"]:
+        case "resting":
+            uncovered = _uncovered(Decimal(one["quantity"]), Decimal(one["covered"]))
+            return f"stop {format_price(Decimal(one['stop']))}{uncovered}"
+        case "closing":
+            return "UNPROTECTED, being closed"
+        case "asked":
+            return "UNPROTECTED, its stop is not confirmed"
+        case _:
+            return "UNPROTECTED, no stop at the broker: simulated at each closed bar"
+
+
+def _uncovered(held: Decimal, covered: Decimal) -> str:
+    # What of a position the stop that rests leaves out.
+    if covered >= held:
+        return ""
+    rest = "UNPROTECTED" if held - covered >= 1 else "simulated at each closed bar"
+    return f" for {format_quantity(covered)}, {format_quantity(held - covered)} {rest}"
+
+
+def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+    """External holdings, candidates, brokers, VIX and the last restart."""
+    for one in shown["foreign"]:
+        yield labelled_line("foreign", _foreign(one))
+    if shown["candidates"]:
+        yield labelled_line("candidates", ", ".join(f"{name} {count}" for name, count in shown["candidates"].items()))
+    for one in shown["accounts"]:
+        if said := _answers(one):
+            yield labelled_line("broker", f"{one['broker']}: {', '.join(said)}")
+    if shown["marks_at"] is not None:
+        vix = f"{_points(shown['vix'])} at the previous close"
+        vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())
+        ahead = shown["clock_ahead_s"]
+        clock = "" if ahead is None else f", clock {ahead:+.1f} s against the broker's"
+        yield labelled_line("VIX", f"{vix}{clock}")
+    if shown["restart"] is not None:
+        yield labelled_line("restart", _restarted(shown["restart"]))
+
+
+def _foreign(one: Mapping[str, Any]) -> str:
+    # What is held and not tbot's, and at what it counts.
+    known = one["price"] is not None
+    counted = f"at {format_price(Decimal(one['price']))}" if known else "counted in no limit, its price is unknown"
+    at = f", at {one['broker']}" if one["broker"] else ""
+    return f"{format_quantity(Decimal(one['quantity']))} {one['symbol']} {counted}, external{at}"
+
+
+def _points(vix: float | None) -> str:
+    return "unknown" if vix is None else f"{vix:.2f}"
+
+
+def _answers(one: Mapping[str, Any]) -> list[str]:
+    said = [] if one["equity"] is None else [f"equity {format_money(Decimal(one['equity']))}"]
+    said += [] if one["latency_s"] is None else [f"latency {one['latency_s'] * 1000:.0f} ms"]
+    if one["requests_spare"] is not None:
+        said.append(f"{plural(one['requests_spare'], 'request')} of {one['requests_per_minute']} per minute left")
+    return said
+
+
+def _restarted(shown: Mapping[str, Any]) -> str:
+    from tbot_core.journal.projections.restarts import FOUND
+
+    at = dt.datetime.fromisoformat(shown["at"])
+    kinds = [plural(count, FOUND[kind]) for kind, count in shown["found"].items()]
+    found = ", ".join(kinds) or ("nothing new" if shown["settled"] else "the account has not been read yet")
+    missed = f"{plural(shown['missed_minutes'], 'minute')}, {plural(shown['missed_signals'], 'signal')}"
+    return f"{both_times(at)}; found: {found}; missed: {missed}"

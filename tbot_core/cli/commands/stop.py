@@ -1,4 +1,4 @@
-"""`tbot stop`: graceful stop."""
+"""`tbot stop` and `tbot kill`: a graceful stop, and blocking all entries at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tbot_core.cli.options import chosen_option, emit, home_option, json_option
-from tbot_core.cli.text.run_summary import stopped_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tbot_core.cli.control_client import RequestResult
 
 
 @click.command("stop")
@@ -23,36 +20,27 @@ if TYPE_CHECKING:
 @json_option
 def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
     """Graceful stop: block entries, manage positions to their exits, then end. Exits with 1 if anything stays open."""
-    import asyncio
+    from tbot_core.cli import control_client
 
-    from tbot_core.cli.control_client import result_notes, send_request
-    from tbot_core.engine.control import ControlVerb
-    from tbot_core.model.clock import SystemClock
-
-    verb = "-".join(filter(None, ("stop", chosen_option(**options))))
-    answer = asyncio.run(send_request(home, ControlVerb(verb), SystemClock()))
-    emit(answer.document(), as_json=as_json, lines=[sentence(answer), *result_notes(answer)])
-    over = answer.verb is not ControlVerb.STOP_CANCEL and (answer.ended or answer.process is None)
-    left = over and (answer.open or answer.unread or answer.unconfirmed)
-    return 1 if answer.lost or left else 0
+    answer = control_client.request("-".join(filter(None, ("stop", chosen_option(**options)))), home)
+    lines = [control_client.stop_sentence(answer), *control_client.result_notes(answer)]
+    emit(answer.document(), as_json=as_json, lines=lines)
+    return 1 if answer.lost or control_client.left_open(answer) else 0
 
 
-def sentence(answer: RequestResult) -> str:
-    """The result of the stop as a sentence."""
-    from tbot_core.engine.control import ControlVerb
+@click.command("kill")
+@click.option("--flatten", is_flag=True, help="Also close all positions.")
+@click.option("--clear", is_flag=True, help="Undo the kill.")
+@home_option
+@json_option
+def kill(*, home: Path | None, as_json: bool, **options: bool) -> int:
+    """Block entries and cancel working entry orders. Stops stay; time exits are suspended; it survives a restart.
 
-    held = ", ".join(answer.open)
-    if answer.lost:
-        return answer.lost
-    if answer.verb is ControlVerb.STOP_CANCEL:
-        if answer.process is None:
-            return "No bot is running; the stop is undone at the next start."
-        return f"The stop is undone; the state is {answer.state}."
-    if answer.process is None:
-        rest = f" Open and not managed by any bot: {held}." if held else ""
-        return f"No bot is running; the stop takes effect at the next start, and `tbot stop --cancel` undoes it.{rest}"
-    if answer.ended:
-        return stopped_sentence(answer.open, answer.unconfirmed)
-    what = held or "all positions"
-    doing = f"closes {what}" if answer.verb is ControlVerb.STOP_FLATTEN else f"manages {what} to their exits"
-    return f"The bot blocks entries, {doing}, then ends."
+    With --clear it exits with 1 if the file control/kill exists: the state stays halted until the file is removed.
+    """
+    from tbot_core.cli import control_client
+
+    answer = control_client.request("-".join(filter(None, ("kill", chosen_option(**options)))), home)
+    lines = [control_client.kill_sentence(answer), *control_client.result_notes(answer)]
+    emit(answer.document(), as_json=as_json, lines=lines)
+    return 1 if answer.lost or control_client.stays_killed(answer) else 0

@@ -1,14 +1,20 @@
-"""`tbot why SYMBOL`: what each stage compared and decided."""
+"""`tbot why SYMBOL`: what each stage compared and decided, and how it reads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.model.clock import both_times, exchange_time
+from tbot_core.model.formatting import MINUS, format_money, format_percent, format_price, format_quantity
+from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -24,9 +30,170 @@ def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | N
 
     With --at any minute is recomputed from recorded bars, with or without a decision.
     """
-    from tbot_core.cli.text.why import lines
     from tbot_core.model.dates import parse_symbol
     from tbot_core.status.why import why_document
 
     shown = why_document(parse_symbol(symbol), home, **options)
     emit(shown, as_json=as_json, lines=lines(shown))
+
+
+_SIDES = {1: "long", -1: "short"}
+
+
+def lines(shown: Mapping[str, Any]) -> Iterator[str]:
+    """The whole answer."""
+    label = "SIMULATED PRICES, " if shown["simulated"] else ""
+    yield click.style(f"{shown['symbol']} in the session of {shown['session']}", bold=True)
+    yield f"{shown['mode']} run {shown['run']}, {label}{shown['source']}"
+    others = [day for day in shown["sessions_with_decisions"] if day != shown["session"]]
+    if others:
+        yield f"Other sessions with decisions on it: {', '.join(others[-8:])}. Choose one with --date."
+    if shown["note"]:
+        yield f"Note: {shown['note']}"
+    if shown["screening"]:
+        yield ""
+        yield "Before the opening bell"
+        for screening in shown["screening"]:
+            yield from _screening_lines(screening)
+        for minute in shown["minutes"]:
+            yield from _minute_lines(minute, shown["decisions"])
+    else:
+        for decision in shown["decisions"]:
+            yield ""
+            yield from _decision_lines(decision)
+    if shown["asked"] is None and not shown["decisions"]:
+        yield ""
+        yield "No strategy gave a signal on it. --at HH:MM (New York) explains any minute."
+    yield from _outcome_lines(shown)
+
+
+def _time(text: str) -> str:
+    return f"{exchange_time(dt.datetime.fromisoformat(text)):%H:%M}"
+
+
+def _screening_lines(one: Mapping[str, Any]) -> Iterator[str]:
+    begins, ends = map(_time, one["entries"])
+    reason, near = one["reason"], one["nearest"]
+    verdict = "candidate" if reason == Reason.ALLOWED.name else f"{reason}: {Reason[reason].sentence}"
+    yield f"  {click.style(one['strategy'], bold=True)}, entries {begins} to {ends}: {verdict}"
+    yield from _findings(one["findings"])
+    if near is not None:
+        away = "an unknown distance" if near["distance"] is None else format_percent(near["distance"])
+        rule = f"{near['rule']} {_SIDES[near['side']]}"
+        yield f"    no trigger; closest to {rule} at {_time(near['time'])}, {away} away"
+
+
+def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for one in findings:
+        outcome = "passes" if one["reason"] == Reason.ALLOWED.name else f"denies: {one['reason']}"
+        yield f"    {one['check']:24} {_known(one['value']):>16}  {_bounds(one['low'], one['high']):32} {outcome}"
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return "no limit"
+    if low is None or high is None:
+        return f"at least {_number(low)}" if low is not None else f"at most {_number(high or 0.0)}"
+    return f"{_number(low)} to {_number(high)}"
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else _number(value)
+
+
+def _number(value: float) -> str:
+    text = f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:,.4f}".rstrip("0").rstrip(".")
+    return text.replace("-", MINUS)
+
+
+def _minute_lines(one: Mapping[str, Any], decisions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    ended = dt.datetime.fromisoformat(one["time"])
+    bar = f"{exchange_time(ended - dt.timedelta(minutes=1)):%H:%M}"
+    yield ""
+    yield click.style(f"{both_times(ended)}, after the bar of {bar}", bold=True)
+    if one["bar"] is None:
+        yield "  no bar: no trade in this minute"
+    else:
+        ohlc = "  ".join(f"{name} {_number(one['bar'][name])}" for name in ("open", "high", "low", "close", "volume"))
+        yield f"  bar: {ohlc}"
+    if one["quote"] is not None:
+        yield f"  quote: {_quote(one['quote'])}"
+    for part in one["strategies"]:
+        if part["comparisons"]:
+            yield from _strategy_lines(part)
+    if quiet := [part["strategy"] for part in one["strategies"] if not part["comparisons"]]:
+        yield f"  {', '.join(quiet)}: not in the entry phase, nothing to compare"
+    for decision in decisions:
+        if decision["signal"]["minute"] == one["minute"]:
+            yield from _decision_lines(decision)
+
+
+def _quote(quote: Mapping[str, float]) -> str:
+    middle = (quote["bid"] + quote["ask"]) / 2
+    spread = format_percent((quote["ask"] - quote["bid"]) / middle)
+    return f"bid {_number(quote['bid'])}  ask {_number(quote['ask'])}  spread {spread}, {quote['age_s']:.1f} s old"
+
+
+def _strategy_lines(part: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  {click.style(part['strategy'], bold=True)}"
+    for one in part["comparisons"]:
+        yield _compared(one, f"{one['rule']} {_SIDES[one['side']]}", "FIRES" if one["fires"] else "no")
+        for condition in one["conditions"]:
+            yield _compared(condition, f"  and {condition['rule']}", "holds" if condition["fires"] else "no")
+    if part["filters"] is not None:
+        verdict = "pass" if part["filters"] == Reason.ALLOWED.name else f"deny: {part['filters']}"
+        yield f"    filters on a signal in this minute {verdict}"
+        yield from _findings(part["findings"])
+
+
+def _compared(one: Mapping[str, Any], name: str, outcome: str) -> str:
+    bound = f"{'above' if one['above'] else 'below'} {_known(one['level'])}"
+    return f"    {name:24} {_known(one['value']):>16}  {bound:32} {outcome}"
+
+
+def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[str]:
+    signal, reason = one["signal"], one["reason"]
+    words = f" ({one['words']})" if one["words"] else ""
+    words += f" at {one['broker']}" if "broker" in one else ""
+    figures = "" if one["value"] is None else f" {one['value']} of {one['limit']}"
+    rule = f"{signal['strategy']} {one['side']} by {signal['rule']}"
+    time = both_times(dt.datetime.fromisoformat(one["time"]))
+    yield f"  {what} at {time}: {rule}, {click.style(reason, bold=True)}{figures}{words}"
+    yield f"    {Reason[reason].sentence}"
+    if "quote" in one:
+        yield f"    by the quote {_quote(one['quote'])}"
+
+
+def _outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
+    # The position, orders and trades that the decisions led to.
+    last = "now" if shown["in_session"] else "at the end of the session"
+    when = last if shown["asked"] is None else "then"
+    position = shown["position"]
+    yield ""
+    if position is None:
+        yield f"Position {when}: none"
+    else:
+        held = f"{position['side']} {format_quantity(Decimal(position['quantity']))} at {position['entry_price']}"
+        yield f"Position {when}: {held}, stop {position['stop'] or 'on close'}"
+    if shown["frozen"]:
+        yield f"  FROZEN: no entries and no exits, {shown['frozen']}"
+    if shown["stuck"]:
+        yield f"  STUCK: not closed by the end of the session, {shown['stuck']}"
+    for top_up in shown["top_ups"]:
+        yield from _decision_lines(top_up, "top-up")
+    yield from map(_order, shown["orders"])
+    yield from map(_trade, shown["trades"])
+
+
+def _order(one: Mapping[str, Any]) -> str:
+    leg = "top-up" if one["top_up"] else one["leg"]
+    kind = f"{leg} {'buy' if one['buy'] else 'sell'} {format_quantity(Decimal(one['quantity']))} {one['type']}"
+    level = one["limit_price"] or one["stop_price"]
+    return f"  order {kind}{'' if level is None else f' {format_price(Decimal(level))}'}: {one['state']}"
+
+
+def _trade(one: Mapping[str, Any]) -> str:
+    entry, out = (format_price(Decimal(one[name])) for name in ("entry_price", "exit_price"))
+    pnl = format_money(Decimal(one["pnl"]), signed=True)
+    quantity = format_quantity(Decimal(one["quantity"]))
+    return f"  trade {one['side']} {quantity}: {entry} to {out}, {one['exit_reason'].lower()}, {pnl}"

@@ -1,4 +1,4 @@
-"""The text at the end of a run: trades, P&L by strategy, reason codes, near misses, and the next command."""
+"""A run as text: its heading, one event as a plain line, and its end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from tbot_core.cli.run_options import MARKET_MODES
 from tbot_core.cli.text.tables import style_signed, text_table, trade_table, wrap_sentence
 from tbot_core.journal.store import read_journal
+from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_money, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.reports import timeline
@@ -19,8 +20,33 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.cli.run_options import RunOptions
+    from tbot_core.contracts import FeedLabel
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.reports.summary import RunSummary
+    from tbot_core.status.event_text import EventLine
+
+
+def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
+    """The source of the prices, and the notes about them.
+
+    For a resumed run the number of `closed` sessions, and where it was `interrupted`: which run, in which session.
+    """
+    loud = "SIMULATED PRICES: " if label.simulated else "Market prices: "
+    lines = [f"tbot {mode}. {loud}{label.name}."]
+    lines += [f"  {note}" for note in label.notes]
+    if interrupted:
+        after = f"after {plural(closed, 'closed session')}" if closed else "its first session"
+        lines.append(f"Resuming {interrupted}, {after}.")
+    elif closed:
+        lines.append(f"Resumed after {plural(closed, 'closed session')}.")
+    return lines
+
+
+def plain_line(line: EventLine) -> str:
+    """A line with exchange time and UTC."""
+    if line.time is None:
+        return line.text
+    return f"{exchange_time(line.time):%H:%M} ({line.time:%H:%M} UTC)  {line.text}"
 
 
 _MOST_TRADES = 60

@@ -1,0 +1,387 @@
+"""The actions of `tbot plugins`: list and describe plugins, approve the enabled ones, and verify the approval."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.errors import PluginError, TbotError, UsageError
+from tbot_core.instance.enabled_plugins import ALL_EXTENSIONS, plugins_enabled, raw_settings
+from tbot_core.instance.folder import Instance
+from tbot_core.instance.sources import is_sealed
+from tbot_core.model.clock import SystemClock
+from tbot_core.plugins import discovery, lock, trial_records
+from tbot_core.plugins.distributions import distribution_origin
+from tbot_core.plugins.isolated_names import isolated_plugin_names as isolated
+from tbot_core.plugins.lock import LockDifference, PluginLock
+from tbot_core.plugins.provenance import cool_down_warnings, publisher
+from tbot_core.plugins.typosquats import lookalike_warnings
+from tbot_core.system import environ
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from tbot_core.plugins.discovery import PluginListing
+    from tbot_core.plugins.probe import TrialOutcome
+    from tbot_core.plugins.trial_records import TrialRecord, TrialRecords
+
+
+_HASH_SHOWN = 12
+_LOCK = 4
+_ISOLATION = {
+    "worker": "in a worker process of its own",
+    "in process": "in the process of the bot, with its full rights",
+}
+_ALARMING = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
+
+
+@attrs.frozen(kw_only=True)
+class LockProposal:
+    """A lock that waits for approval: the previous one (None: none), the changes, and what cannot be locked."""
+
+    path: Path
+    previous: PluginLock | None
+    proposed: PluginLock
+    changes: tuple[LockDifference, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the existing lock already matches."""
+        return self.previous == self.proposed
+
+    @property
+    def change_lines(self) -> Iterator[str]:
+        """The changes as text, with the permissions of new plugins."""
+        for it in self.changes:
+            new = self.proposed.of(it.kind, it.name)
+            if it.what == "unlocked" and new is not None:
+                yield f"+ {it.kind} {it.name}: {it.detail}, origin {new.origin.sentence}, {len(new.files)} files"
+                yield f"    needs {new.needs.sentence}"
+            elif it.what == "missing":
+                yield f"- {it.kind} {it.name}: {it.detail} is no longer enabled"
+            else:
+                yield f"~ {it.sentence}"
+
+    @property
+    def result(self) -> str:
+        """The result of the approval as a sentence."""
+        verb = "matches already" if self.is_unchanged else "is written"
+        return f"{self.path} {verb}: {_count(self.proposed)}."
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The result of the approval as a JSON document."""
+        return {
+            "changes": [attrs.asdict(it) for it in self.changes],
+            "path": self.path,
+            "plugins": [
+                attrs.asdict(it, filter=attrs.filters.exclude("files"))
+                | {"needs": it.needs.document, "files": len(it.files)}
+                for it in self.proposed.plugins
+            ],
+            "warnings": self.warnings,
+            "written": not self.is_unchanged,
+        }
+
+
+def list_plugins(home: Path | None, *, probing: bool = False) -> tuple[list[dict[str, object]], list[str]]:
+    """Every plugin as a document with the state of the lock, and warnings."""
+    listings, known, warnings = plugin_listings(home, probing=probing)
+    states, lock_warnings = _lock_states(home, listings)
+    rows = [
+        plugin_document(listing, known.of(listing.entry)) | {"lock": state}
+        for listing, state in zip(listings, states, strict=True)
+    ]
+    return rows, [*warnings, *lock_warnings]
+
+
+def plugin_listings(
+    home: Path | None, *, probing: bool = False
+) -> tuple[tuple[PluginListing, ...], TrialRecords, list[str]]:
+    """Every plugin with its metadata, settings and recorded results, the records, and warnings.
+
+    Unreadable settings enable nothing; unreadable or unwritable records give a warning each.
+    """
+    folder = Instance.at(home).data
+    listings, warnings = discovery.installed_plugins(), []
+    try:
+        if is_sealed(Instance.at(home)):
+            warnings.append(
+                "The settings are encrypted and this command does not open them: `tbot check` shows what is enabled."
+            )
+        else:
+            listings = discovery.mark_enabled(listings, plugins_enabled(raw_settings(home)))
+    except TbotError as fault:
+        warnings.append(f"{fault.message} The list cannot show which plugins are active.")
+    known = trial_records.read_records(folder)
+    if known.warning:
+        warnings.append(known.warning)
+    if probing:
+        known = trial_records.with_outcomes(known, _tried(listings), SystemClock().now())
+        try:
+            trial_records.write_records(folder, known)
+        except TbotError as fault:
+            warnings.append(f"{fault.message} The results are not recorded.")
+    return trial_records.apply_records(listings, known), known, warnings
+
+
+def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
+    """One plugin as a document for the list, without the state of the lock."""
+    entry = listing.entry
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "distribution": entry.dist,
+        "version": entry.version,
+        "state": listing.state,
+        "enabled": listing.enabled,
+        "files_hash": (record.files if record else trial_records.plugin_fingerprint(entry))[:_HASH_SHOWN],
+        "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
+        "failures": record.failures if record else 0,
+        "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
+        "needs": needs.document if (needs := trial_records.needs_of(_described(record))) else {},
+        "origin": distribution_origin(entry).words,
+        "publisher": publisher(entry),
+        "attested": None,
+        "reason": listing.reason,
+        "seen": listing.seen,
+        "summary": _described(record).get("summary", ""),
+    }
+
+
+def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
+    """One plugin with all its details; it is tried if there is no record. PluginError for an unknown name.
+
+    `duplicates` are the others with the same kind and name: none of these is used.
+    """
+    listings, known, _ = plugin_listings(home)
+    listing, *others = _named(name, listings)
+    record = known.of(listing.entry)
+    if record is None and listing.state in {"active", "available"}:
+        fresh = trial_records.with_outcomes(known, _tried([listing]), SystemClock().now())
+        record = fresh.of(listing.entry)
+        (listing,) = trial_records.apply_records([listing], fresh)
+    return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
+
+
+def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
+    description = _described(record)
+    return plugin_document(listing, record) | {
+        "capabilities": description.get("capabilities", []),
+        "entry_point": listing.entry.target,
+        "requires": list(listing.entry.requires),
+        "settings": description.get("settings", []),
+    }
+
+
+def _named(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
+    # Those of this name, of one kind: more than one are duplicates.
+    found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
+    kinds = sorted({it.entry.kind for it in found})
+    if len(kinds) > 1:
+        spelt = " or ".join(f"{kind}/{name}" for kind in kinds)
+        raise UsageError(f"Several plugins have the name {name}.", f"Say {spelt}.")
+    if not found:
+        from difflib import get_close_matches
+
+        from tbot_core.plugins.loader import NEAR
+
+        near = get_close_matches(name, [it.entry.name for it in listings], n=1, cutoff=NEAR)
+        remedy = f"Did you mean {near[0]}?" if near else "`tbot plugins list` shows all plugins."
+        raise PluginError(f"Unknown plugin {name}.", remedy)
+    return found
+
+
+def _tried(listings: Iterable[PluginListing]) -> Iterator[TrialOutcome]:
+    # The trial of each usable plugin; a terminal shows which one is being tried.
+    from tbot_core.plugins.probe import probe_plugin
+
+    watched = sys.stderr.isatty()
+    for listing in listings:
+        if listing.state in {"active", "available"}:
+            if watched:
+                click.echo(f"Trying {listing.entry.kind} {listing.entry.name} ...", err=True)
+            yield probe_plugin(listing.entry)
+
+
+def _described(record: TrialRecord | None) -> Mapping[str, Any]:
+    return (record.description if record is not None else None) or {}
+
+
+def _lock_states(home: Path | None, listings: Sequence[PluginListing]) -> tuple[list[str], list[str]]:
+    # The state of each listing in the lock ("" if it is neither locked nor in use), and warnings.
+    try:
+        approved = lock.read_lock(Instance.at(home).home)
+        changed = {(it.kind, it.name) for it in lock.verify_lock(approved or lock.PluginLock(), listings)}
+    except TbotError as fault:
+        warning = f"{fault.message} The list cannot show which plugins are approved."
+        return ["UNKNOWN" if it.enabled else "" for it in listings], [warning, *lookalike_warnings(listings, None)]
+    states = []
+    for listing in listings:
+        kind, name = listing.entry.kind, listing.entry.name
+        if approved is not None and approved.of(kind, name) is not None:
+            states.append("CHANGED" if (kind, name) in changed else "locked")
+        else:
+            states.append("UNLISTED" if listing.enabled else "")
+    return states, list(lookalike_warnings(listings, approved))
+
+
+def list_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The listed plugins as a table."""
+    if not rows:
+        yield "No plugins are installed."
+        return
+    cells = [("STATE", "KIND", "NAME", "DISTRIBUTION", "LOCK", "HASH", "ORIGIN")]
+    for it in rows:
+        what = it["state"], it["kind"], it["name"], f"{it['distribution']} {it['version']}"
+        cells.append((*what, it["lock"], it["files_hash"], it["origin"]))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line, reason in zip(cells, ["", *map(_remark, rows)], strict=True):
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        if line[_LOCK] in _ALARMING:
+            padded[_LOCK] = click.style(padded[_LOCK], fg="red", bold=True)
+        yield f"{'  '.join(padded)}  {reason}".rstrip()
+
+
+def _remark(row: Mapping[str, Any]) -> str:
+    # What is wrong now, else how it crashed last.
+    if row["reason"]:
+        seen = f" (seen {row['seen']})" if row["seen"] else ""
+        return f"{row['reason']}{seen}"
+    return f"last crash {row['last_crash']}" if row["last_crash"] else ""
+
+
+def detail_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The details of a plugin, and of its duplicates, as text."""
+    every = facts, *facts["duplicates"]
+    for one in every:
+        yield from _sheet(one)
+    if len(every) > 1:
+        yield f"{'Both' if len(every) == 2 else 'All of them'} are refused."
+
+
+def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{facts['kind']} {facts['name']}: {facts['summary'] or facts['reason'] or 'no summary'}"
+    yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
+    yield f"  distribution  {facts['distribution']} {facts['version']}"
+    yield f"  origin        {facts['origin']}"
+    claim = f"{facts['publisher']}, by its own claim" if facts["publisher"] else "not stated"
+    yield f"  publisher     {claim}; attestation unknown, since installers do not keep it"
+    yield f"  runs          {_ISOLATION[facts['isolation']]}"
+    yield f"  failures      {facts['failures']} in runs{'; last ' if facts['last_crash'] else ''}{facts['last_crash']}"
+    yield f"  files         {facts['files_hash'] or 'unreadable'}"
+    yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
+    yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
+    if facts["capabilities"]:
+        yield f"  capabilities  {', '.join(facts['capabilities'])}"
+    for it in facts["settings"]:
+        yield f"  {it['name']}={it['default']}"
+        yield f"      {it['doc']} Allowed: {it['allowed']}."
+
+
+def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
+    """The lock that `tbot plugins lock` would write; a damaged lock counts as none, with a warning.
+
+    `approver` is the name of the account by default. Raises UsageError when the settings enable no installed plugin,
+    and PluginError when none can be locked.
+    """
+    instance = Instance.at(home)
+    wanted = plugins_enabled(raw_settings(home))
+    listings = tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), wanted) if it.enabled)
+    warnings = list(_absent(wanted, listings))
+    if not listings:
+        raise UsageError(f"The settings in {instance.home} enable no installed plugin.", "There is nothing to lock.")
+    try:
+        previous = lock.read_lock(instance.home)
+    except PluginError as fault:
+        previous = None
+        warnings.append(f"{fault.message} So every plugin counts as new.")
+    needs, refused = _needs(listings, instance.data)
+    warnings += refused
+    if not needs:
+        raise PluginError("\n".join(refused), "Fix or uninstall it; `tbot plugins list` shows all plugins.")
+    approval = lock.LockApproval(approver=(approver or "").strip() or environ.user_name(), date=SystemClock().now())
+    proposed = lock.make_lock(listings, needs, approval, previous=previous)
+    warnings += [*lookalike_warnings(listings, previous), *cool_down_warnings(listings, approval.date)]
+    return LockProposal(
+        path=instance.home / lock.FILE_NAME,
+        previous=previous,
+        proposed=proposed,
+        changes=lock.lock_changes(previous or lock.PluginLock(), proposed),
+        warnings=tuple(warnings),
+    )
+
+
+def _compare_with_lock(home: Path | None) -> tuple[PluginLock | None, tuple[LockDifference, ...]]:
+    # The existing lock, and the differences to the installed and enabled plugins; PluginError if it is damaged.
+    existing = lock.read_lock(Instance.at(home).home)
+    listings = discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(raw_settings(home)))
+    return existing, () if existing is None else lock.verify_lock(existing, listings)
+
+
+def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
+    # What each usable plugin needs, as recorded of exactly these files or found by a trial, and why others lack it.
+    from tbot_core.plugins.probe import probe_plugin
+
+    known, needs, refused = trial_records.read_records(folder), {}, []
+    for listing in listings:
+        entry = listing.entry
+        if listing.state != "active":
+            refused.append(f"The {entry.kind} {entry.name} is not locked: {listing.reason}")
+            continue
+        record = known.of(entry)
+        found, why = record.needs if record else None, "it does not declare its permissions."
+        if found is None:
+            outcome = probe_plugin(entry)
+            found = trial_records.needs_of(outcome.description)
+            why = outcome.failure.reason if outcome.failure else why
+        if found is None:
+            refused.append(f"The {entry.kind} {entry.name} is not locked: {why}")
+        else:
+            needs[entry.kind, entry.name] = found
+    return needs, refused
+
+
+def _absent(wanted: Iterable[tuple[str, str]], listings: Iterable[PluginListing]) -> Iterator[str]:
+    there = {(it.entry.kind, it.entry.name) for it in listings}
+    for kind, name in sorted(set(wanted) - there - {ALL_EXTENSIONS}):
+        yield f"The {kind} {name} is enabled but not installed, so it is not locked."
+
+
+def approve_lock(proposal: LockProposal, *, agreed: bool) -> None:
+    """Write the proposed lock unless it exists already; without `agreed` only if a person at the terminal approves."""
+    if proposal.is_unchanged:
+        return
+    if not agreed:
+        if not sys.stdin.isatty():
+            raise UsageError("There is no terminal to ask for approval, so nothing was locked.", "Approve with --yes.")
+        click.confirm("Approve these plugins as they are?", abort=True, err=True)
+    lock.write_lock(proposal.path.parent, proposal.proposed)
+
+
+def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], bool]:
+    """The comparison with the lock as a document and as text, and whether every enabled plugin is as approved."""
+    existing, differences = _compare_with_lock(home)
+    document = {
+        "differences": [attrs.asdict(it) for it in differences],
+        "files": sum(len(it.files) for it in existing.plugins) if existing else 0,
+        "locked": existing is not None,
+        "plugins": len(existing.plugins) if existing else 0,
+    }
+    lines = [it.sentence for it in differences]
+    if existing is None:
+        lines = [f"There is no {lock.FILE_NAME} in {Instance.at(home).home}: `tbot plugins lock` creates it."]
+    elif not differences:
+        lines = [f"{lock.FILE_NAME} matches: {_count(existing)}."]
+    return document, lines, existing is not None and not differences
+
+
+def _count(one: PluginLock) -> str:
+    plugins, files = len(one.plugins), sum(len(it.files) for it in one.plugins)
+    return f"{plugins} plugin{'s' * (plugins != 1)}, {files} file{'s' * (files != 1)}"
