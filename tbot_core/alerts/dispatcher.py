@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.alerts import rate_limit
-from tbot_core.alerts.alert import STATUS_COMMAND, Notice
 from tbot_core.alerts.delivery import SendBackoff
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, open_store
+from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, STATUS_COMMAND, Notice, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError, TbotError, Undelivered
 from tbot_core.journal import records

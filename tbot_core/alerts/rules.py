@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.alerts import broker_rules
-from tbot_core.alerts.alert import STATUS_COMMAND, Notice
-from tbot_core.alerts.feed_rules import FeedAlertRules, first_names
+from tbot_core.alerts import broker_and_feed_rules
+from tbot_core.alerts.broker_and_feed_rules import FeedAlertRules, first_names
+from tbot_core.alerts.store import STATUS_COMMAND, Notice
 from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
@@ -65,8 +65,8 @@ _NEXT: Final = {
     StateCause.NOT_ARMED: "tbot arm",
     StateCause.LOGIN: "tbot check",
     StateCause.DISK_LOW: "tbot check",
-    StateCause.PRIMARY_DOWN: broker_rules.FAILOVER_STATUS_COMMAND,
-    StateCause.BROKERS_DOWN: broker_rules.FAILOVER_STATUS_COMMAND,
+    StateCause.PRIMARY_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
+    StateCause.BROKERS_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
     StateCause.JOURNAL: "tbot audit verify",
     StateCause.PLUGIN_LOST: "tbot plugins list",
 }
@@ -185,7 +185,7 @@ class AlertRules:
             case BrokerEventKind.BUSTED | BrokerEventKind.CORRECTED if self._wanted.failures:
                 yield _routine(f"The broker reported an execution as {kind}: {payload['words']}")
             case _:
-                yield from broker_rules.notices_of_event(kind, payload)
+                yield from broker_and_feed_rules.notices_of_event(kind, payload)
 
     def _summary(self, payload: Mapping[str, Any]) -> str:
         pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tbot_core.alerts import watchdog
-from tbot_core.alerts.alert import STATUS_COMMAND
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.dispatcher import EVERY_S, AlertDispatcher, AlertOptions
 from tbot_core.alerts.rules import RoutineEvents
+from tbot_core.alerts.store import STATUS_COMMAND
 from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
 from tbot_core.engine.bootstrap import DRY_RUN, SIMULATED_MODES
 from tbot_core.errors import TbotError
 from tbot_core.plugins.hung_plugins import WHERE
-from tbot_core.system import filesystem, heartbeat_page, log
+from tbot_core.system import filesystem, log, stalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -70,7 +70,7 @@ def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -
     data = assembly.settings.instance.data
     filesystem.make_folder(data)
     with (
-        heartbeat_page.activity_marker(data / WHERE) as inside,
+        stalls.activity_marker(data / WHERE) as inside,
         watchdog.running_watchdog(assembly.settings.instance, again) as beat,
     ):
         assembly.call_guard.where = inside

@@ -16,15 +16,15 @@ import attrs
 from tbot_core.alerts.rate_limit import SentMessage
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
+from tbot_core.instance import Instance
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.alerts.alert import Notice
-
 FILE_NAME: Final = "alerts.sqlite"
+STATUS_COMMAND: Final = "tbot status"
 MOST_WAITING: Final = 1_000
 """The largest number of waiting alerts; beyond it the oldest routine ones are only stored."""
 
@@ -62,6 +62,19 @@ CREATE TABLE alerts (
 CREATE INDEX alerts_waiting ON alerts (urgency, id) WHERE sent IS NULL;
 CREATE INDEX alerts_standing ON alerts (key) WHERE stands AND told IS NULL;
 """
+
+
+@attrs.frozen(kw_only=True)
+class Notice:
+    """A notice: `what` happened, with its numbers, and the one command to run next.
+
+    `key` is the name of the incident; for a single event it is the event's name.
+    """
+
+    key: str
+    urgency: Urgency
+    what: str
+    command: str = STATUS_COMMAND
 
 
 @attrs.frozen(kw_only=True)
@@ -269,3 +282,25 @@ def _row(values: Mapping[str, Any]) -> StoredAlert:
     moments = {name: datetime.fromisoformat(values[name]) for name in _MOMENTS if values[name] is not None}
     rest = {"urgency": Urgency(values["urgency"]), "stands": bool(values["stands"])}
     return StoredAlert(**{**values, **moments, **rest})
+
+
+def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
+    """The newest alerts of an instance, oldest first; none without a run."""
+    path = Instance.at(home).data / FILE_NAME
+    if not filesystem.exists(path):
+        return []
+    store = AlertStore(path, reading=True)
+    try:
+        return store.rows(last)
+    finally:
+        store.close()
+
+
+def unseen_incidents(home: Path) -> list[str]:
+    """Open critical incidents that are not acknowledged, as text."""
+    try:
+        rows = stored_alerts(home, MOST_KEPT)
+    except AccessError as fault:
+        return [fault.message]
+    critical = [row for row in rows if row.open and row.urgency is Urgency.CRITICAL and not row.acked]
+    return [f"Alert {row.id}: {row.what} `{row.command}`; acknowledge: `tbot alerts ack {row.id}`." for row in critical]

@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.alerts.alert import Notice
-from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, open_store
+from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, Notice, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError, TbotError
 from tbot_core.instance import Instance
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import hung_plugins
 from tbot_core.plugins.hung_plugins import HungCall
-from tbot_core.system import environ, filesystem, heartbeat_page, log, processes, stack_dumps
-from tbot_core.system.heartbeat_page import CurrentActivity
+from tbot_core.system import environ, filesystem, log, processes, stalls
+from tbot_core.system.stalls import CurrentActivity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +65,7 @@ def running_watchdog(instance: Instance, again: Sequence[str] = ()) -> Iterator[
     """
     command = (sys.executable, "-m", __name__, str(instance.home), str(processes.process_id()), *again)
     filesystem.make_folder(instance.logs)
-    with stack_dumps.dump_stacks_if_stalled(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as stack:
+    with stalls.dump_stacks_if_stalled(instance.logs / STACKS, STALL_S) as rearm, ExitStack() as stack:
 
         def start() -> Callable[[bytes], bool]:
             return stack.enter_context(processes.listening_process(command, environment=environ.own_environment()))
@@ -125,7 +124,7 @@ def main(arguments: Sequence[str]) -> None:
     instance, clock = Instance.at(home), SystemClock()
     store = open_store(instance.data / FILE_NAME)
     rescue = RescueActions(
-        locate=lambda: heartbeat_page.read_activity(instance.data / hung_plugins.WHERE),
+        locate=lambda: stalls.read_activity(instance.data / hung_plugins.WHERE),
         end=lambda stuck: restart_without_plugin(instance, stuck, int(process), again),
     )
     try:

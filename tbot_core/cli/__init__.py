@@ -10,7 +10,7 @@ import click
 from tbot_core.errors import AccessError, TbotError
 from tbot_core.system import terminal
 from tbot_core.system.signals import INTERRUPTED
-from tbot_core.system.stdio import guarded_streams
+from tbot_core.system.terminal import guarded_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +164,7 @@ def _begin() -> int:
     from tbot_core.cli.crash_report import CrashReporter
 
     if HARDENED.intersection(sys.argv[1:2]):
-        from tbot_core.system.hardening import harden
+        from tbot_core.system.secure_memory import harden
 
         for sentence in harden():
             _say(sentence)

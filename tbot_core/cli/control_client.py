@@ -13,7 +13,7 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.instance import Instance, is_there
-from tbot_core.journal import records, tail_mark
+from tbot_core.journal import integrity, records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import RiskState
@@ -149,7 +149,7 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
 
 def _events(instance: Instance) -> list[Event]:
     # The events of paper and live trading; none before the first start.
-    if not tail_mark.journal_exists(instance.journal):
+    if not integrity.journal_exists(instance.journal):
         return []
     with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
         return list(journal.events())

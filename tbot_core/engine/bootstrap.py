@@ -29,15 +29,14 @@ from tbot_core.contracts import (
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance import Instance, Settings
-from tbot_core.instance.identity_file import read_identity
+from tbot_core.instance.identity import read_identity
 from tbot_core.instance.registry import catalogue as variables
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal.projections.vix import RecordedVix, recorded_vix_in
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
 from tbot_core.model.types import UNITS_PER_SHARE
-from tbot_core.model.window import Window
-from tbot_core.model.window_placement import anchor_named, missed_bell, named_window, place_window
+from tbot_core.model.window import Window, anchor_named, missed_bell, named_window, place_window
 from tbot_core.plugins import discovery, isolation, lock, quarantine
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import PluginListing

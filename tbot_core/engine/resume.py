@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.errors import JournalError
-from tbot_core.journal import records, tail_mark
+from tbot_core.journal import integrity, records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.calendar import Session
@@ -63,7 +63,7 @@ def resume_run(path: Path, identity: str) -> tuple[Journal, SessionBook]:
             journal.expect_repeat(after, leaving_out=frozenset({records.STOPPED}))
             return journal, book
         _lay_aside(journal)
-    for leftover in tail_mark.journal_files(path):
+    for leftover in integrity.journal_files(path):
         filesystem.remove(leftover)
     return open_journal(path), SessionBook()
 

@@ -6,16 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tbot_core.instance.effective import EffectiveSetting
     from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
     from tbot_core.instance.findings import Mode, SettingsFinding
     from tbot_core.instance.folder import Instance
     from tbot_core.instance.loading import ExaminedSettings, examine_settings, load_settings, table_hashes
+    from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
     from tbot_core.instance.sources import SettingsFiles, is_sealed, is_there, read_settings_files
 
 # Order matters: listing plugins needs only the first two.
-_MODULES = ("folder", "enabled_plugins", "sources", "findings", "effective", "settings", "loading")
+_MODULES = ("folder", "enabled_plugins", "sources", "findings", "registry", "settings", "loading")
 
 __all__ = [
     "EffectiveSetting",

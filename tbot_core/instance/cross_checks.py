@@ -11,11 +11,10 @@ import attrs
 from tbot_core.contracts import settings
 from tbot_core.contracts.setting import plain_decimal
 from tbot_core.errors import SettingsError
-from tbot_core.instance.effective import EffectiveSetting
 from tbot_core.instance.findings import Mode, SettingsFinding
+from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.model.calendar import FULL_SESSION_MINUTES
-from tbot_core.model.window import Window
-from tbot_core.model.window_placement import check_windows, named_window
+from tbot_core.model.window import Window, check_windows, named_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,13 +16,13 @@ from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
 from tbot_core.instance import cross_checks
 from tbot_core.instance.dotenv import Assignment
-from tbot_core.instance.effective import EffectiveSetting
 from tbot_core.instance.enabled_plugins import applied_filters, running_strategies
 from tbot_core.instance.findings import SettingsFinding, ValueOrigin, printable_value
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
 from tbot_core.instance.registry import (
     CORE,
     GROUPS,
+    EffectiveSetting,
     KnownVariable,
     VariableCatalogue,
     catalogue,

@@ -15,11 +15,11 @@ from tbot_core.instance.certificate import certificate_findings
 from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.instance.findings import Level
 from tbot_core.instance.folder import IGNORE_FILES, IGNORED, Instance
-from tbot_core.instance.identity_file import read_identity
+from tbot_core.instance.identity import read_identity
 from tbot_core.instance.secret_schemas import NetworkConfig, schemas
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import SettingsFiles, deployment_of
-from tbot_core.journal import tail_mark
+from tbot_core.journal import integrity
 from tbot_core.journal.disk_reserve import NO_ROOM_BYTES
 from tbot_core.journal.store import read_journal
 from tbot_core.model.formatting import plural
@@ -242,7 +242,7 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     runs = (
         [one for one in filesystem.entries(folder) if one.suffix == ".sqlite"] if filesystem.is_folder(folder) else []
     )
-    if tail_mark.journal_exists(path):
+    if integrity.journal_exists(path):
         yield PreflightFinding(
             level="ok", subject="journal", message=f"The journal is intact: {_verified(path)} events."
         )

@@ -1,4 +1,4 @@
-"""All known variables: the core's, the standard ones of each strategy, and those of plugins."""
+"""All known variables, of the core, of each strategy and of plugins, and their effective values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import attrs
 
 from tbot_core.contracts import settings
 from tbot_core.contracts.setting import SettingDeclaration, SettingKind, declarations
+from tbot_core.instance.findings import ValueOrigin
 from tbot_core.instance.plugin_settings import known_plugins
 
 if TYPE_CHECKING:
@@ -113,3 +114,23 @@ def _declare(known: dict[str, KnownVariable], plugin: DeclaredConfig) -> None:
             known[name] = attrs.evolve(known[name], readers=(*known[name].readers, (owner, declaration.kind)))
         else:
             known[name] = KnownVariable(declaration=attrs.evolve(declaration, name=name), owner=owner)
+
+
+@attrs.frozen(kw_only=True)
+class EffectiveSetting:
+    """A variable's effective value: its declaration, owner (`core`, or `strategy open`), value, text and origin.
+
+    `written` is the text in the file or the option, "" for a default.
+    """
+
+    declaration: SettingDeclaration
+    owner: str
+    value: Any
+    text: str
+    origin: ValueOrigin
+    written: str = ""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a file or an option sets it."""
+        return self.origin != ValueOrigin()

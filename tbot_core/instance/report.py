@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts.setting import DeclaredConfig
-    from tbot_core.instance.effective import EffectiveSetting
     from tbot_core.instance.findings import Mode
+    from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
 
 NOT_ACTED_ON = "accepted, no effect yet"

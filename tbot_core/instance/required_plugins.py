@@ -13,8 +13,8 @@ from tbot_core.instance.registry import CORE, strategy_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from tbot_core.instance.effective import EffectiveSetting
     from tbot_core.instance.findings import Mode
+    from tbot_core.instance.registry import EffectiveSetting
 
 _NEAR = 0.8
 _MARKET_MODES = frozenset({"dry-run", "paper", "live"})

@@ -12,8 +12,8 @@ import attrs
 
 from tbot_core.contracts.credentials import list_of, secret_fields, shown_field
 from tbot_core.contracts.setting import boolean, integer, optional, path, text
+from tbot_core.instance.identity import BotIdentityConfig
 from tbot_core.instance.plugin_settings import known_plugins
-from tbot_core.model.identity import ALLOWED, FIELD, PATTERN, SHORT
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.schemas import schema_key
 
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from tbot_core.vault.schemas import Schemas
 
 _HOST = text(pattern=r"[A-Za-z0-9.:_-]{1,253}", allowed="a host's name or address")
-
-
-@attrs.frozen(kw_only=True)
-class BotIdentityConfig:
-    """The bot's identity."""
-
-    identity: str = shown_field(
-        text(pattern=PATTERN.pattern, allowed=ALLOWED), name=FIELD, doc=f"The bot's identity, {SHORT}."
-    )
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,7 @@ from typing import Any, Final
 import attrs
 
 from tbot_core.errors import JournalError
-from tbot_core.journal import corruption, tail_mark
+from tbot_core.journal import integrity
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
 from tbot_core.system.redaction import redact, redact_all
@@ -136,7 +136,7 @@ class Journal:
             ) from error
         self._seq, self._hash = seq, previous
         if self._anchored:
-            tail_mark.note_event_count(self.path, seq)
+            integrity.note_event_count(self.path, seq)
 
     def contains(self, source: tuple[str, str, str]) -> bool:
         """Whether this event of a broker is in the journal."""
@@ -205,7 +205,7 @@ class Journal:
         with self._reading():
             (result,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if result != "ok":
-            raise corruption.damaged_journal(self.path, " ".join(result.split()))
+            raise integrity.damaged_journal(self.path, " ".join(result.split()))
 
     def close(self) -> None:
         """Close the file."""
@@ -219,7 +219,7 @@ class Journal:
                 with _transaction(self._connection):
                     self._connection.executemany(query, rows)
             except sqlite3.Error as error:
-                if not (corruption.is_full(error) and self.free_space()):
+                if not (integrity.is_full(error) and self.free_space()):
                     raise
             else:
                 return
@@ -233,7 +233,7 @@ class Journal:
         try:
             yield
         except (sqlite3.DatabaseError, ValueError) as error:
-            raise corruption.unusable_journal(self.path, error) from error
+            raise integrity.unusable_journal(self.path, error) from error
 
     def _repeat(self, entries: Sequence[NewEvent]) -> Sequence[NewEvent]:
         for position, entry in enumerate(entries):
@@ -260,7 +260,7 @@ def open_journal(path: Path, connect: Connect = sqlite_connection) -> Journal:
     `connect` opens the file. Raises JournalError for a file that is damaged, is not a journal, or was written by a
     newer version.
     """
-    before = tail_mark.noted_event_count(path)
+    before = integrity.noted_event_count(path)
     with _opening(path, str(path), connect) as connection:
         if _blank(connection, before):
             connection.executescript(
@@ -277,7 +277,7 @@ def read_journal(path: Path) -> Journal:
 
     Raises JournalError as `open_journal` does, or when there is no file.
     """
-    before = tail_mark.noted_event_count(path)
+    before = integrity.noted_event_count(path)
     if not filesystem.exists(path):
         raise JournalError(f"There is no journal at {path}.", "Run `tbot run` first.")
     address = f"{path.resolve().as_uri()}?mode=ro"
@@ -288,7 +288,7 @@ def read_journal(path: Path) -> Journal:
             connection.close()
             return open_journal(Path(":memory:"))
     except JournalError as fault:
-        if not corruption.closed_out_of_reach(path, fault.__cause__):
+        if not integrity.closed_out_of_reach(path, fault.__cause__):
             raise
     # The folder is read-only, and the file was closed cleanly: read it without WAL and index.
     with _opening(path, f"{address}&immutable=1") as connection:
@@ -301,12 +301,12 @@ def _opening(path: Path, address: str, connect: Connect = sqlite_connection) -> 
     try:
         connection = connect(address)
     except sqlite3.DatabaseError as error:
-        raise corruption.unusable_journal(path, error) from error
+        raise integrity.unusable_journal(path, error) from error
     try:
         yield connection
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise corruption.unusable_journal(path, error) from error
+        raise integrity.unusable_journal(path, error) from error
     except JournalError:
         connection.close()
         raise
@@ -318,7 +318,7 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
     )
     if application != APPLICATION_ID:
         if before and not application:
-            raise tail_mark.truncated_error(path, 0, before)
+            raise integrity.truncated_error(path, 0, before)
         raise JournalError(f"{path} is not a journal of tbot.", "Choose another file, or move this one away.")
     if version > SCHEMA_VERSION:
         raise JournalError(
@@ -327,7 +327,7 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
         )
     journal = Journal(path, connection, anchored=anchored)
     if journal.head[0] < before:
-        raise tail_mark.truncated_error(path, journal.head[0], before)
+        raise integrity.truncated_error(path, journal.head[0], before)
     return journal
 
 

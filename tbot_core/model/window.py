@@ -1,10 +1,30 @@
-"""The window of a strategy in a session."""
+"""The window of a strategy in a session, and its place there.
+
+START_TIME, minutes and TIME_ANCHOR become minutes after the open.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, get_args
+
 import attrs
 
+from tbot_core.errors import SettingsError
+from tbot_core.model import clock
+from tbot_core.model.calendar import FULL_SESSION_MINUTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tbot_core.model.calendar import Session
+
 _whole = attrs.validators.instance_of(int)
+Anchor: TypeAlias = Literal["exchange", "utc"]
+ANCHORS: Final[tuple[Anchor, ...]] = get_args(Anchor)
+# The open on a standard-time day is 14:30 UTC; in daylight-saving time New York is one hour closer to UTC.
+_STANDARD_BELL_MINUTE: Final = 14 * 60 + 30
+_DAYLIGHT_MINUTES: Final = 60
 
 
 @attrs.frozen(kw_only=True)
@@ -38,3 +58,127 @@ class Window:
     def outside(self, session_minutes: int, flatten_before_close: int) -> bool:
         """Whether the window does not fit a session of this length: flattening starts before the entry phase ends."""
         return self.entry_end > session_minutes - flatten_before_close
+
+
+class WindowTimes(Protocol):
+    """The window in a strategy's settings, see `tbot_core.contracts.settings.StrategySettings`."""
+
+    @property
+    def start_time(self) -> dt.time:
+        """UTC of a standard-time day: 14:30 is 09:30 in New York."""
+
+    @property
+    def analysis_minutes(self) -> int:
+        """Minutes from the start without entries."""
+
+    @property
+    def breakout_minutes(self) -> int:
+        """Minutes after the analysis in which a bar may trigger an entry."""
+
+    @property
+    def monitoring_minutes(self) -> int:
+        """Minutes in which a position is managed."""
+
+
+@attrs.frozen(kw_only=True)
+class NamedWindow:
+    """A strategy's window as in its settings: the start in UTC of a standard-time day, the phases in minutes.
+
+    `name` is the strategy's name as in variables, in upper case.
+    """
+
+    name: str
+    start_time: dt.time
+    analysis_minutes: int
+    breakout_minutes: int
+    monitoring_minutes: int
+
+
+def named_window(name: str, times: WindowTimes) -> NamedWindow:
+    """The window of the strategy with this name, in any case."""
+    return NamedWindow(
+        name=name.upper(),
+        start_time=times.start_time,
+        analysis_minutes=times.analysis_minutes,
+        breakout_minutes=times.breakout_minutes,
+        monitoring_minutes=times.monitoring_minutes,
+    )
+
+
+def anchor_named(written: str) -> Anchor:
+    """Parse TIME_ANCHOR; raises SettingsError for an unknown value."""
+    for anchor in ANCHORS:
+        if anchor == written:
+            return anchor
+    message = f"Unknown TIME_ANCHOR={written}."
+    raise SettingsError(message, f"Choose one of {', '.join(ANCHORS)}.")
+
+
+def place_window(named: NamedWindow, session: Session, anchor: Anchor) -> Window | None:
+    """The window in this session; None if it would start before the open (TIME_ANCHOR=utc only).
+
+    It may reach beyond the session, see `Window.outside`. Raises ValueError for a window that `check_windows` refuses.
+    """
+    start = _start(named, session, anchor)
+    if anchor == "utc" and start < 0:
+        return None
+    return Window(
+        start=start,
+        analysis=named.analysis_minutes,
+        breakout=named.breakout_minutes,
+        monitoring=named.monitoring_minutes,
+    )
+
+
+def missed_bell(named: NamedWindow, session: Session, anchor: Anchor) -> str | None:
+    """A message if the literal UTC time changes the distance to this session's open, else None.
+
+    A window that starts at the open, or at the same minute as on a standard-time day, is not affected.
+    """
+    start, usual = _start(named, session, anchor), _standard_start(named)
+    if anchor == "exchange" or start == 0 or start == usual > 0:
+        return None
+    there = clock.exchange_time(session.moment(start))
+    side = "after" if start > 0 else "before"
+    return (
+        f"START_TIME_{named.name}={named.start_time:%H:%M} is {there:%H:%M} New York on {session.date}: with "
+        f"TIME_ANCHOR=utc the window starts {abs(start)} minutes {side} the opening bell"
+        + (f", not {usual} as on a standard-time day." if start > 0 else " and is skipped.")
+    )
+
+
+def check_windows(windows: Sequence[NamedWindow], anchor: Anchor) -> None:
+    """Raise SettingsError, one line per fault, for windows that fit no session."""
+    faults = [fault for named in windows for fault in _faults(named, anchor)]
+    if faults:
+        earliest = "14:30 (09:30 New York)" if anchor == "exchange" else "13:30 (09:30 New York in summer)"
+        raise SettingsError(
+            "\n".join(faults),
+            f"Start times are UTC of a standard-time day, from {earliest} to 20:59 (15:59 New York).",
+        )
+
+
+def _faults(named: NamedWindow, anchor: Anchor) -> Iterator[str]:
+    variable, start = f"START_TIME_{named.name}", _standard_start(named)
+    if named.start_time.second or named.start_time.microsecond:
+        yield f"{variable}={named.start_time.isoformat()}: a window starts on a whole minute."
+    latest = start if anchor == "exchange" else start + _DAYLIGHT_MINUTES
+    if latest < 0 or start >= FULL_SESSION_MINUTES:
+        yield f"{variable}={named.start_time:%H:%M} is outside of every session with TIME_ANCHOR={anchor}."
+    for phase, minutes, least in (
+        ("ANALYSIS", named.analysis_minutes, 0),
+        ("BREAKOUT", named.breakout_minutes, 1),
+        ("MONITORING", named.monitoring_minutes, 1),
+    ):
+        if minutes < least:
+            yield f"{named.name}_{phase}_TIME={minutes}: at least {least} minutes are needed."
+
+
+def _start(named: NamedWindow, session: Session, anchor: Anchor) -> int:
+    if anchor == "exchange":
+        return _standard_start(named)
+    return session.minute(dt.datetime.combine(session.date, named.start_time, tzinfo=dt.UTC))
+
+
+def _standard_start(named: NamedWindow) -> int:
+    return named.start_time.hour * 60 + named.start_time.minute - _STANDARD_BELL_MINUTE

@@ -1,4 +1,4 @@
-"""The installed plugins, from metadata only: no plugin is imported to be listed."""
+"""The installed plugins, from metadata and the environment only: no plugin is imported to be listed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from tbot_core.plugins.metadata import metadata_fields
+from tbot_core.system import environ
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from importlib_metadata import Distribution
 
 CORE: Final = "tbot-core"
+ISOLATE_VARIABLE: Final = "TBOT_PLUGINS_ISOLATE"
+_FILES: Final = ("METADATA", "PKG-INFO")
 
 GROUPS: Final[dict[str, str]] = {
     "alert": "tbot.alerts",
@@ -225,3 +227,34 @@ def _core_version() -> str:
     from importlib_metadata import Distribution
 
     return metadata_fields(Distribution.from_name(CORE))["version"][0]
+
+
+def metadata_fields(dist: Distribution) -> Mapping[str, list[str]]:
+    """Each field with its values, names in lower case; empty for a missing field.
+
+    Missing metadata have no fields. Raises ValueError for text that is not UTF-8. The email package, which
+    importlib.metadata uses, would need most of a short command's time: this reads plain fields of one or more lines up
+    to the first empty line.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    name = ""
+    for line in _text(dist).split("\n"):
+        if line[:1] in {" ", "\t"} and name:
+            found[name][-1] += f"\n{line}"
+            continue
+        name, colon, value = line.partition(":")
+        if not colon:
+            break
+        name = name.lower()
+        found[name].append(value.strip())
+    return found
+
+
+def _text(dist: Distribution) -> str:
+    return next(filter(None, map(dist.read_text, _FILES)), "")
+
+
+def isolated_plugin_names() -> frozenset[str]:
+    """The names of plugins that run in a worker process, from TBOT_PLUGINS_ISOLATE."""
+    parts = (environ.variable(ISOLATE_VARIABLE) or "").split(",")
+    return frozenset(part.strip() for part in parts if part.strip())

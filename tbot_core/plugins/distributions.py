@@ -1,12 +1,14 @@
-"""The installed distribution of a plugin: its origin, entry points, and the hash of every file.
+"""The installed distribution of a plugin: its origin, publisher, installation date, entry points and file hashes.
 
-Read from metadata and bytes only; nothing is imported.
+Read from metadata and bytes only; nothing is imported. The date of a release and its attestation are known only to the
+index.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -16,19 +18,24 @@ import attrs
 
 from tbot_core.errors import PluginError
 from tbot_core.model import json_document
+from tbot_core.plugins.discovery import metadata_fields
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from importlib_metadata import Distribution
 
-    from tbot_core.plugins.discovery import EntryPointInfo
+    from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
 CACHE: Final = "__pycache__"
 """Folders that the interpreter writes; their files do not belong to a plugin."""
 
 _METADATA: Final = ("METADATA", "entry_points.txt")
+COOL_DOWN: Final = timedelta(days=3)
+"""How long a release must be available to others before it is trusted."""
+
+_CLAIMS: Final = ("maintainer", "maintainer-email", "author", "author-email")
 
 
 @attrs.frozen(kw_only=True)
@@ -164,3 +171,31 @@ def _packages(dist: Distribution, recorded: list[str]) -> set[str]:
         elif len(path.parts) == 1 and path.suffix == ".py":
             found.add(path.stem)
     return found - {""}
+
+
+def publisher(entry: EntryPointInfo) -> str:
+    """The publisher that the distribution claims, unproven; empty without one."""
+    dist = find_distribution(entry)
+    known = {} if dist is None else metadata_fields(dist)
+    return next((claim for name in _CLAIMS for claim in known.get(name, ()) if claim), "")
+
+
+def installed_since(entry: EntryPointInfo) -> datetime | None:
+    """When the entry's distribution was installed, an upper bound of its release date; None if unknown."""
+    dist = find_distribution(entry)
+    for file in (dist and dist.files) or ():
+        if file.name == "RECORD":
+            return datetime.fromtimestamp(filesystem.modified(Path(str(file.locate()))), UTC)
+    return None
+
+
+def cool_down_warnings(listings: Iterable[PluginListing], now: datetime) -> Iterator[str]:
+    """A warning for each distribution of an index that may still be in its cool-down."""
+    entries = {listing.entry.dist: listing.entry for listing in listings}
+    for entry in entries.values():
+        moment = installed_since(entry) if distribution_origin(entry).kind == "index" else None
+        if moment is not None and now - moment < COOL_DOWN:
+            yield (
+                f"{entry.dist} {entry.version} was installed less than {COOL_DOWN.days} days ago: unless its "
+                "release is older, there was little time to find faults in it."
+            )

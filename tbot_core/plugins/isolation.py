@@ -17,8 +17,8 @@ from tbot_core.contracts.setting import SettingKind, declarations, setting, text
 from tbot_core.errors import AccessError, PluginError, SettingsError
 from tbot_core.model.window import Window
 from tbot_core.plugins import isolation_protocol, trial_records
+from tbot_core.plugins.discovery import ISOLATE_VARIABLE, isolated_plugin_names
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.isolated_names import VARIABLE, isolated_plugin_names
 from tbot_core.plugins.isolation_worker import PARTS
 from tbot_core.plugins.loader import LoadedPlugin
 from tbot_core.system import environ
@@ -46,7 +46,7 @@ def isolated_plugins(wanted: Collection[tuple[str, str]]) -> frozenset[tuple[str
     known = frozenset(pair[1] for pair in sorted(pairs))
     if unknown := names - known:
         raise SettingsError(
-            f"{VARIABLE} names {', '.join(sorted(unknown))}, which is not a strategy or filter of this run.",
+            f"{ISOLATE_VARIABLE} names {', '.join(sorted(unknown))}, which is not a strategy or filter of this run.",
             "Name only enabled plugins: otherwise a misspelt plugin would run in the process of the bot.",
         )
     return pairs

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from tbot_core.engine.live.run import failover_brokers
-from tbot_core.journal import records, tail_mark
+from tbot_core.journal import integrity, records
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections.book import SessionBook, broker_events
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
@@ -58,7 +58,7 @@ def instance_brokers(settings: Settings) -> tuple[str, ...]:
 
 def events_of(settings: Settings) -> list[Event]:
     """The events of an instance's journal; none where it has not run."""
-    if not tail_mark.journal_exists(settings.instance.journal):
+    if not integrity.journal_exists(settings.instance.journal):
         return []
     with open_run_file(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
         return list(journal.events())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.alerts.unseen import unseen_incidents
+from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.instance import Instance
 from tbot_core.journal import records
@@ -21,7 +21,7 @@ from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.restarts import Restart
 from tbot_core.model.formatting import format_quantity
 from tbot_core.model.types import dollars_of, price_of, quantity_of
-from tbot_core.model.window_placement import anchor_named, named_window, place_window
+from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.status import live_figures
 from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document

@@ -13,7 +13,7 @@ from tbot_core.errors import JournalError, SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
 from tbot_core.instance.folder import DRY_RUN
-from tbot_core.journal import tail_mark
+from tbot_core.journal import integrity
 from tbot_core.journal.records import RUN_STARTED
 from tbot_core.journal.store import Journal, read_journal
 from tbot_core.system import filesystem
@@ -50,7 +50,7 @@ def run_document(file: RunFile) -> Document:
 
 def run_files(instance: Instance) -> list[RunFile]:
     """Every journal of the instance, the latest first; raises JournalError if that of paper trading is missing."""
-    paths = [instance.journal] if tail_mark.journal_exists(instance.journal) else []
+    paths = [instance.journal] if integrity.journal_exists(instance.journal) else []
     if filesystem.is_folder(instance.runs):
         paths += [path for path in filesystem.entries(instance.runs) if path.suffix == ".sqlite"]
     found = [

@@ -1,16 +1,24 @@
-"""Memory for secrets: separate pages, kept out of swap, core files and child processes, and wiped after use."""
+"""Memory for secrets: separate pages, kept out of swap, core files and child processes, and wiped after use.
+
+The process that holds them is hardened: no core files, no debugger, no new privileges, private file modes.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import resource
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _ADVICE: Final = ("MADV_DONTDUMP", "MADV_DONTFORK")
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NO_NEW_PRIVS: Final = 38
 
 
 class SecureBuffer:
@@ -94,3 +102,25 @@ def _lock(pages: mmap.mmap) -> None:
     libc = ctypes.CDLL(None)
     address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
     libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(len(pages)))
+
+
+def harden(prctl: Callable[[int, int], bool] | None = None, platform: str = sys.platform) -> tuple[str, ...]:
+    """Harden this process; call it again after every exec. Returns one sentence per failed measure.
+
+    `prctl` sets a property of the process and returns whether that failed; the default calls the system.
+    """
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not platform.startswith("linux"):
+        return ("This system cannot protect the memory against debuggers, nor prevent new privileges.",)
+    failed = prctl or _prctl
+    failures = {
+        "The memory could not be protected against debuggers.": failed(_PR_SET_DUMPABLE, 0),
+        "New privileges could not be prevented.": failed(_PR_SET_NO_NEW_PRIVS, 1),
+    }
+    return tuple(sentence for sentence, has_failed in failures.items() if has_failed)
+
+
+def _prctl(option: int, value: int) -> bool:
+    word = ctypes.c_ulong
+    return bool(ctypes.CDLL(None).prctl(ctypes.c_int(option), word(value), word(0), word(0), word(0)))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final, cast
 
 from tbot_core.errors import AccessError
-from tbot_core.system import hardening
+from tbot_core.system import secure_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +100,7 @@ def open_child_pipe() -> tuple[Callable[[int], bytes], Callable[[bytes], None]]:
     return lambda size: read_whole(requests, size), lambda data: write_whole(responses, data)
 
 
-def confine(hardened: Callable[[], object] = hardening.harden) -> None:
+def confine(hardened: Callable[[], object] = secure_memory.harden) -> None:
     """In the child: harden the process, and limit its memory and files."""
     hardened()
     for what, most in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_NOFILE, FILES)):

@@ -16,7 +16,7 @@ from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, Signa
 from tbot_core.trading.risk.states import KINDS, StateCause
 
 if TYPE_CHECKING:
-    from tbot_core.alerts.alert import Notice
+    from tbot_core.alerts.store import Notice
 
 BELL = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
 SIGNAL = SignalId(session=date(2026, 11, 24), strategy="open", symbol="ACME", minute=5, rule="up")

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.alerts import watchdog
-from tbot_core.alerts.alert import Notice
-from tbot_core.alerts.store import ENDED, FILE_NAME, AlertStore, StoredAlert, open_store
+from tbot_core.alerts.store import ENDED, FILE_NAME, AlertStore, Notice, StoredAlert, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError, DataError
 from tbot_core.instance import Instance
@@ -21,7 +20,7 @@ from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.plugins import hung_plugins
 from tbot_core.plugins.hung_plugins import HungCall
 from tbot_core.system import environ, log, processes
-from tbot_core.system.heartbeat_page import CurrentActivity
+from tbot_core.system.stalls import CurrentActivity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -252,13 +251,13 @@ def test_f92_a_run_that_cannot_be_ended_is_watched_on(store: AlertStore) -> None
 NATIVE = """
 import ctypes, os, sys
 from tbot_core.plugins import hung_plugins
-from tbot_core.system import environ, heartbeat_page, processes
+from tbot_core.system import environ, stalls, processes
 from tbot_core.instance import Instance
 instance = Instance.at(sys.argv[1])
 watch = "from tbot_core.alerts import watchdog as w; import sys; w.STALL_S = w.GRACE_S = 0.2; w.main(sys.argv[1:])"
 again = sys.argv[2:]
 command = (sys.executable, "-c", watch, sys.argv[1], str(os.getpid()), *again)
-told = heartbeat_page.activity_marker(instance.data / hung_plugins.WHERE)
+told = stalls.activity_marker(instance.data / hung_plugins.WHERE)
 with told as inside, processes.listening_process(command, environment=environ.own_environment()) as tell:
     tell(b".")
     with inside("strategy/theirs scan 0 2026-11-24T15:00:00+00:00"):

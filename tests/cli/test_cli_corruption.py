@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.journal import records, tail_mark
+from tbot_core.journal import integrity, records
 from tbot_core.journal.store import SCHEMA_VERSION, NewEvent, open_journal
 from tbot_core.testing.trades import session
 
@@ -59,7 +59,7 @@ def said(home: Path, *words: str, code: int) -> str:
 
 def files(home: Path) -> dict[str, bytes]:
     """What the journal's files hold; the index of the log is made anew at will."""
-    journal, log, _, note = tail_mark.journal_files(home / "data" / "tbot.sqlite")
+    journal, log, _, note = integrity.journal_files(home / "data" / "tbot.sqlite")
     return {path.name: path.read_bytes() for path in (journal, log, note) if path.exists() and path.stat().st_size}
 
 
@@ -82,12 +82,12 @@ def torn(path: Path) -> None:
 
 def cut_off(path: Path) -> None:
     """The log is deleted, with the events that were not in the file yet."""
-    tail_mark.journal_files(path)[1].unlink()
+    integrity.journal_files(path)[1].unlink()
 
 
 def gone(path: Path) -> None:
     """The whole journal is deleted; what it held is noted beside it."""
-    for one in tail_mark.journal_files(path)[:3]:
+    for one in integrity.journal_files(path)[:3]:
         one.unlink(missing_ok=True)
 
 
@@ -161,7 +161,7 @@ def test_f81_a_damaged_page_stops_a_start_and_a_verification(home: Path, words: 
 
 def test_f82_a_log_that_is_put_back_loses_nothing(home: Path, tmp_path: Path) -> None:
     """Refused without its log, whole with it; without the index of the log as well."""
-    log, index = tail_mark.journal_files(home / "data" / "tbot.sqlite")[1:3]
+    log, index = integrity.journal_files(home / "data" / "tbot.sqlite")[1:3]
     kept = log.rename(tmp_path / "kept")
     said(home, "audit", "verify", code=1)
     kept.rename(log)

@@ -37,7 +37,7 @@ from tbot_core.model.types import ExitReason, Leg, RiskState
 from tbot_core.reports.summary import RunSummary
 from tbot_core.status.event_text import EventNarrator
 from tbot_core.system import log, signals
-from tbot_core.system.stdio import GuardedStream
+from tbot_core.system.terminal import GuardedStream
 from tbot_core.testing.trades import fill, order
 from tbot_core.trading.risk.states import StateCause
 

@@ -21,7 +21,7 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.errors import JournalError
-from tbot_core.journal import tail_mark
+from tbot_core.journal import integrity
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
 
@@ -236,7 +236,7 @@ def losses(played: Played, folder: Path, *, thorough: bool) -> Iterator[str]:
                 left.unlink()
             for name, data in platter.after(cut).items():
                 (folder / name).write_bytes(data)
-            tail_mark.note_event_count(folder / "run.sqlite", owed[0])
+            integrity.note_event_count(folder / "run.sqlite", owed[0])
             try:
                 with closing(open_journal(folder / "run.sqlite")) as journal:
                     head = journal.verify()

@@ -21,8 +21,8 @@ from tbot_core.errors import PluginError
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
 from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.plugins import discovery
 from tbot_core.plugins import hung_plugins as lost_calls
-from tbot_core.plugins import isolated_names
 from tbot_core.plugins import trial_records as known
 from tbot_core.plugins.call_guard import FAILURES
 from tbot_core.plugins.hung_plugins import HungCall
@@ -230,7 +230,7 @@ def test_a_run_with_isolated_plugins_trades_alike(home: Path, tmp_path: Path, mo
         return asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=SystemClock()), RunWatcher()))
 
     whole = demo(home)
-    monkeypatch.setenv(isolated_names.VARIABLE, "open,price_volume")
+    monkeypatch.setenv(discovery.ISOLATE_VARIABLE, "open,price_volume")
     for name in [name for name in sys.modules if name.startswith(("tbot_strategy_open", "tbot_filter_price"))]:
         monkeypatch.delitem(sys.modules, name)
     apart = demo(other)

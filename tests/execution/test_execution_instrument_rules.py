@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.alerts import broker_rules
+from tbot_core.alerts import broker_and_feed_rules
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, Instrument, RejectionMeaning
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.errors import Unavailable
@@ -337,7 +337,7 @@ def test_f42_a_person_is_told(payload: dict[str, Any], words: str) -> None:
     entry = NewEvent(kind=records.INSTRUMENT, payload=whole, time=session().open)
     (line,) = EventNarrator().lines_for([entry])
     assert words in line.text
-    said = [one.what for one in broker_rules.notices_of_event(records.INSTRUMENT, whole)]
+    said = [one.what for one in broker_and_feed_rules.notices_of_event(records.INSTRUMENT, whole)]
     assert said == ([] if whole["waiting"] else [f"{instrument_rules.instrument_rules_text(whole)}."])
 
 

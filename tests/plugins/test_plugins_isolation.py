@@ -22,7 +22,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Trigger
 from tbot_core.model.window import Window
-from tbot_core.plugins import discovery, isolated_names, isolation, isolation_protocol, probe, trial_records
+from tbot_core.plugins import discovery, isolation, isolation_protocol, probe, trial_records
 from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.guarded import guard_plugin
@@ -262,12 +262,12 @@ def test_what_a_worker_refuses_is_a_failure_of_its_creation(
 def test_a_name_that_isolates_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slip of the pen must not run in the bot's process what was to run outside."""
     wanted = [("strategy", "open"), ("filter", "size"), ("broker", "paper")]
-    monkeypatch.setenv(isolated_names.VARIABLE, " open, size,")
+    monkeypatch.setenv(discovery.ISOLATE_VARIABLE, " open, size,")
     assert isolation.isolated_plugins(wanted) == {("strategy", "open"), ("filter", "size")}
-    monkeypatch.setenv(isolated_names.VARIABLE, "nobody,paper")
+    monkeypatch.setenv(discovery.ISOLATE_VARIABLE, "nobody,paper")
     with pytest.raises(SettingsError, match="names nobody, paper, which is not a strategy or filter of this run"):
         isolation.isolated_plugins(wanted)
-    monkeypatch.delenv(isolated_names.VARIABLE)
+    monkeypatch.delenv(discovery.ISOLATE_VARIABLE)
     assert isolation.isolated_plugins(wanted) == frozenset()
 
 

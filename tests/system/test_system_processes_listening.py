@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.system import environ, processes, stack_dumps
+from tbot_core.system import environ, processes, stalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,16 +100,16 @@ def test_stacks_are_written_when_nobody_comes_round(tmp_path: Path) -> None:
     """Files and lines of the process that stands still, and no value of any variable; in time, nothing."""
     code = """
 import sys, pathlib
-from tbot_core.system import stack_dumps
+from tbot_core.system import stalls
 def stands_still():
     secret = "canary-in-a-local"
     while b"in stands_still" not in path.read_bytes():
         pass
 path = pathlib.Path(sys.argv[1])
-with stack_dumps.dump_stacks_if_stalled(path, 30.0) as rearm:
+with stalls.dump_stacks_if_stalled(path, 30.0) as rearm:
     rearm()
 assert not path.stat().st_size
-with stack_dumps.dump_stacks_if_stalled(path, 0.05) as rearm:
+with stalls.dump_stacks_if_stalled(path, 0.05) as rearm:
     rearm()
     stands_still()
 """
@@ -128,6 +128,6 @@ def test_a_file_of_stacks_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     """A folder that is not there is named."""
     with (
         pytest.raises(AccessError, match="Cannot open"),
-        stack_dumps.dump_stacks_if_stalled(tmp_path / "no" / "x", 1.0),
+        stalls.dump_stacks_if_stalled(tmp_path / "no" / "x", 1.0),
     ):
         raise AssertionError("it cannot begin")

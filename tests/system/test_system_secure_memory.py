@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tbot_core.system import environ, hardening, processes, random, secure_memory
+from tbot_core.system import environ, processes, random, secure_memory
 from tbot_core.system.secure_memory import SecureBuffer
 
 
@@ -66,7 +66,7 @@ def test_a_hardened_process_leaves_no_core_and_says_what_it_could_not_do() -> No
     """No core file, no dump, no new rights, nothing readable by others; doing it twice changes nothing."""
     code = (
         "import os, resource\n"
-        "from tbot_core.system.hardening import harden\n"
+        "from tbot_core.system.secure_memory import harden\n"
         "print(harden(), harden())\n"
         "print(resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0)))\n"
         "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('NoNewPrivs')])\n"
@@ -82,15 +82,17 @@ def test_what_could_not_be_hardened_is_said() -> None:
     """A property that the system refuses to set is named; elsewhere than on Linux both are."""
     mask = os.umask(0o022)
     try:
-        assert hardening.harden(lambda option, _: option == 4, "linux") == (
+        assert secure_memory.harden(lambda option, _: option == 4, "linux") == (
             "The memory could not be protected against debuggers.",
         )
-        assert hardening.harden(lambda option, _: option == 38, "linux") == ("New privileges could not be prevented.",)
-        assert len(hardening.harden(lambda *_: False, "darwin")) == 1
+        assert secure_memory.harden(lambda option, _: option == 38, "linux") == (
+            "New privileges could not be prevented.",
+        )
+        assert len(secure_memory.harden(lambda *_: False, "darwin")) == 1
         assert os.umask(0) == 0o077
     finally:
         os.umask(mask)
-    assert sys.platform != "linux" or hardening._prctl(4, 99)
+    assert sys.platform != "linux" or secure_memory._prctl(4, 99)
 
 
 def test_what_is_locked_stays_out_of_core_files_and_children() -> None:

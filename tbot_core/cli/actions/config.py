@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import SettingsFiles
     from tbot_core.instance.dotenv import ParsedDotenv
-    from tbot_core.instance.effective import EffectiveSetting
+    from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
 
 

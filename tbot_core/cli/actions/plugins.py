@@ -16,10 +16,9 @@ from tbot_core.instance.folder import Instance
 from tbot_core.instance.sources import is_sealed
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import discovery, lock, trial_records
-from tbot_core.plugins.distributions import distribution_origin
-from tbot_core.plugins.isolated_names import isolated_plugin_names as isolated
+from tbot_core.plugins.discovery import isolated_plugin_names as isolated
+from tbot_core.plugins.distributions import cool_down_warnings, distribution_origin, publisher
 from tbot_core.plugins.lock import LockDifference, PluginLock
-from tbot_core.plugins.provenance import cool_down_warnings, publisher
 from tbot_core.plugins.typosquats import lookalike_warnings
 from tbot_core.system import environ
 

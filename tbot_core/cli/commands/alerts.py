@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tbot_core.alerts.unseen import MOST_ALERTS, stored_alerts
+from tbot_core.alerts.store import MOST_KEPT, stored_alerts
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, resolve_home
 from tbot_core.errors import UsageError
 
@@ -51,7 +51,7 @@ def test(home: Path | None, *, as_json: bool) -> int:
 
 @command.command("log")
 @click.option("--open", "only_open", is_flag=True, help="Only open incidents.")
-@click.option("--last", type=BoundedInt(1, MOST_ALERTS), default=50, metavar="N", help="Number of alerts. Default: 50.")
+@click.option("--last", type=BoundedInt(1, MOST_KEPT), default=50, metavar="N", help="Number of alerts. Default: 50.")
 @home_option
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
@@ -80,7 +80,7 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
     if filesystem.exists(path):
         store = AlertStore(path)
         try:
-            unknown = sorted(set(ids) - {row.id for row in store.rows(MOST_ALERTS)})
+            unknown = sorted(set(ids) - {row.id for row in store.rows(MOST_KEPT)})
             if unknown:
                 raise UsageError(f"Unknown alert {unknown[0]}.", "`tbot alerts log` lists the numbers.")
             seen = store.acknowledge(ids, environ.user_name(), SystemClock().now())

@@ -103,12 +103,12 @@ def arming_summary(settings: Settings, now: datetime, count: int) -> ArmingSumma
     from tbot_core.contracts.settings.calendar import calendar_of
     from tbot_core.instance.report import format_share
     from tbot_core.instance.worst_day import planned_worst_day
-    from tbot_core.journal import tail_mark
+    from tbot_core.journal import integrity
     from tbot_core.journal.projections.arming import next_sessions, recall_arming
     from tbot_core.status.runs import PAPER, RunFile, open_run_file
 
     terms = None
-    if tail_mark.journal_exists(settings.instance.journal):
+    if integrity.journal_exists(settings.instance.journal):
         with open_run_file(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
             terms = recall_arming(journal.events()).terms
     calendar = calendar_of(settings.trading)

@@ -10,13 +10,12 @@ import click
 
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
 from tbot_core.errors import DataError
-from tbot_core.model import clock, window_placement
+from tbot_core.model import clock
 from tbot_core.model.calendar import EXCHANGE, WEEKDAY_NAMES, ExchangeCalendar, Session
 from tbot_core.model.dates import parse_day as day_of
 from tbot_core.model.dates import require_covered
 from tbot_core.model.reasons import Reason
-from tbot_core.model.window import Window
-from tbot_core.model.window_placement import Anchor, NamedWindow
+from tbot_core.model.window import Anchor, NamedWindow, Window, anchor_named, missed_bell, named_window, place_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,8 +108,8 @@ def window_schedule(home: Path | None) -> WindowSchedule:
     if not settings.frames:
         return SAMPLE_SCHEDULE
     return WindowSchedule(
-        windows=tuple(window_placement.named_window(name, settings.frames[name]) for name in settings.strategies),
-        anchor=window_placement.anchor_named(settings.trading.time_anchor),
+        windows=tuple(named_window(name, settings.frames[name]) for name in settings.strategies),
+        anchor=anchor_named(settings.trading.time_anchor),
         flatten_before_close=settings.exits.flatten_before_close,
         calendar=calendar_of(settings.trading),
     )
@@ -164,16 +163,14 @@ def _day_of(date: dt.date, calendar: ExchangeCalendar, plan: WindowSchedule) -> 
 
 
 def _placed(named: NamedWindow, session: Session, plan: WindowSchedule) -> PlacedWindow:
-    window = window_placement.place_window(named, session, plan.anchor)
+    window = place_window(named, session, plan.anchor)
     skipped = None
     if window is None:
         skipped = "it would start before the opening bell"
     elif window.outside(session.minutes, plan.flatten_before_close):
         entries, flattening = session.moment(window.entry_end), _flattening(session, plan)
         skipped = f"entries until {clock.both_times(entries)}, flattening from {clock.both_times(flattening)}"
-    return PlacedWindow(
-        name=named.name, window=window, skipped=skipped, note=window_placement.missed_bell(named, session, plan.anchor)
-    )
+    return PlacedWindow(name=named.name, window=window, skipped=skipped, note=missed_bell(named, session, plan.anchor))
 
 
 def _flattening(session: Session, plan: WindowSchedule) -> dt.datetime:

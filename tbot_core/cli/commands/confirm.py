@@ -102,11 +102,11 @@ def _told(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def pending_entries(instance: Instance) -> PendingConfirmations:
     """The confirmations in the journal."""
-    from tbot_core.journal import tail_mark
+    from tbot_core.journal import integrity
     from tbot_core.journal.projections.confirmations import recall_confirmations
     from tbot_core.status.runs import PAPER, RunFile, open_run_file
 
-    if not tail_mark.journal_exists(instance.journal):
+    if not integrity.journal_exists(instance.journal):
         return recall_confirmations(())
     with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
         return recall_confirmations(journal.events())

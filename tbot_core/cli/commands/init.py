@@ -158,7 +158,7 @@ def ask_person() -> dict[str, Any]:
     """The answers of a person: identity, broker, and its credentials (hidden)."""
     from tbot_core.cli.options import prompt_fields
     from tbot_core.contracts.credentials import secret_fields
-    from tbot_core.instance.secret_schemas import BotIdentityConfig
+    from tbot_core.instance.identity import BotIdentityConfig
 
     identity = prompt_fields(secret_fields(BotIdentityConfig), anew=True)
     broker = click.prompt("Broker", default="PAPER").strip().upper()
@@ -173,7 +173,7 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
     # The plaintext of each category.
     from tbot_core.contracts.setting import declarations
     from tbot_core.contracts.settings import DeploymentSettings
-    from tbot_core.model.identity import FIELD
+    from tbot_core.instance.identity import FIELD
     from tbot_core.system import filesystem, random
     from tbot_core.vault.categories import CATEGORIES
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tbot_core.reports.summary import RunSummary
     from tbot_core.status.event_text import EventLine
 
+_MOST_TRADES = 60
+_MOST_WINDOWS = 12
+
 
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
     """The source of the prices, and the notes about them.
@@ -47,10 +50,6 @@ def plain_line(line: EventLine) -> str:
     if line.time is None:
         return line.text
     return f"{exchange_time(line.time):%H:%M} ({line.time:%H:%M} UTC)  {line.text}"
-
-
-_MOST_TRADES = 60
-_MOST_WINDOWS = 12
 
 
 def finished_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = None) -> Iterator[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core.cli import invoke
 from tbot_core.plugins import discovery
-from tbot_core.plugins.provenance import cool_down_warnings, installed_since, publisher
+from tbot_core.plugins.distributions import cool_down_warnings, installed_since, publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import SettingsError, VaultError
 from tbot_core.instance import Instance, secrets
-from tbot_core.instance.identity_file import read_identity
-from tbot_core.model.identity import Identity
+from tbot_core.instance.identity import Identity, read_identity
 
 if TYPE_CHECKING:
     from pathlib import Path

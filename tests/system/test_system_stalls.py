@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.system import heartbeat_page
+from tbot_core.system import stalls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 def test_a_stay_is_seen_as_long_as_it_lasts(tmp_path: Path) -> None:
     """Its words and its number; inside another the outer one is seen again afterwards, and nobody else may read it."""
     path = tmp_path / "here"
-    with heartbeat_page.activity_marker(path) as inside:
-        assert heartbeat_page.read_activity(path) is None
+    with stalls.activity_marker(path) as inside:
+        assert stalls.read_activity(path) is None
         with inside("one"):
-            assert heartbeat_page.read_activity(path) == heartbeat_page.CurrentActivity(entered=1, words="one")
+            assert stalls.read_activity(path) == stalls.CurrentActivity(entered=1, words="one")
             with inside("two"):
-                assert heartbeat_page.read_activity(path) == heartbeat_page.CurrentActivity(entered=2, words="two")
-            assert heartbeat_page.read_activity(path) == heartbeat_page.CurrentActivity(entered=1, words="one")
+                assert stalls.read_activity(path) == stalls.CurrentActivity(entered=2, words="two")
+            assert stalls.read_activity(path) == stalls.CurrentActivity(entered=1, words="one")
         with pytest.raises(ZeroDivisionError), inside("one"):
             raise ZeroDivisionError
-        assert heartbeat_page.read_activity(path) is None
+        assert stalls.read_activity(path) is None
         with inside("x" * 10_000):
-            place = heartbeat_page.read_activity(path)
+            place = stalls.read_activity(path)
             assert place is not None
             assert (place.entered, set(place.words)) == (4, {"x"})
     assert path.stat().st_mode & 0o777 == 0o600
@@ -35,8 +35,8 @@ def test_a_stay_is_seen_as_long_as_it_lasts(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_nowhere(tmp_path: Path) -> None:
     """No file, or one of another size, tells nothing; a folder that is not there is named."""
-    assert heartbeat_page.read_activity(tmp_path / "none") is None
+    assert stalls.read_activity(tmp_path / "none") is None
     (tmp_path / "short").write_bytes(b"x")
-    assert heartbeat_page.read_activity(tmp_path / "short") is None
-    with pytest.raises(AccessError, match="open"), heartbeat_page.activity_marker(tmp_path / "no" / "file"):
+    assert stalls.read_activity(tmp_path / "short") is None
+    with pytest.raises(AccessError, match="open"), stalls.activity_marker(tmp_path / "no" / "file"):
         raise AssertionError

@@ -1,7 +1,11 @@
-"""A file page that shows the current activity of a process, readable by others when it hangs. Never synced."""
+"""Evidence of a stalled process: its current activity, on a page that others can read, and the stacks of its threads.
+
+The page is never synced; the interpreter itself writes the stacks.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import mmap
 import os
 import struct
@@ -71,3 +75,23 @@ def read_activity(path: Path) -> CurrentActivity | None:
     entered, length = _HEAD.unpack_from(page)
     words = page[_HEAD.size : _HEAD.size + length].decode(errors="replace")
     return CurrentActivity(entered=entered, words=words) if words else None
+
+
+@contextmanager
+def dump_stacks_if_stalled(path: Path, after_s: float) -> Iterator[Callable[[], None]]:
+    """Dump all stacks to `path` when the yielded function is not called for `after_s` seconds.
+
+    The dump has file names and line numbers, no local variables and so no secrets. The file is private and appended
+    to.
+    """
+    with filesystem.raising_access_errors("open", path):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(handle, "wb") as file:
+
+        def rearm() -> None:
+            faulthandler.dump_traceback_later(after_s, file=file)
+
+        try:
+            yield rearm
+        finally:
+            faulthandler.cancel_dump_traceback_later()

@@ -1,13 +1,22 @@
-"""The identity of a bot: entity, jurisdiction, broker and its own id, as one string of four parts."""
+"""The bot's identity: entity, jurisdiction, broker and its own id, as one string of four parts in an encrypted file."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts.credentials import shown_field
+from tbot_core.contracts.setting import text as text_setting
 from tbot_core.errors import SettingsError
+from tbot_core.instance.secrets import open_instance_vault
+from tbot_core.system import filesystem
+from tbot_core.vault.categories import category_paths
+
+if TYPE_CHECKING:
+    from tbot_core.contracts.settings import DeploymentSettings
+    from tbot_core.instance.folder import Instance
 
 FIELD: Final = "BOT_IDENTITY_STRING"
 PATTERN: Final = re.compile(r"([A-Z]{2,6})_([A-Z]{2,4})_([A-Z]{2,10})_([A-Z0-9]{2,6})")
@@ -40,3 +49,21 @@ class Identity:
     def text(self) -> str:
         """The identity as one string."""
         return f"{self.entity}_{self.jurisdiction}_{self.broker}_{self.bot_id}"
+
+
+@attrs.frozen(kw_only=True)
+class BotIdentityConfig:
+    """The bot's identity."""
+
+    identity: str = shown_field(
+        text_setting(pattern=PATTERN.pattern, allowed=ALLOWED), name=FIELD, doc=f"The bot's identity, {SHORT}."
+    )
+
+
+def read_identity(instance: Instance, deployment: DeploymentSettings, *, live: bool = False) -> Identity | None:
+    """The bot's identity; None without the file. Raises VaultError."""
+    here = category_paths("bot_identity", instance, deployment)
+    if not filesystem.is_present(here.file):
+        return None
+    found = open_instance_vault(instance, deployment, live=live).read_as(BotIdentityConfig, "bot_identity")
+    return Identity.parse(found.identity)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.errors import JournalError
-from tbot_core.journal import tail_mark
+from tbot_core.journal import integrity
 from tbot_core.journal.store import Journal, NewEvent, open_journal, read_journal
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def killed(journal: Journal, folder: Path) -> Path:
     """A copy of a journal's files as a killed process leaves them."""
     folder.mkdir()
-    for path in tail_mark.journal_files(journal.path):
+    for path in integrity.journal_files(journal.path):
         shutil.copy(path, folder)
     return folder / journal.path.name
 
 
 def last(journal: Path) -> Path:
     """The file that holds the note."""
-    return tail_mark.journal_files(journal)[-1]
+    return integrity.journal_files(journal)[-1]
 
 
 def test_the_note_says_how_many_events_are_written(journal: Journal) -> None:
@@ -50,7 +50,7 @@ def test_the_note_says_how_many_events_are_written(journal: Journal) -> None:
     assert last(journal.path).read_text() == f"{3:020}\n"
     journal.append(ONE * 2)
     assert last(journal.path).read_text() == f"{5:020}\n"
-    assert tail_mark.noted_event_count(journal.path) == 5
+    assert integrity.noted_event_count(journal.path) == 5
     assert last(journal.path).stat().st_mode & 0o777 == 0o600
 
 
@@ -58,7 +58,7 @@ def test_the_note_says_how_many_events_are_written(journal: Journal) -> None:
 def test_f82_a_log_that_was_removed_is_missed(journal: Journal, tmp_path: Path, opener: Any) -> None:
     """Of a killed process the log holds what counts: without it nothing is opened, put back it is all there."""
     path = killed(journal, tmp_path / "killed")
-    log = tail_mark.journal_files(path)[1]
+    log = integrity.journal_files(path)[1]
     kept = log.rename(tmp_path / "kept")
     before = path.read_bytes()
     with pytest.raises(
@@ -75,7 +75,7 @@ def test_f82_a_log_that_was_removed_is_missed(journal: Journal, tmp_path: Path, 
 def test_f82_an_index_of_the_log_that_was_removed_is_made_anew(journal: Journal, tmp_path: Path, opener: Any) -> None:
     """The SHM file holds nothing of its own."""
     path = killed(journal, tmp_path / "killed")
-    tail_mark.journal_files(path)[2].unlink()
+    integrity.journal_files(path)[2].unlink()
     with closing(opener(path)) as found:
         assert found.verify() == journal.head
 
@@ -85,11 +85,11 @@ def test_a_file_that_is_gone_is_missed_and_no_other_is_made(journal: Journal, tm
     """The log beside it, of which a new file knows nothing, stays as it is."""
     path = killed(journal, tmp_path / "killed")
     path.unlink()
-    log = tail_mark.journal_files(path)[1].read_bytes()
+    log = integrity.journal_files(path)[1].read_bytes()
     with pytest.raises(JournalError, match="ends at event 0 but had 3 before"):
         opener(path)
     assert not path.exists()
-    assert tail_mark.journal_files(path)[1].read_bytes() == log
+    assert integrity.journal_files(path)[1].read_bytes() == log
 
 
 @pytest.mark.parametrize("opener", OPENERS)
@@ -112,7 +112,7 @@ def test_a_journal_that_somebody_else_closed_is_whole(journal: Journal, tmp_path
     path = killed(journal, tmp_path / "killed")
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert not tail_mark.journal_files(path)[1].exists()
+    assert not integrity.journal_files(path)[1].exists()
     with closing(open_journal(path)) as found:
         assert found.verify() == journal.head
 

@@ -1,12 +1,14 @@
-"""The number of events in a journal, kept in a file beside it, so that events missing from the end are noticed.
+"""Whether the files of a journal are complete and usable, and the errors if they are not.
 
-A hash chain cannot detect that its end was removed, nor SQLite that a WAL was deleted. The count is written after each
-append without waiting for the disk: after a power cut it may be too low, never too high.
+The number of events is kept in a file beside the journal: a hash chain cannot detect that its end was removed, nor
+SQLite that a WAL was deleted. The count is written after each append without waiting for the disk: after a power cut it
+may be too low, never too high.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sqlite3
+from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import AccessError, JournalError
 from tbot_core.system import filesystem, log
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _log = log.logger(__name__)
+_UNREACHABLE: Final = frozenset(
+    getattr(sqlite3, f"SQLITE_{name}") for name in ("CANTOPEN", "PERM", "READONLY", "BUSY", "LOCKED", "IOERR")
+)
+"""SQLite result codes for a file that may be intact but cannot be accessed: permissions, disk, locks."""
 
 
 def journal_files(journal: Path) -> tuple[Path, ...]:
@@ -58,3 +64,34 @@ def truncated_error(journal: Path, found: int, before: int) -> JournalError:
         "Put the previous files back, from a backup if necessary. To continue without those events, remove "
         f"{mark}: orders known only from them then count as external.",
     )
+
+
+def damaged_journal(path: Path, words: str) -> JournalError:
+    """Return the error for a file whose content is damaged."""
+    return JournalError(f"The journal {path} is damaged: {words}.", "Restore it from a backup.")
+
+
+def unusable_journal(path: Path, error: Exception) -> JournalError:
+    """Return the error for a file that cannot be opened or read."""
+    if _code(error) not in _UNREACHABLE:
+        return damaged_journal(path, str(error).partition(" with text ")[0])  # cut off the undecodable text
+    return JournalError(
+        f"The journal {path} cannot be used: {error}.",
+        "There is no sign of damage: check the disk, and the permissions of the file and its folder.",
+    )
+
+
+def closed_out_of_reach(path: Path, error: BaseException | None) -> bool:
+    """Whether a file that cannot be opened was closed cleanly, so that the main file is complete (no WAL beside it)."""
+    log = path.with_name(f"{path.name}-wal")
+    return _code(error) == sqlite3.SQLITE_CANTOPEN and not filesystem.exists(log)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk was full. Nothing of the transaction was written then."""
+    return _code(error) == sqlite3.SQLITE_FULL
+
+
+def _code(error: BaseException | None) -> int:
+    # SQLite's primary result code; 0 for an error that is not SQLite's.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
