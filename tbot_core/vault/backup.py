@@ -14,7 +14,7 @@ import attrs
 
 from tbot_core.system import filesystem, secure_files
 from tbot_core.system.secure_memory import SecureBuffer
-from tbot_core.vault import files, formats, key_providers, keys
+from tbot_core.vault import files, key_providers, keys
 from tbot_core.vault.bundle import SecretBundle
 from tbot_core.vault.categories import AUDIT, CATEGORIES, EVERY
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
@@ -104,7 +104,7 @@ def backup_settings(backup: Backup, place: CategoryPaths) -> bytes:
     """The text of `.env` in the backup, empty without one; `place` is that of `.env`. Raises VaultError."""
     if "env" not in backup.files:
         return bytes(backup.plain.get("env", b""))
-    plain, _ = formats.open_text(backup.rings["env"], place, backup.files["env"])
+    plain, _ = files.open_text(backup.rings["env"], place, backup.files["env"])
     with plain:
         return bytes(plain.view)
 
@@ -165,7 +165,7 @@ def _sweep(path: Path) -> None:
 
 def _prove(backup: Backup, place: Callable[[str], CategoryPaths]) -> None:
     for category, text in backup.files.items():
-        formats.open_text(backup.rings[category], place(category), text)[0].wipe()
+        files.open_text(backup.rings[category], place(category), text)[0].wipe()
 
 
 def _refuse_differing(vault: Vault, backup: Backup) -> None:
@@ -212,7 +212,7 @@ def _put_file(vault: Vault, backup: Backup, category: str) -> None:
     here, ring = vault.store.place(category), backup.rings[category]
 
     def prove(written: memoryview) -> None:
-        formats.open_text(ring, here, written)[0].wipe()
+        files.open_text(ring, here, written)[0].wipe()
 
     if (text := backup.files.get(category)) is not None:
         files.write_file(here, bytes(text), prove=prove, system=vault.system)

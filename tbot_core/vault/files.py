@@ -1,4 +1,4 @@
-"""The vault's files: opened with every check of `secure_files`, and errors mapped to codes."""
+"""Encrypted files: read and written privately, with the faults that they can have, and recognised by their prefix."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.system import log, secure_files
 from tbot_core.system.secure_files import FileFlaw
+from tbot_core.vault import fernet, token
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 from tbot_core.vault.token import LIMIT_BYTES
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tbot_core.system.secure_files import FileSystemCalls, PrivateFileContent
     from tbot_core.system.secure_memory import SecureBuffer
     from tbot_core.vault.categories import CategoryPaths
+    from tbot_core.vault.keys import CategoryKeys, RootKey
 
 KEY_LIMIT_BYTES: Final = 64
 FILE_LIMIT_BYTES: Final = LIMIT_BYTES + 1
@@ -57,6 +59,8 @@ _FILE_CODES: Final = {
     FileFlaw.UNPROVEN: VaultErrorCode.FILE_UNPROVEN,
 }
 _log = log.logger(__name__)
+FERNET: Final = "fernet"
+"""The value of SECRETS_WRITE_FORMAT that writes Fernet tokens; any other writes tbot's."""
 
 
 def read_key(place: CategoryPaths, path: Path, *, strict: bool, system: FileSystemCalls) -> PrivateFileContent:
@@ -118,3 +122,32 @@ def _coded(place: CategoryPaths, path: Path, codes: dict[FileFlaw, VaultErrorCod
 
 def _flaw(place: CategoryPaths, path: Path, codes: dict[FileFlaw, VaultErrorCode], flaw: FileFlaw) -> VaultError:
     return vault_error(codes[flaw], place.category, place.shown(path))
+
+
+def format_text(text: bytes | memoryview) -> str | None:
+    """Describe the format of a file; None for an unknown one."""
+    if text[: len(token.PREFIX)] == token.PREFIX:
+        return token.FORMAT_WORDS
+    if text[: len(fernet.PREFIX)] == fernet.PREFIX:
+        return fernet.FORMAT_WORDS
+    return None
+
+
+def open_text(ring: CategoryKeys, place: CategoryPaths, text: bytes | memoryview) -> tuple[SecureBuffer, RootKey]:
+    """Decrypt a file of either format; returns the plaintext, to be wiped by the caller, and its key.
+
+    Raises VaultError.
+    """
+    match format_text(text):
+        case token.FORMAT_WORDS:
+            return token.open_token(ring, place, text)
+        case fernet.FORMAT_WORDS:
+            return fernet.open_fernet(ring, place, text)
+        case _:
+            code = VaultErrorCode.FORMAT_UNKNOWN if text else VaultErrorCode.FILE_EMPTY
+            raise vault_error(code, place.category, place.shown(place.file))
+
+
+def write_format_text(setting: str) -> str:
+    """Describe the format that this value of SECRETS_WRITE_FORMAT writes."""
+    return fernet.FORMAT_WORDS if setting == FERNET else token.FORMAT_WORDS

@@ -15,7 +15,7 @@ from tbot_core.model.clock import Clock
 from tbot_core.system import filesystem, random, secure_files, secure_memory
 from tbot_core.system.secure_files import FileSystemCalls
 from tbot_core.system.secure_memory import SecureBuffer
-from tbot_core.vault import fernet, files, formats, keys, token
+from tbot_core.vault import fernet, files, keys, token
 from tbot_core.vault.categories import AUDIT, HasHome, audit_paths, category_paths
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 from tbot_core.vault.key_files import FileKeyProvider
@@ -143,21 +143,21 @@ class SecretStore:
             if ring.cur is None:
                 raise vault_error(VaultErrorCode.KEY_MISSING, category, here.shown(here.key))
             try:
-                plain, key = formats.open_text(ring, here, text.view)
+                plain, key = files.open_text(ring, here, text.view)
             except VaultError as error:
                 if tries == 1 or error.code not in _ROTATED:
                     raise
                 return self._load(category, tries - 1)
             flaws = files.flaws_of(here, key=self.key_flaws(category), file=content.flaws)
-            return OpenedSecrets(plain, format_words=formats.format_text(text.view) or "", key_id=key.name, flaws=flaws)
+            return OpenedSecrets(plain, format_words=files.format_text(text.view) or "", key_id=key.name, flaws=flaws)
 
     def load_with(self, category: str, key: RootKey) -> OpenedSecrets:
         """Decrypt a category's file with this key only. Raises VaultError."""
         here = self.place(category)
         content = files.read_file(here, strict=False, system=self.system)
         with content.data as text:
-            plain, _ = formats.open_text(CategoryKeys(cur=key), here, text.view)
-            return OpenedSecrets(plain, format_words=formats.format_text(text.view) or "", key_id=key.name, flaws=())
+            plain, _ = files.open_text(CategoryKeys(cur=key), here, text.view)
+            return OpenedSecrets(plain, format_words=files.format_text(text.view) or "", key_id=key.name, flaws=())
 
     def put(self, category: str, plaintext: bytes | bytearray | memoryview, key: RootKey) -> None:
         """Encrypt with this key and replace the category's file, after decrypting what was written.
@@ -165,14 +165,14 @@ class SecretStore:
         Raises VaultError; the old file stays then.
         """
         here = self.place(category)
-        if self.deployment.secrets_write_format == formats.FERNET:
+        if self.deployment.secrets_write_format == files.FERNET:
             text = fernet.seal_fernet(key, here, plaintext, seconds=int(self.clock.now().timestamp()))
         else:
             text = token.seal_token(key, here, plaintext, entropy=self.entropy)
 
         def prove(written: memoryview) -> None:
             try:
-                opened, _ = formats.open_text(CategoryKeys(cur=key), here, written)
+                opened, _ = files.open_text(CategoryKeys(cur=key), here, written)
             except VaultError:
                 raise vault_error(VaultErrorCode.FILE_UNPROVEN, category, here.shown(here.file)) from None
             with opened:

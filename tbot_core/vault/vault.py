@@ -14,7 +14,7 @@ from tbot_core.errors import TbotError, VaultError
 from tbot_core.model.clock import Clock
 from tbot_core.system import random, secure_files
 from tbot_core.system.secure_files import FileSystemCalls
-from tbot_core.vault import categories, content, files, formats, keys, schemas
+from tbot_core.vault import categories, content, files, keys, schemas
 from tbot_core.vault.categories import HasHome
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 from tbot_core.vault.store import OpenedSecrets, SecretStore
@@ -250,7 +250,7 @@ class Vault:
         self.note("write", category, "ok", key.name)
 
     def _upgraded(self, category: str, *, dry_run: bool) -> list[FormatUpgrade]:
-        after = formats.write_format_text(self.deployment.secrets_write_format)
+        after = files.write_format_text(self.deployment.secrets_write_format)
         with self.read(category) as opened, self.store.ring(category) as ring:
             if ring.cur is None or (opened.format, opened.key_id) == (after, ring.cur.name):
                 return []
@@ -291,4 +291,4 @@ class Vault:
             faults.append(error)
             return None, None, ()
         with read.data as text:
-            return formats.format_text(text.view), read.mode, read.flaws
+            return files.format_text(text.view), read.mode, read.flaws

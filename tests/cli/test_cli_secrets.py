@@ -13,7 +13,7 @@ from tbot_core import cli
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, load_settings, secrets
 from tbot_core.testing.canaries import canary, shows
-from tbot_core.vault import formats
+from tbot_core.vault import files
 from tbot_core.vault.keys import generate_key
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_show_tells_how_each_category_stands(home: Path) -> None:
     """Presence, key id, date and format in words of every category, and no access is logged for it."""
     rows = {row["category"]: row for row in json.loads(run(home, "show", "--json"))["categories"]}
     assert (rows["broker"]["presence"], rows["smtp"]["presence"]) == ("present", "no file")
-    assert rows["broker"]["format"] == formats.write_format_text("aes-256-gcm")
+    assert rows["broker"]["format"] == files.write_format_text("aes-256-gcm")
     assert rows["broker"]["modified"] is not None
     assert rows["smtp"]["modified"] is None
     assert rows["broker"]["key_id"] == vault(home).store.load("broker").key_id

@@ -13,7 +13,7 @@ import pytest
 
 from tbot_core.errors import VaultError
 from tbot_core.system.secure_memory import SecureBuffer
-from tbot_core.vault import fernet, formats, keys, token
+from tbot_core.vault import fernet, files, keys, token
 from tbot_core.vault.categories import CategoryPaths
 from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode
 from tbot_core.vault.keys import CategoryKeys, RootKey
@@ -115,7 +115,7 @@ def texts(dice: random.Random, sound: list[bytes], count: int) -> Iterator[bytes
 def outcome(ring: CategoryKeys, text: bytes) -> bytes | VaultErrorCode:
     """What a text opens to, or the code under which it is refused; anything else is raised."""
     try:
-        plain, _ = formats.open_text(ring, WHERE, text)
+        plain, _ = files.open_text(ring, WHERE, text)
     except VaultError as error:
         return CODE_BY_TEXT[error.code]
     with plain:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
 from tbot_core.system.secure_memory import SecureBuffer
-from tbot_core.vault import fernet, formats, token
+from tbot_core.vault import fernet, files, token
 from tbot_core.vault.categories import CategoryPaths
 from tbot_core.vault.error_codes import VaultErrorCode
 from tbot_core.vault.keys import CategoryKeys, RootKey
@@ -52,7 +52,7 @@ def binary_of(text: bytes) -> bytes:
 
 def opened(ring: CategoryKeys, where: CategoryPaths, text: bytes) -> bytes:
     """What a token of either format holds."""
-    plain, _ = formats.open_text(ring, where, text)
+    plain, _ = files.open_text(ring, where, text)
     with plain:
         return bytes(plain.view)
 
@@ -232,7 +232,7 @@ def test_the_key_is_found_in_any_slot(slot: str) -> None:
     """Whatever slot it is in, and whatever keys the others are, the right key opens; without it the id is unknown."""
     others = {name: key(bytes([9, number] * 16)) for number, name in enumerate({"cur", "next", "prev"} - {slot})}
     for text in (SEALED, fernet.seal_fernet(key(), place(), b"secret", seconds=0)):
-        plain, found = formats.open_text(CategoryKeys(**others, **{slot: key()}), place(), text)
+        plain, found = files.open_text(CategoryKeys(**others, **{slot: key()}), place(), text)
         assert (bytes(plain.view), found.id) == (b"secret", key().id)
     assert code_of(CategoryKeys(**others), place(), SEALED) is VaultErrorCode.TOKEN_KEY_ID
     assert code_of(CategoryKeys(), place(), SEALED) is VaultErrorCode.TOKEN_KEY_ID
@@ -368,10 +368,10 @@ def test_a_fernet_text_has_bounds_too() -> None:
 
 def test_the_two_formats_are_called_what_they_are() -> None:
     """Neither is called AES-256 (Fernet)."""
-    assert formats.format_text(SEALED) == "AES-256-GCM (tbot v1)" == formats.write_format_text("aes-256-gcm")
+    assert files.format_text(SEALED) == "AES-256-GCM (tbot v1)" == files.write_format_text("aes-256-gcm")
     assert (
-        formats.format_text(FERNET)
+        files.format_text(FERNET)
         == "Fernet: AES-128-CBC + HMAC-SHA256, 256-bit composite key"
-        == formats.write_format_text("fernet")
+        == files.write_format_text("fernet")
     )
-    assert formats.format_text(b"A=1") is None
+    assert files.format_text(b"A=1") is None

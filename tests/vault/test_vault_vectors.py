@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tbot_core.errors import VaultError
 from tbot_core.system.secure_memory import SecureBuffer
-from tbot_core.vault import formats, keys, token
+from tbot_core.vault import files, keys, token
 from tbot_core.vault.categories import CategoryPaths
 from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode
 from tbot_core.vault.keys import CategoryKeys, RootKey
@@ -72,7 +72,7 @@ def test_every_published_file_about_our_parts_has_an_answer() -> None:
 
 def opened(ring: CategoryKeys, text: bytes) -> bytes:
     """What a token of either format holds."""
-    plain, _ = formats.open_text(ring, WHERE, text)
+    plain, _ = files.open_text(ring, WHERE, text)
     with plain:
         return bytes(plain.view)
 
