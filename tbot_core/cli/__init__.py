@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  -- click's signature
         """The names in the order of the help: first those of the core, then those of plugins."""
-        return [*COMMANDS, *self._offered()]
+        return [*COMMANDS, *self._plugin_commands()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  -- likewise
         """Import the named command; None for an unknown name."""
@@ -71,8 +71,8 @@ class LazyGroup(click.Group):
             module, _, name = COMMANDS[cmd_name][0].partition(":")
             command: click.Command = getattr(_import(module), name)
             return command
-        listing = self._offered().get(cmd_name)
-        return None if listing is None else _of_plugin(listing)
+        listing = self._plugin_commands().get(cmd_name)
+        return None if listing is None else _load_plugin_command(listing)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -93,17 +93,17 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  -- likewise
         """Write the command list of the help from the table and the metadata; no command is imported."""
-        offered = self._offered(aloud=True)
+        plugin_commands = self._plugin_commands(warn=True)
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-        if offered:
+        if plugin_commands:
             with formatter.section("Plugin commands"):
                 formatter.write_dl(
-                    [(name, f"From {it.entry.dist} {it.entry.version}.") for name, it in offered.items()]
+                    [(name, f"From {it.entry.dist} {it.entry.version}.") for name, it in plugin_commands.items()]
                 )
 
-    def _offered(self, *, aloud: bool = False) -> dict[str, PluginListing]:
-        # The plugins' commands by name; `aloud` also says which are refused.
+    def _plugin_commands(self, *, warn: bool = False) -> dict[str, PluginListing]:
+        # The commands of plugins by name; with `warn` each refused one is named on standard error.
         from tbot_core.plugins.discovery import installed_commands
 
         usable, refused = {}, []
@@ -112,7 +112,7 @@ class LazyGroup(click.Group):
                 usable[listing.entry.name] = listing
             else:
                 refused.append(listing)
-        if aloud:
+        if warn:
             for listing in refused:
                 click.echo(f"tbot: command {listing.entry.name} is refused: {listing.reason}", err=True)
         return usable
@@ -133,11 +133,11 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
         color = None if terminal.allows_style() else False
         outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state, color=color)
     except TbotError as fault:
-        _say(fault.message, fault.remedy)
+        _print_error(fault.message, fault.remedy)
         return fault.exit_code
     except click.Abort as fault:
         interrupted = isinstance(fault.__cause__ or fault.__context__, KeyboardInterrupt)
-        _say("Stopped." if interrupted else "Aborted; nothing was changed.")
+        _print_error("Stopped." if interrupted else "Aborted; nothing was changed.")
         return INTERRUPTED if interrupted else 1
     except click.exceptions.NoArgsIsHelpError as fault:
         fault.show()
@@ -145,7 +145,7 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
     except click.ClickException as fault:
         context = getattr(fault, "ctx", None)
         path = "tbot" if context is None else context.command_path
-        _say(fault.format_message(), f"See `{path} --help`.")
+        _print_error(fault.format_message(), f"See `{path} --help`.")
         return fault.exit_code
     return outcome if isinstance(outcome, int) else 0
 
@@ -154,42 +154,42 @@ def main() -> int:
     """Run the command line of this process."""
     try:
         with guarded_streams():
-            return _begin()
-    except AccessError as fault:  # standard output is closed, or what was written last could not be
-        _say(fault.message, fault.remedy)
+            return _run()
+    except AccessError as fault:  # standard output is closed, or the last output could not be written
+        _print_error(fault.message, fault.remedy)
         return fault.exit_code
 
 
-def _begin() -> int:
+def _run() -> int:
     from tbot_core.cli.crash_report import CrashReporter
 
     if HARDENED.intersection(sys.argv[1:2]):
         from tbot_core.system.secure_memory import harden
 
         for sentence in harden():
-            _say(sentence)
-    unforeseen = CrashReporter()
-    sys.excepthook = unforeseen.report
+            _print_error(sentence)
+    reporter = CrashReporter()
+    sys.excepthook = reporter.report
     try:
-        return invoke(sys.argv[1:], state=unforeseen)
+        return invoke(sys.argv[1:], state=reporter)
     finally:
-        unforeseen.flush_to_log()
+        reporter.flush_to_log()
 
 
-def _of_plugin(listing: PluginListing) -> click.Command:
+def _load_plugin_command(listing: PluginListing) -> click.Command:
     from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
     from tbot_core.plugins.loader import load_object
 
     found = load_object(listing.entry)
     if not isinstance(found, click.Command | PluginFailure):
-        words = f"{listing.entry.target} is not a click command."
-        found = PluginFailure.said(listing.entry, "validate", words)
+        message = f"{listing.entry.target} is not a click command."
+        found = PluginFailure.said(listing.entry, "validate", message)
     if isinstance(found, PluginFailure):
         raise plugins_failed_error((found,))
     return found
 
 
-def _say(message: str, remedy: str = "") -> None:
+def _print_error(message: str, remedy: str = "") -> None:
     click.echo(f"tbot: {message}", err=True)
     if remedy:
         click.echo(f"      {remedy}", err=True)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 PICKUP_TIMEOUT_S: Final = 5.0
 """Time limits for a running bot to record a request, and to carry out a stop."""
 
-_AGAIN_S: Final = 0.05
-_HEARD: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
+_POLL_S: Final = 0.05
+_RECORDED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +58,7 @@ class RequestResult:
     unread: str = ""
 
     def document(self) -> dict[str, Any]:
-        """The answer as a JSON document."""
+        """The result as a JSON document."""
         return attrs.asdict(self) | {"verb": self.verb.value}
 
     @property
@@ -78,7 +78,7 @@ async def send_request(
     home: Path | None,
     verb: ControlVerb,
     clock: Clock,
-    patience_s: float = PICKUP_TIMEOUT_S,
+    timeout_s: float = PICKUP_TIMEOUT_S,
     arguments: Mapping[str, str] | None = None,
 ) -> RequestResult:
     """Send a request, and wait until a running bot has recorded it, and for a stop until it has ended.
@@ -96,10 +96,10 @@ async def send_request(
     name = control.write_request(
         instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
     )
-    ends, until = verb in _ENDS, clock.monotonic() + patience_s
+    ends, until = verb in _ENDS, clock.monotonic() + timeout_s
     found = request_result(instance, verb, name, process)
     while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
-        await clock.sleep(_AGAIN_S)
+        await clock.sleep(_POLL_S)
         found = request_result(instance, verb, name, process)
         if not found.taken and filesystem.lock_holder(instance.lock) is None:
             return attrs.evolve(request_result(instance, verb, name, process), process=None)
@@ -112,7 +112,7 @@ def request(verb: str, home: Path | None, arguments: Mapping[str, str] | None = 
 
 
 def result_notes(answer: RequestResult) -> list[str]:
-    """Warnings with an answer: without its journal the positions of the bot are unknown."""
+    """Warnings about a result: without its journal the positions of the bot are unknown."""
     return [f"The journal cannot be read, so the positions are unknown: {answer.unread}"] if answer.unread else []
 
 
@@ -124,27 +124,27 @@ def _pending(answer: RequestResult, *, ends: bool) -> bool:
 
 
 def request_result(instance: Instance, verb: ControlVerb, name: str, process: int | None) -> RequestResult:
-    """What the paper trading journal says now about the request in the file `name`."""
-    there = filesystem.is_present(
+    """The current state of the request in the file `name`, from the paper trading journal."""
+    has_file = filesystem.is_present(
         instance.control / name
-    )  # before the events are read: what follows is written down by then
+    )  # read before the events: a request whose file is gone is in the journal by then
     found = RequestResult(verb=verb, process=process)
     try:
         events = _events(instance)
-    except JournalError as fault:  # whoever took the file away has written down what it asks
-        return attrs.evolve(found, taken=process is not None and not there, unread=str(fault))
+    except JournalError as fault:  # the bot removes the file only after it has recorded the request
+        return attrs.evolve(found, taken=process is not None and not has_file, unread=str(fault))
     book = SessionBook()
     for event in events:
         book.apply(event)
-        found = _told(found, event, name)
+        found = _after_event(found, event, name)
     now = risk_status(instance.control, events, book, running=process is not None)
-    if found.taken and there:
+    if found.taken and has_file:
         found = attrs.evolve(found, taken=False)
-    held = _open(events, found.open) if verb in _ENDS else _held(book)
+    positions = _left_open(events, found.open) if verb in _ENDS else _positions(book)
     state, causes = now.state, now.causes
-    if process is None and now.seen.kill and StateCause.KILL_FILE.value not in causes:  # no bot has written it down yet
+    if process is None and now.seen.kill and StateCause.KILL_FILE.value not in causes:  # not recorded by a bot yet
         state, causes = RiskState.HALTED.word, (StateCause.KILL_FILE.value, *causes)
-    return attrs.evolve(found, open=held, state=state, causes=causes)
+    return attrs.evolve(found, open=positions, state=state, causes=causes)
 
 
 def _events(instance: Instance) -> list[Event]:
@@ -155,21 +155,21 @@ def _events(instance: Instance) -> list[Event]:
         return list(journal.events())
 
 
-def _held(book: SessionBook) -> tuple[str, ...]:
-    # What the session under way holds.
+def _positions(book: SessionBook) -> tuple[str, ...]:
+    # The positions of the current session.
     return tuple(sorted(book.portfolio.positions)) if book.in_session else ()
 
 
-def _open(events: Sequence[Event], said: Iterable[str]) -> tuple[str, ...]:
-    # What a stop leaves to nobody: also what could not be closed in the sessions before.
+def _left_open(events: Sequence[Event], reported: Iterable[str]) -> tuple[str, ...]:
+    # The positions and orders that a stop leaves open, also those that earlier sessions could not close.
     from tbot_core.engine.session.open_positions import remaining_positions
 
     opened = next((place for place in reversed(range(len(events))) if events[place].kind == records.SESSION_OPENED), 0)
-    return remaining_positions(events, events[opened:], said).open
+    return remaining_positions(events, events[opened:], reported).open
 
 
-def _told(found: RequestResult, event: Event, name: str) -> RequestResult:
-    if event.kind in _HEARD and event.payload["name"] == name:
+def _after_event(found: RequestResult, event: Event, name: str) -> RequestResult:
+    if event.kind in _RECORDED and event.payload["name"] == name:
         taken = event.kind == records.REQUEST
         return attrs.evolve(found, taken=taken, refused="" if taken else event.payload["words"])
     if found.taken and event.kind == records.STOPPED:
@@ -180,7 +180,7 @@ def _told(found: RequestResult, event: Event, name: str) -> RequestResult:
 
 def stop_sentence(answer: RequestResult) -> str:
     """The result of the stop as a sentence."""
-    held = ", ".join(answer.open)
+    positions = ", ".join(answer.open)
     if answer.lost:
         return answer.lost
     if answer.verb is ControlVerb.STOP_CANCEL:
@@ -188,11 +188,11 @@ def stop_sentence(answer: RequestResult) -> str:
             return "No bot is running; the stop is undone at the next start."
         return f"The stop is undone; the state is {answer.state}."
     if answer.process is None:
-        rest = f" Open and not managed by any bot: {held}." if held else ""
+        rest = f" Open and not managed by any bot: {positions}." if positions else ""
         return f"No bot is running; the stop takes effect at the next start, and `tbot stop --cancel` undoes it.{rest}"
     if answer.ended:
         return stopped_sentence(answer.open, answer.unconfirmed)
-    what = held or "all positions"
+    what = positions or "all positions"
     doing = f"closes {what}" if answer.verb is ControlVerb.STOP_FLATTEN else f"manages {what} to their exits"
     return f"The bot blocks entries, {doing}, then ends."
 
@@ -213,9 +213,9 @@ def kill_sentence(answer: RequestResult) -> str:
         return _cleared(answer)
     if answer.process is None:
         return "No bot is running; the kill takes effect from the next start, and `tbot kill --clear` undoes it."
-    held = ", ".join(answer.open)
+    positions = ", ".join(answer.open)
     doing = "being closed" if answer.verb is ControlVerb.KILL_FLATTEN else "kept with their stops"
-    rest = f" Positions are {doing}: {held}." if held else ""
+    rest = f" Positions are {doing}: {positions}." if positions else ""
     return f"Killed: entries are blocked until `tbot kill --clear`.{rest}"
 
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-_BLAME = "unexpected error; this is a bug in tbot or in a plugin."
+_CAUSE = "unexpected error; this is a bug in tbot or in a plugin."
 _HINT = "Run the command again with TBOT_DEBUG=1 in the environment to see the traceback."
 _OFF = frozenset({"false", "no", "off", "0"})
 
 
 class CrashReporter:
-    """The last exception hook of the process: one sentence, and where the traceback is; the process exits with 1.
+    """The exception hook of the process: prints one sentence and where the traceback is; the process exits with 1.
 
     `home` is the instance's folder once a command has read `--home`, `texts` its settings once a run has read them. The
     traceback goes to the log of the instance, or to the screen with BUILD_MODE=debug in the settings or TBOT_DEBUG=1 in
@@ -36,12 +36,12 @@ class CrashReporter:
     def report(self, kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
         """Print the message, and raise nothing; the signature is that of `sys.excepthook`.
 
-        If the settings or the log cannot be opened, the hint to the traceback is left out.
+        If the settings or the log cannot be opened, the message says how to see the traceback.
         """
         from tbot_core.system.redaction import redact
 
-        with suppress(OSError):  # a closed standard error leaves nobody to tell
-            sentence = f"tbot: {kind.__name__}: {_words(fault)}: {_BLAME}"
+        with suppress(OSError):  # standard error may be closed
+            sentence = f"tbot: {kind.__name__}: {_message(fault)}: {_CAUSE}"
             click.echo(redact(sentence), err=True)
             texts = self._settings()
             if environ.variable("TBOT_DEBUG") == "1" or texts.get("BUILD_MODE", "").strip().lower() == "debug":
@@ -49,19 +49,19 @@ class CrashReporter:
 
                 click.echo(redact("".join(traceback.format_exception(kind, fault, trace))), err=True)
             else:
-                click.echo(f"      {self._logged((kind, fault, trace), texts)}", err=True)
+                click.echo(f"      {self._log_traceback((kind, fault, trace), texts)}", err=True)
 
     def flush_to_log(self) -> None:
-        """Write to the log of the instance what was logged before it was open, as by a command that ended early."""
-        if self.home is None or "tbot_core.system.log" not in sys.modules:  # what was never loaded holds nothing
+        """Write lines that were logged before the log of the instance was open, as by a command that ended early."""
+        if self.home is None or "tbot_core.system.log" not in sys.modules:  # a log that was never loaded holds no lines
             return
         from tbot_core.system import log
 
         if not log.holds():
             return
         try:
-            self._open(self._settings())
-        except Exception:  # noqa: BLE001  -- the command has said what a person must know
+            self._open_log(self._settings())
+        except Exception:  # noqa: BLE001  -- the command has printed its own message
             return
         log.close()
 
@@ -74,17 +74,17 @@ class CrashReporter:
 
         try:
             return raw_settings(self.home)
-        except Exception:  # noqa: BLE001  -- what ended the command may lie in a file that is opened here once more
+        except Exception:  # noqa: BLE001  -- the file that ended the command may fail again
             return {}
 
-    def _logged(
+    def _log_traceback(
         self, failure: tuple[type[BaseException], BaseException, TracebackType | None], texts: Mapping[str, str]
     ) -> str:
-        # Write the traceback to the instance's log, and say where; without a log, say how to see it.
+        # Write the traceback to the instance's log; returns where it is, or without a log how to see it.
         from tbot_core.system import log
 
         try:
-            folder = self._open(texts)
+            folder = self._open_log(texts)
             if folder is None:
                 return _HINT
             log.logger(__name__).error("command.failed", exc_info=failure)
@@ -95,8 +95,8 @@ class CrashReporter:
             return _HINT
         return f"The traceback is in {folder / log.FILE_NAME}."
 
-    def _open(self, texts: Mapping[str, str]) -> Path | None:
-        # Open the instance's log, without the screen, and return its folder; None where there is none.
+    def _open_log(self, texts: Mapping[str, str]) -> Path | None:
+        # Open the instance's log, without output on the screen, and return its folder; None without a log.
         if self.home is None or not texts or texts.get("ENABLE_LOGGING", "").strip().lower() in _OFF:
             return None
         from tbot_core.instance.folder import Instance
@@ -108,8 +108,8 @@ class CrashReporter:
         return folder
 
 
-def _words(fault: BaseException) -> str:
+def _message(fault: BaseException) -> str:
     try:
         return str(fault)
-    except Exception:  # noqa: BLE001  -- a class of a plugin may fail at this too
+    except Exception:  # noqa: BLE001  -- an exception class of a plugin may fail here too
         return "no message"

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import NewEvent
     from tbot_core.model.clock import Clock
 
-_EVERY_S: Final = 0.1
-_KEPT: Final = 200
+_REDRAW_S: Final = 0.1
+_MOST_EVENTS: Final = 200
 
 
 class LiveView:
@@ -41,8 +41,8 @@ class LiveView:
 
     watched = True
 
-    def __init__(self, wish: RunOptions, clock: Clock, console: Console | None = None) -> None:
-        self._wish = wish
+    def __init__(self, options: RunOptions, clock: Clock, console: Console | None = None) -> None:
+        self._options = options
         self._clock = clock
         self._console = console or Console()
         self._plain = not self._console.encoding.lower().startswith("utf")
@@ -50,10 +50,10 @@ class LiveView:
         self._canvas = Canvas(
             console=self._console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
         )
-        self._drawn = self._looked = -_EVERY_S
+        self._drawn = self._polled = -_REDRAW_S
         self._banner: list[str] = []
         self._interrupted = ""
-        self.board = LiveFrame(mode=wish.badge, vow="No order is sent. " if wish.dry else "")
+        self.frame = LiveFrame(mode=options.badge, notice="No order is sent. " if options.dry else "")
 
     @property
     def watcher(self) -> RunWatcher:
@@ -62,15 +62,15 @@ class LiveView:
             on_resumed=self._resumed,
             on_started=self._started,
             on_minute=self._minute,
-            on_events=self._wrote,
+            on_events=self._on_events,
             on_idle=self._idle,
-            on_round=self._look,
+            on_round=self._between_minutes,
         )
 
     def __enter__(self) -> Self:
         """Switch to the full screen."""
         self._canvas.start()
-        self._draw(at_once=True)  # an empty screen says nothing to whoever stops it already
+        self._draw(force=True)  # the first frame shows how to stop the run
         return self
 
     def __exit__(
@@ -85,71 +85,79 @@ class LiveView:
         from tbot_core.cli.text.run import finished_lines, stopped_lines
 
         width = self._console.width
-        said = [part for line in self._banner for part in wrap_sentence(line, width)]
-        for line in (*said, *(stopped_lines if outcome.stopped else finished_lines)(outcome, self._wish, width)):
+        banner_lines = [part for line in self._banner for part in wrap_sentence(line, width)]
+        for line in (
+            *banner_lines,
+            *(stopped_lines if outcome.stopped else finished_lines)(outcome, self._options, width),
+        ):
             click.echo(line)
 
     def _resumed(self, run: str, day: str) -> None:
         self._interrupted = f"run {run} at {day}"
 
     def _started(self, feed: Feed, book: SessionBook) -> None:
-        self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
+        self._banner = banner(self._options.title, feed.label, book.sessions, self._interrupted)
         if self._interrupted:
-            moment = None if self._wish.mode in SIMULATED_MODES else self._clock.now()
-            self.board.told.append(EventLine(time=moment, text=self._banner[-1], weight="session"))
-        self.board.simulated, self.board.source = feed.label.simulated, feed.label.name
-        self.board.equity = book.equity if book.sessions else None
-        if book.in_session:  # it is not said again what was written before
+            moment = None if self._options.mode in SIMULATED_MODES else self._clock.now()
+            self.frame.events.append(EventLine(time=moment, text=self._banner[-1], weight="session"))
+        self.frame.simulated, self.frame.source = feed.label.simulated, feed.label.name
+        self.frame.equity = book.equity if book.sessions else None
+        if book.in_session:  # events that were recorded before are not shown again
             self._narrator.book = deepcopy(book)
-        self.board.number, self.board.sessions = book.sessions + 1, self._planned
-        self._draw(at_once=True)
+        self.frame.number, self.frame.sessions = book.sessions + 1, self._planned
+        self._draw(force=True)
 
-    def _wrote(self, entries: Sequence[NewEvent]) -> None:
-        board = self.board
-        board.told = [*board.told, *self._narrator.lines_for(entries)][-_KEPT:]
-        board.denials = self._narrator.book.denials
+    def _on_events(self, entries: Sequence[NewEvent]) -> None:
+        frame = self.frame
+        frame.events = [*frame.events, *self._narrator.lines_for(entries)][-_MOST_EVENTS:]
+        frame.denials = self._narrator.book.denials
 
     def _minute(self, run: TradingSession, minute: int) -> None:
-        self._place(run, minute)
-        self.board.waiting, self.board.moment = None, run.session.moment(minute + 1)
+        self._set_place(run, minute)
+        self.frame.waiting, self.frame.moment = None, run.session.moment(minute + 1)
         if self._due or minute + 1 == run.session.minutes:
-            self._measure(run)
-            self._draw(at_once=True)
+            self._set_figures(run)
+            self._draw(force=True)
 
-    def _look(self, run: TradingSession) -> None:
-        # Between two minutes, and before the first one that is seen: what was asked or filled meanwhile shows.
-        if self._clock.monotonic() - self._looked < _EVERY_S:
+    def _between_minutes(self, run: TradingSession) -> None:
+        # Between two minutes, and before the first one: shows requests and fills of the meantime.
+        if self._clock.monotonic() - self._polled < _REDRAW_S:
             return
-        self._looked = self._clock.monotonic()
-        self._place(run, max(run.tape.closed - 1, 0))
-        self.board.moment = self._clock.now()
-        self.board.waiting = run.session.open if self.board.moment < run.session.open else None
-        self._measure(run)
+        self._polled = self._clock.monotonic()
+        self._set_place(run, max(run.tape.closed - 1, 0))
+        self.frame.moment = self._clock.now()
+        self.frame.waiting = run.session.open if self.frame.moment < run.session.open else None
+        self._set_figures(run)
         self._draw()
 
-    def _place(self, run: TradingSession, minute: int) -> None:
-        board = self.board
-        board.number += board.session not in {None, run.session}
-        board.session, board.minute = run.session, minute
-        board.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
+    def _set_place(self, run: TradingSession, minute: int) -> None:
+        frame = self.frame
+        frame.number += frame.session not in {None, run.session}
+        frame.session, frame.minute = run.session, minute
+        frame.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
 
     def _idle(self, moment: datetime) -> None:
-        # In a session the clock goes on; before one it says how long.
-        self.board.moment = self._clock.now()
-        self.board.waiting = None if self._narrator.book.in_session else moment
+        # In a session the clock is shown; before one also the time until it opens.
+        self.frame.moment = self._clock.now()
+        self.frame.waiting = None if self._narrator.book.in_session else moment
         self._draw()
 
-    def _measure(self, run: TradingSession) -> None:
-        # The figures of positions and limits, worked out only when they are drawn.
-        board, desk, book, several = self.board, run.decision_engine, self._narrator.book, len(run.broker_sessions) > 1
-        board.state, board.sent = desk.exposure.current_state.word, dict(desk.exposure.sent)
-        portfolio, limits = desk.portfolio, desk.limits
-        board.equity, board.pnl = dollars_of(portfolio.equity_atoms), dollars_of(desk.exposure.pnl_atoms)
-        board.loss_limit, board.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
-        board.gross = dollars_of(held_atoms(desk.exposure))
-        board.feed = "" if run.outlook is None else run.outlook.description
-        board.most_trades, board.most_positions = limits.max_trades, limits.max_positions
-        board.holdings = tuple(
+    def _set_figures(self, run: TradingSession) -> None:
+        # The figures of positions and limits, computed only when they are drawn.
+        frame, engine, book, several = (
+            self.frame,
+            run.decision_engine,
+            self._narrator.book,
+            len(run.broker_sessions) > 1,
+        )
+        frame.state, frame.sent = engine.exposure.current_state.word, dict(engine.exposure.sent)
+        portfolio, limits = engine.portfolio, engine.limits
+        frame.equity, frame.pnl = dollars_of(portfolio.equity_atoms), dollars_of(engine.exposure.pnl_atoms)
+        frame.loss_limit, frame.budget = dollars_of(limits.daily_loss), dollars_of(limits.budget)
+        frame.gross = dollars_of(held_atoms(engine.exposure))
+        frame.feed = "" if run.outlook is None else run.outlook.description
+        frame.most_trades, frame.most_positions = limits.max_trades, limits.max_positions
+        frame.holdings = tuple(
             PositionRow(
                 strategy=position.signal.strategy,
                 symbol=symbol,
@@ -159,25 +167,25 @@ class LiveView:
                 last=price_of(position.mark),
                 stop=book.resting(symbol),
                 pnl=dollars_of(position.pnl_atoms),
-                broker=post.name if several else "",
+                broker=broker_session.name if several else "",
             )
-            for post in run.broker_sessions
-            for symbol, position in sorted(post.decision_engine.portfolio.positions.items())
+            for broker_session in run.broker_sessions
+            for symbol, position in sorted(broker_session.decision_engine.portfolio.positions.items())
         )
-        if desk.exposure.daily_loss and desk.exposure.current_state < RiskState.EXIT_ONLY:
-            board.state = RiskState.EXIT_ONLY.word  # nothing is entered after the latch, and exits go on
+        if engine.exposure.daily_loss and engine.exposure.current_state < RiskState.EXIT_ONLY:
+            frame.state = RiskState.EXIT_ONLY.word  # no entries after the latch; exits continue
 
     @property
     def _planned(self) -> int:
-        # How many sessions there are to be; 0 where only the market or the store knows.
-        return self._wish.sessions if self._wish.mode == "demo" and not self._wish.once else 0
+        # The number of sessions of the run; 0 if it is not known.
+        return self._options.sessions if self._options.mode == "demo" and not self._options.once else 0
 
     @property
     def _due(self) -> bool:
-        return self._clock.monotonic() - self._drawn >= _EVERY_S
+        return self._clock.monotonic() - self._drawn >= _REDRAW_S
 
-    def _draw(self, *, at_once: bool = False) -> None:
-        if at_once or self._due:
+    def _draw(self, *, force: bool = False) -> None:
+        if force or self._due:
             self._drawn = self._clock.monotonic()
             width, height = self._console.size
-            self._canvas.update(Group(*render_frame(self.board, width, height, plain=self._plain)), refresh=True)
+            self._canvas.update(Group(*render_frame(self.frame, width, height, plain=self._plain)), refresh=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Folder(click.Path):
-    # A folder by its path; no text at all, as of an unset shell variable, would pass for the working directory.
+    # A folder. An empty text, as from an unset shell variable, would mean the working directory.
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             raise UsageError("--home '' is empty.", "Give a folder, or leave the option out.")
@@ -31,25 +31,25 @@ class BoundedInt(click.IntRange):
     name = "whole number"
 
 
-def _told(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
-    # Whoever reports an unforeseen failure must know the instance.
-    _point(ctx, resolve_home(value))
+def _record_home(ctx: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    # The crash report needs the instance.
+    _set_home(ctx, resolve_home(value))
     return value
 
 
-def _point(ctx: click.Context, home: Path) -> None:
+def _set_home(ctx: click.Context, home: Path) -> None:
     from tbot_core.cli.crash_report import CrashReporter
 
-    unforeseen = ctx.find_object(CrashReporter)
-    if unforeseen is not None:
-        unforeseen.home = home
+    reporter = ctx.find_object(CrashReporter)
+    if reporter is not None:
+        reporter.home = home
 
 
 home_option: Final = click.option(
     "--home",
     type=_Folder(file_okay=False, path_type=Path),
     metavar="DIR",
-    callback=_told,
+    callback=_record_home,
     help="The instance's folder. Default: $TBOT_HOME, else the working directory.",
 )
 """Decorator: `--home DIR`, passed on as `home: Path | None`; `resolve_home` turns it into a folder."""
@@ -93,16 +93,16 @@ def resolve_home(home: Path | None) -> Path:
 
 def use_home(home: Path) -> None:
     """Record that the running command uses another instance than `--home`, so that failures are logged there."""
-    _point(click.get_current_context(), home)
+    _set_home(click.get_current_context(), home)
 
 
 def use_settings(texts: Mapping[str, str]) -> None:
     """Record the settings, so that failures are logged accordingly and no file is opened again."""
     from tbot_core.cli.crash_report import CrashReporter
 
-    unforeseen = click.get_current_context().find_object(CrashReporter)
-    if unforeseen is not None:
-        unforeseen.texts = texts
+    reporter = click.get_current_context().find_object(CrashReporter)
+    if reporter is not None:
+        reporter.texts = texts
 
 
 def emit(document: object, *, as_json: bool, lines: Iterable[str] = ()) -> None:
@@ -126,13 +126,14 @@ def _plain(value: Any) -> object:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def prompt_fields(schema: Mapping[str, SecretField] | None, *, anew: bool) -> dict[str, str]:
-    """The answers by name, what was left empty left out; with `anew` until all that must be given is.
+def prompt_fields(schema: Mapping[str, SecretField] | None, *, required: bool) -> dict[str, str]:
+    """Prompt for each field; returns the answers by name, without empty ones.
 
-    Where nothing says what is held, names are asked for too.
+    With `required` a prompt for a required field is repeated until it has an answer. Without a schema the names are
+    prompted for too.
     """
     if schema is not None:
-        answers = {it.name: _asked(it, anew=anew) for it in schema.values()}
+        answers = {it.name: _prompt_field(it, required=required) for it in schema.values()}
         return {name: answer for name, answer in answers.items() if answer}
     found: dict[str, str] = {}
     while name := click.prompt("Field name (empty to finish)", default="", show_default=False).strip():
@@ -140,16 +141,18 @@ def prompt_fields(schema: Mapping[str, SecretField] | None, *, anew: bool) -> di
     return found
 
 
-def _asked(one: SecretField, *, anew: bool) -> str:
+def _prompt_field(one: SecretField, *, required: bool) -> str:
     def checked(written: str) -> str:
         try:
             one.kind.parse(written)
         except ValueError:
-            if written or (anew and one.required):
+            if written or (required and one.required):
                 raise click.BadParameter(f"Allowed: {one.kind.allowed}.") from None
         return written
 
-    hint = "" if anew and one.required else f" [{one.default_text}]" if anew and one.default_text else " [empty]"
+    hint = (
+        "" if required and one.required else f" [{one.default_text}]" if required and one.default_text else " [empty]"
+    )
     label = f"{one.name}, {one.doc[0].lower()}{one.doc[1:].rstrip('.')}{hint}"
     answer: str = click.prompt(label, default="", show_default=False, hide_input=one.hidden, value_proc=checked)
     return answer

@@ -52,35 +52,35 @@ class RunDisplay(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the display, however the run ended."""
+        """Stop the display, also after an error."""
 
     def end(self, outcome: RunOutcome) -> None:
         """Show the result."""
 
 
-def make_display(wish: RunOptions, assembly: Assembly, clock: Clock, *, as_json: bool) -> RunDisplay:
+def make_display(options: RunOptions, assembly: Assembly, clock: Clock, *, as_json: bool) -> RunDisplay:
     """The display that fits the command and its output; opens the log and prints the warnings."""
     live = sys.stdout.isatty() and not as_json and not terminal.is_dumb()
     general = assembly.settings.general
     form: log.Format = "csv" if general.log_format == "csv" else "json"
     levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
-    folder, backups = _logs(wish, assembly)
+    folder, backups = _logs(options, assembly)
     screen = as_json or not sys.stdout.isatty()
     log.configure(levels.get(general.debug_log_level, "info"), form, folder, backups=backups, screen=screen)
     print_warnings(assembly)
     if live:
         from tbot_core.cli.live_view import LiveView
 
-        return LiveView(wish, clock)
-    return PlainDisplay(wish, silent=as_json)
+        return LiveView(options, clock)
+    return PlainDisplay(options, silent=as_json)
 
 
-def _logs(wish: RunOptions, assembly: Assembly) -> tuple[Path | None, Path | None]:
-    # Where the log lies, and where it goes when it is full: a dry run's own, for another may write beside it.
+def _logs(options: RunOptions, assembly: Assembly) -> tuple[Path | None, Path | None]:
+    # The folders of the log and of its backups; a dry run has its own, since another process may log beside it.
     instance = assembly.settings.instance
     if not assembly.settings.general.enable_logging:
         return None, None
-    return (instance.logs / DRY_RUN, instance.home / "backups" / DRY_RUN) if wish.dry else (instance.logs, None)
+    return (instance.logs / DRY_RUN, instance.home / "backups" / DRY_RUN) if options.dry else (instance.logs, None)
 
 
 def print_warnings(assembly: Assembly) -> None:
@@ -100,79 +100,81 @@ class PlainDisplay:
 
     watched = False
 
-    def __init__(self, wish: RunOptions, *, silent: bool) -> None:
-        self._wish = wish
+    def __init__(self, options: RunOptions, *, silent: bool) -> None:
+        self._options = options
         self._silent = silent
         self._narrator = EventNarrator()
-        self._waited: datetime | None = None
-        self._unheard = False
+        self._awaited: datetime | None = None
+        self._write_failed = False
         self._interrupted = ""
         self._banner: list[str] = []
-        self._mark = f"{wish.badge}  " if wish.dry else ""
+        self._mark = f"{options.badge}  " if options.dry else ""
 
     @property
     def watcher(self) -> RunWatcher:
-        """Prints lines as events are written."""
-        return RunWatcher(on_resumed=self._resumed, on_started=self._started, on_events=self._wrote, on_idle=self._idle)
+        """Prints lines when events are recorded."""
+        return RunWatcher(
+            on_resumed=self._resumed, on_started=self._started, on_events=self._on_events, on_idle=self._idle
+        )
 
     def __enter__(self) -> Self:
-        """Nothing to prepare."""
+        """Return the display; it needs no preparation."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Restores the log."""
+        """Close the log."""
         log.close()
 
     def end(self, outcome: RunOutcome) -> None:
-        """The tables, or how to resume."""
+        """Print the tables, or how to resume."""
         from tbot_core.cli.text.run import finished_lines, stopped_lines
 
-        self._head()
+        self._print_banner()
         width = None if self._silent else terminal.columns()
         if outcome.stopped:
-            self._say(*stopped_lines(outcome, self._wish, width))
+            self._print(*stopped_lines(outcome, self._options, width))
         elif not self._silent:
-            self._say(*finished_lines(outcome, self._wish, width))
+            self._print(*finished_lines(outcome, self._options, width))
 
-    def _say(self, *lines: str) -> None:
+    def _print(self, *lines: str) -> None:
         for line in lines:
             click.echo(line, err=self._silent)
 
-    def _tell(self, *lines: str) -> None:
-        # Say what happens while it does: when it cannot be written the run goes on, and the log says so once.
+    def _print_during_run(self, *lines: str) -> None:
+        # Print lines during the run. If they cannot be written, the run continues, and the log records it once.
         try:
-            self._say(*lines)
+            self._print(*lines)
         except AccessError as fault:
-            if not self._unheard:
-                self._unheard = True
+            if not self._write_failed:
+                self._write_failed = True
                 _log.error("narration.lost", reason=fault.message)
 
     def _resumed(self, run: str, day: str) -> None:
         self._interrupted = f"run {run} at {day}"
 
     def _started(self, feed: Feed, book: SessionBook) -> None:
-        self._banner = banner(self._wish.title, feed.label, book.sessions, self._interrupted)
+        self._banner = banner(self._options.title, feed.label, book.sessions, self._interrupted)
 
-    def _head(self) -> None:
-        # The banner, once there is something to tell: a run that finds nothing it can trade has its error alone.
-        said, self._banner = self._banner, []
-        self._tell(*said)
+    def _print_banner(self) -> None:
+        # The banner, printed with the first event: a run without data to trade prints only its error.
+        lines, self._banner = self._banner, []
+        self._print_during_run(*lines)
 
-    def _wrote(self, entries: Sequence[NewEvent]) -> None:
-        self._head()
+    def _on_events(self, entries: Sequence[NewEvent]) -> None:
+        self._print_banner()
         lines = [line for line in self._narrator.lines_for(entries) if line.weight in LOUD]
         if not self._silent:
-            self._tell(*(f"{self._mark}{plain_line(line)}" for line in lines))
+            self._print_during_run(*(f"{self._mark}{plain_line(line)}" for line in lines))
 
     def _idle(self, moment: datetime) -> None:
-        # Say once what is waited for; within a session nobody needs to hear it each minute.
-        self._head()
-        if not self._narrator.book.in_session and moment != self._waited:
-            self._waited = moment
+        # Print once which session is awaited; not within a session.
+        self._print_banner()
+        if not self._narrator.book.in_session and moment != self._awaited:
+            self._awaited = moment
             when = f"{exchange_time(moment):%Y-%m-%d}, {both_times(moment)}"
-            self._tell(f"{self._mark}Waiting for the session of {when}.")
+            self._print_during_run(f"{self._mark}Waiting for the session of {when}.")
 
 
 async def run_until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:
@@ -182,15 +184,15 @@ async def run_until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event, k
     """
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
 
-    def ask() -> None:
+    def request_stop() -> None:
         if stop.is_set():
             task.cancel()
         stop.set()
 
-    wanted = dict.fromkeys(stop_signals(), ask) | {signal.SIGUSR2: kill.set}
-    before = {number: signal.getsignal(number) for number in wanted}
-    for number, obey in wanted.items():
-        loop.add_signal_handler(number, obey)
+    handlers = dict.fromkeys(stop_signals(), request_stop) | {signal.SIGUSR2: kill.set}
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, react in handlers.items():
+        loop.add_signal_handler(number, react)
     try:
         return await task
     except asyncio.CancelledError:
@@ -198,4 +200,4 @@ async def run_until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event, k
     finally:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, handler)  # the loop leaves the system's own, which kills without a word
+            signal.signal(number, handler)  # the loop leaves the default handler, which kills the process

@@ -52,16 +52,16 @@ class RunOptions:
 
     @property
     def badge(self) -> str:
-        """The mode as each view and line of a run shows it."""
+        """The mode as displays show it."""
         return "DRY RUN" if self.dry else self.mode
 
     @property
     def title(self) -> str:
-        """The same with its meaning, for the start and the end."""
+        """The badge with its meaning, for the start and the end."""
         return f"{self.badge}, no order is sent" if self.dry else self.mode
 
 
-def parse_run_options(  # noqa: PLR0913  -- click hands every option over by its name
+def parse_run_options(  # noqa: PLR0913  -- click passes every option by its name
     *,
     demo: bool,
     replay: str | None,
@@ -74,7 +74,7 @@ def parse_run_options(  # noqa: PLR0913  -- click hands every option over by its
     dry_run: bool = False,
     home: Path | None,
 ) -> RunOptions:
-    """The options as one request; raises UsageError for contradicting options."""
+    """The options as one request; raises UsageError for options that exclude each other."""
     faults = {
         "--demo and --replay exclude each other.": demo and replay is not None,
         "--dry-run decides on live data: --demo and --replay use other data.": dry_run and (demo or replay is not None),
@@ -83,8 +83,8 @@ def parse_run_options(  # noqa: PLR0913  -- click hands every option over by its
         "--once is for the live market.": once and (demo or replay is not None),
         "--speed is for simulations: the live market has its own.": speed is not None and not (demo or replay),
     }
-    for fault, made in faults.items():
-        if made:
+    for fault, is_made in faults.items():
+        if is_made:
             raise UsageError(fault, "See `tbot run --help`.")
     first, last = (None, None) if replay is None else _range(replay)
     return RunOptions(
@@ -102,7 +102,7 @@ def parse_run_options(  # noqa: PLR0913  -- click hands every option over by its
 
 
 def _rate(speed: str | None) -> float | None:
-    # Zero stands for max.
+    # 0 means max.
     if speed is None:
         return None
     if speed.strip().lower() == "max":

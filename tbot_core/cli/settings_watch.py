@@ -1,6 +1,6 @@
 """The settings files and tables of a running instance: detects changes, lists them, and validates them.
 
-An operator's table that a plugin decides by counts as a setting: it takes effect from the next session.
+A table of the operator that a plugin uses counts as a setting: a change takes effect from the next session.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tbot_core.instance import Settings, SettingsFiles
 
 
-def _passes() -> None:
-    # No table is decided by.
+def _accept() -> None:
+    # No plugin uses a table.
     pass
 
 
@@ -30,23 +30,26 @@ _Marks = tuple[tuple["Path", float, int], ...]
 
 
 class SettingsWatcher:
-    """The settings of a run (`wish` and `found`), and those in the files after they were changed.
+    """The settings of a run (`options` and `sources`), and those in the files after they were changed.
 
-    `read` reads the files as a start does, and refuses what a start refuses.
+    `read` reads and checks the files as a start does.
     """
 
     def __init__(
-        self, wish: RunOptions, found: SettingsFiles, read: Callable[[RunOptions], tuple[RunOptions, SettingsFiles]]
+        self,
+        options: RunOptions,
+        sources: SettingsFiles,
+        read: Callable[[RunOptions], tuple[RunOptions, SettingsFiles]],
     ) -> None:
-        self.wish = wish
-        self.found = found
+        self.options = options
+        self.sources = sources
         self._read = read
         self._next: tuple[RunOptions, SettingsFiles] | None = None
         self._settings: Settings | None = None
-        self._trial: Callable[[], None] = _passes
+        self._trial: Callable[[], None] = _accept
         self._seen: tuple[_Marks, _Marks] = self._marks(), ()
 
-    def begin(self, settings: Settings, trial: Callable[[], None] = _passes) -> None:
+    def begin(self, settings: Settings, trial: Callable[[], None] = _accept) -> None:
         """Start a run with these settings, which may be older than those in the files.
 
         `trial` raises TbotError for a table that the plugin that uses it rejects.
@@ -54,7 +57,7 @@ class SettingsWatcher:
         self._settings, self._trial = settings, trial
         tables = self._marks_of_tables()
         try:
-            stale = bool(self._differences(self.found))
+            stale = bool(self._differences(self.sources))
         except TbotError:
             stale = True
         self._seen = ((), ()) if stale else (self._seen[0], tables)
@@ -66,49 +69,49 @@ class SettingsWatcher:
             return None
         self._seen, self._next = marks, None
         try:
-            wish, found = self._read(self.wish)
+            options, found = self._read(self.options)
             differences = self._differences(found)
             self._trial()
         except TbotError as fault:
             return SettingsDiff(differences={}, fault=str(fault))
-        self._next = wish, found
+        self._next = options, found
         return SettingsDiff(differences=differences)
 
     def renew(self) -> None:
         """Use the changed settings from now on."""
         if self._next is not None:
-            (self.wish, self.found), self._next = self._next, None
+            (self.options, self.sources), self._next = self._next, None
 
     def _differences(self, found: SettingsFiles) -> dict[str, tuple[str | None, str | None]]:
         from tbot_core.instance import load_settings
 
-        ours = {} if self._settings is None else {name: one.text for name, one in self._settings.values.items()}
-        fresh = load_settings(self.wish.home, mode=self.wish.mode, sources=found)
-        theirs = {name: one.text for name, one in fresh.values.items()}
-        fixed = set() if self.wish.seed is None else {"SEED"}  # as the command line has it
+        current = {} if self._settings is None else {name: one.text for name, one in self._settings.values.items()}
+        loaded = load_settings(self.options.home, mode=self.options.mode, sources=found)
+        new = {name: one.text for name, one in loaded.values.items()}
+        fixed = set() if self.options.seed is None else {"SEED"}  # set by the command line
         changed: dict[str, tuple[str | None, str | None]] = {
-            name: (ours.get(name), text)
-            for name, text in sorted(theirs.items())
-            if name not in fixed and ours.get(name) != text
+            name: (current.get(name), text)
+            for name, text in sorted(new.items())
+            if name not in fixed and current.get(name) != text
         }
         return changed | self._other_tables()
 
     def _other_tables(self) -> dict[str, tuple[str | None, str | None]]:
-        # The tables that are others than those of the run, by the beginnings of their hashes; None for none at all.
+        # The tables that differ from those of the run, by the first characters of their hashes; None for no table.
         from tbot_core.instance import table_hashes
 
         if self._settings is None:
             return {}
-        ours = self._settings.tables
-        now = table_hashes(self._settings.instance, ours)
+        current = self._settings.tables
+        now = table_hashes(self._settings.instance, current)
         return {
-            name: (ours[name][:_HASH_SHOWN] or None, found[:_HASH_SHOWN] or None)
+            name: (current[name][:_HASH_SHOWN] or None, found[:_HASH_SHOWN] or None)
             for name, found in sorted(now.items())
-            if ours[name] != found
+            if current[name] != found
         }
 
     def _marks(self) -> _Marks:
-        plain = [source.path for source in self.found.both]
+        plain = [source.path for source in self.sources.both]
         return _marks([*plain, *(path.with_name(path.name + ENCRYPTED_SUFFIX) for path in plain)])
 
     def _marks_of_tables(self) -> _Marks:

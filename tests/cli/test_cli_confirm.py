@@ -118,6 +118,6 @@ TAKEN = RequestResult(verb=ControlVerb.CONFIRM, process=7, taken=True)
 def test_what_came_of_an_answer_is_said(answer: RequestResult, reason: str | None, words: str, code: int) -> None:
     """By the journal's decision, whoever was first."""
     decision: dict[str, Any] | None = None if reason is None else {"reason": reason}
-    outcome = ConfirmationOutcome(answer=answer, asked=asked("aaaa", "AAA", SystemClock().now()), decision=decision)
+    outcome = ConfirmationOutcome(answer=answer, entry=asked("aaaa", "AAA", SystemClock().now()), decision=decision)
     assert words in outcome.sentence
     assert outcome.code == code

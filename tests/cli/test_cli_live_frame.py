@@ -63,7 +63,7 @@ def board(positions: int = 3) -> LiveFrame:
     found.equity, found.pnl, found.loss_limit = Decimal("99996.05"), Decimal("-3.95"), Decimal(5000)
     found.most_trades, found.most_positions, found.sent = 4, 5, {"open": 3}
     found.holdings = tuple(holding(number) for number in range(positions))
-    found.told = [
+    found.events = [
         EventLine(time=NOW, text="[OPEN] BUY 11.834 TARNO @ 33.79", weight="entry"),
         EventLine(
             time=NOW, text=f"[OPEN] EXIT TARNO time {MINUS}5.97 (11.834 @ 33.29)", weight="exit", gain=Decimal("-5.97")
@@ -112,7 +112,7 @@ def test_every_picture_of_a_dry_run_says_that_nothing_is_sent(tmp_path: Path) ->
         board(),
         LiveView(RunOptions(mode="dry-run", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO())),
     )
-    found.mode, found.vow = shown.board.mode, shown.board.vow
+    found.mode, found.notice = shown.frame.mode, shown.frame.notice
     lines = plain(render_frame(found, 80, 24)).splitlines()
     assert lines[0].startswith(" tbot DRY RUN  SIMULATED PRICES ")
     assert lines[0].rstrip().endswith("15:00 UTC")
@@ -154,7 +154,7 @@ def test_a_picture_without_a_session_says_what_is_waited_for() -> None:
 def test_a_terminal_without_unicode_gets_ascii() -> None:
     """Where the terminal cannot show them, no other characters are used."""
     found = board()
-    found.told = found.told[:2]
+    found.events = found.events[:2]
     assert plain(render_frame(found, 80, 24, plain=True)).isascii()
 
 
@@ -206,7 +206,7 @@ def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
     """Paper before the bell shows the countdown, and the session when it has rung."""
     drawn, live, outcome = watched(tmp_path, dt.datetime(2026, 11, 24, 14, 29, 30, tzinfo=dt.UTC))
     assert "Waiting for the bell" in drawn
-    assert live.board.waiting is None
+    assert live.frame.waiting is None
     assert "Session 2026-11-24: 40 symbols" in drawn
     assert outcome.stopped
 
@@ -238,9 +238,9 @@ def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
     def look(session: TradingSession) -> None:
         inner.on_round(session)
         if session.tape.closed == 0:
-            seen["waiting"] = seen.get("waiting") or live.board.waiting
+            seen["waiting"] = seen.get("waiting") or live.frame.waiting
         if session.tape.closed == 1:
-            seen[f"after {(clock.now() - session.session.moment(1)).total_seconds():.0f} s"] = live.board.state
+            seen[f"after {(clock.now() - session.session.moment(1)).total_seconds():.0f} s"] = live.frame.state
 
     with live:
         asyncio.run(run(plan, attrs.evolve(inner, on_minute=minute, on_round=look)))
@@ -255,7 +255,7 @@ def test_a_restart_in_a_session_shows_what_rests_already(tmp_path: Path) -> None
     book = SessionBook(in_session=True)
     live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), book)
     live.watcher.on_idle(NOW + dt.timedelta(minutes=1))
-    assert live.board.waiting is None
+    assert live.frame.waiting is None
 
 
 def test_before_the_first_session_no_figure_is_made_up(tmp_path: Path) -> None:
@@ -263,19 +263,19 @@ def test_before_the_first_session_no_figure_is_made_up(tmp_path: Path) -> None:
     live = LiveView(RunOptions(mode="demo", home=tmp_path, sessions=3), ManualClock(NOW), Console(file=io.StringIO()))
     label = FeedLabel(name="simulated market", simulated=True, quotes=False)
     live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
-    text = plain(render_frame(live.board, 80, 24))
+    text = plain(render_frame(live.frame, 80, 24))
     assert "0.00" not in text
     assert "Equity \N{EN DASH}   P&L \N{EN DASH}   loss limit \N{EN DASH}   state normal" in text
     assert "Trades \N{EN DASH}   positions \N{EN DASH}" in text
     assert "Session 1 of 3   gross \N{EN DASH}" in text
-    assert plain(render_frame(live.board, 80, 24, plain=True)).isascii()
+    assert plain(render_frame(live.frame, 80, 24, plain=True)).isascii()
 
 
 @pytest.mark.slow
 def test_the_budget_is_called_by_its_name(tmp_path: Path) -> None:
     """What is held is said of the budget, and the sessions are counted on to the last one."""
     _, live, _ = watched(tmp_path)
-    assert live.board.number == 1
+    assert live.frame.number == 1
     found = board()
     found.gross, found.budget = Decimal(1950), Decimal(2000)
     found.number = 2

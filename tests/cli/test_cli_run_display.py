@@ -415,7 +415,7 @@ def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path, mode: Any, moment
     label = FeedLabel(name="simulated market", simulated=True, quotes=False)
     live.watcher.on_resumed("b1", "2026-03-02")
     live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
-    assert [(line.time, line.text) for line in live.board.told] == [
+    assert [(line.time, line.text) for line in live.frame.events] == [
         (moment, "Resuming run b1 at 2026-03-02, its first session.")
     ]
-    assert plain_line(live.board.told[0]).startswith("Resuming") is (moment is None)
+    assert plain_line(live.frame.events[0]).startswith("Resuming") is (moment is None)

@@ -50,9 +50,9 @@ def test_f100_a_change_is_told_once_and_is_the_next_runs(files: Files) -> None:
     assert found is not None
     assert (found.differences, found.fault) == ({"MAX_OPEN_POSITIONS": ("5", "6")}, "")
     assert files.editions.poll() is None
-    assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "5"
+    assert files.editions.sources.texts()["MAX_OPEN_POSITIONS"] == "5"
     files.editions.renew()
-    assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "6"
+    assert files.editions.sources.texts()["MAX_OPEN_POSITIONS"] == "6"
 
 
 def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> None:
@@ -62,7 +62,7 @@ def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> 
     assert found is not None
     assert "MAX_OPEN_POSITIONS" in found.fault
     files.editions.renew()
-    assert files.editions.found.texts()["MAX_OPEN_POSITIONS"] == "5"
+    assert files.editions.sources.texts()["MAX_OPEN_POSITIONS"] == "5"
     files.write("MAX_OPEN_POSITIONS=many", "MAX_OPEN_POSITIONS=5")
     mended = files.editions.poll()
     assert mended is not None
@@ -72,7 +72,7 @@ def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> 
 def test_a_run_that_goes_on_under_older_settings_hears_of_those_in_the_files(files: Files) -> None:
     """What was changed while nobody ran is told at the first look; a seed of the command line is no difference."""
     held = load_settings(files.home, mode="paper", overrides={"MAX_OPEN_POSITIONS": "4", "SEED": "9"})
-    files.editions.wish = attrs.evolve(files.editions.wish, seed=9)
+    files.editions.options = attrs.evolve(files.editions.options, seed=9)
     files.editions.begin(held)
     found = files.editions.poll()
     assert found is not None
@@ -83,7 +83,7 @@ def test_a_run_begins_beside_files_that_are_not_fit(files: Files) -> None:
     """It goes on with what it has, and the first look says what is wrong."""
     settings = load_settings(files.home, mode="paper")
     files.write("MAX_OPEN_POSITIONS=5", "MAX_OPEN_POSITIONS=many")
-    wish, found = files.editions.wish, read_settings_files(Instance.at(files.home))
+    wish, found = files.editions.options, read_settings_files(Instance.at(files.home))
     editions = SettingsWatcher(wish, found, lambda wish: (wish, read_settings_files(Instance.at(files.home))))
     editions.begin(settings)
     told = editions.poll()
@@ -105,7 +105,7 @@ def table(files: Files) -> Path:
 
 def begin(files: Files) -> Assembly:
     """A run begins with the settings and tables that lie there."""
-    assembly = assemble(files.home, "paper", SystemClock(), sources=files.editions.found)
+    assembly = assemble(files.home, "paper", SystemClock(), sources=files.editions.sources)
     files.editions.begin(assembly.settings, assembly.check_tables)
     return assembly
 

@@ -183,19 +183,19 @@ def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> Non
             for post in run.broker_sessions
             for symbol in sorted(post.decision_engine.portfolio.positions)
         ]
-        if held and live.board.moment == world.clock.now():
-            seen.append(copy(live.board))
-            assert [(one.broker, one.symbol) for one in live.board.holdings] == held
-            assert live.board.pnl == sum(
+        if held and live.frame.moment == world.clock.now():
+            seen.append(copy(live.frame))
+            assert [(one.broker, one.symbol) for one in live.frame.holdings] == held
+            assert live.frame.pnl == sum(
                 dollars_of(post.decision_engine.portfolio.pnl_atoms) for post in run.broker_sessions
             )
-            assert live.board.gross == sum(
+            assert live.frame.gross == sum(
                 dollars_of(post.decision_engine.portfolio.cost_atoms) for post in run.broker_sessions
             )
 
     lived(tmp_path, world, clients, SETTINGS + EARLY, watcher=attrs.evolve(inner, on_round=look))
-    assert {one.broker for board in seen for one in board.holdings} == {"beta"}
-    assert all(board.gross for board in seen)
+    assert {one.broker for frame in seen for one in frame.holdings} == {"beta"}
+    assert all(frame.gross for frame in seen)
 
 
 @pytest.mark.slow

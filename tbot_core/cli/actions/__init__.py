@@ -1,1 +1,1 @@
-"""What the commands do: plain functions that take arguments, return values and print nothing."""
+"""What the commands do: functions that take plain arguments and return values; some prompt a person."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".tbot"
 _PHRASE_CHARACTERS: Final = 1024
 _OUTSIDE: Final = "storage/outside"
-_OTHERS: Final = frozenset({"machine", "plugins", "backup"})
+_NOT_IN_DRILL: Final = frozenset({"machine", "plugins", "backup"})
 """Checks that do not apply to a restore drill."""
 
 
@@ -109,11 +109,11 @@ def import_secrets(
     with BundleCipher(kind="export", passphrase=passphrase).read(file) as bundle:
         if unknown := [name for name in bundle.parts if name not in CATEGORIES]:
             raise vault_error(VaultErrorCode.BUNDLE_CONTENT, EVERY, file.name, section=unknown[0])
-        vault = _vault_of(home, bundle.parts, ready=not dry_run)
+        vault = _vault_for(home, bundle.parts, ready=not dry_run)
         check_contents(home, vault, {category: bytes(data) for category, data in bundle.parts.items()})
         changes = tuple(_change(vault, category, data) for category, data in bundle.parts.items())
         if not dry_run:
-            _refuse(vault, changes, replace=replace)
+            _refuse_overwrite(vault, changes, replace=replace)
             for it in changes:
                 if it.state != "same":
                     encrypt_category(vault, it.category, bundle.parts[it.category])
@@ -141,7 +141,7 @@ def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[
 
     instance = Instance.at(home)
     with _opened(file, passphrase) as found:
-        done = _put_back(instance, found, _deployment(_settings(instance, found)))
+        done = _restore_files(instance, found, _deployment(_settings(instance, found)))
     for folder in FOLDERS:
         filesystem.make_folder(instance.path(folder))
     write_ignore_files(instance)
@@ -154,11 +154,11 @@ def verify_backup(
     passphrase: Secret,
     check_instance: Callable[[Path], tuple[PreflightFinding, ...]],
 ) -> tuple[tuple[str, ...], tuple[PreflightFinding, ...]]:
-    """Restore a backup in memory with temporary key files, check it, and leave nothing behind.
+    """Restore a backup in memory with temporary key files, check it, and delete everything that was written.
 
-    Returns its categories and the rows of `tbot check`, without checks of what no backup holds. Paths outside of the
-    instance are mapped into it during the drill, so that no existing file is touched. The instance at `home` only gets
-    a line in its audit log, if it has one and its key.
+    Returns its categories and the rows of `tbot check`, without the checks that do not apply to a backup. Paths
+    outside of the instance are mapped into it during the drill, so that no existing file is changed. The instance at
+    `home` only gets a line in its audit log, if it has one and its key.
     """
     from tbot_core.instance.folder import write_ignore_files
     from tbot_core.system.editor import in_memory
@@ -170,9 +170,9 @@ def verify_backup(
         _opened(file, passphrase) as found,
     ):
         instance = Instance(folder)
-        done = _put_inside(instance, found)
+        done = _restore_inside(instance, found)
         write_ignore_files(instance)
-        rows = tuple(row for row in check_instance(folder) if row.subject not in _OTHERS)
+        rows = tuple(row for row in check_instance(folder) if row.subject not in _NOT_IN_DRILL)
     return done, rows
 
 
@@ -196,8 +196,8 @@ def _log_drill(home: Path | None) -> None:
             vault.note("open", EVERY, "ok")
 
 
-def _vault_of(home: Path | None, parts: Mapping[str, memoryview], *, ready: bool) -> Vault:
-    # The vault with the paths that the instance will have.
+def _vault_for(home: Path | None, parts: Mapping[str, memoryview], *, ready: bool) -> Vault:
+    # The vault with the paths that the instance has after the import.
     from tbot_core.instance.secrets import open_instance_vault
 
     if "env" not in parts:
@@ -219,19 +219,19 @@ def _change(vault: Vault, category: str, data: memoryview) -> ImportChange:
             before = {}  # an import is how a damaged file is repaired
     if key is not None:
         key.wipe()
-    touched = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    changed = (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return ImportChange(
         category=category,
         state="same" if same else "differs" if exists else "new",
         key_id="" if key is None else key.name,
-        fields=tuple(sorted(touched)),
+        fields=tuple(sorted(changed)),
     )
 
 
-def _refuse(vault: Vault, changes: Sequence[ImportChange], *, replace: bool) -> None:
-    # Raises UsageError for what would be overwritten, and for settings in plaintext.
-    plains = [backup.plaintext_path(vault.store.place(it.category)) for it in changes]
-    clear = [plain.name for plain in plains if plain is not None and filesystem.is_present(plain)]
+def _refuse_overwrite(vault: Vault, changes: Sequence[ImportChange], *, replace: bool) -> None:
+    # Raises UsageError if values would be overwritten, or if settings exist in plaintext.
+    plaintexts = [backup.plaintext_path(vault.store.place(it.category)) for it in changes]
+    clear = [plain.name for plain in plaintexts if plain is not None and filesystem.is_present(plain)]
     if clear:
         raise UsageError(
             f"{', '.join(clear)} in plaintext would lie beside the encrypted file.",
@@ -260,39 +260,39 @@ def _deployment(text: bytes) -> DeploymentSettings:
     return deployment_of(parse_dotenv(ENV_FILE, text))
 
 
-def _put_back(instance: Instance, found: Backup, deployment: DeploymentSettings) -> tuple[str, ...]:
+def _restore_files(instance: Instance, found: Backup, deployment: DeploymentSettings) -> tuple[str, ...]:
     from tbot_core.instance.secrets import open_instance_vault
 
     return backup.restore_backup(open_instance_vault(instance, deployment, ready=False), found)
 
 
-def _put_inside(instance: Instance, found: Backup) -> tuple[str, ...]:
-    # As `_put_back`, with every path that leads outside, and that of the key of `.env`, turned inwards.
+def _restore_inside(instance: Instance, found: Backup) -> tuple[str, ...]:
+    # As `_restore_files`, but paths outside of the instance, and that of the key of `.env`, are moved into it.
     from tbot_core.cli.actions.config import replace_values
     from tbot_core.instance.secrets import open_instance_vault
 
     text = _settings(instance, found)
-    said = _deployment(text)
-    text = replace_values(text.decode(), _inward(instance, said))
+    original = _deployment(text)
+    text = replace_values(text.decode(), _paths_inside(instance, original))
     deployment = _deployment(text)
-    done = _put_back(instance, found, deployment)
-    if deployment != said and "env" in found.files:
+    done = _restore_files(instance, found, deployment)
+    if deployment != original and "env" in found.files:
         open_instance_vault(instance, deployment, ready=False).write("env", text)
-    elif deployment != said:
+    elif deployment != original:
         filesystem.write_atomic(instance.env, text)
     return done
 
 
-def _inward(instance: Instance, said: DeploymentSettings) -> dict[str, str]:
-    # The variables to change, with their values.
+def _paths_inside(instance: Instance, original: DeploymentSettings) -> dict[str, str]:
+    # The variables whose paths are moved into the instance, with their new values.
     from tbot_core.contracts.setting import declarations
     from tbot_core.contracts.settings import DeploymentSettings
 
     known = declarations(DeploymentSettings)
     own = CATEGORIES["env"].key_field
-    turned = {known[own].name: known[own].default_text}
+    moved = {known[own].name: known[own].default_text}
     for kind in CATEGORIES.values():
         for field in (kind.key_field, kind.file_field):
-            if field is not None and field != own and instance.outside(getattr(said, field)):
-                turned[known[field].name] = f"{_OUTSIDE}/{field}"
-    return turned
+            if field is not None and field != own and instance.outside(getattr(original, field)):
+                moved[known[field].name] = f"{_OUTSIDE}/{field}"
+    return moved

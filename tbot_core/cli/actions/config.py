@@ -78,7 +78,7 @@ def encrypt_config(home: Path | None) -> Path:
         raise UsageError(what, remedy)
     opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
     data = filesystem.read_bytes(bot.path, limit=LIMIT_BYTES)
-    encrypt_category(opened, "env_bot", data)  # which has opened what it wrote
+    encrypt_category(opened, "env_bot", data)  # verifies what it wrote
     filesystem.remove(bot.path)
     return opened.store.place("env_bot").file
 
@@ -101,13 +101,13 @@ def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
             f"{bot.name} is not encrypted.", "Edit the file directly, or encrypt it with `tbot config encrypt`."
         )
     opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
-    with opened.read("env_bot") as held:
-        data = bytes(held.view)
-    before = _loaded(home, declared, sources)
+    with opened.read("env_bot") as content:
+        data = bytes(content.view)
+    before = _load(home, declared, sources)
     text = edit(bot.path.name, data)
     if text == data:
         return ()
-    after = _loaded(
+    after = _load(
         home, declared, attrs.evolve(sources, bot=attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text)))
     )
     opened.write("env_bot", text)
@@ -120,13 +120,13 @@ def compare_config(home: Path | None, other: Path | None = None) -> SettingsComp
 
     declared = plugin_declarations(home).declared
     sources = read_settings_files(Instance.at(home))
-    since, parsed = _of_file(other) if other is not None else settings_of_last_run(Instance.at(home))
+    since, parsed = _read_file(other) if other is not None else settings_of_last_run(Instance.at(home))
     former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
-    before, after = _loaded(home, declared, former), _loaded(home, declared, sources)
+    before, after = _load(home, declared, former), _load(home, declared, sources)
     return SettingsComparison(since=since, changes=setting_changes(before, after), worst_day=_worst_day(before, after))
 
 
-def _of_file(path: Path) -> tuple[str, ParsedDotenv]:
+def _read_file(path: Path) -> tuple[str, ParsedDotenv]:
     from tbot_core.instance.dotenv import LIMIT_BYTES, parse_dotenv
     from tbot_core.system import filesystem
 
@@ -142,7 +142,7 @@ def setting_changes(before: Settings, after: Settings) -> tuple[SettingChange, .
             name=new.declaration.name,
             before=old.text,
             after=new.text,
-            sentence=_sentence(new.declaration.name, old.value, new.value, equity)
+            sentence=_effect(new.declaration.name, old.value, new.value, equity)
             or f"{old.text or 'empty'} -> {new.text or 'empty'}",
         )
         for old, new in pairs
@@ -150,11 +150,11 @@ def setting_changes(before: Settings, after: Settings) -> tuple[SettingChange, .
     )
 
 
-def _loaded(home: Path | None, declared: Sequence[DeclaredConfig], sources: SettingsFiles) -> Settings:
+def _load(home: Path | None, declared: Sequence[DeclaredConfig], sources: SettingsFiles) -> Settings:
     return load_settings(home, mode="paper", declared=declared, sources=sources)
 
 
-def _sentence(name: str, old: object, new: object, equity: Decimal) -> str:
+def _effect(name: str, old: object, new: object, equity: Decimal) -> str:
     from tbot_core.model.formatting import format_money, format_percent
 
     if name not in _MONEY or not isinstance(old, Decimal) or not isinstance(new, Decimal):
@@ -165,7 +165,7 @@ def _sentence(name: str, old: object, new: object, equity: Decimal) -> str:
 
 
 def _worst_day(before: Settings, after: Settings) -> str:
-    # What the changes do to the planned worst day; empty where they do nothing.
+    # The effect of the changes on the planned worst day; empty without an effect.
     from tbot_core.instance.worst_day import planned_worst_day
     from tbot_core.model.formatting import format_money, format_percent
 
@@ -177,7 +177,7 @@ def _worst_day(before: Settings, after: Settings) -> str:
 
 
 def _equity(settings: Settings) -> Decimal:
-    # The last known equity of paper trading, else what it would begin with.
+    # The last known equity of paper trading, else its initial cash.
     from tbot_core.journal.projections.book import fold_events
     from tbot_core.status.runs import PAPER, open_run_file, run_files
 
@@ -307,28 +307,28 @@ def plugin_declarations(home: Path | None) -> PluginDeclarations:
     listings = discovery.installed_plugins()
     installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
     try:
-        wanted = plugins_enabled(raw_settings(home)) & installed
+        enabled = plugins_enabled(raw_settings(home)) & installed
     except (AccessError, VaultError):
-        wanted = frozenset()  # the file that cannot be read is a finding of its own
-    fit, held = quarantine.quarantine_broken(wanted, listings, Instance.at(home).data, SystemClock().now())
-    loaded, failed = PluginLoader().offers(fit, listings)
+        enabled = frozenset()  # an unreadable file has its own finding
+    usable, quarantined = quarantine.quarantine_broken(enabled, listings, Instance.at(home).data, SystemClock().now())
+    loaded, failed = PluginLoader().offers(usable, listings)
     return PluginDeclarations(
         installed=installed,
         declared=tuple(it.declared for it in loaded),
-        failures=tuple(failure.sentence for failure in (*held, *failed)),
+        failures=tuple(failure.sentence for failure in (*quarantined, *failed)),
         brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
     )
 
 
 def _find(values: Mapping[str, EffectiveSetting], key: str) -> EffectiveSetting:
-    wanted = key.upper()
+    name = key.upper()
     spellings = {alias: effective for effective in values.values() for alias in effective.declaration.aliases}
-    found = values.get(wanted) or spellings.get(wanted)
+    found = values.get(name) or spellings.get(name)
     if found is not None:
         return found
     from difflib import get_close_matches
 
-    near = get_close_matches(wanted[:80], [*values, *spellings], n=3)
+    near = get_close_matches(name[:80], [*values, *spellings], n=3)
     remedy = f"The nearest names: {', '.join(near)}." if near else "`tbot config show` lists every setting."
     raise UsageError(f"Unknown setting {key}.", remedy)
 

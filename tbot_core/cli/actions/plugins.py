@@ -36,12 +36,12 @@ _ISOLATION = {
     "worker": "in a worker process of its own",
     "in process": "in the process of the bot, with its full rights",
 }
-_ALARMING = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
+_WARNED = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
 
 
 @attrs.frozen(kw_only=True)
 class LockProposal:
-    """A lock that waits for approval: the previous one (None: none), the changes, and what cannot be locked."""
+    """A proposed lock: the previous one (None: none), the changes, and what cannot be locked."""
 
     path: Path
     previous: PluginLock | None
@@ -122,7 +122,7 @@ def plugin_listings(
     if known.warning:
         warnings.append(known.warning)
     if probing:
-        known = trial_records.with_outcomes(known, _tried(listings), SystemClock().now())
+        known = trial_records.with_outcomes(known, _trials(listings), SystemClock().now())
         try:
             trial_records.write_records(folder, known)
         except TbotError as fault:
@@ -144,33 +144,33 @@ def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[
         "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
         "failures": record.failures if record else 0,
         "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
-        "needs": needs.document if (needs := trial_records.needs_of(_described(record))) else {},
+        "needs": needs.document if (needs := trial_records.needs_of(_description(record))) else {},
         "origin": distribution_origin(entry).words,
         "publisher": publisher(entry),
         "attested": None,
         "reason": listing.reason,
         "seen": listing.seen,
-        "summary": _described(record).get("summary", ""),
+        "summary": _description(record).get("summary", ""),
     }
 
 
 def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
-    """One plugin with all its details; it is tried if there is no record. PluginError for an unknown name.
+    """One plugin with all its details; it is tried if there is no record. Raises PluginError for an unknown name.
 
-    `duplicates` are the others with the same kind and name: none of these is used.
+    `duplicates` are the others of the same kind and name: none of them is used.
     """
     listings, known, _ = plugin_listings(home)
-    listing, *others = _named(name, listings)
+    listing, *others = _find(name, listings)
     record = known.of(listing.entry)
     if record is None and listing.state in {"active", "available"}:
-        fresh = trial_records.with_outcomes(known, _tried([listing]), SystemClock().now())
+        fresh = trial_records.with_outcomes(known, _trials([listing]), SystemClock().now())
         record = fresh.of(listing.entry)
         (listing,) = trial_records.apply_records([listing], fresh)
     return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
 
 
 def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
-    description = _described(record)
+    description = _description(record)
     return plugin_document(listing, record) | {
         "capabilities": description.get("capabilities", []),
         "entry_point": listing.entry.target,
@@ -179,13 +179,13 @@ def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, obje
     }
 
 
-def _named(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
-    # Those of this name, of one kind: more than one are duplicates.
+def _find(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
+    # The listings of this name, all of one kind; several are duplicates.
     found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
     kinds = sorted({it.entry.kind for it in found})
     if len(kinds) > 1:
-        spelt = " or ".join(f"{kind}/{name}" for kind in kinds)
-        raise UsageError(f"Several plugins have the name {name}.", f"Say {spelt}.")
+        spelled = " or ".join(f"{kind}/{name}" for kind in kinds)
+        raise UsageError(f"Several plugins have the name {name}.", f"Write {spelled}.")
     if not found:
         from difflib import get_close_matches
 
@@ -197,19 +197,19 @@ def _named(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
     return found
 
 
-def _tried(listings: Iterable[PluginListing]) -> Iterator[TrialOutcome]:
+def _trials(listings: Iterable[PluginListing]) -> Iterator[TrialOutcome]:
     # The trial of each usable plugin; a terminal shows which one is being tried.
     from tbot_core.plugins.probe import probe_plugin
 
-    watched = sys.stderr.isatty()
+    is_terminal = sys.stderr.isatty()
     for listing in listings:
         if listing.state in {"active", "available"}:
-            if watched:
+            if is_terminal:
                 click.echo(f"Trying {listing.entry.kind} {listing.entry.name} ...", err=True)
             yield probe_plugin(listing.entry)
 
 
-def _described(record: TrialRecord | None) -> Mapping[str, Any]:
+def _description(record: TrialRecord | None) -> Mapping[str, Any]:
     return (record.description if record is not None else None) or {}
 
 
@@ -243,13 +243,13 @@ def list_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line, reason in zip(cells, ["", *map(_remark, rows)], strict=True):
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        if line[_LOCK] in _ALARMING:
+        if line[_LOCK] in _WARNED:
             padded[_LOCK] = click.style(padded[_LOCK], fg="red", bold=True)
         yield f"{'  '.join(padded)}  {reason}".rstrip()
 
 
 def _remark(row: Mapping[str, Any]) -> str:
-    # What is wrong now, else how it crashed last.
+    # The current fault, else the last crash.
     if row["reason"]:
         seen = f" (seen {row['seen']})" if row["seen"] else ""
         return f"{row['reason']}{seen}"
@@ -260,12 +260,12 @@ def detail_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """The details of a plugin, and of its duplicates, as text."""
     every = facts, *facts["duplicates"]
     for one in every:
-        yield from _sheet(one)
+        yield from _details(one)
     if len(every) > 1:
         yield f"{'Both' if len(every) == 2 else 'All of them'} are refused."
 
 
-def _sheet(facts: Mapping[str, Any]) -> Iterator[str]:
+def _details(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"{facts['kind']} {facts['name']}: {facts['summary'] or facts['reason'] or 'no summary'}"
     yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
     yield f"  distribution  {facts['distribution']} {facts['version']}"
@@ -291,9 +291,9 @@ def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
     and PluginError when none can be locked.
     """
     instance = Instance.at(home)
-    wanted = plugins_enabled(raw_settings(home))
-    listings = tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), wanted) if it.enabled)
-    warnings = list(_absent(wanted, listings))
+    enabled = plugins_enabled(raw_settings(home))
+    listings = tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), enabled) if it.enabled)
+    warnings = list(_not_installed(enabled, listings))
     if not listings:
         raise UsageError(f"The settings in {instance.home} enable no installed plugin.", "There is nothing to lock.")
     try:
@@ -325,7 +325,7 @@ def _compare_with_lock(home: Path | None) -> tuple[PluginLock | None, tuple[Lock
 
 
 def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
-    # What each usable plugin needs, as recorded of exactly these files or found by a trial, and why others lack it.
+    # The permissions of each usable plugin, recorded for these files or found by a trial, and why others have none.
     from tbot_core.plugins.probe import probe_plugin
 
     known, needs, refused = trial_records.read_records(folder), {}, []
@@ -347,9 +347,9 @@ def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[
     return needs, refused
 
 
-def _absent(wanted: Iterable[tuple[str, str]], listings: Iterable[PluginListing]) -> Iterator[str]:
-    there = {(it.entry.kind, it.entry.name) for it in listings}
-    for kind, name in sorted(set(wanted) - there - {ALL_EXTENSIONS}):
+def _not_installed(enabled: Iterable[tuple[str, str]], listings: Iterable[PluginListing]) -> Iterator[str]:
+    installed = {(it.entry.kind, it.entry.name) for it in listings}
+    for kind, name in sorted(set(enabled) - installed - {ALL_EXTENSIONS}):
         yield f"The {kind} {name} is enabled but not installed, so it is not locked."
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import FormatUpgrade, Vault
 
-_ANEW: Final = frozenset(
+_CONTENT_LOST: Final = frozenset(
     code.text
     for code in VaultErrorCode
     if code.name.startswith(("CONTENT_", "TOKEN_", "FERNET_"))
@@ -89,7 +89,7 @@ class CategoryListing:
 
 
 def category_listings(home: Path | None, category: str | None = None) -> tuple[CategoryListing, ...]:
-    """The state of each category; for a single one also the names of its fields, which opens it."""
+    """The state of each category; for a single one also the names of its fields, for which it is opened."""
     vault = vault_of_home(home, tolerant=True, ready=False)
     rows = []
     for it in vault.status():
@@ -100,7 +100,7 @@ def category_listings(home: Path | None, category: str | None = None) -> tuple[C
 
 
 def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
-    """The faults of the encrypted files and their keys, and of `.env` as a start reads it."""
+    """The faults of the encrypted files and their keys, and of `.env` as it is read at a start."""
     fault = read_settings_files(Instance.at(home)).env.fault
     found = vault_of_home(home, tolerant=True, ready=False).verify(known_schemas(home))
     first = (fault,) if isinstance(fault, VaultError) and fault.message not in {it.message for it in found} else ()
@@ -128,7 +128,7 @@ def access_lines(entries: Sequence[AuditLogEntry], anchor: AuditAnchor | None) -
 
 
 def verify_audit_log(instance: Instance) -> AuditAnchor | None:
-    """The head of the verified log of accesses; None where there has been none. Raises VaultError.
+    """The head of the verified log of accesses; None if nothing was logged. Raises VaultError.
 
     The settings are not opened, since that would add lines to the log that is verified.
     """
@@ -142,7 +142,7 @@ def verify_audit_log(instance: Instance) -> AuditAnchor | None:
 
 
 def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
-    """Put values into a category beside the existing ones, and return its file. Raises UsageError and VaultError.
+    """Set values of a category, keep its others, and return its file. Raises UsageError and VaultError.
 
     A file whose content is lost is written anew.
     """
@@ -150,7 +150,7 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
 
     vault = vault_of_home(home, tolerant=category == "env")
     _assert_utf8(vault, category, values)
-    data = _merged(category, _held(vault, category), values)
+    data = _merged(category, _content(vault, category), values)
     check_contents(home, vault, {category: data}, only=values)
     encrypt_category(vault, category, data)
     return vault.store.place(category).file
@@ -175,8 +175,8 @@ def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) 
     _assert_utf8(vault, category, values)
     data = _merged(category, b"", values)
     check_contents(home, vault, {category: data})
-    here = vault.store.place(category)
-    for folder in (here.key.parent, here.file.parent):
+    paths = vault.store.place(category)
+    for folder in (paths.key.parent, paths.file.parent):
         filesystem.make_folder(folder)
     return rotation.replace_key(vault, category, data)
 
@@ -234,7 +234,7 @@ def read_values(home: Path | None, category: str, document: TextIO | None) -> di
     if kind.shape == "sections":
         section = click.prompt("Plugin" if kind.by_plugin else "User").strip()
     schema = known_schemas(home).get(schema_key(category, section))
-    found = prompt_fields(schema, anew=bool(section) or not _has_file(home, category))
+    found = prompt_fields(schema, required=bool(section) or not _has_file(home, category))
     if not found:
         raise UsageError("No field was given.", "Give at least one.")
     return {section: found} if section else dict(found)
@@ -252,45 +252,45 @@ def parse_values(text: str) -> dict[str, Any]:
 
 
 def _assert_utf8(vault: Vault, category: str, values: Mapping[str, Any]) -> None:
-    here = vault.store.place(category)
-    content.assert_utf8(values, category, here.shown(here.file))
+    paths = vault.store.place(category)
+    content.assert_utf8(values, category, paths.shown(paths.file))
 
 
-def _held(vault: Vault, category: str) -> bytes:
-    # What a category holds, empty where there is nothing that could be kept.
+def _content(vault: Vault, category: str) -> bytes:
+    # The content of a category; empty if there is no file, or its content is lost.
     if not vault.store.has_file(category):
         return b""
-    here = vault.store.place(category)
+    paths = vault.store.place(category)
     try:
         with vault.read(category) as opened:
-            content.check_shape(opened.view, category, here.shown(here.file), CATEGORIES[category].shape)
+            content.check_shape(opened.view, category, paths.shown(paths.file), CATEGORIES[category].shape)
             return bytes(opened.view)
     except VaultError as error:
-        if error.code not in _ANEW:
+        if error.code not in _CONTENT_LOST:
             raise
         return b""
 
 
-def _merged(category: str, held: bytes, values: Mapping[str, Any]) -> bytes:
+def _merged(category: str, current: bytes, values: Mapping[str, Any]) -> bytes:
     from tbot_core.cli.actions.config import replace_values
 
     if CATEGORIES[category].shape == "text":
-        return replace_values(held.decode(), values)
-    found = {**(json_document.parse_json(held) if held else {}), **values}
+        return replace_values(current.decode(), values)
+    found = {**(json_document.parse_json(current) if current else {}), **values}
     return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
 
 
 def check_contents(
     home: Path | None, vault: Vault, contents: Mapping[str, bytes], only: Mapping[str, Any] | None = None
 ) -> None:
-    """Raises VaultError or SettingsError for contents that the readers of their categories would refuse.
+    """Check contents as the readers of their categories do. Raises VaultError or SettingsError.
 
-    With `only`, other sections are checked by their shape only: their faults existed before.
+    With `only`, other sections are only checked for their shape: their faults existed before.
     """
     classes, faults = known_schemas(home), list[VaultError]()
     for category, data in contents.items():
-        here = vault.store.place(category)
-        faults += check_content(memoryview(data), category, here.shown(here.file), classes, only)
+        paths = vault.store.place(category)
+        faults += check_content(memoryview(data), category, paths.shown(paths.file), classes, only)
     if faults:
         raise combined_error(faults)
     texts = {category: data for category, data in contents.items() if CATEGORIES[category].shape == "text"}
@@ -313,8 +313,8 @@ def known_schemas(home: Path | None) -> Schemas:
 def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> None:
     """Check that settings of env, env_bot or both are valid together with the others, as at a paper start.
 
-    If `.env` cannot be opened, the others cannot be found: then `tbot check` checks later. Raises VaultError for
-    settings that name another key for themselves than a start would use.
+    If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
+    VaultError for settings whose key is not the one that a start would use.
     """
     from tbot_core.cli.actions.config import enabled_declarations
     from tbot_core.instance import load_settings
@@ -350,9 +350,9 @@ def category_fields(category: str, file: str, data: memoryview) -> dict[str, obj
 
 
 def _names(vault: Vault, category: str) -> tuple[str, ...]:
-    here = vault.store.place(category)
+    paths = vault.store.place(category)
     with vault.read(category) as opened:
-        return tuple(sorted(category_fields(category, here.shown(here.file), opened.view)))
+        return tuple(sorted(category_fields(category, paths.shown(paths.file), opened.view)))
 
 
 def _modified(vault: Vault, category: str) -> datetime | None:

@@ -45,7 +45,7 @@ def test(home: Path | None, *, as_json: bool) -> int:
         rows.append(
             {"urgency": urgency.value, "channel": channels.channel_names[urgency], "taken": not fault, "fault": fault}
         )
-    emit({"channels": rows}, as_json=as_json, lines=(_tried(row) for row in rows))
+    emit({"channels": rows}, as_json=as_json, lines=(_channel_line(row) for row in rows))
     return 0 if all(row["taken"] for row in rows) else UNSENT
 
 
@@ -120,5 +120,5 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{'':8}{', '.join(word for word in words if word)}; next: {row['command']}"
 
 
-def _tried(row: Mapping[str, Any]) -> str:
+def _channel_line(row: Mapping[str, Any]) -> str:
     return f"{'ok' if row['taken'] else 'FAIL':4}  {row['urgency']:8}  {row['channel']:12}  {row['fault']}".rstrip()

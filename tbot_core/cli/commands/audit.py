@@ -25,10 +25,10 @@ def command() -> None:
 def verify(home: Path | None, *, as_json: bool) -> int:
     """Verify the hash chain of each journal and of the secrets audit log. Exits with 0 if all are intact, 1 if not."""
     rows, secrets = verify_journals(home), verify_secrets_log(home)
-    whole = all(row["verified"] for row in (*rows, *secrets))
-    document = {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": whole}
+    intact = all(row["verified"] for row in (*rows, *secrets))
+    document = {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": intact}
     emit(document, as_json=as_json, lines=_lines(rows, secrets))
-    return 0 if whole else 1
+    return 0 if intact else 1
 
 
 def verify_journals(home: Path | None) -> list[dict[str, Any]]:
@@ -68,5 +68,5 @@ def _lines(rows: list[dict[str, Any]], secrets: list[dict[str, Any]]) -> Iterato
     if not rows:
         yield "No journal yet."
     for row in (*rows, *secrets):
-        said = f"{row['events']} events, head {row['head'][:16]}" if row["verified"] else row["fault"]
-        yield f"{'ok' if row['verified'] else 'FAIL':4}  {row['run']:16}  {said}"
+        text = f"{row['events']} events, head {row['head'][:16]}" if row["verified"] else row["fault"]
+        yield f"{'ok' if row['verified'] else 'FAIL':4}  {row['run']:16}  {text}"

@@ -26,7 +26,7 @@ MOST_DAYS: Final = 366
 
 @attrs.frozen(kw_only=True)
 class WindowSchedule:
-    """What places the windows: the settings of an instance, or else those of the sample."""
+    """The settings that place the windows: those of an instance, or else those of the sample."""
 
     windows: tuple[NamedWindow, ...]
     anchor: Anchor = "exchange"
@@ -37,7 +37,7 @@ class WindowSchedule:
 
 @attrs.frozen(kw_only=True)
 class PlacedWindow:
-    """One strategy's window on one day. `skipped` says why it does not fit, `note` that it starts before the bell."""
+    """One strategy's window on one day. `skipped`: why it does not fit; `note`: that it starts before the bell."""
 
     name: str
     window: Window | None
@@ -59,7 +59,7 @@ class CalendarDay:
 class Agenda:
     """Consecutive days, and the first session after them; None beyond the end of the calendar."""
 
-    plan: WindowSchedule
+    schedule: WindowSchedule
     days: tuple[CalendarDay, ...]
     next_session: Session | None
 
@@ -96,14 +96,14 @@ def command(date: str | None, days: int, home: Path | None, *, as_json: bool) ->
 
 
 def window_schedule(home: Path | None) -> WindowSchedule:
-    """The plan from the settings of the instance, or from the sample where they name no strategy.
+    """The schedule from the settings of the instance, or the sample if they name no strategy.
 
     Raises SettingsError for invalid settings.
     """
     from tbot_core.contracts.settings.calendar import calendar_of
     from tbot_core.instance import load_settings
 
-    # Windows lie the same in every mode, and the demo asks for nothing that they do not need.
+    # Windows are the same in every mode, and the demo needs the fewest settings.
     settings = load_settings(home, mode="demo")
     if not settings.frames:
         return SAMPLE_SCHEDULE
@@ -115,37 +115,39 @@ def window_schedule(home: Path | None) -> WindowSchedule:
     )
 
 
-def agenda(first: dt.date, days: int, plan: WindowSchedule) -> Agenda:
-    """The days from the first on; raises UsageError outside of the exchange calendar."""
-    calendar = plan.calendar
+def agenda(first: dt.date, days: int, schedule: WindowSchedule) -> Agenda:
+    """The days, beginning with `first`; raises UsageError outside of the exchange calendar."""
+    calendar = schedule.calendar
     dates = [require_covered(first + dt.timedelta(days=offset)) for offset in range(days)]
     return Agenda(
-        plan=plan, days=tuple(_day_of(date, calendar, plan) for date in dates), next_session=_next(calendar, dates[-1])
+        schedule=schedule,
+        days=tuple(_day_of(date, calendar, schedule) for date in dates),
+        next_session=_next(calendar, dates[-1]),
     )
 
 
 def document(shown: Agenda) -> dict[str, object]:
     """The agenda as a JSON document; times are UTC, and a closed day has none."""
     return {
-        "anchor": shown.plan.anchor,
+        "anchor": shown.schedule.anchor,
         "calendar": EXCHANGE,
-        "days": [_day_document(day, shown.plan) for day in shown.days],
+        "days": [_day_document(day, shown.schedule) for day in shown.days],
         "next_session": None if shown.next_session is None else _session_document(shown.next_session),
-        "windows_from": shown.plan.source,
+        "windows_from": shown.schedule.source,
     }
 
 
 def lines(shown: Agenda) -> Iterator[str]:
     """The agenda as text."""
     for day in shown.days:
-        yield from _day_lines(day, shown.plan)
+        yield from _day_lines(day, shown.schedule)
         yield ""
     following = shown.next_session
     if following is None:
         yield "Next session: beyond the end of the exchange calendar"
     else:
-        yield f"Next session: {_named(following.date)}, {clock.both_times(following.open)}"
-    if shown.plan.source == "sample":
+        yield f"Next session: {_day_text(following.date)}, {clock.both_times(following.open)}"
+    if shown.schedule.source == "sample":
         yield "The windows are those of the sample: the settings here name no strategy."
 
 
@@ -156,25 +158,27 @@ def _next(calendar: ExchangeCalendar, date: dt.date) -> Session | None:
         return None
 
 
-def _day_of(date: dt.date, calendar: ExchangeCalendar, plan: WindowSchedule) -> CalendarDay:
+def _day_of(date: dt.date, calendar: ExchangeCalendar, schedule: WindowSchedule) -> CalendarDay:
     session = calendar.session(date)
-    placed = () if session is None else tuple(_placed(named, session, plan) for named in plan.windows)
+    placed = () if session is None else tuple(_placed(named, session, schedule) for named in schedule.windows)
     return CalendarDay(date=date, session=session, closed=calendar.closed_reason(date), windows=placed)
 
 
-def _placed(named: NamedWindow, session: Session, plan: WindowSchedule) -> PlacedWindow:
-    window = place_window(named, session, plan.anchor)
+def _placed(named: NamedWindow, session: Session, schedule: WindowSchedule) -> PlacedWindow:
+    window = place_window(named, session, schedule.anchor)
     skipped = None
     if window is None:
         skipped = "it would start before the opening bell"
-    elif window.outside(session.minutes, plan.flatten_before_close):
-        entries, flattening = session.moment(window.entry_end), _flattening(session, plan)
+    elif window.outside(session.minutes, schedule.flatten_before_close):
+        entries, flattening = session.moment(window.entry_end), _flattening(session, schedule)
         skipped = f"entries until {clock.both_times(entries)}, flattening from {clock.both_times(flattening)}"
-    return PlacedWindow(name=named.name, window=window, skipped=skipped, note=missed_bell(named, session, plan.anchor))
+    return PlacedWindow(
+        name=named.name, window=window, skipped=skipped, note=missed_bell(named, session, schedule.anchor)
+    )
 
 
-def _flattening(session: Session, plan: WindowSchedule) -> dt.datetime:
-    return session.moment(session.minutes - plan.flatten_before_close)
+def _flattening(session: Session, schedule: WindowSchedule) -> dt.datetime:
+    return session.moment(session.minutes - schedule.flatten_before_close)
 
 
 def _session_document(session: Session) -> dict[str, object]:
@@ -187,13 +191,13 @@ def _session_document(session: Session) -> dict[str, object]:
     }
 
 
-def _day_document(day: CalendarDay, plan: WindowSchedule) -> dict[str, object]:
+def _day_document(day: CalendarDay, schedule: WindowSchedule) -> dict[str, object]:
     session = day.session
     if session is None:
         bells: dict[str, object] = dict.fromkeys(("open", "close", "early_close", "minutes", "flattening"))
         placed = []
     else:
-        bells = _session_document(session) | {"flattening": _flattening(session, plan)}
+        bells = _session_document(session) | {"flattening": _flattening(session, schedule)}
         placed = [_window_document(one, session) for one in day.windows]
     weekday = WEEKDAY_NAMES[day.date.weekday()]
     return bells | {"date": day.date, "weekday": weekday, "closed": day.closed, "windows": placed}
@@ -210,33 +214,35 @@ def _window_document(placed: PlacedWindow, session: Session) -> dict[str, object
     }
 
 
-def _day_lines(day: CalendarDay, plan: WindowSchedule) -> Iterator[str]:
+def _day_lines(day: CalendarDay, schedule: WindowSchedule) -> Iterator[str]:
     session = day.session
     if session is None:
-        yield f"{_named(day.date)}: closed, {day.closed}"
+        yield f"{_day_text(day.date)}: closed, {day.closed}"
         return
-    yield f"{_named(day.date)}: {session.minutes} minutes" + (", closes early" if session.early_close else "")
+    yield f"{_day_text(day.date)}: {session.minutes} minutes" + (", closes early" if session.early_close else "")
     width = max(len(name) for name in ("flattening", *(placed.name for placed in day.windows)))
     heads = "from   entries      until"
     yield f"  {'':{width}}  {'UTC':{len(heads)}}   New York"
     yield f"  {'':{width}}  {heads}   {heads}"
     yield f"  {'session':{width}}  {_row(session.open, None, session.close)}"
     for placed in day.windows:
-        yield f"  {placed.name:{width}}  {_window_row(placed, session, plan)}"
-    yield f"  {'flattening':{width}}  {_row(_flattening(session, plan), None, session.close)}"
+        yield f"  {placed.name:{width}}  {_window_row(placed, session, schedule)}"
+    yield f"  {'flattening':{width}}  {_row(_flattening(session, schedule), None, session.close)}"
     yield from (f"  {placed.note}" for placed in day.windows if placed.note)
 
 
-def _window_row(placed: PlacedWindow, session: Session, plan: WindowSchedule) -> str:
+def _window_row(placed: PlacedWindow, session: Session, schedule: WindowSchedule) -> str:
     window = placed.window
     if window is None or placed.skipped is not None:
         return f"skipped ({Reason.WINDOW_OUTSIDE_SESSION.name}): {placed.skipped}"
     entries = session.moment(window.entry), session.moment(window.entry_end)
-    return _row(session.moment(window.start), entries, min(session.moment(window.leave), _flattening(session, plan)))
+    return _row(
+        session.moment(window.start), entries, min(session.moment(window.leave), _flattening(session, schedule))
+    )
 
 
 def _row(start: dt.datetime, entries: tuple[dt.datetime, dt.datetime] | None, end: dt.datetime) -> str:
-    # UTC, then the same moments in New York, under the heads that `_day_lines` writes.
+    # UTC, then the same times in New York, below the heads that `_day_lines` writes.
     halves = []
     for at in (lambda moment: moment, clock.exchange_time):
         between = "" if entries is None else "-".join(f"{at(moment):%H:%M}" for moment in entries)
@@ -244,5 +250,5 @@ def _row(start: dt.datetime, entries: tuple[dt.datetime, dt.datetime] | None, en
     return "   ".join(halves)
 
 
-def _named(date: dt.date) -> str:
+def _day_text(date: dt.date) -> str:
     return f"{WEEKDAY_NAMES[date.weekday()]} {date}"

@@ -66,24 +66,24 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
 
 
 def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
-    """The control folder of the running bot: who may write to it, and which requests it holds."""
+    """The control folder of the running bot: its permissions, and the requests in it."""
     from tbot_core.instance.preflight import PreflightFinding
     from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
 
     folder = instance.control
-    words = folder_exposure(folder)
-    if words:
+    exposure = folder_exposure(folder)
+    if exposure:
         yield PreflightFinding(
-            level="fail", subject="requests", message=words, remedy=f"chmod 700 {folder}", exit_code=1
+            level="fail", subject="requests", message=exposure, remedy=f"chmod 700 {folder}", exit_code=1
         )
-    said = folder_warnings(read_control_folder(folder), running=True)
-    yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in said)
-    if not (words or said):
+    warnings = folder_warnings(read_control_folder(folder), running=True)
+    yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in warnings)
+    if not (exposure or warnings):
         yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
 
 
 def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
-    """What the live feed declares about its bars; no row without a live feed or with invalid settings."""
+    """The coverage that the live feed declares; no row without a live feed or with invalid settings."""
     from tbot_core.contracts import FeedCoverage
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
@@ -99,7 +99,7 @@ def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[Pr
         quality = offer.quality(settings.plugin_config(offer.config))
         live = account_mode(settings) == "live"
     except TbotError:
-        return  # each of these has a row of its own
+        return  # each of these faults has its own row
     level: Level = "ok" if quality.coverage != FeedCoverage.DELAYED else "fail" if live else "warn"
     remedy = "" if level == "ok" else "Set DATA_SOURCE to a real-time feed: live trading never uses delayed prices."
     yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {quality.words}.", remedy=remedy)
@@ -119,7 +119,7 @@ def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterato
         names = instance_brokers(settings)
         last = failover_drills.latest_drill(events_of(settings), names)
     except TbotError:
-        return  # each of these has a row of its own
+        return  # each of these faults has its own row
     for name in names[1:]:
         if name not in plugins.brokers:
             sentence = f"FAILOVER_BROKERS names {name}, but no such broker is installed."
@@ -139,9 +139,9 @@ def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterato
 
 
 def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allow_shared_key: bool = False) -> None:
-    """The same checks before a run: a fault that blocks trading is raised, the rest goes to standard error.
+    """The same checks before a run: a fault that blocks trading is raised, the others are printed on standard error.
 
-    A simulation starts with everything that it can read. Raises SettingsError, or AccessError for a damaged log or an
+    A simulation starts in spite of faults. Raises SettingsError, or AccessError for a damaged log or an
     unfit machine.
     """
     from tbot_core.errors import AccessError, SettingsError

@@ -30,10 +30,10 @@ _PRICES: Final = ("price", "stop", "target")
 
 @attrs.frozen(kw_only=True)
 class ConfirmationOutcome:
-    """The result of an answer; `decision` is that of the journal, None until then."""
+    """The result of an answer; `decision` is the decision in the journal, None until it is recorded."""
 
     answer: RequestResult
-    asked: Mapping[str, Any]
+    entry: Mapping[str, Any]
     decision: Mapping[str, Any] | None
 
     @property
@@ -49,7 +49,7 @@ class ConfirmationOutcome:
         """The outcome as a sentence."""
         from tbot_core.model.reasons import Reason
 
-        what = entry_text(self.asked)
+        what = entry_text(self.entry)
         if self.decision is None:
             if self.answer.process is None:
                 return f"No bot is running, so the answer has no effect; the entry expires: {what}."
@@ -63,11 +63,11 @@ class ConfirmationOutcome:
 
 
 @click.command("confirm")
-@click.argument("identity", metavar="[ID]", required=False)
+@click.argument("entry_id", metavar="[ID]", required=False)
 @click.option("--reject", is_flag=True, help="Reject the entry.")
 @home_option
 @json_option
-def command(*, identity: str | None, reject: bool, home: Path | None, as_json: bool) -> int:
+def command(*, entry_id: str | None, reject: bool, home: Path | None, as_json: bool) -> int:
     """List the entries that need a confirmation, or confirm the entry ID; it is priced and checked again.
 
     Exits with 5 if the entry has expired, is decided already, or is denied by the second check.
@@ -80,22 +80,22 @@ def command(*, identity: str | None, reject: bool, home: Path | None, as_json: b
 
     clock = SystemClock()
     instance = find_instance(home)
-    if identity is None:
+    if entry_id is None:
         if reject:
             raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists the entries.")
         shown = pending_entries(instance).open_entries(clock.now())
-        emit({"waiting": [_told(one) for one in shown]}, as_json=as_json, lines=lines(shown))
+        emit({"waiting": [_payload_document(one) for one in shown]}, as_json=as_json, lines=lines(shown))
         return 0
-    asked = entry_with_id(pending_entries(instance), identity, clock.now())
-    outcome = asyncio.run(send_answer(instance, ControlVerb.REJECT if reject else ControlVerb.CONFIRM, asked, clock))
-    decision = None if outcome.decision is None else _told(outcome.decision)
-    document = outcome.answer.document() | {"asked": _told(outcome.asked), "decision": decision}
+    entry = entry_with_id(pending_entries(instance), entry_id, clock.now())
+    outcome = asyncio.run(send_answer(instance, ControlVerb.REJECT if reject else ControlVerb.CONFIRM, entry, clock))
+    decision = None if outcome.decision is None else _payload_document(outcome.decision)
+    document = outcome.answer.document() | {"asked": _payload_document(outcome.entry), "decision": decision}
     emit(document, as_json=as_json, lines=[outcome.sentence])
     return outcome.code
 
 
-def _told(payload: Mapping[str, Any]) -> dict[str, Any]:
-    # A payload for machines: prices are strings, as everywhere.
+def _payload_document(payload: Mapping[str, Any]) -> dict[str, Any]:
+    # The payload as a JSON document: prices are strings.
     prices = {name: payload[name] for name in _PRICES if payload.get(name) is not None}
     return {**payload, **{name: str(value) for name, value in prices.items()}}
 
@@ -112,48 +112,48 @@ def pending_entries(instance: Instance) -> PendingConfirmations:
         return recall_confirmations(journal.events())
 
 
-def entry_with_id(known: PendingConfirmations, identity: str, now: datetime) -> Mapping[str, Any]:
+def entry_with_id(known: PendingConfirmations, entry_id: str, now: datetime) -> Mapping[str, Any]:
     """The entry with that id; raises UsageError for an unknown id, RiskError if it is no longer pending."""
     from tbot_core.errors import RiskError, UsageError
 
     remedy = "`tbot confirm` lists the entries."
-    if not identity.strip():
+    if not entry_id.strip():
         raise UsageError("The ID of the entry is empty.", remedy)
-    if identity not in known.entries:
-        raise UsageError(f"No entry of this session has the ID {identity}.", remedy)
-    asked = known.entries[identity]
-    if identity in known.decided:
-        reason = known.decided[identity]["reason"]
-        raise RiskError(f"The entry {identity} is decided already: {entry_text(asked)}, {reason}.", remedy)
-    if asked not in known.open_entries(now):
-        raise RiskError(f"The entry {identity} expired at {asked['expires']}: {entry_text(asked)}.", remedy)
-    return asked
+    if entry_id not in known.entries:
+        raise UsageError(f"No entry of this session has the ID {entry_id}.", remedy)
+    entry = known.entries[entry_id]
+    if entry_id in known.decided:
+        reason = known.decided[entry_id]["reason"]
+        raise RiskError(f"The entry {entry_id} is decided already: {entry_text(entry)}, {reason}.", remedy)
+    if entry not in known.open_entries(now):
+        raise RiskError(f"The entry {entry_id} expired at {entry['expires']}: {entry_text(entry)}.", remedy)
+    return entry
 
 
 async def send_answer(
-    instance: Instance, verb: ControlVerb, asked: Mapping[str, Any], clock: Clock
+    instance: Instance, verb: ControlVerb, entry: Mapping[str, Any], clock: Clock
 ) -> ConfirmationOutcome:
     """Send the answer, and wait until a running bot has decided the entry."""
     from tbot_core.cli.control_client import PICKUP_TIMEOUT_S, send_request
 
     until = clock.monotonic() + PICKUP_TIMEOUT_S
-    answer = await send_request(instance.home, verb, clock, arguments={"id": asked["id"]})
-    decision = pending_entries(instance).decided.get(asked["id"])
+    answer = await send_request(instance.home, verb, clock, arguments={"id": entry["id"]})
+    decision = pending_entries(instance).decided.get(entry["id"])
     while decision is None and answer.taken and clock.monotonic() < until:
         await clock.sleep(_AGAIN_S)
-        decision = pending_entries(instance).decided.get(asked["id"])
-    return ConfirmationOutcome(answer=answer, asked=asked, decision=decision)
+        decision = pending_entries(instance).decided.get(entry["id"])
+    return ConfirmationOutcome(answer=answer, entry=entry, decision=decision)
 
 
-def entry_text(asked: Mapping[str, Any]) -> str:
+def entry_text(entry: Mapping[str, Any]) -> str:
     """A pending entry as text."""
     from decimal import Decimal
 
     from tbot_core.model.formatting import format_price, format_quantity
 
-    signal = asked["signal"]
-    shares, at = format_quantity(Decimal(asked["quantity"])), format_price(Decimal(str(asked["price"])))
-    action = "BUY" if asked["side"] == "long" else "SELL SHORT"
+    signal = entry["signal"]
+    shares, at = format_quantity(Decimal(entry["quantity"])), format_price(Decimal(str(entry["price"])))
+    action = "BUY" if entry["side"] == "long" else "SELL SHORT"
     return f"[{signal['strategy'].upper()}] {action} {shares} {signal['symbol']} @ about {at}"
 
 

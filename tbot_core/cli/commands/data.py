@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BARS_FOLDER: Final = Path("data") / "bars"
 _HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
-_NAMED_AT_MOST: Final = 4
+_MOST_NAMED: Final = 4
 
 
 @click.group(name="data")
@@ -68,12 +68,12 @@ def import_command(
 ) -> None:
     """Import one-minute bars, the daily VIX or fundamentals from PATH.
 
-    PATH is a Parquet or CSV file, or a folder of them. The columns tell what a file holds.
+    PATH is a Parquet or CSV file, or a folder of them. The columns of a file determine its kind.
     """
     from tbot_core.marketdata.store.source_files import ImportOptions
 
-    wanted = ImportOptions(as_of=None if as_of is None else as_of.date(), **options)  # type: ignore[arg-type]  # click's words
-    if import_path(resolve_home(home), path, wanted):
+    import_options = ImportOptions(as_of=None if as_of is None else as_of.date(), **options)  # type: ignore[arg-type]  # the types are those of the click options
+    if import_path(resolve_home(home), path, import_options):
         ctx.exit(1)
 
 
@@ -101,8 +101,8 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
     from tbot_core.marketdata.store.verification import FindingLevel, verify_store
     from tbot_core.model.calendar import ExchangeCalendar
 
-    with _progress("Verifying", None) as told:
-        proof = verify_store(resolve_home(home) / BARS_FOLDER, ExchangeCalendar(), told)
+    with _progress("Verifying", None) as report:
+        proof = verify_store(resolve_home(home) / BARS_FOLDER, ExchangeCalendar(), report)
     emit(_proof_document(proof), as_json=as_json, lines=_proof_lines(proof))
     if proof.of(FindingLevel.FAULT):
         ctx.exit(1)
@@ -117,16 +117,16 @@ def import_path(home: Path, path: Path, options: ImportOptions) -> int:
     imported: list[ImportedFile] = []
     refused: list[RefusedFile] = []
 
-    with _progress("Importing", len(files)) as moved:
+    with _progress("Importing", len(files)) as report:
 
-        def told(outcome: ImportedFile | RefusedFile) -> None:
-            moved(outcome.file)
+        def collect(outcome: ImportedFile | RefusedFile) -> None:
+            report(outcome.file)
             if isinstance(outcome, ImportedFile):
                 imported.append(outcome)
             else:
                 refused.append(outcome)
 
-        import_files(home / BARS_FOLDER, ExchangeCalendar(), files, options, told)
+        import_files(home / BARS_FOLDER, ExchangeCalendar(), files, options, collect)
     for outcome in imported:
         click.echo(_imported_line(outcome))
     for fault in refused:
@@ -137,28 +137,28 @@ def import_path(home: Path, path: Path, options: ImportOptions) -> int:
 
 @contextmanager
 def _progress(label: str, length: int | None) -> Iterator[Callable[[str], None]]:
-    # Show on a terminal, and nowhere else, what is being worked on.
+    # Show the current file, on a terminal only.
     if not sys.stderr.isatty():
         yield lambda _name: None
         return
     done = 0
 
-    def moved(name: str) -> None:
+    def report(name: str) -> None:
         nonlocal done
         done += 1
         of = f" of {length}" if length else ""
         click.echo(f"\r\x1b[K{label} {done}{of}: {name}", nl=False, err=True)
 
     try:
-        yield moved
+        yield report
     finally:
         click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def _imported_line(outcome: ImportedFile) -> str:
-    names = ", ".join(outcome.symbols[:_NAMED_AT_MOST])
-    if len(outcome.symbols) > _NAMED_AT_MOST:
-        names += f" and {len(outcome.symbols) - _NAMED_AT_MOST} more"
+    names = ", ".join(outcome.symbols[:_MOST_NAMED])
+    if len(outcome.symbols) > _MOST_NAMED:
+        names += f" and {len(outcome.symbols) - _MOST_NAMED} more"
     what = f"{outcome.kind}{f' of {names}' if names else ''}, {outcome.first} to {outcome.last}"
     counts = (
         (outcome.added, "added"),
@@ -168,9 +168,9 @@ def _imported_line(outcome: ImportedFile) -> str:
         (outcome.repeated, "repeated"),
         (outcome.rounded, "rounded to 0.0001"),
     )
-    said = [f"{count} {word}" for count, word in counts if count]
+    counted = [f"{count} {word}" for count, word in counts if count]
     same = "" if outcome.added or outcome.replaced else " No change."
-    return f"{outcome.file}: {what}: {', '.join(said)}.{same}"
+    return f"{outcome.file}: {what}: {', '.join(counted)}.{same}"
 
 
 def _summary_line(imported: list[ImportedFile], refused: int) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tbot_core.cli.control_client import RequestResult
 
-_STANDS: Final = 5
+_STILL_ON: Final = 5
 
 
 @click.group("defense")
@@ -27,7 +27,7 @@ def command() -> None:
 @json_option
 def on(*, home: Path | None, as_json: bool) -> int:
     """Switch defense on, until `tbot defense off`."""
-    return _ask("defense-on", home, as_json=as_json)
+    return _send("defense-on", home, as_json=as_json)
 
 
 @command.command("off")
@@ -35,7 +35,7 @@ def on(*, home: Path | None, as_json: bool) -> int:
 @json_option
 def off(*, home: Path | None, as_json: bool) -> int:
     """Switch defense off. Exits with 5 while another cause keeps it on; the cause is named."""
-    return _ask("defense-off", home, as_json=as_json)
+    return _send("defense-off", home, as_json=as_json)
 
 
 @command.command("status")
@@ -47,7 +47,7 @@ def status(*, home: Path | None, as_json: bool) -> int:
     from tbot_core.status.instance import status_document
 
     shown = status_document(home, SystemClock().now())
-    line = f"The state is {shown['state']}{_because(shown['causes'])}."
+    line = f"The state is {shown['state']}{_causes_text(shown['causes'])}."
     emit({"state": shown["state"], "causes": shown["causes"]}, as_json=as_json, lines=[line])
     return 0
 
@@ -56,18 +56,18 @@ def sentence(answer: RequestResult) -> str:
     """The result of the request as a sentence."""
     from tbot_core.engine.control import ControlVerb
 
-    begun = answer.verb is ControlVerb.DEFENSE_ON
+    switched_on = answer.verb is ControlVerb.DEFENSE_ON
     if answer.lost:
         return answer.lost
     if answer.process is None:
-        what = "defense is on" if begun else "`tbot defense on` is cleared"
+        what = "defense is on" if switched_on else "`tbot defense on` is cleared"
         return f"No bot is running; {what} from the next start."
-    if begun or answer.state == "normal":
-        return f"The state is {answer.state}{_because(answer.causes)}."
-    return f"`tbot defense on` is cleared, but the state stays {answer.state}{_because(answer.causes)}."
+    if switched_on or answer.state == "normal":
+        return f"The state is {answer.state}{_causes_text(answer.causes)}."
+    return f"`tbot defense on` is cleared, but the state stays {answer.state}{_causes_text(answer.causes)}."
 
 
-def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
+def _send(verb: str, home: Path | None, *, as_json: bool) -> int:
     from tbot_core.cli.control_client import request, result_notes
     from tbot_core.engine.control import ControlVerb
 
@@ -75,16 +75,16 @@ def _ask(verb: str, home: Path | None, *, as_json: bool) -> int:
     emit(answer.document(), as_json=as_json, lines=[sentence(answer), *result_notes(answer)])
     if answer.lost:
         return 1
-    return _STANDS if answer.verb is ControlVerb.DEFENSE_OFF and answer.taken and keeps_defense(answer.causes) else 0
+    return _STILL_ON if answer.verb is ControlVerb.DEFENSE_OFF and answer.taken and keeps_defense(answer.causes) else 0
 
 
 def keeps_defense(causes: tuple[str, ...]) -> bool:
-    """Whether one of the causes keeps the bot in defense, whatever graver ones exist."""
+    """Whether one of the causes keeps the bot in defense, also if there are more severe ones."""
     from tbot_core.model.types import RiskState
     from tbot_core.trading.risk.states import KINDS
 
     return any(cause.value in causes for cause, kind in KINDS.items() if kind.state is RiskState.DEFENSE)
 
 
-def _because(causes: Sequence[str]) -> str:
+def _causes_text(causes: Sequence[str]) -> str:
     return f": {', '.join(causes)}" if causes else ""

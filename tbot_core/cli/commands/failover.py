@@ -41,10 +41,10 @@ def drill(*, home: Path | None, as_json: bool) -> int:
 
     clock = SystemClock()
     with hold_instance_lock(_home(home)):
-        held = _drilled(home, clock)
-    lines = [*map(_line, held.steps), _outcome(held)]
-    emit(held.payload() | {"time": held.time.isoformat()}, as_json=as_json, lines=lines)
-    return 0 if held.passed else 1
+        result = _run_drill(home, clock)
+    lines = [*map(_line, result.steps), _outcome(result)]
+    emit(result.payload() | {"time": result.time.isoformat()}, as_json=as_json, lines=lines)
+    return 0 if result.passed else 1
 
 
 @command.command("status")
@@ -90,7 +90,7 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     if filesystem.lock_holder(find_instance(home).lock) is None:
         raise RiskError("No bot is running, so there is no outage to confirm.", "`tbot run` starts one.")
     answer = request("failover-confirm", home, {"amount": amount})
-    emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_told(answer, amount)])
+    emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_confirm_text(answer, amount)])
     return _REFUSED if answer.refused else 1 if answer.lost else 0
 
 
@@ -118,8 +118,8 @@ def _home(home: Path | None) -> Path:
     return find_instance(home).home
 
 
-def _drilled(home: Path | None, clock: Clock) -> FailoverDrill:
-    # Hold a drill and write it down.
+def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
+    # Run a drill and record it.
     import asyncio
 
     from tbot_core.engine.bootstrap import assemble
@@ -133,23 +133,23 @@ def _drilled(home: Path | None, clock: Clock) -> FailoverDrill:
     from tbot_core.status.failover import instance_brokers
     from tbot_core.system import filesystem
 
-    simple = load_settings(home, mode="replay")
-    live = account_mode(simple) == "live"
+    settings = load_settings(home, mode="replay")
+    live = account_mode(settings) == "live"
     assembly = assemble(home, "live" if live else "paper", clock)
     names = instance_brokers(assembly.settings)
-    steps = [*asyncio.run(_asked(assembly, names, clock)), *rehearse_trials()]
-    held = FailoverDrill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
+    steps = [*asyncio.run(_probe_brokers(assembly, names, clock)), *rehearse_trials()]
+    result = FailoverDrill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
     filesystem.make_folder(assembly.settings.instance.data)
     journal = open_journal(assembly.settings.instance.journal)
     try:
-        JournalRecorder(journal=journal, clock=clock).record(records.DRILL, held.payload())
+        JournalRecorder(journal=journal, clock=clock).record(records.DRILL, result.payload())
     finally:
         journal.close()
-    return held
+    return result
 
 
-async def _asked(assembly: Assembly, names: Sequence[str], clock: Clock) -> list[DrillStep]:
-    # Whether each broker that has a market of its own answers.
+async def _probe_brokers(assembly: Assembly, names: Sequence[str], clock: Clock) -> list[DrillStep]:
+    # Whether each broker that is not simulated responds.
     from tbot_core.engine.live.broker_probe import probe_broker
     from tbot_core.model.clock import exchange_time
 
@@ -162,16 +162,16 @@ def _line(step: DrillStep) -> str:
     return f"{'ok' if step.passed else 'FAIL':<5} {step.what}{f': {step.words}' if step.words else ''}"
 
 
-def _outcome(held: FailoverDrill) -> str:
-    names = ", ".join(held.brokers)
-    if not held.passed:
+def _outcome(result: FailoverDrill) -> str:
+    names = ", ".join(result.brokers)
+    if not result.passed:
         return f"Drill failed: no entry goes to another broker ({names})."
-    if len(held.brokers) == 1:
+    if len(result.brokers) == 1:
         return f"Drill passed, but failover from {names} is off: FAILOVER_ENABLED and FAILOVER_BROKERS switch it on."
     return f"Drill passed for {names}; it is valid for 30 days."
 
 
-def _told(answer: RequestResult, amount: str) -> str:
+def _confirm_text(answer: RequestResult, amount: str) -> str:
     if answer.lost:
         return answer.lost
     return (

@@ -43,19 +43,19 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
 
     instance = Instance.at(home)
     refuse_occupied(instance)
-    wanted: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     if document is not None:
-        wanted = parse_document(document_text(document))
+        answers = parse_document(document_text(document))
     elif not paper and not from_env:
-        wanted = ask_person()
+        answers = ask_person()
     if from_env:
-        taken, rest = vendor_credentials(wanted.get("env_bot", {}))
-        wanted = {**taken, **wanted}
-        for name in rest:
+        credentials, unused = vendor_credentials(answers.get("env_bot", {}))
+        answers = {**credentials, **answers}
+        for name in unused:
             click.echo(f"{name} is ignored: no credential field has this name.")
-    make_instance(instance, wanted)
+    make_instance(instance, answers)
     click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
-    return _checked(home)
+    return _print_check(home)
 
 
 def refuse_occupied(instance: Instance) -> None:
@@ -72,8 +72,8 @@ def refuse_occupied(instance: Instance) -> None:
         raise UsageError(message, "Choose another --home; `tbot config edit` and `tbot secrets edit` change this one.")
 
 
-def make_instance(instance: Instance, wanted: Mapping[str, Any]) -> None:
-    """Create everything: `wanted` holds the content by category, settings as {variable: value} over the paper ones.
+def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
+    """Create everything. `answers` has the content by category; settings as {variable: value} replace the paper ones.
 
     Raises UsageError for an unknown category, VaultError for invalid content; nothing is created then.
     """
@@ -86,11 +86,11 @@ def make_instance(instance: Instance, wanted: Mapping[str, Any]) -> None:
     from tbot_core.vault.content import assert_utf8
     from tbot_core.vault.key_providers import PassphraseKeyProvider
 
-    for category, part in wanted.items():
+    for category, part in answers.items():
         assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
-    contents = _contents(wanted)
+    contents = _contents(answers)
     deployment = deployment_of(parse_dotenv(".env", contents["env"]))
-    _judge(instance, deployment, contents)
+    _check_contents(instance, deployment, contents)
     for folder in FOLDERS:
         filesystem.make_folder(instance.path(folder))
     write_ignore_files(instance)
@@ -121,7 +121,7 @@ def parse_document(text: str) -> dict[str, Any]:
 def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
     """The values of the vendors' usual variables, by category and plugin, and the names of unused variables.
 
-    UsageError if none is set, or if two of them disagree.
+    Raises UsageError if none is set, or if two of them set different values.
     """
     from tbot_core.instance.plugin_settings import known_plugins
     from tbot_core.system import environ
@@ -160,16 +160,16 @@ def ask_person() -> dict[str, Any]:
     from tbot_core.contracts.credentials import secret_fields
     from tbot_core.instance.identity import BotIdentityConfig
 
-    identity = prompt_fields(secret_fields(BotIdentityConfig), anew=True)
+    identity = prompt_fields(secret_fields(BotIdentityConfig), required=True)
     broker = click.prompt("Broker", default="PAPER").strip().upper()
-    wanted: dict[str, Any] = {"bot_identity": identity, "env_bot": {"BROKER_NAME": broker}}
+    answers: dict[str, Any] = {"bot_identity": identity, "env_bot": {"BROKER_NAME": broker}}
     if broker != "PAPER":
-        credentials = prompt_fields(_fields(wanted["env_bot"]).get(("broker", broker.lower())), anew=True)
-        wanted |= {"broker": {broker.lower(): credentials}} if credentials else {}
-    return wanted
+        credentials = prompt_fields(_fields(answers["env_bot"]).get(("broker", broker.lower())), required=True)
+        answers |= {"broker": {broker.lower(): credentials}} if credentials else {}
+    return answers
 
 
-def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
+def _contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     # The plaintext of each category.
     from tbot_core.contracts.setting import declarations
     from tbot_core.contracts.settings import DeploymentSettings
@@ -177,22 +177,22 @@ def _contents(wanted: Mapping[str, Any]) -> dict[str, bytes]:
     from tbot_core.system import filesystem, random
     from tbot_core.vault.categories import CATEGORIES
 
-    unknown = sorted(set(wanted) - set(CATEGORIES))
+    unknown = sorted(set(answers) - set(CATEGORIES))
     if unknown:
         raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known: {', '.join(CATEGORIES)}.")
-    identity = wanted.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{random.token(4).upper()}"}
+    identity = answers.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{random.token(4).upper()}"}
     defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values())
     contents = {
-        name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in wanted.items() if part
+        name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in answers.items() if part
     }
     contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
-    contents["env"] = replace_values(defaults, wanted.get("env", {}))
-    contents["env_bot"] = replace_values(filesystem.read_text(PAPER), wanted.get("env_bot", {}))
+    contents["env"] = replace_values(defaults, answers.get("env", {}))
+    contents["env_bot"] = replace_values(filesystem.read_text(PAPER), answers.get("env_bot", {}))
     return contents
 
 
-def _judge(instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes]) -> None:
-    # Raises VaultError, which names every field that is wrong.
+def _check_contents(instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes]) -> None:
+    # Raises VaultError, which names every invalid field.
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secret_schemas import schemas
     from tbot_core.vault.categories import category_paths
@@ -210,19 +210,19 @@ def _judge(instance: Instance, deployment: DeploymentSettings, contents: Mapping
 
 
 def _fields(settings: Mapping[str, object]) -> Schemas:
-    # Of the categories; the plugins that these settings enable and that are installed declare their own.
+    # The fields of each category; installed plugins that these settings enable declare their own.
     from tbot_core.instance import plugins_enabled
     from tbot_core.instance.secret_schemas import schemas
     from tbot_core.plugins import discovery
     from tbot_core.plugins.loader import PluginLoader
 
     listings = discovery.installed_plugins()
-    wanted = plugins_enabled({name: str(text) for name, text in settings.items()})
-    found = wanted & {(it.entry.kind, it.entry.name) for it in listings}
+    enabled = plugins_enabled({name: str(text) for name, text in settings.items()})
+    found = enabled & {(it.entry.kind, it.entry.name) for it in listings}
     return schemas(one.declared for one in PluginLoader().offers(found, listings)[0])
 
 
-def _checked(home: Path | None) -> int:
+def _print_check(home: Path | None) -> int:
     from tbot_core.cli.commands.check import check_instance
 
     rows = check_instance(home)

@@ -49,7 +49,7 @@ def command(**given: Unpack[RehearseOptions]) -> None:
     same seed gives the same scenario. A violation is printed with the command that reproduces it, and ends the command
     with exit code 1.
     """
-    tally = _rehearsed(given)
+    tally = _run_scenarios(given)
     emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
     if tally.violations:
         sys.exit(1)
@@ -69,16 +69,16 @@ class RehearsalTally:
     settled_s: list[float] = attrs.field(factory=list)
     violations: dict[int, tuple[str, tuple[str, ...]]] = attrs.field(factory=dict)
 
-    def add(self, told: SeedReport) -> None:
+    def add(self, report: SeedReport) -> None:
         """Add one seed."""
         self.seeds += 1
-        self.orders += told.orders
-        self.fills += told.fills
-        self.deaths += told.deaths
-        self.faults.update(told.faults)
-        self.settled_s += told.settled_s
-        if told.violations:
-            self.violations[told.seed] = told.again, told.violations
+        self.orders += report.orders
+        self.fills += report.fills
+        self.deaths += report.deaths
+        self.faults.update(report.faults)
+        self.settled_s += report.settled_s
+        if report.violations:
+            self.violations[report.seed] = report.again, report.violations
 
     @property
     def median_s(self) -> float | None:
@@ -107,22 +107,22 @@ class RehearsalTally:
         count = sum(self.faults.values())
         kinds = "  ".join(f"{name} {times}" for name, times in self.document()["faults"].items())
         resolved = "" if self.median_s is None else f", median {self.median_s:.1f} s"
-        lived = (
+        sessions = (
             f"{self.seeds:,} of {self.asked:,} sessions" if self.seeds != self.asked else plural(self.seeds, "session")
         )
-        ends = plural(self.deaths, "crash and restart", "crashes and restarts")
+        restarts = plural(self.deaths, "crash and restart", "crashes and restarts")
         idle = [name for name in self.named if not self.faults[name]]
-        never = f"{', '.join(idle)} did not occur: more --seeds or another --first-seed may trigger them"
+        unused = f"{', '.join(idle)} did not occur: more --seeds or another --first-seed may trigger them"
         return [
-            f"{lived}, {plural(self.orders, 'order')}, {plural(self.fills, 'fill')}, {ends}",
+            f"{sessions}, {plural(self.orders, 'order')}, {plural(self.fills, 'fill')}, {restarts}",
             f"{plural(count, 'fault')} injected: {kinds or 'none'}",
-            *([never] if idle else []),
+            *([unused] if idle else []),
             f"{plural(len(self.settled_s), 'unknown outcome')} resolved{resolved}",
             plural(len(self.violations), "violation"),
         ]
 
 
-def _rehearsed(given: RehearseOptions) -> RehearsalTally:
+def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.faults import parse_fault_ids
     from tbot_core.rehearsal.parallel import SeedBatch, run_batch, run_parallel
@@ -140,9 +140,9 @@ def _rehearsed(given: RehearseOptions) -> RehearsalTally:
         if given["workers"] > 1
         else nullcontext(run_batch(task, SystemClock())) as worlds,
     ):
-        for told in worlds:
-            tally.add(told)
+        for report in worlds:
+            tally.add(report)
             bar.update(1)
-            if told.violations:
-                click.echo(f"{told.again}\n  " + "\n  ".join(told.violations), err=True)
+            if report.violations:
+                click.echo(f"{report.again}\n  " + "\n  ".join(report.violations), err=True)
     return tally

@@ -48,7 +48,7 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
 @shared_key_option
 @home_option
 @json_option
-def command(*, as_json: bool, **options: object) -> int:
+def command(*, as_json: bool, **given: object) -> int:
     """Trade simulated sessions (--demo), stored sessions (--replay), or the live market, on paper or live.
 
     A dry run (--dry-run) may run beside the trading bot of the same instance: its fills are simulated, it has its own
@@ -57,27 +57,27 @@ def command(*, as_json: bool, **options: object) -> int:
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
     """
-    wish = parse_run_options(**options)  # type: ignore[arg-type]  # click gives what the options say
-    use_home(wish.home)
-    if wish.mode == "demo":
-        create_demo_instance(wish.home)
+    options = parse_run_options(**given)  # type: ignore[arg-type]  # the types are those of the click options
+    use_home(options.home)
+    if options.mode == "demo":
+        create_demo_instance(options.home)
     with (
-        hold_dry_run_lock(wish.home)
-        if wish.dry
-        else hold_instance_lock(wish.home, "" if wish.mode in MARKET_MODES else SIMULATION)
+        hold_dry_run_lock(options.home)
+        if options.dry
+        else hold_instance_lock(options.home, "" if options.mode in MARKET_MODES else SIMULATION)
     ):
-        editions = SettingsWatcher(*read_sources(wish), read_sources)
-        while (outcome := trade(editions.wish, as_json=as_json, editions=editions)).renewed:
-            editions.renew()
-        wish = editions.wish
-    if as_json and (wish.mode in MARKET_MODES or not outcome.stopped):
-        emit(outcome_document(wish, outcome), as_json=True)
-    return exit_code(wish, outcome)
+        watcher = SettingsWatcher(*read_sources(options), read_sources)
+        while (outcome := trade(watcher.options, as_json=as_json, watcher=watcher)).renewed:
+            watcher.renew()
+        options = watcher.options
+    if as_json and (options.mode in MARKET_MODES or not outcome.stopped):
+        emit(outcome_document(options, outcome), as_json=True)
+    return exit_code(options, outcome)
 
 
-def outcome_document(wish: RunOptions, outcome: RunOutcome) -> dict[str, object]:
-    """The result of a run as a document; at a broker also with its open positions."""
-    if wish.mode not in MARKET_MODES:
+def outcome_document(options: RunOptions, outcome: RunOutcome) -> dict[str, object]:
+    """The result of a run as a document; in the live market also with its open positions."""
+    if options.mode not in MARKET_MODES:
         return outcome.summary.document()
     left = {"open": list(outcome.open), "unprotected": list(outcome.unprotected), "stuck": list(outcome.stuck)}
     return outcome.summary.document() | left | {"unconfirmed": outcome.unconfirmed}
@@ -97,47 +97,47 @@ def create_demo_instance(home: Path) -> None:
     filesystem.write_atomic(instance.path(".env_bot"), filesystem.read_bytes(_DEMO_SETTINGS))
 
 
-def resolve_mode(wish: RunOptions, found: SettingsFiles) -> RunOptions:
+def resolve_mode(options: RunOptions, found: SettingsFiles) -> RunOptions:
     """The request in the mode of its account: `mode=live` in the broker's section of the secrets makes it live.
 
     A simulated broker has no section, so no secret is opened for it. Raises SettingsError for invalid settings.
     """
-    if wish.mode != "paper" or _simulated(found):
-        return wish
+    if options.mode != "paper" or _simulated(found):
+        return options
     from tbot_core.instance import load_settings
     from tbot_core.instance.secrets import account_mode
 
     return (
-        attrs.evolve(wish, mode="live")
-        if account_mode(load_settings(wish.home, mode="replay", sources=found)) == "live"
-        else wish
+        attrs.evolve(options, mode="live")
+        if account_mode(load_settings(options.home, mode="replay", sources=found)) == "live"
+        else options
     )
 
 
-def read_sources(wish: RunOptions) -> tuple[RunOptions, SettingsFiles]:
+def read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
     """The settings files, read once for the whole run, of a checked instance; a demo instance is not checked.
 
     The request is returned in the mode of its account. Raises SettingsError or AccessError for an unfit instance.
     """
     from tbot_core.instance import Instance, read_settings_files
 
-    instance = Instance.at(wish.home)
-    use_settings({})  # whatever fails from here on opens nothing once more
+    instance = Instance.at(options.home)
+    use_settings({})  # a failure from here on must not open the files again
     found = read_settings_files(instance)
     use_settings(found.known_texts())
-    wish = resolve_mode(wish, found)
-    strict = wish.mode == "live" or uses_live_credentials(wish, found)
+    options = resolve_mode(options, found)
+    strict = options.mode == "live" or uses_live_credentials(options, found)
     if strict:
-        found = read_settings_files(instance, live=True)  # which refuses loose modes
-    if wish.mode != "demo" and found.bot.exists:  # of a folder without an instance loading says what is wrong
+        found = read_settings_files(instance, live=True)  # refuses file modes that are too open
+    if options.mode != "demo" and found.bot.exists:  # without an instance, loading the settings raises the error
         from tbot_core.cli.commands.check import assert_start
 
-        assert_start(instance, found, "live" if strict else wish.mode, allow_shared_key=wish.allow_shared_key)
-    return wish, found
+        assert_start(instance, found, "live" if strict else options.mode, allow_shared_key=options.allow_shared_key)
+    return options, found
 
 
-def uses_live_credentials(wish: RunOptions, found: SettingsFiles) -> bool:
-    """Whether a dry run uses the credentials of a live account for its data: then they are guarded as in a live run.
+def uses_live_credentials(options: RunOptions, found: SettingsFiles) -> bool:
+    """Whether a dry run uses the credentials of a live account for its data: then the checks of a live run apply.
 
     Raises PluginError if a plugin is enabled that live trading would not import.
     """
@@ -150,22 +150,22 @@ def uses_live_credentials(wish: RunOptions, found: SettingsFiles) -> bool:
 
     texts = found.known_texts()
     source = data_source_name(texts)
-    if not wish.dry or source == SIMULATED.lower():
+    if not options.dry or source == SIMULATED.lower():
         return False
     try:
-        if account_mode(load_settings(wish.home, mode="replay", sources=found), source) != "live":
+        if account_mode(load_settings(options.home, mode="replay", sources=found), source) != "live":
             return False
     except VaultError as fault:
         if fault.code != VaultErrorCode.CONTENT_ABSENT.text:
             raise
         return False  # a source without credentials has no account
     lock.require_locked(
-        Instance.at(wish.home).home, discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(texts))
+        Instance.at(options.home).home, discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(texts))
     )
     return True
 
 
-def trade(wish: RunOptions, *, as_json: bool, editions: SettingsWatcher | None = None) -> RunOutcome:
+def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None = None) -> RunOutcome:
     """Run the request with these settings, and show it."""
     import asyncio
 
@@ -179,43 +179,45 @@ def trade(wish: RunOptions, *, as_json: bool, editions: SettingsWatcher | None =
     from tbot_core.model.clock import SystemClock
 
     clock = SystemClock()
-    overrides = {} if wish.seed is None else {"SEED": str(wish.seed)}
-    found = None if editions is None else editions.found
-    if found is not None and wish.mode in MARKET_MODES and not wish.dry:
-        overrides = settings_of_open_session(wish, found, clock.now()) | overrides
-    assembly = assemble(wish.home, wish.mode, clock, overrides, found)
-    shown = run_display.make_display(wish, assembly, clock, as_json=as_json)
-    renewal = SettingsReloader()
-    if editions is not None and wish.mode in MARKET_MODES:
-        editions.begin(assembly.settings, assembly.check_tables)
-        renewal = SettingsReloader(editions.poll)
+    overrides = {} if options.seed is None else {"SEED": str(options.seed)}
+    found = None if watcher is None else watcher.sources
+    if found is not None and options.mode in MARKET_MODES and not options.dry:
+        overrides = settings_of_open_session(options, found, clock.now()) | overrides
+    assembly = assemble(options.home, options.mode, clock, overrides, found)
+    shown = run_display.make_display(options, assembly, clock, as_json=as_json)
+    reloader = SettingsReloader()
+    if watcher is not None and options.mode in MARKET_MODES:
+        watcher.begin(assembly.settings, assembly.check_tables)
+        reloader = SettingsReloader(watcher.poll)
     plan = RunPlan(
         assembly=assembly,
-        request=feed_request(wish, assembly),
+        request=feed_request(options, assembly),
         wall=clock,
-        pace=_pace(wish, watched=shown.watched),
-        once=wish.once,
+        pace=_pace(options, watched=shown.watched),
+        once=options.once,
         disk_guard=DiskGuard.of(assembly.settings.instance.data)
-        if wish.mode in MARKET_MODES and not wish.dry
+        if options.mode in MARKET_MODES and not options.dry
         else DiskGuard(),
-        settings_reload=renewal,
+        settings_reload=reloader,
     )
-    with shown, alerts_beside(assembly, clock, restart_command(wish)) as attended:
-        outcome = asyncio.run(run_display.run_until_stopped(attended(run(plan, shown.watcher)), plan.stop, plan.kill))
+    with shown, alerts_beside(assembly, clock, restart_command(options)) as with_alerts:
+        outcome = asyncio.run(
+            run_display.run_until_stopped(with_alerts(run(plan, shown.watcher)), plan.stop, plan.kill)
+        )
     if not outcome.renewed:
         shown.end(outcome)
     return outcome
 
 
-def settings_of_open_session(wish: RunOptions, found: SettingsFiles, now: dt.datetime) -> dict[str, str]:
-    """The settings of a continued session, where the files have changed: a change takes effect from the next one."""
+def settings_of_open_session(options: RunOptions, found: SettingsFiles, now: dt.datetime) -> dict[str, str]:
+    """The settings of a continued session that the files have changed since: a change applies from the next session."""
     from tbot_core.engine.settings_reload import open_session_settings
     from tbot_core.errors import TbotError
     from tbot_core.instance import Instance, load_settings
 
-    texts = open_session_settings(Instance.at(wish.home).journal, now, simulated=_simulated(found))
+    texts = open_session_settings(Instance.at(options.home).journal, now, simulated=_simulated(found))
     try:
-        fresh = load_settings(wish.home, mode=wish.mode, sources=found).values if texts else {}
+        fresh = load_settings(options.home, mode=options.mode, sources=found).values if texts else {}
     except TbotError:
         return texts
     return {name: text for name, text in texts.items() if name not in fresh or fresh[name].text != text}
@@ -225,26 +227,26 @@ def _simulated(found: SettingsFiles) -> bool:
     return found.known_texts().get("BROKER_NAME", SIMULATED).strip().upper() in {"", SIMULATED}
 
 
-def restart_command(wish: RunOptions) -> tuple[str, ...]:
+def restart_command(options: RunOptions) -> tuple[str, ...]:
     """The command that starts a paper run again, without a view."""
-    options = {"--once": wish.once, "--allow-shared-key": wish.allow_shared_key}
-    values = {"--home": wish.home.absolute(), "--symbols": ",".join(wish.symbols) or None, "--seed": wish.seed}
+    flags = {"--once": options.once, "--allow-shared-key": options.allow_shared_key}
+    values = {"--home": options.home.absolute(), "--symbols": ",".join(options.symbols) or None, "--seed": options.seed}
     given = [f"{name}={value}" for name, value in values.items() if value is not None]
-    return (sys.executable, "-P", "-m", "tbot_core", "run", *given, *(name for name, on in options.items() if on))
+    return (sys.executable, "-P", "-m", "tbot_core", "run", *given, *(name for name, on in flags.items() if on))
 
 
-def feed_request(wish: RunOptions, assembly: Assembly) -> FeedRequest:
+def feed_request(options: RunOptions, assembly: Assembly) -> FeedRequest:
     """The feed request of the run."""
     from tbot_core.contracts import FeedRequest as Request
 
     settings = assembly.settings
     kinds: dict[str, Literal["demo", "replay", "live"]] = {"demo": "demo", "replay": "replay"}
     return Request(
-        kind=kinds.get(wish.mode, "live"),
-        first=wish.first,
-        last=wish.last,
-        symbols=wish.symbols or settings.trading.universe,
-        sessions=wish.sessions,
+        kind=kinds.get(options.mode, "live"),
+        first=options.first,
+        last=options.last,
+        symbols=options.symbols or settings.trading.universe,
+        sessions=options.sessions,
         seed=settings.simulation.seed,
         bars=settings.instance.bars,
         calendar=assembly.calendar,
@@ -252,15 +254,15 @@ def feed_request(wish: RunOptions, assembly: Assembly) -> FeedRequest:
     )
 
 
-def exit_code(wish: RunOptions, outcome: RunOutcome) -> int:
+def exit_code(options: RunOptions, outcome: RunOutcome) -> int:
     """The exit code: 1 where the live market may have left something open, 130 for a stopped simulation, else 0."""
-    if wish.mode in MARKET_MODES:
+    if options.mode in MARKET_MODES:
         return 1 if outcome.open or outcome.unconfirmed else 0
     return STOPPED if outcome.stopped else 0
 
 
-def _pace(wish: RunOptions, *, watched: bool) -> float | None:
-    # A demo that somebody watches is slowed down, unless told otherwise.
-    if wish.rate == 0.0:
+def _pace(options: RunOptions, *, watched: bool) -> float | None:
+    # A demo on a terminal is slowed down, unless --speed is given.
+    if options.rate == 0.0:
         return None
-    return WATCHABLE_RATE if wish.rate is None and wish.mode == "demo" and watched else wish.rate
+    return WATCHABLE_RATE if options.rate is None and options.mode == "demo" and watched else options.rate

@@ -1,4 +1,4 @@
-"""`tbot status`: the status of the instance, read-only, and how it reads."""
+"""`tbot status`: the status of the instance, read-only, and its text."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def command(home: Path | None, *, as_json: bool) -> int:
 
 
 def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
-    """The whole status."""
+    """The whole status as text."""
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
@@ -54,7 +54,7 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     yield labelled_line("run", what)
     if shown["equity"] is not None:
         yield from _account(shown)
-        yield from _held(shown)
+        yield from _positions(shown)
     elif shown["mode"]:
         yield labelled_line("session", f"none yet, state {shown['state']}")
     if shown["armed_until"]:
@@ -70,14 +70,14 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     yield from figure_lines(shown)
     if shown["causes"]:
         yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
-    yield from _when(shown, now)
+    yield from _times(shown, now)
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
         yield labelled_line(click.style("ATTENTION", bold=True), sentence)
 
 
-def _when(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
-    # What goes on and what comes next; of a simulation, when it ran, or how far it is in a time of its own.
+def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
+    # The current phase and the next event; for a simulation when it ended, or its current simulated time.
     event = shown["next_event"]
     if event is not None:
         when = dt.datetime.fromisoformat(event["time"])
@@ -111,7 +111,7 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _marked(shown: Mapping[str, Any]) -> str:
-    # By which prices what is held is valued.
+    # The prices at which the positions are valued.
     if not shown["positions"]:
         return ""
     if shown["marks_at"] is None:
@@ -119,28 +119,30 @@ def _marked(shown: Mapping[str, Any]) -> str:
     return f", at the marks of {exchange_time(dt.datetime.fromisoformat(shown['marks_at'])):%H:%M:%S} New York"
 
 
-def _held(shown: Mapping[str, Any]) -> Iterator[str]:
+def _positions(shown: Mapping[str, Any]) -> Iterator[str]:
     yield labelled_line("positions", f"{len(shown['positions']) or 'none'}")
-    room = max(map(len, shown["brokers"])) if len(shown["brokers"]) > 1 else 0
+    width = max(map(len, shown["brokers"])) if len(shown["brokers"]) > 1 else 0
     for one in shown["positions"]:
         shares, entry = Decimal(one["quantity"]), Decimal(one["entry_price"])
         held = f"{one['side']} {format_quantity(shares)} {one['symbol']} at {format_price(entry)}"
         pnl = format_money(Decimal(one["pnl"]), signed=True)
-        yield labelled_line("", f"{_at(one, room)}{held}, {protection_text(one)}, P&L {pnl}, {one['strategy']}")
+        yield labelled_line(
+            "", f"{_broker_prefix(one, width)}{held}, {protection_text(one)}, P&L {pnl}, {one['strategy']}"
+        )
     yield labelled_line("orders", f"{len(shown['orders']) or 'none'}")
     for one in shown["orders"]:
         what = " ".join(dict.fromkeys((one["leg"], one["type"])))
         order = f"{what} {one['symbol']} {format_quantity(Decimal(one['quantity']))}: {one['state']}"
-        yield labelled_line("", f"{_at(one, room)}{order}")
+        yield labelled_line("", f"{_broker_prefix(one, width)}{order}")
 
 
-def _at(one: Mapping[str, str], room: int) -> str:
-    # The broker before what is held or worked there; nothing where there is only one, and no room.
-    return f"{one['broker']:<{room}}  " if room else ""
+def _broker_prefix(one: Mapping[str, str], width: int) -> str:
+    # The broker of a position or order, as a prefix; nothing with a single broker.
+    return f"{one['broker']:<{width}}  " if width else ""
 
 
 def feed_lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """The state of the market data."""
+    """The state of the market data as text."""
     if shown["source"]:
         coverage = f", {shown['coverage'].replace('_', ' ')}" if shown["coverage"] else ""
         age = "no minute yet" if shown["age_s"] is None else f"last minute {shown['age_s']:.0f} s ago"
@@ -159,7 +161,7 @@ def feed_lines(shown: Mapping[str, Any]) -> Iterator[str]:
 
 
 def protection_text(one: Mapping[str, str]) -> str:
-    """The same as text, with the level of the resting stop."""
+    """The protection of a position as text, with the level of the resting stop."""
     match one["protection"]:
         case "resting":
             uncovered = _uncovered(Decimal(one["quantity"]), Decimal(one["covered"]))
@@ -173,7 +175,7 @@ def protection_text(one: Mapping[str, str]) -> str:
 
 
 def _uncovered(held: Decimal, covered: Decimal) -> str:
-    # What of a position the stop that rests leaves out.
+    # The part of a position that the resting stop does not cover.
     if covered >= held:
         return ""
     rest = "UNPROTECTED" if held - covered >= 1 else "simulated at each closed bar"
@@ -181,14 +183,14 @@ def _uncovered(held: Decimal, covered: Decimal) -> str:
 
 
 def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """External holdings, candidates, brokers, VIX and the last restart."""
+    """External holdings, candidates, brokers, VIX and the last restart as text."""
     for one in shown["foreign"]:
-        yield labelled_line("foreign", _foreign(one))
+        yield labelled_line("foreign", _external(one))
     if shown["candidates"]:
         yield labelled_line("candidates", ", ".join(f"{name} {count}" for name, count in shown["candidates"].items()))
     for one in shown["accounts"]:
-        if said := _answers(one):
-            yield labelled_line("broker", f"{one['broker']}: {', '.join(said)}")
+        if parts := _broker_figures(one):
+            yield labelled_line("broker", f"{one['broker']}: {', '.join(parts)}")
     if shown["marks_at"] is not None:
         vix = f"{_points(shown['vix'])} at the previous close"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())
@@ -199,8 +201,8 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
         yield labelled_line("restart", _restarted(shown["restart"]))
 
 
-def _foreign(one: Mapping[str, Any]) -> str:
-    # What is held and not tbot's, and at what it counts.
+def _external(one: Mapping[str, Any]) -> str:
+    # An external position, and the price at which it counts.
     known = one["price"] is not None
     counted = f"at {format_price(Decimal(one['price']))}" if known else "counted in no limit, its price is unknown"
     at = f", at {one['broker']}" if one["broker"] else ""
@@ -211,12 +213,12 @@ def _points(vix: float | None) -> str:
     return "unknown" if vix is None else f"{vix:.2f}"
 
 
-def _answers(one: Mapping[str, Any]) -> list[str]:
-    said = [] if one["equity"] is None else [f"equity {format_money(Decimal(one['equity']))}"]
-    said += [] if one["latency_s"] is None else [f"latency {one['latency_s'] * 1000:.0f} ms"]
+def _broker_figures(one: Mapping[str, Any]) -> list[str]:
+    parts = [] if one["equity"] is None else [f"equity {format_money(Decimal(one['equity']))}"]
+    parts += [] if one["latency_s"] is None else [f"latency {one['latency_s'] * 1000:.0f} ms"]
     if one["requests_spare"] is not None:
-        said.append(f"{plural(one['requests_spare'], 'request')} of {one['requests_per_minute']} per minute left")
-    return said
+        parts.append(f"{plural(one['requests_spare'], 'request')} of {one['requests_per_minute']} per minute left")
+    return parts
 
 
 def _restarted(shown: Mapping[str, Any]) -> str:

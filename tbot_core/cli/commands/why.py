@@ -1,4 +1,4 @@
-"""`tbot why SYMBOL`: what each stage compared and decided, and how it reads."""
+"""`tbot why SYMBOL`: what each stage compared and decided."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SIDES = {1: "long", -1: "short"}
 
 
 def lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """The whole answer."""
+    """The whole answer as text."""
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     yield click.style(f"{shown['symbol']} in the session of {shown['session']}", bold=True)
     yield f"{shown['mode']} run {shown['run']}, {label}{shown['source']}"
@@ -165,7 +165,7 @@ def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[s
 
 
 def _outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    # The position, orders and trades that the decisions led to.
+    # The position, orders and trades that resulted from the decisions.
     last = "now" if shown["in_session"] else "at the end of the session"
     when = last if shown["asked"] is None else "then"
     position = shown["position"]

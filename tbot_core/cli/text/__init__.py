@@ -1,1 +1,1 @@
-"""How results read on a terminal: tables, banners, summaries and the live view."""
+"""Results as text on a terminal: tables, banners, summaries and the live view."""

@@ -1,4 +1,4 @@
-"""The picture of the live view: one line per terminal row, cut to its width."""
+"""The frame of the live view: one line per terminal row, cut to its width."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class PositionRow:
 
 @attrs.define(kw_only=True)
 class LiveFrame:
-    """Everything that the view shows; an amount is None while it is unknown. `vow` is a fixed line of the view.
+    """Everything that the view shows; an amount is None while it is unknown. `notice` is a fixed line of the view.
 
     `number` counts the sessions of the run up to the current one, `sessions` is their total; 0 if unlimited.
     """
 
     mode: str
-    vow: str = ""
+    notice: str = ""
     simulated: bool = False
     source: str = ""
     number: int = 0
@@ -74,20 +74,20 @@ class LiveFrame:
     windows: tuple[tuple[str, Window], ...] = ()
     feed: str = ""
     holdings: tuple[PositionRow, ...] = ()
-    told: list[EventLine] = attrs.field(factory=list)
+    events: list[EventLine] = attrs.field(factory=list)
     denials: Counter[str] = attrs.field(factory=Counter)
 
 
-def render_frame(board: LiveFrame, width: int, height: int, *, plain: bool = False) -> list[Text]:
+def render_frame(frame: LiveFrame, width: int, height: int, *, plain: bool = False) -> list[Text]:
     """The view, `height` lines of at most `width` columns; `plain` uses ASCII only."""
     width = max(width, MIN_WIDTH)
-    room = height - 12
-    held = min(len(board.holdings), max(room // 2, 1))
-    top = [_head(board, width), Text(), *_progress(board, width), Text(), *_account(board), Text()]
-    top += [*_positions(board, held, width), Text()]
-    bottom = [_denied(board), Text(f"{board.vow}{_HINT}", style=_SOFT)]
+    available = height - 12
+    shown_positions = min(len(frame.holdings), max(available // 2, 1))
+    top = [_head(frame, width), Text(), *_progress(frame, width), Text(), *_account(frame), Text()]
+    top += [*_positions(frame, shown_positions, width), Text()]
+    bottom = [_denied(frame), Text(f"{frame.notice}{_HINT}", style=_SOFT)]
     space = max(height - len(top) - len(bottom), 0)
-    feed = [_told(line) for line in board.told[-space:]] if space else []
+    feed = [_event_text(line) for line in frame.events[-space:]] if space else []
     lines = [*top, *feed, *(Text() for _ in range(space - len(feed))), *bottom][:height]
     for line in lines:
         if plain:
@@ -97,38 +97,38 @@ def render_frame(board: LiveFrame, width: int, height: int, *, plain: bool = Fal
     return lines
 
 
-def _head(board: LiveFrame, width: int) -> Text:
-    loud = "SIMULATED PRICES" if board.simulated else board.source
-    left = f" tbot {board.mode}  {loud} "
+def _head(frame: LiveFrame, width: int) -> Text:
+    label = "SIMULATED PRICES" if frame.simulated else frame.source
+    left = f" tbot {frame.mode}  {label} "
     right = ""
-    if board.moment is not None:
-        right = f"{exchange_time(board.moment):%Y-%m-%d %a  %H:%M New York}  {board.moment:%H:%M} UTC "
+    if frame.moment is not None:
+        right = f"{exchange_time(frame.moment):%Y-%m-%d %a  %H:%M New York}  {frame.moment:%H:%M} UTC "
     blank = " " * max(width - len(left) - len(right), 1)
     text = Text(style="reverse")
-    text.append(f" tbot {board.mode}  ", style="bold")
-    text.append(loud, style="bold")
+    text.append(f" tbot {frame.mode}  ", style="bold")
+    text.append(label, style="bold")
     text.append(f" {blank}{right}")
     return text
 
 
-def _progress(board: LiveFrame, width: int) -> Iterator[Text]:
-    # The session from bell to bell with its windows, and their names beneath.
-    session = board.session
-    if session is None or board.waiting is not None:
-        yield Text(_wait_words(board))
+def _progress(frame: LiveFrame, width: int) -> Iterator[Text]:
+    # The session from open to close with its windows, and their names below.
+    session = frame.session
+    if session is None or frame.waiting is not None:
+        yield Text(_wait_words(frame))
         yield Text()
         return
     bar = Text()
     for column in range(width):
         minute = column * session.minutes // width
-        done = minute <= board.minute
-        bar.append(_phase(board.windows, minute), style="bright_cyan" if done else _SOFT)
-    at = min(board.minute * width // session.minutes, width - 1)
+        done = minute <= frame.minute
+        bar.append(_phase(frame.windows, minute), style="bright_cyan" if done else _SOFT)
+    at = min(frame.minute * width // session.minutes, width - 1)
     bar.plain = f"{bar.plain[:at]}┃{bar.plain[at + 1 :]}"
     bar.stylize("bold", at, at + 1)
     yield bar
     names = [" "] * (width + 20)
-    for name, window in board.windows:
+    for name, window in frame.windows:
         start = session.moment(window.start)
         label = f"{name} {exchange_time(start):%H:%M}" if width >= WIDE_WIDTH else name
         first = min(window.start * width // session.minutes, width - len(label))
@@ -147,43 +147,43 @@ def _phase(windows: Sequence[tuple[str, Window]], minute: int) -> str:
     return "·"
 
 
-def _wait_words(board: LiveFrame) -> str:
-    if board.waiting is None or board.moment is None:
+def _wait_words(frame: LiveFrame) -> str:
+    if frame.waiting is None or frame.moment is None:
         return "Preparing the session."
-    rest = board.waiting - board.moment
+    rest = frame.waiting - frame.moment
     hours, minutes = divmod(int(rest.total_seconds()) // 60, 60)
-    there = exchange_time(board.waiting)
-    when = f"{there:%Y-%m-%d %H:%M} New York ({board.waiting:%H:%M} UTC)"
+    local = exchange_time(frame.waiting)
+    when = f"{local:%Y-%m-%d %H:%M} New York ({frame.waiting:%H:%M} UTC)"
     return f"Waiting for the bell: {when}, in {hours} h {minutes:02} min."
 
 
-def _account(board: LiveFrame) -> Iterator[Text]:
-    pnl, most = board.pnl, board.loss_limit
+def _account(frame: LiveFrame) -> Iterator[Text]:
+    pnl, most = frame.pnl, frame.loss_limit
     used = "" if pnl is None or not most else f" ({format_percent(max(-pnl, Decimal(0)) / most, 0)} used)"
     yield _line(
         ("Equity ", _SOFT),
-        (_amount(board.equity), "bold"),
+        (_amount(frame.equity), "bold"),
         ("   P&L ", _SOFT),
         (_UNKNOWN, "") if pnl is None else _signed(pnl),
         ("   loss limit ", _SOFT),
         (f"{_amount(most)}{used}", ""),
         ("   state ", _SOFT),
-        (board.state, "" if board.state == "normal" else "bold reverse"),
+        (frame.state, "" if frame.state == "normal" else "bold reverse"),
     )
-    counts = "  ".join(f"{name} {board.sent.get(name, 0)}/{board.most_trades}" for name, _ in board.windows)
+    counts = "  ".join(f"{name} {frame.sent.get(name, 0)}/{frame.most_trades}" for name, _ in frame.windows)
     yield _line(
         ("Trades ", _SOFT),
         (counts or _UNKNOWN, ""),
         ("   positions ", _SOFT),
-        (f"{len(board.holdings)}/{board.most_positions}" if board.most_positions else _UNKNOWN, ""),
+        (f"{len(frame.holdings)}/{frame.most_positions}" if frame.most_positions else _UNKNOWN, ""),
     )
-    of = f" of {board.sessions}" if board.sessions else ""
+    of = f" of {frame.sessions}" if frame.sessions else ""
     yield _line(
         ("Session ", _SOFT),
-        (f"{board.number}{of}" if board.number else _UNKNOWN, ""),
+        (f"{frame.number}{of}" if frame.number else _UNKNOWN, ""),
         ("   gross ", _SOFT),
-        (_UNKNOWN if board.gross is None else f"{format_money(board.gross)} of budget {_amount(board.budget)}", ""),
-        *((("   feed ", _SOFT), (board.feed, "")) if board.feed else ()),
+        (_UNKNOWN if frame.gross is None else f"{format_money(frame.gross)} of budget {_amount(frame.budget)}", ""),
+        *((("   feed ", _SOFT), (frame.feed, "")) if frame.feed else ()),
     )
 
 
@@ -191,22 +191,22 @@ def _amount(amount: Decimal | None) -> str:
     return _UNKNOWN if amount is None else format_money(amount)
 
 
-def _positions(board: LiveFrame, shown: int, width: int) -> Iterator[Text]:
+def _positions(frame: LiveFrame, shown: int, width: int) -> Iterator[Text]:
     heads = f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>9} {'P&L':>9}  window"
-    yield Text(f"{heads} broker" if any(one.broker for one in board.holdings) else heads, style=_SOFT)
-    if not board.holdings:
+    yield Text(f"{heads} broker" if any(one.broker for one in frame.holdings) else heads, style=_SOFT)
+    if not frame.holdings:
         yield Text("no open position", style=_SOFT)
-    for one in board.holdings[:shown]:
+    for one in frame.holdings[:shown]:
         stop = "on close" if one.stop is None else format_price(one.stop)
         prices = f"{format_price(one.entry):>9} {format_price(one.last):>9} {stop:>9} "
         pnl, style = _signed(one.pnl)
         parts = (f"{one.symbol:7} {one.side:5} {format_quantity(one.shares):>9} {prices}", ""), (f"{pnl:>9}", style)
         yield _line(*parts, (f"  {one.strategy:6} {one.broker}".rstrip(), ""))
-    if len(board.holdings) > shown:
-        yield Text(f"and {len(board.holdings) - shown} more"[:width], style=_SOFT)
+    if len(frame.holdings) > shown:
+        yield Text(f"and {len(frame.holdings) - shown} more"[:width], style=_SOFT)
 
 
-def _told(line: EventLine) -> Text:
+def _event_text(line: EventLine) -> Text:
     when = (f"{exchange_time(line.time):%H:%M}  " if line.time is not None else " " * 7, _SOFT)
     if line.gain is None:
         return _line(when, (line.text, _WEIGHTS[line.weight]))
@@ -214,8 +214,8 @@ def _told(line: EventLine) -> Text:
     return _line(when, (f"{words} ", ""), (amount, _signed(line.gain)[1]))
 
 
-def _denied(board: LiveFrame) -> Text:
-    counts = ", ".join(f"{name} {count}" for name, count in board.denials.most_common())
+def _denied(frame: LiveFrame) -> Text:
+    counts = ", ".join(f"{name} {count}" for name, count in frame.denials.most_common())
     return _line(("Denied ", _SOFT), (counts or "none", ""))
 
 

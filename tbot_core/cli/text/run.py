@@ -1,4 +1,4 @@
-"""A run as text: its heading, one event as a plain line, and its end."""
+"""A run as text: its heading, one event as a plain line, and its results."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") 
 
     For a resumed run the number of `closed` sessions, and where it was `interrupted`: which run, in which session.
     """
-    loud = "SIMULATED PRICES: " if label.simulated else "Market prices: "
-    lines = [f"tbot {mode}. {loud}{label.name}."]
+    label_text = "SIMULATED PRICES: " if label.simulated else "Market prices: "
+    lines = [f"tbot {mode}. {label_text}{label.name}."]
     lines += [f"  {note}" for note in label.notes]
     if interrupted:
         after = f"after {plural(closed, 'closed session')}" if closed else "its first session"
@@ -52,36 +52,36 @@ def plain_line(line: EventLine) -> str:
     return f"{exchange_time(line.time):%H:%M} ({line.time:%H:%M} UTC)  {line.text}"
 
 
-def finished_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = None) -> Iterator[str]:
-    """The end of a complete run, on a terminal of that width."""
+def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None = None) -> Iterator[str]:
+    """The results of a complete run, on a terminal of that width; None: no terminal."""
     journal = read_journal(outcome.journal)
-    story = timeline.read_timeline(journal.events())
+    run_timeline = timeline.read_timeline(journal.events())
     journal.close()
     summary = outcome.summary
     yield from _results(summary, width)
-    yield from _near_misses(story, width)
+    yield from _near_misses(run_timeline, width)
     yield from _notes(summary, width)
-    yield from _total(summary, wish)
+    yield from _total(summary, options)
     yield from _stuck(outcome, width)
     yield f"Report: {summary.report}"
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
-    where = "" if str(wish.home) == "." else f" --home {wish.home}"
-    which = f" --run {outcome.journal.stem}" if wish.dry else ""
+    where = "" if str(options.home) == "." else f" --home {options.home}"
+    which = f" --run {outcome.journal.stem}" if options.dry else ""
     yield f"Next:   tbot why {symbol}{which}{where}"
 
 
 def backtest_lines(summary: RunSummary, width: int | None) -> Iterator[str]:
-    """The end of a backtest, on a terminal of that width; None: no terminal."""
+    """The results of a backtest, on a terminal of that width; None: no terminal."""
     yield from _results(summary, width)
     yield from _notes(summary, width)
     yield from _total(summary)
 
 
-def stopped_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = None) -> Iterator[str]:
-    """The end of a stopped run; for paper trading with its results."""
-    if wish.mode in MARKET_MODES:
+def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = None) -> Iterator[str]:
+    """The end of a stopped run; in the live market with its results."""
+    if options.mode in MARKET_MODES:
         yield from _results(outcome.summary, width)
-        yield from _total(outcome.summary, wish)
+        yield from _total(outcome.summary, options)
     if outcome.open:
         yield from wrap_sentence(stopped_sentence(outcome.open, outcome.unconfirmed), width)
         if outcome.unprotected:
@@ -89,7 +89,7 @@ def stopped_lines(outcome: RunOutcome, wish: RunOptions, width: int | None = Non
         yield from _stuck(outcome, width)
     else:
         yield from wrap_sentence(
-            stopped_sentence((), outcome.unconfirmed) if wish.mode in MARKET_MODES else "Stopped.", width
+            stopped_sentence((), outcome.unconfirmed) if options.mode in MARKET_MODES else "Stopped.", width
         )
     yield "The journal is complete; the same command resumes the run."
 
@@ -140,8 +140,8 @@ def _denials(summary: RunSummary, width: int | None) -> Iterator[str]:
         yield from text_table(("count", "reason", ""), rows, "nlw", width)
 
 
-def _near_misses(story: timeline.RunTimeline, width: int | None) -> Iterator[str]:
-    windows = [(chapter.date, window) for chapter in story.chapters for window in chapter.windows]
+def _near_misses(run_timeline: timeline.RunTimeline, width: int | None) -> Iterator[str]:
+    windows = [(session.date, window) for session in run_timeline.chapters for window in session.windows]
     if windows:
         yield ""
         yield click.style("Near misses", bold=True)
@@ -158,20 +158,20 @@ def _notes(summary: RunSummary, width: int | None) -> Iterator[str]:
             yield from wrap_sentence(f"  {note}", width)
 
 
-def _total(summary: RunSummary, wish: RunOptions | None = None) -> Iterator[str]:
+def _total(summary: RunSummary, options: RunOptions | None = None) -> Iterator[str]:
     yield ""
-    title = f"{wish.title}: " if wish is not None and wish.dry else ""
+    title = f"{options.title}: " if options is not None and options.dry else ""
     sessions = plural(summary.sessions, "session")
     equity = f"equity {format_money(summary.equity_start)} to {format_money(summary.equity_end)}"
     yield click.style(f"{title}{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)
 
 
-def stopped_sentence(held: Sequence[str], unconfirmed: str) -> str:
+def stopped_sentence(positions: Sequence[str], unconfirmed: str) -> str:
     """The result of a stopped run and what it left open; `unconfirmed` is why the account could not be read then."""
     unread = unconfirmed.removesuffix(".")
-    if held:
+    if positions:
         more = f" The account could not be read: {unread}." if unread else ""
-        return f"Stopped and left open: {', '.join(held)}.{more}"
+        return f"Stopped and left open: {', '.join(positions)}.{more}"
     if unread:
         return f"Stopped; the books show nothing open, but the account could not be read: {unread}."
     return "Stopped; nothing is open."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _GAP: Final = 2
 _READABLE: Final = 24
-"""Columns that a sentence needs; on a narrower terminal it is not folded."""
+"""Columns that a sentence needs; on a narrower terminal it is not wrapped."""
 
 
 def text_table(
@@ -27,23 +27,23 @@ def text_table(
 ) -> Iterator[str]:
     """Rows under their heads, at most `width` wide. `kinds` has one letter per column: left, number or wide.
 
-    A wide cell is continued under itself.
+    A wide cell continues on the next lines of its column.
     """
     widths = [max(len(click.unstyle(row[at])) for row in (heads, *rows)) for at in range(len(heads))]
-    before = _wide(widths[:-1]) + _GAP
+    indent = _wide(widths[:-1]) + _GAP
     for row in (heads, *rows):
         last = row[-1]
-        if width is not None and kinds.endswith("w") and width - before >= _READABLE:
-            last, *more = textwrap.wrap(last, width - before, break_long_words=False, break_on_hyphens=False) or [""]
+        if width is not None and kinds.endswith("w") and width - indent >= _READABLE:
+            last, *more = textwrap.wrap(last, width - indent, break_long_words=False, break_on_hyphens=False) or [""]
         else:
             more = []
         cells = []
-        for cell, room, kind in zip((*row[:-1], last), widths, kinds, strict=True):
-            blank = " " * (room - len(click.unstyle(cell)))
+        for cell, column_width, kind in zip((*row[:-1], last), widths, kinds, strict=True):
+            blank = " " * (column_width - len(click.unstyle(cell)))
             cells.append(blank + cell if kind == "n" else cell + blank)
         line = f"  {'  '.join(cells)}".rstrip()
         yield click.style(line, dim=True) if row is heads else line
-        yield from (" " * before + one for one in more)
+        yield from (" " * indent + one for one in more)
 
 
 def wrap_sentence(line: str, width: int | None) -> Iterator[str]:
@@ -63,7 +63,7 @@ def wrap_sentence(line: str, width: int | None) -> Iterator[str]:
 
 
 def style_signed(text: str) -> str:
-    """A signed amount, blue for a gain and yellow for a loss; the sign shows it without colour."""
+    """A signed amount, blue for a gain and yellow for a loss; without colour the sign shows it."""
     return click.style(text, fg="yellow" if text.startswith(MINUS) else "cyan")
 
 
@@ -116,7 +116,7 @@ def _columns(trades: Sequence[Trade], *, several: bool) -> _Columns:
         format_prices([one.entry_price for one in trades]),
         format_prices([one.exit_price for one in trades]),
     )
-    given: Mapping[str, tuple[str, str, Sequence[str]]] = {
+    cells_by_name: Mapping[str, tuple[str, str, Sequence[str]]] = {
         "session": ("session", "l", [f"{exchange_time(one.entry_time):%m-%d}" for one in trades]),
         "strategy": ("strategy", "l", [one.strategy for one in trades]),
         "symbol": ("symbol", "l", [one.symbol for one in trades]),
@@ -130,7 +130,7 @@ def _columns(trades: Sequence[Trade], *, several: bool) -> _Columns:
         "why": ("why", "l", [exit_reason_text(one.exit_reason) for one in trades]),
         "pnl": ("P&L", "n", [style_signed(format_money(one.pnl, signed=True)) for one in trades]),
     }
-    return {name: _Column(head=head, kind=kind, cells=cells) for name, (head, kind, cells) in given.items()}
+    return {name: _Column(head=head, kind=kind, cells=cells) for name, (head, kind, cells) in cells_by_name.items()}
 
 
 def _first_words(columns: _Columns) -> None:
@@ -161,4 +161,4 @@ _STEPS: Final[Sequence[Callable[[_Columns], None]]] = (
     _first_words,
     *(_without(name) for name in ("exit", "shares", "entry", "strategy", "why", "side", "paid", "got")),
 )
-"""How the trade table gets narrower, in this order; without the session column, sessions stand above their trades."""
+"""How the trade table gets narrower, in this order. Without its column, the session is a line above its trades."""
