@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.plugins import discovery, probe
+from tbot_core.model.clock import SystemClock
+from tbot_core.plugins import discovery, probe, trial_records
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,12 +18,23 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _plugins_are_tried_once() -> None:
-    # A new instance tries each plugin in a child: 1.5 s in hundreds of tests. This process knows those of the
-    # repository before the first test, so that none of them pays for all.
-    for listing in discovery.installed_plugins():
-        if listing.entry.dist.startswith("tbot-") and listing.entry.kind != "command":
-            probe.probe_plugin(listing.entry)
+def trials() -> Callable[[Path], None]:
+    """Records the trials of the repository's plugins in an instance, so that its processes need not try them.
+
+    A new instance tries each plugin in a child: 1.5 s in hundreds of tests. This process knows the outcomes before the
+    first test.
+    """
+    entries = [listing.entry for listing in discovery.installed_plugins()]
+    tried = [
+        probe.probe_plugin(entry) for entry in entries if entry.dist.startswith("tbot-") and entry.kind != "command"
+    ]
+    records = trial_records.with_outcomes(trial_records.TrialRecords(), tried, SystemClock().now())
+
+    def record(home: Path) -> None:
+        filesystem.make_folder(home)
+        trial_records.write_records(home / "data", records)
+
+    return record
 
 
 @pytest.fixture

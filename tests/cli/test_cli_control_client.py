@@ -40,7 +40,7 @@ from tbot_core.status.risk_state import risk_status
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tbot_core.engine.session.session import TradingSession
@@ -76,9 +76,10 @@ class Bot:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, trials: Callable[[Path], None]) -> Path:
     """An instance with the demo's settings."""
     create_demo_instance(tmp_path)
+    trials(tmp_path)
     return tmp_path
 
 
