@@ -1,7 +1,6 @@
-"""A venue as its wires see it: requests arrive, readings are taken, and the time of the world moves it.
+"""A simulated exchange: handles requests and snapshots at a second of the world.
 
-It is asked, and does nothing by itself: whoever asks brings the time along, and everything that was due by then happens
-first, in order.
+It does nothing by itself: `advance` runs everything that is due by then, in order.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _LEVERAGE: Final = 2
 
 @attrs.frozen(kw_only=True)
 class VenueResponse:
-    """What a venue says to a request: `refusal` quotes it, "" where it agrees; `duplicate`: the id is in use."""
+    """The answer to a request: `refusal` is the text of a rejection, else ""; `duplicate`: the id is in use."""
 
     refusal: str = ""
     duplicate: bool = False
@@ -46,12 +45,12 @@ class SimulatedExchange:
         self.schedule(floor.closes, self._expire)
 
     def schedule(self, at: float, act: Callable[[], None]) -> None:
-        """Do something at that second of the world, or as soon as it moves where that has passed."""
+        """Schedule an act for a second of the world; a past one runs with the next `advance`."""
         self._acts += 1
         heapq.heappush(self._agenda, (at, self._acts, act))
 
     def advance(self, to: float) -> None:
-        """Let everything happen that is due until then."""
+        """Run everything that is due until second `to`."""
         while self._agenda and self._agenda[0][0] <= to:
             at, _, act = heapq.heappop(self._agenda)
             self.floor.trade(at)
@@ -59,7 +58,7 @@ class SimulatedExchange:
         self.floor.trade(to)
 
     def submit(self, order: Order, *, ours: bool = True) -> VenueResponse:
-        """An order has arrived. One that is refused is so at once, or is taken and refused afterwards."""
+        """Handle a submit; an invalid order is rejected at once, or accepted and then rejected."""
         floor = self.floor
         if order.client_order_id and self._in_use(order.client_order_id):
             return VenueResponse(duplicate=True)
@@ -78,7 +77,7 @@ class SimulatedExchange:
         return VenueResponse()
 
     def cancel(self, client_order_id: str) -> VenueResponse:
-        """A cancel has arrived; what comes of it is told."""
+        """Handle a cancel; its result is an event."""
         working = self.floor.find(client_order_id)
         if working is None:
             self.floor.report("not_found", client_order_id, words="40410000 order not found")
@@ -89,9 +88,9 @@ class SimulatedExchange:
         return VenueResponse()
 
     def replace(self, client_order_id: str, order: Order, *, refused: bool = False) -> VenueResponse:
-        """A replacement has arrived: made in place where the rules say so, else a cancel and a new order for the rest.
+        """Handle a replace: in place if the venue supports it, else a cancel and a new order for the rest.
 
-        `refused`: the new order is not taken, whatever it says.
+        `refused`: the new order is rejected.
         """
         working = self.floor.find(client_order_id)
         words = "42210013 the replacement was refused" if refused else self._objection(order, replaces=True)
@@ -110,14 +109,14 @@ class SimulatedExchange:
         return VenueResponse()
 
     def report(self, client_order_id: str) -> OrderStatusReport | None:
-        """What is known of an order by its client order id; one that was just taken is not listed yet."""
+        """Look up an order by its client order id; a new one is not found during the index lag."""
         working = self.floor.find(client_order_id)
         if working is None or self.floor.now - working.taken < self.floor.character.index_lag_s:
             return None
         return working.report(self.floor.start)
 
     def account(self) -> Account:
-        """Cash, equity at the last prices, and what may still be bought."""
+        """Cash, equity at the last prices, and buying power."""
         character, equity = self.floor.character, self._equity()
         return Account(
             account_id=character.account_id,
@@ -128,7 +127,7 @@ class SimulatedExchange:
         )
 
     def snapshot(self, since: dt.datetime) -> AccountSnapshot:
-        """All of the account at this moment."""
+        """A snapshot of the account."""
         floor = self.floor
         lists_closed, since_s = floor.character.rules.lists_closed, (since - floor.start).total_seconds()
         reports = [

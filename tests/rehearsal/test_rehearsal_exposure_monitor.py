@@ -67,12 +67,12 @@ def hold(floor: VenueMatchingEngine, quantity: int) -> None:
     ("held", "closes", "causes", "words"),
     [
         (10, 10, (), ""),
-        (10, 0, (), "10000000 units were held for 60 s with no way out"),
+        (10, 0, (), "10000000 units were unprotected for 60 s"),
         (10, 20, (), "more than the 10000000 units held could be closed for 60 s"),
         (0, 5, (), "more than the 0 units held could be closed for 60 s"),
         (10, 0, (StateCause.MISMATCH,), ""),
         (10, 20, (StateCause.MISMATCH,), ""),
-        (10, 0, (StateCause.STOP_COMMAND,), "10000000 units were held for 60 s with no way out"),
+        (10, 0, (StateCause.STOP_COMMAND,), "10000000 units were unprotected for 60 s"),
     ],
 )
 def test_what_is_held_and_what_would_close_it_agree(

@@ -257,7 +257,7 @@ def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
         if not of:
             floor = over.world.ways[0].exchange.floor
             floor.rest(floor.accept(order(name="entry", symbol=over.world.market.symbols[0], limit="0.01")))
-        assert [one.partition(" though")[0] for one in found(STOP_INVARIANTS, over)] == [words]
+        assert [one.partition(" after")[0] for one in found(STOP_INVARIANTS, over)] == [words]
 
 
 def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:

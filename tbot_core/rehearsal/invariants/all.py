@@ -1,6 +1,6 @@
-"""What must hold in every world, by the numbers of the security rules; each violation is one sentence.
+"""The invariants of every world, by the numbers of the security rules; each violation is one sentence.
 
-The venue's facts are the truth. The journal is held against them, and the bot's own state against the journal.
+The venue's facts are the truth. The journal is compared with them, and the bot's state with the journal.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _GROWTH: Final = 60
 
 
 def violations(story: RehearsalHistory) -> Iterator[str]:
-    """Every violated invariant, once for each offender."""
+    """Every violation of every invariant."""
     parts = tuple(story.parts)
     money = (*LIMIT_INVARIANTS, i3_top_ups, i8_top_ups, i13)
     for check in (
@@ -61,11 +61,11 @@ def violations(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _judged(check: Callable[[RehearsalHistory], Iterator[str]], story: RehearsalHistory) -> Iterator[str]:
-    # What a check finds; a journal that it cannot read, as a restart could not, is wrong too.
+    # The findings of a check; a journal that it cannot read is a finding too.
     try:
         yield from check(story)
-    except Exception as failure:  # noqa: BLE001  whatever the bot's own code dies of at its journal
-        yield f"the journal makes no sense: {type(failure).__name__} {failure}"
+    except Exception as failure:  # noqa: BLE001  the bot's code may raise anything on its journal
+        yield f"the journal cannot be read: {type(failure).__name__} {failure}"
 
 
 def _name(check: Callable[[RehearsalHistory], Iterator[str]]) -> str:
@@ -73,9 +73,9 @@ def _name(check: Callable[[RehearsalHistory], Iterator[str]]) -> str:
 
 
 def _i1(story: RehearsalHistory) -> Iterator[str]:
-    # No signal's leg is filled beyond its intent at any moment, unless the venue itself did so.
+    # No signal's leg is filled beyond its intent at any time, unless by a fault of the venue.
     #
-    # What was taken back of an entry at work is filled anew: it was not bought twice.
+    # A busted fill of a working entry is filled again: it counts once.
     if story.struck & _OVERFILLS:
         return
     intents = story.intents()
@@ -84,21 +84,21 @@ def _i1(story: RehearsalHistory) -> Iterator[str]:
     for fact in story.facts:
         if fact.kind in _EXECUTED and fact.client_order_id in intents:
             signal, leg, _ = intents[fact.client_order_id]
-            mark = signal.text, leg
-            filled[mark] += fact.units
-            most[mark] = max(most[mark], abs(filled[mark]))
+            key = signal.text, leg
+            filled[key] += fact.units
+            most[key] = max(most[key], abs(filled[key]))
     wanted: Counter[tuple[str, Leg]] = Counter()
     added = story.top_ups
     for cid, (signal, leg, units) in intents.items():
-        mark = signal.text, leg
-        wanted[mark] = wanted[mark] + units if cid in added else max(units, wanted[mark])
+        key = signal.text, leg
+        wanted[key] = wanted[key] + units if cid in added else max(units, wanted[key])
     for (text, leg), units in most.items():
         if leg is Leg.ENTRY and units > wanted[text, leg]:
             yield f"{leg.value} of {text} bought {units} of {wanted[text, leg]} intended units"
 
 
 def _i2(story: RehearsalHistory) -> Iterator[str]:
-    # Every order of ours at the venue was written down, and marked as being sent by the process that wrote it.
+    # Every order of ours at the venue has an intent, and was marked as being sent by the same process.
     intended, sent = _writers(story, records.INTENDED), _writers(story, records.SENDING)
     for fact in story.facts:
         if fact.kind != "accepted" or not fact.ours:
@@ -111,17 +111,17 @@ def _i2(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _writers(story: RehearsalHistory, kind: str) -> dict[str | None, int]:
-    # Which life wrote an event of that kind of each order, the last one where there were more.
+    # The process that wrote the last event of that kind of each order.
     ends = [life.last for life in story.lives]
     return {event.cid: bisect_left(ends, event.seq) for event in story.events if event.kind == kind}
 
 
 def _i4(story: RehearsalHistory) -> Iterator[str]:
-    # At the end desk and ledger hold what the account holds, ours and what is known to be foreign.
+    # At the end portfolio and ledger, with the known external holdings, equal the account's holdings.
     if story.held is None:
         return
     there = story.way.exchange.floor.books.units
-    for whose, ours in (("the desk", story.held), ("the ledger", _lots(story))):
+    for whose, ours in (("the portfolio", story.held), ("the ledger", _lots(story))):
         for symbol in sorted({*there, *ours, *story.foreign}):
             known = ours.get(symbol, 0) + _signed_units(story.foreign.get(symbol, Decimal(0)))
             if known != there.get(symbol, 0):
@@ -129,7 +129,7 @@ def _i4(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _lots(story: RehearsalHistory) -> dict[str, int]:
-    # What the lots of the journal's executions and adjustments come to.
+    # The holdings by the lots of the journal's executions and adjustments.
     return {symbol: _signed_units(quantity) for symbol, quantity in ledger_of(story.events).holdings.items()}
 
 
@@ -138,12 +138,12 @@ def _signed_units(quantity: Decimal) -> int:
 
 
 def _i6(story: RehearsalHistory) -> Iterator[str]:
-    # What is held has an order that would close it, a bot that would, or somebody says that it has not.
+    # Each position is protected by an order or by the bot, or is reported as unprotected.
     yield from story.unguarded
 
 
 def _i7(story: RehearsalHistory) -> Iterator[str]:
-    # While a kill stands no entry leaves.
+    # While a kill is in effect no entry is sent.
     intents = story.intents()
     for request in story.way.requests:
         entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
@@ -153,7 +153,7 @@ def _i7(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _i8(story: RehearsalHistory) -> Iterator[str]:
-    # Nothing is entered while exits alone are allowed, nor once a latch is set.
+    # Nothing is entered in exit-only, or once a latch is set.
     states, latched = TradingState(), set[str]()
     others: defaultdict[str, TradingState] = defaultdict(TradingState)
     intents = story.intents()
@@ -174,7 +174,7 @@ def _i8(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _i9(story: RehearsalHistory) -> Iterator[str]:
-    # No order is written down as ended that goes on at the venue; no symbol is entered while an entry of it is out.
+    # No order is journaled as ended that still works at the venue.
     alive = {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
     alive -= {fact.client_order_id for fact in story.facts if fact.kind in {"cancelled", "rejected", "expired"}}
     filled: Counter[str] = Counter()
@@ -188,7 +188,7 @@ def _i9(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _i9_again(story: RehearsalHistory) -> Iterator[str]:
-    # No entry is sent while another one of its symbol could still be filled, here or at another venue.
+    # No entry is sent while another one of its symbol may still fill at any venue.
     intents = story.intents()
     out: dict[str, set[str]] = defaultdict(set)
     left: dict[str, Decimal] = {cid: quantity_of(units) for cid, (_, _, units) in intents.items()}
@@ -207,7 +207,7 @@ def _i9_again(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _booked(story: RehearsalHistory) -> Iterator[str]:
-    # At the end each order of ours has in the books what was filled of it at the venue.
+    # At the end the filled quantity of each order of ours is the same in the books and at the venue.
     if story.held is None:
         return
     filled: Counter[str] = Counter()
@@ -226,10 +226,10 @@ def _i10(story: RehearsalHistory) -> Iterator[str]:
     for event in story.events:
         if event.kind == "fill" and event.cid is not None:
             whose = event.source and event.source[:2]  # others place orders under one id at two venues
-            mark = event.cid, event.payload["execution_id"], whose
-            if mark in seen:
-                yield f"execution {mark[1]} of {mark[0]} is in the journal twice"
-            seen.add(mark)
+            key = event.cid, event.payload["execution_id"], whose
+            if key in seen:
+                yield f"execution {key[1]} of {key[0]} is in the journal twice"
+            seen.add(key)
 
 
 def _i12(story: RehearsalHistory) -> Iterator[str]:
@@ -251,30 +251,30 @@ def _i12(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _i14(story: RehearsalHistory) -> Iterator[str]:
-    # What an append returned from is in the journal after any crash.
+    # An event whose append returned is in the journal after any crash.
     hashes = {event.seq: event.hash for event in story.events}
     for number, life in enumerate(story.lives, 1):
-        for seq, mark in life.acknowledged:
-            if hashes.get(seq) != mark:
+        for seq, key in life.acknowledged:
+            if hashes.get(seq) != key:
                 yield f"event {seq} of life {number} is gone"
                 break
 
 
 def _i16(story: RehearsalHistory) -> Iterator[str]:
-    # The journal adds up, and to what the desk holds.
-    told = {symbol: units for symbol, units in fold_events(story.events).portfolio.holdings.items() if units}
+    # The holdings by the journal equal those of the portfolio.
+    booked = {symbol: units for symbol, units in fold_events(story.events).portfolio.holdings.items() if units}
     if story.held is None:
         return
-    desks = Counter(story.held)
+    held_by_all = Counter(story.held)
     for left in story.elsewhere.values():
-        desks.update(left.held)
-    held = {symbol: units for symbol, units in desks.items() if units}
-    if told != held:
-        yield f"the journal adds up to {told}, the desk to {held}"
+        held_by_all.update(left.held)
+    held = {symbol: units for symbol, units in held_by_all.items() if units}
+    if booked != held:
+        yield f"the journal adds up to {booked}, the portfolio to {held}"
 
 
 def _i17(story: RehearsalHistory) -> Iterator[str]:
-    # No secret is in the journal, whoever quoted it.
+    # No secret is in the journal.
     for event in story.events:
         if shows(json.dumps(event.payload)):
             yield f"event {event.seq}, {event.kind}, shows the key"
@@ -287,12 +287,12 @@ def _i19(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _alive(story: RehearsalHistory) -> Iterator[str]:
-    # No life ends of an error of the bot's own.
+    # No process ends by an error of the bot.
     yield from story.failures
 
 
 def _i20(story: RehearsalHistory) -> Iterator[str]:
-    # The journal grows with what is traded, and slowly with trouble: as fast in a whole day as in an hour.
+    # The journal grows with the number of orders, and slowly with time and crashes.
     orders, hours = len(story.intents()), max(1.0, story.world.session.minutes / 60)
     most = (200 * hours + 40 * len(story.lives)) * (1 + len(story.elsewhere)) + _GROWTH * (orders + 1)
     if len(story.events) > most:
@@ -300,7 +300,7 @@ def _i20(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _settled(story: RehearsalHistory) -> Iterator[str]:
-    # Once faults have stopped, no order stays in doubt.
+    # Once faults have stopped, no order stays unknown.
     if story.held is None:
         return
     for cid, record in story.orders.items():
@@ -332,4 +332,4 @@ _WHOLE: Final = frozenset(
         *LIMIT_INVARIANTS_OF_ALL,
     }
 )
-"""What is asked of the story of all venues together; all else of each venue by itself."""
+"""The invariants checked on all venues together; all others are checked per venue."""

@@ -1,4 +1,4 @@
-"""Invariants of what people allow: nothing is entered that was not confirmed in time, nor while nobody has armed it."""
+"""Invariants of approvals: nothing is entered without a confirmation in time, or while the bot is not armed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.history import RehearsalHistory
 
 _TAKEN_S: Final = 30.0
-"""A bot that is busy sending looks at what it was asked so much later at most."""
+"""The longest time until a busy bot reads a request."""
 
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
 
 def _i8_confirmed(story: RehearsalHistory) -> Iterator[str]:
-    # Where a person is asked, each entry was confirmed by the first answer that was given in time.
+    # With confirmations on, each entry was confirmed by the first answer in time.
     timeout_s, questions = story.people.manner.timeout_s, dict[str, Event]()
     for event in story.events:
         if event.kind == records.CONFIRMATION_ASKED:
@@ -34,14 +34,14 @@ def _i8_confirmed(story: RehearsalHistory) -> Iterator[str]:
 
 
 def _agreed(story: RehearsalHistory, asked: Event, timeout: dt.timedelta) -> bool:
-    # Whether the first answer that was given in time is yes.
+    # Whether the first answer in time confirms.
     name, latest = asked.payload["id"], asked.applied + timeout
-    answers = (said.verb for said in story.people.answers if said.identity == name and said.made < latest)
+    answers = (answer.verb for answer in story.people.answers if answer.identity == name and answer.made < latest)
     return next(answers, None) is ControlVerb.CONFIRM
 
 
 def _i8_armed(story: RehearsalHistory) -> Iterator[str]:
-    # Nothing is entered in a live session that is not armed, nor after a restart before that has proven itself.
+    # Nothing is entered in a live session that is not armed, or after a restart before the arming is restored.
     if not story.people.manner.live:
         return
     ends, intents, arming = [life.last for life in story.lives], story.intents(), _Arming()
@@ -61,7 +61,7 @@ def _i8_armed(story: RehearsalHistory) -> Iterator[str]:
 
 
 class _Arming:
-    # What the events so far say; none of the bot's own code tells it.
+    # The arming by the events, without the bot's own code.
     def __init__(self) -> None:
         self.opened, self.proven = False, True
         self._armed: object = None
@@ -69,11 +69,11 @@ class _Arming:
 
     @property
     def armed(self) -> bool:
-        """Whether what runs is what was armed."""
+        """Whether the current terms are the armed ones."""
         return self._armed is not None and self._armed == self._terms
 
     def take(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """The next event."""
+        """Apply the next event."""
         if kind == records.ARMED:
             self._armed, self.proven = payload["terms"], True
         elif kind == records.DISARMED or (kind == records.RISK and payload["what"] in _LATCHES):

@@ -1,4 +1,4 @@
-"""Who may enter what, where there are several venues: invariant I13, by the journal and by the venues' own facts."""
+"""Invariant I13 of failover, by the journal and the venues' facts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOUR: Final = timedelta(hours=1)
 
 
 def i13(story: RehearsalHistory) -> Iterator[str]:
-    """An instrument has one owner, who alone enters it; its lease moves rarely, and only from where all is at rest."""
+    """Only the owner of an instrument enters it; its lease moves rarely, and only from a broker without open orders."""
     owners = _Owners(story)
     for event in story.events:
         yield from owners.take(event)
@@ -40,7 +40,7 @@ class _Owners:
         self._confirmed: set[str] = set()
 
     def take(self, event: Event) -> Iterator[str]:
-        """Take an event in; what it violates."""
+        """Apply an event; yields its violations."""
         match event.kind:
             case records.LEASE:
                 yield from self._moved(event)
@@ -66,7 +66,7 @@ class _Owners:
         if (payload["from"], payload["epoch"]) != (before, self._epoch[symbol]):
             yield f"{symbol} moved from {payload['from']} in epoch {payload['epoch']}, and was {before}'s"
         if self._out[before] and before not in self._confirmed:
-            yield f"{symbol} moved away from {before} while {sorted(self._out[before])} were out there"
+            yield f"{symbol} moved away from {before} while {sorted(self._out[before])} were open"
         self._owner[symbol] = payload["to"]
         self._moves.append((event.applied, payload["since"]))
         breaks = {since for moved, since in self._moves if event.applied - moved < _HOUR}
@@ -83,7 +83,7 @@ class _Owners:
 
 
 def _signals_at_two(story: RehearsalHistory) -> Iterator[str]:
-    # No signal is entered at two venues, by what is true there.
+    # No signal is entered at two venues, by their facts.
     intents, seen = story.intents(), dict[str, str]()
     for name in (story.name, *story.elsewhere):
         for fact in story.world.way(name).exchange.floor.books.facts:

@@ -1,4 +1,4 @@
-"""Invariants of evidence: nothing is written down as never sent that has left, nor as ended that goes on."""
+"""Invariants of outcomes: no sent order is journaled as never sent, and no working one as ended."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
 
 
 def _i9_dropped(story: RehearsalHistory) -> Iterator[str]:
-    # What is written down as never sent has never left, and is nowhere at the venue.
+    # An order journaled as dropped was never sent, and is not at the venue.
     left = {request.client_order_id for request in story.way.requests if request.kind == "submit" and request.left}
     left |= {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
     for event in story.events:
         if event.kind == records.DROPPED and event.cid in left:
-            yield f"{event.cid} is dropped in the journal, and has left"
+            yield f"{event.cid} is dropped in the journal, but was sent"
 
 
 def _i9_ended(story: RehearsalHistory) -> Iterator[str]:
-    # What is written down as ended had ended at the venue by then, or had been refused there.
+    # An order journaled as ended had ended at the venue by then, or was rejected there.
     if story.struck & _WRONG_CLOCKS:
         return
     ended, entries = _ended_at(story), _entry_of(story)
@@ -37,11 +37,11 @@ def _i9_ended(story: RehearsalHistory) -> Iterator[str]:
             continue
         over = ended.get(cid)
         if not (over is not None and over <= event.applied) and not {cid, entries[cid]} & refused:
-            yield f"{cid} is {event.kind} in the journal at {event.applied:%H:%M:%S}, and goes on at the venue"
+            yield f"{cid} is {event.kind} in the journal at {event.applied:%H:%M:%S}, but works at the venue"
 
 
 def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
-    # When each order was over at the venue.
+    # When each order ended at the venue.
     filled = {working.cid for working in story.way.exchange.floor.orders if working.kind == "fill"}
     ended: dict[str, datetime] = {}
     for fact in story.facts:
@@ -53,7 +53,7 @@ def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
 
 
 def _entry_of(story: RehearsalHistory) -> dict[str, str]:
-    # Of each order the entry that it was sent with, or itself.
+    # The entry that each order was sent with, or itself.
     found: dict[str, str] = {}
     for event in story.events:
         if event.kind == records.INTENDED and event.cid is not None:
@@ -63,7 +63,7 @@ def _entry_of(story: RehearsalHistory) -> dict[str, str]:
 
 
 def _refused(story: RehearsalHistory) -> set[str]:
-    # The orders whose sending was answered with a refusal.
+    # The orders whose submit was answered with a rejection.
     return {
         request.client_order_id
         for request in story.way.requests
