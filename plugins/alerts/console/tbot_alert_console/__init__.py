@@ -1,4 +1,4 @@
-"""Alert channel `console`: alerts as lines of the bot's own log."""
+"""Alert channel `console`: writes alerts to the bot's log."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Console:
     log: StructuredLogger
 
     async def send(self, alert: Alert) -> None:
-        """Write it: as an error while it is critical and not over."""
-        grave = alert.urgency is Urgency.CRITICAL and not alert.resolved
-        write = self.log.error if grave else self.log.info
+        """Write an alert: as an error if it is critical and not resolved, else as info."""
+        critical = alert.urgency is Urgency.CRITICAL and not alert.resolved
+        write = self.log.error if critical else self.log.info
         write("alert", incident=alert.key, text=alert.text, resolved=alert.resolved)
 
 
 @hookimpl
 def tbot_alert() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(name="console", summary="Alerts in the log and on standard error", config=Config, create=_create)
 
 

@@ -1,4 +1,4 @@
-"""The paper account's books: cash and positions, exact in whole atoms."""
+"""The books of the paper account: cash and positions, exact in atoms."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 
 class Book:
-    """Cash and signed positions after each fill, and what they are worth at the last prices seen."""
+    """Cash and signed positions, valued at the last prices."""
 
     def __init__(self, cash: Decimal) -> None:
-        """Start flat with this cash, dollars."""
+        """Start without positions; `cash` is in dollars."""
         self._cash = atoms_of(cash)
         self._units: dict[str, int] = {}
         self._last: dict[str, int] = {}
 
     @property
     def cash(self) -> Decimal:
-        """Dollars, also those that a short sale brought in."""
+        """Cash in dollars, with the proceeds of short sales."""
         return dollars_of(self._cash)
 
     @property
     def equity(self) -> Decimal:
-        """Cash and positions at their last prices, dollars."""
+        """Cash and positions at their last prices, in dollars."""
         return dollars_of(self._cash + sum(units * self._last[symbol] for symbol, units in self._units.items()))
 
     @property
     def gross(self) -> Decimal:
-        """What all positions are worth, long or short, dollars."""
+        """Gross value of all positions, in dollars."""
         return dollars_of(sum(abs(units) * self._last[symbol] for symbol, units in self._units.items()))
 
     @property
     def holdings(self) -> tuple[PositionReport, ...]:
-        """What is held, by symbol; shares sold short are negative."""
+        """The positions, by symbol; short ones are negative."""
         return tuple(
             PositionReport(symbol=symbol, quantity=side * quantity_of(abs(units)), price=price_of(self._last[symbol]))
             for symbol, units in sorted(self._units.items())
@@ -48,7 +48,7 @@ class Book:
         )
 
     def book(self, fill: Fill) -> None:
-        """Take a fill in; its price is the symbol's last one until a bar closes."""
+        """Book a fill; its price is the symbol's last price until a bar closes."""
         units, ticks = units_of(fill.quantity) * (1 if fill.buy else -1), ticks_of(float(fill.price))
         self._cash -= units * ticks + atoms_of(fill.fees)
         held = self._units.pop(fill.symbol, 0) + units

@@ -1,4 +1,4 @@
-"""The paper broker: an account, a simulated venue for its orders, and the bars they meet."""
+"""The paper broker: an account, and a matching engine that fills its orders against bars."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ DEMO_FIRST_DAY: Final = dt.date(2026, 3, 2)
 
 
 class PaperBroker:
-    """A broker whose orders meet the bars that it is shown; the same orders and bars give the same fills.
+    """A broker that fills orders against the bars passed to `observe`; the same orders and bars give the same fills.
 
-    Before its first session the account has PAPER_CASH; a session begins flat, with the cash it is given. Ids of events
-    and executions count up within each session's date.
+    Before its first session the account has PAPER_CASH; a session begins without positions, with the given cash. Event
+    and execution ids count up within each session's date.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        """Open the account; `clock` says which session is today's."""
+        """Open the account; `clock` determines today's session."""
         self._costs = FillCosts.of(config, config.target_fill)
         self._clock = clock
         self._book = Book(config.paper_cash)
@@ -52,15 +52,15 @@ class PaperBroker:
 
     @property
     def rules(self) -> BrokerCapabilities:
-        """Simulated; brackets rest from the entry's fill on, quantities go down to a millionth of a share."""
+        """Simulated; brackets rest from the entry's fill on, the quantity step is a millionth of a share."""
         return SIMULATOR_CAPABILITIES
 
     def feed(self, request: FeedRequest) -> Feed:
         """Stored bars for a replay, else the simulated market.
 
-        Simulated sessions begin at `request.first`: without one a demo begins on a fixed day, and a live feed serves
-        today's session, or the next one once that has closed. Where volumes of stored bars are partial, VOLUME_LIMIT
-        is off. Raises DataError when there is nothing to serve.
+        Simulated sessions begin at `request.first`; without it a demo begins on a fixed day, and a live feed with
+        today's session, or the next one after its close. VOLUME_LIMIT is off if volumes of stored bars are partial.
+        Raises DataError if there are no bars.
         """
         calendar = request.calendar or ExchangeCalendar()
         if request.kind == "replay":
@@ -77,14 +77,14 @@ class PaperBroker:
         return SimulatedFeed(request, calendar.session(first) or calendar.next(first), calendar)
 
     def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
-        """A new session's bell: nothing rests any more, nothing is held, and the account has this cash."""
+        """Open a session, without orders and positions; the account has this cash."""
         self._book = Book(cash)
         self._venue = MatchingEngine(self._costs, session, symbols)
         self._tape = Tape(symbols, session.minutes)
         self._reports = Reports()
 
     def observe(self, minute: MinuteSlice) -> None:
-        """A minute has closed: match what rests, then value what is held."""
+        """Process a closed minute: match resting orders, then value positions."""
         venue = self._open_venue()
         self._tape.append(minute)
         if not venue.idle:
@@ -93,25 +93,22 @@ class PaperBroker:
         self._book.mark(self._tape.symbols, minute)
 
     def close_session(self) -> None:
-        """Close what is still open at its last price; events stay to be polled."""
+        """Fill open exits and stops at the last price, and expire the rest; events can still be polled."""
         venue = self._open_venue()
         venue.close(self._tape.bars)
         self._collect(venue)
         self._venue = None
 
     async def connect(self) -> Account:
-        """The paper account; nobody is asked."""
+        """Return the paper account."""
         return self._account()
 
     async def account(self) -> Account:
-        """Cash, equity at the last prices, and buying power of twice the equity less all that is held."""
+        """Cash, equity at the last prices, and buying power: twice the equity less the gross value of positions."""
         return self._account()
 
     async def submit(self, order: Order, permit: Permit) -> None:
-        """Take an order; the same client order id again in a session is the same order and changes nothing.
-
-        Raises Unavailable while no session is open.
-        """
+        """Accept an order; a repeated client order id changes nothing. Raises Unavailable while no session is open."""
         venue = self._open_venue()
         permit.redeem()
         if order.client_order_id in self._reports:
@@ -121,13 +118,13 @@ class PaperBroker:
         self._collect(venue)
 
     async def cancel(self, client_order_id: str) -> None:
-        """Take an order out; its event says whether it still rested. Raises Unavailable while no session is open."""
+        """Cancel an order; its event tells whether it rested. Raises Unavailable while no session is open."""
         venue = self._open_venue()
         venue.cancel(client_order_id)
         self._collect(venue)
 
     async def replace(self, client_order_id: str, order: Order) -> None:
-        """Move a resting stop to the order's at once. Raises Unavailable while no session is open."""
+        """Move a resting stop to the order's stop price at once. Raises Unavailable while no session is open."""
         venue = self._open_venue()
         if order.stop_price is None:
             raise Rejected(f"The paper broker moves stops, so {client_order_id} would have no stop.")
@@ -135,18 +132,18 @@ class PaperBroker:
         self._collect(venue)
 
     async def poll(self) -> Sequence[BrokerEvent]:
-        """What happened since the last call, oldest first."""
-        taken, self._events = self._events, []
-        return taken
+        """The events since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events
 
-    async def snapshot(self, since: dt.datetime) -> AccountSnapshot:  # noqa: ARG002  a session's orders are few
-        """The account, what it holds, and every order of the session: all of one moment."""
+    async def snapshot(self, since: dt.datetime) -> AccountSnapshot:  # noqa: ARG002  a session has few orders
+        """The account, its positions, and every order of the session, at one time."""
         orders = self._reports.all()
         barrier = str(sum(len(report.fills) + 1 for report in orders))
         return AccountSnapshot(account=self._account(), holdings=self._book.holdings, orders=orders, barrier=barrier)
 
     async def close(self) -> None:
-        """Nothing to log out of."""
+        """Do nothing: there is no connection."""
 
     def _account(self) -> Account:
         return simulated_account(ACCOUNT_ID, self._book.cash, self._book.equity, self._book.gross)

@@ -1,4 +1,4 @@
-"""The companies of the simulated market: all invented, symbols included."""
+"""The companies of the simulated market; all are fictitious, symbols included."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Company:
-    """A company that does not exist, and the sector whose moves it shares."""
+    """A fictitious company and its sector."""
 
     symbol: str
     name: str

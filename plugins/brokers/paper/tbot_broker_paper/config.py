@@ -1,4 +1,4 @@
-"""What the paper broker reads of the settings."""
+"""The settings of the paper broker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tbot_core.contracts.settings import SimulationSettings
 
 @attrs.frozen(kw_only=True)
 class Config(SimulationSettings):
-    """The core's settings of every simulation, and when a target counts as reached."""
+    """The core's settings of simulated fills, and the rule for targets."""
 
     target_fill: str = setting(
         "TARGET_FILL",

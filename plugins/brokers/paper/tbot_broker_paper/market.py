@@ -1,4 +1,4 @@
-"""The simulated market: any session's bars and facts from a seed and a date alone."""
+"""The simulated market: the bars and facts of any session, from a seed and a date."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 HISTORY: Final = 20
 _ATR_SESSIONS: Final = 14
 _MEMORY_SESSIONS: Final = 250
-_FORGETS: Final = 0.98
+_RETAINED: Final = 0.98
 _COMPLETE: Final = 0.9
 _SHORTS_RESTRICTED: Final = 0.9
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Daily:
-    # What later sessions need to know of one: arrays (symbols), `so_far` (minutes, symbols); `counts`: complete.
+    # A session's figures for later ones: arrays (symbols), `so_far` (minutes, symbols); `is_complete` flags.
     high: Array
     low: Array
     close: Array
     so_far: Array
-    counts: Flags
+    is_complete: Flags
 
 
 class SimulatedMarket:
-    """A market of invented companies; the same seed and date give the same session, whatever was asked before."""
+    """A market of fictitious companies; the same seed and date always give the same session."""
 
     def __init__(self, seed: int, calendar: ExchangeCalendar) -> None:
-        """Open the market under a seed; `calendar` says when it trades and how long."""
+        """Create the market of a seed; `calendar` gives its sessions."""
         self._seed = seed
         self._calendar = calendar
         self._listed = plan.listing(seed)
@@ -49,15 +49,15 @@ class SimulatedMarket:
     def bars(self, session: Session) -> Mapping[str, Array]:
         """Open, high, low, close, volume and vwap of the session, each (minutes, symbols), NaN = no trade."""
         today = self._plan(session)
-        # What draws a price back to its worth does so overnight.
+        # The reversion to the long-run price happens overnight.
         opening = np.log(self._listed.price) + self._level(session) - (today.total - today.gap)
         draw = plan.random_for(self._seed, "path", session.date.toordinal())
         return path.draw_session(draw, today, self._listed, opening, session.minutes)
 
     def day(self, session: Session) -> DayFacts:
-        """The facts known before the session's bell, from the simulated sessions before it.
+        """The facts known before the open, from the previous simulated sessions.
 
-        Mean volume and typical volume are of 20 sessions, the ATR of 14; VIX is the previous session's close.
+        Mean and typical volume are over 20 sessions, the ATR over 14; VIX is the previous session's close.
         """
         sessions = self._before(session, HISTORY)
         days = [self._summary(earlier) for earlier in sessions]
@@ -65,7 +65,7 @@ class SimulatedMarket:
         last = days[-1]
         return DayFacts(
             previous_close=last.close,
-            average_volume=_mean([daily.so_far[-1] for daily in days], [daily.counts for daily in days]),
+            average_volume=_mean([daily.so_far[-1] for daily in days], [daily.is_complete for daily in days]),
             market_cap=np.rint(self._listed.shares * last.close),
             atr=_average_true_range(days[-_ATR_SESSIONS - 1 :]),
             vix=np.array([self._plan(sessions[-1]).vix]),
@@ -79,10 +79,10 @@ class SimulatedMarket:
         return self._plans[session.date]
 
     def _level(self, session: Session) -> Array:
-        # The log distance of the session's close from what each share is worth: the moves that are not forgotten.
+        # The log distance of the session's close from the long-run price: a decaying sum of past moves.
         sessions = (*self._before(session, _MEMORY_SESSIONS - 1), session)
         moves = np.array([self._plan(one).total for one in sessions])
-        weights = _FORGETS ** np.arange(len(sessions) - 1, -1, -1)
+        weights = _RETAINED ** np.arange(len(sessions) - 1, -1, -1)
         level: Array = (moves * weights[:, None]).sum(axis=0)
         return level
 
@@ -102,12 +102,12 @@ class SimulatedMarket:
             low=np.fmin.reduce(bars["low"]),
             close=bars["close"][-1],
             so_far=np.cumsum(np.where(traded, bars["volume"], 0.0), axis=0),
-            counts=traded.mean(axis=0) >= _COMPLETE,
+            is_complete=traded.mean(axis=0) >= _COMPLETE,
         )
 
 
-def _mean(rows: list[Array], counts: list[Flags]) -> Array:
-    counted = np.array(counts, dtype=np.float64)
+def _mean(rows: list[Array], is_complete: list[Flags]) -> Array:
+    counted = np.array(is_complete, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         mean: Array = np.add.reduce(np.array(rows) * counted) / np.add.reduce(counted)
     return mean
@@ -123,12 +123,12 @@ def _average_true_range(days: list[_Daily]) -> Array:
 
 
 def _typical(days: list[_Daily], minutes: int) -> Array:
-    # Mean of volume so far by minute, (symbols, minutes); a shorter session counts while it lasted.
+    # Mean cumulative volume by minute, (symbols, minutes); a short session counts for its own minutes.
     total, count = np.zeros((2, minutes, len(days[0].close)))
     for daily in days:
         until = min(minutes, len(daily.so_far))
-        total[:until] += np.where(daily.counts, daily.so_far[:until], 0.0)
-        count[:until] += daily.counts
+        total[:until] += np.where(daily.is_complete, daily.so_far[:until], 0.0)
+        count[:until] += daily.is_complete
     with np.errstate(invalid="ignore"):
         typical: Array = (total / count).T
     return typical

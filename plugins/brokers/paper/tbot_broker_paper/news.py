@@ -1,4 +1,4 @@
-"""News: what moves one symbol for minutes or hours, and how much of it lasts."""
+"""Simulated news: price moves of single symbols over minutes or hours, part of which reverts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROUGHNESS: Final = 0.3
 
 @attrs.frozen(kw_only=True)
 class _Kind:
-    # How often a kind of news comes in a session, and the ranges of what it does; minutes, log returns, fractions.
+    # The frequency of a kind of news in a session, and the ranges of its effect; minutes, log returns, fractions.
     most: int
     chance: float
     start: tuple[float, float]
@@ -28,7 +28,7 @@ class _Kind:
 
 
 _KINDS: Final = (
-    # After the open: ranges are left for good, or were left in error.
+    # After the open: lasting and failed breakouts of the opening range.
     _Kind(
         most=6,
         chance=0.85,
@@ -39,7 +39,7 @@ _KINDS: Final = (
         size=(0.027, 0.052),
         fade=(-0.5, 1.0),
     ),
-    # Late in the morning: a rush that overshoots, and mostly comes back.
+    # Late in the morning: a move that overshoots and mostly reverts.
     _Kind(
         most=6,
         chance=0.8,
@@ -50,7 +50,7 @@ _KINDS: Final = (
         size=(0.023, 0.04),
         fade=(-0.25, 1.2),
     ),
-    # A day of its own: one direction for hours, a breather in the afternoon.
+    # A trend day: one direction for hours, a pause in the afternoon.
     _Kind(
         most=2,
         chance=0.8,
@@ -62,7 +62,7 @@ _KINDS: Final = (
         fade=(0.05, 0.4),
         follows=0.7,
     ),
-    # Late in the day: the move goes on, or is taken back.
+    # Late in the day: the day's move continues or reverts.
     _Kind(
         most=5,
         chance=0.8,
@@ -92,7 +92,7 @@ _KINDS: Final = (
 class News:
     """The news of a session, one row each.
 
-    Times in minutes after the bell; `size` is a log return, `fade` the share of it that is lost from `turn` on.
+    Times are in minutes after the open; `size` is a log return, `fade` the fraction of it that reverts from `turn` on.
     """
 
     symbol: Index
@@ -104,19 +104,19 @@ class News:
     fade: Array
 
     def moves(self, minutes: int) -> Array:
-        """What each has moved its symbol by the end of each minute; shape (news, minutes)."""
+        """The log return of each by the end of each minute; shape (news, minutes)."""
         now = np.arange(1, minutes + 1, dtype=np.float64)
-        return self._moved(now)
+        return self._move_at(now)
 
     def roughness(self, minutes: int) -> Array:
-        """Volatility that each adds in each minute, the more the faster it moves; shape (news, minutes)."""
-        steps = np.diff(self._moved(np.arange(minutes + 1, dtype=np.float64)), axis=1)
-        # So much that the noise of the whole move does not depend on how long it takes.
+        """The volatility that each adds in each minute, more while it moves faster; shape (news, minutes)."""
+        steps = np.diff(self._move_at(np.arange(minutes + 1, dtype=np.float64)), axis=1)
+        # The noise of the whole move does not depend on its duration.
         rough: Array = _ROUGHNESS * np.sqrt(np.abs(steps * self.size[:, None]))
         return rough
 
     def stir(self, minutes: int) -> Array:
-        """How much each is talked of in each minute, 0 to about 1; shape (news, minutes)."""
+        """The trading interest that each raises in each minute, 0 to about 1; shape (news, minutes)."""
         since = np.arange(minutes, dtype=np.float64) + 1 - self.start[:, None]
         fresh = np.exp(-np.maximum(since - self.rise[:, None].clip(max=30), 0) / 12)
         loud = (np.abs(self.size) / 0.03).clip(max=1.5) / (self.rise / 8).clip(min=1)
@@ -124,36 +124,36 @@ class News:
         return stir
 
     def lasting(self, minutes: int, symbols: int) -> Array:
-        """What is left of all of it at the close; shape (symbols)."""
+        """The log return of all news that remains at the close; shape (symbols)."""
         left = np.zeros(symbols)
-        np.add.at(left, self.symbol, self._moved(np.array([float(minutes)]))[:, 0])
+        np.add.at(left, self.symbol, self._move_at(np.array([float(minutes)]))[:, 0])
         return left
 
-    def _moved(self, now: Array) -> Array:
-        come = ((now - self.start[:, None]) / self.rise[:, None]).clip(0, 1)
-        gone = ((now - self.turn[:, None]) / self.decay[:, None]).clip(0, 1)
-        moved: Array = self.size[:, None] * (1 - (1 - come) ** 2 - self.fade[:, None] * gone * (2 - gone))
+    def _move_at(self, now: Array) -> Array:
+        started = ((now - self.start[:, None]) / self.rise[:, None]).clip(0, 1)
+        faded = ((now - self.turn[:, None]) / self.decay[:, None]).clip(0, 1)
+        moved: Array = self.size[:, None] * (1 - (1 - started) ** 2 - self.fade[:, None] * faded * (2 - faded))
         return moved
 
 
 def draw_news(draw: np.random.Generator, minutes: int, drift: Array) -> News:
-    """The news of a session of so many minutes; some kinds tend to follow the symbol's `drift`."""
+    """Draw the news of a session; some kinds tend to follow the symbol's `drift`."""
     order = draw.permutation(len(drift))
     rows = [_draw_kind(draw, kind) for kind in _KINDS]
     start, rise, hold, decay, size, fade, lucky, follows = np.concatenate(rows, axis=1)
-    # At most one piece a symbol: the sum of two rushes looks like neither.
+    # At most one per symbol: the sum of two moves would look like neither.
     symbol = order[: len(start)]
-    come = (lucky > 0) & (start < minutes - _LAST_START)
+    started = (lucky > 0) & (start < minutes - _LAST_START)
     with_it = np.where(drift[symbol] >= 0, 1.0, -1.0)
     size *= np.where(follows > 0, with_it, -with_it)
     return News(
-        symbol=symbol[come],
-        start=start[come],
-        rise=rise[come],
-        turn=(start + rise + hold)[come],
-        decay=decay[come],
-        size=size[come],
-        fade=fade[come],
+        symbol=symbol[started],
+        start=start[started],
+        rise=rise[started],
+        turn=(start + rise + hold)[started],
+        decay=decay[started],
+        size=size[started],
+        fade=fade[started],
     )
 
 

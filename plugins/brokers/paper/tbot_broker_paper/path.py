@@ -1,4 +1,4 @@
-"""The minutes of a simulated session: prices and volumes drawn along a plan."""
+"""The minute bars of a simulated session: prices and volumes drawn by its plan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_session(
 ) -> dict[str, Array]:
     """The bars of a session: open, high, low, close, volume and vwap, each (minutes, symbols), NaN = no trade.
 
-    `opening` are the log prices at the bell. Prices lie on the grid of 0.01 USD, vwap on that of 0.0001.
+    `opening` are the log prices at the open. Prices are multiples of 0.01 USD, vwap of 0.0001.
     """
     stir = np.zeros((len(opening), minutes))
     np.add.at(stir, plan.news.symbol, plan.news.stir(minutes))
@@ -43,7 +43,7 @@ def draw_session(
 
 
 def _sigma(draw: np.random.Generator, minutes: int, symbols: int) -> Array:
-    # Relative volatility of each minute: a U over the day, and calm and stir that come in clusters.
+    # Relative volatility of each minute: U-shaped over the day, with volatility clusters.
     minute = np.arange(minutes)
     shape = 0.8 + 1.5 * np.exp(-minute / 18) + 0.25 * np.exp(-(minutes - 1 - minute) / 20)
     clusters = _drifting(draw, minutes, symbols, 0.96) * 0.3 + _drifting(draw, minutes, 1, 0.985) * 0.2
@@ -51,7 +51,7 @@ def _sigma(draw: np.random.Generator, minutes: int, symbols: int) -> Array:
 
 
 def _drifting(draw: np.random.Generator, minutes: int, columns: int, memory: float) -> Array:
-    # A standard normal column that forgets slowly.
+    # Autocorrelated standard normal columns (AR(1)).
     steps = draw.standard_normal((minutes, columns))
     steps[1:] *= (1 - memory**2) ** 0.5
     for minute in range(1, minutes):
@@ -60,7 +60,7 @@ def _drifting(draw: np.random.Generator, minutes: int, columns: int, memory: flo
 
 
 def _path(draw: np.random.Generator, plan: Plan, listed: Listing, shocks: Array, sigma: Array) -> tuple[Array, Array]:
-    # Log price at each minute's end less that at the bell, and the volatility of each minute; ends as planned.
+    # Log return from the open to each minute's end, and the volatility of each minute; ends as planned.
     minutes, symbols = sigma.shape
     own = _OWN_SIGMA * plan.heat * listed.volatility * sigma
     moved = np.zeros((symbols, minutes))
@@ -72,10 +72,10 @@ def _path(draw: np.random.Generator, plan: Plan, listed: Listing, shocks: Array,
     market = draw.standard_normal((minutes, 1)) * typical * _MARKET_SIGMA * plan.heat
     sectors = draw.standard_normal((minutes, int(listed.sector.max()) + 1)) * typical * _SECTOR_SIGMA * plan.heat
     noise = own * shocks + listed.beta * market + sectors[:, listed.sector]
-    walked = np.cumsum(noise, axis=0)
-    passed = np.cumsum(own**2, axis=0)
-    passed /= passed[-1]
-    return walked + passed * (plan.drift - walked[-1]) + moved.T, own
+    noise_path = np.cumsum(noise, axis=0)
+    variance_share = np.cumsum(own**2, axis=0)
+    variance_share /= variance_share[-1]
+    return noise_path + variance_share * (plan.drift - noise_path[-1]) + moved.T, own
 
 
 def _prices(draw: np.random.Generator, before: Array, after: Array, sigma: Array) -> Array:
@@ -87,7 +87,7 @@ def _prices(draw: np.random.Generator, before: Array, after: Array, sigma: Array
     move = after - before
     inside = np.empty((minutes, _STEPS + 1, symbols))
     wander *= _WANDER / _STEPS**0.5
-    # Buyers and sellers do not meet at one price: each print lies a little off, and the next one comes back.
+    # Bid-ask bounce: each print is slightly off, independent of the next.
     wander += _BOUNCE * draw.standard_normal(wander.shape, dtype=np.float32)
     inside[:, 1:] = before[:, None] + share * move[:, None] + wander * sigma[:, None]
     inside[:, 0] = before + 0.05 * move + 0.15 * sigma * draw.standard_normal(after.shape)
@@ -97,7 +97,8 @@ def _prices(draw: np.random.Generator, before: Array, after: Array, sigma: Array
 
 
 def _volume(draw: np.random.Generator, plan: Plan, minutes: int, interest: Array) -> Array:
-    # Whole shares of each minute: a U over the day, more where price moves; sums to about the planned volume.
+    # Whole shares of each minute: U-shaped over the day, more when the price moves; the sum is about the planned
+    # volume.
     minute = np.arange(minutes)
     shape = 0.75 + 2.4 * np.exp(-minute / 16) + 1.5 * np.exp(-(minutes - 1 - minute) / 18)
     shape[0] *= 1.6
@@ -108,17 +109,17 @@ def _volume(draw: np.random.Generator, plan: Plan, minutes: int, interest: Array
 
 
 def _bars(draw: np.random.Generator, prices: Array, volume: Array, listed: Listing) -> dict[str, Array]:
-    luck = draw.random(volume.shape)
-    thin = luck > 1 - _THIN_CHANCE
-    volume[thin] = np.ceil((1 - luck[thin]) / _THIN_CHANCE * _THIN_SHARES)
+    draws = draw.random(volume.shape)
+    thin = draws > 1 - _THIN_CHANCE
+    volume[thin] = np.ceil((1 - draws[thin]) / _THIN_CHANCE * _THIN_SHARES)
     last = prices[:, -1].copy()
     high, low = prices.max(axis=1), prices.min(axis=1)
-    # A handful of shares trades at one price.
+    # A thin minute trades at one price.
     first = np.where(thin, last, prices[:, 0])
     high, low = np.where(thin, last, high), np.where(thin, last, low)
     mean = np.rint(prices.mean(axis=1) * 1e4) / 1e4
     fields = {"open": first, "high": high, "low": low, "close": last, "volume": volume, "vwap": mean.clip(low, high)}
-    silent = luck < listed.quiet
+    silent = draws < listed.quiet
     silent[0] = silent[-1] = False
     for field in fields.values():
         field[silent] = np.nan

@@ -1,7 +1,7 @@
-"""What will happen on a simulated day, before its minutes are drawn: gaps, drifts, news, turnover.
+"""The plan of a simulated session, made before its minutes are drawn: gaps, drifts, news, volume.
 
-Everything is a function of seed and date. A plan knows the day's whole log return of each symbol, so that
-a close follows from the plans of the sessions before it and no path has to be walked to reach a date.
+It is a function of seed and date. It has the session's whole log return of each symbol, so that a close follows from
+the plans of earlier sessions, without drawing their minutes.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ FULL_DAY: Final = 390
 _SYMBOLS: Final = len(COMPANIES)
 _KEY_BITS: Final = 64
 _PURPOSES: Final = {"listing": 0, "plan": 1, "path": 2, "mood": 3}
-_MOOD_DAYS: Final = 12
+_REGIME_DAYS: Final = 12
 _ORDINARY_VIX: Final = 20.5
 _WIDEST_GAP: Final = 0.06
 _WIDEST_DRIFT: Final = 0.085
 
 
 def random_for(seed: int, purpose: str, number: int) -> Random:
-    """The generator of one purpose and number (a date's ordinal) under a seed; the same again gives the same draws."""
+    """The random generator of a seed, a purpose and a number (a date's ordinal); equal arguments give equal draws."""
     key = (seed % 2**_KEY_BITS, number * len(_PURPOSES) + _PURPOSES[purpose])
     return np.random.Generator(np.random.Philox(key=np.array(key, dtype=np.uint64)))
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Listing:
-    """What does not change from day to day; arrays have shape (symbols).
+    """The constant properties of the symbols; arrays of shape (symbols).
 
-    `price` is what a share is worth in the long run, dollars; `shares` are outstanding; `turnover` is the ordinary
-    volume of a full day, shares; `beta` the share in the market's moves; `volatility` the size of the symbol's own
-    moves, 1 is ordinary; `quiet` the chance of a minute without a trade.
+    `price` is the long-run price in dollars; `shares` are outstanding; `turnover` is the usual volume of a full day in
+    shares; `beta` the share in the market's moves; `volatility` the size of the symbol's own moves, 1 is usual; `quiet`
+    the probability of a minute without a trade.
     """
 
     price: Array
@@ -55,7 +55,7 @@ class Listing:
 
 
 def listing(seed: int) -> Listing:
-    """The companies as this seed lists them."""
+    """The properties that a seed gives to the companies."""
     draw = random_for(seed, "listing", 0)
     price = np.exp(draw.uniform(np.log(17), np.log(62), _SYMBOLS))
     shares = np.rint(np.exp(draw.uniform(np.log(3.6e9), np.log(6.3e9), _SYMBOLS)) / price / 1e5) * 1e5
@@ -75,8 +75,9 @@ def listing(seed: int) -> Listing:
 class Plan:
     """One session of the simulated market; log returns, arrays of shape (symbols) unless said otherwise.
 
-    `gap` is the night's return without what pulls a price back to its worth, `drift` the day's without news, `total`
-    all three. `volume` are the day's shares. `heat` is the day's volatility, 1 is ordinary. `vix` is its close.
+    `gap` is the overnight return without the reversion to the long-run price, `drift` the session's without news,
+    `total` the sum of gap, drift and lasting news. `volume` is in shares. `heat` is the session's volatility, 1 is
+    usual. `vix` is its close.
     """
 
     gap: Array
@@ -89,9 +90,9 @@ class Plan:
 
 
 def plan(seed: int, day: dt.date, minutes: int, listed: Listing) -> Plan:
-    """The plan of a session of so many minutes."""
+    """Draw the plan of a session."""
     draw = random_for(seed, "plan", day.toordinal())
-    mood, jitter = _mood(seed, day), draw.standard_normal(2)
+    mood, jitter = _regime(seed, day), draw.standard_normal(2)
     heat = float(np.exp(0.25 * mood + 0.08 * jitter[0]))
     length = (minutes / FULL_DAY) ** 0.5
     market, sector = draw.standard_normal(2), draw.standard_normal((2, len(SECTORS)))
@@ -115,9 +116,9 @@ def plan(seed: int, day: dt.date, minutes: int, listed: Listing) -> Plan:
     )
 
 
-def _mood(seed: int, day: dt.date) -> float:
-    # The market's slow temper, about -2 to 2: values some sessions apart, joined smoothly.
-    knot, rest = divmod(day.toordinal(), _MOOD_DAYS)
+def _regime(seed: int, day: dt.date) -> float:
+    # The slow component of volatility, about -2 to 2: values some days apart, interpolated smoothly.
+    knot, rest = divmod(day.toordinal(), _REGIME_DAYS)
     before, after = (random_for(seed, "mood", number).standard_normal() for number in (knot, knot + 1))
-    share = (1 - np.cos(np.pi * rest / _MOOD_DAYS)) / 2
+    share = (1 - np.cos(np.pi * rest / _REGIME_DAYS)) / 2
     return float(before + (after - before) * share)

@@ -1,4 +1,4 @@
-"""Stored bars as a source of sessions."""
+"""The feed of stored bars."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReplayFeed:
     """The sessions of a range that have stored bars, in order."""
 
     def __init__(self, request: FeedRequest, calendar: ExchangeCalendar) -> None:
-        """Look the range up; raises DataError where it has no bars, ValueError for a request that names no range."""
+        """Open the range; raises DataError if it has no bars, ValueError for a request without a range."""
         if request.first is None or request.last is None or request.bars is None:
             message = "A replay needs its first and last day, and the folder of the bars."
             raise ValueError(message)
@@ -37,16 +37,16 @@ class ReplayFeed:
 
     @property
     def label(self) -> FeedLabel:
-        """Real prices; notes say how they are adjusted and what they lack."""
+        """Real prices; the notes tell how they are adjusted and what is missing."""
         return self._selection.label
 
     @property
     def partial_volume(self) -> bool:
-        """Whether the volumes of some bars are a part of the tape."""
+        """Whether the volumes of some bars are partial."""
         return self._selection.partial_volume
 
     async def sessions(self) -> AsyncIterator[FeedSession]:
-        """The sessions in order; a month is in memory at a time."""
+        """The sessions in order; one month is in memory at a time."""
         for block, index in self._in_order():
             yield RowSession(
                 session=block.sessions[index],

@@ -1,4 +1,4 @@
-"""What the paper broker answers when it is asked for an order: the last state of each, kept from its events."""
+"""The paper broker's order status reports, updated from its events."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Reports:
         self._reports: dict[str, OrderStatusReport] = {}
 
     def __contains__(self, client_order_id: str) -> bool:
-        """Whether the order was ever handed over."""
+        """Whether the order was submitted."""
         return client_order_id in self._reports
 
     def accept(self, order: Order, now: datetime) -> None:
-        """An order was handed over, and the protection that waits for its fill with it."""
+        """Add a submitted order and its protection."""
         for part in (order, *order.protection):
             self._reports[part.client_order_id] = OrderStatusReport(
                 client_order_id=part.client_order_id,
@@ -42,7 +42,7 @@ class Reports:
             )
 
     def apply(self, event: BrokerEvent, now: datetime) -> None:
-        """Follow what was told of an order."""
+        """Apply an event of an order."""
         report = self._reports.get(event.client_order_id)
         if report is None:
             return
@@ -58,5 +58,5 @@ class Reports:
         self._reports[event.client_order_id] = changed
 
     def all(self) -> tuple[OrderStatusReport, ...]:
-        """Every order of the session, in the order of their coming."""
+        """Every order of the session, in the order of submission."""
         return tuple(self._reports.values())

@@ -1,4 +1,4 @@
-"""A session whose bars are there as arrays, shown minute by minute."""
+"""A session of bars in memory."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ class RowSession:
     fields: Mapping[str, Array]
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
-        """Every minute in order, as views of the rows."""
+        """Every minute in order, as views of the arrays."""
         for index in range(self.session.minutes):
             yield MinuteSlice(index=index, **{name: rows[index] for name, rows in self.fields.items()})

@@ -1,4 +1,4 @@
-"""The simulated market as a source of sessions, for demonstrations and for paper trading without data."""
+"""The feed of the simulated market, for demos and for paper trading without data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import ExchangeCalendar, Session
 
 GENERATION: Final = 1
-"""Grows whenever the same seed gives other prices."""
+"""Version of the simulated market; increased when the same seed gives other prices."""
 
 _NOTES: Final = (
     "Prices, volumes, capitalisation and VIX are simulated; companies and symbols are fictitious.",
@@ -33,12 +33,12 @@ _NOTES: Final = (
 
 
 class SimulatedFeed:
-    """Simulated sessions from a first exchange day on, one after the other; it never waits."""
+    """Simulated sessions from a first exchange day on; it never waits."""
 
     def __init__(self, request: FeedRequest, first: Session, calendar: ExchangeCalendar) -> None:
         """Serve `request.sessions` sessions; raises DataError for a symbol that is not listed."""
         self._symbols = tuple(sorted(request.symbols)) or SYMBOLS
-        _must_be_listed(self._symbols)
+        _check_listed(self._symbols)
         self._first = first
         self._count = request.sessions
         self._calendar = calendar
@@ -47,7 +47,7 @@ class SimulatedFeed:
 
     @property
     def label(self) -> FeedLabel:
-        """Simulated prices, said so; the hash stands for seed, first day, number of sessions and symbols."""
+        """Simulated prices; the hash is of seed, first day, number of sessions and symbols."""
         what = ["simulated market", GENERATION, self._seed, self._first.date.isoformat(), self._count, self._symbols]
         return FeedLabel(
             name="simulated market",
@@ -58,7 +58,7 @@ class SimulatedFeed:
         )
 
     async def sessions(self) -> AsyncIterator[FeedSession]:
-        """The sessions in order; each is drawn when it is asked for."""
+        """The sessions in order, each drawn on demand."""
         session = self._first
         for number in range(self._count):
             if number:
@@ -77,14 +77,14 @@ def _only(day: DayFacts, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> 
     return attrs.evolve(day, **{name: fact[columns] for name, fact in facts.items() if name != "vix"})
 
 
-def _must_be_listed(symbols: tuple[str, ...]) -> None:
-    strangers = [symbol for symbol in symbols if symbol not in SYMBOLS]
-    if strangers:
-        message = f"The simulated market does not list {', '.join(strangers)}."
+def _check_listed(symbols: tuple[str, ...]) -> None:
+    unlisted = [symbol for symbol in symbols if symbol not in SYMBOLS]
+    if unlisted:
+        message = f"The simulated market does not list {', '.join(unlisted)}."
         raise DataError(message, f"It lists {', '.join(SYMBOLS)}; real symbols need stored bars or DATA_SOURCE.")
 
 
 def today_or_next(calendar: ExchangeCalendar, now: dt.datetime, today: dt.date) -> Session:
-    """The exchange day's session until it has closed, then the next one."""
+    """Today's session until its close, else the next one."""
     session = calendar.session(today)
     return session if session is not None and now < session.close else calendar.next(today)

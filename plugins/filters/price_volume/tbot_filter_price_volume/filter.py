@@ -1,4 +1,4 @@
-"""The filter's settings and its comparisons, all of them pure and one number a row."""
+"""The filter's settings and checks; pure."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Config:
     )
 
     def __attrs_post_init__(self) -> None:
-        """Refuse limits that let nothing pass."""
+        """Raise SettingsError for limits that deny everything."""
         if self.max_price is not None and self.min_price > self.max_price:
             raise SettingsError(
                 f"MIN_PRICE={self.min_price:g} is above MAX_PRICE={self.max_price:g}.",
@@ -79,18 +79,18 @@ class Config:
 
 @attrs.frozen(kw_only=True)
 class PriceVolume:
-    """The filter; `funds` are the symbols to which limits of market capitalisation do not apply."""
+    """The filter; limits of market capitalisation do not apply to `funds`."""
 
     config: Config
     funds: frozenset[str] = frozenset()
 
     @property
     def needs(self) -> frozenset[str]:
-        """The optional facts of a `Day` that it looks at."""
+        """The optional fields of `DayFacts` that it uses."""
         return frozenset({"typical_volume"} if self.config.min_relative_volume else ())
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """Mean volume and market capitalisation, each where it has a limit."""
+        """The checks of mean volume and market capitalisation that have a limit."""
         checks: list[Check] = []
         if self.config.min_volume:
             checks.append(
@@ -108,7 +108,7 @@ class PriceVolume:
         return checks
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
-        """Price and gap; spread where the source has quotes; relative volume where it has a limit."""
+        """The checks of price and gap; spread if the source has quotes; relative volume if it has a limit."""
         checks = [
             Check(
                 name="price",

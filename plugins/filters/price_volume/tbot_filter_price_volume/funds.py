@@ -12,10 +12,9 @@ _SYMBOL = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
 
 
 def parse(text: str, where: str) -> frozenset[str]:
-    """The symbols of a table with columns symbol and name; `where` names it in errors.
+    """Parse a table with the columns symbol and name, and return its symbols; `where` names it in errors.
 
-    Raises SettingsError, with one line a fault, for another header, other columns, a word that is no symbol or a quote
-    that its line does not close.
+    Raises SettingsError with a line per fault: a wrong header, wrong columns, an invalid symbol or an unclosed quote.
     """
     lines = text.splitlines()
     rows = [_fields(line) for line in lines]
@@ -32,7 +31,7 @@ def parse(text: str, where: str) -> frozenset[str]:
 
 
 def _fields(line: str) -> list[str]:
-    # Line by line: a quote that stays open would take the lines after it for a name.
+    # Line by line: an unclosed quote would include the following lines.
     try:
         return next(csv.reader([line], strict=True), [])
     except csv.Error:

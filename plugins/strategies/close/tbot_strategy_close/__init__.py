@@ -1,4 +1,4 @@
-"""Strategy `close`: late-day momentum, and the fade of a large move that turns."""
+"""Strategy `close`: late-day momentum, and the fade of a large move that reverses."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Close"]
 
 @hookimpl
 def tbot_strategy() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(name="close", summary="Late-day momentum and fade", config=Close, create=_create)
 
 
-def _create(config: Close, context: Context) -> Close:  # noqa: ARG001 - a pure strategy needs nothing from outside
+def _create(config: Close, context: Context) -> Close:  # noqa: ARG001 - a pure strategy needs no context
     return config

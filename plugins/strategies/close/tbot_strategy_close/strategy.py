@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Close:
-    """Momentum: a close beyond the session's extreme as of the end of analysis. Fade: a large move that turns.
+    """Momentum: a close beyond the session's extreme as of the end of analysis. Fade: a large move that reverses.
 
-    Nothing on days of a low or unknown VIX, nor in a session that has hardly moved. The stop trails at STOP_LOSS_PCT;
+    No signals on days with a low or unknown VIX, or in a session with a small range. The stop trails at STOP_LOSS_PCT;
     each position is held for the monitoring minutes.
     """
 
@@ -72,7 +72,7 @@ class Close:
     )
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
-        """The previous session's VIX close against the threshold; unknown denies whatever FILTER_MISSING_DATA says."""
+        """The check of the previous session's VIX close; unknown denies, whatever FILTER_MISSING_DATA is."""
         vix = Check(
             name="vix",
             value=np.broadcast_to(day.vix, day.previous_close.shape),
@@ -95,8 +95,8 @@ class Close:
             since=since,
         )
 
-    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the VIX is screened before the bell
-        """Momentum long and short, then fade of a rise and of a fall, each in a session of enough range."""
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the VIX is screened before the open
+        """Momentum long and short, then fades short and long; each requires the smallest range."""
         entry, entry_end = self.window.entry, self.window.entry_end
         high, low = bars.so_far("high", entry, entry_end), bars.so_far("low", entry, entry_end)
         opened = bars.first_open[..., None]
@@ -128,7 +128,7 @@ class Close:
         )
 
     def _fade(self, side: Literal[1, -1], bars: Bars, ranged: Condition, opened: Array) -> Trigger:
-        # As prices, so that `return beyond the limit` is exact: close against open x (1 + limit), distance by the open.
+        # Compared as prices, so that the limit is exact: close against open x (1 + limit), distance scaled by the open.
         close = bars.close[..., self.window.entry : self.window.entry_end]
         before = bars.close[..., self.window.start : self.window.start + close.shape[-1]]
         turned = Condition(name=f"{self.window.analysis} minutes before", value=close, level=before, above=side > 0)

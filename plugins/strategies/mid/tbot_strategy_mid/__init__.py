@@ -1,4 +1,4 @@
-"""Strategy `mid`: back to the session's VWAP."""
+"""Strategy `mid`: reversion to the session's VWAP."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Mid"]
 
 @hookimpl
 def tbot_strategy() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(name="mid", summary="Reversion to the session's VWAP", config=Mid, create=_create)
 
 
-def _create(config: Mid, context: Context) -> Mid:  # noqa: ARG001 - a pure strategy needs nothing from outside
+def _create(config: Mid, context: Context) -> Mid:  # noqa: ARG001 - a pure strategy needs no context
     return config

@@ -1,4 +1,4 @@
-"""The reversion to the session's VWAP."""
+"""Reversion to the session's VWAP."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Mid:
     )
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
-        """The first close of each row that far from the VWAP, from minute `since` on."""
+        """The first close of each row at or beyond the threshold, from minute `since` on."""
         hits = first_hits(self.triggers(bars, day), self.window.entry)
         price = hits.at(bars.close)
         return hits.signals(
@@ -55,7 +55,7 @@ class Mid:
             since=since,
         )
 
-    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the VWAP is all it looks at
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - it uses only the VWAP
         """A close at or below VWAP x (1 - threshold), and one at or above VWAP x (1 + threshold)."""
         vwap, close = self._vwap(bars), bars.close[..., self.window.entry : self.window.entry_end]
         lower, upper = price_level(vwap, 1 - self.threshold), price_level(vwap, 1 + self.threshold)

@@ -16,9 +16,9 @@ __all__ = ["Open"]
 
 @hookimpl
 def tbot_strategy() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(name="open", summary="Opening-range breakout", config=Open, create=_create)
 
 
-def _create(config: Open, context: Context) -> Open:  # noqa: ARG001 - a pure strategy needs nothing from outside
+def _create(config: Open, context: Context) -> Open:  # noqa: ARG001 - a pure strategy needs no context
     return config

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Open:
     """Long above the range of the analysis bars, short below it.
 
-    The stop is the nearer of the range's other side and STOP_LOSS_PCT; positions are left when the window ends.
+    The stop is the nearer of the range's other side and STOP_LOSS_PCT; positions are closed when the window ends.
     """
 
     window: Window
@@ -59,7 +59,7 @@ class Open:
         )
         return hits.signals(price, ExitRules(leave=self.window.leave), stop=stop, since=since)
 
-    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the range is all it looks at
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - it uses only the range
         """A close above the range's high x (1 + buffer), and one below its low x (1 - buffer)."""
         high, low = bars.range(self.window.start, self.window.entry)
         close = bars.close[..., self.window.entry : self.window.entry_end]
