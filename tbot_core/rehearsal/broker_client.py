@@ -57,7 +57,7 @@ class SimulatedBroker:
     @property
     def rules(self) -> BrokerCapabilities:
         """The venue's capabilities."""
-        return self._exchange.floor.character.rules
+        return self._exchange.matching.character.rules
 
     async def connect(self) -> Account:
         """Log in over a new connection."""
@@ -153,13 +153,13 @@ class SimulatedBroker:
 
     async def instrument(self, symbol: str) -> Instrument:
         """The current price and quantity steps of a symbol."""
-        floor = self._exchange.floor
+        matching = self._exchange.matching
 
         def read() -> Instrument:
-            path = floor.path(symbol)
+            path = matching.path(symbol)
             if path is None:
                 return Instrument(symbol=symbol, tradable=False)
-            step = price_of(path.grid(floor.step))
+            step = price_of(path.grid(matching.step))
             return Instrument(symbol=symbol, tick=step, quantity_step=self.rules.quantity_step, tradable=True)
 
         return await self._read("instrument", read, self._passage("instrument"))
@@ -238,19 +238,21 @@ class SimulatedBroker:
     async def _answered(self, passage: RequestTransit) -> None:
         await asyncio.sleep(passage.out_s + passage.back_s)
         self._exchange.advance(self._clock.monotonic())
-        there = self._exchange.floor.moment(self._clock.monotonic())
+        there = self._exchange.matching.moment(self._clock.monotonic())
         self._ahead.append((self._clock.now() - there).total_seconds())
 
     def _fill_rest(self, client_order_id: str, fault: str) -> None:
         # The order fills at the market just before the request arrives.
-        floor = self._exchange.floor
-        working = floor.find(client_order_id)
-        if working is not None and working in floor.open and floor.in_session and working.remaining_units:
-            floor.execute(working, working.remaining_units, floor.market.paths[working.order.symbol].prices[floor.step])
+        matching = self._exchange.matching
+        working = matching.find(client_order_id)
+        if working is not None and working in matching.open and matching.in_session and working.remaining_units:
+            matching.execute(
+                working, working.remaining_units, matching.market.paths[working.order.symbol].prices[matching.step]
+            )
             self._way.faults.count(fault)
 
     def _must_be_known(self, client_order_id: str) -> None:
-        if not self._exchange.floor.character.cancels_by_cid and client_order_id not in self._known_ids:
+        if not self._exchange.matching.character.cancels_by_cid and client_order_id not in self._known_ids:
             words = f"The broker's own id of {client_order_id} is not known, and it takes no other."
             raise Unavailable(words, "Read the account's orders first.")
 
@@ -260,9 +262,9 @@ class MaintenanceBroker(SimulatedBroker):
 
     async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """The announced maintenance windows."""
-        floor, found = self._exchange.floor, self._way.announced
+        matching, found = self._exchange.matching, self._way.announced
         await self._read("maintenance", self._exchange.account, self._passage("maintenance"))
-        return [MaintenanceWindow(begins=floor.moment(begins), ends=floor.moment(ends)) for begins, ends in found]
+        return [MaintenanceWindow(begins=matching.moment(begins), ends=matching.moment(ends)) for begins, ends in found]
 
 
 def _in_euros(account: Account) -> Account:

@@ -116,7 +116,7 @@ class BurstScenario:
         self.loop = self._world.loop
         self.venue_clock = self._world.clock
         self.clock: Clock = self._world.clock
-        self.start = self._world.floor.start
+        self.start = self._world.matching.start
 
     def client(self, name: str) -> Broker:  # noqa: ARG002  there is one venue
         """A new client of the venue, in this process."""

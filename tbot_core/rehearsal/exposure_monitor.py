@@ -37,7 +37,7 @@ class ExposureMonitor:
 
     def __init__(self, world: World) -> None:
         self._loop = world.loop
-        self._closes = world.ways[0].exchange.floor.closes
+        self._closes = world.ways[0].exchange.matching.closes
         self._venues = {name: _VenueMonitor(way) for name, way in zip(world.names, world.ways, strict=True)}
         self._life: BotProcess | None = None
         self._last_seen: BotProcess | None = None
@@ -70,7 +70,7 @@ class ExposureMonitor:
 class _VenueMonitor:
     # One venue, and the units that our orders have traded there.
     def __init__(self, way: NetworkPath) -> None:
-        self._way, self._floor = way, way.exchange.floor
+        self._way, self._matching = way, way.exchange.matching
         self._facts_read = 0
         self._units: defaultdict[str, int] = defaultdict(int)
         self.bare: dict[str, float] = {}
@@ -79,7 +79,7 @@ class _VenueMonitor:
 
     def check(self, supervisor: BrokerSupervisor, now: float) -> Iterator[tuple[str, str]]:
         """The symbols that were unprotected, over-protected, or had a lagging stop for too long."""
-        books = self._floor.books
+        books = self._matching.books
         for fact in books.facts[self._facts_read :]:
             if fact.ours and fact.fill is not None:
                 self._units[fact.symbol] += fact.units
@@ -109,19 +109,19 @@ class _VenueMonitor:
         held = decision_engine.position_manager.held.get(symbol)
         if held is None or held.exit_reason is not None or decision_engine.position_manager.exits.exits_blocked(symbol):
             return False
-        stops = [one for one in self._floor.open if one.ours and one.cid == held.resting.get(Leg.STOP)]
+        stops = [one for one in self._matching.open if one.ours and one.cid == held.resting.get(Leg.STOP)]
         return any(not one.triggered and held.plan.is_ahead_of(one.level) for one in stops)
 
     def _lost_request(self, symbol: str, now: float) -> bool:
         # Whether a cancel or replace of a resting order of the symbol got lost recently.
-        rests = {one.cid for one in self._floor.open if one.ours and one.order.symbol == symbol}
+        rests = {one.cid for one in self._matching.open if one.ours and one.order.symbol == symbol}
         recent = takewhile(lambda one: now - one.at <= _ALARM_S, reversed(self._way.requests))
         return any(one.kind in _CHANGES and one.client_order_id in rests and not one.reached for one in recent)
 
     def _closing(self, symbol: str, units: int) -> Counter[Leg]:
         # The units that our working orders would close, by leg; all of their units if nothing is held.
         close = Counter[Leg]()
-        for one in self._floor.open:
+        for one in self._matching.open:
             if one.ours and one.order.symbol == symbol and one.order.leg in _CLOSING:
                 close[one.order.leg] += one.remaining_units if not units or one.order.buy is (units < 0) else 0
         return +close

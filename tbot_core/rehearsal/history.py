@@ -79,7 +79,7 @@ class RehearsalHistory:
     @property
     def facts(self) -> list[VenueFact]:
         """The venue's facts."""
-        return self.way.exchange.floor.books.facts
+        return self.way.exchange.matching.books.facts
 
     @property
     def struck(self) -> set[str]:
@@ -122,7 +122,7 @@ class RehearsalHistory:
         reported = {event.source[2] for event in self.events if event.source is not None}
         return {
             event.client_order_id
-            for _, event in self.way.exchange.floor.timed_events
+            for _, event in self.way.exchange.matching.timed_events
             if event.kind in {"busted", "corrected"} and event.event_id not in reported
         }
 

@@ -192,7 +192,7 @@ class NetworkPath:
         self.requests.append(request)
         while self._departures and self._departures[0] <= now - _MINUTE_S:
             self._departures.popleft()
-        limit = self.exchange.floor.character.rules.requests_per_minute
+        limit = self.exchange.matching.character.rules.requests_per_minute
         if limit and len(self._departures) >= limit:
             request.outcome = "429"
             raise self._too_many(self._departures[0] + _MINUTE_S - now)
@@ -260,7 +260,7 @@ class NetworkPath:
         if fault in {"F48", "F50"}:
             words = {"F48": "500 the positions cannot be read", "F50": "Page 2 of 3 of the orders is missing."}
             return attrs.evolve(plain, turned=Unavailable(words[fault]))
-        if fault == "F11" and self.exchange.floor.character.documents_429:
+        if fault == "F11" and self.exchange.matching.character.documents_429:
             return attrs.evolve(plain, turned=self._too_many(_STORM_S))
         effect = _EFFECTS.get(fault, FaultEffect())
         if fault in _EITHER_WAY:
@@ -268,7 +268,7 @@ class NetworkPath:
         return attrs.evolve(plain, **effect)
 
     def _too_many(self, retry_after_s: float) -> BrokerError:
-        kind = Unavailable if self.exchange.floor.character.documents_429 else OutcomeUnknown
+        kind = Unavailable if self.exchange.matching.character.documents_429 else OutcomeUnknown
         return kind(f"429 too many requests: retry after {retry_after_s:.0f} s", retry_after_s=retry_after_s)
 
 
@@ -277,7 +277,7 @@ class EventDeliveries:
 
     def __init__(self, way: NetworkPath) -> None:
         self._way = way
-        self._next = len(way.exchange.floor.timed_events)
+        self._next = len(way.exchange.matching.timed_events)
         self._inbox: list[tuple[float, int, BrokerEvent]] = []
         self._count = 0
         self._in_order = 0.0
@@ -285,7 +285,7 @@ class EventDeliveries:
 
     def receive_until(self, now: float) -> list[BrokerEvent]:
         """The events delivered until second `now`."""
-        events = self._way.exchange.floor.timed_events
+        events = self._way.exchange.matching.timed_events
         while self._next < len(events):
             self._route(*events[self._next])
             self._next += 1

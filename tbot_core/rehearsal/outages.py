@@ -65,7 +65,7 @@ class OutageScenario:
             lookup_window_s=60.0,
         )
         world = World(self.seed, (), character=VenueProfile(rules=venue), live=False, venues=2, minutes=MINUTES)
-        second = world.ways[1].exchange.floor
+        second = world.ways[1].exchange.matching
         second.character = attrs.evolve(second.character, cash=self.second_cash, account_id="SIM-2")
         second.books.cash = atoms_of(self.second_cash)
         for place, fault, begins, ends in self.troubles:

@@ -56,8 +56,8 @@ class SmallWorld:
         self.faults = SeedFaults(chances, (), rates=rates)
         self.market = SimulatedMarket.flat(ticks_of(20.0), symbols, _MINUTES)
         news = plan_symbol_events(self.market, self.faults, chances.stream, _MINUTES * 60.0)
-        self.floor = VenueMatchingEngine(self.market, character or VenueProfile(), self.session, start, self.faults)
-        self.exchange = SimulatedExchange(self.floor)
+        self.matching = VenueMatchingEngine(self.market, character or VenueProfile(), self.session, start, self.faults)
+        self.exchange = SimulatedExchange(self.matching)
         self.way = NetworkPath(self.exchange, self.faults, chances.stream, LEAD_S + _MINUTES * 60.0)
         self.others = ThirdParties(self.exchange, self.faults, chances.stream, news)
         self.broker = SimulatedBroker(self.way, self.clock)
@@ -75,7 +75,7 @@ class SmallWorld:
 
     def trade_at(self, price: Decimal) -> None:
         """Set the price of the first symbol, and let a minute pass."""
-        self.market.paths[self.symbol].move(self.floor.step + 1, ticks_of(float(price)))
+        self.market.paths[self.symbol].move(self.matching.step + 1, ticks_of(float(price)))
         self.pass_time(60.0)
 
     def submit(self, order: Order) -> None:

@@ -75,11 +75,11 @@ class ThirdParties:
     ) -> None:
         """`chance` gives the stream of a fault."""
         self._exchange = exchange
-        self._floor = exchange.floor
+        self._matching = exchange.matching
         self._faults = faults
         self._orders = 0
         for item in symbol_events:
-            exchange.schedule(self._floor.opens + item.at, partial(self.apply_split_or_delisting, item))
+            exchange.schedule(self._matching.opens + item.at, partial(self.apply_split_or_delisting, item))
         acts: dict[str, Callable[[RandomStream], bool]] = {
             "F20": self._place_with_id,
             "F29": self._bust_or_correct,
@@ -88,7 +88,7 @@ class ThirdParties:
             "F47": self._trade_by_hand,
         }
         for name, act in acts.items():
-            for at, _ in faults.planned(name, self._floor.opens, self._floor.closes):
+            for at, _ in faults.planned(name, self._matching.opens, self._matching.closes):
                 exchange.schedule(at, partial(self._act, name, act, chance(name)))
 
     def _act(self, name: str, act: Callable[[RandomStream], bool], chance: RandomStream) -> None:
@@ -97,15 +97,15 @@ class ThirdParties:
 
     def apply_split_or_delisting(self, symbol_events: SymbolEvent) -> None:
         """Cancel resting orders of the symbol; a split doubles the holding."""
-        floor = self._floor
-        for working in [*floor.open]:
+        matching = self._matching
+        for working in [*matching.open]:
             if working.order.symbol == symbol_events.symbol:
-                floor.end(working, "cancelled", f"{symbol_events.symbol} was {symbol_events.kind}")
+                matching.end(working, "cancelled", f"{symbol_events.symbol} was {symbol_events.kind}")
         if symbol_events.kind == "split":
-            floor.write(
+            matching.write(
                 "split",
                 symbol=symbol_events.symbol,
-                units=floor.books.units.get(symbol_events.symbol, 0),
+                units=matching.books.units.get(symbol_events.symbol, 0),
                 words="2 for 1",
             )
 
@@ -115,61 +115,61 @@ class ThirdParties:
 
     def _trade_by_hand(self, chance: RandomStream) -> bool:
         # A person trades, or cancels one of our orders.
-        ours = [working for working in self._floor.open if working.ours]
+        ours = [working for working in self._matching.open if working.ours]
         if ours and chance.happens(0.25):
-            self._floor.end(chance.one(ours), "cancelled", "cancelled by the account's owner")
+            self._matching.end(chance.one(ours), "cancelled", "cancelled by the account's owner")
             return True
         return self._place(chance)
 
     def _place(self, chance: RandomStream, client_order_id: str = "") -> bool:
         # Buy or sell a few shares, at the market or at a limit that rests.
-        symbol, buy = chance.one(self._floor.market.symbols), chance.happens(0.5)
+        symbol, buy = chance.one(self._matching.market.symbols), chance.happens(0.5)
         quantity, away, rests = Decimal(chance.whole(1, 20)), chance.whole(1, 5) * 5 * CENT, chance.happens(0.5)
-        path = self._floor.path(symbol)
+        path = self._matching.path(symbol)
         if path is None:
             return False
         order = _order(symbol, buy=buy, quantity=quantity, client_order_id=client_order_id)
         if rests:
-            last = path.prices[self._floor.step] // (5 * CENT) * 5 * CENT
+            last = path.prices[self._matching.step] // (5 * CENT) * 5 * CENT
             limit = price_of(max(last - away if buy else last + away, 5 * CENT))
             order = attrs.evolve(order, type=OrderType.LIMIT, limit_price=limit)
         return not self._exchange.submit(order, ours=False).refusal
 
     def _bust_or_correct(self, chance: RandomStream) -> bool:
         # Bust our latest execution, or correct its price.
-        done = [working for working in self._floor.orders if working.ours and working.fills]
+        done = [working for working in self._matching.orders if working.ours and working.fills]
         if not done:
             return False
         working = done[-1]
         fill = working.fills[-1]
         if chance.happens(0.5):
-            self._floor.report_correction("busted", working, fill, fill)
+            self._matching.report_correction("busted", working, fill, fill)
         else:
             price = fill.price + price_of(chance.one((-5 * CENT, 5 * CENT)))
-            self._floor.report_correction("corrected", working, fill, attrs.evolve(fill, price=price))
+            self._matching.report_correction("corrected", working, fill, attrs.evolve(fill, price=price))
         return True
 
     def _pay(self, chance: RandomStream) -> bool:
         # A dividend of ten cents a share of a holding, else a fee.
-        floor = self._floor
-        held = sorted(symbol for symbol, units in floor.books.units.items() if units > 0)
+        matching = self._matching
+        held = sorted(symbol for symbol, units in matching.books.units.items() if units > 0)
         if held and chance.happens(0.5):
             symbol = chance.one(held)
-            floor.write("dividend", symbol=symbol, atoms=floor.books.units[symbol] * 10 * CENT)
+            matching.write("dividend", symbol=symbol, atoms=matching.books.units[symbol] * 10 * CENT)
         else:
-            floor.write("fee", atoms=-chance.whole(1, 500) * _ATOMS_A_CENT, words="market data")
+            matching.write("fee", atoms=-chance.whole(1, 500) * _ATOMS_A_CENT, words="market data")
         return True
 
     def _liquidate(self, chance: RandomStream) -> bool:
         # The broker's risk department closes a position at the market.
-        floor = self._floor
-        held = sorted(symbol for symbol in floor.books.units if floor.path(symbol) is not None)
-        if not held or not floor.in_session:
+        matching = self._matching
+        held = sorted(symbol for symbol in matching.books.units if matching.path(symbol) is not None)
+        if not held or not matching.in_session:
             return False
         symbol = chance.one(held)
-        units = floor.books.units[symbol]
+        units = matching.books.units[symbol]
         order = _order(symbol, buy=units < 0, quantity=quantity_of(abs(units)))
-        floor.rest(floor.accept(order, ours=False))
+        matching.rest(matching.accept(order, ours=False))
         return True
 
 

@@ -44,7 +44,7 @@ class VenueServer:
     def __init__(self, way: NetworkPath, loop: VirtualLoop, clock: LoopClock) -> None:
         self._loop = loop
         self._broker = SimulatedBroker(way, clock)
-        self._start = way.exchange.floor.start
+        self._start = way.exchange.matching.start
         self._tasks: dict[int, asyncio.Task[Any]] = {}
 
     def serve(self, connection: Connection) -> None:

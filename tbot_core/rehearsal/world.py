@@ -74,10 +74,8 @@ class World:
         self.seed = seed
         self.key = Secret(KEY)
         self.chances = RandomStreams(seed)
-        stream = self.chances.stream("world")
-        self.calendar, self.session = short_day(
-            minutes or (None if stream.happens(_WHOLE_DAY) else stream.whole(25, 60))
-        )
+        draw = self.chances.stream("world")
+        self.calendar, self.session = short_day(minutes or (None if draw.happens(_WHOLE_DAY) else draw.whole(25, 60)))
         self.start = self.session.open - dt.timedelta(seconds=LEAD_S)
         self.loop = VirtualLoop()
         self.clock = LoopClock(self.loop, self.start)
@@ -85,16 +83,14 @@ class World:
         self.end = LEAD_S + session_s + _AFTERMATH_S
         self.quiet_from = LEAD_S + session_s - QUIET_MINUTES * 60.0
         self.live = self.chances.stream("live").happens(0.5) if live is None else live
-        count = stream.whole(2, 5)
+        count = draw.whole(2, 5)
         self.market = SimulatedMarket.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
         self.falls = self._fall(self.chances.stream("fall"))
-        self.names = _NAMES[: stream.one((1, 1, 1, 2, 3)) if venues is None else venues]
+        self.names = _NAMES[: draw.one((1, 1, 1, 2, 3)) if venues is None else venues]
         several = len(self.names) > 1
         self.faults = SeedFaults(self.chances, faults, rates=rates, until=self.quiet_from, often=several)
         symbol_events = plan_symbol_events(self.market, self.faults, self._streams_of("news"), session_s)
-        self.ways = tuple(
-            self._build_path(name, character or random_profile(self.chances, name)) for name in self.names
-        )
+        self.ways = tuple(self._path_to(name, character or random_profile(self.chances, name)) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):
             ThirdParties(way.exchange, self.faults, self._streams_of(name), symbol_events)
         asked = faults is not None and "F63" in faults
@@ -132,7 +128,7 @@ class World:
         return script_of(self._live_scenario)
 
     def way(self, name: str) -> NetworkPath:
-        """The network path to a venue; its facts are `exchange.floor.books.facts`."""
+        """The network path to a venue; its facts are `exchange.matching.books.facts`."""
         return self.ways[self.names.index(name)]
 
     def client(self, name: str) -> SimulatedBroker:
@@ -167,7 +163,7 @@ class World:
         """The trace: facts, requests and events of each venue, injected faults, and added lines."""
         lines = [self.line]
         for name, way in zip(self.names, self.ways, strict=True):
-            lines += [f"{name} {fact.line}" for fact in way.exchange.floor.books.facts]
+            lines += [f"{name} {fact.line}" for fact in way.exchange.matching.books.facts]
             lines += [f"{name} {request.line}" for request in way.requests]
             lines += [f"{name} {at:.6f} {event.kind} {event.event_id}" for at, event in way.delivered]
         lines += [f"{name} x {count}" for name, count in self.faults.injected.items()]
@@ -188,9 +184,9 @@ class World:
             self.market.fall(start, start + steps, share)
         return falls
 
-    def _build_path(self, name: str, character: VenueProfile) -> NetworkPath:
-        floor = VenueMatchingEngine(self.market, character, self.session, self.start, self.faults)
-        return NetworkPath(SimulatedExchange(floor), self.faults, self._streams_of(name), self.end)
+    def _path_to(self, name: str, character: VenueProfile) -> NetworkPath:
+        matching = VenueMatchingEngine(self.market, character, self.session, self.start, self.faults)
+        return NetworkPath(SimulatedExchange(matching), self.faults, self._streams_of(name), self.end)
 
     def _streams_of(self, name: str) -> Callable[[str], RandomStream]:
         return lambda purpose: self.chances.stream(f"{name}/{purpose}")

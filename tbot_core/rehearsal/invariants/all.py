@@ -120,7 +120,7 @@ def _i4(story: RehearsalHistory) -> Iterator[str]:
     # At the end portfolio and ledger, with the known external holdings, equal the account's holdings.
     if story.held is None:
         return
-    there = story.way.exchange.floor.books.units
+    there = story.way.exchange.matching.books.units
     for whose, ours in (("the portfolio", story.held), ("the ledger", _lots(story))):
         for symbol in sorted({*there, *ours, *story.foreign}):
             known = ours.get(symbol, 0) + _signed_units(story.foreign.get(symbol, Decimal(0)))

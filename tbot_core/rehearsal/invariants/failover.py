@@ -86,7 +86,7 @@ def _signals_at_two(story: RehearsalHistory) -> Iterator[str]:
     # No signal is entered at two venues, by their facts.
     intents, seen = story.intents(), dict[str, str]()
     for name in (story.name, *story.elsewhere):
-        for fact in story.world.way(name).exchange.floor.books.facts:
+        for fact in story.world.way(name).exchange.matching.books.facts:
             found = intents.get(fact.client_order_id)
             if fact.kind == "accepted" and found is not None and found[1] is Leg.ENTRY:
                 other = seen.setdefault(found[0].text, name)

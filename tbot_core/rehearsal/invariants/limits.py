@@ -256,11 +256,11 @@ def _statement(story: RehearsalHistory) -> Iterator[str]:
     # I5: the ledger's cash equals the account's, without unexplained amounts.
     if story.held is None or any(not record.terminal for record in story.orders.values()):
         return
-    ledger, books = ledger_of(story.events), story.way.exchange.floor.books
+    ledger, books = ledger_of(story.events), story.way.exchange.matching.books
     if ledger.cash != dollars_of(books.cash):
         yield f"the ledger has {ledger.cash} USD, the account {dollars_of(books.cash)}"
     named = not story.untold
-    if story.way.exchange.floor.character.rules.lists_closed and named:
+    if story.way.exchange.matching.character.rules.lists_closed and named:
         over = ledger.balances.get(ADJUSTMENTS)
         yield from (f"{amount} USD are unexplained" for amount in (over,) if amount)
 
@@ -300,8 +300,8 @@ def _latch(story: RehearsalHistory) -> Iterator[str]:
 
 def _cash(story: RehearsalHistory) -> Iterator[str]:
     # In a cash account nothing is sold short, and entries cost at most the cash settled at the open.
-    floor, spent = story.way.exchange.floor, 0
-    if floor.character.margin or story.struck & _OVERFILLS:
+    matching, spent = story.way.exchange.matching, 0
+    if matching.character.margin or story.struck & _OVERFILLS:
         return
     entries = {cid for cid, (_, leg, _) in story.intents().items() if leg is Leg.ENTRY}
     for event in story.events:
@@ -310,7 +310,7 @@ def _cash(story: RehearsalHistory) -> Iterator[str]:
     for fact in story.facts:
         if fact.fill is not None and fact.kind == "execution" and fact.client_order_id in entries:
             spent += units_of(fact.fill.quantity) * ticks_of(float(fact.fill.price))
-    settled = atoms_of(floor.character.cash)
+    settled = atoms_of(matching.character.cash)
     if spent > settled:
         yield f"entries cost {dollars_of(spent)}, settled were {dollars_of(settled)}"
 

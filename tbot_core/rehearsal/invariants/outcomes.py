@@ -42,7 +42,7 @@ def _i9_ended(story: RehearsalHistory) -> Iterator[str]:
 
 def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
     # When each order ended at the venue.
-    filled = {working.cid for working in story.way.exchange.floor.orders if working.kind == "fill"}
+    filled = {working.cid for working in story.way.exchange.matching.orders if working.kind == "fill"}
     ended: dict[str, datetime] = {}
     for fact in story.facts:
         if fact.kind in _ENDINGS:

@@ -39,7 +39,7 @@ def _stopped(story: RehearsalHistory) -> Iterator[str]:
     if story.struck:
         return
     for way in story.world.ways:
-        for one in way.exchange.floor.open:
+        for one in way.exchange.matching.open:
             if one.ours:
                 yield f"{one.cid} rests at a venue after the stop has ended"
 
