@@ -111,7 +111,7 @@ class SimulatedExchange:
     def report(self, client_order_id: str) -> OrderStatusReport | None:
         """Look up an order by its client order id; a new one is not found during the index lag."""
         working = self.matching.find(client_order_id)
-        if working is None or self.matching.now - working.taken < self.matching.character.index_lag_s:
+        if working is None or self.matching.now - working.accepted_at < self.matching.character.index_lag_s:
             return None
         return working.report(self.matching.start)
 
@@ -170,7 +170,7 @@ class SimulatedExchange:
 
     def _in_use(self, client_order_id: str) -> bool:
         window, working = self.matching.character.dedupe_window_s, self.matching.find(client_order_id)
-        return window > 0 and working is not None and self.matching.now - working.taken <= window
+        return window > 0 and working is not None and self.matching.now - working.accepted_at <= window
 
     def _objection(self, order: Order, *, replaces: bool = False) -> str:
         matching = self.matching

@@ -32,7 +32,7 @@ class FinalVenueState:
     """The last process's final state of a venue: signed units held, external holdings, and its orders."""
 
     held: dict[str, int]
-    foreign: dict[str, Decimal]
+    external: dict[str, Decimal]
     orders: dict[str, OrderRecord]
 
 
@@ -53,7 +53,7 @@ class RehearsalHistory:
     lives: list[BotProcessResult] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
     held: dict[str, int] | None = None
-    foreign: dict[str, Decimal] = attrs.field(factory=dict)
+    external: dict[str, Decimal] = attrs.field(factory=dict)
     orders: dict[str, OrderRecord] = attrs.field(factory=dict)
     elsewhere: dict[str, FinalVenueState] = attrs.field(factory=dict)
     unguarded: list[str] = attrs.field(factory=list)
@@ -92,7 +92,7 @@ class RehearsalHistory:
         self.stopped = life.session is not None and life.session.requests.is_stopping and not closed
         if life.session is not None and not self.stopped:
             first, *others = map(_final_state, life.session.supervisors)
-            self.held, self.foreign, self.orders = first.held, first.foreign, first.orders
+            self.held, self.external, self.orders = first.held, first.external, first.orders
             self.elsewhere = {
                 supervisor.broker_session.name: left
                 for supervisor, left in zip(life.session.supervisors[1:], others, strict=True)
@@ -142,7 +142,7 @@ def _final_state(supervisor: BrokerSupervisor) -> FinalVenueState:
     session = supervisor.broker_session
     return FinalVenueState(
         held=session.decision_engine.portfolio.holdings,
-        foreign=dict(supervisor.reconciler.external),
+        external=dict(supervisor.reconciler.external),
         orders=dict(session.execution.orders),
     )
 

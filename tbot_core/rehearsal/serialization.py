@@ -84,7 +84,7 @@ def _content(value: object) -> object:
         case _ if type(value).__name__ in _VALUES:
             names = [field.name for field in attrs.fields(_VALUES[type(value).__name__])]
             return {name: _plain(getattr(value, name)) for name in names}
-    raise TypeError(f"{type(value).__name__} cannot be told.")
+    raise TypeError(f"{type(value).__name__} cannot be serialized.")
 
 
 def _value(plain: Any) -> Any:

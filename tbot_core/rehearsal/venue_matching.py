@@ -97,7 +97,7 @@ class VenueMatchingEngine:
             order=order,
             broker_order_id=f"b{len(self.orders) + 1}",
             units=units_of(order.quantity),
-            taken=self.now,
+            accepted_at=self.now,
             changed=self.now,
             ours=ours,
             parent=parent,

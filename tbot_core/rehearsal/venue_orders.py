@@ -32,7 +32,7 @@ class SimulatedVenueOrder:
     order: Order
     broker_order_id: str
     units: int
-    taken: float
+    accepted_at: float
     level: int = attrs.field(default=attrs.Factory(lambda self: order_level(self.order), takes_self=True))
     ours: bool = True
     kind: str = OPEN

@@ -210,7 +210,7 @@ def test_a_fault_is_heard_as_the_one_that_was_told() -> None:
 
 def test_nothing_else_can_be_told_or_heard() -> None:
     """No line makes an object that is not of the contract."""
-    with pytest.raises(TypeError, match="object cannot be told"):
+    with pytest.raises(TypeError, match="object cannot be serialized"):
         dump_line(object())
     with pytest.raises(KeyError):
         load_line(json.dumps({"is": "Popen", "of": {}}).encode())

@@ -122,8 +122,8 @@ def _i4(story: RehearsalHistory) -> Iterator[str]:
         return
     there = story.way.exchange.matching.books.units
     for whose, ours in (("the portfolio", story.held), ("the ledger", _lots(story))):
-        for symbol in sorted({*there, *ours, *story.foreign}):
-            known = ours.get(symbol, 0) + _signed_units(story.foreign.get(symbol, Decimal(0)))
+        for symbol in sorted({*there, *ours, *story.external}):
+            known = ours.get(symbol, 0) + _signed_units(story.external.get(symbol, Decimal(0)))
             if known != there.get(symbol, 0):
                 yield f"{symbol}: {whose} holds {known}, the account {there.get(symbol, 0)}"
 

@@ -52,7 +52,7 @@ def _i8_armed(story: RehearsalHistory) -> Iterator[str]:
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
         if entry and not (arming.armed and arming.proven):
             yield f"{event.cid} was sent while the bot was not armed"
-        arming.take(event.kind, event.payload)
+        arming.apply(event.kind, event.payload)
     for request in (request for way in story.world.ways for request in way.requests):
         entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
         for since, until in story.people.disarmed if entry and request.left else ():
@@ -72,7 +72,7 @@ class _Arming:
         """Whether the current terms are the armed ones."""
         return self._armed is not None and self._armed == self._terms
 
-    def take(self, kind: str, payload: Mapping[str, Any]) -> None:
+    def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Apply the next event."""
         if kind == records.ARMED:
             self._armed, self.proven = payload["terms"], True

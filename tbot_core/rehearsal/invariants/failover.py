@@ -25,7 +25,7 @@ def i13(story: RehearsalHistory) -> Iterator[str]:
     """Only the owner of an instrument enters it; its lease moves rarely, and only from a broker without open orders."""
     owners = _Owners(story)
     for event in story.events:
-        yield from owners.take(event)
+        yield from owners.apply(event)
     yield from _signals_at_two(story)
 
 
@@ -39,7 +39,7 @@ class _Owners:
         self._moves: list[tuple[datetime, str]] = []
         self._confirmed: set[str] = set()
 
-    def take(self, event: Event) -> Iterator[str]:
+    def apply(self, event: Event) -> Iterator[str]:
         """Apply an event; yields its violations."""
         match event.kind:
             case records.LEASE:

@@ -86,7 +86,7 @@ def _figures_of(decision_engine: DecisionEngine) -> dict[str, Any]:
     figures = ("working", "sent", "traded", "daily_loss", "window_loss", "losing_run", "losses_in_row", "equity_jump")
     return {
         "held": dict(decision_engine.position_manager.held),
-        "taken back": decision_engine.position_manager.orders_to_cancel,
+        "orders to cancel": decision_engine.position_manager.orders_to_cancel,
         **{name: getattr(exposure, name) for name in figures},
     }
 

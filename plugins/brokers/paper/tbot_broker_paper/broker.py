@@ -151,7 +151,7 @@ class PaperBroker:
     def _open_venue(self) -> MatchingEngine:
         if self._venue is None:
             raise Unavailable(
-                "The paper broker has no open session.", "Orders are accepted from the opening bell to the close."
+                "The paper broker has no open session.", "Orders are accepted from the open to the close."
             )
         return self._venue
 
