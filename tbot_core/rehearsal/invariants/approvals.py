@@ -21,31 +21,31 @@ _TAKEN_S: Final = 30.0
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
 
-def _i8_confirmed(story: RehearsalHistory) -> Iterator[str]:
+def _i8_confirmed(history: RehearsalHistory) -> Iterator[str]:
     # With confirmations on, each entry was confirmed by the first answer in time.
-    timeout_s, questions = story.people.manner.timeout_s, dict[str, Event]()
-    for event in story.events:
+    timeout_s, questions = history.people.manner.timeout_s, dict[str, Event]()
+    for event in history.events:
         if event.kind == records.CONFIRMATION_ASKED:
             questions[records.signal_of(event.payload["signal"]).text] = event
         elif timeout_s is not None and event.kind == records.INTENDED and event.payload["leg"] == Leg.ENTRY.value:
             asked = questions.get(records.signal_of(event.payload["signal"]).text)
-            if asked is None or not _agreed(story, asked, dt.timedelta(seconds=timeout_s)):
+            if asked is None or not _agreed(history, asked, dt.timedelta(seconds=timeout_s)):
                 yield f"{event.cid} was entered and not confirmed in time"
 
 
-def _agreed(story: RehearsalHistory, asked: Event, timeout: dt.timedelta) -> bool:
+def _agreed(history: RehearsalHistory, asked: Event, timeout: dt.timedelta) -> bool:
     # Whether the first answer in time confirms.
     name, latest = asked.payload["id"], asked.applied + timeout
-    answers = (answer.verb for answer in story.people.answers if answer.identity == name and answer.made < latest)
+    answers = (answer.verb for answer in history.people.answers if answer.identity == name and answer.made < latest)
     return next(answers, None) is ControlVerb.CONFIRM
 
 
-def _i8_armed(story: RehearsalHistory) -> Iterator[str]:
+def _i8_armed(history: RehearsalHistory) -> Iterator[str]:
     # Nothing is entered in a live session that is not armed, or after a restart before the arming is restored.
-    if not story.people.manner.live:
+    if not history.people.manner.live:
         return
-    ends, intents, arming = [life.last for life in story.lives], story.intents(), _Arming()
-    for event in story.events:
+    ends, intents, arming = [life.last for life in history.lives], history.intents(), _Arming()
+    for event in history.events:
         while ends and event.seq > ends[0]:
             ends.pop(0)
             arming.proven &= not arming.opened
@@ -53,9 +53,9 @@ def _i8_armed(story: RehearsalHistory) -> Iterator[str]:
         if entry and not (arming.armed and arming.proven):
             yield f"{event.cid} was sent while the bot was not armed"
         arming.apply(event.kind, event.payload)
-    for request in (request for way in story.world.ways for request in way.requests):
+    for request in (request for way in history.world.ways for request in way.requests):
         entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
-        for since, until in story.people.disarmed if entry and request.left else ():
+        for since, until in history.people.disarmed if entry and request.left else ():
             if since + _TAKEN_S < request.at < until:
                 yield f"{request.client_order_id} left {request.at - since:.0f} s after the bot was disarmed"
 

@@ -21,36 +21,36 @@ _TRADING_LEGS: Final = frozenset({Leg.ENTRY, Leg.EXIT})
 _CHANGES: Final = frozenset({"cancel", "replace"})
 
 
-def _i2_touched(story: RehearsalHistory) -> Iterator[str]:
+def _i2_touched(history: RehearsalHistory) -> Iterator[str]:
     # The bot requests no change of an order without an intent of its own.
-    ours = story.intents()
-    for request in story.way.requests:
+    ours = history.intents()
+    for request in history.way.requests:
         if request.kind in _CHANGES and request.client_order_id not in ours:
             yield f"{request.kind} of {request.client_order_id or 'an order without an id'}, which is not ours"
 
 
-def _i8_clock(story: RehearsalHistory) -> Iterator[str]:
+def _i8_clock(history: RehearsalHistory) -> Iterator[str]:
     # A bot enters nothing in the minute after its clock jumped.
-    intents = story.intents()
+    intents = history.intents()
     entries = [
         request
-        for way in story.world.ways
+        for way in history.world.ways
         for request in way.requests
         if request.left and request.kind == "submit" and intents.get(request.client_order_id, ("", ""))[1] is Leg.ENTRY
     ]
-    for jump in story.world.jumps:
-        since = max((born for born in story.births if born <= jump), default=jump)
-        next_life = min((born for born in story.births if born > jump), default=float("inf"))
+    for jump in history.world.jumps:
+        since = max((born for born in history.births if born <= jump), default=jump)
+        next_life = min((born for born in history.births if born > jump), default=float("inf"))
         until = min(jump + _KEPT_S, next_life) if since + _BEFORE_S < jump else jump
         for request in entries:
             if jump + _NOTICED_S < request.at < until:
                 yield f"{request.client_order_id} left {request.at - jump:.1f} s after the clock was set"
 
 
-def _i8_surplus(story: RehearsalHistory) -> Iterator[str]:
+def _i8_surplus(history: RehearsalHistory) -> Iterator[str]:
     # After a surplus, nothing is entered before it was reported.
-    book, intents, unreported = SessionBook(), story.intents(), False
-    for event in story.events:
+    book, intents, unreported = SessionBook(), history.intents(), False
+    for event in history.events:
         before, fills = book.portfolio.unassigned_units, len(book.portfolio.surplus)
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
         if entry and unreported:
@@ -71,10 +71,10 @@ def _surplus_grew(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
     return any(abs(units) > abs(was[symbol]) or units * was[symbol] < 0 for symbol, units in after.items())
 
 
-def _i8_frozen(story: RehearsalHistory) -> Iterator[str]:
+def _i8_frozen(history: RehearsalHistory) -> Iterator[str]:
     # In a frozen instrument nothing is entered or closed: only protection is sent.
-    intents, frozen = story.intents(), dict[str, str]()
-    for event in story.events:
+    intents, frozen = history.intents(), dict[str, str]()
+    for event in history.events:
         if event.kind == records.FROZEN:
             frozen.pop(event.payload["symbol"], None)
             frozen |= {event.payload["symbol"]: event.payload["words"]} if event.payload["there"] else {}

@@ -21,18 +21,18 @@ _MOST_MOVES: Final = 2
 _HOUR: Final = timedelta(hours=1)
 
 
-def i13(story: RehearsalHistory) -> Iterator[str]:
+def i13(history: RehearsalHistory) -> Iterator[str]:
     """Only the owner of an instrument enters it; its lease moves rarely, and only from a broker without open orders."""
-    owners = _Owners(story)
-    for event in story.events:
+    owners = _Owners(history)
+    for event in history.events:
         yield from owners.apply(event)
-    yield from _signals_at_two(story)
+    yield from _signals_at_two(history)
 
 
 class _Owners:
-    def __init__(self, story: RehearsalHistory) -> None:
-        self._primary = story.name
-        self._intents = story.intents()
+    def __init__(self, history: RehearsalHistory) -> None:
+        self._primary = history.name
+        self._intents = history.intents()
         self._owner: dict[str, str] = {}
         self._epoch: defaultdict[str, int] = defaultdict(int)
         self._out: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -82,11 +82,11 @@ class _Owners:
                     del out[event.cid]
 
 
-def _signals_at_two(story: RehearsalHistory) -> Iterator[str]:
+def _signals_at_two(history: RehearsalHistory) -> Iterator[str]:
     # No signal is entered at two venues, by their facts.
-    intents, seen = story.intents(), dict[str, str]()
-    for name in (story.name, *story.elsewhere):
-        for fact in story.world.way(name).exchange.matching.books.facts:
+    intents, seen = history.intents(), dict[str, str]()
+    for name in (history.name, *history.elsewhere):
+        for fact in history.world.way(name).exchange.matching.books.facts:
             found = intents.get(fact.client_order_id)
             if fact.kind == "accepted" and found is not None and found[1] is Leg.ENTRY:
                 other = seen.setdefault(found[0].text, name)

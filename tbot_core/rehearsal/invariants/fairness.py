@@ -31,9 +31,9 @@ def record_waits(loop: VirtualLoop, turns: list[RequestWait]) -> Swaps:
     return ((RateLimitedBroker, "_wait_turn", wait),)
 
 
-def i18_starved(story: RehearsalHistory) -> Iterator[str]:
+def i18_starved(history: RehearsalHistory) -> Iterator[str]:
     """No cancel, exit or stop waits longer than those before it need at the venue's rate."""
-    urgent = [turn for turn in story.turns if turn.urgency is RequestPriority.PROTECTION]
+    urgent = [turn for turn in history.turns if turn.urgency is RequestPriority.PROTECTION]
     for turn in urgent:
         ahead = sum(other.paced is turn.paced and turn.began < other.ended <= turn.ended for other in urgent) or 1
         most = ahead * 60 / (turn.per_minute * _SHARE) if turn.per_minute else 0.0

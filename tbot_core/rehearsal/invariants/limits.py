@@ -189,10 +189,10 @@ class ExposureReckoner:
             entry.sold += units_of(Decimal(payload["quantity"]))
 
 
-def _i3(story: RehearsalHistory) -> Iterator[str]:
+def _i3(history: RehearsalHistory) -> Iterator[str]:
     # At each entry intent the worst-case exposure is within the limits.
-    risk, ledger, equity = story.rules.risk, ExposureReckoner(story.rules.risk.price_band_pct), 0
-    for event in story.events:
+    risk, ledger, equity = history.rules.risk, ExposureReckoner(history.rules.risk.price_band_pct), 0
+    for event in history.events:
         if event.kind == records.SESSION_OPENED:
             equity = atoms_of(Decimal(event.payload["equity"]))
         entry = ledger.apply(event)
@@ -210,10 +210,10 @@ def _i3(story: RehearsalHistory) -> Iterator[str]:
         yield from (f"{event.cid}: {what} {much}, {most} allowed" for what, much, most in figures if much > most)
 
 
-def _i12_capped(story: RehearsalHistory) -> Iterator[str]:
+def _i12_capped(history: RehearsalHistory) -> Iterator[str]:
     # No intent of an exit or a separate stop is for more than its signal holds.
-    ledger, brackets = ExposureReckoner(story.rules.risk.price_band_pct), set[str]()
-    for event in story.events:
+    ledger, brackets = ExposureReckoner(history.rules.risk.price_band_pct), set[str]()
+    for event in history.events:
         if event.kind == records.INTENDED and event.cid is not None:
             payload = event.payload
             brackets.update(payload["protection"])
@@ -224,17 +224,17 @@ def _i12_capped(story: RehearsalHistory) -> Iterator[str]:
         ledger.apply(event)
 
 
-def _i5(story: RehearsalHistory) -> Iterator[str]:
+def _i5(history: RehearsalHistory) -> Iterator[str]:
     # The cost of each order's executions in the journal and at the venue is the same.
-    if story.held is None:
+    if history.held is None:
         return
-    there, ours = Counter[str](), story.intents()
-    for fact in story.facts:
+    there, ours = Counter[str](), history.intents()
+    for fact in history.facts:
         if fact.fill is not None and fact.client_order_id in ours:
             there[fact.client_order_id] += fact.atoms
     here: Counter[str] = Counter()
     booked: dict[tuple[str, str], int] = {}
-    for event in story.events:
+    for event in history.events:
         if event.kind not in _EXECUTED or event.cid not in ours:
             continue
         fill = records.fill_of(event.cid, event.payload)
@@ -246,49 +246,49 @@ def _i5(story: RehearsalHistory) -> Iterator[str]:
         atoms = 0 if event.kind == "busted" else fill_effect(fill)[1]
         here[event.cid] += atoms - booked.get(key, 0)
         booked[key] = atoms
-    lost = {cid for cid, record in story.orders.items() if not record.terminal} | story.untold
+    lost = {cid for cid, record in history.orders.items() if not record.terminal} | history.untold
     for cid in sorted({*there, *here} - lost):
         if there[cid] != here[cid]:
             yield f"{cid} moved {here[cid]} atoms in the journal, {there[cid]} at the venue"
 
 
-def _statement(story: RehearsalHistory) -> Iterator[str]:
+def _statement(history: RehearsalHistory) -> Iterator[str]:
     # I5: the ledger's cash equals the account's, without unexplained amounts.
-    if story.held is None or any(not record.terminal for record in story.orders.values()):
+    if history.held is None or any(not record.terminal for record in history.orders.values()):
         return
-    ledger, books = ledger_of(story.events), story.way.exchange.matching.books
+    ledger, books = ledger_of(history.events), history.way.exchange.matching.books
     if ledger.cash != dollars_of(books.cash):
         yield f"the ledger has {ledger.cash} USD, the account {dollars_of(books.cash)}"
-    named = not story.untold
-    if story.way.exchange.matching.character.rules.lists_closed and named:
+    named = not history.untold
+    if history.way.exchange.matching.character.rules.lists_closed and named:
         over = ledger.balances.get(ADJUSTMENTS)
         yield from (f"{amount} USD are unexplained" for amount in (over,) if amount)
 
 
-def _statement_made(story: RehearsalHistory) -> Iterator[str]:
+def _statement_made(history: RehearsalHistory) -> Iterator[str]:
     # A session that ended normally has a statement after its last execution.
     #
     # A clock one hour ahead ends a session early, while third parties trade on: then only our executions count.
-    kinds = [event.kind for event in story.events]
-    if records.SESSION_CLOSED not in kinds or any(not record.terminal for record in story.orders.values()):
+    kinds = [event.kind for event in history.events]
+    if records.SESSION_CLOSED not in kinds or any(not record.terminal for record in history.orders.values()):
         return
-    counted = story.intents() if "F68" in story.struck else {event.cid for event in story.events}
-    executed = (at for at, one in enumerate(story.events) if one.kind in _EXECUTED and one.cid in counted)
+    counted = history.intents() if "F68" in history.struck else {event.cid for event in history.events}
+    executed = (at for at, one in enumerate(history.events) if one.kind in _EXECUTED and one.cid in counted)
     if records.STATEMENT not in kinds[max(executed, default=-1) + 1 :]:
         yield "the day ended without a statement of the account's cash"
 
 
-def _i18(story: RehearsalHistory) -> Iterator[str]:
+def _i18(history: RehearsalHistory) -> Iterator[str]:
     # No request exceeds the venue's limit per minute.
-    turned = [request for request in story.way.requests if request.outcome == "429"]
+    turned = [request for request in history.way.requests if request.outcome == "429"]
     for request in turned:
         yield f"{request.kind} {request.client_order_id} at {request.at:.3f} s exceeded the limit per minute"
 
 
-def _latch(story: RehearsalHistory) -> Iterator[str]:
+def _latch(history: RehearsalHistory) -> Iterator[str]:
     # Nothing is entered after the daily loss latch, also after a restart; no latch is set twice.
     latched = set[str]()
-    for event in story.events:
+    for event in history.events:
         if event.kind == records.RISK and "latch" in event.payload["what"]:
             what = event.payload["what"]
             if what in latched:
@@ -298,16 +298,16 @@ def _latch(story: RehearsalHistory) -> Iterator[str]:
             yield f"{event.cid} was entered after the {_DAILY}"
 
 
-def _cash(story: RehearsalHistory) -> Iterator[str]:
+def _cash(history: RehearsalHistory) -> Iterator[str]:
     # In a cash account nothing is sold short, and entries cost at most the cash settled at the open.
-    matching, spent = story.way.exchange.matching, 0
-    if matching.character.margin or story.struck & _OVERFILLS:
+    matching, spent = history.way.exchange.matching, 0
+    if matching.character.margin or history.struck & _OVERFILLS:
         return
-    entries = {cid for cid, (_, leg, _) in story.intents().items() if leg is Leg.ENTRY}
-    for event in story.events:
+    entries = {cid for cid, (_, leg, _) in history.intents().items() if leg is Leg.ENTRY}
+    for event in history.events:
         if event.kind == records.INTENDED and event.cid in entries and not event.payload["buy"]:
             yield f"{event.cid} sells short in a cash account"
-    for fact in story.facts:
+    for fact in history.facts:
         if fact.fill is not None and fact.kind == "execution" and fact.client_order_id in entries:
             spent += units_of(fact.fill.quantity) * ticks_of(float(fact.fill.price))
     settled = atoms_of(matching.character.cash)

@@ -16,22 +16,22 @@ _ENDINGS: Final = frozenset({"rejected", "cancelled", "expired"})
 _WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
 
 
-def _i9_dropped(story: RehearsalHistory) -> Iterator[str]:
+def _i9_dropped(history: RehearsalHistory) -> Iterator[str]:
     # An order journaled as dropped was never sent, and is not at the venue.
-    left = {request.client_order_id for request in story.way.requests if request.kind == "submit" and request.left}
-    left |= {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
-    for event in story.events:
+    left = {request.client_order_id for request in history.way.requests if request.kind == "submit" and request.left}
+    left |= {fact.client_order_id for fact in history.facts if fact.kind == "accepted"}
+    for event in history.events:
         if event.kind == records.DROPPED and event.cid in left:
             yield f"{event.cid} is dropped in the journal, but was sent"
 
 
-def _i9_ended(story: RehearsalHistory) -> Iterator[str]:
+def _i9_ended(history: RehearsalHistory) -> Iterator[str]:
     # An order journaled as ended had ended at the venue by then, or was rejected there.
-    if story.struck & _WRONG_CLOCKS:
+    if history.struck & _WRONG_CLOCKS:
         return
-    ended, entries = _ended_at(story), _entry_of(story)
-    refused = _refused(story)
-    for event in story.events:
+    ended, entries = _ended_at(history), _entry_of(history)
+    refused = _refused(history)
+    for event in history.events:
         cid = event.cid or ""
         if event.kind not in _ENDINGS or cid not in entries:
             continue
@@ -40,11 +40,11 @@ def _i9_ended(story: RehearsalHistory) -> Iterator[str]:
             yield f"{cid} is {event.kind} in the journal at {event.applied:%H:%M:%S}, but works at the venue"
 
 
-def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
+def _ended_at(history: RehearsalHistory) -> dict[str, datetime]:
     # When each order ended at the venue.
-    filled = {working.cid for working in story.way.exchange.matching.orders if working.kind == "fill"}
+    filled = {working.cid for working in history.way.exchange.matching.orders if working.kind == "fill"}
     ended: dict[str, datetime] = {}
-    for fact in story.facts:
+    for fact in history.facts:
         if fact.kind in _ENDINGS:
             ended.setdefault(fact.client_order_id, fact.at)
         elif fact.kind == "execution" and fact.client_order_id in filled:
@@ -52,21 +52,21 @@ def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
     return ended
 
 
-def _entry_of(story: RehearsalHistory) -> dict[str, str]:
+def _entry_of(history: RehearsalHistory) -> dict[str, str]:
     # The entry that each order was sent with, or itself.
     found: dict[str, str] = {}
-    for event in story.events:
+    for event in history.events:
         if event.kind == records.INTENDED and event.cid is not None:
             found.setdefault(event.cid, event.cid)
             found.update(dict.fromkeys(event.payload["protection"], event.cid))
     return found
 
 
-def _refused(story: RehearsalHistory) -> set[str]:
+def _refused(history: RehearsalHistory) -> set[str]:
     # The orders whose submit was answered with a rejection.
     return {
         request.client_order_id
-        for request in story.way.requests
+        for request in history.way.requests
         if request.kind == "submit" and request.outcome[:1] == "4" and not request.outcome.startswith("429")
     }
 

@@ -55,23 +55,23 @@ class RecoveredState:
     written: list[Event]
 
 
-def recover_state(story: RehearsalHistory, events: Sequence[Event]) -> RecoveredState:
+def recover_state(history: RehearsalHistory, events: Sequence[Event]) -> RecoveredState:
     """The state recovered from a journal, before any request to a broker."""
-    world, past = story.world, events_since_close(events)
+    world, past = history.world, events_since_close(events)
     journal = _MemoryJournal(events[-1].seq)
     now = max((event.applied for event in events), default=world.start)
-    broker = world.client(story.name)
-    whose = "" if story.name == world.names[0] else story.name
+    broker = world.client(history.name)
+    whose = "" if history.name == world.names[0] else history.name
     recorder = JournalRecorder(journal=cast("Journal", journal), clock=ManualClock(now), broker=whose)
-    decision_engine = DecisionEngine(attrs.evolve(story.rules, venue=broker.rules), world.session, 0, _name)
-    venue = BrokerAccount(broker=broker, name=story.name, account_id="")
+    decision_engine = DecisionEngine(attrs.evolve(history.rules, venue=broker.rules), world.session, 0, _name)
+    venue = BrokerAccount(broker=broker, name=history.name, account_id="")
     rows = {symbol: row for row, symbol in enumerate(world.market.symbols)}
     execution = ExecutionEngine(recorder, venue, decision_engine)
     found = SessionRecovery(decision_engine, execution, rows)
     for event in past:
         found.apply(event)
     found.resolve_open_orders()
-    waiting = ConfirmationQueue(story.rules.entries, decision_engine, recorder)
+    waiting = ConfirmationQueue(history.rules.entries, decision_engine, recorder)
     asked = waiting.restore(past, rows)
     knows = _figures_of(decision_engine) | {
         "orders": execution.orders,
@@ -96,26 +96,26 @@ def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
     raise ValueError(f"a restart named attempt {attempt} at {leg.value} of {signal.text} by itself")
 
 
-def _i11(story: RehearsalHistory) -> Iterator[str]:
+def _i11(history: RehearsalHistory) -> Iterator[str]:
     # The bot's final record of each order equals the one recovered from the journal.
-    if story.held is None:
+    if history.held is None:
         return
-    events = [event for event in story.events if event.kind != records.SESSION_CLOSED]
-    recovered = recover_state(story, events).knows["orders"]
-    for cid in sorted({*recovered, *story.orders}):
-        ours, written = story.orders.get(cid), recovered.get(cid)
+    events = [event for event in history.events if event.kind != records.SESSION_CLOSED]
+    recovered = recover_state(history, events).knows["orders"]
+    for cid in sorted({*recovered, *history.orders}):
+        ours, written = history.orders.get(cid), recovered.get(cid)
         if ours is None or written is None or (ours.state, ours.filled) != (written.state, written.filled):
             yield f"{cid} is {_words(ours)} to the bot, and {_words(written)} in the journal"
 
 
-def _i15(story: RehearsalHistory) -> Iterator[str]:
+def _i15(history: RehearsalHistory) -> Iterator[str]:
     # A second restart recovers the same state as the first, and writes nothing.
-    for number, life in enumerate(story.lives[:-1], 1):
-        events = [event for event in story.events if event.seq <= life.last]
+    for number, life in enumerate(history.lives[:-1], 1):
+        events = [event for event in history.events if event.seq <= life.last]
         if not events:
             continue
-        first = recover_state(story, events)
-        second = recover_state(story, [*events, *first.written])
+        first = recover_state(history, events)
+        second = recover_state(history, [*events, *first.written])
         for name, known in first.knows.items():
             if second.knows[name] != known:
                 yield f"restarted twice after life {number}: {name} {_brief(known)}, then {_brief(second.knows[name])}"

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _ENDED: Final = frozenset({records.DROPPED, "rejected", "cancelled", "expired"})
 
 
-def i3_top_ups(story: RehearsalHistory) -> Iterator[str]:
+def i3_top_ups(history: RehearsalHistory) -> Iterator[str]:
     """No top-up raises a position above the cost of its entry, or adds to a losing one."""
-    ledger, decisions = ExposureReckoner(story.rules.risk.price_band_pct), dict[str, Event]()
-    for event in story.events:
+    ledger, decisions = ExposureReckoner(history.rules.risk.price_band_pct), dict[str, Event]()
+    for event in history.events:
         if event.kind == records.TOP_UP and event.cid is not None:
             decisions[event.cid] = event
         entry = ledger.apply(event)
@@ -40,13 +40,13 @@ def i3_top_ups(story: RehearsalHistory) -> Iterator[str]:
             yield f"{event.cid} adds to {entry.symbol} at {price}, which cost {entry.paid} for {entry.bought}"
 
 
-def i8_top_ups(story: RehearsalHistory) -> Iterator[str]:
+def i8_top_ups(history: RehearsalHistory) -> Iterator[str]:
     """No top-up is sent in defense, or while an exit of the position is working."""
     closing: dict[str, set[str]] = defaultdict(set)
     signals: dict[str, str] = {}
     adds, left = set[str](), dict[str, int]()
     states, others = TradingState(), defaultdict[str, TradingState](TradingState)
-    for event in story.events:
+    for event in history.events:
         cid, whose = event.cid or "", event.payload.get("broker", "")
         note_event(states, event)
         if whose:
