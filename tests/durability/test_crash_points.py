@@ -150,9 +150,9 @@ class Play:
             case "ended":
                 name, *left = words
                 if name:
-                    self.story.elsewhere[name] = FinalVenueState(held=left[0], foreign=left[1], orders=left[2])
+                    self.story.elsewhere[name] = FinalVenueState(held=left[0], external=left[1], orders=left[2])
                 else:
-                    self.story.held, self.story.foreign, self.story.orders = left
+                    self.story.held, self.story.external, self.story.orders = left
                 self.whole = True
             case _:
                 self.passed.append(point)
