@@ -76,16 +76,16 @@ class Bot:
 
 
 @pytest.fixture
-def home(tmp_path: Path, trials: Callable[[Path], None]) -> Path:
+def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings."""
     create_demo_instance(tmp_path)
-    trials(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def bot(home: Path) -> Iterator[Bot]:
+def bot(home: Path, trials: Callable[[Path], None]) -> Iterator[Bot]:
     """A bot that waits for the next session, which is days away."""
+    trials(home)
     day = SystemClock().now() + dt.timedelta(days=3)
     settings = home / ".env_bot"
     settings.write_text(f"{settings.read_text()}TRADING_DAYS={WEEKDAYS[day.weekday()]}\n")

@@ -230,11 +230,12 @@ def _late(bars: Bars) -> Flags:
     return ((close > high) | (close < low) | fade) & ((high - low) / bars.first_open[:, None] >= 0.01)
 
 
+@pytest.mark.slow
 def test_overshoots_mostly_come_back() -> None:
     """Forty minutes after a morning overshoot the price has, more often than not, moved towards its VWAP."""
     back: list[bool] = []
     for seed, session in itertools.product(range(12), _sessions(3)):
-        bars = Bars(_traded(seed, session)[0], SYMBOLS)
+        bars = Bars(_market(seed).bars(session), SYMBOLS)
         row, minute = np.nonzero(_overshoots(bars)[:, -1:])
         start, vwap, later = bars.close[row, minute + 84], bars.vwap[row, minute + 84], bars.close[row, minute + 124]
         back.extend((np.sign(vwap - start) * (later - start) > 0).tolist())
