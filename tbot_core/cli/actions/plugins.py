@@ -17,7 +17,7 @@ from tbot_core.instance.sources import is_sealed
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import discovery, lock, trial_records
 from tbot_core.plugins.discovery import isolated_plugin_names as isolated
-from tbot_core.plugins.distributions import cool_down_warnings, distribution_origin, publisher
+from tbot_core.plugins.distributions import cool_down_warnings, distribution_origin, plugin_fingerprint, publisher
 from tbot_core.plugins.lock import LockDifference, PluginLock
 from tbot_core.plugins.typosquats import lookalike_warnings
 from tbot_core.system import environ
@@ -140,7 +140,7 @@ def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[
         "version": entry.version,
         "state": listing.state,
         "enabled": listing.enabled,
-        "files_hash": (record.files if record else trial_records.plugin_fingerprint(entry))[:_HASH_SHOWN],
+        "files_hash": (record.files if record else plugin_fingerprint(entry))[:_HASH_SHOWN],
         "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
         "failures": record.failures if record else 0,
         "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
