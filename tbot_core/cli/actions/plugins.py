@@ -185,7 +185,7 @@ def _find(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
     kinds = sorted({it.entry.kind for it in found})
     if len(kinds) > 1:
         spelled = " or ".join(f"{kind}/{name}" for kind in kinds)
-        raise UsageError(f"Several plugins have the name {name}.", f"Write {spelled}.")
+        raise UsageError(f"Several plugins have the name {name}.", f"Say {spelled}.")
     if not found:
         from difflib import get_close_matches
 

@@ -181,7 +181,8 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     clock = SystemClock()
     overrides = {} if options.seed is None else {"SEED": str(options.seed)}
     found = None if watcher is None else watcher.sources
-    if found is not None and options.mode in MARKET_MODES and not options.dry:
+    sends_orders = options.mode in MARKET_MODES and not options.dry
+    if found is not None and sends_orders:
         overrides = settings_of_open_session(options, found, clock.now()) | overrides
     assembly = assemble(options.home, options.mode, clock, overrides, found)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
@@ -195,15 +196,12 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         wall=clock,
         pace=_pace(options, watched=shown.watched),
         once=options.once,
-        disk_guard=DiskGuard.of(assembly.settings.instance.data)
-        if options.mode in MARKET_MODES and not options.dry
-        else DiskGuard(),
+        disk_guard=DiskGuard.of(assembly.settings.instance.data) if sends_orders else DiskGuard(),
         settings_reload=reloader,
     )
     with shown, alerts_beside(assembly, clock, restart_command(options)) as with_alerts:
-        outcome = asyncio.run(
-            run_display.run_until_stopped(with_alerts(run(plan, shown.watcher)), plan.stop, plan.kill)
-        )
+        work = with_alerts(run(plan, shown.watcher))
+        outcome = asyncio.run(run_display.run_until_stopped(work, plan.stop, plan.kill))
     if not outcome.renewed:
         shown.end(outcome)
     return outcome
