@@ -18,11 +18,11 @@ from tbot_core.cli.run_options import (
     hold_instance_lock,
     parse_run_options,
 )
-from tbot_core.cli.settings_watch import SettingsWatcher
 
 if TYPE_CHECKING:
     import datetime as dt
 
+    from tbot_core.cli.settings_watch import SettingsWatcher
     from tbot_core.contracts import FeedRequest
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.run_plan import RunOutcome
@@ -57,6 +57,8 @@ def command(*, as_json: bool, **given: object) -> int:
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
     """
+    from tbot_core.cli.settings_watch import SettingsWatcher
+
     options = parse_run_options(**given)  # type: ignore[arg-type]  # the types are those of the click options
     use_home(options.home)
     if options.mode == "demo":

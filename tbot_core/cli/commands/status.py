@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.model.clock import both_times, exchange_time
+from tbot_core.model.clock import SystemClock, both_times, exchange_time
 from tbot_core.model.formatting import (
     format_money,
     format_percent,
@@ -34,7 +34,6 @@ def command(home: Path | None, *, as_json: bool) -> int:
 
     Live: exits with 5 if it is not armed, or a loss has ended the session's entries.
     """
-    from tbot_core.model.clock import SystemClock
     from tbot_core.status.instance import status_document
 
     now = SystemClock().now()
