@@ -1,4 +1,4 @@
-"""The hours in which a session is traded: those that the exchange's calendar and the broker's both grant."""
+"""The hours in which a session is traded: those in both the exchange's and the broker's calendar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def common_hours(ours: Session, theirs: Session | None) -> Session | None:
-    """The later of the two opens to the earlier of the two closes; None where nothing is left of the day."""
+    """The session from the later open to the earlier close; None if no time is left."""
     if theirs is None:
         return None
     opens, closes = max(ours.open, theirs.open), min(ours.close, theirs.close)
@@ -27,7 +27,7 @@ def common_hours(ours: Session, theirs: Session | None) -> Session | None:
 
 
 def shortened_hours_text(ours: Session, agreed: Session | None) -> str:
-    """What the hours that were agreed upon take away of ours, for people."""
+    """How the common hours are shorter than ours, as text."""
     if agreed is None:
         return "closed"
     late = [f"opens at {both_times(agreed.open)}"] if agreed.open > ours.open else []
@@ -36,7 +36,7 @@ def shortened_hours_text(ours: Session, agreed: Session | None) -> str:
 
 
 def limit_to_hours(source: FeedSession | LiveSession, session: Session) -> FeedSession | LiveSession:
-    """The source in the hours of the session that is traded, where its own are longer.
+    """The source limited to the hours of the traded session, if its own are longer.
 
     Minutes outside them are left out, and the others are counted from the session's own open.
     """
@@ -61,7 +61,7 @@ class _Cut:
             if index >= 0:
                 yield attrs.evolve(minute, index=index)
             if index >= self.session.minutes - 1:
-                return  # the next one ends after the close: nobody waits for it
+                return  # the next one ends after the close
 
 
 class _CutLive:
@@ -84,6 +84,6 @@ class _CutLive:
 
 
 def _known(day: DayFacts, session: Session) -> DayFacts:
-    # What is known before the bell; the usual volume of as many minutes as there are.
+    # The facts known before the open, with the typical volume of the session's minutes.
     typical = day.typical_volume
     return day if typical is None else attrs.evolve(day, typical_volume=typical[..., : session.minutes])

@@ -41,13 +41,13 @@ def unowned_causes(*, arming: object, failover: object, feed: object) -> frozens
     return frozenset(cause for causes, owner in owners if owner is None for cause in causes)
 
 
-def clear_unowned_causes(trading_state: TradingStateController, unowned: Iterable[StateCause], *, begun: bool) -> None:
+def clear_unowned_causes(trading_state: TradingStateController, unowned: Iterable[StateCause], *, opened: bool) -> None:
     """Clear the causes that have no owner in this live session.
 
-    In a session that has `begun`, continued after a restart, they expire after their usual time. Before the open they
-    expire at once, and so do the causes of the feed.
+    In an `opened` session, continued after a restart, they expire after their usual time. Before the open they expire
+    at once, and so do the causes of the feed.
     """
-    if begun:
+    if opened:
         for cause in unowned:
             trading_state.clear_cause(cause, _WORDS)
         return
