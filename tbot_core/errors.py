@@ -2,7 +2,7 @@
 
 The tree::
 
-    TbotError                     message and remedy; exit code 1 unless a branch says otherwise
+    TbotError                     message and remedy; exit code 1 unless given below
     ├── UsageError           2    a command's arguments, dates or options are invalid
     ├── SettingsError        3    configuration: missing, unreadable or invalid
     ├── VaultError           3    a key or an encrypted file

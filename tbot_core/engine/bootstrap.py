@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from tbot_core.instance import Mode, SettingsFiles
 
 SIMULATOR: Final = "paper"
-"""The broker that replay and demo trade with, whatever BROKER_NAME says."""
+"""The broker of replay and demo; they ignore BROKER_NAME."""
 
 SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
 DRY_RUN: Final = "dry-run"

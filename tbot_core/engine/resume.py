@@ -58,8 +58,8 @@ def resume_run(path: Path, identity: str) -> tuple[Journal, SessionBook]:
     if filesystem.exists(path):
         journal = open_journal(path)
         started = journal.last_event(records.RUN_STARTED)
-        ours = started is None or started.payload["identity"] == identity
-        if ours and journal.last_event(records.RUN_FINISHED) is None:
+        own = started is None or started.payload["identity"] == identity
+        if own and journal.last_event(records.RUN_FINISHED) is None:
             journal.check()
             after = last_close_event(journal)
             book = fold_events(event for event in journal.events() if event.seq <= after)
@@ -84,7 +84,7 @@ def _close_replaced(journal: Journal) -> None:
     if reason:
         kept = journal.path.with_name(f"{journal.path.name}.damaged")
         filesystem.write_atomic(kept, filesystem.read_bytes(journal.path))
-        _log.warning("journal.begun_anew", reason=reason, kept=kept.name)
+        _log.warning("journal.replaced", reason=reason, kept=kept.name)
 
 
 def last_close_event(journal: Journal) -> int:

@@ -51,10 +51,8 @@ class BrokerSupervisor:
         self._read, self._reading_since = False, clock.monotonic()
         self._cancel_attempts: dict[str, tuple[int, float]] = {}
         self._cancelled: set[str] = set()
-        (
-            broker_session.decision_engine.exposure.blocking_causes,
-            broker_session.decision_engine.exposure.account_unread,
-        ) = {}, True
+        exposure = broker_session.decision_engine.exposure
+        exposure.blocking_causes, exposure.account_unread = {}, True
         self.trading_state = TradingStateController(
             broker_session.execution.recorder, self._impose, past_state, self._own_state
         )
@@ -168,7 +166,7 @@ class BrokerSupervisor:
         if KILLS_AND_STOPS.intersection(causes):
             await self.cancel_entries()
 
-    def record_silence(self, fault_text: str) -> None:
+    def record_read_result(self, fault_text: str) -> None:
         """Count a failed reading, or reset the count with ""; three failures in a row leave exits only."""
         self._failed_reads = self._failed_reads + 1 if fault_text else 0
         if self._failed_reads >= _UNREACHABLE and self.maintenance.current is None:

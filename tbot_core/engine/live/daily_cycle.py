@@ -152,17 +152,17 @@ class DailyCycle:
             return False
         # A session opened before a restart, or with STUCK positions, does not wait for the feed.
         waits = opened is None and not carryover.carried_positions(carryover.events_for_session(self._journal))
-        session_account = None if waits else await self._session_account(found, opened)
+        inputs = None if waits else await self._session_inputs(found, opened)
         ask = partial(self._request_feed, session)
         feed = await (
             self._retry_until_close(session, SILENT, ask)
-            if session_account is None
-            else self._trade_without_feed(session, session_account)
+            if inputs is None
+            else self._trade_without_feed(session, inputs)
         )
         if feed is None:
-            return session_account is not None
-        session_account = session_account or await self._session_account(found, opened)
-        market = self._make_session(session_account, self.config, feed, self._factory.entrants(feed.source.session))
+            return inputs is not None
+        inputs = inputs or await self._session_inputs(found, opened)
+        market = self._make_session(inputs, self.config, feed, self._factory.entrants(feed.source.session))
         await self._run_session(market, feed.source)
         return True
 
@@ -171,7 +171,7 @@ class DailyCycle:
         source = self._with_connection(trading_hours.limit_to_hours(await self._factory.bars(session), session))
         return SessionFeed(source, await self._factory.facts(source))
 
-    async def _trade_without_feed(self, session: Session, session_account: SessionAccount) -> SessionFeed | None:
+    async def _trade_without_feed(self, session: Session, inputs: SessionAccount) -> SessionFeed | None:
         # The feed of a session that does not wait for it; None if it did not respond before the close.
         #
         # Until it responds, positions and orders are managed without it, as with a silent feed.
@@ -180,12 +180,10 @@ class DailyCycle:
         if isinstance(feed, SessionFeed):
             return feed
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
-        silent_feed = SilentFeed.of(
-            carryover.session_hours(session_account.opened) if session_account.opened else session, since, feed
-        )
+        silent_feed = SilentFeed.of(carryover.session_hours(inputs.opened) if inputs.opened else session, since, feed)
         config = attrs.evolve(self.config, received=None)  # leave the recording to the session with the feed
         source = self._with_connection(silent_feed)
-        market = self._make_session(session_account, config, SessionFeed(source, None))
+        market = self._make_session(inputs, config, SessionFeed(source, None))
 
         def failed(fault: TbotError) -> None:
             self._announcer.announce_not_ready(session, [f"{SILENT}: {fault.message}"])
@@ -194,10 +192,10 @@ class DailyCycle:
         answer = asyncio.ensure_future(retry.retry_until_answered(failed))
         answer.add_done_callback(lambda _answer: market.hand_over())
         await self._run_session(market, source, answer)
-        session_account.restarted = market.awaits_match
+        inputs.restarted = market.awaits_match
         return answer.result() if market.handed_over else None
 
-    async def _session_account(self, found: BrokerLogin, opened: Event | None) -> SessionAccount:
+    async def _session_inputs(self, found: BrokerLogin, opened: Event | None) -> SessionAccount:
         # The inputs of a session that do not depend on its feed.
         trading = self._factory.trading(found.account)
         trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, not_logged_in=bool(found.login_fault)))
@@ -205,21 +203,13 @@ class DailyCycle:
         return SessionAccount(found.account, trading, {} if opened is None else opened.payload)
 
     def _make_session(
-        self,
-        session_account: SessionAccount,
-        config: LiveConfig,
-        feed: SessionFeed,
-        entrants: tuple[ActiveStrategy, ...] = (),
+        self, inputs: SessionAccount, config: LiveConfig, feed: SessionFeed, entrants: tuple[ActiveStrategy, ...] = ()
     ) -> LiveTradingSession:
         # The session in its current state.
         past = carryover.events_for_session(self._journal)
-        config = attrs.evolve(
-            config, live=self._factory.live(session_account.account), drilled=self._factory.is_drilled(past)
-        )
-        market = LiveTradingSession(
-            session_account.trading, config, feed.source, entrants, session_account.equity_atoms, past, feed.day
-        )
-        market.restarted = session_account.restarted
+        config = attrs.evolve(config, live=self._factory.live(inputs.account), drilled=self._factory.is_drilled(past))
+        market = LiveTradingSession(inputs.trading, config, feed.source, entrants, inputs.equity_atoms, past, feed.day)
+        market.restarted = inputs.restarted
         unowned = stale_causes.unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
         is_open = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
         stale_causes.clear_unowned_causes(market.trading_state, unowned, opened=is_open)
@@ -267,7 +257,7 @@ class DailyCycle:
         await self._end_late(unfinished.payload, trading, carryover.events_for_session(self._journal))
 
     async def _end_late(self, opened: Mapping[str, Any], trading: SessionContext, past: Sequence[Event]) -> None:
-        # For another account, only the journal can tell.
+        # The session of another account is closed from the journal alone.
         since = carryover.events_since_close(past)
         if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
             self._recorder.write(
@@ -354,7 +344,7 @@ class DailyCycle:
         since = carryover.events_since_close(past)
         in_session = carryover.session_under_way(since, self._clock.now())
         trading_state = TradingStateController(self._recorder, _ignore_state, recall_states(past))
-        requests = RequestHandler(self._recorder, trading_state, _nothing_held, past, later=SESSION_VERBS)
+        requests = RequestHandler(self._recorder, trading_state, _nothing_held, past, deferred=SESSION_VERBS)
         requests.restore(past, flattens=self.config.signals.flattens)
         while True:
             requests.poll(self.config.folder)

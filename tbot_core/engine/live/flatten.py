@@ -20,7 +20,7 @@ class PositionFlattener:
         self._run = run
         self._broker_session = broker_session
         self._clock = clock
-        self._begun = False
+        self._started = False
 
     def should_begin(self) -> bool:
         """Whether closing must begin now, true once per request; polled often.
@@ -30,11 +30,11 @@ class PositionFlattener:
         """
         run = self._run
         self._broker_session.decision_engine.position_manager.exits.flattening = run.flattening
-        self._begun &= run.flattening
+        self._started &= run.flattening
         waits = self._broker_session.decision_engine.exposure.account_unread or out_of_hours(
             run.session, self._clock.now()
         )
-        if self._begun or waits or not (run.flattening and run.has_traded_minute):
+        if self._started or waits or not (run.flattening and run.has_traded_minute):
             return False
         return run.routing is None or run.routing.is_responsive(self._broker_session)
 
@@ -44,6 +44,6 @@ class PositionFlattener:
         Repeating is safe: a pending cancel is not sent again, and an exit is placed once, when no other order works for
         its position.
         """
-        self._begun, run = True, self._run
+        self._started, run = True, self._run
         actions = run.orders_between_minutes(self._broker_session) if run.flattening else ()
         await self._broker_session.execution.execute(MinuteCommands(actions=actions))

@@ -1,4 +1,4 @@
-"""Announced maintenance of a broker: exits only there, and no alarm for its silence."""
+"""Announced maintenance of a broker: exits only there, and no alarm for missing responses."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ class MaintenanceMonitor:
         try:
             self._announced = await self._source.maintenance()
         except BrokerError as fault:
-            _log.warning("maintenance.not_asked", reason=fault.message)
+            _log.warning("maintenance.not_read", reason=fault.message)
         self.update_cause()

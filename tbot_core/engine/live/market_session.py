@@ -201,17 +201,17 @@ class LiveTradingSession:
         """Whether it ended by `hand_over`."""
         return self._shutdown.handed_over
 
-    async def end_late(self, until: datetime, unread: Callable[[], None]) -> bool:
+    async def end_late(self, until: datetime, on_unread: Callable[[], None]) -> bool:
         """End a past session: look up its orders, and record the outcome and the close.
 
         The primary account must be read first, however long that takes; other brokers are awaited `until` then.
-        `unread` is called meanwhile. Returns False if a stop came first; the session then stays open.
+        `on_unread` is called meanwhile. Returns False if a stop came first; the session then stays open.
         """
         self._restore()
-        self._equity_checked, self.requests.later = True, FUTURE_SESSION_VERBS
+        self._equity_checked, self.requests.deferred = True, FUTURE_SESSION_VERBS
         tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
         polling = asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests))
-        resolving = asyncio.ensure_future(self._resolve_orders(until, unread))
+        resolving = asyncio.ensure_future(self._resolve_orders(until, on_unread))
         await tasks.run_until_first_ends(resolving, [polling])
         if not resolving.result():
             return False
@@ -219,13 +219,13 @@ class LiveTradingSession:
         await self.run.close_session(self._stuck)
         return True
 
-    async def _resolve_orders(self, until: datetime, unread: Callable[[], None]) -> bool:
+    async def _resolve_orders(self, until: datetime, on_unread: Callable[[], None]) -> bool:
         # Read the accounts and look up orders; returns False if a stop came first.
         await self._reconcile()
         while not self._accounts_read(until):
             if self.requests.is_stopping:
                 return False
-            unread()
+            on_unread()
             await self._poll_brokers()
         clock = self._trading.clock
         lookup_until = clock.monotonic() + self._lookup_timeout_s
@@ -280,7 +280,7 @@ class LiveTradingSession:
         return self.data_guard is not None and self.data_guard.halted_to_close
 
     def _on_read(self, index: int, fault_text: str) -> None:
-        self.supervisors[index].record_silence(fault_text)
+        self.supervisors[index].record_read_result(fault_text)
 
     def _restore(self) -> None:
         rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}

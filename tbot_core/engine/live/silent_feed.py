@@ -49,7 +49,7 @@ class SilentFeed:
             yield news
         raise Unavailable(self.fault.message)
 
-    async def history(  # whatever is asked for
+    async def history(
         self,
         symbols: Sequence[str],  # noqa: ARG002
         first: datetime,  # noqa: ARG002

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
 
 
-def common_hours(ours: Session, theirs: Session | None) -> Session | None:
-    """The session from the later open to the earlier close; None if no time is left."""
-    if theirs is None:
+def common_hours(calendar_hours: Session, broker_hours: Session | None) -> Session | None:
+    """The session from the later open to the earlier close; None if they do not overlap."""
+    if broker_hours is None:
         return None
-    opens, closes = max(ours.open, theirs.open), min(ours.close, theirs.close)
-    return attrs.evolve(ours, open=opens, close=closes) if opens < closes else None
+    opens, closes = max(calendar_hours.open, broker_hours.open), min(calendar_hours.close, broker_hours.close)
+    return attrs.evolve(calendar_hours, open=opens, close=closes) if opens < closes else None
 
 
-def shortened_hours_text(ours: Session, agreed: Session | None) -> str:
-    """How the common hours are shorter than ours, as text."""
-    if agreed is None:
+def shortened_hours_text(calendar_hours: Session, common: Session | None) -> str:
+    """How the common hours are shorter than those of the calendar, as text."""
+    if common is None:
         return "closed"
-    late = [f"opens at {both_times(agreed.open)}"] if agreed.open > ours.open else []
-    early = [f"closes at {both_times(agreed.close)}"] if agreed.close < ours.close else []
+    late = [f"opens at {both_times(common.open)}"] if common.open > calendar_hours.open else []
+    early = [f"closes at {both_times(common.close)}"] if common.close < calendar_hours.close else []
     return ", ".join([*late, *early])
 
 
@@ -40,10 +40,10 @@ def limit_to_hours(source: FeedSession | LiveSession, session: Session) -> FeedS
 
     Minutes outside them are left out, and the others are counted from the session's own open.
     """
-    agreed = common_hours(source.session, session) or session
-    if source.session == agreed:
+    common = common_hours(source.session, session) or session
+    if source.session == common:
         return source
-    return _CutLive(source, agreed) if isinstance(source, LiveSession) else _Cut(source, agreed)
+    return _CutLive(source, common) if isinstance(source, LiveSession) else _Cut(source, common)
 
 
 class _Cut:
@@ -65,7 +65,7 @@ class _Cut:
 
 
 class _CutLive:
-    # A live feed; whatever makes minutes of it has the session's hours.
+    # A live feed; the aggregator uses the session's hours.
     def __init__(self, source: LiveSession, session: Session) -> None:
         self._source = source
         self.session = session

@@ -83,7 +83,7 @@ class ConfirmationQueue:
         name = request.arguments.get("id", "")
         found = self._pending.get(name)
         if found is None or found.answer is not None or request.made >= found.expires:
-            _log.warning("confirmation.not_waiting", id=name, actor=request.actor)
+            _log.warning("confirmation.not_pending", id=name, actor=request.actor)
         else:
             self._pending[name] = attrs.evolve(found, answer=request)
         return ""

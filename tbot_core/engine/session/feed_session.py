@@ -90,7 +90,7 @@ class FeedReceiver:
         try:
             self._recording.append(kept)
         except TbotError as fault:
-            _log.error("received.not_kept", reason=fault.message)
+            _log.error("received.not_recorded", reason=fault.message)
             self._recording = None
 
 
@@ -123,12 +123,12 @@ def _opened(config: LiveConfig, header: RecordingHeader) -> SessionRecorder | No
     try:
         return SessionRecorder.open(config.received, header)
     except TbotError as fault:
-        _log.error("received.not_kept", reason=fault.message)
+        _log.error("received.not_recorded", reason=fault.message)
         return None
 
 
 def _required_symbols(past: Sequence[Event]) -> frozenset[str]:
-    # The symbols with a position or a working order: they are subscribed whatever the limit.
+    # The symbols with a position or a working order; they are subscribed regardless of the limit.
     book = fold_events(carryover.events_since_close(past))
     working = (record.order.symbol for record in book.orders.values() if not record.terminal)
     held = (one.fill.symbol for one in carryover.carried_positions(past))

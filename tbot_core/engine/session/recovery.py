@@ -125,7 +125,7 @@ class SessionRecovery:
             self._mismatched.add(cid)
 
     def _on_instrument_event(self, kind: str, payload: Mapping[str, Any]) -> None:
-        # An event of a symbol without an order of ours.
+        # An event of a symbol that belongs to no order.
         symbol = payload["symbol"]
         if kind == records.FROZEN:
             frozen_instruments.recall_frozen(self._decision_engine.exposure, payload)

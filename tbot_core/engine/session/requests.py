@@ -72,7 +72,7 @@ class RequestHandler:
     """Executes requests; `flatten` closes all positions. The files kill and stop apply while they exist.
 
     `past`: events before a restart; a request among them is not executed again. `handlers`: the further verbs that the
-    session supports. Verbs in `later` stay in the folder for the next session.
+    session supports. Verbs in `deferred` stay in the folder for the next session.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  recorder, state, handlers and past events
@@ -82,13 +82,13 @@ class RequestHandler:
         flatten: FlattenCallback,
         past: Iterable[JournalEvent] = (),
         handlers: Mapping[ControlVerb, RequestAction] | None = None,
-        later: frozenset[ControlVerb] = frozenset(),
+        deferred: frozenset[ControlVerb] = frozenset(),
     ) -> None:
         self._recorder = recorder
         self.trading_state = trading_state
         self._flatten = flatten
         self._handlers = handlers or {}
-        self.later = later
+        self.deferred = deferred
         recorded = [(event.kind, event.payload["name"]) for event in past if event.kind in _REQUEST_KINDS]
         self._executed = {name for kind, name in recorded if kind == records.REQUEST}
         self._refused = {name for kind, name in recorded if kind == records.REQUEST_REFUSED}
@@ -125,7 +125,7 @@ class RequestHandler:
         for refused in seen.refused:
             if refused.name not in self._refused:
                 self._refuse(refused.name, refused.words)
-        requests = [request for request in seen.requests if request.verb not in self.later]
+        requests = [request for request in seen.requests if request.verb not in self.deferred]
         for request in requests:
             if request.name not in self._executed and not self._is_final_refusal(request):
                 self.execute(request)

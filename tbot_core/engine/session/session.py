@@ -202,8 +202,8 @@ class TradingSession:
         windows = {entrant.name: entrant.window for entrant in self.entrants}
         top_ups = broker.decision_engine.position_manager.top_ups
         proposals = top_ups.proposals(bars, minute) if self._is_responsive(broker) else ()
-        ours = [one for one in proposals if one.signal.strategy in windows]  # a restart may know fewer strategies
-        return broker.decision_engine.top_up([self._judged(one, windows[one.signal.strategy]) for one in ours])
+        known = [one for one in proposals if one.signal.strategy in windows]  # a restart may know fewer strategies
+        return broker.decision_engine.top_up([self._judged(one, windows[one.signal.strategy]) for one in known])
 
     async def _send(self, decisions: Sequence[Decision], commands: Mapping[str, MinuteCommands] | None = None) -> None:
         # Send the orders of each broker concurrently.

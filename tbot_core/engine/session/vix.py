@@ -65,7 +65,7 @@ class VixSources:
             try:
                 value = await broker.vix_close(before)
             except BrokerError as fault:
-                _log.warning("vix.not_told", reason=fault.message)
+                _log.warning("vix.not_available", reason=fault.message)
                 continue
             if value is not None:
                 return value
@@ -139,7 +139,7 @@ class WindowVix:
             try:
                 quote = await broker.vix_now()
             except BrokerError as fault:
-                _log.warning("vix.not_told", reason=fault.message)
+                _log.warning("vix.not_available", reason=fault.message)
                 continue
             if quote is not None and 0 < quote.value < math.inf and self._fresh(quote):
                 return quote
