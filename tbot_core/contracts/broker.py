@@ -53,7 +53,7 @@ class BrokerCapabilities:
 
     `simulated`: it is a `SimulatedVenue`; the core passes it every closed minute. `streams`: it pushes order events, so
     `poll` sends no request to the venue and is called every quarter of a second; otherwise at least every SLEEP_TIME.
-    In both cases `poll` is also called after each sent order, and four times a second, for two seconds, while an exit
+    In both cases `poll` is also called after each sending, and four times a second, for two seconds, while an exit
     waits for the end of its stop. `brackets`: an entry's stop and target rest there from its fill on. `amend_atomic`: a
     resting order is changed in place and keeps its id. `query_by_cid`, `lists_closed`, `lists_fills`: an ended order
     can be looked up, is listed, or its executions are listed; one of the three is required, or a fill missed by the

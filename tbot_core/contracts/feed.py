@@ -179,7 +179,7 @@ class LiveSession(Protocol):
     def day(self) -> DayFacts:
         """The facts of each symbol known before the open.
 
-        `average_volume` is consolidated whatever the feed's coverage; `typical_volume` has the coverage of its bars.
+        `average_volume` is always consolidated; `typical_volume` has the coverage of the feed's bars.
         """
 
     @property

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def failover_document(settings: Settings, events: Sequence[Event], now: datetime) -> Document:
     """The failover of the current or last session in these events, the primary broker first.
 
-    `objection` says why entries may not go to another broker, or is "". `broken`: a broker is not proven to respond.
+    `objection`: why entries may not go to another broker, or "". `broken`: a broker is not proven to respond.
     `next` is the command to run next.
     """
     names = instance_brokers(settings)

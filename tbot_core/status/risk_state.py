@@ -31,7 +31,7 @@ _WORDS: Final = {state.word: state for state in RiskState} | dict.fromkeys(LATCH
 class RiskStatus:
     """The state, its causes as text, the gravest first, and the requests in the control folder.
 
-    `latched`: a loss has ended the session's entries. `exposed` says who else may write to the folder, or "".
+    `latched`: a loss has ended the session's entries. `exposed`: who else may write to the folder, or "".
     """
 
     state: str

@@ -41,7 +41,7 @@ _MINUTE: Final = dt.timedelta(minutes=1)
 def why_document(
     symbol: str, home: Path | None, *, at: str | None = None, date: str | None = None, run: str | None = None
 ) -> Document:
-    """Everything that the journal and the recorded bars say about a symbol in one session of a run.
+    """The record of a symbol in one session of a run, from the journal and the recorded bars.
 
     `asked` is the end of the requested minute, else None. If bars or plugins are missing, `screening` and `minutes` are
     empty and `note` gives the reason. Positions and orders are those after the requested minute, else at the end.
