@@ -196,11 +196,11 @@ def assemble(
     overrides: Mapping[str, str] | None = None,
     sources: SettingsFiles | None = None,
 ) -> Assembly:
-    """Import the plugins that the settings enable, check the settings with what they declare, build filters and checks.
+    """Import the enabled plugins, check the settings against their declarations, build filters and risk checks.
 
-    `sources` are the settings files, if read before. Live, nothing is imported unless plugins.lock approves it. Raises
-    SettingsError for faults, and PluginError for a plugin that is not approved, and for a strategy, or outside
-    simulations any plugin, that is absent or broken. A simulation notes an absent filter and continues.
+    `sources` are the settings files, if read before. Live trading imports only what plugins.lock approves. Raises
+    SettingsError for invalid settings, and PluginError for a plugin that is not approved, and for one that is absent or
+    broken: a strategy or broker in any mode, any plugin outside simulations.
     """
     sources = sources or configuration.read_settings_files(Instance.at(home), live=mode == "live")
     texts = {**sources.texts(), **(overrides or {})}
@@ -213,10 +213,8 @@ def assemble(
     wanted, held = quarantine.quarantine_broken(named, listings, Instance.at(home).data, clock.now())
     loaded, failed = _offers(loader := PluginLoader(), wanted, listings, Instance.at(home).data)
     checks, unchecked = risk_checks(loader, loaded, call_guard := _call_guard(Instance.at(home), clock, mode))
-    declared_configs = _declared(loaded)
-    settings = configuration.load_settings(
-        home, mode=mode, declared=declared_configs, overrides=overrides, sources=sources
-    )
+    declared = _declared(loaded)
+    settings = configuration.load_settings(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
     _refuse(failures := (*held, *failed, *unchecked), mode)
     assembly = Assembly(
         settings=settings,

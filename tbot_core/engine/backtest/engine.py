@@ -52,10 +52,7 @@ def run_backtest(
     progress: Callable[[date], None] = lambda _day: None,
     started: Callable[[FeedLabel], None] = lambda _label: None,
 ) -> RunSummary:
-    """Trade the range; raises DataError without bars.
-
-    `started` receives the label of the bars, `progress` each session's date.
-    """
+    """Trade the range; DataError without bars. `started` gets the label of the bars, `progress` each session's date."""
     settings, typical = assembly.settings, assembly.typical_volume
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or settings.trading.universe
