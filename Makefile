@@ -5,7 +5,10 @@ READY := .venv/.ready
 MEMBERS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml)))
 ARGS ?=
 COVERAGE ?=
-PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST = $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Journals wait for the disk at each decision; those of tests lie in memory where a gigabyte is free there.
+MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1000000 { print "/dev/shm" }')
 
 # Tests and their children start several times faster where what is compiled once is kept.
 unexport PYTHONDONTWRITEBYTECODE

@@ -63,7 +63,7 @@ def serve(home: Path, path: Path, *, rest: bool) -> None:
     life = BotProcess(
         crowd, ("crowd",), home, attrs.evolve(crowd.bot, poll_s=1.0 if rest else PATIENCE_S), LocalConnections()
     )
-    journal, taken = cast("Journal", life.journal), crowd.way.exchange.floor.orders
+    journal, taken = cast("Journal", life.journal), crowd.way.exchange.matching.orders
 
     def over() -> bool:
         heard = (

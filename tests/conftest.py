@@ -8,36 +8,33 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.plugins import discovery, probe
-from tbot_core.plugins.trial_records import plugin_fingerprint
+from tbot_core.model.clock import SystemClock
+from tbot_core.plugins import discovery, probe, trial_records
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tbot_core.plugins.discovery import EntryPointInfo
-
 
 @pytest.fixture(scope="session", autouse=True)
-def _plugins_are_tried_once() -> Iterator[None]:
-    # A new instance tries each plugin in a child: 1.5 s in hundreds of tests. Those of this repository, found sound
-    # once, are not tried again while their files are the same; fake plugins get a child as ever.
-    tried: dict[tuple[EntryPointInfo, str], probe.TrialOutcome] = {}
-    real = probe.probe_plugin
+def trials() -> Callable[[Path], None]:
+    """Records the trials of the repository's plugins in an instance, so that its processes need not try them.
 
-    def once(entry: EntryPointInfo, *, limit_s: float = probe.LIMIT_S) -> probe.TrialOutcome:
-        key = (entry, plugin_fingerprint(entry))
-        outcome = tried.get(key) or real(entry, limit_s=limit_s)
-        if outcome.failure is None and entry.dist.startswith("tbot-"):
-            tried[key] = outcome
-        return outcome
+    A new instance tries each plugin in a child: 1.5 s in hundreds of tests. This process knows the outcomes before the
+    first test.
+    """
+    entries = [listing.entry for listing in discovery.installed_plugins()]
+    tried = [
+        probe.probe_plugin(entry) for entry in entries if entry.dist.startswith("tbot-") and entry.kind != "command"
+    ]
+    records = trial_records.with_outcomes(trial_records.TrialRecords(), tried, SystemClock().now())
 
-    for listing in discovery.installed_plugins():  # here, so that the first test that needs them does not pay for all
-        if listing.entry.dist.startswith("tbot-") and listing.entry.kind != "command":
-            once(listing.entry)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "probe_plugin", once)
-        yield
+    def record(home: Path) -> None:
+        filesystem.make_folder(home)
+        trial_records.write_records(home / "data", records)
+
+    return record
 
 
 @pytest.fixture

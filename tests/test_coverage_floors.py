@@ -19,6 +19,8 @@ GATE = runpy.run_path(str(ROOT / "tools" / "coverage_floors.py"))
         ("tbot_core/system/filesystem.py", 100),
         ("tbot_core/journal/store.py", 100),
         ("tbot_core/instance/loading.py", 100),
+        ("tbot_core/marketdata/live_feed.py", 100),
+        ("tbot_core/model/formatting.py", 100),
         ("tbot_core/execution/engine.py", 90),
         ("tbot_core/engine/run.py", 90),
         ("tbot_core/cli/commands/run.py", 90),

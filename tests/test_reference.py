@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rehearsal_mutants import catalogue
@@ -52,3 +53,12 @@ def test_every_reason_has_a_number_of_its_own_and_a_sentence() -> None:
     """Codes are distinct, and each says in a sentence what it means."""
     assert len(reasons.REASON_BY_CODE) == len(reasons.Reason)
     assert all(reason.sentence.endswith(".") for reason in reasons.Reason)
+
+
+def test_every_module_that_the_architecture_names_is_there(root: Path) -> None:
+    """A path in docs/architecture.md, or the name at its end, is one of the core's modules."""
+    page = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = [f"/{path.relative_to(root / 'tbot_core')}" for path in (root / "tbot_core").rglob("*.py")]
+    named = re.findall(r"`([\w/]+\.py)`", page)
+    assert named
+    assert [name for name in named if not any(module.endswith(f"/{name}") for module in modules)] == []

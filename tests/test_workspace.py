@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ def modules() -> list[Path]:
     """Every module of the core and of the plugins, tests apart."""
     paths = (*(ROOT / "tbot_core").rglob("*.py"), *(ROOT / "plugins").glob("*/*/tbot_*/**/*.py"))
     return sorted(path for path in paths if "__pycache__" not in path.parts)
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Every node of a module."""
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
 def settings() -> dict[str, Any]:
@@ -77,7 +84,7 @@ def test_no_function_is_longer_than_its_budget() -> None:
     """A function has at most 40 lines from `def` to its end, and a class 12 public methods (properties apart)."""
     over = []
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
                 if length > FUNCTION_LINES:
@@ -97,7 +104,7 @@ def test_no_private_name_has_a_docstring() -> None:
         f"{name_of(path)}:{node.lineno}: {node.name}"
         for path in tracked()
         if path.suffix == ".py"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         and re.match("_[^_]", node.name)
         and ast.get_docstring(node)
@@ -132,7 +139,7 @@ def test_decisions_neither_wait_nor_log_nor_store() -> None:
     for path in modules():
         parts = path.relative_to(ROOT).with_suffix("").parts
         if parts[0] == "tbot_core" and parts[1] in PURE and parts[-1] not in CLOCKS:
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes(path):
                 imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
                 waits = isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)

@@ -122,8 +122,8 @@ class OrphanOrders:
 
 def misread_order_text(payload: Mapping[str, Any]) -> str:
     """Text for an order that a broker works with other terms than ordered."""
-    taken, ordered = _terms(payload), _terms(payload["ordered"])
-    return f"The broker works the {payload['leg']} to {ordered} as an order to {taken}"
+    accepted, ordered = _terms(payload), _terms(payload["ordered"])
+    return f"The broker works the {payload['leg']} to {ordered} as an order to {accepted}"
 
 
 def _terms(one: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Bar, FeedMessage, HaltStatus, Heartbeat, LiveSession, Quote
+from tbot_core.contracts import Bar, FeedMessage, HaltStatus, LiveSession, Quote
 from tbot_core.errors import BrokerError
 from tbot_core.marketdata.bar_aggregator import BarAggregator, BarArrival
 from tbot_core.marketdata.feed_health import MINUTE_S, SILENT_S, FeedHealth
@@ -184,7 +184,7 @@ class LiveFeedAggregator:
 
     def _receive(self, news: FeedMessage) -> None:
         now = self._message_at = self._clock.monotonic()
-        self.health.on_message(now)
+        self.health.on_message(now)  # a heartbeat says no more
         match news:
             case Bar():
                 self._price(now)
@@ -200,8 +200,6 @@ class LiveFeedAggregator:
                 self.dropped += not self.health.on_quote(news, now)
             case HaltStatus():
                 self._status(news, now)
-            case Heartbeat():
-                pass
 
     def _status(self, status: HaltStatus, now: float) -> None:
         shut = self.health.is_market_halted

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from tbot_core.errors import PluginError
+from tbot_core.errors import AccessError, PluginError
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
 
@@ -109,6 +109,22 @@ def package_files(package: str) -> Iterator[tuple[str, Path]]:
         return
     for root in map(Path, spec.submodule_search_locations):
         yield from ((f"{package}/{path.relative_to(root).as_posix()}", path) for path in _below(root))
+
+
+def plugin_fingerprint(entry: EntryPointInfo) -> str:
+    """The SHA-256 over the entry's metadata and the names and bytes of its package's files; imports nothing.
+
+    Empty when a file cannot be read, which equals no recorded hash.
+    """
+    digest = hashlib.sha256(repr(entry).encode())
+    try:
+        for name, path in package_files(entry.target.partition(":")[0].partition(".")[0]):
+            data = filesystem.read_bytes(path)
+            digest.update(f"{name}\0{len(data)}\0".encode())
+            digest.update(data)
+    except AccessError:
+        return ""
+    return digest.hexdigest()
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -13,6 +13,7 @@ import attrs
 from tbot_core.errors import AccessError
 from tbot_core.model import json_document
 from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.distributions import plugin_fingerprint
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import environ, filesystem, processes
 
@@ -34,8 +35,23 @@ class TrialOutcome:
     failure: PluginFailure | None = None
 
 
+# What this process has found sound, by the hash of its files: a second instance needs no second trial.
+_sound: dict[tuple[EntryPointInfo, str], TrialOutcome] = {}
+
+
 def probe_plugin(entry: EntryPointInfo, *, limit_s: float = LIMIT_S) -> TrialOutcome:
-    """Try one plugin: import, register, offer, validate, create with its defaults; blocks for `limit_s` at most."""
+    """Try one plugin: import, register, offer, validate, create with its defaults; blocks for `limit_s` at most.
+
+    What this process has found sound before is not tried again while its files are the same.
+    """
+    key = entry, plugin_fingerprint(entry)
+    outcome = _sound.get(key) or _tried(entry, limit_s)
+    if outcome.failure is None and key[1]:
+        _sound[key] = outcome
+    return outcome
+
+
+def _tried(entry: EntryPointInfo, limit_s: float) -> TrialOutcome:
     with filesystem.scratch_folder() as folder:
         request, answer = folder / "request.json", folder / "answer.json"
         filesystem.write_atomic(request, json.dumps(attrs.asdict(entry)).encode())

@@ -5,7 +5,6 @@ A result is valid only for the files that were tried: their hash is stored with 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +14,7 @@ import attrs
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import AccessError, TbotError
 from tbot_core.model import json_document
-from tbot_core.plugins.distributions import package_files
+from tbot_core.plugins.distributions import plugin_fingerprint
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.probe import TrialOutcome
 from tbot_core.system import filesystem, log
@@ -142,22 +141,6 @@ def needs_of(description: Mapping[str, Any] | None) -> PluginNeeds | None:
         return PluginNeeds.of((description or {})["needs"])
     except (AttributeError, KeyError, TypeError):
         return None
-
-
-def plugin_fingerprint(entry: EntryPointInfo) -> str:
-    """SHA-256 over the entry's metadata and the names and bytes of its package's files; imports nothing.
-
-    Empty when a file cannot be read, which matches no recorded hash.
-    """
-    digest = hashlib.sha256(repr(entry).encode())
-    try:
-        for name, path in package_files(entry.target.partition(":")[0].partition(".")[0]):
-            data = filesystem.read_bytes(path)
-            digest.update(f"{name}\0{len(data)}\0".encode())
-            digest.update(data)
-    except AccessError:
-        return ""
-    return digest.hexdigest()
 
 
 def _key(entry: EntryPointInfo) -> str:

@@ -1,6 +1,6 @@
-"""The bot in a simulated world: the real session, journal and order engine in a process that may die.
+"""The bot in a simulated world: the real session, journal and execution engine in a process that may crash.
 
-Only its strategy is made for the purpose: it signals where the seed says so.
+Only its strategy is simulated: it signals where the seed says so.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from tbot_core.engine.live.market_session import LiveTradingSession
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.engine.session.broker_login import log_in
 from tbot_core.engine.session.broker_session import StandbyBroker
-from tbot_core.engine.session.config import LiveConfig
-from tbot_core.engine.session.config import ProcessSignals as Told
+from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.session import SessionContext
 from tbot_core.errors import BrokerError
 from tbot_core.journal import records
@@ -58,11 +57,11 @@ _AIMS: Final = 0.4
 
 
 class SimulatedCrash(BaseException):
-    """The process is gone; nothing of the bot catches it."""
+    """The process has crashed; no code of the bot catches it."""
 
 
 class AcknowledgedJournal(Protocol):
-    """A journal, and `acknowledged`: its heads when each append had returned."""
+    """A journal; `acknowledged` has its head after each append that returned."""
 
     acknowledged: list[tuple[int, str]]
 
@@ -75,31 +74,31 @@ class AcknowledgedJournal(Protocol):
 
 
 class BotEnvironment(Protocol):
-    """What a bot lives in: a clock, a feed, and venues by their names."""
+    """The environment of a bot: a clock, a feed, and venues by name."""
 
     @property
     def clock(self) -> Clock:
-        """What tells time and waits."""
+        """The clock."""
 
     def client(self, name: str) -> Broker:
-        """A new client of the venue of that name."""
+        """A new client of a venue."""
 
     def session_feed(self) -> FeedSession | LiveSession:
         """The session's feed."""
 
 
 class BotConnections(Protocol):
-    """How a process comes by what outlives it, its journal and its account; and so how it may die."""
+    """A process's connections to what outlives it, its journal and its account; they decide where it may crash."""
 
     def journal(self, path: Path) -> AcknowledgedJournal:
         """The journal at a path."""
 
     def broker(self, world: BotEnvironment, name: str) -> Broker:
-        """A client of the venue of that name."""
+        """A client of a venue."""
 
 
 class PlannedCrash:
-    """When a process dies: after so many operations on disk and wire, before or after the one at hand took effect."""
+    """Crashes a process at the given disk or network operation, before or after it takes effect."""
 
     def __init__(self, operations: int, *, after: bool) -> None:
         self._left = operations
@@ -107,7 +106,7 @@ class PlannedCrash:
         self.dead = False
 
     def pass_by(self) -> bool:
-        """One operation begins; whether it still takes effect though the process dies of it."""
+        """Begin an operation; returns whether the process crashes after it. Raises SimulatedCrash if before it."""
         if self.dead:
             raise SimulatedCrash
         self._left -= 1
@@ -119,48 +118,48 @@ class PlannedCrash:
         return True
 
     def end(self, *, dying: bool) -> None:
-        """The operation has taken effect."""
+        """End an operation; raises SimulatedCrash if `dying`."""
         if dying:
             raise SimulatedCrash
 
     def journal(self, path: Path) -> AcknowledgedJournal:
-        """The journal at a path, of a process that may die at an append."""
+        """The journal at a path, which may crash the process at an append."""
         return CrashingJournal(open_journal(path), self)
 
     def broker(self, world: BotEnvironment, name: str) -> Broker:
-        """A client of the venue of that name, of a process that may die at a call."""
+        """A client of a venue, which may crash the process at a call."""
         return cast("Broker", CrashingBroker(world.client(name), self))
 
 
 class CrashingJournal:
-    """A journal whose process may die at an append; `acknowledged` are the heads of those that returned."""
+    """A journal that may crash the process at an append; `acknowledged` has the head after each one that returned."""
 
-    def __init__(self, journal: Journal, doom: PlannedCrash) -> None:
+    def __init__(self, journal: Journal, crash: PlannedCrash) -> None:
         self._journal = journal
-        self._doom = doom
+        self._crash = crash
         self.acknowledged: list[tuple[int, str]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
 
     def append(self, entries: Sequence[NewEvent]) -> None:
-        """Append, unless the process dies before."""
-        dying = self._doom.pass_by()
+        """Append, unless the process crashes before it."""
+        dying = self._crash.pass_by()
         self._journal.append(entries)
-        self._doom.end(dying=dying)
+        self._crash.end(dying=dying)
         self.acknowledged.append(self._journal.head)
 
 
 class CrashingBroker:
-    """A client whose process may die at a call, before the request or when the answer has come."""
+    """A client that may crash the process at a call, before the request or after the answer."""
 
-    def __init__(self, broker: Broker, doom: PlannedCrash) -> None:
+    def __init__(self, broker: Broker, crash: PlannedCrash) -> None:
         self._broker = broker
-        self._doom = doom
+        self._crash = crash
 
     @property
     def rules(self) -> BrokerCapabilities:
-        """What the venue can do; nobody dies of asking."""
+        """The venue's capabilities."""
         return self._broker.rules
 
     def __getattr__(self, name: str) -> Any:
@@ -168,23 +167,23 @@ class CrashingBroker:
         if not inspect.iscoroutinefunction(found):
             return found
 
-        async def call(*parts: object) -> Any:
-            dying = self._doom.pass_by()
-            answer = await found(*parts)
-            if self._doom.dead and not dying:
+        async def call(*args: object) -> Any:
+            dying = self._crash.pass_by()
+            answer = await found(*args)
+            if self._crash.dead and not dying:
                 raise SimulatedCrash
-            self._doom.end(dying=dying)
+            self._crash.end(dying=dying)
             return answer
 
-        setattr(self, name, call)  # it is asked for again and again, and to find out what it is takes long
+        setattr(self, name, call)  # cached: the inspection is slow
         return call
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class ScriptedStrategy:
-    """A strategy that signals where it was told to: `calls` are (minute, row, side), each minute and row once.
+    """A strategy with planned signals: `calls` are (minute, row, side), each minute and row once.
 
-    Its stop and its target lie `distance` and `gain` from the price, as fractions of it; a `gain` of NaN is no target.
+    Stop and target are `distance` and `gain` away from the price, as fractions of it; a `gain` of NaN is no target.
     """
 
     window: Window
@@ -194,7 +193,7 @@ class ScriptedStrategy:
     gain: float = math.nan
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002  it looks at prices alone
-        """The calls of minutes that have closed and have a price."""
+        """The planned signals of closed minutes that have a price."""
         close = bars.field("close")
         count = close.shape[0]
         known = [call for call in self.calls if since <= call[0] < count and not np.isnan(close[call[0], call[1]])]
@@ -220,12 +219,11 @@ class ScriptedStrategy:
 
 @attrs.frozen(kw_only=True, eq=False)
 class BotConfig:
-    """What a seed makes of its bot: strategies, settings, how often it looks for news and requests, how it dies.
+    """The configuration of a seed's bot: strategies, settings, poll intervals.
 
-    `failover`: whether entries may go to the world's other venues when its first one is broken; `drilled`: whether that
-    was tried before.
-    `tell` hears what was written down; `live` says of an account what makes a life there a live one, None on paper;
-    `signals` are what the process is told; `vix` say the index as it is, None where nobody is asked.
+    `failover`: whether entries may go to the world's other venues; `is_drilled`: whether a failover drill was passed.
+    `on_events` receives journaled events; `live` returns the live context of an account, None on paper; `signals` are
+    the process's signals; `vix` are the sources of the live VIX, None without any.
     """
 
     entrants: tuple[ActiveStrategy, ...]
@@ -237,12 +235,12 @@ class BotConfig:
     is_drilled: bool = True
     on_events: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
     live: Callable[[str], LiveContext | None] = lambda _account_id: None
-    signals: Told = attrs.field(factory=Told)
+    signals: ProcessSignals = attrs.field(factory=ProcessSignals)
     vix: tuple[SupportsLiveVix, ...] | None = None
 
 
 def bot_config(world: World, further: Mapping[str, Any] | None = None) -> BotConfig:
-    """The bot of a world: one to five strategies, limits that bind now and then, and `further` settings."""
+    """The bot of a world: one to five strategies, limits that sometimes bind, and `further` settings."""
     stream = world.chances.stream("bot")
     entrants = tuple(_entrant(world, stream, rank) for rank in range(stream.whole(1, 5)))
     settings: dict[str, Any] = {
@@ -257,7 +255,7 @@ def bot_config(world: World, further: Mapping[str, Any] | None = None) -> BotCon
         "flatten_before_close": stream.whole(2, 6),
         "max_rejects_in_row": 5,
     }
-    if world.falls:  # it loses enough to be stopped for the day, and is called to enter on
+    if world.falls:  # it reaches the daily loss limit, with signals after it
         settings |= {"daily_loss_limit": Decimal("0.001"), "max_trades": _MANY}
     settings |= rebalance_settings(world.chances.stream("rebalance")) | dict(further or {})
     failover = len(world.names) > 1 and world.chances.stream("failover").happens(_FAILS_OVER)
@@ -296,19 +294,19 @@ def _entrant(world: World, stream: RandomStream, rank: int) -> ActiveStrategy:
 
 @attrs.frozen(kw_only=True)
 class BotProcessResult:
-    """A life that is over: the heads of the journal that it was told of, and the last event that it wrote."""
+    """A process that has ended: the acknowledged heads of its journal, and the number of its last event."""
 
     acknowledged: list[tuple[int, str]]
     last: int
 
 
 class BotProcess:
-    """One process of the bot, from its start to its death or the session's end."""
+    """One process of the bot, from its start to its crash or the session's end."""
 
     def __init__(
         self, world: BotEnvironment, names: tuple[str, ...], home: Path, bot: BotConfig, ways: BotConnections
     ) -> None:
-        """`names`: the primary, then those that entries may go to when it is broken."""
+        """`names`: the primary venue, then the standby venues."""
         self._world = world
         self._bot = bot
         self._home = home
@@ -317,9 +315,9 @@ class BotProcess:
         self.session: LiveTradingSession | None = None
 
     async def live(self) -> None:
-        """Connect, read what was before, and trade; raises Crash when the process dies.
+        """Connect, restore from the journal, and trade; raises SimulatedCrash when the process crashes.
 
-        A session that is closed in the journal is not traded again, as `tbot run` waits for the next one then.
+        A session that is closed in the journal is not traded again.
         """
         journal = cast("Journal", self.journal)
         if journal.last_event(records.SESSION_CLOSED) is not None:
@@ -335,7 +333,7 @@ class BotProcess:
         standbys = [one for other in others if (one := await self._standby(*other, opened)) is not None]
         account = found.account
         equity = account.equity if opened is None else Decimal(opened.payload["equity"])
-        floor = LiveConfig(
+        config = LiveConfig(
             folder=self._home / "control",
             poll_s=self._bot.poll_s,
             ttl_s=TTL_S,
@@ -348,7 +346,7 @@ class BotProcess:
         feed = self._world.session_feed()
         venue = found.venue(broker, name)
         trading = self._trading(venue, account, standbys)
-        self.session = LiveTradingSession(trading, floor, feed, self._bot.entrants, atoms_of(equity), past)
+        self.session = LiveTradingSession(trading, config, feed, self._bot.entrants, atoms_of(equity), past)
         await self.session.trade()
 
     def _trading(self, venue: BrokerAccount, account: Account, standbys: Sequence[StandbyBroker]) -> SessionContext:
@@ -366,7 +364,7 @@ class BotProcess:
         )
 
     async def _standby(self, name: str, broker: Broker, opened: Event | None) -> StandbyBroker | None:
-        # A venue that may take over; one that cannot be reached before the session is left out.
+        # A standby venue; one that cannot be reached before the session is left out.
         if opened is not None and name not in opened.payload.get("accounts", {}):
             return None
         try:
@@ -385,11 +383,11 @@ class BotProcess:
 
     @property
     def lived(self) -> BotProcessResult:
-        """What is known of this life when it is over."""
+        """The result of this process."""
         return BotProcessResult(acknowledged=self.journal.acknowledged, last=self.journal.head[0])
 
     def close(self) -> None:
-        """Drop the journal without closing it, as a crash does."""
+        """Close the journal's file, without ending the session."""
         self.journal.close()
 
 

@@ -1,4 +1,4 @@
-"""The broker of the simulation: a client of an exchange, at the end of a way on which anything may happen."""
+"""The broker of the simulation: a client of a simulated exchange over a faulty network path."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _EUROS: Final = Decimal("0.9")
 
 
 class SimulatedBroker:
-    """A client of an exchange; a bot that starts again makes another one, and the exchange stays what it is.
+    """A client of a simulated exchange; a restarted bot creates a new one, the exchange stays.
 
-    Time-outs are the client's own: TIMEOUT_S after a request left.
+    A request times out TIMEOUT_S after it was sent.
     """
 
     def __init__(self, way: NetworkPath, clock: Clock) -> None:
@@ -44,36 +44,36 @@ class SimulatedBroker:
         self._deliveries = EventDeliveries(way)
         self._connected_at = float("-inf")
         self._connected = False
-        self._known: dict[str, None] = {}
+        self._known_ids: dict[str, None] = {}
         self._earlier: list[AccountSnapshot] = []
         self._stale = False
         self._ahead: deque[float] = deque(maxlen=5)
 
     @property
     def ahead_s(self) -> Sequence[float]:
-        """How far the bot's clock is ahead of the venue's, as each answer of the last minutes said."""
+        """How far the bot's clock was ahead of the venue's at the last answers, in seconds."""
         return [*self._ahead]
 
     @property
     def rules(self) -> BrokerCapabilities:
-        """What the venue can do."""
-        return self._exchange.floor.character.rules
+        """The venue's capabilities."""
+        return self._exchange.matching.character.rules
 
     async def connect(self) -> Account:
-        """Log in, over a new connection."""
+        """Log in over a new connection."""
         self._connected_at = self._clock.monotonic()
         account = await self._read("connect", self._exchange.account, self._passage("connect"))
         self._connected = True
         return account
 
     async def account(self) -> Account:
-        """Cash, equity and buying power now."""
+        """Current cash, equity and buying power."""
         passage = self._passage("account")
         account = await self._read("account", self._exchange.account, passage)
         return _in_euros(account) if passage.fault == "F51" else account
 
     async def submit(self, order: Order, permit: Permit) -> None:
-        """Hand an order over. An id that the venue knows already is in doubt, as what became of it is not said."""
+        """Submit an order; raises OutcomeUnknown if the id is in use, since the answer does not tell its state."""
         passage, cid = self._passage("submit"), order.client_order_id
         sent = order
         if passage.fault == "F19" and order.quantity >= 2:
@@ -86,14 +86,14 @@ class SimulatedBroker:
             raise OutcomeUnknown(f"400 client_order_id {cid} must be unique", "Look up what became of it.")
         if answer.refusal:
             raise Rejected(answer.refusal)
-        self._known.update(dict.fromkeys((cid, *(part.client_order_id for part in order.protection))))
+        self._known_ids.update(dict.fromkeys((cid, *(part.client_order_id for part in order.protection))))
 
     def meaning(self, words: str) -> RejectionMeaning | None:
-        """What the venue means by refusing an order in these words."""
+        """The meaning of a rejection's text."""
         return _MEANINGS.get(words.split(" ", 1)[0])
 
     async def cancel(self, client_order_id: str) -> None:
-        """Ask for a cancel."""
+        """Request a cancel."""
         self._must_be_known(client_order_id)
         passage = self._passage("cancel")
 
@@ -115,10 +115,10 @@ class SimulatedBroker:
             return self._exchange.replace(client_order_id, order, refused=passage.fault == "F34")
 
         await self._send("replace", client_order_id, act, passage)
-        self._known[order.client_order_id] = None
+        self._known_ids[order.client_order_id] = None
 
     async def poll(self) -> Sequence[BrokerEvent]:
-        """What the stream has brought since the last call. Raises Unavailable while there is no stream."""
+        """The stream's events since the last call; raises Unavailable while there is no stream."""
         now = self._clock.monotonic()
         self._exchange.advance(now)
         if not self._connected:
@@ -126,75 +126,75 @@ class SimulatedBroker:
         if self._way.silence(now, self._connected_at):
             return []
         events = self._deliveries.receive_until(now)
-        self._known.update(
+        self._known_ids.update(
             dict.fromkeys(event.client_order_id for event in events if event.kind == BrokerEventKind.ACKNOWLEDGED)
         )
         return events
 
     async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
-        """Everything at the account; an old reading never comes twice in a row, nor from a venue with barriers."""
+        """A snapshot of the account; an outdated one never comes twice in a row, nor from a venue with barriers."""
         passage = self._passage("snapshot")
-        true = await self._read("snapshot", lambda: self._exchange.snapshot(since), passage)
-        shown = self._aged(true) if passage.fault == "F49" else true
-        self._stale = shown is not true
-        self._earlier = [*self._earlier[1 - _REMEMBERED :], true]
-        self._known.update(dict.fromkeys(report.client_order_id for report in shown.orders))
+        current = await self._read("snapshot", lambda: self._exchange.snapshot(since), passage)
+        shown = self._outdated(current) if passage.fault == "F49" else current
+        self._stale = shown is not current
+        self._earlier = [*self._earlier[1 - _REMEMBERED :], current]
+        self._known_ids.update(dict.fromkeys(report.client_order_id for report in shown.orders))
         if passage.fault == "F51":
             return attrs.evolve(shown, account=_in_euros(shown.account))
         return shown
 
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """The order, None where the venue does not list it (yet)."""
+        """Look up an order; None if the venue does not list it, or not yet."""
         if not self.rules.query_by_cid:
             raise Unavailable("The venue cannot be asked for an order by its client order id.")
         passage = self._passage("find")
         report = await self._read("find", lambda: self._exchange.report(client_order_id), passage, client_order_id)
         if report is not None:
-            self._known[client_order_id] = None
+            self._known_ids[client_order_id] = None
         return report
 
     async def instrument(self, symbol: str) -> Instrument:
-        """The step of a symbol's prices now, and of quantities."""
-        floor = self._exchange.floor
+        """The current price and quantity steps of a symbol."""
+        matching = self._exchange.matching
 
-        def look() -> Instrument:
-            path = floor.path(symbol)
+        def read() -> Instrument:
+            path = matching.path(symbol)
             if path is None:
                 return Instrument(symbol=symbol, tradable=False)
-            step = price_of(path.grid(floor.step))
+            step = price_of(path.grid(matching.step))
             return Instrument(symbol=symbol, tick=step, quantity_step=self.rules.quantity_step, tradable=True)
 
-        return await self._read("instrument", look, self._passage("instrument"))
+        return await self._read("instrument", read, self._passage("instrument"))
 
     async def close(self) -> None:
         """Log out; resting orders stay."""
         self._connected = False
 
-    def _aged(self, true: AccountSnapshot) -> AccountSnapshot:
-        # An earlier reading, or this one with money and holdings of an earlier moment.
-        if self._stale or not self._earlier or true.barrier:
-            return true
+    def _outdated(self, current: AccountSnapshot) -> AccountSnapshot:
+        # An earlier snapshot, or this one with the account and holdings of an earlier one.
+        if self._stale or not self._earlier or current.barrier:
+            return current
         self._way.faults.count("F49")
         old = self._earlier[0]
         torn = self._way.chance("torn").happens(0.5)
-        return attrs.evolve(true, holdings=old.holdings, account=old.account) if torn else old
+        return attrs.evolve(current, holdings=old.holdings, account=old.account) if torn else old
 
     def _passage(self, kind: str) -> RequestTransit:
         return self._way.passage(kind, self._clock.monotonic(), self._connected_at)
 
-    async def _read(self, kind: str, look: Callable[[], Value], passage: RequestTransit, cid: str = "") -> Value:
-        # Look at the exchange at the moment at which the question arrives there.
-        seen: list[Value] = []
+    async def _read(self, kind: str, read: Callable[[], Value], passage: RequestTransit, cid: str = "") -> Value:
+        # Read the exchange at the time at which the request arrives there.
+        values: list[Value] = []
 
         def act() -> VenueResponse:
-            seen.append(look())
+            values.append(read())
             return VenueResponse()
 
         try:
             await self._send(kind, cid, act, passage)
-        except OutcomeUnknown as silence:
-            raise Unavailable(silence.message, retry_after_s=silence.retry_after_s) from silence
-        return seen[0]
+        except OutcomeUnknown as fault:
+            raise Unavailable(fault.message, retry_after_s=fault.retry_after_s) from fault
+        return values[0]
 
     async def _send(
         self,
@@ -204,8 +204,8 @@ class SimulatedBroker:
         passage: RequestTransit,
         permit: Permit | None = None,
     ) -> VenueResponse:
-        # Let a request make its way; what it does there is done at its arrival, whether or not anyone still waits.
-        answers: list[VenueResponse] = []
+        # Send a request; it takes effect at its arrival, even if the caller has gone.
+        responses: list[VenueResponse] = []
         await asyncio.sleep(passage.queue_s)
         if passage.kept is not None:
             request = NetworkRequest(at=self._clock.monotonic(), kind=kind, client_order_id=cid, left=False)
@@ -222,7 +222,7 @@ class SimulatedBroker:
 
         def arrive() -> None:
             request.reached = True
-            answers.append(act())
+            responses.append(act())
 
         if passage.arrives:
             self._exchange.schedule(request.at + passage.out_s + passage.late_s, arrive)
@@ -231,7 +231,7 @@ class SimulatedBroker:
             await asyncio.sleep(TIMEOUT_S)
             raise OutcomeUnknown(f"No answer to {kind} {cid} in {TIMEOUT_S:.0f} s.", "Look it up, never send it again.")
         await self._answered(passage)
-        answer = answers[0] if answers else VenueResponse()
+        answer = responses[0] if responses else VenueResponse()
         request.outcome = passage.garbled or answer.refusal or "ok"
         if passage.garbled:
             raise OutcomeUnknown(f"{kind} {cid}: {passage.garbled}", "Look it up, never send it again.")
@@ -240,35 +240,37 @@ class SimulatedBroker:
     async def _answered(self, passage: RequestTransit) -> None:
         await asyncio.sleep(passage.out_s + passage.back_s)
         self._exchange.advance(self._clock.monotonic())
-        there = self._exchange.floor.moment(self._clock.monotonic())
+        there = self._exchange.matching.moment(self._clock.monotonic())
         self._ahead.append((self._clock.now() - there).total_seconds())
 
     def _fill_rest(self, client_order_id: str, fault: str) -> None:
-        # The order is done at the market a moment before what was asked of it arrives.
-        floor = self._exchange.floor
-        working = floor.find(client_order_id)
-        if working is not None and working in floor.open and floor.in_session and working.remaining_units:
-            floor.execute(working, working.remaining_units, floor.market.paths[working.order.symbol].prices[floor.step])
+        # The order fills at the market just before the request arrives.
+        matching = self._exchange.matching
+        working = matching.find(client_order_id)
+        if working is not None and working in matching.open and matching.in_session and working.remaining_units:
+            matching.execute(
+                working, working.remaining_units, matching.market.paths[working.order.symbol].prices[matching.step]
+            )
             self._way.faults.count(fault)
 
     def _must_be_known(self, client_order_id: str) -> None:
-        if not self._exchange.floor.character.cancels_by_cid and client_order_id not in self._known:
+        if not self._exchange.matching.character.cancels_by_cid and client_order_id not in self._known_ids:
             words = f"The broker's own id of {client_order_id} is not known, and it takes no other."
             raise Unavailable(words, "Read the account's orders first.")
 
 
 class MaintenanceBroker(SimulatedBroker):
-    """A client of a venue that says beforehand when it will be under maintenance."""
+    """A client of a venue that announces its maintenance."""
 
     async def maintenance(self) -> Sequence[MaintenanceWindow]:
-        """The times in which it will not answer."""
-        floor, found = self._exchange.floor, self._way.announced
+        """The announced maintenance windows."""
+        matching, found = self._exchange.matching, self._way.announced
         await self._read("maintenance", self._exchange.account, self._passage("maintenance"))
-        return [MaintenanceWindow(begins=floor.moment(begins), ends=floor.moment(ends)) for begins, ends in found]
+        return [MaintenanceWindow(begins=matching.moment(begins), ends=matching.moment(ends)) for begins, ends in found]
 
 
 def _in_euros(account: Account) -> Account:
-    # The same money, told in a currency in which it is fewer.
+    # The same amounts converted to EUR.
     power = account.buying_power
     return attrs.evolve(
         account,

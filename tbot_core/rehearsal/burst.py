@@ -1,6 +1,6 @@
-"""Many orders at once: a bot that enters every symbol in one minute, at a venue where nothing is found.
+"""Many orders at once, for benchmarks: a bot enters every symbol in one minute at a venue without depth.
 
-For what is measured: all entries rest until they are taken back. The venue keeps virtual time, or that of the machine.
+All entries rest until they are cancelled. The venue runs in virtual or real time.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 _RULES: Final = BrokerCapabilities(
     query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, amend_atomic=True
 )
-_PATIENCE_S: Final = 60.0
+_TIMEOUT_S: Final = 60.0
 _CASH: Final = Decimal(100_000_000)
 CALLED_AT: Final = LEAD_S + 4 * 60.0
-"""The second of the world at which the minute of the calls has closed."""
+"""The second of the world at which the signals' minute has closed."""
 
 
 class WorldClock:
-    """The machine's clock, which shows the seconds of a world: `at` is the one that it is now."""
+    """The machine's clock in seconds of a world; `at` is the current second."""
 
     def __init__(self, start: dt.datetime, at: float) -> None:
         self._machine = SystemClock()
@@ -53,11 +53,11 @@ class WorldClock:
         self._offset = at - self._machine.monotonic()
 
     def monotonic(self) -> float:
-        """The world's second."""
+        """The second of the world."""
         return self._machine.monotonic() + self._offset
 
     def now(self) -> dt.datetime:
-        """The world's moment."""
+        """The world's time."""
         return self._start + dt.timedelta(seconds=self.monotonic())
 
     async def sleep(self, seconds: float) -> None:
@@ -65,12 +65,12 @@ class WorldClock:
         await self._machine.sleep(seconds)
 
     async def sleep_until(self, moment: dt.datetime) -> None:
-        """Wait until the moment."""
+        """Wait until `moment`."""
         await self._machine.sleep((moment - self.now()).total_seconds())
 
 
 class PlainJournal:
-    """A journal as it is; what its appends returned is not kept."""
+    """A journal without crashes; `acknowledged` stays empty."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -81,7 +81,7 @@ class PlainJournal:
 
 
 class LocalConnections:
-    """Ways to a journal on disk, and to a venue in this process."""
+    """Connections to a journal on disk, and to a venue in this process."""
 
     def journal(self, path: Path) -> AcknowledgedJournal:
         """The journal at a path."""
@@ -93,46 +93,46 @@ class LocalConnections:
 
 
 class RemoteConnections(LocalConnections):
-    """Ways to a journal on disk, and to a venue that another process serves at a path."""
+    """Connections to a journal on disk, and to a venue that another process serves at a socket path."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def broker(self, world: BotEnvironment, name: str) -> Broker:  # noqa: ARG002  there is one venue
-        """A client of the venue, by the bot's own clock."""
-        return RemoteBroker(local_socket.connect(self._path, _PATIENCE_S), world.clock)
+        """A client of the venue, with the bot's clock."""
+        return RemoteBroker(local_socket.connect(self._path, _TIMEOUT_S), world.clock)
 
 
 class BurstScenario:
-    """So many symbols, all called in the fourth minute; a request and its answer take `latency_s` together."""
+    """`count` symbols with signals in the fourth minute; `latency_s` is the round-trip time of a request."""
 
     def __init__(self, count: int, latency_s: float = 0.05) -> None:
         symbols = tuple(f"S{number:04d}" for number in range(count))
-        self._stage = SmallWorld(VenueProfile(rules=_RULES, cash=_CASH), symbols=symbols)
-        for path in self._stage.market.paths.values():
+        self._world = SmallWorld(VenueProfile(rules=_RULES, cash=_CASH), symbols=symbols)
+        for path in self._world.market.paths.values():
             path.depth[:] = [0] * len(path.depth)
-        self.way = self._stage.way
+        self.way = self._world.way
         self.way.latency_s = (latency_s / 2, latency_s / 2)
-        self.loop = self._stage.loop
-        self.venue_clock = self._stage.clock
-        self.clock: Clock = self._stage.clock
-        self.start = self._stage.floor.start
+        self.loop = self._world.loop
+        self.venue_clock = self._world.clock
+        self.clock: Clock = self._world.clock
+        self.start = self._world.matching.start
 
     def client(self, name: str) -> Broker:  # noqa: ARG002  there is one venue
         """A new client of the venue, in this process."""
-        return SimulatedBroker(self.way, self._stage.clock)
+        return SimulatedBroker(self.way, self._world.clock)
 
     def session_feed(self) -> SimulatedFeed:
-        """The session's feed, by the clock of the bot."""
-        stage = self._stage
-        plan = DeliverySchedule(stage.session, LEAD_S, stage.faults, RandomStreams(0).stream).plan
-        day = facts_of_the_day(stage.market, RandomStreams(0).stream("day"))
-        return SimulatedFeed(stage.session, stage.market, plan, day, self.clock)
+        """The session's feed, with the bot's clock."""
+        small_world = self._world
+        plan = DeliverySchedule(small_world.session, LEAD_S, small_world.faults, RandomStreams(0).stream).plan
+        day = facts_of_the_day(small_world.market, RandomStreams(0).stream("day"))
+        return SimulatedFeed(small_world.session, small_world.market, plan, day, self.clock)
 
     @property
     def bot(self) -> BotConfig:
-        """One strategy that calls every symbol, within limits that let all of it pass."""
-        count = len(self._stage.market.symbols)
+        """One strategy that signals every symbol, and limits that allow all entries."""
+        count = len(self._world.market.symbols)
         settings: dict[str, Any] = {
             "max_gross_exposure": Decimal("0.9"),
             "total_allocation": Decimal("0.5"),
@@ -143,7 +143,7 @@ class BurstScenario:
             "max_open_positions": count,
             "flatten_before_close": 3,
         }
-        window = Window(start=0, analysis=0, breakout=self._stage.session.minutes - 6, monitoring=5)
+        window = Window(start=0, analysis=0, breakout=self._world.session.minutes - 6, monitoring=5)
         calls = tuple((3, row, 1) for row in range(count))
         strategy = ScriptedStrategy(window=window, calls=calls, exits=ExitRules(), distance=0.01)
         return BotConfig(

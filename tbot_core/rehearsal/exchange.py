@@ -1,7 +1,6 @@
-"""A venue as its wires see it: requests arrive, readings are taken, and the time of the world moves it.
+"""A simulated exchange: handles requests and snapshots at a second of the world.
 
-It is asked, and does nothing by itself: whoever asks brings the time along, and everything that was due by then happens
-first, in order.
+It does nothing by itself: `advance` runs everything that is due by then, in order.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _LEVERAGE: Final = 2
 
 @attrs.frozen(kw_only=True)
 class VenueResponse:
-    """What a venue says to a request: `refusal` quotes it, "" where it agrees; `duplicate`: the id is in use."""
+    """The answer to a request: `refusal` is the text of a rejection, else ""; `duplicate`: the id is in use."""
 
     refusal: str = ""
     duplicate: bool = False
@@ -39,65 +38,65 @@ class VenueResponse:
 class SimulatedExchange:
     """One account at one venue."""
 
-    def __init__(self, floor: VenueMatchingEngine) -> None:
-        self.floor = floor
+    def __init__(self, matching: VenueMatchingEngine) -> None:
+        self.matching = matching
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._acts = 0
-        self.schedule(floor.closes, self._expire)
+        self.schedule(matching.closes, self._expire)
 
     def schedule(self, at: float, act: Callable[[], None]) -> None:
-        """Do something at that second of the world, or as soon as it moves where that has passed."""
+        """Schedule an act for a second of the world; a past one runs with the next `advance`."""
         self._acts += 1
         heapq.heappush(self._agenda, (at, self._acts, act))
 
     def advance(self, to: float) -> None:
-        """Let everything happen that is due until then."""
+        """Run everything that is due until second `to`."""
         while self._agenda and self._agenda[0][0] <= to:
             at, _, act = heapq.heappop(self._agenda)
-            self.floor.trade(at)
+            self.matching.trade(at)
             act()
-        self.floor.trade(to)
+        self.matching.trade(to)
 
     def submit(self, order: Order, *, ours: bool = True) -> VenueResponse:
-        """An order has arrived. One that is refused is so at once, or is taken and refused afterwards."""
-        floor = self.floor
+        """Handle a submit; an invalid order is rejected at once, or accepted and then rejected."""
+        matching = self.matching
         if order.client_order_id and self._in_use(order.client_order_id):
             return VenueResponse(duplicate=True)
         words = self._objection(order)
-        if words and floor.character.refuses_at_once:
+        if words and matching.character.refuses_at_once:
             cid = order.client_order_id
-            floor.write(BrokerEventKind.REJECTED, ours=ours, client_order_id=cid, symbol=order.symbol, words=words)
+            matching.write(BrokerEventKind.REJECTED, ours=ours, client_order_id=cid, symbol=order.symbol, words=words)
             return VenueResponse(refusal=words)
-        working = floor.accept(order, ours=ours)
-        working.legs = [floor.accept(part, ours=ours, parent=working) for part in order.protection]
+        working = matching.accept(order, ours=ours)
+        working.legs = [matching.accept(part, ours=ours, parent=working) for part in order.protection]
         if words:
-            floor.report(BrokerEventKind.ACKNOWLEDGED, working)
-            floor.end(working, BrokerEventKind.REJECTED, words)
+            matching.report(BrokerEventKind.ACKNOWLEDGED, working)
+            matching.end(working, BrokerEventKind.REJECTED, words)
         else:
-            floor.rest(working)
+            matching.rest(working)
         return VenueResponse()
 
     def cancel(self, client_order_id: str) -> VenueResponse:
-        """A cancel has arrived; what comes of it is told."""
-        working = self.floor.find(client_order_id)
+        """Handle a cancel; its result is an event."""
+        working = self.matching.find(client_order_id)
         if working is None:
-            self.floor.report(BrokerEventKind.NOT_FOUND, client_order_id, words="40410000 order not found")
+            self.matching.report(BrokerEventKind.NOT_FOUND, client_order_id, words="40410000 order not found")
         elif working.kind in ALIVE:
-            self.floor.end(working, BrokerEventKind.CANCELLED)
+            self.matching.end(working, BrokerEventKind.CANCELLED)
         else:
-            self.floor.report(
+            self.matching.report(
                 BrokerEventKind.CANCEL_REFUSED, working, words=f"42210011 the order is {working.kind} already"
             )
         return VenueResponse()
 
     def replace(self, client_order_id: str, order: Order, *, refused: bool = False) -> VenueResponse:
-        """A replacement has arrived: made in place where the rules say so, else a cancel and a new order for the rest.
+        """Handle a replace: in place if the venue supports it, else a cancel and a new order for the rest.
 
-        `refused`: the new order is not taken, whatever it says.
+        `refused`: the new order is rejected.
         """
-        working = self.floor.find(client_order_id)
+        working = self.matching.find(client_order_id)
         words = "42210013 the replacement was refused" if refused else self._objection(order, replaces=True)
-        atomic = self.floor.character.rules.amend_atomic
+        atomic = self.matching.character.rules.amend_atomic
         if working is None or working.kind not in ALIVE:
             words = "42210012 the order to replace is not open"
         elif not atomic:
@@ -106,47 +105,47 @@ class SimulatedExchange:
         elif not words:
             self._amend(working, order)
             return VenueResponse()
-        self.floor.report(BrokerEventKind.CANCEL_REFUSED, client_order_id, words=words)
+        self.matching.report(BrokerEventKind.CANCEL_REFUSED, client_order_id, words=words)
         if not atomic:
-            self.floor.report(BrokerEventKind.REJECTED, order.client_order_id, words=words)
+            self.matching.report(BrokerEventKind.REJECTED, order.client_order_id, words=words)
         return VenueResponse()
 
     def report(self, client_order_id: str) -> OrderStatusReport | None:
-        """What is known of an order by its client order id; one that was just taken is not listed yet."""
-        working = self.floor.find(client_order_id)
-        if working is None or self.floor.now - working.taken < self.floor.character.index_lag_s:
+        """Look up an order by its client order id; a new one is not found during the index lag."""
+        working = self.matching.find(client_order_id)
+        if working is None or self.matching.now - working.accepted_at < self.matching.character.index_lag_s:
             return None
-        return working.report(self.floor.start)
+        return working.report(self.matching.start)
 
     def account(self) -> Account:
-        """Cash, equity at the last prices, and what may still be bought."""
-        character, equity = self.floor.character, self._equity()
+        """Cash, equity at the last prices, and buying power."""
+        character, equity = self.matching.character, self._equity()
         return Account(
             account_id=character.account_id,
             equity=dollars_of(equity),
-            cash=dollars_of(self.floor.books.cash),
+            cash=dollars_of(self.matching.books.cash),
             buying_power=max(dollars_of(self._power(equity)), Decimal(0)),
             margin=character.margin,
         )
 
     def snapshot(self, since: dt.datetime) -> AccountSnapshot:
-        """All of the account at this moment."""
-        floor = self.floor
-        lists_closed, since_s = floor.character.rules.lists_closed, (since - floor.start).total_seconds()
+        """A snapshot of the account."""
+        matching = self.matching
+        lists_closed, since_s = matching.character.rules.lists_closed, (since - matching.start).total_seconds()
         reports = [
-            working.report(floor.start)
-            for working in floor.orders
+            working.report(matching.start)
+            for working in matching.orders
             if working.kind in ALIVE or (lists_closed and working.changed >= since_s)
         ]
         return AccountSnapshot(
             account=self.account(),
-            holdings=floor.books.holdings(),
+            holdings=matching.books.holdings(),
             orders=tuple(reports),
-            activities=floor.books.activities(since),
-            fills=tuple(fill for working in floor.orders for fill in working.fills if fill.time >= since)
-            if floor.character.rules.lists_fills
+            activities=matching.books.activities(since),
+            fills=tuple(fill for working in matching.orders for fill in working.fills if fill.time >= since)
+            if matching.character.rules.lists_fills
             else (),
-            barrier=str(len(floor.books.facts)) if floor.character.numbers_moments else "",
+            barrier=str(len(matching.books.facts)) if matching.character.numbers_moments else "",
         )
 
     def _amend(self, working: SimulatedVenueOrder, order: Order) -> None:
@@ -154,63 +153,67 @@ class SimulatedExchange:
         working.level, working.triggered = order_level(order), False
         if working.parent is None:
             working.units = max(units_of(order.quantity), working.filled)
-        self.floor.write(BrokerEventKind.REPLACED, working, quantity=working.units)
-        self.floor.report(BrokerEventKind.REPLACED, working)
-        self.floor.meet(working)
+        self.matching.write(BrokerEventKind.REPLACED, working, quantity=working.units)
+        self.matching.report(BrokerEventKind.REPLACED, working)
+        self.matching.meet(working)
 
     def _in_two_steps(self, working: SimulatedVenueOrder, order: Order, words: str) -> None:
         rest, parent = working.remaining_units, working.parent
-        self.floor.end(working, BrokerEventKind.CANCELLED, "replaced")
+        self.matching.end(working, BrokerEventKind.CANCELLED, "replaced")
         if words:
-            self.floor.report(BrokerEventKind.REJECTED, order.client_order_id, words=words)
+            self.matching.report(BrokerEventKind.REJECTED, order.client_order_id, words=words)
             return
-        fresh = self.floor.accept(attrs.evolve(order, quantity=min(order.quantity, quantity_of(rest))), parent=parent)
+        fresh = self.matching.accept(
+            attrs.evolve(order, quantity=min(order.quantity, quantity_of(rest))), parent=parent
+        )
         if parent is not None:
             parent.legs.append(fresh)
-        self.floor.rest(fresh)
+        self.matching.rest(fresh)
 
     def _in_use(self, client_order_id: str) -> bool:
-        window, working = self.floor.character.dedupe_window_s, self.floor.find(client_order_id)
-        return window > 0 and working is not None and self.floor.now - working.taken <= window
+        window, working = self.matching.character.dedupe_window_s, self.matching.find(client_order_id)
+        return window > 0 and working is not None and self.matching.now - working.accepted_at <= window
 
     def _objection(self, order: Order, *, replaces: bool = False) -> str:
-        floor = self.floor
-        path = floor.path(order.symbol)
-        if not floor.in_session:
+        matching = self.matching
+        path = matching.path(order.symbol)
+        if not matching.in_session:
             return "42210001 the market is closed"
-        words = order_objection(order, floor.character, path, floor.step)
+        words = order_objection(order, matching.character, path, matching.step)
         if words or path is None or replaces:
             return words
-        held, units = floor.books.units.get(order.symbol, 0), units_of(order.quantity)
+        held, units = matching.books.units.get(order.symbol, 0), units_of(order.quantity)
         after = held + (units if order.buy else -units)
-        if after < 0 and not floor.character.margin:
+        if after < 0 and not matching.character.margin:
             return "40310001 short sales are not allowed in a cash account"
         grown = max(abs(after) - abs(held), 0)
-        if grown and worst_cost(order, path, floor.step) * grown // units > self._power(self._equity()):
+        if grown and worst_cost(order, path, matching.step) * grown // units > self._power(self._equity()):
             return "40310000 insufficient buying power"
         return ""
 
     def _equity(self) -> int:
-        floor = self.floor
-        return floor.books.cash + sum(
-            units * floor.market.paths[symbol].prices[floor.step] for symbol, units in floor.books.units.items()
+        matching = self.matching
+        return matching.books.cash + sum(
+            units * matching.market.paths[symbol].prices[matching.step]
+            for symbol, units in matching.books.units.items()
         )
 
     def _power(self, equity: int) -> int:
-        floor = self.floor
+        matching = self.matching
         reserved = 0
-        for working in floor.open:
-            path = floor.path(working.order.symbol)
+        for working in matching.open:
+            path = matching.path(working.order.symbol)
             if path is not None and working.order.leg is Leg.ENTRY and working.units:
-                reserved += worst_cost(working.order, path, floor.step) * working.remaining_units // working.units
-        if not floor.character.margin:
-            return floor.books.cash - reserved
+                reserved += worst_cost(working.order, path, matching.step) * working.remaining_units // working.units
+        if not matching.character.margin:
+            return matching.books.cash - reserved
         gross = sum(
-            abs(units) * floor.market.paths[symbol].prices[floor.step] for symbol, units in floor.books.units.items()
+            abs(units) * matching.market.paths[symbol].prices[matching.step]
+            for symbol, units in matching.books.units.items()
         )
         return _LEVERAGE * equity - gross - reserved
 
     def _expire(self) -> None:
-        for working in [*self.floor.open]:
+        for working in [*self.matching.open]:
             if working.order.time_in_force == "day":
-                self.floor.end(working, BrokerEventKind.EXPIRED)
+                self.matching.end(working, BrokerEventKind.EXPIRED)

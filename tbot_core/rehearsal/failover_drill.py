@@ -1,4 +1,4 @@
-"""The rehearsed part of a drill: the primary of two simulated venues breaks in each way, and what must follow does."""
+"""The rehearsed part of a drill: the primary of two simulated venues fails in each way, and the result is checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BREAK: Final = (5.0, 15.0)
 
 @attrs.frozen(kw_only=True)
 class OutageTrial:
-    """One way of breaking, what must follow in words, and what says that it did."""
+    """One outage, the expected result in words, and its check."""
 
     faults: str
     words: str
@@ -30,58 +30,58 @@ class OutageTrial:
     holds: Callable[[OutageResult], bool]
 
 
-def _phases(played: OutageResult) -> list[str]:
-    return [event.payload["phase"] for event in played.events(records.FAILOVER)]
+def _phases(result: OutageResult) -> list[str]:
+    return [event.payload["phase"] for event in result.events(records.FAILOVER)]
 
 
-def _moved(played: OutageResult) -> bool:
-    return _phases(played)[:1] == [FailoverPhase.ENTRIES.value] and bool(played.entries("beta"))
+def _moved(result: OutageResult) -> bool:
+    return _phases(result)[:1] == [FailoverPhase.ENTRIES.value] and bool(result.entries("beta"))
 
 
-def _stays(played: OutageResult) -> bool:
-    # Nothing that has moved is entered at the primary again.
-    moved = {event.payload["symbol"]: event.seq for event in played.events(records.LEASE)}
-    entries = ((event.payload["signal"]["symbol"], event.seq) for event in played.entries())
-    return _moved(played) and not any(seq > moved.get(symbol, seq) for symbol, seq in entries)
+def _stays(result: OutageResult) -> bool:
+    # A moved instrument is not entered at the primary again.
+    moved = {event.payload["symbol"]: event.seq for event in result.events(records.LEASE)}
+    entries = ((event.payload["signal"]["symbol"], event.seq) for event in result.entries())
+    return _moved(result) and not any(seq > moved.get(symbol, seq) for symbol, seq in entries)
 
 
-def _reduces(played: OutageResult) -> bool:
-    return _phases(played)[:1] == [FailoverPhase.REDUCE_ONLY.value] and not played.entries("beta")
+def _reduces(result: OutageResult) -> bool:
+    return _phases(result)[:1] == [FailoverPhase.REDUCE_ONLY.value] and not result.entries("beta")
 
 
-def _guards(played: OutageResult) -> bool:
-    moved = {event.payload["since"] for event in played.events(records.LEASE)}
-    return len(moved) == 2 and any(event.payload["why"] == "FLAPPING" for event in played.events(records.FAILOVER))
+def _guards(result: OutageResult) -> bool:
+    moved = {event.payload["since"] for event in result.events(records.LEASE)}
+    return len(moved) == 2 and any(event.payload["why"] == "FLAPPING" for event in result.events(records.FAILOVER))
 
 
-def _waits(played: OutageResult) -> bool:
+def _waits(result: OutageResult) -> bool:
     during = range(int(_BREAK[0]), int(_BREAK[1]))
-    entered = played.minutes([*played.entries(), *played.entries("beta")])
-    return FailoverPhase.DOWN.value in _phases(played) and not any(minute in during for minute in entered)
+    entered = result.minutes([*result.entries(), *result.entries("beta")])
+    return FailoverPhase.DOWN.value in _phases(result) and not any(minute in during for minute in entered)
 
 
 TRIALS: Final = (
     OutageTrial(
         faults="F60, F65",
-        words="the primary is cut off for ten minutes: entries go on elsewhere, and what moved stays there",
+        words="the primary is unreachable for ten minutes: entries go to the other broker, and what moved stays there",
         outage=OutageScenario(troubles=((0, "F60", *_BREAK),)),
         holds=_stays,
     ),
     OutageTrial(
         faults="F61",
-        words="orders alone are cut off: entries go on elsewhere",
+        words="only orders fail at the primary: entries go to the other broker",
         outage=OutageScenario(troubles=((0, "F61", *_BREAK),)),
         holds=_moved,
     ),
     OutageTrial(
         faults="F64",
-        words="an order at the primary is in doubt: the other broker only reduces",
+        words="an order at the primary is unknown: the other broker only reduces",
         outage=OutageScenario(ambushed=7.0),
         holds=_reduces,
     ),
     OutageTrial(
         faults="F66",
-        words="the primary breaks three times in an hour: the third moves nothing more",
+        words="the primary fails three times in an hour: the third failure moves nothing",
         outage=OutageScenario(
             troubles=tuple((0, "F60", begins, begins + 3.0) for begins in (5.0, 13.0, 21.0)),
             calls=(7, 15, 23, 24, 25, 26),
@@ -91,18 +91,18 @@ TRIALS: Final = (
     ),
     OutageTrial(
         faults="F67",
-        words="both are cut off: nothing is entered",
+        words="both brokers are unreachable: nothing is entered",
         outage=OutageScenario(troubles=((0, "F60", *_BREAK), (1, "F60", *_BREAK))),
         holds=_waits,
     ),
 )
-"""What a drill rehearses."""
+"""The outages that a drill rehearses."""
 
 
 def rehearse_trials() -> Iterator[DrillStep]:
-    """Rehearse each of them; whatever is violated fails its step."""
+    """Rehearse each outage; a violated invariant fails its step."""
     for trial in TRIALS:
         with memory_folder() as home:
-            played = trial.outage.play(home)
-        wrong = played.violations or (() if trial.holds(played) else ("it did not follow",))
+            result = trial.outage.play(home)
+        wrong = result.violations or (() if trial.holds(result) else ("the expected result did not occur",))
         yield DrillStep(what=f"{trial.faults}: {trial.words}", passed=not wrong, words="; ".join(wrong[:3]))

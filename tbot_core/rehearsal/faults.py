@@ -1,7 +1,7 @@
-"""The faults that a simulated world knows, by the ids of the fault matrix, and which of them strike under a seed.
+"""The faults of a simulated world by the ids of the fault matrix, and the selection of a seed.
 
-Each fault draws from a stream of its own: taking one away leaves the others where they were, so that a failing seed
-can be shrunk by removing faults.
+Each fault draws from its own random stream: removing one does not change the others, so that a failing seed can be
+shrunk.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ SLOT_S: Final = 60.0
 
 @attrs.frozen
 class Fault:
-    """What is injected, and where.
+    """A fault: what is injected, and where.
 
-    A fault of the way to a broker, an act of others, one of the feed or the clock may strike once a minute, and lasts
-    `lasts_s` (shortest, longest), `most` times a day; all others may strike at every request, event or execution.
+    A fault of the network path (`way`), of third parties (`act`), the feed or the clock may strike once a minute, lasts
+    `lasts_s` (shortest, longest) and strikes at most `most` times a day; all others may strike at every request, event
+    or execution.
     """
 
     id: str
@@ -116,19 +117,21 @@ _ALL: Final = (
     Fault("F70", "clock drifts 3 s", "clock", (60.0, 300.0)),
 )
 FAULTS: Final[Mapping[str, Fault]] = {fault.id: fault for fault in _ALL}
-"""Every fault of the matrix that the world itself can make. F36, F39 and F41 happen in it without a fault; what
-follows F70 happens to the bot's own machine."""
+"""The faults of the matrix that the world injects.
+
+F36, F39 and F41 happen without injection; those after F70 affect the bot's machine.
+"""
 
 
 def table() -> str:
-    """The faults in Markdown, one row each, for the reference."""
+    """The faults as a Markdown table for the reference."""
     often = {True: "a minute", False: "a request, event or execution"}
     rows = [f"| {fault.id} | {fault.injection} | {often[fault.where in _TIMED]} |" for fault in _ALL]
     return "\n".join(("| id | injected | one chance |", "|---|---|---|", *rows))
 
 
 def parse_fault_ids(names: Sequence[str]) -> tuple[str, ...]:
-    """The ids, checked; raises UsageError for one that is not known."""
+    """Check fault ids, and return them in order; raises UsageError for an unknown one."""
     for name in names:
         if name not in FAULTS:
             raise UsageError(f"--fault {name}: no such fault.", f"Known are {', '.join(FAULTS)}.")
@@ -136,12 +139,11 @@ def parse_fault_ids(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class SeedFaults:
-    """The faults of one seed: which are on, how often each strikes, and how often each has.
+    """The faults of one seed: which are on, their rates, and how often each was injected.
 
-    `forced` None lets the seed choose, as a swarm does: most faults are off, and one seed in ten has none. Otherwise
-    exactly the forced ones are on, at the rate that the seed has for them anyway. `rates` overrides that. From
-    `until` on, in seconds of the world, nothing strikes any more. `often`: where there are several venues, what breaks
-    the way to one is on more often.
+    `forced` None lets the seed choose (swarm testing): most faults are off, and one seed in ten has none. Otherwise
+    exactly the forced ones are on, at the seed's rates for them. `rates` overrides the rates. No fault strikes from
+    second `until` of the world on. `often`: network outages are on more often, for worlds with several venues.
     """
 
     def __init__(
@@ -168,20 +170,20 @@ class SeedFaults:
 
     @property
     def over_at(self) -> float:
-        """The second of the world from which nothing strikes any more."""
+        """The second of the world from which no fault strikes."""
         return self._until
 
     def strikes(self, name: str, now: float) -> bool:
-        """Whether the fault strikes at this occasion; counted when it does."""
+        """Draw whether the fault strikes now; it is counted if it does."""
         struck = bool(self.first((name,), now))
         if struck:
             self.count(name)
         return struck
 
     def first(self, names: Sequence[str], now: float) -> str:
-        """The first of the faults that strikes at this occasion; "" where none does. Whoever acts on it counts it.
+        """The first of the faults that strikes now, "" for none; the caller counts it.
 
-        All of them draw, so that none shifts the others.
+        Each fault draws once, so that the draws of the others do not change.
         """
         if now >= self._until:
             return ""
@@ -190,13 +192,13 @@ class SeedFaults:
         return struck[0] if struck else ""
 
     def count(self, name: str) -> None:
-        """One more of that fault was injected."""
+        """Count an injected fault."""
         self.injected[name] = self.injected.get(name, 0) + 1
 
     def planned(self, name: str, start: float, end: float) -> list[tuple[float, float]]:
-        """When a fault that comes with time strikes, as (from, to); whoever acts on it counts it.
+        """The times (begin, end) of a timed fault; the caller counts them.
 
-        Each minute is one occasion. What would last beyond `until` ends there.
+        It may strike once in each minute, and ends at `until` at the latest.
         """
         rate = self.rates.get(name)
         if rate is None:

@@ -1,4 +1,4 @@
-"""The feed of the simulation: minute bars of the market that the venues trade at, with the faults of a feed."""
+"""The minute feed of the simulation: bars of the simulated market, with feed faults."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _PRICES: Final = ("open", "high", "low", "close")
 
 @attrs.frozen
 class MinuteDelivery:
-    """A minute as it comes: at which second, which minute, and what is wrong with it.
+    """The delivery of a minute: the second `due`, the minute's `index`, and its faults.
 
-    `symbol` and `factor`: whose prices are shown times what; `empty`: without any bar.
+    The prices of `symbol` are multiplied by `factor`; `empty`: without any bar.
     """
 
     due: float
@@ -43,15 +43,15 @@ class MinuteDelivery:
 
 
 class DeliverySchedule:
-    """When each minute of a session comes, and what is wrong with it; `plan` is in the order of coming.
+    """The deliveries of a session's minutes; `plan` is in the order of delivery.
 
-    `struck` says from when to when each fault did strike.
+    `struck` has the begin and end of each injected fault.
     """
 
     def __init__(
         self, session: Session, opens: float, faults: SeedFaults, chance: Callable[[str], RandomStream]
     ) -> None:
-        """`opens` is the second of the bell."""
+        """`opens` is the second of the session's open."""
         lag = chance("lag")
         ends = (opens + (index + 1) * _MINUTE_S for index in range(session.minutes))
         self.plan = [MinuteDelivery(end + lag.between(0.2, 1.5), index) for index, end in enumerate(ends)]
@@ -61,25 +61,25 @@ class DeliverySchedule:
         self._chance = chance
 
     def inject_faults(self, symbols: tuple[str, ...]) -> list[MinuteDelivery]:
-        """Let the faults strike: gaps first, then wrong prices of one of the symbols, then the wrong order."""
+        """Inject the faults: gaps first, then wrong prices of one symbol, then a wrong order."""
         for name in ("F52", "F53"):
-            for ends, places in self._touched(name):
+            for ends, places in self._affected(name):
                 for place in places:
                     item = self.plan[place]
                     empty = item.empty or name == "F52"
                     self.plan[place] = attrs.evolve(item, due=max(ends, item.due), empty=empty)
         for name, factor in (("F55", _SPIKE), ("F57", _OFF)):
-            for _, places in self._touched(name):
+            for _, places in self._affected(name):
                 symbol = self._chance(name).one(symbols)
                 for place in places:
                     self.plan[place] = attrs.evolve(self.plan[place], symbol=symbol, factor=factor)
         self.plan.sort(key=lambda item: (item.due, item.index))
-        for _, places in self._touched("F54"):
+        for _, places in self._affected("F54"):
             self._disorder(places[0])
         return self.plan
 
-    def _touched(self, name: str) -> list[tuple[float, list[int]]]:
-        # The end of each planned strike, and the places of what would come during it; one minute at least.
+    def _affected(self, name: str) -> list[tuple[float, list[int]]]:
+        # The end of each planned fault, and the indices of the deliveries during it; at least one minute.
         found = []
         for begins, ends in self._faults.planned(name, *self._span):
             until = max(ends, begins + _MINUTE_S)
@@ -91,7 +91,7 @@ class DeliverySchedule:
         return found
 
     def _disorder(self, place: int) -> None:
-        # A minute comes after its successor, or twice.
+        # A minute is delivered after its successor, or twice.
         item = self.plan[place]
         if place + 1 < len(self.plan) and self._chance("F54").happens(0.5):
             later = self.plan[place + 1]
@@ -101,7 +101,7 @@ class DeliverySchedule:
 
 
 class SimulatedFeed:
-    """A feed of one session; whoever asks in its midst is shown the closed minutes first, all of them and right."""
+    """A feed of one session; a client that connects later gets all closed minutes first, without faults."""
 
     def __init__(
         self, session: Session, market: SimulatedMarket, plan: list[MinuteDelivery], day: DayFacts, clock: Clock
@@ -123,7 +123,7 @@ class SimulatedFeed:
         yield self
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
-        """The session's minutes as they come."""
+        """The session's minutes as they are delivered."""
         now = self._clock.monotonic()
         shown = 0
         while shown < self.session.minutes and self._ends(shown) <= now:
@@ -151,7 +151,7 @@ class SimulatedFeed:
 
 
 def facts_of_the_day(market: SimulatedMarket, chance: RandomStream) -> DayFacts:
-    """What is known before the bell: the seed's own invention around the first prices."""
+    """Random facts of the day around the first prices."""
     count = len(market.symbols)
     first = np.array([path.prices[0] / TICKS_PER_DOLLAR for path in market.paths.values()])
     moved = np.array([chance.between(-0.03, 0.03) for _ in range(count)])

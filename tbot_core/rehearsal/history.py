@@ -1,4 +1,4 @@
-"""All that is known of a seed when it is over: what is true at the venue, what was written down, what the bot held."""
+"""The history of a rehearsed seed: the venue's facts, the journal's events, and the bot's final state."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class FinalVenueState:
-    """What the last life knew of a venue at its end: what is held there, what is foreign, and its orders."""
+    """The last process's final state of a venue: signed units held, external holdings, and its orders."""
 
     held: dict[str, int]
-    foreign: dict[str, Decimal]
+    external: dict[str, Decimal]
     orders: dict[str, OrderRecord]
 
 
 @attrs.define(kw_only=True)
 class RehearsalHistory:
-    """All that is known of a seed when it is over; what the last life held is None when it did not end in order.
+    """The history of a seed; `held` is None if the last process did not end normally.
 
-    `elsewhere`: what was left at the venues that entries may go to when the first is broken. `failures`: the errors
-    that ended a life; `torn`: what is wrong with the journal's chain; `stopped`: a stop has ended the session, so that
-    what is told later was not waited for.
+    `lives` are the results of the bot's processes. `elsewhere`: the final states of the standby venues. `unguarded`:
+    findings of the exposure monitor; `turns`: waits for the rate limit; `births`: when each process's session began.
+    `failures`: the errors that ended a process; `torn`: the fault of the journal's chain; `stopped`: a stop ended the
+    session, so that later events were not awaited.
     """
 
     world: World
@@ -53,7 +54,7 @@ class RehearsalHistory:
     lives: list[BotProcessResult] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
     held: dict[str, int] | None = None
-    foreign: dict[str, Decimal] = attrs.field(factory=dict)
+    external: dict[str, Decimal] = attrs.field(factory=dict)
     orders: dict[str, OrderRecord] = attrs.field(factory=dict)
     elsewhere: dict[str, FinalVenueState] = attrs.field(factory=dict)
     unguarded: list[str] = attrs.field(factory=list)
@@ -65,41 +66,41 @@ class RehearsalHistory:
 
     @property
     def parts(self) -> Iterator[RehearsalHistory]:
-        """The story of each venue by itself: its events, and what was left there."""
+        """The history of each venue: its events and final state."""
         yield attrs.evolve(self, events=cast("list[Event]", list(broker_events(self.events))), elsewhere={})
         for name, left in self.elsewhere.items():
-            mine = cast("list[Event]", list(broker_events(self.events, name)))
-            yield attrs.evolve(self, name=name, events=mine, elsewhere={}, **attrs.asdict(left, recurse=False))
+            events = cast("list[Event]", list(broker_events(self.events, name)))
+            yield attrs.evolve(self, name=name, events=events, elsewhere={}, **attrs.asdict(left, recurse=False))
 
     @property
     def way(self) -> NetworkPath:
-        """The way to the venue."""
+        """The network path to the venue."""
         return self.world.way(self.name)
 
     @property
     def facts(self) -> list[VenueFact]:
-        """What is true at the venue."""
-        return self.way.exchange.floor.books.facts
+        """The venue's facts."""
+        return self.way.exchange.matching.books.facts
 
     @property
     def struck(self) -> set[str]:
-        """The faults that did strike."""
+        """The faults that were injected."""
         return {name for name, count in self.world.faults.injected.items() if count}
 
     def end(self, life: BotProcess) -> None:
-        """Take in what the last life knew at its end."""
+        """Record the final state of the last process."""
         closed = cast("Journal", life.journal).last_event(records.SESSION_CLOSED) is not None
         self.stopped = life.session is not None and life.session.requests.is_stopping and not closed
         if life.session is not None and not self.stopped:
-            first, *others = map(_left, life.session.supervisors)
-            self.held, self.foreign, self.orders = first.held, first.foreign, first.orders
+            first, *others = map(_final_state, life.session.supervisors)
+            self.held, self.external, self.orders = first.held, first.external, first.orders
             self.elsewhere = {
-                keeper.broker_session.name: left
-                for keeper, left in zip(life.session.supervisors[1:], others, strict=True)
+                supervisor.broker_session.name: left
+                for supervisor, left in zip(life.session.supervisors[1:], others, strict=True)
             }
 
     def intents(self) -> dict[str, tuple[SignalId, Leg, int]]:
-        """Signal, leg and units of every order that was written down."""
+        """Signal, leg and units of every journaled order."""
         return {
             event.cid: (
                 records.signal_of(event.payload["signal"]),
@@ -112,22 +113,22 @@ class RehearsalHistory:
 
     @property
     def top_ups(self) -> set[str]:
-        """The orders that add to a position."""
+        """The ids of the top-up orders."""
         intended = (event for event in self.events if event.kind == records.INTENDED and event.cid is not None)
         return {event.cid or "" for event in intended if records.order_of("", event.payload).tops_up}
 
     @property
     def untold(self) -> set[str]:
-        """Orders of which an execution was taken back or corrected while nobody listened."""
-        told = {event.source[2] for event in self.events if event.source is not None}
+        """Orders with a bust or a correction that the bot did not receive."""
+        reported = {event.source[2] for event in self.events if event.source is not None}
         return {
             event.client_order_id
-            for _, event in self.way.exchange.floor.timed_events
-            if event.kind in {BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED} and event.event_id not in told
+            for _, event in self.way.exchange.matching.timed_events
+            if event.kind in {BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED} and event.event_id not in reported
         }
 
     def settled(self) -> Iterator[float]:
-        """Seconds from each doubt about an order to the word that ended it."""
+        """Seconds from each request without an answer to the event that resolved the order."""
         since: dict[str, Event] = {}
         for event in self.events:
             if event.cid is None:
@@ -138,20 +139,20 @@ class RehearsalHistory:
                 yield max(0.0, (event.applied - since.pop(event.cid).applied).total_seconds())
 
 
-def _left(keeper: BrokerSupervisor) -> FinalVenueState:
-    post = keeper.broker_session
+def _final_state(supervisor: BrokerSupervisor) -> FinalVenueState:
+    session = supervisor.broker_session
     return FinalVenueState(
-        held=post.decision_engine.portfolio.holdings,
-        foreign=dict(keeper.reconciler.external),
-        orders=dict(post.execution.orders),
+        held=session.decision_engine.portfolio.holdings,
+        external=dict(supervisor.reconciler.external),
+        orders=dict(session.execution.orders),
     )
 
 
 @attrs.frozen(kw_only=True)
 class RequestWait:
-    """A request that was let go: since when it had waited, until when, and how many a minute its venue allows.
+    """A request's wait for the rate limit, in seconds of the world, and the venue's limit per minute.
 
-    `paced` is the same for those that wait for each other.
+    `paced` is the same object for requests that share a budget.
     """
 
     paced: Any

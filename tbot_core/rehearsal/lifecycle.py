@@ -1,4 +1,4 @@
-"""The lives of a run in a world of one venue: its folder, its journal and its calendar, day after day."""
+"""An instance in a simulated world of one venue, with folder, journal and calendar, over several days."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 
 class LifecycleBroker:
-    """A client of a simulated venue that also keeps hours, and may be deaf for its first calls."""
+    """A client of a simulated venue that reports trading hours; its first `deaf` logins fail."""
 
     def __init__(self, world: World, deaf: int = 0, hours: dict[dt.date, Session | None] | None = None) -> None:
         self._client = world.client(world.names[0])
-        self._deaf = deaf
+        self._failing_connects = deaf
         self._hours = hours or {}
         self.session = world.session
 
@@ -47,22 +47,22 @@ class LifecycleBroker:
         return getattr(self._client, name)
 
     async def connect(self) -> Account:
-        """Log in, unless the line is still dead."""
-        if self._deaf:
-            self._deaf -= 1
+        """Log in; the first calls may fail."""
+        if self._failing_connects:
+            self._failing_connects -= 1
             raise Unavailable("the line is dead")
         return await self._client.connect()
 
     async def hours(self, day: dt.date) -> Session | None:
-        """The world's own session, unless a test knows better."""
+        """The world's session, unless `hours` has another."""
         return self._hours.get(day, self.session)
 
 
 @attrs.define(eq=False)
 class SimulatedInstance:
-    """An instance in a world without faults, for one life after the other; `room` is that on its disk.
+    """An instance in a world without faults, for consecutive processes; `room` guards its disk space.
 
-    `live`: its feed is a live one, not one of whole minutes. `arming`: what makes its sessions ones to be armed.
+    `live`: it has a live feed, not a minute feed. `arming`: if set, its sessions must be armed.
     """
 
     world: World
@@ -82,11 +82,11 @@ class SimulatedInstance:
 
     @property
     def folder(self) -> Path:
-        """Where requests lie."""
+        """The folder of control requests."""
         return self.home / "control"
 
     def life(self, *, once: bool = True) -> DailyCycle:
-        """A process that begins to live."""
+        """A new process of the bot."""
         self.journal.free_space = self.room.release_ballast
         bot, broker = bot_config(self.world), cast("Broker", self.broker)
         trading = SessionContext(
@@ -99,7 +99,7 @@ class SimulatedInstance:
             on_events=lambda _entries: None,
             on_minute=self.watch,
         )
-        floor = LiveConfig(
+        config = LiveConfig(
             folder=self.folder,
             poll_s=1.0,
             ttl_s=20.0,
@@ -119,27 +119,27 @@ class SimulatedInstance:
             meter=self.meter,
             is_drilled=self._drilled,
         )
-        return DailyCycle(trading.recorder, broker, floor, days, once=once)
+        return DailyCycle(trading.recorder, broker, config, days, once=once)
 
     def _drilled(self, past: Sequence[Event]) -> bool:
-        # Whoever asks is told what a session was told of the journal; there is no other broker.
+        # Records the events that a session got from the journal; there is no other broker.
         self.past = list(past)
         return True
 
     async def bars(self, session: Session) -> FeedSession | LiveSession:
-        """The world's bars; it has one session. Raises ValueError for another."""
+        """The world's feed; raises ValueError for another session than its own."""
         if session.date != self.world.session.date:
             raise ValueError(f"{session.date} is not a day of this world")
         return self.world.live_feed() if self.live else self.world.feed()
 
     def events(self, kind: str) -> list[Event]:
-        """What the journal holds of a kind."""
+        """The journal's events of a kind."""
         return list(self.journal.events(kind=kind))
 
 
 @contextmanager
 def simulated_instance(home: Path, world: World | None = None) -> Iterator[SimulatedInstance]:
-    """A household in that folder; the bell of its world rings a minute after the start."""
+    """An instance in that folder, with an open journal."""
     world = world or World(5, (), rates={})
     found = SimulatedInstance(world, home, open_journal(home / "tbot.sqlite"), LifecycleBroker(world), world.calendar)
     try:

@@ -1,4 +1,4 @@
-"""The same market over a live feed: bars in pieces, late, twice, revised or never, quotes, halts, and a connection."""
+"""The live feed of the simulation: late, repeated, revised and missing bars, quotes, halts, and a connection."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _MINUTE_S: Final = 60.0
 _LATE: Final = 0.03
 _TWICE: Final = 0.03
 _REVISED: Final = 0.03
-_NEVER: Final = 0.01
-_BEAT_S: Final = 5.0
+_MISSING: Final = 0.01
+_HEARTBEAT_S: Final = 5.0
 _NAMES: Final = ("open", "high", "low", "close", "volume")
 
 Script = list[tuple[float, FeedMessage]]
@@ -39,7 +39,7 @@ Script = list[tuple[float, FeedMessage]]
 
 @attrs.frozen(kw_only=True)
 class LiveFeedScenario:
-    """What a live feed tells of: the session, its market, the second of its bell, and what is wrong when."""
+    """The inputs of a simulated live feed; `opens` is the second of the session's open."""
 
     session: Session
     market: SimulatedMarket
@@ -50,15 +50,15 @@ class LiveFeedScenario:
 
 
 class SimulatedLiveFeed:
-    """A live feed of one session, the same script for every bot; each has a connection of its own."""
+    """A live feed of one session; every bot gets the same script over its own connection."""
 
     quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True)
 
-    def __init__(self, scene: LiveFeedScenario, script: Script, day: DayFacts, clock: Clock) -> None:
-        self.session = scene.session
-        self.symbols = scene.market.symbols
+    def __init__(self, scenario: LiveFeedScenario, script: Script, day: DayFacts, clock: Clock) -> None:
+        self.session = scenario.session
+        self.symbols = scenario.market.symbols
         self.day = day
-        self._scene = scene
+        self._scenario = scenario
         self._script = script
         self._clock = clock
 
@@ -68,63 +68,65 @@ class SimulatedLiveFeed:
         return FeedLabel(name="simulation", simulated=True, quotes=True)
 
     async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
-        """What is said from now on, after what is halted now; there is no end but a lost connection."""
+        """The current halts, then the messages from now on; ends only by a lost connection (Unavailable)."""
         since = self._clock.monotonic()
-        self._must_be_there(since, "F53")
+        self._check_available(since, "F53")
         for status in self._halted(since):
-            if _of(status, symbols):
+            if _concerns(status, symbols):
                 yield status
-        beat = since
+        next_heartbeat = since
         for due, item in self._script:
             if due < since:
                 continue
-            while beat < due:
-                await self._until(beat)
+            while next_heartbeat < due:
+                await self._until(next_heartbeat)
                 yield Heartbeat()
-                beat += _BEAT_S
+                next_heartbeat += _HEARTBEAT_S
             await self._until(due)
-            if _of(item, symbols) and not (isinstance(item, Bar | Quote) and self._struck("F52", due)):
+            if _concerns(item, symbols) and not (isinstance(item, Bar | Quote) and self._struck("F52", due)):
                 yield item
         while True:
-            await self._until(beat)
+            await self._until(next_heartbeat)
             yield Heartbeat()
-            beat += _BEAT_S
+            next_heartbeat += _HEARTBEAT_S
 
     async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
-        """The true bars; none while the feed is frozen or away."""
+        """The true bars; raises Unavailable while the feed is frozen or disconnected."""
         await asyncio.sleep(0.2)
         for fault in ("F52", "F53"):
-            self._must_be_there(self._clock.monotonic(), fault)
+            self._check_available(self._clock.monotonic(), fault)
         session = self.session
         minutes = range(max(session.minute(first), 0), min(session.minute(last), session.minutes))
-        bars = (bar for index in minutes for bar in bars_of(session, self._scene.market.minute(index), self.symbols))
+        bars = (bar for index in minutes for bar in bars_of(session, self._scenario.market.minute(index), self.symbols))
         return [bar for bar in bars if bar.symbol in symbols]
 
     async def _until(self, due: float) -> None:
         await asyncio.sleep(max(due - self._clock.monotonic(), 0.0))
-        self._must_be_there(self._clock.monotonic(), "F53")
+        self._check_available(self._clock.monotonic(), "F53")
 
-    def _must_be_there(self, now: float, fault: str) -> None:
+    def _check_available(self, now: float, fault: str) -> None:
         if self._struck(fault, now):
             raise Unavailable("The feed is not to be had.", "Connect again.")
 
     def _struck(self, fault: str, now: float) -> bool:
-        return any(begins <= now < ends for begins, ends in self._scene.timetable.struck.get(fault, ()))
+        return any(begins <= now < ends for begins, ends in self._scenario.timetable.struck.get(fault, ()))
 
     def _halted(self, now: float) -> list[HaltStatus]:
-        # What is halted now.
-        step = int((now - self._scene.opens) // STEP_S)
-        return [_status(symbol, level) for symbol, start, stop, level in _stops(self._scene) if start <= step < stop]
+        # The current halts.
+        step = int((now - self._scenario.opens) // STEP_S)
+        return [
+            _status(symbol, level) for symbol, start, stop, level in _all_halts(self._scenario) if start <= step < stop
+        ]
 
 
-def script_of(scene: LiveFeedScenario) -> Script:
-    """Everything that a feed says of a session, each with its second, in order."""
-    lines = [*_bars(scene), *_quotes(scene), *_halts(scene)]
+def script_of(scenario: LiveFeedScenario) -> Script:
+    """All messages of a session with their seconds, in order."""
+    lines = [*_bars(scenario), *_quotes(scenario), *_halts(scenario)]
     return sorted(lines, key=lambda line: line[0])
 
 
 def bars_of(session: Session, minute: MinuteSlice, symbols: tuple[str, ...]) -> Iterator[Bar]:
-    """A minute's bars, of the symbols that have one."""
+    """The bars of a minute, for the symbols that have one."""
     start = session.moment(minute.index)
     for row, symbol in enumerate(symbols):
         values = {name: float(getattr(minute, name)[row]) for name in _NAMES}
@@ -132,13 +134,13 @@ def bars_of(session: Session, minute: MinuteSlice, symbols: tuple[str, ...]) -> 
             yield Bar(symbol=symbol, start=start, **values)
 
 
-def _bars(scene: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
-    stream = scene.chance("live")
-    for item in scene.timetable.plan:
-        for bar in bars_of(scene.session, scene.market.minute(item.index), scene.market.symbols):
+def _bars(scenario: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
+    stream = scenario.chance("live")
+    for item in scenario.timetable.plan:
+        for bar in bars_of(scenario.session, scenario.market.minute(item.index), scenario.market.symbols):
             due = item.due + stream.between(0.0, 0.3)
-            late, twice, revised, never = (stream.happens(often) for often in (_LATE, _TWICE, _REVISED, _NEVER))
-            if item.empty or never:
+            late, twice, revised, missing = (stream.happens(often) for often in (_LATE, _TWICE, _REVISED, _MISSING))
+            if item.empty or missing:
                 continue
             due += stream.between(3.0, 40.0) if late else 0.0
             shown = _as_shown(bar, item)
@@ -149,7 +151,7 @@ def _bars(scene: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
                 yield due + 1.0, attrs.evolve(shown, volume=shown.volume + 100)
 
 
-def _of(item: FeedMessage, symbols: Sequence[str]) -> bool:
+def _concerns(item: FeedMessage, symbols: Sequence[str]) -> bool:
     return isinstance(item, Heartbeat) or not item.symbol or item.symbol in symbols
 
 
@@ -160,30 +162,30 @@ def _as_shown(bar: Bar, item: MinuteDelivery) -> Bar:
     return attrs.evolve(bar, **prices)
 
 
-def _quotes(scene: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
-    for symbol, path in scene.market.paths.items():
+def _quotes(scenario: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
+    for symbol, path in scenario.market.paths.items():
         for step in range(len(path.prices)):
             if path.halted(step) or not path.listed(step):
                 continue
-            due = scene.opens + step * STEP_S + 0.1
+            due = scenario.opens + step * STEP_S + 0.1
             bid, ask = path.bid(step) / TICKS_PER_DOLLAR, path.ask(step) / TICKS_PER_DOLLAR
-            if scene.faults.strikes("F56", due):
+            if scenario.faults.strikes("F56", due):
                 bid, ask = (0.0, ask) if step % 2 else (ask, bid)
-            moment = scene.session.open + dt.timedelta(seconds=step * STEP_S)
+            moment = scenario.session.open + dt.timedelta(seconds=step * STEP_S)
             yield due, Quote(symbol=symbol, bid=bid, ask=ask, time=moment)
 
 
-def _halts(scene: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
-    for symbol, start, stop, level in _stops(scene):
-        yield scene.opens + start * STEP_S, _status(symbol, level)
-        yield scene.opens + stop * STEP_S, _status(symbol, level, halted=False)
+def _halts(scenario: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
+    for symbol, start, stop, level in _all_halts(scenario):
+        yield scenario.opens + start * STEP_S, _status(symbol, level)
+        yield scenario.opens + stop * STEP_S, _status(symbol, level, halted=False)
 
 
-def _stops(scene: LiveFeedScenario) -> Iterator[tuple[str, int, int, int]]:
-    # Every halt: its symbol, "" for the whole market, its steps [from, to), and its level.
-    for symbol, path in scene.market.paths.items():
+def _all_halts(scenario: LiveFeedScenario) -> Iterator[tuple[str, int, int, int]]:
+    # All halts: the symbol, "" for the whole market, the steps [from, to), and the level.
+    for symbol, path in scenario.market.paths.items():
         yield from ((symbol, start, stop, 0) for start, stop in path.halts)
-    yield from (("", *halt) for halt in scene.market.wide)
+    yield from (("", *halt) for halt in scenario.market.wide)
 
 
 def _status(symbol: str, level: int, *, halted: bool = True) -> HaltStatus:

@@ -1,7 +1,6 @@
-"""The way between a bot and a venue: what becomes of each request, and of what the venue tells.
+"""The network path between a bot and a venue: transports requests and events, with faults.
 
-It belongs to the world, not to the bot: a request that has left arrives whatever becomes of the one who sent it, and
-trouble on the way outlasts a restart.
+It belongs to the world, not to the bot: a sent request arrives even if the bot crashes, and outages outlast a restart.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 10.0
 KEY: Final = canary("venue")
-"""The bot's key at every venue, which quotes it where it does not like it."""
+"""The bot's key at every venue; a venue quotes it in an error message."""
 _LATENCY_S: Final = (0.01, 0.08)
 _NOTICED_S: Final = 20.0
 _SLOW_S: Final = 5.0
@@ -41,7 +40,7 @@ _TRADING: Final = frozenset({"submit", "cancel", "replace"})
 
 @attrs.define
 class NetworkRequest:
-    """A request of the bot: when it left (or would have), whether it did, whether it arrived, and what was said."""
+    """A request of the bot: its time, whether it was sent, whether it arrived, and its outcome."""
 
     at: float
     kind: str
@@ -53,16 +52,16 @@ class NetworkRequest:
     @property
     def line(self) -> str:
         """The request as one line of a trace."""
-        marks = f"{'left' if self.left else 'kept'} {'reached' if self.reached else 'lost'}"
-        return f"{self.at:.6f} {self.kind} {self.client_order_id or '-'} {marks} {self.outcome}".rstrip()
+        flags = f"{'left' if self.left else 'kept'} {'reached' if self.reached else 'lost'}"
+        return f"{self.at:.6f} {self.kind} {self.client_order_id or '-'} {flags} {self.outcome}".rstrip()
 
 
 @attrs.frozen(kw_only=True)
 class RequestTransit:
-    """What happens to one request.
+    """The transit of one request.
 
-    `kept`: it fails before anything leaves. `turned`: it leaves, is not taken, and is answered so. Else it arrives or
-    not, `late_s` later than it should, and its answer is missing (`silent`), worthless (`garbled`), or true.
+    `kept`: it fails and is not sent. `turned`: it is sent and rejected without effect. Else it arrives or not, delayed
+    by `late_s`, and its answer is missing (`silent`), invalid (`garbled`) or valid.
     """
 
     fault: str = ""
@@ -78,7 +77,7 @@ class RequestTransit:
 
 
 class FaultEffect(TypedDict, total=False):
-    """What a fault of one request does to its passage."""
+    """The effect of a fault on a request's transit."""
 
     arrives: bool
     late_s: float
@@ -86,7 +85,7 @@ class FaultEffect(TypedDict, total=False):
     garbled: str
 
 
-_FATES: Final[Mapping[str, FaultEffect]] = {
+_EFFECTS: Final[Mapping[str, FaultEffect]] = {
     "F1": {"arrives": False, "silent": True},
     "F2": {"silent": True},
     "F3": {"silent": True},
@@ -125,15 +124,15 @@ class _Episode:
 
 
 class NetworkPath:
-    """The way to one exchange, with its troubles as the seed has planned them, and the log of all requests.
+    """The network path to one exchange, with the outages planned by the seed, and the log of all requests.
 
-    `latency_s`: the shortest and the longest time that a request takes there, and an answer back.
+    `latency_s`: the shortest and the longest one-way latency.
     """
 
     def __init__(
         self, exchange: SimulatedExchange, faults: SeedFaults, chance: Callable[[str], RandomStream], end: float
     ) -> None:
-        """`chance` gives the stream of a purpose; `end` is the last second that troubles are planned for."""
+        """`chance` returns the random stream of a purpose; outages are planned until second `end`."""
         self.exchange = exchange
         self.requests: list[NetworkRequest] = []
         self.delivered: list[tuple[float, BrokerEvent]] = []
@@ -143,7 +142,7 @@ class NetworkPath:
         self.chance = chance
         self.latency_s = _LATENCY_S
         self._episodes: list[_Episode] = []
-        self._met: dict[_Episode, None] = {}
+        self._counted: dict[_Episode, None] = {}
         self._departures: deque[float] = deque()
         self._ambushes: deque[float] = deque()
         for name in _EPISODES:
@@ -151,50 +150,50 @@ class NetworkPath:
                 self.add_fault(name, begins, ends)
 
     def add_fault(self, fault: str, begins: float, ends: float, name: str = "") -> None:
-        """Let a trouble last from one second of the world to another; `name` is the fault that it counts as."""
+        """Add an outage between two seconds of the world; it is counted as the fault `name`."""
         self._episodes.append(_Episode(begins, ends, fault, name or fault))
 
     @property
     def announced(self) -> list[tuple[float, float]]:
-        """The seconds from and to which maintenance is planned."""
+        """The planned maintenance windows, in seconds of the world."""
         return [(one.begins, one.ends) for one in self._episodes if one.fault == "F63"]
 
     def ambush(self, at: float) -> None:
-        """Let the first order that is sent from that second on fall into a partition that begins with it."""
+        """Begin a partition with the first order that is sent from second `at` on."""
         self._ambushes.append(at)
 
     def passage(self, kind: str, now: float, connected_at: float) -> RequestTransit:
-        """What will happen to a request of this kind that is made now, over a connection of that age."""
+        """The transit of a request made at second `now`, over a connection made at second `connected_at`."""
         latency = self.chance("latency")
         if kind == "submit" and self._ambushes and self._ambushes[0] <= now < self.faults.over_at:
             self._ambushes.popleft()
             self.add_fault("F60", now, min(now + _AMBUSH_S, self.faults.over_at), "F64")
-        met = self._troubles(now)
-        slow = _SLOW_S / 2 if any(episode.fault == "F62" for episode in met) else 0.0
+        active_episodes = self._active_episodes(now)
+        slow = _SLOW_S / 2 if any(episode.fault == "F62" for episode in active_episodes) else 0.0
         plain = RequestTransit(
             queue_s=latency.between(0.0, 0.005),
             out_s=latency.between(*self.latency_s) + slow,
             back_s=latency.between(*self.latency_s) + slow,
         )
         fault = self.faults.first(_BY_KIND.get(kind, ()), now)
-        for episode in met:
+        for episode in active_episodes:
             age, fresh = now - episode.begins, connected_at >= episode.begins
-            troubled = self._troubled(plain, episode, kind, age=age, fresh=fresh)
-            if troubled is not None:
-                return attrs.evolve(troubled, fault=episode.name)
+            affected = self._transit_in_episode(plain, episode, kind, age=age, fresh=fresh)
+            if affected is not None:
+                return attrs.evolve(affected, fault=episode.name)
         if not fault:
             return plain
         if fault not in _COUNTED_WHEN_DONE:
             self.faults.count(fault)
-        return attrs.evolve(self._fated(plain, fault), fault=fault)
+        return attrs.evolve(self._apply_fault(plain, fault), fault=fault)
 
     def depart(self, kind: str, client_order_id: str, now: float) -> NetworkRequest:
-        """A request leaves. Raises its refusal where the venue has had too many in the last minute."""
+        """Log a sent request; raises the venue's error if it is over the limit per minute."""
         request = NetworkRequest(at=now, kind=kind, client_order_id=client_order_id)
         self.requests.append(request)
         while self._departures and self._departures[0] <= now - _MINUTE_S:
             self._departures.popleft()
-        limit = self.exchange.floor.character.rules.requests_per_minute
+        limit = self.exchange.matching.character.rules.requests_per_minute
         if limit and len(self._departures) >= limit:
             request.outcome = "429"
             raise self._too_many(self._departures[0] + _MINUTE_S - now)
@@ -202,8 +201,8 @@ class NetworkPath:
         return request
 
     def silence(self, now: float, connected_at: float) -> bool:
-        """Whether the stream says nothing just now; raises Unavailable once the bot's side has noticed why."""
-        for episode in self._troubles(now):
+        """Whether the stream is silent now; raises Unavailable once the client notices the outage."""
+        for episode in self._active_episodes(now):
             age = now - episode.begins
             if episode.fault == "F58":
                 raise Unavailable("The stream was closed as soon as it was opened.")
@@ -214,32 +213,32 @@ class NetworkPath:
         return False
 
     def replayed(self, now: float) -> bool:
-        """Whether the stream starts again from earlier events just now."""
+        """Whether the stream repeats earlier events now."""
         if not self.replays or self.replays[0] > now:
             return False
         while self.replays and self.replays[0] <= now:
             self.replays.popleft()
         return True
 
-    def _troubles(self, now: float) -> list[_Episode]:
-        met = [episode for episode in self._episodes if episode.begins <= now < episode.ends]
-        for episode in met:
-            if episode not in self._met:
-                self._met[episode] = None
+    def _active_episodes(self, now: float) -> list[_Episode]:
+        active_episodes = [episode for episode in self._episodes if episode.begins <= now < episode.ends]
+        for episode in active_episodes:
+            if episode not in self._counted:
+                self._counted[episode] = None
                 self.faults.count(episode.name)
-        return met
+        return active_episodes
 
-    def _troubled(
+    def _transit_in_episode(
         self, plain: RequestTransit, episode: _Episode, kind: str, *, age: float, fresh: bool
     ) -> RequestTransit | None:
-        # The passage under a trouble of that age; None where it does not touch such a request.
+        # The transit during an outage of that age; None if it does not affect the request.
         #
-        # `fresh`: the connection was made since it began.
+        # `fresh`: the connection was made since the outage began.
         fault = episode.fault
         if fault in _UNREACHED:
             words = f"The broker was not reached: {_UNREACHED[fault]}."
             return attrs.evolve(plain, kept=Unavailable(words))
-        turned = self._turned(fault, kind)
+        turned = self._rejection(fault, kind)
         if turned is not None:
             return attrs.evolve(plain, turned=turned)
         cut = fault == "F60" or (fault == "F61" and kind in _TRADING)
@@ -249,66 +248,66 @@ class NetworkPath:
             return attrs.evolve(plain, arrives=False, silent=True)
         return None
 
-    def _turned(self, fault: str, kind: str) -> BrokerError | None:
+    def _rejection(self, fault: str, kind: str) -> BrokerError | None:
         if fault == "F12" and kind != "cancel":
             return self._too_many(_STORM_S)
         if fault == "F13":
             return LoginNeeded(f"401 unauthorized: the key {KEY} is not known")
         return Unavailable("503 the venue is under maintenance") if fault == "F63" else None
 
-    def _fated(self, plain: RequestTransit, fault: str) -> RequestTransit:
+    def _apply_fault(self, plain: RequestTransit, fault: str) -> RequestTransit:
         if fault == "F35":
             return attrs.evolve(plain, kept=Unavailable("The connection was closed before the cancel was sent."))
         if fault in {"F48", "F50"}:
             words = {"F48": "500 the positions cannot be read", "F50": "Page 2 of 3 of the orders is missing."}
             return attrs.evolve(plain, turned=Unavailable(words[fault]))
-        if fault == "F11" and self.exchange.floor.character.documents_429:
+        if fault == "F11" and self.exchange.matching.character.documents_429:
             return attrs.evolve(plain, turned=self._too_many(_STORM_S))
-        fate = _FATES.get(fault, FaultEffect())
+        effect = _EFFECTS.get(fault, FaultEffect())
         if fault in _EITHER_WAY:
-            fate = fate | FaultEffect(arrives=self.chance(f"coin/{fault}").happens(0.5))
-        return attrs.evolve(plain, **fate)
+            effect = effect | FaultEffect(arrives=self.chance(f"coin/{fault}").happens(0.5))
+        return attrs.evolve(plain, **effect)
 
     def _too_many(self, retry_after_s: float) -> BrokerError:
-        kind = Unavailable if self.exchange.floor.character.documents_429 else OutcomeUnknown
+        kind = Unavailable if self.exchange.matching.character.documents_429 else OutcomeUnknown
         return kind(f"429 too many requests: retry after {retry_after_s:.0f} s", retry_after_s=retry_after_s)
 
 
 class EventDeliveries:
-    """What the venue tells, as it comes out of the wire at one connection: late, twice, in another order, or never."""
+    """The venue's events as one connection delivers them: late, twice, in another order, or never."""
 
     def __init__(self, way: NetworkPath) -> None:
         self._way = way
-        self._next = len(way.exchange.floor.timed_events)
+        self._next = len(way.exchange.matching.timed_events)
         self._inbox: list[tuple[float, int, BrokerEvent]] = []
         self._count = 0
         self._in_order = 0.0
         self._latest: deque[BrokerEvent] = deque(maxlen=_REPLAYED)
 
     def receive_until(self, now: float) -> list[BrokerEvent]:
-        """Everything that has come by then."""
-        told = self._way.exchange.floor.timed_events
-        while self._next < len(told):
-            self._route(*told[self._next])
+        """The events delivered until second `now`."""
+        events = self._way.exchange.matching.timed_events
+        while self._next < len(events):
+            self._route(*events[self._next])
             self._next += 1
         if self._way.replayed(now) and self._latest:
             self._way.faults.count("F24")
             for event in self._latest:
                 self._put(now, event)
-        taken = []
+        received = []
         while self._inbox and self._inbox[0][0] <= now:
-            taken.append(heapq.heappop(self._inbox)[2])
-        self._latest.extend(taken)
-        self._way.delivered += [(now, event) for event in taken]
-        return taken
+            received.append(heapq.heappop(self._inbox)[2])
+        self._latest.extend(received)
+        self._way.delivered += [(now, event) for event in received]
+        return received
 
     def _route(self, at: float, event: BrokerEvent) -> None:
         due = self._in_order = max(self._in_order, at + self._way.chance("delivery").between(0.01, 0.1))
-        for lag, told in self._versions(at, event):
-            self._put(due + lag, told)
+        for lag, version in self._versions(at, event):
+            self._put(due + lag, version)
 
     def _versions(self, at: float, event: BrokerEvent) -> Iterator[tuple[float, BrokerEvent]]:
-        # The event as it comes through, once, several times or not at all, each with what it is late, seconds.
+        # The deliveries of an event, none, one or several, each with its delay in seconds.
         if event.kind == BrokerEventKind.ACKNOWLEDGED:
             late = self._way.hushed.pop(event.client_order_id, 0.0)
             fault = self._struck(("F18", "F21", "F22"), at)

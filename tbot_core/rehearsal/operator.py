@@ -1,4 +1,4 @@
-"""Whoever stands by a simulated bot: kills and stops it, arms it, and answers what it asks, late, twice, or never."""
+"""The operator of a simulated bot: kills, stops and arms it, and answers confirmations, also late, twice or never."""
 
 from __future__ import annotations
 
@@ -30,35 +30,32 @@ _LIVE: Final = 0.25
 _CHANGES: Final = 0.05
 _AS_ORDERS_LEAVE: Final = 0.7
 _NAME: Final = "ann"
-_TAKES_BACK: Final = {
+_UNDO: Final = {
     ControlVerb.STOP: ControlVerb.STOP_CANCEL,
     ControlVerb.STOP_FLATTEN: ControlVerb.STOP_CANCEL,
     ControlVerb.KILL_FLATTEN: ControlVerb.KILL_CLEAR,
     ControlVerb.DEFENSE_ON: ControlVerb.DEFENSE_OFF,
 }
-"""What a person asks of a bot besides the kill by a file, and what takes that back."""
+"""The operator's requests, without the kill file, and the requests that undo them."""
 
 
 @attrs.frozen(kw_only=True)
 class OperatorMode:
-    """How a bot and its people deal with each other: `timeout_s` of a confirmation, None where nobody is asked.
-
-    `live`: nothing may be entered until somebody has armed the bot.
-    """
+    """The mode of a seed: `timeout_s` of confirmations, None without confirmations; `live`: the bot must be armed."""
 
     timeout_s: float | None = None
     live: bool = False
 
     @classmethod
     def drawn(cls, chances: RandomStreams) -> OperatorMode:
-        """The manner of a seed."""
-        asks = chances.stream("confirmation")
-        confirms, timeout_s = asks.happens(_CONFIRMS), asks.one((15.0, 60.0, 300.0))
+        """The mode of a seed."""
+        stream = chances.stream("confirmation")
+        confirms, timeout_s = stream.happens(_CONFIRMS), stream.one((15.0, 60.0, 300.0))
         return cls(timeout_s=timeout_s if confirms else None, live=chances.stream("arming").happens(_LIVE))
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that make the bot ask."""
+        """The settings of confirmations."""
         if self.timeout_s is None:
             return {}
         return {"trade_confirmation_required": True, "confirmation_timeout": self.timeout_s}
@@ -66,7 +63,7 @@ class OperatorMode:
 
 @attrs.frozen(kw_only=True)
 class OperatorAnswer:
-    """An answer of a person: to what, which, and when by the bot's clock."""
+    """An answer to the confirmation `identity`; `made` is the time by the bot's clock."""
 
     identity: str
     verb: ControlVerb
@@ -75,9 +72,9 @@ class OperatorAnswer:
 
 @attrs.define(kw_only=True)
 class OperatorActions:
-    """What people did, for the judges: spans in which nothing may be entered, in seconds of the world, and answers.
+    """The operator's acts, for the invariants: spans without entries, in seconds of the world, and answers.
 
-    `killed` by the file, `stopped` by a request for a stop or a kill.
+    `killed`: by the kill file; `stopped`: by a request for a stop or a kill.
     """
 
     manner: OperatorMode = attrs.field(factory=OperatorMode)
@@ -88,7 +85,7 @@ class OperatorActions:
 
 
 class SimulatedOperator:
-    """The people of one seed, and what they did."""
+    """The operator of one seed, and its acts."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self.manner = OperatorMode.drawn(world.chances)
@@ -99,22 +96,22 @@ class SimulatedOperator:
         self._lives = 0
 
     def begin(self) -> None:
-        """Plan what is done whatever the bot does."""
-        self._plan_a_kill()
-        self._plan_a_stop()
+        """Plan the acts that do not depend on the bot."""
+        self._plan_kill()
+        self._plan_stop()
         if self.manner.live:
-            self._plan_the_arming()
+            self._plan_arming()
 
     def on_events(self, entries: Sequence[NewEvent]) -> None:
-        """What the bot has written down: people are told of questions, and of an arming that is over."""
+        """React to the bot's events: answer confirmations, and arm the bot again."""
         for entry in entries:
             if entry.kind == records.CONFIRMATION_ASKED:
-                self._asked(entry.payload["id"])
+                self._plan_answer(entry.payload["id"])
             elif entry.kind == records.DISARMED:
-                self._arms_again()
+                self._plan_rearming()
 
     def live(self, account_id: str) -> LiveContext | None:
-        """What makes the next life a live one; now and then its settings have been changed."""
+        """The live context of the next process, sometimes with changed settings; None if not live."""
         if not self.manner.live:
             return None
         changes = self._world.chances.stream("settings").happens(_CHANGES) and self._lives > 0
@@ -122,8 +119,8 @@ class SimulatedOperator:
         terms = ArmingTerms(mode="live", account=account_id, settings=f"s{self._lives * changes}", plugins="p")
         return LiveContext(terms=terms, calendar=self._world.calendar)
 
-    def _plan_a_kill(self) -> None:
-        # In some seeds somebody touches control/kill, often as orders leave, and now and then takes it away again.
+    def _plan_kill(self) -> None:
+        # In some seeds the kill file is created, often as orders are sent, and sometimes removed again.
         stream, world = self._world.chances.stream("kill"), self._world
         kills, at = stream.happens(_KILLS), stream.between(LEAD_S, world.quiet_from)
         clears, after = stream.happens(0.5), stream.between(1.0, 600.0)
@@ -134,26 +131,26 @@ class SimulatedOperator:
             if clears:
                 world.loop.call_at(at + after, self._clear)
 
-    def _plan_a_stop(self) -> None:
-        # In some seeds somebody asks for a stop, a kill that closes, or defense, and may take it back.
+    def _plan_stop(self) -> None:
+        # In some seeds a stop, a flattening kill or defense is requested, and sometimes undone.
         stream, world = self._world.chances.stream("stop"), self._world
-        asks, verb = stream.happens(_STOPS), stream.one(tuple(_TAKES_BACK))
+        requested, verb = stream.happens(_STOPS), stream.one(tuple(_UNDO))
         at, after = stream.between(LEAD_S / 2, world.quiet_from), stream.between(1.0, 600.0)
-        takes_back = stream.happens(0.4)
+        undone = stream.happens(0.4)
         if stream.happens(_AS_ORDERS_LEAVE):
             at += stream.between(-1.0, 2.0) - at % 60.0
-        if asks:
+        if requested:
             world.loop.call_at(at, self._ask, verb)
-            if takes_back:
-                world.loop.call_at(at + after, self._take_back, verb)
+            if undone:
+                world.loop.call_at(at + after, self._undo, verb)
 
     def _ask(self, verb: ControlVerb) -> None:
         self._drop(verb, {})
         if verb is not ControlVerb.DEFENSE_ON:
             self.acts.stopped.append((self._world.loop.time(), float("inf")))
 
-    def _take_back(self, verb: ControlVerb) -> None:
-        self._drop(_TAKES_BACK[verb], {})
+    def _undo(self, verb: ControlVerb) -> None:
+        self._drop(_UNDO[verb], {})
         self.acts.stopped = [(since, self._world.loop.time()) for since, _ in self.acts.stopped]
 
     def _kill(self) -> None:
@@ -166,8 +163,8 @@ class SimulatedOperator:
         since, _ = self.acts.killed.pop()
         self.acts.killed.append((since, self._world.loop.time()))
 
-    def _plan_the_arming(self) -> None:
-        # Most bots are armed before the bell or soon after; some are disarmed, often as orders leave.
+    def _plan_arming(self) -> None:
+        # Most bots are armed before the open or soon after; some are disarmed, often as orders are sent.
         stream, world = self._world.chances.stream("arming/plan"), self._world
         arms, at = stream.happens(0.9), stream.between(0.0, 1.5 * LEAD_S)
         disarms, over = stream.happens(0.3), stream.between(LEAD_S, world.quiet_from)
@@ -188,14 +185,14 @@ class SimulatedOperator:
         self._drop(ControlVerb.DISARM, {})
         self.acts.disarmed.append((self._world.loop.time(), float("inf")))
 
-    def _arms_again(self) -> None:
+    def _plan_rearming(self) -> None:
         stream = self._world.chances.stream("arming/again")
         again, after = stream.happens(0.6), stream.between(3.0, 120.0)
         if again:
             self._world.loop.call_later(after, self._arm)
 
-    def _asked(self, identity: str) -> None:
-        # Most questions are confirmed in time; others are rejected, answered twice, too late, or not at all.
+    def _plan_answer(self, identity: str) -> None:
+        # Most confirmations are given in time; others are rejected, answered twice, too late, or not at all.
         stream, timeout_s = self._world.chances.stream("answers"), self.manner.timeout_s or 0.0
         draw, soon, late = stream.whole(1, 10), stream.between(0.02, 0.9), stream.between(1.05, 1.6)
         verbs = {

@@ -1,7 +1,6 @@
-"""Worlds of two venues whose first one breaks in a chosen way, and a bot that may go to the second.
+"""Worlds of two venues in which chosen outages hit the first, and a bot that may fail over to the second.
 
-For tests by the names of the faults, for the drill that an instance is rehearsed with, and for processes that die while
-an entry is on its way elsewhere.
+Used by tests of single faults, by the failover drill, and by crash tests of a failover.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ _LONG_LIFE: Final = 10**9
 
 @attrs.frozen(kw_only=True)
 class OutageScenario:
-    """Troubles of the two ways: (venue, fault, from, to), in minutes after the bell; `ambushed`: F64 from then on.
+    """Outages of two venues: (venue, fault, from, to), in minutes after the open; `ambushed`: F64 from then on.
 
-    `drilled`: whether the bot may fail over at all; `second_cash`: what the second venue's account holds;
-    `most_trades`: MAX_TRADES.
-    Every second minute from the eighth to the 34th another symbol is entered, and left three minutes later.
+    `drilled`: whether the bot may fail over; `second_cash`: the cash of the second account; `most_trades`: MAX_TRADES.
+    By default another symbol is entered every second minute from the eighth to the 34th, and closed three minutes
+    later.
     """
 
     troubles: tuple[tuple[int, str, float, float], ...] = ()
@@ -56,7 +55,7 @@ class OutageScenario:
     most_trades: int = 20
 
     def world(self) -> World:
-        """The world, as often as it is asked for the same."""
+        """A new world; each call creates an equal one."""
         venue = BrokerCapabilities(
             brackets=True,
             amend_atomic=True,
@@ -66,7 +65,7 @@ class OutageScenario:
             lookup_window_s=60.0,
         )
         world = World(self.seed, (), character=VenueProfile(rules=venue), live=False, venues=2, minutes=MINUTES)
-        second = world.ways[1].exchange.floor
+        second = world.ways[1].exchange.matching
         second.character = attrs.evolve(second.character, cash=self.second_cash, account_id="SIM-2")
         second.books.cash = atoms_of(self.second_cash)
         for place, fault, begins, ends in self.troubles:
@@ -78,7 +77,7 @@ class OutageScenario:
         return world
 
     def bot(self, world: World) -> BotConfig:
-        """One strategy within limits that let every entry pass."""
+        """One strategy, with limits that allow every entry."""
         settings: dict[str, Any] = {
             "max_gross_exposure": Decimal("0.9"),
             "total_allocation": Decimal("0.6"),
@@ -105,14 +104,14 @@ class OutageScenario:
         )
 
     def story(self, world: World) -> RehearsalHistory:
-        """What is to be told of it."""
+        """An empty history of the world."""
         name = world.names[0]
         return RehearsalHistory(world=world, name=name, rules=self.bot(world).rules(world.client(name).rules))
 
     def play(
         self, home: Path, *plans: tuple[float, Callable[[World], None]], ways: BotConnections | None = None
     ) -> OutageResult:
-        """Live through it once; at so many minutes after the bell each plan is done."""
+        """Run the scenario once; each plan is (minutes after the open, action)."""
         world = self.world()
         story = self.story(world)
         life = BotProcess(world, world.names, home, self.bot(world), ways or PlannedCrash(_LONG_LIFE, after=False))
@@ -127,14 +126,14 @@ class OutageScenario:
 
 @attrs.frozen(kw_only=True)
 class OutageResult:
-    """An outage that has been lived through."""
+    """The result of an outage scenario."""
 
     story: RehearsalHistory
     violations: tuple[str, ...]
 
     @classmethod
     def of(cls, story: RehearsalHistory, home: Path) -> OutageResult:
-        """What its journal says, and what is violated."""
+        """Read and verify the journal, and check the invariants."""
         from tbot_core.journal.store import open_journal
 
         journal = open_journal(home / "tbot.sqlite")
@@ -146,14 +145,14 @@ class OutageResult:
         return cls(story=story, violations=tuple(violations(story)))
 
     def events(self, kind: str) -> list[Event]:
-        """What the journal holds of a kind."""
+        """The journal's events of a kind."""
         return [event for event in self.story.events if event.kind == kind]
 
     def entries(self, broker: str = "") -> list[Event]:
-        """The entries that were written down for a venue, "" for the first."""
+        """The entry intents of a venue, "" for the first."""
         intents = (event for event in self.events("intended") if event.payload["leg"] == "entry")
         return [event for event in intents if event.payload.get("broker", "") == broker]
 
     def minutes(self, events: Iterable[Event]) -> list[int]:
-        """At which minutes of the session these happened."""
+        """The minutes of the session in which events happened."""
         return [self.story.world.session.minute(event.applied) for event in events]

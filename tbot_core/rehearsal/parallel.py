@@ -1,6 +1,6 @@
-"""Seeds shared among processes: each lives through its part, and says a line of each seed.
+"""Rehearses seeds in several processes; each writes a line per seed.
 
-Run as `python -m tbot_core.rehearsal.parallel TASK`, the task being what `SeedBatch.text` writes.
+Run as `python -m tbot_core.rehearsal.parallel TASK`; TASK is `SeedBatch.text`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class SeedBatch:
-    """Seeds to live through: from `first` to below `last` by `step`; no world begins after so many minutes."""
+    """Seeds to rehearse: from `first` to below `last` by `step`; none is started after `minutes`."""
 
     first: int
     last: int
@@ -36,19 +36,19 @@ class SeedBatch:
 
     @property
     def text(self) -> str:
-        """The task as one argument."""
+        """The batch as one command-line argument."""
         return json.dumps(attrs.asdict(self))
 
     @classmethod
     def read(cls, text: str) -> SeedBatch:
-        """The task that `text` holds."""
+        """Parse a batch."""
         found = json_document.parse_json(text)
         return cls(**{**found, "faults": None if found["faults"] is None else tuple(found["faults"])})
 
 
 @attrs.frozen(kw_only=True)
 class SeedReport:
-    """The report of a seed: figures, and where something is violated the command that shows it again."""
+    """The report of a seed: figures, and after a violation the command that repeats it."""
 
     seed: int
     orders: int
@@ -61,28 +61,28 @@ class SeedReport:
 
     @property
     def text(self) -> str:
-        """All of it in one line."""
+        """The report as one line."""
         return json.dumps(attrs.asdict(self))
 
     @classmethod
     def read(cls, text: bytes) -> SeedReport:
-        """What a line tells."""
+        """Parse a line."""
         found = json_document.parse_json(text)
         return cls(**{**found, "settled_s": tuple(found["settled_s"]), "violations": tuple(found["violations"])})
 
 
 def run_batch(task: SeedBatch, clock: Clock) -> Iterator[SeedReport]:
-    """Live through the seeds of a task, one after the other; what violates something is shrunk at once."""
+    """Rehearse the seeds of a batch in order; the faults of a failing seed are shrunk."""
     until = None if task.minutes is None else clock.monotonic() + 60 * task.minutes
     for seed in range(task.first, task.last, task.step):
         if until is not None and clock.monotonic() > until:
             return
-        yield _told(seed, task.faults)
+        yield _report(seed, task.faults)
 
 
 @contextmanager
 def run_parallel(task: SeedBatch, workers: int) -> Iterator[Iterator[SeedReport]]:
-    """So many processes that share the seeds of a task, every one in turn; what they tell, as it comes."""
+    """Rehearse a batch in `workers` processes, which take the seeds in turn; yields the reports as they arrive."""
     parts = [attrs.evolve(task, first=task.first + number * task.step, step=workers) for number in range(workers)]
     commands = [(sys.executable, "-m", __name__, part.text) for part in parts]
     with processes.run_together(commands, environment=environ.minimal_environment()) as lines:
@@ -90,13 +90,13 @@ def run_parallel(task: SeedBatch, workers: int) -> Iterator[Iterator[SeedReport]
 
 
 def main(argument: str) -> None:
-    """Live through a task, and say a line of each seed; an interrupt ends it in order."""
+    """Rehearse a batch, and print a line per seed; an interrupt ends it normally."""
     with suppress(KeyboardInterrupt):
-        for told in run_batch(SeedBatch.read(argument), SystemClock()):
-            click.echo(told.text)
+        for report in run_batch(SeedBatch.read(argument), SystemClock()):
+            click.echo(report.text)
 
 
-def _told(seed: int, faults: tuple[str, ...] | None) -> SeedReport:
+def _report(seed: int, faults: tuple[str, ...] | None) -> SeedReport:
     verdict = rehearse(seed, faults)
     least = shrink_faults(seed, verdict) if verdict.violations else verdict
     again = f"tbot rehearse --seeds 1 --first-seed {seed} --fault {','.join(least.on) or 'none'}"

@@ -1,4 +1,4 @@
-"""Planting a mutant: attributes of the running code are other ones for the time of a rehearsal."""
+"""Replaces attributes of the running code during a rehearsal, to plant a mutant."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Swaps: TypeAlias = tuple[tuple[Any, str, Any], ...]
-"""What is put where: the owner (a class or a module), the attribute's name, and what it becomes."""
+"""Replacements: the owner (a class or a module), the attribute's name, and the new value."""
 
 
 def current_attribute(owner: Any, name: str) -> Any:
-    """What stands there now, a private name or not."""
+    """The current value of an attribute, also of a private one."""
     return vars(owner)[name]
 
 
 @contextmanager
 def patched(swaps: Swaps) -> Iterator[None]:
-    """Put everything in its place, and back what was there, whatever happens between."""
+    """Apply the replacements, and restore the old values at the end."""
     before = tuple((owner, name, current_attribute(owner, name)) for owner, name, _ in swaps)
     try:
         for owner, name, new in swaps:

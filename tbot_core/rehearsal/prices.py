@@ -1,6 +1,6 @@
-"""What the symbols of a simulated world trade at: a step every five seconds, from a seed.
+"""Prices of the symbols of a simulated world, in steps of five seconds.
 
-Prices are whole ticks of 1e-4 USD on the cent grid. A step's depth is the quantity that any one order finds there.
+Prices are ticks of 1e-4 USD on the cent grid. A step's depth is the quantity that one order can fill in it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _VOLUME_A_STEP: Final = 2_000
 
 @attrs.define
 class PricePath:
-    """A symbol's steps from the opening bell to the close: last price, half the spread, and depth in units.
+    """A symbol's steps from the open to the close: last price and half spread in ticks, depth in units.
 
-    `halts` are the steps [from, to) in which nothing trades, `wide` those of the whole market, each with its level;
-    `quiet` are the minutes without a bar. From `coarse_from` on prices of orders are a multiple of five cents, from
-    `delisted_from` on the symbol is not traded.
+    `halts` are the halted steps [from, to), `wide` those of the whole market with their level; `quiet` are the minutes
+    without a bar. From step `coarse_from` on the price step of orders is five cents; from `delisted_from` on the symbol
+    is not traded.
     """
 
     prices: list[int]
@@ -42,11 +42,11 @@ class PricePath:
     delisted_from: int | None = None
 
     def grid(self, step: int) -> int:
-        """What prices of orders are a multiple of, ticks."""
+        """The price step of orders, in ticks."""
         return CENT if self.coarse_from is None or step < self.coarse_from else 5 * CENT
 
     def listed(self, step: int) -> bool:
-        """Whether the symbol is still traded."""
+        """Whether the symbol is traded."""
         return self.delisted_from is None or step < self.delisted_from
 
     def halted(self, step: int) -> bool:
@@ -54,27 +54,27 @@ class PricePath:
         return any(start <= step < stop for start, stop, *_ in (*self.halts, *self.wide))
 
     def ask(self, step: int) -> int:
-        """What a buyer pays, ticks."""
+        """The ask price, in ticks."""
         return self.prices[step] + self.half_spread
 
     def bid(self, step: int) -> int:
-        """What a seller gets, ticks."""
+        """The bid price, in ticks."""
         return self.prices[step] - self.half_spread
 
     def move(self, step: int, price: int) -> None:
-        """Trade at this price, in ticks, from the step to the close."""
+        """Set the price, in ticks, from the step to the close."""
         self.prices[step:] = [price] * (len(self.prices) - step)
 
     def split(self, step: int) -> None:
-        """Two shares for one from the step on."""
+        """Split two for one from the step on."""
         lowest = 2 * self.half_spread
         self.prices[step:] = [max(ticks // 2 // CENT * CENT, lowest) for ticks in self.prices[step:]]
 
 
 class SimulatedMarket:
-    """The paths of all symbols, one for each, sorted by symbol.
+    """The price paths of all symbols, sorted by symbol.
 
-    `wide` are the halts of the whole market: the steps [from, to), and the level.
+    `wide` are the halts of the whole market: steps [from, to) and level.
     """
 
     def __init__(self, paths: dict[str, PricePath]) -> None:
@@ -86,24 +86,24 @@ class SimulatedMarket:
 
     @classmethod
     def drawn(cls, chances: RandomStreams, symbols: tuple[str, ...], minutes: int) -> SimulatedMarket:
-        """Random walks with a jump, a spike, missing minutes and thin steps, as the seed has them."""
+        """Random walks of a seed, with jumps, spikes, missing minutes and steps of low depth."""
         return cls({symbol: _path(chances.stream(f"path/{symbol}"), minutes) for symbol in symbols})
 
     @classmethod
     def flat(cls, price: int, symbols: tuple[str, ...], minutes: int) -> SimulatedMarket:
-        """Every symbol at one price, in ticks, in any quantity: for tests, which move it."""
+        """All symbols at one price, in ticks, with unlimited depth; for tests."""
         steps = minutes * STEPS_A_MINUTE
         depth = _DEEP * UNITS_PER_SHARE
         return cls({symbol: PricePath(prices=[price] * steps, depth=[depth] * steps) for symbol in symbols})
 
     def fall(self, start: int, stop: int, share: float) -> None:
-        """Every symbol trades lower by this share in the steps [start, stop), on the cent grid."""
+        """Lower all prices by a fraction in the steps [start, stop), on the cent grid."""
         for path in self.paths.values():
             lower = [max(round(ticks * (1 - share) / CENT), 100) * CENT for ticks in path.prices[start:stop]]
             path.prices[start:stop] = lower
 
     def minute(self, index: int) -> MinuteSlice:
-        """The bar of each symbol in that minute; NaN where it is halted throughout, or quiet."""
+        """The bars of a minute; NaN for symbols that are halted throughout, or quiet."""
         start, stop = index * STEPS_A_MINUTE, (index + 1) * STEPS_A_MINUTE
         rows = np.full((5, len(self.symbols)), np.nan)
         for row, path in enumerate(self.paths.values()):

@@ -1,4 +1,4 @@
-"""Chance by name: every purpose has numbers of its own, so that one more question of one shifts no other's."""
+"""Named random streams: each purpose has its own numbers, so that further draws of one do not change another."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class RandomStreams:
-    """The streams of one seed; a name leads to the same numbers always, whatever else is asked."""
+    """The random streams of one seed; a name always gives the same numbers."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._streams: dict[str, RandomStream] = {}
 
     def stream(self, name: str) -> RandomStream:
-        """The stream of that name, where it stands."""
+        """The stream of that name, at its current position."""
         if name not in self._streams:
             digest = sha256(f"{self.seed}/{name}".encode()).digest()
             self._streams[name] = RandomStream(int.from_bytes(digest[:8]))
@@ -33,7 +33,7 @@ class RandomStreams:
 
 
 class RandomStream:
-    """Numbers for one purpose."""
+    """Random numbers for one purpose."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -41,21 +41,21 @@ class RandomStream:
 
     @cached_property
     def arrays(self) -> np.random.Generator:
-        """The same chance for whole arrays; it does not share numbers with the rest."""
+        """A generator of arrays, independent of the other draws."""
         return np.random.default_rng(self._seed)
 
     def happens(self, probability: float) -> bool:
-        """Whether something of that probability happens; draws once, also for 0 and 1."""
+        """True with that probability; draws once, also for 0 and 1."""
         return self._random.random() < probability
 
     def between(self, low: float, high: float) -> float:
-        """A number from the range."""
+        """A uniform number from the range."""
         return self._random.uniform(low, high)
 
     def whole(self, low: int, high: int) -> int:
-        """A whole number from the range, both ends included."""
+        """An integer from the range, both ends included."""
         return self._random.randint(low, high)
 
     def one(self, items: Sequence[Item]) -> Item:
-        """One of the items."""
+        """A random item."""
         return self._random.choice(items)

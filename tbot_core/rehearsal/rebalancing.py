@@ -1,4 +1,4 @@
-"""How the bots of simulated worlds hold their positions against their share of equity."""
+"""Rebalancing settings of the bots of simulated worlds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ TOPPING_UP: Final[Mapping[str, Any]] = {
     "max_risk_per_trade": Decimal("0.2"),
     "max_gross_exposure": Decimal("0.9"),
 }
-"""A bot that tops its positions up looks for what they lack each minute; they are large, so that it is a share."""
+"""Settings of a bot with top-ups: a check each minute, and large positions, so that a gap is a whole share."""
 
 
 def rebalance_settings(stream: RandomStream) -> dict[str, Any]:
-    """One bot in four takes its positions back to their share every few minutes, most of them at any excess.
-
-    Half of these top up, too, and look each minute.
-    """
+    """Random settings: one bot in four rebalances every few minutes; half of the bots have the top-up settings."""
     settings: dict[str, Any] = {
         "rebalance_enabled": stream.happens(0.25),
         "rebalance_threshold": stream.one((Decimal(0), Decimal("0.001"), Decimal("0.01"))),

@@ -1,4 +1,4 @@
-"""A seed from its beginning to its end: a world, a bot that dies and starts again, and what was violated."""
+"""The rehearsal of a seed: a world, a bot that crashes and restarts, and the violated invariants."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 _LONG_LIFE: Final = 10**9
 _LONGEST_S: Final = 600.0
-"""A seed that takes longer turns in a circle. One bound for all of it: what a step takes here is no matter."""
+"""The time limit of one seed; a longer one is stuck in a loop."""
 
 _MOST_DEATHS: Final = 4
 _EARLY: Final = 250
 _LATE: Final = 2_500
 _DIES_LATE: Final = 0.3
-"""The operations on disk and wire of which a life dies: most while it starts, others at any time of the day."""
+"""The largest number of disk and network operations before a crash: most crash early, others at any time."""
 _MOST_FAILURES: Final = 2
 
 
 @attrs.frozen(kw_only=True)
 class RehearsalResult:
-    """What a seed came to: violated invariants, and figures."""
+    """The result of a seed: violated invariants and figures."""
 
     on: tuple[str, ...]
     violations: tuple[str, ...]
@@ -56,16 +56,16 @@ class RehearsalResult:
 def rehearse(
     seed: int, faults: Sequence[str] | None = None, swaps: Swaps = (), *, live: bool | None = None
 ) -> RehearsalResult:
-    """Live through a seed; `swaps` are in the bot while it lives, and gone when it is judged.
+    """Rehearse a seed; `swaps` are applied while the bot runs, not while it is checked.
 
-    `live`: whether the bot hears a live feed or one of whole minutes; None lets the seed decide.
+    `live`: whether the bot has a live feed or a minute feed; None lets the seed decide.
     """
     with memory_folder() as home:
         return _Rehearsal(World(seed, faults, live=live), home).go(swaps)
 
 
 def shrink_faults(seed: int, verdict: RehearsalResult) -> RehearsalResult:
-    """The verdict of the same seed with as few faults as still violate something, taken away one by one."""
+    """The result of the same seed with as few faults as still violate an invariant, removed one by one."""
     left = list(verdict.on)
     for name in verdict.on:
         fewer = [one for one in left if one != name]
@@ -77,7 +77,7 @@ def shrink_faults(seed: int, verdict: RehearsalResult) -> RehearsalResult:
 
 @contextmanager
 def memory_folder() -> Iterator[Path]:
-    """A folder whose syncs cost nothing, where the machine has one: what is durable is not what is rehearsed here."""
+    """A temporary folder in memory if the machine has one, where syncs are fast; durability is not rehearsed here."""
     with editor.in_memory() if editor.MEMORY.exists() else filesystem.scratch_folder() as home:
         yield home
 
@@ -86,91 +86,91 @@ class _Rehearsal:
     def __init__(self, world: World, home: Path) -> None:
         self._world = world
         self._home = home
-        self._people = SimulatedOperator(world, home / "control")
-        bot = bot_config(world, self._people.manner.settings)
-        self._patrol = ExposureMonitor(world)
-        self._bot = attrs.evolve(bot, on_events=self._people.on_events, live=self._people.live)
+        self._operator = SimulatedOperator(world, home / "control")
+        bot = bot_config(world, self._operator.manner.settings)
+        self._monitor = ExposureMonitor(world)
+        self._bot = attrs.evolve(bot, on_events=self._operator.on_events, live=self._operator.live)
         self._deaths = world.chances.stream("deaths")
         late = world.falls or world.chances.stream("late").happens(_DIES_LATE)
         self._lifetime = _LATE if late else _EARLY
         self._names = world.names if self._bot.failover else world.names[:1]
         rules = self._bot.rules(world.client(self._names[0]).rules)
-        self._story = RehearsalHistory(world=world, name=self._names[0], rules=rules, people=self._people.acts)
+        self._history = RehearsalHistory(world=world, name=self._names[0], rules=rules, people=self._operator.acts)
 
     def go(self, swaps: Swaps = ()) -> RehearsalResult:
-        self._people.begin()
-        self._patrol.begin()
-        with patched((*record_waits(self._world.loop, self._story.turns), *swaps)):
+        self._operator.begin()
+        self._monitor.begin()
+        with patched((*record_waits(self._world.loop, self._history.turns), *swaps)):
             call_within(_LONGEST_S, lambda: self._world.run(self._main))
-        self._story.unguarded += self._patrol.found.values()
-        self._story.births += self._patrol.births
+        self._history.unguarded += self._monitor.found.values()
+        self._history.births += self._monitor.births
         self._read()
-        kinds = Counter(event.kind for event in self._story.events)
-        for event in self._story.events:
+        kinds = Counter(event.kind for event in self._history.events)
+        for event in self._history.events:
             self._world.add_trace_line(f"{event.seq} {event.kind} {event.cid or '-'} {event.hash}")
         return RehearsalResult(
             on=self._world.faults.on,
-            violations=tuple(violations(self._story)),
+            violations=tuple(violations(self._history)),
             trace_hash=self._world.trace_hash,
-            deaths=len(self._story.lives) - 1,
+            deaths=len(self._history.lives) - 1,
             orders=kinds["intended"],
             fills=kinds[BrokerEventKind.FILL],
             faults=Counter(self._world.faults.injected),
-            settled_s=tuple(self._story.settled()),
+            settled_s=tuple(self._history.settled()),
         )
 
     def _read(self) -> None:
-        # Take in what was written down, and what is wrong with it.
+        # Read the journal's events, and verify it.
         try:
             journal = open_journal(self._home / "tbot.sqlite")
         except JournalError as fault:
-            self._story.torn = fault.message
+            self._history.torn = fault.message
             return
         try:
-            self._story.events = list(journal.events())
+            self._history.events = list(journal.events())
             journal.verify()
         except JournalError as fault:
-            self._story.torn = fault.message
+            self._history.torn = fault.message
         finally:
             journal.close()
 
     async def _main(self) -> None:
         deaths = self._deaths.whole(0, _MOST_DEATHS) if self._deaths.happens(0.6) else 0
         while True:
-            mortal = len(self._story.lives) < deaths
-            doom = PlannedCrash(
-                self._deaths.whole(1, self._lifetime) if mortal else _LONG_LIFE, after=self._deaths.happens(0.5)
+            crashes = len(self._history.lives) < deaths
+            crash = PlannedCrash(
+                self._deaths.whole(1, self._lifetime) if crashes else _LONG_LIFE, after=self._deaths.happens(0.5)
             )
             try:
-                life = BotProcess(self._world, self._names, self._home, self._bot, doom)
-            except JournalError:  # no bot starts on it, and no judge will like it
+                life = BotProcess(self._world, self._names, self._home, self._bot, crash)
+            except JournalError:  # no bot can start; the invariants report the journal
                 return
-            self._patrol.watch(life)
+            self._monitor.watch(life)
             try:
                 await life.live()
             except SimulatedCrash:
-                await self._bury(life)
-            except Exception as failure:  # noqa: BLE001  whatever it dies of, it is started again, and judged
-                self._story.failures.append(_words(failure))
-                await self._bury(life)
-                if len(self._story.failures) > _MOST_FAILURES:
+                await self._end_life(life)
+            except Exception as failure:  # noqa: BLE001  it is restarted after any error, which is reported
+                self._history.failures.append(_words(failure))
+                await self._end_life(life)
+                if len(self._history.failures) > _MOST_FAILURES:
                     return
             else:
-                self._story.lives.append(life.lived)
-                self._story.end(life)
+                self._history.lives.append(life.lived)
+                self._history.end(life)
                 life.close()
                 return
 
-    async def _bury(self, life: BotProcess) -> None:
-        # A life is over before the session is; after a while the process is started again.
-        self._patrol.watch(None)
+    async def _end_life(self, life: BotProcess) -> None:
+        # The process ended before the session; it is restarted after a while.
+        self._monitor.watch(None)
         self._world.add_trace_line("the process died")
-        self._story.lives.append(life.lived)
+        self._history.lives.append(life.lived)
         life.close()
         await self._world.clock.sleep(self._deaths.between(0.5, 90.0))
 
 
 def _words(failure: Exception) -> str:
-    # What the bot died of, and where.
+    # The error that ended the bot, and its place.
     where = traceback.extract_tb(failure.__traceback__)[-1]
     return f"{type(failure).__name__} {failure} at {where.name}, line {where.lineno}"

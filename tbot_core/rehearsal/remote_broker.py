@@ -1,4 +1,4 @@
-"""A broker whose venue is in another process: the client of a `VenueServer`, in virtual or real time."""
+"""A broker client of a venue in another process (`VenueServer`), in virtual or real time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class RemoteBroker:
-    """The account at a venue beyond a connection.
+    """A client of a venue over a connection.
 
-    The venue answers each message at once with what has been answered by then, and names the second at which more may
-    be; until then the client waits by its own loop, so that many requests are under way at a time.
+    The venue answers each message at once with the results so far, and the second at which more may be ready. The
+    client waits in its own loop until then, so that many requests can be pending.
     """
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
-        """Say hello; raises Unavailable where nobody answers."""
+        """Connect to the venue; raises Unavailable without an answer."""
         self._connection = connection
         self._clock = clock
         self._offset = 0.0
@@ -39,7 +39,7 @@ class RemoteBroker:
 
     @property
     def rules(self) -> BrokerCapabilities:
-        """What the venue can do."""
+        """The venue's capabilities."""
         return self._rules
 
     async def connect(self) -> Account:
@@ -48,17 +48,17 @@ class RemoteBroker:
         return account
 
     async def account(self) -> Account:
-        """Cash, equity and buying power now."""
+        """Current cash, equity and buying power."""
         account: Account = await self._ask("account")
         return account
 
     async def submit(self, order: Order, permit: Permit) -> None:
-        """Hand an order over."""
+        """Submit an order."""
         permit.redeem()
         await self._ask("submit", order)
 
     async def cancel(self, client_order_id: str) -> None:
-        """Ask for a cancel."""
+        """Request a cancel."""
         await self._ask("cancel", client_order_id)
 
     async def replace(self, client_order_id: str, order: Order) -> None:
@@ -66,17 +66,17 @@ class RemoteBroker:
         await self._ask("replace", client_order_id, order)
 
     async def poll(self) -> Sequence[BrokerEvent]:
-        """Everything that happened since the last call."""
+        """The events since the last call."""
         events: Sequence[BrokerEvent] = await self._ask("poll")
         return events
 
     async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
-        """Everything at the account, with the orders that were closed since."""
+        """A snapshot of the account, with the orders closed since then."""
         snapshot: AccountSnapshot = await self._ask("snapshot", since)
         return snapshot
 
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """The order, None where the venue does not list it."""
+        """Look up an order; None if the venue does not list it."""
         report: OrderStatusReport | None = await self._ask("find", client_order_id)
         return report
 
@@ -88,24 +88,24 @@ class RemoteBroker:
         self._count += 1
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open[self._count] = answer
-        self._look(what, parts)
-        said = await answer
-        if isinstance(said, BrokerError):
-            raise said
-        return said
+        self._exchange_answers(what, parts)
+        answer_value = await answer
+        if isinstance(answer_value, BrokerError):
+            raise answer_value
+        return answer_value
 
-    def _look(self, what: str = "", parts: tuple[object, ...] = ()) -> None:
-        # Bring the time along and perhaps a question; take what was answered, and look again when more may be.
+    def _exchange_answers(self, what: str = "", parts: tuple[object, ...] = ()) -> None:
+        # Send the time and perhaps a request, process the results, and repeat when more may be ready.
         answers, next_at = self._exchange(what, parts)
-        for number, said in answers:
+        for number, answer_value in answers:
             waiting = self._open.pop(number)
-            if not waiting.done():  # whoever asked may have gone
-                waiting.set_result(said)
+            if not waiting.done():  # the caller may have gone
+                waiting.set_result(answer_value)
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
         if next_at is not None:
-            self._wake = asyncio.get_running_loop().call_later(max(next_at - self._second, 0.0), self._look)
+            self._wake = asyncio.get_running_loop().call_later(max(next_at - self._second, 0.0), self._exchange_answers)
 
     @property
     def _second(self) -> float:

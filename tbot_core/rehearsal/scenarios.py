@@ -1,6 +1,6 @@
-"""Worlds in which much happens for certain: every moment at which a process may die is passed, whatever the seed.
+"""Busy worlds for crash tests: every point at which a process may crash is reached, whatever the seed.
 
-A busy bot trades several symbols at once at a venue whose habits are chosen; the seed draws prices and latencies alone.
+A bot trades several symbols at once at a venue with a chosen profile; the seed draws only prices and latencies.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _SHAPES: Final = (
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """What a world is to show.
+    """The settings of such a world.
 
-    `brackets`: an entry's stop rests at the venue from its fill on, and is amended in place; else each stop is an order
-    of its own, and is taken away before another is placed. `thin`: no more than a few shares are found at a time.
-    `falls`: all prices fall together, below every stop and the day's limit. `faults` are those that may strike.
+    `brackets`: an entry's stop rests at the venue from its fill on, and is amended in place; else each stop is a
+    separate order, cancelled before the next is placed. `thin`: only a few shares fill at a time. `falls`: all prices
+    fall below every stop and the daily loss limit. `faults` are those that may strike.
     """
 
     seed: int
@@ -55,7 +55,7 @@ class Scenario:
     faults: tuple[str, ...] = ()
 
     def world(self) -> World:
-        """The world, as often as it is asked for the same."""
+        """A new world; each call creates an equal one."""
         venue = BrokerCapabilities(
             brackets=self.brackets,
             amend_atomic=self.brackets,
@@ -73,7 +73,7 @@ class Scenario:
         return world
 
     def bot(self, world: World) -> BotConfig:
-        """Strategies that enter again and again, each with exits of its own, within limits that let most of it pass."""
+        """Strategies that enter repeatedly, each with its own exits, and limits that allow most entries."""
         stream = world.chances.stream("bot")
         settings: dict[str, Any] = {
             "max_gross_exposure": Decimal("0.9"),

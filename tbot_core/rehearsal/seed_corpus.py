@@ -1,4 +1,4 @@
-"""The seeds that once found something, kept for ever: they are lived through before any other."""
+"""Seeds that found a fault once; they are rehearsed before all others."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FAILED: Final[Mapping[int, str]] = {
-    12: "a position that somebody else closed, held for one without a way out",
-    25: "a share filled beyond its order, of which nobody spoke any more",
-    130: "executions of two venues under one id, held for one",
-    170: "a stop that went on resting until the next minute where somebody had sold all shares",
-    172: "a bust of an id that two executions bore, counted against the wrong one",
-    277: "an entry whose only fill nobody told, at a venue that lists nothing",
-    319: "a stop that was over while shares that had been sold too much were still being bought back",
-    423: "a way that broke before the bell, forgotten at the bell by whoever read the journal",
-    535: "the second execution under one id, told before the first and booked twice",
-    712: "an exit whose last fill nobody told, and shares that were called foreign",
-    881: "an entry without a fill in a cash account, given up as lost",
-    1573: "a split that rounded each lot, and left the ledger a millionth of a share short",
-    2947: "two executions at one price under one id, the second told first and booked in place of both",
-    4600: "a split at one broker, which doubled what the journal adds up to at another",
-    4611: "a disarming that was written down, and forgotten by a crash before it was obeyed",
-    4883: "a cancel of a stop for too much that got lost, and was not asked for again",
-    5987: "an execution that was void before it was told, and booked by the ledger",
-    6095: "a sale of what was void, bought back and held for an exit of nothing",
-    7553: "a stop that was refused before the fill of its entry was told, and thought to rest",
-    7737: "the fill of an entry, told after its stop had sold it, and sold once more",
-    9164: "what a stop had sold too much and nobody told, called somebody else's",
-    20099: "a fill that was taken back of an entry at work and made anew, counted twice by its judge",
+    12: "a position that was closed externally, taken for an unprotected one",
+    25: "an overfilled share that was not reported any more",
+    130: "executions of two venues with one id, taken for one",
+    170: "a stop that rested until the next minute after all shares were sold externally",
+    172: "a bust of an id of two executions, booked for the wrong one",
+    277: "an entry whose only fill was not reported, at a venue that lists nothing",
+    319: "a stop that had ended while an oversold quantity was still being bought back",
+    423: "a connection that broke before the open, forgotten at the open by readers of the journal",
+    535: "the second execution of one id, reported before the first and booked twice",
+    712: "an exit whose last fill was not reported, and shares taken for external",
+    881: "an entry without a fill in a cash account, marked as lost",
+    1573: "a split that rounded each lot, so that the ledger lacked a millionth of a share",
+    2947: "two executions of one id and price, the second reported first and booked for both",
+    4600: "a split at one broker that doubled the journal's holding at another",
+    4611: "a journaled disarming that was forgotten by a crash before it took effect",
+    4883: "a lost cancel of an oversized stop that was not requested again",
+    5987: "an execution that was void before it was reported, and booked by the ledger",
+    6095: "a void sale that was bought back and taken for an exit of nothing",
+    7553: "a stop rejected before the fill of its entry was reported, taken for resting",
+    7737: "an entry's fill reported after its stop had sold it, and sold again",
+    9164: "an unreported oversold quantity of a stop, taken for external",
+    20099: "a busted fill of a working entry, filled again and counted twice by its invariant",
 }
-"""What each of them found."""
+"""The fault that each seed found."""
 
 FAILED_UNDER: Final[Mapping[int, tuple[str, ...]]] = {
-    120: ("F29", "F32"),  # a stop that filled for more than a bust had left, and what was left sold minute by minute
-    131: ("F28", "F29"),  # what took back too much: a fill of it that was void, and a share beyond it
-    950: ("F10", "F28", "F29", "F30"),  # a correction of one of two executions under one id, booked on neither
+    120: ("F29", "F32"),  # a stop filled for more than a bust had left, and the rest was sold minute by minute
+    131: ("F28", "F29"),  # a reversal that was too large: one of its fills was void, and it overfilled by a share
+    950: ("F10", "F28", "F29", "F30"),  # a correction of one of two executions of one id, booked for neither
 }
-"""Those that found something with these faults alone."""
+"""Seeds that found a fault only with exactly these faults on."""

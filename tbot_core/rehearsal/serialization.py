@@ -1,6 +1,6 @@
-"""Values of a broker's contract as one line of JSON, and back: for a venue and a bot in two processes.
+"""Serializes values of the broker contract as one line of JSON, for a venue and a bot in two processes.
 
-Only what is named here can be told; a line makes no other object than these.
+Only the types listed here are supported, in both directions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VALUES: Final[Mapping[str, type[attrs.AttrsInstance]]] = {
         *(Order, OrderRecord, OrderStatusReport, SignalId, AccountSnapshot, BrokerCapabilities),
     )
 }
-_FAULTS: Final = {
+_ERRORS: Final = {
     one.__name__: one for one in (BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn)
 }
 _TEXTS: Final[Mapping[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] = {
@@ -50,17 +50,17 @@ _OF: Final = "of"
 
 
 def dump_line(value: object) -> bytes:
-    """The value as a line, its line feed included; raises TypeError for one that cannot be told."""
+    """Serialize a value as a line with its line feed; raises TypeError for an unsupported type."""
     return json.dumps(_plain(value), separators=(",", ":")).encode() + b"\n"
 
 
 def load_line(line: bytes) -> Any:
-    """The value that a line tells; lists come as tuples. Raises KeyError or ValueError for any other line."""
+    """Parse a line; lists become tuples. Raises KeyError or ValueError for an invalid line."""
     return _value(json_document.parse_json(line))
 
 
 def _plain(value: object) -> object:
-    # What JSON knows, marked with what it stands for.
+    # The value in JSON types, marked with its type.
     kind = type(value).__name__
     if kind in _TEXTS:
         return {_KIND: kind, _OF: _TEXTS[kind][0](value)}
@@ -71,11 +71,11 @@ def _plain(value: object) -> object:
             return [_plain(one) for one in value]
         case BrokerError():
             return {_KIND: kind, _OF: [value.message, value.remedy, value.retry_after_s]}
-    return {_KIND: kind, _OF: _inside(value)}
+    return {_KIND: kind, _OF: _content(value)}
 
 
-def _inside(value: object) -> object:
-    # What a set, a table or a value of the contract is made of.
+def _content(value: object) -> object:
+    # The content of a set, a dict or a value of the contract.
     match value:
         case frozenset():
             return [_plain(one) for one in sorted(value)]
@@ -84,11 +84,11 @@ def _inside(value: object) -> object:
         case _ if type(value).__name__ in _VALUES:
             names = [field.name for field in attrs.fields(_VALUES[type(value).__name__])]
             return {name: _plain(getattr(value, name)) for name in names}
-    raise TypeError(f"{type(value).__name__} cannot be told.")
+    raise TypeError(f"{type(value).__name__} cannot be serialized.")
 
 
 def _value(plain: Any) -> Any:
-    # What `_plain` made it of.
+    # The inverse of `_plain`.
     match plain:
         case list():
             return tuple(_value(one) for one in plain)
@@ -97,14 +97,14 @@ def _value(plain: Any) -> Any:
         case {"is": "dict", "of": of}:
             return {_value(key): _value(one) for key, one in of}
         case {"is": kind, "of": of}:
-            return _made(kind, of)
+            return _construct(kind, of)
     return plain
 
 
-def _made(kind: str, of: Any) -> Any:
+def _construct(kind: str, of: Any) -> Any:
     if kind in _TEXTS:
         return _TEXTS[kind][1](of)
-    if kind in _FAULTS:
+    if kind in _ERRORS:
         message, remedy, retry_after_s = of
-        return _FAULTS[kind](message, remedy, retry_after_s=retry_after_s)
+        return _ERRORS[kind](message, remedy, retry_after_s=retry_after_s)
     return _VALUES[kind](**{name: _value(one) for name, one in of.items()})

@@ -1,4 +1,4 @@
-"""A small world for tests: one venue, symbols at one price, and a hand that moves both price and time."""
+"""A small world for tests: one venue, symbols at a fixed price; the test moves price and time."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ _MINUTES: Final = 120
 
 
 class SmallWorld:
-    """A venue that is open since a minute, its symbols at 20 USD in any quantity, a client that is connected.
+    """A venue that opened a minute ago, its symbols at 20 USD in any quantity, and a connected client.
 
-    `rates` says which faults are on, and how often each strikes. The bell rings at second 60 of the world. The hand
-    moves the first of the symbols.
+    `rates` are the rates of the faults that are on. The session opens at second 60 of the world.
     """
 
     def __init__(
@@ -57,8 +56,8 @@ class SmallWorld:
         self.faults = SeedFaults(chances, (), rates=rates)
         self.market = SimulatedMarket.flat(ticks_of(20.0), symbols, _MINUTES)
         news = plan_symbol_events(self.market, self.faults, chances.stream, _MINUTES * 60.0)
-        self.floor = VenueMatchingEngine(self.market, character or VenueProfile(), self.session, start, self.faults)
-        self.exchange = SimulatedExchange(self.floor)
+        self.matching = VenueMatchingEngine(self.market, character or VenueProfile(), self.session, start, self.faults)
+        self.exchange = SimulatedExchange(self.matching)
         self.way = NetworkPath(self.exchange, self.faults, chances.stream, LEAD_S + _MINUTES * 60.0)
         self.others = ThirdParties(self.exchange, self.faults, chances.stream, news)
         self.broker = SimulatedBroker(self.way, self.clock)
@@ -66,25 +65,25 @@ class SmallWorld:
         self.wait(self.broker.connect())
 
     def wait(self, asked: Coroutine[Any, Any, Value]) -> Value:
-        """What is answered, in virtual time."""
+        """Run a coroutine in virtual time, and return its result."""
         return self.loop.run_until_complete(asked)
 
     def pass_time(self, seconds: float) -> None:
-        """Let virtual time pass, and the venue do what is due."""
+        """Let virtual time pass, and advance the venue."""
         self.wait(asyncio.sleep(seconds))
         self.exchange.advance(self.loop.time())
 
     def trade_at(self, price: Decimal) -> None:
-        """Let a minute pass in which the symbol trades at this price alone."""
-        self.market.paths[self.symbol].move(self.floor.step + 1, ticks_of(float(price)))
+        """Set the price of the first symbol, and let a minute pass."""
+        self.market.paths[self.symbol].move(self.matching.step + 1, ticks_of(float(price)))
         self.pass_time(60.0)
 
     def submit(self, order: Order) -> None:
-        """Send an order with a permit that holds."""
+        """Submit an order with a valid permit."""
         self.wait(self.broker.submit(order, SendPermit(order, never_refuse)))
 
     def poll_after(self, seconds: float = 1.0) -> list[BrokerEvent]:
-        """What the stream has told once so much time has passed."""
+        """Let time pass, and poll the stream."""
         self.pass_time(seconds)
         return list(self.wait(self.broker.poll()))
 

@@ -1,6 +1,6 @@
-"""What is true at a venue: every fact with its moment, and the cash and the holdings that follow from them.
+"""The facts of a simulated venue, and the cash and holdings that follow from them.
 
-Money is in atoms and quantities in units, so that sums are exact. The invariants compare a bot's journal with this.
+Money is in atoms and quantities in units, so that sums are exact. The invariants compare a bot's journal with them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tbot_core.model.types import Fill, atoms_of, dollars_of, quantity_of, ticks
 
 @attrs.frozen(kw_only=True)
 class VenueFact:
-    """Something that happened at a venue.
+    """An event at a venue.
 
     `kind`: accepted, rejected, replaced, cancelled, expired, execution, busted, corrected, or an activity's kind.
-    `ours`: it concerns an order that came over a wire of the simulation. `units` and `atoms` are what holdings and cash
-    gained; `quantity` is what was ordered, in units.
+    `ours`: it concerns an order of the bot. `units` and `atoms` are the changes of holding and cash; `quantity` is the
+    ordered quantity in units.
     """
 
     at: datetime
@@ -46,7 +46,7 @@ class VenueFact:
 
 
 class FactFields(TypedDict, total=False):
-    """What a fact may say besides its moment and kind."""
+    """The fields of a fact besides its time and kind."""
 
     ours: bool
     client_order_id: str
@@ -60,17 +60,17 @@ class FactFields(TypedDict, total=False):
 
 
 class VenueBooks:
-    """Cash in atoms and holdings in units, never changed but by a fact."""
+    """Cash in atoms and holdings in units; only facts change them."""
 
     def __init__(self, cash: int) -> None:
-        """Begin flat with this cash, in atoms."""
+        """Begin without holdings; `cash` is in atoms."""
         self.first_cash = cash
         self.cash = cash
         self.units: dict[str, int] = {}
         self.facts: list[VenueFact] = []
 
     def write(self, fact: VenueFact) -> None:
-        """A fact: it moves what it says."""
+        """Add a fact, and apply it to cash and holdings."""
         self.facts.append(fact)
         self.cash += fact.atoms
         if fact.units:
@@ -79,7 +79,7 @@ class VenueBooks:
                 self.units[fact.symbol] = held
 
     def holdings(self) -> tuple[PositionReport, ...]:
-        """What is held, by symbol."""
+        """The holdings, by symbol."""
         return tuple(
             PositionReport(symbol=symbol, quantity=quantity_of(units))
             for symbol, units in sorted(self.units.items())
@@ -87,7 +87,7 @@ class VenueBooks:
         )
 
     def activities(self, since: datetime) -> tuple[AccountActivity, ...]:
-        """What moved money or shares without an order since then."""
+        """The changes of cash or holdings without an order since then."""
         return tuple(
             AccountActivity(
                 activity_id=f"a{number}",
@@ -104,6 +104,6 @@ class VenueBooks:
 
 
 def fill_effect(fill: Fill) -> tuple[int, int]:
-    """What an execution adds to a holding, in units, and to cash, in atoms."""
+    """The changes of holding (units) and cash (atoms) by an execution."""
     units = units_of(fill.quantity) * (1 if fill.buy else -1)
     return units, -units * ticks_of(float(fill.price)) - atoms_of(fill.fees)

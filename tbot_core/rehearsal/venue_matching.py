@@ -1,6 +1,6 @@
-"""Where orders meet the market: what rests, what is done, what each bracket does then, and what is reported.
+"""The matching engine of a simulated venue: working orders, executions, brackets and events.
 
-Chance has no part in it but for the faults of the venue itself; the same orders at the same seconds trade the same.
+Only the venue's own faults are random; the same orders at the same seconds trade the same.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ ALIVE: Final = (OPEN, HELD)
 
 
 class VenueMatchingEngine:
-    """An account's orders and books at one venue; seconds are those of the world, whose second 0 is `start`.
+    """The orders and books of one account at a venue; seconds are those of the world, whose second 0 is `start`.
 
-    `told` holds every event with its second, for the wires to deliver.
+    `timed_events` has every event with its second, for delivery.
     """
 
     def __init__(
@@ -58,29 +58,29 @@ class VenueMatchingEngine:
 
     @property
     def step(self) -> int:
-        """The step that it is: the first one before the bell, the last one after the close."""
+        """The current step; the first one before the open, the last one after the close."""
         return self._step(self.now)
 
     @property
     def in_session(self) -> bool:
-        """Whether the bell has rung, and has not rung again."""
+        """Whether the session is open."""
         return self.opens <= self.now < self.closes
 
     def path(self, symbol: str) -> PricePath | None:
-        """What the symbol trades at; None where it does not."""
+        """The price path of a symbol; None if it is not traded."""
         path = self.market.paths.get(symbol)
         return path if path is not None and path.listed(self.step) else None
 
     def find(self, client_order_id: str) -> SimulatedVenueOrder | None:
-        """The newest order of that id."""
+        """The latest order of a client order id."""
         return next((working for working in reversed(self.orders) if working.cid == client_order_id), None)
 
     def moment(self, seconds: float) -> dt.datetime:
-        """A second of the world."""
+        """The time of a second of the world."""
         return self.start + dt.timedelta(seconds=seconds)
 
     def trade(self, to: float) -> None:
-        """Let the market move until then, and fill what it meets."""
+        """Advance the market to second `to`, and fill orders."""
         last = self._step(to) if to >= self.opens else -1
         while self._traded < last:
             self._traded = self._traded + 1 if self.open else last
@@ -92,12 +92,12 @@ class VenueMatchingEngine:
     def accept(
         self, order: Order, *, ours: bool = True, parent: SimulatedVenueOrder | None = None
     ) -> SimulatedVenueOrder:
-        """Take an order in; protection is held until its entry fills."""
+        """Accept an order; protection is held until its entry fills."""
         working = SimulatedVenueOrder(
             order=order,
             broker_order_id=f"b{len(self.orders) + 1}",
             units=units_of(order.quantity),
-            taken=self.now,
+            accepted_at=self.now,
             changed=self.now,
             ours=ours,
             parent=parent,
@@ -108,14 +108,14 @@ class VenueMatchingEngine:
         return working
 
     def rest(self, working: SimulatedVenueOrder) -> None:
-        """An order begins to work, and meets the market at once."""
+        """Let an order work, and match it at once."""
         working.kind = OPEN
         self.open.append(working)
         self.report(BrokerEventKind.ACKNOWLEDGED, working)
         self.meet(working)
 
     def meet(self, working: SimulatedVenueOrder) -> None:
-        """Fill what the present step fills of an order."""
+        """Match an order in the current step."""
         path, step = self.path(working.order.symbol), self.step
         if path is None or not self.in_session or working.kind != OPEN or path.halted(step):
             return
@@ -124,7 +124,7 @@ class VenueMatchingEngine:
             self.execute(working, units, ticks)
 
     def execute(self, working: SimulatedVenueOrder, units: int, ticks: int) -> None:
-        """So much of an order is done at that price: booked, told, and its bracket follows."""
+        """Fill units of an order at a price in ticks: book and report the fill, and adjust its bracket."""
         order = working.order
         fill = Fill(
             execution_id=self._execution_id(working),
@@ -151,7 +151,7 @@ class VenueMatchingEngine:
             self.execute(working, max(units // 2 // UNITS_PER_SHARE, 1) * UNITS_PER_SHARE, ticks)
 
     def end(self, working: SimulatedVenueOrder, kind: str, words: str = "") -> None:
-        """An order is over; protection of which nothing was ever filled goes with its entry."""
+        """End an order; the protection of an entry without fills ends with it."""
         if working.kind not in ALIVE:
             return
         working.kind, working.words, working.changed = kind, words, self.now
@@ -163,7 +163,7 @@ class VenueMatchingEngine:
                 self.end(leg, kind, words)
 
     def write(self, kind: str, working: SimulatedVenueOrder | None = None, **terms: Unpack[FactFields]) -> None:
-        """Write a fact down."""
+        """Add a fact."""
         known: FactFields = {}
         if working is not None:
             known["ours"], known["client_order_id"] = working.ours, working.cid
@@ -174,14 +174,14 @@ class VenueMatchingEngine:
     def report(
         self, kind: str, working: SimulatedVenueOrder | str, *, fill: Fill | None = None, words: str = ""
     ) -> None:
-        """Tell of an order, or of a client order id that stands for none."""
+        """Report an event of an order, or of an unknown client order id."""
         cid = working if isinstance(working, str) else working.cid
         event_id = f"{self.character.account_id}-e{len(self.timed_events) + 1}"
         event = BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=fill, words=words)
         self.timed_events.append((self.now, event))
 
     def report_correction(self, kind: str, working: SimulatedVenueOrder, was: Fill, fill: Fill) -> None:
-        """An execution is taken back (`busted`), or has the new terms of `fill` (`corrected`)."""
+        """Bust an execution (`busted`), or give it the terms of `fill` (`corrected`)."""
         units, atoms = fill_effect(was)
         new_units, new_atoms = (0, 0) if kind == BrokerEventKind.BUSTED else fill_effect(fill)
         at = working.fills.index(was)
@@ -192,7 +192,7 @@ class VenueMatchingEngine:
         self.report(kind, working, fill=fill)
 
     def _cover(self, entry: SimulatedVenueOrder) -> None:
-        # Protection rests from the entry's first fill on, for what was filled.
+        # Protection rests from the entry's first fill on, for the filled quantity.
         for leg in entry.legs:
             if leg.kind in ALIVE:
                 leg.units = entry.filled
@@ -206,7 +206,7 @@ class VenueMatchingEngine:
             self.report(BrokerEventKind.ACKNOWLEDGED, leg)
 
     def _reduce(self, leg: SimulatedVenueOrder, units: int) -> None:
-        # What one leg fills, the other cannot fill any more; an entry that is being left takes in no more.
+        # A fill of one leg reduces the other, and cancels the rest of the entry.
         if leg.parent is None:
             return
         self.end(leg.parent, BrokerEventKind.CANCELLED, "its protection was filled")

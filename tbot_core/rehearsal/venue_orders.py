@@ -1,4 +1,4 @@
-"""Orders at a simulated venue: what each has become, and what may be said against a new one."""
+"""Orders at a simulated venue: their state, and the checks of new ones."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _BAND: Final = Decimal("0.2")
 
 @attrs.define(eq=False)
 class SimulatedVenueOrder:
-    """An order that a venue has taken.
+    """An order that a venue has accepted.
 
-    `kind` is that of its report; `held`: protection that waits for its entry's fill. `units` is what it may fill in
-    all, `level` its limit or stop in ticks, `legs` the protection of an entry, which cancel each other. `ours`: it came
-    over a wire of the simulation.
+    `kind` is that of its report, or `held` for protection that waits for its entry's fill. `units` is its whole
+    quantity, `level` its limit or stop in ticks, `legs` the protection of an entry, which cancel each other. `ours`:
+    the bot sent it.
     """
 
     order: Order
     broker_order_id: str
     units: int
-    taken: float
+    accepted_at: float
     level: int = attrs.field(default=attrs.Factory(lambda self: order_level(self.order), takes_self=True))
     ours: bool = True
     kind: str = OPEN
@@ -52,7 +52,7 @@ class SimulatedVenueOrder:
 
     @property
     def remaining_units(self) -> int:
-        """What may still fill, units."""
+        """The units that may still fill."""
         return max(self.units - self.filled, 0) if self.kind in {OPEN, HELD} else 0
 
     @property
@@ -61,7 +61,7 @@ class SimulatedVenueOrder:
         return [] if self.parent is None else [leg for leg in self.parent.legs if leg is not self]
 
     def price(self, path: PricePath, step: int) -> int | None:
-        """At what price it fills in this step, ticks; None where it does not."""
+        """The price in ticks at which it fills in this step; None if it does not."""
         last, buy, order = path.prices[step], self.order.buy, self.order
         met = path.ask(step) if buy else path.bid(step)
         if order.type is OrderType.LIMIT:
@@ -72,8 +72,8 @@ class SimulatedVenueOrder:
         return met
 
     def report(self, start: dt.datetime) -> OrderStatusReport:
-        """What the venue knows of it; `start` is the moment of the world's second 0."""
-        # Most orders of a day are over, and are read again and again.
+        """The venue's report of it; `start` is the time of the world's second 0."""
+        # Cached: most orders of a day have ended, and are read many times.
         state = (self.kind, self.changed, self.units, tuple(map(id, self.fills)))
         if self._reported is None or self._reported[0] != state:
             self._reported = state, self._report(start)
@@ -98,9 +98,9 @@ class SimulatedVenueOrder:
 
 
 def order_objection(order: Order, character: VenueProfile, path: PricePath | None, step: int) -> str:
-    """Why the venue does not take the order, beginning with its code; empty where it does.
+    """Why the venue rejects the order, with a code first; empty if it accepts it.
 
-    `path` None: the symbol does not trade there. Money is not looked at.
+    `path` None: the symbol is not traded there. Buying power is not checked.
     """
     if path is None:
         return f"42210002 asset {order.symbol} is not tradable"
@@ -111,7 +111,7 @@ def order_objection(order: Order, character: VenueProfile, path: PricePath | Non
 
 
 def worst_cost(order: Order, path: PricePath, step: int) -> int:
-    """What the order may cost at worst, atoms."""
+    """The largest cost of the order, in atoms."""
     price = path.ask(step) * 103 // 100 if order.limit_price is None else ticks_of(float(order.limit_price))
     return units_of(order.quantity) * price
 
@@ -140,6 +140,6 @@ def _against_price(order: Order, character: VenueProfile, path: PricePath, step:
 
 
 def order_level(order: Order) -> int:
-    """The limit of a limit order, the stop of a stop order, ticks; 0 for a market order."""
+    """The price of a limit or stop order in ticks; 0 for a market order."""
     price = order.stop_price if order.type is OrderType.STOP else order.limit_price
     return 0 if price is None else ticks_of(float(price))

@@ -1,4 +1,4 @@
-"""What a simulated venue is like: the rules that its broker declares, and the habits that no broker declares."""
+"""Profiles of simulated venues: declared capabilities and undeclared behaviour."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FRACTION: Final = Decimal("0.000001")
 
 @attrs.frozen(kw_only=True)
 class VenueProfile:
-    """A venue's rules and habits.
+    """A venue's capabilities and behaviour.
 
-    `fee_ticks`: price of a share's execution in ticks. `margin` false: no short sales, no more than the cash.
-    `numbers_moments`: its readings bear a barrier. `refuses_at_once`: a rejection is its answer, else the order is
-    taken and its rejection told later. `documents_429`: too many requests are turned away before anything else.
-    `index_lag_s`: how long an order that was taken cannot be found yet. `dedupe_window_s`: for how long a second order
-    under a client order id is refused; 0: it is taken. `cancels_by_cid` false: a cancel needs the venue's own order id.
+    `fee_ticks`: fee per share in ticks. `margin` false: no short sales, only cash. `numbers_moments`: its snapshots
+    have a barrier. `refuses_at_once`: a rejection is the answer to a submit, else the order is accepted and rejected
+    later. `documents_429`: a request over the limit certainly has no effect. `index_lag_s`: how long a new order cannot
+    be looked up. `dedupe_window_s`: how long a second order of a client order id is refused; 0: it is accepted.
+    `cancels_by_cid` false: a cancel needs the venue's own order id.
     """
 
     rules: BrokerCapabilities = attrs.field(factory=BrokerCapabilities)
@@ -42,7 +42,7 @@ class VenueProfile:
 
 
 def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
-    """A venue as the seed has it; `name` tells the venues of one world apart."""
+    """The profile that the seed draws; `name` distinguishes the venues of one world."""
     stream = chances.stream(f"venue/{name}")
     fractional = stream.happens(0.3)
     dedupes = stream.happens(0.5)

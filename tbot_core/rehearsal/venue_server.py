@@ -1,6 +1,6 @@
-"""A simulated venue at the counter: what a client in another process asks is answered, at the time that it brings.
+"""Serves a simulated venue to a client in another process.
 
-The venue outlives its clients. Its time is the world's seconds; it stands still unless somebody brings it along.
+The venue outlives its clients. Its time is the world's seconds; each message of a client advances it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
 
     class Connection(Protocol):
-        """What messages come from, and answers go to."""
+        """A connection for messages and answers."""
 
         def send(self, data: bytes) -> None:
             """Send bytes."""
 
         def receive(self) -> bytes | None:
-            """The next message; None once the other end has gone."""
+            """The next message; None when the other end has closed."""
 
 
 _ROUNDS: Final = 6
@@ -35,25 +35,25 @@ _ASKED: Final = frozenset({"connect", "account", "submit", "cancel", "replace", 
 
 
 class VenueServer:
-    """One client of a venue that asks from another process; a bot that starts again is another client.
+    """Serves one client of a venue; a restarted bot is another client.
 
-    A message tells the second of the world that it is there, and may ask something under a number of its own. The
-    answer tells what was answered until then, question by question, and the second at which more may be.
+    A message has the client's current second of the world, and may have a request with a number. The answer has the
+    results of all requests finished by then, and the second at which more may finish.
     """
 
     def __init__(self, way: NetworkPath, loop: VirtualLoop, clock: LoopClock) -> None:
         self._loop = loop
         self._broker = SimulatedBroker(way, clock)
-        self._start = way.exchange.floor.start
+        self._start = way.exchange.matching.start
         self._tasks: dict[int, asyncio.Task[Any]] = {}
 
-    def serve(self, line: Connection) -> None:
-        """Answer until the client has gone."""
-        while (message := line.receive()) is not None:
-            line.send(self.answer(message))
+    def serve(self, connection: Connection) -> None:
+        """Answer messages until the client closes the connection."""
+        while (message := connection.receive()) is not None:
+            connection.send(self.answer(message))
 
     def answer(self, message: bytes) -> bytes:
-        """What is said to a message."""
+        """The answer to a message."""
         at, number, what, parts = load_line(message)
         if what == "hello":
             return dump_line((self._broker.rules, self._start))
@@ -65,7 +65,7 @@ class VenueServer:
     async def _ask(self, what: str, parts: tuple[Any, ...]) -> object:
         if what not in _ASKED:
             raise ValueError(f"A broker is not asked for {what}.")
-        if what == "submit":  # the right to send it was used where it was sent
+        if what == "submit":  # the client redeemed the real permit
             parts = (*parts, SendPermit(parts[0], never_refuse))
         ask: Callable[..., Any] = getattr(self._broker, what)
         try:
@@ -74,10 +74,10 @@ class VenueServer:
             return fault
 
     async def _pass(self, at: float, number: int, what: str, parts: tuple[Any, ...]) -> None:
-        # Let everything happen that is due until then, and begin what is asked.
+        # Advance to that second, and start the request.
         if at > self._loop.time():
             await asyncio.sleep(at - self._loop.time())
         if what:
             self._tasks[number] = self._loop.create_task(self._ask(what, parts))
-        for _ in range(_ROUNDS):  # whoever was woken at that very second gets his turn
+        for _ in range(_ROUNDS):  # run the tasks that wake at that very second
             await asyncio.sleep(0)

@@ -1,6 +1,6 @@
-"""The world of one seed: its session, prices, venues, ways, feed and faults, in virtual time.
+"""The simulated world of one seed: session, prices, venues, network paths, feed and faults, in virtual time.
 
-Everything outside the bot; the bot that runs in it is the real one.
+It is everything outside the bot; the bot is the real one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 DAY: Final = dt.date(2026, 3, 3)
 LEAD_S: Final = 300.0
 QUIET_MINUTES: Final = 12
-"""So many minutes before the close the faults stop, so that everything can settle."""
+"""Minutes before the close at which faults stop, so that open orders can be resolved."""
 _AFTERMATH_S: Final = 1_200.0
 _SYMBOLS: Final = ("AAPL", "AMD", "F", "KO", "MSFT", "SPY", "T", "XOM")
 _NAMES: Final = ("alpha", "beta", "gamma")
@@ -52,16 +52,15 @@ _FLAP_S: Final = 30.0
 
 
 class World:
-    """All that surrounds a bot; `faults` None lets the seed choose them, else exactly these are on.
+    """The environment of a bot; `faults` None lets the seed choose them, else exactly these are on.
 
-    Second 0 is five minutes before the bell. A day lasts 25 to 60 minutes, in one seed of fifty as long as a real one:
-    `calendar` says so to the bot. `falls`: whether all prices do, at once. `rates` overrides how often faults strike,
-    `character` what the venues are like, `venues` how many there are, `minutes` how long the day is, `live` whether the
-    bot hears a live feed (None: half of the seeds). A bot that has crashed gets another `client` and another feed; the
-    venues and the ways stay what they are.
+    Second 0 is five minutes before the open. A session lasts 25 to 60 minutes, in one seed of fifty a whole day.
+    `falls`: whether all prices fall at once. These override the seed: `rates` the fault rates, `character` the venue
+    profile, `venues` the number of venues, `minutes` the session's length, `live` whether the bot has a live feed
+    (None: half of the seeds). A bot that has crashed gets a new `client` and a new feed; venues and network paths stay.
     """
 
-    def __init__(  # noqa: PLR0913  what a test may take out of the seed's hands
+    def __init__(  # noqa: PLR0913  what a test may override
         self,
         seed: int,
         faults: Sequence[str] | None = None,
@@ -75,8 +74,8 @@ class World:
         self.seed = seed
         self.key = Secret(KEY)
         self.chances = RandomStreams(seed)
-        shape = self.chances.stream("world")
-        self.calendar, self.session = short_day(minutes or (None if shape.happens(_WHOLE_DAY) else shape.whole(25, 60)))
+        draw = self.chances.stream("world")
+        self.calendar, self.session = short_day(minutes or (None if draw.happens(_WHOLE_DAY) else draw.whole(25, 60)))
         self.start = self.session.open - dt.timedelta(seconds=LEAD_S)
         self.loop = VirtualLoop()
         self.clock = LoopClock(self.loop, self.start)
@@ -84,58 +83,58 @@ class World:
         self.end = LEAD_S + session_s + _AFTERMATH_S
         self.quiet_from = LEAD_S + session_s - QUIET_MINUTES * 60.0
         self.live = self.chances.stream("live").happens(0.5) if live is None else live
-        count = shape.whole(2, 5)
+        count = draw.whole(2, 5)
         self.market = SimulatedMarket.drawn(self.chances, _SYMBOLS[:count], self.session.minutes)
         self.falls = self._fall(self.chances.stream("fall"))
-        self.names = _NAMES[: shape.one((1, 1, 1, 2, 3)) if venues is None else venues]
+        self.names = _NAMES[: draw.one((1, 1, 1, 2, 3)) if venues is None else venues]
         several = len(self.names) > 1
         self.faults = SeedFaults(self.chances, faults, rates=rates, until=self.quiet_from, often=several)
-        news = plan_symbol_events(self.market, self.faults, self._of("news"), session_s)
-        self.ways = tuple(self._paved(name, character or random_profile(self.chances, name)) for name in self.names)
+        symbol_events = plan_symbol_events(self.market, self.faults, self._streams_of("news"), session_s)
+        self.ways = tuple(self._path_to(name, character or random_profile(self.chances, name)) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):
-            ThirdParties(way.exchange, self.faults, self._of(name), news)
+            ThirdParties(way.exchange, self.faults, self._streams_of(name), symbol_events)
         asked = faults is not None and "F63" in faults
         self.announces = asked and self.chances.stream("announced").happens(0.5)
         self._notes: list[str] = []
         self.jumps: list[float] = []
         self._plan_outages()
-        self._plan_the_clock()
+        self._plan_clock_faults()
 
     @property
     def line(self) -> str:
-        """The options that make this world again."""
+        """The command-line options that create this world again."""
         return f"--seed {self.seed} --fault {','.join(self.faults.on) or 'none'}"
 
     @cached_property
     def timetable(self) -> DeliverySchedule:
-        """When each minute comes, the same for every bot that asks."""
-        timetable = DeliverySchedule(self.session, LEAD_S, self.faults, self._of("feed"))
+        """The delivery times of the minutes, the same for every bot."""
+        timetable = DeliverySchedule(self.session, LEAD_S, self.faults, self._streams_of("feed"))
         timetable.inject_faults(self.market.symbols)
         return timetable
 
     @cached_property
-    def _scene(self) -> LiveFeedScenario:
+    def _live_scenario(self) -> LiveFeedScenario:
         return LiveFeedScenario(
             session=self.session,
             market=self.market,
             opens=LEAD_S,
             timetable=self.timetable,
             faults=self.faults,
-            chance=self._of("feed"),
+            chance=self._streams_of("feed"),
         )
 
     @cached_property
     def _script(self) -> Script:
-        return script_of(self._scene)
+        return script_of(self._live_scenario)
 
     def way(self, name: str) -> NetworkPath:
-        """The way to the venue of that name; what is true there is its `exchange.floor.books.facts`."""
+        """The network path to a venue; its facts are `exchange.matching.books.facts`."""
         return self.ways[self.names.index(name)]
 
     def client(self, name: str) -> SimulatedBroker:
-        """A new client of the venue of that name."""
-        made = MaintenanceBroker if self.announces else SimulatedBroker
-        return made(self.way(name), self.clock)
+        """A new client of a venue."""
+        client_type = MaintenanceBroker if self.announces else SimulatedBroker
+        return client_type(self.way(name), self.clock)
 
     def feed(self) -> SimulatedFeed:
         """The session's feed of whole minutes, for one bot."""
@@ -143,28 +142,28 @@ class World:
 
     def live_feed(self) -> SimulatedLiveFeed:
         """The session's live feed, for one bot."""
-        return SimulatedLiveFeed(self._scene, self._script, self._day(), self.clock)
+        return SimulatedLiveFeed(self._live_scenario, self._script, self._day(), self.clock)
 
     def session_feed(self) -> SimulatedFeed | SimulatedLiveFeed:
-        """The feed that this world's bot hears."""
+        """The feed of this world's bot."""
         return self.live_feed() if self.live else self.feed()
 
     def _day(self) -> DayFacts:
         return facts_of_the_day(self.market, RandomStreams(self.seed).stream("day"))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, Value]]) -> Value:
-        """Run a bot in this world to its end; a world is run once."""
+        """Run a bot in this world to its end; may be called once."""
         return run_virtual(main, self.loop)
 
     def add_trace_line(self, words: str) -> None:
-        """Add a line of the bot's own to the trace."""
+        """Add a line to the trace."""
         self._notes.append(f"{self.loop.time():.6f} {words}")
 
     def trace(self) -> list[str]:
-        """Everything that happened: facts, requests and events of each venue, faults, and the bot's own lines."""
+        """The trace: facts, requests and events of each venue, injected faults, and added lines."""
         lines = [self.line]
         for name, way in zip(self.names, self.ways, strict=True):
-            lines += [f"{name} {fact.line}" for fact in way.exchange.floor.books.facts]
+            lines += [f"{name} {fact.line}" for fact in way.exchange.matching.books.facts]
             lines += [f"{name} {request.line}" for request in way.requests]
             lines += [f"{name} {at:.6f} {event.kind} {event.event_id}" for at, event in way.delivered]
         lines += [f"{name} x {count}" for name, count in self.faults.injected.items()]
@@ -176,7 +175,7 @@ class World:
         return sha256("\n".join(self.trace()).encode()).hexdigest()
 
     def _fall(self, chance: RandomStream) -> bool:
-        # Whether every price falls in the first half of the day: for good, or for so long that marks alone show it.
+        # Whether all prices fall in the first half of the day: for good, or so briefly that only marks show it.
         falls = chance.happens(_FALLS)
         if falls:
             start = chance.whole(1, self.session.minutes // 2) * STEPS_A_MINUTE
@@ -185,15 +184,15 @@ class World:
             self.market.fall(start, start + steps, share)
         return falls
 
-    def _paved(self, name: str, character: VenueProfile) -> NetworkPath:
-        floor = VenueMatchingEngine(self.market, character, self.session, self.start, self.faults)
-        return NetworkPath(SimulatedExchange(floor), self.faults, self._of(name), self.end)
+    def _path_to(self, name: str, character: VenueProfile) -> NetworkPath:
+        matching = VenueMatchingEngine(self.market, character, self.session, self.start, self.faults)
+        return NetworkPath(SimulatedExchange(matching), self.faults, self._streams_of(name), self.end)
 
-    def _of(self, name: str) -> Callable[[str], RandomStream]:
+    def _streams_of(self, name: str) -> Callable[[str], RandomStream]:
         return lambda purpose: self.chances.stream(f"{name}/{purpose}")
 
     def _plan_outages(self) -> None:
-        # What the first venue, or all of them, bring upon a bot that could trade elsewhere.
+        # Outages of the first venue, or of all, that a bot with failover meets.
         primary, plan = self.ways[0], self.faults.planned
         for begins, _ in plan("F64", LEAD_S, self.quiet_from):
             primary.ambush(begins)
@@ -207,13 +206,13 @@ class World:
             for way in self.ways:
                 way.add_fault("F60", begins, ends, "F67")
 
-    def _plan_the_clock(self) -> None:
+    def _plan_clock_faults(self) -> None:
         for fault, jump_s in (("F68", _AN_HOUR_S), ("F69", -_AN_HOUR_S), ("F70", 0.0)):
             for begins, ends in self.faults.planned(fault, 0.0, self.quiet_from):
-                self.loop.call_at(begins, self._spoil_the_clock, fault, jump_s)
-                self.loop.call_at(ends, self._mend_the_clock)
+                self.loop.call_at(begins, self._start_clock_fault, fault, jump_s)
+                self.loop.call_at(ends, self._end_clock_fault)
 
-    def _spoil_the_clock(self, fault: str, jump_s: float) -> None:
+    def _start_clock_fault(self, fault: str, jump_s: float) -> None:
         self.faults.count(fault)
         if jump_s:
             self.jumps.append(self.loop.time())
@@ -221,14 +220,14 @@ class World:
         else:
             self.clock.drift(_DRIFT)
 
-    def _mend_the_clock(self) -> None:
+    def _end_clock_fault(self) -> None:
         if self.clock.now() != self.clock.true():
             self.jumps.append(self.loop.time())
-        self.clock.mend()
+        self.clock.correct()
 
 
 def short_day(minutes: int | None) -> tuple[ExchangeCalendar, Session]:
-    """The calendar of a day that closes so many minutes after its bell (None: as usual), and its session."""
+    """The calendar of a day that closes `minutes` after the open (None: as usual), and its session."""
     whole = ExchangeCalendar().session(DAY)
     if whole is None:
         raise ValueError(f"{DAY} has no session")

@@ -145,8 +145,8 @@ class MatchingEngine:
 
     def events(self) -> list[BrokerEvent]:
         """The events since the last call, oldest first."""
-        taken, self._events = self._events, []
-        return taken
+        events, self._events = self._events, []
+        return events
 
     def accept(self, order: Order, minute: int) -> None:
         """Accept an order sent after `minute` has closed; a repeated client order id changes nothing."""

@@ -157,22 +157,22 @@ def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market:
     checks: list[Check] = []
     for one in rules.filters.values():
         checks += one.judge(signals, market, active.frame)
-    judged = _judge(np.zeros(len(signals), dtype=np.intp), checks, missing_rejects=rules.missing_rejects)
+    verdicts = _judge(np.zeros(len(signals), dtype=np.intp), checks, missing_rejects=rules.missing_rejects)
     short = signals.side < 0
     match active.frame.short_type.lower():
         case "shortsell":
             _deny(
-                judged.reasons,
+                verdicts.reasons,
                 short & _restricted(signals, market, unknown=rules.missing_rejects),
                 Reason.SHORT_RESTRICTED,
             )
         case "inverseetf":
-            _deny(judged.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
+            _deny(verdicts.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
         case "longput":
-            _deny(judged.reasons, short, Reason.SHORT_BY_PUT_UNAVAILABLE)
+            _deny(verdicts.reasons, short, Reason.SHORT_BY_PUT_UNAVAILABLE)
         case _:
-            _deny(judged.reasons, short, Reason.SHORT_DISABLED)
-    return judged
+            _deny(verdicts.reasons, short, Reason.SHORT_DISABLED)
+    return verdicts
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -189,11 +189,11 @@ def propose(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, marke
     dates = scan.dates
     signals = sane_signals(active.name, active.window, scan.signals, market.bars)
     signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
-    judged = judge(active, rules, signals, market)
+    verdicts = judge(active, rules, signals, market)
     found: list[list[Proposal]] = [[] for _ in dates]
     symbols = market.bars.symbols
     for number, (session, row, minute, side, price, strength, stop, target, rule, reason) in enumerate(
-        _columns(signals, judged)
+        _columns(signals, verdicts)
     ):
         identity = SignalId(
             session=dates[session], strategy=active.name, symbol=symbols[row], minute=minute, rule=signals.rules[rule]
@@ -210,7 +210,7 @@ def propose(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, marke
                 target=target,
                 exits=signals.exits,
                 reason=REASON_BY_CODE[reason],
-                findings=tuple(judged.findings(number)) if reason else (),
+                findings=tuple(verdicts.findings(number)) if reason else (),
             )
         )
     return found
@@ -251,18 +251,18 @@ def renew(active: ActiveStrategy, rules: TradingRules, proposal: Proposal, marke
         rules=(proposal.signal.rule,),
         exits=proposal.exits,
     )
-    judged = judge(active, rules, signals, market)
-    reason = REASON_BY_CODE[int(judged.reasons[0])]
-    findings = tuple(judged.findings(0)) if reason is not Reason.ALLOWED else ()
+    verdicts = judge(active, rules, signals, market)
+    reason = REASON_BY_CODE[int(verdicts.reasons[0])]
+    findings = tuple(verdicts.findings(0)) if reason is not Reason.ALLOWED else ()
     return attrs.evolve(fresh, reason=reason, findings=findings)
 
 
-def _columns(signals: Signals, judged: Verdicts) -> Iterator[tuple[Any, ...]]:
+def _columns(signals: Signals, verdicts: Verdicts) -> Iterator[tuple[Any, ...]]:
     # Each signal's session, row, minute, side, price, strength, stop, target, rule and reason as plain numbers.
     session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
     names = ("minute", "side", "price", "strength", "stop", "target", "rule")
     columns = (getattr(signals, name).tolist() for name in names)
-    return zip(session_of, signals.cells[-1].tolist(), *columns, judged.reasons.tolist(), strict=True)
+    return zip(session_of, signals.cells[-1].tolist(), *columns, verdicts.reasons.tolist(), strict=True)
 
 
 def _judge(reasons: Index, checks: list[Check], *, missing_rejects: bool) -> Verdicts:
@@ -292,11 +292,11 @@ def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects:
         return None if values is None else float(np.broadcast_to(np.asarray(values, dtype=float), shape).flat[row])
 
     reason = Reason.ALLOWED
-    for flags, says in zip(
+    for flags, flag_reason in zip(
         _outcome(check, missing_rejects=missing_rejects), (check.unknown, check.below, check.above), strict=True
     ):
         if reason is Reason.ALLOWED and bool(np.broadcast_to(flags, shape).flat[row]):
-            reason = says
+            reason = flag_reason
     value = cell(check.value)
     return CheckResult(
         check=check.name,
@@ -331,8 +331,8 @@ def sane_signals(name: str, window: Window, signals: Signals, bars: Bars) -> Sig
     """Return a strategy's signals if they are valid; raises PluginError for invalid ones."""
     away = signals.side * (signals.price - signals.stop)
     ahead = signals.side * (signals.target - signals.price)
-    again = np.ones(len(signals), dtype=np.bool_)
-    again[np.unique(np.ravel_multi_index(signals.cells, bars.close.shape[:-1]), return_index=True)[1]] = False
+    duplicate = np.ones(len(signals), dtype=np.bool_)
+    duplicate[np.unique(np.ravel_multi_index(signals.cells, bars.close.shape[:-1]), return_index=True)[1]] = False
     faults = {
         "a side other than 1 and -1": np.abs(signals.side) != 1,
         "a minute outside of the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
@@ -341,7 +341,7 @@ def sane_signals(name: str, window: Window, signals: Signals, bars: Bars) -> Sig
         "a strength that is not finite": ~np.isfinite(signals.strength),
         "a stop that is not a price on the losing side": (away <= 0) | (signals.stop <= 0) | np.isinf(signals.stop),
         "a target on the losing side": (np.round(ahead, 4) < 0) | np.isinf(signals.target),
-        "a symbol that has a signal already": again,
+        "a symbol that has a signal already": duplicate,
     }
     for fault, rows in faults.items():
         if rows.any():

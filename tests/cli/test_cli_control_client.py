@@ -40,7 +40,7 @@ from tbot_core.status.risk_state import risk_status
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tbot_core.engine.session.session import TradingSession
@@ -83,8 +83,9 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bot(home: Path) -> Iterator[Bot]:
+def bot(home: Path, trials: Callable[[Path], None]) -> Iterator[Bot]:
     """A bot that waits for the next session, which is days away."""
+    trials(home)
     day = SystemClock().now() + dt.timedelta(days=3)
     settings = home / ".env_bot"
     settings.write_text(f"{settings.read_text()}TRADING_DAYS={WEEKDAYS[day.weekday()]}\n")

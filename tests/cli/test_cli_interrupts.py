@@ -14,7 +14,7 @@ from tbot_core import cli
 from tbot_core.journal.store import read_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TBOT = (sys.executable, "-c", "import sys; from tbot_core.__main__ import main; sys.exit(main())")
@@ -58,8 +58,13 @@ class Child:
 
 
 @pytest.fixture
-def child(tmp_path: Path, stops_heard: None) -> Iterator[Child]:  # noqa: ARG001  -- wanted for its effect
+def child(
+    tmp_path: Path,
+    stops_heard: None,  # noqa: ARG001  -- wanted for its effect
+    trials: Callable[[Path], None],
+) -> Iterator[Child]:
     """A demo that has just had its first fill."""
+    trials(tmp_path / "home")
     found = Child(tmp_path / "home")
     found.until("  [OPEN] ")
     yield found
@@ -69,9 +74,11 @@ def child(tmp_path: Path, stops_heard: None) -> Iterator[Child]:  # noqa: ARG001
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, trials: Callable[[Path], None]) -> bytes:
     """The JSON of the same demo, run without interruption, without its report's path."""
-    return _without_report(document(tmp_path_factory.mktemp("undisturbed")))
+    home = tmp_path_factory.mktemp("undisturbed")
+    trials(home)
+    return _without_report(document(home))
 
 
 def _without_report(text: bytes) -> bytes:
@@ -121,7 +128,8 @@ def test_f83_a_second_instance_names_the_first(
 
 
 @pytest.mark.slow
-def test_hash_seeds_change_no_byte(tmp_path: Path) -> None:
+def test_hash_seeds_change_no_byte(tmp_path: Path, trials: Callable[[Path], None]) -> None:
     """Under two PYTHONHASHSEEDs the same command writes the same bytes."""
+    trials(tmp_path)
     one = document(tmp_path, PYTHONHASHSEED="1")
     assert document(tmp_path, PYTHONHASHSEED="4242") == one

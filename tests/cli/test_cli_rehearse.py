@@ -82,14 +82,14 @@ def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
 @pytest.mark.slow
 def test_chosen_faults_alone_strike() -> None:
     """Worlds with two faults have no third one."""
-    assert set(figures("--seeds", "3", "--fault", "F2,F21")["faults"]) <= {"F2", "F21"}
+    assert set(figures("--seeds", "1", "--fault", "F2,F21")["faults"]) <= {"F2", "F21"}
 
 
 @pytest.mark.slow
-def test_no_world_is_begun_after_the_time_is_up() -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_world_is_begun_after_the_time_is_up(workers: str) -> None:
     """A limit that passes with the first world lets no second one begin."""
-    assert figures("--seeds", "50", "--minutes", "0.0001")["sessions"] <= 1
-    said = rehearsed("--seeds", "5000", "--minutes", "0.0001", "--workers", "2").stdout
+    said = rehearsed("--seeds", "5000", "--minutes", "0.0001", "--workers", workers).stdout
     assert " of 5,000 sessions" in said
 
 
@@ -111,11 +111,11 @@ def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
 @pytest.mark.slow
 def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:
     """A task and what is told of a seed come through their text as they were."""
-    task = SeedBatch(first=3, last=8, step=2, faults=("F2",))
+    task = SeedBatch(first=3, last=6, step=2, faults=("F2",))
     main(task.text)
     said = capsys.readouterr().out.splitlines()
     assert [SeedReport.read(line.encode()) for line in said] == list(run_batch(task, ManualClock(NOON)))
-    assert [SeedReport.read(line.encode()).seed for line in said] == [3, 5, 7]
+    assert [SeedReport.read(line.encode()).seed for line in said] == [3, 5]
 
 
 @pytest.mark.slow

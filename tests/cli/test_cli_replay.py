@@ -1,4 +1,4 @@
-"""`tbot run --replay` over six weeks of real bars: the same twice, and explained."""
+"""`tbot run --replay` over some weeks of real bars: the same twice, and explained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START_TIME_OPEN=14:30
 START_TIME_MID=15:30
 START_TIME_CLOSE=19:30
 """
-WEEKS = "2018-02-16..2018-03-29"
+WEEKS = "2018-02-16..2018-03-06"
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def replay(home: Path, days: str, capsys: pytest.CaptureFixture[str], *more: str
 
 @pytest.fixture
 def document(weeks: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    """The document of the six weeks."""
+    """The document of these weeks."""
     return replay(weeks, WEEKS, capsys)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -21,7 +23,11 @@ from tbot_core.contracts import (
     OrderStatusReport,
 )
 from tbot_core.journal import records
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.types import OrderType
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOMENT = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
 EVENT = BrokerEvent(kind=BrokerEventKind.FILL, event_id="1", client_order_id="a")
@@ -79,7 +85,13 @@ def test_a_broker_declares_what_the_core_knows() -> None:
         BrokerCapabilities(fractional_types=frozenset({"pegged"}))
 
 
-def test_the_journal_holds_the_texts() -> None:
-    """Payloads with a member are the same JSON as those with its text."""
+def test_the_journal_holds_the_texts(tmp_path: Path) -> None:
+    """Payloads with a member are the same JSON as those with its text, and an event has the same hash."""
     assert json.dumps(records.activity_payload(ACTIVITY)).startswith('{"activity": "fee", ')
     assert json.dumps(records.report_payload(REPORT)).endswith('"said": "acknowledged"}')
+    hashes = set()
+    for name, kind in (("member", EVENT.kind), ("text", "fill")):
+        with closing(open_journal(tmp_path / name)) as journal:
+            journal.append([NewEvent(kind=kind, payload=records.broker_payload(EVENT), time=MOMENT, cid="a")])
+            hashes |= {event.hash for event in journal.events(kind="fill")}
+    assert len(hashes) == 1

@@ -100,7 +100,7 @@ class Two:
 
     @property
     def _books(self) -> dict[str, int]:
-        return self.scene.world.way(self.scene.world.names[0]).exchange.floor.books.units
+        return self.scene.world.way(self.scene.world.names[0]).exchange.matching.books.units
 
     @property
     def _symbol(self) -> str:

@@ -246,7 +246,7 @@ def test_f88_a_handler_that_runs_out_of_memory_ends_the_life_and_the_next_one_go
 def pay(scene: SimulatedInstance, kind: str, dollars: int, hours: int) -> None:
     """Move the account's money without an order, so many hours before the start."""
     world = scene.world
-    floor = world.way(world.names[0]).exchange.floor
+    floor = world.way(world.names[0]).exchange.matching
     floor.write(kind, atoms=atoms_of(Decimal(dollars)))
     fact = floor.books.facts[-1]
     floor.books.facts[-1] = attrs.evolve(fact, at=fact.at - dt.timedelta(hours=hours))

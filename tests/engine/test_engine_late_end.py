@@ -64,7 +64,7 @@ def test_a_start_after_the_close_says_at_once_what_is_held_over_the_night(scene:
     """The account is read, the session is ended under its own date, and what it holds is STUCK within minutes."""
     world = scene.world
     world.run(lambda: lives_again(scene, dt.timedelta(minutes=5), 1.0))
-    (held,) = world.way(world.names[0]).exchange.floor.books.holdings()
+    (held,) = world.way(world.names[0]).exchange.matching.books.holdings()
     (closed,) = scene.events(records.SESSION_CLOSED)
     assert (closed.payload["date"], closed.payload["open"]) == (str(world.session.date), [held.symbol])
     assert closed.applied < world.session.close + dt.timedelta(minutes=10)
@@ -215,7 +215,7 @@ def test_a_session_is_not_ended_before_its_account_has_been_read(scene: Simulate
         await asyncio.gather(life, return_exceptions=True)
 
     scene.world.run(lives)
-    (held,) = scene.world.way(scene.world.names[0]).exchange.floor.books.holdings()
+    (held,) = scene.world.way(scene.world.names[0]).exchange.matching.books.holdings()
     (closed,), (stuck,) = scene.events(records.SESSION_CLOSED), scene.events(records.STUCK)
     assert closed.payload["open"] == [held.symbol] == [stuck.payload["symbol"]]
     told = {event.payload["reasons"][0] for event in scene.events(records.NOT_READY)}

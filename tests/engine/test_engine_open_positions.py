@@ -79,7 +79,7 @@ def test_a_stop_after_a_crash_names_what_is_held_though_the_broker_is_away(scene
         return await still_open(scene.journal, cast("Broker", scene.broker), clock.now())
 
     left, unconfirmed = scene.world.run(lives)
-    (held,) = scene.world.way(scene.world.names[0]).exchange.floor.books.holdings()
+    (held,) = scene.world.way(scene.world.names[0]).exchange.matching.books.holdings()
     assert (left, unconfirmed) == ([held.symbol], "the line is dead")
 
 

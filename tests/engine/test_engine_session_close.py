@@ -92,7 +92,7 @@ class Scene:
 
     def units(self) -> dict[str, int]:
         """What the account holds."""
-        return dict(self.world.way(self.world.names[0]).exchange.floor.books.units)
+        return dict(self.world.way(self.world.names[0]).exchange.matching.books.units)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def left_by_the_day_before(scene: Scene, quantity: str = "7", *, told: bool = Tr
     entries = [NewEvent(kind=records.SESSION_OPENED, payload=before, time=session.open - DAY)]
     entries += [NewEvent(kind=records.STUCK, payload=stuck, time=session.close - DAY)] if told else []
     scene.journal.append([*entries, NewEvent(kind=records.SESSION_CLOSED, payload=closed, time=session.close - DAY)])
-    floor = world.way(world.names[0]).exchange.floor
+    floor = world.way(world.names[0]).exchange.matching
     floor.books.units[symbol] = int(Decimal(quantity) * 1_000_000)
     return yesterday
 
@@ -259,7 +259,7 @@ def test_the_exit_of_what_was_stuck_bears_a_name_that_none_before_it_had(scene: 
 def test_what_somebody_sold_overnight_is_not_sold_once_more(scene: Scene) -> None:
     """The first reading adjusts the position away; nothing is sent for it."""
     signal = left_by_the_day_before(scene)
-    scene.world.way(scene.world.names[0]).exchange.floor.books.units.clear()
+    scene.world.way(scene.world.names[0]).exchange.matching.books.units.clear()
     scene.live()
     assert [one.payload["symbol"] for one in scene.events(records.ADJUSTMENT)] == [signal.symbol]
     assert sent_for(scene, signal) == []

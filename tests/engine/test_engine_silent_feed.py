@@ -95,7 +95,7 @@ def works(run: TradingSession) -> bool:
 
 def held(scene: SimulatedInstance) -> list[str]:
     """The symbols that the broker holds."""
-    books = scene.world.way(scene.world.names[0]).exchange.floor.books
+    books = scene.world.way(scene.world.names[0]).exchange.matching.books
     return [one.symbol for one in books.holdings()]
 
 

@@ -92,6 +92,8 @@ class Heard:
         self._begins = begins
         self.before: tuple[RecordedMinute, ...] = ()
         self.lost_before: tuple[int, ...] = ()
+        self.restored: HaltStatus | None = None
+        self.stays_s = 0.0
         self.gathering: LiveFeedAggregator
 
     def listen(self) -> Heard:
@@ -104,9 +106,12 @@ class Heard:
         self.gathering = LiveFeedAggregator(self.source, whole(self.source), SteadyClock(self.clock), 2.0, self.before)
         self.gathering.on_gap, self.gathering.on_status = self.gaps.append, self.statuses.append
         self.gathering.restore_lost_minutes(self.lost_before)
+        if self.restored is not None:
+            self.gathering.restore_halt(self.restored, SESSION.open)
         listening = asyncio.ensure_future(self.gathering.run())
         async for minute in self.gathering.minutes():
             self.minutes.append((round(self.clock.monotonic() - LEAD_S, 3), minute))
+        await asyncio.sleep(self.stays_s)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 
@@ -352,3 +357,57 @@ def test_a_bot_that_comes_again_asks_for_what_was_lost_before_and_never_filled()
     assert np.isnan(again.minutes[1][1].close).tolist() == [False, True]
     assert [(one.minute, one.row) for one in again.gathering.aggregator.pop_late_bars()] == [(1, 1)]
     assert again.gathering.lost_minutes == set()
+
+
+def test_what_was_not_decided_between_two_minutes_before_is_decided_from_history() -> None:
+    """The minutes before and behind it stay as they were."""
+    first = Heard(beats(*((60.5 + 60 * at, bar(symbol, at)) for at in range(3) for symbol in "AB"))).listen()
+    again = Heard(beats(), begins=200.0)
+    again.before = tuple(RecordedMinute(minute=first.minutes[at][1], at=SESSION.moment(at + 1)) for at in (0, 2))
+    again.source.past = [bar(symbol, minute, 99.0) for symbol in "AB" for minute in range(3)]
+    again.listen()
+    closes = [one.close.tolist() for _, one in again.minutes[:3]]
+    np.testing.assert_array_equal(closes, [[10.0, 10.0], [99.0, 99.0], [10.0, 10.0]])
+    assert again.gathering.day is again.source.day
+
+
+def test_a_bar_that_is_said_again_changes_nothing() -> None:
+    """It neither ends a halt nor counts as late."""
+    halt = HaltStatus(symbol="A", halted=True)
+    heard = Heard(beats((60.4, bar("A", 0)), (60.5, halt), (60.6, bar("A", 0)), (60.9, bar("B", 0)))).listen()
+    assert heard.statuses == [halt]
+    assert heard.gathering.aggregator.pop_late_bars() == []
+
+
+def test_a_connection_that_the_feed_ends_is_made_again() -> None:
+    """Without an error, as with one."""
+    heard = Heard(())
+    heard.source = _Ends(heard.clock, ())
+    heard.listen()
+    assert np.diff(heard.source.connected).round(1).tolist()[:3] == [0.5, 1.0, 2.0]
+
+
+class _Ends(Told):
+    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+        """A feed that hangs up after one word."""
+        assert symbols
+        self.connected.append(self._clock.monotonic() - LEAD_S)
+        if len(self.connected) == 1:
+            yield Heartbeat()
+
+
+def test_a_halt_of_before_a_restart_counts_from_its_beginning() -> None:
+    """Nothing is told of it again; its end is news."""
+    heard = Heard(beats((70.0, HaltStatus(symbol="A", halted=False))), begins=60.0)
+    heard.restored = HaltStatus(symbol="A", halted=True)
+    heard.listen()
+    assert heard.statuses == [HaltStatus(symbol="A", halted=False)]
+
+
+def test_silence_after_the_close_is_no_gap() -> None:
+    """Prices that come then belong to no minute of the session."""
+    bars = [(60.5 + 60 * at, bar(symbol, at)) for at in (*range(7), 11) for symbol in "AB"]
+    heard = Heard(sorted([*bars, *((float(at), Heartbeat()) for at in range(-55, 800, 5))], key=lambda line: line[0]))
+    heard.stays_s = 400.0
+    heard.listen()
+    assert heard.gaps == []

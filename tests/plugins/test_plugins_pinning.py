@@ -17,6 +17,7 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import lock, trial_records
+from tbot_core.plugins.distributions import plugin_fingerprint
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.trial_records import record_failure
 from tbot_core.system import environ, processes
@@ -190,7 +191,7 @@ def test_a_record_of_these_files_saves_the_trial(
     entry = plant("sound")
     description = {"needs": {"hosts": ["h"], "orders": False, "secrets": [], "subprocess": False}}
     known = trial_records.TrialRecord(
-        files=trial_records.plugin_fingerprint(entry), seen="2026-03-02T09:30:00Z", description=description
+        files=plugin_fingerprint(entry), seen="2026-03-02T09:30:00Z", description=description
     )
     key = "strategy/sound/their-sound"
     trial_records.write_records(home / "data", trial_records.TrialRecords(results={key: known}))
@@ -255,7 +256,7 @@ def test_the_list_shows_strangers_in_red_on_a_terminal(
     entry = plant("sound")
     assert run(home, "list") == 0
     (line,) = [it for it in capsys.readouterr().out.splitlines() if " sound " in it]
-    assert line.split()[5:] == ["UNLISTED", trial_records.plugin_fingerprint(entry)[:12], "unknown"]
+    assert line.split()[5:] == ["UNLISTED", plugin_fingerprint(entry)[:12], "unknown"]
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     assert run(home, "list") == 0

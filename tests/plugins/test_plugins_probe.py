@@ -17,6 +17,7 @@ import pytest
 from tbot_core.errors import AccessError
 from tbot_core.plugins import discovery, trial, trial_records
 from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
+from tbot_core.plugins.distributions import plugin_fingerprint
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader
 from tbot_core.plugins.probe import TrialOutcome, probe_plugin
@@ -73,6 +74,21 @@ def test_an_endless_plugin_is_ended(plant: Callable[..., EntryPointInfo]) -> Non
     failure = failed(probe_plugin(plant("endless", body), limit_s=0.5))
     assert failure.phase == "probe"
     assert failure.error == "it did not finish within 0.5 s and was stopped."
+
+
+def test_what_was_sound_is_not_tried_again_while_its_files_are_the_same(
+    plant: Callable[..., EntryPointInfo], site: Path
+) -> None:
+    """By this process; a failure is tried again, for it may have been mended since."""
+    entry = plant("steady")
+    again = failed(probe_plugin(entry, limit_s=0)).error  # a trial without any time to it
+    assert again.startswith("it did not finish within 0 s")
+    outcome = probe_plugin(entry)
+    assert outcome.failure is None
+    assert probe_plugin(entry, limit_s=0) == outcome
+    package = site / "their_steady" / "__init__.py"
+    package.write_text(f"{package.read_text()}\n")
+    assert failed(probe_plugin(entry, limit_s=0)).error == again
 
 
 @pytest.mark.parametrize(
@@ -218,12 +234,12 @@ def test_fingerprints_cover_what_an_entry_point_may_name(
     monkeypatch.setitem(sys.modules, "their_made", types.ModuleType("their_made"))
     (site / "their_file.py").write_text("a = 1")
     targets = ("their_file", "their_nothing", "sys", "their_odd.part:plugin", "their_made")
-    prints = [trial_records.plugin_fingerprint(attrs.evolve(OTHER, target=target)) for target in targets]
+    prints = [plugin_fingerprint(attrs.evolve(OTHER, target=target)) for target in targets]
     assert len(set(prints)) == len(targets)
     (site / "their_file.py").write_text("a = 2")
-    assert trial_records.plugin_fingerprint(attrs.evolve(OTHER, target="their_file")) != prints[0]
+    assert plugin_fingerprint(attrs.evolve(OTHER, target="their_file")) != prints[0]
     plant("odd")
-    assert trial_records.plugin_fingerprint(attrs.evolve(OTHER, target="their_odd.part:plugin")) != prints[3]
+    assert plugin_fingerprint(attrs.evolve(OTHER, target="their_odd.part:plugin")) != prints[3]
 
 
 def test_a_file_that_cannot_be_read_matches_no_record(plant: Callable[..., EntryPointInfo], site: Path) -> None:
@@ -231,7 +247,7 @@ def test_a_file_that_cannot_be_read_matches_no_record(plant: Callable[..., Entry
     entry = plant("bad")
     known = trial_records.with_outcomes(TrialRecords(), [outcome_of(entry, "ImportError: x")], NOW)
     (site / "their_bad" / "dangling.py").symlink_to(site / "nowhere")
-    assert trial_records.plugin_fingerprint(entry) == ""
+    assert plugin_fingerprint(entry) == ""
     assert known.of(entry) is None
 
 

@@ -108,11 +108,11 @@ def test_f1_to_f5_f9_to_f11_f15_to_f17_a_submit_under_a_fault_ends_in_its_error(
         with pytest.raises(error):
             stage.submit(order(f"o{number}", rests=True))
         stage.pass_time(0)
-        seen.add(stage.floor.find(f"o{number}") is not None)
+        seen.add(stage.matching.find(f"o{number}") is not None)
     assert seen == arrives
     assert stage.faults.injected == {fault: 20}
     assert [request.reached for request in stage.way.requests if request.kind == "submit"].count(True) == sum(
-        working.ours for working in stage.floor.orders
+        working.ours for working in stage.matching.orders
     )
 
 
@@ -151,7 +151,7 @@ def test_f14_a_duplicate_is_in_doubt_and_never_rejected(stages: Make) -> None:
     stage.submit(order(rests=True))
     with pytest.raises(OutcomeUnknown, match="must be unique"):
         stage.submit(order(rests=True))
-    assert len(stage.floor.orders) == 1
+    assert len(stage.matching.orders) == 1
 
 
 def test_f19_another_quantity_is_taken(stages: Make) -> None:
@@ -212,7 +212,7 @@ def test_f31_a_cancel_is_answered_and_never_arrives(stages: Make) -> None:
     stage.submit(order(rests=True))
     stage.wait(stage.broker.cancel("o1"))
     assert said(stage.poll_after(60)) == [("acknowledged", "o1")]
-    assert len(stage.floor.open) == 1
+    assert len(stage.matching.open) == 1
 
 
 def test_f32_and_f33_a_fill_comes_first(stages: Make) -> None:
@@ -225,7 +225,7 @@ def test_f32_and_f33_a_fill_comes_first(stages: Make) -> None:
         else:
             stage.wait(stage.broker.replace("o1", order("o2", rests=True)))
         assert said(stage.poll_after())[:3] == [("acknowledged", "o1"), ("fill", "o1"), ("cancel_refused", "o1")]
-        assert stage.floor.books.units == {"A": 10 * UNITS_PER_SHARE}
+        assert stage.matching.books.units == {"A": 10 * UNITS_PER_SHARE}
 
 
 def test_f34_the_old_order_is_gone_and_the_new_one_refused(stages: Make) -> None:
@@ -234,7 +234,7 @@ def test_f34_the_old_order_is_gone_and_the_new_one_refused(stages: Make) -> None
     stage.submit(order(rests=True))
     stage.wait(stage.broker.replace("o1", order("o2", rests=True)))
     assert said(stage.poll_after())[1:] == [("cancelled", "o1"), ("rejected", "o2")]
-    assert stage.floor.open == []
+    assert stage.matching.open == []
 
 
 def test_f35_a_cancel_of_many_does_not_leave(stages: Make) -> None:
@@ -317,10 +317,10 @@ def test_f6_f7_f8_f12_f13_f59_f60_f61_f63_a_trouble_on_the_way_stops_orders_whil
         with pytest.raises((cancels, Unavailable)):
             stage.wait(stage.broker.cancel("o0"))
     stage.pass_time(300 - stage.loop.time())
-    assert stage.floor.find("o1") is None
+    assert stage.matching.find("o1") is None
     stage.wait(stage.broker.connect())
     stage.submit(order("o2", rests=True))
-    assert stage.floor.find("o2") is not None
+    assert stage.matching.find("o2") is not None
     assert stage.faults.injected == {fault: 1}
 
 
@@ -408,7 +408,7 @@ def test_a_request_that_has_left_arrives_whoever_still_waits(stages: Make) -> No
 
     stage.wait(crash())
     assert stage.poll_after(1)
-    assert stage.floor.find("o1") is not None
+    assert stage.matching.find("o1") is not None
 
 
 def test_another_client_hears_nothing_of_what_was_before_it(stages: Make) -> None:
@@ -436,7 +436,7 @@ def test_a_venue_that_cancels_by_its_own_ids_must_have_told_them(stages: Make) -
         stage.wait(again.cancel("o1"))
     stage.wait(again.snapshot(stage.session.open))
     stage.wait(again.cancel("o1"))
-    assert stage.floor.open == []
+    assert stage.matching.open == []
 
 
 def test_the_venue_counts_requests(stages: Make) -> None:
@@ -461,7 +461,7 @@ def test_a_closed_client_hears_nothing(stages: Make) -> None:
     stage.wait(stage.broker.close())
     with pytest.raises(Unavailable):
         stage.wait(stage.broker.poll())
-    assert len(stage.floor.open) == 1
+    assert len(stage.matching.open) == 1
 
 
 def test_only_a_venue_that_says_so_is_asked_for_an_order(stages: Make) -> None:

@@ -29,9 +29,9 @@ def test_every_symbol_of_a_crowd_is_entered_and_rests(tmp_path: Path) -> None:
 
     crowd.loop.run_until_complete(main())
     life.close()
-    floor = crowd.way.exchange.floor
-    assert Counter(one.kind for one in floor.orders) == {"acknowledged": 5, "held": 5}
-    assert not floor.books.units
+    matching = crowd.way.exchange.matching
+    assert Counter(one.kind for one in matching.orders) == {"acknowledged": 5, "held": 5}
+    assert not matching.books.units
     crowd.loop.finish()
 
 

@@ -91,7 +91,7 @@ def stages() -> Iterator[Make]:
 
 def balanced(stage: SmallWorld) -> bool:
     """Whether cash and holdings are the sum of the facts, and of executions where nothing else happened."""
-    books = stage.floor.books
+    books = stage.matching.books
     fills = [fact.fill for fact in books.facts if fact.kind == "execution" and fact.fill is not None]
     facts = sum(fact.atoms for fact in books.facts)
     others = sum(fact.atoms for fact in books.facts if fact.kind != "execution")
@@ -100,7 +100,7 @@ def balanced(stage: SmallWorld) -> bool:
     for fact in books.facts:
         summed[fact.symbol] = summed.get(fact.symbol, 0) + fact.units
     return (
-        books.cash == atoms_of(stage.floor.character.cash) + facts
+        books.cash == atoms_of(stage.matching.character.cash) + facts
         and facts == sum(fill_effect(fill)[1] for fill in fills) + others
         and held == {symbol: units for symbol, units in summed.items() if units}
     )
@@ -126,10 +126,10 @@ def test_cash_and_holdings_follow_executions_to_the_atom(trades: list[tuple[bool
         stage.submit(sent)
         stage.trade_at(Decimal(20) + Decimal(number % 3 - 1) / 2)
     assert balanced(stage)
-    for working in stage.floor.orders:
+    for working in stage.matching.orders:
         assert working.filled == sum(units_of(fill.quantity) for fill in working.fills) <= working.units
     account = stage.wait(stage.broker.account())
-    assert atoms_of(account.cash) == stage.floor.books.cash
+    assert atoms_of(account.cash) == stage.matching.books.cash
     stage.close()
 
 
@@ -168,21 +168,21 @@ def test_protection_rests_for_what_was_filled(stages: Make) -> None:
     stage = stages(BRACKETS)
     path = stage.market.paths["A"]
     path.depth[:] = [4 * UNITS_PER_SHARE] * len(path.depth)
-    path.depth[stage.floor.step + 1 :] = [0] * (len(path.depth) - stage.floor.step - 1)
+    path.depth[stage.matching.step + 1 :] = [0] * (len(path.depth) - stage.matching.step - 1)
     stage.submit(order(protection=(stop(), target())))
-    legs = {working.cid: working for working in stage.floor.open}
+    legs = {working.cid: working for working in stage.matching.open}
     assert [legs[cid].remaining_units for cid in ("o1", "stop", "target")] == [
         6 * UNITS_PER_SHARE,
         *[4 * UNITS_PER_SHARE] * 2,
     ]
     path.depth[:] = [100 * UNITS_PER_SHARE] * len(path.depth)
-    path.prices[stage.floor.step :] = [170_000] * (len(path.prices) - stage.floor.step)
+    path.prices[stage.matching.step :] = [170_000] * (len(path.prices) - stage.matching.step)
     stage.poll_after(0)
-    stage.floor.end(legs["o1"], "cancelled")
+    stage.matching.end(legs["o1"], "cancelled")
     told = said(stage.poll_after(10))
     assert ("fill", "stop") in told
     assert ("cancelled", "target") in told
-    assert stage.floor.books.units == {}
+    assert stage.matching.books.units == {}
     assert balanced(stage)
 
 
@@ -193,10 +193,10 @@ def test_an_entry_that_is_being_left_takes_in_no_more(stages: Make) -> None:
     path.depth[:] = [4 * UNITS_PER_SHARE] * len(path.depth)
     limit = Decimal("20.01")
     stage.submit(order(type=OrderType.LIMIT, limit_price=limit, protection=(stop(), target())))
-    path.move(stage.floor.step + 1, 230_000)
+    path.move(stage.matching.step + 1, 230_000)
     told = said(stage.poll_after(20))
     assert told[-3:] == [("fill", "target"), ("cancelled", "o1"), ("cancelled", "stop")]
-    assert stage.floor.books.units == {}
+    assert stage.matching.books.units == {}
 
 
 def test_a_leg_that_is_replaced_in_two_steps_is_still_a_leg(stages: Make) -> None:
@@ -206,7 +206,7 @@ def test_a_leg_that_is_replaced_in_two_steps_is_still_a_leg(stages: Make) -> Non
     stage.wait(stage.broker.replace("stop", stop("stop-2", price=Decimal(19))))
     stage.trade_at(Decimal("18.50"))
     assert said(stage.poll_after())[-2:] == [("fill", "stop-2"), ("cancelled", "target")]
-    assert stage.floor.open == []
+    assert stage.matching.open == []
 
 
 def test_protection_of_an_entry_that_never_filled_goes_with_it(stages: Make) -> None:
@@ -224,7 +224,7 @@ def test_an_id_is_one_order_inside_the_window_only(stages: Make, after_s: float,
     stage.submit(order())
     stage.pass_time(after_s)
     stage.submit(order())
-    assert stage.floor.books.units == {"A": orders * 10 * UNITS_PER_SHARE}
+    assert stage.matching.books.units == {"A": orders * 10 * UNITS_PER_SHARE}
 
 
 def test_a_venue_that_does_not_dedupe_buys_twice(stages: Make) -> None:
@@ -232,7 +232,7 @@ def test_a_venue_that_does_not_dedupe_buys_twice(stages: Make) -> None:
     stage = stages()
     stage.submit(order())
     stage.submit(order())
-    assert stage.floor.books.units == {"A": 20 * UNITS_PER_SHARE}
+    assert stage.matching.books.units == {"A": 20 * UNITS_PER_SHARE}
 
 
 CASES: list[tuple[VenueProfile, Order, str]] = [
@@ -258,7 +258,7 @@ def test_what_cannot_be_is_refused_with_its_code(
     stage = stages(character)
     with pytest.raises(Rejected, match=f"^{code}"):
         stage.submit(refused)
-    assert stage.floor.orders == []
+    assert stage.matching.orders == []
     assert stage.poll_after() == []
 
 
@@ -286,7 +286,7 @@ def test_an_atomic_replacement_keeps_its_id(stages: Make) -> None:
     for price in (Decimal("15.999"), Decimal(16)):
         stage.wait(stage.broker.replace("o1", order(type=OrderType.LIMIT, limit_price=price)))
     assert said(stage.poll_after()) == [("acknowledged", "o1"), ("cancel_refused", "o1"), ("replaced", "o1")]
-    assert [working.level for working in stage.floor.open] == [160_000]
+    assert [working.level for working in stage.matching.open] == [160_000]
 
 
 def test_a_replacement_in_two_steps_never_buys_more_than_was_left(stages: Make) -> None:
@@ -298,7 +298,7 @@ def test_a_replacement_in_two_steps_never_buys_more_than_was_left(stages: Make) 
     path.depth[:] = [0] * len(path.depth)
     stage.wait(stage.broker.replace("o1", order("o2")))
     assert said(stage.poll_after())[-2:] == [("cancelled", "o1"), ("acknowledged", "o2")]
-    assert [working.remaining_units for working in stage.floor.open] == [6 * UNITS_PER_SHARE]
+    assert [working.remaining_units for working in stage.matching.open] == [6 * UNITS_PER_SHARE]
 
 
 def test_what_is_over_cannot_be_replaced_or_cancelled(stages: Make) -> None:
@@ -364,7 +364,7 @@ def test_f28_more_is_filled_than_was_ordered(stages: Make) -> None:
     stage = stages(F28=1.0)
     stage.submit(order())
     assert sum(event.fill.quantity for event in stage.poll_after() if event.fill is not None) == 15
-    assert stage.floor.books.units == {"A": 15 * UNITS_PER_SHARE}
+    assert stage.matching.books.units == {"A": 15 * UNITS_PER_SHARE}
 
 
 def test_f29_an_execution_is_taken_back_or_corrected(stages: Make) -> None:
@@ -393,7 +393,7 @@ def test_f37_a_stop_is_rejected_once_its_entry_filled(stages: Make) -> None:
     stage = stages(BRACKETS, F37=1.0)
     stage.submit(order(protection=(stop(), target())))
     assert ("rejected", "stop") in said(stage.poll_after())
-    assert [working.cid for working in stage.floor.open] == ["target"]
+    assert [working.cid for working in stage.matching.open] == ["target"]
 
 
 def test_f38_both_legs_fill(stages: Make) -> None:
@@ -401,7 +401,7 @@ def test_f38_both_legs_fill(stages: Make) -> None:
     stage = stages(BRACKETS, F38=1.0)
     stage.submit(order(protection=(stop(), target())))
     stage.trade_at(Decimal(17))
-    assert stage.floor.books.units == {"A": -10 * UNITS_PER_SHARE}
+    assert stage.matching.books.units == {"A": -10 * UNITS_PER_SHARE}
 
 
 def test_f40_a_halt_keeps_orders_and_fills_none(stages: Make) -> None:
@@ -429,9 +429,9 @@ def test_f43_a_split_doubles_shares_and_ends_orders(stages: Make) -> None:
     stage = stages()
     stage.submit(order())
     stage.submit(stop())
-    stage.market.paths["A"].split(stage.floor.step + 1)
+    stage.market.paths["A"].split(stage.matching.step + 1)
     news = SymbolEvent(at=0.0, kind="split", symbol="A")
-    just_before = LEAD_S + (stage.floor.step + 1) * STEP_S - 0.001
+    just_before = LEAD_S + (stage.matching.step + 1) * STEP_S - 0.001
     stage.exchange.schedule(just_before, lambda: stage.others.apply_split_or_delisting(news))
     assert said(stage.poll_after(10))[-1] == ("cancelled", "stop")
     snapshot = stage.wait(stage.broker.snapshot(stage.session.open))
@@ -462,8 +462,8 @@ def test_f46_the_broker_closes_a_position(stages: Make) -> None:
     stage = stages(F46=1.0)
     stage.submit(order())
     stage.pass_time(120)
-    assert stage.floor.books.units == {}
-    assert [working.cid for working in stage.floor.orders if not working.ours] == [""]
+    assert stage.matching.books.units == {}
+    assert [working.cid for working in stage.matching.orders if not working.ours] == [""]
 
 
 def test_f47_a_person_trades(stages: Make) -> None:
@@ -471,7 +471,7 @@ def test_f47_a_person_trades(stages: Make) -> None:
     stage = stages(F47=1.0, F20=1.0)
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(5)))
     events = stage.poll_after(3600)
-    foreign = [fact for fact in stage.floor.books.facts if fact.kind == "accepted" and not fact.ours]
+    foreign = [fact for fact in stage.matching.books.facts if fact.kind == "accepted" and not fact.ours]
     assert {fact.client_order_id for fact in foreign} >= {"", "mobile-1"}
     assert ("cancelled", "o1") in said(events)
     assert balanced(stage)

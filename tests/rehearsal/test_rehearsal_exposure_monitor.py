@@ -50,16 +50,16 @@ def holding(*, leaving: ExitReason | None = None, **plan: object) -> object:
     return SimpleNamespace(plan=SimpleNamespace(**plan), resting=resting, exit_reason=leaving)
 
 
-def rest(floor: VenueMatchingEngine, leg: Leg, quantity: int) -> None:
+def rest(matching: VenueMatchingEngine, leg: Leg, quantity: int) -> None:
     """An order of ours works at the venue."""
-    floor.rest(floor.accept(order(leg, name=leg.value, symbol=SYMBOL, quantity=str(quantity), limit="9999")))
+    matching.rest(matching.accept(order(leg, name=leg.value, symbol=SYMBOL, quantity=str(quantity), limit="9999")))
 
 
-def hold(floor: VenueMatchingEngine, quantity: int) -> None:
+def hold(matching: VenueMatchingEngine, quantity: int) -> None:
     """An order of ours was filled."""
     done = fill(order(name="entry", symbol=SYMBOL, quantity=str(quantity)), "100")
-    floor.books.write(
-        VenueFact(at=floor.moment(0), kind="execution", ours=True, symbol=SYMBOL, units=quantity * SHARE, fill=done)
+    matching.books.write(
+        VenueFact(at=matching.moment(0), kind="execution", ours=True, symbol=SYMBOL, units=quantity * SHARE, fill=done)
     )
 
 
@@ -67,12 +67,12 @@ def hold(floor: VenueMatchingEngine, quantity: int) -> None:
     ("held", "closes", "causes", "words"),
     [
         (10, 10, (), ""),
-        (10, 0, (), "10000000 units were held for 60 s with no way out"),
+        (10, 0, (), "10000000 units were unprotected for 60 s"),
         (10, 20, (), "more than the 10000000 units held could be closed for 60 s"),
         (0, 5, (), "more than the 0 units held could be closed for 60 s"),
         (10, 0, (StateCause.MISMATCH,), ""),
         (10, 20, (StateCause.MISMATCH,), ""),
-        (10, 0, (StateCause.STOP_COMMAND,), "10000000 units were held for 60 s with no way out"),
+        (10, 0, (StateCause.STOP_COMMAND,), "10000000 units were unprotected for 60 s"),
     ],
 )
 def test_what_is_held_and_what_would_close_it_agree(
@@ -80,15 +80,15 @@ def test_what_is_held_and_what_would_close_it_agree(
 ) -> None:
     """A position without a way out, and more on its way out than is held, are found when they last; not if known."""
     world = World(0, (), live=False, venues=1)
-    floor = world.ways[0].exchange.floor
+    matching = world.ways[0].exchange.matching
     patrol = ExposureMonitor(world)
 
     async def main() -> None:
-        hold(floor, held or 10)
+        hold(matching, held or 10)
         if not held:
-            hold(floor, -10)
+            hold(matching, -10)
         if closes:
-            rest(floor, Leg.EXIT, closes)
+            rest(matching, Leg.EXIT, closes)
         patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False)}))
         patrol.begin()
         await world.clock.sleep(100)
@@ -108,7 +108,7 @@ def test_what_is_leaving_without_a_stop_is_found_where_its_exit_waits(
     patrol = ExposureMonitor(world)
 
     async def main() -> None:
-        hold(world.ways[0].exchange.floor, 10)
+        hold(world.ways[0].exchange.matching, 10)
         patrol.watch(bot(causes, **{SYMBOL: holding(leaving=ExitReason.TIME, on_close=False)}))
         patrol.begin()
         await world.clock.sleep(100)
@@ -120,13 +120,13 @@ def test_what_is_leaving_without_a_stop_is_found_where_its_exit_waits(
 def test_what_is_held_after_a_split_may_all_be_closed() -> None:
     """Ten shares became twenty, and a stop for twenty is not too much."""
     world = World(0, (), live=False, venues=1)
-    floor = world.ways[0].exchange.floor
+    matching = world.ways[0].exchange.matching
     patrol = ExposureMonitor(world)
 
     async def main() -> None:
-        hold(floor, 10)
-        floor.write("split", symbol=SYMBOL, units=floor.books.units[SYMBOL], words="2 for 1")
-        rest(floor, Leg.EXIT, 20)
+        hold(matching, 10)
+        matching.write("split", symbol=SYMBOL, units=matching.books.units[SYMBOL], words="2 for 1")
+        rest(matching, Leg.EXIT, 20)
         patrol.watch(bot())
         patrol.begin()
         await world.clock.sleep(100)
@@ -139,12 +139,12 @@ def test_what_is_held_after_a_split_may_all_be_closed() -> None:
 def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> None:
     """A cancel that got lost on its way is asked for anew; one that arrived has no such excuse."""
     world = World(0, (), live=False, venues=1)
-    floor = world.ways[0].exchange.floor
+    matching = world.ways[0].exchange.matching
     patrol = ExposureMonitor(world)
 
     async def main() -> None:
-        hold(floor, 10)
-        rest(floor, Leg.EXIT, 20)
+        hold(matching, 10)
+        rest(matching, Leg.EXIT, 20)
         patrol.watch(bot())
         patrol.begin()
         for at in (0.0, 50.0):
@@ -164,12 +164,12 @@ def test_a_stop_that_stays_behind_its_plan_is_found(
 ) -> None:
     """Three minutes are enough to move it, unless what is asked of it gets lost, or something is known to be wrong."""
     world = World(0, (), live=False, venues=1)
-    floor = world.ways[0].exchange.floor
+    matching = world.ways[0].exchange.matching
     patrol = ExposureMonitor(world)
 
     async def main() -> None:
-        hold(floor, 10)
-        floor.rest(floor.accept(order(Leg.STOP, name="stop", symbol=SYMBOL, quantity="10", stop="0.01")))
+        hold(matching, 10)
+        matching.rest(matching.accept(order(Leg.STOP, name="stop", symbol=SYMBOL, quantity="10", stop="0.01")))
         patrol.watch(bot(causes, **{SYMBOL: holding(on_close=False, is_ahead_of=lambda level: level < SHARE)}))
         patrol.begin()
         for at in range(0, 250, 50):

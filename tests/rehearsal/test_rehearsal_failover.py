@@ -233,7 +233,7 @@ def test_both_accounts_are_settled_to_the_cent(tmp_path: Path) -> None:
     played = OutageScenario(troubles=TEN_MINUTES).play(tmp_path)
     ledger = ledger_of(played.story.events)
     for place, account in ((0, "cash"), (1, "cash:beta")):
-        books = played.story.world.ways[place].exchange.floor.books
+        books = played.story.world.ways[place].exchange.matching.books
         assert ledger.balances[account] == dollars_of(books.cash)
     tags: dict[str, set[str]] = {}
     for one in ledger.transactions:

@@ -255,9 +255,9 @@ def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
         over = story(of)
         over.stopped = True
         if not of:
-            floor = over.world.ways[0].exchange.floor
-            floor.rest(floor.accept(order(name="entry", symbol=over.world.market.symbols[0], limit="0.01")))
-        assert [one.partition(" though")[0] for one in found(STOP_INVARIANTS, over)] == [words]
+            matching = over.world.ways[0].exchange.matching
+            matching.rest(matching.accept(order(name="entry", symbol=over.world.market.symbols[0], limit="0.01")))
+        assert [one.partition(" after")[0] for one in found(STOP_INVARIANTS, over)] == [words]
 
 
 def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:
 def test_an_entry_that_has_bought_too_much_at_any_moment_is_found(shares: list[tuple[str, int]], wrong: int) -> None:
     """What was taken back and is filled anew was not bought twice; what is taken back too late was."""
     seen = story(told((records.INTENDED, records.order_payload(order(quantity="10")))))
-    seen.world.ways[0].exchange.floor.books.facts += [
+    seen.world.ways[0].exchange.matching.books.facts += [
         VenueFact(at=OPEN, kind=kind, ours=True, client_order_id="entry", symbol="AAA", units=units_of(Decimal(count)))
         for kind, count in shares
     ]

@@ -147,7 +147,7 @@ def test_i18_sees_a_request_beyond_the_venues_limit(told: Told) -> None:
     told.story.way.requests.append(NetworkRequest(at=1.0, kind="submit", client_order_id="x", outcome="429 storm"))
     assert told.violations("I18") == []
     told.story.way.requests.append(NetworkRequest(at=1.0, kind="cancel", client_order_id="x", outcome="429"))
-    assert told.violations("I18") == ["cancel x at 1.000 s was one too many in a minute"]
+    assert told.violations("I18") == ["cancel x at 1.000 s exceeded the limit per minute"]
 
 
 def test_nothing_is_entered_after_the_daily_loss_latch(told: Told) -> None:

@@ -56,7 +56,7 @@ class Client:
     def __init__(self, line: local_socket.SocketConnection) -> None:
         self.loop = VirtualLoop()
         self.loop.pass_time(BELL_S)
-        start = SmallWorld().floor.start
+        start = SmallWorld().matching.start
         self.broker = RemoteBroker(line, LoopClock(self.loop, start))
 
     def wait(self, asked: Coroutine[Any, Any, Value]) -> Value:
@@ -105,7 +105,7 @@ def test_an_order_over_a_connection_lives_as_it_does_in_one_process(client: Clie
     assert found.kind == "acknowledged"
     client.wait(broker.cancel("o2"))
     assert [event.kind for event in client.heard()] == ["replaced", "cancelled"]
-    snapshot = client.wait(broker.snapshot(SmallWorld().floor.start))
+    snapshot = client.wait(broker.snapshot(SmallWorld().matching.start))
     assert [one.quantity for one in snapshot.holdings] == [10]
     assert {one.client_order_id: one.kind for one in snapshot.orders} == {"o1": "fill", "o2": "cancelled"}
     client.wait(broker.close())
@@ -149,7 +149,7 @@ def test_a_venue_that_has_hung_up_is_told_from_one_that_is_slow() -> None:
             return None
 
     with pytest.raises(Unavailable, match="hung up"):
-        RemoteBroker(Gone(), LoopClock(VirtualLoop(), SmallWorld().floor.start))
+        RemoteBroker(Gone(), LoopClock(VirtualLoop(), SmallWorld().matching.start))
 
 
 def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_question() -> None:
@@ -175,7 +175,7 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
     line = Told()
     counter.serve(line)
     rules, start = line.answers[0]
-    assert (rules, start) == (stage.broker.rules, stage.floor.start)
+    assert (rules, start) == (stage.broker.rules, stage.matching.start)
     answers, next_at = line.answers[1]
     assert not answers
     assert BELL_S < next_at < BELL_S + 1
@@ -210,7 +210,7 @@ def test_a_fault_is_heard_as_the_one_that_was_told() -> None:
 
 def test_nothing_else_can_be_told_or_heard() -> None:
     """No line makes an object that is not of the contract."""
-    with pytest.raises(TypeError, match="object cannot be told"):
+    with pytest.raises(TypeError, match="object cannot be serialized"):
         dump_line(object())
     with pytest.raises(KeyError):
         load_line(json.dumps({"is": "Popen", "of": {}}).encode())

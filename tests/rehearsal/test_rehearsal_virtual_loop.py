@@ -130,7 +130,7 @@ def test_a_drifting_clock_gains_steadily_and_is_mended() -> None:
         clock.jump(10)
         await clock.sleep(20)
         assert clock.now() - clock.true() == dt.timedelta(seconds=14)
-        clock.mend()
+        clock.correct()
         assert clock.now() == clock.true()
 
     run_virtual(main, loop)

@@ -91,7 +91,7 @@ def test_worlds_differ() -> None:
     assert {len(world.names) for world in worlds} == {1, 2, 3}
     assert {len(world.market.symbols) for world in worlds} == {2, 3, 4, 5}
     assert 1 <= sum(world.session.minutes == 390 for world in worlds) <= 12
-    venues = [world.way(world.names[0]).exchange.floor.character for world in worlds]
+    venues = [world.way(world.names[0]).exchange.matching.character for world in worlds]
     for flag in ("brackets", "amend_atomic", "query_by_cid", "lists_closed"):
         assert {getattr(one.rules, flag) for one in venues} == {True, False}
     assert {one.cancels_by_cid for one in venues} == {one.dedupe_window_s > 0 for one in venues} == {True, False}
@@ -192,7 +192,7 @@ def test_cash_is_the_sum_of_the_facts_in_every_world(seed: int) -> None:
     world = World(seed, (), rates=dict.fromkeys(("F20", "F29", "F43", "F44", "F45", "F46", "F47"), 0.5))
     world.run(lambda: idle(world, world.end))
     for way in world.ways:
-        books = way.exchange.floor.books
+        books = way.exchange.matching.books
         assert books.cash == books.first_cash + sum(fact.atoms for fact in books.facts)
         for symbol in world.market.symbols:
             assert books.units.get(symbol, 0) == sum(fact.units for fact in books.facts if fact.symbol == symbol)

@@ -15,7 +15,7 @@ from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
 from tbot_core.instance.folder import Instance
 from tbot_core.instance.sources import is_sealed
 from tbot_core.plugins import discovery, lock, trial_records
-from tbot_core.plugins.distributions import distribution_origin
+from tbot_core.plugins.distributions import distribution_origin, plugin_fingerprint
 from tbot_core.plugins.isolated_names import isolated_plugin_names as isolated
 from tbot_core.plugins.provenance import publisher
 
@@ -124,7 +124,7 @@ def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[
         "version": entry.version,
         "state": listing.state,
         "enabled": listing.enabled,
-        "files_hash": (record.files if record else trial_records.plugin_fingerprint(entry))[:_HASH_SHOWN],
+        "files_hash": (record.files if record else plugin_fingerprint(entry))[:_HASH_SHOWN],
         "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
         "failures": record.failures if record else 0,
         "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",

@@ -1,1 +1,1 @@
-"""What must hold in every simulated world, judged from the venue and the journal."""
+"""The invariants of simulated worlds, checked with the venue's facts and the journal."""

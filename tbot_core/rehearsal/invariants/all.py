@@ -1,6 +1,6 @@
-"""What must hold in every world, by the numbers of the security rules; each violation is one sentence.
+"""The invariants of every world, by the numbers of the security rules; each violation is one sentence.
 
-The venue's facts are the truth. The journal is held against them, and the bot's own state against the journal.
+The venue's facts are the truth. The journal is compared with them, and the bot's state with the journal.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _REPLAYED: Final = frozenset({"F29", "F43", "F44"})
 _GROWTH: Final = 60
 
 
-def violations(story: RehearsalHistory) -> Iterator[str]:
-    """Every violated invariant, once for each offender."""
-    parts = tuple(story.parts)
+def violations(history: RehearsalHistory) -> Iterator[str]:
+    """Every violation of every invariant."""
+    parts = tuple(history.parts)
     money = (*LIMIT_INVARIANTS, i3_top_ups, i8_top_ups, i13)
     for check in (
         *_CHECKS,
@@ -59,51 +59,51 @@ def violations(story: RehearsalHistory) -> Iterator[str]:
         i18_starved,
         _alive,
     ):
-        for subject in (story,) if check in _WHOLE else parts:
+        for subject in (history,) if check in _WHOLE else parts:
             yield from (f"{_name(check)}: {words}" for words in _judged(check, subject))
 
 
-def _judged(check: Callable[[RehearsalHistory], Iterator[str]], story: RehearsalHistory) -> Iterator[str]:
-    # What a check finds; a journal that it cannot read, as a restart could not, is wrong too.
+def _judged(check: Callable[[RehearsalHistory], Iterator[str]], history: RehearsalHistory) -> Iterator[str]:
+    # The findings of a check; a journal that it cannot read is a finding too.
     try:
-        yield from check(story)
-    except Exception as failure:  # noqa: BLE001  whatever the bot's own code dies of at its journal
-        yield f"the journal makes no sense: {type(failure).__name__} {failure}"
+        yield from check(history)
+    except Exception as failure:  # noqa: BLE001  the bot's code may raise anything on its journal
+        yield f"the journal cannot be read: {type(failure).__name__} {failure}"
 
 
 def _name(check: Callable[[RehearsalHistory], Iterator[str]]) -> str:
     return check.__name__.lstrip("_").partition("_")[0].upper()
 
 
-def _i1(story: RehearsalHistory) -> Iterator[str]:
-    # No signal's leg is filled beyond its intent at any moment, unless the venue itself did so.
+def _i1(history: RehearsalHistory) -> Iterator[str]:
+    # No signal's leg is filled beyond its intent at any time, unless by a fault of the venue.
     #
-    # What was taken back of an entry at work is filled anew: it was not bought twice.
-    if story.struck & _OVERFILLS:
+    # A busted fill of a working entry is filled again: it counts once.
+    if history.struck & _OVERFILLS:
         return
-    intents = story.intents()
+    intents = history.intents()
     filled: Counter[tuple[str, Leg]] = Counter()
     most: Counter[tuple[str, Leg]] = Counter()
-    for fact in story.facts:
+    for fact in history.facts:
         if fact.kind in _EXECUTED and fact.client_order_id in intents:
             signal, leg, _ = intents[fact.client_order_id]
-            mark = signal.text, leg
-            filled[mark] += fact.units
-            most[mark] = max(most[mark], abs(filled[mark]))
+            key = signal.text, leg
+            filled[key] += fact.units
+            most[key] = max(most[key], abs(filled[key]))
     wanted: Counter[tuple[str, Leg]] = Counter()
-    added = story.top_ups
+    added = history.top_ups
     for cid, (signal, leg, units) in intents.items():
-        mark = signal.text, leg
-        wanted[mark] = wanted[mark] + units if cid in added else max(units, wanted[mark])
+        key = signal.text, leg
+        wanted[key] = wanted[key] + units if cid in added else max(units, wanted[key])
     for (text, leg), units in most.items():
         if leg is Leg.ENTRY and units > wanted[text, leg]:
             yield f"{leg.value} of {text} bought {units} of {wanted[text, leg]} intended units"
 
 
-def _i2(story: RehearsalHistory) -> Iterator[str]:
-    # Every order of ours at the venue was written down, and marked as being sent by the process that wrote it.
-    intended, sent = _writers(story, records.INTENDED), _writers(story, records.SENDING)
-    for fact in story.facts:
+def _i2(history: RehearsalHistory) -> Iterator[str]:
+    # Every order of ours at the venue has an intent, and was marked as being sent by the same process.
+    intended, sent = _writers(history, records.INTENDED), _writers(history, records.SENDING)
+    for fact in history.facts:
         if fact.kind != "accepted" or not fact.ours:
             continue
         cid = fact.client_order_id
@@ -113,54 +113,54 @@ def _i2(story: RehearsalHistory) -> Iterator[str]:
             yield f"{cid} is at the venue, and the process that wrote it down never marked it as sent"
 
 
-def _writers(story: RehearsalHistory, kind: str) -> dict[str | None, int]:
-    # Which life wrote an event of that kind of each order, the last one where there were more.
-    ends = [life.last for life in story.lives]
-    return {event.cid: bisect_left(ends, event.seq) for event in story.events if event.kind == kind}
+def _writers(history: RehearsalHistory, kind: str) -> dict[str | None, int]:
+    # The process that wrote the last event of that kind of each order.
+    ends = [life.last for life in history.lives]
+    return {event.cid: bisect_left(ends, event.seq) for event in history.events if event.kind == kind}
 
 
-def _i4(story: RehearsalHistory) -> Iterator[str]:
-    # At the end desk and ledger hold what the account holds, ours and what is known to be foreign.
-    if story.held is None:
+def _i4(history: RehearsalHistory) -> Iterator[str]:
+    # At the end portfolio and ledger, with the known external holdings, equal the account's holdings.
+    if history.held is None:
         return
-    there = story.way.exchange.floor.books.units
-    for whose, ours in (("the desk", story.held), ("the ledger", _lots(story))):
-        for symbol in sorted({*there, *ours, *story.foreign}):
-            known = ours.get(symbol, 0) + _signed_units(story.foreign.get(symbol, Decimal(0)))
+    there = history.way.exchange.matching.books.units
+    for whose, ours in (("the portfolio", history.held), ("the ledger", _lots(history))):
+        for symbol in sorted({*there, *ours, *history.external}):
+            known = ours.get(symbol, 0) + _signed_units(history.external.get(symbol, Decimal(0)))
             if known != there.get(symbol, 0):
                 yield f"{symbol}: {whose} holds {known}, the account {there.get(symbol, 0)}"
 
 
-def _lots(story: RehearsalHistory) -> dict[str, int]:
-    # What the lots of the journal's executions and adjustments come to.
-    return {symbol: _signed_units(quantity) for symbol, quantity in ledger_of(story.events).holdings.items()}
+def _lots(history: RehearsalHistory) -> dict[str, int]:
+    # The holdings by the lots of the journal's executions and adjustments.
+    return {symbol: _signed_units(quantity) for symbol, quantity in ledger_of(history.events).holdings.items()}
 
 
 def _signed_units(quantity: Decimal) -> int:
     return units_of(quantity) if quantity >= 0 else -units_of(-quantity)
 
 
-def _i6(story: RehearsalHistory) -> Iterator[str]:
-    # What is held has an order that would close it, a bot that would, or somebody says that it has not.
-    yield from story.unguarded
+def _i6(history: RehearsalHistory) -> Iterator[str]:
+    # Each position is protected by an order or by the bot, or is reported as unprotected.
+    yield from history.unguarded
 
 
-def _i7(story: RehearsalHistory) -> Iterator[str]:
-    # While a kill stands no entry leaves.
-    intents = story.intents()
-    for request in story.way.requests:
+def _i7(history: RehearsalHistory) -> Iterator[str]:
+    # While a kill is in effect no entry is sent.
+    intents = history.intents()
+    for request in history.way.requests:
         entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
-        for since, until in story.people.killed if entry and request.left else ():
+        for since, until in history.people.killed if entry and request.left else ():
             if since < request.at < until:
                 yield f"{request.client_order_id} left {request.at - since:.3f} s after the kill"
 
 
-def _i8(story: RehearsalHistory) -> Iterator[str]:
-    # Nothing is entered while exits alone are allowed, nor once a latch is set.
+def _i8(history: RehearsalHistory) -> Iterator[str]:
+    # Nothing is entered in exit-only, or once a latch is set.
     states, latched = TradingState(), set[str]()
     others: defaultdict[str, TradingState] = defaultdict(TradingState)
-    intents = story.intents()
-    for event in story.events:
+    intents = history.intents()
+    for event in history.events:
         whose = event.payload.get("broker", "")
         note_event(states, event)
         if whose:
@@ -176,30 +176,30 @@ def _i8(story: RehearsalHistory) -> Iterator[str]:
                 yield f"{event.cid} was sent after: {latch}"
 
 
-def _i9(story: RehearsalHistory) -> Iterator[str]:
-    # No order is written down as ended that goes on at the venue; no symbol is entered while an entry of it is out.
-    alive = {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
+def _i9(history: RehearsalHistory) -> Iterator[str]:
+    # No order is journaled as ended that still works at the venue.
+    alive = {fact.client_order_id for fact in history.facts if fact.kind == "accepted"}
     alive -= {
         fact.client_order_id
-        for fact in story.facts
+        for fact in history.facts
         if fact.kind in {BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED, BrokerEventKind.EXPIRED}
     }
     filled: Counter[str] = Counter()
-    for fact in story.facts:
+    for fact in history.facts:
         if fact.kind == "execution":
             filled[fact.client_order_id] += abs(fact.units)
-    for event in story.events:
+    for event in history.events:
         cid = event.cid or ""
         if event.kind in _ENDED and cid in alive and not filled[cid]:
             yield f"{cid} is {event.kind} in the journal, and accepted at the venue"
 
 
-def _i9_again(story: RehearsalHistory) -> Iterator[str]:
-    # No entry is sent while another one of its symbol could still be filled, here or at another venue.
-    intents = story.intents()
+def _i9_again(history: RehearsalHistory) -> Iterator[str]:
+    # No entry is sent while another one of its symbol may still fill at any venue.
+    intents = history.intents()
     out: dict[str, set[str]] = defaultdict(set)
     left: dict[str, Decimal] = {cid: quantity_of(units) for cid, (_, _, units) in intents.items()}
-    for event in story.events:
+    for event in history.events:
         cid = event.cid or ""
         if cid not in intents or intents[cid][1] is not Leg.ENTRY:
             continue
@@ -213,40 +213,40 @@ def _i9_again(story: RehearsalHistory) -> Iterator[str]:
             out[symbol].discard(cid)
 
 
-def _booked(story: RehearsalHistory) -> Iterator[str]:
-    # At the end each order of ours has in the books what was filled of it at the venue.
-    if story.held is None:
+def _booked(history: RehearsalHistory) -> Iterator[str]:
+    # At the end the filled quantity of each order of ours is the same in the books and at the venue.
+    if history.held is None:
         return
     filled: Counter[str] = Counter()
-    for fact in story.facts:
+    for fact in history.facts:
         if fact.fill is not None:
             filled[fact.client_order_id] += fact.units if fact.fill.buy else -fact.units
-    untold = story.untold
-    for cid, record in story.orders.items():
+    untold = history.untold
+    for cid, record in history.orders.items():
         if cid not in untold and units_of(record.filled) != filled[cid]:
             yield f"{cid} has {units_of(record.filled)} units in the books, and {filled[cid]} at the venue"
 
 
-def _i10(story: RehearsalHistory) -> Iterator[str]:
+def _i10(history: RehearsalHistory) -> Iterator[str]:
     # No execution is in the journal twice.
     seen: set[tuple[object, ...]] = set()
-    for event in story.events:
+    for event in history.events:
         if event.kind == BrokerEventKind.FILL and event.cid is not None:
             whose = event.source and event.source[:2]  # others place orders under one id at two venues
-            mark = event.cid, event.payload["execution_id"], whose
-            if mark in seen:
-                yield f"execution {mark[1]} of {mark[0]} is in the journal twice"
-            seen.add(mark)
+            key = event.cid, event.payload["execution_id"], whose
+            if key in seen:
+                yield f"execution {key[1]} of {key[0]} is in the journal twice"
+            seen.add(key)
 
 
-def _i12(story: RehearsalHistory) -> Iterator[str]:
+def _i12(history: RehearsalHistory) -> Iterator[str]:
     # Closing a position never opens the opposite one.
-    if story.struck & (_OVERFILLS | _REPLAYED | {"F27", "F46", "F47"}):
+    if history.struck & (_OVERFILLS | _REPLAYED | {"F27", "F46", "F47"}):
         return
-    intents = story.intents()
+    intents = history.intents()
     net: defaultdict[str, int] = defaultdict(int)
     side: dict[str, int] = {}
-    for fact in story.facts:
+    for fact in history.facts:
         if fact.kind != "execution" or fact.client_order_id not in intents:
             continue
         signal, leg, _ = intents[fact.client_order_id]
@@ -257,60 +257,60 @@ def _i12(story: RehearsalHistory) -> Iterator[str]:
             yield f"{signal.text} crossed zero to {net[signal.text]} units"
 
 
-def _i14(story: RehearsalHistory) -> Iterator[str]:
-    # What an append returned from is in the journal after any crash.
-    hashes = {event.seq: event.hash for event in story.events}
-    for number, life in enumerate(story.lives, 1):
-        for seq, mark in life.acknowledged:
-            if hashes.get(seq) != mark:
+def _i14(history: RehearsalHistory) -> Iterator[str]:
+    # An event whose append returned is in the journal after any crash.
+    hashes = {event.seq: event.hash for event in history.events}
+    for number, life in enumerate(history.lives, 1):
+        for seq, key in life.acknowledged:
+            if hashes.get(seq) != key:
                 yield f"event {seq} of life {number} is gone"
                 break
 
 
-def _i16(story: RehearsalHistory) -> Iterator[str]:
-    # The journal adds up, and to what the desk holds.
-    told = {symbol: units for symbol, units in fold_events(story.events).portfolio.holdings.items() if units}
-    if story.held is None:
+def _i16(history: RehearsalHistory) -> Iterator[str]:
+    # The holdings by the journal equal those of the portfolio.
+    booked = {symbol: units for symbol, units in fold_events(history.events).portfolio.holdings.items() if units}
+    if history.held is None:
         return
-    desks = Counter(story.held)
-    for left in story.elsewhere.values():
-        desks.update(left.held)
-    held = {symbol: units for symbol, units in desks.items() if units}
-    if told != held:
-        yield f"the journal adds up to {told}, the desk to {held}"
+    held_by_all = Counter(history.held)
+    for left in history.elsewhere.values():
+        held_by_all.update(left.held)
+    held = {symbol: units for symbol, units in held_by_all.items() if units}
+    if booked != held:
+        yield f"the journal adds up to {booked}, the portfolio to {held}"
 
 
-def _i17(story: RehearsalHistory) -> Iterator[str]:
-    # No secret is in the journal, whoever quoted it.
-    for event in story.events:
+def _i17(history: RehearsalHistory) -> Iterator[str]:
+    # No secret is in the journal.
+    for event in history.events:
         if shows(json.dumps(event.payload)):
             yield f"event {event.seq}, {event.kind}, shows the key"
 
 
-def _i19(story: RehearsalHistory) -> Iterator[str]:
+def _i19(history: RehearsalHistory) -> Iterator[str]:
     # The journal's chain is whole.
-    if story.torn:
-        yield story.torn
+    if history.torn:
+        yield history.torn
 
 
-def _alive(story: RehearsalHistory) -> Iterator[str]:
-    # No life ends of an error of the bot's own.
-    yield from story.failures
+def _alive(history: RehearsalHistory) -> Iterator[str]:
+    # No process ends by an error of the bot.
+    yield from history.failures
 
 
-def _i20(story: RehearsalHistory) -> Iterator[str]:
-    # The journal grows with what is traded, and slowly with trouble: as fast in a whole day as in an hour.
-    orders, hours = len(story.intents()), max(1.0, story.world.session.minutes / 60)
-    most = (200 * hours + 40 * len(story.lives)) * (1 + len(story.elsewhere)) + _GROWTH * (orders + 1)
-    if len(story.events) > most:
-        yield f"{len(story.events)} events of {orders} orders"
+def _i20(history: RehearsalHistory) -> Iterator[str]:
+    # The journal grows with the number of orders, and slowly with time and crashes.
+    orders, hours = len(history.intents()), max(1.0, history.world.session.minutes / 60)
+    most = (200 * hours + 40 * len(history.lives)) * (1 + len(history.elsewhere)) + _GROWTH * (orders + 1)
+    if len(history.events) > most:
+        yield f"{len(history.events)} events of {orders} orders"
 
 
-def _settled(story: RehearsalHistory) -> Iterator[str]:
-    # Once faults have stopped, no order stays in doubt.
-    if story.held is None:
+def _settled(history: RehearsalHistory) -> Iterator[str]:
+    # Once faults have stopped, no order stays unknown.
+    if history.held is None:
         return
-    for cid, record in story.orders.items():
+    for cid, record in history.orders.items():
         if not record.terminal and record.state is not OrderState.LOST:
             yield f"{cid} is still {record.state.value}"
 
@@ -339,4 +339,4 @@ _WHOLE: Final = frozenset(
         *LIMIT_INVARIANTS_OF_ALL,
     }
 )
-"""What is asked of the story of all venues together; all else of each venue by itself."""
+"""The invariants checked on all venues together; all others are checked per venue."""

@@ -1,4 +1,4 @@
-"""Invariants of what people allow: nothing is entered that was not confirmed in time, nor while nobody has armed it."""
+"""Invariants of approvals: nothing is entered without a confirmation in time, or while the bot is not armed."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.history import RehearsalHistory
 
 _TAKEN_S: Final = 30.0
-"""A bot that is busy sending looks at what it was asked so much later at most."""
+"""The longest time until a busy bot reads a request."""
 
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
 
-def _i8_confirmed(story: RehearsalHistory) -> Iterator[str]:
-    # Where a person is asked, each entry was confirmed by the first answer that was given in time.
-    timeout_s, questions = story.people.manner.timeout_s, dict[str, Event]()
-    for event in story.events:
+def _i8_confirmed(history: RehearsalHistory) -> Iterator[str]:
+    # With confirmations on, each entry was confirmed by the first answer in time.
+    timeout_s, questions = history.people.manner.timeout_s, dict[str, Event]()
+    for event in history.events:
         if event.kind == records.CONFIRMATION_ASKED:
             questions[records.signal_of(event.payload["signal"]).text] = event
         elif timeout_s is not None and event.kind == records.INTENDED and event.payload["leg"] == Leg.ENTRY.value:
             asked = questions.get(records.signal_of(event.payload["signal"]).text)
-            if asked is None or not _agreed(story, asked, dt.timedelta(seconds=timeout_s)):
+            if asked is None or not _agreed(history, asked, dt.timedelta(seconds=timeout_s)):
                 yield f"{event.cid} was entered and not confirmed in time"
 
 
-def _agreed(story: RehearsalHistory, asked: Event, timeout: dt.timedelta) -> bool:
-    # Whether the first answer that was given in time is yes.
+def _agreed(history: RehearsalHistory, asked: Event, timeout: dt.timedelta) -> bool:
+    # Whether the first answer in time confirms.
     name, latest = asked.payload["id"], asked.applied + timeout
-    answers = (said.verb for said in story.people.answers if said.identity == name and said.made < latest)
+    answers = (answer.verb for answer in history.people.answers if answer.identity == name and answer.made < latest)
     return next(answers, None) is ControlVerb.CONFIRM
 
 
-def _i8_armed(story: RehearsalHistory) -> Iterator[str]:
-    # Nothing is entered in a live session that is not armed, nor after a restart before that has proven itself.
-    if not story.people.manner.live:
+def _i8_armed(history: RehearsalHistory) -> Iterator[str]:
+    # Nothing is entered in a live session that is not armed, or after a restart before the arming is restored.
+    if not history.people.manner.live:
         return
-    ends, intents, arming = [life.last for life in story.lives], story.intents(), _Arming()
-    for event in story.events:
+    ends, intents, arming = [life.last for life in history.lives], history.intents(), _Arming()
+    for event in history.events:
         while ends and event.seq > ends[0]:
             ends.pop(0)
             arming.proven &= not arming.opened
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
         if entry and not (arming.armed and arming.proven):
             yield f"{event.cid} was sent while the bot was not armed"
-        arming.take(event.kind, event.payload)
-    for request in (request for way in story.world.ways for request in way.requests):
+        arming.apply(event.kind, event.payload)
+    for request in (request for way in history.world.ways for request in way.requests):
         entry = request.kind == "submit" and intents.get(request.client_order_id, (None, None))[1] is Leg.ENTRY
-        for since, until in story.people.disarmed if entry and request.left else ():
+        for since, until in history.people.disarmed if entry and request.left else ():
             if since + _TAKEN_S < request.at < until:
                 yield f"{request.client_order_id} left {request.at - since:.0f} s after the bot was disarmed"
 
 
 class _Arming:
-    # What the events so far say; none of the bot's own code tells it.
+    # The arming by the events, without the bot's own code.
     def __init__(self) -> None:
         self.opened, self.proven = False, True
         self._armed: object = None
@@ -69,11 +69,11 @@ class _Arming:
 
     @property
     def armed(self) -> bool:
-        """Whether what runs is what was armed."""
+        """Whether the current terms are the armed ones."""
         return self._armed is not None and self._armed == self._terms
 
-    def take(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """The next event."""
+    def apply(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Apply the next event."""
         if kind == records.ARMED:
             self._armed, self.proven = payload["terms"], True
         elif kind == records.DISARMED or (kind == records.RISK and payload["what"] in _LATCHES):

@@ -1,4 +1,4 @@
-"""Invariants of what a bot must heed: orders of others, a clock that was set, fills that it did not expect."""
+"""Invariants of external events: external orders, clock jumps, unexpected fills."""
 
 from __future__ import annotations
 
@@ -18,70 +18,70 @@ _NOTICED_S: Final = 2.5
 _KEPT_S: Final = 60.0
 _BEFORE_S: Final = 10.0
 _EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
-_DEEDS: Final = frozenset({Leg.ENTRY, Leg.EXIT})
-_ASKING: Final = frozenset({"cancel", "replace"})
+_TRADING_LEGS: Final = frozenset({Leg.ENTRY, Leg.EXIT})
+_CHANGES: Final = frozenset({"cancel", "replace"})
 
 
-def _i2_touched(story: RehearsalHistory) -> Iterator[str]:
-    # What is not the bot's own is left alone: it asks for no change of an order that it never wrote down.
-    ours = story.intents()
-    for request in story.way.requests:
-        if request.kind in _ASKING and request.client_order_id not in ours:
+def _i2_touched(history: RehearsalHistory) -> Iterator[str]:
+    # The bot requests no change of an order without an intent of its own.
+    ours = history.intents()
+    for request in history.way.requests:
+        if request.kind in _CHANGES and request.client_order_id not in ours:
             yield f"{request.kind} of {request.client_order_id or 'an order without an id'}, which is not ours"
 
 
-def _i8_clock(story: RehearsalHistory) -> Iterator[str]:
-    # A bot whose clock was set under its hands enters nothing in the minute after it.
-    intents = story.intents()
+def _i8_clock(history: RehearsalHistory) -> Iterator[str]:
+    # A bot enters nothing in the minute after its clock jumped.
+    intents = history.intents()
     entries = [
         request
-        for way in story.world.ways
+        for way in history.world.ways
         for request in way.requests
         if request.left and request.kind == "submit" and intents.get(request.client_order_id, ("", ""))[1] is Leg.ENTRY
     ]
-    for jump in story.world.jumps:
-        since = max((born for born in story.births if born <= jump), default=jump)
-        next_life = min((born for born in story.births if born > jump), default=float("inf"))
+    for jump in history.world.jumps:
+        since = max((born for born in history.births if born <= jump), default=jump)
+        next_life = min((born for born in history.births if born > jump), default=float("inf"))
         until = min(jump + _KEPT_S, next_life) if since + _BEFORE_S < jump else jump
         for request in entries:
             if jump + _NOTICED_S < request.at < until:
                 yield f"{request.client_order_id} left {request.at - jump:.1f} s after the clock was set"
 
 
-def _i8_surplus(story: RehearsalHistory) -> Iterator[str]:
-    # After a fill that no position accounts for, or a word about one, nothing is entered before that was said.
-    book, intents, unsaid = SessionBook(), story.intents(), False
-    for event in story.events:
+def _i8_surplus(history: RehearsalHistory) -> Iterator[str]:
+    # After a surplus, nothing is entered before it was reported.
+    book, intents, unreported = SessionBook(), history.intents(), False
+    for event in history.events:
         before, fills = book.portfolio.unassigned_units, len(book.portfolio.surplus)
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
-        if entry and unsaid:
-            yield f"{event.cid} was sent after a surplus that nobody had spoken of"
+        if entry and unreported:
+            yield f"{event.cid} was sent after an unreported surplus"
         book.apply(event)
         if event.kind in _EXECUTED:
-            unsaid |= _more(before, book.portfolio.unassigned_units)
-            # What was sent to take it back is expected, as long as it leaves less of it.
+            unreported |= _surplus_grew(before, book.portfolio.unassigned_units)
+            # A reversal is expected, as long as it reduces the surplus.
             back = event.cid in book.orders and book.orders[event.cid].order.reason is ExitReason.EXCESS
-            unsaid |= event.kind == BrokerEventKind.FILL and not back and len(book.portfolio.surplus) > fills
+            unreported |= event.kind == BrokerEventKind.FILL and not back and len(book.portfolio.surplus) > fills
         elif event.kind == records.STATE and event.payload["cause"] == "SURPLUS":
-            unsaid = False
+            unreported = False
 
 
-def _more(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
-    # Whether more of a symbol is held beyond every position than before, or it is on the other side.
+def _surplus_grew(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
+    # Whether the surplus of a symbol has grown, or changed its side.
     was = {symbol: before.get(symbol, 0) for symbol in after}
     return any(abs(units) > abs(was[symbol]) or units * was[symbol] < 0 for symbol, units in after.items())
 
 
-def _i8_frozen(story: RehearsalHistory) -> Iterator[str]:
-    # In a frozen instrument nothing is entered and nothing closed: only protection leaves.
-    intents, frozen = story.intents(), dict[str, str]()
-    for event in story.events:
+def _i8_frozen(history: RehearsalHistory) -> Iterator[str]:
+    # In a frozen instrument nothing is entered or closed: only protection is sent.
+    intents, frozen = history.intents(), dict[str, str]()
+    for event in history.events:
         if event.kind == records.FROZEN:
             frozen.pop(event.payload["symbol"], None)
             frozen |= {event.payload["symbol"]: event.payload["words"]} if event.payload["there"] else {}
         elif event.kind == records.SENDING:
             signal, leg, _ = intents[event.cid or ""]
-            if leg in _DEEDS and signal.symbol in frozen:
+            if leg in _TRADING_LEGS and signal.symbol in frozen:
                 yield f"{event.cid}, the {leg.value} of {signal.symbol}, was sent while frozen: {frozen[signal.symbol]}"
 
 

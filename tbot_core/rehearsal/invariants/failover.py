@@ -1,4 +1,4 @@
-"""Who may enter what, where there are several venues: invariant I13, by the journal and by the venues' own facts."""
+"""Invariant I13 of failover, by the journal and the venues' facts."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _MOST_MOVES: Final = 2
 _HOUR: Final = timedelta(hours=1)
 
 
-def i13(story: RehearsalHistory) -> Iterator[str]:
-    """An instrument has one owner, who alone enters it; its lease moves rarely, and only from where all is at rest."""
-    owners = _Owners(story)
-    for event in story.events:
-        yield from owners.take(event)
-    yield from _signals_at_two(story)
+def i13(history: RehearsalHistory) -> Iterator[str]:
+    """Only the owner of an instrument enters it; its lease moves rarely, and only from a broker without open orders."""
+    owners = _Owners(history)
+    for event in history.events:
+        yield from owners.apply(event)
+    yield from _signals_at_two(history)
 
 
 class _Owners:
-    def __init__(self, story: RehearsalHistory) -> None:
-        self._primary = story.name
-        self._intents = story.intents()
+    def __init__(self, history: RehearsalHistory) -> None:
+        self._primary = history.name
+        self._intents = history.intents()
         self._owner: dict[str, str] = {}
         self._epoch: defaultdict[str, int] = defaultdict(int)
         self._out: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._moves: list[tuple[datetime, str]] = []
         self._confirmed: set[str] = set()
 
-    def take(self, event: Event) -> Iterator[str]:
-        """Take an event in; what it violates."""
+    def apply(self, event: Event) -> Iterator[str]:
+        """Apply an event; yields its violations."""
         match event.kind:
             case records.LEASE:
                 yield from self._moved(event)
@@ -75,7 +75,7 @@ class _Owners:
         if (payload["from"], payload["epoch"]) != (before, self._epoch[symbol]):
             yield f"{symbol} moved from {payload['from']} in epoch {payload['epoch']}, and was {before}'s"
         if self._out[before] and before not in self._confirmed:
-            yield f"{symbol} moved away from {before} while {sorted(self._out[before])} were out there"
+            yield f"{symbol} moved away from {before} while {sorted(self._out[before])} were open"
         self._owner[symbol] = payload["to"]
         self._moves.append((event.applied, payload["since"]))
         breaks = {since for moved, since in self._moves if event.applied - moved < _HOUR}
@@ -91,11 +91,11 @@ class _Owners:
                     del out[event.cid]
 
 
-def _signals_at_two(story: RehearsalHistory) -> Iterator[str]:
-    # No signal is entered at two venues, by what is true there.
-    intents, seen = story.intents(), dict[str, str]()
-    for name in (story.name, *story.elsewhere):
-        for fact in story.world.way(name).exchange.floor.books.facts:
+def _signals_at_two(history: RehearsalHistory) -> Iterator[str]:
+    # No signal is entered at two venues, by their facts.
+    intents, seen = history.intents(), dict[str, str]()
+    for name in (history.name, *history.elsewhere):
+        for fact in history.world.way(name).exchange.matching.books.facts:
             found = intents.get(fact.client_order_id)
             if fact.kind == "accepted" and found is not None and found[1] is Leg.ENTRY:
                 other = seen.setdefault(found[0].text, name)

@@ -1,4 +1,4 @@
-"""How long requests have waited for their turn: what protects and takes back waits for nothing but its own kind."""
+"""Invariant of the rate limit: protective requests wait only for each other."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _TOLERANCE_S: Final = 0.1
 
 
 def record_waits(loop: VirtualLoop, turns: list[RequestWait]) -> Swaps:
-    """Note each turn, in seconds of the loop."""
-    turn = current_attribute(RateLimitedBroker, "_turn")
+    """Replacements that record each wait for the rate limit, in seconds of the loop."""
+    turn = current_attribute(RateLimitedBroker, "_wait_turn")
 
     async def wait(self: Any, urgency: RequestPriority, what: str) -> None:
         began = loop.time()
@@ -28,12 +28,12 @@ def record_waits(loop: VirtualLoop, turns: list[RequestWait]) -> Swaps:
         limit = self.rules.requests_per_minute
         turns.append(RequestWait(paced=self, urgency=urgency, began=began, ended=loop.time(), per_minute=limit))
 
-    return ((RateLimitedBroker, "_turn", wait),)
+    return ((RateLimitedBroker, "_wait_turn", wait),)
 
 
-def i18_starved(story: RehearsalHistory) -> Iterator[str]:
-    """No cancel, exit or stop waits longer than the ones before it need at the rate that the venue allows."""
-    urgent = [turn for turn in story.turns if turn.urgency is RequestPriority.PROTECTION]
+def i18_starved(history: RehearsalHistory) -> Iterator[str]:
+    """No cancel, exit or stop waits longer than those before it need at the venue's rate."""
+    urgent = [turn for turn in history.turns if turn.urgency is RequestPriority.PROTECTION]
     for turn in urgent:
         ahead = sum(other.paced is turn.paced and turn.began < other.ended <= turn.ended for other in urgent) or 1
         most = ahead * 60 / (turn.per_minute * _SHARE) if turn.per_minute else 0.0

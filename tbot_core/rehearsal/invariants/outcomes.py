@@ -1,10 +1,10 @@
-"""Invariants of evidence: nothing is written down as never sent that has left, nor as ended that goes on."""
+"""Invariants of outcomes: no sent order is journaled as never sent, and no working one as ended."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import BrokerEventKind, OrderStatus
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 
 if TYPE_CHECKING:
@@ -17,35 +17,35 @@ _ENDINGS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED
 _WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
 
 
-def _i9_dropped(story: RehearsalHistory) -> Iterator[str]:
-    # What is written down as never sent has never left, and is nowhere at the venue.
-    left = {request.client_order_id for request in story.way.requests if request.kind == "submit" and request.left}
-    left |= {fact.client_order_id for fact in story.facts if fact.kind == "accepted"}
-    for event in story.events:
+def _i9_dropped(history: RehearsalHistory) -> Iterator[str]:
+    # An order journaled as dropped was never sent, and is not at the venue.
+    left = {request.client_order_id for request in history.way.requests if request.kind == "submit" and request.left}
+    left |= {fact.client_order_id for fact in history.facts if fact.kind == "accepted"}
+    for event in history.events:
         if event.kind == records.DROPPED and event.cid in left:
-            yield f"{event.cid} is dropped in the journal, and has left"
+            yield f"{event.cid} is dropped in the journal, but was sent"
 
 
-def _i9_ended(story: RehearsalHistory) -> Iterator[str]:
-    # What is written down as ended had ended at the venue by then, or had been refused there.
-    if story.struck & _WRONG_CLOCKS:
+def _i9_ended(history: RehearsalHistory) -> Iterator[str]:
+    # An order journaled as ended had ended at the venue by then, or was rejected there.
+    if history.struck & _WRONG_CLOCKS:
         return
-    ended, entries = _ended_at(story), _entry_of(story)
-    refused = _refused(story)
-    for event in story.events:
+    ended, entries = _ended_at(history), _entry_of(history)
+    refused = _refused(history)
+    for event in history.events:
         cid = event.cid or ""
         if event.kind not in _ENDINGS or cid not in entries:
             continue
         over = ended.get(cid)
         if not (over is not None and over <= event.applied) and not {cid, entries[cid]} & refused:
-            yield f"{cid} is {event.kind} in the journal at {event.applied:%H:%M:%S}, and goes on at the venue"
+            yield f"{cid} is {event.kind} in the journal at {event.applied:%H:%M:%S}, but works at the venue"
 
 
-def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
-    # When each order was over at the venue.
-    filled = {working.cid for working in story.way.exchange.floor.orders if working.kind == OrderStatus.FILLED}
+def _ended_at(history: RehearsalHistory) -> dict[str, datetime]:
+    # When each order ended at the venue.
+    filled = {working.cid for working in history.way.exchange.matching.orders if working.kind == BrokerEventKind.FILL}
     ended: dict[str, datetime] = {}
-    for fact in story.facts:
+    for fact in history.facts:
         if fact.kind in _ENDINGS:
             ended.setdefault(fact.client_order_id, fact.at)
         elif fact.kind == "execution" and fact.client_order_id in filled:
@@ -53,21 +53,21 @@ def _ended_at(story: RehearsalHistory) -> dict[str, datetime]:
     return ended
 
 
-def _entry_of(story: RehearsalHistory) -> dict[str, str]:
-    # Of each order the entry that it was sent with, or itself.
+def _entry_of(history: RehearsalHistory) -> dict[str, str]:
+    # The entry that each order was sent with, or itself.
     found: dict[str, str] = {}
-    for event in story.events:
+    for event in history.events:
         if event.kind == records.INTENDED and event.cid is not None:
             found.setdefault(event.cid, event.cid)
             found.update(dict.fromkeys(event.payload["protection"], event.cid))
     return found
 
 
-def _refused(story: RehearsalHistory) -> set[str]:
-    # The orders whose sending was answered with a refusal.
+def _refused(history: RehearsalHistory) -> set[str]:
+    # The orders whose submit was answered with a rejection.
     return {
         request.client_order_id
-        for request in story.way.requests
+        for request in history.way.requests
         if request.kind == "submit" and request.outcome[:1] == "4" and not request.outcome.startswith("429")
     }
 

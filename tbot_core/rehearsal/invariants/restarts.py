@@ -1,4 +1,4 @@
-"""Invariants of restarts: what a journal is recalled as, again and again, and against what the bot itself held."""
+"""Invariants of restarts: the state recovered from a journal, repeatedly, and compared with the bot's own."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.history import RehearsalHistory
 
 
-class _Sheet:
-    # What a restart writes down, kept in memory.
+class _MemoryJournal:
+    # Keeps what a restart writes in memory.
     def __init__(self, seq: int) -> None:
         self._seq = seq
         self.written: list[Event] = []
@@ -49,69 +49,73 @@ class _Sheet:
 
 @attrs.frozen(kw_only=True)
 class RecoveredState:
-    """What a restart knows: by name what it holds and reserves, and what it wrote down to settle it."""
+    """The state after a restart: its figures by name, and the events that it wrote."""
 
     knows: dict[str, Any]
     written: list[Event]
 
 
-def recover_state(story: RehearsalHistory, events: Sequence[Event]) -> RecoveredState:
-    """What a restart makes of a journal, before it has asked anybody."""
-    world, past = story.world, events_since_close(events)
-    sheet = _Sheet(events[-1].seq)
-    moment = max((event.applied for event in events), default=world.start)
-    broker = world.client(story.name)
-    whose = "" if story.name == world.names[0] else story.name
-    recorder = JournalRecorder(journal=cast("Journal", sheet), clock=ManualClock(moment), broker=whose)
-    desk = DecisionEngine(attrs.evolve(story.rules, venue=broker.rules), world.session, 0, _name)
-    venue = BrokerAccount(broker=broker, name=story.name, account_id="")
+def recover_state(history: RehearsalHistory, events: Sequence[Event]) -> RecoveredState:
+    """The state recovered from a journal, before any request to a broker."""
+    world, past = history.world, events_since_close(events)
+    journal = _MemoryJournal(events[-1].seq)
+    now = max((event.applied for event in events), default=world.start)
+    broker = world.client(history.name)
+    whose = "" if history.name == world.names[0] else history.name
+    recorder = JournalRecorder(journal=cast("Journal", journal), clock=ManualClock(now), broker=whose)
+    decision_engine = DecisionEngine(attrs.evolve(history.rules, venue=broker.rules), world.session, 0, _name)
+    venue = BrokerAccount(broker=broker, name=history.name, account_id="")
     rows = {symbol: row for row, symbol in enumerate(world.market.symbols)}
-    execution = ExecutionEngine(recorder, venue, desk)
-    found = SessionRecovery(desk, execution, rows)
+    execution = ExecutionEngine(recorder, venue, decision_engine)
+    found = SessionRecovery(decision_engine, execution, rows)
     for event in past:
         found.apply(event)
     found.resolve_open_orders()
-    waiting = ConfirmationQueue(story.rules.entries, desk, recorder)
+    waiting = ConfirmationQueue(history.rules.entries, decision_engine, recorder)
     asked = waiting.restore(past, rows)
-    knows = _known(desk) | {"orders": execution.orders, "foreign": found.external, "decided": found.decided | asked}
-    return RecoveredState(knows=knows, written=sheet.written)
+    knows = _figures_of(decision_engine) | {
+        "orders": execution.orders,
+        "foreign": found.external,
+        "decided": found.decided | asked,
+    }
+    return RecoveredState(knows=knows, written=journal.written)
 
 
-def _known(desk: DecisionEngine) -> dict[str, Any]:
-    standing = desk.exposure
+def _figures_of(decision_engine: DecisionEngine) -> dict[str, Any]:
+    exposure = decision_engine.exposure
     figures = ("working", "sent", "traded", "daily_loss", "window_loss", "losing_run", "losses_in_row", "equity_jump")
     return {
-        "held": dict(desk.position_manager.held),
-        "taken back": desk.position_manager.orders_to_cancel,
-        **{name: getattr(standing, name) for name in figures},
+        "held": dict(decision_engine.position_manager.held),
+        "orders to cancel": decision_engine.position_manager.orders_to_cancel,
+        **{name: getattr(exposure, name) for name in figures},
     }
 
 
 def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
-    # A restart names nothing before it has read the account.
+    # A restart creates no order before it has read the account.
     raise ValueError(f"a restart named attempt {attempt} at {leg.value} of {signal.text} by itself")
 
 
-def _i11(story: RehearsalHistory) -> Iterator[str]:
-    # No order leaves its end: what the bot held of each at last is what was written down of it.
-    if story.held is None:
+def _i11(history: RehearsalHistory) -> Iterator[str]:
+    # The bot's final record of each order equals the one recovered from the journal.
+    if history.held is None:
         return
-    events = [event for event in story.events if event.kind != records.SESSION_CLOSED]
-    told = recover_state(story, events).knows["orders"]
-    for cid in sorted({*told, *story.orders}):
-        ours, written = story.orders.get(cid), told.get(cid)
+    events = [event for event in history.events if event.kind != records.SESSION_CLOSED]
+    recovered = recover_state(history, events).knows["orders"]
+    for cid in sorted({*recovered, *history.orders}):
+        ours, written = history.orders.get(cid), recovered.get(cid)
         if ours is None or written is None or (ours.state, ours.filled) != (written.state, written.filled):
             yield f"{cid} is {_words(ours)} to the bot, and {_words(written)} in the journal"
 
 
-def _i15(story: RehearsalHistory) -> Iterator[str]:
-    # A second restart knows what the first one did, and has nothing more to settle.
-    for number, life in enumerate(story.lives[:-1], 1):
-        events = [event for event in story.events if event.seq <= life.last]
+def _i15(history: RehearsalHistory) -> Iterator[str]:
+    # A second restart recovers the same state as the first, and writes nothing.
+    for number, life in enumerate(history.lives[:-1], 1):
+        events = [event for event in history.events if event.seq <= life.last]
         if not events:
             continue
-        first = recover_state(story, events)
-        second = recover_state(story, [*events, *first.written])
+        first = recover_state(history, events)
+        second = recover_state(history, [*events, *first.written])
         for name, known in first.knows.items():
             if second.knows[name] != known:
                 yield f"restarted twice after life {number}: {name} {_brief(known)}, then {_brief(second.knows[name])}"

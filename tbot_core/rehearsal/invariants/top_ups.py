@@ -1,4 +1,4 @@
-"""What must hold of orders that add to a position: invariants of top-ups, added up anew from the journal's events."""
+"""Invariants of top-ups, recomputed from the journal's events."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _ENDED: Final = frozenset(
 )
 
 
-def i3_top_ups(story: RehearsalHistory) -> Iterator[str]:
-    """No top-up takes a position beyond what its entry cost, nor adds to one on the losing side of what it cost."""
-    ledger, told = ExposureReckoner(story.rules.risk.price_band_pct), dict[str, Event]()
-    for event in story.events:
+def i3_top_ups(history: RehearsalHistory) -> Iterator[str]:
+    """No top-up raises a position above the cost of its entry, or adds to a losing one."""
+    ledger, decisions = ExposureReckoner(history.rules.risk.price_band_pct), dict[str, Event]()
+    for event in history.events:
         if event.kind == records.TOP_UP and event.cid is not None:
-            told[event.cid] = event
+            decisions[event.cid] = event
         entry = ledger.apply(event)
-        if entry is None or event.cid not in told:
+        if entry is None or event.cid not in decisions:
             continue
-        decided = told[event.cid].payload
+        decided = decisions[event.cid].payload
         price, side = ticks_of(decided["price"]), Side[decided["side"].upper()]
         units, part = entry.bought - entry.sold, entry.parts[-1]
         worth = units * price + part.units * max(part.worst if side is Side.LONG else price, price)
@@ -43,13 +43,13 @@ def i3_top_ups(story: RehearsalHistory) -> Iterator[str]:
             yield f"{event.cid} adds to {entry.symbol} at {price}, which cost {entry.paid} for {entry.bought}"
 
 
-def i8_top_ups(story: RehearsalHistory) -> Iterator[str]:
-    """No top-up leaves in defense, nor while an order that closes the position is out."""
+def i8_top_ups(history: RehearsalHistory) -> Iterator[str]:
+    """No top-up is sent in defense, or while an exit of the position is working."""
     closing: dict[str, set[str]] = defaultdict(set)
     signals: dict[str, str] = {}
     adds, left = set[str](), dict[str, int]()
     states, others = TradingState(), defaultdict[str, TradingState](TradingState)
-    for event in story.events:
+    for event in history.events:
         cid, whose = event.cid or "", event.payload.get("broker", "")
         note_event(states, event)
         if whose:

@@ -138,8 +138,8 @@ class ExposureBook:
     @property
     def reserved(self) -> int:
         """The worst-case exposure here, tbot's and external, long and short alike."""
-        worked = sum(entry.worst_atoms for entry in self.working.values())
-        return self.portfolio.cost_atoms + worked + self.external.gross
+        working_atoms = sum(entry.worst_atoms for entry in self.working.values())
+        return self.portfolio.cost_atoms + working_atoms + self.external.gross
 
     def gross(self) -> int:
         """The worst-case gross exposure at all brokers."""
@@ -250,10 +250,10 @@ def working_buying_power(exposure: ExposureBook) -> int:
 
 def used_buying_power(exposure: ExposureBook) -> int:
     """The buying power used at all brokers by positions, working entries and external exposure."""
-    taken = (
+    used = (
         (one.portfolio.cost_atoms + working_buying_power(one) + one.external.gross, one) for one in exposure.all_brokers
     )
-    return sum(max(atoms, one.stated_atoms) for atoms, one in taken)
+    return sum(max(atoms, one.stated_atoms) for atoms, one in used)
 
 
 def held_atoms(exposure: ExposureBook) -> int:
@@ -293,14 +293,14 @@ def net_of(exposure: ExposureBook, exposures: Mapping[str, Decimal], sign: int) 
         for symbol, one in part.portfolio.positions.items()
         if symbol in exposures
     )
-    worked = (
+    working_atoms = (
         int(one.side * one.worst_atoms * exposures[one.signal.symbol])
         for part in exposure.all_brokers
         for one in part.working.values()
         if one.signal.symbol in exposures
     )
     external = sum(_toward(one.external, exposures, sign) for one in exposure.all_brokers if one.external.worst)
-    return sign * held + sum(max(0, sign * atoms) for atoms in worked) + external
+    return sign * held + sum(max(0, sign * atoms) for atoms in working_atoms) + external
 
 
 def _toward(external: ExternalPositions, exposures: Mapping[str, Decimal], sign: int) -> int:

@@ -139,9 +139,9 @@ class ExternalPositions:
         self.gross = sum(one.atoms for one in self.worst.values())
 
 
-def open_shares(said: str, rest: Decimal, *, buy: bool) -> Decimal:
+def open_shares(kind: str, rest: Decimal, *, buy: bool) -> Decimal:
     """The open quantity of a reported order in signed shares, negative for a sale; 0 if it has ended."""
-    if said != OrderStatus.WORKING:
+    if kind != OrderStatus.WORKING:
         return Decimal(0)
     return rest if buy else -rest
 

@@ -18,7 +18,7 @@ __all__ = ["Config"]
 
 @hookimpl
 def tbot_broker() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(
         name="paper",
         summary="Simulated fills over stored bars or a simulated market",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tbot_broker_paper import plan
 from tbot_broker_paper.broker import DEMO_FIRST_DAY
 from tbot_broker_paper.companies import COMPANIES, SECTORS, SYMBOLS
 from tbot_broker_paper.market import HISTORY, SimulatedMarket
@@ -186,14 +187,15 @@ def test_names_pass_the_usual_filters(seed: int) -> None:
     assert 10 < day.vix[0] < 40
 
 
-@pytest.mark.slow
 def test_vix_wanders() -> None:
     """Over the seeds it lies mostly between 15 and 28, and now and then under 15."""
-    values = np.array([_traded(seed, session)[1].vix[0] for seed in range(20) for session in _sessions(3)])
+    sessions = [(session.date, session.minutes) for session in _sessions(3)]
+    values = np.array([plan.plan(seed, *one, plan.listing(seed)).vix for seed in range(20) for one in sessions])
     assert 0.0 < (values < 15).mean() < 0.2
     assert ((values >= 15) & (values <= 28)).mean() > 0.75
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("seed", range(20))
 def test_every_strategy_finds_its_trigger(seed: int) -> None:
     """Within three sessions: breakouts of the opening range, overshoots from VWAP, late highs or lows and turns."""
@@ -228,11 +230,12 @@ def _late(bars: Bars) -> Flags:
     return ((close > high) | (close < low) | fade) & ((high - low) / bars.first_open[:, None] >= 0.01)
 
 
+@pytest.mark.slow
 def test_overshoots_mostly_come_back() -> None:
     """Forty minutes after a morning overshoot the price has, more often than not, moved towards its VWAP."""
     back: list[bool] = []
     for seed, session in itertools.product(range(12), _sessions(3)):
-        bars = Bars(_traded(seed, session)[0], SYMBOLS)
+        bars = Bars(_market(seed).bars(session), SYMBOLS)
         row, minute = np.nonzero(_overshoots(bars)[:, -1:])
         start, vwap, later = bars.close[row, minute + 84], bars.vwap[row, minute + 84], bars.close[row, minute + 124]
         back.extend((np.sign(vwap - start) * (later - start) > 0).tolist())

@@ -21,7 +21,7 @@ TABLE = "funds.csv"
 
 @hookimpl
 def tbot_filter() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(
         name="price_volume",
         summary="Price, volume, gap, market capitalisation, spread and relative volume",

@@ -1,4 +1,4 @@
-"""Strategy `close`: late-day momentum, and the fade of a large move that turns."""
+"""Strategy `close`: late-day momentum, and the fade of a large move that reverses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Close"]
 
 @hookimpl
 def tbot_strategy() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(name="close", summary="Late-day momentum and fade", config=Close, create=_create)
 
 

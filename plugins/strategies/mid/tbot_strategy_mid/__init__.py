@@ -16,7 +16,7 @@ __all__ = ["Mid"]
 
 @hookimpl
 def tbot_strategy() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(name="mid", summary="Reversion to the session's VWAP", config=Mid, create=_create)
 
 

@@ -16,7 +16,7 @@ __all__ = ["Open"]
 
 @hookimpl
 def tbot_strategy() -> Plugin:
-    """The plugin's offer."""
+    """Describe the plugin."""
     return Plugin(name="open", summary="Opening-range breakout", config=Open, create=_create)
 
 
