@@ -2,19 +2,19 @@
 
 The tree::
 
-    TbotError                     message and remedy; exit code 1 unless a branch says otherwise
-    ├── UsageError           2    a command's words, dates or options are wrong
+    TbotError                     message and remedy; exit code 1 unless given below
+    ├── UsageError           2    a command's arguments, dates or options are invalid
     ├── SettingsError        3    configuration: missing, unreadable or invalid
     ├── VaultError           3    a key or an encrypted file
     ├── PluginError          3    a plugin that is absent, broken, duplicate or incompatible
-    ├── BrokerError          4    a broker or the way to it
-    │   ├── Rejected              the broker refused, with its own words
-    │   │   └── LoginNeeded       it does not know the key any more
+    ├── BrokerError          4    a broker or the connection to it
+    │   ├── Rejected              the broker rejected the request
+    │   │   └── LoginNeeded       the broker no longer accepts the key
     │   ├── Unavailable           nothing was sent
-    │   │   └── Withdrawn         the right to send was taken back first
-    │   └── OutcomeUnknown        sent, and no answer: look it up, never retry blindly
-    ├── Undelivered          4    an alert that a channel could not hand over
-    ├── RiskError            5    refused by a risk rule or for want of arming
+    │   │   └── Withdrawn         the send permit was revoked first
+    │   └── OutcomeUnknown        sent without a response: look it up, never resend
+    ├── Undelivered          4    an alert that a channel could not deliver
+    ├── RiskError            5    refused by a risk rule, or not armed
     ├── DataError            1    bars and facts: missing or corrupt
     ├── JournalError         1    the journal: damaged, or written by a newer tbot
     └── AccessError          1    a folder or file that cannot be used, or a second instance
@@ -91,11 +91,11 @@ class Unavailable(BrokerError):
 
 
 class Withdrawn(Unavailable):
-    """The permit to send an order was withdrawn before its first byte."""
+    """The permit to send an order was revoked before its first byte."""
 
 
 class OutcomeUnknown(BrokerError):
-    """A request was sent without a response: the order stays in flight until it is looked up."""
+    """A request was sent without a response: the outcome is unknown until it is looked up."""
 
 
 class Undelivered(TbotError):

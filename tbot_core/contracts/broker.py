@@ -49,19 +49,19 @@ class DayTradeRule:
 
 @attrs.frozen(kw_only=True)
 class BrokerCapabilities:
-    """What a broker can do; the core never guesses it.
+    """The capabilities of a broker, as it declares them.
 
-    `simulated`: the core shows it every closed minute before deciding on it. `brackets`: an entry's stop and target
-    rest there from its fill on. `amend_atomic`: a resting order is changed in place and keeps its id. `query_by_cid`,
-    `lists_closed`, `lists_fills`: an order that is over can be asked for, is listed, or its executions are; one of the
-    three a broker must know, else nobody ever hears of a fill that its stream has lost. `lookup_window_s`: how long
-    after it was sent an order may still turn up. `requests_per_minute`: 0 where the broker names no limit.
-    `quantity_step`: the smallest quantity in shares, for types in `fractional_types`; where stops are none of them, the
-    bot acts on closes for the fraction of a position. `streams`: what happens to its orders comes by itself, so that
-    `poll` asks the venue nothing, and is called every quarter of a second; else at least every SLEEP_TIME. In both
-    cases it is called after all that is sent, and four times a second, for two seconds, while an exit waits for its
-    stop's end. `day_trade_rules`: the limits on day trades that it still applies; each that is in force counts. Raises
-    ValueError for a fractional type that is no `OrderType`.
+    `simulated`: it is a `SimulatedVenue`; the core passes it every closed minute. `streams`: it pushes order events, so
+    `poll` sends no request to the venue and is called every quarter of a second; otherwise at least every SLEEP_TIME.
+    In both cases `poll` is also called after each sending, and four times a second, for two seconds, while an exit
+    waits for the end of its stop. `brackets`: an entry's stop and target rest there from its fill on. `amend_atomic`: a
+    resting order is changed in place and keeps its id. `query_by_cid`, `lists_closed`, `lists_fills`: an ended order
+    can be looked up, is listed, or its executions are listed; one of the three is required, or a fill missed by the
+    stream would never be known. `lookup_window_s`: how long after sending an order may still appear.
+    `requests_per_minute`: 0 without a limit. `quantity_step`: the smallest quantity in shares, for the types in
+    `fractional_types`; without stops among them, the stop of a fraction is emulated on closed bars. `day_trade_rules`:
+    the limits on day trades; all that are in force apply. Raises ValueError for a fractional type that is no
+    `OrderType`.
     """
 
     simulated: bool = False

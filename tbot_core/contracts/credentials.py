@@ -1,7 +1,6 @@
-"""How a category of secrets says what it holds: one field of a frozen attrs class for each value.
+"""The declaration of a category of secrets: one field of a frozen attrs class for each value.
 
-Core and plugins declare in the same way, and what they declare is judged wherever the category is written, checked or
-handed over::
+Core and plugins declare in the same way. Values are validated whenever the category is written, checked or passed on::
 
     @attrs.frozen(kw_only=True)
     class Credentials:
@@ -90,8 +89,8 @@ def list_of(what: str) -> SettingKind[tuple[str, ...]]:
     """Any number of `what` (a plural), separated by commas or as a JSON list of text."""
 
     def parse(written: str) -> tuple[str, ...]:
-        spelled = written.startswith("[")
-        parts = json_document.parse_json(written) if spelled else [it.strip() for it in written.split(",") if written]
+        is_json = written.startswith("[")
+        parts = json_document.parse_json(written) if is_json else [it.strip() for it in written.split(",") if written]
         if not all(isinstance(it, str) and _PART.fullmatch(it) for it in parts):
             raise ValueError("no list of text")
         return tuple(parts)

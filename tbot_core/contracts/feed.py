@@ -63,7 +63,7 @@ class FeedSession(Protocol):
 
     @property
     def day(self) -> DayFacts:
-        """The facts known before the bell."""
+        """The facts known before the open."""
 
     def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute of the session in order, including those without a bar."""
@@ -177,9 +177,9 @@ class LiveSession(Protocol):
 
     @property
     def day(self) -> DayFacts:
-        """The facts of each symbol known before the bell.
+        """The facts of each symbol known before the open.
 
-        `average_volume` is consolidated whatever the feed's coverage; `typical_volume` has the coverage of its bars.
+        `average_volume` is always consolidated; `typical_volume` has the coverage of the feed's bars.
         """
 
     @property

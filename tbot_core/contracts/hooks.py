@@ -103,7 +103,7 @@ def tbot_started(run: RunInfo) -> None:
     """Observe that a run has started.
 
     Arguments: `run` names the run, its mode and its source of prices. Moment: once, when everything is loaded and
-    before the first session. Caller: the runner. Returned value: ignored.
+    before the first session. Caller: the engine. Returned value: ignored.
     """
 
 
@@ -111,8 +111,8 @@ def tbot_started(run: RunInfo) -> None:
 def tbot_event(event: Mapping[str, object]) -> None:
     """Observe one event.
 
-    Arguments: `event` holds what the journal wrote: `kind`, `time` and the fields of its kind; it is read-only.
-    Moment: after the event is on the disk, in the journal's order. Caller: the runner. Returned value: ignored.
+    Arguments: `event` holds `kind`, `cid` (the client order id, or None) and `payload`; it is read-only. Moment: after
+    the event is on disk, in the journal's order. Caller: the engine. Returned value: ignored.
     """
 
 
@@ -121,7 +121,7 @@ def tbot_stopped(run: RunInfo) -> None:
     """Observe that a run has stopped.
 
     Arguments: `run` as for `tbot_started`, with `summary` filled. Moment: once, after the last event, also when the
-    run was interrupted. Caller: the runner. Returned value: ignored.
+    run was interrupted. Caller: the engine. Returned value: ignored.
     """
 
 

@@ -1,6 +1,6 @@
-"""A strategy from a function that sees one bar after the other, for authors who do not think in arrays.
+"""A strategy from a function that receives one bar at a time, as an alternative to arrays.
 
-The function gets the state of its row and the next bar, and answers with a side when it wants in::
+The function receives the state of its row and the next bar, and returns a side to enter::
 
     >>> import math
     >>> from tbot_core.contracts.on_bar import OnBarStrategy
@@ -23,7 +23,7 @@ The function gets the state of its row and the next bar, and answers with a side
     >>> signals.cells[-1].tolist(), signals.minute.tolist(), signals.price.tolist(), signals.stop.tolist()
     ([0], [8], [103.0], [100.94])
 
-Each row has a state of its own, and a scan begins anew: what the function keeps lives in the state alone.
+Each row has its own state, and each scan starts with new states; the function must keep nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ S = TypeVar("S")
 
 
 class MinuteBar(NamedTuple):
-    """A one-minute bar of one symbol: minutes after the bell, dollars, shares."""
+    """A one-minute bar of one symbol: minutes after the open, dollars, shares."""
 
     minute: int
     open: float
@@ -95,7 +95,7 @@ class OnBarStrategy(Generic[S]):
     feed_from: int | None = None
     rule: str = "on_bar"
 
-    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002 - the function sees bars alone
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002 - the function receives bars only
         """The first answer of each row in the entry phase, from minute `since` on."""
         found = list(self._answers(bars))
         rows = np.array([row for row, _, _ in found], dtype=np.intp)
@@ -130,7 +130,7 @@ class OnBarStrategy(Generic[S]):
     def _walk(self, bars: Iterable[MinuteBar]) -> tuple[MinuteBar, EntrySignal] | None:
         state, on_bar, entry = self.state(), self.on_bar, self.window.entry
         for bar in bars:
-            if bar.close != bar.close:  # NaN, said in the fastest way: no bar in that minute
+            if bar.close != bar.close:  # the fastest test for NaN: no bar in that minute
                 continue
             answer = on_bar(state, bar)
             if answer is not None and bar.minute >= entry:

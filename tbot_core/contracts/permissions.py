@@ -25,10 +25,9 @@ def _words(_owner: object, field: attrs.Attribute[frozenset[str]], value: object
 class PluginNeeds:
     """A plugin's needs; the default needs nothing.
 
-    `secrets` are the categories of secrets that it is given, each with the attrs class that its values are read into
-    (see `tbot_core.contracts.credentials`), or None where only the name is known, as in a lock; two needs with the same
-    names are
-    equal. `hosts` are the names of the hosts that it talks to; `subprocess`: it starts programs; `orders`: it submits
+    `secrets`: the categories that it receives, each with the attrs class for its values (see
+    `tbot_core.contracts.credentials`), or None if only the name is known, as in a lock; needs with the same names are
+    equal. `hosts`: the names of the hosts that it connects to. `subprocess`: it starts programs. `orders`: it submits
     and cancels orders. Raises TypeError for other types.
     """
 
@@ -39,7 +38,7 @@ class PluginNeeds:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> PluginNeeds:
-        """The permissions that `document` wrote; raises KeyError or TypeError for anything else."""
+        """The permissions of a `document`; raises KeyError or TypeError for anything else."""
         secrets, hosts = document["secrets"], document["hosts"]
         if not isinstance(secrets, list) or not isinstance(hosts, list):
             raise TypeError("secrets and hosts must be lists")

@@ -20,7 +20,7 @@ class StructuredLogger(Protocol):
         """Details for finding faults."""
 
     def info(self, event: str, **fields: object) -> None:
-        """What an operator wants to know today."""
+        """Information for the operator."""
 
     def warning(self, event: str, **fields: object) -> None:
         """A problem; work continues."""
@@ -46,16 +46,14 @@ class Context:
 
 @attrs.frozen(kw_only=True)
 class Plugin:
-    """A plugin's one offer.
+    """A plugin as its hook offers it.
 
-    `name` equals the entry point's; `config` is a frozen attrs class whose fields are made by
-    `tbot_core.contracts.setting.setting`; `create(config, context)` returns the finished object of its kind and may
-    import
-    heavy libraries; `capabilities` are words of the kind (`feed`: a broker that also serves bars); `needs` is what it
-    reaches for beyond computing, which whoever approves it is shown. `quality(config)` says of a broker with a live
-    feed what that declares, before anything is connected. `tables` names the files of its data folder that decisions
-    depend on, where the operator puts them: their content enters the settings' hash, so that a run and an arming are
-    bound to it.
+    `name`: that of the entry point. `config`: a frozen attrs class whose fields are made by
+    `tbot_core.contracts.setting.setting`. `create(config, context)` returns the object of its kind; it may import heavy
+    libraries. `capabilities`: words of the kind (`feed`: a broker that also supplies bars). `needs`: its permissions,
+    shown for approval. `quality(config)`: the declared quality of a broker's live feed, before anything is connected.
+    `tables`: the files in its data folder, placed there by the operator, that decisions depend on; their content is
+    part of the settings hash, which binds runs and armings.
     """
 
     name: str
@@ -89,7 +87,7 @@ class KeyProvider(Protocol):
 
 @attrs.frozen(kw_only=True)
 class RunInfo:
-    """What observers receive about a run; `report` is set when it has stopped."""
+    """What observers receive about a run; `summary` is filled when it has stopped."""
 
     run_id: str
     mode: str

@@ -1,7 +1,7 @@
-"""How a setting is declared: one field of a frozen attrs class, with its kind, default and meaning.
+"""The declaration of a setting: one field of a frozen attrs class, with its kind, default and meaning.
 
-A kind turns the text of a settings file into a value and back, and says in words what is allowed. Core and plugins
-declare in the same way::
+A kind converts text of a settings file to a value and back, and describes what is allowed. Core and plugins declare in
+the same way::
 
     @attrs.frozen(kw_only=True)
     class Config:
@@ -66,7 +66,7 @@ class SettingTraits(TypedDict, total=False):
 class SettingDeclaration:
     """One setting: its variable, kind, default and meaning, and the traits of `SettingTraits`.
 
-    `default` is the value, `default_text` what a file would hold for it.
+    `default` is the value, `default_text` its text in a file.
     """
 
     name: str
@@ -90,8 +90,8 @@ class NoSettings:
 class DeclaredConfig:
     """The declarations of a plugin: `config` is the frozen attrs class of its settings, `secrets` has one per category.
 
-    `kind` is the singular (broker, strategy, filter, ...). `tables` names the files in its data folder that it decides
-    by.
+    `kind` is the singular (broker, strategy, filter, ...). `tables` names the files in its data folder that its
+    decisions depend on.
     """
 
     kind: str
@@ -106,8 +106,8 @@ def declare(
 ) -> SettingDeclaration:
     """The declaration of variable `name`.
 
-    `default` is a value, or the text that a file would hold. `doc` is one sentence that names the unit. Raises
-    ValueError when the default is not allowed by its own kind.
+    `default` is a value or its text. `doc` is one sentence that names the unit. Raises ValueError for a default that
+    the kind does not allow.
     """
     try:
         value = kind.parse(default if isinstance(default, str) else kind.show(default))
@@ -150,7 +150,7 @@ def boolean() -> SettingKind[bool]:
 
 
 def text(*, pattern: str = r"[^\x00-\x1f\x7f]{1,200}", allowed: str = "one line of text") -> SettingKind[str]:
-    """Text that matches `pattern` as a whole; empty where the pattern allows it."""
+    """Text that matches `pattern` as a whole; empty if the pattern allows it."""
     compiled = re.compile(pattern)
 
     def parse(written: str) -> str:
@@ -231,7 +231,7 @@ def fraction(*, of: type[float], least: str = "0", most: str | None = "1") -> Se
 def fraction(
     *, of: type[Decimal | float] = Decimal, least: str = "0", most: str | None = "1"
 ) -> SettingKind[Decimal] | SettingKind[float]:
-    """A share of 1 (0.02 is 2 %) as Decimal, or as float where it meets market data."""
+    """A share of 1 (0.02 is 2 %) as Decimal, or as float for use with market data."""
     kind = _decimal("fraction", "a fraction (0.02 is 2 %)", least=Decimal(least), most=_exact(most))
     return _as_float(kind) if of is float else kind
 

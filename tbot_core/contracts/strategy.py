@@ -44,7 +44,7 @@ class SupportsExplain(Protocol):
 
 @runtime_checkable
 class SupportsScreening(Protocol):
-    """A strategy with conditions that are known before the bell."""
+    """A strategy with conditions that are known before the open."""
 
     def screen(self, day: DayFacts) -> Sequence[Check]:
         """Comparisons of the day's facts, one value per row."""
@@ -52,7 +52,7 @@ class SupportsScreening(Protocol):
 
 @attrs.frozen(kw_only=True, eq=False)
 class Check:
-    """One comparison, for every row: `low` <= `value` <= `high`; None is no bound.
+    """One comparison, for every row: `low` <= `value` <= `high`; None means no bound.
 
     An unknown value (NaN) denies with `unknown` if `required`, else as FILTER_MISSING_DATA says. `words` is the
     plugin's own sentence for codes that quote one.
@@ -74,7 +74,7 @@ class Filter(Protocol):
     """A pure check in two steps; external data is fetched by `refresh`, in filters that have it."""
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """Checks before the bell: comparisons with one value per (..., symbols) row."""
+        """Checks before the open: comparisons with one value per (..., symbols) row."""
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """Checks at the signal: comparisons with one value per signal."""
@@ -86,7 +86,7 @@ class RequiresData(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """The optional fields of `Day` that it requires: `typical_volume`."""
+        """The optional fields of `DayFacts` that it requires: `typical_volume`."""
 
 
 RiskCheck: TypeAlias = "Callable[[Order], str | None]"

@@ -1,4 +1,4 @@
-"""Puts a run together: settings, plugins and shipped tables become the rules and the entrants of its decisions."""
+"""Assembles a run: settings, plugins and shipped tables become trading rules and active strategies."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ if TYPE_CHECKING:
     from tbot_core.instance import Mode, SettingsFiles
 
 SIMULATOR: Final = "paper"
-"""The broker that replay and demo trade with, whatever BROKER_NAME says."""
+"""The broker of replay and demo; they ignore BROKER_NAME."""
 
 SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
 DRY_RUN: Final = "dry-run"
 """The mode that decides on live data with the instance's settings, and sends nothing."""
 
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
-"""The modes that trade days that were."""
+"""The modes that trade past days."""
 
 _NAMELESS: Final = "The bot has no identity, so its orders carry no name: `tbot secrets set bot_identity` sets it."
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
@@ -69,7 +69,7 @@ _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Assembly:
-    """What a run is made of; `failures` are plugins that were wanted and cannot serve, `notes` say it to people."""
+    """The parts of a run; `failures` are requested plugins that cannot be used, `notes` report them to people."""
 
     settings: Settings
     calendar: ExchangeCalendar
@@ -87,24 +87,24 @@ class Assembly:
 
     @property
     def typical_volume(self) -> bool:
-        """Whether a filter looks at the volume of the same minutes of previous sessions."""
+        """Whether a filter uses the volume of the same minutes of previous sessions."""
         return any(isinstance(one, RequiresData) and "typical_volume" in one.needs for one in self.filters.values())
 
     @functools.cached_property
     def recorded_vix(self) -> RecordedVix:
-        """The VIX that live sessions saw, for a replay or a backtest with VIX_SOURCE=live."""
+        """The VIX recorded by live sessions, for a replay or a backtest with VIX_SOURCE=live."""
         settings = self.settings
         wanted = settings.mode in STORED_BARS_MODES and settings.trading.vix_source == "live"
         return recorded_vix_in(settings.instance.journal) if wanted else {}
 
     def record_plugins(self) -> None:
-        """Write down what this run showed of its plugins, for `tbot plugins list`."""
+        """Record how the plugins loaded in this run, for `tbot plugins list`."""
         record_run(self.settings.instance.data, self.loaded, self.failures, self.listings, self.clock.now())
 
     def rules(self, venue: BrokerCapabilities) -> TradingRules:
         """The rules of decisions at a venue."""
         settings, entries = self.settings, self.settings.entries
-        if settings.mode in {*SIMULATED_MODES, DRY_RUN}:  # nobody is asked: what would wait counts as approved at once
+        if settings.mode in {*SIMULATED_MODES, DRY_RUN}:  # without confirmations
             entries = attrs.evolve(entries, trade_confirmation_required=False)
         fixed = settings.simulation.fixed_quantity if settings.mode in SIMULATED_MODES else 0
         return TradingRules(
@@ -122,9 +122,9 @@ class Assembly:
         )
 
     def entrants(self, session: Session) -> tuple[ActiveStrategy, ...]:
-        """The strategies of a session with their windows placed in it, in STRATEGY_SEQUENCE's order.
+        """The strategies of a session with their windows, in STRATEGY_SEQUENCE's order.
 
-        Sessions in which the windows lie alike share one tuple.
+        Sessions with equal windows share one tuple.
         """
         anchor = anchor_named(self.settings.trading.time_anchor)
         named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
@@ -136,28 +136,28 @@ class Assembly:
         return self._placed[windows]
 
     def missed_bells(self, session: Session) -> tuple[str, ...]:
-        """A sentence for each window that TIME_ANCHOR=utc moves against this session's bell."""
+        """A sentence for each window that TIME_ANCHOR=utc shifts against this session's open."""
         anchor = anchor_named(self.settings.trading.time_anchor)
         named = (named_window(name, self.settings.frames[name]) for name in self.settings.strategies)
         sentences = (missed_bell(one, session, anchor) for one in named)
         return tuple(sentence for sentence in sentences if sentence is not None)
 
     def broker(self, name: str = SIMULATOR) -> Any:
-        """The broker of this name, built; raises PluginError when it is not among the loaded."""
+        """Build the broker of this name; raises PluginError if it is not loaded."""
         return self.build(self._of("broker", name))
 
     def quality(self, name: str) -> FeedQuality | None:
-        """What the live feed of the broker of this name declares; None where it has none."""
+        """The declared quality of this broker's live feed; None without one."""
         plugin = self._of("broker", name).plugin
         return None if plugin.quality is None else plugin.quality(self.settings.plugin_config(plugin.config))
 
     def channel(self, name: str) -> AlertChannel:
-        """The alert channel of this name, built; raises PluginError when it is not among the loaded."""
+        """Build the alert channel of this name; raises PluginError if it is not loaded."""
         made: AlertChannel = self.build(self._of("alert", name))
         return made
 
     def build(self, loaded: LoadedPlugin, strategy: str | None = None, window: Window | None = None) -> Any:
-        """A plugin's object made from the settings; raises PluginError when it cannot be made."""
+        """Build a plugin's object from the settings; raises PluginError if that fails."""
         config = self.settings.plugin_config(loaded.plugin.config, strategy, window=window)
         made = build_plugin(loaded, config, _context(self.settings, self.clock, loaded))
         if isinstance(made, PluginFailure):
@@ -165,9 +165,9 @@ class Assembly:
         return guard_plugin(loaded.entry, made, self.call_guard)
 
     def check_tables(self) -> None:
-        """Make once more what decides by tables of the operator's; raises PluginError where one is not fit.
+        """Rebuild the strategies and filters that read the operator's tables; raises PluginError for an invalid one.
 
-        A plugin in a worker of its own reads none.
+        Isolated plugins read no tables.
         """
         deciding = {"strategy": self.settings.strategies, "filter": self.settings.filters}
         for one in self.loaded:
@@ -195,11 +195,11 @@ def assemble(
     overrides: Mapping[str, str] | None = None,
     sources: SettingsFiles | None = None,
 ) -> Assembly:
-    """Import the plugins that the settings enable, check the settings with what they declare, build filters and checks.
+    """Import the enabled plugins, check the settings against their declarations, build filters and risk checks.
 
-    `sources` are the settings files, if read before. Live, nothing is imported unless plugins.lock approves it. Raises
-    SettingsError for faults, and PluginError for a plugin that is not approved, and for a strategy, or outside
-    simulations any plugin, that is absent or broken. A simulation notes an absent filter and continues.
+    `sources` are the settings files, if read before. Live trading imports only what plugins.lock approves. Raises
+    SettingsError for invalid settings, and PluginError for a plugin that is not approved, and for one that is absent or
+    broken: a strategy or broker in any mode, any plugin outside simulations.
     """
     sources = sources or configuration.read_settings_files(Instance.at(home), live=mode == "live")
     texts = {**sources.texts(), **(overrides or {})}
@@ -208,13 +208,13 @@ def assemble(
     named = _wanted(texts, mode) if sources.bot.exists or mode == "demo" else []
     if mode != "live":  # live, every plugin is approved file by file: there is nothing to try first
         configuration.load_settings(home, mode=mode, overrides=overrides, sources=sources, installed=_names(listings))
-        _settle_first(named, listings, mode)
+        _check_installed(named, listings, mode)
     wanted, held = quarantine.quarantine_broken(named, listings, Instance.at(home).data, clock.now())
     loaded, failed = _offers(loader := PluginLoader(), wanted, listings, Instance.at(home).data)
-    checks, silent = risk_checks(loader, loaded, bounds := _bounds(Instance.at(home), clock, mode))
-    given = _declared(loaded)
-    settings = configuration.load_settings(home, mode=mode, declared=given, overrides=overrides, sources=sources)
-    _refuse(failures := (*held, *failed, *silent), mode)
+    checks, unchecked = risk_checks(loader, loaded, call_guard := _call_guard(Instance.at(home), clock, mode))
+    declared = _declared(loaded)
+    settings = configuration.load_settings(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
+    _refuse(failures := (*held, *failed, *unchecked), mode)
     assembly = Assembly(
         settings=settings,
         calendar=calendar_of(settings.trading),
@@ -224,7 +224,7 @@ def assemble(
         failures=failures,
         listings=listings,
         checks=checks,
-        call_guard=bounds,
+        call_guard=call_guard,
         identity=_identity(settings),
     )
     return attrs.evolve(assembly, filters=_filters(assembly), notes=_notes(assembly, warnings))
@@ -233,43 +233,43 @@ def assemble(
 def _offers(
     loader: PluginLoader, wanted: set[tuple[str, str]], listings: tuple[PluginListing, ...], folder: Path
 ) -> tuple[tuple[LoadedPlugin, ...], tuple[PluginFailure, ...]]:
-    # The plugins of a run: imported here, but for those that run in processes of their own.
-    apart = isolation.isolated_plugins(wanted)
-    loaded, failed = loader.offers(wanted - apart, listings)
+    # The plugins of a run: imported here, except isolated ones.
+    isolated = isolation.isolated_plugins(wanted)
+    loaded, failed = loader.offers(wanted - isolated, listings)
     kinds = {name: one.declaration.kind for name, one in variables(()).variables.items()}
-    described, unknown = isolation.isolated_offers(apart, listings, folder, kinds)
+    described, unknown = isolation.isolated_offers(isolated, listings, folder, kinds)
     return tuple(sorted((*loaded, *described), key=lambda one: one.entry)), (*failed, *unknown)
 
 
-def _bounds(instance: Instance, clock: Clock, mode: Mode) -> CallGuard:
-    # What goes wrong in a plugin ends a simulation, and nothing else.
+def _call_guard(instance: Instance, clock: Clock, mode: Mode) -> CallGuard:
+    # A plugin failure ends a simulation, but no other run.
     return CallGuard(
         strict=mode in SIMULATED_MODES,
         record=lambda entry, failure: record_failure(instance.data, entry, failure, clock.now()),
     )
 
 
-def _settle_first(named: list[tuple[str, str]], listings: tuple[PluginListing, ...], mode: Mode) -> None:
-    # Refuse a run that needs what is not installed, before any plugin is tried and anything is written.
+def _check_installed(named: list[tuple[str, str]], listings: tuple[PluginListing, ...], mode: Mode) -> None:
+    # Refuse a run with missing plugins before any plugin is tried and anything is written.
     known = _names(listings) | {EVERY_EXTENSION}
     _, absent = PluginLoader().offers([pair for pair in named if pair not in known], listings)
     _refuse(absent, mode)
 
 
 def _names(listings: tuple[PluginListing, ...]) -> set[tuple[str, str]]:
-    # Kind and name of each plugin that is installed.
+    # Kind and name of each installed plugin.
     return {(one.entry.kind, one.entry.name) for one in listings}
 
 
 def _refuse(failures: tuple[PluginFailure, ...], mode: Mode) -> None:
-    # Raise PluginError for failures that a run of this mode cannot do without.
+    # Raise PluginError for failed plugins that this mode requires.
     fatal = tuple(one for one in failures if mode not in SIMULATED_MODES or one.kind in {"broker", "strategy"})
     if fatal:
         raise plugins_failed_error(fatal)
 
 
 def _identity(settings: Settings) -> str:
-    # Simulations and paper trading may do without one.
+    # Optional except in live trading.
     found = read_identity(settings.instance, settings.deployment, live=settings.mode == "live")
     if found is None and settings.mode == "live":
         raise SettingsError("Live trading needs a bot identity, but none is set.", "`tbot init` creates it.")
@@ -277,20 +277,20 @@ def _identity(settings: Settings) -> str:
 
 
 def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
-    # A demo's journal is nobody's, so it needs no name.
+    # A demo needs no identity.
     absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in assembly.failures)
     nameless = not assembly.identity and assembly.settings.mode != "demo"
     return (*absent, *warnings, *((_NAMELESS,) if nameless else ()))
 
 
 def data_source_name(texts: Mapping[str, str]) -> str:
-    """The plugin that bars come from: DATA_SOURCE, else that of BROKER_NAME."""
+    """The plugin that supplies bars: DATA_SOURCE, else that of BROKER_NAME."""
     named = (texts.get(name, "").strip().lower() for name in ("DATA_SOURCE", "BROKER_NAME"))
     return next((name for name in named if name), SIMULATOR)
 
 
 def feed_source(broker: object, name: str) -> FeedSource:
-    """The broker as a source of bars; raises PluginError when it is none."""
+    """The broker as a source of bars; raises PluginError if it is none."""
     if not isinstance(broker, FeedSource):
         raise PluginError(f"The broker {name} supplies no bars.", "Set DATA_SOURCE to another plugin.")
     return broker
@@ -307,7 +307,7 @@ def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
 def _unapproved(
     instance: Instance, listings: tuple[PluginListing, ...], texts: Mapping[str, str], mode: Mode
 ) -> tuple[str, ...]:
-    # What a person must know of plugins that nobody approved; live trading refuses them here, before any import.
+    # Warnings about unapproved plugins; live trading refuses them here, before any import.
     if mode == "live":
         lock.require_locked(instance.home, listings)
     elif mode in {"paper", DRY_RUN} and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
@@ -318,7 +318,7 @@ def _unapproved(
 
 
 def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
-    # The plugins of a run; simulations and dry runs trade with the simulator and alert nobody.
+    # The plugins of a run; simulations and dry runs use the simulator and no alert channels.
     enabled = sorted(configuration.plugins_enabled(texts))
     if mode not in {*SIMULATED_MODES, DRY_RUN}:
         return enabled
@@ -348,10 +348,10 @@ def _context(settings: Settings, clock: Clock, loaded: LoadedPlugin) -> Context:
 
 
 def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
-    """For each category that the plugin wants an object of its class; a simulation does without a file that is absent.
+    """An object of the plugin's class for each category in `wanted`; a simulation skips a missing file.
 
-    Raises VaultError for one that cannot be opened or does not hold what the class asks for, and PluginError for a
-    category that no plugin is given.
+    Raises VaultError for a file that cannot be opened or does not fit the class, and PluginError for a category that
+    plugins may not receive.
     """
     found: dict[str, Any] = {}
     for category, schema in sorted(wanted.items(), key=itemgetter(0)):

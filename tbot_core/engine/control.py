@@ -1,9 +1,8 @@
-"""Requests to a running bot: files in the instance's folder `control/`, dropped whole, looked at every 50 ms.
+"""Requests to a running bot: files in the instance's folder `control/`, written atomically, polled every 50 ms.
 
-`control/kill` and `control/stop` are obeyed whatever they hold and whoever made them: the folder is the authority.
-Everything else is a document of its own file. One that only restricts is obeyed whatever its owner and mode and those
-of the folder, and says what was odd about them; one that permits something counts only when they are right. Nothing
-is obeyed whose words are not.
+The files `kill` and `stop` apply with any content and any owner. Every other request is a JSON document in its own
+file. A request that only restricts is executed with any owner and mode, which are recorded as its flaw. A request that
+permits something needs the right owner and mode. An invalid document is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _NAME: Final = 12
 
 
 class ControlVerb(StrEnum):
-    """What can be asked of a running bot."""
+    """The requests to a running bot."""
 
     KILL = "kill"
     KILL_FLATTEN = "kill-flatten"
@@ -62,14 +61,14 @@ RESTRICTING_VERBS: Final = frozenset(
         ControlVerb.REJECT,
     }
 )
-"""What lets the bot do less and nothing more."""
+"""The verbs that only restrict trading."""
 
 
 @attrs.frozen(kw_only=True)
 class ControlRequest:
-    """A request as it lies in the folder: `name` is its file's, `actor` who made it, `made` when (UTC).
+    """A request in the folder: `name` of its file, `actor` who made it, `made` when (UTC).
 
-    `flaw` is what others could have done to its file, in words; "" for one that its owner alone may touch.
+    `flaw`: why others could have changed its file; "" if only its owner can.
     """
 
     name: str
@@ -82,7 +81,7 @@ class ControlRequest:
 
 @attrs.frozen(kw_only=True)
 class RefusedRequest:
-    """A file that is not obeyed, and why, in words that name neither it nor its folder."""
+    """A refused file and the reason, in `words` that name neither it nor its folder."""
 
     name: str
     words: str
@@ -90,7 +89,7 @@ class RefusedRequest:
 
 @attrs.frozen(kw_only=True)
 class ControlFolderState:
-    """What lies in the folder: the two files that count by being there, requests in the order made, refused ones."""
+    """The content of the folder: whether the kill and stop files exist, requests by time, and refused ones."""
 
     kill: bool = False
     stop: bool = False
@@ -102,30 +101,30 @@ EMPTY_FOLDER: Final = ControlFolderState()
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder, for its owner alone."""
+    """Create the folder with access for its owner only."""
     filesystem.make_folder(folder, mode=0o700)
 
 
 def kill_file_exists(folder: Path) -> bool:
-    """Whether the kill file is there; asked inside the second barrier of every send.
+    """Whether the kill file exists; checked inside the second barrier of every send.
 
-    Raises AccessError where nobody can tell.
+    Raises AccessError if that cannot be determined.
     """
     return filesystem.is_visible(folder / KILL)
 
 
 def read_folder(folder: Path) -> ControlFolderState:
-    """Everything that lies in the folder now; one that is not there holds nothing.
+    """The current content of the folder; a missing folder is empty.
 
-    Raises AccessError when the folder cannot be read: who cannot see a kill must not enter.
+    Raises AccessError if the folder cannot be read; entries must then be blocked, because a kill could be hidden.
     """
     try:
-        there = filesystem.entries(folder)
+        entries = filesystem.entries(folder)
     except AccessError:
         if filesystem.is_present(folder):
             raise
         return EMPTY_FOLDER
-    names = [path for path in there if not path.name.startswith(".")]
+    names = [path for path in entries if not path.name.startswith(".")]
     if not names:
         return EMPTY_FOLDER
     requests: list[ControlRequest] = []
@@ -148,29 +147,29 @@ def read_folder(folder: Path) -> ControlFolderState:
 def write_request(
     folder: Path, verb: ControlVerb, *, actor: str, now: datetime, arguments: Mapping[str, str] | None = None
 ) -> str:
-    """Drop a request and return its file's name; it is there whole or not at all, and stays until it is taken."""
+    """Write a request atomically and return its file name; the file stays until the bot has recorded it."""
     name = f"{verb.value}-{random.token(_NAME)}{_SUFFIX}"
     put_request(folder, ControlRequest(name=name, verb=verb, actor=actor, made=now, arguments=arguments or {}))
     return name
 
 
 def put_request(folder: Path, request: ControlRequest) -> None:
-    """Put a request into the folder under its own name."""
+    """Write a request to the folder under its own name."""
     prepare_folder(folder)
-    spelled = {"verb": request.verb.value, "actor": request.actor, "made": request.made.isoformat()}
-    document = spelled | {"arguments": dict(request.arguments)}
+    header = {"verb": request.verb.value, "actor": request.actor, "made": request.made.isoformat()}
+    document = header | {"arguments": dict(request.arguments)}
     filesystem.write_atomic(folder / request.name, json.dumps(document, sort_keys=True).encode())
 
 
 def remove_request(folder: Path, name: str) -> None:
-    """A request has been written down: its file is no longer needed."""
+    """Delete the file of a recorded request."""
     filesystem.remove(folder / name)
 
 
 def _read(path: Path) -> ControlRequest | RefusedRequest:
-    # The request in a file, or why it is none: for its owner, its mode, its kind or its words.
+    # The request in a file, or why it is refused: owner, mode, kind or content.
     #
-    # Who may be trusted is asked after the verb is known: a kill must not wait for a mode to be set right.
+    # Owner and mode are checked after the verb is known: a kill must not be refused for them.
     try:
         content = secure_files.inspect(path, limit=_LARGEST)
     except secure_files.PrivateFileError as fault:
@@ -186,7 +185,7 @@ def _read(path: Path) -> ControlRequest | RefusedRequest:
 
 
 def _request(name: str, document: Mapping[str, Any]) -> ControlRequest:
-    # The request that a document spells out; raises ValueError, KeyError or TypeError for anything else.
+    # The request of a document; raises ValueError, KeyError or TypeError for anything else.
     if set(document) != {"verb", "actor", "made", "arguments"}:
         raise ValueError("fields")
     actor, arguments = document["actor"], document["arguments"]

@@ -1,4 +1,4 @@
-"""Room on the instance's disk: too little of it leaves exits only, and what is held back serves the last words."""
+"""Free space on the instance's disk: too little leaves exits only; a reserve file keeps space for the journal."""
 
 from __future__ import annotations
 
@@ -24,48 +24,48 @@ _FULL: Final = "the disk had no space for the journal"
 
 @attrs.define(eq=False)
 class DiskGuard:
-    """What is left on a disk, as `free` says in bytes; without a ballast nobody looks.
+    """Watches the free space, `free` in bytes; without a `ballast` it does nothing.
 
-    `relieve` is the journal's, which found the disk full: from then on nothing is entered until there is room again.
+    The journal calls `release_ballast` when the disk is full; from then on entries are blocked until space is free.
     """
 
     free: Callable[[], int] = lambda: 0
     ballast: DiskReserve | None = None
-    _held: bool = attrs.field(default=False, init=False)
+    _reserved: bool = attrs.field(default=False, init=False)
     _used: bool = attrs.field(default=False, init=False)
     _due: float | None = attrs.field(default=None, init=False)
 
     @classmethod
     def of(cls, data: Path) -> Self:
-        """The room on the disk of that folder."""
+        """The guard for the disk of a folder."""
         return cls(partial(filesystem.free_bytes, data), DiskReserve(path=data / FILE_NAME))
 
     def release_ballast(self) -> bool:
-        """Give back what was held; whether there was any."""
-        self._used, self._held = True, False
+        """Delete the reserve file; returns whether there was one."""
+        self._used, self._reserved = True, False
         return self.ballast is not None and self.ballast.drop()
 
-    def update_causes(self, now: float, *conditions: TradingStateController) -> None:
-        """Make a cause of too little room, and withdraw it; the disk is asked once in a second of `now`."""
+    def update_causes(self, now: float, *trading_states: TradingStateController) -> None:
+        """Set or clear the cause of too little space; the disk is checked at most once per second of `now`."""
         if self._used:
-            for one in conditions:
+            for one in trading_states:
                 one.raise_cause(StateCause.DISK_LOW, _FULL)
         if self.ballast is None or (self._due is not None and now < self._due):
             return
         self._due = now + EVERY_S
         try:
-            words = self._short(self.ballast)
+            words = self._shortage(self.ballast)
         except AccessError as fault:
             words = fault.message
-        for one in conditions:
+        for one in trading_states:
             one.set_cause(StateCause.DISK_LOW, words)
 
-    def _short(self, ballast: DiskReserve) -> str:
-        # Why there is too little room; what is held back is filled again as soon as there is more than enough.
+    def _shortage(self, ballast: DiskReserve) -> str:
+        # Why there is too little space; the reserve is filled again as soon as there is enough.
         free = self.free()
-        if not self._held and free >= NO_ROOM_BYTES + ballast.size:
-            self._held = ballast.fill()
-            self._used = self._used and not self._held
+        if not self._reserved and free >= NO_ROOM_BYTES + ballast.size:
+            self._reserved = ballast.fill()
+            self._used = self._used and not self._reserved
         if free < NO_ROOM_BYTES:
             return f"{free / 1e6:.0f} MB are free, {NO_ROOM_BYTES / 1e6:.0f} MB are needed"
         return _FULL if self._used else ""

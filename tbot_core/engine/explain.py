@@ -44,9 +44,9 @@ class StrategyExplanation:
 
 @attrs.frozen(kw_only=True)
 class MinuteExplanation:
-    """One closed minute of a symbol: its bar (None where nothing traded) and each strategy's part.
+    """One closed minute of a symbol: its bar (None without trades) and each strategy's part.
 
-    `quote` is the one that it was decided on, None where none was looked at or known.
+    `quote` is the quote used for the decision; None if none was used or known.
     """
 
     minute: int
@@ -57,7 +57,7 @@ class MinuteExplanation:
 
 @attrs.frozen(kw_only=True)
 class ScreeningExplanation:
-    """What was known of a symbol before the bell, for one strategy, and how close it came without a trigger."""
+    """The screening of a symbol for one strategy before the open, and its near miss."""
 
     strategy: str
     window: Window
@@ -76,7 +76,7 @@ class SessionExplanation:
 
 
 def request_of(document: Mapping[str, Any], day: date, assembly: Assembly) -> FeedRequest:
-    """The request that a run's journal names, able to serve that day's session."""
+    """The feed request recorded in a run's journal, for that day's session."""
 
     def parsed(text: str | None) -> date | None:
         return None if text is None else date.fromisoformat(text)
@@ -98,36 +98,34 @@ def request_of(document: Mapping[str, Any], day: date, assembly: Assembly) -> Fe
 async def explain_session(
     assembly: Assembly, request: FeedRequest, day: date, symbol: str, minutes: Sequence[int]
 ) -> SessionExplanation:
-    """Walk the recorded session of a day and say what was compared in these minutes.
+    """Recompute the comparisons of these minutes in the stored session of a day.
 
-    Raises DataError when the bars are no longer there, UsageError for a symbol that the session does not have.
+    Raises DataError if the bars are no longer stored, UsageError for a symbol that the session does not have.
     """
     broker = assembly.broker()
     source = await _session(feed_source(broker, SIMULATOR).feed(request).sessions(), day)
-    _there(symbol, source)
+    _check_symbol(symbol, source)
     return await _walk(
         assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)), assembly.recorded_vix
     )
 
 
 async def explain_received(
-    assembly: Assembly, found: RecordedSession, symbol: str, minutes: Sequence[int], told: RecordedVix
+    assembly: Assembly, found: RecordedSession, symbol: str, minutes: Sequence[int], vix: RecordedVix
 ) -> SessionExplanation:
-    """The same from bars as they were received; a symbol that a limit cut was never looked at.
+    """Recompute the comparisons from received bars; a symbol cut by the universe limit has none.
 
-    `told` is the VIX that the journal says.
-
-    Raises UsageError for a symbol that the session did not hear.
+    `vix` is the VIX recorded in the journal. Raises UsageError for a symbol that the session did not subscribe.
     """
     if symbol in found.header.cut:
         entrants = assembly.entrants(found.session)
         screenings = tuple(_cut(entrant) for entrant in entrants)
         return SessionExplanation(session=found.session, screenings=screenings, moments=())
-    _there(symbol, found)
-    return await _walk(assembly, assembly.rules(BrokerCapabilities()), found, symbol, sorted(set(minutes)), told)
+    _check_symbol(symbol, found)
+    return await _walk(assembly, assembly.rules(BrokerCapabilities()), found, symbol, sorted(set(minutes)), vix)
 
 
-def _there(symbol: str, source: FeedSession) -> None:
+def _check_symbol(symbol: str, source: FeedSession) -> None:
     if symbol not in source.symbols:
         raise UsageError(
             f"{symbol} is not among the {len(source.symbols)} symbols of {source.session.date}.",
@@ -148,12 +146,12 @@ async def _session(sessions: Any, day: date) -> FeedSession:
     raise DataError(f"The bars of {day} are no longer stored.", "See `tbot data list`.")
 
 
-async def _walk(  # noqa: PLR0913, PLR0917  whose session, and what of it
-    assembly: Assembly, rules: TradingRules, source: FeedSession, symbol: str, minutes: Sequence[int], told: RecordedVix
+async def _walk(  # noqa: PLR0913, PLR0917  a session and the requested part of it
+    assembly: Assembly, rules: TradingRules, source: FeedSession, symbol: str, minutes: Sequence[int], vix: RecordedVix
 ) -> SessionExplanation:
     row, moments = source.symbols.index(symbol), []
     entrants = assembly.entrants(source.session)
-    days = {one.name: with_recorded_vix(source.day, [source.session.date], one.name, told) for one in entrants}
+    days = {one.name: with_recorded_vix(source.day, [source.session.date], one.name, vix) for one in entrants}
     tape = Tape(source.symbols, source.session.minutes)
     async for minute in source.minutes():
         tape.append(minute)
@@ -174,14 +172,14 @@ async def _walk(  # noqa: PLR0913, PLR0917  whose session, and what of it
 def _screening(
     entrant: ActiveStrategy, rules: TradingRules, source: FeedSession, market: MarketView, row: int
 ) -> ScreeningExplanation:
-    judged = screen(entrant, rules, market.day, source.symbols, source.session.minutes)
+    verdicts = screen(entrant, rules, market.day, source.symbols, source.session.minutes)
     alone = np.arange(len(source.symbols)) == row
-    near = find_near_misses(entrant, market.bars, market.day, alone & (judged.reasons == Reason.ALLOWED))
+    near = find_near_misses(entrant, market.bars, market.day, alone & (verdicts.reasons == Reason.ALLOWED))
     return ScreeningExplanation(
         strategy=entrant.name,
         window=entrant.window,
-        reason=REASON_BY_CODE[int(judged.reasons[row])],
-        findings=tuple(judged.findings(row)),
+        reason=REASON_BY_CODE[int(verdicts.reasons[row])],
+        findings=tuple(verdicts.findings(row)),
         near=near[0] if near else None,
     )
 
@@ -192,15 +190,15 @@ def _part(entrant: ActiveStrategy, rules: TradingRules, market: MarketView, row:
     price = float(market.bars.field("close")[-1, row])
     if not compared or np.isnan(price):
         return StrategyExplanation(strategy=entrant.name, comparisons=compared, findings=(), verdict=None)
-    judged = judge(entrant, rules, _signal(row, market.bars.minutes - 1, side, price), market)
-    verdict = REASON_BY_CODE[int(judged.reasons[0])]
+    verdicts = judge(entrant, rules, _signal(row, market.bars.minutes - 1, side, price), market)
+    verdict = REASON_BY_CODE[int(verdicts.reasons[0])]
     return StrategyExplanation(
-        strategy=entrant.name, comparisons=compared, findings=tuple(judged.findings(0)), verdict=verdict
+        strategy=entrant.name, comparisons=compared, findings=tuple(verdicts.findings(0)), verdict=verdict
     )
 
 
 def _signal(row: int, minute: int, side: int, price: float) -> Signals:
-    # A signal as it would have been in that minute, so that filters can be asked.
+    # A signal in that minute, as input for the filters.
     one = np.array([0], dtype=np.intp)
     unknown = np.array([np.nan])
     return Signals(

@@ -31,21 +31,21 @@ def check_feed_fit(quality: FeedQuality, settings: Settings) -> None:
 
 
 def label_feed(feed: Feed, quality: FeedQuality | None, *further: str) -> Feed:
-    """The feed with notes on its quality, and those of `further`, in its label."""
+    """The feed with notes on its quality, and the `further` notes, in its label."""
     notes = further if quality is None else (*quality.notes, *further)
     return LabelledFeed(inner=feed, notes=notes) if notes else feed
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class LabelledFeed:
-    """A feed with more notes on its label than it has itself."""
+    """A feed with further notes on its label."""
 
     inner: Feed
     notes: tuple[str, ...]
 
     @property
     def label(self) -> FeedLabel:
-        """The feed's own label, and the notes."""
+        """The feed's own label with the notes added."""
         return attrs.evolve(self.inner.label, notes=(*self.inner.label.notes, *self.notes))
 
     def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
@@ -63,9 +63,9 @@ class BarsOnlyBroker:
         self.close = broker.close
 
     def feed(self, request: FeedRequest) -> Feed:
-        """The feed that fits the request."""
+        """The feed for the request."""
         return self._source.feed(request)
 
     async def vix_close(self, day: dt.date) -> float | None:
-        """The VIX's close of an exchange day; None where the broker does not know it."""
+        """The VIX close of an exchange day; None if the broker does not have it."""
         return None if self._index is None else await self._index.vix_close(day)

@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import ExchangeCalendar
 
 ANNOUNCE_FROM: Final = dt.time(8)
-"""New York time at which a day begins, with or without a session."""
+"""The New York time from which a day's holiday is reported."""
 
 
 class HolidayAnnouncer:
-    """Says that today is a holiday, whichever process looks first; weekends and the owner's free days are none."""
+    """Reports an exchange holiday once, also across restarts; weekends and the owner's closures are not reported."""
 
     def __init__(self, recorder: JournalRecorder, calendar: ExchangeCalendar) -> None:
         self._recorder = recorder
         self._calendar = calendar
         last = recorder.journal.last_event(records.HOLIDAY)
-        self._seen = None if last is None else dt.date.fromisoformat(last.payload["date"])
+        self._reported = None if last is None else dt.date.fromisoformat(last.payload["date"])
 
     def check(self) -> None:
-        """Called while a session is waited for."""
-        there = clock.exchange_time(self._recorder.clock.now())
-        day = there.date()
-        if day == self._seen or there.time() < ANNOUNCE_FROM:
+        """Report a holiday if it is due; called while waiting for a session."""
+        local = clock.exchange_time(self._recorder.clock.now())
+        day = local.date()
+        if day == self._reported or local.time() < ANNOUNCE_FROM:
             return
-        self._seen = day
+        self._reported = day
         name = self._calendar.holiday(day)
         if name is not None:
             following = self._calendar.next(day).date

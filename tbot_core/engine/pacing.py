@@ -14,28 +14,28 @@ from tbot_core.model.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-_TELL_S = 1.0
+_IDLE_INTERVAL_S = 1.0
 
 
 class RunStopped(Exception):
-    """The run was asked to stop; raised between two minutes, never inside one."""
+    """A stop of the run was requested; raised between two minutes, never inside one."""
 
 
 class Pace(Protocol):
-    """Waits for a moment of the session; raises Stopped when the run is to stop."""
+    """Waits for a moment of the session; raises RunStopped if a stop was requested."""
 
     async def wait_until(self, moment: datetime) -> None:
-        """Return when the moment has come."""
+        """Return at the moment."""
 
 
 @attrs.frozen(kw_only=True)
 class FullSpeedPace:
-    """As fast as it goes; an interrupt gets its turn at every step."""
+    """As fast as possible; other tasks run at every step."""
 
     stop: asyncio.Event
 
-    async def wait_until(self, moment: datetime) -> None:  # noqa: ARG002  -- no moment is waited for
-        """Let others run, then go on."""
+    async def wait_until(self, moment: datetime) -> None:  # noqa: ARG002  -- no moment is awaited
+        """Let other tasks run, then continue."""
         await asyncio.sleep(0)
         if self.stop.is_set():
             raise RunStopped
@@ -51,19 +51,20 @@ class ScaledPace:
     _anchor: tuple[datetime, float] | None = None
 
     async def wait_until(self, moment: datetime) -> None:
-        """Wait for the moment's share of a second since the session's bell, however long the work took meanwhile."""
+        """Wait until the scaled time since the session's open has passed, including the time for work."""
         now = self.wall.monotonic()
         if self._anchor is None or self._anchor[0].date() != moment.date():
             self._anchor = moment, now
         since, began = self._anchor
-        await _unless(self.stop, self.wall.sleep(began + (moment - since).total_seconds() / self.rate - now))
+        await _sleep_unless(self.stop, self.wall.sleep(began + (moment - since).total_seconds() / self.rate - now))
 
 
 @attrs.frozen(kw_only=True)
 class RealTimePace:
-    """Real time; `idle` is told each second what is waited for. Moments that have passed take no time.
+    """Real time; a past moment takes no time.
 
-    `look` is called after each nap of `nap_s` seconds at most, and right before the moment has come.
+    `on_idle` receives the awaited moment each second. `on_round` is called at least every `nap_s` seconds, and right
+    before the moment.
     """
 
     stop: asyncio.Event
@@ -73,26 +74,26 @@ class RealTimePace:
     nap_s: float
 
     async def wait_until(self, moment: datetime) -> None:
-        """Wait for the moment in naps, so that a clock that is set meanwhile is noticed."""
-        tell = self.wall.monotonic()
+        """Wait for the moment in short sleeps, so that a changed clock is noticed."""
+        next_idle = self.wall.monotonic()
         while (rest_s := (moment - self.wall.now()).total_seconds()) > 0:
-            if self.wall.monotonic() >= tell:
-                tell += _TELL_S
+            if self.wall.monotonic() >= next_idle:
+                next_idle += _IDLE_INTERVAL_S
                 self.on_idle(moment)
             await self.on_round()
-            await _unless(self.stop, self.wall.sleep(min(rest_s, self.nap_s)))
+            await _sleep_unless(self.stop, self.wall.sleep(min(rest_s, self.nap_s)))
         await self.on_round()
-        await _unless(self.stop, self.wall.sleep(0))
+        await _sleep_unless(self.stop, self.wall.sleep(0))
 
 
-async def _unless(stop: asyncio.Event, sleep: Coroutine[object, object, None]) -> None:
-    # Sleep; raise Stopped as soon as a stop is asked for.
-    sleeping, asked = asyncio.ensure_future(sleep), asyncio.ensure_future(stop.wait())
+async def _sleep_unless(stop: asyncio.Event, sleep: Coroutine[object, object, None]) -> None:
+    # Sleep; raise RunStopped as soon as a stop is requested.
+    sleeping, stopping = asyncio.ensure_future(sleep), asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait({sleeping, asked}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (sleeping, asked):
+        for task in (sleeping, stopping):
             task.cancel()
-        await asyncio.gather(sleeping, asked, return_exceptions=True)
+        await asyncio.gather(sleeping, stopping, return_exceptions=True)
     if stop.is_set():
         raise RunStopped

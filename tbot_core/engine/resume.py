@@ -1,4 +1,4 @@
-"""What a journal says of a run that was interrupted, and which minutes nobody watched."""
+"""An interrupted run, read from its journal, and the minutes that closed while tbot was not running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = log.logger(__name__)
 
-# A run that is repeated does not say these again: they tell of the process, not of the market.
+# A repeated run does not write these again: they describe the process, not the market.
 _OF_THE_PROCESS = frozenset(
     {
         records.HOLIDAY,
@@ -39,7 +39,10 @@ _OF_THE_PROCESS = frozenset(
 
 @attrs.frozen(kw_only=True)
 class InterruptedSession:
-    """A session of paper trading that was opened and not closed, and the settings it was opened under."""
+    """A paper session that was opened and not closed, and the settings it was opened with.
+
+    `after`: the last event before it; `started`: the event that started its run, with the payload `run`.
+    """
 
     session: Session
     after: int
@@ -48,28 +51,28 @@ class InterruptedSession:
 
 
 def resume_run(path: Path, identity: str) -> tuple[Journal, SessionBook]:
-    """The run's journal, and the book of its closed sessions; a finished run, and another bot's, is begun anew.
+    """The run's journal and the book of its closed sessions; a finished run, or another bot's, starts anew.
 
-    One that was damaged or changed is kept beside it as X.damaged, and said in a line of the log.
+    A replaced journal that was damaged or changed is kept as X.damaged and logged.
     """
     if filesystem.exists(path):
         journal = open_journal(path)
         started = journal.last_event(records.RUN_STARTED)
-        ours = started is None or started.payload["identity"] == identity
-        if ours and journal.last_event(records.RUN_FINISHED) is None:
+        own = started is None or started.payload["identity"] == identity
+        if own and journal.last_event(records.RUN_FINISHED) is None:
             journal.check()
             after = last_close_event(journal)
             book = fold_events(event for event in journal.events() if event.seq <= after)
             journal.expect_repeat(after, leaving_out=frozenset({records.STOPPED}))
             return journal, book
-        _lay_aside(journal)
+        _close_replaced(journal)
     for leftover in integrity.journal_files(path):
         filesystem.remove(leftover)
     return open_journal(path), SessionBook()
 
 
-def _lay_aside(journal: Journal) -> None:
-    # A journal that is about to be begun anew: where it is not whole it is kept, since somebody may want to know why.
+def _close_replaced(journal: Journal) -> None:
+    # Close a journal that is replaced; a damaged one is kept for analysis.
     try:
         journal.verify()
     except JournalError as fault:
@@ -81,35 +84,35 @@ def _lay_aside(journal: Journal) -> None:
     if reason:
         kept = journal.path.with_name(f"{journal.path.name}.damaged")
         filesystem.write_atomic(kept, filesystem.read_bytes(journal.path))
-        _log.warning("journal.begun_anew", reason=reason, kept=kept.name)
+        _log.warning("journal.replaced", reason=reason, kept=kept.name)
 
 
 def last_close_event(journal: Journal) -> int:
-    """The number of the event that closed the last session; 0 when none was."""
+    """The number of the event that closed the last session; 0 if none was closed."""
     closed = journal.last_event(records.SESSION_CLOSED)
     return 0 if closed is None else closed.seq
 
 
 def interrupted_date(journal: Journal) -> str | None:
-    """The date of the session that was opened and not closed; None when there is none."""
+    """The date of the session that was opened and not closed; None without one."""
     opened = journal.last_event(records.SESSION_OPENED)
     return None if opened is None or opened.seq < last_close_event(journal) else str(opened.payload["date"])
 
 
 def interrupted_session(journal: Journal) -> InterruptedSession | None:
-    """The interrupted session, or None when every session that was opened is closed."""
+    """The interrupted session; None if every opened session is closed."""
     opened, run = journal.last_event(records.SESSION_OPENED), journal.last_event(records.RUN_STARTED)
     if opened is None or run is None or opened.seq < last_close_event(journal):
         return None
-    bells = {name: datetime.fromisoformat(opened.payload[name]) for name in ("open", "close")}
-    session = Session(date=bells["open"].date(), **bells)
+    moments = {name: datetime.fromisoformat(opened.payload[name]) for name in ("open", "close")}
+    session = Session(date=moments["open"].date(), **moments)
     return InterruptedSession(session=session, after=opened.seq - 1, run=run.payload, started=run.seq)
 
 
 def check_same_settings(found: InterruptedSession, settings: Settings, identity: str) -> None:
-    """Raises JournalError when settings or identity are no longer those of the session: its orders would differ.
+    """Raise JournalError if settings, tables or identity differ from those of the session: its orders would differ.
 
-    Settings are kept back for it, but the content of a table is not.
+    The session continues with its recorded settings, but the content of tables is not recorded.
     """
     for what, then, now in (
         (_other_settings(found, settings), found.run["settings_hash"], settings.fingerprint),
@@ -123,7 +126,7 @@ def check_same_settings(found: InterruptedSession, settings: Settings, identity:
 
 
 def _other_settings(found: InterruptedSession, settings: Settings) -> str:
-    # What makes the settings others; older journals do not say which tables they were.
+    # Which settings differ; older journals do not name the tables.
     then, now = found.run.get("tables", settings.tables), settings.tables
     changed = [name for name in sorted({*then, *now}) if then.get(name, "") != now.get(name, "")]
     if changed:
@@ -132,7 +135,7 @@ def _other_settings(found: InterruptedSession, settings: Settings) -> str:
 
 
 def prepare_repeat(journal: Journal, found: InterruptedSession, now: datetime) -> None:
-    """Make ready to repeat the interrupted session up to now; minutes that nobody watched are written down."""
+    """Prepare to repeat the interrupted session up to now, and record its missed minutes."""
     last = max(event.applied for event in journal.events(found.after) if event.kind not in _OF_THE_PROCESS)
     decided = any(event.applied == last for event in journal.events(found.after, kind=records.DECISION))
     first = max(found.session.minute(last) - (0 if decided else 1), 0)
@@ -142,14 +145,14 @@ def prepare_repeat(journal: Journal, found: InterruptedSession, now: datetime) -
 
 
 def note_unwatched_minutes(journal: Journal, session: Session, first: int, now: datetime) -> None:
-    """Write down the minutes from `first` on that have closed unwatched, but for the latest one, if there are any."""
+    """Record the missed minutes from `first` on, except the latest closed one, if there are any."""
     until = min(session.minute(now) - 1, session.minutes)
     if first < until:
         _write_gap(journal, session, (first, until), now)
 
 
 def late_minutes(journal: Journal, session: Session) -> frozenset[int]:
-    """The minutes of a session whose signals came too late: nobody watched when they closed."""
+    """The minutes of a session whose signals are too late: they closed while tbot was not running."""
     gaps = (event.payload for event in journal.events(kind=records.GAP))
     day = session.date.isoformat()
     return frozenset(minute for gap in gaps if gap["session"] == day for minute in range(gap["from"], gap["to"]))

@@ -1,4 +1,4 @@
-"""A run: sessions one after the other, in a journal, resumed where it was interrupted."""
+"""A run: sessions in sequence, in a journal, resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ _log = log.logger(__name__)
 
 
 async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
-    """Run simulated sessions, a replay, or the running market day after day, to the end or until it is stopped.
+    """Run simulated sessions, a replay, or the live market day after day, to the end or until stopped.
 
-    A run that was interrupted is resumed from its last closed session: the interrupted one is repeated and must say
-    again what it said. The caller holds the instance's lock; of a dry run, that of dry runs.
+    An interrupted run is resumed after its last closed session: the interrupted one is repeated and must write the
+    same events again. The caller holds the instance's lock; for a dry run, the lock of dry runs.
     """
     plan.assembly.record_plugins()
     if plan.assembly.settings.mode == DRY_RUN:
-        course = dry_run_setup(plan.assembly, plan.request, plan.wall.now())
+        setup = dry_run_setup(plan.assembly, plan.request, plan.wall.now())
     elif plan.assembly.settings.mode in {PAPER, LIVE}:
         broker: Broker = plan.assembly.broker(plan.assembly.settings.trading.broker_name)
         if not broker.rules.simulated:
@@ -80,89 +80,89 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
                 f"The broker {name} is a simulator, but its section says live.",
                 "Set mode=paper with `tbot secrets edit broker`.",
             )
-        course = paper_setup(plan.assembly, plan.request, broker, plan.wall.now())
+        setup = paper_setup(plan.assembly, plan.request, broker, plan.wall.now())
     else:
-        course = simulation_setup(plan.assembly, plan.request)
-    course.journal.free_space = plan.disk_guard.release_ballast
+        setup = simulation_setup(plan.assembly, plan.request)
+    setup.journal.free_space = plan.disk_guard.release_ballast
     try:
-        return await _Run(plan, watcher, course).go()
+        return await _Run(plan, watcher, setup).go()
     finally:
-        course.journal.close()
-        await course.broker.close()
-        if isinstance(course.server, BarsOnlyBroker):
-            await course.server.close()
+        setup.journal.close()
+        await setup.broker.close()
+        if isinstance(setup.server, BarsOnlyBroker):
+            await setup.server.close()
 
 
 class _Run:
     # The run while it lasts.
-    def __init__(self, plan: RunPlan, watcher: RunWatcher, course: RunSetup) -> None:
+    def __init__(self, plan: RunPlan, watcher: RunWatcher, setup: RunSetup) -> None:
         self._plan = plan
         self._watcher = watcher
-        self._course = course
-        self._journal = course.journal
+        self._setup = setup
+        self._journal = setup.journal
         self._since = plan.wall.now()
         self._clock = ManualClock(self._since)
-        self._pace = self._paced()
+        self._pace = self._make_pace()
         self._session: TradingSession | None = None
-        self._asked: PaperRequestHandler | None = None
-        self._meter = self._metered()
-        self._began = 0 if course.pending is None else course.pending.started - 1
-        self._company = RunServices(plan, watcher, course, LIMITS_S if self._clocked else NO_LIMITS)
-        self._recorder = JournalRecorder(journal=course.journal, clock=plan.wall, on_events=self._company.on_events)
+        self._requests: PaperRequestHandler | None = None
+        self._gauges = self._make_gauge_writer()
+        self._began = 0 if setup.pending is None else setup.pending.started - 1
+        self._services = RunServices(plan, watcher, setup, LIMITS_S if self._is_real_time else NO_LIMITS)
+        self._recorder = JournalRecorder(journal=setup.journal, clock=plan.wall, on_events=self._services.on_events)
         self._holidays = HolidayAnnouncer(self._recorder, plan.assembly.calendar)
 
     async def go(self) -> RunOutcome:
         """Trade the sessions that the journal does not hold yet."""
-        account = await self._course.broker.connect()
-        self._company.announce_start()
+        account = await self._setup.broker.connect()
+        self._services.announce_start()
         stopped = False
         try:
             equity = await self._trade(account)
         except SettingsChanged:
-            return attrs.evolve(self._company.announce_end(self._began, stopped=True), renewed=True)
+            return attrs.evolve(self._services.announce_end(self._began, stopped=True), renewed=True)
         except RunStopped:
             stopped = True
-            self._measure(at_once=True)
-            if not self._journal.is_repeating:  # else the stop lies before what the journal says already
+            self._write_gauges(at_once=True)
+            if not self._journal.is_repeating:  # else the journal already has later events
                 self._journal.append([self._entry(records.STOPPED, {"open": await self._open()})])
         else:
             self._finish(equity)
-        return self._company.announce_end(self._began, stopped=stopped)
+        return self._services.announce_end(self._began, stopped=stopped)
 
     async def _trade(self, account: Account) -> Decimal:
         # Trade session after session and return the equity after the last one.
-        course = self._course
-        equity = course.book.equity_curve[-1][1] if course.book.equity_curve else account.equity
+        setup = self._setup
+        equity = setup.book.equity_curve[-1][1] if setup.book.equity_curve else account.equity
         trading: SessionContext | None = None
         async for source in self._sessions(account):
             if trading is None:
-                # In a session whatever is written says exchange time; what is asked before the bell has its own.
+                # Events of a session carry exchange time; requests before the open have their own.
                 opened = source.session.open
-                self._clock = ManualClock(min(self._since, opened) if self._clocked else opened)
-                trading = self._company.trading(account, SIMULATOR, self._clock, self._wait)
-                self._begin(equity)
-            after, late = self._before(source.session)
+                self._clock = ManualClock(min(self._since, opened) if self._is_real_time else opened)
+                trading = self._services.trading(account, SIMULATOR, self._clock, self._wait)
+                self._record_start(equity)
+            after, late = self._find_restart_point(source.session)
             entrants = self._plan.assembly.entrants(source.session)
             for sentence in self._plan.assembly.missed_bells(source.session):
                 _log.warning("window.missed_bell", session=source.session.date, sentence=sentence)
             self._session = TradingSession(trading, source, entrants, atoms_of(equity), late)
-            told = self._plan.assembly.recorded_vix
+            recorded = self._plan.assembly.recorded_vix
             for entrant in entrants:
-                if (vix := told.get((source.session.date.isoformat(), entrant.name))) is not None:
+                if (vix := recorded.get((source.session.date.isoformat(), entrant.name))) is not None:
                     self._session.set_vix(entrant.name, vix)
-            if self._clocked:
+            if self._is_real_time:
                 failed = recorded_failures(self._journal.events(after, kind=records.PLUGIN_FAILED))
                 noted = hung_plugins.noted_hung_calls(self._plan.assembly.settings.instance.data, self._plan.wall.now())
                 trading.call_guard.repeat([*(one.lost for one in noted), *failed])
-                self._asked = PaperRequestHandler(self._session, self._journal, self._clock, self._plan, after)
-            await self._through(source, self._session)
+                self._requests = PaperRequestHandler(self._session, self._journal, self._clock, self._plan, after)
+            await self._trade_session(source, self._session)
             equity = dollars_of(self._session.decision_engine.portfolio.equity_atoms)
             if self._plan.once and source.session.close > self._since:
                 break
         return equity
 
     @staticmethod
-    async def _through(source: FeedSession, session: TradingSession) -> None:
+    async def _trade_session(source: FeedSession, session: TradingSession) -> None:
         if not isinstance(source, PaperFeed):
             await session.trade()
             return
@@ -171,23 +171,23 @@ class _Run:
             await session.trade()
 
     async def _sessions(self, account: Account) -> AsyncIterator[FeedSession]:
-        # The feed's sessions that are to be traded; on paper those that closed while nobody ran are passed over.
-        course = self._course
-        done = {day for day, _ in course.book.equity_curve}
-        async for source in self._daily(done) if course.live else course.feed.sessions():
+        # The feed's sessions to trade; paper trading skips those that closed while tbot was not running.
+        setup = self._setup
+        done = {day for day, _ in setup.book.equity_curve}
+        async for source in self._daily(done) if setup.live else setup.feed.sessions():
             session = source.session
-            resumed = course.pending is not None and session.date == course.pending.session.date
-            missed = self._clocked and session.close <= self._plan.wall.now() and not resumed
+            resumed = setup.pending is not None and session.date == setup.pending.session.date
+            missed = self._is_real_time and session.close <= self._plan.wall.now() and not resumed
             if missed or session.date.isoformat() in done:
                 continue
             if isinstance(source, FeedSession):
                 yield source
             else:
-                yield await self._gathered(source, account)
+                yield await self._make_paper_feed(source, account)
 
     async def _daily(self, done: set[str]) -> AsyncIterator[FeedSession | LiveSession]:
-        # The bars of today, day after day; before them those that were kept of a session that is over.
-        plan, pending = self._plan, self._course.pending
+        # The bars of today, day after day; first the recorded ones of an interrupted session that is over.
+        plan, pending = self._plan, self._setup.pending
         if pending is not None and pending.session.close <= plan.wall.now():
             yield interrupted_minutes(self._received, pending.session.date)
         while True:
@@ -197,40 +197,38 @@ class _Run:
             if session is None or session.close <= now or today.isoformat() in done:
                 session = plan.assembly.calendar.next(today)
             await self._wait(exchange_moment(session.date, READY_AT))
-            found = [one async for one in self._course.feed.sessions() if one.session.date == session.date]
+            found = [one async for one in self._setup.feed.sessions() if one.session.date == session.date]
             if not found:
-                raise DataError(
-                    f"{self._course.feed.label.name} supplies no bars of {session.date}.", "Ask the vendor."
-                )
+                raise DataError(f"{self._setup.feed.label.name} supplies no bars of {session.date}.", "Ask the vendor.")
             yield found[0]
 
-    async def _gathered(self, source: LiveSession, account: Account) -> PaperFeed:
-        plan, course = self._plan, self._course
+    async def _make_paper_feed(self, source: LiveSession, account: Account) -> PaperFeed:
+        plan, setup = self._plan, self._setup
         settings = plan.assembly.settings
-        places = VixSources(calendar=plan.assembly.calendar, brokers=(course.server,), bars=settings.instance.bars)
-        trading = self._company.trading(account, SIMULATOR, plan.wall, self._wait)
-        floor = LiveConfig(
+        vix_sources = VixSources(calendar=plan.assembly.calendar, brokers=(setup.server,), bars=settings.instance.bars)
+        trading = self._services.trading(account, SIMULATOR, plan.wall, self._wait)
+        config = LiveConfig(
             folder=settings.instance.control,
             poll_s=settings.trading.sleep_time,
             ttl_s=settings.entries.entry_ttl,
             grace_s=settings.trading.bar_grace,
             received=self._received,
-            feed=course.feed.label.name,
+            feed=setup.feed.label.name,
         )
-        return PaperFeed(source, await places.facts(source), trading, floor)
+        return PaperFeed(source, await vix_sources.facts(source), trading, config)
 
-    def _begin(self, equity: Decimal) -> None:
-        # Write down that the run starts, unless it is resumed.
-        course = self._course
-        if course.pending is None and (self._clocked or not course.book.run):
+    def _record_start(self, equity: Decimal) -> None:
+        # Record the start of the run, unless it is resumed.
+        setup = self._setup
+        if setup.pending is None and (self._is_real_time or not setup.book.run):
             self._began = 0 if self._journal.is_repeating else self._journal.head[0]
-            self._journal.append([self._entry(records.RUN_STARTED, run_started_payload(self._plan, course, equity))])
+            self._journal.append([self._entry(records.RUN_STARTED, run_started_payload(self._plan, setup, equity))])
 
-    def _before(self, session: Session) -> tuple[int, frozenset[int]]:
-        # The last event before a session, and its minutes that nobody watched.
-        if not self._clocked:
+    def _find_restart_point(self, session: Session) -> tuple[int, frozenset[int]]:
+        # The last event before a session, and its minutes that closed while tbot was not running.
+        if not self._is_real_time:
             return 0, frozenset()
-        pending = self._course.pending
+        pending = self._setup.pending
         if pending is not None and pending.session.date == session.date:
             return pending.after, resume.late_minutes(self._journal, session)
         resume.note_unwatched_minutes(self._journal, session, 0, self._plan.wall.now())
@@ -238,61 +236,65 @@ class _Run:
         return self._journal.head[0], resume.late_minutes(self._journal, session)
 
     @property
-    def _clocked(self) -> bool:
+    def _is_real_time(self) -> bool:
         return self._plan.assembly.settings.mode in REAL_TIME_MODES
 
     @property
     def _received(self) -> Path:
-        return self._course.received or self._plan.assembly.settings.instance.data / received_bars.FOLDER
+        return self._setup.received or self._plan.assembly.settings.instance.data / received_bars.FOLDER
 
-    def _metered(self) -> GaugeWriter | None:
-        # The gauges are those of whoever trades in the instance, and a dry run does not.
+    def _make_gauge_writer(self) -> GaugeWriter | None:
+        # The gauges belong to the trading run; a dry run writes none.
         plan = self._plan
         if plan.assembly.settings.mode == DRY_RUN:
             return None
-        return GaugeWriter(plan.assembly.settings.instance.data, self._course.journal.path, plan.wall)
+        return GaugeWriter(plan.assembly.settings.instance.data, self._setup.journal.path, plan.wall)
 
-    def _measure(self, *, at_once: bool = False) -> None:
-        # Write down how the session stands; while it is repeated, its journal says more than it knows.
+    def _write_gauges(self, *, at_once: bool = False) -> None:
+        # Write the gauges; not while the session is repeated, because the journal is ahead of it.
         if self._session is not None and not self._journal.is_repeating:
-            if self._meter is not None:
-                self._meter.write_if_due(self._session, at_once=at_once)
-            if self._clocked:
+            if self._gauges is not None:
+                self._gauges.write_if_due(self._session, at_once=at_once)
+            if self._is_real_time:
                 self._watcher.on_round(self._session)
 
     async def _wait(self, moment: datetime) -> None:
-        self._measure()
-        if self._asked is not None and self._session is not None and moment > self._session.session.open:
-            await self._asked.repeat_requests()
+        self._write_gauges()
+        if self._requests is not None and self._session is not None and moment > self._session.session.open:
+            await self._requests.repeat_requests()
         try:
             await self._pace.wait_until(moment)
         except RunStopped:
             if not (self._flattens and self._plan.stop.is_set()):
                 raise
-            # What is held now is known once all has been repeated; those minutes have passed, so none is waited for.
+            # Positions are known once all minutes are repeated; those have passed and are not awaited.
             if not self._journal.is_repeating:
-                if self._asked is None or not await self._asked.begin_stop():
+                if self._requests is None or not await self._requests.begin_stop():
                     raise
                 self._plan.stop.clear()
                 await self._pace.wait_until(moment)
         self._clock.advance_to(moment)
 
-    async def _look(self) -> None:
-        self._measure()
+    async def _on_round(self) -> None:
+        self._write_gauges()
         if not self._journal.is_repeating:
             self._holidays.check()
             self._plan.settings_reload.poll(self._recorder, self._plan.wall.monotonic())
             if self._session is not None and (now := self._plan.wall.now()) < self._session.session.open:
                 self._clock.advance_to(now)
                 self._plan.settings_reload.raise_if_pending()
-        if self._asked is not None:
-            await self._asked.poll()
+        if self._requests is not None:
+            await self._requests.poll()
 
-    def _paced(self) -> Pace:
+    def _make_pace(self) -> Pace:
         plan = self._plan
-        if self._clocked:
+        if self._is_real_time:
             return RealTimePace(
-                stop=plan.stop, wall=plan.wall, on_idle=self._watcher.on_idle, on_round=self._look, nap_s=plan.watch_s
+                stop=plan.stop,
+                wall=plan.wall,
+                on_idle=self._watcher.on_idle,
+                on_round=self._on_round,
+                nap_s=plan.watch_s,
             )
         if plan.pace is not None:
             return ScaledPace(stop=plan.stop, wall=plan.wall, rate=plan.pace)
@@ -300,23 +302,23 @@ class _Run:
 
     @property
     def _flattens(self) -> bool:
-        return self._clocked and self._plan.assembly.settings.exits.stop_policy == "flatten"
+        return self._is_real_time and self._plan.assembly.settings.exits.stop_policy == "flatten"
 
     def _finish(self, equity: Decimal) -> None:
-        # Write down that the run is finished, and hold the journal against the desk.
+        # Record the end of the run, and compare the journal with the decision engine.
         self._journal.append([self._entry(records.RUN_FINISHED, {"equity": str(equity)})])
-        told = fold_events(self._journal.events()).equity
-        if told != equity:
+        recorded = fold_events(self._journal.events()).equity
+        if recorded != equity:
             raise JournalError(
-                f"The equity is {told} in the journal {self._journal.path}, but {equity} in the decision engine.",
+                f"The equity is {recorded} in the journal {self._journal.path}, but {equity} in the decision engine.",
                 "Keep the file and report it: one of them has lost a fill.",
             )
 
     async def _open(self) -> list[str]:
-        # What is open, by the books and by what the broker says.
-        said = await self._course.broker.snapshot(self._since)
+        # The symbols open by the books or at the broker.
+        snapshot = await self._setup.broker.snapshot(self._since)
         held = () if self._session is None else self._session.decision_engine.portfolio.positions
-        return sorted({*held, *(one.symbol for one in said.holdings)})
+        return sorted({*held, *(one.symbol for one in snapshot.holdings)})
 
     def _entry(self, kind: str, payload: dict[str, Any]) -> NewEvent:
         return NewEvent(kind=kind, payload=payload, time=self._clock.now())

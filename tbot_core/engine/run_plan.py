@@ -23,12 +23,12 @@ from tbot_core.reports.summary import RunSummary
 
 @attrs.frozen(kw_only=True, eq=False)
 class RunWatcher:
-    """Whoever looks on.
+    """Callbacks that observe a run.
 
-    `resumed` before all else where a session was interrupted, with the run's name and the session's date, `started`
-    before the first session, `minute` after each, `wrote` after each append, `idle` each second of a wait
-    for the market, with the moment that is waited for. `look` is told at least once a second of a session that goes as
-    the clock does, also before its bell.
+    `on_resumed`: first of all, with the run's name and the date of an interrupted session. `on_started`: before the
+    first session. `on_minute`: after each minute. `on_events`: after each append to the journal. `on_idle`: each second
+    of a wait for the market, with the awaited moment. `on_round`: at least once a second of a real-time session, also
+    before its open.
     """
 
     on_resumed: Callable[[str, str], None] = lambda _run, _day: None
@@ -41,12 +41,11 @@ class RunWatcher:
 
 @attrs.frozen(kw_only=True, eq=False)
 class RunPlan:
-    """What is to be run: the assembly, the feed that is wanted, and the pace.
+    """A run to start: the assembly, the requested feed and the pace.
 
-    `pace`: exchange seconds a wall-clock second; None: as fast as it goes. `wall` waits for it; paper trading goes by
-    `wall` itself, and looks for requests every `watch_s` seconds. `once` ends it with the session. Set `stop` to end
-    the run after the minute at hand, `kill` to let nothing be entered on paper until that is taken back. `room` is that
-    on the instance's disk, `renewal` knows when the settings have been changed.
+    `pace`: exchange seconds per wall-clock second; None: as fast as possible. `wall`: the wall clock, which also times
+    paper trading. `watch_s`: the interval for polling requests. `once` ends the run after one session. Set `stop` to
+    end it after the current minute, `kill` to block entries until the kill is cleared.
     """
 
     assembly: Assembly
@@ -65,9 +64,9 @@ class RunPlan:
 class RunOutcome:
     """How a run ended: its summary, its journal, whether it was `stopped`, and what is still open.
 
-    `bare`: what is open without a stop order at the venue; `stuck`: what could not be closed by a session's end.
-    `unconfirmed` is why the account could not be read at a stop, so that what is open is known by the books alone.
-    `renewed`: it ended between two sessions, for a run with other settings to begin.
+    `unprotected`: open without a stop order at the venue; `stuck`: not closed by a session's end. `unconfirmed`: why
+    the account could not be read at a stop, so that `open` is known from the books alone. `renewed`: it ended between
+    two sessions because the settings changed.
     """
 
     summary: RunSummary

@@ -53,10 +53,10 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class RunSetup:
-    """A run's account, bars and journal; `book` is what closed sessions came to, `pending` the one to be repeated.
+    """A run's account, bars and journal.
 
-    `server` serves the bars of a market, where it is not the broker itself. `live`: simulated fills on a live feed,
-    whose minutes are kept in the folder `received`.
+    `book`: the result of closed sessions. `pending`: the session to repeat. `server`: supplies the bars of a market, if
+    not the broker. `live`: simulated fills on a live feed, whose minutes are recorded in the folder `received`.
     """
 
     broker: Broker
@@ -71,7 +71,7 @@ class RunSetup:
 
 
 def simulation_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
-    """The course of a demo or a replay, in a journal of its own."""
+    """The set-up of a demo or a replay, with its own journal."""
     broker = assembly.broker()
     feed = feed_source(broker, SIMULATOR).feed(request)
     identity = run_id(assembly, request, feed)
@@ -82,8 +82,8 @@ def simulation_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class _Place:
-    # Where simulated fills at the running market are made and written down, and who serves the bars.
+class _SimulatedTarget:
+    # The broker, bars and files of simulated fills in the live market.
     broker: Broker
     server: object
     source: str
@@ -94,25 +94,25 @@ class _Place:
 
 
 def paper_setup(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetime) -> RunSetup:
-    """The course of paper trading, in the instance's journal; an interrupted session is made ready to be repeated."""
+    """The set-up of paper trading in the instance's journal; an interrupted session is prepared for repetition."""
     settings = assembly.settings
     source = settings.trading.data_source or settings.trading.broker_name
-    own = source == settings.trading.broker_name
-    place = _Place(
+    is_own_source = source == settings.trading.broker_name
+    target = _SimulatedTarget(
         broker=broker,
-        server=broker if own else feed_quality.BarsOnlyBroker(assembly.broker(source), source),
+        server=broker if is_own_source else feed_quality.BarsOnlyBroker(assembly.broker(source), source),
         source=source,
         identity=PAPER,
         journal=settings.instance.journal,
         received=settings.instance.data / received_bars.FOLDER,
     )
-    return _by_the_clock(assembly, request, place, now)
+    return _real_time_setup(assembly, request, target, now)
 
 
 def dry_run_setup(assembly: Assembly, request: FeedRequest, now: datetime) -> RunSetup:
-    """The course of a dry run: the instance's settings and bars, the simulator's fills, a journal of its own.
+    """The set-up of a dry run: the instance's settings and bars, simulated fills, and its own journal and cash.
 
-    Runs with the same settings, source, symbols and seed go on in the same file, day after day, with its own cash.
+    Runs with the same settings, source, symbols and seed continue in the same journal.
     """
     settings = assembly.settings
     name = settings.trading.broker_name
@@ -123,7 +123,7 @@ def dry_run_setup(assembly: Assembly, request: FeedRequest, now: datetime) -> Ru
     journal = settings.instance.runs / f"{identity}.sqlite"
     sent = "no order is sent" if name == SIMULATOR else f"no order is sent to {name}"
     note = f"A dry run: {sent}; entries and exits are filled by the simulator, with its own cash."
-    place = _Place(
+    target = _SimulatedTarget(
         broker=broker,
         server=broker if source == SIMULATOR else feed_quality.BarsOnlyBroker(assembly.broker(source), source),
         source=source,
@@ -132,26 +132,26 @@ def dry_run_setup(assembly: Assembly, request: FeedRequest, now: datetime) -> Ru
         received=received_bars.received_folder(journal),
         notes=(note, *((APPROVED_NOTE,) if settings.entries.trade_confirmation_required else ())),
     )
-    return _by_the_clock(assembly, request, place, now)
+    return _real_time_setup(assembly, request, target, now)
 
 
-def _by_the_clock(assembly: Assembly, request: FeedRequest, place: _Place, now: datetime) -> RunSetup:
+def _real_time_setup(assembly: Assembly, request: FeedRequest, target: _SimulatedTarget, now: datetime) -> RunSetup:
     settings = assembly.settings
-    filesystem.make_folder(place.journal.parent)
-    journal = open_journal(place.journal)
+    filesystem.make_folder(target.journal.parent)
+    journal = open_journal(target.journal)
     try:
         journal.check()
         found = resume.interrupted_session(journal)
-        quality = assembly.quality(place.source)
+        quality = assembly.quality(target.source)
         first = None if found is None or quality is not None else found.session.date
         request = attrs.evolve(request, sessions=MANY_SESSIONS, first=first)
-        feed = feed_source(place.server, place.source).feed(request)
+        feed = feed_source(target.server, target.source).feed(request)
         if quality is None:
-            feed = feed_quality.label_feed(feed, None, *place.notes)
+            feed = feed_quality.label_feed(feed, None, *target.notes)
         else:
             feed = feed_quality.label_feed(
-                feed, attrs.evolve(quality, quotes=True), PAPER_FEED_NOTE, *place.notes
-            )  # NOTE tells of quotes
+                feed, attrs.evolve(quality, quotes=True), PAPER_FEED_NOTE, *target.notes
+            )  # PAPER_FEED_NOTE covers quotes
         if found is not None:
             resume.check_same_settings(found, settings, assembly.identity)
             resume.prepare_repeat(journal, found, now)
@@ -161,20 +161,20 @@ def _by_the_clock(assembly: Assembly, request: FeedRequest, place: _Place, now: 
     after = resume.last_close_event(journal)
     book = fold_events(event for event in journal.events() if event.seq <= after)
     return RunSetup(
-        broker=place.broker,
+        broker=target.broker,
         feed=feed,
         journal=journal,
         book=book,
-        identity=place.identity,
+        identity=target.identity,
         pending=found,
-        server=place.server,
+        server=target.server,
         live=quality is not None,
-        received=place.received,
+        received=target.received,
     )
 
 
 def market_setup(assembly: Assembly, request: FeedRequest, broker: Broker) -> RunSetup:
-    """The course of trading at a broker's own market, in the instance's journal."""
+    """The set-up of trading at a live market, in the instance's journal."""
     settings = assembly.settings
     name = settings.trading.broker_name
     source = settings.trading.data_source or name
@@ -195,10 +195,7 @@ def market_setup(assembly: Assembly, request: FeedRequest, broker: Broker) -> Ru
 
 
 def last_session_book(journal: Journal) -> SessionBook:
-    """What the last session has come to, and how many there were: all that a start at a market tells of those before.
-
-    The rest of a long journal is left where it is.
-    """
+    """The book of the last session, with the number of closed sessions; older events of a long journal are not read."""
     opened = journal.last_event(records.SESSION_OPENED)
     book = fold_events(journal.events(0 if opened is None else opened.seq - 1))
     book.sessions = sum(1 for _ in journal.events(kind=records.SESSION_CLOSED))
@@ -213,7 +210,7 @@ def run_id(assembly: Assembly, request: FeedRequest, feed: Feed) -> str:
 
 
 def request_document(request: FeedRequest) -> dict[str, Any]:
-    """What was asked of the feed, for the journal."""
+    """The feed request as a document for the journal."""
 
     def text(day: date | None) -> str | None:
         return None if day is None else day.isoformat()
@@ -230,7 +227,7 @@ def request_document(request: FeedRequest) -> dict[str, Any]:
 
 
 def install_id(data: Path) -> str:
-    """The name of this install, created once: it marks our orders at a broker."""
+    """The id of this installation, created once; it is part of the client order ids."""
     path = data / "install.id"
     if not filesystem.exists(path):
         filesystem.make_folder(data)
@@ -255,11 +252,11 @@ def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
     )
 
 
-def run_started_payload(plan: RunPlan, course: RunSetup, equity: Decimal) -> dict[str, Any]:
+def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict[str, Any]:
     """The payload of the event that starts a run."""
-    settings, label = plan.assembly.settings, course.feed.label
+    settings, label = plan.assembly.settings, setup.feed.label
     return {
-        "run_id": course.identity,
+        "run_id": setup.identity,
         "mode": settings.mode,
         "equity": str(equity),
         "settings_hash": settings.fingerprint,
@@ -274,26 +271,27 @@ def run_started_payload(plan: RunPlan, course: RunSetup, equity: Decimal) -> dic
     }
 
 
-def run_outcome(plan: RunPlan, course: RunSetup, began: int, *, stopped: bool, said: Iterable[str] = ()) -> RunOutcome:
-    """How a run ended that began behind an event: from its journal, with its report where it came to its end.
+def run_outcome(
+    plan: RunPlan, setup: RunSetup, began: int, *, stopped: bool, reported: Iterable[str] = ()
+) -> RunOutcome:
+    """The outcome of a run from its journal, after event `began`; it writes the report unless `stopped`.
 
-    What is open may be older than the run: whatever was left before it is held still. Something of the symbols that
-    are `said` is open besides.
+    Open positions may be older than the run. The symbols in `reported` count as open too.
     """
-    events = list(course.journal.events(began))
+    events = list(setup.journal.events(began))
     book = fold_events(events)
-    summary = summarise(book, course.feed, plan.assembly)
+    summary = summarise(book, setup.feed, plan.assembly)
     if not stopped:
-        place = plan.assembly.settings.instance.reports
-        summary = attrs.evolve(summary, report=str(html.write_report(place, course.identity, summary, events)))
-    left = open_at_end(course.journal, said)
+        target = plan.assembly.settings.instance.reports
+        summary = attrs.evolve(summary, report=str(html.write_report(target, setup.identity, summary, events)))
+    remaining = open_at_end(setup.journal, reported)
     return RunOutcome(
         summary=summary,
-        journal=course.journal.path,
+        journal=setup.journal.path,
         stopped=stopped,
-        open=left.open,
-        unprotected=left.unprotected,
-        stuck=left.stuck,
+        open=remaining.open,
+        unprotected=remaining.unprotected,
+        stuck=remaining.stuck,
     )
 
 
@@ -301,13 +299,13 @@ class RunServices:
     """A run's plan and set-up, with its watcher and the observer plugins."""
 
     def __init__(
-        self, plan: RunPlan, watcher: RunWatcher, course: RunSetup, limits_s: Mapping[str, float] = LIMITS_S
+        self, plan: RunPlan, watcher: RunWatcher, setup: RunSetup, limits_s: Mapping[str, float] = LIMITS_S
     ) -> None:
         self._plan = plan
-        self._course = course
+        self._setup = setup
         self._watcher = watcher
-        assembly, label = plan.assembly, course.feed.label
-        self._info = RunInfo(run_id=course.identity, mode=assembly.settings.mode, label=label)
+        assembly, label = plan.assembly, setup.feed.label
+        self._info = RunInfo(run_id=setup.identity, mode=assembly.settings.mode, label=label)
         self._observers = PluginObservers(
             assembly.loader,
             assembly.loaded,
@@ -318,9 +316,9 @@ class RunServices:
 
     def announce_start(self) -> None:
         """Report the start of the run."""
-        if (day := resume.interrupted_date(self._course.journal)) is not None:
-            self._watcher.on_resumed(self._course.identity, day)
-        self._watcher.on_started(self._course.feed, self._course.book)
+        if (day := resume.interrupted_date(self._setup.journal)) is not None:
+            self._watcher.on_resumed(self._setup.identity, day)
+        self._watcher.on_started(self._setup.feed, self._setup.book)
         self._observers.started(self._info)
 
     def on_events(self, entries: Sequence[NewEvent]) -> None:
@@ -329,18 +327,20 @@ class RunServices:
         for entry in entries:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
 
-    def announce_end(self, began: int, *, stopped: bool, said: Iterable[str] = (), unconfirmed: str = "") -> RunOutcome:
-        """Say how the run ended that began behind an event, and of which symbols something is `said` to be open.
+    def announce_end(
+        self, began: int, *, stopped: bool, reported: Iterable[str] = (), unconfirmed: str = ""
+    ) -> RunOutcome:
+        """Report the end of the run that began after event `began`; the symbols in `reported` count as open too.
 
-        `unconfirmed` is why no account could be read then.
+        `unconfirmed`: why the account could not be read.
         """
-        outcome = run_outcome(self._plan, self._course, began, stopped=stopped, said=said)
+        outcome = run_outcome(self._plan, self._setup, began, stopped=stopped, reported=reported)
         outcome = attrs.evolve(outcome, unconfirmed=unconfirmed)
         self._observers.stopped(attrs.evolve(self._info, summary=outcome.summary.document()))
         return outcome
 
     def standby(self, broker: Broker, name: str, found: BrokerLogin) -> StandbyBroker:
-        """A broker that may take over, at the account that it reported."""
+        """The standby broker for the account that it reported."""
         venue = self._venue(broker, name, found.account)
         tag = self._plan.assembly.settings.failover.failover_log_tag
         return StandbyBroker(
@@ -354,12 +354,12 @@ class RunServices:
     def _venue(self, broker: Broker, name: str, account: Account) -> BrokerAccount:
         assembly = self._plan.assembly
         seed = int.from_bytes(install_id(assembly.settings.instance.data).encode())
-        patience = RetryPolicy(
+        retry_policy = RetryPolicy(
             retries=assembly.settings.trading.api_retry_limit,
             sleep=self._plan.wall.sleep,
             jitter=random.generator(seed).random,
         )
-        return BrokerAccount(broker=broker, name=name, account_id=account.account_id, retry_policy=patience)
+        return BrokerAccount(broker=broker, name=name, account_id=account.account_id, retry_policy=retry_policy)
 
     def _naming(self, broker: Broker, account: Account) -> ClientOrderIds:
         assembly = self._plan.assembly
@@ -371,14 +371,14 @@ class RunServices:
         )
 
     def trading(self, account: Account, name: str, clock: Clock, wait: Wait) -> SessionContext:
-        """What a session needs at the account that the broker of that name reported."""
-        course, assembly = self._course, self._plan.assembly
+        """The context of a session at the account that the broker of that name reported."""
+        setup, assembly = self._setup, self._plan.assembly
         return SessionContext(
-            rules=assembly.rules(course.broker.rules),
-            venue=self._venue(course.broker, name, account),
-            journal=course.journal,
+            rules=assembly.rules(setup.broker.rules),
+            venue=self._venue(setup.broker, name, account),
+            journal=setup.journal,
             clock=clock,
-            naming=self._naming(course.broker, account),
+            naming=self._naming(setup.broker, account),
             wait=wait,
             on_events=self.on_events,
             on_minute=self._watcher.on_minute,

@@ -1,6 +1,6 @@
-"""Settings are read by a start: what is changed while a bot runs is written down, and counts from the next session.
+"""Changed settings: recorded while the bot runs, and applied from the next session.
 
-Between two sessions a run with changed settings ends, and another one begins with them, in the same process.
+Between two sessions a run with changed settings ends, and a new one begins in the same process.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ EVERY_S: Final = 5.0
 
 
 class SettingsChanged(Exception):
-    """The settings have changed, and no session is under way."""
+    """The settings have changed, and no session is open."""
 
 
 @attrs.frozen(kw_only=True)
 class SettingsDiff:
-    """What differs between the settings of the run and those in the files, by name; `fault`: why they are not fit."""
+    """The differences between the run's settings and the files, by name; `fault`: why the files are invalid."""
 
     differences: Mapping[str, tuple[str | None, str | None]]
     fault: str = ""
 
     @property
     def payload(self) -> records.Payload:
-        """As the journal keeps it."""
+        """The event payload."""
         return {"changes": {name: list(texts) for name, texts in self.differences.items()}, "fault": self.fault}
 
 
@@ -46,33 +46,33 @@ def _never() -> SettingsDiff | None:
 
 
 class SettingsReloader:
-    """Looks for changed settings; `look` tells of each change once. What is fit waits, as `pending`, for its moment."""
+    """Polls for changed settings; `read_change` returns each change once; a valid one waits as `pending`."""
 
-    def __init__(self, look: Callable[[], SettingsDiff | None] = _never) -> None:
-        self._look = look
+    def __init__(self, read_change: Callable[[], SettingsDiff | None] = _never) -> None:
+        self._read_change = read_change
         self._due: float | None = None
         self.pending = False
 
     def poll(self, recorder: JournalRecorder, now: float) -> None:
-        """Called often; the files are looked at every few seconds of `now`."""
+        """Check the files every EVERY_S seconds of `now`, and record a change; called often."""
         if self._due is not None and now < self._due:
             return
         self._due = now + EVERY_S
-        change = self._look()
+        change = self._read_change()
         if change is not None:
             self.pending = not change.fault and bool(change.differences)
             recorder.record(records.SETTINGS, change.payload)
 
     def raise_if_pending(self) -> None:
-        """No session is under way: raises Renewed where settings wait for that."""
+        """Raise SettingsChanged if settings are pending; called while no session is open."""
         if self.pending:
             raise SettingsChanged
 
 
 def open_session_settings(path: Path, now: datetime, *, simulated: bool) -> dict[str, str]:
-    """The settings under which a session was opened that is to be gone on with; empty where there is none.
+    """The settings of an interrupted session that will be continued; empty without one.
 
-    One at a simulated venue is repeated to its end; at a market one that is over is merely ended.
+    A simulated session is always repeated; a session at a live market only if its close has not passed.
     """
     if not filesystem.exists(path):
         return {}

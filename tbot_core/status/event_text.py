@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
-"""The weights that plain lines show; the live view shows the rest, too."""
+"""The weights shown as plain lines; the live view shows the others too."""
 
 DATA_KINDS: Final = frozenset(
     {records.UNIVERSE, records.FEED_GAP, records.FEED_FILLED, records.HALT, records.FEEDS_APART}
@@ -65,12 +65,12 @@ class EventNarrator:
         """The lines for these events."""
         lines: list[EventLine] = []
         for entry in entries:
-            done = len(self.book.trades)
+            before = len(self.book.trades)
             self.book.apply(entry)
-            lines += self._told(entry, self.book.trades[done:])
+            lines += self._lines_of(entry, self.book.trades[before:])
         return lines
 
-    def _told(self, entry: NewEvent, closed: Sequence[Trade]) -> list[EventLine]:
+    def _lines_of(self, entry: NewEvent, closed: Sequence[Trade]) -> list[EventLine]:
         weight: Weight | None = None
         payload, text = entry.payload, ""
         match entry.kind:
@@ -79,9 +79,9 @@ class EventNarrator:
             case records.RISK:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
-                weight, text = "risk", _asked(entry.kind, payload)
-            case kind if kind in _WARY:
-                weight, text = "risk", _WARY[kind](payload)
+                weight, text = "risk", _state_text(entry.kind, payload)
+            case kind if kind in _RISK_TEXTS:
+                weight, text = "risk", _RISK_TEXTS[kind](payload)
             case kind if kind in DATA_KINDS:
                 weight, text = "risk", data_words(kind, payload)
             case records.DECISION | records.TOP_UP if payload["reason"] != "ALLOWED":
@@ -128,7 +128,7 @@ def _exit(trade: Trade) -> str:
 
 
 def _day(kind: str, payload: Mapping[str, Any]) -> str:
-    # A session's beginning or its end, a day without one, or settings that were changed in one.
+    # A session's open or close, a holiday, or changed settings.
     if kind == records.SETTINGS:
         return settings_words(payload)
     if kind == records.HOLIDAY:
@@ -162,8 +162,8 @@ def _risk(payload: Mapping[str, Any]) -> str:
     return f"Risk: {payload['what']}, {payload['cause']} ({payload['value']} against {payload['limit']})"
 
 
-def _asked(kind: str, payload: Mapping[str, Any]) -> str:
-    # What somebody asked for, or what it does to the state.
+def _state_text(kind: str, payload: Mapping[str, Any]) -> str:
+    # A request, its refusal, or a change of the state.
     if kind == records.REQUEST:
         flaw = payload.get("flaw", "")
         return (
@@ -176,14 +176,14 @@ def _asked(kind: str, payload: Mapping[str, Any]) -> str:
     return f"State {payload['state']}{at}: {word}{StateCause[payload['cause']].value}"
 
 
-def _question(payload: Mapping[str, Any]) -> str:
+def _confirmation_text(payload: Mapping[str, Any]) -> str:
     signal, at = payload["signal"], format_price(Decimal(str(payload["price"])))
     what = f"{_action(payload)} {format_quantity(Decimal(payload['quantity']))} {signal['symbol']}"
     return f"Needs a confirmation, `tbot confirm {payload['id']}`: {what} @ about {at}"
 
 
-def _trouble(kind: str, payload: Mapping[str, Any]) -> str:
-    # A plugin that failed, a symbol that is frozen, or a position that could not be closed, or cannot be yet.
+def _problem_text(kind: str, payload: Mapping[str, Any]) -> str:
+    # A failed plugin, a split, a frozen symbol, or a position that is not closed yet or STUCK.
     if kind == records.PLUGIN_FAILED:
         off = "; it is disabled for the rest of the session" if payload["off"] else ""
         return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
@@ -212,21 +212,21 @@ def _action(payload: Mapping[str, Any], what: str = "") -> str:
     return f"[{payload['signal']['strategy'].upper()}] {what}{'BUY' if payload['side'] == 'long' else 'SELL SHORT'}"
 
 
-_WARY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    records.PLUGIN_FAILED: partial(_trouble, records.PLUGIN_FAILED),
-    records.CLOSING_LATE: partial(_trouble, records.CLOSING_LATE),
-    records.STUCK: partial(_trouble, records.STUCK),
-    records.FROZEN: partial(_trouble, records.FROZEN),
-    records.CORPORATE_ACTION: partial(_trouble, records.CORPORATE_ACTION),
+_RISK_TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    records.PLUGIN_FAILED: partial(_problem_text, records.PLUGIN_FAILED),
+    records.CLOSING_LATE: partial(_problem_text, records.CLOSING_LATE),
+    records.STUCK: partial(_problem_text, records.STUCK),
+    records.FROZEN: partial(_problem_text, records.FROZEN),
+    records.CORPORATE_ACTION: partial(_problem_text, records.CORPORATE_ACTION),
     records.INSTRUMENT: instrument_rules.instrument_rules_text,
     records.TAKEN_OTHERWISE: orphan_orders.misread_order_text,
-    records.CONFIRMATION_ASKED: _question,
+    records.CONFIRMATION_ASKED: _confirmation_text,
     **{kind: partial(failover_text.failover_event_text, kind) for kind in failover_text.KINDS},
 }
 
 
 def data_words(kind: str, payload: Mapping[str, Any]) -> str:
-    """What happened to the data, in one line."""
+    """An event of the market data, as one line."""
     match kind:
         case records.UNIVERSE:
             return f"UNIVERSE_TRUNCATED: {universe_text(payload)}"

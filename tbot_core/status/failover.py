@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 def failover_document(settings: Settings, events: Sequence[Event], now: datetime) -> Document:
     """The failover of the current or last session in these events, the primary broker first.
 
-    `objection` says why entries may not go to another broker, or is "". `broken`: a broker is not proven to respond.
+    `objection`: why entries may not go to another broker, or "". `broken`: a broker is not proven to respond.
     `next` is the command to run next.
     """
     names = instance_brokers(settings)
     last = latest_drill(events, names)
     since = _session(events)
-    leases, reached = Leases(primary=names[0]), {"phase": FailoverPhase.OVER.value, "why": ""}
+    leases, state = Leases(primary=names[0]), {"phase": FailoverPhase.OVER.value, "why": ""}
     for event in since:
         leases.apply(event)
-        reached = dict(event.payload) if event.kind == records.FAILOVER else reached
+        state = dict(event.payload) if event.kind == records.FAILOVER else state
     brokers = [_broker(name, "" if name == names[0] else name, since) for name in names]
     objection = drill_objection(last, now) if names[1:] else ""
     return {
         "places": brokers,
         "leases": {symbol: lease.broker for symbol, lease in leases.moved.items()},
-        "phase": reached["phase"],
-        "why": FailoverBlocker[reached["why"]].value if reached["why"] else "",
+        "phase": state["phase"],
+        "why": FailoverBlocker[state["why"]].value if state["why"] else "",
         "drill": "" if last is None else f"passed on {last.time:%Y-%m-%d}",
         "objection": objection,
         "broken": any(one["circuit"] != "closed" for one in brokers),
-        "next": _command(reached["phase"], objection),
+        "next": _command(state["phase"], objection),
     }
 
 
@@ -57,7 +57,7 @@ def instance_brokers(settings: Settings) -> tuple[str, ...]:
 
 
 def events_of(settings: Settings) -> list[Event]:
-    """The events of an instance's journal; none where it has not run."""
+    """The events of an instance's journal; none before its first run."""
     if not integrity.journal_exists(settings.instance.journal):
         return []
     with open_run_file(RunFile(name=PAPER, path=settings.instance.journal, changed=0.0)) as journal:
@@ -71,7 +71,7 @@ def _command(phase: str, objection: str) -> str:
 
 
 def _broker(name: str, tag: str, since: Sequence[Event]) -> Document:
-    # One broker: its circuit breaker, what it holds and works, and the exposure that a person has confirmed.
+    # One broker: its circuit breaker, positions, working orders, and the exposure that a person has confirmed.
     circuit, confirmed = "closed", ""
     for event in since:
         if event.payload.get("of") == name:
@@ -97,5 +97,5 @@ def _broker(name: str, tag: str, since: Sequence[Event]) -> Document:
 
 def _session(events: Sequence[Event]) -> list[Event]:
     # The events of the current session, or of the last one.
-    opened = [place for place, event in enumerate(events) if event.kind == records.SESSION_OPENED]
+    opened = [index for index, event in enumerate(events) if event.kind == records.SESSION_OPENED]
     return list(events[opened[-1] :] if opened else events)

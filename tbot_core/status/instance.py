@@ -46,8 +46,8 @@ _GRAVE = frozenset({"exit-only", "halted"})
 
 
 @attrs.frozen(kw_only=True)
-class _Read:
-    # What the journal that is shown adds up to.
+class _Projections:
+    # The projections of the journal that is shown.
     book: SessionBook = attrs.field(factory=SessionBook)
     activity: SessionActivity = attrs.field(factory=SessionActivity)
     arming: ArmingState = attrs.field(factory=ArmingState)
@@ -60,8 +60,8 @@ class _Read:
 def status_document(home: Path | None, now: dt.datetime) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
-    Reads everything and changes nothing. Invalid settings need attention: a run continues with its previous ones, and
-    these are shown. Raises SettingsError where the folder holds neither settings nor a run.
+    Read-only. Invalid settings are listed under `attention`, and those of the last run are shown. Raises SettingsError
+    if the folder has neither settings nor a run.
     """
     instance = Instance.at(home)
     files = run_files(instance)
@@ -69,7 +69,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     holder = filesystem.lock_holder(instance.lock)
     file, events = _latest_run(counted)
-    read = _Read()
+    read = _Projections()
     project(events, *attrs.astuple(read, recurse=False))
     gauges = None if file is None else live_figures.revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
@@ -92,16 +92,16 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "attention": [
             *([f"The settings are invalid: {fault}"] if fault else []),
             *_attention(counted, events, read.book, running=holder is not None, free=free),
-            *_asked(risk, running=holder is not None),
+            *_risk_warnings(risk, running=holder is not None),
             *unseen_incidents(instance.home),
         ],
     }
 
 
 def _latest_run(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
-    # The journal that is shown, with its events: paper and live trading's, else the newest run's.
+    # The journal that is shown, with its events: that of paper and live trading, else of the newest run.
     #
-    # One that holds nothing yet, as `tbot init` makes it, has nothing to tell where another does.
+    # An empty journal, as made by `tbot init`, is shown only if all others are empty too.
     found: RunFile | None = None
     for file in sorted(files, key=lambda one: one.name != PAPER):
         with open_run_file(file) as journal:
@@ -112,8 +112,8 @@ def _latest_run(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
     return found, []
 
 
-def _account(settings: Settings, read: _Read, risk: RiskStatus, gauges: Gauges | None) -> Document:
-    # The account of the session against its limits; nothing before the first session.
+def _account(settings: Settings, read: _Projections, risk: RiskStatus, gauges: Gauges | None) -> Document:
+    # The account of the session with its limits; empty before the first session.
     if not read.book.session:
         return dict.fromkeys(live_figures.FIGURES) | {"most_trades": settings.risk.max_trades}
     opening = read.book.portfolio.opening_atoms
@@ -121,8 +121,8 @@ def _account(settings: Settings, read: _Read, risk: RiskStatus, gauges: Gauges |
     return live_figures.account_figures(read.book, limits, gauges)
 
 
-def _run(file: RunFile | None, read: _Read, settings: Settings) -> Document:
-    # The run that is shown, and what its session holds.
+def _run(file: RunFile | None, read: _Projections, settings: Settings) -> Document:
+    # The run that is shown, with the content of its session.
     book = read.book
     return {
         "run": None if file is None else file.name,
@@ -145,15 +145,15 @@ def _run(file: RunFile | None, read: _Read, settings: Settings) -> Document:
 
 
 def _upcoming(file: RunFile | None, settings: Settings, now: dt.datetime) -> Document:
-    # What comes next; a simulation has a time of its own.
+    # The next event; none for a simulation, which has its own time.
     if file is not None and file.name != PAPER:
         return {"phase": None, "next_event": None}
     found = next_event(settings, now)
     return {"phase": found.phase, "next_event": {"event": found.event, "time": found.time.isoformat()}}
 
 
-def _arming(settings: Settings, read: _Read, now: dt.datetime, risk: RiskStatus) -> Document:
-    # Until when live trading is armed, and else why it is not; entries of other modes need no arming.
+def _arming(settings: Settings, read: _Projections, now: dt.datetime, risk: RiskStatus) -> Document:
+    # Until when live trading is armed, or why it is not; other modes need no arming.
     terms, until, reason, live = read.arming.terms, None, "", False
     if terms is not None and terms.mode == "live":
         live = True
@@ -173,7 +173,7 @@ class NextEvent:
 
 
 def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
-    """The next bell, window or flattening after `now`, and the current phase."""
+    """The next open, close, window or flattening after `now`, and the current phase."""
     from tbot_core.model.clock import exchange_time
 
     calendar = calendar_of(settings.trading)
@@ -182,11 +182,11 @@ def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
     if session is None or now >= session.close:
         session = calendar.next(today)
     moments = _moments(session, settings)
-    coming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
+    upcoming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
     if now < session.open:
-        return NextEvent(phase="closed", event=coming[1], time=coming[0])
+        return NextEvent(phase="closed", event=upcoming[1], time=upcoming[0])
     past = sorted((one for one in moments if one[0] <= now), key=lambda one: one[0])
-    return NextEvent(phase=past[-1][1], event=coming[1], time=coming[0])
+    return NextEvent(phase=past[-1][1], event=upcoming[1], time=upcoming[0])
 
 
 def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, str]]:
@@ -210,7 +210,7 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
 
 
 def _risk(risk: RiskStatus) -> Document:
-    # The state, its causes, and what lies in the folder of requests.
+    # The state, its causes, and the requests in the control folder.
     seen = risk.seen
     return {
         "state": risk.state,
@@ -224,19 +224,19 @@ def _risk(risk: RiskStatus) -> Document:
     }
 
 
-def _asked(stand: RiskStatus, *, running: bool) -> list[str]:
-    # What keeps the bot from trading, and what lies in its folder of requests.
-    found = [stand.exposed] if stand.exposed else []
-    found += folder_warnings(stand.seen, running=running)
-    if stand.state in _GRAVE:
-        found.append(f"The state is {stand.state}: {', '.join(stand.causes)}.")
+def _risk_warnings(risk: RiskStatus, *, running: bool) -> list[str]:
+    # What blocks trading, and warnings about the control folder.
+    found = [risk.exposed] if risk.exposed else []
+    found += folder_warnings(risk.seen, running=running)
+    if risk.state in _GRAVE:
+        found.append(f"The state is {risk.state}: {', '.join(risk.causes)}.")
     return found
 
 
 def _attention(
     files: Sequence[RunFile], events: Sequence[Event], book: SessionBook, *, running: bool, free: int
 ) -> Iterator[str]:
-    # What a person should look at, one sentence each.
+    # What needs a person's attention, one sentence each.
     if not running:
         yield from _unmanaged(files, book)
     yield from _blocked(book)
@@ -246,7 +246,7 @@ def _attention(
 
 
 def _unmanaged(files: Sequence[RunFile], book: SessionBook) -> list[str]:
-    # What runs left behind that nothing manages now. Of simulations the newest alone: older ones do not matter.
+    # Interrupted runs and unmanaged positions; of simulations only the newest.
     simulated = [file for file in files if file.name != PAPER]
     found = [_unfinished(file) for file in (*(one for one in files if one.name == PAPER), *simulated[:1])]
     if book.in_session and book.portfolio.positions:
@@ -257,34 +257,34 @@ def _unmanaged(files: Sequence[RunFile], book: SessionBook) -> list[str]:
 
 
 def _blocked(book: SessionBook) -> list[str]:
-    # Positions that could not be closed, and symbols in which nothing may be traded.
+    # STUCK positions and frozen instruments.
     found = []
-    for symbol, said in book.stuck.items():
-        at = _at(book, said.get("broker") or book.session.get("primary", ""))
-        found.append(f"STUCK: {said['side']} {symbol}{at} could not be closed, {said['words']}.")
+    for symbol, stuck in book.stuck.items():
+        at = _at(book, stuck.get("broker") or book.session.get("primary", ""))
+        found.append(f"STUCK: {stuck['side']} {symbol}{at} could not be closed, {stuck['words']}.")
     for symbol, words in book.frozen.items():
         found.append(f"FROZEN: no entries and no exits in {symbol}, {words}.")
     return found
 
 
 def _left_behind(events: Sequence[Event], book: SessionBook) -> list[str]:
-    # What is held at accounts that the last session did not trade.
-    here = records.accounts_of(book.session)
+    # Positions at accounts that the last session did not trade.
+    accounts = records.accounts_of(book.session)
     return [
         f"LEFT BEHIND: {format_quantity(one.fill.quantity)} {one.fill.symbol} at {one.broker}, account {one.account}:"
         f" not managed until {one.broker} is named in BROKER_NAME or FAILOVER_BROKERS."
         for one in carryover.carried_positions(events)
-        if one.account not in here.values()
+        if one.account not in accounts.values()
     ]
 
 
 def _at(book: SessionBook, broker: str) -> str:
-    # Where something is held, in words, in a session of several brokers.
+    # The broker of a position as text, in a session of several brokers.
     return f" at {broker}" if len(records.brokers_of(book.session)) > 1 else ""
 
 
 def _unfinished(file: RunFile) -> str:
-    # That a run was interrupted; "" where it ended in order.
+    # A sentence if a run was interrupted, else "".
     with open_run_file(file) as journal:
         opened, closed = (journal.last_event(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
         started, ended = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))

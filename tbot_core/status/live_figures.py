@@ -32,14 +32,14 @@ def revalued_gauges(data: Path, journal: str, book: SessionBook) -> Gauges | Non
     return found
 
 
-def account_figures(book: SessionBook, limits: Limits, seen: Gauges | None) -> Document:
+def account_figures(book: SessionBook, limits: Limits, reported: Gauges | None) -> Document:
     """The figures of the account: from the journal at the running bot's marks, against its limits."""
     pnl = dollars_of(book.portfolio.pnl_atoms)
     loss, budget, most = dollars_of(limits.daily_loss), dollars_of(limits.budget), limits.max_trades
     gross = dollars_of(book.portfolio.cost_atoms)
-    if seen is not None:
-        loss, budget, most = seen.daily_loss_limit, seen.budget, seen.most_trades
-        gross = gross if seen.gross is None else seen.gross
+    if reported is not None:
+        loss, budget, most = reported.daily_loss_limit, reported.budget, reported.most_trades
+        gross = gross if reported.gross is None else reported.gross
     return {
         "equity": str(book.equity),
         "day_pnl": str(pnl),
@@ -48,7 +48,7 @@ def account_figures(book: SessionBook, limits: Limits, seen: Gauges | None) -> D
         "budget": str(budget),
         "gross": str(gross),
         "most_trades": most,
-        "marks_at": None if seen is None else seen.at.isoformat(),
+        "marks_at": None if reported is None else reported.at.isoformat(),
     }
 
 
@@ -75,17 +75,17 @@ class SessionActivity:
                 self.vix[payload["strategy"]] = payload["value"]
 
 
-def gauge_figures(seen: Gauges | None) -> Document:
-    """What only the running bot knows: the VIX, its clock against the broker's, and how each broker responds."""
+def gauge_figures(reported: Gauges | None) -> Document:
+    """The figures that only the running bot has: the VIX, its clock offset, and each broker's responsiveness."""
     return {
-        "vix": None if seen is None else seen.vix,
-        "clock_ahead_s": None if seen is None else seen.clock_ahead_s,
-        "accounts": [] if seen is None else [_account(one) for one in seen.brokers],
+        "vix": None if reported is None else reported.vix,
+        "clock_ahead_s": None if reported is None else reported.clock_ahead_s,
+        "accounts": [] if reported is None else [_account(one) for one in reported.brokers],
     }
 
 
 def protection(book: SessionBook, symbol: str) -> str:
-    """What protects a position as the broker reports it: `resting`, else `closing`, `asked`, or `none`."""
+    """The protection of a position by the broker's reports: `resting`, else `closing`, `asked`, or `none`."""
     if book.resting(symbol) is not None:
         return "resting"
     working = [one for one in book.orders.values() if one.order.symbol == symbol and not one.terminal]

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
 
 _WORDS: Final = {state.word: state for state in RiskState} | dict.fromkeys(LATCHES, RiskState.EXIT_ONLY)
-"""What a session's risk events do to the state: after a latch there are no entries, and exits continue."""
+"""The states that a session's risk events require; a latch requires exit-only."""
 
 
 @attrs.frozen(kw_only=True)
 class RiskStatus:
     """The state, its causes as text, the gravest first, and the requests in the control folder.
 
-    `latched`: a loss has ended the session's entries. `exposed` says who else may write to the folder, or "".
+    `latched`: a loss has ended the session's entries. `exposed`: who else may write to the folder, or "".
     """
 
     state: str
@@ -58,7 +58,7 @@ def risk_status(folder: Path, events: Sequence[Event], book: SessionBook, *, run
 
 
 def _of_run(book: SessionBook) -> list[tuple[RiskState, str]]:
-    # The causes in a run's settings, and in the losses of its session under way, each with the state that it asks for.
+    # The causes from a run's settings and from the losses of its open session, each with the state it requires.
     forced = [(RiskState.DEFENSE, StateCause.DEFENSE_SETTING.value)] if _forced(book) else []
     losses = book.risk if book.in_session else []
     return forced + [(_WORDS[it["what"]], it["cause"]) for it in losses if it["what"] in _WORDS]

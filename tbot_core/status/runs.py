@@ -38,7 +38,7 @@ class RunFile:
 
     @property
     def dry(self) -> bool:
-        """Whether it is that of a dry run, which does not count for the status of the instance."""
+        """Whether it is that of a dry run, which the status of the instance ignores."""
         return self.name.startswith(DRY_RUN)
 
 
@@ -63,8 +63,7 @@ def run_files(instance: Instance) -> list[RunFile]:
 def run_file(instance: Instance, run: str | None = None) -> RunFile:
     """The journal of a run by its id, or a prefix of it; without a name the newest, dry runs last.
 
-    Raises SettingsError where there is no instance, JournalError where nothing has run, UsageError for an unknown or
-    ambiguous id.
+    Raises SettingsError without an instance, JournalError without a run, UsageError for an unknown or ambiguous id.
     """
     files = run_files(instance)
     if not (files or is_there(instance)):
@@ -91,13 +90,13 @@ def open_run_file(file: RunFile) -> Iterator[Journal]:
 
 
 def _changed(path: Path) -> float:
-    # What is not yet in the file itself is in the log beside it.
+    # The latest changes may be in the write-ahead log beside the file.
     log = path.with_name(f"{path.name}-wal")
     return max(filesystem.modified(one) for one in (path, log) if filesystem.exists(one))
 
 
 def find_instance(home: Path | None) -> Instance:
-    """The instance; raises SettingsError where there is none."""
+    """The instance; raises SettingsError if there is none."""
     instance = Instance.at(home)
     if not is_there(instance):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")

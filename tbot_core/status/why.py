@@ -41,39 +41,39 @@ _MINUTE: Final = dt.timedelta(minutes=1)
 def why_document(
     symbol: str, home: Path | None, *, at: str | None = None, date: str | None = None, run: str | None = None
 ) -> Document:
-    """Everything that the journal and the recorded bars say about a symbol in one session of a run.
+    """The record of a symbol in one session of a run, from the journal and the recorded bars.
 
-    `asked` is the requested minute (its end), else None. `screening` and `minutes` are empty, and `note` says why,
-    where bars or plugins are missing. Positions and orders are those after the requested minute, else at the end.
-    Raises UsageError for a symbol, session or time that the run does not have, JournalError where no run is recorded.
+    `asked` is the end of the requested minute, else None. If bars or plugins are missing, `screening` and `minutes` are
+    empty and `note` gives the reason. Positions and orders are those after the requested minute, else at the end.
+    Raises UsageError for a symbol, session or time that the run does not have, JournalError if no run is recorded.
     """
     instance = Instance.at(home)
     file = runs.run_file(instance, run)
     with runs.open_run_file(file) as journal:
         opened = _opened(journal)
-        wanted = _asked(at, date)
+        requested = _parse_request(at, date)
         decisions = _of_symbol(journal, records.DECISION, symbol)
-        session = _session(opened, decisions, wanted[0])
-        here, topped_up = (
+        session = _session(opened, decisions, requested[0])
+        own_decisions, topped_up = (
             [one for one in found if one.payload["signal"]["session"] == session["date"]]
             for found in (decisions, _of_symbol(journal, records.TOP_UP, symbol))
         )
-        asked = None if wanted[1] is None else _minute(session, wanted[1])
-        minutes = [asked] if asked is not None else [one.payload["signal"]["minute"] for one in here]
+        minute = None if requested[1] is None else _minute(session, requested[1])
+        minutes = [minute] if minute is not None else [one.payload["signal"]["minute"] for one in own_decisions]
         run_started = _run_started(journal)
         explained, note = _explained(instance.home, file, run_started, session, (symbol, minutes))
-        book = _book(journal, session, asked)
+        book = _book(journal, session, minute)
     return {
         "symbol": symbol,
         "run": file.name,
         **{name: run_started[name] for name in ("mode", "source", "simulated")},
         "session": session["date"],
         "sessions_with_decisions": sorted({one.payload["signal"]["session"] for one in decisions}),
-        "asked": None if asked is None else _closed(session, asked),
+        "asked": None if minute is None else _closed(session, minute),
         "note": note,
         "screening": [] if explained is None else [_screening(session, one) for one in explained.screenings],
         "minutes": [] if explained is None else [_moment(session, one) for one in explained.moments],
-        "decisions": [{"time": one.applied.isoformat(), **one.payload} for one in here],
+        "decisions": [{"time": one.applied.isoformat(), **one.payload} for one in own_decisions],
         "top_ups": [{"time": one.applied.isoformat(), **one.payload} for one in topped_up],
         **_outcome(book, symbol, dt.datetime.fromisoformat(session["open"])),
     }
@@ -119,8 +119,8 @@ def recorded_sessions_text(days: Sequence[str], date: dt.date) -> str:
     return f"{whole}; next to that day are {', '.join(near)}."
 
 
-def _asked(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | dt.datetime | None]:
-    # The session's date and the time that were asked for.
+def _parse_request(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | dt.datetime | None]:
+    # The requested date of the session, and the requested time.
     day = None if date is None else dates.parse_day(date)
     if at is None:
         return day, None
@@ -151,7 +151,7 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
 def _explained(
     home: Path, file: RunFile, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
 ) -> tuple[SessionExplanation | None, str]:
-    # The session worked out anew; where that cannot be done any more, why.
+    # The recomputed session; None and the reason if that is no longer possible.
     seed = {"SEED": str(run["request"]["seed"])}
     try:
         assembly = assemble(home, run["mode"], SystemClock(), seed)
@@ -163,8 +163,8 @@ def _explained(
         if recording is None or run["request"]["kind"] != "live":
             found = asyncio.run(explain_session(assembly, request_of(run["request"], day, assembly), day, *what))
         else:
-            told = {} if file.dry else recorded_vix_in(assembly.settings.instance.journal)
-            found = asyncio.run(explain_received(assembly, received_bars.read_recording(recording), *what, told))
+            vix = {} if file.dry else recorded_vix_in(assembly.settings.instance.journal)
+            found = asyncio.run(explain_received(assembly, received_bars.read_recording(recording), *what, vix))
     except UsageError:
         raise
     except TbotError as fault:
@@ -174,11 +174,11 @@ def _explained(
     return found, words if changed else ""
 
 
-def _book(journal: Journal, session: Mapping[str, Any], asked: int | None) -> SessionBook:
-    # What the journal adds up to when the minute asked for has been dealt with.
+def _book(journal: Journal, session: Mapping[str, Any], minute: int | None) -> SessionBook:
+    # The book of the journal after the requested minute.
     book, until = SessionBook(), None
-    if asked is not None:
-        until = dt.datetime.fromisoformat(session["open"]) + (asked + 1) * _MINUTE
+    if minute is not None:
+        until = dt.datetime.fromisoformat(session["open"]) + (minute + 1) * _MINUTE
     inside = False
     for event in journal.events():
         if event.kind == records.SESSION_OPENED:
@@ -240,7 +240,7 @@ def _moment(session: Mapping[str, Any], one: MinuteExplanation) -> Document:
 
 
 def _plain(value: Any) -> Any:
-    # JSON knows no NaN: unknown is null; a reason is its name.
+    # JSON has no NaN: unknown values are null; a reason is its name.
     match value:
         case Reason():
             return value.name

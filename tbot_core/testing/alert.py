@@ -1,6 +1,6 @@
-"""The contract of alert channels: a pytest class that a plugin's tests inherit, with one numbered case a promise.
+"""The contract of alert channels: a pytest class that a plugin's tests inherit, with one numbered test per rule.
 
-A plugin's test gives a service: the channel, what has arrived behind it, and a way to be out of reach::
+A plugin's test supplies a service: the channel, the delivered messages, and a way to make it unreachable::
 
     class TestContract(AlertContract):
         @pytest.fixture

@@ -1,13 +1,13 @@
-"""The contract of brokers: a pytest class that a plugin's tests inherit, with one numbered case a promise.
+"""The contract of brokers: a pytest class that a plugin's tests inherit, with one numbered test per rule.
 
-A plugin's test gives a venue: the broker, connected and open, and a market that the test moves::
+A plugin's test supplies a venue: the connected broker with an open session, and a market that the test moves::
 
     class TestContract(BrokerContract):
         @pytest.fixture
         def venue(self) -> FakeExchange:
             return FakeExchange()
 
-Cases of what a broker need not be able to do are skipped by its own `rules`.
+Tests of optional capabilities are skipped according to the broker's own `rules`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PRICE: Final = Decimal(20)
 DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
 _FAR: Final = Decimal(10)
-Said = TypeVar("Said")
+Result = TypeVar("Result")
 
 
 class BrokerUnderTest(Protocol):
@@ -51,7 +51,7 @@ class BrokerUnderTest(Protocol):
     def trade_at(self, price: Decimal) -> None:
         """Let the symbol trade, in quantity, only at this price."""
 
-    def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
+    def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
         """The result of a call to the broker, awaited in its event loop."""
 
 
@@ -84,9 +84,9 @@ class ReadingContract:
 
     def test_b14_a_snapshot_shows_what_was_traded(self, venue: BrokerUnderTest) -> None:
         """Positions, cash and the orders of the day are read together, including a working order."""
-        rests = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
+        resting = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
         _traded(venue, _order(venue, "kit-1"))
-        _submit(venue, rests)
+        _submit(venue, resting)
         snapshot = venue.wait(venue.broker.snapshot(DAWN))
         held = {holding.symbol: holding.quantity for holding in snapshot.holdings}
         demand(held == {venue.symbol: _QUANTITY}, "the account must hold what was bought, and nothing else")
@@ -134,8 +134,8 @@ class BrokerContract(ReadingContract):
             "fractional quantities need a step below 1 and an order type",
         )
         demand(rules.fractional_types <= {*OrderType}, "fractional types must be order types")
-        tells = rules.lists_closed or rules.lists_fills or rules.query_by_cid
-        demand(tells, "the outcome of a finished order must be readable in at least one way")
+        readable = rules.lists_closed or rules.lists_fills or rules.query_by_cid
+        demand(readable, "the outcome of a finished order must be readable in at least one way")
         demand(rules.cid_length >= 20, "a client order id must allow 20 characters")
 
     def test_b03_it_says_whose_account_it_is(self, venue: BrokerUnderTest) -> None:
@@ -194,7 +194,7 @@ class BrokerContract(ReadingContract):
         """The stop of a filled entry is acknowledged, and fills once the market trades through it."""
         _needs_brackets(venue)
         events = _traded(venue, _protected(venue))
-        demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _told(events), "the stop must be working")
+        demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _reported(events), "the stop must be working")
         venue.trade_at(PRICE - 5)
         demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop must fill")
 
@@ -205,7 +205,7 @@ class BrokerContract(ReadingContract):
             pytest.skip("the broker's capabilities do not claim it")
         _traded(venue, _protected(venue))
         venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
-        demand((BrokerEventKind.REPLACED, "kit-stop") in _told(_poll(venue)), "the replace must be reported")
+        demand((BrokerEventKind.REPLACED, "kit-stop") in _reported(_poll(venue)), "the replace must be reported")
         venue.trade_at(PRICE - 5)
         demand(not _fills(_poll(venue)), "the old level must no longer apply")
         venue.trade_at(PRICE - 9)
@@ -216,9 +216,9 @@ class BrokerContract(ReadingContract):
         rules = venue.broker.rules
         if OrderType.MARKET not in rules.fractional_types:
             pytest.skip("the broker's capabilities do not claim it")
-        wanted = 1 + rules.quantity_step
-        fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=wanted)))
-        demand(sum((fill.quantity for fill in fills), Decimal(0)) == wanted, "fractional quantities must be exact")
+        quantity = 1 + rules.quantity_step
+        fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=quantity)))
+        demand(sum((fill.quantity for fill in fills), Decimal(0)) == quantity, "fractional quantities must be exact")
 
     def test_b12_cash_follows_fills(self, venue: BrokerUnderTest) -> None:
         """The cost of a fill, including fees, is deducted from the account to the cent."""
@@ -256,7 +256,7 @@ def _submit(venue: BrokerUnderTest, order: Order) -> None:
 
 
 def _traded(venue: BrokerUnderTest, order: Order) -> list[BrokerEvent]:
-    # The events of an order that is sent and meets a minute at the usual price.
+    # The events of an order that is sent and filled at the usual price.
     _submit(venue, order)
     venue.trade_at(PRICE)
     return _poll(venue)
@@ -270,7 +270,7 @@ def _fills(events: list[BrokerEvent]) -> list[Fill]:
     return [event.fill for event in events if event.fill is not None]
 
 
-def _told(events: list[BrokerEvent]) -> set[tuple[str, str]]:
+def _reported(events: list[BrokerEvent]) -> set[tuple[str, str]]:
     return {(event.kind, event.client_order_id) for event in events}
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARK: Final = "Serinus7Canaria"
-"""What every canary has at both ends, so that half of one is found too."""
+"""The mark at both ends of every canary, so that a part of one is found too."""
 
 _TRACES: Final = tuple(sorted(form.encode() for form in encodings(MARK.encode())))
 
@@ -24,17 +24,17 @@ def canary(name: str) -> str:
 
 def shows(data: bytes | str) -> bool:
     """Whether a canary appears in the data: plain, reversed, in hex, base64, URL or JSON escapes."""
-    held = data.encode(errors="surrogatepass") if isinstance(data, str) else data
-    return any(trace in held for trace in _TRACES)
+    content = data.encode(errors="surrogatepass") if isinstance(data, str) else data
+    return any(trace in content for trace in _TRACES)
 
 
 def leaks(folder: Path) -> tuple[Path, ...]:
     """The files below the folder that contain a canary; links are not followed. Raises AccessError."""
-    return tuple(path for path in filesystem.files(folder) if shows(_held(path)))
+    return tuple(path for path in filesystem.files(folder) if shows(_content(path)))
 
 
-def _held(path: Path) -> bytes:
-    # What a file holds; nothing if it went away meanwhile, as what a process is still replacing does.
+def _content(path: Path) -> bytes:
+    # The content of a file; empty if it was deleted meanwhile, such as one that a process is replacing.
     try:
         return filesystem.read_bytes(path)
     except AccessError:

@@ -1,7 +1,7 @@
-"""The rules for every scan, as cases over bars: no look-ahead, no mixing of rows, the same bits in every memory layout.
+"""The rules for every scan, as cases over bars: no look-ahead, no mixing of rows, equal bits in every memory layout.
 
-A case yields a sentence for each fault that it finds. `check_causality` runs all of them; the contract class for
-strategies runs each as a test of its own.
+A case yields a sentence for each fault. `check_causality` runs all cases; the contract class for strategies runs each
+one as a test.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Found: TypeAlias = "dict[Cell, tuple[int | str, ...]]"
 
 
 def check_causality(strategy: Strategy, bars: Bars, day: DayFacts) -> None:
-    """Cut, scramble, shuffle and re-lay the bars, and require bit-equal signals each time.
+    """Run all cases: cut, changed, reordered and re-laid bars must give bit-equal signals.
 
     `bars` is one session or a block of sessions of one length, `day` its facts. Raises AssertionError with a line for
     each kind of fault.
@@ -43,9 +43,9 @@ def check_causality(strategy: Strategy, bars: Bars, day: DayFacts) -> None:
     demand(not found, "\n".join(found))
 
 
-def demand(held: bool, words: str) -> None:  # noqa: FBT001 - it reads as an assertion does
+def demand(condition: bool, words: str) -> None:  # noqa: FBT001 - called like an assertion
     """Raise AssertionError with this message unless the condition holds; unlike `assert`, also under `python -O`."""
-    if not held:
+    if not condition:
         raise AssertionError(words)
 
 
@@ -62,13 +62,13 @@ def well_formed(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     if outside := set(signals.minute[(signals.minute < window.entry) | (signals.minute >= last)].tolist()):
         yield f"minutes {sorted(outside)} are outside of the entry phase [{window.entry}, {last})"
         return
-    away = signals.side * (signals.price - signals.stop)
+    risk = signals.side * (signals.price - signals.stop)
     gain = signals.side * (signals.target - signals.price)
     faults = {
         "a side is neither 1 nor -1": ~np.isin(signals.side, (1, -1)),
         "a price is not the close of its bar": signals.price != bars.close[(*signals.cells, signals.minute)],
         "a strength is not finite": ~np.isfinite(signals.strength),
-        "a stop is unknown or not on the losing side of the price": ~(away >= 0),
+        "a stop is unknown or not on the losing side of the price": ~(risk >= 0),
         "a target is not on the winning side of the price": gain < 0,
         "a rule has no name": ~np.isin(signals.rule, range(len(signals.rules))),
     }
@@ -115,15 +115,15 @@ def future(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 
 def layouts(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """The same bars with the minutes innermost in memory, or spread out, give the same bits."""
+    """The same bars in another memory layout give the same bits."""
     whole = _found(strategy.scan(bars, day))
     layers: dict[str, Callable[[Array], Array]] = {
         "with the minutes innermost": lambda field: np.moveaxis(np.ascontiguousarray(np.moveaxis(field, 0, -1)), -1, 0),
         "in Fortran order": np.asfortranarray,
         "with every value apart": lambda field: np.repeat(field, 2, axis=-1)[..., ::2],
     }
-    for name, lay in layers.items():
-        if fault := _difference(whole, _found(strategy.scan(_edited(bars, lay), day)), bars):
+    for name, layout in layers.items():
+        if fault := _difference(whole, _found(strategy.scan(_edited(bars, layout), day)), bars):
             yield f"bars {name} give other signals: {fault}"
 
 
@@ -133,8 +133,8 @@ def sessions(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
         return
     whole = _found(strategy.scan(bars, day))
     for index in range(bars.field("close").shape[1]):
-        mine = {cell[1:]: row for cell, row in whole.items() if cell[0] == index}
-        if fault := _difference(mine, _found(strategy.scan(bars.session(index), day.session(index))), bars):
+        own = {cell[1:]: row for cell, row in whole.items() if cell[0] == index}
+        if fault := _difference(own, _found(strategy.scan(bars.session(index), day.session(index))), bars):
             yield f"session {index} alone differs from the block: {fault}"
             return
 
@@ -180,7 +180,7 @@ def silence(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 
 def half_day(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
-    """A session of 210 minutes, as on a half day, raises nothing and signals inside itself."""
+    """A session of 210 minutes, as on a half day, raises nothing and gives signals within it."""
     short = _edited(bars, lambda field: field[:HALF_DAY])
     yield from (f"on a half day: {fault}" for fault in well_formed(strategy, short, day))
 
@@ -239,7 +239,7 @@ def _before(found: Found, minutes: int) -> Found:
 
 
 def _difference(expected: Mapping[Cell, Any], seen: Mapping[Cell, Any], bars: Bars) -> str:
-    # A sentence on the first row that differs, empty where none does.
+    # A sentence on the first row that differs, "" if none does.
     for cell in sorted({*expected, *seen}):
         if expected.get(cell) == seen.get(cell):
             continue
@@ -252,8 +252,8 @@ def _words(row: tuple[int | str, ...] | None) -> str:
     if row is None:
         return "no signal"
     values = (value if isinstance(value, int) else float.fromhex(value) for value in row)
-    said = zip(_COLUMNS, values, strict=True)
-    return ", ".join(f"{name} {value!r}" for name, value in said if not math.isnan(value))
+    columns = zip(_COLUMNS, values, strict=True)
+    return ", ".join(f"{name} {value!r}" for name, value in columns if not math.isnan(value))
 
 
 def _edited(bars: Bars, edit: Callable[[Array], Array]) -> Bars:

@@ -1,6 +1,6 @@
-"""The contract of filters: a pytest class that a plugin's tests inherit, with one numbered case a promise.
+"""The contract of filters: a pytest class that a plugin's tests inherit, with one numbered test per rule.
 
-A plugin's test gives the filter, with every comparison switched on, so that the cases see them::
+A plugin's test supplies the filter, with every comparison switched on::
 
     class TestContract(FilterContract):
         @pytest.fixture
@@ -59,7 +59,7 @@ class FilterContract:
     def test_f03_a_screen_has_a_value_a_row(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
     ) -> None:
-        """Before the bell each comparison has one value per row, and its bounds fit them."""
+        """Before the open each comparison has one value per row, and its bounds fit them."""
         _screen(subject, market, frame)
 
     def test_f04_a_judgement_has_a_value_a_signal(
@@ -98,13 +98,13 @@ class FilterContract:
         signals = pick(bars)
         whole = _screen(subject, market, frame), _judge(subject, market, frame)
         for index in range(bars.field("close").shape[1]):
-            alone, mine = (bars.session(index), day.session(index)), signals.cells[0] == index
+            alone, own = (bars.session(index), day.session(index)), signals.cells[0] == index
             _same(
                 [_rows(check, index) for check in whole[0]], _screen(subject, alone, frame), f"session {index} screened"
             )
-            rows = attrs.evolve(signals.take(mine), cells=(signals.cells[-1][mine],))
+            rows = attrs.evolve(signals.take(own), cells=(signals.cells[-1][own],))
             seen = subject.judge(rows, MarketView(bars=alone[0], day=alone[1]), frame)
-            _same([_rows(check, mine) for check in whole[1]], seen, f"session {index} judged")
+            _same([_rows(check, own) for check in whole[1]], seen, f"session {index} judged")
 
     def test_f08_signals_are_judged_alone(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
@@ -124,11 +124,11 @@ class FilterContract:
         whole = _judge(subject, market, frame)
         random = np.random.default_rng(3).uniform(1.0, 500.0, size=bars.field("close").shape)
         for minute in np.unique(signals.minute).tolist():
-            mine = signals.minute == minute
+            own = signals.minute == minute
             scrambled = {name: np.concatenate((bars.field(name)[: minute + 1], random[minute + 1 :])) for name in NAMES}
             for other in (bars.until(minute + 1), Bars(scrambled, bars.symbols)):
-                seen = subject.judge(signals.take(mine), MarketView(bars=other, day=day), frame)
-                _same([_rows(check, mine) for check in whole], seen, f"bars after minute {minute}")
+                seen = subject.judge(signals.take(own), MarketView(bars=other, day=day), frame)
+                _same([_rows(check, own) for check in whole], seen, f"bars after minute {minute}")
 
     def test_f10_the_unknown_is_no_error(
         self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
@@ -140,12 +140,12 @@ class FilterContract:
             name: np.full_like(getattr(day, name), np.nan)
             for name in ("previous_close", "average_volume", "market_cap", "atr", "vix")
         }
-        nothing = attrs.evolve(day, **blank, typical_volume=None)
-        _fit(subject.screen(nothing, bars.symbols, frame), day.previous_close.shape)
+        without_facts = attrs.evolve(day, **blank, typical_volume=None)
+        _fit(subject.screen(without_facts, bars.symbols, frame), day.previous_close.shape)
         _fit(subject.screen(unknown, bars.symbols, frame), (len(bars.symbols),))
         signals = pick(bars)
         for quotes in (None, _quotes(len(bars.symbols), np.nan)):
-            seen = subject.judge(signals, MarketView(bars=bars, day=nothing, quotes=quotes), frame)
+            seen = subject.judge(signals, MarketView(bars=bars, day=without_facts, quotes=quotes), frame)
             _fit(seen, (len(signals),))
 
 

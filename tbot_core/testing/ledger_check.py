@@ -30,7 +30,7 @@ def unbalanced(path: Path) -> str:
     try:
         if journal.last_event(records.RUN_STARTED) is None:
             return ""
-        return next(filter(None, map(_Audit().take, journal.events())), "")
+        return next(filter(None, map(_Audit().apply, journal.events())), "")
     except JournalError:
         return ""
     finally:
@@ -40,16 +40,16 @@ def unbalanced(path: Path) -> str:
 class _Audit:
     def __init__(self) -> None:
         self._ledger = Ledger()
-        self._outside = False
+        self._adjusted = False
 
-    def take(self, event: Event) -> str:
+    def apply(self, event: Event) -> str:
         """The difference between a session's closing event and the ledger, "" for any other event."""
         self._ledger.apply(event)
-        self._outside |= event.kind == records.ADJUSTMENT
-        if event.kind != records.SESSION_CLOSED or self._outside:
+        self._adjusted |= event.kind == records.ADJUSTMENT
+        if event.kind != records.SESSION_CLOSED or self._adjusted:
             return ""
         cash, symbols = Decimal(event.payload["cash"]), list(self._ledger.holdings)
-        primary = self._ledger.balances.get(CASH, Decimal(0))  # the cash of a session is that of its primary's account
+        primary = self._ledger.balances.get(CASH, Decimal(0))  # a session's cash is that of its primary account
         if cash != primary or event.payload["open"] != symbols:
             return (
                 f"{event.payload['date']} closed with {cash} USD and {event.payload['open']}, "

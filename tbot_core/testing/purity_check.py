@@ -1,7 +1,7 @@
-"""Finds every way out of the process that does not lead through a seam.
+"""Finds I/O, clocks and randomness that bypass `tbot_core.system` and the passed-in objects (the seams).
 
-A plugin author runs it as `python -m tbot_core.testing.purity_check FOLDER...`, or calls `check` in a test. A line that
-must be an exception carries its reason: `# seam: REASON`. Folders named `tests` are passed over.
+Run `python -m tbot_core.testing.purity_check FOLDER...`, or call `check` in a test. A necessary exception needs a
+reason on its line: `# seam: REASON`. Folders named `tests` are skipped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _DISK: Final = "tbot_core.system.filesystem"
 _SPAWN: Final = "tbot_core.system.processes"
-_CHANCE: Final = "tbot_core.system.random"
+_RANDOM: Final = "tbot_core.system.random"
 _ENVIRON: Final = "tbot_core.system.environ"
 _CLOCK: Final = "the Clock that is passed in"
 _NET: Final = "the connection that the context offers"
@@ -44,9 +44,9 @@ MODULES: Final = {
     "mmap": _DISK,
     "multiprocessing": _SPAWN,
     "pty": _SPAWN,
-    "random": _CHANCE,
+    "random": _RANDOM,
     "requests": _NET,
-    "secrets": _CHANCE,
+    "secrets": _RANDOM,
     "shutil": _DISK,
     "smtplib": _NET,
     "socket": _NET,
@@ -56,7 +56,7 @@ MODULES: Final = {
     "threading": _LOOP,
     "time": _CLOCK,
     "urllib.request": _NET,
-    "uuid": _CHANCE,
+    "uuid": _RANDOM,
     "websockets": _NET,
 }
 """Modules that only a seam may import, and what to use instead."""
@@ -77,8 +77,8 @@ NAMES: Final = {
     "os.environ": _ENVIRON,
     "os.environb": _ENVIRON,
     "os.getenv": _ENVIRON,
-    "os.urandom": _CHANCE,
-    "os.getrandom": _CHANCE,
+    "os.urandom": _RANDOM,
+    "os.getrandom": _RANDOM,
     "pathlib.Path.cwd": _ENVIRON,
     "pathlib.Path.home": _ENVIRON,
 }
@@ -88,7 +88,7 @@ _OS_PURE: Final = frozenset(
     {"PathLike", "fsdecode", "fsencode", "fspath", "linesep", "name", "path", "sep", "strerror"}
 )
 _OS_CHILD: Final = ("fork", "posix_spawn", "spawn", "exec", "system", "popen", "kill")
-_PATH_DEEDS: Final = frozenset(
+_PATH_METHODS: Final = frozenset(
     {"read_text", "read_bytes", "write_text", "write_bytes", "iterdir", "rglob", "glob", "mkdir", "rmdir", "unlink"}
     | {"touch", "symlink_to", "hardlink_to", "chmod", "exists", "is_file", "is_dir", "is_symlink", "stat", "lstat"}
     | {"samefile", "expanduser"}
@@ -96,7 +96,7 @@ _PATH_DEEDS: Final = frozenset(
 _ENCODING: Final = re.compile(r"(?i)utf|ascii|latin")
 _MODE: Final = re.compile(r"[rwax][bt+]*\Z")
 _MARKER: Final = re.compile(r"#\s*seam:\s*(.*)")
-_ORDERLY: Final = frozenset({"list", "tuple", "iter", "enumerate", "next", "map", "zip", "sum", "reversed", "dict"})
+_ORDERED: Final = frozenset({"list", "tuple", "iter", "enumerate", "next", "map", "zip", "sum", "reversed", "dict"})
 
 
 @attrs.frozen(kw_only=True, order=True)
@@ -119,10 +119,10 @@ def check(source: str, path: str) -> list[PurityFinding]:
     A marker without a reason, and one without a finding, are findings too. Raises SyntaxError.
     """
     tree = ast.parse(source)
-    ways, sets = _Ways(), _Sets()
-    ways.visit(tree)
+    bypasses, sets = _BypassVisitor(), _SetVisitor()
+    bypasses.visit(tree)
     sets.visit(tree)
-    found_here = ways.found + sets.found
+    found_here = bypasses.found + sets.found
     markers = _markers(source)
     findings = [
         PurityFinding(path=path, line=line, found=found, instead=instead)
@@ -172,8 +172,8 @@ def _markers(source: str) -> dict[int, str]:
     return {line: match[1].strip() for line, match in matches if match}
 
 
-class _Ways(ast.NodeVisitor):
-    # Collects (line, what, instead) of imports, names and methods; names are followed through imports.
+class _BypassVisitor(ast.NodeVisitor):
+    # Collects (line, what, instead) of imports, names and methods; names are resolved through imports.
     def __init__(self) -> None:
         self.found: list[tuple[int, str, str]] = []
         self._imported: dict[str, str] = {"open": "builtins.open"}
@@ -237,9 +237,9 @@ class _Ways(ast.NodeVisitor):
     def _method(self, node: ast.Call, name: str) -> None:
         if name == "run_in_executor":
             self.found.append((node.lineno, ".run_in_executor()", _LOOP))
-        elif name == "read_text" and node.args and not _looks_like(node.args[0], _ENCODING):
-            return  # of an installed distribution's metadata: a path's takes an encoding
-        elif name in _PATH_DEEDS or (name == "open" and _opens_a_path(node)):
+        elif name == "read_text" and node.args and not _matches(node.args[0], _ENCODING):
+            return  # read_text of a distribution's metadata; that of a path takes an encoding
+        elif name in _PATH_METHODS or (name == "open" and _opens_a_path(node)):
             self.found.append((node.lineno, f".{name}()", _DISK))
 
     def _dotted(self, node: ast.expr) -> str | None:
@@ -252,8 +252,8 @@ class _Ways(ast.NodeVisitor):
         return None
 
 
-class _Sets(ast.NodeVisitor):
-    # Collects (line, what, instead) where a set's order would matter; sets are followed through assignments.
+class _SetVisitor(ast.NodeVisitor):
+    # Collects (line, what, instead) where a set's order would matter; sets are resolved through assignments.
     def __init__(self) -> None:
         self.found: list[tuple[int, str, str]] = []
         self._sets: set[str] = set()
@@ -261,7 +261,7 @@ class _Sets(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         joins = isinstance(node.func, ast.Attribute) and node.func.attr == "join"
-        if name in _ORDERLY or joins:
+        if name in _ORDERED or joins:
             for part in node.args:
                 self._iterated(part)
         self.generic_visit(node)
@@ -279,7 +279,7 @@ class _Sets(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if isinstance(node.target, ast.Name) and _says_set(node.annotation):
+        if isinstance(node.target, ast.Name) and _annotates_set(node.annotation):
             self._sets.add(node.target.id)
         self.generic_visit(node)
 
@@ -299,7 +299,7 @@ class _Sets(ast.NodeVisitor):
         outer = set(self._sets)
         arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
         self._sets -= {argument.arg for argument in arguments}
-        self._sets |= {argument.arg for argument in arguments if _says_set(argument.annotation)}
+        self._sets |= {argument.arg for argument in arguments if _annotates_set(argument.annotation)}
         self.generic_visit(node)
         self._sets = outer
 
@@ -321,7 +321,7 @@ class _Sets(ast.NodeVisitor):
                 return False
 
 
-def _says_set(annotation: ast.expr | None) -> bool:
+def _annotates_set(annotation: ast.expr | None) -> bool:
     return (
         annotation is not None and re.match(r"(set|frozenset|AbstractSet|Set)\b", ast.unparse(annotation)) is not None
     )
@@ -329,11 +329,11 @@ def _says_set(annotation: ast.expr | None) -> bool:
 
 def _opens_a_path(node: ast.Call) -> bool:
     if node.args:
-        return _looks_like(node.args[0], _MODE)
+        return _matches(node.args[0], _MODE)
     return not node.keywords or any(word.arg in {"mode", "encoding"} for word in node.keywords)
 
 
-def _looks_like(node: ast.expr, pattern: re.Pattern[str]) -> bool:
+def _matches(node: ast.expr, pattern: re.Pattern[str]) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and pattern.match(node.value) is not None
 
 

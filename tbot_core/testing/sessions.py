@@ -67,7 +67,7 @@ class SessionDraft:
         return self
 
     def bars(self) -> Bars:
-        """The session as it is now; later changes of the draft have no effect on it."""
+        """A copy of the session; later changes of the draft have no effect on it."""
         return Bars({name: field.copy() for name, field in self._fields.items()}, self.symbols)
 
     def day(self, **facts: Unpack[DraftFacts]) -> DayFacts:
@@ -91,8 +91,8 @@ def day(symbols: int, **facts: Unpack[DraftFacts]) -> DayFacts:
 def market(*, seed: int = 0, sessions: int = 4, symbols: int = 12, minutes: int = 390) -> tuple[Bars, DayFacts]:
     """A block of random sessions and its facts: large moves, volumes, missing minutes, bad first prints.
 
-    Leading axes are (sessions, symbols). The first symbol has no bar at all, the second begins late, the third stops
-    early. The same arguments give the same market.
+    Leading axes are (sessions, symbols). The first symbol has no bars, the second starts late, the third ends early.
+    The same arguments give the same market.
     """
     random = np.random.default_rng(seed)
     shape = (minutes, sessions, symbols)
@@ -126,7 +126,7 @@ def _facts(random: np.random.Generator, fields: Mapping[str, Array], shape: tupl
         return np.where(unknown, np.nan, values)
 
     volume = np.where(np.isnan(fields["volume"]), 0.0, fields["volume"])
-    so_far = np.moveaxis(np.cumsum(volume, axis=0), 0, -1)
+    cumulative = np.moveaxis(np.cumsum(volume, axis=0), 0, -1)
     return DayFacts(
         previous_close=fact(np.round(random.normal(80.0, 2.0, size=rows), 4)),
         average_volume=fact(np.rint(random.lognormal(13.0, 1.0, size=rows))),
@@ -134,5 +134,5 @@ def _facts(random: np.random.Generator, fields: Mapping[str, Array], shape: tupl
         atr=fact(np.round(random.uniform(0.5, 3.0, size=rows), 4)),
         vix=np.round(random.uniform(10.0, 40.0, size=(rows[0], 1)), 2),
         restricted=random.random(rows) < 0.1,
-        typical_volume=so_far * random.uniform(0.2, 2.0, size=(*rows, 1)),
+        typical_volume=cumulative * random.uniform(0.2, 2.0, size=(*rows, 1)),
     )

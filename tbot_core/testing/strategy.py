@@ -1,14 +1,14 @@
-"""The contract of strategies: a pytest class that a plugin's tests inherit, with one numbered case a promise.
+"""The contract of strategies: a pytest class that a plugin's tests inherit, with one numbered test per rule.
 
-A plugin's test gives the strategy::
+A plugin's test supplies the strategy::
 
     class TestContract(StrategyContract):
         @pytest.fixture
         def strategy(self) -> Open:
             return Open(window=Window(start=0, analysis=20, breakout=60, monitoring=30), buffer=0.002)
 
-Choose parameters that the kit's market reaches: case s02 fails where there is nothing to prove. A strategy that needs
-other bars overrides fixture `market`.
+Choose parameters that give signals in the kit's market: case s02 fails without signals. A strategy that needs other
+bars overrides fixture `market`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class StrategyContract:
         [pytest.param(case, id=f"s{number:02}_{case.__name__}") for number, case in enumerate(causality.CASES, 3)],
     )
     def test_scan(self, case: Case, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
-        """Cases s03 to s13, each with its promise in `tbot_core.testing.causality`."""
+        """Cases s03 to s13, described in `tbot_core.testing.causality`."""
         faults = list(case(strategy, *market))
         demand(not faults, "\n".join(faults))
 

@@ -52,10 +52,10 @@ class ProposalOptions(TypedDict, total=False):
 
 
 def proposal(
-    symbol: str = "AAA", minute: int = 25, strategy: str = "open", **told: Unpack[ProposalOptions]
+    symbol: str = "AAA", minute: int = 25, strategy: str = "open", **options: Unpack[ProposalOptions]
 ) -> Proposal:
     """A long signal at 100.00 with a stop at 98.00 and no target, in row 0, by default."""
-    side = told.get("side", Side.LONG)
+    side = options.get("side", Side.LONG)
     whole: ProposalOptions = {
         "side": side,
         "row": 0,
@@ -66,7 +66,7 @@ def proposal(
         "target": NONE,
         "exits": Shape(),
         "reason": Reason.ALLOWED,
-        **told,
+        **options,
     }
     return Proposal(signal=identity(symbol, minute, strategy), **whole)
 
@@ -130,7 +130,7 @@ def placed_and_cancelled(actions: Sequence[TradingCommand]) -> list[str]:
 def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings: Any) -> TradingRules:
     """The rules of decisions with settings by their field names; text becomes the setting's Decimal.
 
-    Fields of `TradingRules` itself go by their names too. Raises ValueError for a name that is none.
+    Fields of `TradingRules` are accepted too. Raises ValueError for an unknown name.
     """
     parts: dict[type[Any], dict[str, Any]] = {
         RiskSettings: {},

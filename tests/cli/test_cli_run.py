@@ -98,11 +98,11 @@ def test_a_finished_run_that_was_changed_is_kept_when_it_is_begun_anew(
     cli.invoke(["check", "--home", str(tmp_path)])
     assert "event 9 breaks the hash chain after 8. Remove it" in capsys.readouterr().out
     again, said = run(capsys, *args)
-    (line,) = [line for line in said.splitlines() if "journal.begun_anew" in line]
+    (line,) = [line for line in said.splitlines() if "journal.replaced" in line]
     assert "event 9 breaks the hash chain" in line
     assert again == first
     assert path.with_name(f"{path.name}.damaged").read_bytes() == changed
-    assert "journal.begun_anew" not in run(capsys, *args)[1]
+    assert "journal.replaced" not in run(capsys, *args)[1]
 
 
 @pytest.mark.slow

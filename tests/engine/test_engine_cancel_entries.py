@@ -44,7 +44,7 @@ def _stale(session: LiveTradingSession, _folder: Path) -> None:
 
 def _unreachable(session: LiveTradingSession, _folder: Path) -> None:
     for _ in range(3):
-        session.supervisors[0].record_silence("no answer")
+        session.supervisors[0].record_read_result("no answer")
 
 
 def _seen_by_a_barrier(session: LiveTradingSession, folder: Path) -> None:

@@ -207,5 +207,5 @@ def test_what_of_a_gap_was_open_before_a_restart_is_asked_for_again(tmp_path: Pa
         recorder.record(records.FEED_FILLED, {"minutes": [3], "open": 2})
         guarding.restore(list(journal.events()))
         assert asked == [{4, 5}]
-        guarding._filled([4, 5, 6])
+        guarding._on_filled([4, 5, 6])
         assert dict(list(journal.events(kind=records.FEED_FILLED))[-1].payload) == {"minutes": [4, 5], "open": 0}

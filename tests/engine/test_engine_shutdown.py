@@ -64,7 +64,7 @@ def test_a_stop_that_is_taken_back_in_the_same_moment_has_ended_the_wait(tmp_pat
         coming = asyncio.ensure_future(ending.next_minute(feed))
         await asyncio.sleep(1.0)
         conditions.raise_cause(StateCause.STOP_SIGNAL)
-        ending.bell.set()
+        ending.check_event.set()
         assert await coming is None
         assert (ending.is_over, ending.ended, asyncio.get_running_loop().time()) == (False, True, 61.0)
         assert not ending.handed_over
@@ -79,7 +79,7 @@ def test_a_stop_that_comes_as_a_session_is_handed_over_is_left_to_whoever_goes_o
         coming = asyncio.ensure_future(ending.next_minute(feed))
         await asyncio.sleep(1.0)
         ending.hand_over = True
-        ending.bell.set()
+        ending.check_event.set()
         assert await coming is None
         assert conditions.causes == (StateCause.STOP_SIGNAL,)
         assert (ending.ended, ending.handed_over) == (True, True)

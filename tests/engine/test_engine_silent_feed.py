@@ -225,7 +225,9 @@ def test_an_arming_outlives_three_restarts_beside_a_feed_that_answers_late(
 
     async def lives(seconds: float) -> None:
         life = scene.life(once=False)
-        life._days = attrs.evolve(life._days, live=lambda _account: LiveContext(terms=terms, calendar=scene.calendar))
+        life._factory = attrs.evolve(
+            life._factory, live=lambda _account: LiveContext(terms=terms, calendar=scene.calendar)
+        )
         alive = asyncio.ensure_future(life.run())
         await clock.sleep(seconds / 2)
         feed.fault = None

@@ -23,7 +23,7 @@ def lease_not_looked_at() -> Swaps:
     """An entry goes to the first broker that answers, whoever owns the instrument."""
 
     def first(self: Any, _symbol: str) -> tuple[BrokerRoute, FailoverBlocker | None]:
-        return next((way for way in self._ways if way.circuit.closed), self._primary), None
+        return next((route for route in self._routes if route.circuit.closed), self._primary), None
 
     return ((FailoverRouter, "route", first),)
 
@@ -48,13 +48,13 @@ class _Silent:
 
 def lease_moved_back_on_return() -> Swaps:
     """A primary that answers again owns everything again."""
-    forget = current_attribute(FailoverRouter, "_forget")
+    clear = current_attribute(FailoverRouter, "_clear_confirmation")
 
-    def back(self: Any, way: BrokerRoute) -> None:
-        forget(self, way)
+    def back(self: Any, route: BrokerRoute) -> None:
+        clear(self, route)
         self.leases = Leases(primary=self._primary.name)
 
-    return ((FailoverRouter, "_forget", back),)
+    return ((FailoverRouter, "_clear_confirmation", back),)
 
 
 def leases_not_recalled() -> Swaps:

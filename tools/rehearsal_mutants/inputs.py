@@ -73,8 +73,8 @@ def arming_not_asked_for() -> Swaps:
     """A live session enters though nobody has armed it."""
 
     def impose(self: Any) -> None:
-        self._standing.armed = True
-        self._conditions.clear_cause(StateCause.NOT_ARMED)
+        self._exposure.armed = True
+        self._trading_state.clear_cause(StateCause.NOT_ARMED)
 
     return ((ArmingGuard, "_impose", impose),)
 

@@ -84,7 +84,7 @@ def payments_booked_each_time() -> Swaps:
 
 def loss_latch_in_memory_only() -> Swaps:
     """A restart forgets the latches."""
-    return ((SessionRecovery, "_latched", lambda _self, _what: None),)
+    return ((SessionRecovery, "_restore_latch", lambda _self, _what: None),)
 
 
 def loss_latch_not_obeyed() -> Swaps:
@@ -277,13 +277,13 @@ def intended_orders_kept_on_restart() -> Swaps:
 
 def fills_not_recalled() -> Swaps:
     """A restart takes in what became of orders, and not what was filled of them."""
-    happened = current_attribute(SessionRecovery, "_happened")
+    apply = current_attribute(SessionRecovery, "_on_order_event")
 
     def deaf(self: Any, cid: str, event: Event) -> None:
         if event.kind != BrokerEventKind.FILL:
-            happened(self, cid, event)
+            apply(self, cid, event)
 
-    return ((SessionRecovery, "_happened", deaf),)
+    return ((SessionRecovery, "_on_order_event", deaf),)
 
 
 def _sent_on_restart(state: OrderState) -> Swaps:

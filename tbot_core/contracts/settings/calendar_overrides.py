@@ -29,7 +29,7 @@ def calendar_overrides() -> SettingKind[Overrides]:
 
 
 def _override(part: str) -> tuple[dt.date, Override]:
-    # One day; raises ValueError, which a SettingsError is not.
+    # One day; raises ValueError, also for a SettingsError.
     day, _, rest = part.partition(" ")
     word, _, reason = rest.strip().partition(" ")
     date = dt.datetime.strptime(day, "%Y-%m-%d").date()  # noqa: DTZ007  a date of the exchange, no moment

@@ -1,4 +1,4 @@
-"""What is traded, by whom and when."""
+"""Broker, data, strategies, symbols and days."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tbot_core.contracts.settings.calendar_overrides import Overrides, calendar_
 
 @attrs.frozen(kw_only=True)
 class TradingSettings:
-    """Broker, data, strategies, symbols and days; the names of plugins are in lower case, symbols in upper case."""
+    """What is traded, where and when; names of plugins are in lower case, symbols in upper case."""
 
     broker_name: str = setting(
         "BROKER_NAME",

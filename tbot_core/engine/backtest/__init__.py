@@ -1,1 +1,1 @@
-"""Trades stored sessions at once: one scan for many sessions, then only the minutes in which something happens."""
+"""Backtests stored sessions: one scan for many sessions, then only the minutes with orders or signals."""

@@ -1,4 +1,4 @@
-"""The native engine: block by block of a month, scan all sessions at once, then walk them in order of date."""
+"""The backtest engine: it scans the sessions of a month at once, then walks them in order of date."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class BacktestRange:
-    """What is to be tested: both days inclusive, and the symbols; none: UNIVERSE, else every stored one."""
+    """The days to test, inclusive, and the symbols; without any: UNIVERSE, else all stored symbols."""
 
     first: date
     last: date
@@ -39,8 +39,8 @@ class BacktestRange:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class _Found:
-    # A session ready to be walked: its bars, and what its strategies propose.
+class _ScannedSession:
+    # A session ready to be walked: its bars, and the proposals of its strategies.
     session: Session
     bars: Bars
     proposals: Sequence[Proposal]
@@ -63,7 +63,7 @@ def run_backtest(
     trades: list[Trade] = []
     denials, sessions = Counter[str](), 0
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
-    for found in _found(assembly, terms.rules, blocks, denials):
+    for found in _scanned_sessions(assembly, terms.rules, blocks, denials):
         if not sessions:
             started(chosen.label)
         walked = walk_session(terms, found.session, found.bars, found.proposals, equity)
@@ -91,31 +91,31 @@ def _costs(settings: Settings, chosen: SymbolSelection) -> FillCosts:
     return attrs.evolve(costs, share_cap=None) if chosen.partial_volume else costs
 
 
-def _found(
+def _scanned_sessions(
     assembly: Assembly, rules: TradingRules, blocks: Iterator[BarBlock], denials: Counter[str]
-) -> Iterator[_Found]:
+) -> Iterator[_ScannedSession]:
     # The sessions in order of date; a month of bars is in memory at a time.
     for _, month in itertools.groupby(blocks, key=lambda block: block.month):
         ready = [found for block in month for found in _scan(assembly, rules, block, denials)]
         yield from sorted(ready, key=lambda found: found.session.date)
 
 
-def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Counter[str]) -> Iterator[_Found]:
-    # Screen and scan a block: sessions whose windows lie alike are scanned together.
-    placed = [assembly.entrants(session) for session in block.sessions]
-    together: dict[tuple[ActiveStrategy, ...], list[int]] = {}
-    for index, entrants in enumerate(placed):
-        together.setdefault(entrants, []).append(index)
-    for entrants, rows in together.items():
+def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Counter[str]) -> Iterator[_ScannedSession]:
+    # Screen and scan a block; sessions with equal windows are scanned together.
+    entrants_by_session = [assembly.entrants(session) for session in block.sessions]
+    rows_by_entrants: dict[tuple[ActiveStrategy, ...], list[int]] = {}
+    for index, entrants in enumerate(entrants_by_session):
+        rows_by_entrants.setdefault(entrants, []).append(index)
+    for entrants, rows in rows_by_entrants.items():
         part = _part(block, rows)
         proposals: list[list[Proposal]] = [[] for _ in rows]
         for entrant in entrants:
             day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.recorded_vix)
-            told = attrs.evolve(part, day=day)
-            for session, found in zip(proposals, _proposals(entrant, rules, told, denials), strict=True):
+            with_vix = attrs.evolve(part, day=day)
+            for session, found in zip(proposals, _proposals(entrant, rules, with_vix, denials), strict=True):
                 session.extend(found)
         for row, found in enumerate(proposals):
-            yield _Found(session=part.sessions[row], bars=part.bars.session(row), proposals=found)
+            yield _ScannedSession(session=part.sessions[row], bars=part.bars.session(row), proposals=found)
 
 
 def _proposals(

@@ -1,4 +1,4 @@
-"""The decision walk of one session over bars that are all there: a replay's desk and venue, without waiting."""
+"""Walks one session over complete bars, with the decision engine and matching of a replay, without waiting."""
 
 from __future__ import annotations
 
@@ -48,71 +48,74 @@ def walk_session(
     terms: BacktestTerms, session: Session, bars: Bars, proposals: Sequence[Proposal], equity_atoms: int
 ) -> SessionResult:
     """Trade one session; `proposals` are those of all its strategies, in any order."""
-    desk = DecisionEngine(terms.rules, session, equity_atoms, _name, terms.checks)
-    desk.update_account(simulated_account("", dollars_of(equity_atoms)))
+    decision_engine = DecisionEngine(terms.rules, session, equity_atoms, _name, terms.checks)
+    decision_engine.update_account(simulated_account("", dollars_of(equity_atoms)))
     venue = MatchingEngine(terms.costs, session, bars.symbols)
     denials: Counter[str] = Counter()
     due: defaultdict[int, list[Proposal]] = defaultdict(list)
     for proposal in proposals:
         due[proposal.signal.minute].append(proposal)
-    waiting = sorted(due, reverse=True)
+    pending = sorted(due, reverse=True)
     minute = -1
     while True:
         minute += 1
-        if desk.position_manager.is_idle and venue.idle:
-            while waiting and waiting[-1] < minute:
-                waiting.pop()
-            if not waiting:
+        if decision_engine.position_manager.is_idle and venue.idle:
+            while pending and pending[-1] < minute:
+                pending.pop()
+            if not pending:
                 break
-            minute = waiting[-1]
+            minute = pending[-1]
         if minute >= session.minutes:
             break
-        for decision in _step(desk, venue, bars, minute, due.get(minute, ())):
+        for decision in _step(decision_engine, venue, bars, minute, due.get(minute, ())):
             if decision.order is None:
                 denials[decision.reason.name] += 1
     venue.close(bars)
-    _book(desk, venue)
-    done = desk.portfolio.closed
-    if missed := sum(desk.exposure.sent.values()) - len(done):  # whatever was sent and filled has been closed
+    _book(decision_engine, venue)
+    closed = decision_engine.portfolio.closed
+    if missed := sum(decision_engine.exposure.sent.values()) - len(closed):  # every filled entry is closed by now
         denials[Reason.ENTRY_NOT_FILLED.name] = missed
-    return SessionResult(positions=done, equity_atoms=desk.portfolio.equity_atoms, denials=denials)
+    return SessionResult(positions=closed, equity_atoms=decision_engine.portfolio.equity_atoms, denials=denials)
 
 
 def _step(
-    desk: DecisionEngine, venue: MatchingEngine, bars: Bars, minute: int, proposals: Sequence[Proposal]
+    decision_engine: DecisionEngine, venue: MatchingEngine, bars: Bars, minute: int, proposals: Sequence[Proposal]
 ) -> list[Decision]:
-    # One minute in the order that all clocks keep.
+    # One minute, in the same order as in live sessions.
     if not venue.idle:
         venue.match(bars, minute)
-        _settle(desk, venue, minute)
-    desk.mark(bars, minute)
-    actions, decisions = desk.position_manager.orders_after_minute(bars, minute), desk.decide(proposals)
-    top_ups = desk.top_up(desk.position_manager.top_ups.proposals(bars, minute))
+        _process_events(decision_engine, venue, minute)
+    decision_engine.mark(bars, minute)
+    actions, decisions = (
+        decision_engine.position_manager.orders_after_minute(bars, minute),
+        decision_engine.decide(proposals),
+    )
+    top_ups = decision_engine.top_up(decision_engine.position_manager.top_ups.proposals(bars, minute))
     if actions:
-        _act(venue, actions, minute)
-        _settle(desk, venue, minute)
+        _execute(venue, actions, minute)
+        _process_events(decision_engine, venue, minute)
     entries = [decision.order for decision in (*decisions, *top_ups) if decision.order is not None]
     for order in entries:
         venue.accept(order, minute)
     if entries:
-        _settle(desk, venue, minute)
+        _process_events(decision_engine, venue, minute)
     return decisions
 
 
-def _settle(desk: DecisionEngine, venue: MatchingEngine, minute: int) -> None:
-    # Book what the venue has said, and send what that sets free, until nothing more is.
-    _book(desk, venue)
-    while actions := desk.position_manager.orders_due_now():
-        _act(venue, actions, minute)
-        _book(desk, venue)
+def _process_events(decision_engine: DecisionEngine, venue: MatchingEngine, minute: int) -> None:
+    # Book the venue's events and send the orders that follow, until there are none.
+    _book(decision_engine, venue)
+    while actions := decision_engine.position_manager.orders_due_now():
+        _execute(venue, actions, minute)
+        _book(decision_engine, venue)
 
 
-def _book(desk: DecisionEngine, venue: MatchingEngine) -> None:
+def _book(decision_engine: DecisionEngine, venue: MatchingEngine) -> None:
     for event in venue.events():
-        desk.position_manager.on_order_event(event)
+        decision_engine.position_manager.on_order_event(event)
 
 
-def _act(venue: MatchingEngine, actions: Sequence[TradingCommand], minute: int) -> None:
+def _execute(venue: MatchingEngine, actions: Sequence[TradingCommand], minute: int) -> None:
     for action in actions:
         match action:
             case SubmitOrder(order=order):
@@ -124,5 +127,5 @@ def _act(venue: MatchingEngine, actions: Sequence[TradingCommand], minute: int) 
 
 
 def _name(signal: SignalId, leg: Leg, attempt: int) -> str:
-    # An order's name within a backtest: nobody else will ever read it.
+    # An order's id within a backtest.
     return f"{signal.symbol}/{signal.strategy}/{signal.minute}/{leg}/{attempt}"

@@ -1,1 +1,1 @@
-"""Sessions at a broker's own market: day after day, with a live feed, failover and shutdown."""
+"""Sessions at a live market, day after day: live feed, failover and shutdown."""

@@ -1,7 +1,7 @@
-"""What is held at accounts that a session does not trade: it is said, it keeps the session from entering, it is kept.
+"""Positions at accounts that a session does not trade: they are reported, block entries, and are carried on.
 
-A position stays where it is when the settings no longer name its broker. Nobody there can look after it, so nothing new
-is begun before the broker is named again, or a person has said that the position is gone.
+They arise when the settings no longer name a broker. tbot cannot manage them there, so entries are blocked until the
+broker is named again, or a person confirms that the position is gone.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ if TYPE_CHECKING:
 
 
 class AbandonedPositions:
-    """What is held elsewhere than at the session's `accounts`, left by sessions before or by this one.
+    """Positions at accounts other than the session's `accounts`, left by earlier sessions or by this one.
 
-    `past` are the journal's events; those since the last session's end are of this one, before a restart.
+    `past` are the journal's events; those since the last session's end belong to this one, before a restart.
     """
 
     def __init__(self, past: Sequence[Event], accounts: Collection[str]) -> None:
         carried, since = carryover.carried_positions(past), carryover.events_since_close(past)
         self._before = [one for one in carried if one.account not in accounts]
         self._abandoned = abandoned_holdings(since, accounts, carried)
-        self._heard_of = self._last_heard_of(past, since)
+        self._last_event_at = self._find_last_event(past, since)
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Whether there are any."""
         return bool(self._before or self._abandoned)
 
     @property
     def description(self) -> str:
-        """What is held where, and what helps; "" where nothing is."""
+        """The positions with their accounts, and the remedy; "" without any."""
         held = [(one.fill.quantity, one.fill.symbol, one.broker, one.account) for one in self._before]
         held += [(Decimal(one["quantity"]), one["symbol"], one["at"], one["account"]) for one in self._abandoned]
         if not held:
             return ""
-        told = ", ".join(
+        listed = ", ".join(
             f"{format_quantity(shares)} {symbol} at {broker}, account {account}"
             for shares, symbol, broker, account in held
         )
-        return f"{told}; name it in BROKER_NAME or FAILOVER_BROKERS, or confirm that it is closed: {_GONE}"
+        return f"{listed}; name it in BROKER_NAME or FAILOVER_BROKERS, or confirm that it is closed: {_GONE}"
 
-    def update_cause(self, conditions: TradingStateController) -> None:
-        """Make a cause of what is left behind, or take it back."""
-        conditions.set_cause(StateCause.LEFT_BEHIND, self.description)
+    def update_cause(self, trading_state: TradingStateController) -> None:
+        """Set or clear the cause of abandoned positions."""
+        trading_state.set_cause(StateCause.LEFT_BEHIND, self.description)
 
-    def release(self, request: ControlRequest, recorder: JournalRecorder, conditions: TradingStateController) -> str:
-        """Drop all of it, because a person says that nothing is held there any more; returns why not."""
+    def release(self, request: ControlRequest, recorder: JournalRecorder, trading_state: TradingStateController) -> str:
+        """Drop all of them, because a person confirmed that they are gone; returns the reason of a refusal."""
         if amount_of(request) != 0:
             return f"Positions at another broker cannot be valued here: {self.description}."
-        if self._heard_of is not None and request.made < self._heard_of:
+        if self._last_event_at is not None and request.made < self._last_event_at:
             return (
                 "The request was made before that position was left there: check the account, and confirm again. "
                 f"{self.description}."
@@ -76,11 +76,11 @@ class AbandonedPositions:
         for broker, account in places:
             recorder.record(records.RELEASED, {"of": broker, "account": account, "actor": request.actor})
         self._before, self._abandoned = [], []
-        self.update_cause(conditions)
+        self.update_cause(trading_state)
         return ""
 
-    def _last_heard_of(self, past: Iterable[Event], since: Iterable[Event]) -> datetime | None:
-        # When the last word on any of it was written down: that it is STUCK, or what became of an order there.
+    def _find_last_event(self, past: Iterable[Event], since: Iterable[Event]) -> datetime | None:
+        # The time of the last event of any of them: STUCK, or an order event there.
         signals = {one.signal for one in self._before} | {records.signal_of(one["signal"]) for one in self._abandoned}
         keys = {one.get("broker", "") for one in self._abandoned}
         stuck = [
@@ -88,11 +88,11 @@ class AbandonedPositions:
             for event in past
             if event.kind == records.STUCK and records.signal_of(event.payload["signal"]) in signals
         ]
-        worked = [event.applied for event in since if event.cid and event.payload.get("broker", "") in keys]
-        return max([*stuck, *worked], default=None)
+        order_events = [event.applied for event in since if event.cid and event.payload.get("broker", "") in keys]
+        return max([*stuck, *order_events], default=None)
 
     def entries(self, recorder: JournalRecorder) -> list[NewEvent]:
-        """The session is over: what it holds where nobody looked after it."""
+        """The STUCK events of positions that this session abandoned, for its end."""
         return [recorder.entry(records.STUCK, payload) for payload in self._abandoned]
 
 
@@ -100,38 +100,38 @@ _GONE = "`tbot failover confirm --amount 0`"
 
 
 def abandoned_holdings(
-    since: Sequence[Event], here: Collection[str], carried: Iterable[CarriedPosition]
+    since: Sequence[Event], accounts: Collection[str], carried: Iterable[CarriedPosition]
 ) -> list[records.Payload]:
-    """What an open session holds at accounts that nobody trades now, as its end tells of it."""
+    """The STUCK payloads of an open session's positions at accounts that are no longer traded."""
     opened = next((event for event in since if event.kind == records.SESSION_OPENED), None)
     if opened is None:
         return []
     released = {event.payload["account"] for event in since if event.kind == records.RELEASED}
-    made = {one.signal: Counter(one.attempts) for one in carried}
+    attempts_by_signal = {one.signal: Counter(one.attempts) for one in carried}
     found = []
     for key, account in records.accounts_of(opened.payload).items():
-        if account in here or account in released or key == opened.payload.get("primary"):
+        if account in accounts or account in released or key == opened.payload.get("primary"):
             continue
         book = session_book(since, key)
         for signal, position in ((one.signal, one) for one in book.portfolio.positions.values()):
-            attempts = made.get(signal, Counter()) + Counter(
+            attempts = attempts_by_signal.get(signal, Counter()) + Counter(
                 one.order.leg for one in book.orders.values() if one.order.signal == signal
             )
-            told = records.carried_payload(signal, carryover.carried_entry(position)) | {
+            payload = records.carried_payload(signal, carryover.carried_entry(position)) | {
                 "side": position.side.word,
                 "words": "no session trades the account that holds it",
                 "attempts": {leg.value: count for leg, count in attempts.items()},
                 "account": account,
                 "at": key or opened.payload["primary"],
             }
-            found.append(told | ({"broker": key} if key else {}))
+            found.append(payload | ({"broker": key} if key else {}))
     return found
 
 
 def session_end_events(
     recorder: JournalRecorder, since: Sequence[Event], carried: Iterable[CarriedPosition]
 ) -> list[NewEvent]:
-    """The end of an open session of which nobody trades the account any more, from what is written down of it."""
+    """The closing events of an open session whose account is no longer traded, from the journal alone."""
     opened = next(event for event in since if event.kind == records.SESSION_OPENED)
     stuck = abandoned_holdings(since, (), carried)
     book = session_book(since)
@@ -144,5 +144,5 @@ def session_end_events(
         "open": sorted({one["symbol"] for one in stuck}),
         "account": opened.payload["account"],
     }
-    told = [recorder.entry(records.STUCK, one) for one in stuck]
-    return [*told, recorder.entry(records.SESSION_CLOSED, closed)]
+    stuck_events = [recorder.entry(records.STUCK, one) for one in stuck]
+    return [*stuck_events, recorder.entry(records.SESSION_CLOSED, closed)]

@@ -1,4 +1,4 @@
-"""Whether the brokers of an instance respond as failover needs it: probed one after the other, without orders."""
+"""Probes whether a broker responds as failover needs it, without orders."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SINCE: Final = timedelta(days=1)
 
 
 async def probe_broker(name: str, broker: Broker, session: Session, clock: Clock) -> DrillStep:
-    """Log in, read the account, and compare the hours of the next session; no order is sent."""
+    """Log in, read the account and request the hours of the next session; no order is sent."""
     what = f"{name} answers"
     try:
         account = await broker.connect()
         held = len((await broker.snapshot(clock.now() - _SINCE)).holdings)
-        theirs = await broker.hours(session.date) if isinstance(broker, SupportsTradingHours) else session
+        hours = await broker.hours(session.date) if isinstance(broker, SupportsTradingHours) else session
     except BrokerError as fault:
         return DrillStep(what=what, passed=False, words=fault.message)
     finally:
         await broker.close()
     kind = {True: "margin", False: "cash", None: "of unknown type, treated as a cash account"}[account.margin]
     words = f"account {account.account_id}, {kind}, equity {format_money(account.equity)}, {held} held"
-    if theirs is None:
+    if hours is None:
         return DrillStep(what=what, passed=False, words=f"{words}; it reports that it is closed on {session.date}")
     return DrillStep(what=what, passed=True, words=words)

@@ -1,8 +1,8 @@
-"""The life of a run at a broker's own market: session after session, until it is stopped.
+"""The daily cycle of a run at a live market: session after session, until it is stopped.
 
-Each day has the same hours in New York: at 08:00 the broker is asked for its calendar, at 09:00 the account is read and
-a message says whether all is ready, at the bell trading begins. A start in the middle of a day goes the same way; what
-has passed takes no time. Nothing is remembered beside the journal: a restart is a start.
+Each day has the same New York times: at 08:00 the broker's calendar is requested, at 09:00 the account is read and
+readiness is reported, at the open trading begins. A start during the day takes the same steps without waiting. All
+state is in the journal, so a restart needs nothing else.
 """
 
 from __future__ import annotations
@@ -60,22 +60,28 @@ Answer = TypeVar("Answer")
 
 
 class DailyCycle:
-    """Trades day after day; `once` ends it with the first session's end. `await go()` returns when it is over.
+    """Trades day after day; with `once` it ends after the first session.
 
-    `floor` says how often who is asked; the recorder holds the journal and the clock of all sessions.
+    The recorder holds the journal and the clock of all sessions.
     """
 
     def __init__(
-        self, recorder: JournalRecorder, broker: Broker, floor: LiveConfig, days: SessionFactory, *, once: bool = False
+        self,
+        recorder: JournalRecorder,
+        broker: Broker,
+        config: LiveConfig,
+        factory: SessionFactory,
+        *,
+        once: bool = False,
     ) -> None:
         self._recorder = recorder
         self._journal = recorder.journal
         self._clock = recorder.clock
         self._broker = broker
-        self.config = floor
-        self._days = days
+        self.config = config
+        self._factory = factory
         self._once = once
-        self._holidays = HolidayAnnouncer(recorder, days.calendar)
+        self._holidays = HolidayAnnouncer(recorder, factory.calendar)
         self._announcer = ReadinessAnnouncer(recorder)
         self.session: LiveTradingSession | None = None
 
@@ -90,191 +96,202 @@ class DailyCycle:
             return True
 
     async def _next(self) -> Session:
-        # Wait for the next session that is not over, through days without one, and ask the broker what it knows.
+        # Wait for the next session that is not over, in the hours that the broker agrees to.
         while True:
-            await self._finish()
+            await self._end_previous()
             session = self.next_session()
             await self._until(clock.exchange_moment(session.date, PRE_OPEN))
-            agreed = await self._agreed(session)
+            agreed = await self._agreed_hours(session)
             if agreed is not None:
                 return agreed
 
     def next_session(self) -> Session:
-        """Today's session where it is neither over nor closed in the journal, else the next one."""
+        """Today's session if it is neither over nor closed in the journal, else the next one."""
         now = self._clock.now()
         last = self._journal.last_event(records.SESSION_CLOSED)
         done = None if last is None else dt.date.fromisoformat(last.payload["date"])
         today = clock.exchange_time(now).date()
-        session = self._days.calendar.session(today)
+        session = self._factory.calendar.session(today)
         if session is None or session.close <= now or session.date == done:
-            return self._days.calendar.next(today)
+            return self._factory.calendar.next(today)
         return session
 
-    async def _agreed(self, session: Session) -> Session | None:
-        # The session in the hours that both calendars grant it; None where the broker says that there is none.
+    async def _agreed_hours(self, session: Session) -> Session | None:
+        # The session in the hours common to both calendars; None if the broker has none.
         if not isinstance(self._broker, SupportsTradingHours):
             return session
-        ask = partial(self._granted, self._broker, session)
-        found = await self._insist(session, "the broker does not report its trading hours", ask)
+        ask = partial(self._broker_hours, self._broker, session)
+        found = await self._retry_until_close(session, "the broker does not report its trading hours", ask)
         if found is None or found.close <= self._clock.now():
             await self._until(session.close)
             return None
         return found
 
-    async def _granted(self, broker: SupportsTradingHours, session: Session) -> Session | None:
-        # What the broker grants of a session; of one that was opened before a restart nobody need say it again.
+    async def _broker_hours(self, broker: SupportsTradingHours, session: Session) -> Session | None:
+        # The hours that the broker grants; a session opened before a restart keeps its hours if the broker fails.
         try:
-            theirs = await broker.hours(session.date)
+            hours = await broker.hours(session.date)
         except BrokerError:
             opened = self._journal.last_event(records.SESSION_OPENED)
             if opened is not None and opened.payload["date"] == session.date.isoformat():
                 return carryover.session_hours(opened.payload)
             raise
-        found = trading_hours.common_hours(session, theirs)
+        found = trading_hours.common_hours(session, hours)
         if found != session:
             payload = {"date": session.date.isoformat(), "words": trading_hours.shortened_hours_text(session, found)}
             self._recorder.record(records.CALENDAR, payload)
         return found
 
     async def _trade(self, session: Session) -> bool:
-        # Trade a session; whether it could be, before its close.
+        # Trade a session; returns whether it could be traded before its close.
         await self._until(clock.exchange_moment(session.date, READY_AT))
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
         opened = next((one for one in since if one.kind == records.SESSION_OPENED), None)
         found = await self._log_in(session, opened)
         if found is None:
             return False
-        # What was begun before a restart, or is STUCK since an earlier session, does not wait for the feed.
+        # A session opened before a restart, or with STUCK positions, does not wait for the feed.
         waits = opened is None and not carryover.carried_positions(carryover.events_for_session(self._journal))
-        made = None if waits else await self._made(found, opened)
-        ask = partial(self._heard, session)
-        heard = await (self._insist(session, SILENT, ask) if made is None else self._hear_later(session, made))
-        if heard is None:
-            return made is not None
-        made = made or await self._made(found, opened)
-        market = self._market(made, self.config, heard, self._days.entrants(heard.source.session))
-        await self._attend(market, heard.source)
+        inputs = None if waits else await self._session_inputs(found, opened)
+        ask = partial(self._request_feed, session)
+        feed = await (
+            self._retry_until_close(session, SILENT, ask)
+            if inputs is None
+            else self._trade_without_feed(session, inputs)
+        )
+        if feed is None:
+            return inputs is not None
+        inputs = inputs or await self._session_inputs(found, opened)
+        market = self._make_session(inputs, self.config, feed, self._factory.entrants(feed.source.session))
+        await self._run_session(market, feed.source)
         return True
 
-    async def _heard(self, session: Session) -> SessionFeed:
-        # The feed of a session, and what is known before its bell.
-        source = self._on_the_line(trading_hours.limit_to_hours(await self._days.bars(session), session))
-        return SessionFeed(source, await self._days.facts(source))
+    async def _request_feed(self, session: Session) -> SessionFeed:
+        # The feed of a session, with the facts known before its open.
+        source = self._with_connection(trading_hours.limit_to_hours(await self._factory.bars(session), session))
+        return SessionFeed(source, await self._factory.facts(source))
 
-    async def _hear_later(self, session: Session, made: SessionAccount) -> SessionFeed | None:
-        # The feed of a session that does not wait for it; None where it did not answer before its close.
+    async def _trade_without_feed(self, session: Session, inputs: SessionAccount) -> SessionFeed | None:
+        # The feed of a session that does not wait for it; None if it did not respond before the close.
         #
-        # Until it does, what is held and what works is looked after without it, like while it says nothing.
-        asking = FeedRetry(partial(self._heard, session), self._clock)
-        heard = await asking.first_answer()
-        if isinstance(heard, SessionFeed):
-            return heard
+        # Until it responds, positions and orders are managed without it, as with a silent feed.
+        retry = FeedRetry(partial(self._request_feed, session), self._clock)
+        feed = await retry.first_answer()
+        if isinstance(feed, SessionFeed):
+            return feed
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
-        unheard = SilentFeed.of(carryover.session_hours(made.opened) if made.opened else session, since, heard)
-        floor = attrs.evolve(self.config, received=None)  # what was recorded of it is for whoever hears it
-        source = self._on_the_line(unheard)
-        market = self._market(made, floor, SessionFeed(source, None))
+        silent_feed = SilentFeed.of(carryover.session_hours(inputs.opened) if inputs.opened else session, since, feed)
+        config = attrs.evolve(self.config, received=None)  # leave the recording to the session with the feed
+        source = self._with_connection(silent_feed)
+        market = self._make_session(inputs, config, SessionFeed(source, None))
 
         def failed(fault: TbotError) -> None:
             self._announcer.announce_not_ready(session, [f"{SILENT}: {fault.message}"])
-            unheard.fault = fault
+            silent_feed.fault = fault
 
-        answer = asyncio.ensure_future(asking.retry_until_answered(failed))
+        answer = asyncio.ensure_future(retry.retry_until_answered(failed))
         answer.add_done_callback(lambda _answer: market.hand_over())
-        await self._attend(market, source, answer)
-        made.restarted = market.awaits_match
+        await self._run_session(market, source, answer)
+        inputs.restarted = market.awaits_match
         return answer.result() if market.handed_over else None
 
-    async def _made(self, found: BrokerLogin, opened: Event | None) -> SessionAccount:
-        # What of a session is the same on whichever feed it goes on.
-        trading = self._days.trading(found.account)
+    async def _session_inputs(self, found: BrokerLogin, opened: Event | None) -> SessionAccount:
+        # The inputs of a session that do not depend on its feed.
+        trading = self._factory.trading(found.account)
         trading = attrs.evolve(trading, venue=attrs.evolve(trading.venue, not_logged_in=bool(found.login_fault)))
-        trading = attrs.evolve(trading, standbys=await self._days.standbys(opened))
+        trading = attrs.evolve(trading, standbys=await self._factory.standbys(opened))
         return SessionAccount(found.account, trading, {} if opened is None else opened.payload)
 
-    def _market(
-        self, made: SessionAccount, floor: LiveConfig, heard: SessionFeed, entrants: tuple[ActiveStrategy, ...] = ()
+    def _make_session(
+        self, inputs: SessionAccount, config: LiveConfig, feed: SessionFeed, entrants: tuple[ActiveStrategy, ...] = ()
     ) -> LiveTradingSession:
-        # A session as it stands by now.
+        # The session in its current state.
         past = carryover.events_for_session(self._journal)
-        floor = attrs.evolve(floor, live=self._days.live(made.account), drilled=self._days.is_drilled(past))
-        market = LiveTradingSession(made.trading, floor, heard.source, entrants, made.equity_atoms, past, heard.day)
-        market.restarted = made.restarted
-        unowned = stale_causes.unowned_causes(arming=floor.live, failover=market.failover, feed=market.data_guard)
-        begun = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
-        stale_causes.clear_unowned_causes(market.trading_state, unowned, begun=begun)
+        config = attrs.evolve(config, live=self._factory.live(inputs.account), drilled=self._factory.is_drilled(past))
+        market = LiveTradingSession(inputs.trading, config, feed.source, entrants, inputs.equity_atoms, past, feed.day)
+        market.restarted = inputs.restarted
+        unowned = stale_causes.unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
+        is_open = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
+        stale_causes.clear_unowned_causes(market.trading_state, unowned, opened=is_open)
         return market
 
-    async def _attend(
+    async def _run_session(
         self, market: LiveTradingSession, source: FeedSession | LiveSession, *others: asyncio.Future[Any]
     ) -> None:
-        # Trade a session, with all that goes on beside it; raises Stopped where a stop has ended it.
+        # Trade a session with its side tasks; raises RunStopped if a stop ended it.
         self.session = market
-        line = source if isinstance(source, FeedConnection) else None
-        said = partial(self._said, market, live=market.live)
-        company = (self._announcer.announce_ready(market, line, said), self._heed(), self._measure(market))
-        beside = [*(asyncio.ensure_future(one) for one in company), *others]
+        connection = source if isinstance(source, FeedConnection) else None
+        ready_payload = partial(self._ready_payload, market, live=market.live)
+        side_actions = (
+            self._announcer.announce_ready(market, connection, ready_payload),
+            self._watch_settings(),
+            self._write_gauges(market),
+        )
+        side_tasks = [*(asyncio.ensure_future(one) for one in side_actions), *others]
         try:
             await market.trade()
         finally:
-            for task in beside:
+            for task in side_tasks:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
-            if self._days.meter is not None:
-                self._days.meter.write_if_due(market.run, market.clock_guard.ahead_s, at_once=True)
+            await asyncio.gather(*side_tasks, return_exceptions=True)
+            if self._factory.meter is not None:
+                self._factory.meter.write_if_due(market.run, market.clock_guard.ahead_s, at_once=True)
         if source.session.close <= self._clock.now():
             stale_causes.clear_feed_causes(market.trading_state)
         if market.requests.is_stopping and not market.handed_over:
             market.requests.on_stop_done(kept=market.left_open)
             raise RunStopped
 
-    def _on_the_line(self, source: FeedSession | LiveSession) -> FeedSession | LiveSession:
-        # A live feed with its connection.
+    def _with_connection(self, source: FeedSession | LiveSession) -> FeedSession | LiveSession:
         return FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
 
-    async def _finish(self) -> None:
-        # End a session that a crash or a stop left open and that is over, at once: what it holds is said, and known.
+    async def _end_previous(self) -> None:
+        # End a past session that a crash or a stop left open, so that its positions are known and reported.
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
-        if (left := carryover.unfinished_session(since, self.next_session(), self._clock.now())) is None:
+        if (unfinished := carryover.unfinished_session(since, self.next_session(), self._clock.now())) is None:
             return
         found = None
         while found is None:
             found = await self._log_in(self.next_session(), None)
-        trading = attrs.evolve(self._days.trading(found.account), standbys=await self._days.standbys(left))
-        await self._end_late(left.payload, trading, carryover.events_for_session(self._journal))
+        trading = attrs.evolve(self._factory.trading(found.account), standbys=await self._factory.standbys(unfinished))
+        await self._end_late(unfinished.payload, trading, carryover.events_for_session(self._journal))
 
     async def _end_late(self, opened: Mapping[str, Any], trading: SessionContext, past: Sequence[Event]) -> None:
-        # Where it was another account's, what is written down of it is all that can be said.
+        # The session of another account is closed from the journal alone.
         since = carryover.events_since_close(past)
         if opened.get("account", trading.venue.account_id) != trading.venue.account_id:
             self._recorder.write(
                 *abandoned_positions.session_end_events(self._recorder, since, carryover.carried_positions(past))
             )
             return
-        floor = attrs.evolve(self.config, received=None)  # no minute comes: what was recorded of it stays the latest
+        config = attrs.evolve(self.config, received=None)  # no minute comes: keep the recording as it is
         equity = atoms_of(Decimal(opened["equity"]))
         market = LiveTradingSession(
-            trading, floor, EndedFeed.of(carryover.session_hours(opened), since), (), equity, past
+            trading, config, EndedFeed.of(carryover.session_hours(opened), since), (), equity, past
         )
         ready_at = clock.exchange_moment(self.next_session().date, READY_AT)
-        if not await market.end_late(ready_at, self._unread):
+        if not await market.end_late(ready_at, self._announce_unread):
             market.requests.on_stop_done()
             raise RunStopped
         stale_causes.clear_feed_causes(market.trading_state)
 
-    def _unread(self) -> None:
-        # An account that cannot be read keeps the session before from its end, and so the next one from its beginning.
+    def _announce_unread(self) -> None:
+        # An unread account blocks the end of the previous session, and so the start of the next one.
         session = self.next_session()
         self._announcer.announce_not_ready(session, ["the previous session has not ended: the account cannot be read"])
-        self._days.on_idle(clock.exchange_moment(session.date, READY_AT))
+        self._factory.on_idle(clock.exchange_moment(session.date, READY_AT))
 
     async def _log_in(self, session: Session, opened: Event | None) -> BrokerLogin | None:
-        # A session of several brokers that was opened before a restart goes on without its primary until it is there.
+        # A session of several brokers that was opened before a restart continues without its primary.
         words = "the login to the broker failed"
-        return await self._insist(session, words, lambda: log_in(self._broker, self._days.primary, opened))
+        return await self._retry_until_close(
+            session, words, lambda: log_in(self._broker, self._factory.primary, opened)
+        )
 
-    async def _insist(self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        # Ask until there is an answer: without it the session is not ready. None where its close comes first.
+    async def _retry_until_close(
+        self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]
+    ) -> Answer | None:
+        # Repeat a request until it succeeds, reporting NOT READY; None if the close comes first.
         failures = 0
         while True:
             try:
@@ -287,14 +304,14 @@ class DailyCycle:
             if session.close <= self._clock.now():
                 return None
 
-    def _said(self, market: LiveTradingSession, *, live: bool) -> records.Payload:
-        # What READY says.
+    def _ready_payload(self, market: LiveTradingSession, *, live: bool) -> records.Payload:
+        # The payload of READY.
         vix = {"vix": known_vix(market.run.day)} if self.config.vix is None else {"vix_live": True}
         armed = self._journal.last_event(records.ARMED) if live else None
-        worst = self._days.worst_day
+        worst = self._factory.worst_day
         return {
             "session": market.run.session.date.isoformat(),
-            "mode": self._days.mode,
+            "mode": self._factory.mode,
             "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
             "equity": str(dollars_of(market.run.decision_engine.portfolio.opening_atoms)),
             "feed": self.config.feed,
@@ -305,55 +322,55 @@ class DailyCycle:
             "stuck": sorted(market.stuck_symbols),
         }
 
-    async def _heed(self) -> None:
-        # Notice in a session that the settings have been changed; they count from the next one.
+    async def _watch_settings(self) -> None:
+        # Record settings changed during a session; they apply from the next one.
         while True:
-            self._days.settings_reload.poll(self._recorder, self._clock.monotonic())
+            self._factory.settings_reload.poll(self._recorder, self._clock.monotonic())
             await self._clock.sleep(EVERY_S)
 
-    async def _measure(self, market: LiveTradingSession) -> None:
-        # Write down beside the session how it stands, for whoever looks on.
-        meter = self._days.meter
+    async def _write_gauges(self, market: LiveTradingSession) -> None:
+        # Write the gauges of the session for displays.
+        meter = self._factory.meter
         while meter is not None:
             meter.write_if_due(market.run, market.clock_guard.ahead_s)
-            self._days.on_round(market.run)
+            self._factory.on_round(market.run)
             await self._clock.sleep(METER_S)
 
     async def _until(self, moment: dt.datetime) -> None:
-        # Wait between sessions, and obey what is asked meanwhile; raises Stopped for a stop.
+        # Wait between sessions and execute requests; raises RunStopped for a stop.
         #
-        # A session that is under way carries it out itself: only what is to be kept can be left as it is.
+        # During a session, the session itself carries out a stop, except one that keeps positions.
         past = carryover.events_between_sessions(self._journal)
         since = carryover.events_since_close(past)
-        under_way = carryover.session_under_way(since, self._clock.now())
-        conditions = TradingStateController(self._recorder, _nobody, recall_states(past))
-        requests = RequestHandler(self._recorder, conditions, _nothing_held, past, later=SESSION_VERBS)
+        in_session = carryover.session_under_way(since, self._clock.now())
+        trading_state = TradingStateController(self._recorder, _ignore_state, recall_states(past))
+        requests = RequestHandler(self._recorder, trading_state, _nothing_held, past, deferred=SESSION_VERBS)
         requests.restore(past, flattens=self.config.signals.flattens)
         while True:
             requests.poll(self.config.folder)
-            if self.config.signals.raise_causes(conditions):
+            if self.config.signals.raise_causes(trading_state):
                 requests.on_signal(flattens=self.config.signals.flattens)
-            self.config.disk_guard.update_causes(self._clock.monotonic(), conditions)
-            if requests.is_stopping and (requests.keeps_positions or not under_way):
-                requests.on_stop_done(kept=under_way)
+            self.config.disk_guard.update_causes(self._clock.monotonic(), trading_state)
+            if requests.is_stopping and (requests.keeps_positions or not in_session):
+                requests.on_stop_done(kept=in_session)
                 raise RunStopped
-            conditions.expire_causes()
+            trading_state.expire_causes()
             self._holidays.check()
-            self._days.settings_reload.poll(self._recorder, self._clock.monotonic())
-            if not under_way:
-                self._days.settings_reload.raise_if_pending()
+            self._factory.settings_reload.poll(self._recorder, self._clock.monotonic())
+            if not in_session:
+                self._factory.settings_reload.raise_if_pending()
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return
-            self._days.on_idle(moment)
+            self._factory.on_idle(moment)
             await self._clock.sleep(min(rest_s, self.config.watch_s))
 
 
-def _nobody(state: RiskState) -> None:
-    # Between sessions nobody decides.
+def _ignore_state(state: RiskState) -> None:
+    # Between sessions no decision depends on the state.
     pass
 
 
 def _nothing_held(*, on: bool = True) -> None:
-    # Between sessions there is nothing to close that could be closed.
+    # Between sessions no position can be closed.
     pass

@@ -1,7 +1,7 @@
-"""Holds a session to what the health of its data and of its clock allows.
+"""Guards a session against bad data and a wrong clock.
 
-Causes come and go with the feed and the clock, halted symbols wait, losses are judged by marks that are fresh, and bars
-that came late are put in their place before anybody looks again.
+It sets the causes of feed and clock, suspends halted symbols, checks losses on fresh marks only, and inserts late bars
+before the next decision.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _log = log.logger(__name__)
 
 
 def session_clock(clock: Clock, broker: object) -> SteadyClock:
-    """The clock of a session: right from the start where the broker says the time."""
+    """The clock of a session, corrected from the start if the broker reports its time."""
     ahead = median_skew(broker.ahead_s) if isinstance(broker, SupportsServerTime) else None
     return SteadyClock(clock, ahead if ahead is not None and abs(ahead) > SKEW_S else 0.0)
 
@@ -72,42 +72,47 @@ def out_of_hours(session: Session, moment: datetime) -> str:
 class ClockGuard:
     """Watches the machine's clock: one that jumped, or that differs from the broker's, leaves exits only."""
 
-    def __init__(self, clock: SteadyClock, broker: object, conditions: TradingStateController) -> None:
+    def __init__(self, clock: SteadyClock, broker: object, trading_state: TradingStateController) -> None:
         self._clock = clock
-        self._teller = broker if isinstance(broker, SupportsServerTime) else None  # asked once: such a question is slow
-        self._conditions = conditions
+        # A runtime protocol check is slow, so it is made once.
+        self._time_source = broker if isinstance(broker, SupportsServerTime) else None
+        self._trading_state = trading_state
 
     @property
     def ahead_s(self) -> float | None:
         """How far this machine's clock is ahead of the broker's; None if the broker does not report its time."""
-        return None if self._teller is None else median_skew(self._teller.ahead_s)
+        return None if self._time_source is None else median_skew(self._time_source.ahead_s)
 
     def run_once(self) -> None:
-        """Called about once a second."""
+        """Check the clock; called about once a second."""
         jump = self._clock.check()
-        self._conditions.set_cause(StateCause.CLOCK_JUMP, jump)
+        self._trading_state.set_cause(StateCause.CLOCK_JUMP, jump)
         ahead = self.ahead_s
-        away = ahead is not None and abs(ahead) > SKEW_S and not jump
-        self._conditions.set_cause(StateCause.CLOCK_SKEW, f"by {ahead:+.1f} s" if away else "")
+        is_skewed = ahead is not None and abs(ahead) > SKEW_S and not jump
+        self._trading_state.set_cause(StateCause.CLOCK_SKEW, f"by {ahead:+.1f} s" if is_skewed else "")
 
 
 class DataGuard:
-    """Watches one session's live feed, for the session that trades on it."""
+    """Watches the live feed of one session."""
 
     def __init__(
-        self, gathering: LiveFeedAggregator, run: TradingSession, conditions: TradingStateController, clock: SteadyClock
+        self,
+        live_feed: LiveFeedAggregator,
+        run: TradingSession,
+        trading_state: TradingStateController,
+        clock: SteadyClock,
     ) -> None:
-        self._gathering = gathering
-        self._health = gathering.health
+        self._live_feed = live_feed
+        self._health = live_feed.health
         self._run = run
-        self._conditions = conditions
+        self._trading_state = trading_state
         self._clock = clock
         self._breach: float | None = None
-        self._rung = False
+        self._started = False
         self._gaps: set[int] = set()
-        gathering.on_gap = self._gap
-        gathering.on_filled = self._filled
-        gathering.on_status = self._status
+        live_feed.on_gap = self._on_gap
+        live_feed.on_filled = self._on_filled
+        live_feed.on_status = self._on_status
 
     @property
     def quotes(self) -> Quotes | None:
@@ -118,17 +123,17 @@ class DataGuard:
     def description(self) -> str:
         """The state of the feed: its age, late bars, and halted symbols."""
         now = self._clock.monotonic()
-        late = self._gathering.aggregator.counts[BarArrival.LATE]
+        late = self._live_feed.aggregator.counts[BarArrival.LATE]
         halted = sorted(symbol or "the market" for symbol in self._health.assess(now).halted)
         parts = [f"{max(now - self._health.last_message_at, 0.0):.0f} s old", f"{late} late"]
         return ", ".join([*parts, *([f"halted {' '.join(halted)}"] if halted else ())])
 
     def is_backfilled(self, minute: int) -> bool:
-        """Whether a minute's bars were asked for after it had closed: nothing is traded on them."""
-        return minute in self._gathering.backfilled_minutes
+        """Whether a minute's bars were backfilled after its close: they are not traded on."""
+        return minute in self._live_feed.backfilled_minutes
 
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
-        """The proposal with what the data say against it, and with the far side of a fresh quote as its reference."""
+        """The proposal with its data checks applied, and the far side of a fresh quote as its reference price."""
         quotes, row = self.quotes, proposal.row
         if row is None:
             return attrs.evolve(proposal, reason=Reason.DATA_STALE)
@@ -146,54 +151,54 @@ class DataGuard:
             return attrs.evolve(proposal, reason=Reason.NO_QUOTE)
         return attrs.evolve(proposal, reference=float(far[row]))
 
-    def denial_reason(self, order: Order, post: BrokerSession) -> str:
+    def denial_reason(self, order: Order, broker_session: BrokerSession) -> str:
         """Why an order may not be sent now because of the data; "" if it may."""
         if order.leg is not Leg.ENTRY:
             return ""
-        reason = self._unfit(order.symbol, self._run.tape.closed - 1, post)
+        reason = self._feed_objection(order.symbol, self._run.tape.closed - 1, broker_session)
         return "" if reason is None else reason.sentence
 
     async def run(self) -> None:
-        """Listen to the feed, until cancelled."""
-        await self._gathering.run()
+        """Receive the feed until cancelled."""
+        await self._live_feed.run()
 
     def apply_late_bars(self) -> Sequence[BarAmendment]:
-        """Put the bars that came late in their place, and say which."""
-        late = self._gathering.aggregator.pop_late_bars()
+        """Insert late bars into the tape, and return them."""
+        late = self._live_feed.aggregator.pop_late_bars()
         if late:
             self._run.tape.amend((one.minute, one.row, one.values) for one in late)
         return late
 
     async def run_once(self) -> None:
-        """Called about twice a second, and heeded while the exchange trades: causes, halts and marks."""
+        """Update causes, halts and marks during exchange hours; called about twice a second."""
         if not self._run.session.open <= self._clock.now() < self._run.session.close:
             return
-        if not self._rung:
-            self._rung = True
+        if not self._started:
+            self._started = True
             self._health.start(self._clock.monotonic())
         seen = self._health.assess(self._clock.monotonic())
-        self._conditions.set_cause(StateCause.FEEDS_STALE, seen.silence)
-        self._conditions.set_cause(
+        self._trading_state.set_cause(StateCause.FEEDS_STALE, seen.silence)
+        self._trading_state.set_cause(
             StateCause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else ""
         )
         changes = self._mark()
-        for post in self._run.broker_sessions:
-            custody = post.decision_engine.position_manager
-            resumed, fresh = custody.exits.halted - seen.halted, seen.halted - custody.exits.halted
-            custody.exits.halted = seen.halted
+        for broker_session in self._run.broker_sessions:
+            manager = broker_session.decision_engine.position_manager
+            resumed, fresh = manager.exits.halted - seen.halted, seen.halted - manager.exits.halted
+            manager.exits.halted = seen.halted
             if fresh:
-                await self._take_back(post, fresh)
-            told = changes if post is self._run.broker_sessions[0] else ()
-            actions = self._run.orders_between_minutes(post) if resumed or changes else ()
-            await post.execution.execute(MinuteCommands(changes=told, actions=actions))
+                await self._cancel_entries(broker_session, fresh)
+            own_changes = changes if broker_session is self._run.broker_sessions[0] else ()
+            actions = self._run.orders_between_minutes(broker_session) if resumed or changes else ()
+            await broker_session.execution.execute(MinuteCommands(changes=own_changes, actions=actions))
 
     @staticmethod
-    async def _take_back(post: BrokerSession, halted: frozenset[str]) -> None:
-        # An entry that waits in a halt is taken back: it could fill at whatever price trading resumes at.
-        working = post.decision_engine.exposure.working.items()
+    async def _cancel_entries(broker_session: BrokerSession, halted: frozenset[str]) -> None:
+        # Cancel entries in a halt: they could fill at any price when trading resumes.
+        working = broker_session.decision_engine.exposure.working.items()
         entries = [CancelOrder(client_order_id=cid) for cid, one in working if one.signal.symbol in halted]
         if entries:
-            await post.execution.execute(MinuteCommands(actions=entries))
+            await broker_session.execution.execute(MinuteCommands(actions=entries))
 
     @property
     def halted_to_close(self) -> bool:
@@ -201,49 +206,51 @@ class DataGuard:
         return self._health.halted_to_close
 
     def restore(self, past: Sequence[Event]) -> None:
-        """Take in the halts of before a restart, and the gaps that were still open."""
+        """Restore halts and open gaps from before a restart."""
         health = DataHealth()
         for event in past:
             health.apply(event)
             if event.kind == records.HALT:
-                self._gathering.restore_halt(HaltStatus(**event.payload), event.applied)
+                self._live_feed.restore_halt(HaltStatus(**event.payload), event.applied)
         self._gaps = health.lost
-        self._gathering.restore_lost_minutes(health.lost)
+        self._live_feed.restore_lost_minutes(health.lost)
 
     @property
     def can_compare_prices(self) -> bool:
         """Whether a broker reports prices to compare with the feed."""
-        return any(_teller(post) is not None for post in self._run.broker_sessions)
+        return any(_price_source(broker_session) is not None for broker_session in self._run.broker_sessions)
 
     async def compare_prices(self) -> None:
-        """Called about every ten seconds: request prices from the brokers, and compare the feed with each."""
+        """Request prices from the brokers and compare the feed with each; called about every ten seconds."""
         if self._run.session.open <= self._clock.now() < self._run.session.close:
-            await run_concurrently([partial(self._compare, post) for post in self._run.broker_sessions])
+            await run_concurrently(
+                [partial(self._compare, broker_session) for broker_session in self._run.broker_sessions]
+            )
 
-    async def _compare(self, post: BrokerSession) -> None:
-        teller = _teller(post)
-        if teller is None:
+    async def _compare(self, broker_session: BrokerSession) -> None:
+        source = _price_source(broker_session)
+        if source is None:
             return
         try:
-            theirs = await teller.prices(self._health.symbols)
-        except BrokerError as silence:
-            _log.warning("prices.not_read", broker=post.name, reason=silence.message)
+            prices = await source.prices(self._health.symbols)
+        except BrokerError as fault:
+            _log.warning("prices.not_read", broker=broker_session.name, reason=fault.message)
             return
-        for one in self._health.compare_prices(theirs, self._clock.monotonic(), post.journal_tag):
+        for one in self._health.compare_prices(prices, self._clock.monotonic(), broker_session.journal_tag):
             payload = {"symbol": one.symbol, "feed": str(one.feed), "theirs": str(one.theirs), "there": one.is_apart}
-            post.execution.recorder.record(records.FEEDS_APART, payload)
+            broker_session.execution.recorder.record(records.FEEDS_APART, payload)
 
     def _mark(self) -> list[RiskChange]:
-        # Value positions at fresh quotes; a breach of a loss limit counts when it still holds two seconds later.
+        # Value positions at fresh quotes; a breach of a loss limit counts if it still holds two seconds later.
         #
-        # A run of losing trades counts at once: they are closed, and no mark says anything of them.
-        desk, now = self._run.decision_engine, self._clock.monotonic()
-        changes = desk.check_losses(priced=False)
-        for post in self._run.broker_sessions:
-            for symbol in post.decision_engine.portfolio.positions:
+        # A losing run counts at once: its trades are closed and need no marks.
+        engine, now = self._run.decision_engine, self._clock.monotonic()
+        changes = engine.check_losses(priced=False)
+        for broker_session in self._run.broker_sessions:
+            for symbol in broker_session.decision_engine.portfolio.positions:
                 if (middle := self._health.mid(symbol, now, widest=MAX_SPREAD)) is not None:
-                    post.decision_engine.portfolio.mark(symbol, ticks_of(middle))
-        if self._health.stale_marks(self._run.positions, now) or not desk.loss_limit_breached:
+                    broker_session.decision_engine.portfolio.mark(symbol, ticks_of(middle))
+        if self._health.stale_marks(self._run.positions, now) or not engine.loss_limit_breached:
             self._breach = None
             return changes
         if self._breach is None:
@@ -251,61 +258,61 @@ class DataGuard:
         if now - self._breach < BREACH_HOLDS_S:
             return changes
         self._breach = None
-        return [*changes, *desk.check_losses()]
+        return [*changes, *engine.check_losses()]
 
     def _objection(self, proposal: Proposal, row: int, window: Window) -> Reason | None:
         signal, now, routing = proposal.signal, self._clock.monotonic(), self._run.routing
-        post = self._run.broker_sessions[0] if routing is None else routing.broker_for(signal.symbol)
-        reason = self._unfit(signal.symbol, proposal.minute, post)
+        broker_session = self._run.broker_sessions[0] if routing is None else routing.broker_for(signal.symbol)
+        reason = self._feed_objection(signal.symbol, proposal.minute, broker_session)
         if reason is not None:
             return reason
-        if self._lost_in(row, window):
+        if self._has_lost_minutes(row, window):
             return Reason.ANALYSIS_INCOMPLETE
         if self._health.stale_marks(self._run.positions, now):
             return Reason.MARK_STALE
         return None
 
-    def _unfit(self, symbol: str, minute: int, post: BrokerSession) -> Reason | None:
-        # What the feed, and the prices of the broker where a symbol would be entered, say against that.
+    def _feed_objection(self, symbol: str, minute: int, broker_session: BrokerSession) -> Reason | None:
+        # Why the feed, or the prices of the entering broker, forbid an entry.
         #
-        # Entries go to another broker than the first only on prices that it has said itself in the last minute.
+        # A standby enters only on prices that it reported itself within the last minute.
         now = self._clock.monotonic()
-        reason = self._health.denial_reason(symbol, minute, now, post.journal_tag)
+        reason = self._health.denial_reason(symbol, minute, now, broker_session.journal_tag)
         if (
             reason is None
-            and post.journal_tag
-            and _teller(post) is not None
-            and self._health.is_price_unconfirmed(symbol, now, post.journal_tag)
+            and broker_session.journal_tag
+            and _price_source(broker_session) is not None
+            and self._health.is_price_unconfirmed(symbol, now, broker_session.journal_tag)
         ):
             return Reason.DATA_STALE
         return reason
 
-    def _lost_in(self, row: int, window: Window) -> bool:
-        # Whether a minute of the analysis was lost, and has no bar of the symbol yet.
+    def _has_lost_minutes(self, row: int, window: Window) -> bool:
+        # Whether a lost minute of the analysis still has no bar of the symbol.
         closes = self._run.tape.bars.field("close")
-        lost = [one for one in self._gathering.lost_minutes if window.start <= one < min(window.entry, len(closes))]
+        lost = [one for one in self._live_feed.lost_minutes if window.start <= one < min(window.entry, len(closes))]
         return bool(lost) and bool(np.isnan(closes[lost, row]).any())
 
-    def _gap(self, gap: FeedGap) -> None:
+    def _on_gap(self, gap: FeedGap) -> None:
         self._gaps.update(range(gap.first, gap.last + 1))
         self._write(records.FEED_GAP, attrs.asdict(gap))
 
-    def _filled(self, minutes: list[int]) -> None:
-        # Only what was written down as a gap is written down as filled.
+    def _on_filled(self, minutes: list[int]) -> None:
+        # Record only minutes that were recorded as a gap.
         closed = [one for one in minutes if one in self._gaps]
         if closed:
             self._gaps.difference_update(closed)
             self._write(records.FEED_FILLED, {"minutes": closed, "open": len(self._gaps)})
 
-    def _status(self, status: HaltStatus) -> None:
+    def _on_status(self, status: HaltStatus) -> None:
         self._write(records.HALT, attrs.asdict(status))
 
     def _write(self, kind: str, payload: dict[str, Any]) -> None:
         self._run.execution.recorder.record(kind, payload)
 
 
-def _teller(post: BrokerSession) -> SupportsPrices | None:
-    # The broker of a post, where it says what symbols trade at.
-    broker = post.execution.venue.broker
-    silent = isinstance(broker, RateLimitedBroker) and not broker.has_prices
-    return broker if isinstance(broker, SupportsPrices) and not silent else None
+def _price_source(broker_session: BrokerSession) -> SupportsPrices | None:
+    # The broker, if it reports prices of symbols.
+    broker = broker_session.execution.venue.broker
+    no_prices = isinstance(broker, RateLimitedBroker) and not broker.has_prices
+    return broker if isinstance(broker, SupportsPrices) and not no_prices else None

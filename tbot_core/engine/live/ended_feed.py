@@ -28,7 +28,7 @@ class EndedFeed:
 
     @classmethod
     def of(cls, session: Session, since: Sequence[Event]) -> EndedFeed:
-        """That of a session, from the events since the last end."""
+        """The feed of a session, from the events since the last close."""
         found = signalled(since)
         nothing = np.full(len(found), np.nan)
         day = DayFacts(

@@ -1,7 +1,7 @@
-"""Which of several brokers enters a signal: each instrument has one owner, and what broke is known before it moves.
+"""Selects the broker that enters a signal: each instrument has one owner, which moves only under known exposure.
 
-An entry may go elsewhere only while everything at the broker that broke is at its end and was read just before, or
-while a person has said what may be open there. Else the others only reduce. Nothing moves back by itself.
+An entry may move to another broker only if all orders at the failed one had ended and its account was just read, or if
+a person has confirmed the exposure there. Otherwise the others only reduce. Leases do not move back by themselves.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CLOSED: Final = CircuitState.CLOSED
 
 @attrs.define(kw_only=True, eq=False)
 class BrokerRoute:
-    """A broker of the session and the circuit of the way to it; `told` is the state that the journal has."""
+    """A broker of the session with its circuit breaker; `recorded_state` is the state in the journal."""
 
     supervisor: BrokerSupervisor
     circuit: CircuitBreaker
@@ -58,7 +58,7 @@ class BrokerRoute:
 
     @property
     def healthy(self) -> bool:
-        """Whether entries may be moved here: the broker is proven to respond, and the account is known."""
+        """Whether entries may move here: the broker is proven to respond, and its account is known."""
         known = (
             self.supervisor.reconciler.has_read_account
             and self.supervisor.trading_state.local_state < RiskState.EXIT_ONLY
@@ -77,111 +77,111 @@ class BrokerRoute:
 
 
 class FailoverRouter:
-    """The brokers of a session, the primary first; a `session.EntryRouter`.
+    """The EntryRouter of a session's brokers, the primary first.
 
-    `drilled`: whether a drill of these brokers was passed lately, without which nothing moves.
+    `drilled`: whether a recent drill of these brokers passed; without one nothing moves.
     """
 
-    def __init__(self, ways: Sequence[BrokerRoute], now: Callable[[], datetime], *, drilled: bool = True) -> None:
-        self._ways = tuple(ways)
-        self._primary = self._ways[0]
-        self._conditions = self._primary.supervisor.trading_state
+    def __init__(self, routes: Sequence[BrokerRoute], now: Callable[[], datetime], *, drilled: bool = True) -> None:
+        self._routes = tuple(routes)
+        self._primary = self._routes[0]
+        self._trading_state = self._primary.supervisor.trading_state
         self._recorder = self._primary.supervisor.broker_session.execution.recorder
         self._now = now
         self._drilled = drilled
-        self._told: Mapping[str, Any] = {"phase": FailoverPhase.OVER.value}
+        self._recorded: Mapping[str, Any] = {"phase": FailoverPhase.OVER.value}
         self.leases = Leases(primary=self._primary.name)
 
     def restore(self, past: Sequence[JournalEvent]) -> None:
         """Apply the state before a restart: leases, outages that continue, and confirmed amounts."""
-        named = {way.name: way for way in self._ways}
+        named = {route.name: route for route in self._routes}
         for event in past:
             payload = event.payload
             self.leases.apply(event)
-            way = named.get(payload.get("of", ""))
+            route = named.get(payload.get("of", ""))
             if event.kind == records.FAILOVER:
-                self._told = payload
-            elif event.kind == records.CIRCUIT and way is not None:
-                way.recorded_state = way.circuit.state = CircuitState(payload["state"])
-                way.circuit.since = None if payload["since"] is None else datetime.fromisoformat(payload["since"])
-            elif event.kind == records.FAILOVER_CONFIRMED and way is not None:
-                way.confirmed, stated = True, atoms_of(Decimal(payload["amount"]))
-                way.supervisor.broker_session.decision_engine.exposure.stated_atoms = stated
-            if way is not None and way.circuit.closed:
-                self._forget(way)
-        for way in self._ways:
-            if not way.circuit.closed:  # nobody has heard of it since the restart
-                way.circuit.state = CircuitState.OPEN
+                self._recorded = payload
+            elif event.kind == records.CIRCUIT and route is not None:
+                route.recorded_state = route.circuit.state = CircuitState(payload["state"])
+                route.circuit.since = None if payload["since"] is None else datetime.fromisoformat(payload["since"])
+            elif event.kind == records.FAILOVER_CONFIRMED and route is not None:
+                route.confirmed, stated = True, atoms_of(Decimal(payload["amount"]))
+                route.supervisor.broker_session.decision_engine.exposure.stated_atoms = stated
+            if route is not None and route.circuit.closed:
+                self._clear_confirmation(route)
+        for route in self._routes:
+            if not route.circuit.closed:  # not proven since the restart
+                route.circuit.state = CircuitState.OPEN
 
     def run_once(self) -> None:
         """Called often: record changes of the circuit breakers, and their consequences."""
         now = self._now()
-        for way in self._ways:
-            way.circuit.close_if_proven(now, clean=way.supervisor.trading_state.is_clean)
-            if way.circuit.state is not way.recorded_state:
-                way.recorded_state = way.circuit.state
-                since = None if way.circuit.since is None else way.circuit.since.isoformat()
-                payload = {"of": way.name, "state": way.recorded_state.value, "since": since}
+        for route in self._routes:
+            route.circuit.close_if_proven(now, clean=route.supervisor.trading_state.is_clean)
+            if route.circuit.state is not route.recorded_state:
+                route.recorded_state = route.circuit.state
+                since = None if route.circuit.since is None else route.circuit.since.isoformat()
+                payload = {"of": route.name, "state": route.recorded_state.value, "since": since}
                 self._recorder.record(records.CIRCUIT, payload)
-                if way.circuit.closed:
-                    self._forget(way)
-        self._say(self._standing(now))
+                if route.circuit.closed:
+                    self._clear_confirmation(route)
+        self._record(self._failover_state(now))
 
     def broker_for(self, symbol: str) -> BrokerSession:
-        """Where an instrument would be entered now."""
+        """The broker that would enter an instrument now."""
         return self.route(symbol)[0].supervisor.broker_session
 
-    def is_responsive(self, post: BrokerSession) -> bool:
+    def is_responsive(self, broker_session: BrokerSession) -> bool:
         """Whether it makes sense to wait for a response of a broker."""
-        return self._way(post.name).circuit.state is not CircuitState.OPEN
+        return self._route_of(broker_session.name).circuit.state is not CircuitState.OPEN
 
     def preview(self, proposal: Proposal) -> Decision:
-        """A preview of the decisions, at the broker that would enter; nothing is counted."""
-        way, against = self.route(proposal.signal.symbol)
-        if against is not None and proposal.reason is Reason.ALLOWED:
-            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=against.value)
-        return attrs.evolve(way.supervisor.broker_session.decision_engine.preview(proposal), broker=way.name)
+        """The decision of the broker that would enter now; limits do not count it."""
+        route, blocker = self.route(proposal.signal.symbol)
+        if blocker is not None and proposal.reason is Reason.ALLOWED:
+            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=blocker.value)
+        return attrs.evolve(route.supervisor.broker_session.decision_engine.preview(proposal), broker=route.name)
 
     def decide(self, proposal: Proposal) -> Decision:
-        """Decide a signal where it may be entered; the lease of what is entered elsewhere moves there before."""
+        """Decide a signal at the broker that may enter it; the instrument's lease moves there first."""
         symbol = proposal.signal.symbol
-        way, against = self.route(symbol)
-        if against is not None and proposal.reason is Reason.ALLOWED:
-            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=against.value)
-        decision = way.supervisor.broker_session.decision_engine.decide([proposal])[0]
-        owner = self._way(self.leases.of(symbol).broker)
-        if decision.order is not None and owner is not way:
-            moved = self.leases.move_payload(symbol, way.name, owner.current_break(self._now()))
+        route, blocker = self.route(symbol)
+        if blocker is not None and proposal.reason is Reason.ALLOWED:
+            return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=blocker.value)
+        decision = route.supervisor.broker_session.decision_engine.decide([proposal])[0]
+        owner = self._route_of(self.leases.of(symbol).broker)
+        if decision.order is not None and owner is not route:
+            moved = self.leases.move_payload(symbol, route.name, owner.current_break(self._now()))
             self._recorder.record(records.LEASE, moved)
             self.leases.apply_move(moved, self._now())
-        return attrs.evolve(decision, broker=way.name)
+        return attrs.evolve(decision, broker=route.name)
 
-    def denial_reason(self, keeper: BrokerSupervisor, order: Order) -> str:
+    def denial_reason(self, supervisor: BrokerSupervisor, order: Order) -> str:
         """Why an entry may not be sent from here; checked in the second barrier and again before its first byte."""
         if order.leg is not Leg.ENTRY:
             return ""
-        way, against = self.route(order.symbol)
-        if way.supervisor is not keeper:
-            against = FailoverBlocker.ELSEWHERE
-        return "" if against is None else against.value
+        route, blocker = self.route(order.symbol)
+        if route.supervisor is not supervisor:
+            blocker = FailoverBlocker.ELSEWHERE
+        return "" if blocker is None else blocker.value
 
     def route(self, symbol: str) -> tuple[BrokerRoute, FailoverBlocker | None]:
-        """Where an instrument may be entered now, and what forbids it."""
-        owner, now = self._way(self.leases.of(symbol).broker), self._now()
+        """The broker that may enter an instrument now, and what forbids it."""
+        owner, now = self._route_of(self.leases.of(symbol).broker), self._now()
         if owner.circuit.closed:
-            return owner, None if owner is self._primary else self._against_primary(now)
-        to = self._next(owner)
+            return owner, None if owner is self._primary else self._primary_blocker(now)
+        to = self._next_healthy(owner)
         if to is None:
             return owner, FailoverBlocker.NO_OTHER
-        against = self._undrilled or self.leases.may_move(owner.current_break(now), now)
+        blocker = self._drill_blocker or self.leases.may_move(owner.current_break(now), now)
         if to is not self._primary:
-            against = against or self._against_primary(now)
-        return to, against
+            blocker = blocker or self._primary_blocker(now)
+        return to, blocker
 
     @property
     def broken_route(self) -> BrokerRoute | None:
         """The first broker of the session that is not proven to respond."""
-        return next((way for way in self._ways if not way.circuit.closed), None)
+        return next((route for route in self._routes if not route.circuit.closed), None)
 
     def confirm_exposure(self, request: ControlRequest) -> str:
         """Count an amount as exposure at the broker that failed, for the rest of that outage; returns the objection."""
@@ -193,44 +193,46 @@ class FailoverRouter:
         amount = amount_of(request)
         if amount is None or amount > MOST_USD:
             return f"{request.arguments.get('amount', '')!r} is not an amount in USD."
-        standing = broken.supervisor.broker_session.decision_engine.exposure
-        reserved = dollars_of(standing.reserved)
+        exposure = broken.supervisor.broker_session.decision_engine.exposure
+        reserved = dollars_of(exposure.reserved)
         if amount < reserved:
             known = f"The worst case known at {broken.name} is {reserved} USD, including external positions there"
             return f"{known}, and {amount} USD is less."
         payload = {"of": broken.name, "amount": str(amount), "reserved": str(reserved), "actor": request.actor}
         self._recorder.record(records.FAILOVER_CONFIRMED, payload)
-        broken.confirmed, standing.stated_atoms = True, atoms_of(amount)
+        broken.confirmed, exposure.stated_atoms = True, atoms_of(amount)
         return ""
 
     @property
-    def _undrilled(self) -> FailoverBlocker | None:
+    def _drill_blocker(self) -> FailoverBlocker | None:
         return None if self._drilled else FailoverBlocker.NO_DRILL
 
-    def _way(self, name: str) -> BrokerRoute:
-        return next(way for way in self._ways if way.name == name)
+    def _route_of(self, name: str) -> BrokerRoute:
+        return next(route for route in self._routes if route.name == name)
 
-    def _next(self, broken: BrokerRoute) -> BrokerRoute | None:
-        return next((way for way in self._ways if way is not broken and way.healthy), None)
+    def _next_healthy(self, broken: BrokerRoute) -> BrokerRoute | None:
+        return next((route for route in self._routes if route is not broken and route.healthy), None)
 
-    def _against_primary(self, now: datetime) -> FailoverBlocker | None:
-        # What forbids entries elsewhere for the sake of the primary, while it is broken.
-        return None if self._primary.circuit.closed else self._undrilled or self._primary.current_break(now).objection
+    def _primary_blocker(self, now: datetime) -> FailoverBlocker | None:
+        # What forbids entries at other brokers while the primary has failed.
+        return (
+            None if self._primary.circuit.closed else self._drill_blocker or self._primary.current_break(now).objection
+        )
 
-    def _standing(self, now: datetime) -> records.Payload:
-        # How things stand with the primary; a break of another broker concerns what was entered there alone.
+    def _failover_state(self, now: datetime) -> records.Payload:
+        # The failover state of the primary; an outage of another broker concerns only what was entered there.
         broken = self._primary
         if broken.circuit.closed:
             return {"of": broken.name, "to": "", "phase": FailoverPhase.OVER.value, "why": ""}
         to, phase, why = (
-            self._next(broken),
+            self._next_healthy(broken),
             FailoverPhase.DOWN,
             cast("FailoverBlocker | None", FailoverBlocker.NO_OTHER),
         )
         if to is not None:
-            against = self._against_primary(now)
-            phase = FailoverPhase.ENTRIES if against is None else FailoverPhase.REDUCE_ONLY
-            why = against or self.leases.may_move(broken.current_break(now), now)
+            blocker = self._primary_blocker(now)
+            phase = FailoverPhase.ENTRIES if blocker is None else FailoverPhase.REDUCE_ONLY
+            why = blocker or self.leases.may_move(broken.current_break(now), now)
         return {
             "of": broken.name,
             "to": "" if to is None else to.name,
@@ -238,68 +240,77 @@ class FailoverRouter:
             "why": "" if why is None else why.name,
         }
 
-    def _say(self, found: records.Payload) -> None:
-        # Write down how things stand, where that is new, and make causes of it.
+    def _record(self, found: records.Payload) -> None:
+        # Record a changed failover state, and set the causes.
         phase = FailoverPhase(found["phase"])
         down, broken = phase is FailoverPhase.DOWN, phase in {FailoverPhase.ENTRIES, FailoverPhase.REDUCE_ONLY}
         if phase is FailoverPhase.ENTRIES:
-            self._conditions.set_clean_elsewhere(self._way(found["to"]).supervisor.trading_state)
-        was = self._told["phase"] != FailoverPhase.OVER.value
-        if {key: self._told.get(key, "") for key in found} != found and (phase is not FailoverPhase.OVER or was):
+            self._trading_state.set_clean_elsewhere(self._route_of(found["to"]).supervisor.trading_state)
+        was = self._recorded["phase"] != FailoverPhase.OVER.value
+        if {key: self._recorded.get(key, "") for key in found} != found and (phase is not FailoverPhase.OVER or was):
             self._recorder.record(records.FAILOVER, found)
-            self._told = found
-            self._conditions.set_failed_over(away=phase is FailoverPhase.ENTRIES)
-        self._conditions.set_cause(StateCause.BROKERS_DOWN, ", ".join(way.name for way in self._ways) if down else "")
-        self._conditions.set_cause(StateCause.PRIMARY_DOWN, found["of"] if broken else "")
+            self._recorded = found
+            self._trading_state.set_failed_over(away=phase is FailoverPhase.ENTRIES)
+        self._trading_state.set_cause(
+            StateCause.BROKERS_DOWN, ", ".join(route.name for route in self._routes) if down else ""
+        )
+        self._trading_state.set_cause(StateCause.PRIMARY_DOWN, found["of"] if broken else "")
 
-    def _forget(self, way: BrokerRoute) -> None:
-        # What a person said of a break ends with it.
-        way.confirmed = False
-        way.supervisor.broker_session.decision_engine.exposure.stated_atoms = 0
+    def _clear_confirmation(self, route: BrokerRoute) -> None:
+        # A person's confirmation ends with the outage.
+        route.confirmed = False
+        route.supervisor.broker_session.decision_engine.exposure.stated_atoms = 0
 
 
 def monitor_brokers(trading: SessionContext) -> tuple[SessionContext, tuple[CircuitBreaker, ...]]:
-    """The trading with a circuit for the way to each of its brokers; without another broker there is none."""
+    """The context with a circuit breaker for each broker; unchanged and without any if there is no standby."""
     if not trading.standbys:
         return trading, ()
     circuits = tuple(CircuitBreaker() for _ in range(1 + len(trading.standbys)))
 
-    def heard(venue: BrokerAccount, circuit: CircuitBreaker) -> BrokerAccount:
+    def monitored(venue: BrokerAccount, circuit: CircuitBreaker) -> BrokerAccount:
         return attrs.evolve(venue, broker=MonitoredBroker(venue.broker, circuit, trading.clock))
 
     standbys = tuple(
-        attrs.evolve(one, venue=heard(one.venue, circuit))
+        attrs.evolve(one, venue=monitored(one.venue, circuit))
         for one, circuit in zip(trading.standbys, circuits[1:], strict=True)
     )
-    return attrs.evolve(trading, venue=heard(trading.venue, circuits[0]), standbys=standbys), circuits
+    return attrs.evolve(trading, venue=monitored(trading.venue, circuits[0]), standbys=standbys), circuits
 
 
 def guard_standbys(
-    standbys: Sequence[StandbyBroker], refusal: Callable[[int, Order], str], sight: Callable[[int, str], None]
+    standbys: Sequence[StandbyBroker],
+    denial_reason: Callable[[int, Order], str],
+    on_read_result: Callable[[int, str], None],
 ) -> tuple[StandbyBroker, ...]:
-    """The other brokers, whose orders and readings a session judges as it does those of the primary, by their place."""
+    """The standbys with the session's order check and read callback; both receive the broker's index."""
     return tuple(
         attrs.evolve(
             one,
-            venue=attrs.evolve(one.venue, denial_reason=partial(refusal, place), on_read_result=partial(sight, place)),
+            venue=attrs.evolve(
+                one.venue, denial_reason=partial(denial_reason, index), on_read_result=partial(on_read_result, index)
+            ),
         )
-        for place, one in enumerate(standbys, 1)
+        for index, one in enumerate(standbys, 1)
     )
 
 
 def make_failover(
-    keepers: Sequence[BrokerSupervisor],
+    supervisors: Sequence[BrokerSupervisor],
     circuits: Sequence[CircuitBreaker],
     clock: Clock,
     past: Sequence[JournalEvent],
     *,
     drilled: bool,
 ) -> FailoverRouter | None:
-    """Who moves entries between the brokers of a session, where there is another one; `past` are its events."""
+    """The failover router of a session, None without a standby; `past` are the session's events."""
     if not circuits:
         return None
-    keepers[0].share_state_with(keepers[1:])
-    ways = [BrokerRoute(supervisor=keeper, circuit=circuit) for keeper, circuit in zip(keepers, circuits, strict=True)]
-    made = FailoverRouter(ways, clock.now, drilled=drilled)
-    made.restore(past)
-    return made
+    supervisors[0].share_state_with(supervisors[1:])
+    routes = [
+        BrokerRoute(supervisor=supervisor, circuit=circuit)
+        for supervisor, circuit in zip(supervisors, circuits, strict=True)
+    ]
+    router = FailoverRouter(routes, clock.now, drilled=drilled)
+    router.restore(past)
+    return router

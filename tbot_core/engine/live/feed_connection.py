@@ -1,4 +1,4 @@
-"""The connection to a live feed before the bell: a failed connection is distinguished from a quiet one."""
+"""The connection to a live feed before the open: it tells a failed connection from a quiet one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ OPEN_TIMEOUT_S: Final = 15.0
 
 
 class FeedConnection:
-    """A live session as it is, and how the connection is that somebody hears it by."""
+    """A live session, with the state of its connection."""
 
     def __init__(self, source: LiveSession, clock: Clock) -> None:
         self._source = source
         self._clock = clock
-        self._begun: float | None = None
-        self._heard = False
+        self._since: float | None = None
+        self._received = False
         self._fault = ""
 
     @property
@@ -41,7 +41,7 @@ class FeedConnection:
 
     @property
     def day(self) -> DayFacts:
-        """What is known before the bell."""
+        """The facts known before the open."""
         return self._source.day
 
     @property
@@ -51,9 +51,9 @@ class FeedConnection:
 
     @property
     def is_connected(self) -> bool:
-        """Whether it is connected: it has said something, or nothing has failed for a while."""
-        begun = self._begun
-        return begun is not None and (self._heard or self._clock.monotonic() - begun >= OPEN_TIMEOUT_S)
+        """Whether it is connected: a message was received, or nothing failed for OPEN_TIMEOUT_S."""
+        since = self._since
+        return since is not None and (self._received or self._clock.monotonic() - since >= OPEN_TIMEOUT_S)
 
     @property
     def disconnect_reason(self) -> str:
@@ -62,10 +62,10 @@ class FeedConnection:
 
     async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """The messages of the feed about these symbols."""
-        self._begun, self._heard, failure = self._clock.monotonic(), False, ""
+        self._since, self._received, failure = self._clock.monotonic(), False, ""
         try:
             async for one in self._source.news(symbols):
-                self._heard = True
+                self._received = True
                 yield one
             failure = "it was closed"
         except BrokerError as fault:
@@ -74,7 +74,7 @@ class FeedConnection:
         finally:
             if failure or self.is_connected:
                 self._fault = failure
-            self._begun = None
+            self._since = None
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         """The bars of these symbols that start in [first, last)."""

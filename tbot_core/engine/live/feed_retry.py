@@ -1,4 +1,4 @@
-"""Requests a feed that does not respond again, while the session continues without it."""
+"""Repeats the request for a feed that does not respond, while the session continues without it."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ AGAIN_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 class FeedRetry(Generic[Answer]):
-    """Sends the request as soon as it is created; `persist` repeats it after a failure."""
+    """Sends the request when created; `retry_until_answered` repeats it after a failure."""
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Answer]], clock: Clock) -> None:
-        self._ask = ask
+    def __init__(self, request: Callable[[], Coroutine[Any, Any, Answer]], clock: Clock) -> None:
+        self._request = request
         self._clock = clock
-        self._asked = asyncio.ensure_future(ask())
+        self._response = asyncio.ensure_future(request())
 
     async def first_answer(self) -> Answer | TbotError:
-        """The response to the first request; its fault, or that nothing was received within a second."""
+        """The response to the first request, or its fault; Unavailable if none came within a second."""
         try:
-            await asyncio.wait([self._asked], timeout=AT_ONCE_S)
+            await asyncio.wait([self._response], timeout=AT_ONCE_S)
         except asyncio.CancelledError:
-            self._asked.cancel()
+            self._response.cancel()
             raise
-        if not self._asked.done():
+        if not self._response.done():
             return Unavailable("no message received yet")
-        fault = self._asked.exception()
-        return self._asked.result() if fault is None else _fault(fault)
+        fault = self._response.exception()
+        return self._response.result() if fault is None else _fault(fault)
 
     async def retry_until_answered(self, failed: Callable[[TbotError], None]) -> Answer:
         """The response, after as many requests as needed; `failed` is called with each fault."""
         failures = 0
         while True:
             try:
-                return await self._asked
+                return await self._response
             except Exception as fault:  # noqa: BLE001  -- the border of a feed
                 failed(_fault(fault))
-            if (me := asyncio.current_task()) is not None and me.cancelling():
-                raise asyncio.CancelledError  # a feed has made a fault of its own of it
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError  # the feed replaced the cancellation by its own error
             await self._clock.sleep(AGAIN_S[min(failures, len(AGAIN_S) - 1)])
             failures += 1
-            self._asked = asyncio.ensure_future(self._ask())
+            self._response = asyncio.ensure_future(self._request())
 
 
 def _fault(raised: BaseException) -> TbotError:
-    # A feed may answer with anything: whatever it is, what is held is looked after.
+    # A feed may raise anything; no error may stop the management of positions.
     return raised if isinstance(raised, TbotError) else Unavailable(f"{type(raised).__name__}: {raised}")

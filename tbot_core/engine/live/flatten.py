@@ -1,7 +1,4 @@
-"""Closes all positions as soon as that is requested: on the last closed minute, without waiting for the next.
-
-Each later minute repeats what has not been sent by then.
-"""
+"""Closes all positions as soon as requested, on the last closed minute; each later minute repeats unsent orders."""
 
 from __future__ import annotations
 
@@ -17,34 +14,36 @@ if TYPE_CHECKING:
 
 
 class PositionFlattener:
-    """Begins to close what one session holds at one of its brokers."""
+    """Starts to close the positions of one session at one broker."""
 
-    def __init__(self, run: TradingSession, post: BrokerSession, clock: Clock) -> None:
+    def __init__(self, run: TradingSession, broker_session: BrokerSession, clock: Clock) -> None:
         self._run = run
-        self._post = post
+        self._broker_session = broker_session
         self._clock = clock
-        self._begun = False
+        self._started = False
 
     def should_begin(self) -> bool:
-        """Called often: whether closing is to begin, which is so once each time that it is asked for.
+        """Whether closing must begin now, true once per request; polled often.
 
-        It waits while no order may leave: an exit would be dropped, and the stop that makes way for it is gone. Where
-        it is asked for no more, nothing is closed for its sake from now on.
+        It waits while no order may be sent: the exit would be dropped after its stop was cancelled. A withdrawn request
+        ends flattening.
         """
         run = self._run
-        self._post.decision_engine.position_manager.exits.flattening = run.flattening
-        self._begun &= run.flattening
-        waits = self._post.decision_engine.exposure.account_unread or out_of_hours(run.session, self._clock.now())
-        if self._begun or waits or not (run.flattening and run.has_traded_minute):
+        self._broker_session.decision_engine.position_manager.exits.flattening = run.flattening
+        self._started &= run.flattening
+        waits = self._broker_session.decision_engine.exposure.account_unread or out_of_hours(
+            run.session, self._clock.now()
+        )
+        if self._started or waits or not (run.flattening and run.has_traded_minute):
             return False
-        return run.routing is None or run.routing.is_responsive(self._post)
+        return run.routing is None or run.routing.is_responsive(self._broker_session)
 
     async def begin(self) -> None:
-        """Close what is held.
+        """Close all positions.
 
-        What a minute asks for may be asked twice: a cancel that is on its way is not sent again, and an exit is placed
-        once, when nothing else works for its position.
+        Repeating is safe: a pending cancel is not sent again, and an exit is placed once, when no other order works for
+        its position.
         """
-        self._begun, run = True, self._run
-        actions = run.orders_between_minutes(self._post) if run.flattening else ()
-        await self._post.execution.execute(MinuteCommands(actions=actions))
+        self._started, run = True, self._run
+        actions = run.orders_between_minutes(self._broker_session) if run.flattening else ()
+        await self._broker_session.execution.execute(MinuteCommands(actions=actions))

@@ -1,4 +1,4 @@
-"""Announced maintenance of a broker: exits only there, and no alarm for its silence."""
+"""Announced maintenance of a broker: exits only there, and no alarm for missing responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 POLL_INTERVAL_S: Final = 600.0
 LEAD: Final = timedelta(minutes=2)
-"""So long before it begins nothing is entered any more: an entry is to be settled by then."""
+"""Entries are blocked for this long before maintenance begins, so that orders are settled by then."""
 
 _log = log.logger(__name__)
 
@@ -27,13 +27,13 @@ _log = log.logger(__name__)
 class MaintenanceMonitor:
     """The announcements of one broker of a session, and whether one applies now."""
 
-    def __init__(self, broker: Broker, conditions: TradingStateController, clock: Clock) -> None:
-        # Asked once: such a question is slow.
-        self._teller = broker if isinstance(broker, SupportsMaintenanceNotices) else None
-        self._conditions = conditions
+    def __init__(self, broker: Broker, trading_state: TradingStateController, clock: Clock) -> None:
+        # A runtime protocol check is slow, so it is made once.
+        self._source = broker if isinstance(broker, SupportsMaintenanceNotices) else None
+        self._trading_state = trading_state
         self._clock = clock
         self._announced: Sequence[MaintenanceWindow] = ()
-        self._ask_at = 0.0
+        self._poll_at = 0.0
 
     @property
     def current(self) -> MaintenanceWindow | None:
@@ -45,16 +45,16 @@ class MaintenanceMonitor:
         """Raise the cause, and clear it when the period is over."""
         found = self.current
         words = "" if found is None else f"until {found.ends:%H:%M} UTC{found.words and ': '}{found.words}"
-        self._conditions.set_cause(StateCause.MAINTENANCE, words)
+        self._trading_state.set_cause(StateCause.MAINTENANCE, words)
 
     async def poll(self) -> None:
-        """Ask what is announced, where that is due; what was heard last counts until then."""
+        """Request the announcements if due; the last ones apply until then."""
         now = self._clock.monotonic()
-        if self._teller is None or now < self._ask_at or self.current is not None:
+        if self._source is None or now < self._poll_at or self.current is not None:
             return
-        self._ask_at = now + POLL_INTERVAL_S
+        self._poll_at = now + POLL_INTERVAL_S
         try:
-            self._announced = await self._teller.maintenance()
+            self._announced = await self._source.maintenance()
         except BrokerError as fault:
-            _log.warning("maintenance.not_asked", reason=fault.message)
+            _log.warning("maintenance.not_read", reason=fault.message)
         self.update_cause()

@@ -1,4 +1,4 @@
-"""A session at a broker's own market. One event loop, no threads: the books change only between two waits."""
+"""A session at a live market. It uses one event loop and no threads: the books change only between two awaits."""
 
 from __future__ import annotations
 
@@ -55,26 +55,26 @@ if TYPE_CHECKING:
 
 RECONCILE_INTERVAL_S: Final = 0.5
 PRICE_CHECK_INTERVAL_S: Final = 10.0
-_AFTER_S: Final = 120.0
-_BEFORE_THE_BELL: Final = timedelta(seconds=1)
-_STARTS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
-_AT_THE_BELL: Final = frozenset({records.SESSION_OPENED, records.SCREENED, records.UNIVERSE})
+_EXTRA_LOOKUP_S: Final = 120.0
+_OPEN_POLL: Final = timedelta(seconds=1)
+_START_KINDS: Final = frozenset({records.RUN_STARTED, records.SESSION_OPENED})
+_OPENING_KINDS: Final = frozenset({records.SESSION_OPENED, records.SCREENED, records.UNIVERSE})
 _log = log.logger(__name__)
 
 
 class LiveTradingSession:
-    """A session at a broker's own market.
+    """A session at a live market.
 
-    `past` are the journal's events, this session's own after a restart included. `day` holds facts known before the
+    `past` are the journal's events, including this session's own after a restart. `day` holds facts known before the
     open, if more than the source's. `restarted`: an earlier process began it.
     """
 
     restarted = True
 
-    def __init__(  # noqa: PLR0913, PLR0917  everything that one session is made of
+    def __init__(  # noqa: PLR0913, PLR0917  the parts of one session
         self,
         trading: SessionContext,
-        floor: LiveConfig,
+        config: LiveConfig,
         source: FeedSession | LiveSession,
         entrants: tuple[ActiveStrategy, ...],
         equity_atoms: int,
@@ -84,254 +84,254 @@ class LiveTradingSession:
         self.supervisors: tuple[BrokerSupervisor, ...] = ()
         broker = trading.venue.broker
         trading, circuits = monitor_brokers(trading)
-        venue = attrs.evolve(trading.venue, denial_reason=self.denial_reason, on_read_result=partial(self._see, 0))
-        standbys = guard_standbys(trading.standbys, self._objection, self._see)
+        venue = attrs.evolve(trading.venue, denial_reason=self.denial_reason, on_read_result=partial(self._on_read, 0))
+        standbys = guard_standbys(trading.standbys, self._objection, self._on_read)
         self._trading = attrs.evolve(trading, venue=venue, standbys=standbys)
-        self._floor, clock = floor, trading.clock
+        self._config, clock = config, trading.clock
         self._past, self._carried = carryover.events_since_close(past), carryover.carried_positions(past)
         self.steady_clock = session_clock(trading.clock, broker)
-        self._hearing = FeedReceiver(source, day or source.day, floor, self._trading, self.steady_clock, past)
-        self.run = TradingSession(self._trading, self._hearing.source, entrants, equity_atoms)
-        self.run.day = self._hearing.universe.day
-        self._vix = None if floor.vix is None else WindowVix(floor.vix, self.run, self.steady_clock, self._past)
+        self._receiver = FeedReceiver(source, day or source.day, config, self._trading, self.steady_clock, past)
+        self.run = TradingSession(self._trading, self._receiver.source, entrants, equity_atoms)
+        self.run.day = self._receiver.universe.day
+        self._vix = None if config.vix is None else WindowVix(config.vix, self.run, self.steady_clock, self._past)
         self.supervisors = tuple(map(self._supervisor, self.run.broker_sessions, repeat(past)))
         self.trading_state, self.reconciler = self.supervisors[0].trading_state, self.supervisors[0].reconciler
-        self.failover = make_failover(self.supervisors, circuits, clock, self._past, drilled=floor.drilled)
+        self.failover = make_failover(self.supervisors, circuits, clock, self._past, drilled=config.drilled)
         self.abandoned_positions = AbandonedPositions(past, {one.account_id for one in self.run.broker_sessions})
-        self._safety, self._weighed, self._closed = self._guarded(past), False, False
+        self._arming_guard, self._equity_checked, self._closed = self._make_arming_guard(past), False, False
         recorder, flatten = self.run.execution.recorder, self.run.flatten
-        self.requests = RequestHandler(recorder, self.trading_state, flatten, past, self._further())
-        self.requests.restore(past, flattens=floor.signals.flattens)
+        self.requests = RequestHandler(recorder, self.trading_state, flatten, past, self._handlers())
+        self.requests.restore(past, flattens=config.signals.flattens)
         self.clock_guard = ClockGuard(self.steady_clock, broker, self.trading_state)
-        self.data_guard = self._watching()
+        self.data_guard = self._make_data_guard()
         self.run.outlook, self.run.routing = self.data_guard, self.failover
         self.run.keeps_positions = lambda: self.requests.keeps_positions
-        self._closing = SessionClose(self.run, self.supervisors, self.steady_clock, self._past, self._ended)
-        self._errands, self._been_read = SessionTasks(clock, floor.timeout_s), asyncio.Event()
-        self._looking = WatchLoop(floor, clock, self.supervisors, self.requests, self._sights())
-        self._ending = Shutdown(self.requests, self.supervisors, clock, floor.timeout_s)
+        self._session_close = SessionClose(self.run, self.supervisors, self.steady_clock, self._past, self._is_halted)
+        self._tasks, self._first_read_done = SessionTasks(clock, config.timeout_s), asyncio.Event()
+        self._watch_loop = WatchLoop(config, clock, self.supervisors, self.requests, self._checks())
+        self._shutdown = Shutdown(self.requests, self.supervisors, clock, config.timeout_s)
 
-    def _supervisor(self, post: BrokerSession, past: Sequence[Event]) -> BrokerSupervisor:
-        causes, opens = recall_states(past, post.journal_tag), self.run.session.open
-        return BrokerSupervisor(post, causes, self._trading.clock, opens, self._floor.ttl_s)
+    def _supervisor(self, broker: BrokerSession, past: Sequence[Event]) -> BrokerSupervisor:
+        causes, opens = recall_states(past, broker.journal_tag), self.run.session.open
+        return BrokerSupervisor(broker, causes, self._trading.clock, opens, self._config.ttl_s)
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
-        self._recall()
+        self._restore()
         self.abandoned_positions.update_cause(self.trading_state)
-        if self._safety is not None:
-            starts = any(event.kind in _STARTS for event in self._past)
-            self._safety.restore(restarted=self.restarted and starts)
-        every, poll_s = self._errands.repeat_every, self._floor.poll_s
-        acts: list[tuple[float, AsyncAction]] = [(self._floor.watch_s, self._look), (RECONCILE_INTERVAL_S, self._tend)]
-        acts += [(keeper.broker_session.pause_s(poll_s), keeper.process_broker_events) for keeper in self.supervisors]
-        acts += [(RECONCILE_INTERVAL_S, keeper.run_once) for keeper in self.supervisors[1:]]
-        main = asyncio.ensure_future(self._course())
-        side = [asyncio.ensure_future(every(seconds, act)) for seconds, act in acts]
-        side += [asyncio.ensure_future(self._once_read(act)) for act in self._later()]
-        await self._errands.run_until_first_ends(main, side)
+        if self._arming_guard is not None:
+            starts = any(event.kind in _START_KINDS for event in self._past)
+            self._arming_guard.restore(restarted=self.restarted and starts)
+        repeat_every, config = self._tasks.repeat_every, self._config
+        actions: list[tuple[float, AsyncAction]] = [(config.watch_s, self._watch)]
+        actions.append((RECONCILE_INTERVAL_S, self._supervise))
+        actions += [(one.broker_session.pause_s(config.poll_s), one.process_broker_events) for one in self.supervisors]
+        actions += [(RECONCILE_INTERVAL_S, one.run_once) for one in self.supervisors[1:]]
+        main = asyncio.ensure_future(self._main())
+        side = [asyncio.ensure_future(repeat_every(seconds, action)) for seconds, action in actions]
+        side += [asyncio.ensure_future(self._after_first_read(action)) for action in self._later_actions()]
+        await self._tasks.run_until_first_ends(main, side)
 
-    async def _course(self) -> None:
-        # The account, then the minutes. Of what is not decided nothing waits for a reading that takes long.
+    async def _main(self) -> None:
+        # The account, then the minutes; other tasks do not wait for a slow reading.
         await self._reconcile()
-        self._been_read.set()
+        self._first_read_done.set()
         await self._minutes()
 
-    async def _once_read(self, act: AsyncAction) -> None:
-        await self._been_read.wait()
-        await act()
+    async def _after_first_read(self, action: AsyncAction) -> None:
+        await self._first_read_done.wait()
+        await action()
 
-    def _later(self) -> list[AsyncAction]:
-        # What begins when the account has been read, or could not be.
-        every = self._errands.repeat_every
-        found = self._called()
+    def _later_actions(self) -> list[AsyncAction]:
+        # The actions that begin after the first attempt to read the account.
+        repeat_every = self._tasks.repeat_every
+        found = self._event_actions()
         if self._vix is not None:
-            found.append(partial(every, ASK_S, self._vix.refresh))
+            found.append(partial(repeat_every, ASK_S, self._vix.refresh))
         if self.data_guard is not None:
-            found += [self.data_guard.run, partial(every, RECONCILE_INTERVAL_S, self.data_guard.run_once)]
+            found += [self.data_guard.run, partial(repeat_every, RECONCILE_INTERVAL_S, self.data_guard.run_once)]
             if self.data_guard.can_compare_prices:
-                found.append(partial(every, PRICE_CHECK_INTERVAL_S, self.data_guard.compare_prices))
+                found.append(partial(repeat_every, PRICE_CHECK_INTERVAL_S, self.data_guard.compare_prices))
         return found
 
-    def _watching(self) -> DataGuard | None:
-        gathering = self._hearing.live_feed
-        return None if gathering is None else DataGuard(gathering, self.run, self.trading_state, self.steady_clock)
+    def _make_data_guard(self) -> DataGuard | None:
+        live_feed = self._receiver.live_feed
+        return None if live_feed is None else DataGuard(live_feed, self.run, self.trading_state, self.steady_clock)
 
-    def _sights(self) -> list[Callable[[], None]]:
+    def _checks(self) -> list[Callable[[], None]]:
         return [one.run_once for one in (self.failover, self.clock_guard) if one is not None]
 
-    def _called(self) -> list[AsyncAction]:
-        # What is done at a broker as soon as a look finds it due, each by itself: none waits for another's answer.
-        self._ending.bell = self._looking.event_when(self._ending.check)
-        closers = [PositionFlattener(self.run, post, self.steady_clock) for post in self.run.broker_sessions]
+    def _event_actions(self) -> list[AsyncAction]:
+        # Broker actions that run as soon as a round finds them due, each in its own task.
+        self._shutdown.check_event = self._watch_loop.event_when(self._shutdown.check)
+        closers = [PositionFlattener(self.run, broker, self.steady_clock) for broker in self.run.broker_sessions]
         calls = [
-            *((keeper.should_cancel_entries, keeper.cancel_entries) for keeper in self.supervisors),
+            *((supervisor.should_cancel_entries, supervisor.cancel_entries) for supervisor in self.supervisors),
             *((one.should_begin, one.begin) for one in closers),
             (self.run.confirmations.has_pending, self.run.resolve_confirmations),
         ]
-        return [partial(self._errands.run_on_event, self._looking.event_when(due), act) for due, act in calls]
+        return [partial(self._tasks.run_on_event, self._watch_loop.event_when(due), action) for due, action in calls]
 
     @property
     def left_open(self) -> bool:
-        """Whether it has ended before its close, and something is held, works, or is asked for still."""
-        return not (self._closed or all(post.is_idle and not post.has_lookups for post in self.run.broker_sessions))
+        """Whether it ended before its close with open positions, working orders or lookups."""
+        return not (self._closed or all(one.is_idle and not one.has_lookups for one in self.run.broker_sessions))
 
     @property
     def stuck_symbols(self) -> set[str]:
-        """What the session before could not close and is held still."""
+        """The symbols that the previous session could not close and that are still held."""
         return {one.fill.symbol for one in self._carried}.intersection(self.run.positions)
 
     @property
     def live(self) -> bool:
-        """Whether it has to be armed."""
-        return self._floor.live is not None
+        """Whether the session must be armed."""
+        return self._config.live is not None
 
     @property
     def awaits_match(self) -> bool:
-        """Whether a restart has still to be found matched, for an arming to hold on."""
-        return self._safety is not None and self._safety.awaits_match
+        """Whether an arming waits, after a restart, for the account to be matched."""
+        return self._arming_guard is not None and self._arming_guard.awaits_match
 
     def hand_over(self) -> None:
-        """Let somebody else go on with the session from the journal; a stop that is under way is carried out first."""
-        self._ending.hand_over = True
+        """End, so that another object continues the session from the journal; a pending stop is carried out first."""
+        self._shutdown.hand_over = True
 
     @property
     def handed_over(self) -> bool:
-        """Whether it has ended so that somebody else goes on with the session."""
-        return self._ending.handed_over
+        """Whether it ended by `hand_over`."""
+        return self._shutdown.handed_over
 
-    async def end_late(self, until: datetime, unread: Callable[[], None]) -> bool:
-        """End a session that nobody was there to end: what became of its orders is found out and written down.
+    async def end_late(self, until: datetime, on_unread: Callable[[], None]) -> bool:
+        """End a past session: look up its orders, and record the outcome and the close.
 
-        Before its account has been read that is not known, however late it is; of other brokers a reading is waited for
-        `until` then. `unread` is called while one is. Whether it has ended: a stop that comes first leaves it as it is.
+        The primary account must be read first, however long that takes; other brokers are awaited `until` then.
+        `on_unread` is called meanwhile. Returns False if a stop came first; the session then stays open.
         """
-        self._recall()
-        self._weighed, self.requests.later = True, FUTURE_SESSION_VERBS
-        first = SessionTasks(self._trading.clock, self._floor.timeout_s)
-        heeding = asyncio.ensure_future(first.repeat_every(self._floor.watch_s, self._looking.process_requests))
-        finding = asyncio.ensure_future(self._find_out(until, unread))
-        await first.run_until_first_ends(finding, [heeding])
-        if not finding.result():
+        self._restore()
+        self._equity_checked, self.requests.deferred = True, FUTURE_SESSION_VERBS
+        tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
+        polling = asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests))
+        resolving = asyncio.ensure_future(self._resolve_orders(until, on_unread))
+        await tasks.run_until_first_ends(resolving, [polling])
+        if not resolving.result():
             return False
-        await run_concurrently([keeper.reconciler.close for keeper in self.supervisors])
+        await run_concurrently([supervisor.reconciler.close for supervisor in self.supervisors])
         await self.run.close_session(self._stuck)
         return True
 
-    async def _find_out(self, until: datetime, unread: Callable[[], None]) -> bool:
-        # Whether all is known that can be; a stop does not wait for it.
+    async def _resolve_orders(self, until: datetime, on_unread: Callable[[], None]) -> bool:
+        # Read the accounts and look up orders; returns False if a stop came first.
         await self._reconcile()
-        while not self._read(until):
+        while not self._accounts_read(until):
             if self.requests.is_stopping:
                 return False
-            unread()
-            await self._pursue()
+            on_unread()
+            await self._poll_brokers()
         clock = self._trading.clock
-        patient_until = clock.monotonic() + self._patience_s
-        while clock.monotonic() < patient_until and any(post.in_flight for post in self.run.broker_sessions):
+        lookup_until = clock.monotonic() + self._lookup_timeout_s
+        while clock.monotonic() < lookup_until and any(one.in_flight for one in self.run.broker_sessions):
             if self.requests.is_stopping:
                 return False
-            await self._pursue()
+            await self._poll_brokers()
         return True
 
-    def _read(self, until: datetime) -> bool:
-        # Whether the account has been read since the start, and up to that moment those of the other brokers too.
-        keepers = self.supervisors if self.steady_clock.now() < until else self.supervisors[:1]
-        return all(keeper.reconciler.has_read_account for keeper in keepers)
+    def _accounts_read(self, until: datetime) -> bool:
+        # Whether the primary account was read since the start, and until that moment all others too.
+        supervisors = self.supervisors if self.steady_clock.now() < until else self.supervisors[:1]
+        return all(supervisor.reconciler.has_read_account for supervisor in supervisors)
 
-    async def _pursue(self) -> None:
-        await run_concurrently([post.execution.process_broker_events for post in self.run.broker_sessions])
-        await run_concurrently([keeper.run_once for keeper in self.supervisors])
+    async def _poll_brokers(self) -> None:
+        await run_concurrently([one.execution.process_broker_events for one in self.run.broker_sessions])
+        await run_concurrently([supervisor.run_once for supervisor in self.supervisors])
         await self._trading.clock.sleep(RECONCILE_INTERVAL_S)
 
     def _stuck(self) -> list[NewEvent]:
-        # What is still held when the session is over, also where nobody could look after it.
-        return [*self._closing.stuck_entries(), *self.abandoned_positions.entries(self.run.execution.recorder)]
+        # The positions held at the session's end, including abandoned ones.
+        return [*self._session_close.stuck_entries(), *self.abandoned_positions.entries(self.run.execution.recorder)]
 
     @property
-    def _patience_s(self) -> float:
-        return max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _AFTER_S
+    def _lookup_timeout_s(self) -> float:
+        return max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _EXTRA_LOOKUP_S
 
     def denial_reason(self, order: Order) -> str:
-        """Why an order may not leave now; looked at in the second barrier and again before its first byte."""
+        """Why an order may not be sent now; checked in the second barrier and again before its first byte."""
         return self._objection(0, order)
 
-    def _objection(self, place: int, order: Order) -> str:
-        keeper = self.supervisors[place]
+    def _objection(self, index: int, order: Order) -> str:
+        supervisor = self.supervisors[index]
         try:
-            if control.kill_file_exists(self._floor.folder):
+            if control.kill_file_exists(self._config.folder):
                 self.trading_state.raise_cause(StateCause.KILL_FILE)
         except AccessError as fault:
-            if order.leg is Leg.ENTRY:  # what is held is protected and closed whatever lies there
+            if order.leg is Leg.ENTRY:  # stops and exits do not depend on the folder
                 return f"the control folder cannot be read: {fault.message}"
-        keeper.raise_causes()
+        supervisor.raise_causes()
         states = (one.trading_state for one in self.supervisors)
-        self._floor.disk_guard.update_causes(self._trading.clock.monotonic(), *states)
+        self._config.disk_guard.update_causes(self._trading.clock.monotonic(), *states)
         if words := out_of_hours(self.run.session, self.steady_clock.now()):
             return words
-        if words := keeper.denial_reason(order, flattening=self.run.flattening):
+        if words := supervisor.denial_reason(order, flattening=self.run.flattening):
             return words
-        elsewhere = "" if self.failover is None else self.failover.denial_reason(keeper, order)
+        elsewhere = "" if self.failover is None else self.failover.denial_reason(supervisor, order)
         guard = self.data_guard
-        return elsewhere or ("" if guard is None else guard.denial_reason(order, keeper.broker_session))
+        return elsewhere or ("" if guard is None else guard.denial_reason(order, supervisor.broker_session))
 
-    def _ended(self) -> bool:
+    def _is_halted(self) -> bool:
         return self.data_guard is not None and self.data_guard.halted_to_close
 
-    def _see(self, place: int, silence: str) -> None:
-        self.supervisors[place].record_silence(silence)
+    def _on_read(self, index: int, fault_text: str) -> None:
+        self.supervisors[index].record_read_result(fault_text)
 
-    def _recall(self) -> None:
+    def _restore(self) -> None:
         rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
-        recalls = [SessionRecovery(post.decision_engine, post.execution, rows) for post in self.run.broker_sessions]
-        for post, one in product(self.run.broker_sessions, self._carried):
-            if one.account == post.account_id:
-                post.decision_engine.position_manager.recovery.restore_position(one, rows.get(one.fill.symbol))
-        for event in self._past:  # what several brokers' trades count together, they count in the order of the journal
-            for found in recalls:
+        recoveries = [SessionRecovery(one.decision_engine, one.execution, rows) for one in self.run.broker_sessions]
+        for broker, one in product(self.run.broker_sessions, self._carried):
+            if one.account == broker.account_id:
+                broker.decision_engine.position_manager.recovery.restore_position(one, rows.get(one.fill.symbol))
+        for event in self._past:  # in journal order: the brokers share counts of trades
+            for found in recoveries:
                 found.apply(event)
-        for keeper, found in zip(self.supervisors, recalls, strict=True):
-            keeper.reconciler.splits.file = self._floor.splits
+        for supervisor, found in zip(self.supervisors, recoveries, strict=True):
+            supervisor.reconciler.splits.file = self._config.splits
             found.resolve_open_orders()
             self.run.decided |= found.decided
         self.run.decided |= self.run.confirmations.restore(self._past, rows)
         if self.data_guard is not None:
             self.data_guard.restore(self._past)
         self._trading.call_guard.restore(recorded_failures(self._past))
-        if self._floor.lost is not None:
-            noted = hung_plugins.failures_of_day(self._floor.lost, self._trading.clock.now(), self.run.session.date)
+        if self._config.lost is not None:
+            noted = hung_plugins.failures_of_day(self._config.lost, self._trading.clock.now(), self.run.session.date)
             self._trading.call_guard.record_hung(noted)
 
     async def _reconcile(self) -> None:
-        # Before anything else the account is read; until that has worked once, nothing is entered.
-        await run_concurrently([keeper.reconcile for keeper in self.supervisors])
-        self._know()
+        # Read the accounts first; entries are blocked until one reading has succeeded.
+        await run_concurrently([supervisor.reconcile for supervisor in self.supervisors])
+        self._on_account_read()
 
-    def _know(self) -> None:
-        if self.reconciler.has_read_account and not self._weighed:
-            self._weighed = True
+    def _on_account_read(self) -> None:
+        if self.reconciler.has_read_account and not self._equity_checked:
+            self._equity_checked = True
             check_opening_equity(self.run, self._trading.journal, self._trading.venue)
-        if self._safety is not None:
-            self._safety.update(self.reconciler.verdict)
+        if self._arming_guard is not None:
+            self._arming_guard.update(self.reconciler.verdict)
 
-    def _guarded(self, past: Sequence[Event]) -> ArmingGuard | None:
-        live, run = self._floor.live, self.run
+    def _make_arming_guard(self, past: Sequence[Event]) -> ArmingGuard | None:
+        live, run = self._config.live, self.run
         if live is None:
             return None
         live = attrs.evolve(live, events=past)
         exposure = run.decision_engine.exposure
         return ArmingGuard(live, run.session.date, run.execution.recorder, self.trading_state, exposure)
 
-    def _further(self) -> dict[ControlVerb, RequestAction]:
-        # What else can be asked of this session, and who obeys it.
+    def _handlers(self) -> dict[ControlVerb, RequestAction]:
         record = self.run.confirmations.record_answer
         answers: dict[ControlVerb, RequestAction] = dict.fromkeys(CONFIRMATION_VERBS, record)
         if self.failover is not None or self.abandoned_positions:
             answers[ControlVerb.FAILOVER_CONFIRM] = self._confirm
-        return answers if self._safety is None else answers | self._safety.handlers
+        return answers if self._arming_guard is None else answers | self._arming_guard.handlers
 
     def _confirm(self, request: ControlRequest) -> str:
-        # A person says what is open where nobody can look.
+        # A person confirms what is open where no account can be read.
         if self.abandoned_positions and (self.failover is None or not self.failover.broken_route):
             return self.abandoned_positions.release(request, self.run.execution.recorder, self.trading_state)
         if self.failover is None:
@@ -339,19 +339,19 @@ class LiveTradingSession:
         return self.failover.confirm_exposure(request)
 
     async def _minutes(self) -> None:
-        # Minutes in order; late and repeated ones are dropped, missing ones stay empty. While positions are kept, skip.
+        # Trade the minutes in order: drop late and repeated ones, keep missing ones empty, skip if positions are kept.
         run, wait = self.run, self._trading.wait
         while (rest := run.session.open - self._trading.clock.now()).total_seconds() > 0:
-            if self._ending.finish_if_over():
+            if self._shutdown.finish_if_over():
                 return
-            await wait(self._trading.clock.now() + min(rest, _BEFORE_THE_BELL))
-        said = _AT_THE_BELL.intersection(event.kind for event in self._past)
-        await run.open_session(said)
-        if self._hearing.truncation is not None and records.UNIVERSE not in said:
-            run.execution.recorder.record(records.UNIVERSE, self._hearing.truncation)
-        came = run.session.minute(self.steady_clock.now())
+            await wait(self._trading.clock.now() + min(rest, _OPEN_POLL))
+        recorded = _OPENING_KINDS.intersection(event.kind for event in self._past)
+        await run.open_session(recorded)
+        if self._receiver.truncation is not None and records.UNIVERSE not in recorded:
+            run.execution.recorder.record(records.UNIVERSE, self._receiver.truncation)
+        start_minute = run.session.minute(self.steady_clock.now())
         minutes = aiter(run.source.minutes())
-        while (minute := await self._ending.next_minute(minutes)) is not None:
+        while (minute := await self._shutdown.next_minute(minutes)) is not None:
             if minute.index < run.tape.closed:
                 _log.warning("minute.late", index=minute.index)
                 continue
@@ -359,42 +359,42 @@ class LiveTradingSession:
                 run.tape.append(empty_minute(minute, run.tape.closed))
             run.tape.append(minute)
             late = () if self.data_guard is None else self.data_guard.apply_late_bars()
-            if (old := minute.index < came - 1) or run.keeps_positions():
+            if (old := minute.index < start_minute - 1) or run.keeps_positions():
                 await run.skip_minute(minute.index, late=old)
-                self._hearing.record_minute(minute, late)
+                self._receiver.record_minute(minute, late)
                 continue
             if self._vix is not None:
                 self._vix.apply_due(minute.index)
-            await run.step(minute.index, late=self._late(minute.index))
+            await run.step(minute.index, late=self._is_late(minute.index))
             self._trading.on_minute(run, minute.index)
-            self._hearing.record_minute(minute, late, run.quoted)
-        if self._ending.ended:
+            self._receiver.record_minute(minute, late, run.quoted)
+        if self._shutdown.ended:
             return
         await self._settle()
         await wait(run.session.close)
-        await run_concurrently([keeper.reconciler.close for keeper in self.supervisors])
+        await run_concurrently([supervisor.reconciler.close for supervisor in self.supervisors])
         await run.close_session(self._stuck)
         self._closed = True
 
     async def _settle(self) -> None:
-        # After the last minute: wait for the outcome of what is in flight, as long as an order may still turn up.
+        # After the last minute: wait for orders in flight, as long as a lookup may still find one.
         clock, run = self._trading.clock, self.run
-        until = clock.monotonic() + self._patience_s
-        while clock.monotonic() < until and any(post.in_flight for post in run.broker_sessions):
+        until = clock.monotonic() + self._lookup_timeout_s
+        while clock.monotonic() < until and any(broker.in_flight for broker in run.broker_sessions):
             await clock.sleep(1.0)
 
-    def _late(self, index: int) -> bool:
-        # Whether a minute came so long after its end that nothing is entered on it.
+    def _is_late(self, index: int) -> bool:
+        # Whether a minute came too long after its end to enter on it.
         behind = self.steady_clock.now() - self.run.session.moment(index + 1)
         filled = self.data_guard is not None and self.data_guard.is_backfilled(index)
-        return filled or behind.total_seconds() > self._floor.ttl_s
+        return filled or behind.total_seconds() > self._config.ttl_s
 
-    async def _look(self) -> None:
-        # Until the account has been read only what is asked is obeyed.
-        await (self._looking.run_once() if self._been_read.is_set() else self._looking.process_requests())
+    async def _watch(self) -> None:
+        # Until the account has been read, only requests are executed.
+        await (self._watch_loop.run_once() if self._first_read_done.is_set() else self._watch_loop.process_requests())
 
-    async def _tend(self) -> None:
+    async def _supervise(self) -> None:
         await self.supervisors[0].run_once()
-        if self._been_read.is_set():
-            self._know()
-            await self._closing.run_once()
+        if self._first_read_done.is_set():
+            self._on_account_read()
+            await self._session_close.run_once()

@@ -1,7 +1,7 @@
-"""Says whether a session is ready: once that it is, and until then every ten minutes that it is not, and why.
+"""Reports READY once, and until then every ten minutes NOT READY with the reasons.
 
-Before the bell READY is taken back where something speaks against it that lasts, and said again when nothing has done
-so for a while: what comes and goes is called ready the more slowly the more often it was taken back.
+Before the open a lasting objection withdraws READY. It is reported again after a time without objections, which grows
+with each withdrawal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ take.
 """
 
 HOLDS: Final = (timedelta(0), LASTS, AGAIN)
-"""How long there must be no objection before READY: the first, the second, and each later session."""
+"""How long there must be no objection before READY: at first, after one withdrawal, and after more."""
 
 LOOK_S: Final = 1.0
 
@@ -41,63 +41,72 @@ class ReadinessAnnouncer:
 
     def __init__(self, recorder: JournalRecorder) -> None:
         self._recorder = recorder
-        self._told: datetime | None = None
+        self._reported_at: datetime | None = None
 
     def announce_not_ready(self, session: Session, reasons: list[str]) -> None:
         """Report that a session is not ready: at once, then at most every ten minutes."""
         now = self._recorder.clock.now()
-        if self._told is None or now - self._told >= AGAIN:
-            self._told = now
+        if self._reported_at is None or now - self._reported_at >= AGAIN:
+            self._reported_at = now
             payload = {"session": session.date.isoformat(), "reasons": reasons}
             self._recorder.record(records.NOT_READY, payload)
 
     async def announce_ready(
-        self, market: LiveTradingSession, line: FeedConnection | None, said: Callable[[], records.Payload]
+        self, market: LiveTradingSession, connection: FeedConnection | None, payload: Callable[[], records.Payload]
     ) -> None:
-        """Look at a session until it is ready and its bell has rung; `said` is what READY says then."""
+        """Watch a session until it is ready and has opened; `payload` makes the payload of READY."""
         clock, session = self._recorder.clock, market.run.session
-        reading_until, ready, taken_back = clock.now() + LASTS, False, 0
-        against, well = _Spell(), _Spell()
+        reading_until, ready, withdrawals = clock.now() + LASTS, False, 0
+        blocked, clear = _Duration(), _Duration()
         while not (ready and clock.now() >= session.open):
             await clock.sleep(LOOK_S)  # by then the account is being read
             now = clock.now()
-            reasons = _reasons(market, line, reading=now <= reading_until)
-            well.look(now, on=not (reasons or _against(market)) and (line is None or line.is_connected))
-            against.look(now, on=ready and bool(reasons))
-            if not ready and well.lasts(now, HOLDS[min(taken_back, len(HOLDS) - 1)]):
+            reasons = _reasons(market, connection, reading=now <= reading_until)
+            clear.update(
+                now, on=not (reasons or _blocking_causes(market)) and (connection is None or connection.is_connected)
+            )
+            blocked.update(now, on=ready and bool(reasons))
+            if not ready and clear.lasts(now, HOLDS[min(withdrawals, len(HOLDS) - 1)]):
                 ready = True
-                self._recorder.record(records.READY, said())
-            elif against.lasts(now, LASTS):
-                ready, taken_back = False, taken_back + 1
-                self._told = None  # READY was the last word: whoever relies on it hears at once that it is over
+                self._recorder.record(records.READY, payload())
+            elif blocked.lasts(now, LASTS):
+                ready, withdrawals = False, withdrawals + 1
+                self._reported_at = None  # withdraw READY at once
             if not ready and reasons:
                 self.announce_not_ready(session, reasons)
 
 
-class _Spell:
-    # Since when something has been so without a break.
+class _Duration:
+    # How long a condition has lasted without a break.
     def __init__(self) -> None:
         self._since: datetime | None = None
 
-    def look(self, now: datetime, *, on: bool) -> None:
+    def update(self, now: datetime, *, on: bool) -> None:
         self._since = (self._since or now) if on else None
 
     def lasts(self, now: datetime, span: timedelta) -> bool:
         return self._since is not None and now - self._since >= span
 
 
-def _against(market: LiveTradingSession) -> list[StateCause]:
-    # Why nothing would be entered; empty where nothing keeps it from that.
+def _blocking_causes(market: LiveTradingSession) -> list[StateCause]:
+    # The causes that block entries.
     return [cause for cause in market.trading_state.causes if KINDS[cause].state >= RiskState.EXIT_ONLY]
 
 
-def _reasons(market: LiveTradingSession, line: FeedConnection | None, *, reading: bool) -> list[str]:
-    # The same in words, with what the feed's connection has against it.
-    told = [_told(market, cause) for cause in _against(market) if not (reading and cause is StateCause.UNRECONCILED)]
-    return [*told, *([line.disconnect_reason] if line is not None and line.disconnect_reason else [])]
+def _reasons(market: LiveTradingSession, connection: FeedConnection | None, *, reading: bool) -> list[str]:
+    # The blocking causes as text, with that of the feed's connection.
+    texts = [
+        _cause_text(market, cause)
+        for cause in _blocking_causes(market)
+        if not (reading and cause is StateCause.UNRECONCILED)
+    ]
+    return [
+        *texts,
+        *([connection.disconnect_reason] if connection is not None and connection.disconnect_reason else []),
+    ]
 
 
-def _told(market: LiveTradingSession, cause: StateCause) -> str:
-    # What is left behind is said to the share.
+def _cause_text(market: LiveTradingSession, cause: StateCause) -> str:
+    # Abandoned positions are listed with their quantities.
     more = market.abandoned_positions.description if cause is StateCause.LEFT_BEHIND else ""
     return f"{cause.value}: {more}" if more else cause.value

@@ -1,4 +1,4 @@
-"""Sends once more what could not be sent: a refused connection leaves a position with neither stop nor exit."""
+"""Resends orders that could not be sent: a refused connection leaves a position without stop or exit."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
 
 FIRST_S: Final = 0.5
 MOST_S: Final = 10.0
-"""The pauses after tries that fail begin with half a second, and double up to this."""
+"""The delay after failed attempts starts at FIRST_S and doubles up to MOST_S."""
 
 
 class Resender:
-    """Tries again at one broker; `tend` is called about twice a second."""
+    """Resends at one broker; call `run_once` about twice a second."""
 
-    def __init__(self, post: BrokerSession, clock: Clock) -> None:
-        self._post = post
+    def __init__(self, broker_session: BrokerSession, clock: Clock) -> None:
+        self._broker_session = broker_session
         self._clock = clock
-        self._pause_s = self._due = 0.0
+        self._delay_s = self._due = 0.0
 
     async def run_once(self) -> None:
-        """One round: what waits is sent at once, then after pauses, which spare a broker that goes on refusing."""
-        custody, now = self._post.decision_engine.position_manager, self._clock.monotonic()
-        if not custody.unsent_orders.has_waiting:
-            self._pause_s = self._due = 0.0
+        """One round: send waiting orders at once, then with growing delays while the broker refuses."""
+        position_manager, now = self._broker_session.decision_engine.position_manager, self._clock.monotonic()
+        if not position_manager.unsent_orders.has_waiting:
+            self._delay_s = self._due = 0.0
         elif now >= self._due:
-            self._pause_s = min(max(FIRST_S, 2 * self._pause_s), MOST_S)
-            self._due = now + self._pause_s
-            custody.unsent_orders.release(barred=False)
-            await self._post.execution.execute(MinuteCommands(actions=custody.orders_due_now()))
+            self._delay_s = min(max(FIRST_S, 2 * self._delay_s), MOST_S)
+            self._due = now + self._delay_s
+            position_manager.unsent_orders.release(barred=False)
+            await self._broker_session.execution.execute(MinuteCommands(actions=position_manager.orders_due_now()))

@@ -1,4 +1,4 @@
-"""A run at a broker's own market: what its life is made of, from the settings, and how it ends."""
+"""A run at a live market: made from the settings, traded day by day, and its end."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ _log = log.logger(__name__)
 
 async def run_live(plan: RunPlan, watcher: RunWatcher, broker: Broker) -> RunOutcome:
     """Trade day after day until the run is stopped, or to the session's end with `once`."""
-    course = market_setup(plan.assembly, plan.request, broker)
-    course.journal.free_space = plan.disk_guard.release_ballast
+    setup = market_setup(plan.assembly, plan.request, broker)
+    setup.journal.free_space = plan.disk_guard.release_ballast
     others = {name: plan.assembly.broker(name) for name in failover_brokers(plan.assembly.settings)}
     try:
-        return await _Run(plan, watcher, course, others).go()
+        return await _Run(plan, watcher, setup, others).go()
     finally:
-        course.journal.close()
-        for one in (course.broker, *others.values()):
+        setup.journal.close()
+        for one in (setup.broker, *others.values()):
             await one.close()
 
 
@@ -66,32 +66,32 @@ def failover_brokers(settings: Settings) -> tuple[str, ...]:
 
 class _Run:
     # The run while it lasts.
-    def __init__(self, plan: RunPlan, watcher: RunWatcher, course: RunSetup, others: Mapping[str, Broker]) -> None:
+    def __init__(self, plan: RunPlan, watcher: RunWatcher, setup: RunSetup, others: Mapping[str, Broker]) -> None:
         self._plan = plan
         self._others = others
         self._watcher = watcher
-        self._course = course
+        self._setup = setup
         self._since = plan.wall.now()
-        closed, opened = (course.journal.last_event(kind) for kind in (records.SESSION_CLOSED, records.SESSION_OPENED))
-        under_way = opened is not None and (closed is None or closed.seq < opened.seq)
-        start = course.journal.last_event(records.RUN_STARTED) if under_way else None
-        self._started = start is not None  # a session that is gone on with belongs to the run that began it
-        self._began = course.journal.head[0] if start is None else start.seq - 1
-        self._company = RunServices(plan, watcher, course)
-        self._vix = live_vix_brokers(plan.assembly.settings, (course.server, course.broker, *others.values()))
-        self._places = VixSources(
+        closed, opened = (setup.journal.last_event(kind) for kind in (records.SESSION_CLOSED, records.SESSION_OPENED))
+        in_session = opened is not None and (closed is None or closed.seq < opened.seq)
+        start = setup.journal.last_event(records.RUN_STARTED) if in_session else None
+        self._started = start is not None  # a continued session belongs to the run that began it
+        self._began = setup.journal.head[0] if start is None else start.seq - 1
+        self._services = RunServices(plan, watcher, setup)
+        self._vix = live_vix_brokers(plan.assembly.settings, (setup.server, setup.broker, *others.values()))
+        self._vix_sources = VixSources(
             calendar=plan.assembly.calendar,
-            brokers=(course.broker, *others.values()),
+            brokers=(setup.broker, *others.values()),
             bars=plan.assembly.settings.instance.bars,
         )
-        self._recorder = JournalRecorder(journal=course.journal, clock=plan.wall, on_events=self._company.on_events)
+        self._recorder = JournalRecorder(journal=setup.journal, clock=plan.wall, on_events=self._services.on_events)
 
     async def go(self) -> RunOutcome:
-        """Live, and say how it ended."""
-        plan, course = self._plan, self._course
-        self._company.announce_start()
+        """Trade, and return the outcome."""
+        plan, setup = self._plan, self._setup
+        self._services.announce_start()
         settings = plan.assembly.settings
-        days = SessionFactory(
+        factory = SessionFactory(
             calendar=plan.assembly.calendar,
             bars=self._bars,
             entrants=plan.assembly.entrants,
@@ -100,28 +100,27 @@ class _Run:
             on_idle=self._watcher.on_idle,
             settings_reload=plan.settings_reload,
             primary=settings.trading.broker_name,
-            standbys=self._standbys,
+            standbys=self._make_standbys,
             is_drilled=self._drilled,
-            facts=self._places.facts,
+            facts=self._vix_sources.facts,
             on_round=self._watcher.on_round,
             mode=settings.mode,
             worst_day=planned(settings).worst_day,
-            meter=GaugeWriter(settings.instance.data, course.journal.path, plan.wall),
+            meter=GaugeWriter(settings.instance.data, setup.journal.path, plan.wall),
         )
-        life = DailyCycle(self._recorder, course.broker, self._floor(), days, once=plan.once)
+        cycle = DailyCycle(self._recorder, setup.broker, self._config(), factory, once=plan.once)
         try:
-            stopped = await life.run()
+            stopped = await cycle.run()
         except SettingsChanged:
-            return attrs.evolve(self._company.announce_end(self._began, stopped=True), renewed=True)
+            return attrs.evolve(self._services.announce_end(self._began, stopped=True), renewed=True)
         if not stopped:
-            return self._company.announce_end(self._began, stopped=False)
-        works = () if life.session is None else life.session.run.open_symbols
-        left, unconfirmed = await still_open(course.journal, course.broker, self._since, works)
+            return self._services.announce_end(self._began, stopped=False)
+        working = () if cycle.session is None else cycle.session.run.open_symbols
+        left, unconfirmed = await still_open(setup.journal, setup.broker, self._since, working)
         self._recorder.record(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
-        return self._company.announce_end(self._began, stopped=True, said=left, unconfirmed=unconfirmed)
+        return self._services.announce_end(self._began, stopped=True, reported=left, unconfirmed=unconfirmed)
 
-    def _floor(self) -> LiveConfig:
-        # How often who is asked, and where what is written and looked for lies.
+    def _config(self) -> LiveConfig:
         plan, settings = self._plan, self._plan.assembly.settings
         return LiveConfig(
             folder=settings.instance.control,
@@ -131,7 +130,7 @@ class _Run:
             watch_s=plan.watch_s,
             grace_s=settings.trading.bar_grace,
             received=settings.instance.data / received_bars.FOLDER,
-            feed=self._course.feed.label.name,
+            feed=self._setup.feed.label.name,
             disk_guard=plan.disk_guard,
             lost=settings.instance.data,
             splits=settings.instance.data / operator_splits.NAME,
@@ -140,16 +139,16 @@ class _Run:
         )
 
     def _trading(self, account: Account) -> SessionContext:
-        # What a session needs at the account that the broker named; the run's start is written down with the first.
-        plan, course = self._plan, self._course
+        # The context of a session at the reported account; the first one records the run's start.
+        plan, setup = self._plan, self._setup
         if not self._started:
             self._started = True
-            self._recorder.record(records.RUN_STARTED, run_started_payload(plan, course, account.equity))
+            self._recorder.record(records.RUN_STARTED, run_started_payload(plan, setup, account.equity))
         name = plan.assembly.settings.trading.broker_name
-        return self._company.trading(account, name, plan.wall, plan.wall.sleep_until)
+        return self._services.trading(account, name, plan.wall, plan.wall.sleep_until)
 
-    async def _standbys(self, opened: Event | None) -> tuple[StandbyBroker, ...]:
-        # The brokers that may take over; one that cannot be logged in to is said, and left out of the session.
+    async def _make_standbys(self, opened: Event | None) -> tuple[StandbyBroker, ...]:
+        # The brokers that may take over; one whose login fails is reported and left out of the session.
         found = []
         for name, broker in self._others.items():
             if opened is not None and name not in opened.payload.get("accounts", {}):
@@ -159,44 +158,44 @@ class _Run:
             except BrokerError as fault:
                 self._recorder.record(records.STANDBY_ABSENT, {"of": name, "words": fault.message})
             else:
-                found.append(self._company.standby(broker, name, account))
+                found.append(self._services.standby(broker, name, account))
         return tuple(found)
 
     def _drilled(self, past: Sequence[Event]) -> bool:
-        # Whether failover between these brokers was tried lately, and went well.
+        # Whether a recent failover drill of these brokers passed.
         names = (self._plan.assembly.settings.trading.broker_name, *self._others)
         return not failover_drills.drill_objection(failover_drills.latest_drill(past, names), self._plan.wall.now())
 
     def _live(self, account: Account) -> LiveContext | None:
-        # What a live session is armed for; paper trading is not armed.
+        # The arming context; paper trading is not armed.
         assembly = self._plan.assembly
         return live_context(assembly, account.account_id) if assembly.settings.mode == LIVE else None
 
     async def _bars(self, session: Session) -> FeedSession | LiveSession:
-        # The running session's bars; raises DataError where the source has none of that day.
-        async for source in self._course.feed.sessions():
+        # The running session's bars; raises DataError if the source has none for that day.
+        async for source in self._setup.feed.sessions():
             if source.session.date == session.date:
                 if isinstance(source, LiveSession):
                     check_feed_fit(source.quality, self._plan.assembly.settings)
                 return source
-        raise DataError(f"{self._course.feed.label.name} supplies no bars of {session.date}.", "Ask the vendor.")
+        raise DataError(f"{self._setup.feed.label.name} supplies no bars of {session.date}.", "Ask the vendor.")
 
 
 async def still_open(
-    journal: Journal, broker: Broker, since: datetime, works: Iterable[str] = ()
+    journal: Journal, broker: Broker, since: datetime, working: Iterable[str] = ()
 ) -> tuple[list[str], str]:
-    """What is open by the books and by what the broker says, and why it cannot be asked; "" where it could.
+    """The symbols open by the books and the broker's account, and why the account could not be read, "" if it was.
 
-    What the account holds that is known not to be tbot's is nothing that a stop leaves open. `works` are the symbols
-    that a session knows of besides, such as those of orders that are open though they were told to be over.
+    Known external holdings are left out. `working` are further open symbols of the session, such as those of orphan
+    orders.
     """
-    held, unconfirmed = {*open_at_end(journal).open, *works}, ""
+    held, unconfirmed = {*open_at_end(journal).open, *working}, ""
     try:
-        said = await broker.snapshot(since)
+        snapshot = await broker.snapshot(since)
     except BrokerError as fault:
         unconfirmed = fault.message
         _log.warning("account.not_read", reason=unconfirmed)
     else:
-        foreign = external_holdings.known_external_holdings(journal, said.account.account_id)
-        held |= {one.symbol for one in said.holdings if one.quantity != foreign.get(one.symbol, 0)}
+        external = external_holdings.known_external_holdings(journal, snapshot.account.account_id)
+        held |= {one.symbol for one in snapshot.holdings if one.quantity != external.get(one.symbol, 0)}
     return sorted(held), unconfirmed

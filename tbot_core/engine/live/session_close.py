@@ -1,6 +1,6 @@
-"""The end of a session: positions that cannot be closed are reported shortly before the close, and STUCK after it.
+"""The end of a session: positions still open are reported shortly before the close, and are STUCK after it.
 
-If the whole market is halted to the close they are STUCK at once.
+If the whole market is halted to the close, they are STUCK at once.
 """
 
 from __future__ import annotations
@@ -31,98 +31,109 @@ if TYPE_CHECKING:
 ALERT_BEFORE_CLOSE: Final = timedelta(minutes=2)
 """How long before the close an open position is reported."""
 
-_SILENCES: Final = frozenset(
+_NO_ANSWER_CAUSES: Final = frozenset(
     {StateCause.UNREACHABLE, StateCause.MAINTENANCE, StateCause.UNKNOWN, StateCause.UNRECONCILED}
 )
 
 
 class SessionClose:
-    """Watches one session's end, at each of its brokers; `past` are its events before a restart.
+    """Watches one session's end at each of its brokers; `past` are its events before a restart.
 
-    `over` says whether the market is halted to the close.
+    `halted_to_close` tells whether the market is halted to the close.
     """
 
     def __init__(
         self,
         run: TradingSession,
-        keepers: Sequence[BrokerSupervisor],
+        supervisors: Sequence[BrokerSupervisor],
         clock: Clock,
         past: Sequence[Event],
-        over: Callable[[], bool] = lambda: False,
+        halted_to_close: Callable[[], bool] = lambda: False,
     ) -> None:
         self._session = run.session
-        self._keepers = keepers
+        self._supervisors = supervisors
         self._clock = clock
-        self._over = over
+        self._halted_to_close = halted_to_close
         self._reopened = False
-        self._told = {_mark(one.payload) for one in past if one.kind in {records.CLOSING_LATE, records.STUCK}}
+        self._reported = {
+            _position_key(one.payload) for one in past if one.kind in {records.CLOSING_LATE, records.STUCK}
+        }
 
     async def run_once(self) -> None:
-        """Called about twice a second.
+        """One round, about twice a second.
 
-        As soon as orders are sent what the session before could not close is closed; in the last two minutes each
-        position that is still held is told, once; one that the market does not let go any more is STUCK.
+        Closes carried positions as soon as orders may be sent. In the last two minutes it reports each open position
+        once; if the market is halted to the close, that position is STUCK.
         """
         session, now = self._session, self._clock.now()
         opens = session.open + timedelta(seconds=FIRST_ORDER_S)
         if not self._reopened and opens <= now < session.close:
             self._reopened = True
-            await run_concurrently([partial(self._reopen, keeper.broker_session) for keeper in self._keepers])
-        over = self._over()
-        if not session.open <= now < session.close or not (over or session.close - ALERT_BEFORE_CLOSE <= now):
+            await run_concurrently(
+                [partial(self._reopen, supervisor.broker_session) for supervisor in self._supervisors]
+            )
+        halted_to_close = self._halted_to_close()
+        if not session.open <= now < session.close or not (
+            halted_to_close or session.close - ALERT_BEFORE_CLOSE <= now
+        ):
             return
-        for keeper, position in self._held():
-            mark = keeper.broker_session.journal_tag, position.signal.symbol
-            if mark not in self._told:
-                self._told.add(mark)
-                kind = records.STUCK if over else records.CLOSING_LATE
-                keeper.broker_session.execution.recorder.record(kind, _payload(keeper, position))
+        for supervisor, position in self._held():
+            key = supervisor.broker_session.journal_tag, position.signal.symbol
+            if key not in self._reported:
+                self._reported.add(key)
+                kind = records.STUCK if halted_to_close else records.CLOSING_LATE
+                supervisor.broker_session.execution.recorder.record(kind, _payload(supervisor, position))
 
     def stuck_entries(self) -> list[NewEvent]:
-        """The session has ended: the open positions, and why they could not be closed."""
+        """The STUCK events of positions still open at the session's end, with the reasons."""
         return [
-            keeper.broker_session.execution.recorder.entry(records.STUCK, _payload(keeper, position))
-            for keeper, position in self._held()
+            supervisor.broker_session.execution.recorder.entry(records.STUCK, _payload(supervisor, position))
+            for supervisor, position in self._held()
         ]
 
     def _held(self) -> list[tuple[BrokerSupervisor, Position]]:
-        held = [(keeper, keeper.broker_session.decision_engine.portfolio.positions) for keeper in self._keepers]
-        return [(keeper, positions[symbol]) for keeper, positions in held for symbol in sorted(positions)]
+        held = [
+            (supervisor, supervisor.broker_session.decision_engine.portfolio.positions)
+            for supervisor in self._supervisors
+        ]
+        return [(supervisor, positions[symbol]) for supervisor, positions in held for symbol in sorted(positions)]
 
     @staticmethod
-    async def _reopen(post: BrokerSession) -> None:
-        await post.execution.execute(MinuteCommands(actions=post.decision_engine.position_manager.on_market_open()))
+    async def _reopen(broker_session: BrokerSession) -> None:
+        await broker_session.execution.execute(
+            MinuteCommands(actions=broker_session.decision_engine.position_manager.on_market_open())
+        )
 
 
-def _mark(payload: Mapping[str, Any]) -> tuple[str, str]:
+def _position_key(payload: Mapping[str, Any]) -> tuple[str, str]:
     return payload.get("broker", ""), payload["symbol"]
 
 
-def _payload(keeper: BrokerSupervisor, position: Position) -> records.Payload:
+def _payload(supervisor: BrokerSupervisor, position: Position) -> records.Payload:
     carried = records.carried_payload(position.signal, carryover.carried_entry(position))
-    made = keeper.broker_session.decision_engine.position_manager.recovery.attempts_by_leg(position.signal)
+    made = supervisor.broker_session.decision_engine.position_manager.recovery.attempts_by_leg(position.signal)
     attempts = {leg.value: count for leg, count in made.items()}
-    return carried | {"side": position.side.word, "words": _why(keeper, position), "attempts": attempts}
+    return carried | {"side": position.side.word, "words": _why(supervisor, position), "attempts": attempts}
 
 
-def _held_back(keeper: BrokerSupervisor, symbol: str) -> str:
-    # What has kept an exit from leaving; "" for nothing that is still there.
-    if keeper.state is RiskState.HALTED:
+def _blocked_by(supervisor: BrokerSupervisor, symbol: str) -> str:
+    # What still prevents an exit from being sent; "" if nothing does.
+    if supervisor.state is RiskState.HALTED:
         return "a kill suspends its exit"
-    return "it is frozen" if symbol in keeper.broker_session.decision_engine.exposure.frozen else ""
+    return "it is frozen" if symbol in supervisor.broker_session.decision_engine.exposure.frozen else ""
 
 
-def _why(keeper: BrokerSupervisor, position: Position) -> str:
-    symbol, orders = position.signal.symbol, keeper.broker_session.execution.orders.values()
-    if symbol in keeper.broker_session.decision_engine.position_manager.exits.halted:
+def _why(supervisor: BrokerSupervisor, position: Position) -> str:
+    symbol, orders = position.signal.symbol, supervisor.broker_session.execution.orders.values()
+    if symbol in supervisor.broker_session.decision_engine.position_manager.exits.halted:
         return "it is halted"
     exits = [one for one in orders if one.order.leg is Leg.EXIT and one.order.signal == position.signal]
     if exits and exits[-1].state in {*IN_DOUBT, OrderState.SENDING}:
         return "the outcome of its exit order is unknown"
-    if silence := next((cause for cause in keeper.trading_state.causes if cause in _SILENCES), None):
-        return silence.value
+    if no_answer := next((cause for cause in supervisor.trading_state.causes if cause in _NO_ANSWER_CAUSES), None):
+        return no_answer.value
     unsent = not exits or exits[-1].state is OrderState.DROPPED
-    if unsent and (words := _held_back(keeper, symbol)):
+    if unsent and (words := _blocked_by(supervisor, symbol)):
         return words
     if not exits:
         return "no exit order was sent"

@@ -1,4 +1,4 @@
-"""What a session at a broker's own market is made of: by the day, by the account, and by the feed it is heard on."""
+"""The inputs of a live session: those of the day, of the account, and of the feed."""
 
 from __future__ import annotations
 
@@ -22,26 +22,24 @@ from tbot_core.model.types import Account, atoms_of
 from tbot_core.trading.proposals import ActiveStrategy
 
 
-async def _alone(_opened: Event | None) -> tuple[StandbyBroker, ...]:
-    # No other broker may take over.
+async def _no_standbys(_opened: Event | None) -> tuple[StandbyBroker, ...]:
     return ()
 
 
-async def _its_own(source: FeedSession | LiveSession) -> DayFacts:
-    # Nobody knows more than the source.
+async def _source_facts(source: FeedSession | LiveSession) -> DayFacts:
     return source.day
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class SessionFactory:
-    """What each session is made of: the owner's calendar, its bars, the strategies that trade it, and all else.
+    """Makes the inputs of each session: calendar, bars, strategies and the rest.
 
-    `trading` is asked for whenever the broker has said whose account it is, and so is `live`: what makes a session a
-    live one. `idle` is told once a look what is waited for. `standbys` are the brokers that may take over from
-    `primary`: those that can be logged in to, and after a restart those of the session that was opened; `drilled`
-    tells from the journal whether that was tried lately. `facts` adds to what the bars' source knows before the bell.
-    `meter` writes the figures of a session, None for nobody, and `look` gets them as often. READY names the `mode` and
-    the planned worst day as a share of equity.
+    `trading` and `live` are called with the account that the broker reported; `live` returns the arming context.
+    `on_idle` receives the awaited moment in each round of a wait. `standbys` returns the brokers that may take over
+    from `primary`: those with a successful login, and after a restart those of the opened session. `is_drilled`:
+    whether a recent failover drill is in the journal. `facts` adds to the facts of the bars' source. `meter` writes the
+    gauges, None for none; `on_round` is called as often. READY names `mode` and `worst_day`, the planned worst day as a
+    share of equity.
     """
 
     calendar: ExchangeCalendar
@@ -52,9 +50,9 @@ class SessionFactory:
     on_idle: Callable[[dt.datetime], None] = lambda _moment: None
     settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)
     primary: str = ""
-    standbys: Callable[[Event | None], Awaitable[tuple[StandbyBroker, ...]]] = _alone
+    standbys: Callable[[Event | None], Awaitable[tuple[StandbyBroker, ...]]] = _no_standbys
     is_drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
-    facts: Callable[[FeedSession | LiveSession], Awaitable[DayFacts]] = _its_own
+    facts: Callable[[FeedSession | LiveSession], Awaitable[DayFacts]] = _source_facts
     meter: GaugeWriter | None = None
     on_round: Callable[[TradingSession], None] = lambda _run: None
     mode: str = "paper"
@@ -63,7 +61,7 @@ class SessionFactory:
 
 @attrs.frozen
 class SessionFeed:
-    """A feed, and what is known before the bell where that is more than the feed knows."""
+    """A feed, and the facts known before the open, if more than the feed's."""
 
     source: FeedSession | LiveSession
     day: DayFacts | None
@@ -71,10 +69,10 @@ class SessionFeed:
 
 @attrs.define(eq=False)
 class SessionAccount:
-    """What a session is traded with, whichever feed it is heard on.
+    """The inputs of a session that do not depend on its feed.
 
-    `opened` is what was written down before a restart, {} where none was. `restarted`: whether a restart has
-    still to be found matched.
+    `opened`: the payload of SESSION_OPENED from before a restart, {} without one. `restarted`: whether the account must
+    still be matched after a restart.
     """
 
     account: Account
@@ -84,5 +82,5 @@ class SessionAccount:
 
     @property
     def equity_atoms(self) -> int:
-        """What everything is sized by: the equity that the session was opened with."""
+        """The equity used for sizing: that of the session's open, in atoms."""
         return atoms_of(Decimal(self.opened["equity"]) if self.opened else self.account.equity)

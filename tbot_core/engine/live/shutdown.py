@@ -1,10 +1,9 @@
-"""When a stop has been carried out, so that its session may end; the wait for the next minute ends with it.
+"""Decides when a stop has been carried out, so that the session may end; that also ends the wait for a minute.
 
-A stop that keeps positions leaves none on its way: what is being sent or taken back is waited for, so that each one is
-left with the stop that it should have. That takes API_TIMEOUT at most; whoever sends the signal kills soon.
+A stop that keeps positions waits for requests in progress, so that each position has its stop order. It waits at most
+API_TIMEOUT, because the sender of a signal kills the process soon after.
 
-What an order that has ended filled besides may be told late. So a reading of the account has the last word, for which
-is waited no longer either.
+The last fills of an ended order may be reported late. So an account reading is awaited too, within the same limit.
 """
 
 from __future__ import annotations
@@ -22,133 +21,133 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 
-_AGAIN_S: Final = 2.0
+_READ_INTERVAL_S: Final = 2.0
 
 
-class _Witness:
-    # Knows of one broker whether its account was read since its last order ended.
+class _BrokerStatus:
+    # Whether the account of one broker was read since its last order ended.
 
-    def __init__(self, keeper: BrokerSupervisor, clock: Clock) -> None:
-        self.post, self._tender = keeper.broker_session, keeper.reconciler
+    def __init__(self, supervisor: BrokerSupervisor, clock: Clock) -> None:
+        self.broker_session, self._reconciler = supervisor.broker_session, supervisor.reconciler
         self._clock = clock
         self._ended, self._since = 0, datetime.min.replace(tzinfo=UTC)
-        self._hurried = -_AGAIN_S
+        self._requested_at = -_READ_INTERVAL_S
 
-    def look(self) -> None:
-        # Called often: a moment in which orders had ended.
-        if self.post.ended_orders != self._ended:
-            self._ended, self._since = self.post.ended_orders, self._clock.now()
+    def update(self) -> None:
+        # Called often: note when orders ended.
+        if self.broker_session.ended_orders != self._ended:
+            self._ended, self._since = self.broker_session.ended_orders, self._clock.now()
 
-    def ask(self) -> None:
-        # Have the account read soon, where that is still to be done; one that cannot be read is not pressed.
+    def request_read(self) -> None:
+        # Request an account reading if it is still needed, at most every few seconds.
         now = self._clock.monotonic()
-        if not self._seen and now - self._hurried >= _AGAIN_S:
-            self._hurried = now
-            self._tender.read_soon()
+        if not self._read_since_end and now - self._requested_at >= _READ_INTERVAL_S:
+            self._requested_at = now
+            self._reconciler.read_soon()
 
     @property
-    def sure(self) -> bool:
-        # Whether nothing more is to be heard of orders that have ended.
-        return self._seen and not self.post.has_lookups
+    def is_complete(self) -> bool:
+        # Whether the fills of all ended orders are known.
+        return self._read_since_end and not self.broker_session.has_lookups
 
     @property
-    def _seen(self) -> bool:
-        read_at = self._tender.read_at
-        return not self.post.ended_orders or (
-            self.post.ended_orders == self._ended and read_at is not None and read_at >= self._since
+    def _read_since_end(self) -> bool:
+        read_at = self._reconciler.read_at
+        return not self.broker_session.ended_orders or (
+            self.broker_session.ended_orders == self._ended and read_at is not None and read_at >= self._since
         )
 
 
 class Shutdown:
-    """Knows of one session whether a stop has been carried out; whoever looks at that often rings its `bell` then.
+    """Knows whether a stop of one session has been carried out; the watch loop then sets `check_event`.
 
-    `ended`: for its sake no further minute was waited for. With `relief` somebody else goes on with the session, unless
-    a stop is under way; `relieved` says that it has ended so.
+    `ended`: it ended the wait for minutes. `hand_over`: another object will continue the session, unless a stop is
+    pending; `handed_over`: it ended that way.
     """
 
     def __init__(
-        self, requests: RequestHandler, keepers: Sequence[BrokerSupervisor], clock: Clock, timeout_s: float
+        self, requests: RequestHandler, supervisors: Sequence[BrokerSupervisor], clock: Clock, timeout_s: float
     ) -> None:
         self._requests = requests
-        self._witnesses = [_Witness(keeper, clock) for keeper in keepers]
+        self._brokers = [_BrokerStatus(supervisor, clock) for supervisor in supervisors]
         self._clock = clock
         self._timeout_s = timeout_s
         self._kept_at: float | None = None
         self._quiet_at: float | None = None
-        self.bell, self.ended = asyncio.Event(), False
+        self.check_event, self.ended = asyncio.Event(), False
         self.hand_over = self.handed_over = False
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is held or worked any more, or positions are to be kept and nothing is on its way.
+        """Whether no position or working order is left, or positions are kept and no request is in progress.
 
-        A reading of each account that began when the last order had ended says so, or none came in time.
+        It needs an account reading that began after the last order ended, or the time limit.
         """
         if not self._requests.is_stopping:
             return self.hand_over
-        if self._quiet and (self._late(self._quiet_at) or all(one.sure for one in self._witnesses)):
+        if self._quiet and (self._late(self._quiet_at) or all(one.is_complete for one in self._brokers)):
             return True
         return self._requests.keeps_positions and self._late(self._kept_at)
 
     def check(self) -> bool:
-        """Called often: whether it is over by now."""
+        """Whether it is over by now; called often."""
         quiet = self._requests.is_stopping and self._quiet
         self._kept_at = self._since(self._kept_at, on=self._requests.keeps_positions)
         self._quiet_at = self._since(self._quiet_at, on=quiet)
-        for one in self._witnesses:
-            one.look()
+        for one in self._brokers:
+            one.update()
             if quiet:
-                one.ask()
+                one.request_read()
         return self.is_over
 
     def finish_if_over(self) -> bool:
-        """Whether it is over; from then on no further minute is waited for."""
+        """Whether it is over; if so, no further minute is awaited."""
         over = self.is_over
         if over:
             self._end()
         return over
 
     async def next_minute(self, minutes: AsyncIterator[MinuteSlice]) -> MinuteSlice | None:
-        """The next of the minutes; None behind the last one, and as soon as it is over.
+        """The next minute; None after the last one, and as soon as it is over.
 
-        Why it is over is decided in that moment: what is asked after it is for whoever goes on.
+        Whether it ends by stop or hand-over is decided then; later requests are left to the next session.
         """
         if self.finish_if_over():
             return None
-        coming = asyncio.ensure_future(anext(minutes, None))
+        pending = asyncio.ensure_future(anext(minutes, None))
         try:
-            while not (coming.done() or self.is_over):
-                self.bell.clear()
-                called = asyncio.ensure_future(self.bell.wait())
+            while not (pending.done() or self.is_over):
+                self.check_event.clear()
+                checked = asyncio.ensure_future(self.check_event.wait())
                 try:
-                    await asyncio.wait({coming, called}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({pending, checked}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    called.cancel()
-            if coming.done():
-                return coming.result()
+                    checked.cancel()
+            if pending.done():
+                return pending.result()
             self._end()
             return None
         finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            pending.cancel()
+            await asyncio.gather(pending, return_exceptions=True)
 
     def _end(self) -> None:
         self.ended, self.handed_over = True, not self._requests.is_stopping
 
     @property
     def _quiet(self) -> bool:
-        # Whether nothing is to be waited for, as far as was told.
-        posts = [one.post for one in self._witnesses]
-        return all(post.is_idle for post in posts) or (
-            self._requests.keeps_positions and all(post.is_settled for post in posts)
+        # Whether no order needs to be awaited, as far as reported.
+        broker_sessions = [one.broker_session for one in self._brokers]
+        return all(broker_session.is_idle for broker_session in broker_sessions) or (
+            self._requests.keeps_positions and all(broker_session.is_settled for broker_session in broker_sessions)
         )
 
     def _since(self, before: float | None, *, on: bool) -> float | None:
-        # Since when something is so.
+        # Since when a condition holds.
         if not on:
             return None
         return self._clock.monotonic() if before is None else before
 
     def _late(self, since: float | None) -> bool:
-        # Whether something has been waited for long enough.
+        # Whether the time limit has passed.
         return since is not None and self._clock.monotonic() - since >= self._timeout_s

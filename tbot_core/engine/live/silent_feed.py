@@ -1,4 +1,4 @@
-"""The feed of a session that does not wait until its feed answers: it is there, and says nothing."""
+"""A placeholder feed for a session that does not wait for its feed to respond: it sends nothing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
 
 _QUALITY: Final = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, halts=True)
-"""Nothing is made of its silence but that it is silent: no symbol is taken to be halted for it."""
+"""With this quality a silent feed is only stale: no symbol counts as halted."""
 
 
 class SilentFeed:
-    """A live session that has the symbols of its signals; each connection fails with `fault`, why it is not heard."""
+    """A live session with the symbols of its signals; each connection fails with `fault`."""
 
     def __init__(self, session: Session, symbols: tuple[str, ...], day: DayFacts, fault: TbotError) -> None:
         self.session = session
@@ -33,27 +33,27 @@ class SilentFeed:
 
     @classmethod
     def of(cls, session: Session, since: Sequence[Event], fault: TbotError) -> SilentFeed:
-        """That of a session, from the events since the last end."""
-        bygone = EndedFeed.of(session, since)
-        return cls(bygone.session, bygone.symbols, bygone.day, fault)
+        """The silent feed of a session, from the events since the last close."""
+        ended = EndedFeed.of(session, since)
+        return cls(ended.session, ended.symbols, ended.day, fault)
 
     @property
     def quality(self) -> FeedQuality:
-        """It has declared nothing."""
+        """The placeholder quality."""
         return _QUALITY
 
     async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:  # noqa: ARG002  whichever
-        """No connection; raises Unavailable."""
-        nothing: tuple[FeedMessage, ...] = ()
-        for news in nothing:
+        """Raise Unavailable: there is no connection."""
+        empty: tuple[FeedMessage, ...] = ()
+        for news in empty:
             yield news
         raise Unavailable(self.fault.message)
 
-    async def history(  # whatever is asked for
+    async def history(
         self,
         symbols: Sequence[str],  # noqa: ARG002
         first: datetime,  # noqa: ARG002
         last: datetime,  # noqa: ARG002
     ) -> Sequence[Bar]:
-        """Nobody has the bars; raises Unavailable."""
+        """Raise Unavailable: there are no bars."""
         raise Unavailable(self.fault.message)

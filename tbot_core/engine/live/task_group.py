@@ -1,6 +1,6 @@
-"""The tasks of a session, and their end: no request in progress is cut off.
+"""The tasks of a session, and their end: no request in progress is cancelled.
 
-An order whose request is cut off has an unknown outcome, though its response was on the way.
+The outcome of an order whose request is cancelled is unknown, although its response was on the way.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 AsyncAction: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Something that is done, once or again and again."""
+"""An action that is run once or repeatedly."""
 
 
-class _Errand:
+class _RunningAction:
     def __init__(self, task: asyncio.Task[Any] | None) -> None:
         self.task = task
-        self.at_work = False
+        self.is_running = False
 
 
 class SessionTasks:
@@ -33,55 +33,55 @@ class SessionTasks:
         self._clock = clock
         self._timeout_s = timeout_s
         self._over = False
-        self._errands: list[_Errand] = []
+        self._actions: list[_RunningAction] = []
 
-    async def repeat_every(self, seconds: float, act: AsyncAction) -> None:
+    async def repeat_every(self, seconds: float, action: AsyncAction) -> None:
         """Repeat an action with this pause, until the session ends."""
-        me = self._errand()
+        entry = self._register()
         while not self._over:
-            await self._act(me, act)
+            await self._run(entry, action)
             if not self._over:
                 await self._clock.sleep(seconds)
 
-    async def run_on_event(self, bell: asyncio.Event, act: AsyncAction) -> None:
-        """Act whenever the bell has rung, until all is over; rung meanwhile, it calls once more.
+    async def run_on_event(self, event: asyncio.Event, action: AsyncAction) -> None:
+        """Run an action each time the event is set, until the session ends; set during a run, it runs once more.
 
-        Nothing is begun while others finish: nobody would wait for it.
+        No action is started after the end: it would not be awaited.
         """
-        me = self._errand()
-        while not self._over and await self._rings(bell):
-            await self._act(me, act)
+        entry = self._register()
+        while not self._over and await self._wait_for(event):
+            await self._run(entry, action)
 
-    async def _rings(self, bell: asyncio.Event) -> bool:
-        # Wait for a bell; whether it has rung before all was over.
-        await bell.wait()
-        bell.clear()
+    async def _wait_for(self, event: asyncio.Event) -> bool:
+        # Wait for an event; returns whether the session goes on.
+        await event.wait()
+        event.clear()
         return not self._over
 
-    def _errand(self) -> _Errand:
-        self._errands.append(_Errand(asyncio.current_task()))
-        return self._errands[-1]
+    def _register(self) -> _RunningAction:
+        self._actions.append(_RunningAction(asyncio.current_task()))
+        return self._actions[-1]
 
     @staticmethod
-    async def _act(me: _Errand, act: AsyncAction) -> None:
-        me.at_work = True
+    async def _run(entry: _RunningAction, action: AsyncAction) -> None:
+        entry.is_running = True
         try:
-            await act()
+            await action()
         finally:
-            me.at_work = False
+            entry.is_running = False
 
     async def run_until_first_ends(self, main: asyncio.Task[Any], side: Sequence[asyncio.Task[None]]) -> None:
-        """Wait for the first that ends, end the others, and raise what went wrong in any of them.
+        """Wait for the first task that ends, cancel the others, and raise the first error of any.
 
-        After a failure nothing is waited for; it is one as well when another than `main` ends without a word.
+        After a failure nothing is awaited. It is a failure if a task other than `main` ends.
         """
         tasks = [main, *side]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._over = ended = main.done()
-            at_work = [one.task for one in self._errands if one.at_work and one.task is not None]
-            if at_work and ended and not main.cancelled() and main.exception() is None:
-                await asyncio.wait(at_work, timeout=self._timeout_s, return_when=asyncio.FIRST_EXCEPTION)
+            is_running = [one.task for one in self._actions if one.is_running and one.task is not None]
+            if is_running and ended and not main.cancelled() and main.exception() is None:
+                await asyncio.wait(is_running, timeout=self._timeout_s, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for task in tasks:
                 task.cancel()

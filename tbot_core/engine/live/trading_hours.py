@@ -1,4 +1,4 @@
-"""The hours in which a session is traded: those that the exchange's calendar and the broker's both grant."""
+"""The hours in which a session is traded: those in both the exchange's and the broker's calendar."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
 
 
-def common_hours(ours: Session, theirs: Session | None) -> Session | None:
-    """The later of the two opens to the earlier of the two closes; None where nothing is left of the day."""
-    if theirs is None:
+def common_hours(calendar_hours: Session, broker_hours: Session | None) -> Session | None:
+    """The session from the later open to the earlier close; None if they do not overlap."""
+    if broker_hours is None:
         return None
-    opens, closes = max(ours.open, theirs.open), min(ours.close, theirs.close)
-    return attrs.evolve(ours, open=opens, close=closes) if opens < closes else None
+    opens, closes = max(calendar_hours.open, broker_hours.open), min(calendar_hours.close, broker_hours.close)
+    return attrs.evolve(calendar_hours, open=opens, close=closes) if opens < closes else None
 
 
-def shortened_hours_text(ours: Session, agreed: Session | None) -> str:
-    """What the hours that were agreed upon take away of ours, for people."""
-    if agreed is None:
+def shortened_hours_text(calendar_hours: Session, common: Session | None) -> str:
+    """How the common hours are shorter than those of the calendar, as text."""
+    if common is None:
         return "closed"
-    late = [f"opens at {both_times(agreed.open)}"] if agreed.open > ours.open else []
-    early = [f"closes at {both_times(agreed.close)}"] if agreed.close < ours.close else []
+    late = [f"opens at {both_times(common.open)}"] if common.open > calendar_hours.open else []
+    early = [f"closes at {both_times(common.close)}"] if common.close < calendar_hours.close else []
     return ", ".join([*late, *early])
 
 
 def limit_to_hours(source: FeedSession | LiveSession, session: Session) -> FeedSession | LiveSession:
-    """The source in the hours of the session that is traded, where its own are longer.
+    """The source limited to the hours of the traded session, if its own are longer.
 
     Minutes outside them are left out, and the others are counted from the session's own open.
     """
-    agreed = common_hours(source.session, session) or session
-    if source.session == agreed:
+    common = common_hours(source.session, session) or session
+    if source.session == common:
         return source
-    return _CutLive(source, agreed) if isinstance(source, LiveSession) else _Cut(source, agreed)
+    return _CutLive(source, common) if isinstance(source, LiveSession) else _Cut(source, common)
 
 
 class _Cut:
@@ -61,11 +61,11 @@ class _Cut:
             if index >= 0:
                 yield attrs.evolve(minute, index=index)
             if index >= self.session.minutes - 1:
-                return  # the next one ends after the close: nobody waits for it
+                return  # the next one ends after the close
 
 
 class _CutLive:
-    # A live feed; whatever makes minutes of it has the session's hours.
+    # A live feed; the aggregator uses the session's hours.
     def __init__(self, source: LiveSession, session: Session) -> None:
         self._source = source
         self.session = session
@@ -84,6 +84,6 @@ class _CutLive:
 
 
 def _known(day: DayFacts, session: Session) -> DayFacts:
-    # What is known before the bell; the usual volume of as many minutes as there are.
+    # The facts known before the open, with the typical volume of the session's minutes.
     typical = day.typical_volume
     return day if typical is None else attrs.evolve(day, typical_volume=typical[..., : session.minutes])

@@ -1,6 +1,6 @@
-"""Looks at what is asked of a session and at what is the matter with it, as often as it should, whatever is unanswered.
+"""Polls the requests and the state of a session at its interval, also while broker requests are pending.
 
-Looking waits for nothing. Whoever has to talk to a broker because of what was seen is called, and waits by himself.
+A round awaits no broker. Actions that need one are started by events and run in tasks of their own.
 """
 
 from __future__ import annotations
@@ -21,55 +21,55 @@ if TYPE_CHECKING:
 
 
 class WatchLoop:
-    """Looks on behalf of one session; `sights` are looked at besides what is asked, the disk and the loop itself."""
+    """The watch loop of one session; `checks` run each round besides those of requests, disk and event loop."""
 
     def __init__(
         self,
-        floor: LiveConfig,
+        config: LiveConfig,
         clock: Clock,
-        keepers: Sequence[BrokerSupervisor],
+        supervisors: Sequence[BrokerSupervisor],
         requests: RequestHandler,
-        sights: Sequence[Callable[[], None]],
+        checks: Sequence[Callable[[], None]],
     ) -> None:
-        self._floor = floor
+        self._config = config
         self._clock = clock
-        self._keepers = keepers
+        self._supervisors = supervisors
         self._requests = requests
-        self._sights = sights
+        self._checks = checks
         self._calls: list[tuple[Callable[[], bool], asyncio.Event]] = []
-        self._turning = LoopGuard(clock.monotonic())
+        self._loop_guard = LoopGuard(clock.monotonic())
 
     def event_when(self, due: Callable[[], bool]) -> asyncio.Event:
-        """A bell that is rung with each look that finds something due."""
+        """An event that is set in each round in which `due` is true."""
         self._calls.append((due, asyncio.Event()))
         return self._calls[-1][1]
 
     async def process_requests(self) -> None:
-        """Obey what is asked, and nothing else: so much is done while the account has not been read yet."""
-        self._requests.poll(self._floor.folder)
-        signals = self._floor.signals
+        """Execute pending requests only; used while the account has not been read yet."""
+        self._requests.poll(self._config.folder)
+        signals = self._config.signals
         if signals.raise_causes(self._requests.trading_state):
             self._requests.on_signal(flattens=signals.flattens)
-        self._turning.begin_pause(self._clock.monotonic())
+        self._loop_guard.begin_pause(self._clock.monotonic())
 
     async def run_once(self) -> None:
-        """One look at everything; it ends before anybody else has his turn."""
-        for keeper in self._keepers:
-            keeper.raise_causes()
-        for sight in self._sights:
-            sight()
-        self._heed_stall()
-        self._floor.disk_guard.update_causes(
-            self._clock.monotonic(), *(keeper.trading_state for keeper in self._keepers)
+        """Run one round; it does not yield to other tasks."""
+        for supervisor in self._supervisors:
+            supervisor.raise_causes()
+        for check in self._checks:
+            check()
+        self._check_stall()
+        self._config.disk_guard.update_causes(
+            self._clock.monotonic(), *(supervisor.trading_state for supervisor in self._supervisors)
         )
         await self.process_requests()
-        for due, bell in self._calls:
+        for due, event in self._calls:
             if due():
-                bell.set()
+                event.set()
 
-    def _heed_stall(self) -> None:
-        # A loop that stood still knows nothing of what happened meanwhile: exits only, until a clean reconcile.
-        stood_s = self._turning.stalled_s(self._clock.monotonic(), self._floor.watch_s)
-        if stood_s:
-            self._requests.trading_state.raise_cause(StateCause.STALLED, f"for {stood_s:.0f} s")
+    def _check_stall(self) -> None:
+        # Events of a stall were missed: exits only, until a clean reconciliation.
+        stalled_s = self._loop_guard.stalled_s(self._clock.monotonic(), self._config.watch_s)
+        if stalled_s:
+            self._requests.trading_state.raise_cause(StateCause.STALLED, f"for {stalled_s:.0f} s")
             self._requests.trading_state.clear_cause(StateCause.STALLED)

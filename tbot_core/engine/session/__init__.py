@@ -1,1 +1,1 @@
-"""One session in any clock: what live, paper, replay and backtest share."""
+"""One trading session, shared by live, paper and replay; only the clock and the venue differ."""

@@ -1,4 +1,4 @@
-"""What keeps a live session from entering until a person has armed it, and again as soon as that no longer holds."""
+"""Blocks the entries of a live session while it is not armed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNMATCHED: Final = "it was restarted, and the account has not been reconciled ye
 
 @attrs.frozen(kw_only=True, eq=False)
 class LiveContext:
-    """What makes a session a live one: its terms, the calendar of its days, and the journal's events before it."""
+    """The arming terms of a live session, its calendar, and the journal's earlier events."""
 
     terms: ArmingTerms
     calendar: ExchangeCalendar
@@ -47,7 +47,7 @@ class LiveContext:
 
 
 def live_context(assembly: Assembly, account: str) -> LiveContext:
-    """What makes a session of that assembly at that account a live one."""
+    """The arming context of a live session of an assembly at an account."""
     settings = assembly.settings
     plugins = lock.lock_fingerprint(settings.instance.home)
     terms = ArmingTerms(mode=settings.mode, account=account, settings=settings.fingerprint, plugins=plugins)
@@ -57,7 +57,7 @@ def live_context(assembly: Assembly, account: str) -> LiveContext:
 class ArmingGuard:
     """The arming of one live session.
 
-    While it is not armed, Cause.NOT_ARMED stands and the gate denies by Reason.NOT_ARMED.
+    While it is not armed, StateCause.NOT_ARMED is set and the gate denies with Reason.NOT_ARMED.
     """
 
     def __init__(
@@ -65,31 +65,31 @@ class ArmingGuard:
         live: LiveContext,
         day: date,
         recorder: JournalRecorder,
-        conditions: TradingStateController,
-        standing: ExposureBook,
+        trading_state: TradingStateController,
+        exposure: ExposureBook,
     ) -> None:
         self._live = live
         self._day = day
         self._recorder = recorder
-        self._conditions = conditions
-        self._standing = standing
+        self._trading_state = trading_state
+        self._exposure = exposure
         self._arming = recall_arming(live.events)
         self._unmatched = False
         self._latched = False
 
     @property
     def handlers(self) -> dict[ControlVerb, RequestAction]:
-        """What can be asked of it, and who obeys."""
+        """The handlers of its requests."""
         return {ControlVerb.ARM: self.arm, ControlVerb.DISARM: self.disarm}
 
     @property
     def awaits_match(self) -> bool:
-        """Whether what was armed waits still, after a restart, for the account to be found matched."""
+        """Whether an arming waits, after a restart, for the account to be matched."""
         return self._unmatched
 
     def restore(self, *, restarted: bool) -> None:
-        """Before the session is traded: what was armed holds on, after a restart once the account is found matched."""
-        self._latched = self._latch
+        """Restore an arming before trading; after a restart it applies again when the account is matched."""
+        self._latched = self._loss_latch
         if self._arming.terms != self._live.terms:
             self._recorder.record(records.LIVE_TERMS, attrs.asdict(self._live.terms))
         armed = self._arming.armed
@@ -102,10 +102,10 @@ class ArmingGuard:
         self._impose()
 
     def update(self, verdict: ReconciliationStatus | None) -> None:
-        """Drop an arming that is no longer valid; `verdict` is how the account was found last."""
-        if self._latch and not self._latched and self._arming.armed is not None:
+        """Drop an arming that is no longer valid; `verdict` is the last reconciliation status."""
+        if self._loss_latch and not self._latched and self._arming.armed is not None:
             self._disarm("a loss latch is set")
-        self._latched = self._latch
+        self._latched = self._loss_latch
         if self._unmatched and verdict is ReconciliationStatus.MATCHED:
             self._write(records.ARMING_KEPT, {"restarts": self._arming.restarts + 1})
             self._unmatched = False
@@ -114,7 +114,7 @@ class ArmingGuard:
         self._impose()
 
     def arm(self, request: ControlRequest) -> str:
-        """Arm as asked; returns why not, or ""."""
+        """Arm as requested; returns "", or the reason of a refusal."""
         count = request.arguments.get("sessions", "1")
         if not count.isdecimal():
             return f"{count!r} is not a number of sessions."
@@ -135,16 +135,16 @@ class ArmingGuard:
         return ""
 
     def disarm(self, request: ControlRequest) -> str:
-        """Disarm as asked."""
+        """Disarm as requested."""
         self._disarm(f"requested by {request.actor}")
         return ""
 
     @property
-    def _latch(self) -> bool:
-        return self._standing.daily_loss or self._standing.losing_run
+    def _loss_latch(self) -> bool:
+        return self._exposure.daily_loss or self._exposure.losing_run
 
     def _disarm(self, why: str) -> None:
-        # Before it is written down nothing may be entered any more: a full disk must not keep an entry alive.
+        # Block entries before the event is written: a full disk must not keep an entry possible.
         self._unmatched = False
         event = self._recorder.entry(records.DISARMED, {"why": why})
         self._arming.apply(event)
@@ -158,5 +158,5 @@ class ArmingGuard:
 
     def _impose(self) -> None:
         words = UNMATCHED if self._unmatched else self._arming.denial_reason(self._live.terms, self._day)
-        self._standing.armed = not words
-        self._conditions.set_cause(StateCause.NOT_ARMED, words)
+        self._exposure.armed = not words
+        self._trading_state.set_cause(StateCause.NOT_ARMED, words)

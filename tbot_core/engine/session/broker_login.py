@@ -1,4 +1,4 @@
-"""The accounts of a session: each broker logged in to, or known from before a restart."""
+"""The accounts of a session: by login, or from the journal after a restart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class BrokerLogin:
-    """An account; `absent` is the fault of a broker that cannot be logged in to, though the session goes on there."""
+    """An account; `login_fault` is the reason of a failed login, "" after a successful one."""
 
     account: Account
     login_fault: str = ""
@@ -34,9 +34,9 @@ class BrokerLogin:
 
 
 async def log_in(broker: Broker, name: str, opened: JournalEvent | None) -> BrokerLogin:
-    """Log in. Where that fails and the session was opened before a restart, the account is what it was then.
+    """Log in. If that fails after a restart of an opened session, the account is taken from `opened`.
 
-    Raises BrokerError where nothing is known of it.
+    Raises BrokerError if login fails and the account is not known.
     """
     known = None if opened is None else opened.payload.get("accounts", {}).get(name)
     try:
@@ -55,25 +55,25 @@ _log = log.logger(__name__)
 class LoginMonitor:
     """The login at one broker of a session.
 
-    More than one attempt would look like an attack, and may lock the account: a person has to fix the key. Readings
-    continue on their schedule, and the first that succeeds ends it.
+    Only one attempt is made: more would look like an attack and may lock the account. A person has to fix the key.
+    Readings continue on their schedule, and the first that succeeds clears the cause.
     """
 
-    def __init__(self, venue: BrokerAccount, conditions: TradingStateController) -> None:
+    def __init__(self, venue: BrokerAccount, trading_state: TradingStateController) -> None:
         self._broker = venue.broker
         self._account_id = venue.account_id
-        self._conditions = conditions
+        self._trading_state = trading_state
         self._tried = False
-        self._stranger = ""
+        self._wrong_account = ""
 
     def update_cause(self) -> None:
-        """Make a cause of a key that is refused, and take it back once something was answered."""
+        """Set the cause while the key is refused, and clear it after the first response."""
         words = self._refusal
         self._tried = self._tried and bool(words)
-        self._conditions.set_cause(StateCause.LOGIN, words)
+        self._trading_state.set_cause(StateCause.LOGIN, words)
 
     async def retry(self) -> None:
-        """Log in once more where the key was refused; another account than ours is no login."""
+        """Log in once more if the key was refused; a login to another account is a failure."""
         self.update_cause()
         if not self._refusal or self._tried:
             return
@@ -84,9 +84,11 @@ class LoginMonitor:
             _log.error("broker.login_needed", reason=fault.message)
             return
         if account.account_id != self._account_id:
-            self._stranger = f"it logged in to {account.account_id}, but the session trades {self._account_id}"
+            self._wrong_account = f"it logged in to {account.account_id}, but the session trades {self._account_id}"
         self.update_cause()
 
     @property
     def _refusal(self) -> str:
-        return self._stranger or (self._broker.login_rejection if isinstance(self._broker, RateLimitedBroker) else "")
+        return self._wrong_account or (
+            self._broker.login_rejection if isinstance(self._broker, RateLimitedBroker) else ""
+        )

@@ -19,18 +19,15 @@ if TYPE_CHECKING:
 
 
 EVENT_POLL_S: Final = 0.25
-"""How often the events of a stream are processed: the stop of a fill is sent within a second."""
+"""How often the events of a stream are processed, so that the stop of a fill is sent within a second."""
 
 _PROTECTION: Final = frozenset({Leg.STOP, Leg.TARGET})
-_TAKEN: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
+_ACCEPTED: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class StandbyBroker:
-    """A broker that may take over: the rules there, the way to it, how its orders are named, what its account holds.
-
-    `tag` marks the orders that go there.
-    """
+    """A broker that may take over; `naming` makes its client order ids, `tag` marks its orders."""
 
     rules: TradingRules
     venue: BrokerAccount
@@ -54,76 +51,76 @@ class BrokerSession:
 
     @property
     def account_id(self) -> str:
-        """The account that its orders go to."""
+        """The account that orders are sent to."""
         return self.execution.venue.account_id
 
     def pause_s(self, poll_s: float) -> float:
-        """The pause between two polls here, where SLEEP_TIME is `poll_s`: as long as that only without a stream."""
+        """The pause between two polls: `poll_s` (SLEEP_TIME), at most EVENT_POLL_S with a stream."""
         return min(poll_s, EVENT_POLL_S) if self.execution.venue.broker.rules.streams else poll_s
 
     @property
     def in_flight(self) -> int:
-        """How many orders there are not known to have ended, or are open though the books call them over."""
-        beyond = self.execution.open_beyond_books
-        return sum(1 for cid, one in self.execution.orders.items() if cid in beyond or not one.terminal)
+        """The number of orders not known to have ended, or open at the broker although the books call them ended."""
+        orphans = self.execution.open_beyond_books
+        return sum(1 for cid, one in self.execution.orders.items() if cid in orphans or not one.terminal)
 
     @property
     def is_idle(self) -> bool:
         """Whether there are neither positions nor working orders, except lost orders."""
         held = bool(self.decision_engine.position_manager.held or self.decision_engine.portfolio.unassigned_units)
-        return not (held or self._alive)
+        return not (held or self._working)
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is on its way: no entry and no exit, and each position has the stop that it is to have."""
-        custody = self.decision_engine.position_manager
-        alive = self._alive
-        protecting = (one for one in alive if one.order.leg in _PROTECTION and one.state in _TAKEN)
-        rest = {one.order.client_order_id for one in protecting} - self.execution.open_beyond_books.keys()
+        """Whether no entry, exit or cancel is in progress and each position has its stop."""
+        manager = self.decision_engine.position_manager
+        working = self._working
+        protecting = (one for one in working if one.order.leg in _PROTECTION and one.state in _ACCEPTED)
+        resting = {one.order.client_order_id for one in protecting} - self.execution.open_beyond_books.keys()
         stops = [
-            held.resting.get(Leg.STOP) for held in custody.held.values() if custody.protection.units_to_cover(held)
+            held.resting.get(Leg.STOP) for held in manager.held.values() if manager.protection.units_to_cover(held)
         ]
-        steady = all(held.is_steady for held in custody.held.values())
-        return steady and not custody.orders_to_cancel and len(rest) == len(alive) and rest.issuperset(stops)
+        steady = all(held.is_steady for held in manager.held.values())
+        return steady and not manager.orders_to_cancel and len(resting) == len(working) and resting.issuperset(stops)
 
     @property
     def has_lookups(self) -> bool:
-        """Whether a broker is being asked what has become of an order that is not given up as lost."""
+        """Whether an order that is not given up as lost is being looked up at the broker."""
         execution = self.execution
         return any(execution.orders[cid].state is not OrderState.LOST for cid in execution.lookups)
 
     @property
     def ended_orders(self) -> int:
-        """How many orders that had left are over; what one of them has filled besides may be told late."""
+        """The number of sent orders that have ended; their last fills may be reported late."""
         return sum(1 for one in self.execution.orders.values() if one.state in ENDED)
 
     @property
     def open_symbols(self) -> set[str]:
-        """The symbols of what is held here, and of what works."""
-        return {*self.decision_engine.portfolio.positions, *(one.order.symbol for one in self._alive)}
+        """The symbols with a position or a working order."""
+        return {*self.decision_engine.portfolio.positions, *(one.order.symbol for one in self._working)}
 
     @property
-    def _alive(self) -> list[OrderRecord]:
-        # What works by the books, or by the broker's word beyond them.
-        beyond = self.execution.open_beyond_books
+    def _working(self) -> list[OrderRecord]:
+        # Orders that work by the books, or by the broker's report beyond them.
+        orphans = self.execution.open_beyond_books
         return [
             one
             for cid, one in self.execution.orders.items()
-            if cid in beyond or not (one.terminal or one.state is OrderState.LOST)
+            if cid in orphans or not (one.terminal or one.state is OrderState.LOST)
         ]
 
 
 class EntryRouter(Protocol):
-    """Says which of several brokers enters a signal."""
+    """Selects the broker that enters a signal."""
 
     def preview(self, proposal: Proposal) -> Decision:
-        """What would be decided now, where it would be; nothing counts for it."""
+        """The decision that the selected broker would make now; limits do not count it."""
 
     def decide(self, proposal: Proposal) -> Decision:
-        """Decide a signal where it may be entered; an instrument that is to be entered elsewhere moves there first."""
+        """Decide a signal at the broker that may enter it; the instrument's lease moves there first."""
 
     def broker_for(self, symbol: str) -> BrokerSession:
-        """Where an instrument would be entered now."""
+        """The broker that would enter an instrument now."""
 
-    def is_responsive(self, post: BrokerSession) -> bool:
-        """Whether it is worth waiting for what a broker says."""
+    def is_responsive(self, broker_session: BrokerSession) -> bool:
+        """Whether it makes sense to wait for a response of a broker."""

@@ -1,4 +1,4 @@
-"""The configuration of a session at a live market besides its trading, and the signals that its process received."""
+"""The configuration of a live session besides its trading rules, and the signals that its process received."""
 
 from __future__ import annotations
 
@@ -26,30 +26,29 @@ class ProcessSignals:
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
     flattens: bool = False
 
-    def raise_causes(self, conditions: TradingStateController) -> bool:
-        """Make causes of them; whether a stop is new."""
+    def raise_causes(self, trading_state: TradingStateController) -> bool:
+        """Raise the causes of received signals; returns whether a new stop was received."""
         if self.kill.is_set():
             self.kill.clear()
-            conditions.raise_cause(StateCause.KILL_SIGNAL)
+            trading_state.raise_cause(StateCause.KILL_SIGNAL)
         if not self.stop.is_set():
             return False
         self.stop.clear()
-        conditions.raise_cause(StateCause.STOP_SIGNAL)
+        trading_state.raise_cause(StateCause.STOP_SIGNAL)
         return True
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class LiveConfig:
-    """What a session at a market needs besides its trading: the folder of requests, and how often who is asked.
+    """What a live session needs besides its trading rules.
 
-    `poll_s`: how often a broker without a stream is asked for news; `watch_s`: how often requests are looked for;
-    `ttl_s`: an entry that has not filled is taken back after so many seconds; `grace_s`: BAR_GRACE. `live` is there for
-    a session that has to be armed. `received` is the folder for bars as they were received, None for none, and `feed`
-    the feed's name.
-    `timeout_s`: API_TIMEOUT, so long what is being sent at a session's end is waited for.
-    `drilled`: whether failover was tried lately, without which no entry goes to another broker. `lost`: the folder in
-    which a watchdog notes the plugins that a run stood still in. `vix` say the index as it is, with VIX_SOURCE=live.
-    `splits`: the operator's list of them.
+    `folder`: the control folder. `poll_s`: the interval for polling a broker without a stream. `watch_s`: the interval
+    for polling requests. `ttl_s`: an unfilled entry is cancelled after so many seconds. `grace_s`: BAR_GRACE.
+    `timeout_s`: API_TIMEOUT, the longest wait at a session's end for requests in progress. `live`: set if the session
+    must be armed. `received`: the folder for received bars, None for no recording. `feed`: the feed's name. `drilled`:
+    whether a recent failover drill passed; without one no entry moves to another broker. `lost`: the folder in which
+    the watchdog notes hung plugins. `vix`: the brokers that report the live VIX, with VIX_SOURCE=live. `splits`: the
+    operator's list of splits.
     """
 
     folder: Path

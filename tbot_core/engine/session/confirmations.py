@@ -38,10 +38,10 @@ class PendingEntry:
 
 
 class EntryDecider(Protocol):
-    """Who decides entries."""
+    """Decides entries."""
 
     def preview(self, proposal: Proposal) -> Decision:
-        """A preview of the decisions; nothing is counted."""
+        """The decision that would be made now; limits do not count it."""
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide signals in their order; each allowed one counts for those after it."""
@@ -50,10 +50,10 @@ class EntryDecider(Protocol):
 class ConfirmationQueue:
     """The pending entries, by their short ids; without TRADE_CONFIRMATION_REQUIRED there are none."""
 
-    def __init__(self, entries: EntrySettings, desk: EntryDecider, recorder: JournalRecorder) -> None:
+    def __init__(self, entries: EntrySettings, decider: EntryDecider, recorder: JournalRecorder) -> None:
         self._required = entries.trade_confirmation_required
         self._timeout = timedelta(seconds=entries.confirmation_timeout)
-        self._desk = desk
+        self._decider = decider
         self._recorder = recorder
         self._pending: dict[str, PendingEntry] = {}
         self._names: set[str] = set()
@@ -66,9 +66,9 @@ class ConfirmationQueue:
         """The decisions that need a confirmation, and the proposals that do not."""
         if not self._required:
             return [], list(proposals)
-        weighed = [self._desk.preview(one) for one in sorted(proposals, key=lambda one: one.sort_key)]
-        allowed = [one for one in weighed if one.reason is Reason.ALLOWED]
-        return allowed, [one.proposal for one in weighed if one.reason is not Reason.ALLOWED]
+        previews = [self._decider.preview(one) for one in sorted(proposals, key=lambda one: one.sort_key)]
+        allowed = [one for one in previews if one.reason is Reason.ALLOWED]
+        return allowed, [one.proposal for one in previews if one.reason is not Reason.ALLOWED]
 
     def request_confirmation(self, decisions: Iterable[Decision]) -> None:
         """Record a request for confirmation; the entry is pending from now on."""
@@ -76,14 +76,14 @@ class ConfirmationQueue:
             name = short_id(decision.proposal.signal, self._names)
             expires = self._recorder.clock.now() + self._timeout
             self._recorder.record(records.CONFIRMATION_ASKED, asked_payload(name, decision, expires))
-            self._wait(name, PendingEntry(proposal=decision.proposal, expires=expires))
+            self._add_pending(name, PendingEntry(proposal=decision.proposal, expires=expires))
 
     def record_answer(self, request: ControlRequest) -> str:
         """Store the answer to a pending entry; the first one counts, and only if it is in time."""
         name = request.arguments.get("id", "")
         found = self._pending.get(name)
         if found is None or found.answer is not None or request.made >= found.expires:
-            _log.warning("confirmation.not_waiting", id=name, actor=request.actor)
+            _log.warning("confirmation.not_pending", id=name, actor=request.actor)
         else:
             self._pending[name] = attrs.evolve(found, answer=request)
         return ""
@@ -103,12 +103,12 @@ class ConfirmationQueue:
         return decisions
 
     def expire_all(self) -> list[Decision]:
-        """The session has ended: all pending entries expire."""
-        waiting, self._pending = self._pending, {}
-        return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED) for one in waiting.values()]
+        """Expire all pending entries at the session's end."""
+        pending, self._pending = self._pending, {}
+        return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED) for one in pending.values()]
 
     def restore(self, events: Iterable[Event], rows: Mapping[str, int]) -> set[str]:
-        """Apply the requests and answers from before a restart; returns the signals that were asked about.
+        """Apply the requests and answers from before a restart; returns the signals that needed a confirmation.
 
         An entry in a symbol that is no longer subscribed has no current price: it waits until it expires.
         """
@@ -118,20 +118,20 @@ class ConfirmationQueue:
             if event.kind == records.CONFIRMATION_ASKED:
                 proposal = proposal_of(payload, rows.get(payload["signal"]["symbol"]))
                 asked.add(proposal.signal.text)
-                self._wait(
+                self._add_pending(
                     payload["id"], PendingEntry(proposal=proposal, expires=datetime.fromisoformat(payload["expires"]))
                 )
             elif event.kind == records.REQUEST and payload["verb"] in CONFIRMATION_VERBS:
                 self.record_answer(request_of(payload))
             elif event.kind == records.DECISION:
-                self._settled(records.signal_of(payload["signal"]).text)
+                self._remove_decided(records.signal_of(payload["signal"]).text)
         return asked
 
-    def _wait(self, name: str, pending: PendingEntry) -> None:
+    def _add_pending(self, name: str, pending: PendingEntry) -> None:
         self._names.add(name)
         self._pending[name] = pending
 
-    def _settled(self, signal: str) -> None:
+    def _remove_decided(self, signal: str) -> None:
         self._pending = {name: one for name, one in self._pending.items() if one.proposal.signal.text != signal}
 
     def _decided(
@@ -142,7 +142,7 @@ class ConfirmationQueue:
             return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_REJECTED, detail=words)]
         renewed = None if one.answer is None else renew(one.proposal)
         if renewed is not None:
-            return self._desk.decide([renewed])
+            return self._decider.decide([renewed])
         if one.expires <= now:
             return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED)]
         return []

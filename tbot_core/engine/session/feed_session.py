@@ -31,58 +31,58 @@ _log = log.logger(__name__)
 
 
 class FeedReceiver:
-    """A session's source as minutes, `source`; `gathering` is what makes them of a live feed, None of another.
+    """A session's bars as minutes, in `source`; `live_feed` aggregates a live feed, None for another source.
 
-    `universe` says which symbols are heard of a live feed, and which a limit has cut. What was received is kept beside
-    the journal; that it cannot be is no reason to stop.
+    `universe` holds the subscribed symbols of a live feed, and those cut by a limit. Received bars are stored beside
+    the journal; if that fails, the session continues without the recording.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  a source, and whoever it is heard for
+    def __init__(  # noqa: PLR0913, PLR0917  a source and what its session needs
         self,
-        given: FeedSession | LiveSession,
+        source: FeedSession | LiveSession,
         day: DayFacts,
-        floor: LiveConfig,
+        config: LiveConfig,
         trading: SessionContext,
         clock: Clock,
         past: Sequence[Event],
     ) -> None:
-        """`day` is what is known before the bell; `clock` is the session's own; `past` are the journal's events."""
+        """`day`: the facts known before the open; `clock`: the session's own; `past`: the journal's events."""
         self._wall = trading.clock
         self.live_feed: LiveFeedAggregator | None = None
         self.source: FeedSession
-        if isinstance(given, LiveSession):
-            self.universe = _universe(given, day, trading.rules.universe_max, past)
-            self._recording = _opened(floor, _header(given, self.universe, floor.feed, given.quality.coverage))
+        if isinstance(source, LiveSession):
+            self.universe = _universe(source, day, trading.rules.universe_max, past)
+            self._recording = _opened(config, _header(source, self.universe, config.feed, source.quality.coverage))
             kept = () if self.previous_recording is None else self.previous_recording.records
-            self.source = self.live_feed = LiveFeedAggregator(given, self.universe, clock, floor.grace_s, kept)
+            self.source = self.live_feed = LiveFeedAggregator(source, self.universe, clock, config.grace_s, kept)
         else:
-            self.universe = Universe(symbols=given.symbols, day=day)
-            self._recording = _opened(floor, _header(given, self.universe, floor.feed, ""))
-            self.source = given
+            self.universe = Universe(symbols=source.symbols, day=day)
+            self._recording = _opened(config, _header(source, self.universe, config.feed, ""))
+            self.source = source
 
     @property
     def previous_recording(self) -> RecordedSession | None:
-        """What was stored of the session before a restart."""
+        """The recording from before a restart; None without one."""
         return None if self._recording is None else self._recording.previous
 
     @property
     def truncation(self) -> dict[str, Any] | None:
-        """What is written down of a universe that was cut; None for one that was not."""
+        """The event payload of a universe that was cut; None otherwise."""
         cut = self.universe.cut
         return None if not cut else records.universe_payload(self.universe)
 
     def record_minute(self, minute: MinuteSlice, late: Sequence[BarAmendment], quotes: Quotes | None = None) -> None:
-        """Write down a minute that has been dealt with, as it was received, and the quotes that it was decided on."""
-        gathering = self.live_feed
-        revised = () if gathering is None else tuple(gathering.aggregator.pop_revisions())
+        """Record a processed minute as it was received, with the quotes used for its decisions."""
+        live_feed = self.live_feed
+        revised = () if live_feed is None else tuple(live_feed.aggregator.pop_revisions())
         if self._recording is None:
             return
-        counts = {} if gathering is None else {key.value: count for key, count in gathering.aggregator.counts.items()}
+        counts = {} if live_feed is None else {key.value: count for key, count in live_feed.aggregator.counts.items()}
         kept = RecordedMinute(
             minute=minute,
             late=tuple(late),
             revised=revised,
-            filled=gathering is not None and minute.index in gathering.backfilled_minutes,
+            filled=live_feed is not None and minute.index in live_feed.backfilled_minutes,
             at=self._wall.now(),
             counts=counts,
             quotes=quotes,
@@ -90,48 +90,46 @@ class FeedReceiver:
         try:
             self._recording.append(kept)
         except TbotError as fault:
-            _log.error("received.not_kept", reason=fault.message)
+            _log.error("received.not_recorded", reason=fault.message)
             self._recording = None
 
 
 def empty_minute(like: MinuteSlice, index: int) -> MinuteSlice:
-    """A minute that was never received: no bar of any symbol."""
-    nothing = like.close * float("nan")
-    return attrs.evolve(
-        like, index=index, open=nothing, high=nothing, low=nothing, close=nothing, volume=nothing, vwap=nothing
-    )
+    """A minute that was never received: no bar for any symbol."""
+    empty = like.close * float("nan")
+    return attrs.evolve(like, index=index, open=empty, high=empty, low=empty, close=empty, volume=empty, vwap=empty)
 
 
-def _universe(given: LiveSession, day: DayFacts, universe_max: int, past: Sequence[Event]) -> Universe:
-    limit = UniverseLimit.of(universe_max, given.quality)
-    crowded = limit.max_symbols and len(given.symbols) > limit.max_symbols
-    return limit_universe(given.symbols, day, limit, _worked(past) if crowded else ())
+def _universe(source: LiveSession, day: DayFacts, universe_max: int, past: Sequence[Event]) -> Universe:
+    limit = UniverseLimit.of(universe_max, source.quality)
+    exceeds_limit = limit.max_symbols and len(source.symbols) > limit.max_symbols
+    return limit_universe(source.symbols, day, limit, _required_symbols(past) if exceeds_limit else ())
 
 
-def _header(given: FeedSession | LiveSession, universe: Universe, source: str, coverage: str) -> RecordingHeader:
+def _header(source: FeedSession | LiveSession, universe: Universe, feed: str, coverage: str) -> RecordingHeader:
     return RecordingHeader(
-        session=given.session,
+        session=source.session,
         symbols=universe.symbols,
         day=universe.day,
-        source=source,
+        source=feed,
         coverage=coverage,
         cut=universe.cut,
     )
 
 
-def _opened(floor: LiveConfig, header: RecordingHeader) -> SessionRecorder | None:
-    if floor.received is None:
+def _opened(config: LiveConfig, header: RecordingHeader) -> SessionRecorder | None:
+    if config.received is None:
         return None
     try:
-        return SessionRecorder.open(floor.received, header)
+        return SessionRecorder.open(config.received, header)
     except TbotError as fault:
-        _log.error("received.not_kept", reason=fault.message)
+        _log.error("received.not_recorded", reason=fault.message)
         return None
 
 
-def _worked(past: Sequence[Event]) -> frozenset[str]:
-    # The symbols that are held or in play: whatever the limit, they are heard.
+def _required_symbols(past: Sequence[Event]) -> frozenset[str]:
+    # The symbols with a position or a working order; they are subscribed regardless of the limit.
     book = fold_events(carryover.events_since_close(past))
-    living = (record.order.symbol for record in book.orders.values() if not record.terminal)
+    working = (record.order.symbol for record in book.orders.values() if not record.terminal)
     held = (one.fill.symbol for one in carryover.carried_positions(past))
-    return frozenset({*book.portfolio.positions, *living, *held})
+    return frozenset({*book.portfolio.positions, *working, *held})

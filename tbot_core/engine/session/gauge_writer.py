@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 EVERY_S: Final = 1.0
 UNCHANGED_S: Final = 30.0
-"""So old may the file be while nothing in it has changed."""
+"""The maximum age of the file in seconds while its content does not change."""
 
 _log = log.logger(__name__)
 
 
 class GaugeWriter:
-    """Writes the gauges of a run whose journal lies at `journal`, into its folder `data`; never in a decision's way.
+    """Writes the gauges of a run with this `journal` into the folder `data`, without delaying decisions.
 
-    That they cannot be written is said once, and is no reason to stop.
+    A failure to write is logged once and does not stop the run.
     """
 
     def __init__(self, data: Path, journal: Path, clock: Clock) -> None:
@@ -38,32 +38,34 @@ class GaugeWriter:
         self._journal = journal.name
         self._clock = clock
         self._next = self._due = clock.monotonic()
-        self._known: Gauges | None = None
-        self._lost = False
+        self._written: Gauges | None = None
+        self._failed = False
 
     def write_if_due(self, run: TradingSession, ahead_s: float | None = None, *, at_once: bool = False) -> None:
-        """Take the gauges where the last ones are a second old, or `at_once`, and write them if they have changed."""
+        """Compute the gauges once a second, or `at_once`, and write them if they changed."""
         now = self._clock.monotonic()
         if now < self._next and not at_once:
             return
         self._next = now + EVERY_S
-        taken = self._gauges(run, ahead_s)
-        if now < self._due and taken == self._known:
+        current = self._gauges(run, ahead_s)
+        if now < self._due and current == self._written:
             return
-        self._due, self._known = now + UNCHANGED_S, taken
+        self._due, self._written = now + UNCHANGED_S, current
         try:
-            gauges.write_gauges(self._data, taken)
+            gauges.write_gauges(self._data, current)
         except AccessError as fault:
-            if not self._lost:
-                self._lost = True
+            if not self._failed:
+                self._failed = True
                 _log.warning("gauges.not_written", reason=fault.message)
         else:
-            self._lost = False
+            self._failed = False
 
     def _gauges(self, run: TradingSession, ahead_s: float | None) -> Gauges:
         limits = run.decision_engine.limits
         held = (
-            position for post in run.broker_sessions for position in post.decision_engine.portfolio.positions.items()
+            position
+            for broker_session in run.broker_sessions
+            for position in broker_session.decision_engine.portfolio.positions.items()
         )
         return Gauges(
             journal=self._journal,
@@ -77,17 +79,17 @@ class GaugeWriter:
             most_positions=limits.max_positions,
             vix=known_vix(run.day),
             clock_ahead_s=ahead_s,
-            brokers=tuple(_gauge(post) for post in run.broker_sessions),
+            brokers=tuple(_gauge(broker_session) for broker_session in run.broker_sessions),
         )
 
 
-def _gauge(post: BrokerSession) -> BrokerGauge:
-    # How a post's broker answers; of one that is simulated in this process there is nothing to say.
-    broker = post.execution.venue.broker
+def _gauge(broker_session: BrokerSession) -> BrokerGauge:
+    # The responsiveness of a broker; a simulated one has none.
+    broker = broker_session.execution.venue.broker
     if not isinstance(broker, RateLimitedBroker):
-        return BrokerGauge(name=post.name)
+        return BrokerGauge(name=broker_session.name)
     return BrokerGauge(
-        name=post.name,
+        name=broker_session.name,
         equity=broker.equity,
         latency_s=broker.latency_s,
         spare=broker.available_requests,

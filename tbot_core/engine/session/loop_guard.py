@@ -1,4 +1,4 @@
-"""Whether the loop turned in time: a bot that stood still knows nothing of what happened meanwhile."""
+"""Detects a stalled event loop, and pauses garbage collection: a stalled bot misses what happens meanwhile."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ STALL_S: Final = 10.0
 
 
 class LoopGuard:
-    """Measures how much longer a pause took than it was meant to; moments are those of a steady clock."""
+    """Measures how much longer a pause took than intended; times are those of a monotonic clock, in seconds."""
 
     def __init__(self, now: float) -> None:
         self._paused = now
 
     def begin_pause(self, now: float) -> None:
-        """A pause begins."""
+        """Record the start of a pause."""
         self._paused = now
 
-    def stalled_s(self, now: float, meant_s: float) -> float:
-        """The seconds that the pause took too long, where they are enough to be a stand-still; else 0."""
-        stood = now - self._paused - meant_s
-        return stood if stood >= STALL_S else 0.0
+    def stalled_s(self, now: float, intended_s: float) -> float:
+        """How many seconds the pause took too long, if at least STALL_S; else 0."""
+        excess = now - self._paused - intended_s
+        return excess if excess >= STALL_S else 0.0
 
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Meanwhile no cycles are collected: that takes up to 40 ms, and waits until the orders of a minute have left."""
+    """Pause garbage collection, which takes up to 40 ms, until the orders of a minute are sent."""
     before = gc.isenabled()
     gc.disable()
     try:

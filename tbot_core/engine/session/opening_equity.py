@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def expected_opening_equity(journal: Journal, venue: BrokerAccount, opens: datetime) -> tuple[Decimal, Decimal] | None:
-    """What an account was worth at the last close, and what was paid into it since; None where that was another one."""
+    """An account's equity at the last close and the net payments since; None if that close was of another account."""
     closed = journal.last_event(records.SESSION_CLOSED)
     if closed is None or closed.payload.get("account") != venue.account_id:
         return None
@@ -31,12 +31,12 @@ def expected_opening_equity(journal: Journal, venue: BrokerAccount, opens: datet
 
 
 def check_opening_equity(run: TradingSession, journal: Journal, venue: BrokerAccount) -> None:
-    """Hold the opening equity against the last close: what no payment explains sizes nothing.
+    """Compare the opening equity with the last close; a jump that no payment explains is recorded, and blocks entries.
 
-    The close of another account, such as that of paper trading, says nothing of this one. What was paid since is booked
-    by the first reading that is believed; until then nothing is entered.
+    The first believed reading books the payments since then. The close of another account, such as paper trading, is
+    not compared.
     """
-    standing, opening = run.decision_engine.exposure, dollars_of(run.decision_engine.portfolio.opening_atoms)
+    exposure, opening = run.decision_engine.exposure, dollars_of(run.decision_engine.portfolio.opening_atoms)
     before = expected_opening_equity(journal, venue, run.session.open)
-    if before is not None and not standing.equity_jump and equity_jumped(opening, *before):
-        standing.record_equity_jump(opening, sum(before, Decimal(0)))
+    if before is not None and not exposure.equity_jump and equity_jumped(opening, *before):
+        exposure.record_equity_jump(opening, sum(before, Decimal(0)))

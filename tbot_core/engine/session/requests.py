@@ -1,4 +1,4 @@
-"""What is asked of a running session: written down with whoever asked, then obeyed."""
+"""Requests to a running session: recorded with their author, then executed."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 CARRIED_OUT: Final = "carried out"
-"""The words with which a stop ends that was carried out."""
+"""The text that is recorded when a stop has been carried out."""
 
 RequestAction: TypeAlias = "Callable[[ControlRequest], str]"
-"""Does what a request asks for, or says why not; "" when it is done."""
+"""Executes a request; returns "", or the reason of a refusal."""
 
 SESSION_VERBS: Final = frozenset(
     {ControlVerb.ARM, ControlVerb.DISARM, ControlVerb.CONFIRM, ControlVerb.REJECT, ControlVerb.FAILOVER_CONFIRM}
 )
-"""What only a session can obey."""
+"""The requests that only a session can execute."""
 
 FUTURE_SESSION_VERBS: Final = frozenset({ControlVerb.ARM, ControlVerb.DISARM})
-"""What is said of sessions to come: one that is over leaves it to the next."""
+"""The requests for future sessions: one that is over leaves them to the next."""
 
 _NOTHING_TO_CONFIRM: Final = "Nothing to confirm: this session has no failover."
 _NOT_ARMED: Final = "Only live trading can be armed and disarmed."
@@ -46,14 +46,14 @@ _UNFIT: Final = {
     ControlVerb.ARM: _NOT_ARMED,
     ControlVerb.DISARM: _NOT_ARMED,
 }
-"""Why a session that has nobody to obey a verb does not."""
+"""Why a session without a handler for a verb refuses it."""
 
-_NAMED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
+_REQUEST_KINDS: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
 
 
 def amount_of(request: ControlRequest) -> Decimal | None:
-    """The USD that a request names; None where that is no amount."""
+    """The amount of a request in USD; None if it is not a valid amount."""
     try:
         amount = Decimal(request.arguments.get("amount", ""))
     except InvalidOperation:
@@ -62,54 +62,54 @@ def amount_of(request: ControlRequest) -> Decimal | None:
 
 
 class FlattenCallback(Protocol):
-    """Begins to close what is held, or ends that."""
+    """Starts or ends flattening."""
 
     def __call__(self, *, on: bool = True) -> None:
-        """With `on`: close what is held, and enter nothing."""
+        """With `on`: close all positions and block entries."""
 
 
 class RequestHandler:
-    """Obeys requests; `flatten` closes what is held. What the files kill and stop say holds while they are there.
+    """Executes requests; `flatten` closes all positions. The files kill and stop apply while they exist.
 
-    `past`: events before a restart; a request that they name is not obeyed a second time. `further`: what else can be
-    asked of the session, and who obeys it. Verbs that are `later` wait in the folder for whoever comes next.
+    `past`: events before a restart; a request among them is not executed again. `handlers`: the further verbs that the
+    session supports. Verbs in `deferred` stay in the folder for the next session.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  who writes, who obeys, and what was obeyed before
+    def __init__(  # noqa: PLR0913, PLR0917  recorder, state, handlers and past events
         self,
         recorder: JournalRecorder,
-        conditions: TradingStateController,
+        trading_state: TradingStateController,
         flatten: FlattenCallback,
         past: Iterable[JournalEvent] = (),
-        further: Mapping[ControlVerb, RequestAction] | None = None,
-        later: frozenset[ControlVerb] = frozenset(),
+        handlers: Mapping[ControlVerb, RequestAction] | None = None,
+        deferred: frozenset[ControlVerb] = frozenset(),
     ) -> None:
         self._recorder = recorder
-        self.trading_state = conditions
+        self.trading_state = trading_state
         self._flatten = flatten
-        self._further = further or {}
-        self.later = later
-        named = [(event.kind, event.payload["name"]) for event in past if event.kind in _NAMED]
-        self._obeyed = {name for kind, name in named if kind == records.REQUEST}
-        self._refused = {name for kind, name in named if kind == records.REQUEST_REFUSED}
-        self._wishes, self._closing = ClosePolicy(), False
+        self._handlers = handlers or {}
+        self.deferred = deferred
+        recorded = [(event.kind, event.payload["name"]) for event in past if event.kind in _REQUEST_KINDS]
+        self._executed = {name for kind, name in recorded if kind == records.REQUEST}
+        self._refused = {name for kind, name in recorded if kind == records.REQUEST_REFUSED}
+        self._close_policy, self._flattening = ClosePolicy(), False
         self.wall: Clock | None = None
-        """Says when a request was received, where the recorder's clock tells the time of simulated minutes."""
+        """The wall clock for the time of receipt, if the recorder's clock is simulated."""
 
     @property
     def is_stopping(self) -> bool:
-        """Whether a stop was asked for and not taken back."""
+        """Whether a stop was requested and not cancelled."""
         return bool(
             {StateCause.STOP_FILE, StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL} & {*self.trading_state.causes}
         )
 
     @property
     def keeps_positions(self) -> bool:
-        """Whether a stop asks to keep what is held; one such source is enough to end the process."""
-        return not self._wishes.keep_causes.isdisjoint(self.trading_state.causes)
+        """Whether an active stop keeps positions open; one such stop is enough to end the process."""
+        return not self._close_policy.keep_causes.isdisjoint(self.trading_state.causes)
 
     def poll(self, folder: Path) -> None:
-        """Obey what lies in the folder; while it cannot be used, nothing is entered."""
+        """Execute the requests in the folder; while it cannot be read, entries are blocked."""
         try:
             for request in self.apply(control.read_folder(folder)):
                 control.remove_request(folder, request.name)
@@ -119,66 +119,66 @@ class RequestHandler:
             self.trading_state.clear_cause(StateCause.CONTROL_LOST)
 
     def apply(self, seen: ControlFolderState) -> Sequence[ControlRequest]:
-        """Obey what lies in the folder; returns the requests that are written down and may be removed."""
-        self._hold(StateCause.KILL_FILE, there=seen.kill)
-        self._hold(StateCause.STOP_FILE, there=seen.stop)
+        """Execute the requests in the folder; returns those that are recorded and may be removed."""
+        self._set_file_cause(StateCause.KILL_FILE, exists=seen.kill)
+        self._set_file_cause(StateCause.STOP_FILE, exists=seen.stop)
         for refused in seen.refused:
             if refused.name not in self._refused:
                 self._refuse(refused.name, refused.words)
-        requests = [request for request in seen.requests if request.verb not in self.later]
+        requests = [request for request in seen.requests if request.verb not in self.deferred]
         for request in requests:
-            if request.name not in self._obeyed and not self._settled(request):
+            if request.name not in self._executed and not self._is_final_refusal(request):
                 self.execute(request)
         return requests
 
-    def _settled(self, request: ControlRequest) -> bool:
-        # Whether it was refused for good: a permit is not given by what becomes of its file later, a kill is.
+    def _is_final_refusal(self, request: ControlRequest) -> bool:
+        # A refused request stays refused, even if its file changes; only a restricting one, such as a kill, may follow.
         return request.name in self._refused and request.verb not in control.RESTRICTING_VERBS
 
     def execute(self, request: ControlRequest) -> None:
-        """Write a request down with what comes of it, as one: a crash in between would leave it asked and not done.
+        """Record a request and its effects in one transaction, so that a crash cannot separate them.
 
-        Asked once more, as by a session that is repeated, a refusal is not said again.
+        A repeated request, as in a repeated session, does not record its refusal again.
         """
-        again = request.name in self._obeyed
-        self._obeyed.add(request.name)
+        repeated = request.name in self._executed
+        self._executed.add(request.name)
         with self._recorder.transaction():
             self._note(records.REQUEST, _payload(request))
-            refusal = self._obey(request)
-            if refusal and not again:
+            refusal = self._execute_verb(request)
+            if refusal and not repeated:
                 self._refuse(request.name, refusal)
 
     def restore(self, past: Iterable[JournalEvent], *, flattens: bool) -> None:
-        """Go on with what was asked for and is not over: `past` are the events that count, of earlier sessions too.
+        """Restore the stops and closes still in effect from `past`, which includes earlier sessions.
 
-        `flattens`: a stop by a signal closes what is held.
+        `flattens`: a stop by a signal closes all positions.
         """
-        self._wishes = ClosePolicy()
+        self._close_policy = ClosePolicy()
         for event in past:
-            self._wishes.restore(event, flattens=flattens)
-        self._close()
+            self._close_policy.restore(event, flattens=flattens)
+        self._update_flattening()
 
     def on_signal(self, *, flattens: bool) -> None:
-        """A signal has asked for a stop: close what is held first, or keep it."""
-        self._wishes.apply_signal(flattens=flattens)
-        self._close()
+        """Apply a stop by a signal: it closes all positions first, or keeps them."""
+        self._close_policy.apply_signal(flattens=flattens)
+        self._update_flattening()
 
     def on_stop_done(self, *, kept: bool = False) -> None:
-        """A stop has been carried out: only a file that is still there asks for another.
+        """End the stops that have been carried out; a stop file stays in effect while it exists.
 
-        `kept`: something is held or works still. Then only what asked for that is over; every other stop goes on at the
-        next start.
+        `kept`: positions or working orders remain. Then only stops that keep positions end; others continue at the next
+        start.
         """
         with self._recorder.transaction():
             for cause in ENDED:
-                if not kept or cause in self._wishes.keep_causes:
+                if not kept or cause in self._close_policy.keep_causes:
                     self.end_stop(cause)
 
     def end_stop(self, cause: StateCause) -> None:
-        """The stop of a source has been carried out."""
+        """End the stop of one cause."""
         self.trading_state.clear_cause(cause, CARRIED_OUT)
-        self._wishes.withdraw(cause)
-        self._close()
+        self._close_policy.withdraw(cause)
+        self._update_flattening()
 
     def _refuse(self, name: str, words: str) -> None:
         self._refused.add(name)
@@ -189,48 +189,48 @@ class RequestHandler:
         received = None if self.wall is None else self.wall.now()
         self._recorder.write(attrs.evolve(self._recorder.entry(kind, payload), received=received))
 
-    def _hold(self, cause: StateCause, *, there: bool) -> None:
-        if there:
+    def _set_file_cause(self, cause: StateCause, *, exists: bool) -> None:
+        if exists:
             self.trading_state.raise_cause(cause)
         else:
             self.trading_state.clear_cause(cause)
 
-    def _obey(self, request: ControlRequest) -> str:
-        # Do what is asked; returns why not, or "".
+    def _execute_verb(self, request: ControlRequest) -> str:
+        # Execute a verb; returns "", or the reason of a refusal.
         words, refusal = f"requested by {request.actor}", ""
-        begin, withdraw = self.trading_state.raise_cause, self.trading_state.clear_cause
+        raise_cause, withdraw = self.trading_state.raise_cause, self.trading_state.clear_cause
         match request.verb:
             case ControlVerb.KILL | ControlVerb.KILL_FLATTEN:
-                begin(StateCause.KILL_COMMAND, words)
+                raise_cause(StateCause.KILL_COMMAND, words)
             case ControlVerb.KILL_CLEAR:
                 withdraw(StateCause.KILL_COMMAND, words)
                 withdraw(StateCause.KILL_SIGNAL, words)
             case ControlVerb.STOP | ControlVerb.STOP_FLATTEN | ControlVerb.STOP_KEEP:
-                begin(StateCause.STOP_COMMAND, words)
+                raise_cause(StateCause.STOP_COMMAND, words)
             case ControlVerb.STOP_CANCEL:
                 withdraw(StateCause.STOP_COMMAND, words)
                 withdraw(StateCause.STOP_SIGNAL, words)
             case ControlVerb.DEFENSE_ON:
-                begin(StateCause.DEFENSE_COMMAND, words)
+                raise_cause(StateCause.DEFENSE_COMMAND, words)
             case ControlVerb.DEFENSE_OFF:
                 withdraw(StateCause.DEFENSE_COMMAND, words)
-            case verb if verb in self._further:
-                refusal = self._further[verb](request)
+            case verb if verb in self._handlers:
+                refusal = self._handlers[verb](request)
             case verb:
                 refusal = _UNFIT.get(verb, f"This session does not support {verb.value}.")
-        self._wishes.apply_command(request.verb)
-        self._close()
+        self._close_policy.apply_command(request.verb)
+        self._update_flattening()
         return refusal
 
-    def _close(self) -> None:
-        # Closing what is held goes on as long as anybody asks for it, and nobody asks to keep that.
-        before, self._closing = self._closing, bool(self._wishes.close_causes) and not self.keeps_positions
-        if before is not self._closing:
-            self._flatten(on=self._closing)
+    def _update_flattening(self) -> None:
+        # Flattening continues while any cause requests it and none keeps positions.
+        before, self._flattening = self._flattening, bool(self._close_policy.close_causes) and not self.keeps_positions
+        if before is not self._flattening:
+            self._flatten(on=self._flattening)
 
 
 def _payload(request: ControlRequest) -> records.Payload:
-    # What somebody asked of the running bot, and when; what is odd about the file, where something is.
+    # A request with its author and time, and the flaw of its file if it has one.
     return {
         "name": request.name,
         "verb": request.verb.value,
@@ -242,7 +242,7 @@ def _payload(request: ControlRequest) -> records.Payload:
 
 
 def request_of(payload: Mapping[str, Any]) -> ControlRequest:
-    """The request that a journal's event names."""
+    """The request of a journal event."""
     return ControlRequest(
         name=payload["name"],
         verb=ControlVerb(payload["verb"]),
@@ -254,18 +254,18 @@ def request_of(payload: Mapping[str, Any]) -> ControlRequest:
 
 
 ENDED: Final = (StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL)
-"""The stops that are over when they have been carried out; that of the file goes on while it is there."""
+"""The stops that end when carried out; a stop file stays in effect while it exists."""
 
 
 @attrs.define(kw_only=True)
 class ClosePolicy:
-    """The sources that wish what is held to be `closing`, and those that wish to be `keeping` it."""
+    """The causes that close all positions, and those that keep them."""
 
     close_causes: set[StateCause] = attrs.field(factory=set)
     keep_causes: set[StateCause] = attrs.field(factory=set)
 
     def apply_command(self, verb: ControlVerb) -> None:
-        """A command was given: the last `tbot stop` says all; `kill --flatten` closes until the kill is cleared."""
+        """Apply a command: the last `tbot stop` counts; `kill --flatten` closes until the kill is cleared."""
         match verb:
             case ControlVerb.KILL_FLATTEN:
                 self.close_causes.add(StateCause.KILL_COMMAND)
@@ -281,16 +281,16 @@ class ClosePolicy:
                 pass
 
     def apply_signal(self, *, flattens: bool) -> None:
-        """A signal has asked for a stop: close what is held first, or keep it."""
+        """Apply a stop by a signal: it closes all positions first, or keeps them."""
         self._stop(StateCause.STOP_SIGNAL, flattens=flattens)
 
     def withdraw(self, *causes: StateCause) -> None:
-        """What these sources asked for is taken back, or has been carried out."""
+        """Drop the requests of these causes: cancelled, or carried out."""
         self.close_causes.difference_update(causes)
         self.keep_causes.difference_update(causes)
 
     def restore(self, event: JournalEvent, *, flattens: bool) -> None:
-        """Take in what a journal says that was asked for, and what came of it; a signal `flattens` or keeps."""
+        """Apply a journal event to the policy; a stop by a signal `flattens` or keeps positions."""
         match event.kind, event.payload:
             case records.REQUEST, {"verb": verb}:
                 self.apply_command(ControlVerb(verb))

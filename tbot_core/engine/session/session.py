@@ -50,14 +50,15 @@ if TYPE_CHECKING:
     from tbot_core.trading.commands import Decision, TradingCommand
 
 Wait = Callable[["datetime"], Awaitable[None]]
-"""Waits until a moment of the session has come; in a replay at full speed it only moves the clock."""
+"""Waits for a moment of the session; a replay at full speed only moves the clock."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class SessionContext:
-    """What every session of a run needs; `wait` paces it, `tell` hears what was written, `watch` sees each minute.
+    """What every session of a run needs.
 
-    `standbys` are the brokers that may take over from that of `venue`, in their order.
+    `wait` paces the session, `on_events` receives written events, `on_minute` each traded minute. `standbys` are the
+    brokers that may take over from `venue`, in order.
     """
 
     rules: TradingRules
@@ -74,12 +75,12 @@ class SessionContext:
 
     @property
     def recorder(self) -> JournalRecorder:
-        """What the session writes down with."""
+        """A recorder for the session's journal events."""
         return JournalRecorder(journal=self.journal, clock=self.clock, on_events=self.on_events)
 
 
 class FeedView(Protocol):
-    """What is known of a live feed besides its bars."""
+    """The data of a live feed besides its bars."""
 
     @property
     def quotes(self) -> Quotes | None:
@@ -87,19 +88,19 @@ class FeedView(Protocol):
 
     @property
     def description(self) -> str:
-        """How the feed is now, in a few words."""
+        """The state of the feed now, as short text."""
 
     def judge(self, proposal: Proposal, window: Window) -> Proposal:
-        """The proposal with what the data say against it, and the price that it is sized by."""
+        """The proposal with its data checks applied, and the price used for sizing."""
 
 
 class TradingSession:
-    """A session being traded. Build it at the bell with the account's equity, then `await trade()`.
+    """A session being traded. Create it at the open with the account's equity, then `await trade()`.
 
-    `day` holds the facts known before the open. `flatten()` blocks entries and closes what is held. Signals of the
-    minutes in `late`, which closed while nobody watched, are ignored. `outlook` judges the data of a live feed;
-    `quoted` are the quotes of its last decision, None without quotes. `keeping` says whether positions are kept as
-    they are. `abreast`: a minute was traded since the start; before that, after a restart, the bars are old.
+    `day` holds the facts known before the open. Signals of the minutes in `late`, which closed while tbot was not
+    running, are not traded. `outlook` checks the data of a live feed; `quoted` are the quotes of its last decision,
+    None without quotes. `keeps_positions` tells whether a stop keeps positions open. `has_traded_minute`: a minute was
+    traded since the start; before that, after a restart, the bars are old.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class TradingSession:
         )
         self.execution = ExecutionEngine(trading.recorder, trading.venue, self.decision_engine)
         primary = BrokerSession(name=trading.venue.name, decision_engine=self.decision_engine, execution=self.execution)
-        self.broker_sessions = (primary, *(self._standing_by(trading, one) for one in trading.standbys))
+        self.broker_sessions = (primary, *(self._standby_session(trading, one) for one in trading.standbys))
         self.routing: EntryRouter | None = None
         self.confirmations = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
@@ -128,22 +129,22 @@ class TradingSession:
         self.late_minutes = late
         self._flattening = self.has_traded_minute = False
         self.keeps_positions: Callable[[], bool] = lambda: False
-        for post in self.broker_sessions:
-            post.decision_engine.position_manager.exits.keeps_positions = self._keeps
-        self._cash_is_off = False
+        for broker in self.broker_sessions:
+            broker.decision_engine.position_manager.exits.keeps_positions = self._keeps_positions
+        self._cash_off_target = False
         self.decided: set[str] = set()
         self.outlook: FeedView | None = None
         self.quoted: Quotes | None = None
         self._screened: dict[str, Verdicts] = {}
-        self._seen_by: dict[str, DayFacts] = {}
+        self._facts_by_strategy: dict[str, DayFacts] = {}
         self._opened: list[NewEvent] | None = None
         journal = trading.journal
         trading.call_guard.open_session(
-            GuardSession(clock=trading.clock, on_failure=self._lost, repeating=lambda: journal.is_repeating)
+            GuardSession(clock=trading.clock, on_failure=self._on_failure, repeating=lambda: journal.is_repeating)
         )
 
     async def trade(self) -> None:
-        """Trade the whole session; when it returns, everything is closed and written down."""
+        """Trade the whole session, to its recorded close."""
         trading = self._trading
         await trading.wait(self.session.open)
         await self.open_session()
@@ -158,27 +159,27 @@ class TradingSession:
         await self.close_session()
 
     async def step(self, minute: int, *, late: bool = False) -> None:
-        """Everything that follows from a minute that has closed; when it came too late, nothing is entered on it."""
+        """Process a closed minute; if it is `late`, no entry is made on it."""
         with gc_paused():
             bars, self.quoted, self.has_traded_minute = self.tape.bars, None, True
-            for post in self.broker_sessions:
-                post.decision_engine.position_manager.exits.flattening = self._flattening
-            answering = filter(self._answers, self.broker_sessions)
-            await run_concurrently([post.execution.process_broker_events for post in answering])
+            for broker in self.broker_sessions:
+                broker.decision_engine.position_manager.exits.flattening = self._flattening
+            answering = filter(self._is_responsive, self.broker_sessions)
+            await run_concurrently([broker.execution.process_broker_events for broker in answering])
             await self.resolve_confirmations()
-            kept = {post.name: self._kept(post, bars, minute) for post in self.broker_sessions}
-            asked, proposals = self.confirmations.hold_for_confirmation(self._proposals(bars, minute, late=late))
+            commands = {broker.name: self._minute_commands(broker, bars, minute) for broker in self.broker_sessions}
+            to_confirm, proposals = self.confirmations.hold_for_confirmation(self._proposals(bars, minute, late=late))
             decisions = self.decide(proposals)
-            for post in () if late or minute in self.late_minutes else self.broker_sessions:
-                kept[post.name] = attrs.evolve(kept[post.name], top_ups=self._topped_up(post, bars, minute))
-            await self._carry_out(decisions, kept)
-            self.confirmations.request_confirmation(asked)
-            self._weigh_cash(minute)
+            for broker in () if late or minute in self.late_minutes else self.broker_sessions:
+                commands[broker.name] = attrs.evolve(commands[broker.name], top_ups=self._top_ups(broker, bars, minute))
+            await self._send(decisions, commands)
+            self.confirmations.request_confirmation(to_confirm)
+            self._check_cash_share(minute)
             for entrant in (one for one in self.entrants if minute == one.window.entry_end - 1):
                 self._close_window(entrant, bars)
 
     def preview(self, proposal: Proposal) -> Decision:
-        """What would be decided now; nothing counts for it."""
+        """The decision that would be made now; limits do not count it."""
         return self.decision_engine.preview(proposal) if self.routing is None else self.routing.preview(proposal)
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
@@ -187,111 +188,110 @@ class TradingSession:
             return self.decision_engine.decide(proposals)
         return [self.routing.decide(one) for one in sorted(proposals, key=lambda one: one.sort_key)]
 
-    def _answers(self, post: BrokerSession) -> bool:
-        return self.routing is None or self.routing.is_responsive(post)
+    def _is_responsive(self, broker: BrokerSession) -> bool:
+        return self.routing is None or self.routing.is_responsive(broker)
 
-    def _kept(self, post: BrokerSession, bars: Bars, minute: int) -> MinuteCommands:
-        # What a minute asks for of what is held at a broker; losses are judged once, for all of them together.
-        engine, judged = post.decision_engine, self.outlook is None and post is self.broker_sessions[0]
+    def _minute_commands(self, broker: BrokerSession, bars: Bars, minute: int) -> MinuteCommands:
+        # The orders for positions at a broker after a minute; losses are checked once, for all brokers together.
+        engine, judged = broker.decision_engine, self.outlook is None and broker is self.broker_sessions[0]
         changes = engine.mark(bars, minute, judged=judged)
         return MinuteCommands(changes=changes, actions=engine.position_manager.orders_after_minute(bars, minute))
 
-    def _topped_up(self, post: BrokerSession, bars: Bars, minute: int) -> Sequence[Decision]:
-        # What is added to positions of a broker that are under their share.
+    def _top_ups(self, broker: BrokerSession, bars: Bars, minute: int) -> Sequence[Decision]:
+        # Top-ups of positions at a broker that are below their share of equity.
         windows = {entrant.name: entrant.window for entrant in self.entrants}
-        wanted = post.decision_engine.position_manager.top_ups.proposals(bars, minute) if self._answers(post) else ()
-        ours = [one for one in wanted if one.signal.strategy in windows]  # a restart may know fewer strategies
-        return post.decision_engine.top_up([self._seen(one, windows[one.signal.strategy]) for one in ours])
+        top_ups = broker.decision_engine.position_manager.top_ups
+        proposals = top_ups.proposals(bars, minute) if self._is_responsive(broker) else ()
+        known = [one for one in proposals if one.signal.strategy in windows]  # a restart may know fewer strategies
+        return broker.decision_engine.top_up([self._judged(one, windows[one.signal.strategy]) for one in known])
 
-    async def _carry_out(self, decisions: Sequence[Decision], kept: Mapping[str, MinuteCommands] | None = None) -> None:
-        # Carry out what was decided and what is kept, each at its broker, none waiting for another.
+    async def _send(self, decisions: Sequence[Decision], commands: Mapping[str, MinuteCommands] | None = None) -> None:
+        # Send the orders of each broker concurrently.
         #
-        # All of it is on disk before anybody else has a turn: who takes back or closes meanwhile finds it there.
-        if not decisions and not kept:
+        # All intents are on disk before another task runs, so a concurrent cancel or close finds them.
+        if not decisions and not commands:
             return
-        acts = []
-        for post in self.broker_sessions:
-            mine = [one for one in decisions if (one.broker or self.broker_sessions[0].name) == post.name]
-            minute = attrs.evolve((kept or {}).get(post.name, MinuteCommands()), decisions=mine)
+        sends = []
+        for broker in self.broker_sessions:
+            own = [one for one in decisions if (one.broker or self.broker_sessions[0].name) == broker.name]
+            minute = attrs.evolve((commands or {}).get(broker.name, MinuteCommands()), decisions=own)
             if not minute.is_empty:
-                acts.append(partial(post.execution.send, minute, post.execution.persist_intents(minute)))
-        await run_concurrently(acts)
+                sends.append(partial(broker.execution.send, minute, broker.execution.persist_intents(minute)))
+        await run_concurrently(sends)
 
-    def _standing_by(self, trading: SessionContext, standby: StandbyBroker) -> BrokerSession:
-        desk = DecisionEngine(
+    def _standby_session(self, trading: SessionContext, standby: StandbyBroker) -> BrokerSession:
+        decision_engine = DecisionEngine(
             standby.rules, self.session, standby.equity_atoms, standby.naming.client_order_id, trading.checks
         )
-        desk.share_limits_with(self.decision_engine)
+        decision_engine.share_limits_with(self.decision_engine)
         recorder = attrs.evolve(trading.recorder, broker=standby.venue.name, tag=standby.tag)
-        execution = ExecutionEngine(recorder, standby.venue, desk)
-        return BrokerSession(name=standby.venue.name, decision_engine=desk, execution=execution)
+        execution = ExecutionEngine(recorder, standby.venue, decision_engine)
+        return BrokerSession(name=standby.venue.name, decision_engine=decision_engine, execution=execution)
 
-    def _weigh_cash(self, minute: int) -> None:
-        # Write down that the cash's share of equity has left its target, once until it has come back.
+    def _check_cash_share(self, minute: int) -> None:
+        # Record that the cash share of equity has left its target, once until it returns.
         rules = self._trading.rules
         due = rebalance_rules.interval_elapsed(rules.rebalance, minute)
         if not (rules.rebalance.enable_rebalance_notifier and due):
             return
         portfolio, allocation = self.decision_engine.portfolio, rules.risk.total_allocation
         found = rebalance_rules.cash_share(portfolio, allocation, len(self.entrants))
-        before, self._cash_is_off = self._cash_is_off, found.exceeds_trigger(rules.rebalance)
-        if self._cash_is_off and not before:
+        before, self._cash_off_target = self._cash_off_target, found.exceeds_trigger(rules.rebalance)
+        if self._cash_off_target and not before:
             payload = {"share": str(found.share), "target": str(found.target)}
             self.execution.recorder.record(records.CASH_SHARE, payload)
 
-    def orders_between_minutes(self, post: BrokerSession) -> Sequence[TradingCommand]:
-        """What is to be done with what is held at a broker between two minutes, by the one that has closed last.
+    def orders_between_minutes(self, broker: BrokerSession) -> Sequence[TradingCommand]:
+        """The orders for positions at a broker between two minutes, by the last closed one.
 
-        Nothing is begun where all is kept, nor on bars that are old.
+        None while a stop keeps positions, or while the bars are old.
         """
-        if self._keeps() or not self.has_traded_minute:
+        if self._keeps_positions() or not self.has_traded_minute:
             return ()
-        return post.decision_engine.position_manager.orders_after_minute(self.tape.bars, self.tape.closed - 1)
+        return broker.decision_engine.position_manager.orders_after_minute(self.tape.bars, self.tape.closed - 1)
 
-    def _keeps(self) -> bool:
+    def _keeps_positions(self) -> bool:
         return self.keeps_positions()
 
     def flatten(self, *, on: bool = True) -> None:
-        """Close what is held from the next minute on, and enter nothing; or end that."""
+        """Close all positions from the next minute on and block entries; `on=False` ends that."""
         self._flattening = on
 
     @property
     def open_symbols(self) -> set[str]:
-        """The symbols of what is held or works at any of the brokers."""
-        return set().union(*(post.open_symbols for post in self.broker_sessions))
+        """The symbols with a position or a working order at any broker."""
+        return set().union(*(broker.open_symbols for broker in self.broker_sessions))
 
     @property
     def positions(self) -> list[str]:
-        """The symbols that are held, at whichever broker."""
-        return sorted({symbol for post in self.broker_sessions for symbol in post.decision_engine.portfolio.positions})
+        """The symbols with a position at any broker, sorted."""
+        held = (broker.decision_engine.portfolio.positions for broker in self.broker_sessions)
+        return sorted(set[str]().union(*held))
 
     @property
     def flattening(self) -> bool:
-        """Whether flattening was asked for."""
+        """Whether flattening was requested."""
         return self._flattening
 
     async def resolve_confirmations(self) -> None:
-        """Decide the entries that a person has confirmed or rejected, and those that nobody did in time.
+        """Decide the entries that were confirmed, rejected, or have expired.
 
-        After a restart they wait until a minute has been traded: the bars before it have no price of now.
+        After a restart they wait for the first traded minute: older bars have no current price.
         """
         if self.has_traded_minute:
-            await self._carry_out(self.confirmations.decide_answered(self._renewed))
+            await self._send(self.confirmations.decide_answered(self._renew))
 
     async def skip_minute(self, minute: int, *, late: bool = True) -> None:
-        """Write down the signals of a minute that closed while nobody watched, or all is kept, which is not `late`.
-
-        Nothing is done on its bars.
-        """
-        await self._carry_out(self.decision_engine.decide(self._proposals(self.tape.bars, minute, late=late)))
+        """Record a minute's signals without trading it: it is `late`, or a stop keeps positions."""
+        await self._send(self.decision_engine.decide(self._proposals(self.tape.bars, minute, late=late)))
 
     def candidates(self, strategy: str) -> int:
         """How many symbols a strategy may enter today."""
         return int((self._screened[strategy].reasons == Reason.ALLOWED).sum())
 
     def set_vix(self, strategy: str, vix: float) -> None:
-        """Let a strategy see this VIX from now on, NaN where it is unknown; what it may enter is screened by it."""
-        self._seen_by[strategy] = attrs.evolve(self.day, vix=np.full(self.day.vix.shape, vix))
+        """Set the VIX that a strategy sees from now on, NaN if unknown, and screen its symbols again."""
+        self._facts_by_strategy[strategy] = attrs.evolve(self.day, vix=np.full(self.day.vix.shape, vix))
         for entrant in self.entrants:
             if entrant.name == strategy and strategy in self._screened:
                 self._screened[strategy] = self._screen(entrant)
@@ -301,18 +301,18 @@ class TradingSession:
         return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes)
 
     def _facts(self, entrant: ActiveStrategy) -> DayFacts:
-        # What a strategy knows from before the bell, and of the VIX.
-        return self._seen_by.get(entrant.name, self.day)
+        # The facts of the day as the strategy sees them, with its VIX.
+        return self._facts_by_strategy.get(entrant.name, self.day)
 
-    def _renewed(self, proposal: Proposal) -> Proposal | None:
-        # A confirmed proposal at the price of now; None where its strategy is known no more.
+    def _renew(self, proposal: Proposal) -> Proposal | None:
+        # A confirmed proposal at the current price; None if its strategy no longer exists.
         entrant = next((one for one in self.entrants if one.name == proposal.signal.strategy), None)
         if entrant is None:
             return None
         quotes = None if self.outlook is None else self.outlook.quotes
         market = MarketView(bars=self.tape.bars, day=self._facts(entrant), quotes=quotes)
         renewed = renew(entrant, self._trading.rules, proposal, market)
-        return None if renewed is None else self._seen(renewed, entrant.window)
+        return None if renewed is None else self._judged(renewed, entrant.window)
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
         late = late or minute in self.late_minutes
@@ -324,7 +324,7 @@ class TradingSession:
                 signals = entrant.strategy.scan(bars, self._facts(entrant), minute)
                 scan = ScanResult(signals=signals, screened=screened, dates=(self.session.date,))
                 proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))[0]
-                proposals = [self._seen(one, window) for one in proposals if one.signal.text not in self.decided]
+                proposals = [self._judged(one, window) for one in proposals if one.signal.text not in self.decided]
                 self.triggers[entrant.name] += len(proposals)
                 found += [_too_late(one) for one in proposals] if late else proposals
         return found
@@ -333,16 +333,16 @@ class TradingSession:
         self.quoted = None if self.outlook is None else self.outlook.quotes
         return MarketView(bars=bars, day=self._facts(entrant), quotes=self.quoted)
 
-    def _seen(self, proposal: Proposal, window: Window) -> Proposal:
+    def _judged(self, proposal: Proposal, window: Window) -> Proposal:
         return proposal if self.outlook is None else self.outlook.judge(proposal, window)
 
-    async def open_session(self, said: Container[str] = ()) -> None:
-        """Screen the symbols and write down that the session has opened, but for the kinds that were `said` before."""
+    async def open_session(self, recorded: Container[str] = ()) -> None:
+        """Screen the symbols and record the open, except the event kinds in `recorded`."""
         trading, session, portfolio = self._trading, self.session, self.decision_engine.portfolio
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
-        await run_concurrently([post.execution.read_account for post in self.broker_sessions])
+        await run_concurrently([broker.execution.read_account for broker in self.broker_sessions])
         opening = session_events.session_opened_payload(self.source, self.entrants, self.broker_sessions)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._opened = entries
@@ -356,13 +356,13 @@ class TradingSession:
             }
             entries.append(self.execution.recorder.entry(records.SCREENED, payload))
         self._opened = None
-        self.execution.recorder.write(*(one for one in entries if one.kind not in said))
+        self.execution.recorder.write(*(one for one in entries if one.kind not in recorded))
 
-    def _lost(self, lost: FailedCall) -> None:
-        # A call into a plugin failed; what fails before the bell is written down behind it.
-        if lost.off:
-            lose_plugin(self.decision_engine.exposure, lost.plugin)
-        entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(lost))
+    def _on_failure(self, failure: FailedCall) -> None:
+        # A plugin call failed; a failure during the open is recorded after SESSION_OPENED.
+        if failure.off:
+            lose_plugin(self.decision_engine.exposure, failure.plugin)
+        entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(failure))
         if self._opened is None:
             self.execution.recorder.write(entry)
         else:
@@ -380,18 +380,18 @@ class TradingSession:
         self.execution.recorder.write(self.execution.recorder.entry(records.WINDOW_CLOSED, payload))
 
     async def close_session(self, stuck: Callable[[], Sequence[NewEvent]] = tuple) -> None:
-        """Wait for the close, book the last broker events, record the end; `stuck` names what could not be closed."""
+        """Wait for the close, book the last broker events and record the end; `stuck` returns the STUCK events."""
         trading = self._trading
         await trading.wait(self.session.close)
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.close_session()
-        await run_concurrently([post.execution.process_broker_events for post in self.broker_sessions])
-        await self._carry_out(self.confirmations.expire_all())
-        told = stuck()
-        unclosed = (*self.positions, *(one.payload["symbol"] for one in told))
+        await run_concurrently([broker.execution.process_broker_events for broker in self.broker_sessions])
+        await self._send(self.confirmations.expire_all())
+        stuck_events = stuck()
+        unclosed = (*self.positions, *(one.payload["symbol"] for one in stuck_events))
         payload = session_events.session_closed_payload(self.source, self.broker_sessions, unclosed)
-        self.execution.recorder.write(*told, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
+        self.execution.recorder.write(*stuck_events, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 
 def _too_late(proposal: Proposal) -> Proposal:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def session_opened_payload(
-    source: FeedSession, entrants: Sequence[ActiveStrategy], posts: Sequence[BrokerSession]
+    source: FeedSession, entrants: Sequence[ActiveStrategy], broker_sessions: Sequence[BrokerSession]
 ) -> dict[str, Any]:
-    """The payload of SESSION_OPENED; the first of `posts` is the primary broker."""
-    session, primary = source.session, posts[0]
+    """The payload of SESSION_OPENED; the first of `broker_sessions` is the primary broker."""
+    session, primary = source.session, broker_sessions[0]
     venue, exposure = primary.execution.venue, primary.decision_engine.exposure
-    granted = exposure.funds.power_limit_atoms
+    power_limit = exposure.funds.power_limit_atoms
     return {
         "date": session.date.isoformat(),
         "primary": venue.name,
@@ -35,55 +35,59 @@ def session_opened_payload(
         "minutes": session.minutes,
         "symbols": len(source.symbols),
         "equity": str(dollars_of(primary.decision_engine.portfolio.opening_atoms)),
-        "buying_power": None if granted is None else str(dollars_of(granted)),
+        "buying_power": None if power_limit is None else str(dollars_of(power_limit)),
         "state": exposure.current_state.word,
         "windows": {one.name: attrs.asdict(one.window) for one in entrants},
-        **_carried(posts),
-        **({"accounts": _accounts(posts)} if posts[1:] else {}),
+        **_carried(broker_sessions),
+        **({"accounts": _accounts(broker_sessions)} if broker_sessions[1:] else {}),
     }
 
 
 def session_closed_payload(
-    source: FeedSession, posts: Sequence[BrokerSession], unclosed: Iterable[str]
+    source: FeedSession, broker_sessions: Sequence[BrokerSession], unclosed: Iterable[str]
 ) -> dict[str, Any]:
-    """The payload of SESSION_CLOSED; `unclosed` are the symbols that are still held."""
-    primary = posts[0]
+    """The payload of SESSION_CLOSED; `unclosed` are the symbols still held."""
+    primary = broker_sessions[0]
     portfolio = primary.decision_engine.portfolio
     return {
         "date": source.session.date.isoformat(),
         "equity": str(dollars_of(portfolio.equity_atoms)),
         "cash": str(dollars_of(portfolio.cash_atoms)),
         "pnl": str(dollars_of(primary.decision_engine.exposure.pnl_atoms)),
-        "trades": sum(len(post.decision_engine.portfolio.closed) for post in posts),
+        "trades": sum(len(broker_session.decision_engine.portfolio.closed) for broker_session in broker_sessions),
         "open": sorted(set(unclosed)),
         "account": primary.execution.venue.account_id,
     }
 
 
-def denial_counts(judged: Verdicts) -> dict[str, int]:
+def denial_counts(verdicts: Verdicts) -> dict[str, int]:
     """How many symbols each reason denied."""
     counts: dict[str, int] = {}
-    for code in judged.reasons.ravel().tolist():
+    for code in verdicts.reasons.ravel().tolist():
         if code:
             name = REASON_BY_CODE[code].name
             counts[name] = counts.get(name, 0) + 1
     return counts
 
 
-def _accounts(posts: Sequence[BrokerSession]) -> dict[str, dict[str, str]]:
-    # Whose accounts the session trades, and what each held at its beginning.
+def _accounts(broker_sessions: Sequence[BrokerSession]) -> dict[str, dict[str, str]]:
+    # The accounts that the session trades, with their opening equity.
     return {
-        post.name: {
-            "account": post.account_id,
-            "equity": str(dollars_of(post.decision_engine.portfolio.opening_atoms)),
+        broker_session.name: {
+            "account": broker_session.account_id,
+            "equity": str(dollars_of(broker_session.decision_engine.portfolio.opening_atoms)),
         }
-        for post in posts
+        for broker_session in broker_sessions
     }
 
 
-def _carried(posts: Sequence[BrokerSession]) -> records.Payload:
-    # What is held when the bell rings: it could not be closed in the session before.
-    held = [(post.journal_tag, one) for post in posts for one in post.decision_engine.portfolio.positions.values()]
+def _carried(broker_sessions: Sequence[BrokerSession]) -> records.Payload:
+    # Positions held at the open: the previous session could not close them.
+    held = [
+        (broker_session.journal_tag, one)
+        for broker_session in broker_sessions
+        for one in broker_session.decision_engine.portfolio.positions.values()
+    ]
     if not held:
         return {}
     carried = [(key, records.carried_payload(one.signal, carryover.carried_entry(one))) for key, one in held]

@@ -1,6 +1,6 @@
-"""Causes that a session before has left, and that nobody in this one would ever take back: they go with their owner.
+"""Clears causes of an earlier session that have no owner in this one.
 
-Whoever judges a cause takes it back; a run of other settings may not have that judge. What a person asked for stays.
+The owner of a cause clears it; a run with other settings may lack that owner. Causes set by a person stay.
 """
 
 from __future__ import annotations
@@ -36,42 +36,44 @@ _ENDED: Final = "the session has ended"
 
 
 def unowned_causes(*, arming: object, failover: object, feed: object) -> frozenset[StateCause]:
-    """The causes that nobody judges in a session that has not each of these; None is what it has not."""
-    judges = ((_OF_ARMING, arming), (_OF_FAILOVER, failover), (_OF_THE_FEED, feed))
-    return frozenset(cause for causes, judge in judges if judge is None for cause in causes)
+    """The causes without an owner in a session; None marks an owner that it does not have."""
+    owners = ((_OF_ARMING, arming), (_OF_FAILOVER, failover), (_OF_THE_FEED, feed))
+    return frozenset(cause for causes, owner in owners if owner is None for cause in causes)
 
 
-def clear_unowned_causes(conditions: TradingStateController, nobodys: Iterable[StateCause], *, begun: bool) -> None:
-    """Withdraw what this session of a broker's market has no owner for, `nobodys`.
+def clear_unowned_causes(trading_state: TradingStateController, unowned: Iterable[StateCause], *, opened: bool) -> None:
+    """Clear the causes that have no owner in this live session.
 
-    In a session that has `begun`, which is gone on with after a restart, a cause lingers as it would have; before the
-    bell it goes at once, and so does what is said of a feed that nobody has heard yet today.
+    In an `opened` session, continued after a restart, they expire after their usual time. Before the open they expire
+    at once, and so do the causes of the feed.
     """
-    if begun:
-        for cause in nobodys:
-            conditions.clear_cause(cause, _WORDS)
+    if opened:
+        for cause in unowned:
+            trading_state.clear_cause(cause, _WORDS)
         return
-    _let_go(conditions, {*nobodys}, _WORDS)
-    _let_go(conditions, _OF_THE_FEED, _ENDED)
+    _expire(trading_state, {*unowned}, _WORDS)
+    _expire(trading_state, _OF_THE_FEED, _ENDED)
 
 
 def clear_market_causes(recorder: JournalRecorder) -> None:
-    """Withdraw before a paper session what a broker's market has left: a simulated venue has no such trouble."""
-    conditions = TradingStateController(recorder, _nobody, recall_states(recorder.journal.events(kind=records.STATE)))
-    _let_go(conditions, {*conditions.causes} - _AT_A_SIMULATOR, _WORDS)
+    """Clear the causes of live trading before a paper session: a simulated venue cannot raise them."""
+    trading_state = TradingStateController(
+        recorder, _ignore_state, recall_states(recorder.journal.events(kind=records.STATE))
+    )
+    _expire(trading_state, {*trading_state.causes} - _AT_A_SIMULATOR, _WORDS)
 
 
-def clear_feed_causes(conditions: TradingStateController) -> None:
-    """The session is over, and with it whatever its feed did not say."""
-    _let_go(conditions, _OF_THE_FEED, _ENDED)
+def clear_feed_causes(trading_state: TradingStateController) -> None:
+    """Clear the causes of a feed at its session's end."""
+    _expire(trading_state, _OF_THE_FEED, _ENDED)
 
 
-def _nobody(state: RiskState) -> None:
-    # Before the session nobody decides.
+def _ignore_state(state: RiskState) -> None:
+    # Before the session no decision depends on the state.
     pass
 
 
-def _let_go(conditions: TradingStateController, causes: Iterable[StateCause], words: str) -> None:
+def _expire(trading_state: TradingStateController, causes: Iterable[StateCause], words: str) -> None:
     for cause in sorted(causes):
-        conditions.clear_cause(cause, words)
-        conditions.expire_cause(cause)
+        trading_state.clear_cause(cause, words)
+        trading_state.expire_cause(cause)

@@ -1,6 +1,6 @@
-"""The VIX's close of the session before: the feed's own, else that of an enabled broker, else the stored one.
+"""The VIX close of the previous session: from the feed, else from an enabled broker, else from the store.
 
-With VIX_SOURCE=live a strategy sees the value of the minute in which its entries begin.
+With VIX_SOURCE=live a strategy sees the value at the minute in which its entries begin.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ASK_S: Final = 10.0
 FRESH_S: Final = 60.0
-"""A live value may be so old when a window's entries begin."""
+"""The maximum age in seconds of a live value when a window's entries begin."""
 
 _AHEAD: Final = 2
 _log = log.logger(__name__)
@@ -41,84 +41,84 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class VixSources:
-    """Where the VIX may be known, besides the feed: the brokers that are enabled, and the folder of the bar store."""
+    """The sources of the VIX besides the feed: the enabled brokers, and the folder of the bar store."""
 
     calendar: ExchangeCalendar
     brokers: tuple[object, ...]
     bars: Path
 
     async def facts(self, source: FeedSession | LiveSession) -> DayFacts:
-        """A session's facts, with the VIX's close of the exchange day before it; unknown where nobody has just that."""
+        """A session's facts with the VIX close of the previous exchange day, unknown if no source has it."""
         if not np.isnan(source.day.vix).all():
             return source.day
         before = look_back_sessions(self.calendar, source.session.date)[-1].date
-        value = await self._of_a_broker(before)
-        value = self._stored(before) if value is None else value
+        value = await self._from_broker(before)
+        value = self._from_store(before) if value is None else value
         if value is None or not (0 < value < math.inf):
             return source.day
         return attrs.evolve(source.day, vix=np.full(source.day.vix.shape, value))
 
-    async def _of_a_broker(self, before: dt.date) -> float | None:
+    async def _from_broker(self, before: dt.date) -> float | None:
         for broker in self.brokers:
             if not isinstance(broker, SupportsDailyVix):
                 continue
             try:
                 value = await broker.vix_close(before)
-            except BrokerError as silence:
-                _log.warning("vix.not_told", reason=silence.message)
+            except BrokerError as fault:
+                _log.warning("vix.not_available", reason=fault.message)
                 continue
             if value is not None:
                 return value
         return None
 
-    def _stored(self, before: dt.date) -> float | None:
+    def _from_store(self, before: dt.date) -> float | None:
         from tbot_core.marketdata.store import reference
 
         try:
-            known = reference.reference_facts(self.bars).vix
+            recorded = reference.reference_facts(self.bars).vix
         except DataError as fault:
             _log.warning("vix.not_read", reason=fault.message)
             return None
-        return known.get(before)
+        return recorded.get(before)
 
 
 def known_vix(day: DayFacts) -> float | None:
-    """The VIX of a session's facts; None where it is unknown."""
+    """The VIX of a session's facts; None if unknown."""
     value = float(day.vix.ravel()[0]) if day.vix.size else math.nan
     return None if math.isnan(value) else value
 
 
 class WindowVix:
-    """The VIX as it is when each strategy's entries begin, asked of the first of `tellers` that knows it.
+    """The live VIX when each strategy's entries begin, from the first of `brokers` that has it.
 
-    It is asked for from two minutes before on. What is then at most a minute old is written down and counts for the
-    whole window, after a restart too; else it is unknown.
+    It is requested from two minutes before. A value at most a minute old is recorded and applies to the whole window,
+    also after a restart; otherwise the VIX is unknown.
     """
 
     def __init__(
-        self, tellers: Sequence[SupportsLiveVix], run: TradingSession, clock: SteadyClock, past: Iterable[JournalEvent]
+        self, brokers: Sequence[SupportsLiveVix], run: TradingSession, clock: SteadyClock, past: Iterable[JournalEvent]
     ) -> None:
-        self._tellers = tellers
+        self._brokers = brokers
         self._run = run
         self._clock = clock
         self._latest: IndexQuote | None = None
-        self._left = {entrant.name: entrant.window for entrant in run.entrants}
-        known = {name: value for (_, name), value in recorded_vix(past).items()}
-        for strategy in [name for name in self._left if name in known]:
-            run.set_vix(strategy, known[strategy])
-            del self._left[strategy]
+        self._pending = {entrant.name: entrant.window for entrant in run.entrants}
+        recorded = {name: value for (_, name), value in recorded_vix(past).items()}
+        for strategy in [name for name in self._pending if name in recorded]:
+            run.set_vix(strategy, recorded[strategy])
+            del self._pending[strategy]
 
     async def refresh(self) -> None:
-        """Called about every ten seconds; nobody is asked long before a window."""
+        """Request the VIX if a window's entries begin soon; called about every ten seconds."""
         minute = self._run.session.minute(self._clock.now())
-        if any(window.entry - _AHEAD <= minute for window in self._left.values()):
-            self._latest = await self._ask() or self._latest
+        if any(window.entry - _AHEAD <= minute for window in self._pending.values()):
+            self._latest = await self._request() or self._latest
 
     def apply_due(self, minute: int) -> None:
-        """Before the signals of a minute that has closed: the windows whose entries have begun get their value."""
-        begun = [name for name, window in self._left.items() if window.entry <= minute]
-        for strategy in begun:
-            del self._left[strategy]
+        """Set the VIX of the windows whose entries have begun; called before a closed minute's signals."""
+        due = [name for name, window in self._pending.items() if window.entry <= minute]
+        for strategy in due:
+            del self._pending[strategy]
             latest = self._latest
             if latest is not None and not self._fresh(latest):
                 latest = None
@@ -134,25 +134,25 @@ class WindowVix:
                 },
             )
 
-    async def _ask(self) -> IndexQuote | None:
-        for teller in self._tellers:
+    async def _request(self) -> IndexQuote | None:
+        for broker in self._brokers:
             try:
-                said = await teller.vix_now()
-            except BrokerError as silence:
-                _log.warning("vix.not_told", reason=silence.message)
+                quote = await broker.vix_now()
+            except BrokerError as fault:
+                _log.warning("vix.not_available", reason=fault.message)
                 continue
-            if said is not None and 0 < said.value < math.inf and self._fresh(said):
-                return said
+            if quote is not None and 0 < quote.value < math.inf and self._fresh(quote):
+                return quote
         return None
 
-    def _fresh(self, said: IndexQuote) -> bool:
-        return abs((self._clock.now() - said.time).total_seconds()) <= FRESH_S
+    def _fresh(self, quote: IndexQuote) -> bool:
+        return abs((self._clock.now() - quote.time).total_seconds()) <= FRESH_S
 
 
 def live_vix_brokers(settings: Settings, brokers: Sequence[object]) -> tuple[SupportsLiveVix, ...] | None:
-    """Who says the VIX as it is, of brokers in their order; None where the close of the session before is wanted.
+    """The brokers that report the live VIX, in order; None unless VIX_SOURCE=live applies.
 
-    Raises SettingsError where it is wanted and nobody says it.
+    Raises SettingsError if it applies and no broker reports it.
     """
     if settings.mode != "live" or settings.trading.vix_source != "live":
         return None

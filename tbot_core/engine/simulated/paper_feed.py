@@ -1,7 +1,7 @@
-"""Paper trading on a live feed: its bars become whole minutes that the simulated venue fills from, and are kept.
+"""Paper trading on a live feed: its bars become whole minutes, which are recorded and used for simulated fills.
 
-A session that was interrupted is repeated on the minutes that were kept, as they were decided. What the feed says
-besides bars, its quotes and halts, is not looked at: it is not kept, so it could not be repeated.
+An interrupted session is repeated on the recorded minutes. Quotes and halts of the feed are ignored: they are not
+recorded, so they could not be repeated.
 """
 
 from __future__ import annotations
@@ -29,66 +29,66 @@ if TYPE_CHECKING:
 
 
 class PaperFeed:
-    """A live session as one of whole minutes; each comes when it has ended, and is kept before anybody decides on it.
+    """A live session as whole minutes; each is yielded after its end, and recorded before decisions on it.
 
-    `listening()` is what brings its bars. Bars that came late are put in their place in `tape`.
+    Bars are received within `receiving()`. Late bars are inserted into `tape`.
     """
 
-    def __init__(self, given: LiveSession, day: DayFacts, trading: SessionContext, floor: LiveConfig) -> None:
-        """`trading` waits and has the wall clock; `floor` names the feed, and says where its minutes are kept."""
-        self._hearing = FeedReceiver(given, day, floor, trading, SteadyClock(trading.clock), ())
+    def __init__(self, source: LiveSession, day: DayFacts, trading: SessionContext, config: LiveConfig) -> None:
+        """`trading` supplies the wait and the wall clock; `config` the feed's name and the folder for its minutes."""
+        self._receiver = FeedReceiver(source, day, config, trading, SteadyClock(trading.clock), ())
         self._wait = trading.wait
-        self._listening: asyncio.Task[None] | None = None
+        self._receiving: asyncio.Task[None] | None = None
         self.tape: Tape | None = None
 
     @property
     def session(self) -> Session:
         """The exchange day."""
-        return self._hearing.source.session
+        return self._receiver.source.session
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """The symbols that are heard, sorted."""
-        return self._hearing.source.symbols
+        """The subscribed symbols, sorted."""
+        return self._receiver.source.symbols
 
     @property
     def day(self) -> DayFacts:
-        """What is known before the bell; in a session that is repeated, what was known then."""
-        before = self._hearing.previous_recording
-        return self._hearing.source.day if before is None else before.day
+        """The facts known before the open; in a repeated session, those of the first time."""
+        before = self._receiver.previous_recording
+        return self._receiver.source.day if before is None else before.day
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute of the session in order."""
-        gathering = self._hearing.live_feed
-        if gathering is None:
+        live_feed = self._receiver.live_feed
+        if live_feed is None:
             return
-        coming = aiter(gathering.minutes())
+        received = aiter(live_feed.minutes())
         for index in range(self.session.minutes):
             await self._wait(self.session.moment(index + 1))
-            minute = await anext(coming)
-            if self._listening is not None and self._listening.done():
-                self._listening.result()
-            late = gathering.aggregator.pop_late_bars()
+            minute = await anext(received)
+            if self._receiving is not None and self._receiving.done():
+                self._receiving.result()
+            late = live_feed.aggregator.pop_late_bars()
             if self.tape is not None and late:
                 self.tape.amend((one.minute, one.row, one.values) for one in late)
-            self._hearing.record_minute(minute, late)
+            self._receiver.record_minute(minute, late)
             yield minute
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[None]:
-        """Hear the feed meanwhile."""
-        gathering = self._hearing.live_feed
-        self._listening = None if gathering is None else asyncio.ensure_future(gathering.run())
+        """Receive the feed within the context."""
+        live_feed = self._receiver.live_feed
+        self._receiving = None if live_feed is None else asyncio.ensure_future(live_feed.run())
         try:
             yield
         finally:
-            if self._listening is not None:
-                self._listening.cancel()
-                await asyncio.gather(self._listening, return_exceptions=True)
+            if self._receiving is not None:
+                self._receiving.cancel()
+                await asyncio.gather(self._receiving, return_exceptions=True)
 
 
 def interrupted_minutes(folder: Path, day: dt.date) -> RecordedSession:
-    """The minutes of a session of another day that was interrupted; raises DataError where they were not kept."""
+    """The recorded minutes of an interrupted session of another day; raises DataError without a recording."""
     path = received_bars.recorded_file(folder, day)
     if path is None:
         raise DataError(

@@ -1,7 +1,7 @@
-"""What is asked of a paper session from outside: taken between two of its minutes, and asked again when it is repeated.
+"""Requests to a paper session: executed between two minutes, and repeated when the session is repeated.
 
-At a simulated venue a minute's decisions are one step, so whatever is asked counts from the minute that is waited for.
-A dry run heeds its own signals and nothing else.
+At a simulated venue a minute's decisions are one step, so a request applies from the awaited minute on. A dry run
+reacts only to its own signals.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _KINDS: Final = frozenset({records.REQUEST, records.STATE})
 
 
 class PaperRequestHandler:
-    """Obeys requests and signals for one session, and heeds the disk; the run's plan says where they come from.
+    """Executes requests and signals for one session, and watches the disk; their sources are in the run's plan.
 
-    `after`: the last event before the session; those behind it are asked again in the minutes in which they came.
-    Minutes that nobody watched pass by their rules alone.
+    `after`: the last event before the session; later requests are repeated in their original minutes. Missed minutes
+    are traded without requests.
     """
 
     def __init__(self, session: TradingSession, journal: Journal, clock: Clock, plan: RunPlan, after: int) -> None:
@@ -45,67 +45,67 @@ class PaperRequestHandler:
         self._clock = clock
         self._folder = None if plan.assembly.settings.mode == DRY_RUN else plan.assembly.settings.instance.control
         self._plan = plan
-        self._again: defaultdict[int, list[Event]] = defaultdict(list)
+        self._to_repeat: defaultdict[int, list[Event]] = defaultdict(list)
         for event in events:
             if event.seq > after and event.kind in _KINDS:
-                self._again[session.session.minute(event.applied)].append(event)
-        self._retracted: set[str] = set()
+                self._to_repeat[session.session.minute(event.applied)].append(event)
+        self._cancelled: set[str] = set()
         states = recall_states(event for event in events if event.seq <= after)
-        self.trading_state = TradingStateController(session.execution.recorder, self._impose, states, self._own)
-        further = dict.fromkeys(CONFIRMATION_VERBS, session.confirmations.record_answer)
+        self.trading_state = TradingStateController(session.execution.recorder, self._impose, states, self._own_state)
+        handlers = dict.fromkeys(CONFIRMATION_VERBS, session.confirmations.record_answer)
         self._requests = RequestHandler(
-            session.execution.recorder, self.trading_state, session.flatten, events, further
+            session.execution.recorder, self.trading_state, session.flatten, events, handlers
         )
         self._requests.wall = plan.wall
 
     async def repeat_requests(self) -> None:
-        """Ask again for what was asked in the minute at hand before the session was interrupted."""
+        """Repeat the requests of the current minute from before the interruption."""
         seq = 0
-        for event in self._again.pop(self._minute, ()):
-            if event.seq != seq + 1:  # something was done in between
-                await self._act()
-            self._ask(event)
+        for event in self._to_repeat.pop(self._minute, ()):
+            if event.seq != seq + 1:  # events in between were effects
+                await self._apply_effects()
+            self._repeat(event)
             seq = event.seq
-        await self._act()
+        await self._apply_effects()
 
     async def poll(self) -> None:
-        """Carry out pending requests; raises Stopped when a stop has been carried out."""
+        """Execute pending requests; raises RunStopped when a stop has been carried out."""
         if self._journal.is_repeating or self._minute in self._session.late_minutes:
             return
         if self._plan.kill.is_set():
             self._plan.kill.clear()
             self.trading_state.raise_cause(StateCause.KILL_SIGNAL)
-        if self._folder is not None:  # what lies there is asked of whoever trades, who may be at work beside a dry run
+        if self._folder is not None:  # a dry run leaves the folder to the trading run
             self._requests.poll(self._folder)
         self._plan.disk_guard.update_causes(self._plan.wall.monotonic(), self.trading_state)
-        self.trading_state.on_reconciled(clean=True)  # what a simulated venue holds is known at every moment
-        await self._act()
+        self.trading_state.on_reconciled(clean=True)  # a simulated account is always known
+        await self._apply_effects()
         idle = self._session.decision_engine.position_manager.is_idle
         if self._requests.is_stopping and (idle or self._requests.keeps_positions):
             self._requests.on_stop_done(kept=not idle)
             raise RunStopped
 
     async def begin_stop(self) -> bool:
-        """A signal asks to close what is held and then to end; whether there is anything that is not being closed."""
+        """Apply a signal that closes all positions and stops; returns False if none is open or all are being closed."""
         if self._session.decision_engine.position_manager.is_idle or self._session.flattening:
             return False
         self.trading_state.raise_cause(StateCause.STOP_SIGNAL)
         self._requests.on_signal(flattens=True)
-        await self._retract()
+        await self._cancel_entries()
         return True
 
     @property
     def _minute(self) -> int:
         return self._session.session.minute(self._clock.now())
 
-    def _own(self) -> RiskState:
+    def _own_state(self) -> RiskState:
         return self._session.decision_engine.exposure.own_state
 
     def _impose(self, state: RiskState) -> None:
         self._session.decision_engine.exposure.imposed_state = state
 
-    def _ask(self, event: Event) -> None:
-        # Said again, what followed from a request before is no news.
+    def _repeat(self, event: Event) -> None:
+        # Repeat a request, or an effect that followed from no request.
         if event.kind == records.REQUEST:
             self._requests.execute(request_of(event.payload))
             return
@@ -121,19 +121,19 @@ class PaperRequestHandler:
             if cause is StateCause.STOP_SIGNAL:
                 self._requests.on_signal(flattens=True)
 
-    async def _act(self) -> None:
-        # Do what follows from what was asked.
-        await self._retract()
+    async def _apply_effects(self) -> None:
+        # Carry out the effects of requests.
+        await self._cancel_entries()
         await self._session.resolve_confirmations()
 
-    async def _retract(self) -> None:
-        # Take entries back that wait at the venue as soon as none may be sent, each once.
+    async def _cancel_entries(self) -> None:
+        # Cancel working entries once when entries are blocked.
         if self.trading_state.state < RiskState.EXIT_ONLY:
             return
         cids: Sequence[str] = [
-            cid for cid in self._session.decision_engine.exposure.working if cid not in self._retracted
+            cid for cid in self._session.decision_engine.exposure.working if cid not in self._cancelled
         ]
-        self._retracted.update(cids)
+        self._cancelled.update(cids)
         await self._session.execution.execute(
             MinuteCommands(actions=[CancelOrder(client_order_id=cid) for cid in cids])
         )
