@@ -1,6 +1,7 @@
 """Fails where a name or a text uses a word that the field does not use (see docs/glossary.md).
 
-Names: words of module and class names. Texts: words in strings and docs that have no other meaning here.
+Names: words of module and class names, and of every function, argument and variable. Texts: words in strings and docs
+that have no other meaning here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ NAMES: Final = re.compile(
     r"(?i)(?:^|_)(tend(?:ing|er)?|custody|astray|patience|gather(?:ing)?|hear(?:d|ing)?|told|look(?:ing)?|take|heed"
     r"|errands?|post|room|floor|wish(?:es)?|doubt|standing|mend(?:ing)?|makings|course)(?:_|$)"
 )
+INNER: Final = re.compile(
+    r"(?i)(?:^|_)(tend(?:ing|er)?|custody|astray|patien(?:ce|tly)|heed|errands?|wish(?:es)?|mend(?:ing|ed)?|nobody"
+    r"|whoever|keeper|desk|woken|standing|heard)(?:_|$)"
+)
 TEXTS: Final = re.compile(
     r"(?i)\b(astray|custody of|errands?|hearken\w*|is no (?:setting|day|speed|such)\b|lets? go of|beyond the books"
     r"|worked for more|is told of|mended)\b"
@@ -23,10 +28,22 @@ TEXTS: Final = re.compile(
 
 
 def names(path: Path) -> list[str]:
-    """The module's name and its public classes, as snake_case words."""
-    found = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
-    classes = [name for name in found if not name.startswith("_")]
-    return [path.stem, *(re.sub(r"(?<!^)(?=[A-Z])", "_", name) for name in classes)]
+    """The names of the module, its public classes, functions, arguments and variables that use such a word."""
+    found = [path.stem] if NAMES.search(path.stem) else []
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.ClassDef(name=name) if not name.startswith("_"):
+                words = re.sub(r"(?<!^)(?=[A-Z])", "_", name)
+                found += [words] if NAMES.search(words) else []
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.arg(arg=name)
+                | ast.Name(id=name, ctx=ast.Store())
+                | ast.Attribute(attr=name, ctx=ast.Store())
+            ):
+                found += [name] if INNER.search(name) else []
+    return sorted(set(found))
 
 
 def main() -> int:
@@ -34,7 +51,7 @@ def main() -> int:
     code = [
         path for base in ("tbot_core", "plugins") for path in (ROOT / base).rglob("*.py") if "tests" not in path.parts
     ]
-    found = [f"{path.relative_to(ROOT)}: name {name}" for path in code for name in names(path) if NAMES.search(name)]
+    found = [f"{path.relative_to(ROOT)}: name {name}" for path in code for name in names(path)]
     for path in (*code, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"):
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             found += [f"{path.relative_to(ROOT)}:{number}: {hit.group()}" for hit in TEXTS.finditer(line)]

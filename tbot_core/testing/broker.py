@@ -159,7 +159,7 @@ class BrokerContract(ReadingContract):
             demand(fill.price > 0 and fill.fees >= 0, "a fill needs a price, and fees that are not negative")
             demand(fill.time.utcoffset() is not None, "the time of a fill must be aware")
 
-    def test_b05_an_event_is_told_once(self, venue: BrokerUnderTest) -> None:
+    def test_b05_an_event_is_reported_once(self, venue: BrokerUnderTest) -> None:
         """Ids of events and executions are unique, kinds are known, and a poll returns nothing twice."""
         events = _traded(venue, _order(venue, "kit-1"))
         events += _traded(venue, _order(venue, "kit-2", buy=False, leg=Leg.EXIT))

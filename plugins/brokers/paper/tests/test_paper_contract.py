@@ -150,8 +150,8 @@ class _Silent(_Broken):
         (_Contradicts, "test_b02_its_rules_fit_each_other"),
         (_Wanders, "test_b03_it_says_whose_account_it_is"),
         (_Silent, "test_b04_a_market_order_is_filled"),
-        (_Repeats, "test_b05_an_event_is_told_once"),
-        (_ReusesIds, "test_b05_an_event_is_told_once"),
+        (_Repeats, "test_b05_an_event_is_reported_once"),
+        (_ReusesIds, "test_b05_an_event_is_reported_once"),
         (_Keeps, "test_b07_a_resting_order_is_cancelled"),
         (_Keeps, "test_b08_a_stranger_cannot_be_cancelled"),
         (_Forgets, "test_b09_protection_rests_from_the_fill_on"),
@@ -203,4 +203,4 @@ class _Refuses(_Broken):
 def test_a_refusal_may_be_an_error() -> None:
     """The cancel of a stranger may raise; ids of executions are looked at where they are claimed to be unique."""
     BrokerContract().test_b08_a_stranger_cannot_be_cancelled(Exchange(_Refuses()))
-    BrokerContract().test_b05_an_event_is_told_once(Exchange(_Claimless()))
+    BrokerContract().test_b05_an_event_is_reported_once(Exchange(_Claimless()))
