@@ -50,6 +50,7 @@ def test_the_figures_are_those_of_the_seeds() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # a worker's task and lines are tested below
 def test_processes_that_share_the_seeds_find_what_one_finds() -> None:
     """Two workers come to the figures of one."""
     assert figures("--seeds", "2", "--workers", "2") == figures("--seeds", "2")

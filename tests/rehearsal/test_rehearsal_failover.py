@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 TEN_MINUTES = ((0, "F60", 5.0, 15.0),)
 
 
+@pytest.fixture(scope="module")
+def ten_minutes(tmp_path_factory: pytest.TempPathFactory) -> OutageResult:
+    """A session whose primary is broken from its sixth minute to its fifteenth, for tests that only read it."""
+    return OutageScenario(troubles=TEN_MINUTES).play(tmp_path_factory.mktemp("played"))
+
+
 def phases(played: OutageResult) -> list[tuple[str, str]]:
     """How the session stood with its primary, one after the other."""
     return [(event.payload["phase"], event.payload["why"]) for event in played.events(records.FAILOVER)]
@@ -81,11 +87,10 @@ def test_f12_f60_f63_entries_go_to_the_next_broker_while_the_primary_is_broken(t
 
 
 @pytest.mark.slow
-def test_f60_a_lease_is_written_down_before_the_entry_that_it_is_moved_for(tmp_path: Path) -> None:
+def test_f60_a_lease_is_written_down_before_the_entry_that_it_is_moved_for(ten_minutes: OutageResult) -> None:
     """Between the two lies a crash point: the entry is not in the journal while the lease is not."""
-    played = OutageScenario(troubles=TEN_MINUTES).play(tmp_path)
-    first = {event.payload["symbol"]: event.seq for event in played.events(records.LEASE)}
-    for event in played.entries("beta"):
+    first = {event.payload["symbol"]: event.seq for event in ten_minutes.events(records.LEASE)}
+    for event in ten_minutes.entries("beta"):
         assert first[event.payload["signal"]["symbol"]] < event.seq
 
 
@@ -125,16 +130,15 @@ def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(
 
 
 @pytest.mark.slow
-def test_f65_a_primary_that_returns_is_reconciled_and_gets_no_lease_back(tmp_path: Path) -> None:
+def test_f65_a_primary_that_returns_is_reconciled_and_gets_no_lease_back(ten_minutes: OutageResult) -> None:
     """It is entered again when a clean minute has proven it, and never in an instrument that has moved."""
-    played = OutageScenario(troubles=TEN_MINUTES).play(tmp_path)
-    assert played.violations == ()
-    (over,) = (event for event in played.events(records.FAILOVER) if event.payload["phase"] == "over")
-    moved = {event.payload["symbol"] for event in played.events(records.LEASE)}
-    after = [event for event in played.entries() if event.seq > over.seq]
+    assert ten_minutes.violations == ()
+    (over,) = (event for event in ten_minutes.events(records.FAILOVER) if event.payload["phase"] == "over")
+    moved = {event.payload["symbol"] for event in ten_minutes.events(records.LEASE)}
+    after = [event for event in ten_minutes.entries() if event.seq > over.seq]
     assert after
     assert {event.payload["signal"]["symbol"] for event in after}.isdisjoint(moved)
-    assert {event.payload["signal"]["symbol"] for event in played.entries("beta") if event.seq > over.seq} <= moved
+    assert {event.payload["signal"]["symbol"] for event in ten_minutes.entries("beta") if event.seq > over.seq} <= moved
 
 
 @pytest.mark.slow
@@ -225,15 +229,14 @@ def test_a_bot_without_a_drill_only_reduces(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_both_accounts_are_settled_to_the_cent(tmp_path: Path) -> None:
+def test_both_accounts_are_settled_to_the_cent(ten_minutes: OutageResult) -> None:
     """The ledger has the money of each broker by itself, and tags what another one than the primary did."""
     from tbot_core.journal.ledger.booking import ledger_of
     from tbot_core.model.types import dollars_of
 
-    played = OutageScenario(troubles=TEN_MINUTES).play(tmp_path)
-    ledger = ledger_of(played.story.events)
+    ledger = ledger_of(ten_minutes.story.events)
     for place, account in ((0, "cash"), (1, "cash:beta")):
-        books = played.story.world.ways[place].exchange.matching.books
+        books = ten_minutes.story.world.ways[place].exchange.matching.books
         assert ledger.balances[account] == dollars_of(books.cash)
     tags: dict[str, set[str]] = {}
     for one in ledger.transactions:

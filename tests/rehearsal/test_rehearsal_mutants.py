@@ -120,7 +120,7 @@ def test_an_unknown_mutant_is_named_with_those_that_are_known() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.first(6)
+@pytest.mark.first(4)
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_broken_rule_is_noticed(name: str) -> None:
     """The mutant is noticed at its recorded seed, by what is recorded."""
@@ -139,7 +139,7 @@ def goes_otherwise(one: Mutant, seed: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.first(3)
+@pytest.mark.first(2)
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=FAR) if name in LATE else name for name in ELSEWHERE if name not in CAUGHT],
@@ -150,7 +150,7 @@ def test_a_broken_rule_that_no_invariant_misses_yet_makes_another_bot(name: str)
 
 
 @pytest.mark.slow
-@pytest.mark.first(3)
+@pytest.mark.first(2)
 @pytest.mark.parametrize("name", [name for name in RUN if name not in {*CAUGHT, *ELSEWHERE}])
 def test_what_is_planted_is_what_the_bot_runs(name: str) -> None:
     """A mutant that nothing misses yet stands where the bot comes by."""
@@ -171,7 +171,7 @@ def test_what_is_planted_is_what_the_bot_runs(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.first(3)
+@pytest.mark.first(2)
 @pytest.mark.no_cover  # what whole days run through is not therefore tested, and to measure it takes long
 @pytest.mark.parametrize("seed", CORPUS)
 def test_the_bot_as_it_is_passes_where_mutants_do_not(seed: int) -> None:
