@@ -174,7 +174,9 @@ def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, LiveVie
     wish = RunOptions(mode="demo" if moment is None else "paper", home=home)
     live = LiveView(wish, clock, console)
     request = FeedRequest(kind="demo" if moment is None else "live")
-    plan = RunPlan(assembly=assemble(home, wish.mode, clock), request=request, wall=clock, pace=5200.0, once=True)
+    plan = RunPlan(
+        assembly=assemble(home, wish.mode, clock), request=request, wall=clock, pace=5200.0, once=True, watch_s=5.0
+    )
     inner = live.watcher
 
     def minute(session: TradingSession, index: int) -> None:

@@ -193,7 +193,7 @@ def run(child: str, kills: int, place: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "kills",
     [
-        4,
+        2,
         pytest.param(20, marks=pytest.mark.timeout(300)),
         pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],

@@ -79,6 +79,7 @@ PURE = [
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # `make lint` runs the check itself
 def test_the_core_and_its_plugins_leave_by_the_seams_alone() -> None:
     """No module but the seams and the clock reaches time, chance, network, disk, children or environment."""
     assert [str(finding) for finding in purity_check.check_folders([ROOT / "tbot_core", ROOT / "plugins"])] == []
