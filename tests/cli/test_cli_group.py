@@ -189,9 +189,10 @@ SHOWING = [
 
 
 @pytest.fixture
-def showing(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def showing(tmp_path: Path, trials: Callable[[Path], None]) -> Callable[..., tuple[int, str]]:
     """A command in an instance of its own, with standard output as said: its exit code, and what else it says."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\n")
+    trials(tmp_path)
 
     def show(output: int, *arguments: str, before: str = "", **variables: str) -> tuple[int, str]:
         finished = subprocess.run(
@@ -208,6 +209,7 @@ def showing(tmp_path: Path) -> Callable[..., tuple[int, str]]:
     return show
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("arguments", SHOWING, ids=" ".join)
 def test_a_closed_pipe_is_quiet(arguments: list[str], showing: Callable[..., tuple[int, str]]) -> None:
@@ -229,6 +231,7 @@ def test_a_pipe_that_breaks_elsewhere_is_a_failure(command: dict[str, Any]) -> N
         invoke(["sample"])
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", SHOWING[:3], ids=" ".join)
