@@ -16,8 +16,7 @@ from tbot_core.errors import AccessError, TbotError
 from tbot_core.model import json_document
 from tbot_core.plugins.distributions import plugin_fingerprint
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.probe import TrialOutcome
-from tbot_core.system import filesystem, log
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
     from tbot_core.plugins.loader import LoadedPlugin
+    from tbot_core.plugins.probe import TrialOutcome
 
 
 FILE_NAME: Final = "plugins.json"
@@ -177,9 +177,6 @@ def _record(document: Mapping[str, Any]) -> TrialRecord:
     return record
 
 
-_log = log.logger(__name__)
-
-
 def record_run(
     folder: Path,
     loaded: Iterable[LoadedPlugin],
@@ -199,16 +196,19 @@ def record_run(
 
 def record_failure(folder: Path, entry: EntryPointInfo, failure: PluginFailure, now: datetime) -> None:
     """Record in a data folder that a call failed in a run; if the folder cannot be written, log a warning."""
+    from tbot_core.system import log  # a run has it; listing plugins needs none
+
     known = read_records(folder)
     try:
         write_records(folder, with_failure(known, failure, entry, now))
     except AccessError as fault:
-        _log.warning("plugin.failure_not_recorded", error=fault.message)
+        log.logger(__name__).warning("plugin.failure_not_recorded", error=fault.message)
 
 
 def _outcomes(
     loaded: Iterable[LoadedPlugin], failures: Iterable[PluginFailure], listings: Iterable[PluginListing]
 ) -> Iterator[TrialOutcome]:
+    from tbot_core.plugins.probe import TrialOutcome
     from tbot_core.plugins.trial import describe_offer  # which imports the contracts: listing plugins needs none
 
     failed = {(it.kind, it.name): it for it in failures if it.phase != "find"}
