@@ -42,6 +42,9 @@ ELSEWHERE = {
 LATE = {"readings-that-differ-believed", "intended-orders-sent-on-restart", "intended-orders-kept-on-restart"}
 """Those that change only a late seed of the corpus."""
 
+LONG = {130}
+"""Seeds of the corpus whose clock is set again and again: over ten seconds each."""
+
 FAR = pytest.mark.full
 
 RUN = {
@@ -173,7 +176,7 @@ def test_what_is_planted_is_what_the_bot_runs(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.first(2)
 @pytest.mark.no_cover  # what whole days run through is not therefore tested, and to measure it takes long
-@pytest.mark.parametrize("seed", CORPUS)
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=FAR) if seed in LONG else seed for seed in CORPUS])
 def test_the_bot_as_it_is_passes_where_mutants_do_not(seed: int) -> None:
     """The same worlds, and those that once found something, find nothing against the bot whose rules are whole."""
     assert not rehearse(seed).violations
