@@ -83,7 +83,13 @@ def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
 @pytest.mark.slow
 def test_chosen_faults_alone_strike() -> None:
     """Worlds with two faults have no third one."""
-    assert set(figures("--seeds", "1", "--fault", "F2,F21")["faults"]) <= {"F2", "F21"}
+    assert set(figures("--seeds", "3", "--fault", "F2,F21")["faults"]) <= {"F2", "F21"}
+
+
+@pytest.mark.slow
+def test_a_limit_of_time_that_is_over_lets_one_world_run_at_most() -> None:
+    """The document counts the sessions that ran, not those asked for."""
+    assert figures("--seeds", "50", "--minutes", "0.0001")["sessions"] <= 1
 
 
 @pytest.mark.slow
@@ -112,11 +118,11 @@ def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
 @pytest.mark.slow
 def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:
     """A task and what is told of a seed come through their text as they were."""
-    task = SeedBatch(first=3, last=6, step=2, faults=("F2",))
+    task = SeedBatch(first=3, last=8, step=2, faults=("F2",))
     main(task.text)
     said = capsys.readouterr().out.splitlines()
     assert [SeedReport.read(line.encode()) for line in said] == list(run_batch(task, ManualClock(NOON)))
-    assert [SeedReport.read(line.encode()).seed for line in said] == [3, 5]
+    assert [SeedReport.read(line.encode()).seed for line in said] == [3, 5, 7]
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tbot_core.journal.store import Event
 
-SEEDS = (7,)
+SEEDS = (3, 5, 7)
 
 
 def lived(home: Path, seed: int, **rates: float) -> tuple[World, list[Event]]:

@@ -242,9 +242,9 @@ def test_disarming_waits_for_the_next_session_while_the_one_before_cannot_be_end
     """However long the account is not read, the request lies where it is until somebody can obey it."""
 
     async def lives() -> None:
-        life = await falls_silent(scene, 20.0, dt.timedelta(minutes=2))
+        life = await falls_silent(scene, 90.0, dt.timedelta(minutes=2))
         control.write_request(scene.folder, control.ControlVerb.DISARM, actor="me", now=scene.world.clock.now())
-        await scene.world.clock.sleep(1500.0)
+        await scene.world.clock.sleep(6000.0)
         life.cancel()
         await asyncio.gather(life, return_exceptions=True)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tbot_core.rehearsal.rehearsal import rehearse, shrink_faults
 
-SEEDS = range(2)
+SEEDS = range(4)
 
 
 @pytest.mark.slow
