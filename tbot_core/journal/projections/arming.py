@@ -68,7 +68,7 @@ class ArmingGrant:
 
 @attrs.define(kw_only=True)
 class ArmingState:
-    """The arming after the events so far; `why` explains why `armed` is None.
+    """The arming after the events applied; `why` explains why `armed` is None.
 
     `restarts`: how many in the current session. `terms`: those of the last live session, armed or not.
     """
