@@ -5,6 +5,7 @@ READY := .venv/.ready
 MEMBERS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml)))
 ARGS ?=
 COVERAGE ?=
+COVER := --cov --cov-report= --slow-above=inf
 PYTEST = $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Journals wait for the disk at each decision; those of tests lie in memory where a gigabyte is free there.
@@ -31,11 +32,11 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "The first tests run after 10 to 30 seconds of collecting."
-	$(PYTEST) --tier=test $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	$(PYTEST) --tier=test $(if $(COVERAGE),$(COVER)) $(ARGS)
 
 # What `make test COVERAGE=1` left of the tests and of coverage. The seed gives properties other examples than there.
 cover: .coverage
-	$(PYTEST) --tier=check --hypothesis-seed=1 --cov --cov-append --cov-report= $(ARGS)
+	$(PYTEST) --tier=check --hypothesis-seed=1 $(COVER) --cov-append $(ARGS)
 	$(BIN)/python tools/coverage_floors.py
 	rm .coverage
 
