@@ -4,8 +4,8 @@ Core and plugins declare in the same way. Values are validated whenever the cate
 
     @attrs.frozen(kw_only=True)
     class Credentials:
-        api_key: SecretValue = hidden(doc="Key of the account.", aliases=("key",))
-        mode: str = entry(choice("paper", "live"), default="paper", doc="Which of the broker's hosts is used.")
+        api_key: SecretValue = hidden_field(doc="Key of the account.", aliases=("key",))
+        mode: str = shown_field(choice("paper", "live"), default="paper", doc="Which of the broker's hosts is used.")
 """
 
 from __future__ import annotations
