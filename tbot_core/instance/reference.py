@@ -23,6 +23,7 @@ declarations by `python tools/reference.py`. `tbot config explain KEY` shows one
 
 A file has one `KEY=value` per line; `#` starts a comment; values may be quoted; `${...}` is not expanded; of a repeated
 key the last line counts. Fractions are parts of 1 (0.02 is 2 %), percentages are written as such (0.15 is 0.15 %).
+Variables named *_PCT are fractions or percentages, as the column "allowed" of each says.
 """
 
 
