@@ -44,12 +44,12 @@ class TradingStateController:
 
     @property
     def state(self) -> RiskState:
-        """The gravest state of the causes that apply at any broker."""
+        """The most severe state of the causes that apply at any broker."""
         return self._states.state
 
     @property
     def local_state(self) -> RiskState:
-        """The gravest state of all causes of this account."""
+        """The most severe state of all causes of this account."""
         return self._states.local_state
 
     @property
@@ -68,12 +68,12 @@ class TradingStateController:
 
     @property
     def causes(self) -> tuple[StateCause, ...]:
-        """All causes, the gravest first."""
+        """All causes, the most severe first."""
         return self._states.causes
 
     @property
     def shared_causes(self) -> tuple[StateCause, ...]:
-        """The causes that apply to all brokers of the session, the gravest first."""
+        """The causes that apply to all brokers of the session, the most severe first."""
         return self._states.shared_causes
 
     def raise_cause(self, cause: StateCause, words: str = "") -> None:

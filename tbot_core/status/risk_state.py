@@ -29,7 +29,7 @@ _WORDS: Final = {state.word: state for state in RiskState} | dict.fromkeys(LATCH
 
 @attrs.frozen(kw_only=True)
 class RiskStatus:
-    """The state, its causes as text, the gravest first, and the requests in the control folder.
+    """The state, its causes as text, the most severe first, and the requests in the control folder.
 
     `latched`: a loss has ended the session's entries. `exposed`: who else may write to the folder, or "".
     """

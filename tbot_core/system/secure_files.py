@@ -376,7 +376,7 @@ def _folder_flaws(
 def _file_flaws(
     path: Path, status: os.stat_result, limit: int, tolerated: frozenset[FileFlaw] = LOOSE_FLAWS
 ) -> list[FileFlaw]:
-    # The flaws of a file, the gravest first; raises PrivateFileError for one that is not tolerated.
+    # The flaws of a file, the most severe first; raises PrivateFileError for one that is not tolerated.
     found = {
         FileFlaw.NOT_REGULAR: not stat.S_ISREG(status.st_mode),
         FileFlaw.OWNER: status.st_uid != os.geteuid(),

@@ -191,7 +191,7 @@ def account_in_another_currency_believed() -> Swaps:
 
 
 def unknown_exit_sent_again() -> Swaps:
-    """An exit without an answer is made anew, as if it had not been sent."""
+    """An exit without an answer is sent again, as if it had not been sent."""
     doubt = current_attribute(ExecutionEngine, "mark_unknown")
 
     def anew(self: Any, words: str, *cids: str) -> None:

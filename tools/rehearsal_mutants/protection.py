@@ -81,7 +81,7 @@ def exit_each_minute_anew() -> Swaps:
 
 
 def lost_exit_not_taken_back() -> Swaps:
-    """An exit or a stop that was lost is made anew, and left where it is when it turns up."""
+    """An exit or a stop that was lost is replaced, and left where it is when it turns up."""
     lost = current_attribute(PositionManager, "on_lost")
 
     def leave(self: Any, cid: str) -> None:

@@ -234,7 +234,7 @@ def attempts_not_recalled() -> Swaps:
 
 
 def late_minutes_acted_on() -> Swaps:
-    """Signals of minutes that came late, or that nobody watched, are entered."""
+    """Signals of minutes that came late, or that were missed, are entered."""
     step = current_attribute(TradingSession, "step")
 
     async def all_alike(self: Any, minute: int, *, late: bool = False) -> None:  # noqa: ARG001  that is the mutant

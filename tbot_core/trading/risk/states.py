@@ -1,4 +1,4 @@
-"""Risk states and their causes: the gravest state that any cause requires applies.
+"""Risk states and their causes: the most severe state that any cause requires applies.
 
 A cause is cleared by the code that raised it; its kind defines how long its effect lasts after that. Pure: times are
 parameters.
@@ -194,22 +194,22 @@ class TradingState:
 
     @property
     def causes(self) -> tuple[StateCause, ...]:
-        """All active and lingering causes, the gravest first."""
+        """All active and lingering causes, the most severe first."""
         return tuple(sorted((*self.active, *self.lingering), key=lambda cause: (-KINDS[cause].state, cause)))
 
     @property
     def shared_causes(self) -> tuple[StateCause, ...]:
-        """The causes that apply to entries at any broker, the gravest first."""
+        """The causes that apply to entries at any broker, the most severe first."""
         return tuple(cause for cause in self.causes if not (self.failed_over and cause in LOCAL))
 
     @property
     def state(self) -> RiskState:
-        """The gravest state of `shared_causes`: the one for entries at any broker."""
+        """The most severe state of `shared_causes`: the one for entries at any broker."""
         return max((KINDS[cause].state for cause in self.shared_causes), default=RiskState.NORMAL)
 
     @property
     def local_state(self) -> RiskState:
-        """The gravest state of all causes: the one of this account."""
+        """The most severe state of all causes: the one of this account."""
         if not (self.active or self.lingering):
             return RiskState.NORMAL
         return max(KINDS[cause].state for cause in (*self.active, *self.lingering))
