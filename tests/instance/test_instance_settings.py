@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
-from tbot_core.contracts.setting import DeclaredConfig, fraction, integer, names, setting
+from tbot_core.contracts import settings
+from tbot_core.contracts.setting import DeclaredConfig, declarations, fraction, integer, names, setting
 from tbot_core.errors import SettingsError
 from tbot_core.instance import examine_settings, load_settings
+from tbot_core.instance.registry import GROUPS
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
@@ -169,3 +172,23 @@ def test_the_broker_counts_where_it_is_asked(tmp_path: Path) -> None:
     """On paper the broker's name is part of what decisions depend on."""
     first = load_settings(write(tmp_path, BASE), mode="paper").fingerprint
     assert load_settings(write(tmp_path, BASE + "BROKER_NAME=ibkr\n"), mode="paper").fingerprint != first
+
+
+def test_no_setting_without_effect_is_read(root: Path) -> None:
+    """A setting that `tbot config explain` reports as without effect has a field that no module reads."""
+    sources = [
+        (path, path.read_text(encoding="utf-8"))
+        for folder in ("tbot_core", "plugins")
+        for path in sorted((root / folder).rglob("*.py"))
+        if "tests" not in path.parts
+    ]
+    groups = [*GROUPS.values(), settings.StrategySettings]
+    idle = [field for group in groups for field, one in declarations(group).items() if not one.acted_on]
+    assert "lot_method" in idle
+    found = [
+        f"{field} is read in {path.relative_to(root)}"
+        for field in idle
+        for path, text in sources
+        if re.search(rf"\.{field}\b", text)
+    ]
+    assert found == []

@@ -144,5 +144,4 @@ class DeploymentSettings:
         doc="Days that a previous key and its file are kept after a rotation.",
         file=".env",
         changes_trades=False,
-        acted_on=False,
     )

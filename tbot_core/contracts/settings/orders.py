@@ -30,7 +30,6 @@ class EntrySettings:
         duration(least="1s", most="10m"),
         default="20s",
         doc="Time after which the unfilled rest of an entry order is cancelled.",
-        acted_on=False,
     )
     max_spread_pct: Decimal = setting(
         "MAX_SPREAD_PCT",

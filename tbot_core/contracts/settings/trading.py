@@ -149,7 +149,6 @@ class TradingSettings:
         default="30",
         doc="Time-out of a request to the broker in seconds.",
         changes_trades=False,
-        acted_on=False,
     )
 
 
