@@ -33,7 +33,7 @@ class MessageWriter:
         what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows), ALERT_LOG_COMMAND)
         moment = first.opened if len(rows) == 1 else rows[-1].opened
         if over:
-            what, moment = f"Over: {what}", max((row.cleared for row in rows if row.cleared), default=moment)
+            what, moment = f"Resolved: {what}", max((row.cleared for row in rows if row.cleared), default=moment)
         listed = [f"- {_line(row.what)}" for row in rows[:MOST_LISTED]] if len(rows) > 1 else []
         if len(rows) > MOST_LISTED:
             listed.append(f"- and {len(rows) - MOST_LISTED} more")

@@ -63,7 +63,9 @@ DRY_RUN: Final = "dry-run"
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade past days."""
 
-_NAMELESS: Final = "The bot has no identity, so its orders carry no name: `tbot secrets set bot_identity` sets it."
+_NAMELESS: Final = (
+    "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
+)
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 

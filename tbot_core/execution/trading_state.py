@@ -117,7 +117,7 @@ class TradingStateController:
     def _record_change(self, cause: StateCause, *, there: bool, words: str) -> None:
         present = max(self._states.state, self._own_state())
         self._recorder.record(records.STATE, records.state_payload(cause, present, there=there, words=words))
-        _log.warning("state", cause=cause.value, there=there, state=present.word, words=words)
+        _log.warning("state", cause=cause.value, active=there, state=present.word, detail=words)
 
 
 def recall_states(events: Iterable[JournalEvent], broker: str = "") -> TradingState:

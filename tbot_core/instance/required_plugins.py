@@ -72,7 +72,8 @@ def _absent(effective: EffectiveSetting, kind: str, name: str, installed: list[s
     there = f"installed: {', '.join(installed)}" if installed else "none is installed"
     text = f"{key}={printable_value(effective.written or effective.text)}" if effective.text else key
     hint = f"; did you mean {near[0]}?" if near else "."
-    sentence = f"{text}: no {kind} {printable_value(name)} is installed ({there}){hint}"
+    noun = "alert channel" if kind == "alert" else kind
+    sentence = f"{text}: no {noun} {printable_value(name)} is installed ({there}){hint}"
     return SettingsFinding(
         level="fail", message=sentence, keys=(key,), where=str(effective.origin) if effective.is_set else ""
     )

@@ -171,9 +171,9 @@ def _state_text(kind: str, payload: Mapping[str, Any]) -> str:
         )
     if kind == records.REQUEST_REFUSED:
         return f"control/{printable_name(payload['name'])} was refused: {payload['words']}"
-    word = "" if payload["there"] else "no longer "
+    cause = StateCause[payload["cause"]].value
     at = f" at {payload['broker']}" if "broker" in payload else ""
-    return f"State {payload['state']}{at}: {word}{StateCause[payload['cause']].value}"
+    return f"State {payload['state']}{at}: {cause if payload['there'] else f'cleared ({cause})'}"
 
 
 def _confirmation_text(payload: Mapping[str, Any]) -> str:

@@ -24,7 +24,11 @@ class VaultErrorCode(enum.Enum):
     FILE_EMPTY = (1, "its file {file} is empty", _RESTORE_FILE)
     FORMAT_UNKNOWN = (2, "its file {file} is not in an encryption format of tbot", _RESTORE_FILE)
     TOKEN_TOO_LONG = (3, "its file {file} holds more than 1 MiB", _RESTORE_FILE)
-    TOKEN_ALPHABET = (4, "its file {file} contains a character that no token has", _RESTORE_FILE)
+    TOKEN_ALPHABET = (
+        4,
+        "its file {file} is damaged: it contains a character that no encrypted file has",
+        _RESTORE_FILE,
+    )
     TOKEN_CANONICAL = (5, "its file {file} is not encoded as a token of tbot", _RESTORE_FILE)
     TOKEN_SHORT = (6, "its file {file} is truncated", _RESTORE_FILE)
     TOKEN_MAGIC = (7, "its file {file} does not begin as a token does", _RESTORE_FILE)
@@ -32,7 +36,11 @@ class VaultErrorCode(enum.Enum):
     TOKEN_ALGORITHM = (9, "its file {file} uses an algorithm that this tbot does not support", _NEWER)
     TOKEN_KEY_ID = (10, "its file {file} was encrypted with a key that is not among its keys", _RESTORE_KEY)
     TOKEN_TAG = (11, "its file {file} was changed, or belongs to another category", _RESTORE_FILE)
-    FERNET_ALPHABET = (12, "its Fernet file {file} contains a character that no token has", _RESTORE_FILE)
+    FERNET_ALPHABET = (
+        12,
+        "its Fernet file {file} is damaged: it contains a character that no encrypted file has",
+        _RESTORE_FILE,
+    )
     FERNET_CANONICAL = (13, "its Fernet file {file} is not encoded as a Fernet token", _RESTORE_FILE)
     FERNET_SHORT = (14, "its Fernet file {file} is truncated", _RESTORE_FILE)
     FERNET_BLOCKS = (15, "its Fernet file {file} lacks a part", _RESTORE_FILE)

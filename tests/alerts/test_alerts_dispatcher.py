@@ -140,7 +140,7 @@ def test_an_incident_is_told_once_and_again_when_it_is_over(bot: Bot) -> None:
     bot.pass_time(seconds=60)
     asyncio.run(pump(alerts))
     over = bot.pager.got[1]
-    assert (over.key, over.resolved, bot.pager.said[1]) == (page.key, True, f"Over: {bot.pager.said[0]}")
+    assert (over.key, over.resolved, bot.pager.said[1]) == (page.key, True, f"Resolved: {bot.pager.said[0]}")
     bot.pass_time(minutes=5)
     asyncio.run(pump(alerts))
     assert len(bot.pager.got) == 2
@@ -341,7 +341,7 @@ def test_why_a_run_ended_is_an_incident_until_the_next_one_begins(bot: Bot) -> N
     alerts = bot.dispatcher()
     bot.pass_time(minutes=2)
     asyncio.run(pump(alerts))
-    assert bot.pager.said[2:] == [f"Over: {words}"]
+    assert bot.pager.said[2:] == [f"Resolved: {words}"]
 
 
 def test_each_reason_why_a_run_ended_is_kept_in_its_own_words(bot: Bot) -> None:

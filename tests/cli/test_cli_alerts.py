@@ -148,7 +148,7 @@ def test_a_channel_that_is_not_installed_is_refused(home: Path) -> None:
     """Paper trading without the channel that its settings name does not begin, and says which."""
     with (home / ".env_bot").open("a") as file:
         file.write("CRITICAL_ALERT_CHANNEL=pagerduty\n")
-    with pytest.raises(SettingsError, match="CRITICAL_ALERT_CHANNEL=pagerduty: no alert pagerduty is installed"):
+    with pytest.raises(SettingsError, match="=pagerduty: no alert channel pagerduty is installed"):
         alert_delivery(assemble(home, "paper", ManualClock(NOW)))
 
 

@@ -105,7 +105,7 @@ def test_f104_an_instance_that_was_lost_comes_back_from_its_backup(
     shutil.rmtree(home)
     said = run(home, "restore", str(file))
     assert "It holds env, env_bot, smtp, bot_identity." in said
-    assert "`tbot check` passes" in said
+    assert "`tbot check` passed: " in said
     assert {name: data for name, data in files(home).items() if name.startswith((".env", "storage"))} == before
     assert "storage/keys/" in (home / ".gitignore").read_text()
     assert cli.invoke(["check", "--home", str(home)]) == 0
@@ -129,7 +129,7 @@ def test_a_drill_restores_in_memory_and_leaves_nothing(home: Path, tmp_path: Pat
     before = files(home)
     said = run(home, "restore", str(file), "--verify")
     assert "The backup opens." in said
-    assert "`tbot check` passes" in said
+    assert "`tbot check` passed: " in said
     assert "ignore" not in said
     assert "plugins" not in said
     assert files(home) == before
@@ -162,7 +162,7 @@ def test_a_drill_says_what_would_be_wrong(home: Path) -> None:
     """A backup of content that its category refuses opens, and the check on it fails, with exit 3."""
     vault(home).write("smtp", b'{"password": ""}')
     said = run(home, "restore", str(backed_up(home)), "--verify", code=3)
-    assert "`tbot check` fails" in said
+    assert "`tbot check` failed: " in said
     assert "smtp" in said
 
 

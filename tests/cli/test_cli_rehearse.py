@@ -72,7 +72,7 @@ def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
     )
     assert tally.lines() == [
         "1 session, 1 order, 1 fill, 1 crash and restart",
-        "1 fault injected: F2 1",
+        "1 fault injected: F2 x1 (docs/reference/faults.md)",
         "F33, F34 did not occur: more --seeds or another --first-seed may trigger them",
         "0 unknown outcomes resolved",
         "0 violations",

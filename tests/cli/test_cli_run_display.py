@@ -132,7 +132,7 @@ def test_changes_of_risk_are_told() -> None:
         (
             records.STATE,
             records.state_payload(StateCause.KILL_COMMAND, RiskState.NORMAL, there=False, words=""),
-            f"State normal: no longer {StateCause.KILL_COMMAND.value}",
+            f"State normal: cleared ({StateCause.KILL_COMMAND.value})",
         ),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from tbot_core.cli.actions.secrets import category_fields, check_contents, vault_of_home
+from tbot_core.cli.text.tables import check_outcome
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, is_there
 from tbot_core.system import environ, filesystem, terminal
@@ -178,10 +179,9 @@ def verify_backup(
 
 def restore_lines(categories: tuple[str, ...], rows: Sequence[PreflightFinding]) -> Iterator[str]:
     """The result of a restore or a drill as text: its categories, and the rows of `tbot check` that are not ok."""
-    failed = any(row.level == "fail" for row in rows)
     yield f"The backup opens. It holds {', '.join(categories) or 'only keys'}."
     yield from (f"{row.level:<5} {row.subject:<9} {row}" for row in rows if row.level != "ok")
-    yield f"`tbot check` {'fails' if failed else 'passes'}, with {len(rows)} rows."
+    yield check_outcome([row.level for row in rows])
 
 
 def _log_drill(home: Path | None) -> None:

@@ -112,7 +112,7 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not rows:
         yield "No alerts."
     for row in rows:
-        words = ["open" if row["open"] else "over" if row["cleared"] else ""]
+        words = ["open" if row["open"] else "resolved" if row["cleared"] else ""]
         words += [f"sent by {row['via']}" if row["sent"] and row["via"] != "kept" else "not sent"]
         words += [f"acknowledged by {row['acked_by']}" if row["acked"] else ""]
         times = f" ({row['times']} times)" if row["times"] > 1 else ""

@@ -224,11 +224,12 @@ def _fields(settings: Mapping[str, object]) -> Schemas:
 
 def _print_check(home: Path | None) -> int:
     from tbot_core.cli.commands.check import check_instance
+    from tbot_core.cli.text.tables import check_outcome
 
     rows = check_instance(home)
     for row in rows:
         if row.level != "ok":
             click.echo(f"{row.level:<5} {row.subject:<9} {row}")
     failed = [row for row in rows if row.level == "fail"]
-    click.echo("`tbot check` fails." if failed else f"`tbot check` passes, with {len(rows)} rows.")
+    click.echo(check_outcome([row.level for row in rows]))
     return max((row.exit_code for row in failed), default=0)

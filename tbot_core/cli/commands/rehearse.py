@@ -105,7 +105,7 @@ class RehearsalTally:
         from tbot_core.model.formatting import plural
 
         count = sum(self.faults.values())
-        kinds = "  ".join(f"{name} {times}" for name, times in self.document()["faults"].items())
+        kinds = ", ".join(f"{name} x{times}" for name, times in self.document()["faults"].items())
         resolved = "" if self.median_s is None else f", median {self.median_s:.1f} s"
         sessions = (
             f"{self.seeds:,} of {self.asked:,} sessions" if self.seeds != self.asked else plural(self.seeds, "session")
@@ -115,7 +115,7 @@ class RehearsalTally:
         unused = f"{', '.join(idle)} did not occur: more --seeds or another --first-seed may trigger them"
         return [
             f"{sessions}, {plural(self.orders, 'order')}, {plural(self.fills, 'fill')}, {restarts}",
-            f"{plural(count, 'fault')} injected: {kinds or 'none'}",
+            f"{plural(count, 'fault')} injected: {kinds or 'none'}{' (docs/reference/faults.md)' if kinds else ''}",
             *([unused] if idle else []),
             f"{plural(len(self.settled_s), 'unknown outcome')} resolved{resolved}",
             plural(len(self.violations), "violation"),

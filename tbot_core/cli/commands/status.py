@@ -105,8 +105,9 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
     )
     yield labelled_line("limit", f"{format_money(limit)} loss per session, {format_percent(used, 0)} used")
     yield labelled_line("budget", f"{format_money(budget)} per window, gross {format_money(gross)}")
-    trades = ", ".join(f"{name} {count}" for name, count in shown["trades"].items())
-    yield labelled_line("trades", f"{trades or 'none'} of {shown['most_trades']} each")
+    most = shown["most_trades"]
+    trades = ", ".join(f"{name} {count}/{most}" for name, count in shown["trades"].items())
+    yield labelled_line("trades", trades or f"none, at most {most} per strategy")
 
 
 def _marked(shown: Mapping[str, Any]) -> str:
