@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rehearsal_mutants import catalogue
 
 from tbot_core.instance import secret_schemas
+from tbot_core.instance.registry import catalogue as catalogue_of_settings
 from tbot_core.model import reasons
 from tbot_core.rehearsal import faults
 from tbot_core.trading import orders
@@ -53,6 +54,19 @@ def test_every_reason_has_a_number_of_its_own_and_a_sentence() -> None:
     """Codes are distinct, and each says in a sentence what it means."""
     assert len(reasons.REASON_BY_CODE) == len(reasons.Reason)
     assert all(reason.sentence.endswith(".") for reason in reasons.Reason)
+
+
+def test_every_variable_that_a_reason_names_is_a_setting() -> None:
+    """A capital word in a reason's sentence is a setting of the core, and `{NAME}` stands for each strategy."""
+    known = catalogue_of_settings(["open", "mid"]).variables
+    for reason in reasons.Reason:
+        assert [name for name in reason.variables_for(["open", "mid"]) if name not in known] == [], reason.name
+    high = reasons.Reason.MARKET_CAP_HIGH
+    assert high.variables_for(["open", "mid"]) == ("MAX_MARKET_CAP_OPEN", "MAX_MARKET_CAP_MID")
+    assert high.sentence_for(["open", "mid"]).endswith("above MAX_MARKET_CAP_OPEN or MAX_MARKET_CAP_MID.")
+    assert high.sentence_for([]) == high.sentence
+    assert reasons.Reason.BLOCKLISTED.variables_for(()) == ("BLOCKLIST",)
+    assert reasons.Reason.VIX_UNKNOWN.variables_for(["open"]) == ()
 
 
 def test_every_module_that_the_architecture_names_is_there(root: Path) -> None:

@@ -15,7 +15,7 @@ from tbot_core.vault import error_codes
 REASONS = """# Reason codes
 
 Every candidate and every signal ends with exactly one of these; `tbot why SYMBOL` shows it and the compared values.
-They are counted under `denials` in a run's summary.
+They are counted under `denials` in a run's summary. `{NAME}` stands for the strategy's name in upper case.
 """
 ORDERS = """# The life of an order
 

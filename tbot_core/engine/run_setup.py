@@ -245,6 +245,7 @@ def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
         equity_end=book.equity,
         trades=tuple(book.trades),
         brokers=tuple(book.brokers),
+        strategies=tuple(assembly.settings.strategies),
         denials=book.denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=feed.label.data_hash,

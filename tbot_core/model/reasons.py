@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum, unique
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+_VARIABLE: Final = r"\b[A-Z]+_[A-Z_]+(?:\{NAME\})?|\bBLOCKLIST\b|\bWEIGHTS\b"
+"""A setting in a sentence: two of them are one word, the others have an underscore."""
 
 
 @unique
 class Reason(IntEnum):
     """Why a candidate or a signal was allowed or denied; `sentence` is the text.
 
-    Values are stable. 1 to 29 are known before the open, 30 to 59 at the signal, 60 to 69 come from sizing, 70 to 99
-    from the risk gate, and from 100 on they describe the result of an order.
+    In a sentence `{NAME}` stands for the name of a strategy. Values are stable. 1 to 29 are known before the open, 30
+    to 59 at the signal, 60 to 69 come from sizing, 70 to 99 from the risk gate, and from 100 on they describe the
+    result of an order.
     """
 
     sentence: str
@@ -26,17 +32,33 @@ class Reason(IntEnum):
         member.sentence = sentence
         return member
 
-    ALLOWED = 0, "Every check passed; an order was written down."
+    def sentence_for(self, strategies: Iterable[str]) -> str:
+        """The sentence with `{NAME}` replaced: each of its variables is named for each of the strategies."""
+        names = tuple(strategies)
+        return re.sub(_VARIABLE, lambda found: " or ".join(_named(found.group(), names)), self.sentence)
+
+    def variables_for(self, strategies: Iterable[str]) -> tuple[str, ...]:
+        """The settings that the sentence names, those of each strategy for each of the strategies."""
+        names = tuple(strategies)
+        return tuple(name for found in re.findall(_VARIABLE, self.sentence) for name in _named(found, names))
+
+    ALLOWED = 0, "Every check passed; an order intent was journaled."
 
     NO_TRIGGER = 1, "The window ended without the strategy's trigger."
     WINDOW_OUTSIDE_SESSION = 2, "The window's entry phase would end after flattening starts, so the window is skipped."
     BLOCKLISTED = 3, "The symbol is on BLOCKLIST."
     UNIVERSE_TRUNCATED = 4, "The universe was cut to UNIVERSE_MAX, or to what the feed allows, by 20-day dollar volume."
     VOLUME_LOW = 5, "Mean daily volume is below MIN_VOLUME_THRESHOLD."
-    VOLUME_UNKNOWN = 6, "Fewer than 5 complete previous sessions are known, so mean daily volume is unknown."
-    MARKET_CAP_LOW = 7, "Market capitalisation is below MIN_MARKET_CAP of the strategy."
-    MARKET_CAP_HIGH = 8, "Market capitalisation is above MAX_MARKET_CAP of the strategy."
-    MARKET_CAP_UNKNOWN = 9, "Market capitalisation is unknown."
+    VOLUME_UNKNOWN = (
+        6,
+        (
+            "Fewer than 5 complete previous sessions are known, so mean daily volume is unknown, and "
+            "FILTER_MISSING_DATA is reject."
+        ),
+    )
+    MARKET_CAP_LOW = 7, "Market capitalisation is below MIN_MARKET_CAP_{NAME}."
+    MARKET_CAP_HIGH = 8, "Market capitalisation is above MAX_MARKET_CAP_{NAME}."
+    MARKET_CAP_UNKNOWN = 9, "Market capitalisation is unknown, and FILTER_MISSING_DATA is reject."
     VIX_LOW = 10, "The previous session's VIX close is below the strategy's threshold."
     VIX_UNKNOWN = 11, "The previous session's VIX close is unknown."
     SCREEN_DENIED = 12, "A filter plugin denied the symbol before the bell, with its own reason."
@@ -45,23 +67,26 @@ class Reason(IntEnum):
 
     PRICE_LOW = 30, "The signal bar's close is below MIN_PRICE."
     PRICE_HIGH = 31, "The signal bar's close is above MAX_PRICE."
-    GAP_LARGE = 32, "The gap is larger than MAX_GAP_PCT of the strategy."
-    GAP_UNKNOWN = 33, "The gap's reference price is unknown."
+    GAP_LARGE = 32, "The gap is larger than MAX_GAP_PCT_{NAME}."
+    GAP_UNKNOWN = 33, "The gap's reference price is unknown, and FILTER_MISSING_DATA is reject."
     NO_QUOTE = 34, "The symbol has no fresh two-sided quote."
     SPREAD_WIDE = 35, "The spread is wider than MAX_SPREAD_PCT."
     REL_VOLUME_LOW = (
         36,
         "Volume of the session up to now, relative to the same minutes of previous sessions, is below MIN_REL_VOLUME.",
     )
-    REL_VOLUME_UNKNOWN = 37, "Volume of the same minutes of previous sessions is unknown."
+    REL_VOLUME_UNKNOWN = (
+        37,
+        "Volume of the same minutes of previous sessions is unknown, and FILTER_MISSING_DATA is reject.",
+    )
     FILTER_DENIED = 38, "A filter plugin denied the signal, with its own reason."
     FILTER_UNKNOWN = 39, "A filter plugin lacks data on the signal."
     FILTER_FAILED = 40, "A filter plugin failed, so the signal was not checked; unknown means deny."
     SIGNAL_TOO_LATE = 41, "The signal's bar is no longer the latest closed one."
-    SHORT_DISABLED = 42, "SHORT_TYPE of the strategy is disabled."
+    SHORT_DISABLED = 42, "SHORT_TYPE_{NAME} is disabled."
     SHORT_RESTRICTED = 43, "A low at or under 0.9 x previous close, today or yesterday, restricts short sales."
-    SHORT_BY_FUND_UNAVAILABLE = 44, "SHORT_TYPE InverseETF needs a table of inverse funds, which is not installed."
-    SHORT_BY_PUT_UNAVAILABLE = 45, "SHORT_TYPE LongPut needs an options filter, which is not installed."
+    SHORT_BY_FUND_UNAVAILABLE = 44, "SHORT_TYPE_{NAME}=InverseETF needs a table of inverse funds; none is installed."
+    SHORT_BY_PUT_UNAVAILABLE = 45, "SHORT_TYPE_{NAME}=LongPut needs an options filter, which is not installed."
     CONFIRMATION_EXPIRED = 46, "The entry was not confirmed within CONFIRMATION_TIMEOUT."
     CONFIRMATION_REJECTED = 47, "A person rejected the entry."
     CONFIRMED_TOO_LATE = 48, "When the entry was confirmed, the price was beyond the signal's stop or target."
@@ -135,11 +160,18 @@ class Reason(IntEnum):
     ENTRY_NOT_FILLED = 100, "The entry order ended without a fill; entries are never chased."
 
 
+def _named(variable: str, strategies: Sequence[str]) -> tuple[str, ...]:
+    # The variable of each strategy; unchanged where it belongs to none, or none is given.
+    if "{NAME}" not in variable or not strategies:
+        return (variable,)
+    return tuple(variable.replace("{NAME}", name.upper()) for name in strategies)
+
+
 REASON_BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}
 """Each reason by its stable number."""
 
 
 def table() -> str:
-    """The codes as a Markdown table, for the reference."""
+    """The codes as a Markdown table, for the reference; `{NAME}` stands for the name of a strategy."""
     rows = [f"| {int(reason)} | `{reason.name}` | {reason.sentence} |" for reason in Reason]
     return "\n".join(("| number | code | meaning |", "|---|---|---|", *rows))

@@ -19,7 +19,7 @@ _MARKET: Final = frozenset({"paper", "live"})
 class RunSummary:
     """A run's result; money in dollars, `denials` by reason code. `notes` are caveats for readers.
 
-    `brokers` are those of all sessions, the primary first.
+    `brokers` are those of all sessions, the primary first; `strategies` those that the settings run.
     """
 
     mode: str
@@ -34,6 +34,7 @@ class RunSummary:
     notes: Sequence[str] = ()
     report: str = ""
     brokers: Sequence[str] = ()
+    strategies: Sequence[str] = ()
 
     @property
     def pnl(self) -> Decimal:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from decimal import Decimal
+from pathlib import Path
 
 import attrs
 import click
 import pytest
 
-from tbot_core.cli.text.tables import text_table, trade_table, wrap_sentence
+from tbot_core.cli.text.run import backtest_lines
+from tbot_core.cli.text.tables import check_outcome, text_table, trade_table, wrap_sentence
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.types import ExitReason, Side, Trade
+from tbot_core.reports.summary import RunSummary
 from tbot_core.system import terminal
 
 MORNING = dt.datetime(2026, 3, 2, 14, 54, tzinfo=dt.UTC)
@@ -110,3 +113,73 @@ def test_what_is_no_terminal_has_no_width(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "93")
     assert terminal.columns() == 93
+
+
+EMPTY = RunSummary(
+    mode="backtest",
+    sessions=1,
+    symbols=1,
+    equity_start=Decimal(1000),
+    equity_end=Decimal(1000),
+    trades=(),
+    denials={},
+    settings_hash="",
+    data_hash="",
+    strategies=("open", "mid"),
+)
+
+
+@pytest.mark.parametrize(
+    ("denials", "expected"),
+    [
+        (
+            {"VIX_UNKNOWN": 90, "MARKET_CAP_HIGH": 12, "PRICE_LOW": 3, "SPREAD_WIDE": 2, "PRICE_HIGH": 1},
+            [
+                (
+                    "No trade. The settings that denied most: MAX_MARKET_CAP_OPEN, MAX_MARKET_CAP_MID "
+                    "(MARKET_CAP_HIGH, 12 times); MIN_PRICE (PRICE_LOW, 3 times); MAX_SPREAD_PCT (SPREAD_WIDE, 2 times)."
+                ),
+                (
+                    "`tbot config edit --home x` changes them; `tbot config explain MAX_MARKET_CAP_OPEN --home x` "
+                    "shows the allowed values."
+                ),
+            ],
+        ),
+        (
+            {"VIX_UNKNOWN": 1},
+            [
+                (
+                    "No trade. Most denials: VIX_UNKNOWN, 1 time. No setting changes that; `tbot run --replay FROM..TO "
+                    "--home x`, then `tbot why SYMBOL --home x` explains it."
+                )
+            ],
+        ),
+        (
+            {},
+            [
+                (
+                    "No strategy had a signal; `tbot run --replay FROM..TO --home x`, then `tbot why SYMBOL --home x` "
+                    "shows the nearest."
+                )
+            ],
+        ),
+    ],
+)
+def test_a_backtest_without_a_trade_names_what_denied_most(denials: dict[str, int], expected: list[str]) -> None:
+    """Up to three settings that denied most stand in the result, with the command that changes them."""
+    lines = list(backtest_lines(attrs.evolve(EMPTY, denials=denials), None, Path("x")))
+    assert [line for line in lines if line.startswith(("No ", "`tbot "))] == expected
+
+
+def test_only_a_run_without_a_trade_names_settings() -> None:
+    """Where something was traded, or no session was, nothing is said of settings."""
+    for summary in (attrs.evolve(EMPTY, trades=(FIRST,)), attrs.evolve(EMPTY, sessions=0)):
+        text = "\n".join(backtest_lines(summary, None))
+        assert "No trade." not in text
+        assert "No strategy" not in text
+
+
+def test_the_outcome_of_a_check_counts_its_rows() -> None:
+    """One sentence says whether the check passed, and counts failures, warnings and sound rows."""
+    assert check_outcome(["warn", "ok", "ok"]) == "`tbot check` passed: 2 ok, 1 warning."
+    assert check_outcome(["fail", "warn", "warn", "ok"]) == "`tbot check` failed: 1 failure, 1 ok, 2 warnings."

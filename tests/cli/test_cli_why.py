@@ -58,7 +58,7 @@ def test_every_decision_is_explained_by_what_fired(
     assert minute["bar"]["close"] == event.payload["price"]
     text = asked(capsys, traded, signal["symbol"], "--date", signal["session"])
     assert Reason[event.payload["reason"]].sentence in text
-    assert "FIRES" in text
+    assert " met" in text
     assert "SIMULATED PRICES" in text
 
 

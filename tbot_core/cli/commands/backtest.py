@@ -55,7 +55,7 @@ def command(**given: Unpack[BacktestOptions]) -> None:
     summary = backtest_with_progress(
         given["home"], days, parse_symbols(given["symbols"]), overrides, quiet=given["as_json"]
     )
-    emit(summary.document(), as_json=given["as_json"], lines=backtest_lines(summary, terminal.columns()))
+    emit(summary.document(), as_json=given["as_json"], lines=backtest_lines(summary, terminal.columns(), given["home"]))
 
 
 def backtest_with_progress(

@@ -59,7 +59,8 @@ class ConfirmationOutcome:
             return f"Confirmed, checked again and sent: {what}."
         if reason is Reason.CONFIRMATION_REJECTED:
             return f"Rejected: {what}."
-        return f"Not sent: {what}. {reason.name}: {reason.sentence}"
+        sentence = reason.sentence_for([self.entry["signal"]["strategy"]])
+        return f"Not sent: {what}. {reason.name}: {sentence}"
 
 
 @click.command("confirm")

@@ -74,7 +74,9 @@ def _time(text: str) -> str:
 def _screening_lines(one: Mapping[str, Any]) -> Iterator[str]:
     begins, ends = map(_time, one["entries"])
     reason, near = one["reason"], one["nearest"]
-    verdict = "candidate" if reason == Reason.ALLOWED.name else f"{reason}: {Reason[reason].sentence}"
+    verdict = (
+        "candidate" if reason == Reason.ALLOWED.name else f"{reason}: {Reason[reason].sentence_for([one['strategy']])}"
+    )
     yield f"  {click.style(one['strategy'], bold=True)}, entries {begins} to {ends}: {verdict}"
     yield from _findings(one["findings"])
     if near is not None:
@@ -85,7 +87,7 @@ def _screening_lines(one: Mapping[str, Any]) -> Iterator[str]:
 
 def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for one in findings:
-        outcome = "passes" if one["reason"] == Reason.ALLOWED.name else f"denies: {one['reason']}"
+        outcome = "met" if one["reason"] == Reason.ALLOWED.name else f"not met: {one['reason']}"
         yield f"    {one['check']:24} {_known(one['value']):>16}  {_bounds(one['low'], one['high']):32} {outcome}"
 
 
@@ -137,9 +139,9 @@ def _quote(quote: Mapping[str, float]) -> str:
 def _strategy_lines(part: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {click.style(part['strategy'], bold=True)}"
     for one in part["comparisons"]:
-        yield _compared(one, f"{one['rule']} {_SIDES[one['side']]}", "FIRES" if one["fires"] else "no")
+        yield _compared(one, f"{one['rule']} {_SIDES[one['side']]}", "met" if one["fires"] else "not met")
         for condition in one["conditions"]:
-            yield _compared(condition, f"  and {condition['rule']}", "holds" if condition["fires"] else "no")
+            yield _compared(condition, f"  and {condition['rule']}", "met" if condition["fires"] else "not met")
     if part["filters"] is not None:
         verdict = "pass" if part["filters"] == Reason.ALLOWED.name else f"deny: {part['filters']}"
         yield f"    filters on a signal in this minute {verdict}"
@@ -159,7 +161,7 @@ def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[s
     rule = f"{signal['strategy']} {one['side']} by {signal['rule']}"
     time = both_times(dt.datetime.fromisoformat(one["time"]))
     yield f"  {what} at {time}: {rule}, {click.style(reason, bold=True)}{figures}{words}"
-    yield f"    {Reason[reason].sentence}"
+    yield f"    {Reason[reason].sentence_for([signal['strategy']])}"
     if "quote" in one:
         yield f"    by the quote {_quote(one['quote'])}"
 

@@ -18,6 +18,7 @@ from tbot_core.status.event_text import window_words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from decimal import Decimal
+    from pathlib import Path
 
     from tbot_core.cli.run_options import RunOptions
     from tbot_core.contracts import FeedLabel
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _MOST_TRADES = 60
 _MOST_WINDOWS = 12
+_MOST_SETTINGS = 3
 
 
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
@@ -58,21 +60,24 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     run_timeline = timeline.read_timeline(journal.events())
     journal.close()
     summary = outcome.summary
+    home = "" if str(options.home) == "." else f" --home {options.home}"
+    which = f" --run {outcome.journal.stem}" if options.dry else ""
     yield from _results(summary, width)
+    yield from _no_trades(summary, width, f"`tbot why SYMBOL{which}{home}`", home)
     yield from _near_misses(run_timeline, width)
     yield from _notes(summary, width)
     yield from _total(summary, options)
     yield from _stuck(outcome, width)
     yield f"Report: {summary.report}"
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
-    where = "" if str(options.home) == "." else f" --home {options.home}"
-    which = f" --run {outcome.journal.stem}" if options.dry else ""
-    yield f"Next:   tbot why {symbol}{which}{where}"
+    yield f"Next:   tbot why {symbol}{which}{home}"
 
 
-def backtest_lines(summary: RunSummary, width: int | None) -> Iterator[str]:
-    """The results of a backtest, on a terminal of that width; None: no terminal."""
+def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = None) -> Iterator[str]:
+    """The results of a backtest, on a terminal of that width; None: no terminal. `home` is the option --home."""
+    where = "" if home is None else f" --home {home}"
     yield from _results(summary, width)
+    yield from _no_trades(summary, width, f"`tbot run --replay FROM..TO{where}`, then `tbot why SYMBOL{where}`", where)
     yield from _notes(summary, width)
     yield from _total(summary)
 
@@ -136,8 +141,34 @@ def _denials(summary: RunSummary, width: int | None) -> Iterator[str]:
     if summary.denials:
         yield ""
         yield click.style("Denials by reason", bold=True)
-        rows = [(f"{count}", name, Reason[name].sentence) for name, count in summary.reasons]
+        rows = [(f"{count}", name, Reason[name].sentence_for(summary.strategies)) for name, count in summary.reasons]
         yield from text_table(("count", "reason", ""), rows, "nlw", width)
+
+
+def _no_trades(summary: RunSummary, width: int | None, why: str, home: str) -> Iterator[str]:
+    # Without a trade: the settings that denied most and the command that changes them, or the one that explains.
+    if summary.trades or not summary.sessions:
+        return
+    sentences = _no_trade_sentences(summary, why, home)
+    yield ""
+    for sentence in sentences:
+        yield from wrap_sentence(sentence, width)
+
+
+def _no_trade_sentences(summary: RunSummary, why: str, home: str) -> list[str]:
+    if not summary.denials:
+        return [f"No strategy had a signal; {why} shows the nearest."]
+    found = [(name, count, Reason[name].variables_for(summary.strategies)) for name, count in summary.reasons]
+    settings = [row for row in found if row[2]][:_MOST_SETTINGS]
+    if not settings:
+        name, count, _ = found[0]
+        return [f"No trade. Most denials: {name}, {plural(count, 'time')}. No setting changes that; {why} explains it."]
+    denied = "; ".join(f"{', '.join(names)} ({code}, {plural(count, 'time')})" for code, count, names in settings)
+    first = settings[0][2][0]
+    return [
+        f"No trade. The settings that denied most: {denied}.",
+        f"`tbot config edit{home}` changes them; `tbot config explain {first}{home}` shows the allowed values.",
+    ]
 
 
 def _near_misses(run_timeline: timeline.RunTimeline, width: int | None) -> Iterator[str]:

@@ -79,6 +79,7 @@ def run_backtest(
         equity_start=dollars_of(opening),
         equity_end=dollars_of(equity),
         trades=tuple(trades),
+        strategies=tuple(settings.strategies),
         denials=denials,
         settings_hash=settings.fingerprint,
         data_hash=chosen.data_hash,

@@ -107,7 +107,10 @@ def trades(story: RunTimeline) -> str:
 
 def denials(summary: RunSummary) -> str:
     """Render the count of each denial reason, with its sentence."""
-    rows = [(f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name)) for name, count in summary.reasons]
+    rows = [
+        (f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name, summary.strategies))
+        for name, count in summary.reasons
+    ]
     return _section("Denials", _table(("Reason", "Count", "Meaning"), rows, "lnw")) if rows else ""
 
 
@@ -248,8 +251,8 @@ def _signed(amount: Decimal) -> str:
     return f'<span class="{kind}">{format_money(amount, signed=True)}</span>'
 
 
-def _sentence(name: str) -> str:
-    return escape(Reason[name].sentence)
+def _sentence(name: str, strategies: Sequence[str]) -> str:
+    return escape(Reason[name].sentence_for(strategies))
 
 
 def _section(name: str, content: str) -> str:
