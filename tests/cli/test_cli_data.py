@@ -21,9 +21,10 @@ ROW = "2019-12-02T14:30:00Z,10,11,9,10,100\n"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """An empty instance."""
+    """An instance without bars."""
     folder = tmp_path / "home"
     folder.mkdir()
+    write(folder, ".env_bot", "")
     return folder
 
 
@@ -53,6 +54,32 @@ def test_import_says_what_it_took(home: Path, tmp_path: Path, capsys: pytest.Cap
         "1 file read: 0 rows added, 0 replaced.",
     ]
     assert said.err == ""
+
+
+def test_an_import_needs_an_instance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a folder without an instance nothing is imported or created: exit 3."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert tbot("data", "import", write(tmp_path, "AAPL.csv"), "--home", empty) == 3
+    assert f"{empty} is not an instance." in capsys.readouterr().err
+    assert list(empty.iterdir()) == []
+
+
+def test_an_import_makes_private_folders(home: Path, tmp_path: Path) -> None:
+    """The data folder and the bars in it belong to the owner alone, as after `tbot init`."""
+    assert tbot("data", "import", write(tmp_path, "AAPL.csv"), "--home", home) == 0
+    assert [path.stat().st_mode & 0o777 for path in (home / "data", home / "data" / "bars")] == [0o700, 0o700]
+
+
+def test_subfolders_are_named_and_not_searched(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder in the imported one is named as not searched, beside imported files and without any."""
+    folder = tmp_path / "bars"
+    (folder / "2019").mkdir(parents=True)
+    assert tbot("data", "import", folder, "--home", home) == 1
+    assert "Subfolders are not searched: give one of 2019." in capsys.readouterr().err
+    write(folder, "AAPL.csv")
+    assert tbot("data", "import", folder, "--home", home) == 0
+    assert capsys.readouterr().err == "Not imported: 2019; subfolders are not searched.\n"
 
 
 def test_a_source_without_an_end_is_refused_at_once(
@@ -124,10 +151,10 @@ def test_a_folder_without_files_is_exit_1(home: Path, tmp_path: Path, capsys: py
 def test_an_instance_that_cannot_be_written_is_exit_1(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file where the folder of bars belongs: one sentence that names it."""
+    """A file where the data folder belongs: one sentence that names it."""
     (home / "data").touch()
     assert tbot("data", "import", write(tmp_path, "AAPL.csv"), "--home", home) == 1
-    assert f"Cannot make the folder {home / 'data' / 'bars'}" in capsys.readouterr().err
+    assert f"Cannot make the folder {home / 'data'}:" in capsys.readouterr().err
 
 
 def test_list_shows_an_empty_store(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

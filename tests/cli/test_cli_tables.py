@@ -137,7 +137,8 @@ EMPTY = RunSummary(
             [
                 (
                     "No trade. The settings that denied most: MAX_MARKET_CAP_OPEN, MAX_MARKET_CAP_MID "
-                    "(MARKET_CAP_HIGH, 12 times); MIN_PRICE (PRICE_LOW, 3 times); MAX_SPREAD_PCT (SPREAD_WIDE, 2 times)."
+                    "(MARKET_CAP_HIGH, 12 times); MIN_PRICE (PRICE_LOW, 3 times); "
+                    "MAX_SPREAD_PCT (SPREAD_WIDE, 2 times)."
                 ),
                 (
                     "`tbot config edit --home x` changes them; `tbot config explain MAX_MARKET_CAP_OPEN --home x` "

@@ -174,8 +174,11 @@ def test_what_cannot_be_locked_is_said(
 def test_a_lock_needs_something_to_lock(
     plant: Callable[..., EntryPointInfo], home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Settings that enable nothing installed are wrong usage; if all that is enabled is broken, that is the error."""
-    assert run(tmp_path, "lock", "--yes") == 2
+    """No instance: exit 3; settings that enable nothing installed: exit 2; nothing but broken plugins: exit 3."""
+    assert run(tmp_path, "lock", "--yes") == 3
+    assert f"{tmp_path} is not an instance." in capsys.readouterr().err
+    (home / ".env_bot").write_text("STRATEGY_SEQUENCE=absent\nBROKER_NAME=absent\nFILTERS=none\n" + ABSENT)
+    assert run(home, "lock", "--yes") == 2
     assert "enable no installed plugin" in capsys.readouterr().err
     plant("broken", "import no_such_library")
     (home / ".env_bot").write_text("STRATEGY_SEQUENCE=broken\nBROKER_NAME=absent\nFILTERS=none\n" + ABSENT)

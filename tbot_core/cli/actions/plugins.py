@@ -287,10 +287,12 @@ def _details(facts: Mapping[str, Any]) -> Iterator[str]:
 def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
     """The lock that `tbot plugins lock` would write; a damaged lock counts as none, with a warning.
 
-    `approver` is the name of the account by default. Raises UsageError when the settings enable no installed plugin,
-    and PluginError when none can be locked.
+    `approver` is the name of the account by default. Raises SettingsError without an instance, UsageError when the
+    settings enable no installed plugin, and PluginError when none can be locked.
     """
-    instance = Instance.at(home)
+    from tbot_core.status.runs import find_instance
+
+    instance = find_instance(home)
     enabled = plugins_enabled(raw_settings(home))
     listings = tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), enabled) if it.enabled)
     warnings = list(_not_installed(enabled, listings))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Iterator
 
+    from tbot_core.instance import Instance
     from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile
     from tbot_core.marketdata.store.listing import FactsRow, StoreListing
     from tbot_core.marketdata.store.source_files import ImportOptions
@@ -71,9 +72,10 @@ def import_command(
     PATH is a Parquet or CSV file, or a folder of them. The columns of a file determine its kind.
     """
     from tbot_core.marketdata.store.source_files import ImportOptions
+    from tbot_core.status.runs import find_instance
 
     import_options = ImportOptions(as_of=None if as_of is None else as_of.date(), **options)  # type: ignore[arg-type]  # the types are those of the click options
-    if import_path(resolve_home(home), path, import_options):
+    if import_path(find_instance(home), path, import_options):
         ctx.exit(1)
 
 
@@ -108,12 +110,14 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
         ctx.exit(1)
 
 
-def import_path(home: Path, path: Path, options: ImportOptions) -> int:
+def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     """Import a file or folder into the instance and report on each file; returns the number of refused files."""
-    from tbot_core.marketdata.store.importer import ImportedFile, import_files, source_files
+    from tbot_core.marketdata.store.importer import ImportedFile, import_files, nested_folders, source_files
     from tbot_core.model.calendar import ExchangeCalendar
+    from tbot_core.system import filesystem
 
     files = source_files(path)
+    filesystem.make_folder(instance.data)  # private, as `tbot init` makes it
     imported: list[ImportedFile] = []
     refused: list[RefusedFile] = []
 
@@ -126,12 +130,14 @@ def import_path(home: Path, path: Path, options: ImportOptions) -> int:
             else:
                 refused.append(outcome)
 
-        import_files(home / BARS_FOLDER, ExchangeCalendar(), files, options, collect)
+        import_files(instance.bars, ExchangeCalendar(), files, options, collect)
     for outcome in imported:
         click.echo(_imported_line(outcome))
     for fault in refused:
         click.echo(f"refused: {fault.reason}", err=True)
     click.echo(_summary_line(imported, len(refused)))
+    if folders := nested_folders(path):
+        click.echo(f"Not imported: {', '.join(folders)}; subfolders are not searched.", err=True)
     return len(refused)
 
 

@@ -66,8 +66,18 @@ def source_files(path: Path) -> tuple[Path, ...]:
         return (path,)
     files = tuple(file for file in filesystem.entries(path) if file.suffix.lower() in readers.SUFFIXES)
     if not files:
-        raise DataError(f"{path} contains no Parquet or CSV file.", "Give a file, or a folder of files.")
+        remedy = "Give a file, or a folder of files."
+        if folders := nested_folders(path):
+            remedy = f"Subfolders are not searched: give one of {', '.join(folders)}."
+        raise DataError(f"{path} contains no Parquet or CSV file.", remedy)
     return files
+
+
+def nested_folders(path: Path) -> tuple[str, ...]:
+    """The subfolders of a folder by name; an import does not search them. None of a file."""
+    if not filesystem.is_folder(path):
+        return ()
+    return tuple(entry.name for entry in filesystem.entries(path) if filesystem.is_folder(entry))
 
 
 def import_files(
