@@ -61,18 +61,24 @@ class RunDisplay(Protocol):
 def make_display(options: RunOptions, assembly: Assembly, clock: Clock, *, as_json: bool) -> RunDisplay:
     """The display that fits the command and its output; opens the log and prints the warnings."""
     live = sys.stdout.isatty() and not as_json and not terminal.is_dumb()
-    general = assembly.settings.general
-    form: log.Format = "csv" if general.log_format == "csv" else "json"
-    levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
     folder, backups = _logs(options, assembly)
-    screen = as_json or not sys.stdout.isatty()
-    log.configure(levels.get(general.debug_log_level, "info"), form, folder, backups=backups, screen=screen)
+    start_log(assembly, folder, backups, screen=as_json or not sys.stdout.isatty())
     print_warnings(assembly)
     if live:
         from tbot_core.cli.live_view import LiveView
 
         return LiveView(options, clock)
     return PlainDisplay(options, silent=as_json)
+
+
+def start_log(
+    assembly: Assembly, folder: Path | None = None, backups: Path | None = None, *, screen: bool = True
+) -> None:
+    """Start logging with the level and format of the settings, to standard error (`screen`) and into the folder."""
+    general = assembly.settings.general
+    form: log.Format = "csv" if general.log_format == "csv" else "json"
+    levels: dict[str, log.Level] = {"quiet": "quiet", "verbose": "verbose"}
+    log.configure(levels.get(general.debug_log_level, "info"), form, folder, backups=backups, screen=screen)
 
 
 def _logs(options: RunOptions, assembly: Assembly) -> tuple[Path | None, Path | None]:

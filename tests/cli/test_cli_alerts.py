@@ -120,14 +120,18 @@ def test_a_damaged_file_is_said_by_status_and_begun_anew_by_a_run(
 
 @pytest.mark.slow
 def test_the_channels_can_be_tried(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each urgency goes by its own channel, and is said to have been taken."""
+    """Each urgency is sent by its own channel and reported; the console's alerts are written to standard error."""
     found = alerts(capsys, home, "test")["channels"]
     assert [(row["urgency"], row["channel"], row["taken"]) for row in found] == [
         ("critical", "console", True),
         ("routine", "console", True),
     ]
     assert cli.invoke(["alerts", "test", "--home", str(home)]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "ok    critical  console"
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "ok    critical  console"
+    for urgency in ("critical", "routine"):
+        assert f"This is a test of {urgency} alerts." in said.err
+    assert not (home / "logs" / "tbot.log").exists()
 
 
 def test_a_channel_that_takes_nothing_is_exit_4(

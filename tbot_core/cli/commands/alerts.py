@@ -28,23 +28,31 @@ def command() -> None:
 @home_option
 @json_option
 def test(home: Path | None, *, as_json: bool) -> int:
-    """Send one critical and one routine test alert through their channels. Exits with 4 when one was not delivered."""
+    """Send one critical and one routine test alert through their channels. Exits with 4 when one was not delivered.
+
+    The console channel writes to standard error, at the log level of a run; it leaves the log file to the running bot.
+    """
     import asyncio
 
     from tbot_core.alerts.service import alert_delivery, message_writer
+    from tbot_core.cli.run_display import start_log
     from tbot_core.contracts import Urgency
     from tbot_core.engine.bootstrap import assemble
     from tbot_core.model.clock import SystemClock
+    from tbot_core.system import log
 
     clock = SystemClock()
     assembly = assemble(resolve_home(home), "paper", clock)
     channels, speaker = alert_delivery(assembly), message_writer(assembly)
     rows = []
-    for urgency in Urgency:
-        fault = asyncio.run(channels.test(speaker.compose_test(urgency, clock.now())))
-        rows.append(
-            {"urgency": urgency.value, "channel": channels.channel_names[urgency], "taken": not fault, "fault": fault}
-        )
+    start_log(assembly)
+    try:
+        for urgency in Urgency:
+            fault = asyncio.run(channels.test(speaker.compose_test(urgency, clock.now())))
+            name = channels.channel_names[urgency]
+            rows.append({"urgency": urgency.value, "channel": name, "taken": not fault, "fault": fault})
+    finally:
+        log.close()
     emit({"channels": rows}, as_json=as_json, lines=(_channel_line(row) for row in rows))
     return 0 if all(row["taken"] for row in rows) else UNSENT
 
