@@ -168,6 +168,16 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     assert (home / "control").stat().st_mode & 0o777 == 0o700
 
 
+def test_the_status_of_defense_names_what_is_requested(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A request that waits for the next start stands beside the state, which it has not changed yet."""
+    assert cli.invoke(["defense", "on", "--home", str(home)]) == 0
+    capsys.readouterr()
+    assert cli.invoke(["defense", "status", "--home", str(home)]) == 0
+    pending = "Requested, takes effect at the next start: defense-on."
+    assert capsys.readouterr().out.splitlines() == ["The state is normal.", pending]
+    assert asked(capsys, home, "defense", "status")["requests"] == [pending]
+
+
 def test_a_kill_that_a_file_keeps_is_not_taken_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1 with what remains, and 0 once the file is gone."""
     kill = home / "control" / control.KILL

@@ -42,13 +42,17 @@ def off(*, home: Path | None, as_json: bool) -> int:
 @home_option
 @json_option
 def status(*, home: Path | None, as_json: bool) -> int:
-    """Show the risk state and its causes."""
+    """Show the risk state, its causes, and the requests in the control folder."""
+    from tbot_core.instance import Instance
     from tbot_core.model.clock import SystemClock
     from tbot_core.status.instance import status_document
+    from tbot_core.status.risk_state import folder_warnings, read_control_folder
 
     shown = status_document(home, SystemClock().now())
+    requests = folder_warnings(read_control_folder(Instance.at(home).control), running=shown["running"])
     line = f"The state is {shown['state']}{_causes_text(shown['causes'])}."
-    emit({"state": shown["state"], "causes": shown["causes"]}, as_json=as_json, lines=[line])
+    document = {"state": shown["state"], "causes": shown["causes"], "requests": requests}
+    emit(document, as_json=as_json, lines=[line, *requests])
     return 0
 
 
