@@ -86,6 +86,18 @@ def document_text(document: TextIO, *, limit: int = DOCUMENT_CHARACTERS) -> str:
     return text
 
 
+def document_json(document: TextIO) -> Any:
+    """The JSON value of a document that an option names. Raises UsageError with the place of a fault, not its text."""
+    from tbot_core.model import json_document
+
+    try:
+        return json_document.parse_json(document_text(document))
+    except json_document.InvalidJson as fault:
+        name = getattr(document, "name", "<stdin>")
+        source = "Standard input" if name == "<stdin>" else name
+        raise UsageError(f"{source}: {fault}.", "Correct the JSON input.") from None
+
+
 def resolve_home(home: Path | None) -> Path:
     """The instance's folder: the option, else $TBOT_HOME, else the working directory."""
     return home or Path(environ.variable("TBOT_HOME") or ".")

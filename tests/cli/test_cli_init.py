@@ -87,13 +87,17 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ("{", "must be a JSON object"),
+        ("{", "in.json: invalid JSON at line 1, column 2."),
         ('{"broker": 1}', "must be a JSON object"),
         ('{"brokr": {}}', "Unknown categories: brokr"),
         ('{"bot_identity": {"BOT_IDENTITY_STRING": "acme"}}', "is not ENTITY_JURISDICTION"),
         ('{"smtp": {"port": 25, "colour": "red"}}', "lacks the field host"),
         ('{"smtp": {"port": 25, "colour": "red"}}', "unknown field colour; known: host"),
         ('{"env_bot": {"SEED": "1\\n2"}}', "contains a line break"),
+        ('{"env_bot": {"MAX_TRADES": "many"}}', "MAX_TRADES=many"),
+        ('{"env": {"KEEP_PREV_DAYS": "many"}}', "KEEP_PREV_DAYS=many"),
+        ('{"smtp": {"port": 25}}', "Correct the JSON input; nothing was created."),
+        ('{"env_bot": {"MAX_TRADES": "many"}}', "Correct the JSON input; nothing was created."),
     ],
 )
 def test_a_document_that_is_wrong_makes_nothing(
@@ -105,6 +109,26 @@ def test_a_document_that_is_wrong_makes_nothing(
     assert cli.invoke(["init", "--from-json", str(tmp_path / "in.json"), "--home", str(home)]) in {2, 3}
     assert sentence in capsys.readouterr().err
     assert not home.exists()
+
+
+def test_an_init_that_was_refused_can_be_repeated(tmp_path: Path) -> None:
+    """An invalid setting leaves no instance behind, so that the corrected document makes it."""
+    home, file = tmp_path / "x", tmp_path / "in.json"
+    made = ["init", "--from-json", str(file), "--home", str(home)]
+    file.write_text('{"env_bot": {"TOTAL_ALLOCATION": "5"}}')
+    assert cli.invoke(made) == 3
+    file.write_text('{"env_bot": {"TOTAL_ALLOCATION": "0.5"}}')
+    assert cli.invoke(made) == 0
+
+
+@pytest.mark.parametrize("other", [("--from-env",), ("--from-json", "-")])
+def test_paper_excludes_the_other_sources(
+    tmp_path: Path, other: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--paper asks nothing and reads nothing: with another source it is wrong usage."""
+    assert cli.invoke(["init", "--paper", *other, "--home", str(tmp_path / "x")]) == 2
+    assert f"--paper and {other[0]} exclude each other." in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 def test_vendors_variables_are_taken_over_once(

@@ -190,10 +190,19 @@ def test_values_are_typed_unseen(home: Path) -> None:
     assert "tbot secrets edit env_bot" in run(home, "set", "env_bot", code=2)
 
 
+def test_a_section_that_no_plugin_reads_is_a_warning(home: Path) -> None:
+    """It is stored, and the command says that no known plugin reads it; a known plugin's section is stored silently."""
+    assert "No known plugin reads the section alpacca of broker" in given(home, "broker", {"alpacca": {"key": CANARY}})
+    known = {"alpaca": {"api_key": CANARY, "api_secret": "s-123456"}}
+    assert "No known plugin" not in given(home, "broker", known)
+    assert "No known plugin" not in given(home, "smtp", {"host": "mail.example", "port": 25})
+
+
 @pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("category", "values", "sentence", "code"),
     [
+        ("smtp", {"port": 25}, "Correct the input; nothing was stored.", 3),
         ("broker", [], "must be a JSON object of values", 2),
         ("broker", {"alpaca": CANARY}, "TB-SEC-075 broker", 3),
         ("smtp", {"host": ""}, "TB-SEC-076 smtp", 3),

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from tbot_core.cli.options import document_text, prompt_fields
+from tbot_core.cli.options import document_json, prompt_fields
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, read_settings_files
 from tbot_core.model import json_document
+from tbot_core.model.formatting import printable_name
 from tbot_core.system import editor, filesystem
 from tbot_core.system.secret import SHOWN
 from tbot_core.vault import content, rotation
@@ -151,7 +152,7 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
     vault = vault_of_home(home, tolerant=category == "env")
     _assert_utf8(vault, category, values)
     data = _merged(category, _content(vault, category), values)
-    check_contents(home, vault, {category: data}, only=values)
+    _check_input(home, vault, category, data, values)
     encrypt_category(vault, category, data)
     return vault.store.place(category).file
 
@@ -174,7 +175,7 @@ def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) 
     vault = vault_of_home(home, tolerant=category == "env")
     _assert_utf8(vault, category, values)
     data = _merged(category, b"", values)
-    check_contents(home, vault, {category: data})
+    _check_input(home, vault, category, data, None)
     paths = vault.store.place(category)
     for folder in (paths.key.parent, paths.file.parent):
         filesystem.make_folder(folder)
@@ -224,7 +225,7 @@ def vault_of_home(home: Path | None, *, tolerant: bool = False, ready: bool = Tr
 def read_values(home: Path | None, category: str, document: TextIO | None) -> dict[str, Any]:
     """The values for a category, from the JSON document or by prompts. Raises UsageError, which quotes no value."""
     if document is not None:
-        return parse_values(document_text(document))
+        return parse_values(document)
     kind, section = CATEGORIES[category], ""
     if kind.shape == "text":
         raise UsageError(
@@ -240,12 +241,9 @@ def read_values(home: Path | None, category: str, document: TextIO | None) -> di
     return {section: found} if section else dict(found)
 
 
-def parse_values(text: str) -> dict[str, Any]:
+def parse_values(document: TextIO) -> dict[str, Any]:
     """The values of a JSON document. Raises UsageError, which never quotes the content."""
-    try:
-        found = json_document.parse_json(text)
-    except json_document.InvalidJson:
-        found = None
+    found = document_json(document)
     if not isinstance(found, dict) or not found:
         raise UsageError("The document must be a JSON object of values.", "See `tbot secrets set --help`.")
     return found
@@ -296,6 +294,26 @@ def check_contents(
     texts = {category: data for category, data in contents.items() if CATEGORIES[category].shape == "text"}
     if texts:
         cross_check_settings(home, texts)
+
+
+def _check_input(home: Path | None, vault: Vault, category: str, data: bytes, only: Mapping[str, Any] | None) -> None:
+    # As check_contents; what is wrong is the input, since nothing of it is stored yet.
+    try:
+        check_contents(home, vault, {category: data}, only)
+    except VaultError as fault:
+        raise VaultError(fault.message, "Correct the input; nothing was stored.", code=fault.code) from None
+
+
+def unread_sections(home: Path | None, category: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each section whose name is that of no known and no installed plugin."""
+    from tbot_core.plugins.discovery import installed_plugins
+
+    if not CATEGORIES[category].by_plugin:
+        return
+    schemas, installed = known_schemas(home), {it.entry.name for it in installed_plugins()}
+    for section in values:
+        if section not in installed and schema_key(category, section) not in schemas:
+            yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored."
 
 
 def _has_file(home: Path | None, category: str) -> bool:

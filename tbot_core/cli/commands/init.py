@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.cli.actions.config import replace_values
-from tbot_core.cli.options import document_text, home_option
+from tbot_core.cli.options import document_json, home_option
 from tbot_core.errors import UsageError
 from tbot_core.instance.folder import FOLDERS, write_ignore_files
 from tbot_core.model import json_document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import TextIO
 
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.errors import VaultError
     from tbot_core.instance import Instance
+    from tbot_core.plugins.loader import LoadedPlugin
     from tbot_core.vault.schemas import Schemas
 
 PAPER: Final = Path(__file__).parents[2] / "instance" / "paper.env_bot"
@@ -42,10 +43,13 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
     from tbot_core.instance import Instance
 
     instance = Instance.at(home)
+    if paper and (from_env or document is not None):
+        other = "--from-json" if document is not None else "--from-env"
+        raise UsageError(f"--paper and {other} exclude each other.", f"Give {other} alone; both trade on paper.")
     refuse_occupied(instance)
     answers: dict[str, Any] = {}
     if document is not None:
-        answers = parse_document(document_text(document))
+        answers = parse_document(document)
     elif not paper and not from_env:
         answers = ask_person()
     if from_env:
@@ -53,7 +57,7 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
         answers = {**credentials, **answers}
         for name in unused:
             click.echo(f"{name} is ignored: no credential field has this name.")
-    make_instance(instance, answers)
+    make_instance(instance, answers, "the values" if document is None else "the JSON input")
     click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
     return _print_check(home)
 
@@ -72,10 +76,11 @@ def refuse_occupied(instance: Instance) -> None:
         raise UsageError(message, "Choose another --home; `tbot config edit` and `tbot secrets edit` change this one.")
 
 
-def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
+def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = "the values") -> None:
     """Create everything. `answers` has the content by category; settings as {variable: value} replace the paper ones.
 
-    Raises UsageError for an unknown category, VaultError for invalid content; nothing is created then.
+    Raises UsageError for an unknown category, VaultError and SettingsError for invalid content, which is to be
+    corrected in `source`; nothing is created then.
     """
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
@@ -90,7 +95,9 @@ def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
         assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
     contents = _contents(answers)
     deployment = deployment_of(parse_dotenv(".env", contents["env"]))
-    _check_contents(instance, deployment, contents)
+    remedy = f"Correct {source}; nothing was created."
+    _check_contents(instance, deployment, contents, remedy)
+    _check_settings(instance, contents, remedy)
     for folder in FOLDERS:
         filesystem.make_folder(instance.path(folder))
     write_ignore_files(instance)
@@ -106,12 +113,9 @@ def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
     open_journal(instance.journal).close()
 
 
-def parse_document(text: str) -> dict[str, Any]:
+def parse_document(document: TextIO) -> dict[str, Any]:
     """The document of --from-json: {category: {...}}. Raises UsageError, which never quotes the content."""
-    try:
-        found = json_document.parse_json(text)
-    except json_document.InvalidJson:
-        found = None
+    found = document_json(document)
     named = "" not in json_document.invalid_utf8_places(found)
     if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()) or not named:
         raise UsageError("The document must be a JSON object with one object per category.", "See `tbot init --help`.")
@@ -191,8 +195,11 @@ def _contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     return contents
 
 
-def _check_contents(instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes]) -> None:
+def _check_contents(
+    instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes], remedy: str
+) -> None:
     # Raises VaultError, which names every invalid field.
+    from tbot_core.errors import VaultError
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secret_schemas import schemas
     from tbot_core.vault.categories import category_paths
@@ -206,20 +213,45 @@ def _check_contents(instance: Instance, deployment: DeploymentSettings, contents
         here = category_paths(category, instance, deployment)
         faults += check_content(memoryview(data), category, here.shown(here.file), known)
     if faults:
-        raise combined_error(faults)
+        fault = combined_error(faults)
+        raise VaultError(fault.message, remedy, code=fault.code)
+
+
+def _check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
+    # Raises SettingsError, which names every invalid setting.
+    from tbot_core.errors import SettingsError
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.loading import examine_settings
+    from tbot_core.instance.sources import SettingsFile, SettingsFiles
+
+    def given(name: str, category: str) -> SettingsFile:
+        parsed = parse_dotenv(name, contents[category])
+        return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
+
+    sources = SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
+    declared = [one.declared for one in _enabled_offers(sources.texts())]
+    examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
+    faults = [finding.message for finding in examined.findings if finding.level == "fail"]
+    if faults:
+        raise SettingsError("\n".join(faults), remedy)
 
 
 def _fields(settings: Mapping[str, object]) -> Schemas:
     # The fields of each category; installed plugins that these settings enable declare their own.
-    from tbot_core.instance import plugins_enabled
     from tbot_core.instance.secret_schemas import schemas
+
+    return schemas(one.declared for one in _enabled_offers(settings))
+
+
+def _enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:
+    from tbot_core.instance import plugins_enabled
     from tbot_core.plugins import discovery
     from tbot_core.plugins.loader import PluginLoader
 
     listings = discovery.installed_plugins()
     enabled = plugins_enabled({name: str(text) for name, text in settings.items()})
     found = enabled & {(it.entry.kind, it.entry.name) for it in listings}
-    return schemas(one.declared for one in PluginLoader().offers(found, listings)[0])
+    return PluginLoader().offers(found, listings)[0]
 
 
 def _print_check(home: Path | None) -> int:

@@ -168,7 +168,10 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
     """
     from tbot_core.cli.actions import secrets
 
-    file = secrets.put_values(home, category, secrets.read_values(home, category, document))
+    values = secrets.read_values(home, category, document)
+    file = secrets.put_values(home, category, values)
+    for warning in secrets.unread_sections(home, category, values):
+        click.echo(f"tbot: {warning}", err=True)
     click.echo(f"{file} holds the values. They take effect at the next start.")
 
 
