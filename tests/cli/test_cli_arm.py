@@ -86,9 +86,34 @@ def test_the_mode_stands_in_the_brokers_section(tmp_path: Path) -> None:
 
 
 def test_a_disarming_waits_for_the_next_start(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It needs neither settings nor keys."""
+    """It needs neither settings nor keys, where the last run was live."""
+    written(home, (records.RUN_STARTED, {"mode": "live", "equity": "1000"}))
     assert cli.invoke(["disarm", "--home", str(home)]) == 0
     assert "disarmed at the next start" in capsys.readouterr().out
+    assert [one.verb for one in control.read_folder(home / "control").requests] == [ControlVerb.DISARM]
+
+
+@pytest.mark.parametrize("ran", [(), ((records.RUN_STARTED, {"mode": "paper", "equity": "1000"}),)])
+def test_paper_trading_needs_no_disarming(
+    home: Path, ran: tuple[tuple[str, dict[str, Any]], ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no live run is recorded the command says so, exits 0 and writes no request."""
+    written(home, *ran)
+    assert cli.invoke(["disarm", "--home", str(home)]) == 0
+    assert "paper trading needs no arming" in capsys.readouterr().out
+    assert control.read_folder(home / "control").requests == ()
+
+
+def test_an_arming_that_waits_or_may_be_hidden_is_disarmed(home: Path) -> None:
+    """A request is written where `tbot arm` waits for the next start, and where the journal cannot be read."""
+    control.write_request(home / "control", ControlVerb.ARM, actor="ann", now=MORNING)
+    assert cli.invoke(["disarm", "--home", str(home)]) == 0
+    assert [one.verb for one in control.read_folder(home / "control").requests][-1] is ControlVerb.DISARM
+    for path in (home / "control").iterdir():
+        path.unlink()
+    (home / "data").mkdir(exist_ok=True)
+    (home / "data" / "tbot.sqlite").write_bytes(b"nonsense " * 1000)
+    cli.invoke(["disarm", "--home", str(home)])
     assert [one.verb for one in control.read_folder(home / "control").requests] == [ControlVerb.DISARM]
 
 

@@ -71,12 +71,45 @@ def command(*, count: int, home: Path | None, as_json: bool) -> int:
 @home_option
 @json_option
 def disarm(*, home: Path | None, as_json: bool) -> int:
-    """Disarm: block live entries. Open positions are managed to their exits. No settings or secrets are opened."""
-    from tbot_core.cli.control_client import request
+    """Disarm: block live entries. Open positions are managed to their exits. No settings or secrets are opened.
 
+    Where only paper trading is recorded and no arming waits, it does nothing.
+    """
+    from tbot_core.cli.control_client import RequestResult, request
+    from tbot_core.engine.control import ControlVerb
+
+    if trades_on_paper(home):
+        document = RequestResult(verb=ControlVerb.DISARM, process=None).document()
+        emit(document, as_json=as_json, lines=["Nothing is armed: paper trading needs no arming. No request was sent."])
+        return 0
     answer = request("disarm", home)
     emit(answer.document(), as_json=as_json, lines=[sentence(answer)])
     return exit_code(answer)
+
+
+def trades_on_paper(home: Path | None) -> bool:
+    """Whether the last run was on paper, or none is recorded or running, and no arming waits in the control folder.
+
+    Opens neither settings nor secrets. A journal that cannot be read counts as one of live trading.
+    """
+    from tbot_core.engine.control import ControlVerb
+    from tbot_core.errors import JournalError
+    from tbot_core.journal import integrity
+    from tbot_core.journal.projections.book import fold_events
+    from tbot_core.status.risk_state import read_control_folder
+    from tbot_core.status.runs import PAPER, RunFile, find_instance, open_run_file
+    from tbot_core.system import filesystem
+
+    instance, mode = find_instance(home), ""
+    if any(request.verb is ControlVerb.ARM for request in read_control_folder(instance.control).requests):
+        return False
+    try:
+        if integrity.journal_exists(instance.journal):
+            with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+                mode = fold_events(journal.events()).run.get("mode", "")
+    except JournalError:
+        return False
+    return mode == "paper" or (not mode and filesystem.lock_holder(instance.lock) is None)
 
 
 def live_settings(home: Path | None) -> Settings:
