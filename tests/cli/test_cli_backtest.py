@@ -84,6 +84,14 @@ def test_one_strategy_may_run_alone(home: Path, capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out)["trades"] == []
 
 
+def test_a_strategy_that_is_not_installed_is_wrong_usage(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2, with the option, its value and the installed strategies."""
+    assert cli.invoke(["backtest", *RANGE, "--home", str(home), "--strategy", "nosuch"]) == 2
+    said = capsys.readouterr().err
+    assert "--strategy nosuch: not installed (installed: " in said
+    assert "open" in said
+
+
 @pytest.mark.parametrize("text", ["", ",,,", " , "])
 @pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
 def test_a_list_without_symbols_is_refused(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
+from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
+from tbot_core.model.formatting import printable_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +47,7 @@ def command(**given: Unpack[BacktestOptions]) -> None:
 
     The same settings, bars and seed give the same trades as `tbot run --replay`.
     """
-    overrides = {"STRATEGY_OVERRIDE": given["strategy"]} if given["strategy"] else {}
+    overrides = {"STRATEGY_OVERRIDE": installed_strategy(given["strategy"])} if given["strategy"] else {}
     if given["seed"] is not None:
         overrides["SEED"] = str(given["seed"])
     days = day_range(given["first"], given["last"])
@@ -56,6 +58,19 @@ def command(**given: Unpack[BacktestOptions]) -> None:
         given["home"], days, parse_symbols(given["symbols"]), overrides, quiet=given["as_json"]
     )
     emit(summary.document(), as_json=given["as_json"], lines=backtest_lines(summary, terminal.columns(), given["home"]))
+
+
+def installed_strategy(name: str) -> str:
+    """The name of an installed strategy, in any case of letters; raises UsageError for any other."""
+    from tbot_core.plugins.discovery import installed_plugins
+
+    known = sorted({it.entry.name for it in installed_plugins() if it.entry.kind == "strategy"})
+    if name.strip().lower() not in known:
+        there = f"installed: {', '.join(known)}" if known else "none is installed"
+        raise UsageError(
+            f"--strategy {printable_name(name)}: not installed ({there}).", "`tbot plugins list` shows every plugin."
+        )
+    return name
 
 
 def backtest_with_progress(
