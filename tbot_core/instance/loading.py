@@ -83,7 +83,7 @@ def load_settings(  # noqa: PLR0913  -- the inputs of a run
     if examined.settings is None or failing:
         faults = [str(finding) for finding in failing]
         more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
-        raise SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(faults))
+        raise SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(failing))
     return examined.settings
 
 
@@ -129,8 +129,9 @@ def _position(finding: SettingsFinding) -> tuple[str, int]:
     return (file, int(line)) if line.isdecimal() else (finding.where, 0)
 
 
-def _remedy(faults: Sequence[str]) -> str:
-    if len(faults) == 1 and "tbot run --demo" in faults[0]:
+def _remedy(failing: Sequence[SettingsFinding]) -> str:
+    # A finding about a whole file, such as a damaged or missing one, names its remedy itself.
+    if not any(finding.keys or ":" in finding.where for finding in failing):
         return ""
     return "Correct it; `tbot config check` lists every finding, `tbot config explain KEY` shows the allowed values."
 

@@ -11,10 +11,15 @@ from tbot_core.model.types import is_symbol
 
 def parse_day(text: str) -> date:
     """The day of YYYY-MM-DD; raises UsageError for an invalid date, and for a day outside of the calendar."""
+    return require_covered(parse_date(text))
+
+
+def parse_date(text: str) -> date:
+    """The date of YYYY-MM-DD, inside or outside of the calendar; raises UsageError for an invalid one."""
     if not text.strip():
         raise UsageError("The date is missing.", "Write it as YYYY-MM-DD, for example 2018-02-16.")
     try:
-        return require_covered(date.fromisoformat(text.strip()))
+        return date.fromisoformat(text.strip())
     except ValueError:
         raise UsageError(f"Invalid date {text!r}.", "Write it as YYYY-MM-DD, for example 2018-02-16.") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -81,12 +81,14 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
 
 @contextmanager
 def open_run_file(file: RunFile) -> Iterator[Journal]:
-    """The journal, read-only."""
-    journal = read_journal(file.path)
+    """The journal, read-only. That of a simulation can be made again, so a damaged one need not be restored."""
     try:
-        yield journal
-    finally:
-        journal.close()
+        with closing(read_journal(file.path)) as journal:
+            yield journal
+    except JournalError as fault:
+        if file.name == PAPER:
+            raise
+        raise JournalError(fault.message, "Delete it and run the replay, demo or dry run again.") from fault
 
 
 def _changed(path: Path) -> float:

@@ -49,7 +49,7 @@ _REMEDIES: Final = {
     errno.EROFS: "The file system is read-only: choose another folder, or mount it writable.",
     errno.ENOSPC: "The disk is full: free some space.",
     errno.EDQUOT: "The disk quota is used up: free some space.",
-    errno.EISDIR: "It is a folder: give a file.",
+    errno.EISDIR: "It is a folder: give a file, or move the folder away.",
     errno.ENOTDIR: "A part of the path is a file: give a folder.",
     errno.ELOOP: "The path contains a loop of links.",
 }

@@ -109,7 +109,9 @@ def test_settings_that_are_a_folder_are_faulty_settings(
     """A trading configuration that cannot be read is said in a sentence, exit 3; only the lock of a run is written."""
     (tmp_path / ".env_bot").mkdir()
     assert cli.invoke([*words, "--home", str(tmp_path)]) == 3
-    assert "Cannot read" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Cannot read" in said
+    assert "move the folder away" in said
     assert {path.name for path in tmp_path.rglob("*")} <= {".env_bot", "data", "tbot.lock"}
 
 

@@ -167,3 +167,22 @@ def test_f82_a_log_that_is_put_back_loses_nothing(home: Path, tmp_path: Path) ->
     kept.rename(log)
     index.unlink(missing_ok=True)
     assert "22" in said(home, "audit", "verify", code=0)
+
+
+def test_a_damaged_simulation_is_made_again(home: Path) -> None:
+    """The remedy for the journal of a replay, which nothing else depends on, is to delete it and run it again."""
+    shutil.rmtree(home / "data" / "runs", ignore_errors=True)
+    (home / "data" / "runs").mkdir()
+    (home / "data" / "runs" / "abc.sqlite").write_bytes(b"nonsense " * 1000)
+    told = said(home, "why", "SYM", "--run", "abc", code=1)
+    assert "abc.sqlite is damaged" in told
+    assert "Delete it and run the replay, demo or dry run again." in told
+    assert "backup" not in told
+
+
+def test_a_damaged_key_has_its_own_remedy(home: Path) -> None:
+    """Where no setting is wrong, the allowed values of settings are not offered as the remedy."""
+    (home / "storage" / "keys" / "env.key").write_bytes(b"short")
+    told = said(home, "config", "show", code=3)
+    assert "tbot secrets rekey env_bot" in told
+    assert "allowed values" not in told

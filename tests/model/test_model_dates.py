@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from tbot_core.errors import UsageError
-from tbot_core.model.dates import day_range, parse_day, parse_symbols
+from tbot_core.model.dates import day_range, parse_date, parse_day, parse_symbols
 
 
 def test_a_day_is_read_as_it_is_written() -> None:
@@ -25,6 +25,14 @@ def test_what_is_no_day_of_the_calendar_is_refused(text: str, words: str) -> Non
         parse_day(text)
     assert words in refused.value.message
     assert refused.value.remedy
+
+
+def test_a_date_may_lie_outside_of_the_calendar() -> None:
+    """Fundamentals may be older than the calendar; the remedy for another spelling is the same as for a day."""
+    assert parse_date("1492-10-12") == date(1492, 10, 12)
+    with pytest.raises(UsageError) as refused:
+        parse_date("16.2.2018")
+    assert refused.value.remedy.startswith("Write it as YYYY-MM-DD")
 
 
 def test_a_range_holds_both_of_its_days() -> None:

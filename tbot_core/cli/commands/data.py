@@ -11,10 +11,10 @@ import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home
+from tbot_core.model.dates import parse_date
 from tbot_core.model.formatting import plural
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterator
 
     from tbot_core.instance import Instance
@@ -52,9 +52,8 @@ def command() -> None:
 @click.option("--zone", metavar="NAME", help="Time zone of times without an offset, for example America/New_York.")
 @click.option(
     "--as-of",
-    type=click.DateTime(("%Y-%m-%d",)),
     metavar="DATE",
-    help="The date on which undated fundamentals became known.",
+    help="The date on which undated fundamentals became known, YYYY-MM-DD.",
 )
 @click.option("--replace", is_flag=True, help="Replace stored values that differ.")
 @home_option
@@ -64,7 +63,7 @@ def import_command(
     /,
     path: Path,
     home: Path | None,
-    as_of: dt.datetime | None,
+    as_of: str | None,
     **options: str | bool | None,
 ) -> None:
     """Import one-minute bars, the daily VIX or fundamentals from PATH.
@@ -74,12 +73,12 @@ def import_command(
     from tbot_core.marketdata.store.source_files import ImportOptions
     from tbot_core.status.runs import find_instance
 
-    import_options = ImportOptions(as_of=None if as_of is None else as_of.date(), **options)  # type: ignore[arg-type]  # the types are those of the click options
+    import_options = ImportOptions(as_of=None if as_of is None else parse_date(as_of), **options)  # type: ignore[arg-type]  # the types are those of the click options
     if import_path(find_instance(home), path, import_options):
         ctx.exit(1)
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="List the stored symbols with range and bars.")
 @json_option
 @home_option
 def list_command(home: Path | None, *, as_json: bool) -> None:
