@@ -145,7 +145,10 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
     except click.ClickException as fault:
         context = getattr(fault, "ctx", None)
         path = "tbot" if context is None else context.command_path
-        _print_error(fault.format_message(), f"See `{path} --help`.")
+        remedy = f"See `{path} --help`."
+        if isinstance(fault, click.NoSuchOption) and fault.option_name == "--home":
+            remedy = f"--home follows the subcommand: `{path} COMMAND --home DIR`."
+        _print_error(fault.format_message(), remedy)
         return fault.exit_code
     return outcome if isinstance(outcome, int) else 0
 

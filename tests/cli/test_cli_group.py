@@ -523,3 +523,25 @@ def test_styles_are_left_out_where_they_are_not_wanted(
     command["do"] = lambda *_: seen.append(click.get_current_context().color)
     invoke(["sample"])
     assert seen == [None if styled else False]
+
+
+GROUPS = ["secrets", "plugins", "config", "data", "failover", "alerts", "audit", "defense"]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_each_line_of_a_groups_help_fits_80_columns(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help lists every subcommand with a whole sentence on one line."""
+    assert invoke([name, "--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...") or len(line) > 80] == []
+
+
+@pytest.mark.parametrize(("words", "path"), [(("status",), "tbot"), (("secrets", "show"), "tbot secrets")])
+def test_home_before_the_subcommand_is_explained(
+    words: tuple[str, ...], path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage, with the place where the option belongs."""
+    before, last = words[:-1], words[-1]
+    assert invoke([*before, "--home", "x", last]) == 2
+    assert f"--home follows the subcommand: `{path} COMMAND --home DIR`." in capsys.readouterr().err

@@ -289,7 +289,7 @@ def test_f91_failures_in_runs_are_counted_and_shown_with_where_a_plugin_runs(
     assert run(home, "info", "sound") == 0
     said = capsys.readouterr().out
     assert "runs          in a worker process of its own" in said
-    assert "failures      2 in runs; last 20" in said
+    assert "failures      2 in runs; last: 20" in said
 
 
 def test_a_failure_that_cannot_be_recorded_ends_nothing(plant: Callable[..., EntryPointInfo], home: Path) -> None:

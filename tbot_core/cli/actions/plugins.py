@@ -265,6 +265,13 @@ def detail_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{'Both' if len(every) == 2 else 'All of them'} are refused."
 
 
+def _failures_text(facts: Mapping[str, Any]) -> str:
+    # Failures of a probe are not counted; the last one is shown.
+    text = f"{facts['failures'] or 'none'} in runs"
+    last = "last" if facts["failures"] else "last probe"
+    return f"{text}; {last}: {facts['last_crash']}" if facts["last_crash"] else text
+
+
 def _details(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"{facts['kind']} {facts['name']}: {facts['summary'] or facts['reason'] or 'no summary'}"
     yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
@@ -273,8 +280,8 @@ def _details(facts: Mapping[str, Any]) -> Iterator[str]:
     claim = f"{facts['publisher']}, by its own claim" if facts["publisher"] else "not stated"
     yield f"  publisher     {claim}; attestation unknown, since installers do not keep it"
     yield f"  runs          {_ISOLATION[facts['isolation']]}"
-    yield f"  failures      {facts['failures']} in runs{'; last ' if facts['last_crash'] else ''}{facts['last_crash']}"
-    yield f"  files         {facts['files_hash'] or 'unreadable'}"
+    yield f"  failures      {_failures_text(facts)}"
+    yield f"  hash          {facts['files_hash'] or 'unreadable'}"
     yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
     yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
     if facts["capabilities"]:

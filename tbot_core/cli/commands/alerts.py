@@ -57,7 +57,7 @@ def test(home: Path | None, *, as_json: bool) -> int:
     return 0 if all(row["taken"] for row in rows) else UNSENT
 
 
-@command.command("log")
+@command.command("log", short_help="List alerts, oldest first.")
 @click.option("--open", "only_open", is_flag=True, help="Only open incidents.")
 @click.option("--last", type=BoundedInt(1, MOST_KEPT), default=50, metavar="N", help="Number of alerts. Default: 50.")
 @home_option

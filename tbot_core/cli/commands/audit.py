@@ -19,7 +19,7 @@ def command() -> None:
     """Verify the hash chains of the journals and of the secrets audit log."""
 
 
-@command.command("verify")
+@command.command("verify", short_help="Verify the hash chains of journals and secrets log.")
 @home_option
 @json_option
 def verify(home: Path | None, *, as_json: bool) -> int:

@@ -55,7 +55,7 @@ def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
     emit(settings_document(settings, mode), as_json=as_json, lines=settings_lines(settings))
 
 
-@command.command("explain")
+@command.command("explain", short_help="Explain a setting, its allowed values and its value.")
 @click.argument("key")
 @home_option
 @json_option
@@ -67,7 +67,7 @@ def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
     emit(document, as_json=as_json, lines=explanation_lines(document))
 
 
-@command.command("encrypt")
+@command.command("encrypt", short_help="Encrypt the trading configuration in plaintext.")
 @home_option
 def encrypt_command(*, home: Path | None) -> None:
     """Encrypt the plaintext trading configuration, and delete the plaintext after the encrypted file is verified."""
@@ -76,7 +76,7 @@ def encrypt_command(*, home: Path | None) -> None:
     click.echo(f"{encrypt_config(home)} holds the trading configuration; the plaintext is deleted.")
 
 
-@command.command("edit")
+@command.command("edit", short_help="Edit the encrypted trading configuration in $EDITOR.")
 @home_option
 def edit_command(*, home: Path | None) -> None:
     """Edit the encrypted trading configuration in $EDITOR, in memory; invalid changes are not saved."""
@@ -88,7 +88,7 @@ def edit_command(*, home: Path | None) -> None:
     click.echo("A change applies from the next session." if changed else "No value was changed.")
 
 
-@command.command("diff")
+@command.command("diff", short_help="Show the changes since the last run, and their effect.")
 @click.option(
     "--from",
     "other",

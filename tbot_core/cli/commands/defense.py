@@ -38,7 +38,7 @@ def off(*, home: Path | None, as_json: bool) -> int:
     return _send("defense-off", home, as_json=as_json)
 
 
-@command.command("status")
+@command.command("status", short_help="Show the risk state, its causes and requests.")
 @home_option
 @json_option
 def status(*, home: Path | None, as_json: bool) -> int:

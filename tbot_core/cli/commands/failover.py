@@ -28,7 +28,7 @@ def command() -> None:
     """Broker failover: run a drill, show the status, or confirm the exposure at an unreachable broker."""
 
 
-@command.command("drill")
+@command.command("drill", short_help="Test failover: probe the brokers, rehearse outages.")
 @home_option
 @json_option
 def drill(*, home: Path | None, as_json: bool) -> int:
@@ -47,7 +47,7 @@ def drill(*, home: Path | None, as_json: bool) -> int:
     return 0 if result.passed else 1
 
 
-@command.command("status")
+@command.command("status", short_help="Show circuit breakers, positions, orders and moves.")
 @home_option
 @json_option
 def status(*, home: Path | None, as_json: bool) -> int:
@@ -65,7 +65,7 @@ def status(*, home: Path | None, as_json: bool) -> int:
     return 1 if shown["broken"] else 0
 
 
-@command.command("confirm")
+@command.command("confirm", short_help="Confirm the exposure at an unreachable broker.")
 @click.option(
     "--amount",
     required=True,

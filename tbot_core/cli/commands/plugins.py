@@ -38,7 +38,7 @@ def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
     emit({"plugins": rows}, as_json=as_json, lines=list_lines(rows))
 
 
-@command.command("info")
+@command.command("info", short_help="Show one plugin: NAME or KIND/NAME.")
 @click.argument("name")
 @json_option
 @home_option
@@ -54,7 +54,7 @@ def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
     emit(facts, as_json=as_json, lines=detail_lines(facts))
 
 
-@command.command("lock")
+@command.command("lock", short_help="Pin every file of the enabled plugins.")
 @click.option("--approver", metavar="NAME", help="Who approves. Default: the name of the account.")
 @click.option("--yes", "agreed", is_flag=True, help="Approve without a prompt.")
 @json_option
@@ -76,7 +76,7 @@ def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Pat
     emit(proposal.document, as_json=as_json, lines=[proposal.result])
 
 
-@command.command("verify")
+@command.command("verify", short_help="Compare the installed plugins with plugins.lock.")
 @json_option
 @home_option
 def verify_command(*, as_json: bool, home: Path | None) -> int:

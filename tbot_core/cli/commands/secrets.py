@@ -42,7 +42,7 @@ def command() -> None:
     """
 
 
-@command.command("export")
+@command.command("export", short_help="Write categories into one file under a passphrase.")
 @_categories
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The new file.")
 @_passphrase
@@ -74,7 +74,7 @@ def import_command(*, file: Path, action: str | None, phrase: TextIO | None, hom
     emit(document, as_json=as_json, lines=(it.line for it in changes))
 
 
-@command.command("backup")
+@command.command("backup", short_help="Write a dated backup of files and keys, and verify it.")
 @click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Default: backups/."
 )
@@ -117,7 +117,7 @@ def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Pa
     return max((row.exit_code for row in failed), default=0)
 
 
-@command.command("show")
+@command.command("show", short_help="Show the state of each category, never a value.")
 @click.argument("category", type=click.Choice(list(CATEGORIES)), metavar="[CATEGORY]", required=False)
 @home_option
 @json_option
@@ -144,7 +144,7 @@ def verify_command(*, home: Path | None, as_json: bool) -> int:
     return _REFUSED if faults else 0
 
 
-@command.command("audit")
+@command.command("audit", short_help="Show every access to secrets, with its result.")
 @click.option("--verify", "verify", is_flag=True, help="Verify the hash chain first; exits with 3 if it was changed.")
 @home_option
 @json_option
@@ -157,7 +157,7 @@ def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
     emit(document, as_json=as_json, lines=secrets.access_lines(entries, anchor))
 
 
-@command.command("set")
+@command.command("set", short_help="Set values of CATEGORY; the others stay.")
 @_category
 @_document
 @home_option
@@ -175,7 +175,7 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
     click.echo(f"{file} holds the values. They take effect at the next start.")
 
 
-@command.command("edit")
+@command.command("edit", short_help="Edit the content of CATEGORY in $EDITOR.")
 @_category
 @home_option
 def edit_command(*, category: str, home: Path | None) -> None:
@@ -186,7 +186,7 @@ def edit_command(*, category: str, home: Path | None) -> None:
     click.echo("A change takes effect at the next start." if changed else "Nothing was changed.")
 
 
-@command.command("rekey")
+@command.command("rekey", short_help="Give CATEGORY a new key and new values.")
 @_category
 @_document
 @home_option
