@@ -133,26 +133,33 @@ EMPTY = RunSummary(
     ("denials", "expected"),
     [
         (
-            {"VIX_UNKNOWN": 90, "MARKET_CAP_HIGH": 12, "PRICE_LOW": 3, "SPREAD_WIDE": 2, "PRICE_HIGH": 1},
+            {"MARKET_CAP_UNKNOWN": 90, "MARKET_CAP_HIGH": 12, "PRICE_LOW": 3, "SPREAD_WIDE": 2},
             [
                 (
-                    "No trade. The settings that denied most: MAX_MARKET_CAP_OPEN, MAX_MARKET_CAP_MID "
-                    "(MARKET_CAP_HIGH, 12 times); MIN_PRICE (PRICE_LOW, 3 times); "
-                    "MAX_SPREAD_PCT (SPREAD_WIDE, 2 times)."
+                    "No trade. Denied most by MARKET_CAP_UNKNOWN, 90 times (import fundamentals or "
+                    "FILTER_MISSING_DATA); MARKET_CAP_HIGH, 12 times (MAX_MARKET_CAP_OPEN, MAX_MARKET_CAP_MID); "
+                    "PRICE_LOW, 3 times (MIN_PRICE)."
                 ),
                 (
-                    "`tbot config edit --home x` changes them; `tbot config explain MAX_MARKET_CAP_OPEN --home x` "
-                    "shows the allowed values."
+                    "`tbot data import PATH --home x` imports data; `tbot config edit --home x` changes settings; "
+                    "`tbot config explain FILTER_MISSING_DATA --home x` shows the allowed values."
                 ),
             ],
         ),
         (
             {"VIX_UNKNOWN": 1},
             [
+                "No trade. Denied most by VIX_UNKNOWN, 1 time (import the daily VIX).",
+                "`tbot data import PATH --home x` imports data.",
+            ],
+        ),
+        (
+            {"FLATTENING": 1},
+            [
                 (
-                    "No trade. Most denials: VIX_UNKNOWN, 1 time. No setting changes that; `tbot run --replay FROM..TO "
+                    "No trade. Most denials: FLATTENING, 1 time. No setting changes that; `tbot run --replay FROM..TO "
                     "--home x`, then `tbot why SYMBOL --home x` explains it."
-                )
+                ),
             ],
         ),
         (
@@ -167,7 +174,7 @@ EMPTY = RunSummary(
     ],
 )
 def test_a_backtest_without_a_trade_names_what_denied_most(denials: dict[str, int], expected: list[str]) -> None:
-    """Up to three settings that denied most stand in the result, with the command that changes them."""
+    """Up to three reasons that denied most are named, with the settings, data and commands that change them."""
     lines = list(backtest_lines(attrs.evolve(EMPTY, denials=denials), None, Path("x")))
     assert [line for line in lines if line.startswith(("No ", "`tbot "))] == expected
 

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 _MOST_TRADES = 60
 _MOST_WINDOWS = 12
-_MOST_SETTINGS = 3
+_MOST_REASONS = 3
+_IMPORTS = {
+    Reason.VIX_UNKNOWN.name: "the daily VIX",
+    Reason.MARKET_CAP_UNKNOWN.name: "fundamentals",
+    Reason.VOLUME_UNKNOWN.name: "earlier sessions",
+    Reason.GAP_UNKNOWN.name: "the session before",
+    Reason.REL_VOLUME_UNKNOWN.name: "earlier sessions",
+}
+"""The data whose absence denies, by reason."""
 
 
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
@@ -146,7 +154,7 @@ def _denials(summary: RunSummary, width: int | None) -> Iterator[str]:
 
 
 def _no_trades(summary: RunSummary, width: int | None, why: str, home: str) -> Iterator[str]:
-    # Without a trade: the settings that denied most and the command that changes them, or the one that explains.
+    # Without a trade: what denied most, with the settings and commands that change it, or the command that explains.
     if summary.trades or not summary.sessions:
         return
     sentences = _no_trade_sentences(summary, why, home)
@@ -159,16 +167,21 @@ def _no_trade_sentences(summary: RunSummary, why: str, home: str) -> list[str]:
     if not summary.denials:
         return [f"No strategy had a signal; {why} shows the nearest."]
     found = [(name, count, Reason[name].variables_for(summary.strategies)) for name, count in summary.reasons]
-    settings = [row for row in found if row[2]][:_MOST_SETTINGS]
-    if not settings:
+    chosen = [row for row in found if row[2] or row[0] in _IMPORTS][:_MOST_REASONS]
+    if not chosen:
         name, count, _ = found[0]
         return [f"No trade. Most denials: {name}, {plural(count, 'time')}. No setting changes that; {why} explains it."]
-    denied = "; ".join(f"{', '.join(names)} ({code}, {plural(count, 'time')})" for code, count, names in settings)
-    first = settings[0][2][0]
-    return [
-        f"No trade. The settings that denied most: {denied}.",
-        f"`tbot config edit{home}` changes them; `tbot config explain {first}{home}` shows the allowed values.",
-    ]
+    denied = "; ".join(f"{name}, {plural(count, 'time')} ({_changes(name, names)})" for name, count, names in chosen)
+    commands = [f"`tbot data import PATH{home}` imports data"] if any(name in _IMPORTS for name, _, _ in chosen) else []
+    if names := [name for row in chosen for name in row[2]]:
+        commands.append(f"`tbot config edit{home}` changes settings")
+        commands.append(f"`tbot config explain {names[0]}{home}` shows the allowed values")
+    return [f"No trade. Denied most by {denied}.", f"{'; '.join(commands)}."]
+
+
+def _changes(reason: str, settings: Sequence[str]) -> str:
+    imported = [f"import {_IMPORTS[reason]}"] if reason in _IMPORTS else []
+    return " or ".join([*imported, ", ".join(settings)] if settings else imported)
 
 
 def _near_misses(run_timeline: timeline.RunTimeline, width: int | None) -> Iterator[str]:
