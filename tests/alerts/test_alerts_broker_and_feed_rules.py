@@ -133,7 +133,7 @@ def test_f53_a_gap_stands_until_it_is_filled() -> None:
 
 
 def test_f40_a_halt_stands_while_its_symbol_is_held() -> None:
-    """Nobody is told of the halt of a symbol that is not held; the next command explains the symbol."""
+    """The halt of a symbol that is not held sends no alert; the next command explains the symbol."""
     story = Story()
     story.event(records.HALT, halt("ACME", words="LULD"))
     assert story.standing() == {}
@@ -187,7 +187,7 @@ def test_f57_a_disagreement_stands_until_both_agree() -> None:
 
 
 def test_signals_without_their_analysis_are_told_when_the_window_ends() -> None:
-    """Once, with their symbols; other denials are nobody's business here."""
+    """Once, with their symbols; other denials send no alert."""
     story = Story()
     story.event(records.DECISION, denied("ACME"))
     story.event(records.DECISION, denied("BETA"))

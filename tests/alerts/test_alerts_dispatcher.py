@@ -147,7 +147,7 @@ def test_an_incident_is_told_once_and_again_when_it_is_over(bot: Bot) -> None:
 
 
 def test_a_cause_that_comes_and_goes_is_one_incident(bot: Bot) -> None:
-    """What returns within a minute of its end pages nobody again, and its end is told when it holds."""
+    """What returns within a minute of its end sends no second alert, and its end is told when it holds."""
     alerts = bot.dispatcher()
     for _ in range(20):
         bot.cause("UNREACHABLE")
@@ -400,7 +400,7 @@ def test_alerts_that_cannot_be_kept_are_said_once(bot: Bot) -> None:
 
 
 def test_a_fault_of_the_dispatcher_itself_ends_nothing(bot: Bot) -> None:
-    """What nobody foresaw is logged; alerts begin again a second later, and the run never notices."""
+    """An unforeseen error is logged; alerts begin again a second later, and the run never notices."""
     alerts = bot.dispatcher()
     bot.write("state", {"nonsense": True, "cause": "LOGIN"})
 

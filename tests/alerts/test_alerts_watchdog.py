@@ -72,7 +72,7 @@ def test_a_process_that_dies_without_a_word_is_an_incident(store: AlertStore) ->
 
 
 def test_a_run_that_has_said_itself_why_it_ended_is_told_of_once(store: AlertStore) -> None:
-    """An incident with the true reason stands already: that nobody foresaw the end adds no second page."""
+    """An incident with the true reason stands already: an unforeseen end adds no second page."""
     store.open_incident(Notice(key=ENDED, urgency=Urgency.CRITICAL, what="The run has ended: why."), NOW)
     assert [row.what for row in hear(store, b".", b"")] == ["The run has ended: why."]
     store.clear_incident(ENDED, NOW)
@@ -138,7 +138,7 @@ def test_a_run_that_breaks_off_is_written_down_where_its_instance_is(tmp_path: P
     ids=["refused", "Ctrl-C", "unforeseen", "exit"],
 )
 def test_a_run_that_ends_with_a_word_takes_leave(tmp_path: Path, fault: BaseException, paged: int) -> None:
-    """In processes of their own: after a sentence and after Ctrl-C nobody is paged for a death without a word."""
+    """In processes of their own: after a sentence and after Ctrl-C no alert says that the run died."""
     instance = Instance.at(tmp_path)
     instance.data.mkdir()
 

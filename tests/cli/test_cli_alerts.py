@@ -157,7 +157,7 @@ def test_a_channel_that_is_not_installed_is_refused(home: Path) -> None:
 
 
 def test_alerts_stand_beside_paper_trading_and_not_beside_a_demo(home: Path) -> None:
-    """Paper's work is attended, by a watchdog too; a simulation's goes on as it is and alerts nobody."""
+    """Paper trading has alerts and a watchdog; a simulation has neither."""
 
     async def work() -> str:
         return "done"

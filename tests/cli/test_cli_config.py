@@ -138,7 +138,7 @@ def test_explain_says_aliases_what_has_no_effect_and_what_is_wrong(
 def test_explain_of_an_unknown_key_names_the_nearest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, hint: str
 ) -> None:
-    """A key that nobody has is wrong usage, exit code 2."""
+    """An unknown key is wrong usage, exit code 2."""
     assert hint in said(capsys, "explain", key, "--home", str(tmp_path), code=2)
 
 

@@ -152,7 +152,7 @@ def test_f111_a_loose_request_is_refused_and_named(bot: Bot, capsys: pytest.Capt
 
 
 def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each command says that nobody runs; what was asked lies in the folder, and status names it."""
+    """Each command says that no bot runs; the requests lie in the folder, and status names it."""
     for words in (
         ("kill",),
         ("kill", "--clear"),

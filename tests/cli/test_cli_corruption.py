@@ -134,7 +134,7 @@ def test_f82_f86_a_journal_that_cannot_be_used_is_refused_and_left_as_it_is(
 def test_a_request_beside_a_journal_that_cannot_be_read_says_that_it_waits(
     home: Path, words: list[str], code: int, sentence: str, damage: Callable[[Path], None], fault: str
 ) -> None:
-    """The answer comes first, then why nobody can tell what is held; a stop cannot say that nothing is left open."""
+    """The answer comes first, then why what is held is unknown; a stop cannot say that nothing is left open."""
     damage(home / "data" / "tbot.sqlite")
     text = said(home, *words, code=code)
     assert text.startswith(sentence)

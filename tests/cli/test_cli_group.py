@@ -392,7 +392,7 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_what_was_said_early_is_kept_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines of a command that ended before the log was open reach the instance's; where it has none, nobody minds."""
+    """Lines of a command that ended before the log was open reach the instance's; where it has none, nothing fails."""
     (tmp_path / ".env_bot").write_text("LOG_FORMAT=json\n")
     unforeseen = CrashReporter()
     log.hold()

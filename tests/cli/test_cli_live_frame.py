@@ -121,7 +121,7 @@ def test_every_picture_of_a_dry_run_says_that_nothing_is_sent(tmp_path: Path) ->
 
 
 def test_a_picture_of_several_brokers_says_where_each_position_is() -> None:
-    """The broker stands behind the window and fits on 80 columns; where there is only one nobody needs its name."""
+    """The broker stands behind the window and fits on 80 columns; where there is only one its name is left out."""
     found = board()
     assert "broker" not in plain(render_frame(found, 80, 24))
     found.holdings = tuple(

@@ -66,7 +66,7 @@ def test_people_read_the_same_figures() -> None:
 
 @pytest.mark.slow
 def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
-    """Nobody takes a world in which nothing happened for one that stood it; one of a kind is singular."""
+    """A fault that did not occur is named; one of a kind is singular."""
     tally = RehearsalTally(
         asked=1, named=("F2", "F33", "F34"), faults=Counter(F2=1), seeds=1, orders=1, fills=1, deaths=1
     )

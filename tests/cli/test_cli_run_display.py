@@ -333,7 +333,7 @@ def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.slow
 def test_a_terminal_that_has_hung_up_stops_no_run(tmp_path: Path) -> None:
-    """The run that nobody sees any more ends as it would have."""
+    """The run whose output is closed ends as it would have."""
     create_demo_instance(tmp_path)
     wish, clock = RunOptions(mode="demo", home=tmp_path), SystemClock()
     ours, theirs = os.openpty()
@@ -359,7 +359,7 @@ def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
 
 @pytest.mark.slow
 def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk the session is traded to its end and the log says once that nobody reads; the summary fails."""
+    """On a full disk the session is traded to its end; the log says once that the output is lost; the summary fails."""
     create_demo_instance(tmp_path)
     clock, wish = ManualClock(MORNING), RunOptions(mode="demo", home=tmp_path)
     plan = RunPlan(

@@ -70,7 +70,7 @@ def test_f100_settings_that_are_not_fit_are_told_and_never_had(files: Files) -> 
 
 
 def test_a_run_that_goes_on_under_older_settings_hears_of_those_in_the_files(files: Files) -> None:
-    """What was changed while nobody ran is told at the first look; a seed of the command line is no difference."""
+    """What was changed while no bot ran is reported at the first check; a seed of the command line is no difference."""
     held = load_settings(files.home, mode="paper", overrides={"MAX_OPEN_POSITIONS": "4", "SEED": "9"})
     files.editions.options = attrs.evolve(files.editions.options, seed=9)
     files.editions.begin(held)

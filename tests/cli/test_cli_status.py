@@ -324,7 +324,7 @@ def test_verify_names_a_journal_that_was_changed(
     ],
 )
 def test_a_restart_is_told_with_what_it_found_and_missed(found: dict[str, int], words: str, *, settled: bool) -> None:
-    """What happened while nobody ran, in a line."""
+    """What happened while no bot ran, in a line."""
     at = "2026-11-24T15:31:00+00:00"
     restart = {"at": at, "since": at, "found": found, "missed_minutes": 12, "missed_signals": 1, "settled": settled}
     shown: dict[str, Any] = {"foreign": [], "candidates": {}, "accounts": [], "marks_at": None, "restart": restart}

@@ -65,7 +65,7 @@ def said(home: Path, *args: str, typed: str = "") -> tuple[int, str]:
 def test_a_file_that_is_no_json_ends_in_a_sentence(
     home: Path, file: str, command: str, code: int, content: bytes
 ) -> None:
-    """Each with its exit code, whether it is nested without end or holds a number that nobody can take in."""
+    """Each with its exit code, whether it is nested without end or holds a number with too many digits."""
     path = home / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content + b"\n")

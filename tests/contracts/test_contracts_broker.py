@@ -69,7 +69,7 @@ def test_the_text_of_a_status_is_its_member(status: OrderStatus) -> None:
 
 
 def test_an_order_has_a_status_of_the_core() -> None:
-    """A report with any other status is refused: nobody could say whether the order may still fill."""
+    """A report with any other status is refused: it would be unknown whether the order may still fill."""
     with pytest.raises(ValueError, match="held"):
         attrs.evolve(REPORT, kind="held")
 

@@ -47,7 +47,7 @@ class Herald:
         self._watched = watched
 
     def announce(self, point: str, *words: object) -> None:
-        """Wait at a point until it may be passed; nobody waits at one that is not watched."""
+        """Wait at a point until it may be passed; a point that is not watched does not block."""
         if point.startswith("CP") and point not in self._watched:
             return
         self._line.send(dump_line((point, words)))

@@ -138,7 +138,7 @@ class Adapter:
         self._said(lambda: list(self._connection.execute(text)))
 
     def close(self) -> None:
-        """Close the file; what goes wrong in its last checkpoint SQLite tells nobody."""
+        """Close the file; SQLite does not report what goes wrong in its last checkpoint."""
         with suppress(apsw.Error):
             self._connection.close()
 

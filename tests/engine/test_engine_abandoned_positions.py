@@ -83,7 +83,7 @@ def stuck(scene: SimulatedInstance) -> tuple[str, dict[str, Any], None]:
 
 
 def bought(scene: SimulatedInstance) -> list[tuple[str, dict[str, Any], str | None]]:
-    """The same shares were bought at beta in a session that nobody ended."""
+    """The same shares were bought at beta in a session that was not ended."""
     bid = attrs.evolve(order(Leg.ENTRY, "tbko", symbol="KO", limit="60", quantity="7"), signal=signal(scene))
     filled = {"words": "filled"} | records.fill_payload(entered(scene))
     return [

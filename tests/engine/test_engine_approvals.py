@@ -204,7 +204,7 @@ def test_an_approved_entry_waits_for_two_full_bars_after_a_halt(tmp_path: Path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("timeout_s", [900.0, 300.0])
 def test_what_was_approved_before_a_restart_is_decided_at_the_price_of_now(tmp_path: Path, timeout_s: float) -> None:
-    """Nobody decides it while passed minutes are taken in, and it does not expire: it was answered in time."""
+    """It is not decided while passed minutes are processed, and it does not expire: it was answered in time."""
     scene = Scene(tmp_path, timeout_s)
     scene.falls(10, PRICE * 97 // 100)
     (decision,) = scene.trade(confirmed=3.4, away=(3.2, 15.5))

@@ -51,7 +51,7 @@ def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settle
 
 
 def test_a_position_whose_stop_was_given_up_waits_for_none() -> None:
-    """The bot acts on closes for all of it, as long as nobody finds that stop."""
+    """The bot emulates the stop on closed bars for all of it, as long as that stop is not found."""
     desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), name)
     entry = desk.decide([proposal()])[0].order
     assert entry is not None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.live.market_session import LiveTradingSession
 
 WAITS: Final = 3.05
-"""A minute in which an entry waits at the broker, since nobody sells."""
+"""A minute in which an entry waits at the broker, since there are no sellers."""
 
 
 def _killed(session: LiveTradingSession, folder: Path) -> None:

@@ -121,7 +121,7 @@ def asking(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
-    """In the minute in which it was confirmed, without being too late; exits wait for nobody."""
+    """In the minute in which it was confirmed, without being too late; exits do not wait."""
     person = Person(home, ControlVerb.CONFIRM)
     outcome = person.trade()
     assert len(outcome.summary.trades) >= 2

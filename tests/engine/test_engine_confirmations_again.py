@@ -112,7 +112,7 @@ def test_what_was_answered_before_a_restart_is_decided_once(journal: Journal) ->
 
 
 def test_the_first_answer_counts(journal: Journal) -> None:
-    """A second one, one of an id that nobody knows and one that came too late change nothing."""
+    """A second one, one of an unknown id and one that came too late change nothing."""
     bench = Bench(journal)
     bench.ask("AAA", "BBB")
     bench.answer("AAA", ControlVerb.REJECT)

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_that_is_not_there_or_empty_asks_nothing(tmp_path: Path, folder: Path) -> None:
-    """Nobody has asked for anything."""
+    """Nothing is requested."""
     assert control.read_folder(tmp_path / "none") == EMPTY_FOLDER
     assert control.read_folder(folder) == EMPTY_FOLDER
     assert not control.kill_file_exists(folder)
@@ -45,7 +45,7 @@ def test_a_kill_file_counts_by_being_there(folder: Path, mode: int, content: byt
 
 
 def test_a_kill_may_be_a_link_or_a_pipe(folder: Path) -> None:
-    """A link that leads nowhere and a pipe are there as well; looking at them waits for nobody."""
+    """A link that leads nowhere and a pipe are there as well; reading them does not block."""
     (folder / "kill").symlink_to(folder / "nowhere")
     os.mkfifo(folder / "stop")
     seen = control.read_folder(folder)
@@ -181,7 +181,7 @@ def test_what_is_no_request_is_refused(folder: Path, document: str) -> None:
 
 
 def test_a_large_file_is_refused(folder: Path) -> None:
-    """Nobody reads a megabyte every 50 ms."""
+    """A file of a megabyte is not read every 50 ms."""
     path = folder / "arm-x.json"
     path.write_text(" " * 1_000_000)
     path.chmod(0o600)

@@ -110,7 +110,7 @@ class Place:
         return EndedFeed(session=session, symbols=("AAA",), day=UNKNOWN)
 
     def live(self, *ends: str) -> None:
-        """Live until each of these moments, in UTC, one life after the other; how it ends nobody writes down."""
+        """Live until each of these moments, in UTC, one life after the other; how it ends is not recorded."""
 
         async def lives() -> None:
             for end in ends:

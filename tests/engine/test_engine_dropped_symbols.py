@@ -182,7 +182,7 @@ def test_what_is_held_of_a_symbol_that_is_heard_no_more_is_protected_and_closed(
 
 
 def test_a_question_about_a_symbol_that_is_heard_no_more_expires(tmp_path: Path) -> None:
-    """There is no price to weigh it at: nobody enters it, though a person confirms."""
+    """There is no price to size it at: it is not entered, though a person confirms."""
     events, head, _ = restarted(tmp_path, trade_confirmation_required=True, confirmation_timeout=600.0)
     asked = next(one for one in events if one.kind == records.CONFIRMATION_ASKED)
     signal = asked.payload["signal"]
@@ -192,7 +192,7 @@ def test_a_question_about_a_symbol_that_is_heard_no_more_expires(tmp_path: Path)
 
 
 def test_a_question_of_a_strategy_that_is_traded_no_more_expires(tmp_path: Path) -> None:
-    """Nobody can weigh it anew, though a person confirms."""
+    """It cannot be sized again, though a person confirms."""
     events, head, _ = restarted(tmp_path, idle=True, trade_confirmation_required=True, confirmation_timeout=600.0)
     (decided,) = [one for one in events if one.kind == records.DECISION]
     assert head < decided.seq

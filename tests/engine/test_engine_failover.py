@@ -246,7 +246,7 @@ class Said:
 
 
 class Door:
-    """A broker that lets nobody in, or somebody."""
+    """A broker that refuses the login, or accepts it."""
 
     def __init__(self, account: Account | None, hours: Session | None = None) -> None:
         self._account = account

@@ -101,7 +101,7 @@ def test_a_feed_that_makes_a_fault_of_the_end_is_not_asked_again() -> None:
 
 
 def test_whoever_gives_up_while_the_first_answer_is_awaited_leaves_no_ask_behind() -> None:
-    """An ask that nobody waits for any more would hold its connection."""
+    """A request that is not awaited any more would hold its connection."""
     left: list[str] = []
 
     async def hangs() -> str:

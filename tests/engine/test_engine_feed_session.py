@@ -59,7 +59,7 @@ def test_whole_minutes_are_kept_too(world: World, tmp_path: Path) -> None:
 
 
 def test_without_a_folder_nothing_is_kept(world: World) -> None:
-    """And nobody minds."""
+    """And that has no effect."""
     hearing(world, None).record_minute(world.market.minute(0), ())
 
 

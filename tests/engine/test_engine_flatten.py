@@ -63,7 +63,7 @@ class Quiet:
 
 @attrs.frozen
 class Told:
-    """A session of one symbol whose minutes nobody waits for."""
+    """A session of one symbol whose minutes are not awaited."""
 
     session = session()
     symbols = ("AAA",)

@@ -1,4 +1,4 @@
-"""A session that nobody was there to end is ended as soon as the bot is there again."""
+"""A session that was not ended is ended as soon as the bot runs again."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class Away(Market):
     """It neither lets us in nor says what it holds."""
 
     async def connect(self) -> Account:
-        """Nobody is let in."""
+        """The login is refused."""
         raise Unavailable("the line is dead.", "Wait.")
 
     async def snapshot(self, _since: datetime) -> AccountSnapshot:
@@ -165,7 +165,7 @@ class Holds(Market):
     """It holds seven KO of which the books know nothing."""
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
-        """What an order has bought that nobody heard of."""
+        """What an order has bought without a report."""
         found = await self._client.snapshot(since)
         return attrs.evolve(found, holdings=(PositionReport(symbol="KO", quantity=Decimal(7)),))
 

@@ -1,4 +1,4 @@
-"""Maintenance that a broker has announced: nothing is entered there, and nobody is woken for its silence."""
+"""Maintenance that a broker has announced: nothing is entered there, and its silence sends no alert."""
 
 from __future__ import annotations
 

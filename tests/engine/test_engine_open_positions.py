@@ -1,4 +1,4 @@
-"""What is open at a stop, by the books where no session runs and no broker answers; and that nobody could look."""
+"""What is open at a stop, by the books where no session runs and no broker answers; and an unread account."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def dies(run: TradingSession, _minute: int) -> None:
 
 
 def test_a_stop_after_a_crash_names_what_is_held_though_the_broker_is_away(scene: SimulatedInstance) -> None:
-    """The session is not ended and no broker answers: what the dead process held is open, and nobody could look."""
+    """The session is not ended and no broker answers: what the dead process held is open, the account unread."""
     scene.watch = dies
 
     async def lives() -> tuple[list[str], str]:
@@ -248,7 +248,7 @@ class Holds(LifecycleBroker):
     """A broker that says of the session's account that it holds ten KO and three PEP."""
 
     async def snapshot(self, _since: dt.datetime) -> AccountSnapshot:
-        """What a person bought there by hand, or an order that nobody heard of."""
+        """What a person bought there by hand, or an order without a report."""
         account = Account(account_id="a", equity=Decimal(1), cash=Decimal(1))
         held = tuple(
             PositionReport(symbol=symbol, quantity=Decimal(shares)) for symbol, shares in (("KO", 10), ("PEP", 3))
@@ -260,7 +260,7 @@ class Holds(LifecycleBroker):
 def test_what_is_known_not_to_be_tbots_is_left_open_by_no_stop(
     books: SimulatedInstance, account: str, left: list[str]
 ) -> None:
-    """Of another quantity than is known of, nobody knows whose it is; nor of what another account was read to hold."""
+    """Of another quantity than the known one, it has no known owner; nor of what another account was read to hold."""
     say(books, (records.SESSION_OPENED, yesterday(books, account)))
     say(books, *((records.FOREIGN_HOLDING, records.foreign_payload(one, Decimal(3), None)) for one in ("KO", "PEP")))
     say(books, closed(books, account))
@@ -274,7 +274,7 @@ def test_a_journal_without_a_session_leaves_nothing_open(books: SimulatedInstanc
 
 
 def test_tbot_stop_names_what_sessions_before_have_left(books: SimulatedInstance, tmp_path: Path) -> None:
-    """Nobody manages it any more, whether or not a session is under way; a kill speaks of the session alone."""
+    """It is not managed any more, whether or not a session is under way; a kill speaks of the session alone."""
     instance = Instance.at(tmp_path)
     filesystem.make_folder(instance.data)
     written = attrs.evolve(books, journal=open_journal(instance.journal))

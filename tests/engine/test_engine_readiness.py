@@ -207,7 +207,7 @@ def test_ready_is_said_a_third_time_of_what_has_held_for_ten_minutes(
 def test_a_feed_that_is_merely_silent_before_the_bell_is_no_fault(
     scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lets us in and says nothing yet: the day is ready, and nobody is woken."""
+    """It accepts the login and sends nothing yet: the day is ready, and no alert is sent."""
     hear(Heard(scene.world, mute_until=LEAD_S), monkeypatch)
     scene.world.run(scene.life().run)
     assert scene.events(records.NOT_READY) == []

@@ -233,7 +233,7 @@ def test_what_was_written_down_and_not_sent_never_left(process: Process) -> None
 
 
 def test_what_was_on_its_way_is_in_doubt(process: Process) -> None:
-    """A crash after the second barrier: nobody knows, its exposure stays reserved, and it is not sent again."""
+    """A crash after the second barrier: the outcome is unknown, its exposure stays reserved, no order is sent again."""
     asyncio.run(process.execution.execute(MinuteCommands(decisions=process.desk.decide([proposal()]))))
     after = process.again()
     after.recall.resolve_open_orders()

@@ -141,7 +141,7 @@ def test_a_crash_never_parts_a_request_from_what_comes_of_it(bench: Bench, monke
     ],
 )
 def test_what_nobody_here_can_obey_is_refused(bench: Bench, verb: ControlVerb, words: str) -> None:
-    """It is said why, in the journal too; nobody is told that it was done."""
+    """The reason is reported, in the journal too; no success is reported."""
     bench.ask(verb)
     bench.look()
     assert [words in one for one in bench.refusals] == [True]

@@ -230,7 +230,7 @@ def dies_before(bench: Bench, leg: Leg, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def restarted(journal: Journal) -> Bench:
-    """The process once more; nobody could read the account yet."""
+    """The process once more; the account was not read yet."""
     again = Bench(journal, read=False)
     recall = SessionRecovery(again.desk, again.execution, {"AAA": 0})
     for event in list(journal.events()):

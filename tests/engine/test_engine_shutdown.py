@@ -57,7 +57,7 @@ def _nothing_held(*, on: bool = True) -> None:
 
 
 def test_a_stop_that_is_taken_back_in_the_same_moment_has_ended_the_wait(tmp_path: Path) -> None:
-    """It is not taken for the end of the feed: nobody goes on to the close as if no minute were left."""
+    """It is not taken for the end of the feed: the session does not go on to the close as if no minute were left."""
 
     async def wait(ending: Shutdown, conditions: TradingStateController, feed: AsyncIterator[MinuteSlice]) -> None:
         assert await ending.next_minute(feed) is not None

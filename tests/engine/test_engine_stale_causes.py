@@ -40,7 +40,7 @@ OWNED_ELSEWHERE = [
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
-    """One broker, whole minutes, not live: nobody arms it, nobody fails over, nobody watches a feed."""
+    """One broker, whole minutes, not live: no arming, no failover, no feed health."""
     with simulated_instance(tmp_path) as made:
         yield made
 

@@ -67,7 +67,7 @@ class Two:
         control.write_request(self.scene.folder, verb, actor="ann", now=self.scene.world.clock.now())
 
     def live(self, between: Callable[[], object] = lambda: None) -> list[str]:
-        """Live twice, with something done while nobody lives; what is held at the end."""
+        """Run twice, with something done while no process runs; what is held at the end."""
         self.scene.watch = self.watch
 
         async def lives() -> None:
@@ -101,7 +101,7 @@ def test_the_file_stop_ends_a_session_that_is_under_way_in_order(tmp_path: Path)
 
 
 def test_a_stop_that_keeps_positions_ends_at_the_start(tmp_path: Path) -> None:
-    """Asked for while nobody lived it needs no session: what is held is kept."""
+    """Requested while no process ran, it needs no session: what is held is kept."""
     with simulated_instance(tmp_path) as scene:
         two = Two(scene)
         assert two.live(partial(two.ask, ControlVerb.STOP_KEEP)) != []

@@ -47,7 +47,7 @@ def test_f90_a_part_that_ends_without_a_word_ends_the_session_with_a_sentence(pa
 
 
 def test_f88_a_part_that_runs_out_of_memory_ends_the_session_as_it_is() -> None:
-    """F88: nobody goes on with half of what should have been done."""
+    """F88: the work does not go on with half of what should have been done."""
     with pytest.raises(MemoryError):
         run_virtual(lambda: session(aloud()))
 

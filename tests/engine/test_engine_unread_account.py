@@ -140,7 +140,7 @@ def test_a_stop_that_never_left_is_placed_within_a_second_however_long_the_readi
 def test_entries_are_taken_back_for_a_kill_or_a_stop_however_long_the_reading_takes(
     restarted: Callable[..., Callable[[str], list[float]]], hangs_s: float, verb: ControlVerb
 ) -> None:
-    """Nobody waits for a list of orders to cancel one that is known."""
+    """A known order is cancelled without waiting for a list of orders."""
     after_s = restarted(Leg.ENTRY, sent=True, hangs_s=hangs_s, verb=verb)
     assert after_s(records.CANCEL_REQUESTED)[0] <= 2.5
 

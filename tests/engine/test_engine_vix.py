@@ -66,7 +66,7 @@ def stored(folder: Path, day: dt.date, value: float) -> None:
 
 
 def test_the_feeds_own_counts_first(world: World, tmp_path: Path) -> None:
-    """Nobody else is asked."""
+    """No other broker is asked."""
     assert known_vix(facts(world, tmp_path, Broker(99.0, silent=True), vix=17.5)) == 17.5
 
 

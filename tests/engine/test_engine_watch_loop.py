@@ -79,7 +79,7 @@ class SilentBroker:
 
 
 class Scene:
-    """A calm world in which two symbols are called at minute 3, and nobody sells; somebody does `acts` at ASKED."""
+    """A calm world in which two symbols are called at minute 3, without sellers; a person does `acts` at ASKED."""
 
     def __init__(self, home: Path, silent: str, *, confirmed: bool = False) -> None:
         self.home, self.doom, self.signals = home, Silent(silent), ProcessSignals()

@@ -183,7 +183,7 @@ def test_what_is_not_known_a_minute_ago_is_unknown(
 @pytest.mark.first(1)
 @pytest.mark.parametrize("dies", [ENTRY + 1.4, ENTRY - 3.0])
 def test_a_restart_goes_on_with_what_was_taken(tmp_path: Path, dies: float) -> None:
-    """One value a window: after its entries have begun nobody is asked any more."""
+    """One value a window: after its entries have begun no broker is asked any more."""
     index = Index(lambda minute: (25.0 if minute < ENTRY + 1.2 else 15.0, 1.0))
     events = lived(tmp_path, index, dies=dies)
     assert [one["value"] for one in of(events, records.VIX)] == [25.0]
@@ -191,7 +191,7 @@ def test_a_restart_goes_on_with_what_was_taken(tmp_path: Path, dies: float) -> N
 
 
 def test_who_says_the_vix_is_asked_live_alone_and_must_be_there() -> None:
-    """On paper, and with previous_close, nobody is asked; without anybody the start is refused, with the remedy."""
+    """On paper, and with previous_close, no broker is asked; without a source the start is refused, with the remedy."""
     index = Index(lambda _minute: None)
 
     def settings(mode: str, source: str) -> Settings:

@@ -236,7 +236,7 @@ def test_a_minute_without_anything_writes_nothing(bench: Bench) -> None:
 
 @pytest.mark.parametrize("barrier", [1, 2])
 def test_a_journal_error_sends_nothing(tmp_path: Path, barrier: int) -> None:
-    """If T1 or T2 cannot be written, no byte leaves and nobody is told."""
+    """If T1 or T2 cannot be written, no byte leaves and no one is notified."""
 
     class Failing(Journal):
         left = 1 + barrier
@@ -341,7 +341,7 @@ def test_fills_before_acknowledgements_and_twice_told_are_booked_once(bench: Ben
 
 
 def test_what_is_not_ours_is_written_and_changes_nothing(bench: Bench) -> None:
-    """Foreign orders and unknown words are kept, and stop nobody."""
+    """Foreign orders and unknown words are kept, and stop nothing."""
     bench.decide(proposal("AAA"))
     foreign = order(name="somebody", symbol="ZZZ")
     bench.hear(filled(foreign), said("cancelled", "somebody"), said("celebrated", "AAA entry"))

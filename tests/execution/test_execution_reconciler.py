@@ -152,7 +152,7 @@ class Bench:
         self.desk.exposure.imposed_state = state
 
     def enter(self) -> Order:
-        """Send the entry of AAA, of which nobody hears."""
+        """Send the entry of AAA, which is not answered."""
         asyncio.run(self.execution.execute(MinuteCommands(decisions=self.desk.decide([proposal()]))))
         return self.execution.orders["AAA entry"].order
 
@@ -474,7 +474,7 @@ def valued(shares: str, price: str, symbol: str = "AAA") -> PositionReport:
 
 
 def test_foreign_shares_count_while_an_order_of_their_symbol_is_in_doubt(bench: Bench) -> None:
-    """A foreign buy that fills meanwhile is called nobody's, and leaves no more room than it did while it was open."""
+    """A foreign buy that fills meanwhile is foreign, and leaves no more room than it did while it was open."""
     bench.enter()
     resting = attrs.evolve(report(order(quantity="90")), client_order_id="", broker_order_id="b9")
     filled = attrs.evolve(resting, kind="fill", filled=Decimal(90))
@@ -512,7 +512,7 @@ def said(kind: str, of: Order, filled: str = "") -> BrokerEvent:
 
 
 def test_f26_a_fill_that_was_never_told_is_asked_for(bench: Bench) -> None:
-    """An order that works and is listed no more is looked up; until then its shares are nobody's."""
+    """An order that works and is listed no more is looked up; until then its shares have no owner."""
     entry = bench.enter()
     bench.execution.apply_events([said("acknowledged", entry), *(said("cancelled", part) for part in entry.protection)])
     bench.later(IN_FLIGHT_S + 1)
@@ -1099,7 +1099,7 @@ def test_f19_what_was_filled_for_something_else_is_not_the_signals_position(
 
 
 def test_f19_an_exit_that_the_broker_took_for_another_symbol_is_not_sent_again(bench: Bench) -> None:
-    """What is held is protected again, and no second exit opens more of what nobody wanted."""
+    """What is held is protected again, and no second exit opens more of an unwanted position."""
     protected(bench)
     bench.desk.position_manager.exits.flattening = True
     actions = bench.desk.position_manager.orders_after_minute(SessionDraft().bars(), 59)

@@ -221,7 +221,7 @@ def test_a_key_that_is_not_used_warns(tmp_path: Path, line: str, warning: str) -
 
 
 def test_an_unknown_option_warns(tmp_path: Path) -> None:
-    """An option for a variable that nobody has is said too."""
+    """An option for an unknown variable is reported too."""
     found = load_settings(write(tmp_path), mode="replay", overrides={"QWERTYUIOP": "1"})
     assert warnings(found) == ["option: Unknown setting QWERTYUIOP."]
 

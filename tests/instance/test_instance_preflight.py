@@ -198,7 +198,7 @@ def test_the_journal_has_to_be_whole(home: Path) -> None:
 
 
 def test_a_damaged_journal_of_a_simulation_is_warned_of(home: Path) -> None:
-    """It keeps nobody from trading; those that are whole are counted, and other files are none."""
+    """It does not block trading; those that are whole are counted, and other files are none."""
     runs = Instance(home).runs
     written(runs / "a.sqlite")
     (runs / "a.html").write_text("")

@@ -59,7 +59,7 @@ def test_an_event_is_told_of_once_it_is_written(bench: Bench) -> None:
 
 
 def test_nobody_needs_to_listen(bench: Bench) -> None:
-    """A recorder that nobody listens to writes all the same."""
+    """A recorder without a listener writes all the same."""
     JournalRecorder(journal=bench.journal, clock=ManualClock(NOW)).record(records.RISK, {})
     assert bench.written == [records.RISK]
 

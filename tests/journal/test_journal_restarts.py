@@ -32,7 +32,7 @@ def told(*said: tuple[str, dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def test_a_session_that_was_begun_once_knows_no_restart() -> None:
-    """A start before the bell, or in the midst of a session that nobody had opened, is none; nor one of yesterday."""
+    """A start before the bell, or in the midst of a session that was not opened, is none; nor one of yesterday."""
     assert told(UNREAD, READ, OPENED, LATE, ("fill", {})) is None
     assert told(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {})) is None
     assert told(OPENED, UNREAD, READ, (records.SESSION_CLOSED, {}), OPENED) is None

@@ -249,7 +249,7 @@ def test_a_damaged_index_is_no_whole_journal(journal: Journal, index: str) -> No
 
 
 def out_of_reach(path: Path) -> None:
-    """SQLite can make no files beside it, as in a folder that nobody may write to."""
+    """SQLite can make no files beside it, as in a read-only folder."""
     for suffix in ("wal", "shm"):
         path.with_name(f"{path.name}-{suffix}").symlink_to(path.parent / "nowhere" / suffix)
 

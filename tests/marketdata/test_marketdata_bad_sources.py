@@ -44,7 +44,7 @@ def test_a_vwap_of_trades_that_make_no_high_or_low_is_taken(bench: StoreFixture,
 
 @pytest.mark.parametrize("twice", ["close,close", '"close",close', "close,Close", "close, close "])
 def test_two_columns_of_one_name_refuse_the_file(bench: StoreFixture, twice: str) -> None:
-    """Nobody says which of them counts; quotes, capitals and blanks make no other name."""
+    """It is unclear which of them counts; quotes, capitals and blanks make no other name."""
     reason = refused(bench.put_text(f"ts,open,high,low,{twice},volume\n2019-12-02T14:30:00Z,10,11,9,10,9.5,100\n"))
     assert "two columns have the same name" in reason
 

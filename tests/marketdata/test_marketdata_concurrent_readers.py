@@ -75,7 +75,7 @@ def test_facts_from_elsewhere_are_those_that_the_hash_named(bench: StoreFixture)
 
 @pytest.mark.parametrize("stem", ["AAA", "daily"])
 def test_a_reader_that_is_overtaken_is_told_to_start_again(bench: StoreFixture, stem: str) -> None:
-    """A file that the newest manifest names no more is not damage; nobody is sent to import it again."""
+    """A file that the newest manifest names no more is not damage; no new import is asked for."""
     month = parquet.read_month(bench.bars, "2020-01")
     assert month is not None
     _january(bench, replace=True)

@@ -99,7 +99,7 @@ def test_over_a_fifth_of_the_universe_stale_is_a_crowd() -> None:
 
 
 def test_f54_quotes_out_of_order_are_dropped() -> None:
-    """The newest by the feed's own time stands; symbols that nobody asked for are none."""
+    """The newest by the feed's own time stands; symbols that were not subscribed are none."""
     feed = health("A")
     assert feed.on_quote(quote("A", 9.99, 10.01, at=5), 5.0)
     assert not feed.on_quote(quote("A", 8.99, 9.01, at=4), 5.1)
@@ -210,7 +210,7 @@ def test_f40_a_belated_bar_counts_as_a_word_of_the_minute_in_which_it_is_heard()
 
 
 def test_f40_the_silence_of_the_feed_itself_is_no_halt() -> None:
-    """While nothing at all is heard nobody can tell what trades; nor is a silence short of three minutes one."""
+    """While nothing is received it is unknown what trades; nor is a silence short of three minutes one."""
     feed = spoken(START, range(6))
     feed.on_message(660.0)
     feed.on_bar(attrs.evolve(bar("A"), start=START + dt.timedelta(minutes=10)), 660.0, 10)

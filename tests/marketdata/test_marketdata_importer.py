@@ -218,7 +218,7 @@ def test_a_number_that_is_too_large_is_told_as_it_is_written(bench: StoreFixture
 
 
 def test_all_faults_of_a_file_are_told_at_once(bench: StoreFixture) -> None:
-    """Nobody mends a file fault by fault."""
+    """All faults of a file are reported at once."""
     reason = refused(bench.put_text(f"{HEAD}2019-12-02T14:31:00Z,10,9,8,10,1\n2019-12-02T14:32:00Z,10,11,9,10,-1\n"))
     assert "high below" in reason
     assert "volume that is missing" in reason
@@ -453,7 +453,7 @@ def test_undated_fundamentals_need_a_date(bench: StoreFixture) -> None:
 
 
 def test_impossible_fundamentals_are_refused(bench: StoreFixture) -> None:
-    """A capitalisation of nothing, or a row of nobody, is a broken file."""
+    """A capitalisation of 0, or a row without a symbol, is a broken file."""
     text = "symbol,as_of,market_cap\nAAA,2019-01-01,0\n,2019-01-01,5\n"
     reason = refused(bench.put_text(text, name="caps.csv"))
     assert "capitalisation of zero or less (1, first: line 2, AAA)" in reason

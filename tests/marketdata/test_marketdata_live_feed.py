@@ -159,7 +159,7 @@ def spoken(
 
 
 def test_f58_the_minute_whose_end_fell_into_a_lost_connection_is_a_gap_and_filled() -> None:
-    """Away for six seconds: prices were never silent for long, and the bars of that minute came to nobody."""
+    """Away for six seconds: prices were never silent for long, and the bars of that minute were lost."""
     bars = [(60.0 * minute + 60.5, bar(symbol, minute)) for minute in (0, 2, 3, 4, 5) for symbol in "AB"]
     heard = Heard(spoken(*bars, (119.0, GONE), silent=(119.0, 125.0)))
     heard.source.past = [bar(symbol, minute) for symbol in "AB" for minute in range(4)]
@@ -191,7 +191,7 @@ def test_f58_a_minute_of_which_all_bars_had_come_is_not_lost_with_the_connection
 
 
 def test_f59_a_minute_that_ended_in_a_dead_connection_is_a_gap() -> None:
-    """It was open, and nobody knows since when it heard nothing: what counts is its last word."""
+    """It was open, and it is unknown since when it received nothing: what counts is its last word."""
     bars = [(60.5, bar(symbol, 0)) for symbol in "AB"]
     heard = Heard(spoken(*bars, (150.0, GONE), silent=(118.0, 151.0))).listen()
     assert heard.gaps[0] == FeedGap(first=1, last=1, words="no prices for 90 s, no connection for 34 s")

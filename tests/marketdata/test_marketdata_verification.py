@@ -31,7 +31,7 @@ def bench(tmp_path: Path) -> StoreFixture:
 
 
 def verify(bench: StoreFixture) -> StoreVerification:
-    """The check of the store, told to nobody."""
+    """The check of the store, without progress."""
     return verify_store(bench.bars, bench.calendar, lambda _month: None)
 
 

@@ -263,7 +263,7 @@ def test_a_dry_run_goes_on_in_its_own_file(house: House) -> None:
 
 @pytest.mark.slow
 def test_every_view_and_every_end_says_that_it_is_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
-    """The banner, each line, the last line and the notes; what waits for nobody's confirmation is said as well."""
+    """The banner, each line, the last line and the notes; that no confirmation is awaited is said as well."""
     house.lines = PlainDisplay(RunOptions(mode="dry-run", home=house.home), silent=False)
     outcome = house.run()
     with house.lines:

@@ -139,7 +139,7 @@ def test_f91_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
 
 
 def test_the_process_is_fenced_in_before_it_hears_anything() -> None:
-    """Whatever it is asked comes later; when nobody asks, it ends."""
+    """Whatever it is asked comes later; when the caller is gone, it ends."""
     done: list[str] = []
 
     def answering() -> Any:

@@ -278,7 +278,7 @@ def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
 @pytest.mark.first(1)
 @pytest.mark.parametrize("stop_s", [560.0, 730.0, 1_000.0])
 def test_paper_on_a_live_feed_goes_on_after_an_interruption(house: House, stop_s: float) -> None:
-    """The minutes that were kept are repeated as they were; those that nobody watched are asked for, and managed."""
+    """The minutes that were kept are repeated as they were; the missed ones are requested, and managed."""
     house.stops_at = stop_s
     first = house.run("paper", **PAPER)
     assert first.stopped

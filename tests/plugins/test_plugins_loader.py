@@ -166,7 +166,7 @@ def test_the_others_load_when_one_is_broken(
 
 
 def test_an_absent_plugin_without_a_neighbour_is_named() -> None:
-    """A name that resembles none is said to be offered by nobody."""
+    """A name that resembles none is reported as offered by no plugin."""
     _, (failed,) = PluginLoader().offers([("broker", "zzz")], ())
     assert failed.error == "no installed distribution provides it."
 

@@ -138,7 +138,7 @@ def test_nothing_is_locked_without_a_word(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where nobody can be asked --yes is needed (exit 2); a person may refuse (exit 1) or agree."""
+    """Without a terminal --yes is needed (exit 2); a person may refuse (exit 1) or agree."""
     plant("sound")
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert run(home, "lock") == 2
@@ -255,7 +255,7 @@ def test_the_list_shows_strangers_in_red_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A person sees at once what nobody approved, with its hash and origin; a file gets no colour."""
+    """A person sees at once what was not approved, with its hash and origin; a file gets no colour."""
     entry = plant("sound")
     assert run(home, "list") == 0
     (line,) = [it for it in capsys.readouterr().out.splitlines() if " sound " in it]

@@ -203,7 +203,7 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
 def test_an_amount_that_cannot_be_is_refused_with_the_figures(
     tmp_path: Path, minute: float, amount: str, words: str
 ) -> None:
-    """Nobody confirms less than what the journal itself reserves there, nor anything while all answer."""
+    """No less is confirmed than the journal itself reserves there, nor anything while all answer."""
     outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))
     played = outage.play(tmp_path, (minute, confirmed(tmp_path, amount)))
     (refused,) = played.events(records.REQUEST_REFUSED)

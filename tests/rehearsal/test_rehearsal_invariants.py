@@ -98,7 +98,7 @@ def test_the_first_answer_in_time_counts(answers: list[tuple[ControlVerb, float]
 
 
 def test_an_entry_that_nobody_was_asked_about_is_found() -> None:
-    """Where people have to be asked; elsewhere nobody is."""
+    """Where people have to be asked; elsewhere no person is."""
     assert len(found(APPROVAL_INVARIANTS, story(told(INTENDED), answered()))) == 1
     assert not found(APPROVAL_INVARIANTS, story(told(INTENDED)))
 

@@ -125,7 +125,7 @@ def test_a_refusal_comes_over_a_connection_in_the_venues_own_words(client: Clien
 
 @pytest.mark.slow
 def test_requests_are_under_way_at_the_same_time(client: Client) -> None:
-    """Ten questions at once take as long as one, and one that nobody waits for any more harms none."""
+    """Ten questions at once take as long as one, and one that is not awaited any more harms none."""
 
     async def ask() -> list[object]:
         forgotten = asyncio.ensure_future(client.broker.account())
@@ -139,7 +139,7 @@ def test_requests_are_under_way_at_the_same_time(client: Client) -> None:
 
 
 def test_a_venue_that_has_hung_up_is_told_from_one_that_is_slow() -> None:
-    """Whoever says hello to nobody hears so."""
+    """A connection without a listener is refused."""
 
     class Gone:
         def send(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Virtual time: it passes at once, in order, the same each time, and never for nobody."""
+"""Virtual time: it passes at once, in order, the same each time, and not without a waiter."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tbot_core.system import filesystem
 
 
 def test_the_holder_of_a_lock_is_named_while_it_lives(tmp_path: Path) -> None:
-    """Nobody before, this process while it holds the lock, nobody after."""
+    """No process before, this process while it holds the lock, none after."""
     lock = tmp_path / "data" / "tbot.lock"
     assert filesystem.lock_holder(lock) is None
     assert filesystem.lock_purpose(lock) == ""
@@ -27,7 +27,7 @@ def test_the_holder_of_a_lock_is_named_while_it_lives(tmp_path: Path) -> None:
 
 
 def test_a_holder_that_died_is_nobody(tmp_path: Path) -> None:
-    """What a killed process left behind, or a file that is no number, names nobody."""
+    """What a killed process left behind, or a file that is no number, names no process."""
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
     (tmp_path / "tbot.lock.pid").write_text(f"{child.pid}\n")

@@ -49,7 +49,7 @@ def test_messages_come_one_by_one_whichever_way_they_were_sent(path: Path) -> No
 
 
 def test_what_was_begun_and_never_ended_is_no_message(path: Path) -> None:
-    """Whoever hangs up in the middle of a message has said nothing, and nobody waits for the rest."""
+    """Whoever hangs up in the middle of a message has said nothing, and the rest is not awaited."""
     with local_socket.listen(path, SHORT_S) as listener, closing(local_socket.connect(path, SHORT_S)) as ours:
         theirs = listener.accept()
         theirs.send(b"whole\nhal")
@@ -70,7 +70,7 @@ def test_an_end_that_left_unread_words_behind_has_gone(path: Path) -> None:
 
 
 def test_nobody_waits_longer_than_was_agreed(path: Path) -> None:
-    """Silence, and nobody who connects, end in an error."""
+    """Silence, and no connection, end in an error."""
     with local_socket.listen(path, SHORT_S) as listener:
         with closing(local_socket.connect(path, SHORT_S)) as ours, pytest.raises(AccessError, match="does not respond"):
             ours.receive()
@@ -80,7 +80,7 @@ def test_nobody_waits_longer_than_was_agreed(path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_used_is_named(path: Path) -> None:
-    """A path that is taken, and one at which nobody listens, are told from others."""
+    """A path that is taken, and one without a listener, are told from others."""
     with pytest.raises(AccessError, match=r"Cannot connect to .*No such file"):
         local_socket.connect(path, SHORT_S)
     with (

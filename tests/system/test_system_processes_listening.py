@@ -52,7 +52,7 @@ def test_a_child_that_never_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_child_that_is_gone_is_told_so() -> None:
-    """Telling a child that closed its input says that nobody listens."""
+    """Telling a child that closed its input reports that there is no listener."""
     code = "import os; os.close(0)"
     with processes.listening_process(listening(code), environment=environ.minimal_environment()) as tell:
         while tell(b"."):

@@ -115,5 +115,5 @@ def test_a_secret_inside_base64_is_removed_wherever_it_begins(before: bytes, aft
     ],
 )
 def test_text_shaped_like_a_secret_is_removed_unregistered(line: str, kept: str) -> None:
-    """Headers, cookies, query signatures and PEM blocks go even when nobody registered them."""
+    """Headers, cookies, query signatures and PEM blocks are redacted even when they were not registered."""
     assert redact(line) == kept

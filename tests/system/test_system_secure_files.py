@@ -238,7 +238,7 @@ def test_short_writes_are_gone_on_with_and_an_empty_one_is_a_fault(path: Path) -
 
 
 def test_a_leftover_of_a_killed_writer_is_replaced(path: Path) -> None:
-    """It is in nobody's use, be it a file or a link to one."""
+    """It is not in use, be it a file or a link to one."""
     new = path.with_name(".a.key.new")
     new.write_bytes(b"half")
     write(path)

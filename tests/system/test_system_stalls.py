@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_a_stay_is_seen_as_long_as_it_lasts(tmp_path: Path) -> None:
-    """Its words and its number; inside another the outer one is seen again afterwards, and nobody else may read it."""
+    """Its words and its number; inside another the outer one is seen again afterwards, and others cannot read it."""
     path = tmp_path / "here"
     with stalls.activity_marker(path) as inside:
         assert stalls.read_activity(path) is None

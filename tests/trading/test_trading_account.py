@@ -63,7 +63,7 @@ def test_only_an_account_with_margin_sells_short(margin: bool | None, reason: st
 
 
 def test_what_was_paid_and_received_follows_each_fill() -> None:
-    """Purchases with all fees, and sales before fees, of long and short trades and of fills that nobody expected."""
+    """Purchases with all fees, and sales before fees, of long and short trades and of unexpected fills."""
     books = Portfolio(opening_atoms=EQUITY)
     trade(books, "L", "100", "110")
     trade(books, "H", "50", None)
@@ -214,7 +214,7 @@ def test_a_position_of_yesterday_makes_no_day_trade() -> None:
 
 
 def test_an_unknown_number_of_day_trades_denies_where_a_rule_is_in_force() -> None:
-    """Elsewhere the figure is missed by nobody."""
+    """Elsewhere the figure is not needed."""
     assert decided(desk(account("20000", margin=True), (RULE,), SMALL)) == "DAY_TRADES"
     assert decided(desk(account("20000", margin=True), (), SMALL)) == "ALLOWED"
     assert decided(desk(account(margin=True), (RULE,))) == "ALLOWED"

@@ -370,7 +370,7 @@ def test_f27_a_stop_whose_end_is_told_before_the_entrys_fill_does_not_rest() -> 
 
 @pytest.mark.parametrize("early", [True, False])
 def test_f37_the_stop_of_a_bracket_that_is_refused_is_tried_once_more_then_the_position_is_closed(early: bool) -> None:
-    """Its own stop takes the place, whenever that is told, and the target is taken back: nobody joins the two."""
+    """Its own stop takes the place, whenever that is told, and the target is cancelled: the two are not linked."""
     found = desk()
     entry = found.decide([proposal(exits=TIMED, target=105.0)])[0].order
     assert entry is not None
@@ -674,7 +674,7 @@ def test_f4_a_stop_that_turns_up_while_its_position_is_closed_is_taken_back() ->
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_beside_an_exit_is_taken_back() -> None:
-    """Nobody had heard of it when the exit left: it is asked to end before that, and at once when it turns up."""
+    """It was unknown when the exit left: it is asked to end before that, and at once when it turns up."""
     found = found_again(("fill",))
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
         "cancel AAA stop",
@@ -1328,7 +1328,7 @@ def test_what_another_session_left_waits_for_the_end_of_a_kill() -> None:
 
 @pytest.mark.parametrize("holds", [kill, freeze, halt])
 def test_a_target_is_taken_back_where_the_stop_beside_it_is_made_anew(holds: Any) -> None:
-    """Two that nobody joins would sell what is held twice: its cancel goes at once, and each minute until it ends.
+    """Two that are not linked would sell what is held twice: its cancel goes at once, and each minute until it ends.
 
     So does that of what is left when the stop has closed the position.
     """
