@@ -1,4 +1,4 @@
-"""Whoever looks at the venues every few seconds sees what nobody closes, and what would close more than there is."""
+"""A check of the venues every few seconds finds what is not closed, and what would close more than there is."""
 
 from __future__ import annotations
 

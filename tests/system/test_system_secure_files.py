@@ -115,7 +115,7 @@ def test_loose_modes_are_refused_or_told(path: Path, mode: int) -> None:
     ],
 )
 def test_a_folders_mode_counts(path: Path, mode: int, private_flaw: FileFlaw, flaw: FileFlaw | None) -> None:
-    """A private folder is entered by nobody else; any other lets nobody else replace what lies in it."""
+    """Others cannot enter a private folder; in any other folder they cannot replace what lies in it."""
     path.parent.chmod(mode)
     assert flaw_of(lambda: read(path)) is private_flaw
     assert secure_files.read(path, limit=7, strict=False).flaws == ((flaw,) if flaw else ())
