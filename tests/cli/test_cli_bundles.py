@@ -426,7 +426,7 @@ def test_a_passphrase_or_document_that_is_none_is_refused_at_once(home: Path, tm
     for path, sentence in (
         ("/dev/zero", "more than 16,777,216 characters"),
         (str(tmp_path / "bytes"), "not UTF-8 text"),
-        (str(tmp_path / "deep"), "must be a JSON object"),
+        (str(tmp_path / "deep"), "it is nested deeper than 100"),
     ):
         assert sentence in run(home, "set", "smtp", "--from-json", path, code=2)
         with CliRunner().isolation() as streams:

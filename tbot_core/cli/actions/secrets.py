@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import FormatUpgrade, Vault
 
+_CONTENT_INVALID: Final = frozenset(code.text for code in VaultErrorCode if code.name.startswith("CONTENT_"))
 _CONTENT_LOST: Final = frozenset(
     code.text
     for code in VaultErrorCode
@@ -297,10 +298,12 @@ def check_contents(
 
 
 def _check_input(home: Path | None, vault: Vault, category: str, data: bytes, only: Mapping[str, Any] | None) -> None:
-    # As check_contents; what is wrong is the input, since nothing of it is stored yet.
+    # As check_contents; invalid content is that of the input, since nothing of it is stored yet.
     try:
         check_contents(home, vault, {category: data}, only)
     except VaultError as fault:
+        if fault.code not in _CONTENT_INVALID:
+            raise
         raise VaultError(fault.message, "Correct the input; nothing was stored.", code=fault.code) from None
 
 
