@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 
 from tbot_core.contracts.feed import FeedLabel, FeedQuality
+from tbot_core.contracts.network import Connect, NoNetwork
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.model.clock import Clock
 
@@ -35,13 +36,14 @@ class Context:
 
     `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
     section, or from the whole category if it has no sections. A trial holds none; a simulation lacks those without a
-    file.
+    file. `connect` is the only way to the network, and reaches the hosts in its `needs`.
     """
 
     clock: Clock
     log: StructuredLogger
     data_dir: Path
     secrets: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    connect: Connect = attrs.field(factory=NoNetwork, repr=False)
 
 
 @attrs.frozen(kw_only=True)
