@@ -12,6 +12,7 @@ import pytest
 from tbot_core.contracts.permissions import Host
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable, Withdrawn
 from tbot_core.model.clock import ManualClock
+from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.network.http_client import MOST_PAGES
 from tbot_core.plugins.network.request_limits import PRIORITY, RequestPriority
 from tbot_core.system import http
@@ -357,3 +358,16 @@ def test_a_stale_answer_is_the_one_before() -> None:
 
     found, _, _ = talk(script)
     assert found == ({"n": "1"}, {"n": "3"})
+
+
+def test_the_declared_address_counts_without_another() -> None:
+    """A client of a real vendor is made without a connection: the address is the declaration's."""
+    clock = ManualClock(NOON)
+    connect = Connector(plugin="tested plugin", hosts=HOSTS, clock=clock, budgets=RequestBudgets(clock))
+
+    async def main() -> None:
+        client = connect.http("trading")
+        assert str(client._transport._client.base_url) == "https://api.example.com/v2/"
+        await connect.close()
+
+    asyncio.run(main())
