@@ -10,9 +10,8 @@ A plugin's test supplies a service: the channel, the delivered messages, and a w
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 import pytest
@@ -22,7 +21,7 @@ from tbot_core.errors import Undelivered
 from tbot_core.testing.causality import demand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
 _ALERT: Final = Alert(
     key="US_NY_PAPER_001-1",
@@ -45,6 +44,9 @@ class ChannelUnderTest(Protocol):
 
     def fail(self) -> bool:
         """Make the service unreachable from now on; false if that is not possible."""
+
+    def wait(self, call: Coroutine[Any, Any, None]) -> None:
+        """Await a call to the channel in its event loop."""
 
 
 class AlertContract:
@@ -90,4 +92,4 @@ class AlertContract:
 
 
 def _send(service: ChannelUnderTest, alert: Alert) -> None:
-    asyncio.run(service.channel.send(alert))
+    service.wait(service.channel.send(alert))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import attrs
@@ -47,6 +48,10 @@ class Subject:
         """Out of reach from now on."""
         self.down = True
         return True
+
+    def wait(self, call: Coroutine[Any, Any, None]) -> None:
+        """Await a call."""
+        asyncio.run(call)
 
 
 def check(case: str, subject: Any) -> None:

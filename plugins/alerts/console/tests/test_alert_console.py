@@ -15,6 +15,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.testing.alert import AlertContract, ChannelUnderTest
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
@@ -57,6 +58,10 @@ class Terminal:
     def fail(self) -> bool:
         """A log cannot be out of reach."""
         return False
+
+    def wait(self, call: Coroutine[Any, Any, None]) -> None:
+        """Await a call."""
+        asyncio.run(call)
 
 
 @pytest.fixture
