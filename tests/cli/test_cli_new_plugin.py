@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.cli import invoke
-from tbot_core.cli.actions.new_plugin import KINDS, write_plugin
+from tbot_core.cli.actions.plugin_development import KINDS, write_plugin
 from tbot_core.errors import AccessError, UsageError
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.probe import probe_plugin

@@ -64,11 +64,30 @@ def new_command(*, kind: str, name: str, folder: Path | None, as_json: bool) -> 
     It can be installed at once, and its tests pass: change it step by step. A strategy and a filter compute; a broker
     and an alert channel talk to an invented vendor, which their tests play on this machine.
     """
-    from tbot_core.cli.actions.new_plugin import next_steps, write_plugin
+    from tbot_core.cli.actions.plugin_development import next_steps, write_plugin
 
     made = write_plugin(kind, name, folder)
     document = {"folder": str(made.folder), "files": list(made.files), "distribution": made.distribution}
     emit(document, as_json=as_json, lines=next_steps(made))
+
+
+@command.command("check", short_help="Run the contract of an installed plugin.")
+@click.argument("name")
+@json_option
+@home_option
+def check_command(*, name: str, as_json: bool, home: Path | None) -> None:
+    """Run the contract of one plugin: NAME, or KIND/NAME where several kinds use the name.
+
+    It runs in a process of its own, with default settings. Strategies and filters are tested on the kit's market,
+    brokers and alert channels at the venue that they offer, with the capabilities that they declare. Exit code 1 if a
+    case fails.
+    """
+    from tbot_core.cli.actions.plugin_development import check_contract, contract_lines
+
+    document = check_contract(name, home)
+    emit(document, as_json=as_json, lines=contract_lines(document))
+    if not document["passed"]:
+        raise SystemExit(1)
 
 
 @command.command("lock")

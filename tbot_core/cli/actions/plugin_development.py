@@ -1,17 +1,24 @@
-"""A new plugin's package: complete, and passing the contract of its kind before the first edit."""
+"""For authors of plugins: a new package that works before the first edit, and the contract of an installed one."""
 
 from __future__ import annotations
 
 import keyword
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core import testing
-from tbot_core.errors import AccessError, UsageError
+from tbot_core.cli.actions.plugins import find_plugins, plugin_listings
+from tbot_core.errors import AccessError, PluginError, UsageError
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.probe import run_apart
 from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KINDS: Final = {
     "strategy": ("strategies", "Enable it with `STRATEGY_SEQUENCE=NAME`, and give it a window: START_TIME_UPPER."),
@@ -21,6 +28,9 @@ KINDS: Final = {
     "extension": ("extensions", "An installed extension is enabled unless EXTENSIONS names others."),
 }
 """For each kind its entry-point group, and how a plugin of it is enabled."""
+
+CHECK_LIMIT_S: Final = 300.0
+"""Seconds that the contract of one plugin may take in all."""
 
 _TEMPLATES: Final = Path(testing.__file__).with_name("scaffold")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{1,31}")
@@ -72,6 +82,44 @@ def next_steps(made: NewPlugin) -> list[str]:
         f"  pytest {made.folder}",
         "  tbot plugins list --probe",
     ]
+
+
+def check_contract(name: str, home: Path | None) -> dict[str, Any]:
+    """The contract of an installed plugin, run in a process of its own, as a document.
+
+    Raises PluginError for a plugin that is unknown, cannot be imported, or does not end.
+    """
+    entry = find_plugins(name, plugin_listings(home)[0])[0].entry
+    try:
+        found = dict(run_apart("tbot_core.testing.plugin_check", entry, limit_s=CHECK_LIMIT_S))
+    except PluginError as fault:
+        raise PluginError(
+            f"The contract of {entry.kind} {entry.name} was not run to its end: {fault.message}"
+        ) from fault
+    if "phase" in found:
+        raise PluginError(PluginFailure(**found).reason, "`tbot plugins list --probe` tries every plugin.")
+    counts = Counter(case["outcome"] for case in found["cases"])
+    passed = not counts["failed"] and (bool(found["cases"]) or entry.kind == "extension")
+    return {"kind": entry.kind, "name": entry.name, "passed": passed, "counts": dict(counts), **found}
+
+
+def contract_lines(document: Mapping[str, Any]) -> list[str]:
+    """The result of `check_contract` as text: a line for each case, tracebacks of errors, then the capabilities."""
+    name, cases, counts = f"{document['kind']} {document['name']}", document["cases"], document["counts"]
+    if not cases:
+        return [f"{name}: {document['missing']}"]
+    said = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("passed", "failed", "not claimed"))
+    lines = [f"{name}: {len(cases)} cases: {said}."]
+    for case in cases:
+        outcome = case["outcome"].upper() if case["outcome"] == "failed" else case["outcome"]
+        lines.append(f"  {case['number']}  {outcome:11}  {case['promise']}")
+        if case["words"]:
+            lines.append(f"{'':20}{case['words']}")
+        lines += [f"{'':20}{line}" for line in case["trace"].splitlines()]
+    if document["capabilities"]:
+        lines.append("Declared capabilities:")
+        lines += [f"  {one:20} {text}" for one, text in document["capabilities"].items()]
+    return lines
 
 
 def _words(kind: str, name: str) -> dict[str, str]:
