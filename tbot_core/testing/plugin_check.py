@@ -1,4 +1,4 @@
-"""The contract of an installed plugin: `python -m tbot_core.testing.plugin_check REQUEST ANSWER`, in its own process."""
+"""The contract of an installed plugin, run by `python -m tbot_core.testing.plugin_check REQUEST ANSWER`."""
 
 from __future__ import annotations
 

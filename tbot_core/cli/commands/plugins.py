@@ -75,7 +75,7 @@ def new_command(*, kind: str, name: str, folder: Path | None, as_json: bool) -> 
 @click.argument("name")
 @json_option
 @home_option
-def check_command(*, name: str, as_json: bool, home: Path | None) -> None:
+def check_command(*, name: str, as_json: bool, home: Path | None) -> int:
     """Run the contract of one plugin: NAME, or KIND/NAME where several kinds use the name.
 
     It runs in a process of its own, with default settings. Strategies and filters are tested on the kit's market,
@@ -86,8 +86,7 @@ def check_command(*, name: str, as_json: bool, home: Path | None) -> None:
 
     document = check_contract(name, home)
     emit(document, as_json=as_json, lines=contract_lines(document))
-    if not document["passed"]:
-        raise SystemExit(1)
+    return 0 if document["passed"] else 1
 
 
 @command.command("lock")

@@ -2,78 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import attrs
-import numpy as np
 import pytest
-from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
+from tbot_broker_paper.venue import CONFIG, NOW, OneSymbolMarket, open_venue
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind, Permit
 from tbot_core.errors import Unavailable
-from tbot_core.model.bars import MinuteSlice
-from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.testing import broker as kit
-from tbot_core.testing.broker import PRICE, BrokerContract
+from tbot_core.testing.broker import BrokerContract
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tbot_core.model.types import Account, Order
     from tbot_core.testing.contract import ContractCase
-
-NOW = dt.datetime(2026, 1, 5, 14, 0, tzinfo=dt.UTC)
-CONFIG = Config(enable_slippage_model=False)
-Said = TypeVar("Said")
-
-
-class Exchange:
-    """A broker in a session of one symbol, which the test moves minute by minute."""
-
-    symbol = "A"
-
-    def __init__(self, broker: PaperBroker) -> None:
-        session = ExchangeCalendar().session(NOW.date())
-        assert session is not None
-        self.broker = broker
-        broker.open_session(session, ("A",), Decimal(10_000))
-        self._minutes = 0
-        self.trade_at(PRICE)
-
-    def trade_at(self, price: Decimal) -> None:
-        """Show the next minute, all of it at this price."""
-        value = np.array([float(price)])
-        self.broker.observe(
-            MinuteSlice(
-                index=self._minutes,
-                open=value,
-                high=value,
-                low=value,
-                close=value,
-                volume=np.array([1e6]),
-                vwap=value,
-            )
-        )
-        self._minutes += 1
-
-    def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
-        """The answer; the paper broker lives in any loop."""
-        return asyncio.run(asked)
 
 
 class TestContract(BrokerContract):
     """The paper broker keeps the contract of brokers."""
 
     @pytest.fixture
-    def venue(self) -> Exchange:
+    def venue(self) -> Iterator[OneSymbolMarket]:
         """A fresh session at 20 USD."""
-        return Exchange(PaperBroker(CONFIG, ManualClock(NOW)))
+        with open_venue() as market:
+            yield market
 
 
 class _Broken(PaperBroker):
@@ -165,7 +122,7 @@ class _Silent(_Broken):
 def test_a_broken_broker_is_noticed(broken: type[_Broken], case: ContractCase) -> None:
     """Each fault fails the case that promises its absence."""
     with pytest.raises(AssertionError):
-        case(Exchange(broken()))
+        case(OneSymbolMarket(broken()))
 
 
 class _Claimless(_Broken):
@@ -193,7 +150,7 @@ class _Unmovable(_Broken):
 def test_what_is_not_claimed_is_not_asked(modest: type[_Broken], case: ContractCase) -> None:
     """A case of what the rules do not claim is skipped."""
     with pytest.raises(pytest.skip.Exception):
-        case(Exchange(modest()))
+        case(OneSymbolMarket(modest()))
 
 
 class _Refuses(_Broken):
@@ -204,5 +161,5 @@ class _Refuses(_Broken):
 
 def test_a_refusal_may_be_an_error() -> None:
     """The cancel of a stranger may raise; ids of executions are looked at where they are claimed to be unique."""
-    kit.b08_a_stranger_cannot_be_cancelled(Exchange(_Refuses()))
-    kit.b05_an_event_is_reported_once(Exchange(_Claimless()))
+    kit.b08_a_stranger_cannot_be_cancelled(OneSymbolMarket(_Refuses()))
+    kit.b05_an_event_is_reported_once(OneSymbolMarket(_Claimless()))
