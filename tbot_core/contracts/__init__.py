@@ -52,6 +52,8 @@ if TYPE_CHECKING:
         SupportsDailyVix,
         SupportsLiveVix,
     )
+    from tbot_core.contracts.network import Connect, Gap, HttpClient, HttpResponse, WebSocket
+    from tbot_core.contracts.permissions import Host, PluginNeeds
     from tbot_core.contracts.plugin import Context, KeyProvider, Plugin, RunInfo, StructuredLogger
     from tbot_core.contracts.strategy import (
         Check,
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
         SupportsScreening,
     )
 
-_MODULES = ("alert", "credentials", "plugin", "strategy", "feed", "broker")
+_MODULES = ("alert", "credentials", "network", "permissions", "plugin", "strategy", "feed", "broker")
 
 __all__ = [
     "AccountActivity",
@@ -78,6 +80,7 @@ __all__ = [
     "BrokerEvent",
     "BrokerEventKind",
     "Check",
+    "Connect",
     "Context",
     "DayTradeRule",
     "Feed",
@@ -89,8 +92,12 @@ __all__ = [
     "FeedSession",
     "FeedSource",
     "Filter",
+    "Gap",
     "HaltStatus",
     "Heartbeat",
+    "Host",
+    "HttpClient",
+    "HttpResponse",
     "IndexQuote",
     "Instrument",
     "KeyProvider",
@@ -100,6 +107,7 @@ __all__ = [
     "OrderStatusReport",
     "Permit",
     "Plugin",
+    "PluginNeeds",
     "PositionReport",
     "Quote",
     "RejectionMeaning",
@@ -122,6 +130,7 @@ __all__ = [
     "SupportsServerTime",
     "SupportsTradingHours",
     "Urgency",
+    "WebSocket",
 ]
 
 
