@@ -82,7 +82,7 @@ def work(now: ExposureBook, symbol: str, dollars: int, side: Side = LONG) -> Exp
 def planned(dollars: int, worst: int = 1_000_000, reference: int = 1_000_000) -> SizedEntry:
     """An entry at 100 USD of that worst case."""
     units = dollars * ATOMS_PER_DOLLAR // worst
-    return SizedEntry(type=OrderType.LIMIT, worst=worst, units=units, reference=reference)
+    return SizedEntry(type=OrderType.LIMIT, price=worst, units=units, reference=reference)
 
 
 def test_fractions_become_amounts() -> None:
@@ -446,7 +446,7 @@ def test_a_wider_limit_never_denies_what_a_narrower_one_allows(
         settings: dict[str, Any] = {"max_symbol_exposure": Decimal(1), name: Decimal(hundredths) / 100}
         gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True, indices=INDICES)
         plan = SizedEntry(
-            type=OrderType.LIMIT, worst=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
+            type=OrderType.LIMIT, price=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
         )
         return gate.after_sizing(now, limits(**settings), identity("SSO"), side, plan) is None
 

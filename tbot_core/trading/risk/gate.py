@@ -160,8 +160,8 @@ class RiskEngine:
         if not planned.units:
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
         last = planned.reference if planned.last is None else planned.last
-        if abs(planned.worst - last) > last * limits.price_band:
-            away = Decimal(abs(planned.worst - last)) / max(1, last)
+        if abs(planned.price - last) > last * limits.price_band:
+            away = Decimal(abs(planned.price - last)) / max(1, last)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         if side is Side.SHORT and (reason := _short_denial(exposure, signal.symbol)) is not None:
             return Denial(reason=reason)
