@@ -83,7 +83,7 @@ class Assembly:
     identity: str = ""
     notes: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
-    _placed: dict[tuple[Window | None, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
+    _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
 
     @property
     def typical_volume(self) -> bool:
@@ -130,9 +130,7 @@ class Assembly:
         named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
         windows = tuple(place_window(one, session, anchor) for one in named)
         if windows not in self._placed:
-            self._placed[windows] = tuple(
-                self._entrant(rank, window) for rank, window in enumerate(windows) if window is not None
-            )
+            self._placed[windows] = tuple(self._entrant(rank, window) for rank, window in enumerate(windows))
         return self._placed[windows]
 
     def missed_bells(self, session: Session) -> tuple[str, ...]:

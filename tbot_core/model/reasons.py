@@ -29,7 +29,10 @@ class Reason(IntEnum):
     ALLOWED = 0, "Every check passed; an order was written down."
 
     NO_TRIGGER = 1, "The window ended without the strategy's trigger."
-    WINDOW_OUTSIDE_SESSION = 2, "The window's entry phase would end after flattening starts, so the window is skipped."
+    WINDOW_OUTSIDE_SESSION = (
+        2,
+        "The window begins before the bell, or its entry phase would end after flattening starts, so it is skipped.",
+    )
     BLOCKLISTED = 3, "The symbol is on BLOCKLIST."
     UNIVERSE_TRUNCATED = 4, "The universe was cut to UNIVERSE_MAX, or to what the feed allows, by 20-day dollar volume."
     VOLUME_LOW = 5, "Mean daily volume is below MIN_VOLUME_THRESHOLD."

@@ -199,7 +199,7 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
     ]
     for name in settings.strategies:
         window = place_window(named_window(name, settings.frames[name]), session, anchor)
-        if window is not None and not window.outside(session.minutes, flatten):
+        if not window.outside(session.minutes, flatten):
             found += [
                 (session.moment(window.start), f"{name}: analysis"),
                 (session.moment(window.entry), f"{name}: entries"),
