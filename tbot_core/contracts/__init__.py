@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Quote,
         SupportsDailyVix,
         SupportsLiveVix,
+        SupportsPartialVolume,
     )
     from tbot_core.contracts.plugin import Context, KeyProvider, Plugin, RunInfo, StructuredLogger
     from tbot_core.contracts.strategy import (
@@ -116,6 +117,7 @@ __all__ = [
     "SupportsLiveVix",
     "SupportsMaintenanceNotices",
     "SupportsOrderLookup",
+    "SupportsPartialVolume",
     "SupportsPrices",
     "SupportsRejectionMeaning",
     "SupportsScreening",

@@ -372,8 +372,13 @@ class SupportsPrices(Protocol):
 class SimulatedVenue(Protocol):
     """A broker without a market of its own: it fills orders from the bars that the core passes to it."""
 
-    def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
-        """Start a session without working orders; `cash` is the cash of the account by the journal."""
+    def open_session(
+        self, session: Session, symbols: tuple[str, ...], cash: Decimal, partial_volume: frozenset[str] = frozenset()
+    ) -> None:
+        """Start a session without working orders; `cash` is the cash of the account by the journal.
+
+        VOLUME_LIMIT does not apply to the symbols in `partial_volume`, whose volumes are a part of the tape.
+        """
 
     def observe(self, minute: MinuteSlice) -> None:
         """Match working orders against a closed minute, before any decision on it."""

@@ -275,6 +275,14 @@ def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("coverage", "fills"), [("consolidated", False), ("single_venue", True)])
+def test_no_volume_limit_applies_on_paper_to_a_feed_of_one_venue(house: House, coverage: str, fills: bool) -> None:
+    """Its volumes are a part of the tape: they cap no fill, while those of a consolidated feed do."""
+    outcome = house.run("paper", **PAPER, ACME_COVERAGE=coverage, VOLUME_LIMIT="0.000001")
+    assert bool(outcome.summary.trades) is fills
+
+
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("stop_s", [560.0, 730.0, 1_000.0])
 def test_paper_on_a_live_feed_goes_on_after_an_interruption(house: House, stop_s: float) -> None:
