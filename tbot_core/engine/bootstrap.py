@@ -46,6 +46,7 @@ from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.plugins.trial_records import record_failure, record_run
 from tbot_core.system import filesystem, log
+from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.categories import CATEGORIES
 
@@ -132,6 +133,10 @@ class Assembly:
         if windows not in self._placed:
             self._placed[windows] = tuple(self._entrant(rank, window) for rank, window in enumerate(windows))
         return self._placed[windows]
+
+    def simulated_ids(self) -> ClientOrderIds:
+        """The client order ids of replay, demo and backtest; they are the same on every machine, as the results are."""
+        return ClientOrderIds(install_id="", identity=self.identity, account_id="")
 
     def missed_bells(self, session: Session) -> tuple[str, ...]:
         """A sentence for each window that TIME_ANCHOR=utc shifts against this session's open."""

@@ -10,7 +10,7 @@ import attrs
 
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.engine import feed_quality, resume
-from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR, Assembly, feed_source
+from tbot_core.engine.bootstrap import DRY_RUN, SIMULATED_MODES, SIMULATOR, Assembly, feed_source
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
@@ -363,6 +363,8 @@ class RunServices:
 
     def _naming(self, broker: Broker, account: Account) -> ClientOrderIds:
         assembly = self._plan.assembly
+        if assembly.settings.mode in SIMULATED_MODES:
+            return assembly.simulated_ids()
         return ClientOrderIds(
             install_id=install_id(assembly.settings.instance.data),
             identity=assembly.identity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -16,13 +17,14 @@ from tbot_core.model.types import (
     ATOMS_PER_DOLLAR,
     UNITS_PER_SHARE,
     Account,
+    Fill,
     Leg,
     OrderType,
     RiskState,
     Side,
     dollars_of,
 )
-from tbot_core.testing.trades import fill, identity, order
+from tbot_core.testing.trades import fill, identity, order, session
 from tbot_core.trading.portfolio import Portfolio, Surplus
 from tbot_core.trading.risk.exposure import (
     ExposureBook,
@@ -118,11 +120,16 @@ def test_defense_rounds_its_counts_down(trades: int, positions: int, pct: str, l
     assert dollars_of(limits(defense=True, defense_mode_total_allocation=Decimal("0.5")).budget) == 2000
 
 
+def closing(minute: int, name: str = "exit") -> Fill:
+    """The last fill of an exit with this client order id, in a minute."""
+    return attrs.evolve(fill(order(Leg.EXIT, name), "99"), time=session().moment(minute))
+
+
 def losing(runs: int, then: int) -> ExposureBook:
     """A session after so many losing trades in a row, then so many winning ones."""
     now = standing()
-    for pnl in [-1] * runs + [1] * then:
-        now.count_closed(pnl)
+    for minute, pnl in enumerate([-1] * runs + [1] * then):
+        now.count_closed(closing(minute), pnl)
     return now
 
 
@@ -364,6 +371,17 @@ def test_a_run_of_losses_is_told_once() -> None:
     assert review_loss_limits(losing(2, 0), limits(max_consecutive_losses=3)) == []
 
 
+@pytest.mark.parametrize("reported", list(itertools.permutations([(40, "b", -1), (41, "a", 1), (41, "c", -1)])))
+def test_losses_count_in_the_order_of_fills(reported: list[tuple[int, str, int]]) -> None:
+    """By the time of the last fill, within a moment by client order id, however they were reported."""
+    now = standing()
+    for minute, name, pnl in reported:
+        now.count_closed(closing(minute, name), pnl)
+    assert (now.losses_in_row, now.most_losses_in_row) == (1, 1)
+    now.count_closed(closing(41, "b"), -1)
+    assert (now.losses_in_row, now.most_losses_in_row) == (2, 2)
+
+
 def test_rejects_in_a_row_leave_exits_only() -> None:
     """An answer that is no rejection starts the count again; the third of three in a row is told."""
     now, risk = standing(), RiskSettings()
@@ -472,7 +490,7 @@ def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() 
         assert one.pnl_atoms == here.portfolio.pnl_atoms + there.portfolio.pnl_atoms
     there.count_sent("open", 3)
     count_traded(there, "C")
-    there.count_closed(-1)
+    there.count_closed(closing(4), -1)
     there.latch("daily_loss")
     there.latch("window_loss", "open")
     assert (here.sent, here.sent_at, here.traded, here.losses_in_row) == ({"open": 1}, (3, 1), {"C"}, 1)

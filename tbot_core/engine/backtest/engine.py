@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.engine.backtest.session_walk import BacktestTerms, walk_session
+from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.engine.bootstrap import SIMULATOR
 from tbot_core.journal.projections.vix import with_recorded_vix
 from tbot_core.marketdata.store.selection import select_symbols
@@ -65,7 +65,9 @@ def run_backtest(
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
     costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(chosen.partial_volume)
-    terms = BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, checks=assembly.checks)
+    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
+    name = assembly.simulated_ids().client_order_id if settings.risk.max_consecutive_losses else plain_id
+    terms = BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
     opening = equity = atoms_of(settings.simulation.paper_cash)
     trades: list[Trade] = []
     denials, sessions = Counter[str](), 0
