@@ -65,6 +65,7 @@ STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade past days."""
 
 _NAMELESS: Final = "The bot has no identity, so its orders carry no name: `tbot secrets set bot_identity` sets it."
+_SHORTABLE: Final = "Simulated short sales: every symbol is assumed to be shortable and easy to borrow."
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 
@@ -281,9 +282,16 @@ def _identity(settings: Settings) -> str:
 
 def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
     # A demo needs no identity.
+    assumed = shortable_notes(assembly.settings) if assembly.settings.mode in SIMULATED_MODES else ()
     absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in assembly.failures)
     nameless = not assembly.identity and assembly.settings.mode != "demo"
-    return (*absent, *warnings, *((_NAMELESS,) if nameless else ()))
+    return (*absent, *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
+
+
+def shortable_notes(settings: Settings) -> tuple[str, ...]:
+    """What a simulation assumes about short sales, if a strategy makes any."""
+    sells_short = any(settings.frames[name].short_type.lower() == "shortsell" for name in settings.strategies)
+    return (_SHORTABLE,) if sells_short else ()
 
 
 def data_source_name(texts: Mapping[str, str]) -> str:

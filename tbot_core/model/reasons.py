@@ -87,7 +87,7 @@ class Reason(IntEnum):
             "since."
         ),
     )
-    NOT_SHORTABLE = 59, "The broker reported that the symbol cannot be sold short."
+    NOT_SHORTABLE = 59, "The broker does not report that the symbol can be sold short."
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
     NO_WEIGHT = 61, "WEIGHTS gives no budget to this order of the window."

@@ -33,7 +33,7 @@ def test_money_is_written_to_the_cent(amount: str, plain: str, signed: str) -> N
     assert format_money(Decimal(amount), signed=True) == signed
 
 
-def test_prices_have_two_decimals_or_four() -> None:
+def test_prices_have_two_four_or_eight_decimals() -> None:
     """A column has as many as the finest of its prices needs."""
     assert format_price(Decimal("1234.5")) == "1,234.50"
     assert format_price(Decimal("0.1234")) == "0.1234"

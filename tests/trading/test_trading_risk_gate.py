@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tbot_core.contracts import Instrument
 from tbot_core.contracts.settings import RiskSettings
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import (
@@ -229,12 +230,36 @@ def test_worst_cases(now: ExposureBook, plan: SizedEntry, settings: dict[str, An
 
 def test_a_short_needs_buying_power_at_1_03_times_the_reference() -> None:
     """Ten shares at 100 USD: 1,030 USD short, 1,000 USD long."""
-    gate = RiskEngine(risk=RiskSettings(max_leverage=Decimal("0.0102")), once_a_day=True)
+    gate = RiskEngine(risk=RiskSettings(max_leverage=Decimal("0.0102")), once_a_day=True, shortable=True)
     found = limits(max_leverage=Decimal("0.0102"))
     assert gate.after_sizing(standing(), found, identity(), LONG, planned(1000)) is None
     refusal = gate.after_sizing(standing(), found, identity(), SHORT, planned(1000))
     assert refusal is not None
     assert (refusal.reason, refusal.value, refusal.limit) == (Reason.BUYING_POWER, 1030, 1020)
+
+
+@pytest.mark.parametrize(
+    ("venue", "reported", "allowed"),
+    [
+        (False, "nothing", False),
+        (False, None, False),
+        (False, False, False),
+        (False, True, True),
+        (True, "nothing", True),
+        (True, None, True),
+        (True, False, False),
+        (True, True, True),
+    ],
+)
+def test_a_short_sale_needs_the_brokers_word(venue: bool, reported: bool | str | None, allowed: bool) -> None:
+    """A symbol of which the broker does not report that it can be sold short is not; a long entry needs no report."""
+    gate = RiskEngine(risk=RiskSettings(), once_a_day=True, shortable=venue)
+    now = standing()
+    if not isinstance(reported, str):
+        now.instruments["AAA"] = Instrument(symbol="AAA", shortable=reported)
+    denied = gate.after_sizing(now, limits(), identity(), SHORT, planned(1000))
+    assert (None if denied is None else denied.reason) is (None if allowed else Reason.NOT_SHORTABLE)
+    assert gate.after_sizing(now, limits(), identity(), LONG, planned(1000)) is None
 
 
 def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
@@ -289,7 +314,7 @@ def test_index_exposure_is_net_and_signed(
 ) -> None:
     """Leverage x notional per index: positions net, inverse funds are negative, a working entry never helps."""
     loose: dict[str, Any] = {"max_risk_per_trade": Decimal(1), "max_gross_exposure": Decimal(1)}
-    gate = RiskEngine(risk=RiskSettings(**loose), once_a_day=True, indices=INDICES)
+    gate = RiskEngine(risk=RiskSettings(**loose), once_a_day=True, shortable=True, indices=INDICES)
     refusal = gate.after_sizing(now, limits(**loose), identity(symbol), side, planned(dollars))
     assert (refusal.reason if refusal else None) is (None if passes else Reason.INDEX_EXPOSURE)
 
@@ -462,7 +487,7 @@ def test_a_wider_limit_never_denies_what_a_narrower_one_allows(
 
     def allowed(hundredths: int) -> bool:
         settings: dict[str, Any] = {"max_symbol_exposure": Decimal(1), name: Decimal(hundredths) / 100}
-        gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True, indices=INDICES)
+        gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True, shortable=True, indices=INDICES)
         plan = SizedEntry(
             type=OrderType.LIMIT, price=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
         )
