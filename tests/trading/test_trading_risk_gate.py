@@ -348,6 +348,23 @@ def test_losses_latch_at_their_limits(dollars: int, told: list[str], state: Risk
     assert (now.state, now.daily_loss) == (state, latched)
 
 
+@pytest.mark.parametrize(("fees", "latched"), [("0.00", False), ("0.49", False), ("0.50", True)])
+@pytest.mark.parametrize("what", ["open", "closed", "surplus"])
+def test_the_daily_loss_is_counted_after_fees(what: str, fees: str, latched: bool) -> None:
+    """A loss of 4,999.50 USD in the price reaches a limit of 5,000 by the fees: of what is held, closed or surplus."""
+    now, entry = standing(state=RiskState.DEFENSE), fill(order(Leg.ENTRY), "100", "100", fees=fees)
+    now.portfolio.apply(entry, None if what == "surplus" else identity(), Leg.ENTRY)
+    if what == "open":
+        now.portfolio.mark("AAA", 500_050)
+    elif what == "closed":
+        now.portfolio.apply(fill(order(Leg.EXIT), "50.005", "100"), identity(), Leg.EXIT)
+    else:
+        now.portfolio.surplus[0].mark = 500_050
+    assert loss_limit_breached(now, limits()) is latched
+    review_loss_limits(now, limits())
+    assert now.daily_loss is latched
+
+
 def test_a_review_says_what_it_compared() -> None:
     """The change carries cause, value and limit in dollars."""
     change = review_loss_limits(lost(standing(), 5000), limits())[0]
