@@ -38,7 +38,7 @@ def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
     chosen = select_symbols(
         bench(tmp_path, adjustment="split", volume="partial").store, DAY, DAY, ("ZZZ", "AAA", "AAA")
     )
-    assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), ("ZZZ",), {"AAA"})
+    assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), ("ZZZ",), frozenset({"AAA"}))
     notes = " ".join(chosen.label.notes)
     assert "adjusted (split)" in notes
     assert "Volumes of AAA are a part of the tape: VOLUME_LIMIT is off there." in notes
@@ -51,7 +51,7 @@ def test_partial_volume_is_a_fact_of_each_symbol(tmp_path: Path) -> None:
     days = exchange_sessions(f"{DAY}", f"{DAY}")
     made.put(rising_bars("BBB", days), rising_bars("CCC", days))
     chosen = select_symbols(made.store, DAY, DAY, ())
-    assert (chosen.symbols, chosen.partial_volume) == (("AAA", "BBB", "CCC"), {"AAA"})
+    assert (chosen.symbols, chosen.partial_volume) == (("AAA", "BBB", "CCC"), frozenset({"AAA"}))
     assert select_symbols(made.store, DAY, DAY, ("BBB",)).partial_volume == frozenset()
 
 
