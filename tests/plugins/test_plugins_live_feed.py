@@ -276,7 +276,7 @@ def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("coverage", "fills"), [("consolidated", False), ("single_venue", True)])
+@pytest.mark.parametrize(("coverage", "fills"), [("single_venue", True), ("consolidated", False)])
 def test_no_volume_limit_applies_on_paper_to_a_feed_of_one_venue(house: House, coverage: str, fills: bool) -> None:
     """Its volumes are a part of the tape: they cap no fill, while those of a consolidated feed do."""
     outcome = house.run("paper", **PAPER, ACME_COVERAGE=coverage, VOLUME_LIMIT="0.000001")
