@@ -5,7 +5,8 @@ READY := .venv/.ready
 MEMBERS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml)))
 ARGS ?=
 COVERAGE ?=
-COVER := --cov --cov-report= --slow-above=inf
+# Measuring makes everything slower, so neither processor time nor a hang is judged as without it.
+COVER := --cov --cov-report= --slow-above=inf --timeout=600
 PYTEST = $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Journals wait for the disk at each decision; those of tests lie in memory where a gigabyte is free there.

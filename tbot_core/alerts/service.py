@@ -13,8 +13,9 @@ from tbot_core.alerts.rules import RoutineEvents
 from tbot_core.alerts.store import STATUS_COMMAND
 from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
-from tbot_core.engine.bootstrap import DRY_RUN, SIMULATED_MODES
+from tbot_core.engine.bootstrap import DRY_RUN
 from tbot_core.errors import TbotError
+from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.plugins.hung_plugins import WHERE
 from tbot_core.system import filesystem, log, stalls
 

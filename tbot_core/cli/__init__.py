@@ -44,7 +44,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "tbot_core.cli.commands.config:command",
         "Check, show, explain, compare, edit and encrypt the settings.",
     ),
-    "plugins": ("tbot_core.cli.commands.plugins:command", "List, inspect and lock plugins."),
+    "plugins": ("tbot_core.cli.commands.plugins:command", "List, inspect, lock and write plugins."),
     "secrets": ("tbot_core.cli.commands.secrets:command", "Show, verify and edit secrets; rotate their keys."),
     "alerts": (
         "tbot_core.cli.commands.alerts:command",

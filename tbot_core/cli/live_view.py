@@ -12,8 +12,8 @@ from rich.live import Live as Canvas
 from tbot_core.cli.text.live_frame import LiveFrame, PositionRow, render_frame
 from tbot_core.cli.text.run import banner
 from tbot_core.cli.text.tables import wrap_sentence
-from tbot_core.engine.bootstrap import SIMULATED_MODES
 from tbot_core.engine.run_plan import RunWatcher
+from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
 from tbot_core.status.event_text import EventLine, EventNarrator
 from tbot_core.system import log

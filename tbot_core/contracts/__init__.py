@@ -53,6 +53,8 @@ if TYPE_CHECKING:
         SupportsLiveVix,
         SupportsPartialVolume,
     )
+    from tbot_core.contracts.network import Connect, Gap, HttpClient, HttpResponse, WebSocket
+    from tbot_core.contracts.permissions import Host, PluginNeeds
     from tbot_core.contracts.plugin import Context, KeyProvider, Plugin, RunInfo, StructuredLogger
     from tbot_core.contracts.strategy import (
         Check,
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
         SupportsScreening,
     )
 
-_MODULES = ("alert", "credentials", "plugin", "strategy", "feed", "broker")
+_MODULES = ("alert", "credentials", "network", "permissions", "plugin", "strategy", "feed", "broker")
 
 __all__ = [
     "AccountActivity",
@@ -79,6 +81,7 @@ __all__ = [
     "BrokerEvent",
     "BrokerEventKind",
     "Check",
+    "Connect",
     "Context",
     "DayTradeRule",
     "Feed",
@@ -90,8 +93,12 @@ __all__ = [
     "FeedSession",
     "FeedSource",
     "Filter",
+    "Gap",
     "HaltStatus",
     "Heartbeat",
+    "Host",
+    "HttpClient",
+    "HttpResponse",
     "IndexQuote",
     "Instrument",
     "KeyProvider",
@@ -101,6 +108,7 @@ __all__ = [
     "OrderStatusReport",
     "Permit",
     "Plugin",
+    "PluginNeeds",
     "PositionReport",
     "Quote",
     "RejectionMeaning",
@@ -124,6 +132,7 @@ __all__ = [
     "SupportsServerTime",
     "SupportsTradingHours",
     "Urgency",
+    "WebSocket",
 ]
 
 

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import attrs
+
+_SCHEMES: Final = frozenset({"https", "wss"})
+_PATH: Final = re.compile(r"(/[A-Za-z0-9._~%-]+)*/?")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+def _address(_owner: object, field: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str) or not (split := urlsplit(value)).hostname or split.scheme not in _SCHEMES:
+        raise TypeError(f"{field.name} must be an address such as https://api.example.com, not {value!r}")
+    if "@" in split.netloc or split.query or split.fragment or not _PATH.fullmatch(split.path):
+        raise TypeError(f"{field.name} must be scheme, host and path only, not {value!r}")
+
+
+@attrs.frozen
+class Host:
+    """A host that a plugin connects to: the address, with the scheme https or wss.
+
+    `requests_per_minute`: the vendor's limit for one credential, 0 without one; hosts that name the same `budget`
+    share it. An instance may point a host to this machine with HOST_PLUGIN_NAME, such as
+    HOST_EXAMPLE_TRADING=http://127.0.0.1:8080. Raises TypeError for anything that is not such an address.
+    """
+
+    url: str = attrs.field(validator=_address)
+    requests_per_minute: int = attrs.field(default=0, kw_only=True, validator=attrs.validators.ge(0))
+    budget: str = attrs.field(default="", kw_only=True)
 
 
 def _schemas(_owner: object, field: attrs.Attribute[Mapping[str, Any]], value: object) -> None:
@@ -16,9 +43,15 @@ def _schemas(_owner: object, field: attrs.Attribute[Mapping[str, Any]], value: o
         raise TypeError(f"{field.name} must map categories to attrs classes")
 
 
-def _words(_owner: object, field: attrs.Attribute[frozenset[str]], value: object) -> None:
-    if not isinstance(value, frozenset) or not all(isinstance(one, str) and one.strip() for one in value):
-        raise TypeError(f"{field.name} must be a frozenset of words")
+def _hosts(_owner: object, field: attrs.Attribute[Mapping[str, Host]], value: object) -> None:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and _NAME.fullmatch(name) and isinstance(host, Host) for name, host in value.items()
+    ):
+        raise TypeError(f"{field.name} must map names such as trading to tbot_core.contracts.network.Host")
+
+
+def _addresses(hosts: Mapping[str, Host]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, host.url) for name, host in hosts.items())
 
 
 @attrs.frozen(kw_only=True)
@@ -27,12 +60,14 @@ class PluginNeeds:
 
     `secrets`: the categories that it receives, each with the attrs class for its values (see
     `tbot_core.contracts.credentials`), or None if only the name is known, as in a lock; needs with the same names are
-    equal. `hosts`: the names of the hosts that it connects to. `subprocess`: it starts programs. `orders`: it submits
-    and cancels orders. Raises TypeError for other types.
+    equal. `hosts`: the hosts that it connects to through `Context.connect`, by a name in lower case; needs with the
+    same names and addresses are equal. `own_network`: its library opens connections itself, to hosts that tbot does not
+    see. `subprocess`: it starts programs. `orders`: it submits and cancels orders. Raises TypeError for other types.
     """
 
     secrets: Mapping[str, type[Any] | None] = attrs.field(factory=dict, validator=_schemas, eq=frozenset)
-    hosts: frozenset[str] = attrs.field(default=frozenset(), validator=_words)
+    hosts: Mapping[str, Host] = attrs.field(factory=dict, validator=_hosts, eq=_addresses)
+    own_network: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     subprocess: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     orders: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
 
@@ -42,12 +77,21 @@ class PluginNeeds:
         secrets, hosts = document["secrets"], document["hosts"]
         if not isinstance(secrets, list) or not isinstance(hosts, list):
             raise TypeError("secrets and hosts must be lists")
-        return cls(**{**document, "secrets": dict.fromkeys(secrets), "hosts": frozenset(hosts)})
+        named = (str(one).partition("=") for one in hosts)
+        return cls(
+            **{
+                **document,
+                "secrets": dict.fromkeys(secrets),
+                "hosts": {name: Host(url) for name, _, url in named},
+            }
+        )
 
     @property
     def document(self) -> dict[str, object]:
-        """The permissions as JSON, sets sorted."""
-        return attrs.asdict(self) | {"secrets": sorted(self.secrets), "hosts": sorted(self.hosts)}
+        """The permissions as JSON, sets sorted; a host as NAME=ADDRESS."""
+        fields = attrs.asdict(self, filter=attrs.filters.exclude("secrets", "hosts"), recurse=False)
+        hosts = sorted(f"{name}={host.url}" for name, host in self.hosts.items())
+        return {"secrets": sorted(self.secrets), "hosts": hosts, **fields}
 
     @property
     def sentence(self) -> str:
@@ -55,5 +99,10 @@ class PluginNeeds:
         parts = ["order authority"] if self.orders else []
         parts += ["child processes"] if self.subprocess else []
         parts += [f"secrets {', '.join(sorted(self.secrets))}"] if self.secrets else []
-        parts += [f"hosts {', '.join(sorted(self.hosts))}"] if self.hosts else []
+        parts += (
+            [f"hosts {', '.join(sorted(urlsplit(one.url).netloc for one in self.hosts.values()))}"]
+            if self.hosts
+            else []
+        )
+        parts += ["network connections of its own, to any host"] if self.own_network else []
         return "; ".join(parts) or "nothing"

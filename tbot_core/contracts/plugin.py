@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
 from tbot_core.contracts.feed import FeedLabel, FeedQuality
+from tbot_core.contracts.network import Connect, NoNetwork
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.model.clock import Clock
 
@@ -35,13 +37,14 @@ class Context:
 
     `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
     section, or from the whole category if it has no sections. A trial holds none; a simulation lacks those without a
-    file.
+    file. `connect` is the only way to the network, and reaches the hosts in its `needs`.
     """
 
     clock: Clock
     log: StructuredLogger
     data_dir: Path
     secrets: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    connect: Connect = attrs.field(factory=NoNetwork, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +56,9 @@ class Plugin:
     libraries. `capabilities`: words of the kind (`feed`: a broker that also supplies bars). `needs`: its permissions,
     shown for approval. `quality(config)`: the declared quality of a broker's live feed, before anything is connected.
     `tables`: the files in its data folder, placed there by the operator, that decisions depend on; their content is
-    part of the settings hash, which binds runs and armings.
+    part of the settings hash, which binds runs and armings. `venue()`: what `tbot plugins check` tests a broker or an
+    alert channel with: the plugin's object at a server of its own on this machine, as `tbot_core.testing.broker` and
+    `tbot_core.testing.alert` describe it; a run never calls it.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Plugin:
     needs: PluginNeeds = attrs.field(factory=PluginNeeds)
     quality: Callable[[Any], FeedQuality] | None = None
     tables: tuple[str, ...] = ()
+    venue: Callable[[], AbstractContextManager[object]] | None = None
 
 
 @runtime_checkable

@@ -91,7 +91,7 @@ class DeclaredConfig:
     """The declarations of a plugin: `config` is the frozen attrs class of its settings, `secrets` has one per category.
 
     `kind` is the singular (broker, strategy, filter, ...). `tables` names the files in its data folder that its
-    decisions depend on.
+    decisions depend on. `hosts` names the hosts that it connects to, with their addresses.
     """
 
     kind: str
@@ -99,6 +99,7 @@ class DeclaredConfig:
     config: type[Any] = NoSettings
     secrets: Mapping[str, type[Any] | None] = attrs.field(factory=dict)
     tables: tuple[str, ...] = ()
+    hosts: Mapping[str, str] = attrs.field(factory=dict)
 
 
 def declare(

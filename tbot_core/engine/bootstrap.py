@@ -7,7 +7,6 @@ import functools
 from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,21 +16,20 @@ from tbot_core import instance as configuration
 from tbot_core.contracts import (
     AlertChannel,
     BrokerCapabilities,
-    Context,
     FeedQuality,
     FeedSource,
     Filter,
-    Plugin,
     RequiresData,
     RiskCheck,
     Strategy,
 )
 from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance import Instance, Settings
+from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.registry import catalogue as variables
-from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal.projections.vix import RecordedVix, recorded_vix_in
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
@@ -43,12 +41,12 @@ from tbot_core.plugins.discovery import PluginListing
 from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
 from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader, build_plugin
+from tbot_core.plugins.network.connector import RequestBudgets
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.plugins.trial_records import record_failure, record_run
-from tbot_core.system import filesystem, log
+from tbot_core.system import filesystem
 from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
-from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
     from tbot_core.contracts.setting import DeclaredConfig
@@ -57,7 +55,6 @@ if TYPE_CHECKING:
 SIMULATOR: Final = "paper"
 """The broker of replay and demo; they ignore BROKER_NAME."""
 
-SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
 DRY_RUN: Final = "dry-run"
 """The mode that decides on live data with the instance's settings, and sends nothing."""
 
@@ -86,6 +83,11 @@ class Assembly:
     notes: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
     _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
+
+    @functools.cached_property
+    def budgets(self) -> RequestBudgets:
+        """The request budgets that the plugins of the run share."""
+        return RequestBudgets(self.clock)
 
     @property
     def typical_volume(self) -> bool:
@@ -163,7 +165,7 @@ class Assembly:
     def build(self, loaded: LoadedPlugin, strategy: str | None = None, window: Window | None = None) -> Any:
         """Build a plugin's object from the settings; raises PluginError if that fails."""
         config = self.settings.plugin_config(loaded.plugin.config, strategy, window=window)
-        made = build_plugin(loaded, config, _context(self.settings, self.clock, loaded))
+        made = build_plugin(loaded, config, plugin_context(self.settings, self.clock, loaded, self.budgets))
         if isinstance(made, PluginFailure):
             raise plugins_failed_error((made,))
         return guard_plugin(loaded.entry, made, self.call_guard)
@@ -346,30 +348,3 @@ def _declared(loaded: tuple[LoadedPlugin, ...]) -> list[DeclaredConfig]:
 def _filters(assembly: Assembly) -> dict[str, Filter]:
     named = {one.entry.name: one for one in assembly.loaded if one.entry.kind == "filter"}
     return {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}
-
-
-def _context(settings: Settings, clock: Clock, loaded: LoadedPlugin) -> Context:
-    plugin: Plugin = loaded.plugin
-    return Context(
-        clock=clock,
-        log=log.logger(f"tbot.{loaded.entry.kind}.{plugin.name}"),
-        data_dir=settings.instance.plugin_data(loaded.entry.kind, plugin.name),
-        secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets),
-    )
-
-
-def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
-    """An object of the plugin's class for each category in `wanted`; a simulation skips a missing file.
-
-    Raises VaultError for a file that cannot be opened or does not fit the class, and PluginError for a category that
-    plugins may not receive.
-    """
-    found: dict[str, Any] = {}
-    for category, schema in sorted(wanted.items(), key=itemgetter(0)):
-        kind = CATEGORIES.get(category)
-        if kind is None or schema is None or not (kind.by_plugin or kind.shape == "object"):
-            raise PluginError(f"The plugin {plugin} cannot receive secrets of {category}.", "Update the plugin.")
-        opened = open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
-        if opened.store.has_file(category) or settings.mode not in SIMULATED_MODES:
-            found[category] = opened.read_as(schema, category, plugin if kind.by_plugin else None)
-    return found

@@ -10,19 +10,20 @@ import attrs
 
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.engine import feed_quality, resume
-from tbot_core.engine.bootstrap import DRY_RUN, SIMULATED_MODES, SIMULATOR, Assembly, feed_source, shortable_notes
+from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR, Assembly, feed_source, shortable_notes
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext
 from tbot_core.execution.broker_account import BrokerAccount
-from tbot_core.execution.throttling import RetryPolicy
 from tbot_core.instance import folder as places
+from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
 from tbot_core.marketdata import received_bars
 from tbot_core.model.types import atoms_of
+from tbot_core.plugins.network.request_limits import RetryPolicy
 from tbot_core.plugins.observers import LIMITS_S, PluginObservers
 from tbot_core.reports import html
 from tbot_core.reports.summary import RunSummary

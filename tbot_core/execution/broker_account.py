@@ -8,7 +8,7 @@ import attrs
 
 from tbot_core.contracts import Broker
 from tbot_core.execution.send_permit import SendRefusal, never_refuse
-from tbot_core.execution.throttling import RetryPolicy
+from tbot_core.plugins.network.request_limits import RetryPolicy
 
 
 @attrs.frozen(kw_only=True)

@@ -1,11 +1,9 @@
-"""Retries and rate limits of requests to a broker."""
+"""Calls of a broker: within its rate limit, bounded in time, and checked."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
-from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -21,11 +19,12 @@ from tbot_core.contracts import (
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
 from tbot_core.execution.monitored_broker import MonitoredBroker
 from tbot_core.model.types import CURRENCY, Leg
-from tbot_core.system import log, random
+from tbot_core.plugins.network.request_limits import PRIORITY, RequestBudget, RequestPriority
+from tbot_core.system import log
 from tbot_core.system.timeouts import CallTimedOut, steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from tbot_core.contracts import (
@@ -44,90 +43,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 _log = log.logger(__name__)
 
-FIRST_S: Final = 0.5
-CYCLE_S: Final = 10.0
-"""The upper bound of the total delay of one request's retries: a later answer is too late for its minute."""
-
 STEP_S: Final = 2.0
 """The longest time that a broker plugin may block the event loop in one step."""
-
-
-async def _at_once(_seconds: float) -> None:
-    # Do not wait.
-    pass
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class RetryPolicy:
-    """The retries of a request; `retries` is API_RETRY_LIMIT, `jitter` (0 to 1) spreads the delays of many bots."""
-
-    retries: int = 0
-    sleep: Callable[[float], Awaitable[None]] = _at_once
-    jitter: Callable[[], float] = attrs.field(factory=lambda: random.generator(0).random)
-
-    def delays(self) -> Iterator[float]:
-        """The seconds before each retry: doubled each time, from at most half a second on."""
-        longest, left = FIRST_S, CYCLE_S
-        for _ in range(self.retries):
-            wait = longest * (0.5 + self.jitter() / 2)
-            longest, left = 2 * longest, left - wait
-            if left < 0:
-                return
-            yield wait
-
-
-class RequestPriority(IntEnum):
-    """The priority of a request when the rate limit is nearly reached."""
-
-    PROTECTION = 0
-    ENTRY = 1
-    READING = 2
-
-
-_RATE: Final = 0.7
-_BURST: Final = 0.15
-_RESERVED_SHARE: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
-_LEAST_S: Final = 0.001
-_MAX_WAIT_S: Final = {
-    RequestPriority.PROTECTION: float("inf"),
-    RequestPriority.ENTRY: 1.0,
-    RequestPriority.READING: CYCLE_S,
-}
-
-
-class RequestBudget:
-    """A token bucket of requests: at most 85 % of the broker's limit in any minute, 15 % of the limit at once.
-
-    It begins empty, so that a restart does not exceed the limit; the remaining 15 % are for logins. Lower priorities
-    leave a part of the bucket: entries 30 %, readings half.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._at = now
-        self._tokens = 0.0
-        self._paused_until = now
-
-    def available(self, per_minute: int, now: float) -> int:
-        """The number of requests that could be sent now; nothing is spent."""
-        return int(min(max(1.0, per_minute * _BURST), self._tokens + (now - self._at) * per_minute * _RATE / 60))
-
-    def back_off(self, seconds: float, now: float) -> None:
-        """Pause for so many seconds at the broker's request; requests of PROTECTION priority are still sent."""
-        self._paused_until = max(self._paused_until, now + seconds)
-
-    def reserve(self, priority: RequestPriority, per_minute: int, now: float) -> float:
-        """Seconds until a request may be sent; 0: now, and it is spent. `per_minute` 0: no limit."""
-        paused = 0.0 if priority is RequestPriority.PROTECTION else max(0.0, self._paused_until - now)
-        if not per_minute:
-            return paused
-        burst, rate = max(1.0, per_minute * _BURST), per_minute * _RATE / 60
-        self._tokens = min(burst, self._tokens + (now - self._at) * rate)
-        self._at = now
-        missing = 1.0 + (burst - 1.0) * _RESERVED_SHARE[priority] - self._tokens
-        if paused or missing > 1e-9:
-            return max(paused, missing / rate)
-        self._tokens -= 1.0
-        return 0.0
 
 
 class RateLimitedBroker:
@@ -179,7 +96,7 @@ class RateLimitedBroker:
         """Submit an order."""
         priority = RequestPriority.ENTRY if order.leg is Leg.ENTRY else RequestPriority.PROTECTION
         await self._wait_turn(priority, f"the order {order.client_order_id}")
-        await self._send(self._broker.submit(order, permit))
+        await self._send(self._broker.submit(order, permit), priority)
 
     async def cancel(self, client_order_id: str) -> None:
         """Request a cancel."""
@@ -245,34 +162,24 @@ class RateLimitedBroker:
 
     async def _wait_turn(self, priority: RequestPriority, what: str) -> None:
         # Wait until the budget allows the request.
-        latest = self._clock.monotonic() + _MAX_WAIT_S[priority]
-        while True:
-            now, limit = self._clock.monotonic(), self._broker.rules.requests_per_minute
-            wait = self._budget.reserve(priority, limit, now)
-            if not wait:
-                return
-            if now + wait > latest:
-                words = f"{what} was not requested" if priority is RequestPriority.READING else f"{what} was not sent"
-                allowed = f"{limit} requests per minute are allowed" if limit else "the broker asked for a pause"
-                raise Unavailable(f"{words}: {allowed}, and the wait would be {wait:.1f} s.", retry_after_s=wait)
-            await self._clock.sleep(max(wait, _LEAST_S))
+        await self._budget.wait_turn(self._clock, priority, self._broker.rules.requests_per_minute, what)
 
-    async def _send(self, request: Awaitable[None]) -> None:
+    async def _send(self, request: Awaitable[None], priority: RequestPriority = RequestPriority.PROTECTION) -> None:
         # A request that may have been sent when its plugin is interrupted.
         try:
-            await self._call(request)
+            await self._call(request, priority)
         except CallTimedOut as fault:
             raise OutcomeUnknown(f"the broker's plugin blocked the event loop: {fault}") from fault
 
     async def _read(self, request: Awaitable[Answer]) -> Answer:
         # A reading fails when its plugin is interrupted.
         try:
-            return await self._call(request)
+            return await self._call(request, RequestPriority.READING)
         except CallTimedOut as fault:
             raise Unavailable(f"the broker's plugin blocked the event loop: {fault}") from fault
 
-    async def _call(self, request: Awaitable[Answer]) -> Answer:
-        started_at = self._clock.monotonic()
+    async def _call(self, request: Awaitable[Answer], priority: RequestPriority) -> Answer:
+        started_at, before = self._clock.monotonic(), PRIORITY.set(priority)
         try:
             answer = await steps_within(STEP_S, request)
         except BrokerError as fault:
@@ -281,6 +188,8 @@ class RateLimitedBroker:
             if fault.retry_after_s:
                 self._budget.back_off(fault.retry_after_s, self._clock.monotonic())
             raise
+        finally:
+            PRIORITY.reset(before)
         self.login_rejection, self.latency_s = "", self._clock.monotonic() - started_at
         return answer
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 Mode: TypeAlias = Literal["replay", "demo", "backtest", "dry-run", "paper", "live"]
+SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
 Level: TypeAlias = Literal["ok", "warn", "fail"]
 
 

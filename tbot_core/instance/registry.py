@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import settings
+from tbot_core.contracts.network import host_settings
 from tbot_core.contracts.setting import SettingDeclaration, SettingKind, declarations
 from tbot_core.instance.findings import ValueOrigin
 from tbot_core.instance.plugin_settings import known_plugins
@@ -114,6 +115,8 @@ def _declare(known: dict[str, KnownVariable], plugin: DeclaredConfig) -> None:
             known[name] = attrs.evolve(known[name], readers=(*known[name].readers, (owner, declaration.kind)))
         else:
             known[name] = KnownVariable(declaration=attrs.evolve(declaration, name=name), owner=owner)
+    for declaration in host_settings(plugin.name, plugin.hosts).values():
+        known.setdefault(declaration.name, KnownVariable(declaration=declaration, owner=owner))
 
 
 @attrs.frozen(kw_only=True)

@@ -16,13 +16,18 @@ class InvalidJson(ValueError):
     """The text is not JSON or exceeds a limit; the message quotes nothing of it."""
 
 
-def parse_json(text: str | bytes, pairs: Callable[[Sequence[tuple[str, Any]]], dict[str, Any]] | None = None) -> Any:
-    """Parse a JSON text; `pairs` makes each object from its fields, in order.
+def parse_json(
+    text: str | bytes,
+    pairs: Callable[[Sequence[tuple[str, Any]]], dict[str, Any]] | None = None,
+    *,
+    fractions: Callable[[str], Any] | None = None,
+) -> Any:
+    """Parse a JSON text; `pairs` makes each object from its fields, in order, `fractions` each number with a fraction.
 
     Raises InvalidJson for invalid JSON, for integers of more than 4,300 digits, and for more than 100 levels.
     """
     try:
-        found = json.loads(text, object_pairs_hook=pairs)  # noqa: TID251  # the only parser
+        found = json.loads(text, object_pairs_hook=pairs, parse_float=fractions)  # noqa: TID251  # the only parser
     except json.JSONDecodeError as fault:
         raise InvalidJson(f"invalid JSON at line {fault.lineno}, column {fault.colno}") from None
     except UnicodeDecodeError:

@@ -69,6 +69,9 @@ def isolated_offers(
         if record is None or record.description is None:
             words = "there is no record of it: `tbot plugins list --probe` tries it."
             failures.append(PluginFailure.said(entries[pair], "offer", record.error if record else words))
+        elif record.description["needs"]["hosts"]:
+            words = "it needs the network, which an isolated plugin does not have: run it without isolation."
+            failures.append(PluginFailure.said(entries[pair], "offer", words))
         else:
             loaded.append(_loaded(entries[pair], record.description, kinds))
     return tuple(loaded), tuple(failures)

@@ -56,6 +56,7 @@ class LoadedPlugin:
             config=self.plugin.config,
             secrets=self.plugin.needs.secrets,
             tables=self.plugin.tables,
+            hosts={name: host.url for name, host in self.plugin.needs.hosts.items()},
         )
 
 

@@ -21,6 +21,7 @@ from tbot_core.model.window import Window
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
+from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def try_plugin(entry: EntryPointInfo, folder: Path) -> PluginDescription | Plugi
         config = default_config(loaded.plugin.config)
     except Exception as fault:  # noqa: BLE001  -- the border of plugin load: the class may be anything
         return PluginFailure.of(entry, "config", fault)
-    context = Context(clock=SystemClock(), log=log.logger(f"plugin.{entry.name}"), data_dir=folder)
+    clock, hosts = SystemClock(), loaded.plugin.needs.hosts
+    connector = Connector(plugin=f"{entry.kind} {entry.name}", hosts=hosts, clock=clock, budgets=RequestBudgets(clock))
+    context = Context(clock=clock, log=log.logger(f"plugin.{entry.name}"), data_dir=folder, connect=connector)
     made = build_plugin(loaded, config, context)
     return made if isinstance(made, PluginFailure) else describe_offer(loaded.plugin)
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from tbot_core.contracts import BrokerEventKind
-from tbot_core.execution.throttling import RequestPriority
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import broker_events
 from tbot_core.journal.store import Event
 from tbot_core.model.types import Leg, SignalId, units_of
+from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.bot import BotProcess, BotProcessResult
 from tbot_core.rehearsal.operator import OperatorActions
 from tbot_core.rehearsal.world import World

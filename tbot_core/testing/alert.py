@@ -1,4 +1,4 @@
-"""The contract of alert channels: a pytest class that a plugin's tests inherit, with one numbered test per rule.
+"""The contract of alert channels: numbered cases, and a pytest class that a plugin's tests inherit.
 
 A plugin's test supplies a service: the channel, the delivered messages, and a way to make it unreachable::
 
@@ -10,19 +10,17 @@ A plugin's test supplies a service: the channel, the delivered messages, and a w
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
-import pytest
 
 from tbot_core.contracts import Alert, AlertChannel, Urgency
 from tbot_core.errors import Undelivered
-from tbot_core.testing.causality import demand
+from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
 _ALERT: Final = Alert(
     key="US_NY_PAPER_001-1",
@@ -31,6 +29,9 @@ _ALERT: Final = Alert(
     text="[PAPER US_NY_PAPER_001] The broker does not respond.\n15:00 UTC (10:00 New York)\nNext: tbot status",
     time=datetime(2026, 11, 24, 15, 0, tzinfo=UTC),
 )
+
+
+_TEXTS: Final = ("", "\N{WARNING SIGN} 12 \u2212 \u00e9", "x" * 5_000, "<b>&amp;'\"\\{}%s")
 
 
 class ChannelUnderTest(Protocol):
@@ -46,48 +47,78 @@ class ChannelUnderTest(Protocol):
     def fail(self) -> bool:
         """Make the service unreachable from now on; false if that is not possible."""
 
+    def wait(self, call: Coroutine[Any, Any, None]) -> None:
+        """Await a call to the channel in its event loop."""
 
-class AlertContract:
-    """The contract of alert channels; a subclass has a fixture `service`."""
 
-    def test_a01_it_is_a_channel(self, service: ChannelUnderTest) -> None:
-        """It has `send`."""
-        demand(isinstance(service.channel, AlertChannel), "a channel has `send`")
+def a01_it_is_a_channel(service: ChannelUnderTest) -> None:
+    """It has `send`."""
+    demand(isinstance(service.channel, AlertChannel), "a channel has `send`")
 
-    @pytest.mark.parametrize("urgency", list(Urgency))
-    def test_a02_what_is_sent_arrives(self, service: ChannelUnderTest, urgency: Urgency) -> None:
-        """Each alert gives one message with what happened and what to run next."""
-        _send(service, attrs.evolve(_ALERT, urgency=urgency))
+
+def a02_what_is_sent_arrives(service: ChannelUnderTest) -> None:
+    """Each alert, of any urgency, gives one message with what happened and what to run next."""
+    for number, urgency in enumerate(Urgency, 1):
+        _send(service, attrs.evolve(_ALERT, key=f"{_ALERT.key}-{number}", urgency=urgency))
         arrived = service.arrived()
-        demand(len(arrived) == 1, f"{len(arrived)} messages arrived instead of 1")
+        demand(len(arrived) == number, f"{len(arrived)} messages arrived instead of {number}")
         for words in ("[PAPER US_NY_PAPER_001] The broker does not respond.", "tbot status"):
-            demand(words in arrived[0], f"the message that arrived lacks {words!r}")
+            demand(words in arrived[-1], f"the message that arrived lacks {words!r}")
 
-    def test_a03_the_end_of_an_incident_is_no_error(self, service: ChannelUnderTest) -> None:
-        """The end of an incident is accepted, also of an incident that the service does not know."""
-        for key in (_ALERT.key, "US_NY_PAPER_001-2"):
-            _send(service, _ALERT)
-            _send(service, attrs.evolve(_ALERT, key=key, resolved=True))
 
-    def test_a04_a_message_sent_again_is_no_error(self, service: ChannelUnderTest) -> None:
-        """The core resends a message that may not have arrived, with the same key."""
+def a03_the_end_of_an_incident_is_no_error(service: ChannelUnderTest) -> None:
+    """The end of an incident is accepted, also of an incident that the service does not know."""
+    for key in (_ALERT.key, "US_NY_PAPER_001-2"):
         _send(service, _ALERT)
+        _send(service, attrs.evolve(_ALERT, key=key, resolved=True))
+
+
+def a04_a_message_sent_again_is_no_error(service: ChannelUnderTest) -> None:
+    """The core resends a message that may not have arrived, with the same key."""
+    _send(service, _ALERT)
+    _send(service, _ALERT)
+    demand(bool(service.arrived()), "nothing arrived")
+
+
+def a05_any_text_is_taken(service: ChannelUnderTest) -> None:
+    """Any text of any length is delivered; it may be cut."""
+    for number, what in enumerate(_TEXTS, 1):
+        _send(service, attrs.evolve(_ALERT, key=f"{_ALERT.key}-{number}", text=f"{_ALERT.title}\n{what}"))
+        arrived = [text for text in service.arrived() if _ALERT.title in text]
+        demand(len(arrived) == number, f"a message with the text {what[:20]!r} did not arrive with its title")
+
+
+def a06_what_does_not_arrive_is_an_error(service: ChannelUnderTest) -> None:
+    """An unreachable service raises `Undelivered`, so that the other channel is tried."""
+    if not service.fail():
+        raise NotClaimed("this service cannot be made unreachable")
+    try:
         _send(service, _ALERT)
-        demand(bool(service.arrived()), "nothing arrived")
+    except Undelivered:
+        return
+    raise AssertionError("an alert to an unreachable service must raise Undelivered")
 
-    @pytest.mark.parametrize("what", ["", "\N{WARNING SIGN} 12 \u2212 \u00e9", "x" * 5_000, "<b>&amp;'\"\\{}%s"])
-    def test_a05_any_text_is_taken(self, service: ChannelUnderTest, what: str) -> None:
-        """Any text of any length is delivered; it may be cut."""
-        _send(service, attrs.evolve(_ALERT, text=f"{_ALERT.title}\n{what}"))
-        demand(any(_ALERT.title in text for text in service.arrived()), "the delivered message lacks the title")
 
-    def test_a06_what_does_not_arrive_is_an_error(self, service: ChannelUnderTest) -> None:
-        """An unreachable service raises `Undelivered`, so that the other channel is tried."""
-        if not service.fail():
-            pytest.skip("this service cannot be made unreachable")
-        with pytest.raises(Undelivered):
-            _send(service, _ALERT)
+CASES: Final[tuple[ContractCase, ...]] = (
+    a01_it_is_a_channel,
+    a02_what_is_sent_arrives,
+    a03_the_end_of_an_incident_is_no_error,
+    a04_a_message_sent_again_is_no_error,
+    a05_any_text_is_taken,
+    a06_what_does_not_arrive_is_an_error,
+)
+"""The contract, in order of the numbers."""
+
+
+class AlertContract(ContractTests):
+    """The contract of alert channels as tests; a subclass, or its module, has a fixture `service`."""
+
+    cases = CASES
+
+    def test_contract(self, case: ContractCase, service: ChannelUnderTest) -> None:
+        """Run one case."""
+        case(service)
 
 
 def _send(service: ChannelUnderTest, alert: Alert) -> None:
-    asyncio.run(service.channel.send(alert))
+    service.wait(service.channel.send(alert))

@@ -1,4 +1,4 @@
-"""The contract of brokers: a pytest class that a plugin's tests inherit, with one numbered test per rule.
+"""The contract of brokers: numbered cases, and a pytest class that a plugin's tests inherit.
 
 A plugin's test supplies a venue: the connected broker with an open session, and a market that the test moves::
 
@@ -17,13 +17,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpack
 
 import attrs
-import pytest
 
 from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, OrderStatus, SupportsOrderLookup
 from tbot_core.errors import BrokerError, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
-from tbot_core.testing.causality import demand
+from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -67,166 +66,200 @@ class CaseOrderOptions(TypedDict, total=False):
     protection: tuple[Order, ...]
 
 
-class ReadingContract:
-    """Readings of an account, and permits: a part of `BrokerContract`."""
-
-    def test_b13_nothing_leaves_without_a_permit(self, venue: BrokerUnderTest) -> None:
-        """An order whose permit was withdrawn is not sent, even if sending it had begun."""
-        order = _order(venue, "kit-1")
-        withdrawn = False
-        try:
-            venue.wait(venue.broker.submit(order, SendPermit(order, lambda _: "cancelled by the contract kit")))
-        except Withdrawn:
-            withdrawn = True
-        demand(withdrawn, "the permit must be redeemed before anything is sent")
-        venue.trade_at(PRICE)
-        demand(not _poll(venue), "an order that was not sent must not exist")
-
-    def test_b14_a_snapshot_shows_what_was_traded(self, venue: BrokerUnderTest) -> None:
-        """Positions, cash and the orders of the day are read together, including a working order."""
-        resting = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
-        _traded(venue, _order(venue, "kit-1"))
-        _submit(venue, resting)
-        snapshot = venue.wait(venue.broker.snapshot(DAWN))
-        held = {holding.symbol: holding.quantity for holding in snapshot.holdings}
-        demand(held == {venue.symbol: _QUANTITY}, "the account must hold what was bought, and nothing else")
-        demand(snapshot.account == venue.wait(venue.broker.account()), "cash must match the account")
-        kinds = {report.client_order_id: report.kind for report in snapshot.orders}
-        demand(kinds.get("kit-2") == OrderStatus.WORKING, "a working order must be listed as open")
-        if venue.broker.rules.lists_closed:
-            demand(kinds.get("kit-1") == OrderStatus.FILLED, "a filled order must be listed as filled")
-        if venue.broker.rules.lists_fills:
-            done = [fill.quantity for fill in snapshot.fills if fill.client_order_id == "kit-1"]
-            demand(sum(done) == _QUANTITY, "the executions of filled orders must be listed")
-
-    def test_b15_an_order_is_found_by_its_id(self, venue: BrokerUnderTest) -> None:
-        """Its report has the filled quantity and price; an id that was never sent is unknown."""
-        broker = venue.broker
-        if not broker.rules.query_by_cid:
-            pytest.skip("the broker's capabilities do not claim it")
-        if not isinstance(broker, SupportsOrderLookup):
-            pytest.fail("a broker that claims query_by_cid needs a method `find`")
-        fills = _fills(_traded(venue, _order(venue, "kit-1")))
-        report = venue.wait(broker.find("kit-1"))
-        demand(report is not None and report.kind == OrderStatus.FILLED, "a filled order must be reported as filled")
-        if report is not None:
-            demand(report.filled == _QUANTITY, "the filled quantity must be the sum of the fills")
-            demand(
-                report.average_price == fills[0].price or len(fills) > 1,
-                "the average price of one fill must be its price",
-            )
-        demand(venue.wait(broker.find("kit-never-sent")) is None, "an order that was never sent must not be found")
+def b01_it_is_a_broker(venue: BrokerUnderTest) -> None:
+    """It has every method of the protocol."""
+    demand(isinstance(venue.broker, Broker), "a broker must have every method of the protocol")
 
 
-class BrokerContract(ReadingContract):
-    """The contract of brokers; a subclass has a fixture `venue`."""
+def b02_its_rules_fit_each_other(venue: BrokerUnderTest) -> None:
+    """Quantities have a step, which is below one share exactly if some order type may be fractional."""
+    rules = venue.broker.rules
+    demand(rules.quantity_step > 0, "the quantity step must be above 0")
+    demand(
+        (rules.quantity_step < 1) == bool(rules.fractional_types),
+        "fractional quantities need a step below 1 and an order type",
+    )
+    demand(rules.fractional_types <= {*OrderType}, "fractional types must be order types")
+    readable = rules.lists_closed or rules.lists_fills or rules.query_by_cid
+    demand(readable, "the outcome of a finished order must be readable in at least one way")
+    demand(rules.cid_length >= 20, "a client order id must allow 20 characters")
 
-    def test_b01_it_is_a_broker(self, venue: BrokerUnderTest) -> None:
-        """It has every method of the protocol."""
-        demand(isinstance(venue.broker, Broker), "a broker must have every method of the protocol")
 
-    def test_b02_its_rules_fit_each_other(self, venue: BrokerUnderTest) -> None:
-        """Quantities have a step, which is below one share exactly if some order type may be fractional."""
-        rules = venue.broker.rules
-        demand(rules.quantity_step > 0, "the quantity step must be above 0")
+def b03_it_says_whose_account_it_is(venue: BrokerUnderTest) -> None:
+    """The account has an id and finite amounts, and connecting again changes nothing."""
+    account = venue.wait(venue.broker.connect())
+    demand(bool(account.account_id), "the account must have an id")
+    demand(account.equity.is_finite() and account.cash.is_finite(), "equity and cash must be finite")
+    demand(venue.wait(venue.broker.connect()) == account, "connecting twice must give the same account")
+
+
+def b04_a_market_order_is_filled(venue: BrokerUnderTest) -> None:
+    """It is acknowledged, then filled: completely, on its side, with fees of 0 or more and an aware time."""
+    events = _traded(venue, _order(venue, "kit-1"))
+    demand(events[0].kind == BrokerEventKind.ACKNOWLEDGED, "the first event of an order must acknowledge it")
+    fills = _fills(events)
+    demand(sum((fill.quantity for fill in fills), Decimal(0)) == _QUANTITY, "the fills must add up to the order")
+    for fill in fills:
         demand(
-            (rules.quantity_step < 1) == bool(rules.fractional_types),
-            "fractional quantities need a step below 1 and an order type",
+            (fill.client_order_id, fill.symbol, fill.buy) == ("kit-1", venue.symbol, True),
+            "a fill must name its order",
         )
-        demand(rules.fractional_types <= {*OrderType}, "fractional types must be order types")
-        readable = rules.lists_closed or rules.lists_fills or rules.query_by_cid
-        demand(readable, "the outcome of a finished order must be readable in at least one way")
-        demand(rules.cid_length >= 20, "a client order id must allow 20 characters")
+        demand(fill.price > 0 and fill.fees >= 0, "a fill needs a price, and fees that are not negative")
+        demand(fill.time.utcoffset() is not None, "the time of a fill must be aware")
 
-    def test_b03_it_says_whose_account_it_is(self, venue: BrokerUnderTest) -> None:
-        """The account has an id and finite amounts, and connecting again changes nothing."""
-        account = venue.wait(venue.broker.connect())
-        demand(bool(account.account_id), "the account must have an id")
-        demand(account.equity.is_finite() and account.cash.is_finite(), "equity and cash must be finite")
-        demand(venue.wait(venue.broker.connect()) == account, "connecting twice must give the same account")
 
-    def test_b04_a_market_order_is_filled(self, venue: BrokerUnderTest) -> None:
-        """It is acknowledged, then filled: completely, on its side, with fees of 0 or more and an aware time."""
-        events = _traded(venue, _order(venue, "kit-1"))
-        demand(events[0].kind == BrokerEventKind.ACKNOWLEDGED, "the first event of an order must acknowledge it")
-        fills = _fills(events)
-        demand(sum((fill.quantity for fill in fills), Decimal(0)) == _QUANTITY, "the fills must add up to the order")
-        for fill in fills:
-            demand(
-                (fill.client_order_id, fill.symbol, fill.buy) == ("kit-1", venue.symbol, True),
-                "a fill must name its order",
-            )
-            demand(fill.price > 0 and fill.fees >= 0, "a fill needs a price, and fees that are not negative")
-            demand(fill.time.utcoffset() is not None, "the time of a fill must be aware")
+def b05_an_event_is_reported_once(venue: BrokerUnderTest) -> None:
+    """Ids of events and executions are unique, kinds are known, and a poll returns nothing twice."""
+    events = _traded(venue, _order(venue, "kit-1"))
+    events += _traded(venue, _order(venue, "kit-2", buy=False, leg=Leg.EXIT))
+    demand(not _poll(venue), "a polled event must not be reported again")
+    demand({event.kind for event in events} <= {*BrokerEventKind}, "events must have a kind of the core")
+    demand(_distinct([event.event_id for event in events]), "event ids must be unique")
+    if venue.broker.rules.exec_ids_unique:
+        demand(_distinct([fill.execution_id for fill in _fills(events)]), "execution ids must be unique")
 
-    def test_b05_an_event_is_reported_once(self, venue: BrokerUnderTest) -> None:
-        """Ids of events and executions are unique, kinds are known, and a poll returns nothing twice."""
-        events = _traded(venue, _order(venue, "kit-1"))
-        events += _traded(venue, _order(venue, "kit-2", buy=False, leg=Leg.EXIT))
-        demand(not _poll(venue), "a polled event must not be reported again")
-        demand({event.kind for event in events} <= {*BrokerEventKind}, "events must have a kind of the core")
-        demand(_distinct([event.event_id for event in events]), "event ids must be unique")
-        if venue.broker.rules.exec_ids_unique:
-            demand(_distinct([fill.execution_id for fill in _fills(events)]), "execution ids must be unique")
 
-    def test_b07_a_resting_order_is_cancelled(self, venue: BrokerUnderTest) -> None:
-        """Its cancel is reported as an event, and it is no longer filled."""
-        _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
-        venue.wait(venue.broker.cancel("kit-1"))
-        kinds = [event.kind for event in _poll(venue)]
-        demand(BrokerEventKind.CANCELLED in kinds, "a cancel must be reported")
-        venue.trade_at(PRICE - _FAR - 1)
-        demand(not _fills(_poll(venue)), "a cancelled order must not fill")
+def b07_a_resting_order_is_cancelled(venue: BrokerUnderTest) -> None:
+    """Its cancel is reported as an event, and it is no longer filled."""
+    _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
+    venue.wait(venue.broker.cancel("kit-1"))
+    kinds = [event.kind for event in _poll(venue)]
+    demand(BrokerEventKind.CANCELLED in kinds, "a cancel must be reported")
+    venue.trade_at(PRICE - _FAR - 1)
+    demand(not _fills(_poll(venue)), "a cancelled order must not fill")
 
-    def test_b08_a_stranger_cannot_be_cancelled(self, venue: BrokerUnderTest) -> None:
-        """A cancel of an unknown order is rejected, as an error or an event."""
-        try:
-            venue.wait(venue.broker.cancel("kit-never-sent"))
-        except BrokerError:
-            return
-        kinds = {event.kind for event in _poll(venue)}
+
+def b08_a_stranger_cannot_be_cancelled(venue: BrokerUnderTest) -> None:
+    """A cancel of an unknown order is rejected, as an error or an event."""
+    try:
+        venue.wait(venue.broker.cancel("kit-never-sent"))
+    except BrokerError:
+        return
+    kinds = {event.kind for event in _poll(venue)}
+    demand(bool(kinds & {BrokerEventKind.CANCEL_REFUSED, BrokerEventKind.NOT_FOUND}), "the rejection must be reported")
+    demand(BrokerEventKind.CANCELLED not in kinds, "nothing must be cancelled")
+
+
+def b09_protection_rests_from_the_fill_on(venue: BrokerUnderTest) -> None:
+    """The stop of a filled entry is acknowledged, and fills once the market trades through it."""
+    _needs_brackets(venue)
+    events = _traded(venue, _protected(venue))
+    demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _reported(events), "the stop must be working")
+    venue.trade_at(PRICE - 5)
+    demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop must fill")
+
+
+def b10_a_stop_moves_at_once(venue: BrokerUnderTest) -> None:
+    """A moved stop fills at its new level, not at its old one."""
+    _needs_brackets(venue)
+    if not venue.broker.rules.amend_atomic:
+        raise NotClaimed("the broker's capabilities do not claim it")
+    _traded(venue, _protected(venue))
+    venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
+    demand((BrokerEventKind.REPLACED, "kit-stop") in _reported(_poll(venue)), "the replace must be reported")
+    venue.trade_at(PRICE - 5)
+    demand(not _fills(_poll(venue)), "the old level must no longer apply")
+    venue.trade_at(PRICE - 9)
+    demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the new level must apply")
+
+
+def b11_fractions_are_filled(venue: BrokerUnderTest) -> None:
+    """If market orders may be fractional, one share and one step are filled exactly."""
+    rules = venue.broker.rules
+    if OrderType.MARKET not in rules.fractional_types:
+        raise NotClaimed("the broker's capabilities do not claim it")
+    quantity = 1 + rules.quantity_step
+    fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=quantity)))
+    demand(sum((fill.quantity for fill in fills), Decimal(0)) == quantity, "fractional quantities must be exact")
+
+
+def b12_cash_follows_fills(venue: BrokerUnderTest) -> None:
+    """The cost of a fill, including fees, is deducted from the account to the cent."""
+    before: Account = venue.wait(venue.broker.account())
+    fills = _fills(_traded(venue, _order(venue, "kit-1")))
+    after: Account = venue.wait(venue.broker.account())
+    cost = sum((fill.quantity * fill.price + fill.fees for fill in fills), Decimal(0))
+    demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash must fall by price x quantity and fees")
+
+
+def b13_nothing_leaves_without_a_permit(venue: BrokerUnderTest) -> None:
+    """An order whose permit was withdrawn is not sent, even if sending it had begun."""
+    order = _order(venue, "kit-1")
+    withdrawn = False
+    try:
+        venue.wait(venue.broker.submit(order, SendPermit(order, lambda _: "cancelled by the contract kit")))
+    except Withdrawn:
+        withdrawn = True
+    demand(withdrawn, "the permit must be redeemed before anything is sent")
+    venue.trade_at(PRICE)
+    demand(not _poll(venue), "an order that was not sent must not exist")
+
+
+def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
+    """Positions, cash and the orders of the day are read together, including a working order."""
+    resting = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
+    _traded(venue, _order(venue, "kit-1"))
+    _submit(venue, resting)
+    snapshot = venue.wait(venue.broker.snapshot(DAWN))
+    held = {holding.symbol: holding.quantity for holding in snapshot.holdings}
+    demand(held == {venue.symbol: _QUANTITY}, "the account must hold what was bought, and nothing else")
+    demand(snapshot.account == venue.wait(venue.broker.account()), "cash must match the account")
+    kinds = {report.client_order_id: report.kind for report in snapshot.orders}
+    demand(kinds.get("kit-2") == OrderStatus.WORKING, "a working order must be listed as open")
+    if venue.broker.rules.lists_closed:
+        demand(kinds.get("kit-1") == OrderStatus.FILLED, "a filled order must be listed as filled")
+    if venue.broker.rules.lists_fills:
+        done = [fill.quantity for fill in snapshot.fills if fill.client_order_id == "kit-1"]
+        demand(sum(done) == _QUANTITY, "the executions of filled orders must be listed")
+
+
+def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
+    """Its report has the filled quantity and price; an id that was never sent is unknown."""
+    broker = venue.broker
+    if not broker.rules.query_by_cid:
+        raise NotClaimed("the broker's capabilities do not claim it")
+    if not isinstance(broker, SupportsOrderLookup):
+        demand(condition=False, words="a broker that claims query_by_cid needs a method `find`")
+        return
+    fills = _fills(_traded(venue, _order(venue, "kit-1")))
+    report = venue.wait(broker.find("kit-1"))
+    demand(report is not None and report.kind == OrderStatus.FILLED, "a filled order must be reported as filled")
+    if report is not None:
+        demand(report.filled == _QUANTITY, "the filled quantity must be the sum of the fills")
         demand(
-            bool(kinds & {BrokerEventKind.CANCEL_REFUSED, BrokerEventKind.NOT_FOUND}), "the rejection must be reported"
+            report.average_price == fills[0].price or len(fills) > 1,
+            "the average price of one fill must be its price",
         )
-        demand(BrokerEventKind.CANCELLED not in kinds, "nothing must be cancelled")
+    demand(venue.wait(broker.find("kit-never-sent")) is None, "an order that was never sent must not be found")
 
-    def test_b09_protection_rests_from_the_fill_on(self, venue: BrokerUnderTest) -> None:
-        """The stop of a filled entry is acknowledged, and fills once the market trades through it."""
-        _needs_brackets(venue)
-        events = _traded(venue, _protected(venue))
-        demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _reported(events), "the stop must be working")
-        venue.trade_at(PRICE - 5)
-        demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop must fill")
 
-    def test_b10_a_stop_moves_at_once(self, venue: BrokerUnderTest) -> None:
-        """A moved stop fills at its new level, not at its old one."""
-        _needs_brackets(venue)
-        if not venue.broker.rules.amend_atomic:
-            pytest.skip("the broker's capabilities do not claim it")
-        _traded(venue, _protected(venue))
-        venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
-        demand((BrokerEventKind.REPLACED, "kit-stop") in _reported(_poll(venue)), "the replace must be reported")
-        venue.trade_at(PRICE - 5)
-        demand(not _fills(_poll(venue)), "the old level must no longer apply")
-        venue.trade_at(PRICE - 9)
-        demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the new level must apply")
+CASES: Final[tuple[ContractCase, ...]] = (
+    b01_it_is_a_broker,
+    b02_its_rules_fit_each_other,
+    b03_it_says_whose_account_it_is,
+    b04_a_market_order_is_filled,
+    b05_an_event_is_reported_once,
+    b07_a_resting_order_is_cancelled,
+    b08_a_stranger_cannot_be_cancelled,
+    b09_protection_rests_from_the_fill_on,
+    b10_a_stop_moves_at_once,
+    b11_fractions_are_filled,
+    b12_cash_follows_fills,
+    b13_nothing_leaves_without_a_permit,
+    b14_a_snapshot_shows_what_was_traded,
+    b15_an_order_is_found_by_its_id,
+)
+"""The contract, in order of the numbers."""
 
-    def test_b11_fractions_are_filled(self, venue: BrokerUnderTest) -> None:
-        """If market orders may be fractional, one share and one step are filled exactly."""
-        rules = venue.broker.rules
-        if OrderType.MARKET not in rules.fractional_types:
-            pytest.skip("the broker's capabilities do not claim it")
-        quantity = 1 + rules.quantity_step
-        fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=quantity)))
-        demand(sum((fill.quantity for fill in fills), Decimal(0)) == quantity, "fractional quantities must be exact")
 
-    def test_b12_cash_follows_fills(self, venue: BrokerUnderTest) -> None:
-        """The cost of a fill, including fees, is deducted from the account to the cent."""
-        before: Account = venue.wait(venue.broker.account())
-        fills = _fills(_traded(venue, _order(venue, "kit-1")))
-        after: Account = venue.wait(venue.broker.account())
-        cost = sum((fill.quantity * fill.price + fill.fees for fill in fills), Decimal(0))
-        demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash must fall by price x quantity and fees")
+class BrokerContract(ContractTests):
+    """The contract of brokers as tests; a subclass, or its module, has a fixture `venue`."""
+
+    cases = CASES
+
+    def test_contract(self, case: ContractCase, venue: BrokerUnderTest) -> None:
+        """Run one case."""
+        case(venue)
 
 
 def _order(venue: BrokerUnderTest, client_order_id: str, **terms: Unpack[CaseOrderOptions]) -> Order:
@@ -280,4 +313,4 @@ def _distinct(names: list[str]) -> bool:
 
 def _needs_brackets(venue: BrokerUnderTest) -> None:
     if not venue.broker.rules.brackets:
-        pytest.skip("the broker's capabilities do not claim brackets")
+        raise NotClaimed("the broker's capabilities do not claim brackets")

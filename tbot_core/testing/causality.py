@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 
 from tbot_core.model.bars import Bars, MinuteSlice, Tape
+from tbot_core.testing.contract import demand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,12 +42,6 @@ def check_causality(strategy: Strategy, bars: Bars, day: DayFacts) -> None:
     """
     found = [fault for case in CASES for fault in case(strategy, bars, day)]
     demand(not found, "\n".join(found))
-
-
-def demand(condition: bool, words: str) -> None:  # noqa: FBT001 - called like an assertion
-    """Raise AssertionError with this message unless the condition holds; unlike `assert`, also under `python -O`."""
-    if not condition:
-        raise AssertionError(words)
 
 
 def well_formed(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:

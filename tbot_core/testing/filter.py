@@ -1,4 +1,4 @@
-"""The contract of filters: a pytest class that a plugin's tests inherit, with one numbered test per rule.
+"""The contract of filters: numbered cases, and a pytest class that a plugin's tests inherit.
 
 A plugin's test supplies the filter, with every comparison switched on::
 
@@ -11,18 +11,18 @@ A plugin's test supplies the filter, with every comparison switched on::
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
-import pytest
 
 from tbot_core.contracts import Filter
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.model.bars import Bars, DayFacts, MarketView, Quotes
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing import sessions
-from tbot_core.testing.causality import NAMES, demand
+from tbot_core.testing.causality import NAMES
+from tbot_core.testing.contract import ContractCase, ContractTests, demand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,122 +31,160 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Array, Flags, Index
 
 
-class FilterContract:
-    """The contract of filters; a subclass has a fixture `subject`."""
+@attrs.frozen
+class FilterUnderTest:
+    """A filter, a strategy's standard settings, and a block of sessions with its facts on which the cases run."""
 
-    @pytest.fixture
+    subject: Filter
+    frame: StrategySettings
+    market: tuple[Bars, DayFacts]
+
+    @property
+    def parts(self) -> tuple[Filter, StrategySettings, tuple[Bars, DayFacts]]:
+        """All three."""
+        return self.subject, self.frame, self.market
+
+
+def f01_it_is_a_filter(tested: FilterUnderTest) -> None:
+    """It has `screen` and `judge`."""
+    subject = tested.subject
+    demand(isinstance(subject, Filter), "a filter has `screen` and `judge`")
+
+
+def f02_it_compares_something(tested: FilterUnderTest) -> None:
+    """Each step has a comparison; otherwise the other cases prove nothing."""
+    subject, frame, market = tested.parts
+    demand(bool([*_screen(subject, market, frame), *_judge(subject, market, frame)]), "it compares nothing")
+
+
+def f03_a_screen_has_a_value_a_row(tested: FilterUnderTest) -> None:
+    """Before the open each comparison has one value per row, and its bounds fit them."""
+    subject, frame, market = tested.parts
+    _screen(subject, market, frame)
+
+
+def f04_a_judgement_has_a_value_a_signal(tested: FilterUnderTest) -> None:
+    """At the signal each comparison has one value per signal, also without signals."""
+    subject, frame, market = tested.parts
+    _judge(subject, market, frame)
+    signals = pick(market[0])
+    none = signals.take(np.zeros(len(signals), dtype=np.bool_))
+    _fit(subject.judge(none, MarketView(bars=market[0], day=market[1]), frame), (0,))
+
+
+def f05_reasons_are_codes_of_the_core(tested: FilterUnderTest) -> None:
+    """Every denial has a reason code of its own step, and never ALLOWED."""
+    subject, frame, market = tested.parts
+    for step, codes in ((_screen, range(1, 30)), (_judge, range(30, 60))):
+        for check in step(subject, market, frame):
+            for reason in (check.below, check.above, check.unknown):
+                known = reason in codes
+                demand(known, f"{check.name} denies with {reason!r}, which is not a reason code of this step")
+
+
+def f06_it_is_pure(tested: FilterUnderTest) -> None:
+    """The same input gives the same output, and inputs are not changed."""
+    subject, frame, market = tested.parts
+    bars, day = market
+    before = [bars.field(name).tobytes() for name in NAMES], _facts(day)
+    for step in (_screen, _judge):
+        _same(step(subject, market, frame), step(subject, market, frame), "the same question again")
+    after = [bars.field(name).tobytes() for name in NAMES], _facts(day)
+    demand(before == after, "it changed the bars or the facts that it was given")
+
+
+def f07_a_session_is_the_same_in_a_block(tested: FilterUnderTest) -> None:
+    """Live trading passes one session, a backtest many: the values are the same."""
+    subject, frame, market = tested.parts
+    bars, day = market
+    signals = pick(bars)
+    whole = _screen(subject, market, frame), _judge(subject, market, frame)
+    for index in range(bars.field("close").shape[1]):
+        alone, own = (bars.session(index), day.session(index)), signals.cells[0] == index
+        _same([_rows(check, index) for check in whole[0]], _screen(subject, alone, frame), f"session {index} screened")
+        rows = attrs.evolve(signals.take(own), cells=(signals.cells[-1][own],))
+        seen = subject.judge(rows, MarketView(bars=alone[0], day=alone[1]), frame)
+        _same([_rows(check, own) for check in whole[1]], seen, f"session {index} judged")
+
+
+def f08_signals_are_judged_alone(tested: FilterUnderTest) -> None:
+    """The values of a signal do not depend on the other signals."""
+    subject, frame, market = tested.parts
+    whole, signals = _judge(subject, market, frame), pick(market[0])
+    order = np.random.default_rng(5).permutation(len(signals))[: len(signals) // 2]
+    seen = subject.judge(signals.take(order), MarketView(bars=market[0], day=market[1]), frame)
+    _same([_rows(check, order) for check in whole], seen, "half of the signals in another order")
+
+
+def f09_the_future_does_not_matter(tested: FilterUnderTest) -> None:
+    """Bars after a signal's minute have no effect: cut, or with other numbers."""
+    subject, frame, market = tested.parts
+    bars, day = market
+    signals = pick(bars)
+    whole = _judge(subject, market, frame)
+    random = np.random.default_rng(3).uniform(1.0, 500.0, size=bars.field("close").shape)
+    for minute in np.unique(signals.minute).tolist():
+        own = signals.minute == minute
+        scrambled = {name: np.concatenate((bars.field(name)[: minute + 1], random[minute + 1 :])) for name in NAMES}
+        for other in (bars.until(minute + 1), Bars(scrambled, bars.symbols)):
+            seen = subject.judge(signals.take(own), MarketView(bars=other, day=day), frame)
+            _same([_rows(check, own) for check in whole], seen, f"bars after minute {minute}")
+
+
+def f10_the_unknown_is_no_error(tested: FilterUnderTest) -> None:
+    """Without any fact or quote it still compares, and raises nothing."""
+    subject, frame, market = tested.parts
+    bars, day = market
+    unknown = sessions.day(len(bars.symbols))
+    blank = {
+        name: np.full_like(getattr(day, name), np.nan)
+        for name in ("previous_close", "average_volume", "market_cap", "atr", "vix")
+    }
+    without_facts = attrs.evolve(day, **blank, typical_volume=None)
+    _fit(subject.screen(without_facts, bars.symbols, frame), day.previous_close.shape)
+    _fit(subject.screen(unknown, bars.symbols, frame), (len(bars.symbols),))
+    signals = pick(bars)
+    for quotes in (None, _quotes(len(bars.symbols), np.nan)):
+        seen = subject.judge(signals, MarketView(bars=bars, day=without_facts, quotes=quotes), frame)
+        _fit(seen, (len(signals),))
+
+
+CASES: Final[tuple[ContractCase, ...]] = (
+    f01_it_is_a_filter,
+    f02_it_compares_something,
+    f03_a_screen_has_a_value_a_row,
+    f04_a_judgement_has_a_value_a_signal,
+    f05_reasons_are_codes_of_the_core,
+    f06_it_is_pure,
+    f07_a_session_is_the_same_in_a_block,
+    f08_signals_are_judged_alone,
+    f09_the_future_does_not_matter,
+    f10_the_unknown_is_no_error,
+)
+"""The contract, in order of the numbers."""
+
+
+class FilterContract(ContractTests):
+    """The contract of filters as tests; a subclass, or its module, has a fixture `subject`."""
+
+    cases = CASES
+
     def frame(self) -> StrategySettings:
         """The standard settings of the strategy, with every limit on."""
-        return StrategySettings(
-            max_gap_pct=Decimal("0.05"), min_market_cap=Decimal(10**9), max_market_cap=Decimal(10**11)
-        )
+        return standard_frame()
 
-    @pytest.fixture
     def market(self) -> tuple[Bars, DayFacts]:
         """A block of sessions and its facts, on which the cases run."""
         return sessions.market()
 
-    def test_f01_it_is_a_filter(self, subject: Filter) -> None:
-        """It has `screen` and `judge`."""
-        demand(isinstance(subject, Filter), "a filter has `screen` and `judge`")
+    def test_contract(self, case: ContractCase, subject: Filter) -> None:
+        """Run one case."""
+        case(FilterUnderTest(subject, self.frame(), self.market()))
 
-    def test_f02_it_compares_something(
-        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
-    ) -> None:
-        """Each step has a comparison; otherwise the other cases prove nothing."""
-        demand(bool([*_screen(subject, market, frame), *_judge(subject, market, frame)]), "it compares nothing")
 
-    def test_f03_a_screen_has_a_value_a_row(
-        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
-    ) -> None:
-        """Before the open each comparison has one value per row, and its bounds fit them."""
-        _screen(subject, market, frame)
-
-    def test_f04_a_judgement_has_a_value_a_signal(
-        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
-    ) -> None:
-        """At the signal each comparison has one value per signal, also without signals."""
-        _judge(subject, market, frame)
-        signals = pick(market[0])
-        none = signals.take(np.zeros(len(signals), dtype=np.bool_))
-        _fit(subject.judge(none, MarketView(bars=market[0], day=market[1]), frame), (0,))
-
-    def test_f05_reasons_are_codes_of_the_core(
-        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
-    ) -> None:
-        """Every denial has a reason code of its own step, and never ALLOWED."""
-        for step, codes in ((_screen, range(1, 30)), (_judge, range(30, 60))):
-            for check in step(subject, market, frame):
-                for reason in (check.below, check.above, check.unknown):
-                    known = reason in codes
-                    demand(known, f"{check.name} denies with {reason!r}, which is not a reason code of this step")
-
-    def test_f06_it_is_pure(self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]) -> None:
-        """The same input gives the same output, and inputs are not changed."""
-        bars, day = market
-        before = [bars.field(name).tobytes() for name in NAMES], _facts(day)
-        for step in (_screen, _judge):
-            _same(step(subject, market, frame), step(subject, market, frame), "the same question again")
-        after = [bars.field(name).tobytes() for name in NAMES], _facts(day)
-        demand(before == after, "it changed the bars or the facts that it was given")
-
-    def test_f07_a_session_is_the_same_in_a_block(
-        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
-    ) -> None:
-        """Live trading passes one session, a backtest many: the values are the same."""
-        bars, day = market
-        signals = pick(bars)
-        whole = _screen(subject, market, frame), _judge(subject, market, frame)
-        for index in range(bars.field("close").shape[1]):
-            alone, own = (bars.session(index), day.session(index)), signals.cells[0] == index
-            _same(
-                [_rows(check, index) for check in whole[0]], _screen(subject, alone, frame), f"session {index} screened"
-            )
-            rows = attrs.evolve(signals.take(own), cells=(signals.cells[-1][own],))
-            seen = subject.judge(rows, MarketView(bars=alone[0], day=alone[1]), frame)
-            _same([_rows(check, own) for check in whole[1]], seen, f"session {index} judged")
-
-    def test_f08_signals_are_judged_alone(
-        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
-    ) -> None:
-        """The values of a signal do not depend on the other signals."""
-        whole, signals = _judge(subject, market, frame), pick(market[0])
-        order = np.random.default_rng(5).permutation(len(signals))[: len(signals) // 2]
-        seen = subject.judge(signals.take(order), MarketView(bars=market[0], day=market[1]), frame)
-        _same([_rows(check, order) for check in whole], seen, "half of the signals in another order")
-
-    def test_f09_the_future_does_not_matter(
-        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
-    ) -> None:
-        """Bars after a signal's minute have no effect: cut, or with other numbers."""
-        bars, day = market
-        signals = pick(bars)
-        whole = _judge(subject, market, frame)
-        random = np.random.default_rng(3).uniform(1.0, 500.0, size=bars.field("close").shape)
-        for minute in np.unique(signals.minute).tolist():
-            own = signals.minute == minute
-            scrambled = {name: np.concatenate((bars.field(name)[: minute + 1], random[minute + 1 :])) for name in NAMES}
-            for other in (bars.until(minute + 1), Bars(scrambled, bars.symbols)):
-                seen = subject.judge(signals.take(own), MarketView(bars=other, day=day), frame)
-                _same([_rows(check, own) for check in whole], seen, f"bars after minute {minute}")
-
-    def test_f10_the_unknown_is_no_error(
-        self, subject: Filter, frame: StrategySettings, market: tuple[Bars, DayFacts]
-    ) -> None:
-        """Without any fact or quote it still compares, and raises nothing."""
-        bars, day = market
-        unknown = sessions.day(len(bars.symbols))
-        blank = {
-            name: np.full_like(getattr(day, name), np.nan)
-            for name in ("previous_close", "average_volume", "market_cap", "atr", "vix")
-        }
-        without_facts = attrs.evolve(day, **blank, typical_volume=None)
-        _fit(subject.screen(without_facts, bars.symbols, frame), day.previous_close.shape)
-        _fit(subject.screen(unknown, bars.symbols, frame), (len(bars.symbols),))
-        signals = pick(bars)
-        for quotes in (None, _quotes(len(bars.symbols), np.nan)):
-            seen = subject.judge(signals, MarketView(bars=bars, day=without_facts, quotes=quotes), frame)
-            _fit(seen, (len(signals),))
+def standard_frame() -> StrategySettings:
+    """A strategy's standard settings with every limit on."""
+    return StrategySettings(max_gap_pct=Decimal("0.05"), min_market_cap=Decimal(10**9), max_market_cap=Decimal(10**11))
 
 
 def pick(bars: Bars, *, seed: int = 1, most: int = 40) -> Signals:

@@ -27,7 +27,7 @@ _SPAWN: Final = "tbot_core.system.processes"
 _RANDOM: Final = "tbot_core.system.random"
 _ENVIRON: Final = "tbot_core.system.environ"
 _CLOCK: Final = "the Clock that is passed in"
-_NET: Final = "the connection that the context offers"
+_NET: Final = "`Context.connect`"
 _LOOP: Final = "asyncio in the runner's one thread"
 
 MODULES: Final = {

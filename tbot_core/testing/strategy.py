@@ -1,4 +1,4 @@
-"""The contract of strategies: a pytest class that a plugin's tests inherit, with one numbered test per rule.
+"""The contract of strategies: numbered cases, and a pytest class that a plugin's tests inherit.
 
 A plugin's test supplies the strategy::
 
@@ -8,73 +8,105 @@ A plugin's test supplies the strategy::
             return Open(window=Window(start=0, analysis=20, breakout=60, monitoring=30), buffer=0.002)
 
 Choose parameters that give signals in the kit's market: case s02 fails without signals. A strategy that needs other
-bars overrides fixture `market`.
+bars overrides the method `market`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import attrs
 import numpy as np
-import pytest
 
 from tbot_core.contracts import Strategy, SupportsExplain, SupportsScreening
+from tbot_core.model.bars import Bars, DayFacts
 from tbot_core.model.signals import first_hits
 from tbot_core.model.window import Window
 from tbot_core.testing import causality, sessions
-from tbot_core.testing.causality import check_causality, demand
+from tbot_core.testing.causality import check_causality
+from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Bars, DayFacts
     from tbot_core.testing.causality import Case
 
-__all__ = ["StrategyContract", "check_causality"]
+__all__ = ["CASES", "StrategyContract", "StrategyUnderTest", "check_causality"]
 
 
-class StrategyContract:
-    """The contract of strategies; a subclass has a fixture `strategy`."""
+@attrs.frozen
+class StrategyUnderTest:
+    """A strategy, and a block of sessions with its facts on which the cases run."""
 
-    @pytest.fixture
+    strategy: Strategy
+    bars: Bars
+    day: DayFacts
+
+
+def s01_it_is_a_strategy(subject: StrategyUnderTest) -> None:
+    """It has a window and a scan."""
+    demand(isinstance(subject.strategy, Strategy), "a strategy has a window and a scan")
+    window = subject.strategy.window
+    demand(isinstance(window, Window), f"its window is a Window, not {window!r}")
+
+
+def s02_it_finds_something(subject: StrategyUnderTest) -> None:
+    """The market gives at least three signals; otherwise the other cases prove nothing."""
+    found = len(subject.strategy.scan(subject.bars, subject.day))
+    demand(found >= 3, f"it found {found} signals: choose parameters or a market that give at least 3")
+
+
+def s14_triggers_explain_the_signals(subject: StrategyUnderTest) -> None:
+    """If a strategy explains itself, its signals are the first firings of its triggers."""
+    strategy = subject.strategy
+    if not isinstance(strategy, SupportsExplain):
+        raise NotClaimed("the strategy does not explain itself")
+    signals = strategy.scan(subject.bars, subject.day)
+    hits = first_hits(strategy.triggers(subject.bars, subject.day), strategy.window.entry)
+    demand(hits.rules == signals.rules, f"the triggers have the rules {hits.rules}, the signals {signals.rules}")
+    for name in ("cells", "minute", "side", "rule", "strength"):
+        same = np.array_equal(getattr(hits, name), getattr(signals, name))
+        demand(same, f"{name} of the signals differs from that of the first triggers")
+
+
+def s15_screens_have_a_value_a_row(subject: StrategyUnderTest) -> None:
+    """If a strategy screens the day, each comparison has one value per row, in a block and alone."""
+    strategy, day = subject.strategy, subject.day
+    if not isinstance(strategy, SupportsScreening):
+        raise NotClaimed("the strategy does not screen")
+    for facts in (day, day.session(0)):
+        for check in strategy.screen(facts):
+            shape = facts.previous_close.shape
+            demand(check.value.shape == shape, f"{check.name} has shape {check.value.shape}, rows are {shape}")
+
+
+def _causal(number: int, case: Case) -> ContractCase:
+    # A case of `tbot_core.testing.causality` with its number.
+    def run(subject: StrategyUnderTest) -> None:
+        faults = list(case(subject.strategy, subject.bars, subject.day))
+        demand(not faults, "\n".join(faults))
+
+    run.__name__, run.__doc__ = f"s{number:02}_{case.__name__}", case.__doc__
+    return run
+
+
+CASES: Final[tuple[ContractCase, ...]] = (
+    s01_it_is_a_strategy,
+    s02_it_finds_something,
+    *(_causal(number, case) for number, case in enumerate(causality.CASES, 3)),
+    s14_triggers_explain_the_signals,
+    s15_screens_have_a_value_a_row,
+)
+"""The contract, in order of the numbers."""
+
+
+class StrategyContract(ContractTests):
+    """The contract of strategies as tests; a subclass, or its module, has a fixture `strategy`."""
+
+    cases = CASES
+
     def market(self) -> tuple[Bars, DayFacts]:
         """A block of sessions and its facts, on which the cases run."""
         return sessions.market()
 
-    def test_s01_it_is_a_strategy(self, strategy: Strategy) -> None:
-        """It has a window and a scan."""
-        demand(isinstance(strategy, Strategy), "a strategy has a window and a scan")
-        demand(isinstance(strategy.window, Window), f"its window is a Window, not {strategy.window!r}")
-
-    def test_s02_it_finds_something(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
-        """The market gives at least three signals; otherwise the other cases prove nothing."""
-        found = len(strategy.scan(*market))
-        demand(found >= 3, f"it found {found} signals: choose parameters or a market that give at least 3")
-
-    @pytest.mark.parametrize(
-        "case",
-        [pytest.param(case, id=f"s{number:02}_{case.__name__}") for number, case in enumerate(causality.CASES, 3)],
-    )
-    def test_scan(self, case: Case, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
-        """Cases s03 to s13, described in `tbot_core.testing.causality`."""
-        faults = list(case(strategy, *market))
-        demand(not faults, "\n".join(faults))
-
-    def test_s14_triggers_explain_the_signals(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
-        """If a strategy explains itself, its signals are the first firings of its triggers."""
-        if not isinstance(strategy, SupportsExplain):
-            pytest.skip("the strategy does not explain itself")
-        signals = strategy.scan(*market)
-        hits = first_hits(strategy.triggers(*market), strategy.window.entry)
-        demand(hits.rules == signals.rules, f"the triggers have the rules {hits.rules}, the signals {signals.rules}")
-        for name in ("cells", "minute", "side", "rule", "strength"):
-            same = np.array_equal(getattr(hits, name), getattr(signals, name))
-            demand(same, f"{name} of the signals differs from that of the first triggers")
-
-    def test_s15_screens_have_a_value_a_row(self, strategy: Strategy, market: tuple[Bars, DayFacts]) -> None:
-        """If a strategy screens the day, each comparison has one value per row, in a block and alone."""
-        if not isinstance(strategy, SupportsScreening):
-            pytest.skip("the strategy does not screen")
-        _, day = market
-        for facts in (day, day.session(0)):
-            for check in strategy.screen(facts):
-                shape = facts.previous_close.shape
-                demand(check.value.shape == shape, f"{check.name} has shape {check.value.shape}, rows are {shape}")
+    def test_contract(self, case: ContractCase, strategy: Strategy) -> None:
+        """Run one case."""
+        case(StrategyUnderTest(strategy, *self.market()))

@@ -14,7 +14,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.contracts.credentials import SecretValue, hidden_field, shown_field
 from tbot_core.contracts.setting import integer, text
-from tbot_core.engine.bootstrap import plugin_secrets
+from tbot_core.engine.plugin_context import plugin_secrets
 from tbot_core.errors import PluginError, VaultError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.system import filesystem

@@ -60,7 +60,6 @@ class TestContract(StrategyContract):
         """A breakout of the range of minutes 5 to 19."""
         return BREAKOUT
 
-    @pytest.fixture
     def market(self) -> tuple[Bars, DayFacts]:
         """A smaller market: bar by bar takes its time."""
         return market(sessions=2, symbols=9)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.contracts.permissions import Host, PluginNeeds
 
 MANY = PluginNeeds(
     secrets={"smtp": PluginNeeds, "alpaca": None},
-    hosts=frozenset({"api.example.invalid"}),
+    hosts={"trading": Host("https://api.example.invalid/v2")},
     subprocess=True,
     orders=True,
 )
@@ -27,11 +27,20 @@ def test_needs_are_said_in_words() -> None:
     assert MANY.sentence == "order authority; child processes; secrets alpaca, smtp; hosts api.example.invalid"
     assert PluginNeeds().sentence == "nothing"
     assert MANY.document["secrets"] == ["alpaca", "smtp"]
+    assert PluginNeeds(own_network=True).sentence == "network connections of its own, to any host"
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"secrets": "smtp"}, {"hosts": frozenset({1})}, {"hosts": frozenset({" "})}, {"subprocess": 1}, {"orders": "yes"}],
+    [
+        {"secrets": "smtp"},
+        {"hosts": frozenset({"a"})},
+        {"hosts": {"A": Host("https://a.example")}},
+        {"hosts": {"a": "https://a.example"}},
+        {"own_network": 1},
+        {"subprocess": 1},
+        {"orders": "yes"},
+    ],
 )
 def test_other_types_are_refused(wrong: dict[str, Any]) -> None:
     """A need that is not what it must be never passes as none."""

@@ -16,7 +16,6 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.send_permit import SendPermit, never_refuse
-from tbot_core.execution.throttling import CYCLE_S, RetryPolicy
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.recorder import JournalRecorder
@@ -25,6 +24,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Account, ExitReason, Leg, OrderState, RiskState, atoms_of, dollars_of
+from tbot_core.plugins.network.request_limits import CYCLE_S, RetryPolicy
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder

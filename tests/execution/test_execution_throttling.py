@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, PositionReport
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution.send_permit import SendPermit, never_refuse
-from tbot_core.execution.throttling import RateLimitedBroker, RequestBudget, RequestPriority
+from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account, Leg
+from tbot_core.plugins.network.request_limits import RequestBudget, RequestPriority
 from tbot_core.testing.trades import fill, order
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Check, Context
+from tbot_core.contracts.permissions import Host, PluginNeeds
 from tbot_core.contracts.setting import declarations
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError, SettingsError
@@ -269,6 +270,20 @@ def test_a_name_that_isolates_nothing_is_refused(monkeypatch: pytest.MonkeyPatch
         isolation.isolated_plugins(wanted)
     monkeypatch.delenv(discovery.ISOLATE_VARIABLE)
     assert isolation.isolated_plugins(wanted) == frozenset()
+
+
+def test_a_plugin_that_needs_the_network_is_not_isolated(tmp_path: Path) -> None:
+    """Its worker would have none, so it is refused before the run."""
+    entry = OWN["strategy", "open"]
+    listing = discovery.PluginListing(entry=entry, state="active", enabled=True)
+    tried = probe.probe_plugin(entry)
+    assert tried.description is not None
+    needs = PluginNeeds(hosts={"api": Host("https://api.example.com")}).document
+    online = attrs.evolve(tried, description={**tried.description, "needs": needs})
+    trial_records.write_records(tmp_path, trial_records.with_outcomes(trial_records.TrialRecords(), [online], NOW))
+    loaded, (failure,) = isolation.isolated_offers([("strategy", "open")], [listing], tmp_path, {})
+    assert loaded == ()
+    assert "it needs the network" in failure.error
 
 
 def test_a_plugin_of_which_nothing_is_known_is_not_isolated(tmp_path: Path) -> None:

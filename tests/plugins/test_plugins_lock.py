@@ -165,7 +165,7 @@ def test_a_lock_comes_back_as_it_was_written(approved: PluginLock, tmp_path: Pat
     assert (tmp_path / lock.FILE_NAME).read_text() == text
     (one,) = json.loads(text)["plugins"]
     assert (one["approver"], one["date"]) == ("Ada", "2026-03-02T09:30:00Z")
-    assert one["needs"] == {"hosts": [], "orders": True, "secrets": [], "subprocess": False}
+    assert one["needs"] == {"hosts": [], "orders": True, "own_network": False, "secrets": [], "subprocess": False}
     assert one["entry_points"] == ["tbot.strategies: sound = their_sound"]
 
 

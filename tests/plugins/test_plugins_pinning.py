@@ -32,7 +32,7 @@ NEEDY = """
 import attrs
 from tbot_core.contracts import Plugin
 from tbot_core.contracts.hooks import hookimpl
-from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.contracts.permissions import Host, PluginNeeds
 @attrs.frozen
 class Config: pass
 class Strategy:
@@ -41,7 +41,7 @@ class Strategy:
 @hookimpl
 def tbot_strategy():
     return Plugin(name="needy", summary="", config=Config, create=lambda config, context: Strategy(),
-                  needs=PluginNeeds(hosts=frozenset({"a.example.invalid"}), subprocess=True))
+                  needs=PluginNeeds(hosts={"api": Host("https://a.example.invalid")}, subprocess=True))
 """
 
 
@@ -189,7 +189,7 @@ def test_a_record_of_these_files_saves_the_trial(
 ) -> None:
     """Needs that are recorded of exactly these files are taken as they are; a record that tells none is not enough."""
     entry = plant("sound")
-    description = {"needs": {"hosts": ["h"], "orders": False, "secrets": [], "subprocess": False}}
+    description = {"needs": {"hosts": ["api=https://h"], "orders": False, "secrets": [], "subprocess": False}}
     known = trial_records.TrialRecord(
         files=plugin_fingerprint(entry), seen="2026-03-02T09:30:00Z", description=description
     )

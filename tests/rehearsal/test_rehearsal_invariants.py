@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 from tbot_core.engine.control import ControlVerb
-from tbot_core.execution.throttling import RequestPriority
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Leg, Order, units_of
+from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.history import RehearsalHistory, RequestWait
 from tbot_core.rehearsal.invariants.all import violations
 from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS

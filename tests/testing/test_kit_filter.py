@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +14,7 @@ from tbot_core.contracts.settings import StrategySettings
 from tbot_core.model.bars import Bars, DayFacts, MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.testing import sessions
-from tbot_core.testing.filter import FilterContract, pick
+from tbot_core.testing.filter import CASES, FilterUnderTest, f01_it_is_a_filter, pick
 
 if TYPE_CHECKING:
     from tbot_core.model.bars import Array
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 Screen: TypeAlias = Callable[[DayFacts, tuple[str, ...]], Sequence[Check]]
 Judge: TypeAlias = "Callable[[Signals, MarketView], Sequence[Check]]"
 
-CONTRACT = FilterContract()
-CASES = [name for name, _ in inspect.getmembers(FilterContract, inspect.isfunction) if name.startswith("test_f")]
 JUDGED = (Reason.PRICE_LOW, Reason.PRICE_HIGH, Reason.FILTER_UNKNOWN)
 SCREENED = (Reason.VOLUME_LOW, Reason.VOLUME_LOW, Reason.VOLUME_UNKNOWN)
 
@@ -61,14 +58,11 @@ class Subject:
 def _failures(subject: Any) -> set[str]:
     # The numbers of the cases that fail.
     failed = set()
-    for name in CASES:
-        case = getattr(CONTRACT, name)
-        wanted = inspect.signature(case).parameters
-        given = {"subject": subject, "frame": StrategySettings(), "market": sessions.market(sessions=2, symbols=9)}
+    for case in CASES:
         try:
-            case(**{key: given[key] for key in wanted})
+            case(FilterUnderTest(subject, StrategySettings(), sessions.market(sessions=2, symbols=9)))
         except AssertionError:
-            failed.add(name[5:8])
+            failed.add(case.__name__[:3])
     return failed
 
 
@@ -136,7 +130,7 @@ def test_a_broken_filter_fails_its_cases(broken: Any, cases: set[str]) -> None:
         assert bool(_failures(broken)) == bool(cases)
     else:
         with pytest.raises(AssertionError, match="`screen` and `judge`"):
-            CONTRACT.test_f01_it_is_a_filter(broken)
+            f01_it_is_a_filter(FilterUnderTest(broken, StrategySettings(), sessions.market()))
 
 
 def test_state_between_two_questions_is_found() -> None:

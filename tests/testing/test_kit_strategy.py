@@ -13,7 +13,8 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger, first_hits
 from tbot_core.model.window import Window
 from tbot_core.testing import causality, sessions
-from tbot_core.testing.strategy import StrategyContract, check_causality
+from tbot_core.testing import strategy as kit
+from tbot_core.testing.strategy import StrategyUnderTest, check_causality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -333,14 +334,13 @@ def test_errors_of_an_author_reach_the_author(broken: Strategy, error: type[Exce
 
 def test_the_class_itself_fails_where_nothing_is_found() -> None:
     """A strategy that finds nothing, or is none, proves nothing."""
-    contract = StrategyContract()
     silent = Breakout(window=Window(start=0, analysis=390, breakout=1, monitoring=1))
     with pytest.raises(AssertionError, match="it found 0 signals"):
-        contract.test_s02_it_finds_something(silent, MARKET)
+        kit.s02_it_finds_something(StrategyUnderTest(silent, *MARKET))
     with pytest.raises(AssertionError, match="a window and a scan"):
-        contract.test_s01_it_is_a_strategy(cast("Strategy", object()))
+        kit.s01_it_is_a_strategy(StrategyUnderTest(cast("Strategy", object()), *MARKET))
     with pytest.raises(AssertionError, match="its window is a Window, not 5"):
-        contract.test_s01_it_is_a_strategy(Breakout(window=cast("Window", 5)))
+        kit.s01_it_is_a_strategy(StrategyUnderTest(Breakout(window=cast("Window", 5)), *MARKET))
 
 
 def test_triggers_must_be_those_of_the_scan() -> None:
@@ -357,12 +357,11 @@ def test_triggers_must_be_those_of_the_scan() -> None:
             """The honest scan."""
             return Breakout().scan(bars, day, since)
 
-    contract = StrategyContract()
-    contract.test_s14_triggers_explain_the_signals(Breakout(), MARKET)
+    kit.s14_triggers_explain_the_signals(StrategyUnderTest(Breakout(), *MARKET))
     with pytest.raises(AssertionError, match="differs from that of the first triggers"):
-        contract.test_s14_triggers_explain_the_signals(Explains(), MARKET)
+        kit.s14_triggers_explain_the_signals(StrategyUnderTest(Explains(), *MARKET))
     with pytest.raises(pytest.skip.Exception):
-        contract.test_s14_triggers_explain_the_signals(Counts(), MARKET)
+        kit.s14_triggers_explain_the_signals(StrategyUnderTest(Counts(), *MARKET))
 
 
 def test_a_screen_has_a_value_a_row() -> None:
@@ -377,4 +376,4 @@ def test_a_screen_has_a_value_a_row() -> None:
             return (Check(name="vix", value=day.vix, low=1.0, below=reason, above=reason, unknown=reason),)
 
     with pytest.raises(AssertionError, match="vix has shape"):
-        StrategyContract().test_s15_screens_have_a_value_a_row(Screens(), MARKET)
+        kit.s15_screens_have_a_value_a_row(StrategyUnderTest(Screens(), *MARKET))

@@ -14,8 +14,9 @@ from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.errors import BrokerError
 from tbot_core.execution import reconciler, reconciliation, throttling
 from tbot_core.execution.engine import ExecutionEngine
-from tbot_core.execution.throttling import RequestBudget, RequestPriority
 from tbot_core.model.types import Account, Leg
+from tbot_core.plugins.network import request_limits
+from tbot_core.plugins.network.request_limits import RequestBudget, RequestPriority
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.risk.exposure import ExposureBook
 from tbot_core.trading.risk.states import StateCause
@@ -173,12 +174,12 @@ def foreign_orders_cancelled() -> Swaps:
 
 def cancels_wait_with_the_readings() -> Swaps:
     """No part of what may be asked of the venue is kept for what protects and takes back."""
-    return ((throttling, "_RESERVED_SHARE", dict.fromkeys(RequestPriority, _HALF)),)
+    return ((request_limits, "_RESERVED_SHARE", dict.fromkeys(RequestPriority, _HALF)),)
 
 
 def limit_of_requests_ignored() -> Swaps:
     """The venue is asked as often as the bot likes."""
-    return ((RequestBudget, "reserve", lambda _self, _urgency, _per_minute, _now: 0.0),)
+    return ((RequestBudget, "reserve", lambda *_arguments: 0.0),)
 
 
 def account_in_another_currency_believed() -> Swaps:

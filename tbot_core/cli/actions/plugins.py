@@ -160,7 +160,7 @@ def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
     `duplicates` are the others of the same kind and name: none of them is used.
     """
     listings, known, _ = plugin_listings(home)
-    listing, *others = _find(name, listings)
+    listing, *others = find_plugins(name, listings)
     record = known.of(listing.entry)
     if record is None and listing.state in {"active", "available"}:
         fresh = trial_records.with_outcomes(known, _trials([listing]), SystemClock().now())
@@ -179,8 +179,11 @@ def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, obje
     }
 
 
-def _find(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
-    # The listings of this name, all of one kind; several are duplicates.
+def find_plugins(name: str, listings: Sequence[PluginListing]) -> list[PluginListing]:
+    """The listings of a name or KIND/NAME, all of one kind; several are duplicates.
+
+    Raises PluginError for an unknown name, and UsageError for one that several kinds use.
+    """
     found = [it for it in listings if name in {it.entry.name, f"{it.entry.kind}/{it.entry.name}"}]
     kinds = sorted({it.entry.kind for it in found})
     if len(kinds) > 1:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 @click.group()
 def command() -> None:
-    """List plugins, show their details, and lock them."""
+    """List plugins, show their details, lock them, and write new ones."""
 
 
 @command.command("list")
@@ -52,6 +49,44 @@ def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
 
     facts = describe_plugin(name, home)
     emit(facts, as_json=as_json, lines=detail_lines(facts))
+
+
+@command.command("new", short_help="Write the package of a new plugin.")
+@click.argument("kind", type=click.Choice(["broker", "strategy", "filter", "alert", "extension"]))
+@click.argument("name")
+@click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), help="Folder of the package. Default: tbot-KIND-NAME."
+)
+@json_option
+def new_command(*, kind: str, name: str, folder: Path | None, as_json: bool) -> None:
+    """Write the package of a new plugin: sources, tests, README and pyproject.toml.
+
+    It can be installed at once, and its tests pass: change it step by step. A strategy and a filter compute; a broker
+    and an alert channel talk to an invented vendor, which their tests play on this machine.
+    """
+    from tbot_core.cli.actions.plugin_development import next_steps, write_plugin
+
+    made = write_plugin(kind, name, folder)
+    document = {"folder": str(made.folder), "files": list(made.files), "distribution": made.distribution}
+    emit(document, as_json=as_json, lines=next_steps(made))
+
+
+@command.command("check", short_help="Run the contract of an installed plugin.")
+@click.argument("name")
+@json_option
+@home_option
+def check_command(*, name: str, as_json: bool, home: Path | None) -> int:
+    """Run the contract of one plugin: NAME, or KIND/NAME where several kinds use the name.
+
+    It runs in a process of its own, with default settings. Strategies and filters are tested on the kit's market,
+    brokers and alert channels at the venue that they offer, with the capabilities that they declare. Exit code 1 if a
+    case fails.
+    """
+    from tbot_core.cli.actions.plugin_development import check_contract, contract_lines
+
+    document = check_contract(name, home)
+    emit(document, as_json=as_json, lines=contract_lines(document))
+    return 0 if document["passed"] else 1
 
 
 @command.command("lock")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.execution.throttling import RateLimitedBroker, RequestPriority
+from tbot_core.execution.throttling import RateLimitedBroker
+from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.history import RequestWait
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 

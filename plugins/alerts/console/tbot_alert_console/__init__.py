@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -36,8 +36,16 @@ class Console:
 @hookimpl
 def tbot_alert() -> Plugin:
     """The plugin's offer."""
-    return Plugin(name="console", summary="Alerts in the log and on standard error", config=Config, create=_create)
+    return Plugin(
+        name="console", summary="Alerts in the log and on standard error", config=Config, create=_create, venue=_venue
+    )
 
 
 def _create(_config: Config, context: Context) -> Console:
     return Console(context.log)
+
+
+def _venue() -> Any:
+    from tbot_alert_console.venue import open_venue
+
+    return open_venue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tbot_broker_paper.config import Config
 from tbot_core.contracts import Plugin
@@ -26,6 +26,7 @@ def tbot_broker() -> Plugin:
         create=_create,
         capabilities=frozenset({"feed"}),
         needs=PluginNeeds(orders=True),
+        venue=_venue,
     )
 
 
@@ -33,3 +34,9 @@ def _create(config: Config, context: Context) -> PaperBroker:
     from tbot_broker_paper.broker import PaperBroker
 
     return PaperBroker(config, context.clock)
+
+
+def _venue() -> Any:
+    from tbot_broker_paper.venue import open_venue
+
+    return open_venue()

@@ -2,76 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import attrs
-import numpy as np
 import pytest
-from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
+from tbot_broker_paper.venue import CONFIG, NOW, OneSymbolMarket, open_venue
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind, Permit
 from tbot_core.errors import Unavailable
-from tbot_core.model.bars import MinuteSlice
-from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
-from tbot_core.testing.broker import PRICE, BrokerContract
+from tbot_core.testing import broker as kit
+from tbot_core.testing.broker import BrokerContract
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tbot_core.model.types import Account, Order
-
-NOW = dt.datetime(2026, 1, 5, 14, 0, tzinfo=dt.UTC)
-CONFIG = Config(enable_slippage_model=False)
-Said = TypeVar("Said")
-
-
-class Exchange:
-    """A broker in a session of one symbol, which the test moves minute by minute."""
-
-    symbol = "A"
-
-    def __init__(self, broker: PaperBroker) -> None:
-        session = ExchangeCalendar().session(NOW.date())
-        assert session is not None
-        self.broker = broker
-        broker.open_session(session, ("A",), Decimal(10_000))
-        self._minutes = 0
-        self.trade_at(PRICE)
-
-    def trade_at(self, price: Decimal) -> None:
-        """Show the next minute, all of it at this price."""
-        value = np.array([float(price)])
-        self.broker.observe(
-            MinuteSlice(
-                index=self._minutes,
-                open=value,
-                high=value,
-                low=value,
-                close=value,
-                volume=np.array([1e6]),
-                vwap=value,
-            )
-        )
-        self._minutes += 1
-
-    def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
-        """The answer; the paper broker lives in any loop."""
-        return asyncio.run(asked)
+    from tbot_core.testing.contract import ContractCase
 
 
 class TestContract(BrokerContract):
     """The paper broker keeps the contract of brokers."""
 
     @pytest.fixture
-    def venue(self) -> Exchange:
+    def venue(self) -> Iterator[OneSymbolMarket]:
         """A fresh session at 20 USD."""
-        return Exchange(PaperBroker(CONFIG, ManualClock(NOW)))
+        with open_venue() as market:
+            yield market
 
 
 class _Broken(PaperBroker):
@@ -147,23 +106,23 @@ class _Silent(_Broken):
 @pytest.mark.parametrize(
     ("broken", "case"),
     [
-        (_Contradicts, "test_b02_its_rules_fit_each_other"),
-        (_Wanders, "test_b03_it_says_whose_account_it_is"),
-        (_Silent, "test_b04_a_market_order_is_filled"),
-        (_Repeats, "test_b05_an_event_is_reported_once"),
-        (_ReusesIds, "test_b05_an_event_is_reported_once"),
-        (_Keeps, "test_b07_a_resting_order_is_cancelled"),
-        (_Keeps, "test_b08_a_stranger_cannot_be_cancelled"),
-        (_Forgets, "test_b09_protection_rests_from_the_fill_on"),
-        (_Stays, "test_b10_a_stop_moves_at_once"),
-        (_Rounds, "test_b11_fractions_are_filled"),
-        (_Generous, "test_b12_cash_follows_fills"),
+        (_Contradicts, kit.b02_its_rules_fit_each_other),
+        (_Wanders, kit.b03_it_says_whose_account_it_is),
+        (_Silent, kit.b04_a_market_order_is_filled),
+        (_Repeats, kit.b05_an_event_is_reported_once),
+        (_ReusesIds, kit.b05_an_event_is_reported_once),
+        (_Keeps, kit.b07_a_resting_order_is_cancelled),
+        (_Keeps, kit.b08_a_stranger_cannot_be_cancelled),
+        (_Forgets, kit.b09_protection_rests_from_the_fill_on),
+        (_Stays, kit.b10_a_stop_moves_at_once),
+        (_Rounds, kit.b11_fractions_are_filled),
+        (_Generous, kit.b12_cash_follows_fills),
     ],
 )
-def test_a_broken_broker_is_noticed(broken: type[_Broken], case: str) -> None:
+def test_a_broken_broker_is_noticed(broken: type[_Broken], case: ContractCase) -> None:
     """Each fault fails the case that promises its absence."""
     with pytest.raises(AssertionError):
-        getattr(BrokerContract(), case)(Exchange(broken()))
+        case(OneSymbolMarket(broken()))
 
 
 class _Claimless(_Broken):
@@ -183,15 +142,15 @@ class _Unmovable(_Broken):
 @pytest.mark.parametrize(
     ("modest", "case"),
     [
-        (_Claimless, "test_b09_protection_rests_from_the_fill_on"),
-        (_Unmovable, "test_b10_a_stop_moves_at_once"),
-        (_Claimless, "test_b11_fractions_are_filled"),
+        (_Claimless, kit.b09_protection_rests_from_the_fill_on),
+        (_Unmovable, kit.b10_a_stop_moves_at_once),
+        (_Claimless, kit.b11_fractions_are_filled),
     ],
 )
-def test_what_is_not_claimed_is_not_asked(modest: type[_Broken], case: str) -> None:
+def test_what_is_not_claimed_is_not_asked(modest: type[_Broken], case: ContractCase) -> None:
     """A case of what the rules do not claim is skipped."""
     with pytest.raises(pytest.skip.Exception):
-        getattr(BrokerContract(), case)(Exchange(modest()))
+        case(OneSymbolMarket(modest()))
 
 
 class _Refuses(_Broken):
@@ -202,5 +161,5 @@ class _Refuses(_Broken):
 
 def test_a_refusal_may_be_an_error() -> None:
     """The cancel of a stranger may raise; ids of executions are looked at where they are claimed to be unique."""
-    BrokerContract().test_b08_a_stranger_cannot_be_cancelled(Exchange(_Refuses()))
-    BrokerContract().test_b05_an_event_is_reported_once(Exchange(_Claimless()))
+    kit.b08_a_stranger_cannot_be_cancelled(OneSymbolMarket(_Refuses()))
+    kit.b05_an_event_is_reported_once(OneSymbolMarket(_Claimless()))

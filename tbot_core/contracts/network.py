@@ -1,0 +1,212 @@
+"""The network as a plugin reaches it: `Context.connect`, and what it returns.
+
+A plugin names the hosts that it needs in `PluginNeeds.hosts`; nothing else can be reached::
+
+    NEEDS = PluginNeeds(hosts={"trading": Host("https://api.example.com", requests_per_minute=200)}, orders=True)
+
+
+    class ExampleBroker:
+        def __init__(self, context: Context) -> None:
+            key = context.secrets["broker"].api_key
+            self._http = context.connect.http("trading", headers={"X-Api-Key": key}, rejection=parse.rejection)
+
+        async def account(self) -> Account:
+            return parse.account((await self._http.get("/v2/account")).json())
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import attrs
+
+from tbot_core.contracts.setting import SettingDeclaration, declare, text
+from tbot_core.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from tbot_core.contracts.broker import Permit
+    from tbot_core.contracts.credentials import SecretValue
+    from tbot_core.errors import BrokerError
+
+_LOOPBACK: Final = r"(?:http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?)?"
+
+
+def host_settings(plugin: str, hosts: Mapping[str, str]) -> dict[str, SettingDeclaration]:
+    """The setting of each host of a plugin, by the host's name; `hosts` are their addresses."""
+    kind = attrs.evolve(
+        text(pattern=_LOOPBACK, allowed="http://127.0.0.1:PORT, with a path or without, or empty"), name="address"
+    )
+    return {
+        host: declare(
+            f"HOST_{plugin}_{host}".upper(),
+            kind,
+            default="",
+            doc=f"Address on this machine that is used instead of {url}, for tests and rehearsals.",
+        )
+        for host, url in hosts.items()
+    }
+
+
+class HttpResponse(Protocol):
+    """The answer to a request: its status (200 to 299 unless `accept` named others), headers and body."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; names are lower case."""
+
+    @property
+    def body(self) -> bytes:
+        """The body as bytes."""
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8 text; bytes that are not UTF-8 are replaced."""
+
+    def json(self) -> Any:
+        """The body as JSON, numbers with a fraction as Decimal.
+
+        Raises Unavailable for a reading, OutcomeUnknown for a sending, if the body is no JSON.
+        """
+
+
+class HttpClient(Protocol):
+    """HTTP requests to one declared host.
+
+    Each has a time limit (API_TIMEOUT), and waits until the vendor's request limit allows it. `weight` is the number
+    of requests that the vendor counts for it.
+    """
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None, *, weight: int = 1) -> HttpResponse:
+        """Read something. A failed reading is repeated API_RETRY_LIMIT times, unless the core repeats the whole call.
+
+        Raises Unavailable without an answer, and for 429 and 5xx; LoginNeeded for 401; what `rejection` returns for
+        any other status that is not 2xx.
+        """
+
+    def pages(
+        self, path: str, params: Mapping[str, str], *, following: Callable[[HttpResponse], Mapping[str, str] | None]
+    ) -> AsyncIterator[HttpResponse]:
+        """Read page by page; `following` returns the parameters that the next page adds, None after the last.
+
+        Raises Unavailable for a page that was read before, and after 1,000 pages: a part is never taken for the whole.
+        """
+
+    async def send(  # noqa: PLR0913  -- the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        permit: Permit | None = None,
+        weight: int = 1,
+    ) -> HttpResponse:
+        """Send something that has an effect, once; the permit is redeemed just before the first byte.
+
+        Numbers in `json` may be Decimal; they are written with all their digits. Raises Unavailable where nothing was
+        sent, OutcomeUnknown without a clear answer (time-out, reset, 5xx, 429 unless `rejects_429`), LoginNeeded for
+        401, and what `rejection` returns for any other status that is not 2xx.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Gap:
+    """A connection was lost and stands again: what happened in between was not received. `words` says why."""
+
+    words: str
+
+
+class WebSocket(Protocol):
+    """An open connection, on which messages go both ways."""
+
+    async def send(self, message: str | bytes) -> None:
+        """Send a message; raises Unavailable when the connection is lost."""
+
+    async def receive(self) -> str | bytes:
+        """The next message; raises Unavailable when the connection is lost, or silent for longer than allowed."""
+
+
+class Connect(Protocol):
+    """The way of a plugin to the network: only the hosts that it declared, TLS always verified.
+
+    Every method raises PluginError for a host that the plugin did not declare.
+    """
+
+    def http(
+        self,
+        host: str,
+        *,
+        headers: Mapping[str, str | SecretValue] | None = None,
+        rejection: Callable[[HttpResponse], BrokerError] | None = None,
+        rejects_429: bool = False,
+    ) -> HttpClient:
+        """A client for requests to a declared host; `headers` go with each of them.
+
+        `rejection` turns an answer that is neither 2xx, 401, 429 nor 5xx into the exception to raise; without it that
+        is `Rejected` with the answer's text. `rejects_429`: the vendor documents that a request over its limit is not
+        processed.
+        """
+
+    def websocket(
+        self,
+        host: str,
+        path: str = "",
+        *,
+        headers: Mapping[str, str | SecretValue] | None = None,
+        mute_s: float | None = None,
+    ) -> AbstractAsyncContextManager[WebSocket]:
+        """One connection to a declared host.
+
+        It is lost when a ping stays without a pong for 10 s, and when no message came for `mute_s` seconds, for a
+        vendor that sends heartbeats. Opening raises Unavailable, or LoginNeeded for the status 401.
+        """
+
+    def stream(
+        self,
+        host: str,
+        path: str = "",
+        *,
+        opening: Callable[[WebSocket], Awaitable[None]],
+        headers: Mapping[str, str | SecretValue] | None = None,
+        mute_s: float | None = None,
+    ) -> AsyncIterator[str | bytes | Gap]:
+        """Messages of a connection that is opened again whenever it is lost.
+
+        `opening` is called on each new connection: it logs in and subscribes. A `Gap` follows each reconnect. The pause
+        before it grows from half a second to 30 seconds, with jitter, and starts anew after a message. LoginNeeded and
+        Rejected, of the connection or of `opening`, end the iterator.
+        """
+
+    async def close(self) -> None:
+        """Close every connection of the plugin."""
+
+
+class NoNetwork:
+    """Where a plugin has no network, as in its isolated process: every method raises PluginError."""
+
+    def http(self, host: str, **_options: object) -> HttpClient:
+        """Raises PluginError."""
+        raise _no_network(host)
+
+    def websocket(self, host: str, path: str = "", **_options: object) -> AbstractAsyncContextManager[WebSocket]:
+        """Raises PluginError."""
+        raise _no_network(host + path)
+
+    def stream(self, host: str, path: str = "", **_options: object) -> AsyncIterator[str | bytes | Gap]:
+        """Raises PluginError."""
+        raise _no_network(host + path)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _no_network(host: str) -> PluginError:
+    return PluginError(f"The plugin has no network here, but asked for its host {host}.", "Run it without isolation.")

@@ -1,0 +1,66 @@
+"""What a plugin is created with in a run: clock, log, folder, its own secrets, and its hosts."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.contracts import Context
+from tbot_core.contracts.network import host_settings
+from tbot_core.errors import PluginError
+from tbot_core.instance.findings import SIMULATED_MODES
+from tbot_core.instance.secrets import open_instance_vault
+from tbot_core.plugins.network.connector import Connector, RequestBudgets
+from tbot_core.plugins.network.request_limits import RetryPolicy
+from tbot_core.system import log
+from tbot_core.vault.categories import CATEGORIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.instance import Settings
+    from tbot_core.model.clock import Clock
+    from tbot_core.plugins.loader import LoadedPlugin
+
+
+def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budgets: RequestBudgets) -> Context:
+    """The context of a loaded plugin; `budgets` are those that the plugins of the run share.
+
+    Raises VaultError for a file of secrets that cannot be opened or does not fit the plugin's class, and PluginError
+    for a category that plugins may not receive.
+    """
+    kind, plugin = loaded.entry.kind, loaded.plugin
+    declared = host_settings(plugin.name, loaded.declared.hosts)
+    connector = Connector(
+        plugin=f"{kind} {plugin.name}",
+        hosts=plugin.needs.hosts,
+        addresses={host: settings.texts.get(one.name, "") for host, one in declared.items()},
+        clock=clock,
+        budgets=budgets,
+        timeout_s=settings.trading.api_timeout,
+        # The core repeats the calls of a broker as a whole.
+        retries=RetryPolicy(retries=0 if kind == "broker" else settings.trading.api_retry_limit, sleep=clock.sleep),
+    )
+    return Context(
+        clock=clock,
+        log=log.logger(f"tbot.{kind}.{plugin.name}"),
+        data_dir=settings.instance.plugin_data(kind, plugin.name),
+        secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets),
+        connect=connector,
+    )
+
+
+def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
+    """An object of the plugin's class for each category in `wanted`; a simulation skips a missing file.
+
+    Raises VaultError and PluginError as `plugin_context` does.
+    """
+    found: dict[str, Any] = {}
+    for category, schema in sorted(wanted.items(), key=itemgetter(0)):
+        kind = CATEGORIES.get(category)
+        if kind is None or schema is None or not (kind.by_plugin or kind.shape == "object"):
+            raise PluginError(f"The plugin {plugin} cannot receive secrets of {category}.", "Update the plugin.")
+        opened = open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
+        if opened.store.has_file(category) or settings.mode not in SIMULATED_MODES:
+            found[category] = opened.read_as(schema, category, plugin if kind.by_plugin else None)
+    return found

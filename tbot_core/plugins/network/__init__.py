@@ -1,0 +1,1 @@
+"""The network as plugins reach it: declared hosts, request limits, HTTP and WebSocket clients."""

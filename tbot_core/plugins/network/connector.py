@@ -1,0 +1,157 @@
+"""What `Context.connect` is: the declared hosts of one plugin, and the clients to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from tbot_core.contracts.network import Gap, HttpResponse, WebSocket
+from tbot_core.contracts.permissions import Host
+from tbot_core.errors import BrokerError, PluginError, Unavailable
+from tbot_core.model.clock import Clock
+from tbot_core.plugins.network.request_limits import RequestBudget, RetryPolicy
+from tbot_core.system import random
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from tbot_core.contracts.credentials import SecretValue
+    from tbot_core.plugins.network.http_client import PacedHttpClient
+    from tbot_core.system.websocket import OpenWebSocket
+
+_LONGEST_PAUSE_S: Final = 30.0
+_FIRST_PAUSE_S: Final = 0.5
+
+
+class RequestBudgets:
+    """The request budgets of a run: one for each host and credential, shared by the plugins that use both."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._budgets: dict[tuple[str, str], RequestBudget] = {}
+
+    def of(self, host: Host, headers: Mapping[str, str]) -> RequestBudget:
+        """The budget of this host, or of its `budget`, for the credential in the headers."""
+        credential = hashlib.sha256(repr(sorted(headers.items())).encode()).hexdigest()
+        where = host.budget or urlsplit(host.url).netloc
+        return self._budgets.setdefault((where, credential), RequestBudget(self._clock.monotonic()))
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Connector:
+    """The network of one plugin: see `tbot_core.contracts.network.Connect`.
+
+    `addresses` are the loopback addresses that the instance gives instead of declared ones. `timeout_s` is API_TIMEOUT;
+    `retries` are those of readings.
+    """
+
+    plugin: str
+    hosts: Mapping[str, Host]
+    clock: Clock
+    budgets: RequestBudgets
+    timeout_s: float = 10.0
+    retries: RetryPolicy = attrs.field(factory=RetryPolicy)
+    addresses: Mapping[str, str] = attrs.field(factory=dict)
+    _closing: list[Callable[[], Awaitable[None]]] = attrs.field(factory=list, init=False)
+    _jitter: Callable[[], float] = attrs.field(factory=lambda: random.generator(0).random, init=False)
+
+    def http(
+        self,
+        host: str,
+        *,
+        headers: Mapping[str, str | SecretValue] | None = None,
+        rejection: Callable[[HttpResponse], BrokerError] | None = None,
+        rejects_429: bool = False,
+    ) -> PacedHttpClient:
+        """A client for requests to a declared host."""
+        from tbot_core.plugins.network.http_client import PacedHttpClient
+        from tbot_core.system.http import HttpTransport
+
+        declared, url = self._address(host, "https", "http")
+        given = headers or {}
+        client = PacedHttpClient(
+            name=f"{self.plugin} ({host})",
+            transport=HttpTransport(url),
+            headers=lambda: _revealed(given),
+            clock=self.clock,
+            budget=self.budgets.of(declared, _revealed(given)),
+            per_minute=declared.requests_per_minute,
+            timeout_s=self.timeout_s,
+            retries=self.retries,
+            rejection=rejection,
+            rejects_429=rejects_429,
+        )
+        self._closing.append(client.close)
+        return client
+
+    def websocket(
+        self,
+        host: str,
+        path: str = "",
+        *,
+        headers: Mapping[str, str | SecretValue] | None = None,
+        mute_s: float | None = None,
+    ) -> AbstractAsyncContextManager[OpenWebSocket]:
+        """One connection to a declared host."""
+        from tbot_core.system.websocket import open_websocket
+
+        _, url = self._address(host, "wss", "ws")
+        return open_websocket(
+            f"{self.plugin} ({host})",
+            url.rstrip("/") + path,
+            headers=_revealed(headers or {}),
+            timeout_s=self.timeout_s,
+            mute_s=mute_s,
+        )
+
+    async def stream(
+        self,
+        host: str,
+        path: str = "",
+        *,
+        opening: Callable[[WebSocket], Awaitable[None]],
+        headers: Mapping[str, str | SecretValue] | None = None,
+        mute_s: float | None = None,
+    ) -> AsyncIterator[str | bytes | Gap]:
+        """Messages of a connection that is opened again whenever it is lost."""
+        pause_s, lost = _FIRST_PAUSE_S, ""
+        while True:
+            try:
+                async with self.websocket(host, path, headers=headers, mute_s=mute_s) as connection:
+                    await opening(connection)
+                    if lost:
+                        yield Gap(words=lost)
+                    while True:
+                        yield await connection.receive()
+                        pause_s = _FIRST_PAUSE_S
+            except Unavailable as fault:
+                lost = fault.message
+            await self.clock.sleep(pause_s * (0.5 + self._jitter() / 2))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        while self._closing:
+            await self._closing.pop()()
+
+    def _address(self, host: str, scheme: str, loopback_scheme: str) -> tuple[Host, str]:
+        # The declaration of a host and the address in use; both must be of the right scheme.
+        declared = self.hosts.get(host)
+        if declared is None:
+            known = ", ".join(sorted(self.hosts)) or "none"
+            raise PluginError(f"{self.plugin} does not declare the host {host!r}; its hosts: {known}.")
+        if urlsplit(declared.url).scheme != scheme:
+            raise PluginError(f"{self.plugin} declares the host {host!r} as {declared.url}, not with {scheme}.")
+        given = self.addresses.get(host)
+        if not given:
+            return declared, declared.url
+        there = urlsplit(given)
+        return declared, f"{loopback_scheme}://{there.netloc}{there.path}"
+
+
+def _revealed(headers: Mapping[str, str | SecretValue]) -> dict[str, str]:
+    return {name: text if isinstance(text, str) else text.reveal() for name, text in headers.items()}

@@ -1,0 +1,224 @@
+"""HTTP requests of a plugin to one declared host: paced, bounded, and mapped to the errors that the core decides by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+import attrs
+
+from tbot_core.contracts.network import HttpResponse
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.model import json_document
+from tbot_core.model.clock import Clock
+from tbot_core.plugins.network.request_limits import CYCLE_S, PRIORITY, RequestBudget, RetryPolicy
+from tbot_core.system.http import HttpTransport, RawResponse
+
+if TYPE_CHECKING:
+    from tbot_core.contracts.broker import Permit
+
+MOST_PAGES: Final = 1000
+_QUOTED: Final = 300
+_OK: Final = range(200, 300)
+_LOGIN: Final = 401
+_TOO_MANY: Final = 429
+_REFUSED: Final = 400
+_SERVER: Final = 500
+_MILLISECONDS: Final = 10_000_000_000
+"""A reset time above this number of seconds (year 2286) is given in milliseconds."""
+
+
+@attrs.frozen(kw_only=True)
+class ReceivedResponse:
+    """The answer to a request: see `tbot_core.contracts.network.HttpResponse`; `unreadable` is raised for no JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = attrs.field(repr=False)
+    unreadable: type[BrokerError] = Unavailable
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode(errors="replace")
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        try:
+            return json_document.parse_json(self.body, fractions=Decimal)
+        except json_document.InvalidJson as fault:
+            raise self.unreadable(f"The answer cannot be read: {fault}.") from None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PacedHttpClient:
+    """Requests to one host: see `tbot_core.contracts.network.HttpClient`.
+
+    `name` names plugin and host in errors. `per_minute` requests are allowed by `budget`, which others may share.
+    """
+
+    name: str
+    _transport: HttpTransport = attrs.field(alias="transport")
+    _headers: Callable[[], Mapping[str, str]] = attrs.field(alias="headers")
+    _clock: Clock = attrs.field(alias="clock")
+    _budget: RequestBudget = attrs.field(alias="budget")
+    _per_minute: int = attrs.field(alias="per_minute")
+    _timeout_s: float = attrs.field(alias="timeout_s")
+    _retries: RetryPolicy = attrs.field(alias="retries")
+    _rejection: Callable[[HttpResponse], BrokerError] | None = attrs.field(alias="rejection", default=None)
+    _rejects_429: bool = attrs.field(alias="rejects_429", default=False)
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None, *, weight: int = 1) -> ReceivedResponse:
+        """Read something, again after a failure."""
+        pauses = self._retries.delays()
+        while True:
+            await self._turn(f"GET {path}", weight)
+            try:
+                return await self._read(path, params)
+            except Unavailable as fault:
+                pause = next(pauses, None)
+                if pause is None or (fault.retry_after_s or 0.0) > CYCLE_S:
+                    raise
+                await self._retries.sleep(max(pause, fault.retry_after_s or 0.0))
+
+    async def pages(
+        self, path: str, params: Mapping[str, str], *, following: Callable[[HttpResponse], Mapping[str, str] | None]
+    ) -> AsyncIterator[ReceivedResponse]:
+        """Read page by page."""
+        seen: set[frozenset[tuple[str, str]]] = set()
+        added: Mapping[str, str] | None = {}
+        while added is not None:
+            wanted = {**params, **added}
+            if frozenset(wanted.items()) in seen:
+                raise Unavailable(f"{self.name}: GET {path} answered with a page that was read before.")
+            if len(seen) >= MOST_PAGES:
+                raise Unavailable(f"{self.name}: GET {path} has more than {MOST_PAGES} pages.")
+            seen.add(frozenset(wanted.items()))
+            page = await self.get(path, wanted)
+            added = following(page)
+            yield page
+
+    async def send(  # noqa: PLR0913  -- the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        permit: Permit | None = None,
+        weight: int = 1,
+    ) -> ReceivedResponse:
+        """Send something once."""
+        kind, body = _body(json, form)
+        await self._turn(f"{method} {path}", weight)
+        try:
+            raw = await self._transport.exchange(
+                method,
+                path,
+                timeout_s=self._timeout_s,
+                headers={**self._headers(), **kind},
+                params=params,
+                body=body,
+                before_send=permit.redeem if permit is not None else _nothing,
+            )
+        except (Unavailable, OutcomeUnknown) as fault:
+            fault.message = f"{self.name}: {method} {path}: {fault.message}"
+            raise
+        lost = Unavailable if raw.status == _TOO_MANY and self._rejects_429 else OutcomeUnknown
+        return self._checked(raw, f"{method} {path}", lost)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._transport.close()
+
+    async def _turn(self, what: str, weight: int) -> None:
+        await self._budget.wait_turn(
+            self._clock, PRIORITY.get(), self._per_minute, f"{self.name}: {what}", weight=weight
+        )
+
+    async def _read(self, path: str, params: Mapping[str, str] | None) -> ReceivedResponse:
+        try:
+            raw = await self._transport.exchange(
+                "GET", path, timeout_s=self._timeout_s, headers=self._headers(), params=params, before_send=_nothing
+            )
+        except (Unavailable, OutcomeUnknown) as fault:
+            raise Unavailable(f"{self.name}: GET {path}: {fault.message}") from fault
+        return self._checked(raw, f"GET {path}", Unavailable)
+
+    def _checked(self, raw: RawResponse, what: str, lost: type[BrokerError]) -> ReceivedResponse:
+        # The answer with a status of success; others are raised, `lost` where the request may have to be repeated.
+        pause = self._pause(raw)
+        if pause:
+            self._budget.back_off(pause, self._clock.monotonic())
+        response = ReceivedResponse(status=raw.status, headers=raw.headers, body=raw.body, unreadable=lost)
+        words = f"{self.name}: {what}: {raw.status} {' '.join(response.text[:_QUOTED].split())}".rstrip()
+        if raw.status in _OK:
+            return response
+        if raw.status == _TOO_MANY or raw.status >= _SERVER or raw.status < _REFUSED:  # a redirect is no answer
+            raise lost(words, retry_after_s=pause)
+        if raw.status == _LOGIN:
+            raise LoginNeeded(words)
+        raise Rejected(words) if self._rejection is None else self._rejection(response)
+
+    def _pause(self, raw: RawResponse) -> float | None:
+        # The seconds that the vendor asks to wait: after a refusal, or because no request is left until a reset.
+        headers = {name.lower(): text for name, text in raw.headers.items()}
+        if (
+            raw.status != _TOO_MANY
+            and headers.get("x-ratelimit-remaining", headers.get("x-ratelimit-available")) != "0"
+        ):
+            return _seconds(headers.get("retry-after"), self._clock) if raw.status >= _SERVER else None
+        reset = _number(headers.get("x-ratelimit-reset", headers.get("x-ratelimit-expiry")))
+        asked = _seconds(headers.get("retry-after"), self._clock)
+        if asked is None and reset is not None:
+            moment = reset / 1000 if reset > _MILLISECONDS else reset
+            asked = max(0.0, moment - self._clock.now().timestamp())
+        return asked
+
+
+def _nothing() -> None:
+    pass
+
+
+def _body(document: object, form: Mapping[str, str] | None) -> tuple[dict[str, str], bytes]:
+    # The header that names the kind of the body, and the body.
+    if form is not None:
+        return {"content-type": "application/x-www-form-urlencoded"}, urlencode(form).encode()
+    if document is not None:
+        return {"content-type": "application/json"}, json.dumps(document, default=_exact, allow_nan=False).encode()
+    return {}, b""
+
+
+def _exact(value: object) -> float | int:
+    # A Decimal as a JSON number with the same digits.
+    if not isinstance(value, Decimal) or not value.is_finite():
+        raise TypeError(f"{value!r} cannot be written as JSON.")
+    if value == value.to_integral_value():
+        return int(value)
+    if Decimal(repr(float(value))) != value:
+        raise TypeError(f"{value} has more digits than a JSON number holds: send it as text.")
+    return float(value)
+
+
+def _seconds(header: str | None, clock: Clock) -> float | None:
+    # Retry-After: seconds or a date (RFC 9110, 10.2.3).
+    if header is None or (seconds := _number(header)) is not None:
+        return None if header is None else max(0.0, seconds or 0.0)
+    with suppress(ValueError):
+        moment = parsedate_to_datetime(header)
+        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - clock.now()).total_seconds())
+    return None
+
+
+def _number(text: str | None) -> float | None:
+    with suppress(ValueError):
+        found = float(text or "")
+        return found if abs(found) < float("inf") else None
+    return None

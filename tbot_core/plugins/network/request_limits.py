@@ -1,0 +1,124 @@
+"""Retries of requests, and the number of requests per minute that a vendor allows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import Unavailable
+from tbot_core.system import random
+
+if TYPE_CHECKING:
+    from tbot_core.model.clock import Clock
+
+FIRST_S: Final = 0.5
+CYCLE_S: Final = 10.0
+"""The upper bound of the total delay of one request's retries: a later answer is too late for its minute."""
+
+
+async def _at_once(_seconds: float) -> None:
+    # Do not wait.
+    pass
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RetryPolicy:
+    """The retries of a request; `retries` is API_RETRY_LIMIT, `jitter` (0 to 1) spreads the delays of many bots."""
+
+    retries: int = 0
+    sleep: Callable[[float], Awaitable[None]] = _at_once
+    jitter: Callable[[], float] = attrs.field(factory=lambda: random.generator(0).random)
+
+    def delays(self) -> Iterator[float]:
+        """The seconds before each retry: doubled each time, from at most half a second on."""
+        longest, left = FIRST_S, CYCLE_S
+        for _ in range(self.retries):
+            wait = longest * (0.5 + self.jitter() / 2)
+            longest, left = 2 * longest, left - wait
+            if left < 0:
+                return
+            yield wait
+
+
+class RequestPriority(IntEnum):
+    """The priority of a request when the rate limit is nearly reached."""
+
+    PROTECTION = 0
+    ENTRY = 1
+    READING = 2
+
+
+PRIORITY: ContextVar[RequestPriority] = ContextVar("request_priority", default=RequestPriority.READING)
+"""The priority of the requests that the present call of a plugin sends; the core sets it around the call."""
+
+
+_RATE: Final = 0.7
+_BURST: Final = 0.15
+_RESERVED_SHARE: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
+_LEAST_S: Final = 0.001
+_MAX_WAIT_S: Final = {
+    RequestPriority.PROTECTION: float("inf"),
+    RequestPriority.ENTRY: 1.0,
+    RequestPriority.READING: CYCLE_S,
+}
+
+
+class RequestBudget:
+    """A token bucket of requests: at most 85 % of the broker's limit in any minute, 15 % of the limit at once.
+
+    It begins empty, so that a restart does not exceed the limit; the remaining 15 % are for logins. Lower priorities
+    leave a part of the bucket: entries 30 %, readings half.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._at = now
+        self._tokens = 0.0
+        self._paused_until = now
+
+    def available(self, per_minute: int, now: float) -> int:
+        """The number of requests that could be sent now; nothing is spent."""
+        return int(min(max(1.0, per_minute * _BURST), self._tokens + (now - self._at) * per_minute * _RATE / 60))
+
+    def back_off(self, seconds: float, now: float) -> None:
+        """Pause for so many seconds at the broker's request; requests of PROTECTION priority are still sent."""
+        self._paused_until = max(self._paused_until, now + seconds)
+
+    def reserve(self, priority: RequestPriority, per_minute: int, now: float, weight: int = 1) -> float:
+        """Seconds until a request may be sent; 0: now, and it is spent. `per_minute` 0: no limit.
+
+        `weight` is the number of requests that the vendor counts; more than the bucket holds are paid for afterwards.
+        """
+        paused = 0.0 if priority is RequestPriority.PROTECTION else max(0.0, self._paused_until - now)
+        if not per_minute:
+            return paused
+        burst, rate = max(1.0, per_minute * _BURST), per_minute * _RATE / 60
+        self._tokens = min(burst, self._tokens + (now - self._at) * rate)
+        self._at = now
+        first = min(float(weight), burst)
+        missing = first + (burst - first) * _RESERVED_SHARE[priority] - self._tokens
+        if paused or missing > 1e-9:
+            return max(paused, missing / rate)
+        self._tokens -= weight
+        return 0.0
+
+    async def wait_turn(
+        self, clock: Clock, priority: RequestPriority, per_minute: int, what: str, *, weight: int = 1
+    ) -> None:
+        """Wait until the request may be sent, and spend it; `what` names it.
+
+        Protective requests wait as long as needed. Raises Unavailable where an entry would wait for more than one
+        second, or a reading for more than `CYCLE_S`.
+        """
+        latest = clock.monotonic() + _MAX_WAIT_S[priority]
+        while wait := self.reserve(priority, per_minute, now := clock.monotonic(), weight):
+            if now + wait > latest:
+                words = f"{what} was not {'requested' if priority is RequestPriority.READING else 'sent'}"
+                allowed = (
+                    f"{per_minute} requests per minute are allowed" if per_minute else "the broker asked for a pause"
+                )
+                raise Unavailable(f"{words}: {allowed}, and the wait would be {wait:.1f} s.", retry_after_s=wait)
+            await clock.sleep(max(wait, _LEAST_S))

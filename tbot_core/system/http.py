@@ -1,0 +1,97 @@
+"""One HTTP exchange with another machine: bounded in time and size, and clear about whether bytes may have left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import httpx2
+
+from tbot_core.errors import BrokerError, OutcomeUnknown, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes of a body from which on an answer is discarded."""
+
+_FIRST_BYTE: Final = ("http11.send_request_headers.started", "http2.send_request_headers.started")
+
+
+@attrs.frozen(kw_only=True)
+class RawResponse:
+    """An answer as it was received; the names of headers are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpTransport:
+    """Connections to one host, kept open between requests.
+
+    TLS certificates are always verified, redirects are not followed, cookies are not kept, and proxies of the
+    environment are not used: a request goes to the host that was declared, or nowhere.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._client = httpx2.AsyncClient(base_url=base_url, trust_env=False, follow_redirects=False, timeout=None)
+
+    async def exchange(  # noqa: PLR0913  -- the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        before_send: Callable[[], None],
+    ) -> RawResponse:
+        """Send one request and read its answer, within `timeout_s` seconds in all.
+
+        `before_send` is called once the connection stands, just before the first byte; what it raises ends the request.
+        Raises Unavailable where no byte has left, and OutcomeUnknown where some may have.
+        """
+        sent = False
+
+        async def watch(event: str, _info: Mapping[str, Any]) -> None:
+            nonlocal sent
+            if event in _FIRST_BYTE and not sent:
+                before_send()
+                sent = True
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                request = self._client.build_request(
+                    method, path, params=params, headers=headers, content=body or None, extensions={"trace": watch}
+                )
+                return await self._answer(request)
+        except TimeoutError as fault:
+            raise _fault(sent=sent, words=f"no answer within {timeout_s:g} s") from fault
+        except httpx2.HTTPError as fault:
+            raise _fault(sent=sent, words=str(fault) or type(fault).__name__) from fault
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _answer(self, request: httpx2.Request) -> RawResponse:
+        response = await self._client.send(request, stream=True)
+        self._client.cookies.clear()
+        try:
+            parts, size = [], 0
+            async for part in response.aiter_bytes():
+                size += len(part)
+                if size > LARGEST:
+                    raise OutcomeUnknown(f"the answer is larger than {LARGEST // 1024 // 1024} MiB")
+                parts.append(part)
+        finally:
+            await response.aclose()
+        return RawResponse(status=response.status_code, headers=dict(response.headers), body=b"".join(parts))
+
+
+def _fault(*, sent: bool, words: str) -> BrokerError:
+    return OutcomeUnknown(words) if sent else Unavailable(words)

@@ -1,0 +1,106 @@
+"""The contract of an installed plugin, run by `python -m tbot_core.testing.plugin_check REQUEST ANSWER`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.contracts import Broker, Context
+from tbot_core.model import json_document
+from tbot_core.model.clock import SystemClock
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, build_plugin
+from tbot_core.plugins.network.connector import Connector, RequestBudgets
+from tbot_core.plugins.trial import default_config, entry_of
+from tbot_core.system import filesystem, log
+from tbot_core.testing import alert, broker, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
+from tbot_core.testing.contract import CaseResult, ContractCase, demand, run_cases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+VENUE_KINDS: Final = {"broker": broker.CASES, "alert": alert.CASES}
+"""The kinds whose cases need a venue of the plugin."""
+
+
+@attrs.frozen(kw_only=True)
+class PluginCheck:
+    """The result of each case; `missing` says why none was run, `capabilities` are those of a broker, as text."""
+
+    cases: tuple[CaseResult, ...] = ()
+    missing: str = ""
+    capabilities: dict[str, str] = attrs.field(factory=dict)
+
+
+def check_plugin(loaded: LoadedPlugin, folder: Path) -> PluginCheck:
+    """Run the contract of the plugin's kind; `folder` becomes its data folder. Settings have their defaults."""
+    kind, plugin = loaded.entry.kind, loaded.plugin
+    if kind in VENUE_KINDS:
+        if plugin.venue is None:
+            return PluginCheck(missing="The plugin offers no venue (Plugin.venue), so its contract cannot be run.")
+        return PluginCheck(cases=run_cases(VENUE_KINDS[kind], plugin.venue), capabilities=_capabilities(plugin.venue))
+    if kind == "strategy":
+        return PluginCheck(cases=_run(strategy.CASES, loaded, folder, _strategy))
+    if kind == "filter":
+        return PluginCheck(cases=_run(filter.CASES, loaded, folder, _filter))
+    return PluginCheck(missing=f"A plugin of kind {kind} has no contract beyond its trial, which it passed.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the entry from the first file, check the plugin, and write the answer to the second."""
+    request, answer = map(Path, arguments)
+    loaded = PluginLoader().load(entry_of(json_document.parse_json(filesystem.read_text(request))))
+    outcome = loaded if isinstance(loaded, PluginFailure) else check_plugin(loaded, request.parent)
+    filesystem.write_atomic(answer, json.dumps(attrs.asdict(outcome)).encode())
+
+
+def _run(
+    cases: tuple[ContractCase, ...], loaded: LoadedPlugin, folder: Path, subject: Callable[[Any], object]
+) -> tuple[CaseResult, ...]:
+    # Pure plugins keep no state, but each case gets an object of its own all the same.
+    def one() -> AbstractContextManager[object]:
+        clock, hosts = SystemClock(), loaded.plugin.needs.hosts
+        name = f"{loaded.entry.kind} {loaded.entry.name}"
+        connector = Connector(plugin=name, hosts=hosts, clock=clock, budgets=RequestBudgets(clock))
+        context = Context(clock=clock, log=log.logger(name), data_dir=folder, connect=connector)
+        made = build_plugin(loaded, default_config(loaded.plugin.config), context)
+        demand(not isinstance(made, PluginFailure), getattr(made, "error", ""))
+        return nullcontext(subject(made))
+
+    return run_cases(cases, one)
+
+
+def _strategy(made: Any) -> object:
+    return strategy.StrategyUnderTest(made, *sessions.market())
+
+
+def _filter(made: Any) -> object:
+    return filter.FilterUnderTest(made, filter.standard_frame(), sessions.market())
+
+
+def _capabilities(venue: Callable[[], AbstractContextManager[Any]]) -> dict[str, str]:
+    # The capabilities that a broker declares, as text; none for a channel.
+    with venue() as subject:
+        made = getattr(subject, "broker", None)
+        if not isinstance(made, Broker):
+            return {}
+        return {name: _text(value) for name, value in attrs.asdict(made.rules, recurse=False).items()}
+
+
+def _text(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case tuple() | frozenset():
+            return ", ".join(sorted(map(str, value))) or "none"
+        case _:
+            return str(value)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,285 @@
+"""A server on this machine that plays a vendor: HTTP and WebSocket, with faults that happen when a test says so.
+
+::
+
+    async with ScriptedServer(lambda request: ServerReply(document={"id": 1})) as server:
+        server.fail(ServerFault.LOST_REPLY, path="/orders")
+        broker = Broker(context(server, hosts={"trading": Host("https://api.example.com")}))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from enum import StrEnum
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import parse_qsl, urlsplit
+
+import attrs
+import h11
+from websockets.asyncio.server import ServerConnection, serve  # seam: the other end of a test's connection
+from websockets.exceptions import ConnectionClosed  # seam: the other end of a test's connection
+
+from tbot_core.contracts import Context
+from tbot_core.model.clock import Clock, SystemClock
+from tbot_core.plugins.network.connector import Connector, RequestBudgets
+from tbot_core.plugins.network.request_limits import RetryPolicy
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from websockets.http11 import Request, Response
+
+    from tbot_core.contracts.permissions import Host
+
+_CHUNK: Final = 65_536
+_HERE: Final = "127.0.0.1"
+
+
+class ServerFault(StrEnum):
+    """What happens to a request."""
+
+    LOST_REQUEST = "the connection is closed before the request is processed"
+    LOST_REPLY = "the request is processed, then the connection is closed"
+    NO_REPLY = "the request is processed, and nothing more comes on its connection"
+    TOO_MANY = "429 with Retry-After: 1, not processed"
+    SERVER_ERROR = "503, not processed"
+    GATEWAY_TIMEOUT = "the request is processed, and answered with 504"
+    LOGIN = "401, not processed"
+    UNREADABLE = "the request is processed, and half of the answer's JSON comes"
+    STALE = "the answer to the previous request of this path, once more"
+
+
+@attrs.frozen(kw_only=True)
+class ServerRequest:
+    """A request as the server received it; the names of headers are lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON, None for an empty one."""
+        return json.loads(self.body) if self.body else None  # noqa: TID251  -- what a test's own client sent
+
+
+@attrs.frozen(kw_only=True)
+class ServerReply:
+    """An answer: `document` is sent as JSON, `body` as it is."""
+
+    status: int = 200
+    document: object = None
+    body: bytes = b""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the body."""
+        return self.body if self.document is None else json.dumps(self.document).encode()
+
+
+async def _silent(connection: ServerConnection) -> None:
+    await connection.wait_closed()
+
+
+class ScriptedServer:
+    """Serves while it is entered; `requests` are all that arrived, in order, and `sockets` the open WebSockets.
+
+    `handler` answers an HTTP request; `on_socket` serves a WebSocket until it returns. `refuse_sockets` is the status
+    with which new WebSockets are refused, 0: none is.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[ServerRequest], ServerReply] = lambda _request: ServerReply(),
+        on_socket: Callable[[ServerConnection], Awaitable[None]] = _silent,
+    ) -> None:
+        self.requests: list[ServerRequest] = []
+        self.sockets: list[ServerConnection] = []
+        self.url = self.socket_url = ""
+        self.refuse_sockets = 0
+        self._handler = handler
+        self._on_socket = on_socket
+        self._faults: list[tuple[ServerFault, str]] = []
+        self._last: dict[str, ServerReply] = defaultdict(ServerReply)
+        self._busy: set[asyncio.Task[None]] = set()
+        self._servers: list[Any] = []
+
+    async def __aenter__(self) -> Self:
+        """Listen on two free ports."""
+        plain = await asyncio.start_server(self._serve, _HERE, 0)  # seam: the other end of a test's connection
+        sockets = await serve(self._serve_socket, _HERE, 0, ping_interval=None, process_request=self._refuse_socket)
+        self._servers = [plain, sockets]
+        self.url, self.socket_url = (f"http://{_HERE}:{one.sockets[0].getsockname()[1]}" for one in (plain, sockets))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection, and stop listening."""
+        for task in self._busy:
+            task.cancel()
+        for one in self.sockets:
+            one.transport.abort()
+        await asyncio.gather(*self._busy, return_exceptions=True)
+        for server in self._servers:
+            server.close()
+            await server.wait_closed()
+
+    def fail(self, fault: ServerFault, *, path: str = "", times: int = 1) -> None:
+        """Let the next requests fail so, or the next ones whose path begins with `path`; faults happen in order."""
+        self._faults += [(fault, path)] * times
+
+    async def tell(self, message: object) -> None:
+        """Send a message to every open WebSocket: text and bytes as they are, anything else as JSON."""
+        sent = message if isinstance(message, str | bytes) else json.dumps(message)
+        for one in list(self.sockets):
+            with suppress(ConnectionClosed):
+                await one.send(sent)
+
+    async def drop_sockets(self) -> None:
+        """Close every open WebSocket as a machine that goes away does: without a word."""
+        for one in list(self.sockets):
+            one.transport.abort()
+            await one.wait_closed()
+
+    def _refuse_socket(self, connection: ServerConnection, _request: Request) -> Response | None:
+        status = self.refuse_sockets
+        return connection.respond(HTTPStatus(status), "refused") if status else None
+
+    async def _serve_socket(self, connection: ServerConnection) -> None:
+        self.sockets.append(connection)
+        try:
+            with suppress(ConnectionClosed):
+                await self._on_socket(connection)
+        finally:
+            self.sockets.remove(connection)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  -- a server's callback runs in a task
+        self._busy.add(task)
+        try:
+            with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
+                protocol = h11.Connection(h11.SERVER)
+                while await self._answer(protocol, reader, writer):
+                    protocol.start_next_cycle()
+        finally:
+            self._busy.discard(task)
+            writer.close()
+
+    async def _answer(
+        self, protocol: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        # Answer one request; False where the connection ends.
+        request = await _received(protocol, reader)
+        if request is None:
+            return False
+        self.requests.append(request)
+        fault = self._fault(request.path)
+        reply = self._reply(request, fault)
+        if reply is None:
+            if fault is ServerFault.NO_REPLY:
+                await reader.read()
+            return False
+        content = reply.content
+        if fault is ServerFault.UNREADABLE:
+            content = content[: len(content) // 2]
+        headers = {"content-length": str(len(content)), "content-type": "application/json", **reply.headers}
+        for event in (
+            h11.Response(status_code=reply.status, headers=list(headers.items())),
+            h11.Data(data=content),
+            h11.EndOfMessage(),
+        ):
+            writer.write(protocol.send(event) or b"")
+        await writer.drain()
+        return protocol.our_state is h11.DONE and protocol.their_state is h11.DONE
+
+    def _fault(self, path: str) -> ServerFault | None:
+        for number, (fault, where) in enumerate(self._faults):
+            if path.startswith(where):
+                del self._faults[number]
+                return fault
+        return None
+
+    def _reply(self, request: ServerRequest, fault: ServerFault | None) -> ServerReply | None:
+        # The reply, None where none comes; only some faults leave a request unprocessed.
+        unprocessed = {
+            ServerFault.LOST_REQUEST: None,
+            ServerFault.TOO_MANY: ServerReply(status=429, headers={"retry-after": "1"}),
+            ServerFault.SERVER_ERROR: ServerReply(status=503),
+            ServerFault.LOGIN: ServerReply(status=401),
+            ServerFault.STALE: self._last[request.path],
+        }
+        if fault in unprocessed:
+            return unprocessed[fault]
+        reply = self._last[request.path] = self._handler(request)
+        if fault in {ServerFault.LOST_REPLY, ServerFault.NO_REPLY}:
+            return None
+        return ServerReply(status=504) if fault is ServerFault.GATEWAY_TIMEOUT else reply
+
+
+def context(  # noqa: PLR0913  -- what a run gives a plugin
+    server: ScriptedServer,
+    *,
+    hosts: Mapping[str, Host],
+    secrets: Mapping[str, Any] | None = None,
+    clock: Clock | None = None,
+    folder: Path = Path(),
+    timeout_s: float = 1.0,
+    retries: int = 0,
+) -> Context:
+    """A context whose declared hosts all lead to the server."""
+    clock = clock or SystemClock()
+    addresses = {
+        name: server.socket_url if urlsplit(host.url).scheme == "wss" else server.url for name, host in hosts.items()
+    }
+    connector = Connector(
+        plugin="tested plugin",
+        hosts=hosts,
+        addresses=addresses,
+        clock=clock,
+        budgets=RequestBudgets(clock),
+        timeout_s=timeout_s,
+        retries=RetryPolicy(retries=retries, sleep=clock.sleep),
+    )
+    return Context(
+        clock=clock, log=log.logger("tbot.tested"), data_dir=folder, secrets=secrets or {}, connect=connector
+    )
+
+
+async def _received(protocol: h11.Connection, reader: asyncio.StreamReader) -> ServerRequest | None:
+    # The next request; None where the connection ended before it was whole.
+    head: h11.Request | None = None
+    body = b""
+    while True:
+        event = protocol.next_event()
+        if event is h11.NEED_DATA:
+            chunk = await reader.read(_CHUNK)
+            if not chunk and head is None:
+                return None
+            protocol.receive_data(chunk)
+        elif isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += bytes(event.data)
+        elif isinstance(event, h11.EndOfMessage) and head is not None:
+            target = urlsplit(head.target.decode())
+            return ServerRequest(
+                method=head.method.decode(),
+                path=target.path,
+                query=dict(parse_qsl(target.query)),
+                headers={name.decode(): value.decode() for name, value in head.headers},
+                body=body,
+            )
+        else:
+            return None

@@ -1,0 +1,373 @@
+"""The way of a plugin to HTTP hosts: what is sent, how often, and what each failure means."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core.contracts.permissions import Host
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable, Withdrawn
+from tbot_core.model.clock import ManualClock
+from tbot_core.plugins.network.connector import Connector, RequestBudgets
+from tbot_core.plugins.network.http_client import MOST_PAGES
+from tbot_core.plugins.network.request_limits import PRIORITY, RequestPriority
+from tbot_core.system import http
+from tbot_core.system.secret import Secret
+from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, ServerReply, ServerRequest, context
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tbot_core.contracts.network import HttpClient, HttpResponse
+
+NOON = dt.datetime(2026, 3, 3, 17, tzinfo=dt.UTC)
+HOSTS = {"trading": Host("https://api.example.com/v2"), "stream": Host("wss://api.example.com")}
+
+pytestmark = pytest.mark.usefixtures("loopback")
+
+
+class Permit:
+    """Counts how often it was redeemed; refuses when it is withdrawn."""
+
+    def __init__(self, *, withdrawn: bool = False) -> None:
+        self.redeemed = 0
+        self._withdrawn = withdrawn
+
+    def redeem(self) -> None:
+        """Count."""
+        if self._withdrawn:
+            raise Withdrawn("killed")
+        self.redeemed += 1
+
+
+def echo(request: ServerRequest) -> ServerReply:
+    """What was received."""
+    return ServerReply(
+        document={
+            "method": request.method,
+            "path": request.path,
+            "query": dict(request.query),
+            "body": request.body.decode(),
+            "key": request.headers.get("x-key"),
+            "kind": request.headers.get("content-type"),
+        }
+    )
+
+
+def talk(
+    script: Callable[[ScriptedServer, HttpClient], Awaitable[Any]],
+    *,
+    handler: Callable[[ServerRequest], ServerReply] = echo,
+    hosts: dict[str, Host] | None = None,
+    retries: int = 0,
+    **options: Any,
+) -> tuple[Any, list[ServerRequest], ManualClock]:
+    """The script's result, what the server received, and the clock afterwards."""
+
+    async def main() -> tuple[Any, list[ServerRequest], ManualClock]:
+        clock = ManualClock(NOON)
+        async with ScriptedServer(handler) as server:
+            connect = context(server, hosts=hosts or HOSTS, clock=clock, retries=retries, timeout_s=0.3).connect
+            try:
+                return await script(server, connect.http("trading", **options)), server.requests, clock
+            finally:
+                await connect.close()
+
+    return asyncio.run(main())
+
+
+def test_a_reading_carries_headers_and_parameters() -> None:
+    """A secret header is revealed only on the wire, and numbers with a fraction are exact."""
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> Any:
+        return (await client.get("/account", {"status": "open"})).json()
+
+    answer, _, _ = talk(script, headers={"X-Key": Secret("hush-hush")})
+    assert (answer["method"], answer["path"], answer["query"]) == ("GET", "/account", {"status": "open"})
+    assert answer["key"] == "hush-hush"
+    exact, _, _ = talk(script, handler=lambda _request: ServerReply(body=b'{"price": 0.1}'))
+    assert exact == {"price": Decimal("0.1")}
+
+
+def test_an_order_is_sent_once_with_its_permit() -> None:
+    """JSON or form; a Decimal keeps its digits, and one that no JSON number can hold is refused before sending."""
+    permit = Permit()
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> Any:
+        first = await client.send("POST", "/orders", json={"qty": Decimal("1.50"), "n": Decimal(3)}, permit=permit)
+        second = await client.send("PUT", "/orders", form={"side": "buy to cover"})
+        third = await client.send("DELETE", "/orders/1", params={"hard": "no"})
+        for wrong in (Decimal("0.12345678901234567890"), Decimal("NaN"), float("nan"), object()):
+            with pytest.raises((TypeError, ValueError)):
+                await client.send("POST", "/orders", json={"qty": wrong})
+        return first.json(), second.json(), third.json()
+
+    (first, second, third), requests, _ = talk(script)
+    assert (first["body"], first["kind"]) == ('{"qty": 1.5, "n": 3}', "application/json")
+    assert (second["body"], second["kind"]) == ("side=buy+to+cover", "application/x-www-form-urlencoded")
+    assert (third["method"], third["query"], third["body"]) == ("DELETE", {"hard": "no"}, "")
+    assert permit.redeemed == 1
+    assert len(requests) == 3
+
+
+def test_a_withdrawn_permit_sends_nothing() -> None:
+    """The permit is asked after the connection stands, and before the first byte."""
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> None:
+        with pytest.raises(Withdrawn, match="killed"):
+            await client.send("POST", "/orders", permit=Permit(withdrawn=True))
+
+    _, requests, _ = talk(script)
+    assert requests == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised", "redeemed"),
+    [
+        (ServerFault.LOST_REQUEST, OutcomeUnknown, 1),
+        (ServerFault.LOST_REPLY, OutcomeUnknown, 1),
+        (ServerFault.NO_REPLY, OutcomeUnknown, 1),
+        (ServerFault.GATEWAY_TIMEOUT, OutcomeUnknown, 1),
+        (ServerFault.SERVER_ERROR, OutcomeUnknown, 1),
+        (ServerFault.TOO_MANY, OutcomeUnknown, 1),
+        (ServerFault.LOGIN, LoginNeeded, 1),
+    ],
+)
+def test_an_order_without_a_clear_answer_is_unknown(
+    fault: ServerFault, raised: type[BrokerError], redeemed: int
+) -> None:
+    """Once a byte may have left nothing else is said of it, and it is never sent again."""
+    permit = Permit()
+
+    async def script(server: ScriptedServer, client: HttpClient) -> BaseException:
+        server.fail(fault)
+        with pytest.raises(raised) as caught:
+            await client.send("POST", "/orders", permit=permit)
+        return caught.value
+
+    found, requests, _ = talk(script, retries=5)
+    assert type(found) is raised
+    assert "tested plugin (trading): POST /orders: " in str(found)
+    assert permit.redeemed == redeemed
+    assert len(requests) == 1
+
+
+def test_an_order_that_never_left_is_unavailable() -> None:
+    """Where nobody listens the permit is not used up."""
+    permit = Permit()
+
+    async def script(server: ScriptedServer, client: HttpClient) -> None:
+        await server.__aexit__(None, None, None)
+        server._servers.clear()
+        with pytest.raises(Unavailable):
+            await client.send("POST", "/orders", permit=permit)
+
+    talk(script)
+    assert permit.redeemed == 0
+
+
+def test_an_unreadable_answer_to_an_order_is_unknown() -> None:
+    """The order may be there; a reading that cannot be read is only unavailable."""
+
+    async def script(server: ScriptedServer, client: HttpClient) -> None:
+        server.fail(ServerFault.UNREADABLE, times=2)
+        with pytest.raises(OutcomeUnknown, match="cannot be read"):
+            (await client.send("POST", "/orders")).json()
+        with pytest.raises(Unavailable, match="cannot be read"):
+            (await client.get("/orders")).json()
+
+    talk(script)
+
+
+@pytest.mark.parametrize("fault", [ServerFault.LOST_REPLY, ServerFault.NO_REPLY, ServerFault.SERVER_ERROR])
+def test_a_reading_is_repeated(fault: ServerFault) -> None:
+    """As often as the policy says, then it is unavailable."""
+
+    async def script(server: ScriptedServer, client: HttpClient) -> HttpResponse:
+        server.fail(fault, times=3)
+        with pytest.raises(Unavailable):
+            await client.get("/account")
+        return await client.get("/account")
+
+    answer, requests, _ = talk(script, retries=1)
+    assert answer.status == 200
+    assert len(requests) == 4
+
+
+def test_a_429_pauses_what_can_wait() -> None:
+    """A reading waits as the vendor asks; with rejects_429 an order has certainly not been processed."""
+
+    async def script(server: ScriptedServer, client: HttpClient) -> None:
+        server.fail(ServerFault.TOO_MANY)
+        await client.get("/account")
+        server.fail(ServerFault.TOO_MANY)
+        PRIORITY.set(RequestPriority.PROTECTION)
+        with pytest.raises(Unavailable) as caught:
+            await client.send("POST", "/orders")
+        assert caught.value.retry_after_s == 1.0
+        PRIORITY.set(RequestPriority.READING)
+        await client.get("/account")
+
+    _, _, clock = talk(script, retries=1, rejects_429=True)
+    assert clock.now() - NOON >= dt.timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "Tue, 03 Mar 2026 17:00:09 GMT"}, 9.0),
+        ({"retry-after": "soon"}, None),
+        ({"x-ratelimit-reset": str(NOON.timestamp() + 5)}, 5.0),
+        ({"x-ratelimit-expiry": str(NOON.timestamp() * 1000 + 4000)}, 4.0),
+        ({"x-ratelimit-reset": "inf"}, None),
+        ({}, None),
+    ],
+)
+def test_a_vendor_says_when_to_come_back(headers: dict[str, str], pause: float | None) -> None:
+    """In seconds, as a date, or as the moment at which its count starts anew."""
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> float | None:
+        with pytest.raises(Unavailable) as caught:
+            await client.get("/account")
+        return caught.value.retry_after_s
+
+    found, _, _ = talk(script, handler=lambda _request: ServerReply(status=429, headers=headers))
+    assert found == pytest.approx(pause)
+
+
+def test_no_request_is_left() -> None:
+    """An answer that says so makes the next reading wait for the reset, before it is refused."""
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(NOON.timestamp() + 3)}
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> None:
+        await client.get("/account")
+        await client.get("/account")
+
+    _, requests, clock = talk(script, handler=lambda _request: ServerReply(headers=headers))
+    assert len(requests) == 2
+    assert clock.now() == NOON + dt.timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("status", [302, 100 + 299, 404, 422])
+def test_a_refusal_quotes_the_vendor(status: int) -> None:
+    """Anything else that is not 2xx is `Rejected`, or what the plugin makes of it; a redirect is not followed."""
+
+    def moved(_request: ServerRequest) -> ServerReply:
+        return ServerReply(status=status, document={"message": "no\nsuch order"}, headers={"location": "/elsewhere"})
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> BaseException:
+        with pytest.raises(BrokerError) as caught:
+            await client.send("DELETE", "/orders/1")
+        return caught.value
+
+    plain, requests, _ = talk(script, handler=moved)
+    assert type(plain) is (OutcomeUnknown if status < 400 else Rejected)
+    assert f'DELETE /orders/1: {status} {{"message": "no\\nsuch order"}}' in str(plain)
+    assert len(requests) == 1
+    if status >= 400:
+        own, _, _ = talk(script, handler=moved, rejection=lambda answer: Rejected(answer.json()["message"]))
+        assert str(own) == "no\nsuch order"
+
+
+def test_pages_are_read_to_the_last() -> None:
+    """A page that comes again, or too many of them, are no whole."""
+
+    def paged(request: ServerRequest) -> ServerReply:
+        number = int(request.query.get("page", "0"))
+        return ServerReply(
+            document={"rows": [number], "next": number + 1 if number < int(request.query["n"]) else None}
+        )
+
+    def following(page: HttpResponse) -> dict[str, str] | None:
+        number = page.json()["next"]
+        return None if number is None else {"page": str(number)}
+
+    async def read(client: HttpClient, n: str, after: Callable[[HttpResponse], dict[str, str] | None]) -> list[int]:
+        return [row async for page in client.pages("/rows", {"n": n}, following=after) for row in page.json()["rows"]]
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> list[int]:
+        with pytest.raises(Unavailable, match="read before"):
+            await read(client, "3", lambda _page: {"page": "1"})
+        with pytest.raises(Unavailable, match=f"more than {MOST_PAGES} pages"):
+            await read(client, "100000", following)
+        return await read(client, "2", following)
+
+    found, _, _ = talk(script, handler=paged)
+    assert found == [0, 1, 2]
+
+
+def test_only_declared_hosts_are_reached() -> None:
+    """By their names, and each by its own protocol; the declared address counts unless the instance gives another."""
+
+    async def script(server: ScriptedServer, _client: HttpClient) -> None:
+        connect = context(server, hosts=HOSTS).connect
+        with pytest.raises(PluginError, match="does not declare the host 'elsewhere'; its hosts: stream, trading"):
+            connect.http("elsewhere")
+        with pytest.raises(PluginError, match="not with https"):
+            connect.http("stream")
+
+    talk(script)
+
+
+def test_the_limit_is_shared_by_host_and_credential() -> None:
+    """Two clients of one key share its requests per minute; another key has its own, and a weight counts as many."""
+    hosts = {"trading": Host("https://api.example.com", requests_per_minute=60, budget="example")}
+
+    async def main() -> list[float]:
+        clock = ManualClock(NOON)
+        async with ScriptedServer() as server:
+            connect = context(server, hosts=hosts, clock=clock).connect
+            one, two, other = (connect.http("trading", headers={"key": key}) for key in ("a", "a", "b"))
+            moments = []
+            for client, weight in ((one, 1), (two, 1), (other, 1), (one, 2), (one, 1)):
+                await client.get("/account", weight=weight)
+                moments.append(clock.monotonic())
+            await connect.close()
+            return moments
+
+    first, second, third, fourth, fifth = asyncio.run(main())
+    assert first < second == third < fourth < fifth
+    assert fifth - fourth > second - first
+
+
+def test_an_answer_without_end_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that is too large is no answer."""
+    monkeypatch.setattr(http, "LARGEST", 10)
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> None:
+        with pytest.raises(Unavailable, match="is larger"):
+            await client.get("/account")
+
+    talk(script)
+
+
+def test_a_stale_answer_is_the_one_before() -> None:
+    """The server's own fault: the kit needs it."""
+
+    async def script(server: ScriptedServer, client: HttpClient) -> tuple[Any, Any]:
+        await client.get("/account", {"n": "1"})
+        server.fail(ServerFault.STALE, path="/account")
+        server.fail(ServerFault.LOST_REQUEST, path="/elsewhere")
+        stale = await client.get("/account", {"n": "2"})
+        return stale.json()["query"], (await client.get("/account", {"n": "3"})).json()["query"]
+
+    found, _, _ = talk(script)
+    assert found == ({"n": "1"}, {"n": "3"})
+
+
+def test_the_declared_address_counts_without_another() -> None:
+    """A client of a real vendor is made without a connection: the address is the declaration's."""
+    clock = ManualClock(NOON)
+    connect = Connector(plugin="tested plugin", hosts=HOSTS, clock=clock, budgets=RequestBudgets(clock))
+
+    async def main() -> None:
+        client = connect.http("trading")
+        assert str(client._transport._client.base_url) == "https://api.example.com/v2/"
+        await connect.close()
+
+    asyncio.run(main())
