@@ -27,7 +27,7 @@ from tbot_core.model.formatting import (
     plural,
     printable_name,
 )
-from tbot_core.model.types import Leg, OrderState, RiskState, Side, price_of, quantity_of
+from tbot_core.model.types import Leg, OrderState, RiskState, Side, quantity_of
 from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class AlertRules:
             action = "Bought" if order.buy else "Sold short"
             action = f"Topped up: {action.lower()}" if order.tops_up else action
             position = self._book.portfolio.positions.get(order.symbol)
-            at = "" if position is None else f" at {format_price(_average(position))}"
+            at = "" if position is None else f" at {format_price(position.entry_price)}"
             yield _routine(f"{action} {format_quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
 
     def _event_notices(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
@@ -359,7 +359,3 @@ def _capital(words: str) -> str:
 
 def _held(position: Position) -> Decimal:
     return quantity_of(position.units)
-
-
-def _average(position: Position) -> Decimal:
-    return price_of(round(position.entry_atoms / position.entry_units))

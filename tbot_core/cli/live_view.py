@@ -134,7 +134,8 @@ class LiveView:
         frame = self.frame
         frame.number += frame.session not in {None, run.session}
         frame.session, frame.minute = run.session, minute
-        frame.windows = tuple((entrant.name, entrant.window) for entrant in run.entrants)
+        windows = ((entrant.name, entrant.window) for entrant in run.entrants)
+        frame.windows = tuple((name, window) for name, window in windows if window.start >= 0)
 
     def _idle(self, moment: datetime) -> None:
         # In a session the clock is shown; before one also the time until it opens.

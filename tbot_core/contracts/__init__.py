@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Quote,
         SupportsDailyVix,
         SupportsLiveVix,
+        SupportsPartialVolume,
     )
     from tbot_core.contracts.network import Connect, Gap, HttpClient, HttpResponse, WebSocket
     from tbot_core.contracts.permissions import Host, PluginNeeds
@@ -124,6 +125,7 @@ __all__ = [
     "SupportsLiveVix",
     "SupportsMaintenanceNotices",
     "SupportsOrderLookup",
+    "SupportsPartialVolume",
     "SupportsPrices",
     "SupportsRejectionMeaning",
     "SupportsScreening",

@@ -60,8 +60,9 @@ class BrokerCapabilities:
     stream would never be known. `lookup_window_s`: how long after sending an order may still appear.
     `requests_per_minute`: 0 without a limit. `quantity_step`: the smallest quantity in shares, for the types in
     `fractional_types`; without stops among them, the stop of a fraction is emulated on closed bars. `day_trade_rules`:
-    the limits on day trades; all that are in force apply. Raises ValueError for a fractional type that is no
-    `OrderType`.
+    the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold short unless its
+    `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so. Raises ValueError
+    for a fractional type that is no `OrderType`.
     """
 
     simulated: bool = False
@@ -78,6 +79,7 @@ class BrokerCapabilities:
     fractional_types: frozenset[OrderType] = attrs.field(default=frozenset(), converter=_order_types)
     cid_length: int = 48
     day_trade_rules: tuple[DayTradeRule, ...] = ()
+    shortable: bool = False
 
 
 class BrokerEventKind(StrEnum):
@@ -308,7 +310,8 @@ class Instrument:
     """The current trading rules of an instrument, as its broker reports them.
 
     `tick`: prices are multiples of it; None: the exchange's own grid. `quantity_step`: quantities are multiples of it;
-    None: the broker's capabilities. `tradable` and `shortable`: None if not reported.
+    None: the broker's capabilities. `tradable`: None if not reported. `shortable`: whether it may be sold short and is
+    easy to borrow; None: not reported, which denies a short sale unless the broker's capabilities allow every one.
     """
 
     symbol: str
@@ -372,8 +375,13 @@ class SupportsPrices(Protocol):
 class SimulatedVenue(Protocol):
     """A broker without a market of its own: it fills orders from the bars that the core passes to it."""
 
-    def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
-        """Start a session without working orders; `cash` is the cash of the account by the journal."""
+    def open_session(
+        self, session: Session, symbols: tuple[str, ...], cash: Decimal, partial_volume: frozenset[str] = frozenset()
+    ) -> None:
+        """Start a session without working orders; `cash` is the cash of the account by the journal.
+
+        VOLUME_LIMIT does not apply to the symbols in `partial_volume`, whose volumes are a part of the tape.
+        """
 
     def observe(self, minute: MinuteSlice) -> None:
         """Match working orders against a closed minute, before any decision on it."""

@@ -69,6 +69,15 @@ class FeedSession(Protocol):
         """Every minute of the session in order, including those without a bar."""
 
 
+@runtime_checkable
+class SupportsPartialVolume(Protocol):
+    """A session in which volumes of some symbols are a part of the tape."""
+
+    @property
+    def partial_volume(self) -> frozenset[str]:
+        """These symbols; VOLUME_LIMIT does not apply to them."""
+
+
 @attrs.frozen(kw_only=True)
 class Bar:
     """A one-minute bar of one symbol as received: `start` is its minute; `vwap` is None if the feed has none."""

@@ -45,6 +45,7 @@ from tbot_core.plugins.network.connector import RequestBudgets
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.plugins.trial_records import record_failure, record_run
 from tbot_core.system import filesystem
+from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 _NAMELESS: Final = (
     "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
 )
+_SHORTABLE: Final = "Simulated short sales: every symbol is assumed to be shortable and easy to borrow."
 _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 
@@ -82,7 +84,7 @@ class Assembly:
     identity: str = ""
     notes: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
-    _placed: dict[tuple[Window | None, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
+    _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
 
     @functools.cached_property
     def budgets(self) -> RequestBudgets:
@@ -134,10 +136,12 @@ class Assembly:
         named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
         windows = tuple(place_window(one, session, anchor) for one in named)
         if windows not in self._placed:
-            self._placed[windows] = tuple(
-                self._entrant(rank, window) for rank, window in enumerate(windows) if window is not None
-            )
+            self._placed[windows] = tuple(self._entrant(rank, window) for rank, window in enumerate(windows))
         return self._placed[windows]
+
+    def simulated_ids(self) -> ClientOrderIds:
+        """The client order ids of replay, demo and backtest; they are the same on every machine, as the results are."""
+        return ClientOrderIds(install_id="", identity=self.identity, account_id="")
 
     def missed_bells(self, session: Session) -> tuple[str, ...]:
         """A sentence for each window that TIME_ANCHOR=utc shifts against this session's open."""
@@ -282,9 +286,16 @@ def _identity(settings: Settings) -> str:
 
 def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
     # A demo needs no identity.
+    assumed = shortable_notes(assembly.settings) if assembly.settings.mode in SIMULATED_MODES else ()
     absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in assembly.failures)
     nameless = not assembly.identity and assembly.settings.mode != "demo"
-    return (*absent, *warnings, *((_NAMELESS,) if nameless else ()))
+    return (*absent, *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
+
+
+def shortable_notes(settings: Settings) -> tuple[str, ...]:
+    """What a simulation assumes about short sales, if a strategy makes any."""
+    sells_short = any(settings.frames[name].short_type.lower() == "shortsell" for name in settings.strategies)
+    return (_SHORTABLE,) if sells_short else ()
 
 
 def data_source_name(texts: Mapping[str, str]) -> str:

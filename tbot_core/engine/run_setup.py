@@ -10,13 +10,14 @@ import attrs
 
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.engine import feed_quality, resume
-from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR, Assembly, feed_source
+from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR, Assembly, feed_source, shortable_notes
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import folder as places
+from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
@@ -142,16 +143,15 @@ def _real_time_setup(assembly: Assembly, request: FeedRequest, target: _Simulate
     try:
         journal.check()
         found = resume.interrupted_session(journal)
-        quality = assembly.quality(target.source)
+        quality, notes = assembly.quality(target.source), (*target.notes, *shortable_notes(settings))
         first = None if found is None or quality is not None else found.session.date
         request = attrs.evolve(request, sessions=MANY_SESSIONS, first=first)
         feed = feed_source(target.server, target.source).feed(request)
         if quality is None:
-            feed = feed_quality.label_feed(feed, None, *target.notes)
+            feed = feed_quality.label_feed(feed, None, *notes)
         else:
-            feed = feed_quality.label_feed(
-                feed, attrs.evolve(quality, quotes=True), PAPER_FEED_NOTE, *target.notes
-            )  # PAPER_FEED_NOTE covers quotes
+            quality = attrs.evolve(quality, quotes=True)  # PAPER_FEED_NOTE covers quotes
+            feed = feed_quality.label_feed(feed, quality, PAPER_FEED_NOTE, *notes)
         if found is not None:
             resume.check_same_settings(found, settings, assembly.identity)
             resume.prepare_repeat(journal, found, now)
@@ -364,6 +364,8 @@ class RunServices:
 
     def _naming(self, broker: Broker, account: Account) -> ClientOrderIds:
         assembly = self._plan.assembly
+        if assembly.settings.mode in SIMULATED_MODES:
+            return assembly.simulated_ids()
         return ClientOrderIds(
             install_id=install_id(assembly.settings.instance.data),
             identity=assembly.identity,

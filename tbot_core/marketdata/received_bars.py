@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import attrs
 import numpy as np
 
+from tbot_core.contracts import FeedCoverage
 from tbot_core.errors import DataError
 from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
 from tbot_core.model import json_document
@@ -93,6 +94,11 @@ class RecordedSession:
     def day(self) -> DayFacts:
         """Facts known before the open."""
         return self.header.day
+
+    @property
+    def partial_volume(self) -> frozenset[str]:
+        """The symbols whose volumes are a part of the tape: all of a feed that covers one venue."""
+        return frozenset(self.symbols if self.header.coverage == FeedCoverage.SINGLE_VENUE else ())
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Iterate over all minutes; a missing one has no bars."""

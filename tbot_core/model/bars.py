@@ -118,6 +118,17 @@ class Bars:
         return _view(column[start : min(stop, self.minutes)])
 
     @property
+    def traded(self) -> Flags:
+        """Rows with at least one bar. Shape (..., symbols)."""
+        closes = self._fields["close"]
+        found: Flags = np.zeros(closes.shape[1:], dtype=np.bool_)
+        for row in closes:
+            if found.all():
+                break
+            found |= ~np.isnan(row)
+        return found
+
+    @property
     def first_open(self) -> Array:
         """The open of each row's first bar; NaN before it. Shape (..., symbols)."""
         return self._at_first("open")

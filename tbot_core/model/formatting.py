@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 MINUS: Final = "\N{MINUS SIGN}"
 _CENT: Final = Decimal("0.01")
+_TICK: Final = 4
 _SHARE: Final = Decimal("0.001")
 
 
@@ -22,7 +23,7 @@ def format_money(amount: Decimal, *, signed: bool = False) -> str:
 
 def format_price(amount: Decimal) -> str:
     """A price with two decimals, or four if needed."""
-    return f"{amount:,.{price_decimals([amount])}f}"
+    return f"{amount:,.{min(price_decimals([amount]), _TICK)}f}"
 
 
 def format_prices(amounts: Sequence[Decimal]) -> list[str]:
@@ -32,8 +33,10 @@ def format_prices(amounts: Sequence[Decimal]) -> list[str]:
 
 
 def price_decimals(amounts: Iterable[Decimal]) -> int:
-    """The decimals that the prices need: two or four."""
-    return 2 if all(amount == amount.quantize(_CENT) for amount in amounts) else 4
+    """The decimals that the prices need: two, four, or eight for averages between two ticks."""
+    found = tuple(amounts)
+    needed = (digits for digits in (2, _TICK) if all(amount == round(amount, digits) for amount in found))
+    return next(needed, 8)
 
 
 def format_quantity(shares: Decimal) -> str:

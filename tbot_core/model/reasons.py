@@ -45,7 +45,10 @@ class Reason(IntEnum):
     ALLOWED = 0, "Every check passed; an order intent was journaled."
 
     NO_TRIGGER = 1, "The window ended without the strategy's trigger."
-    WINDOW_OUTSIDE_SESSION = 2, "The window's entry phase would end after flattening starts, so the window is skipped."
+    WINDOW_OUTSIDE_SESSION = (
+        2,
+        "The window begins before the bell, or its entry phase would end after flattening starts, so it is skipped.",
+    )
     BLOCKLISTED = 3, "The symbol is on BLOCKLIST."
     UNIVERSE_TRUNCATED = 4, "The universe was cut to UNIVERSE_MAX, or to what the feed allows, by 20-day dollar volume."
     VOLUME_LOW = 5, "Mean daily volume is below MIN_VOLUME_THRESHOLD."
@@ -109,7 +112,7 @@ class Reason(IntEnum):
             "since."
         ),
     )
-    NOT_SHORTABLE = 59, "The broker reported that the symbol cannot be sold short."
+    NOT_SHORTABLE = 59, "The broker does not report that the symbol can be sold short."
 
     QUANTITY_TOO_SMALL = 60, "The budget buys less than the smallest quantity."
     NO_WEIGHT = 61, "WEIGHTS gives no budget to this order of the window."

@@ -231,8 +231,9 @@ class Account:
 
 @attrs.frozen(kw_only=True)
 class Trade:
-    """A position from its entry to its exit; prices are averages weighted by quantity, to 1e-4 USD.
+    """A position from its entry to its exit; prices are averages weighted by quantity.
 
+    An average between two ticks has more than four decimals, so that `pnl` follows from the prices to the cent.
     `broker` is the name of the broker that held it, "" if unknown.
     """
 

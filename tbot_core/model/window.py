@@ -31,11 +31,12 @@ _DAYLIGHT_MINUTES: Final = 60
 class Window:
     """The analysis, entry and management phases of a strategy, in whole minutes after the open.
 
-    Analysis bars start in [start, entry), trigger bars in [entry, entry_end). Raises ValueError unless the window
-    starts at or after the open and has at least one trigger bar and one minute of monitoring.
+    Analysis bars start in [start, entry), trigger bars in [entry, entry_end). A negative `start` is before the open
+    (TIME_ANCHOR=utc only): such a window is `outside`. Raises ValueError unless the window has at least one trigger bar
+    and one minute of monitoring.
     """
 
-    start: int = attrs.field(validator=[_whole, attrs.validators.ge(0)])
+    start: int = attrs.field(validator=_whole)
     analysis: int = attrs.field(validator=[_whole, attrs.validators.ge(0)])
     breakout: int = attrs.field(validator=[_whole, attrs.validators.ge(1)])
     monitoring: int = attrs.field(validator=[_whole, attrs.validators.ge(1)])
@@ -56,8 +57,11 @@ class Window:
         return self.entry_end + self.monitoring
 
     def outside(self, session_minutes: int, flatten_before_close: int) -> bool:
-        """Whether the window does not fit a session of this length: flattening starts before the entry phase ends."""
-        return self.entry_end > session_minutes - flatten_before_close
+        """Whether the window does not fit a session of this length, and is skipped.
+
+        It begins before the open, or flattening starts before its entry phase ends.
+        """
+        return self.start < 0 or self.entry_end > session_minutes - flatten_before_close
 
 
 class WindowTimes(Protocol):
@@ -114,16 +118,13 @@ def anchor_named(written: str) -> Anchor:
     raise SettingsError(message, f"Choose one of {', '.join(ANCHORS)}.")
 
 
-def place_window(named: NamedWindow, session: Session, anchor: Anchor) -> Window | None:
-    """The window in this session; None if it would start before the open (TIME_ANCHOR=utc only).
+def place_window(named: NamedWindow, session: Session, anchor: Anchor) -> Window:
+    """The window in this session; it may begin before the open or reach beyond the session, see `Window.outside`.
 
-    It may reach beyond the session, see `Window.outside`. Raises ValueError for a window that `check_windows` refuses.
+    Raises ValueError for a window that `check_windows` refuses for its phases.
     """
-    start = _start(named, session, anchor)
-    if anchor == "utc" and start < 0:
-        return None
     return Window(
-        start=start,
+        start=_start(named, session, anchor),
         analysis=named.analysis_minutes,
         breakout=named.breakout_minutes,
         monitoring=named.monitoring_minutes,

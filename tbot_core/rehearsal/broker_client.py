@@ -162,7 +162,8 @@ class SimulatedBroker:
             if path is None:
                 return Instrument(symbol=symbol, tradable=False)
             step = price_of(path.grid(matching.step))
-            return Instrument(symbol=symbol, tick=step, quantity_step=self.rules.quantity_step, tradable=True)
+            lot = self.rules.quantity_step
+            return Instrument(symbol=symbol, tick=step, quantity_step=lot, tradable=True, shortable=True)
 
         return await self._read("instrument", read, self._passage("instrument"))
 

@@ -63,6 +63,7 @@ class OutageScenario:
             lists_closed=True,
             exec_ids_unique=True,
             lookup_window_s=60.0,
+            shortable=True,
         )
         world = World(self.seed, (), character=VenueProfile(rules=venue), live=False, venues=2, minutes=MINUTES)
         second = world.ways[1].exchange.matching

@@ -63,6 +63,7 @@ class Scenario:
             lists_closed=True,
             exec_ids_unique=True,
             lookup_window_s=60.0,
+            shortable=True,
         )
         character = VenueProfile(rules=venue, numbers_moments=self.seed % 2 == 0)
         world = World(self.seed, self.faults, character=character)

@@ -59,6 +59,7 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
         quantity_step=_FRACTION if fractional else Decimal(1),
         fractional_types=frozenset({OrderType.MARKET, OrderType.LIMIT} if fractional else ()),
         cid_length=stream.one((20, 32, 48, 128)),
+        shortable=True,
     )
     character = VenueProfile(
         rules=rules,

@@ -81,16 +81,16 @@ class RunSummary:
 
 
 def trade_document(trade: Trade, *, named: bool = True) -> dict[str, Any]:
-    """A trade for JSON: times in UTC, ISO 8601; money and quantities as strings; `named` adds its broker."""
+    """A trade for JSON: times in UTC, ISO 8601; money, prices and quantities as strings; `named` adds its broker."""
     return {
         "strategy": trade.strategy,
         "symbol": trade.symbol,
         "side": trade.side.word,
         "quantity": _plain(trade.quantity),
         "entry_time": trade.entry_time.isoformat(),
-        "entry_price": str(trade.entry_price),
+        "entry_price": _plain(trade.entry_price),
         "exit_time": trade.exit_time.isoformat(),
-        "exit_price": str(trade.exit_price),
+        "exit_price": _plain(trade.exit_price),
         "fees": _plain(trade.fees),
         "pnl": _plain(trade.pnl),
         "exit_reason": trade.exit_reason.value,

@@ -20,7 +20,7 @@ from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.restarts import Restart
 from tbot_core.model.formatting import format_quantity
-from tbot_core.model.types import dollars_of, price_of, quantity_of
+from tbot_core.model.types import dollars_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.status import live_figures
 from tbot_core.status.failover import failover_document, instance_brokers
@@ -199,7 +199,7 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
     ]
     for name in settings.strategies:
         window = place_window(named_window(name, settings.frames[name]), session, anchor)
-        if window is not None and not window.outside(session.minutes, flatten):
+        if not window.outside(session.minutes, flatten):
             found += [
                 (session.moment(window.start), f"{name}: analysis"),
                 (session.moment(window.entry), f"{name}: entries"),
@@ -305,7 +305,7 @@ def _positions(book: SessionBook) -> list[dict[str, str]]:
             "symbol": symbol,
             "side": position.side.word,
             "quantity": f"{quantity_of(position.units):f}",
-            "entry_price": str(price_of(round(position.entry_atoms / position.entry_units))),
+            "entry_price": f"{position.entry_price:f}",
             "stop": str(book.resting(symbol) or ""),
             "covered": f"{book.covered(symbol):f}",
             "protection": live_figures.protection(book, symbol),

@@ -21,7 +21,7 @@ from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock, exchange_moment, exchange_time, exchange_zone
 from tbot_core.model.formatting import plural
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import dollars_of, price_of, quantity_of
+from tbot_core.model.types import dollars_of, quantity_of
 from tbot_core.reports.summary import trade_document
 from tbot_core.status import runs
 
@@ -263,7 +263,7 @@ def _position(book: SessionBook, symbol: str) -> Document | None:
         "strategy": position.signal.strategy,
         "side": position.side.word,
         "quantity": f"{quantity_of(position.units):f}",
-        "entry_price": str(price_of(round(position.entry_atoms / position.entry_units))),
+        "entry_price": f"{position.entry_price:f}",
         "stop": "" if stop is None else str(stop),
         "pnl_at_last_fill": str(dollars_of(position.pnl_atoms)),
     }

@@ -69,7 +69,10 @@ class DecisionEngine:
         self._name = name
         self._checks = checks
         self._gate = RiskEngine(
-            risk=rules.risk, once_a_day=rules.entries.one_trade_per_symbol_per_day, indices=rules.indices
+            risk=rules.risk,
+            once_a_day=rules.entries.one_trade_per_symbol_per_day,
+            shortable=rules.venue.shortable,
+            indices=rules.indices,
         )
         self._sizer = Sizer(
             entries=rules.entries,

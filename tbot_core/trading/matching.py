@@ -45,6 +45,7 @@ SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
     amend_atomic=True,
     lists_closed=True,
     exec_ids_unique=True,
+    shortable=True,
     quantity_step=Decimal("0.000001"),
     fractional_types=frozenset(OrderType),
 )
@@ -59,13 +60,15 @@ class FillCosts:
     """Costs and volume cap of simulated fills.
 
     `lag`: minutes from the decision's bar to the first bar that can fill. `share_cap`: numerator and denominator of the
-    part of a bar's volume that a fill may have; None: no cap. Fees are in atoms per share and in bps of sales.
-    `through`: a target fills only if the bar trades through it, not at a touch.
+    part of a bar's volume that a fill may have; None: no cap. It does not apply to the symbols in `uncapped`, whose
+    volumes are a part of the tape. Fees are in atoms per share and in bps of sales. `through`: a target fills only if
+    the bar trades through it, not at a touch.
     """
 
     slippage: Slippage
     lag: int = 1
     share_cap: tuple[int, int] | None = None
+    uncapped: frozenset[str] = frozenset()
     fee_atoms_per_share: int = 0
     fee_sell_bps: Decimal = Decimal(0)
     through: bool = True
@@ -82,6 +85,10 @@ class FillCosts:
             through=target_fill == "through",
         )
 
+    def without_volume_limit(self, symbols: frozenset[str]) -> FillCosts:
+        """The costs where VOLUME_LIMIT does not apply to these symbols."""
+        return attrs.evolve(self, uncapped=symbols)
+
     def fee(self, ticks: int, units: int, *, buy: bool) -> Decimal:
         """The fees of a fill in dollars, rounded up to the cent."""
         atoms = Decimal(self.fee_atoms_per_share * units) / UNITS_PER_SHARE
@@ -89,11 +96,11 @@ class FillCosts:
             atoms += self.fee_sell_bps * ticks * units / 10_000
         return Decimal(math.ceil(atoms / ATOMS_PER_CENT)).scaleb(-2)
 
-    def capacity(self, volume: float, units: int) -> int:
+    def capacity(self, symbol: str, volume: float, units: int) -> int:
         """How much of `units` a bar of `volume` shares fills: whole shares where the cap binds, 0 without volume."""
         if not volume > 0:
             return 0
-        if self.share_cap is None:
+        if self.share_cap is None or symbol in self.uncapped:
             return units
         part, whole = self.share_cap
         return min(units, int(volume) * part // whole * UNITS_PER_SHARE)
@@ -233,7 +240,7 @@ class MatchingEngine:
         bar = _bar(bars, resting.row, self._minute)
         if bar is not None:
             price = self._fill_price(resting, bar, bars)
-            units = self._costs.capacity(bar.volume, resting.remaining) if price else 0
+            units = self._costs.capacity(resting.order.symbol, bar.volume, resting.remaining) if price else 0
             if units:
                 self._fill(resting, price, units)
                 if entry:
@@ -274,7 +281,7 @@ class MatchingEngine:
         if not resting.triggered:
             resting.triggered = True
             self._drop_sibling(resting.order, Leg.TARGET)
-        units = self._costs.capacity(bar.volume, resting.remaining)
+        units = self._costs.capacity(resting.order.symbol, bar.volume, resting.remaining)
         if units:
             self._fill(resting, self._slipped(resting, price, bars), units)
 
@@ -286,7 +293,7 @@ class MatchingEngine:
         touched = bar.low <= limit if buy else bar.high >= limit
         if not (_traded_through(resting, bar) if self._costs.through else touched):
             return
-        units = self._costs.capacity(bar.volume, resting.remaining)
+        units = self._costs.capacity(resting.order.symbol, bar.volume, resting.remaining)
         if units:
             better = min if buy else max
             self._fill(resting, better(limit, bar.open), units)

@@ -46,7 +46,7 @@ def find_near_misses(active: ActiveStrategy, bars: Bars, day: DayFacts, candidat
 
     `bars` and `day` are of one session; `candidates` has the shape (symbols,).
     """
-    if not isinstance(active.strategy, SupportsExplain):
+    if not (isinstance(active.strategy, SupportsExplain) and candidates.any()):
         return []
     triggers = active.strategy.triggers(bars, day)
     if not triggers:
@@ -78,9 +78,13 @@ def find_near_misses(active: ActiveStrategy, bars: Bars, day: DayFacts, candidat
 
 
 def trigger_comparisons(active: ActiveStrategy, bars: Bars, day: DayFacts, row: int) -> list[TriggerComparison]:
-    """The strategy's comparisons for one symbol in the last minute of `bars`; empty outside its entry phase."""
+    """The strategy's comparisons for one symbol in the last minute of `bars`; empty outside its entry phase.
+
+    A window that begins before the open has none: it is skipped.
+    """
     column = bars.minutes - 1 - active.window.entry
-    if not isinstance(active.strategy, SupportsExplain) or not 0 <= column < active.window.breakout:
+    exists = active.window.start >= 0 and 0 <= column < active.window.breakout
+    if not (isinstance(active.strategy, SupportsExplain) and exists):
         return []
     return [_compared(trigger, row, column) for trigger in active.strategy.triggers(bars, day)]
 

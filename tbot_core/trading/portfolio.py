@@ -6,12 +6,14 @@ Equity is counted in two independent ways: cash plus positions, and opening equi
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_core.model.types import (
+    UNITS_PER_SHARE,
     ExitReason,
     Fill,
     Leg,
@@ -28,7 +30,8 @@ from tbot_core.model.types import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from decimal import Decimal
+
+_TICK: Final = Decimal("0.0001")
 
 
 @attrs.define(kw_only=True)
@@ -56,6 +59,11 @@ class Position:
     def cost_atoms(self) -> int:
         """The entry cost of the open part: its exposure."""
         return self.entry_atoms * self.units // self.entry_units
+
+    @property
+    def entry_price(self) -> Decimal:
+        """The average entry price, in dollars."""
+        return _mean_price(self.entry_atoms, self.entry_units)
 
     @property
     def target_atoms(self) -> int:
@@ -92,7 +100,7 @@ class Position:
             side=self.side,
             quantity=quantity_of(self.entry_units),
             entry_time=self.entry_time,
-            entry_price=_mean_price(self.entry_atoms, self.entry_units),
+            entry_price=self.entry_price,
             exit_time=self.exit_time,
             exit_price=_mean_price(self.exit_atoms, self.exit_units),
             fees=dollars_of(self.fee_atoms),
@@ -361,5 +369,11 @@ def _cash_spent(fill: Fill) -> int:
 
 
 def _mean_price(atoms: int, units: int) -> Decimal:
-    # Rounded half up to a tick.
-    return price_of((2 * atoms + units) // (2 * units))
+    # Four decimals where the average is a whole tick, else up to ten, rounded half up: with these, quantity x
+    # (exit - entry) is the profit before fees to the cent, for up to 40 million shares.
+    ticks, rest = divmod(atoms, units)
+    if not rest:
+        return price_of(ticks)
+    found = Decimal((2 * atoms * UNITS_PER_SHARE + units) // (2 * units)).scaleb(-10)
+    tick = found.quantize(_TICK)
+    return tick if found == tick else found.normalize()

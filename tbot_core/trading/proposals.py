@@ -5,6 +5,7 @@ Vectorised over sessions and symbols, so that the same code serves one live minu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -86,6 +87,12 @@ class Verdicts:
         """All comparisons of one row, in order; `row` is a flat index."""
         shape = self.reasons.shape
         return [_finding(check, row, shape, missing_rejects=self.missing_rejects) for check in self.checks]
+
+
+def denial_counts(reasons: Index) -> dict[str, int]:
+    """How many of these results of checks each reason denied, by its name."""
+    counts = Counter(reasons.ravel().tolist())
+    return {REASON_BY_CODE[code].name: count for code, count in counts.items() if code}
 
 
 @attrs.frozen(kw_only=True)

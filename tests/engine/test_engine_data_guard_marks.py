@@ -9,6 +9,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import attrs
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities
@@ -168,10 +169,11 @@ def test_a_losing_run_is_latched_at_once(tmp_path: Path) -> None:
         post = post_on(journal, clock, max_consecutive_losses=3)
         guarding = watching(post, clock)
         told = []
-        for _ in range(4):
+        for minute in range(4):
             asyncio.run(guarding.run_once())
             told.append([event.payload["what"] for event in journal.events(kind=records.RISK)])
-            post.decision_engine.exposure.count_closed(-1)
+            last = attrs.evolve(fill(order(Leg.EXIT), "99"), time=session().moment(minute))
+            post.decision_engine.exposure.count_closed(last, -1)
         assert told == [[], [], [], ["losing run latch"]]
         assert post.decision_engine.exposure.own_state is RiskState.EXIT_ONLY
         after = post_on(journal, clock)
@@ -190,7 +192,7 @@ def test_a_losing_run_makes_no_mark_count_sooner(tmp_path: Path) -> None:
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         post = post_on(journal, clock, max_consecutive_losses=1)
         post.decision_engine.portfolio.apply(fill(order(quantity="100"), "100"), identity(), Leg.ENTRY)
-        post.decision_engine.exposure.count_closed(-1)
+        post.decision_engine.exposure.count_closed(fill(order(Leg.EXIT), "99"), -1)
         asyncio.run(watching(post, clock).run_once())
         assert [event.payload["what"] for event in journal.events(kind=records.RISK)] == ["losing run latch"]
         assert not post.decision_engine.exposure.daily_loss

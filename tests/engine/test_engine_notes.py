@@ -64,3 +64,14 @@ def test_a_later_window_knows_no_first_print(tmp_path: Path) -> None:
     assert [window["bad_prints"] for window in windows] == [[]]
     (sentence,) = said
     assert "60 minutes after the opening bell" in sentence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("short_type", "count"), [("ShortSell", 1), ("disabled", 0)])
+def test_simulated_short_sales_say_what_they_assume(tmp_path: Path, short_type: str, count: int) -> None:
+    """Nobody reports which symbols can be sold short in a simulation: where shorts are made, the notes name that."""
+    lines = ["STRATEGY_SEQUENCE=open,mid", "FILTERS=none", "BROKER_NAME=PAPER", f"SHORT_TYPE_MID={short_type}"]
+    filesystem.write_atomic(tmp_path / ".env_bot", "\n".join(lines).encode())
+    for mode in ("replay", "backtest"):
+        notes = assemble(tmp_path, mode, SystemClock()).notes
+        assert len([note for note in notes if "every symbol is assumed to be shortable" in note]) == count

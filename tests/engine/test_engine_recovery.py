@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Order, SignalId
     from tbot_core.trading.commands import TradingCommand
 
-BARE = BrokerCapabilities()
-BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True)
+BARE = BrokerCapabilities(shortable=True)
+BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True)
 
 
 class Quiet:

@@ -269,17 +269,23 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"), [({"tradable": False}, "INSTRUMENT_FROZEN"), ({"shortable": False}, "NOT_SHORTABLE")]
+    ("told", "reason"),
+    [
+        ({"tradable": False}, "INSTRUMENT_FROZEN"),
+        ({"shortable": False}, "NOT_SHORTABLE"),
+        ({"shortable": None}, "NOT_SHORTABLE"),
+        ({"shortable": True}, "ALLOWED"),
+    ],
 )
 def test_f42_what_the_rules_forbid_is_denied(bench: Bench, told: dict[str, Any], reason: str) -> None:
-    """Not traded any more: frozen, as F44 has it. Not shortable: no short is entered."""
+    """Not traded any more: frozen, as F44 has it. Not shortable, or not reported as such: no short is entered."""
     bench.hear("fill", "AAA stop 1", "97")
     bench.desk.exposure.rules_unknown["AAA"] = True
     bench.broker.found = Instrument(symbol="AAA", **told)
     bench.look()
     bench.desk.exposure.traded.clear()
     wanted = [proposal(minute=50, side=Side.SHORT, stop=102.0), proposal(minute=50)]
-    short, long = (bench.desk.decide([one])[0] for one in wanted)
+    short, long = (bench.desk.preview(one) for one in wanted)
     assert (short.reason.name, long.order is None) == (reason, "tradable" in told)
 
 

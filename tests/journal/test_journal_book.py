@@ -120,6 +120,16 @@ def test_denials_are_counted_from_screening_and_decisions() -> None:
     assert (book.denials, book.allowed) == ({"VOLUME_LOW": 4}, 1)
 
 
+def test_denials_of_symbols_without_a_bar_do_not_count() -> None:
+    """The session's end takes them off; a reason of which none is left is not listed."""
+    screened = {"VIX_LOW": 3, "VOLUME_LOW": 2}
+    book = opened(
+        Said(kind=records.SCREENED, payload={"reasons": screened}),
+        Said(kind=records.SESSION_CLOSED, payload={"equity": "1010", "without_bars": {"VIX_LOW": 1, "VOLUME_LOW": 2}}),
+    )
+    assert book.denials == {"VIX_LOW": 2}
+
+
 def test_a_run_from_start_to_finish() -> None:
     """Sessions, equity and end are those of the last words."""
     book = opened(

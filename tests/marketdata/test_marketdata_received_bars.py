@@ -59,6 +59,14 @@ def closes(found: RecordedSession) -> list[list[float]]:
     return asyncio.run(walked())
 
 
+@pytest.mark.parametrize(("coverage", "partial"), [("consolidated", ""), ("single_venue", "AB"), ("", "")])
+def test_a_recording_of_one_venue_has_partial_volume(tmp_path: Path, coverage: str, partial: str) -> None:
+    """All of its symbols have, so that a repeated session fills as the first time."""
+    recording = SessionRecorder.open(tmp_path, attrs.evolve(HEADER, coverage=coverage))
+    recording.append(kept(0))
+    assert read_recording(recording.path).partial_volume == set(partial)
+
+
 def test_what_was_kept_is_read_back_whole(tmp_path: Path) -> None:
     """Bars, tags, counts and the facts of the day, bit by bit."""
     late = BarAmendment(minute=0, row=1, values=np.array([1.0, 2.0, 0.5, 1.5, 7.0, 1.25]), arrival=BarArrival.LATE)

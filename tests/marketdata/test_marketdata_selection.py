@@ -28,7 +28,7 @@ def test_without_wanted_symbols_every_stored_one_is_chosen(tmp_path: Path) -> No
     """What is stored is chosen, and whole raw bars need no word but that they have no quotes."""
     made = bench(tmp_path)
     chosen = select_symbols(made.store, DAY, DAY, ())
-    assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), (), False)
+    assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), (), frozenset())
     assert [note.split(":")[0] for note in chosen.label.notes] == ["Stored bars have no quotes"]
     assert chosen.label.data_hash == made.store.data_hash(DAY, DAY, ("AAA",))
 
@@ -38,11 +38,21 @@ def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:
     chosen = select_symbols(
         bench(tmp_path, adjustment="split", volume="partial").store, DAY, DAY, ("ZZZ", "AAA", "AAA")
     )
-    assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), ("ZZZ",), True)
+    assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), ("ZZZ",), frozenset({"AAA"}))
     notes = " ".join(chosen.label.notes)
     assert "adjusted (split)" in notes
-    assert "VOLUME_LIMIT is off" in notes
+    assert "Volumes of AAA are a part of the tape: VOLUME_LIMIT is off there." in notes
     assert "No bars are stored for ZZZ." in notes
+
+
+def test_partial_volume_is_a_fact_of_each_symbol(tmp_path: Path) -> None:
+    """Only the symbols whose volumes are a part of the tape are named, and only where they are requested."""
+    made = bench(tmp_path, volume="partial")
+    days = exchange_sessions(f"{DAY}", f"{DAY}")
+    made.put(rising_bars("BBB", days), rising_bars("CCC", days))
+    chosen = select_symbols(made.store, DAY, DAY, ())
+    assert (chosen.symbols, chosen.partial_volume) == (("AAA", "BBB", "CCC"), frozenset({"AAA"}))
+    assert select_symbols(made.store, DAY, DAY, ("BBB",)).partial_volume == frozenset()
 
 
 @pytest.mark.parametrize(

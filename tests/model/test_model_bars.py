@@ -90,6 +90,14 @@ def test_a_column_grows_as_it_is_asked_for() -> None:
         assert _same(bars.so_far(name, 5, 30), bars.until(50).so_far(name, 0, 50)[..., 5:30])
 
 
+def test_a_row_has_traded_from_its_first_bar_on() -> None:
+    """A row without a bar, and every row before the first minute, has not."""
+    bars = SessionDraft("AAA", "BBB", "CCC", minutes=4).gap(0, 2, "BBB").gap(0, 4, "CCC").bars()
+    assert bars.traded.tolist() == [True, True, False]
+    assert bars.until(1).traded.tolist() == [True, False, False]
+    assert bars.until(0).traded.tolist() == [False, False, False]
+
+
 def test_the_first_open_is_that_of_the_first_bar() -> None:
     """A row that begins late has its open from then on; without a bar, or a minute, it is unknown."""
     bars = SessionDraft("AAA", "BBB", "CCC", minutes=4).bar(0, 10, open=9).gap(0, 2, "BBB").gap(0, 4, "CCC").bars()

@@ -33,11 +33,13 @@ def test_money_is_written_to_the_cent(amount: str, plain: str, signed: str) -> N
     assert format_money(Decimal(amount), signed=True) == signed
 
 
-def test_prices_have_two_decimals_or_four() -> None:
+def test_prices_have_two_four_or_eight_decimals() -> None:
     """A column has as many as the finest of its prices needs."""
     assert format_price(Decimal("1234.5")) == "1,234.50"
     assert format_price(Decimal("0.1234")) == "0.1234"
     assert format_prices([Decimal(1), Decimal("1.005")]) == ["1.0000", "1.0050"]
+    assert format_prices([Decimal(1), Decimal("1.00015")]) == ["1.00000000", "1.00015000"]
+    assert format_price(Decimal("1.00017")) == "1.0002"
 
 
 @pytest.mark.parametrize(("shares", "text"), [("1000", "1,000"), ("0.500000", "0.5"), ("1.23456", "1.235")])

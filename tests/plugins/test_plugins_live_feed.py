@@ -269,9 +269,18 @@ def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
         assert float(trade.entry_price) == pytest.approx(minute.open[row], rel=0.002)  # but for slippage
     (start,) = house.events(records.RUN_STARTED)
     assert start.payload["source"] == "acme"
-    assert any("its quotes and halts are ignored" in note for note in start.payload["notes"])
+    for words in ("its quotes and halts are ignored", "assumed to be shortable"):
+        assert any(words in note for note in start.payload["notes"])
     ends = [event.received for event in house.events(records.SESSION_CLOSED)]
     assert ends == [house.world.session.close]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("coverage", "fills"), [("single_venue", True), ("consolidated", False)])
+def test_no_volume_limit_applies_on_paper_to_a_feed_of_one_venue(house: House, coverage: str, fills: bool) -> None:
+    """Its volumes are a part of the tape: they cap no fill, while those of a consolidated feed do."""
+    outcome = house.run("paper", **PAPER, ACME_COVERAGE=coverage, VOLUME_LIMIT="0.000001")
+    assert bool(outcome.summary.trades) is fills
 
 
 @pytest.mark.slow

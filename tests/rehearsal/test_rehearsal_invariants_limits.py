@@ -113,6 +113,17 @@ def test_i3_counts_what_works_at_its_worst_and_what_is_held_at_its_cost(told: To
     assert any("entries of open 4, 3 allowed" in words for words in told.violations("I3"))
 
 
+@pytest.mark.parametrize(("reference", "count"), [({}, 0), ({"reference": 100.2}, 0), ({"reference": 100.3}, 1)])
+def test_i3_counts_a_short_at_the_higher_of_limit_and_reference(
+    told: Told, reference: dict[str, float], count: int
+) -> None:
+    """A short at its limit or better may fill above the limit."""
+    short = order(name="sell-A", symbol="A", buy=False, quantity="39.92", limit="99.9")
+    told.event(records.DECISION, {"price": 100.1} | reference, short.client_order_id)
+    told.intend(short)
+    assert len([words for words in told.violations("I3") if "exposure in A" in words]) == count
+
+
 def test_i3_lets_go_of_what_has_ended(told: Told) -> None:
     """A cancelled entry and a closed position leave room; one in doubt does not."""
     told.intend(buy("A", "40"), buy("B", "20"))

@@ -484,6 +484,26 @@ def test_a_run_of_losses_ends_the_sessions_entries() -> None:
     assert day.reasons[-1] is Reason.CONSECUTIVE_LOSSES
 
 
+def test_losses_of_one_minute_count_by_client_order_id() -> None:
+    """Stops of one minute fill at one moment: a win between two losses by id ends the run, whatever filled first."""
+
+    def backwards(signal: SignalId, leg: Leg, attempt: int) -> str:
+        return f"{dict(zip(('AAA', 'BBB', 'CCC', 'DDD'), 'zxyw', strict=True))[signal.symbol]} {leg.value} {attempt}"
+
+    draft = SessionDraft("AAA", "BBB", "CCC", "DDD").bar(30, 97.0).bar(30, 97.0, "BBB").bar(30, 105.0, "CCC")
+    found = rules(max_consecutive_losses=2, window_loss_limit="1")
+    day = Day(draft.bars(), found)
+    day.desk = DecisionEngine(found, session(), EQUITY, backwards)
+    day.walk(
+        proposal("AAA"),
+        proposal("BBB", row=1),
+        proposal("CCC", row=2, target=104.0),
+        proposal("DDD", 33, "mid", row=3),
+    )
+    assert [trade[0] for trade in day.trades[:3]] == ["AAA", "BBB", "CCC"]
+    assert day.reasons[-1] is Reason.ALLOWED
+
+
 def said(kind: str, cid: str, words: str = "") -> BrokerEvent:
     """A broker's word on an order."""
     return BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid, words=words)

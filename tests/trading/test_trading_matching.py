@@ -181,6 +181,14 @@ def test_volume_caps_an_entry_and_its_rest_is_cancelled(volume: float, shares: s
     assert ("expired stop" in kinds(short)) is (shares is None)
 
 
+@pytest.mark.parametrize(("uncapped", "shares"), [(frozenset({"BBB"}), "100"), (frozenset({"AAA"}), "200")])
+def test_no_cap_applies_to_a_symbol_with_partial_volume(uncapped: frozenset[str], shares: str) -> None:
+    """VOLUME_LIMIT is off for that symbol alone."""
+    costs = attrs.evolve(FREE, share_cap=(1, 10)).without_volume_limit(uncapped)
+    bars = SessionDraft().bar(FIRST, 100.0, volume=1000.0).bars()
+    assert next(found for name, _, found, _ in fills(trade(bracket(quantity="200"), bars, costs))) == shares
+
+
 def test_no_volume_limit_still_needs_volume() -> None:
     """VOLUME_LIMIT=0 lifts the cap, and volume 0 fills nothing all the same."""
     assert FillCosts.of(SimulationSettings(volume_limit=Decimal(0)), "through").share_cap is None

@@ -56,6 +56,16 @@ class Above(Mute):
         )
 
 
+@attrs.frozen(kw_only=True)
+class Empty(Mute):
+    """A strategy without triggers, which is asked only in a window that exists."""
+
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the protocol's names
+        """None."""
+        assert self.window.start >= 0
+        return ()
+
+
 def entrant(strategy: Any = None) -> ActiveStrategy:
     """A strategy's part in a run."""
     return ActiveStrategy(name="above", rank=0, strategy=strategy or Above(), frame=FRAME)
@@ -90,9 +100,10 @@ def test_those_that_triggered_or_were_no_candidates_are_no_near_misses() -> None
 
 
 def test_no_phase_and_no_explanation_give_none() -> None:
-    """Before the entry phase has begun, or from a strategy that does not explain."""
+    """Before the entry phase has begun, or from a strategy that does not explain or has no trigger."""
     assert found(SessionDraft("A", minutes=20)) == []
     assert found(SessionDraft("A"), Mute()) == []
+    assert found(SessionDraft("A"), Empty()) == []
     assert len(Mute().scan(SessionDraft("A").bars(), SessionDraft("A").day())) == 0
 
 
@@ -117,6 +128,14 @@ def test_nothing_is_compared_outside_the_entry_phase() -> None:
         False,
     ]
     assert trigger_comparisons(entrant(Mute()), draft.bars().until(25), draft.day(), 0) == []
+
+
+def test_a_window_before_the_bell_is_not_compared() -> None:
+    """It is skipped: its symbols are no candidates, and the strategy is not asked for minutes that do not exist."""
+    early = Empty(window=Window(start=-60, analysis=20, breakout=90, monitoring=30))
+    draft = SessionDraft("A")
+    assert found(draft, early, A=True) == []
+    assert trigger_comparisons(entrant(early), draft.bars().until(25), draft.day(), 0) == []
 
 
 def test_what_a_near_miss_measures_is_what_a_signal_needs() -> None:

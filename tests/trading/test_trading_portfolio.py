@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.model.types import ATOMS_PER_DOLLAR, ExitReason, Leg, Side, dollars_of, quantity_of, units_of
+from tbot_core.model.types import ATOMS_PER_DOLLAR, ExitReason, Leg, Side, dollars_of, price_of, quantity_of, units_of
 from tbot_core.testing.trades import fill, identity, order, session
 from tbot_core.trading.portfolio import Portfolio
 
@@ -98,12 +98,50 @@ def test_a_late_fill_touches_no_other_signals_position() -> None:
     assert held.equity_atoms == held.opening_atoms + held.pnl_atoms
 
 
-def test_mean_prices_are_rounded_half_up_to_a_tick() -> None:
-    """Averages are weighted by quantity."""
+@pytest.mark.parametrize(
+    ("prices", "mean"),
+    [
+        (("1.0001",), "1.0001"),
+        (("1.0001", "1.0003"), "1.0002"),
+        (("1.0001", "1.0002"), "1.00015"),
+        (("1", "1", "1.0001"), "1.0000333333"),
+        (("1", "1.0001", "1.0001"), "1.0000666667"),
+        (("100", "100.0002"), "100.0001"),
+        (("30", "30"), "30.0000"),
+    ],
+)
+def test_mean_prices_have_the_decimals_that_they_need(prices: tuple[str, ...], mean: str) -> None:
+    """Averages are weighted by quantity: a whole tick has four decimals, others up to ten."""
+    entries = [(Leg.ENTRY, True, "1", price, "0") for price in prices]
+    held = book(*entries, (Leg.EXIT, False, str(len(prices)), "1", "0"))
+    assert str(held.closed[0].to_trade().entry_price) == mean
+
+
+def test_a_mean_price_that_is_nearly_a_tick_has_four_decimals() -> None:
+    """What ten decimals cannot tell from a tick is written as one."""
     held = book(
-        (Leg.ENTRY, True, "1", "1.0001", "0"), (Leg.ENTRY, True, "1", "1.0002", "0"), (Leg.EXIT, False, "2", "1", "0")
+        (Leg.ENTRY, True, "999999", "30", "0"),
+        (Leg.ENTRY, True, "0.000001", "30.0001", "0"),
+        (Leg.EXIT, False, "999999.000001", "31", "0"),
     )
-    assert held.closed[0].to_trade().entry_price == Decimal("1.0002")
+    assert str(held.closed[0].to_trade().entry_price) == "30.0000"
+
+
+@given(
+    st.booleans(),
+    st.lists(st.tuples(st.integers(1, 10**11), st.integers(1, 10**7)), min_size=1, max_size=6),
+    st.lists(st.integers(1, 10**7), min_size=6, max_size=6),
+)
+def test_a_trades_prices_give_its_profit_to_the_cent(
+    long: bool, entries: list[tuple[int, int]], exits: list[int]
+) -> None:
+    """Quantity x (exit - entry) - fees, with the side's sign, is the pnl, also for averages of many fills."""
+    fills = [(Leg.ENTRY, long, str(quantity_of(units)), str(price_of(ticks)), "0.01") for units, ticks in entries]
+    for (units, _), ticks in zip(entries, exits, strict=False):
+        fills.append((Leg.EXIT, not long, str(quantity_of(units)), str(price_of(ticks)), "0.02"))
+    trade = book(*fills).closed[0].to_trade()
+    computed = trade.side * trade.quantity * (trade.exit_price - trade.entry_price) - trade.fees
+    assert abs(computed - trade.pnl) < Decimal("0.001")
 
 
 steps = st.lists(

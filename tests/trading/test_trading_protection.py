@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from tbot_core.trading.commands import TradingCommand
     from tbot_core.trading.proposals import Proposal
 
-BARE = BrokerCapabilities()
-BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True)
-UNMOVED = BrokerCapabilities(brackets=True)
-FRACTIONS = BrokerCapabilities(quantity_step=Decimal("0.000001"), fractional_types=frozenset({"market", "limit"}))
+BARE = BrokerCapabilities(shortable=True)
+BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True)
+UNMOVED = BrokerCapabilities(brackets=True, shortable=True)
+FRACTIONS = BrokerCapabilities(
+    shortable=True, quantity_step=Decimal("0.000001"), fractional_types=frozenset({"market", "limit"})
+)
 """Fractions of a share are traded there, and not stopped."""
 TIMED = ExitRules(leave=60)
 

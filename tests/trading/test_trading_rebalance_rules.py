@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tbot_core.model.types import SignalId
     from tbot_core.trading.commands import TradingCommand
 
-BARE = BrokerCapabilities()
-BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True)
+BARE = BrokerCapabilities(shortable=True)
+BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True)
 OFTEN = {"rebalance_enabled": True, "rebalance_threshold": Decimal("0.05"), "rebalance_check_interval": 60.0}
 LONG_HELD = ExitRules(leave=200)
 
@@ -127,7 +127,7 @@ def test_a_trim_waits_until_nothing_rests_and_the_stop_covers_the_rest() -> None
     (done,) = bench.desk.portfolio.closed
     trade = done.to_trade()
     assert (trade.quantity, trade.exit_reason) == (Decimal(7), ExitReason.TARGET)
-    assert trade.exit_price == Decimal("146.4286")
+    assert trade.exit_price == Decimal("146.4285714286")
     assert trade.pnl == Decimal("325.00")
 
 

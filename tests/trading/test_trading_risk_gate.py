@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -10,19 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tbot_core.contracts import Instrument
 from tbot_core.contracts.settings import RiskSettings
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import (
     ATOMS_PER_DOLLAR,
     UNITS_PER_SHARE,
     Account,
+    Fill,
     Leg,
     OrderType,
     RiskState,
     Side,
     dollars_of,
 )
-from tbot_core.testing.trades import fill, identity, order
+from tbot_core.testing.trades import fill, identity, order, session
 from tbot_core.trading.portfolio import Portfolio, Surplus
 from tbot_core.trading.risk.exposure import (
     ExposureBook,
@@ -82,7 +85,7 @@ def work(now: ExposureBook, symbol: str, dollars: int, side: Side = LONG) -> Exp
 def planned(dollars: int, worst: int = 1_000_000, reference: int = 1_000_000) -> SizedEntry:
     """An entry at 100 USD of that worst case."""
     units = dollars * ATOMS_PER_DOLLAR // worst
-    return SizedEntry(type=OrderType.LIMIT, worst=worst, units=units, reference=reference)
+    return SizedEntry(type=OrderType.LIMIT, price=worst, units=units, reference=reference)
 
 
 def test_fractions_become_amounts() -> None:
@@ -118,11 +121,16 @@ def test_defense_rounds_its_counts_down(trades: int, positions: int, pct: str, l
     assert dollars_of(limits(defense=True, defense_mode_total_allocation=Decimal("0.5")).budget) == 2000
 
 
+def closing(minute: int, name: str = "exit") -> Fill:
+    """The last fill of an exit with this client order id, in a minute."""
+    return attrs.evolve(fill(order(Leg.EXIT, name), "99"), time=session().moment(minute))
+
+
 def losing(runs: int, then: int) -> ExposureBook:
     """A session after so many losing trades in a row, then so many winning ones."""
     now = standing()
-    for pnl in [-1] * runs + [1] * then:
-        now.count_closed(pnl)
+    for minute, pnl in enumerate([-1] * runs + [1] * then):
+        now.count_closed(closing(minute), pnl)
     return now
 
 
@@ -222,12 +230,36 @@ def test_worst_cases(now: ExposureBook, plan: SizedEntry, settings: dict[str, An
 
 def test_a_short_needs_buying_power_at_1_03_times_the_reference() -> None:
     """Ten shares at 100 USD: 1,030 USD short, 1,000 USD long."""
-    gate = RiskEngine(risk=RiskSettings(max_leverage=Decimal("0.0102")), once_a_day=True)
+    gate = RiskEngine(risk=RiskSettings(max_leverage=Decimal("0.0102")), once_a_day=True, shortable=True)
     found = limits(max_leverage=Decimal("0.0102"))
     assert gate.after_sizing(standing(), found, identity(), LONG, planned(1000)) is None
     refusal = gate.after_sizing(standing(), found, identity(), SHORT, planned(1000))
     assert refusal is not None
     assert (refusal.reason, refusal.value, refusal.limit) == (Reason.BUYING_POWER, 1030, 1020)
+
+
+@pytest.mark.parametrize(
+    ("venue", "reported", "allowed"),
+    [
+        (False, "nothing", False),
+        (False, None, False),
+        (False, False, False),
+        (False, True, True),
+        (True, "nothing", True),
+        (True, None, True),
+        (True, False, False),
+        (True, True, True),
+    ],
+)
+def test_a_short_sale_needs_the_brokers_word(venue: bool, reported: bool | str | None, allowed: bool) -> None:
+    """A symbol of which the broker does not report that it can be sold short is not; a long entry needs no report."""
+    gate = RiskEngine(risk=RiskSettings(), once_a_day=True, shortable=venue)
+    now = standing()
+    if not isinstance(reported, str):
+        now.instruments["AAA"] = Instrument(symbol="AAA", shortable=reported)
+    denied = gate.after_sizing(now, limits(), identity(), SHORT, planned(1000))
+    assert (None if denied is None else denied.reason) is (None if allowed else Reason.NOT_SHORTABLE)
+    assert gate.after_sizing(now, limits(), identity(), LONG, planned(1000)) is None
 
 
 def test_the_smaller_of_leverage_and_the_broker_s_figure_counts() -> None:
@@ -282,7 +314,7 @@ def test_index_exposure_is_net_and_signed(
 ) -> None:
     """Leverage x notional per index: positions net, inverse funds are negative, a working entry never helps."""
     loose: dict[str, Any] = {"max_risk_per_trade": Decimal(1), "max_gross_exposure": Decimal(1)}
-    gate = RiskEngine(risk=RiskSettings(**loose), once_a_day=True, indices=INDICES)
+    gate = RiskEngine(risk=RiskSettings(**loose), once_a_day=True, shortable=True, indices=INDICES)
     refusal = gate.after_sizing(now, limits(**loose), identity(symbol), side, planned(dollars))
     assert (refusal.reason if refusal else None) is (None if passes else Reason.INDEX_EXPOSURE)
 
@@ -314,6 +346,23 @@ def test_losses_latch_at_their_limits(dollars: int, told: list[str], state: Risk
     now.portfolio.mark("AAA", 2_000_000)
     assert review_loss_limits(now, limits()) == []
     assert (now.state, now.daily_loss) == (state, latched)
+
+
+@pytest.mark.parametrize(("fees", "latched"), [("0.00", False), ("0.49", False), ("0.50", True)])
+@pytest.mark.parametrize("what", ["open", "closed", "surplus"])
+def test_the_daily_loss_is_counted_after_fees(what: str, fees: str, latched: bool) -> None:
+    """A loss of 4,999.50 USD in the price reaches a limit of 5,000 by the fees: of what is held, closed or surplus."""
+    now, entry = standing(state=RiskState.DEFENSE), fill(order(Leg.ENTRY), "100", "100", fees=fees)
+    now.portfolio.apply(entry, None if what == "surplus" else identity(), Leg.ENTRY)
+    if what == "open":
+        now.portfolio.mark("AAA", 500_050)
+    elif what == "closed":
+        now.portfolio.apply(fill(order(Leg.EXIT), "50.005", "100"), identity(), Leg.EXIT)
+    else:
+        now.portfolio.surplus[0].mark = 500_050
+    assert loss_limit_breached(now, limits()) is latched
+    review_loss_limits(now, limits())
+    assert now.daily_loss is latched
 
 
 def test_a_review_says_what_it_compared() -> None:
@@ -362,6 +411,17 @@ def test_a_run_of_losses_is_told_once() -> None:
     ]
     assert review_loss_limits(now, limits(max_consecutive_losses=3)) == []
     assert review_loss_limits(losing(2, 0), limits(max_consecutive_losses=3)) == []
+
+
+@pytest.mark.parametrize("reported", list(itertools.permutations([(40, "b", -1), (41, "a", 1), (41, "c", -1)])))
+def test_losses_count_in_the_order_of_fills(reported: list[tuple[int, str, int]]) -> None:
+    """By the time of the last fill, within a moment by client order id, however they were reported."""
+    now = standing()
+    for minute, name, pnl in reported:
+        now.count_closed(closing(minute, name), pnl)
+    assert (now.losses_in_row, now.most_losses_in_row) == (1, 1)
+    now.count_closed(closing(41, "b"), -1)
+    assert (now.losses_in_row, now.most_losses_in_row) == (2, 2)
 
 
 def test_rejects_in_a_row_leave_exits_only() -> None:
@@ -444,9 +504,9 @@ def test_a_wider_limit_never_denies_what_a_narrower_one_allows(
 
     def allowed(hundredths: int) -> bool:
         settings: dict[str, Any] = {"max_symbol_exposure": Decimal(1), name: Decimal(hundredths) / 100}
-        gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True, indices=INDICES)
+        gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True, shortable=True, indices=INDICES)
         plan = SizedEntry(
-            type=OrderType.LIMIT, worst=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
+            type=OrderType.LIMIT, price=1_002_000, units=dollars * UNITS_PER_SHARE // 100, reference=1_000_000
         )
         return gate.after_sizing(now, limits(**settings), identity("SSO"), side, plan) is None
 
@@ -472,7 +532,7 @@ def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() 
         assert one.pnl_atoms == here.portfolio.pnl_atoms + there.portfolio.pnl_atoms
     there.count_sent("open", 3)
     count_traded(there, "C")
-    there.count_closed(-1)
+    there.count_closed(closing(4), -1)
     there.latch("daily_loss")
     there.latch("window_loss", "open")
     assert (here.sent, here.sent_at, here.traded, here.losses_in_row) == ({"open": 1}, (3, 1), {"C"}, 1)

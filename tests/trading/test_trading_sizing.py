@@ -44,7 +44,8 @@ def sizer(**settings: Any) -> Sizer:
 def test_the_limit_never_exceeds_entry_limit_pct(reference: int, side: Side, limit: int) -> None:
     """Reference x (1 +- 0.002), rounded towards the reference on the tick grid."""
     planned = sizer().plan(reference, side, 0)
-    assert planned.limit == planned.worst == limit
+    assert planned.limit == planned.price == limit
+    assert planned.worst == max(limit, reference)
 
 
 @pytest.mark.parametrize("side", [LONG, SHORT])
@@ -77,7 +78,8 @@ def test_a_market_order_is_judged_at_the_edge_of_the_price_band(
         (False, "limit", LONG, "100.19", 0),
         (True, "limit", LONG, "100.19", 999_000),
         (True, "limit", LONG, "0.10", 0),
-        (True, "limit", SHORT, "1001.99", 10 * UNITS_PER_SHARE),  # at 99.80, and whole
+        (True, "limit", SHORT, "1000", 10 * UNITS_PER_SHARE),  # at the reference, not at its limit of 99.80, and whole
+        (True, "limit", SHORT, "999.99", 9 * UNITS_PER_SHARE),
         (True, "market", LONG, "1049.99", 9 * UNITS_PER_SHARE),  # at 105.00, and without fractions at this venue
         (True, "market", SHORT, "1050", 10 * UNITS_PER_SHARE),
         (False, "limit", LONG, "-5", 0),
@@ -104,10 +106,10 @@ def test_fixed_quantity_knows_no_budget() -> None:
 
 
 def test_a_short_takes_more_of_the_buying_power() -> None:
-    """At worst a short costs the larger of its limit and 1.03 x the reference."""
-    planned = SizedEntry(type=OrderType.LIMIT, worst=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000)
-    assert planned.worst_atoms == 998 * ATOMS_PER_DOLLAR
-    assert planned.power_atoms(LONG) == 998 * ATOMS_PER_DOLLAR
+    """At worst a short costs 1.03 x the reference; for exposure it counts at the higher of limit and reference."""
+    planned = SizedEntry(type=OrderType.LIMIT, price=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000)
+    assert planned.worst_atoms == 1000 * ATOMS_PER_DOLLAR
+    assert planned.power_atoms(LONG) == 1000 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(SHORT) == 1030 * ATOMS_PER_DOLLAR
 
 

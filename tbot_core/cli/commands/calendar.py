@@ -40,7 +40,7 @@ class PlacedWindow:
     """One strategy's window on one day. `skipped`: why it does not fit; `note`: that it starts before the bell."""
 
     name: str
-    window: Window | None
+    window: Window
     skipped: str | None
     note: str | None
 
@@ -167,7 +167,7 @@ def _day_of(date: dt.date, calendar: ExchangeCalendar, schedule: WindowSchedule)
 def _placed(named: NamedWindow, session: Session, schedule: WindowSchedule) -> PlacedWindow:
     window = place_window(named, session, schedule.anchor)
     skipped = None
-    if window is None:
+    if window.start < 0:
         skipped = "it would start before the opening bell"
     elif window.outside(session.minutes, schedule.flatten_before_close):
         entries, flattening = session.moment(window.entry_end), _flattening(session, schedule)
@@ -210,7 +210,7 @@ def _window_document(placed: PlacedWindow, session: Session) -> dict[str, object
         "name": placed.name,
         "skipped": None if placed.skipped is None else Reason.WINDOW_OUTSIDE_SESSION.name,
         "note": placed.note,
-        **{part: None if window is None else session.moment(getattr(window, part)) for part in moments},
+        **{part: None if window.start < 0 else session.moment(getattr(window, part)) for part in moments},
     }
 
 
@@ -233,7 +233,7 @@ def _day_lines(day: CalendarDay, schedule: WindowSchedule) -> Iterator[str]:
 
 def _window_row(placed: PlacedWindow, session: Session, schedule: WindowSchedule) -> str:
     window = placed.window
-    if window is None or placed.skipped is not None:
+    if placed.skipped is not None:
         return f"skipped ({Reason.WINDOW_OUTSIDE_SESSION.name}): {placed.skipped}"
     entries = session.moment(window.entry), session.moment(window.entry_end)
     return _row(

@@ -10,23 +10,30 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.engine.backtest.session_walk import BacktestTerms, walk_session
+from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.engine.bootstrap import SIMULATOR
 from tbot_core.journal.projections.vix import with_recorded_vix
-from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
+from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
 from tbot_core.model.bars import Bars, MarketView
 from tbot_core.model.calendar import Session
-from tbot_core.model.reasons import REASON_BY_CODE
+from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Trade, atoms_of, dollars_of
 from tbot_core.reports.summary import RunSummary
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts
-from tbot_core.trading.proposals import ActiveStrategy, Proposal, ScanResult, TradingRules, propose, screen
+from tbot_core.trading.proposals import (
+    ActiveStrategy,
+    Proposal,
+    ScanResult,
+    TradingRules,
+    denial_counts,
+    propose,
+    screen,
+)
 
 if TYPE_CHECKING:
     from tbot_core.contracts import FeedLabel
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.instance import Settings
 
 
 @attrs.frozen(kw_only=True)
@@ -57,8 +64,10 @@ def run_backtest(
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
-    rules, costs = assembly.rules(SIMULATOR_CAPABILITIES), _costs(settings, chosen)
-    terms = BacktestTerms(rules=rules, costs=costs, checks=assembly.checks)
+    costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(chosen.partial_volume)
+    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
+    name = assembly.simulated_ids().client_order_id if settings.risk.max_consecutive_losses else plain_id
+    terms = BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
     opening = equity = atoms_of(settings.simulation.paper_cash)
     trades: list[Trade] = []
     denials, sessions = Counter[str](), 0
@@ -85,11 +94,6 @@ def run_backtest(
         data_hash=chosen.data_hash,
         notes=(*chosen.label.notes, *assembly.notes),
     )
-
-
-def _costs(settings: Settings, chosen: SymbolSelection) -> FillCosts:
-    costs = FillCosts.of(settings.simulation, settings.exits.target_fill)
-    return attrs.evolve(costs, share_cap=None) if chosen.partial_volume else costs
 
 
 def _scanned_sessions(
@@ -124,10 +128,10 @@ def _proposals(
 ) -> list[list[Proposal]]:
     minutes = block.sessions[0].minutes
     screened = screen(entrant, rules, block.day, block.bars.symbols, minutes)
-    for code, count in Counter(screened.reasons.ravel().tolist()).items():
-        if code:
-            denials[REASON_BY_CODE[code].name] += count
-    if not (screened.reasons == 0).any():
+    denied = screened.reasons != Reason.ALLOWED
+    if denied.any():  # a symbol without a bar in a session was no candidate there
+        denials.update(denial_counts(screened.reasons[denied & block.bars.traded]))
+    if denied.all():
         return [[] for _ in block.sessions]
     signals = entrant.strategy.scan(block.bars, block.day)
     scan = ScanResult(signals=signals, screened=screened, dates=tuple(session.date for session in block.sessions))

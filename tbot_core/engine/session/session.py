@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue
+from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue, SupportsPartialVolume
 from tbot_core.engine.session import session_events
 from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, StandbyBroker
 from tbot_core.engine.session.confirmations import ConfirmationQueue
@@ -136,6 +136,7 @@ class TradingSession:
         self.outlook: FeedView | None = None
         self.quoted: Quotes | None = None
         self._screened: dict[str, Verdicts] = {}
+        self._screened_at_open: Mapping[str, Verdicts] = {}
         self._facts_by_strategy: dict[str, DayFacts] = {}
         self._opened: list[NewEvent] | None = None
         journal = trading.journal
@@ -339,23 +340,19 @@ class TradingSession:
     async def open_session(self, recorded: Container[str] = ()) -> None:
         """Screen the symbols and record the open, except the event kinds in `recorded`."""
         trading, session, portfolio = self._trading, self.session, self.decision_engine.portfolio
-        venue = trading.venue.broker
+        venue, source = trading.venue.broker, self.source
         if isinstance(venue, SimulatedVenue):
-            venue.open_session(session, self.source.symbols, dollars_of(portfolio.cash_atoms))
+            partial_volume = source.partial_volume if isinstance(source, SupportsPartialVolume) else frozenset[str]()
+            venue.open_session(session, source.symbols, dollars_of(portfolio.cash_atoms), partial_volume)
         await run_concurrently([broker.execution.read_account for broker in self.broker_sessions])
-        opening = session_events.session_opened_payload(self.source, self.entrants, self.broker_sessions)
+        opening = session_events.session_opened_payload(source, self.entrants, self.broker_sessions)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._opened = entries
         for entrant in self.entrants:
-            judged = self._screen(entrant)
-            self._screened[entrant.name] = judged
-            payload = {
-                "strategy": entrant.name,
-                "candidates": self.candidates(entrant.name),
-                "reasons": session_events.denial_counts(judged),
-            }
+            self._screened[entrant.name] = judged = self._screen(entrant)
+            payload = session_events.screened_payload(entrant.name, judged)
             entries.append(self.execution.recorder.entry(records.SCREENED, payload))
-        self._opened = None
+        self._opened, self._screened_at_open = None, dict(self._screened)
         self.execution.recorder.write(*(one for one in entries if one.kind not in recorded))
 
     def _on_failure(self, failure: FailedCall) -> None:
@@ -391,6 +388,7 @@ class TradingSession:
         stuck_events = stuck()
         unclosed = (*self.positions, *(one.payload["symbol"] for one in stuck_events))
         payload = session_events.session_closed_payload(self.source, self.broker_sessions, unclosed)
+        payload |= session_events.denials_without_bars(self._screened_at_open.values(), self.tape.bars)
         self.execution.recorder.write(*stuck_events, self.execution.recorder.entry(records.SESSION_CLOSED, payload))
 
 

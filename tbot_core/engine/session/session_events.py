@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
-from tbot_core.model.reasons import REASON_BY_CODE
+from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
+from tbot_core.trading.proposals import denial_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tbot_core.contracts import FeedSession
     from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.model.bars import Bars
     from tbot_core.trading.proposals import ActiveStrategy, Verdicts
 
 
@@ -60,14 +63,25 @@ def session_closed_payload(
     }
 
 
-def denial_counts(verdicts: Verdicts) -> dict[str, int]:
-    """How many symbols each reason denied."""
-    counts: dict[str, int] = {}
-    for code in verdicts.reasons.ravel().tolist():
-        if code:
-            name = REASON_BY_CODE[code].name
-            counts[name] = counts.get(name, 0) + 1
-    return counts
+def screened_payload(strategy: str, verdicts: Verdicts) -> dict[str, Any]:
+    """The payload of SCREENED: how many symbols a strategy may enter, and how many each reason denied."""
+    reasons = verdicts.reasons
+    candidates = int((reasons == Reason.ALLOWED).sum())
+    return {"strategy": strategy, "candidates": candidates, "reasons": denial_counts(reasons)}
+
+
+def denials_without_bars(screened: Iterable[Verdicts], bars: Bars) -> dict[str, Any]:
+    """The part of SESSION_CLOSED about denials of symbols that had no bar in the session, which do not count.
+
+    Empty without such denials, and if no symbol had a bar.
+    """
+    absent = ~bars.traded
+    if absent.all():
+        return {}
+    counts: Counter[str] = Counter()
+    for verdicts in screened:
+        counts.update(denial_counts(verdicts.reasons[absent]))
+    return {"without_bars": dict(counts)} if counts else {}
 
 
 def _accounts(broker_sessions: Sequence[BrokerSession]) -> dict[str, dict[str, str]]:

@@ -102,7 +102,7 @@ class WindowVix:
         self._run = run
         self._clock = clock
         self._latest: IndexQuote | None = None
-        self._pending = {entrant.name: entrant.window for entrant in run.entrants}
+        self._pending = {entrant.name: entrant.window for entrant in run.entrants if entrant.window.start >= 0}
         recorded = {name: value for (_, name), value in recorded_vix(past).items()}
         for strategy in [name for name in self._pending if name in recorded]:
             run.set_vix(strategy, recorded[strategy])

@@ -10,6 +10,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from tbot_core.contracts import FeedCoverage
 from tbot_core.engine.session.feed_session import FeedReceiver
 from tbot_core.errors import DataError
 from tbot_core.marketdata import received_bars
@@ -37,6 +38,7 @@ class PaperFeed:
     def __init__(self, source: LiveSession, day: DayFacts, trading: SessionContext, config: LiveConfig) -> None:
         """`trading` supplies the wait and the wall clock; `config` the feed's name and the folder for its minutes."""
         self._receiver = FeedReceiver(source, day, config, trading, SteadyClock(trading.clock), ())
+        self._coverage = source.quality.coverage
         self._wait = trading.wait
         self._receiving: asyncio.Task[None] | None = None
         self.tape: Tape | None = None
@@ -56,6 +58,14 @@ class PaperFeed:
         """The facts known before the open; in a repeated session, those of the first time."""
         before = self._receiver.previous_recording
         return self._receiver.source.day if before is None else before.day
+
+    @property
+    def partial_volume(self) -> frozenset[str]:
+        """The symbols whose volumes are a part of the tape; in a repeated session, those of the first time."""
+        before = self._receiver.previous_recording
+        if before is not None:
+            return before.partial_volume
+        return frozenset(self.symbols if self._coverage is FeedCoverage.SINGLE_VENUE else ())
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Every minute of the session in order."""

@@ -167,6 +167,10 @@ class SessionBook:
             self.portfolio.apply(records.adjustment_of(one), signal, Leg.ENTRY)
 
     def _close(self, payload: Mapping[str, Any]) -> None:
+        for reason, count in payload.get("without_bars", {}).items():
+            self.denials[reason] -= count
+            if self.denials[reason] <= 0:
+                del self.denials[reason]
         self.in_session, self.frozen = False, {}
         self.sessions += 1
         self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))

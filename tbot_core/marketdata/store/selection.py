@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NAMED_AT_MOST: Final = 5
 _NO_QUOTES: Final = "Stored bars have no quotes: NO_QUOTE, SPREAD_WIDE and the age of quotes do not apply."
-_PARTIAL: Final = "Volumes are a part of the tape: VOLUME_LIMIT is off."
+_PARTIAL: Final = "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there."
 _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not traded at these prices."
 
 
@@ -26,20 +26,16 @@ _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not
 class SymbolSelection:
     """Symbols with bars in a range, sorted; the requested ones without (`absent`), and the (adjustment, volume) pairs.
 
-    `missing` are sessions in which none of the symbols has a bar; they are not traded. `data_hash` identifies the
-    served bars and facts.
+    `missing` are sessions in which none of the symbols has a bar; they are not traded. `partial_volume`: the symbols
+    whose volumes are a part of the tape. `data_hash` identifies the served bars and facts.
     """
 
     symbols: tuple[str, ...]
     absent: tuple[str, ...]
     missing: tuple[Session, ...]
     kinds: tuple[tuple[str, str], ...]
+    partial_volume: frozenset[str]
     data_hash: str
-
-    @property
-    def partial_volume(self) -> bool:
-        """Whether some bars have partial volumes."""
-        return any(volume == "partial" for _, volume in self.kinds)
 
     @property
     def label(self) -> FeedLabel:
@@ -49,7 +45,7 @@ class SymbolSelection:
         if adjusted:
             notes.append(_ADJUSTED.format(", ".join(adjusted)))
         if self.partial_volume:
-            notes.append(_PARTIAL)
+            notes.append(_PARTIAL.format(", ".join(sorted(self.partial_volume))))
         if self.absent:
             notes.append(f"No bars are stored for {', '.join(self.absent)}.")
         if self.missing:
@@ -83,5 +79,6 @@ def select_symbols(
         absent=absent,
         missing=store.missing(first, last, present),
         kinds=store.kinds(first, last, present),
+        partial_volume=store.partial_volume(first, last, present),
         data_hash=store.data_hash(first, last, present, typical_volume=typical_volume),
     )

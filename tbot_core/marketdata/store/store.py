@@ -147,6 +147,16 @@ class BarStore:
         }
         return tuple(sorted(found))
 
+    def partial_volume(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> frozenset[str]:
+        """The symbols whose volumes are a part of the tape in some of the range's months."""
+        wanted = set(symbols)
+        return frozenset(
+            symbol
+            for month in self._months(first, last)
+            for symbol, entry in month.entries.items()
+            if symbol in wanted and entry.volume == "partial"
+        )
+
     def _served(self, first: dt.date, last: dt.date, symbols: tuple[str, ...]) -> tuple[Session, ...]:
         sessions = self.sessions(first, last, symbols)
         if sessions:

@@ -102,7 +102,7 @@ class ExposureReckoner:
         self._band = band
         self.entries: dict[str, SignalExposure] = {}
         self._parts: dict[str, tuple[str, _Part | None]] = {}
-        self._prices: dict[str, float] = {}
+        self._references: dict[str, float] = {}
         self._executions: dict[tuple[str, str], tuple[int, int]] = {}
         self._reversals: dict[str, int] = {}
         self._reversed: Counter[str] = Counter()
@@ -111,7 +111,7 @@ class ExposureReckoner:
         """Apply an event; returns the signal's exposure if the event is the intent of an entry or top-up."""
         payload, cid = event.payload, event.cid
         if event.kind in {records.DECISION, records.TOP_UP} and cid is not None:
-            self._prices[cid] = payload["price"]
+            self._references[cid] = payload.get("reference") or payload["price"]
         elif event.kind == records.INTENDED and cid is not None:
             return self._intended(cid, payload)
         elif event.kind == records.ADJUSTMENT:
@@ -148,7 +148,8 @@ class ExposureReckoner:
                 self._reversals[cid] = direction
             return None
         market = payload["type"] == OrderType.MARKET.value
-        worst = self._prices[cid] * float(1 + self._band) if market else float(payload["limit_price"])
+        reference = self._references.get(cid, 0.0)
+        worst = reference * float(1 + self._band) if market else max(float(payload["limit_price"]), reference)
         part = _Part(units=units_of(Decimal(payload["quantity"])), worst=ticks_of(worst) - market)
         self._parts[cid] = signal.text, part
         fresh = SignalExposure(symbol=signal.symbol, strategy=signal.strategy, side=direction, parts=[])

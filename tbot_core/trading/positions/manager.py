@@ -132,7 +132,7 @@ class PositionManager:
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
         if not held.position.units:
             self._cancels.cancel_now(self._blocking_orders(held))
-            self._on_closed(held.position)
+            self._on_closed(held.position, fill)
             return
         self._on_size_changed(held)
 
@@ -316,7 +316,7 @@ class PositionManager:
             if order.leg is Leg.ENTRY:
                 self._on_entry_fill(fill, ticket, position)
             elif not position.units:
-                self._on_closed(position)
+                self._on_closed(position, fill)
             else:
                 held = self._held[order.symbol]
                 held.stop_triggered |= order.leg is Leg.STOP
@@ -324,13 +324,13 @@ class PositionManager:
         if ticket.open_units <= 0:
             self._on_order_ended(order)
 
-    def _on_closed(self, position: Position) -> None:
+    def _on_closed(self, position: Position, fill: Fill) -> None:
         # Working orders of a closed position must not open another; the broker cancels the rest of a bracket.
         held = self._held.pop(position.signal.symbol)
         cancel = self._cancels.cancel_now if held.manages_own_stop else self._cancels.cancel_next_minute
         cancel(self._blocking_orders(held))
         self._cancels.cancel_now(self._oversized_exits(held, position.units))
-        self._exposure.count_closed(position.pnl_atoms)
+        self._exposure.count_closed(fill, position.pnl_atoms)
 
     def _on_entry_fill(self, fill: Fill, ticket: OrderTicket, position: Position) -> None:
         order = ticket.order

@@ -6,13 +6,15 @@ holdings and orders. Amounts are integers of 1e-10 USD. Pure.
 
 from __future__ import annotations
 
+from bisect import insort
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 from tbot_core.contracts import Instrument
-from tbot_core.model.types import RiskState, Side, SignalId, ticks_of, units_of
+from tbot_core.model.types import Fill, RiskState, Side, SignalId, ticks_of, units_of
 from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.risk.account import AccountRules
 from tbot_core.trading.risk.external import ExternalPositions
@@ -53,7 +55,9 @@ class ExposureBook:
     """The risk engine's inputs of one broker: positions, working entries, counts, latches and states of the session.
 
     `state` follows from the session's own events, `imposed_state` from the trading state; the graver one counts.
-    `topped_up`: the number of top-ups recorded here. `funds`: the account's own rules. `equity_jump`: the opening
+    `topped_up`: the number of top-ups recorded here. `closed`: the closed trades at all brokers, as time and client
+    order id of the last fill and whether it was a loss; `losses_in_row` counts the latest ones, `most_losses_in_row`
+    the longest run. `funds`: the account's own rules. `equity_jump`: the opening
     equity is unexplained. `armed`: False blocks live entries. `blocking_causes`: causes that block entries until the
     trading state takes them over; None if no account can be read: then `state` keeps them to the session's end.
     `all_brokers`: the books of all brokers of the session, which share their limits. `frozen`: frozen instruments and
@@ -75,6 +79,7 @@ class ExposureBook:
     daily_loss: bool = False
     window_loss: set[str] = attrs.field(factory=set)
     losing_run: bool = False
+    closed: list[tuple[datetime, str, bool]] = attrs.field(factory=list)
     losses_in_row: int = 0
     most_losses_in_row: int = 0
     rejects_in_row: int = 0
@@ -169,11 +174,14 @@ class ExposureBook:
             else:
                 setattr(one, name, True)
 
-    def count_closed(self, pnl_atoms: int) -> None:
-        """Count a closed trade in the run of losses; the longest run is kept."""
+    def count_closed(self, fill: Fill, pnl_atoms: int) -> None:
+        """Count a trade that `fill` closed in the run of losses, in the order of fills, then of client order ids."""
         for one in self.all_brokers:
-            one.losses_in_row = one.losses_in_row + 1 if pnl_atoms < 0 else 0
-            one.most_losses_in_row = max(one.most_losses_in_row, one.losses_in_row)
+            insort(one.closed, (fill.time, fill.client_order_id, pnl_atoms < 0))
+            one.losses_in_row = one.most_losses_in_row = 0
+            for _, _, lost in one.closed:
+                one.losses_in_row = one.losses_in_row + 1 if lost else 0
+                one.most_losses_in_row = max(one.most_losses_in_row, one.losses_in_row)
 
     def count_answer(self, risk: RiskSettings, *, rejected: bool) -> None:
         """Count a broker's answer to an order; MAX_REJECTS_IN_ROW rejections in a row allow exits only."""

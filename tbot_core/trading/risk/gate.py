@@ -101,10 +101,14 @@ class Denial:
 
 @attrs.frozen(kw_only=True)
 class RiskEngine:
-    """The risk checks; `indices` maps each index to its instruments' signed leverage."""
+    """The risk checks; `indices` maps each index to its instruments' signed leverage.
+
+    `shortable`: the broker allows short sales of every symbol of which it does not report otherwise.
+    """
 
     risk: RiskSettings
     once_a_day: bool
+    shortable: bool = False
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
 
     def before_sizing(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
@@ -160,10 +164,10 @@ class RiskEngine:
         if not planned.units:
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
         last = planned.reference if planned.last is None else planned.last
-        if abs(planned.worst - last) > last * limits.price_band:
-            away = Decimal(abs(planned.worst - last)) / max(1, last)
+        if abs(planned.price - last) > last * limits.price_band:
+            away = Decimal(abs(planned.price - last)) / max(1, last)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
-        if side is Side.SHORT and (reason := _short_denial(exposure, signal.symbol)) is not None:
+        if side is Side.SHORT and (reason := self._short_denial(exposure, signal.symbol)) is not None:
             return Denial(reason=reason)
         worst, position = planned.worst_atoms, exposure.portfolio.positions.get(signal.symbol)
         whole = worst if position is None else worst + position.cost_atoms
@@ -184,6 +188,14 @@ class RiskEngine:
                 return Denial(reason=reason, value=dollars_of(amount), limit=dollars_of(limit))
         return None
 
+    def _short_denial(self, exposure: ExposureBook, symbol: str) -> Reason | None:
+        # Why a symbol cannot be sold short at this broker; unknown means deny.
+        if not exposure.funds.margin:
+            return Reason.CASH_LONG_ONLY
+        instrument = exposure.instruments.get(symbol)
+        reported = None if instrument is None else instrument.shortable
+        return None if (self.shortable if reported is None else reported) else Reason.NOT_SHORTABLE
+
     def _index_checks(
         self, exposure: ExposureBook, limits: Limits, symbol: str, signed: int
     ) -> list[tuple[int, int, Reason]]:
@@ -203,14 +215,6 @@ def _first(checks: Iterable[_Check]) -> Denial | None:
     # The first check that denies.
     found = (Denial(reason=reason, value=value, limit=limit) for denied, reason, value, limit in checks if denied)
     return next(found, None)
-
-
-def _short_denial(exposure: ExposureBook, symbol: str) -> Reason | None:
-    # Why a symbol cannot be sold short at this broker.
-    instrument = exposure.instruments.get(symbol)
-    if not exposure.funds.margin:
-        return Reason.CASH_LONG_ONLY
-    return Reason.NOT_SHORTABLE if instrument is not None and instrument.shortable is False else None
 
 
 def _rate_check(exposure: ExposureBook, limits: Limits, signal: SignalId) -> _Check:

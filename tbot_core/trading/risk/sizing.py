@@ -17,14 +17,14 @@ SHORT_MARGIN = (103, 100)
 
 @attrs.frozen(kw_only=True)
 class SizedEntry:
-    """A sized entry before the risk checks: its units, and the worst price in ticks.
+    """A sized entry before the risk checks: its units, and its prices in ticks.
 
-    `worst` is the limit of a limit order, and the upper edge of PRICE_BAND_PCT for a market order, also for a short,
+    `price` is the limit of a limit order, and the upper edge of PRICE_BAND_PCT for a market order, also for a short,
     whose exposure grows with the price. `last` is the price of the last trade, None if `reference` is that price.
     """
 
     type: OrderType
-    worst: int
+    price: int
     units: int
     reference: int
     last: int | None = None
@@ -32,11 +32,16 @@ class SizedEntry:
     @property
     def limit(self) -> int | None:
         """The limit in ticks; None at the market."""
-        return self.worst if self.type is OrderType.LIMIT else None
+        return self.price if self.type is OrderType.LIMIT else None
+
+    @property
+    def worst(self) -> int:
+        """The price at which it is sized and counted: a short sold at its limit or better may fill above it."""
+        return max(self.price, self.reference)
 
     @property
     def worst_atoms(self) -> int:
-        """The notional with the whole order filled at its worst price."""
+        """The notional of the whole order at the worst price."""
         return self.units * self.worst
 
     def power_atoms(self, side: Side) -> int:
@@ -61,8 +66,8 @@ class Sizer:
     grid: int = 0
     lot: int = 1
 
-    def worst(self, reference: int, side: Side) -> int:
-        """The worst price in ticks: the reference moved by ENTRY_LIMIT_PCT; for market orders up by PRICE_BAND_PCT.
+    def price(self, reference: int, side: Side) -> int:
+        """The limit in ticks: the reference moved by ENTRY_LIMIT_PCT; for market orders it, up by PRICE_BAND_PCT.
 
         It is rounded towards the reference.
         """
@@ -73,28 +78,23 @@ class Sizer:
 
     def plan(self, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
         """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity."""
-        kind = OrderType(self.entries.entry_order_type)
-        worst = self.worst(reference, side)
+        kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
         step = self._step(kind, side)
-        units = self.fixed_units or max(0, budget_atoms) // worst
-        return SizedEntry(type=kind, worst=worst, units=units // step * step, reference=reference)
+        units = self.fixed_units or max(0, budget_atoms) // max(price, reference)
+        return SizedEntry(type=kind, price=price, units=units // step * step, reference=reference)
 
     def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> SizedEntry:
-        """The top-up that a budget in atoms allows, at the higher of worst price and reference.
-
-        `whole`: the position has whole shares and keeps them.
-        """
-        kind = OrderType(self.entries.entry_order_type)
-        worst = self.worst(reference, side)
+        """The top-up that a budget in atoms allows; `whole`: the position has whole shares and keeps them."""
+        kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
         step = max(self._step(kind, side), UNITS_PER_SHARE if whole else 1)
-        units = max(0, budget_atoms) // max(worst, reference) // step * step
-        return SizedEntry(type=kind, worst=worst, units=units, reference=reference)
+        units = max(0, budget_atoms) // max(price, reference)
+        return SizedEntry(type=kind, price=price, units=units // step * step, reference=reference)
 
     def plan_of(self, order: Order, reference: int, side: Side) -> SizedEntry:
         """The sized entry of a recorded order."""
         limit = order.limit_price
-        worst = self.worst(reference, side) if limit is None else ticks_of(float(limit))
-        return SizedEntry(type=order.type, worst=worst, units=units_of(order.quantity), reference=reference)
+        price = self.price(reference, side) if limit is None else ticks_of(float(limit))
+        return SizedEntry(type=order.type, price=price, units=units_of(order.quantity), reference=reference)
 
     def _step(self, kind: OrderType, side: Side) -> int:
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types

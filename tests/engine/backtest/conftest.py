@@ -17,7 +17,7 @@ from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 SYMBOLS = tuple(f"{letter}{letter}{letter}" for letter in "ABCDEFGHIJKL")
 FIRST, LAST = dt.date(2018, 6, 28), dt.date(2018, 7, 5)
@@ -59,14 +59,17 @@ def _frame(symbol: str, session: Session, generator: np.random.Generator) -> pl.
     )
 
 
-def _fill(home: Path, seed: int) -> None:
-    # An instance's bar store with random sessions of every symbol.
+def _fill(home: Path, seed: int, partial: Collection[str]) -> None:
+    # An instance's bar store with random sessions of every symbol; volumes of `partial` are a part of the tape.
     generator = np.random.default_rng(seed)
     bench = StoreFixture(folder=home / "data")
     sessions = ExchangeCalendar().sessions(FIRST, LAST)
     vix = pl.DataFrame({"date": [FIRST - dt.timedelta(days=1), *(session.date for session in sessions)]})
     vix = vix.with_columns(open=pl.lit(20.0), high=pl.lit(21.0), low=pl.lit(19.0), close=pl.lit(20.0))
-    bench.put(vix, *(pl.concat([_frame(symbol, session, generator) for session in sessions]) for symbol in SYMBOLS))
+    frames = {symbol: pl.concat([_frame(symbol, session, generator) for session in sessions]) for symbol in SYMBOLS}
+    bench.put(vix, *(frame for symbol, frame in frames.items() if symbol not in partial))
+    if partial:
+        bench.put(*(frames[symbol] for symbol in partial), volume="partial")
 
 
 def _settings(seed: int) -> dict[str, str]:
@@ -146,13 +149,13 @@ class RandomInstance:
 
 
 @pytest.fixture
-def random_instance(tmp_path: Path) -> Callable[[int], RandomInstance]:
+def random_instance(tmp_path: Path) -> Callable[..., RandomInstance]:
     """Makes an instance with the random sessions of a seed."""
 
-    def make(seed: int) -> RandomInstance:
+    def make(seed: int, partial: Collection[str] = ()) -> RandomInstance:
         home = tmp_path / str(seed)
         filesystem.make_folder(home / "data")
-        _fill(home, seed)
+        _fill(home, seed, partial)
         return RandomInstance(home)
 
     return make

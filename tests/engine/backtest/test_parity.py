@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tbot_core import cli
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.model.clock import ManualClock
+from tbot_core.system import filesystem
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +99,62 @@ def test_both_clocks_trim_alike(random_instance: Callable[[int], Any]) -> None:
         found[enabled, top_up] = tested["trades"]
     assert found["true", "false"] != found["false", "false"]
     assert found["true", "true"] != found["true", "false"]
+
+
+@pytest.mark.slow
+def test_partial_volume_of_a_symbol_lifts_its_cap_alone(random_instance: Callable[..., Any]) -> None:
+    """VOLUME_LIMIT is off for symbols with partial volume, which the notes name, and caps the fills of the others."""
+    instance = random_instance(5, ("CCC", "AAA"))
+    wide = dict.fromkeys(("MAX_RISK_PER_TRADE", "MAX_GROSS_EXPOSURE", "DAILY_LOSS_LIMIT", "WINDOW_LOSS_LIMIT"), "1")
+    many = {"MAX_TRADES": "20", "MAX_OPEN_POSITIONS": "20", "FILTERS": "none", "SIMULATED_LATENCY_MS": "500"}
+    once = {"FIXED_QUANTITY": "50", "VOLUME_LIMIT": "0.01", "REBALANCE_ENABLED": "false", "STRATEGY_SEQUENCE": "mid"}
+    instance.settle(5000, **wide, **many, **once, STRAT_MID_VWAP_THRESHOLD="0.001", SHORT_TYPE_MID="ShortSell")
+    tested, replayed = both(instance.home, instance.first, instance.last)
+    assert tested == replayed
+    whole = {symbol: set[bool]() for symbol in ("partial", "capped")}
+    for trade in tested["trades"]:
+        whole["partial" if trade["symbol"] in {"AAA", "CCC"} else "capped"].add(trade["quantity"] == "50")
+    assert whole == {"partial": {True}, "capped": {True, False}}
+    assert "Volumes of AAA, CCC are a part of the tape: VOLUME_LIMIT is off there." in tested["notes"]
+
+
+@pytest.mark.slow
+def test_what_is_denied_before_the_bell_is_not_counted_without_a_bar(random_instance: Callable[..., Any]) -> None:
+    """VIX_LOW counts the symbols that traded that day: a symbol without a bar is no candidate, in both clocks."""
+    instance = random_instance(6)
+    alone = {"STRATEGY_SEQUENCE": "close", "START_TIME_CLOSE": "16:30", "FILTERS": "none"}
+    instance.settle(6000, **alone, STRAT_CLOSE_VIX_THRESHOLD="30", CLOSE_BREAKOUT_TIME="10")
+    tested, replayed = both(instance.home, instance.first, instance.last)
+    assert tested == replayed
+    assert tested["denials"] == {"VIX_LOW": 12 * 5}
+    first = exchange_sessions(f"{instance.first}", f"{instance.first}")
+    StoreFixture(folder=instance.home / "data").put(rising_bars("ZZZ", first, minutes=3))
+    tested, replayed = both(instance.home, instance.first, instance.last)
+    assert tested == replayed
+    assert (tested["symbols"], tested["denials"]) == (13, {"VIX_LOW": 12 * 5 + 1})
+
+
+@pytest.mark.slow
+def test_a_window_before_the_bell_is_denied_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With TIME_ANCHOR=utc 13:30 lies before the bell in winter: its symbols are denied in both clocks and in `why`."""
+    days = exchange_sessions("2026-03-05", "2026-03-09")  # daylight saving time begins on 8 March
+    filesystem.make_folder(tmp_path / "data")
+    StoreFixture(folder=tmp_path / "data").put(rising_bars("AAA", days), rising_bars("BBB", days))
+    lines = ("BROKER_NAME=PAPER", "FILTERS=none", "TIME_ANCHOR=utc", "STRATEGY_SEQUENCE=open,mid", "UNIVERSE=AAA,BBB",
+             "START_TIME_OPEN=13:30", "OPEN_BREAKOUT_TIME=90", "STRAT_OPEN_BUFFER=0", "VOLUME_LIMIT=0",
+             "START_TIME_MID=15:30")  # fmt: skip
+    filesystem.write_atomic(tmp_path / ".env_bot", "\n".join(lines).encode())
+    tested, replayed = both(tmp_path, days[0].date, days[-1].date)
+    assert tested == replayed
+    assert tested["denials"]["WINDOW_OUTSIDE_SESSION"] == 2 * 2
+    assert {trade["entry_time"][:10] for trade in tested["trades"] if trade["strategy"] == "open"} == {"2026-03-09"}
+    asked = ["why", "AAA", "--date", "2026-03-06", "--at", "09:45", "--json", "--home", str(tmp_path)]
+    assert cli.invoke(asked) == 0
+    shown = json.loads(capsys.readouterr().out)
+    reasons = {one["strategy"]: one["reason"] for one in shown["screening"]}
+    assert reasons == {"open": "WINDOW_OUTSIDE_SESSION", "mid": "ALLOWED"}
+    (minute,) = shown["minutes"]
+    assert [part["comparisons"] for part in minute["strategies"] if part["strategy"] == "open"] == [[]]
 
 
 @pytest.mark.full

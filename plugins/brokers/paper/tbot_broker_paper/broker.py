@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
 from tbot_broker_paper.book import Book
 from tbot_broker_paper.reports import Reports
 from tbot_broker_paper.simulator import SimulatedFeed, today_or_next
@@ -59,27 +57,25 @@ class PaperBroker:
         """Stored bars for a replay, else the simulated market.
 
         Simulated sessions start at `request.first`. Without it a demo starts on a fixed day, and a live feed serves
-        today's session, or the next one after its close. With partial volumes VOLUME_LIMIT is off. Raises DataError
-        when there are no bars.
+        today's session, or the next one after its close. Raises DataError when there are no bars.
         """
         calendar = request.calendar or ExchangeCalendar()
         if request.kind == "replay":
             from tbot_broker_paper.replay import ReplayFeed
 
-            replay = ReplayFeed(request, calendar)
-            if replay.partial_volume:
-                self._costs = attrs.evolve(self._costs, share_cap=None)
-            return replay
+            return ReplayFeed(request, calendar)
         if request.kind == "live" and request.first is None:
             now = self._clock.now()
             return SimulatedFeed(request, today_or_next(calendar, now, exchange_time(now).date()), calendar)
         first = request.first or DEMO_FIRST_DAY
         return SimulatedFeed(request, calendar.session(first) or calendar.next(first), calendar)
 
-    def open_session(self, session: Session, symbols: tuple[str, ...], cash: Decimal) -> None:
-        """Start a session: no orders, no positions, and this cash."""
+    def open_session(
+        self, session: Session, symbols: tuple[str, ...], cash: Decimal, partial_volume: frozenset[str] = frozenset()
+    ) -> None:
+        """Start a session: no orders, no positions, and this cash; VOLUME_LIMIT is off for `partial_volume`."""
         self._book = Book(cash)
-        self._venue = MatchingEngine(self._costs, session, symbols)
+        self._venue = MatchingEngine(self._costs.without_volume_limit(partial_volume), session, symbols)
         self._tape = Tape(symbols, session.minutes)
         self._reports = Reports()
 

@@ -40,11 +40,6 @@ class ReplayFeed:
         """A label for real prices; notes describe adjustments and limitations."""
         return self._selection.label
 
-    @property
-    def partial_volume(self) -> bool:
-        """Whether some bars have partial volumes."""
-        return self._selection.partial_volume
-
     async def sessions(self) -> AsyncIterator[FeedSession]:
         """Iterate over the sessions in order; holds one month in memory at a time."""
         for block, index in self._in_order():
@@ -53,6 +48,7 @@ class ReplayFeed:
                 symbols=self._selection.symbols,
                 day=block.day.session(index),
                 fields={name: block.bars.field(name)[:, index] for name in _COLUMNS},
+                partial_volume=self._selection.partial_volume,
             )
 
     def _in_order(self) -> Iterator[tuple[BarBlock, int]]:

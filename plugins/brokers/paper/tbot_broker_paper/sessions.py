@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class RowSession:
-    """A feed's session; `fields` maps open, high, low, close, volume and vwap to (minutes, symbols) arrays."""
+    """A feed's session; `fields` maps open, high, low, close, volume and vwap to (minutes, symbols) arrays.
+
+    `partial_volume`: the symbols whose volumes are a part of the tape.
+    """
 
     session: Session
     symbols: tuple[str, ...]
     day: DayFacts
     fields: Mapping[str, Array]
+    partial_volume: frozenset[str] = frozenset()
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Iterate over the minutes in order, as views of the rows."""

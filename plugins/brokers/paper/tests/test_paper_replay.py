@@ -12,7 +12,7 @@ import pytest
 from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
 
-from tbot_core.contracts import FeedRequest, FeedSession
+from tbot_core.contracts import FeedRequest, FeedSession, SupportsPartialVolume
 from tbot_core.errors import DataError
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.clock import ManualClock
@@ -98,7 +98,8 @@ def test_partial_volume_does_not_cap_fills(tmp_path: Path, volume: str, expected
     """A tenth of a bar's volume fills where volumes are whole, everything where they are a part of the tape."""
     broker = _broker()
     ((one, minutes), *_) = _shown(_feed(_bench(tmp_path, volume=volume), broker))
-    broker.open_session(one.session, one.symbols, Decimal(100_000))
+    assert isinstance(one, SupportsPartialVolume)
+    broker.open_session(one.session, one.symbols, Decimal(100_000), one.partial_volume)
     broker.observe(minutes[0])
     order = Order(
         client_order_id="a",
