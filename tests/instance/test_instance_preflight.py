@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ import pytest
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, read_settings_files, secrets
 from tbot_core.instance.folder import write_ignore_files
-from tbot_core.instance.preflight import BACKUP_DAYS, PreflightFinding, PreflightSubject, preflight_findings
+from tbot_core.instance.preflight import BACKUP_DAYS, preflight_findings
+from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
@@ -175,6 +177,31 @@ def test_a_clock_that_is_behind_the_audit_log_fails(home: Path) -> None:
     behind = attrs.evolve(checked, now=checked.now - dt.timedelta(hours=1))
     (words,) = [words for level, words in found(behind, "machine") if level == "fail"]
     assert "but the audit log has a line of" in words
+
+
+def test_an_audit_log_that_is_younger_than_the_files_is_warned_of(home: Path) -> None:
+    """By more than a day: a log that was removed begins anew with the next access."""
+    key = home / "storage/keys/env.key"
+    hours = dt.timedelta(hours=1).total_seconds()
+    os.utime(key, (key.stat().st_mtime - 23 * hours,) * 2)
+    assert [level for level, _ in found(subject(home), "audit")] == ["ok"]
+    for name in ("storage/keys/audit.key", "data/audit.log", "data/audit.anchors"):
+        (home / name).unlink()
+    os.utime(key, (key.stat().st_mtime - 2 * hours,) * 2)
+    (young, intact) = found(subject(home), "audit")
+    assert (young[0], intact[0]) == ("warn", "ok")
+    assert young[1].startswith("The audit log begins only on ")
+
+
+def test_an_audit_log_that_is_missing_is_warned_of(tmp_path: Path) -> None:
+    """Where there are keys; without any there is nothing to log."""
+    (tmp_path / ".env_bot").write_text(BOT)
+    assert found(subject(tmp_path), "audit") == [("ok", "No secret has been opened here yet.")]
+    (tmp_path / "storage/keys").mkdir(parents=True)
+    (tmp_path / "storage/keys/smtp.key").write_text("")
+    (missing, _) = found(subject(tmp_path), "audit")
+    assert missing[0] == "warn"
+    assert missing[1].startswith("The audit log is missing, but there are keys and secrets since ")
 
 
 def written(path: Path, *, damaged: bool = False) -> None:

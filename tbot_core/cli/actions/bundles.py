@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from tbot_core.contracts.settings import DeploymentSettings
-    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.vault.backup import Backup
     from tbot_core.vault.vault import Vault
 
