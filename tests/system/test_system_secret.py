@@ -58,13 +58,14 @@ def test_a_wiped_secret_is_gone() -> None:
 def test_a_value_that_was_handed_out_is_redacted_to_the_end() -> None:
     """Its text may be shown when the secret is wiped and dropped; a value that was only judged is forgotten."""
     values = [f"handed-out-{number}" for number in range(3)]
-    for value in values:
-        secret = Secret(value)
-        assert secret.reveal() == value
+    secrets = [Secret(value) for value in values]
+    assert [secret.reveal() for secret in secrets] == values
+    for secret in secrets:
         secret.wipe()
     judged = Secret("only-judged")
     assert (judged.inspect(), judged.inspect_bytes()) == ("only-judged", b"only-judged")
-    del secret, judged
+    secrets.clear()
+    del judged
     gc.collect()
     assert handed_out() == tuple(value.encode() for value in values)
     assert redact(f"login failed with key {values[0]}, then {values[2].encode().hex()}") == (
