@@ -9,7 +9,11 @@ import attrs
 
 from tbot_core.system import environ, filesystem
 
-FOLDERS: Final = ("storage/keys", "storage/secrets", "control", "data", "logs", "backups", "reports")
+RECORDS: Final = ("data", "logs", "backups", "reports")
+"""The folders of what tbot writes about itself."""
+
+FOLDERS: Final = ("storage/keys", "storage/secrets", "control", *RECORDS)
+
 IGNORE_FILES: Final = (".gitignore", ".scpignore")
 IGNORED: Final = (
     "storage/keys/",

@@ -12,6 +12,7 @@ from tbot_core.instance import stored_files
 from tbot_core.instance.certificate import certificate_findings
 from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.instance.identity import read_identity
+from tbot_core.instance.journal_key import chain_key
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secret_schemas import NetworkConfig, schemas
 from tbot_core.instance.sources import deployment_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from tbot_core.instance.findings import Level
     from tbot_core.instance.folder import Instance
+    from tbot_core.journal.chain import ChainKey
     from tbot_core.vault.vault import CategoryStatus, Vault
 
 
@@ -45,6 +47,7 @@ def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...
     found: list[PreflightFinding] = []
     for about, check in (
         ("secrets", _secrets),
+        ("files", stored_files.exposure_findings),
         ("files", stored_files.plaintext_findings),
         ("files", stored_files.ignore_file_findings),
         ("files", stored_files.tracked_findings),
@@ -173,8 +176,9 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         [one for one in filesystem.entries(folder) if one.suffix == ".sqlite"] if filesystem.is_folder(folder) else []
     )
     if integrity.journal_exists(path):
+        key = chain_key(subject.instance, live=subject.strict)
         yield PreflightFinding(
-            level="ok", subject="journal", message=f"The journal is intact: {_verified(path)} events."
+            level="ok", subject="journal", message=f"The journal is intact: {_verified(path, key)} events."
         )
     elif not runs:
         yield PreflightFinding(level="ok", subject="journal", message="Nothing has been traded here yet.")
@@ -193,11 +197,11 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         )
 
 
-def _verified(path: Path) -> int:
+def _verified(path: Path, key: ChainKey | None = None) -> int:
     # The number of events in a verified journal.
     journal = read_journal(path)
     try:
-        return journal.verify()[0]
+        return journal.verify(key)[0]
     finally:
         journal.close()
 

@@ -1,18 +1,37 @@
-"""Checks of the files of an instance: plaintext, ignore files, and what git tracks."""
+"""Checks of the files of an instance: who can change them, plaintext, ignore files, and what git tracks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.instance.folder import IGNORE_FILES, IGNORED
+from tbot_core.instance.folder import IGNORE_FILES, IGNORED, RECORDS
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
+from tbot_core.journal import integrity
 from tbot_core.system import environ, filesystem, processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from tbot_core.instance.findings import Level
+
 _GIT_S: Final = 2.0
+_EXPOSED: Final[Mapping[filesystem.Exposure, tuple[str, str]]] = {
+    "owner": ("{name} belongs to another user.", "chown {name} to the user who runs tbot."),
+    "mode": ("Other users may write to {name}.", "chmod go-w {name}"),
+}
+
+
+def exposure_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
+    """Folders of the instance, and files of its journal, that another user could change: live trading refuses them."""
+    instance = subject.instance
+    places = [instance.home, *(instance.path(name) for name in RECORDS), *integrity.journal_files(instance.journal)]
+    for path in places:
+        exposure = filesystem.write_exposure(path) if filesystem.exists(path) else None
+        if exposure is not None:
+            message, remedy = (words.format(name=path) for words in _EXPOSED[exposure])
+            level: Level = "fail" if subject.strict else "warn"
+            yield PreflightFinding(level=level, subject="files", message=message, remedy=remedy)
 
 
 def plaintext_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:

@@ -90,6 +90,22 @@ def test_a_new_folder_is_warned_of(tmp_path: Path) -> None:
     assert not (tmp_path / "storage").exists()
 
 
+@pytest.mark.parametrize("name", ["", "data", "logs", "reports", "data/tbot.sqlite"])
+def test_what_others_may_write_to_is_refused_live_and_warned_of_otherwise(home: Path, name: str) -> None:
+    """The instance, the folders of its records, and its journal, with the command that closes it."""
+    write_ignore_files(Instance(home))
+    (home / "logs").mkdir()
+    (home / "reports").mkdir()
+    written(Instance(home).journal)
+    assert found(subject(home), "files") == []
+    path = home / name
+    path.chmod(path.stat().st_mode | 0o020)
+    assert found(subject(home), "files")[0] == ("warn", f"Other users may write to {path}.")
+    strict = attrs.evolve(subject(home), strict=True)
+    row = next(one for one in preflight_findings(strict) if one.subject == "files")
+    assert (row.level, row.remedy) == ("fail", f"chmod go-w {path}")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

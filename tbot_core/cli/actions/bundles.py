@@ -141,9 +141,10 @@ def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[
 
     instance = Instance.at(home)
     with _opened(file, passphrase) as found:
+        filesystem.make_private_folder(instance.home, mode=0o755)
         done = _restore_files(instance, found, _deployment(_settings(instance, found)))
     for folder in FOLDERS:
-        filesystem.make_folder(instance.path(folder))
+        filesystem.make_private_folder(instance.path(folder))
     write_ignore_files(instance)
     return done
 

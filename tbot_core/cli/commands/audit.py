@@ -34,16 +34,18 @@ def verify(home: Path | None, *, as_json: bool) -> int:
 def verify_journals(home: Path | None) -> list[dict[str, Any]]:
     """Each journal with its number of events and its head hash, or with its fault; the newest first."""
     from tbot_core.instance import Instance
+    from tbot_core.instance.journal_key import chain_key
     from tbot_core.status.runs import open_run_file, run_files
 
-    rows: list[dict[str, Any]] = []
-    for file in run_files(Instance.at(home)):
+    instance, rows = Instance.at(home), list[dict[str, Any]]()
+    for file in run_files(instance):
         row = {"run": file.name, "verified": False, "events": None, "head": None, "fault": ""}
         try:
             with open_run_file(file) as journal:
-                events, head = journal.verify()
+                key = chain_key(instance) if file.path == instance.journal else None
+                events, head = journal.verify(key)
                 row |= {"verified": True, "events": events, "head": head}
-        except JournalError as fault:
+        except (JournalError, VaultError) as fault:
             row["fault"] = str(fault)
         rows.append(row)
     return rows

@@ -75,12 +75,13 @@ def refuse_occupied(instance: Instance) -> None:
 def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
     """Create everything. `answers` has the content by category; settings as {variable: value} replace the paper ones.
 
-    Raises UsageError for an unknown category, VaultError for invalid content; nothing is created then.
+    A folder that exists already is closed to others. Raises UsageError for an unknown category and VaultError for
+    invalid content, before anything is created, and AccessError for a folder that belongs to another user.
     """
     from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.journal_key import open_instance_journal
     from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
     from tbot_core.instance.sources import deployment_of
-    from tbot_core.journal.store import open_journal
     from tbot_core.system import filesystem
     from tbot_core.vault.categories import CATEGORIES
     from tbot_core.vault.content import assert_utf8
@@ -91,8 +92,9 @@ def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
     contents = _contents(answers)
     deployment = deployment_of(parse_dotenv(".env", contents["env"]))
     _check_contents(instance, deployment, contents)
+    filesystem.make_private_folder(instance.home, mode=0o755)
     for folder in FOLDERS:
-        filesystem.make_folder(instance.path(folder))
+        filesystem.make_private_folder(instance.path(folder))
     write_ignore_files(instance)
     opened = open_instance_vault(instance, deployment)
     if isinstance(opened.provider, PassphraseKeyProvider):
@@ -103,7 +105,7 @@ def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
         elif lacks_key(opened, category):
             filesystem.make_folder(opened.store.place(category).key.parent)
             opened.make_key(category)
-    open_journal(instance.journal).close()
+    open_instance_journal(instance).close()
 
 
 def parse_document(text: str) -> dict[str, Any]:
