@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Exposure = Literal["owner", "mode"]
 
+NOWHERE: Final = os.devnull
+"""A path below which nothing can be read or written."""
+
 MOUNTS: Final = Path("/proc/mounts")
 NETWORKS: Final = frozenset(
     [
