@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.instance.folder import IGNORE_FILES, IGNORED, RECORDS
+from tbot_core.errors import AccessError
+from tbot_core.instance.folder import IGNORE_FILES, RECORDS
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
+from tbot_core.instance.secret_paths import SecretPaths
+from tbot_core.instance.sources import deployment_of
 from tbot_core.journal import integrity
 from tbot_core.system import environ, filesystem, processes
 
@@ -36,7 +39,6 @@ def exposure_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
 
 def plaintext_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     """Plaintext settings and secrets. Both forms of a file are a warning when loading settings, but a fault here."""
-    instance = subject.instance
     for source in subject.sources.both:
         if source.plain and source.sealed:
             sentence = f"The plaintext {source.name} is stored beside {source.active_name}."
@@ -46,20 +48,37 @@ def plaintext_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
             yield PreflightFinding(
                 level="warn", subject="files", message=sentence, remedy="`tbot config encrypt` encrypts it."
             )
-    secrets = instance.path("storage/secrets")
-    left = [it for it in filesystem.entries(secrets) if it.suffix == ".json"] if filesystem.is_folder(secrets) else []
-    left += [it for it in _entries(instance.home) if it.name.endswith("_credentials.json")]
-    for path in left:
+    paths = _paths(subject)
+    for path in paths.plaintext_of_secrets():
         yield PreflightFinding(
             level="fail",
             subject="files",
-            message=f"{path.relative_to(instance.home)} is a plaintext file of secrets.",
+            message=f"{_shown(subject, path)} is a plaintext file of secrets.",
             remedy="Enter its values with `tbot secrets set`; then remove it.",
+        )
+    for path in paths.copies_of_keys():
+        yield PreflightFinding(
+            level="fail",
+            subject="files",
+            message=f"{_shown(subject, path)} is a copy of a key.",
+            remedy="Remove it, and keep copies of keys on another machine: `tbot secrets backup` makes one.",
+        )
+    for path in paths.leftovers():
+        yield PreflightFinding(
+            level="warn",
+            subject="files",
+            message=f"{_shown(subject, path)} is left from a write that was interrupted.",
+            remedy="The next write of a secret removes it.",
         )
 
 
-def _entries(folder: Path) -> list[Path]:
-    return filesystem.entries(folder) if filesystem.is_folder(folder) else []
+def _paths(subject: PreflightSubject) -> SecretPaths:
+    return SecretPaths(subject.instance, deployment_of(subject.sources.env.parsed))
+
+
+def _shown(subject: PreflightSubject, path: Path) -> Path:
+    home = subject.instance.home
+    return path.relative_to(home) if path.is_relative_to(home) else path
 
 
 def ignore_file_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
@@ -67,7 +86,7 @@ def ignore_file_findings(subject: PreflightSubject) -> Iterator[PreflightFinding
     for name in IGNORE_FILES:
         path = subject.instance.path(name)
         lines = set(filesystem.read_text(path).splitlines()) if filesystem.exists(path) else set()
-        missing = [] if "*" in lines else [line for line in IGNORED if line not in lines]
+        missing = [] if "*" in lines else [line for line in _paths(subject).ignored() if line not in lines]
         if missing:
             sentence = f"{name} does not exclude {', '.join(missing)}."
             yield PreflightFinding(
@@ -77,12 +96,29 @@ def ignore_file_findings(subject: PreflightSubject) -> Iterator[PreflightFinding
 
 def tracked_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     """Keys and secrets known to git: they are in every clone, forever."""
-    home = subject.instance.home
-    if not any(filesystem.exists(folder / ".git") for folder in (home, *home.parents)):
-        return
-    args = ["git", "-C", str(home), "ls-files", "--", "storage/keys", "storage/secrets", ".env", ".env_bot"]
-    done = processes.run_program(args, timeout_s=_GIT_S, environment=environ.minimal_environment())
-    for name in done.output.splitlines():
-        sentence = f"git tracks {name}."
-        remedy = f"git rm --cached {name}, and create new keys and credentials: they are in the history."
-        yield PreflightFinding(level="fail", subject="files", message=sentence, remedy=remedy)
+    paths = _paths(subject)
+    for folder in paths.folders():
+        if not any(filesystem.exists(one / ".git") for one in (folder, *folder.parents)):
+            continue
+        names, fault = _tracked(folder)
+        for path in paths.secrets_among(folder / name for name in names):
+            shown = _shown(subject, path)
+            remedy = f"git rm --cached {shown}, and create new keys and credentials: they are in the history."
+            yield PreflightFinding(level="fail", subject="files", message=f"git tracks {shown}.", remedy=remedy)
+        if fault:
+            message = f"git does not say what it tracks in {folder}: {fault}."
+            remedy = "Make `git ls-files` work there, so that tracked keys are found."
+            yield PreflightFinding(level="warn", subject="files", message=message, remedy=remedy)
+
+
+def _tracked(folder: Path) -> tuple[list[str], str]:
+    # The files below the folder in git's index, and why they are unknown. A repository of another user is read too, and
+    # no program that its configuration names is started.
+    args = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(folder), "ls-files", "-z"]
+    try:
+        done = processes.run_program(args, timeout_s=_GIT_S, environment=environ.minimal_environment())
+    except AccessError as fault:
+        return [], fault.message.removesuffix(".")
+    if done.code:  # negative where it did not answer in time
+        return [], (done.errors.splitlines() or [f"exit code {done.code}"])[0].removesuffix(".")
+    return [name for name in done.output.split("\0") if name], ""

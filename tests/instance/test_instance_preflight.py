@@ -13,9 +13,9 @@ import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, read_settings_files, secrets
-from tbot_core.instance.folder import write_ignore_files
 from tbot_core.instance.preflight import BACKUP_DAYS, preflight_findings
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
+from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
@@ -93,7 +93,7 @@ def test_a_new_folder_is_warned_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "data", "logs", "reports", "data/tbot.sqlite"])
 def test_what_others_may_write_to_is_refused_live_and_warned_of_otherwise(home: Path, name: str) -> None:
     """The instance, the folders of its records, and its journal, with the command that closes it."""
-    write_ignore_files(Instance(home))
+    SecretPaths(Instance(home), DeploymentSettings()).write_ignore_files()
     (home / "logs").mkdir()
     (home / "reports").mkdir()
     written(Instance(home).journal)
@@ -123,7 +123,7 @@ def test_plaintext_beside_encrypted_files_fails(home: Path, name: str, message: 
 
 def test_what_keeps_secrets_out_of_copies_is_looked_for(home: Path) -> None:
     """An ignore file that excludes everything is as good as one that names each path."""
-    write_ignore_files(Instance(home))
+    SecretPaths(Instance(home), DeploymentSettings()).write_ignore_files()
     assert found(subject(home), "files") == []
     (home / ".gitignore").write_text("*\n")
     assert found(subject(home), "files") == []
@@ -133,7 +133,7 @@ def test_what_keeps_secrets_out_of_copies_is_looked_for(home: Path) -> None:
 
 def test_a_key_in_a_repository_fails(home: Path) -> None:
     """One in the index is named; in a repository that tracks none nothing is said."""
-    write_ignore_files(Instance(home))
+    SecretPaths(Instance(home), DeploymentSettings()).write_ignore_files()
     subprocess.run(["git", "-C", str(home), "init", "-q"], check=True)
     assert found(subject(home), "files") == []
     subprocess.run(["git", "-C", str(home), "add", "-f", "storage/keys/env.key"], check=True)

@@ -12,7 +12,7 @@ import click
 from tbot_core.cli.actions.config import replace_values
 from tbot_core.cli.options import document_text, home_option
 from tbot_core.errors import UsageError
-from tbot_core.instance.folder import FOLDERS, write_ignore_files
+from tbot_core.instance.folder import FOLDERS
 from tbot_core.model import json_document
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
     """
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.journal_key import open_instance_journal
+    from tbot_core.instance.secret_paths import SecretPaths
     from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
     from tbot_core.instance.sources import deployment_of
     from tbot_core.system import filesystem
@@ -95,7 +96,7 @@ def make_instance(instance: Instance, answers: Mapping[str, Any]) -> None:
     filesystem.make_private_folder(instance.home, mode=0o755)
     for folder in FOLDERS:
         filesystem.make_private_folder(instance.path(folder))
-    write_ignore_files(instance)
+    SecretPaths(instance, deployment).write_ignore_files()
     opened = open_instance_vault(instance, deployment)
     if isinstance(opened.provider, PassphraseKeyProvider):
         opened.provider.create()
