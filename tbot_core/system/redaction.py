@@ -15,6 +15,7 @@ from tbot_core.system.secret import SHOWN, handed_out, living_secrets
 SHORTEST: Final = 4
 """Shorter secrets are not searched for: redacting ordinary words would reveal them."""
 
+_KEY_TEXT: Final = re.compile(r"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{43}(?![\w-])=?", re.ASCII)
 _HALF: Final = 8
 _NOTHING: Final = r"[^\s\S]"
 _SHAPES: Final = (
@@ -46,6 +47,11 @@ def redact(text: str) -> str:
         if sign in folded:
             text = shape.sub(rf"\1{SHOWN}", text)
     return text
+
+
+def hide_keys(text: str) -> str:
+    """Replace what has the length and the letters of a key file: a key may stand where a path belongs."""
+    return _KEY_TEXT.sub(SHOWN, text)
 
 
 def redact_all(part: object) -> object:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
-from tbot_core.system.redaction import redact
+from tbot_core.system.redaction import hide_keys, redact
 from tbot_core.system.secret import SHOWN, Secret, handed_out
 
 if TYPE_CHECKING:
@@ -79,6 +79,21 @@ def test_the_longest_form_is_redacted_where_one_value_begins_as_another() -> Non
     for value in ("key-4711", "key-4711-and-more"):
         Secret(value).reveal()
     assert redact("x key-4711-and-more y key-4711 z") == f"x {SHOWN} y {SHOWN} z"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U=", SHOWN),
+        ("conf/u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U.enc", f"conf/{SHOWN}.enc"),
+        ("storage/keys/a_key_with_a_name_that_is_as_long_as_a_key", None),
+        ("u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-UU", None),
+        ("STRAT_" + "X" * 37, None),
+    ],
+)
+def test_what_looks_like_a_key_is_hidden(text: str, shown: str | None) -> None:
+    """The 43 letters of a key file, with or without the sign at the end; a path or a name of that length stays."""
+    assert hide_keys(text) == (text if shown is None else shown)
 
 
 def test_an_empty_secret_is_refused() -> None:
