@@ -154,11 +154,14 @@ class RequestHandler:
     def _note_times(self, past: Iterable[JournalEvent]) -> None:
         # When the last request of each verb was made.
         for event in past:
-            if event.kind == records.REQUEST:
-                self._note_time(request_of(event.payload))
+            match event.kind, event.payload:
+                case records.REQUEST, {"verb": verb, "made": made}:
+                    self._note_time(ControlVerb(verb), datetime.fromisoformat(made))
+                case _:
+                    pass
 
-    def _note_time(self, request: ControlRequest) -> None:
-        self._made[request.verb] = max(request.made, self._made.get(request.verb, request.made))
+    def _note_time(self, verb: ControlVerb, made: datetime) -> None:
+        self._made[verb] = max(made, self._made.get(verb, made))
 
     def _is_final_refusal(self, request: ControlRequest) -> bool:
         # A refused request stays refused, even if its file changes; only a restricting one, such as a kill, may follow.
@@ -171,7 +174,7 @@ class RequestHandler:
         """
         repeated = request.name in self._executed
         self._executed.add(request.name)
-        self._note_time(request)
+        self._note_time(request.verb, request.made)
         with self._recorder.transaction():
             self._note(records.REQUEST, _payload(request))
             refusal = self._execute_verb(request)
