@@ -52,7 +52,7 @@ def chain_key(instance: Instance, *, live: bool = False) -> ChainKey | None:
 
 
 def _vault(instance: Instance, *, live: bool) -> Vault:
-    # The path of the audit log's key is no setting.
+    # The path of the audit log's key cannot be set.
     return open_instance_vault(instance, DeploymentSettings(), live=live, ready=False)
 
 

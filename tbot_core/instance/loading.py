@@ -194,7 +194,7 @@ def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> S
     where = entry.where if entry.line else "option"
     nearest = known.nearest(entry.key) if compare else None
     if not (nearest or entry.value.strip("=") or _NAME.fullmatch(entry.key)):
-        sentence = "The line is no setting. It is not shown, since it may be a secret that ends with `=`."
+        sentence = "The line is not KEY=value. It is not shown, since it may be a secret that ends with `=`."
         return SettingsFinding(level="warn", message=sentence, where=where)
     meant = f"; the nearest name is {nearest}" if nearest else ""
     sentence = f"Unknown setting {printable_value(entry.key)}{meant}."

@@ -30,7 +30,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     home = folder / "living"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
-    path = home / "data" / "tbot.sqlite"
     with closing(open_instance_journal(Instance(home))) as journal:
         journal.append([_entry("x" * 1000) for _ in range(21)])
     with closing(open_instance_journal(Instance(home))) as journal:

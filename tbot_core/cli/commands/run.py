@@ -181,9 +181,8 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.model.clock import SystemClock
 
-    clock = SystemClock()
+    clock, found = SystemClock(), None if watcher is None else watcher.sources
     overrides = {} if options.seed is None else {"SEED": str(options.seed)}
-    found = None if watcher is None else watcher.sources
     sends_orders = options.mode in MARKET_MODES and not options.dry
     if found is not None and sends_orders:
         overrides = settings_of_open_session(options, found, clock.now()) | overrides
