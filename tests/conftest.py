@@ -10,7 +10,7 @@ import pytest
 
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import discovery, probe, trial_records
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, redaction, secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,14 @@ def trials() -> Callable[[Path], None]:
         trial_records.write_records(home / "data", records)
 
     return record
+
+
+@pytest.fixture(autouse=True)
+def _no_value_stays_registered() -> Iterator[None]:
+    # A value that one test was handed would be redacted in all later ones, as it is in one process of tbot.
+    yield
+    secret._handed_out.clear()
+    redaction._pattern.cache_clear()
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from tbot_core.errors import Undelivered
 from tbot_core.system import log
+from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class AlertDelivery:
         return "" if fault is None else str(fault)
 
     async def _try(self, name: str, alert: Alert) -> Undelivered | None:
+        alert = attrs.evolve(alert, title=redact(alert.title), text=redact(alert.text))
         try:
             async with asyncio.timeout(SEND_S):
                 await steps_within(STEP_S, self._channels[name].send(alert))

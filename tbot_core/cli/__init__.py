@@ -193,9 +193,11 @@ def _load_plugin_command(listing: PluginListing) -> click.Command:
 
 
 def _print_error(message: str, remedy: str = "") -> None:
-    click.echo(f"tbot: {message}", err=True)
+    from tbot_core.system.redaction import redact
+
+    click.echo(redact(f"tbot: {message}"), err=True)
     if remedy:
-        click.echo(f"      {remedy}", err=True)
+        click.echo(redact(f"      {remedy}"), err=True)
 
 
 def _import(module: str) -> Any:

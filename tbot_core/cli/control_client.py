@@ -93,9 +93,12 @@ async def send_request(
     if process is not None and filesystem.lock_purpose(instance.lock) == SIMULATION:
         message = f"Process {process} runs a simulation here, which accepts no requests; no request was sent."
         raise AccessError(message, "Stop it with Ctrl-C in its terminal, or try again after it has ended.")
-    name = control.write_request(
-        instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
-    )
+    try:
+        name = control.write_request(
+            instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
+        )
+    except AccessError as fault:
+        raise AccessError(fault.message, f"{fault.remedy} {_by_hand(instance, verb)}".rstrip()) from fault
     ends, until = verb in _ENDS, clock.monotonic() + timeout_s
     found = request_result(instance, verb, name, process)
     while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
@@ -116,6 +119,13 @@ def result_notes(answer: RequestResult) -> list[str]:
     return [f"The journal cannot be read, so the positions are unknown: {answer.unread}"] if answer.unread else []
 
 
+def _by_hand(instance: Instance, verb: ControlVerb) -> str:
+    # How to stop the bot where no request can be written: an empty file needs no space.
+    name = control.KILL if verb in _KILLS else control.STOP if verb in _ENDS else ""
+    return name and f"`touch {instance.control / name}` needs no space and blocks entries in any case."
+
+
+_KILLS: Final = frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN})
 _ENDS: Final = frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP})
 
 

@@ -49,7 +49,7 @@ class CrashReporter:
 
                 click.echo(redact("".join(traceback.format_exception(kind, fault, trace))), err=True)
             else:
-                click.echo(f"      {self._log_traceback((kind, fault, trace), texts)}", err=True)
+                click.echo(redact(f"      {self._log_traceback((kind, fault, trace), texts)}"), err=True)
 
     def flush_to_log(self) -> None:
         """Write lines that were logged before the log of the instance was open, as by a command that ended early."""

@@ -18,6 +18,7 @@ from tbot_core.engine.session.session import SessionContext
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
+from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
@@ -138,8 +139,11 @@ def dry_run_setup(assembly: Assembly, request: FeedRequest, now: datetime) -> Ru
 
 def _real_time_setup(assembly: Assembly, request: FeedRequest, target: _SimulatedTarget, now: datetime) -> RunSetup:
     settings = assembly.settings
-    filesystem.make_folder(target.journal.parent)
-    journal = open_journal(target.journal)
+    if target.journal == settings.instance.journal:
+        journal = open_instance_journal(settings.instance)
+    else:
+        filesystem.make_folder(target.journal.parent)
+        journal = open_journal(target.journal)
     try:
         journal.check()
         found = resume.interrupted_session(journal)
@@ -183,8 +187,7 @@ def market_setup(assembly: Assembly, request: FeedRequest, broker: Broker) -> Ru
         feed_quality.check_feed_fit(quality, settings)
     server = broker if source == name else assembly.broker(source)
     feed = feed_quality.label_feed(feed_source(server, source).feed(request), quality)
-    filesystem.make_folder(settings.instance.data)
-    journal = open_journal(settings.instance.journal)
+    journal = open_instance_journal(settings.instance, live=settings.mode == LIVE)
     try:
         journal.check()
         book = last_session_book(journal)

@@ -77,10 +77,8 @@ def _read(file: str, binding: Binding) -> Assignment | SettingsFinding | None:
     if binding.key is None:
         return None
     if binding.value is None:
-        message = (
-            f"{printable_value(binding.key)} has no value: write {printable_value(binding.key)}=, or remove the line."
-        )
-        return SettingsFinding(level="fail", message=message, keys=(binding.key,), where=where)
+        message = "The line is not KEY=value: add the `=`, or remove it. It is not shown, since it may be a secret."
+        return SettingsFinding(level="fail", message=message, where=where)
     if "\n" in binding.value or "\r" in binding.value:
         message = f"{printable_value(binding.key)} has a value that spans lines: a closing quote is missing."
         return SettingsFinding(level="fail", message=message, keys=(binding.key,), where=where)

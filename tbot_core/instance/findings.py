@@ -6,6 +6,8 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from tbot_core.system.redaction import hide_keys
+
 Mode: TypeAlias = Literal["replay", "demo", "backtest", "dry-run", "paper", "live"]
 SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
 Level: TypeAlias = Literal["ok", "warn", "fail"]
@@ -46,6 +48,7 @@ class SettingsFinding:
 
 
 def printable_value(text: str) -> str:
-    """A value for a message: complete if it is short and printable, else cut and escaped."""
+    """A value for a message: complete if it is short and printable, else cut and escaped; a key is not shown."""
+    text = hide_keys(text)
     cut = text if len(text) <= 80 else f"{text[:77]}..."
     return cut if cut.isprintable() else ascii(cut)

@@ -7,9 +7,13 @@ from typing import Final
 
 import attrs
 
-from tbot_core.system import environ, filesystem
+from tbot_core.system import environ
 
-FOLDERS: Final = ("storage/keys", "storage/secrets", "control", "data", "logs", "backups", "reports")
+RECORDS: Final = ("data", "logs", "backups", "reports")
+"""The folders of what tbot writes about itself."""
+
+FOLDERS: Final = ("storage/keys", "storage/secrets", "control", *RECORDS)
+
 IGNORE_FILES: Final = (".gitignore", ".scpignore")
 IGNORED: Final = (
     "storage/keys/",
@@ -119,12 +123,3 @@ class Instance:
     def dry_run_lock(self) -> Path:
         """The lock of the dry run, which may run beside the trading process."""
         return self.data / "dry-run.lock"
-
-
-def write_ignore_files(instance: Instance) -> None:
-    """Exclude keys, secrets and settings from git and scp; existing lines stay."""
-    for name in IGNORE_FILES:
-        path = instance.path(name)
-        lines = filesystem.read_text(path).splitlines() if filesystem.exists(path) else []
-        lines += [line for line in IGNORED if line not in lines]
-        filesystem.write_atomic(path, "\n".join([*lines, ""]).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -47,6 +48,7 @@ _ENV_FILES = frozenset({ENV_FILE, f"{ENV_FILE}{ENCRYPTED_SUFFIX}"})
 # A file of only unknown keys is no settings file, and comparing each would take a minute.
 _COMPARED = 50
 _LINES = 200
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _OPTION = ValueOrigin(file="option")
 # Replaced in the fingerprint by an equivalent with fewer spellings, or irrelevant to a simulation.
 _RESOLVED = frozenset({"STRATEGY_SEQUENCE", "STRATEGY_OVERRIDE", "FILTERS"})
@@ -190,12 +192,14 @@ def _assigned(
 
 
 def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> SettingsFinding:
+    where = entry.where if entry.line else "option"
     nearest = known.nearest(entry.key) if compare else None
+    if not (nearest or entry.value.strip("=") or _NAME.fullmatch(entry.key)):
+        sentence = "The line is not KEY=value. It is not shown, since it may be a secret that ends with `=`."
+        return SettingsFinding(level="warn", message=sentence, where=where)
     meant = f"; the nearest name is {nearest}" if nearest else ""
     sentence = f"Unknown setting {printable_value(entry.key)}{meant}."
-    return SettingsFinding(
-        level="warn", message=sentence, keys=(entry.key,), where=entry.where if entry.line else "option"
-    )
+    return SettingsFinding(level="warn", message=sentence, keys=(entry.key,), where=where)
 
 
 def _values(

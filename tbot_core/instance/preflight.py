@@ -3,79 +3,43 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
-from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import JournalError, TbotError, VaultError
 from tbot_core.execution import operator_splits
+from tbot_core.instance import stored_files
 from tbot_core.instance.certificate import certificate_findings
 from tbot_core.instance.enabled_plugins import plugins_enabled
-from tbot_core.instance.findings import Level
-from tbot_core.instance.folder import IGNORE_FILES, IGNORED, Instance
 from tbot_core.instance.identity import read_identity
+from tbot_core.instance.journal_key import chain_key
+from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secret_schemas import NetworkConfig, schemas
-from tbot_core.instance.secrets import open_instance_vault
-from tbot_core.instance.sources import SettingsFiles, deployment_of
+from tbot_core.instance.sources import deployment_of
 from tbot_core.journal import integrity
 from tbot_core.journal.disk_reserve import NO_ROOM_BYTES
 from tbot_core.journal.store import read_journal
 from tbot_core.model.formatting import plural
 from tbot_core.plugins import discovery, lock
-from tbot_core.system import environ, filesystem, processes
-from tbot_core.vault import audit_log
+from tbot_core.system import filesystem
+from tbot_core.vault import audit_log, categories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tbot_core.instance.findings import Level
+    from tbot_core.instance.folder import Instance
+    from tbot_core.journal.chain import ChainKey
     from tbot_core.vault.vault import CategoryStatus, Vault
 
 
 LOW_BYTES: Final = 500_000_000
 BACKUP_DAYS: Final = 30
 _SQLITE: Final = (3, 37, 0)
-_GIT_S: Final = 2.0
 _SKEW_S: Final = 60.0
+_YOUNG_S: Final = 86_400.0
 _SOURCES: Final = {"env": "env", "env_bot": "bot"}
-
-
-@attrs.frozen(kw_only=True)
-class PreflightFinding:
-    """A finding: level, subject, sentence, remedy, and the exit code if it fails."""
-
-    level: Level
-    subject: str
-    message: str
-    remedy: str = ""
-    exit_code: int = 3
-
-    def __str__(self) -> str:
-        """The sentence with its remedy."""
-        return f"{self.message} {self.remedy}".rstrip()
-
-    @property
-    def document(self) -> dict[str, object]:
-        """The finding for JSON."""
-        return {"level": self.level, "subject": self.subject, "message": self.message, "remedy": self.remedy}
-
-
-@attrs.frozen(kw_only=True)
-class PreflightSubject:
-    """The instance to check: its settings files as read, the time, and the declarations of its plugins."""
-
-    instance: Instance
-    sources: SettingsFiles
-    now: datetime
-    strict: bool = False
-    allow_shared_key: bool = False
-    declared: tuple[DeclaredConfig, ...] = ()
-
-    def vault(self) -> Vault:
-        """The instance's vault."""
-        return open_instance_vault(self.instance, deployment_of(self.sources.env.parsed), live=self.strict, ready=False)
 
 
 def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...]:
@@ -83,9 +47,10 @@ def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...
     found: list[PreflightFinding] = []
     for about, check in (
         ("secrets", _secrets),
-        ("files", _plaintext),
-        ("files", _ignored),
-        ("files", _tracked),
+        ("files", stored_files.exposure_findings),
+        ("files", stored_files.plaintext_findings),
+        ("files", stored_files.ignore_file_findings),
+        ("files", stored_files.tracked_findings),
         ("identity", _identity),
         ("network", _network),
         ("plugins", _plugins),
@@ -134,59 +99,6 @@ def _category_finding(status: CategoryStatus) -> Iterator[PreflightFinding]:
     yield PreflightFinding(level="ok", subject="secrets", message=sentence)
 
 
-def _plaintext(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    # Both forms of a file are a warning when loading settings, but a fault here.
-    instance = subject.instance
-    for source in subject.sources.both:
-        if source.plain and source.sealed:
-            sentence = f"The plaintext {source.name} is stored beside {source.active_name}."
-            yield PreflightFinding(level="fail", subject="files", message=sentence, remedy=f"Remove {source.name}.")
-        elif source.plain and source is subject.sources.bot:
-            sentence = f"{source.name} is plaintext: allowed for paper and replay, refused in live trading."
-            yield PreflightFinding(
-                level="warn", subject="files", message=sentence, remedy="`tbot config encrypt` encrypts it."
-            )
-    secrets = instance.path("storage/secrets")
-    left = [it for it in filesystem.entries(secrets) if it.suffix == ".json"] if filesystem.is_folder(secrets) else []
-    left += [it for it in _entries(instance.home) if it.name.endswith("_credentials.json")]
-    for path in left:
-        yield PreflightFinding(
-            level="fail",
-            subject="files",
-            message=f"{path.relative_to(instance.home)} is a plaintext file of secrets.",
-            remedy="Enter its values with `tbot secrets set`; then remove it.",
-        )
-
-
-def _entries(folder: Path) -> list[Path]:
-    return filesystem.entries(folder) if filesystem.is_folder(folder) else []
-
-
-def _ignored(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    for name in IGNORE_FILES:
-        path = subject.instance.path(name)
-        lines = set(filesystem.read_text(path).splitlines()) if filesystem.exists(path) else set()
-        missing = [] if "*" in lines else [line for line in IGNORED if line not in lines]
-        if missing:
-            sentence = f"{name} does not exclude {', '.join(missing)}."
-            yield PreflightFinding(
-                level="warn", subject="files", message=sentence, remedy=f"Add these lines to {name}."
-            )
-
-
-def _tracked(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    # A key known to git is in every clone, forever.
-    home = subject.instance.home
-    if not any(filesystem.exists(folder / ".git") for folder in (home, *home.parents)):
-        return
-    args = ["git", "-C", str(home), "ls-files", "--", "storage/keys", "storage/secrets", ".env", ".env_bot"]
-    done = processes.run_program(args, timeout_s=_GIT_S, environment=environ.minimal_environment())
-    for name in done.output.splitlines():
-        sentence = f"git tracks {name}."
-        remedy = f"git rm --cached {name}, and create new keys and credentials: they are in the history."
-        yield PreflightFinding(level="fail", subject="files", message=sentence, remedy=remedy)
-
-
 def _identity(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     found = read_identity(subject.instance, deployment_of(subject.sources.env.parsed), live=subject.strict)
     if found is None:
@@ -222,11 +134,12 @@ def _plugins(subject: PreflightSubject) -> Iterator[PreflightFinding]:
 
 
 def _audit(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    path = audit_log.log_path(subject.instance)
+    path, opened = audit_log.log_path(subject.instance), subject.vault()
+    yield from _young_audit(opened, path)
     if not filesystem.is_present(path):
         yield PreflightFinding(level="ok", subject="audit", message="No secret has been opened here yet.")
         return
-    anchor = audit_log.AuditLog(store=subject.vault().store, actor="").verify()
+    anchor = audit_log.AuditLog(store=opened.store, actor="").verify()
     yield PreflightFinding(level="ok", subject="audit", message=f"The audit log is intact: {anchor.count} lines.")
     last = max(line.utc for line in audit_log.log_entries(path))
     if (last - subject.now).total_seconds() > _SKEW_S:
@@ -236,6 +149,26 @@ def _audit(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         yield PreflightFinding(level="fail", subject="machine", message=sentence, remedy="Set the clock.", exit_code=1)
 
 
+def _young_audit(opened: Vault, path: Path) -> Iterator[PreflightFinding]:
+    # A log that was removed begins anew with the next access; the files that it was about are older.
+    store = opened.store
+    places = [store.place(name) for name in categories.CATEGORIES]
+    stored = [one for it in places for one in (it.key, it.file) if filesystem.exists(one)]
+    first = next(audit_log.log_entries(path), None)
+    oldest = min(map(filesystem.modified, stored), default=None)
+    if oldest is None or (first is not None and first.utc.timestamp() - oldest <= _YOUNG_S):
+        return
+    since = datetime.fromtimestamp(oldest, UTC)
+    begins = "is missing" if first is None else f"begins only on {first.utc:%Y-%m-%d %H:%M}"
+    yield PreflightFinding(
+        level="warn",
+        subject="audit",
+        message=f"The audit log {begins}, but there are keys and secrets since {since:%Y-%m-%d %H:%M}.",
+        remedy="Compare with the anchors in collected logs (`chain.heads`). If the files came from an older program, "
+        "`tbot secrets rotate` renews the keys.",
+    )
+
+
 def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # The journal of paper and live trading must be valid; an invalid one of a simulation does not prevent trading.
     path, folder = subject.instance.journal, subject.instance.runs
@@ -243,8 +176,9 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         [one for one in filesystem.entries(folder) if one.suffix == ".sqlite"] if filesystem.is_folder(folder) else []
     )
     if integrity.journal_exists(path):
+        key = chain_key(subject.instance, live=subject.strict)
         yield PreflightFinding(
-            level="ok", subject="journal", message=f"The journal is intact: {_verified(path)} events."
+            level="ok", subject="journal", message=f"The journal is intact: {_verified(path, key)} events."
         )
     elif not runs:
         yield PreflightFinding(level="ok", subject="journal", message="Nothing has been traded here yet.")
@@ -263,11 +197,11 @@ def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         )
 
 
-def _verified(path: Path) -> int:
+def _verified(path: Path, key: ChainKey | None = None) -> int:
     # The number of events in a verified journal.
     journal = read_journal(path)
     try:
-        return journal.verify()[0]
+        return journal.verify(key)[0]
     finally:
         journal.close()
 

@@ -106,4 +106,4 @@ def account_mode(settings: Settings, broker: str = "") -> str:
         return "paper"
     section = opened.read_section("broker", broker or settings.trading.broker_name)
     mode = next((value for name, value in section.items() if name.lower() == "mode"), None)
-    return "live" if mode is not None and mode.reveal().strip().lower() == "live" else "paper"
+    return "live" if mode is not None and mode.inspect().strip().lower() == "live" else "paper"

@@ -12,21 +12,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from tbot_core.errors import JournalError
-from tbot_core.journal import integrity
+from tbot_core.journal import chain, integrity
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
 from tbot_core.system.redaction import redact, redact_all
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x7462_6F74
-GENESIS: Final = "0" * 64
 
 Connect = Callable[[str], sqlite3.Connection]
 """Opens the file at a path or URI, in autocommit mode."""
@@ -49,7 +47,6 @@ CREATE TABLE events (
 CREATE INDEX events_by_kind ON events (kind);
 CREATE UNIQUE INDEX intents ON events (cid) WHERE kind = 'intended';
 """
-_LINE: Final = json.JSONEncoder(separators=(",", ":"))
 _PAYLOAD: Final = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False)
 _COLUMNS: Final = "seq, kind, cid, broker, account, broker_event_id, payload, received, applied, previous_hash, hash"
 
@@ -92,11 +89,15 @@ class Journal:
     """A journal file; use `open_journal` or `read_journal`.
 
     While events of an interrupted run are expected (`expect_repeat`), an append compares with them instead of writing.
-    `free_space` may be set: it is called when the disk is full, and returns whether it freed space.
+    `free_space` may be set: it is called when the disk is full, and returns whether it freed space. With a `key` every
+    new event has a keyed hash.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, *, anchored: bool = False, key: chain.ChainKey | None = None
+    ) -> None:
         self.path = path
+        self._key = key
         self.free_space: Callable[[], bool] = lambda: False
         self._anchored = anchored
         self._connection = connection
@@ -124,7 +125,7 @@ class Journal:
         rows, seq, previous = [], self._seq, self._hash
         for entry, payload in zip(entries, _texts([entry.payload for entry in entries]), strict=True):
             seq += 1
-            row = _row(seq, entry, payload, previous)
+            row = _row(seq, entry, payload, previous, self._key)
             previous = row[-1]
             rows.append(row)
         try:
@@ -173,27 +174,20 @@ class Journal:
         """
         self._expected = deque(event for event in self.events(after) if event.kind not in leaving_out)
 
-    def verify(self) -> tuple[int, str]:
+    def verify(self, key: chain.ChainKey | None = None) -> tuple[int, str]:
         """Verify the whole chain and return its head; raises JournalError naming the first event that does not fit.
 
-        Events removed from the end are detected only if they were present when the file was opened.
+        A keyed chain needs its key. Events removed from the end are detected only if they were present when the file
+        was opened.
         """
-        seq, previous, whole = 0, GENESIS, self._seq == 0
+        seq, previous, whole = 0, chain.GENESIS, self._seq == 0
         query = f"SELECT {_COLUMNS} FROM events ORDER BY seq"  # noqa: S608  # constants
         with self._reading():
-            for row in self._connection.execute(query):
-                if row[0] != seq + 1 or row[-2] != previous or _digest(row[:-1]) != row[-1]:
-                    raise JournalError(
-                        f"The journal {self.path} was changed: event {row[0]} breaks the hash chain after {seq}.",
-                        "Restore it from a backup; events after the last good one cannot be trusted.",
-                    )
-                seq, previous = row[0], row[-1]
+            rows = self._connection.execute(query)
+            for seq, previous in chain.verified_events(self.path, rows, key or self._key):
                 whole = whole or (seq, previous) == (self._seq, self._hash)
         if not whole:
-            raise JournalError(
-                f"The journal {self.path} was changed: it ends at event {seq}, but had event {self._seq} before.",
-                "Restore it from a backup; events after the last good one cannot be trusted.",
-            )
+            raise chain.ends_early(self.path, seq, self._seq)
         self.check()
         return seq, previous
 
@@ -225,8 +219,11 @@ class Journal:
                 return
 
     def _head(self) -> tuple[int, str]:
-        row = self._connection.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        return (0, GENESIS) if row is None else (row[0], row[1])
+        query = f"SELECT {_COLUMNS} FROM events ORDER BY seq DESC LIMIT 1"  # noqa: S608  # constants
+        row = self._connection.execute(query).fetchone()
+        if self._anchored:
+            chain.assert_continuable(self.path, row, self._key)
+        return (0, chain.GENESIS) if row is None else (row[0], row[-1])
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -254,11 +251,11 @@ def sqlite_connection(address: str) -> sqlite3.Connection:
     return sqlite3.connect(address, uri=address.startswith("file:"), isolation_level=None)
 
 
-def open_journal(path: Path, connect: Connect = sqlite_connection) -> Journal:
+def open_journal(path: Path, connect: Connect = sqlite_connection, *, key: chain.ChainKey | None = None) -> Journal:
     """Open a journal for writing, creating it if missing; the caller holds the instance's lock.
 
-    `connect` opens the file. Raises JournalError for a file that is damaged, is not a journal, or was written by a
-    newer version.
+    `connect` opens the file, `key` is that of its hash chain, which may have none. Raises JournalError for a file that
+    is damaged, is not a journal, was written by a newer version, or needs another key.
     """
     before = integrity.noted_event_count(path)
     with _opening(path, str(path), connect) as connection:
@@ -269,7 +266,8 @@ def open_journal(path: Path, connect: Connect = sqlite_connection) -> Journal:
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        return _checked(path, connection, before, anchored=filesystem.exists(path))  # False for one in memory
+        anchored = filesystem.exists(path)  # False for one in memory
+        return _checked(path, connection, before, anchored=anchored, key=key)
 
 
 def read_journal(path: Path) -> Journal:
@@ -312,7 +310,14 @@ def _opening(path: Path, address: str, connect: Connect = sqlite_connection) -> 
         raise
 
 
-def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchored: bool = False) -> Journal:
+def _checked(
+    path: Path,
+    connection: sqlite3.Connection,
+    before: int,
+    *,
+    anchored: bool = False,
+    key: chain.ChainKey | None = None,
+) -> Journal:
     application, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
@@ -325,7 +330,7 @@ def _checked(path: Path, connection: sqlite3.Connection, before: int, *, anchore
             f"The journal {path} has schema {version}; this version supports {SCHEMA_VERSION}.",
             "Install the newer tbot.",
         )
-    journal = Journal(path, connection, anchored=anchored)
+    journal = Journal(path, connection, anchored=anchored, key=key)
     if journal.head[0] < before:
         raise integrity.truncated_error(path, journal.head[0], before)
     return journal
@@ -349,16 +354,12 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _row(seq: int, entry: NewEvent, payload: str, previous: str) -> tuple[Any, ...]:
+def _row(seq: int, entry: NewEvent, payload: str, previous: str, key: chain.ChainKey | None) -> tuple[Any, ...]:
     applied = entry.time.isoformat()
     received = applied if entry.received is None else entry.received.isoformat()
     source = entry.source or (None, None, None)
     body = (seq, entry.kind, entry.cid, *source, payload, received, applied, previous)
-    return (*body, _digest(body))
-
-
-def _digest(body: Sequence[Any]) -> str:
-    return sha256(_LINE.encode(body).encode()).hexdigest()
+    return (*body, chain.event_hash(body, key))
 
 
 def _content(one: NewEvent | Event) -> tuple[str, str | None, tuple[str, str, str] | None, str]:

@@ -7,6 +7,7 @@ index.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 
+_SITES: Final = frozenset({"site-packages", "dist-packages"})
+_HOOKS: Final = ("sitecustomize", "usercustomize")
 CACHE: Final = "__pycache__"
 """Folders that the interpreter writes; their files do not belong to a plugin."""
 
@@ -215,3 +218,14 @@ def cool_down_warnings(listings: Iterable[PluginListing], now: datetime) -> Iter
                 f"{entry.dist} {entry.version} was installed less than {COOL_DOWN.days} days ago: unless its "
                 "release is older, there was little time to find faults in it."
             )
+
+
+def startup_files() -> tuple[str, ...]:
+    """The files that Python reads at each start, whatever is imported: they can run code that belongs to no plugin.
+
+    These are the `.pth` files where distributions are installed, and the modules `sitecustomize` and `usercustomize`.
+    """
+    sites = [Path(place) for place in dict.fromkeys(sys.path) if Path(place).name in _SITES]
+    found = [str(path) for site in sites if filesystem.is_folder(site) for path in filesystem.entries(site)]
+    hooks = [spec.origin for name in _HOOKS if (spec := find_spec(name)) is not None]
+    return (*(name for name in found if name.endswith(".pth")), *filter(None, hooks))

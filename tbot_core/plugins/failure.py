@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from tbot_core.errors import PluginError, TbotError
+from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo
@@ -52,8 +53,8 @@ class PluginFailure:
 
     @classmethod
     def said(cls, entry: EntryPointInfo, phase: Phase, error: str, *, trace: str = "") -> PluginFailure:
-        """A failure with a message, cut to one line of at most 500 characters."""
-        line = " ".join(error.split())
+        """A failure with a message, cut to one line of at most 500 characters; a cut secret could not be redacted."""
+        line = " ".join(redact(error).split())
         return cls(
             kind=entry.kind,
             name=entry.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,6 +14,7 @@ import attrs
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.model import json_document
+from tbot_core.plugins.bytecode import read_private_bytecode
 from tbot_core.plugins.distributions import DistributionOrigin, installed_distribution
 from tbot_core.system import filesystem
 
@@ -216,11 +216,11 @@ def lock_objections(home: Path, listings: Iterable[PluginListing]) -> tuple[str,
 def require_locked(home: Path, listings: Iterable[PluginListing]) -> None:
     """Raise PluginError, before any import, unless live trading may import the enabled plugins.
 
-    Bytecode is not pinned, so from then on only bytecode compiled by this instance is read.
+    Bytecode is not pinned, so from then on only bytecode that this instance compiled for itself is read.
     """
     if sentences := lock_objections(home, listings):
         raise unlocked_error(sentences)
-    sys.pycache_prefix = str(home / "data" / "bytecode")
+    read_private_bytecode(home)
 
 
 def unlocked_error(sentences: Sequence[str]) -> PluginError:

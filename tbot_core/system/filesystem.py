@@ -5,15 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from tbot_core.errors import AccessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Exposure = Literal["owner", "mode"]
+
+NOWHERE: Final = os.devnull
+"""A path below which nothing can be read or written."""
 
 MOUNTS: Final = Path("/proc/mounts")
 NETWORKS: Final = frozenset(
@@ -221,6 +227,37 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
     """Create the folder and its parents; an existing one is left unchanged."""
     with raising_access_errors("make the folder", path):
         path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def make_private_folder(path: Path, *, mode: int = 0o700, user: int | None = None) -> None:
+    """Create the folder and its parents; an existing one loses the permissions beyond `mode`.
+
+    Raises AccessError if it belongs to another user than `user` (None: this one) and root.
+    """
+    make_folder(path, mode=mode)
+    if write_exposure(path, user=user) == "owner":
+        raise AccessError(f"Cannot use {path}: it belongs to another user.", "Choose another folder, or chown it.")
+    with raising_access_errors("change the mode of", path):
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & mode)
+
+
+def write_exposure(path: Path, *, user: int | None = None) -> Exposure | None:
+    """Why somebody else could change a file or folder: its owner, or its mode; None if only `user` and root can.
+
+    `user` None means this one. Links are followed.
+    """
+    with raising_access_errors("look at", path):
+        status = path.stat()
+    if status.st_uid not in {os.geteuid() if user is None else user, 0}:
+        return "owner"
+    return "mode" if status.st_mode & 0o022 else None
+
+
+def belongs_to(folder: Path, *, user: int | None = None) -> bool:
+    """Whether everything below the folder belongs to `user` (None: this one) or root; links are not followed."""
+    owners = {os.geteuid() if user is None else user, 0}
+    with raising_access_errors("list", folder):
+        return all(path.lstat().st_uid in owners for path in folder.rglob("*"))
 
 
 def entries(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Redacts output: live secrets in any usual encoding, and text that looks like a secret."""
+"""Redacts output: secrets that are held or were handed out, in any usual encoding, and text that looks like one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-from tbot_core.system.secret import SHOWN, living_secrets
+from tbot_core.system.secret import SHOWN, handed_out, living_secrets
 
 SHORTEST: Final = 4
 """Shorter secrets are not searched for: redacting ordinary words would reveal them."""
 
+_KEY_TEXT: Final = re.compile(r"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{43}(?![\w-])=?", re.ASCII)
 _HALF: Final = 8
 _NOTHING: Final = r"[^\s\S]"
 _SHAPES: Final = (
@@ -39,13 +40,18 @@ None contains "i": an ignore-case pattern matches the dotless and dotted i, case
 
 
 def redact(text: str) -> str:
-    """Replace every live secret, in any usual encoding, and every secret-shaped part."""
-    text = _pattern(tuple(serial for serial, _ in living_secrets())).sub(SHOWN, text)
+    """Replace every secret that is held or was handed out, in any usual encoding, and every secret-shaped part."""
+    text = _pattern(tuple(serial for serial, _ in living_secrets()), len(handed_out())).sub(SHOWN, text)
     folded = text.casefold()
     for sign, shape in _SHAPES:
         if sign in folded:
             text = shape.sub(rf"\1{SHOWN}", text)
     return text
+
+
+def hide_keys(text: str) -> str:
+    """Replace what has the length and the letters of a key file: a key may stand where a path belongs."""
+    return _KEY_TEXT.sub(SHOWN, text)
 
 
 def redact_all(part: object) -> object:
@@ -83,10 +89,17 @@ def _base64_core(value: bytes, shift: int) -> set[str]:
 
 
 @lru_cache(maxsize=1)
-def _pattern(serials: tuple[int, ...]) -> re.Pattern[str]:
-    # The pattern for the secrets of these serials; only the latest is cached, so that it does not outlive the secret.
-    forms = {
-        form for serial, secret in living_secrets() if serial in serials for form in encodings(secret.reveal_bytes())
-    }
-    ordered = sorted(forms, key=lambda form: (-len(form), form))
-    return re.compile("|".join(map(re.escape, ordered)) or _NOTHING)
+def _pattern(serials: tuple[int, ...], _: int) -> re.Pattern[str]:
+    # The pattern for the secrets of these serials and for all values handed out, whose number only grows. Only the
+    # latest is cached, so that it does not outlive a secret that was never handed out.
+    values = {secret.inspect_bytes() for serial, secret in living_secrets() if serial in serials}
+    forms = {form for value in values.union(handed_out()) for form in encodings(value)}
+    return re.compile(_alternatives(sorted(forms, key=lambda form: (-len(form), form))))
+
+
+def _alternatives(forms: list[str]) -> str:
+    # The longest form first, grouped by the first character: most places of a text are decided by it alone.
+    groups: dict[str, list[str]] = {}
+    for form in forms:
+        groups.setdefault(form[0], []).append(re.escape(form[1:]))
+    return "|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in groups.items()) or _NOTHING

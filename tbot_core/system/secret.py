@@ -1,4 +1,10 @@
-"""`Secret`, a value that must not be shown, and the registry of live ones."""
+"""`Secret`, a value that must not be shown, and the register of the values that output is searched for.
+
+A value that was handed out as text is registered until the process ends: whoever received it may put it into an error
+or a log line long after the `Secret` was wiped. A digest cannot find a value inside a text, so the register keeps a
+copy of it. The copy is as exposed as the text that was handed out, which is out of reach of `wipe` too. A value that
+was never handed out is searched for while its `Secret` is held, and is gone when that is wiped.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +18,7 @@ SHOWN: Final = "[redacted]"
 
 _serials = count()
 _living: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
+_handed_out: dict[bytes, None] = {}
 
 
 def _refuse(action: str) -> NoReturn:
@@ -23,7 +30,7 @@ class Secret:
     """A secret value that is redacted wherever it is shown, and cannot be compared, copied or pickled.
 
     The bytes are in one buffer that `wipe` clears. Raises VaultError for an empty value. While the object is alive,
-    the log redacts its value and usual encodings.
+    and after `reveal` until the process ends, all output redacts its value and usual encodings.
     """
 
     __slots__ = ("__weakref__", "_buffer")
@@ -35,11 +42,20 @@ class Secret:
         _living[next(_serials)] = self
 
     def reveal(self) -> str:
-        """The value as UTF-8 text, for a vendor's library; raises VaultError once wiped."""
-        return self.reveal_bytes().decode()
+        """The value as UTF-8 text, for a vendor's library; it is redacted until the process ends.
 
-    def reveal_bytes(self) -> bytes:
-        """The value as bytes; raises VaultError once wiped."""
+        Raises VaultError once wiped.
+        """
+        value = self.inspect()
+        _handed_out[value.encode()] = None
+        return value
+
+    def inspect(self) -> str:
+        """The value as UTF-8 text, to be judged by the caller and passed to nobody; raises VaultError once wiped."""
+        return self.inspect_bytes().decode()
+
+    def inspect_bytes(self) -> bytes:
+        """The value as bytes, likewise."""
         if not self._buffer:
             raise VaultError("A secret was used after it was wiped.", "Open it from the vault again.")
         return bytes(self._buffer)
@@ -91,3 +107,8 @@ def living_secrets() -> tuple[tuple[int, Secret], ...]:
     """Every live secret that is not wiped, with its serial number, oldest first."""
     held = [(serial, secret) for serial, secret in _living.items() if secret.is_held]
     return tuple(sorted(held, key=lambda item: item[0]))
+
+
+def handed_out() -> tuple[bytes, ...]:
+    """Every value that was handed out since the process started, oldest first."""
+    return tuple(_handed_out)

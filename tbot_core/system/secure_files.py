@@ -264,6 +264,11 @@ def _reserve(handle: int, size: int, reserve: int) -> None:
     fallocate(ctypes.c_int(handle), ctypes.c_int(_KEEP_SIZE), word(size), word(reserve))
 
 
+def new_file(path: Path) -> Path:
+    """The file that `write` makes before it replaces this one; a killed writer leaves it."""
+    return path.with_name(_NEW.format(path.name))
+
+
 def remove(path: Path, *, system: FileSystemCalls = SYSTEM) -> None:
     """Remove the file durably, if it exists. Raises PrivateFileError."""
     with _handles(path, system) as handles, suppress(FileNotFoundError):

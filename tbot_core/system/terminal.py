@@ -1,4 +1,4 @@
-"""The terminal, hidden input, and standard streams that survive the loss of their reader."""
+"""The terminal, hidden input, and standard streams that survive the loss of their reader and show no secret."""
 
 from __future__ import annotations
 
@@ -49,10 +49,11 @@ def allows_style() -> bool:
 
 
 class GuardedStream:
-    """A text stream of the process; output after its reader has gone is discarded.
+    """A text stream of the process: what is written is redacted, and discarded after its reader has gone.
 
-    The reader has gone when a pipe was closed, as by `head`, or a terminal has hung up. Any other failure raises
-    AccessError, also on later calls. Characters outside the encoding are escaped.
+    A plugin's `print` passes it too; a value written in several pieces is not recognised. The reader has gone when a
+    pipe was closed, as by `head`, or a terminal has hung up. Any other failure raises AccessError, also on later calls.
+    Characters outside the encoding are escaped.
     """
 
     def __init__(self, stream: TextIO, name: str) -> None:
@@ -63,12 +64,13 @@ class GuardedStream:
 
     def write(self, text: str) -> int:
         """Write text; returns its length, written or not."""
+        shown = _redacted(text)
         with self._guarded():
             try:
-                self._stream.write(text)
+                self._stream.write(shown)
             except UnicodeEncodeError:
                 encoding = self._stream.encoding
-                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+                self._stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
@@ -108,6 +110,15 @@ def guarded_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def _redacted(text: str) -> str:
+    # A short command that never loaded the module of secrets has none to hide, and starts without it.
+    if "tbot_core.system.secret" not in sys.modules:
+        return text
+    from tbot_core.system.redaction import redact
+
+    return redact(text)
 
 
 def _divert(stream: TextIO) -> None:

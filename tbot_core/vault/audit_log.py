@@ -101,11 +101,11 @@ class AuditLog:
             raise vault_error(VaultErrorCode.KEY_MISSING, categories.AUDIT, here.shown(here.key))
         return key
 
-    def verify(self) -> AuditAnchor:
-        """Verify the log with its key and the stored anchors, and store its head as the next anchor."""
+    def verify(self, collected: Sequence[AuditAnchor] = ()) -> AuditAnchor:
+        """Verify the log with its key, the stored anchors and those collected elsewhere; store its head as the next."""
         kept, key = read_anchors(self.store.instance), self.key()
         try:
-            found = verify_chain(self.path, key, anchors=kept)
+            found = verify_chain(self.path, key, anchors=(*kept, *collected))
         finally:
             key.wipe()
         if found not in kept[-1:]:

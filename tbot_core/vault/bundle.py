@@ -97,7 +97,7 @@ class BundleCipher:
         """The text of a new bundle, without a newline. Raises VaultError for a short passphrase or too much content."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        if len(self.passphrase.reveal()) < PASSPHRASE_CHARACTERS:
+        if len(self.passphrase.inspect()) < PASSPHRASE_CHARACTERS:
             _refuse(VaultErrorCode.BUNDLE_PASSPHRASE_SHORT, file)
         salt, nonce = self.entropy(key_providers.SALT_BYTES), self.entropy(12)
         with self.stretch(self.passphrase, salt) as master, self._own_key(master) as own, pack_parts(parts) as plain:

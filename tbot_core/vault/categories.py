@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 import attrs
 
 from tbot_core.system import environ
+from tbot_core.system.redaction import hide_keys
 
 if TYPE_CHECKING:
     from tbot_core.contracts.settings import DeploymentSettings
@@ -65,8 +66,8 @@ class CategoryPaths:
     home: Path
 
     def shown(self, path: Path) -> str:
-        """The path for messages: relative to the instance if inside it."""
-        return str(path.relative_to(self.home)) if path.is_relative_to(self.home) else str(path)
+        """The path for messages: relative to the instance if inside it; a key in place of a path is not shown."""
+        return hide_keys(str(path.relative_to(self.home)) if path.is_relative_to(self.home) else str(path))
 
 
 CATEGORIES: Final[dict[str, SecretCategory]] = {

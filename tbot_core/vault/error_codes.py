@@ -6,11 +6,16 @@ import enum
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import VaultError
+from tbot_core.vault.categories import AUDIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RESTORE_KEY: Final = "Restore it from a backup, or run `tbot secrets rekey {category}` and enter the values again."
+_RESTORE_AUDIT_KEY: Final = (
+    "Restore it from a backup. Without one keep data/audit.* and data/tbot.sqlite* elsewhere as evidence: "
+    "tbot then begins new ones."
+)
 _RESTORE_FILE: Final = "Restore it from a backup, or enter the values again with `tbot secrets set {category}`."
 _DISK: Final = "The previous file is still there; fix the disk, then try again."
 _NEWER: Final = "A newer tbot is needed to read it: update tbot."
@@ -233,9 +238,12 @@ CODE_BY_TEXT: Final = {code.text: code for code in VaultErrorCode}
 def vault_error(code: VaultErrorCode, category: str, file: str, *, section: str = "", allowed: str = "") -> VaultError:
     """Create the error of a code: it names category, file and remedy, never a value."""
     folder = file.rpartition("/")[0] or "."
+    remedy = code.remedy
+    if category == AUDIT and remedy == _RESTORE_KEY:  # no command renews this key
+        remedy = _RESTORE_AUDIT_KEY
     values = {"category": category, "file": file, "folder": folder, "section": section, "allowed": allowed}
     message = f"{code.text} {category}: {code.sentence.format(**values)}."
-    return VaultError(message, code.remedy.format(**values), code=code.text)
+    return VaultError(message, remedy.format(**values), code=code.text)
 
 
 def combined_error(faults: Sequence[VaultError]) -> VaultError:

@@ -71,7 +71,7 @@ def stretch_passphrase(secret: Secret, salt: bytes) -> SecureBuffer:
 
     master = SecureBuffer(keys.KEY_BYTES)
     kdf = Argon2id(salt=salt, length=keys.KEY_BYTES, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB)
-    kdf.derive_into(secret.reveal_bytes(), master.view)
+    kdf.derive_into(secret.inspect_bytes(), master.view)
     return master
 
 

@@ -94,6 +94,15 @@ def key_id(root: bytes | bytearray | memoryview) -> bytes:
     return mac.finalize()[:ID_BYTES]
 
 
+def derived_key(key: RootKey, label: bytes) -> bytes:
+    """A key of 32 bytes for another purpose, named by the label: HMAC-SHA256 over it."""
+    from cryptography.hazmat.primitives import hashes, hmac
+
+    mac = hmac.HMAC(key.root.view, hashes.SHA256())
+    mac.update(label)
+    return mac.finalize()
+
+
 def generate_key(entropy: Callable[[int], bytes] = random.entropy) -> RootKey:
     """Generate a key."""
     return RootKey(SecureBuffer.of([entropy(KEY_BYTES)]))

@@ -117,7 +117,7 @@ def _value(one: SecretField, given: Secret | None) -> Any:
         if one.default_text is None:
             raise ValueError(one.name)
         return None if one.hidden else one.kind.parse(one.default_text)
-    value = one.kind.parse(given.reveal())
+    value = one.kind.parse(given.inspect())
     if one.hidden:
         return given
     given.wipe()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -16,9 +16,9 @@ from tbot_core.system import filesystem, random, secure_files, secure_memory
 from tbot_core.system.secure_files import FileSystemCalls
 from tbot_core.system.secure_memory import SecureBuffer
 from tbot_core.vault import fernet, files, keys, token
-from tbot_core.vault.categories import AUDIT, HasHome, audit_paths, category_paths
+from tbot_core.vault.categories import AUDIT, CATEGORIES, HasHome, audit_paths, category_paths
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
-from tbot_core.vault.key_files import FileKeyProvider
+from tbot_core.vault.key_files import FileKeyProvider, slot_path
 from tbot_core.vault.keys import CategoryKeys, RootKey
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class SecretStore:
 
     @contextmanager
     def holding(self, category: str) -> Iterator[None]:
-        """Hold the lock for writing keys and files of this instance.
+        """Hold the lock for writing keys and files of this instance, and remove what killed writers left.
 
         Raises VaultError when another process holds it.
         """
@@ -201,4 +201,15 @@ class SecretStore:
                     raise
                 here = self.place(category)
                 raise vault_error(VaultErrorCode.VAULT_BUSY, category, here.shown(here.file)) from None
+            self._remove_leftovers()
             yield
+
+    def _remove_leftovers(self) -> None:
+        # The new files of killed writers; nobody else writes while the lock is held.
+        for category in (AUDIT, *CATEGORIES):
+            here = self.place(category)
+            written = (here.file, *(slot_path(here.key, slot) for slot in keys.SLOTS))
+            for beside in map(secure_files.new_file, written):
+                with suppress(AccessError):  # the write goes on without, and `tbot check` names what is left
+                    if filesystem.is_present(beside):
+                        secure_files.remove(beside, system=self.system)

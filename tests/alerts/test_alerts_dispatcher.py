@@ -22,6 +22,7 @@ from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
 from tbot_core.system import log
+from tbot_core.system.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -96,6 +97,16 @@ def bot(tmp_path: Path) -> Iterator[Bot]:
     made = Bot(tmp_path)
     yield made
     made.journal.close()
+
+
+def test_no_channel_is_given_a_secret(bot: Bot) -> None:
+    """Title and text are redacted at the last step, whatever wrote them."""
+    key = Secret("key-0123456789").reveal()
+    asyncio.run(bot.dispatcher().send_now(f"login failed with key {key}", f"tbot renew {key}"))
+    (alert,) = bot.pager.got
+    assert alert.title == "[PAPER BOT_1] login failed with key [redacted]"
+    assert alert.text.startswith(alert.title)
+    assert alert.text.endswith("Next: tbot renew [redacted]")
 
 
 def heard() -> bool:

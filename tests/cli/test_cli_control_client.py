@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import errno
 import json
 import os
 import signal
@@ -149,6 +150,31 @@ def test_f111_a_loose_request_is_refused_and_named(bot: Bot, capsys: pytest.Capt
     cli.invoke(["check", "--home", str(bot.home), "--json"])
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert any(row["subject"] == "requests" and row["level"] == "warn" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("kill",), "touch {}/control/kill"),
+        (("kill", "--flatten"), "touch {}/control/kill"),
+        (("stop",), "touch {}/control/stop"),
+        (("kill", "--clear"), ""),
+    ],
+)
+def test_a_kill_that_cannot_be_written_names_the_file_that_can(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], remedy: str
+) -> None:
+    """On a full disk an empty file still stops entries; what permits something has no such way."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert cli.invoke([*words, "--home", str(home)]) == 1
+    text = capsys.readouterr().err
+    assert "No space left on device" in text
+    assert remedy.format(home) in text
+    assert ("blocks entries in any case" in text) is bool(remedy)
 
 
 def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
+from tbot_core.instance import Instance
+from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.journal import integrity, records
-from tbot_core.journal.store import SCHEMA_VERSION, NewEvent, open_journal
+from tbot_core.journal.store import SCHEMA_VERSION, NewEvent
 from tbot_core.testing.trades import session
 
 if TYPE_CHECKING:
@@ -28,10 +30,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     home = folder / "living"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
-    path = home / "data" / "tbot.sqlite"
-    with closing(open_journal(path)) as journal:
+    with closing(open_instance_journal(Instance(home))) as journal:
         journal.append([_entry("x" * 1000) for _ in range(21)])
-    with closing(open_journal(path)) as journal:
+    with closing(open_instance_journal(Instance(home))) as journal:
         journal.append([_entry("no")])
         shutil.copytree(home, folder / "killed")
     return folder / "killed"

@@ -131,6 +131,18 @@ def test_a_foreseen_failure_is_a_sentence_and_its_exit_code(
     assert capsys.readouterr().err == "tbot: It is broken.\n      Mend it.\n"
 
 
+def test_a_foreseen_failure_shows_no_secret(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that was handed out is redacted in message and remedy, when its secret is long gone."""
+    key = Secret("canary-4711").reveal()
+
+    def fail(*_: object) -> None:
+        raise errors.PluginError(f"login failed with key {key}", f"Renew {key}.")
+
+    command["do"] = fail
+    assert invoke(["sample"]) == 3
+    assert capsys.readouterr().err == "tbot: login failed with key [redacted]\n      Renew [redacted].\n"
+
+
 def test_a_failure_without_remedy_is_one_line(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing follows the message when there is nothing to add."""
 

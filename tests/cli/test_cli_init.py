@@ -49,6 +49,17 @@ def failing(capsys: pytest.CaptureFixture[str], home: Path, code: int = 3) -> li
     return [row["message"] for row in rows(capsys, home, code) if row["level"] == "fail"]
 
 
+def test_init_closes_folders_that_exist(tmp_path: Path) -> None:
+    """Others can change nothing in an instance that is made in a loose folder."""
+    home = tmp_path / "x"
+    (home / "data").mkdir(parents=True)
+    (home / "storage/keys").mkdir(parents=True)
+    for path in (home, home / "data", home / "storage/keys"):
+        path.chmod(0o777)
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    assert [(home / name).stat().st_mode & 0o777 for name in ("", "data", "storage/keys")] == [0o755, 0o700, 0o700]
+
+
 def test_a_paper_instance_holds_only_encrypted_files(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No plaintext settings, keys and secrets for their owner alone, and a check that passes."""
     assert not (home / ".env").exists()

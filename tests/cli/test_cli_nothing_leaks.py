@@ -69,27 +69,57 @@ def tbot_filter():
 """
 
 
-def install(site: Path) -> None:
-    """Write the plugin and its metadata as an installer leaves them."""
-    site.mkdir()
-    (site / "their_vane.py").write_text(f"{VANE}\n\nCATEGORIES = {(*SECTIONS, *OBJECTS)!r}\n")
-    info = site / "their_vane-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-vane\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[tbot.filters]\nvane = their_vane\n")
+HISS = (
+    VANE.replace("vane", "hiss").partition("class Vane:")[0]
+    + """
+class Hiss:
+    def __init__(self, key):
+        self.key = key  # text: the secrets themselves are dropped
+
+    def screen(self, day, symbols, frame):
+        return []
+
+    def judge(self, signals, market, frame):
+        print("judging with", self.key)
+        raise RuntimeError("login failed with key " + self.key)
 
 
-def plant(home: Path) -> None:
+def create(config, context):
+    keys = [fields.token.reveal() for fields in context.secrets.values()]
+    for fields in context.secrets.values():
+        fields.token.wipe()
+    print("opened", *keys)
+    print("opened", *keys, file=sys.stderr)
+    if FAILS:
+        raise RuntimeError("login failed with key " + keys[0])
+    return Hiss(keys[0])
+"""
+    + VANE.partition("return Vane(context.secrets)")[2].replace("vane", "hiss")
+)
+"""A plugin that keeps a value as text, prints it, and fails with it."""
+
+
+def install(site: Path, name: str, code: str) -> None:
+    """Write a plugin and its metadata as an installer leaves them."""
+    site.mkdir(exist_ok=True)
+    (site / f"their_{name}.py").write_text(f"import sys\n{code}\n\nCATEGORIES = {(*SECTIONS, *OBJECTS)!r}\n")
+    info = site / f"their_{name}-1.0.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: their-{name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[tbot.filters]\n{name} = their_{name}\n")
+
+
+def plant(home: Path, plugin: str) -> None:
     """A secret in each category: in the settings as a comment, in the others as a field that the plugin opens."""
     vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
-    for category, more in (("env", ""), ("env_bot", "FILTERS=vane\n")):
+    for category, more in (("env", ""), ("env_bot", f"FILTERS={plugin}\n")):
         with vault.read(category) as opened:
             text = bytes(opened.view).decode()
         secrets.encrypt_category(vault, category, f"{text}\n{more}# {canary(category)}\n".encode())
     for category in (*SECTIONS, *OBJECTS):
         fields = {"token": canary(category)}
         secrets.encrypt_category(
-            vault, category, json.dumps({"vane": fields} if category in SECTIONS else fields).encode()
+            vault, category, json.dumps({plugin: fields} if category in SECTIONS else fields).encode()
         )
     secrets.encrypt_category(vault, "login", json.dumps({"me": {"hash": canary("login")}}).encode())
 
@@ -101,20 +131,25 @@ def home(tmp_path: Path, shared: Path) -> Path:
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     for source in ("bars/us300_2018", "vix_daily.parquet"):
         assert cli.invoke(["data", "import", str(shared / "data" / source), "--home", str(home)]) == 0
-    install(tmp_path / "site")
-    plant(home)
+    install(tmp_path / "site", "vane", VANE)
+    plant(home, "vane")
     return home
 
 
 @pytest.fixture
 def run(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A replay of a recorded day that takes a few seconds, in an environment without a secret."""
-    command = [*TBOT, "run", "--replay", f"{DAY}..{DAY}", "--speed", "8000", "--home", str(home)]
-    environment = environ.minimal_environment() | {"PYTHONPATH": str(home.parent / "site")}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment) as process:
+    with replay(home, "--speed", "8000") as process:
         yield process
         process.kill()
+
+
+def replay(home: Path, *more: str) -> subprocess.Popen[bytes]:
+    """A replay of the recorded day as a process of its own."""
+    command = [*TBOT, "run", "--replay", f"{DAY}..{DAY}", *more, "--home", str(home)]
+    environment = environ.minimal_environment() | {"PYTHONPATH": str(home.parent / "site")}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment)
 
 
 def seen(process: int) -> bytes:
@@ -148,3 +183,20 @@ def test_nothing_secret_is_seen_of_a_run_or_left_by_it(home: Path, run: subproce
     assert not (home / ".env_bot").exists()
     for path in (home / ".env.enc", home / ".env_bot.enc", *(home / "storage" / "secrets").iterdir()):
         assert path.read_bytes().startswith(b"tbot1.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [True, False], ids=["while it is created", "in the session"])
+def test_a_plugin_that_fails_with_its_key_shows_it_nowhere(home: Path, *, fails: bool) -> None:
+    """Not in the sentence that ends the run, its own `print`, the log or the journal, when the secrets are wiped."""
+    install(home.parent / "site", "hiss", f"FAILS = {fails}\n{HISS}")
+    plant(home, "hiss")
+    with replay(home) as process:
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 3, err.decode()
+    assert not shows(out + err)
+    assert leaks(home) == ()
+    assert b"opened [redacted] [redacted]" in out
+    assert b"opened [redacted] [redacted]" in err
+    assert b"login failed with key [redacted]\n" in err
+    assert fails or b"login failed with key [redacted]" in (home / "logs" / "tbot.log").read_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,9 +46,10 @@ class Bench:
     def _flatten(self, *, on: bool = True) -> None:
         self.flattening = on
 
-    def ask(self, verb: ControlVerb) -> Path:
-        """Somebody drops a request; its file."""
-        return self.folder / control.write_request(self.folder, verb, actor="ann", now=NOON)
+    def ask(self, verb: ControlVerb, *, minutes: int = 0) -> Path:
+        """Somebody drops a request that was made so many minutes after noon; its file."""
+        made = NOON + timedelta(minutes=minutes)
+        return self.folder / control.write_request(self.folder, verb, actor="ann", now=made)
 
     def look(self) -> None:
         """Obey what lies there."""
@@ -97,6 +98,33 @@ def test_a_permit_that_was_refused_stays_refused(bench: Bench) -> None:
     path.chmod(0o600)
     bench.look()
     assert (bench.conditions.causes, path.exists(), len(bench.refusals)) == ((StateCause.KILL_COMMAND,), False, 1)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("done", "undone", "cause"),
+    [
+        (ControlVerb.KILL_FLATTEN, ControlVerb.KILL_CLEAR, StateCause.KILL_COMMAND),
+        (ControlVerb.STOP, ControlVerb.STOP_CANCEL, StateCause.STOP_COMMAND),
+        (ControlVerb.DEFENSE_ON, ControlVerb.DEFENSE_OFF, StateCause.DEFENSE_COMMAND),
+    ],
+)
+def test_a_permit_that_was_made_before_does_not_undo_what_came_later(
+    bench: Bench, done: ControlVerb, undone: ControlVerb, cause: StateCause, *, restarted: bool
+) -> None:
+    """A copy of an old request under another name is refused, also after a restart; a new one is not."""
+    bench.ask(done, minutes=5)
+    bench.look()
+    again = Bench(bench.journal, bench.folder) if restarted else bench
+    again.requests.restore(tuple(bench.journal.events()), flattens=False)
+    old = bench.ask(undone, minutes=4)
+    again.look()
+    assert (again.conditions.causes, old.exists()) == ((cause,), False)
+    assert again.refusals == [f"it was made before the {done.value} that it would undo."]
+    assert again.flattening is (done is ControlVerb.KILL_FLATTEN)
+    bench.ask(undone, minutes=6)
+    again.look()
+    assert (again.conditions.causes, again.flattening) == ((), False)
 
 
 def test_a_request_is_obeyed_once(bench: Bench) -> None:

@@ -210,6 +210,11 @@ def test_an_encrypted_file_is_never_passed_over(tmp_path: Path, name: str, categ
         ("START_TIME_OPNE=14:30", "Unknown setting START_TIME_OPNE; the nearest name is START_TIME_OPEN."),
         ("seed=1", "Unknown setting seed; the nearest name is SEED."),
         ("QWERTYUIOP=hunter2", "Unknown setting QWERTYUIOP."),
+        ("QWERTYUIOP=", "Unknown setting QWERTYUIOP."),
+        (
+            "c2VjcmV0LXZhbHVl==",
+            "The line is not KEY=value. It is not shown, since it may be a secret that ends with `=`.",
+        ),
         ("CONTROL_DIR=x", "CONTROL_DIR belongs in .env and is ignored here."),
     ],
 )

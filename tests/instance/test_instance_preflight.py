@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, read_settings_files, secrets
-from tbot_core.instance.folder import write_ignore_files
-from tbot_core.instance.preflight import BACKUP_DAYS, PreflightFinding, PreflightSubject, preflight_findings
+from tbot_core.instance.preflight import BACKUP_DAYS, preflight_findings
+from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
+from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import SystemClock
@@ -88,6 +90,22 @@ def test_a_new_folder_is_warned_of(tmp_path: Path) -> None:
     assert not (tmp_path / "storage").exists()
 
 
+@pytest.mark.parametrize("name", ["", "data", "logs", "reports", "data/tbot.sqlite"])
+def test_what_others_may_write_to_is_refused_live_and_warned_of_otherwise(home: Path, name: str) -> None:
+    """The instance, the folders of its records, and its journal, with the command that closes it."""
+    SecretPaths(Instance(home), DeploymentSettings()).write_ignore_files()
+    (home / "logs").mkdir()
+    (home / "reports").mkdir()
+    written(Instance(home).journal)
+    assert found(subject(home), "files") == []
+    path = home / name
+    path.chmod(path.stat().st_mode | 0o020)
+    assert found(subject(home), "files")[0] == ("warn", f"Other users may write to {path}.")
+    strict = attrs.evolve(subject(home), strict=True)
+    row = next(one for one in preflight_findings(strict) if one.subject == "files")
+    assert (row.level, row.remedy) == ("fail", f"chmod go-w {path}")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -105,7 +123,7 @@ def test_plaintext_beside_encrypted_files_fails(home: Path, name: str, message: 
 
 def test_what_keeps_secrets_out_of_copies_is_looked_for(home: Path) -> None:
     """An ignore file that excludes everything is as good as one that names each path."""
-    write_ignore_files(Instance(home))
+    SecretPaths(Instance(home), DeploymentSettings()).write_ignore_files()
     assert found(subject(home), "files") == []
     (home / ".gitignore").write_text("*\n")
     assert found(subject(home), "files") == []
@@ -115,7 +133,7 @@ def test_what_keeps_secrets_out_of_copies_is_looked_for(home: Path) -> None:
 
 def test_a_key_in_a_repository_fails(home: Path) -> None:
     """One in the index is named; in a repository that tracks none nothing is said."""
-    write_ignore_files(Instance(home))
+    SecretPaths(Instance(home), DeploymentSettings()).write_ignore_files()
     subprocess.run(["git", "-C", str(home), "init", "-q"], check=True)
     assert found(subject(home), "files") == []
     subprocess.run(["git", "-C", str(home), "add", "-f", "storage/keys/env.key"], check=True)
@@ -175,6 +193,31 @@ def test_a_clock_that_is_behind_the_audit_log_fails(home: Path) -> None:
     behind = attrs.evolve(checked, now=checked.now - dt.timedelta(hours=1))
     (words,) = [words for level, words in found(behind, "machine") if level == "fail"]
     assert "but the audit log has a line of" in words
+
+
+def test_an_audit_log_that_is_younger_than_the_files_is_warned_of(home: Path) -> None:
+    """By more than a day: a log that was removed begins anew with the next access."""
+    key = home / "storage/keys/env.key"
+    hours = dt.timedelta(hours=1).total_seconds()
+    os.utime(key, (key.stat().st_mtime - 23 * hours,) * 2)
+    assert [level for level, _ in found(subject(home), "audit")] == ["ok"]
+    for name in ("storage/keys/audit.key", "data/audit.log", "data/audit.anchors"):
+        (home / name).unlink()
+    os.utime(key, (key.stat().st_mtime - 2 * hours,) * 2)
+    (young, intact) = found(subject(home), "audit")
+    assert (young[0], intact[0]) == ("warn", "ok")
+    assert young[1].startswith("The audit log begins only on ")
+
+
+def test_an_audit_log_that_is_missing_is_warned_of(tmp_path: Path) -> None:
+    """Where there are keys; without any there is nothing to log."""
+    (tmp_path / ".env_bot").write_text(BOT)
+    assert found(subject(tmp_path), "audit") == [("ok", "No secret has been opened here yet.")]
+    (tmp_path / "storage/keys").mkdir(parents=True)
+    (tmp_path / "storage/keys/smtp.key").write_text("")
+    (missing, _) = found(subject(tmp_path), "audit")
+    assert missing[0] == "warn"
+    assert missing[1].startswith("The audit log is missing, but there are keys and secrets since ")
 
 
 def written(path: Path, *, damaged: bool = False) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbot_core.errors import JournalError
-from tbot_core.journal.store import GENESIS, SCHEMA_VERSION, Journal, NewEvent, open_journal, read_journal
+from tbot_core.journal.chain import GENESIS
+from tbot_core.journal.store import SCHEMA_VERSION, Journal, NewEvent, open_journal, read_journal
 from tbot_core.system.secret import Secret
 from tbot_core.testing.canaries import canary
 

@@ -22,6 +22,7 @@ from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
 from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader, build_plugin, load_object
 from tbot_core.system import log
+from tbot_core.system.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -249,6 +250,13 @@ def test_a_failure_is_one_line_of_bounded_length(plant: Callable[..., EntryPoint
     failed = failure(PluginLoader().load(plant("odd", "raise ValueError('a\\n\\nb ' + 'x' * 9000)")))
     assert failed.error.startswith("ValueError: a b xxx")
     assert len(failed.error) == 503
+
+
+def test_a_failure_is_redacted_before_it_is_cut(plant: Callable[..., EntryPointInfo]) -> None:
+    """A secret at the end of the longest message is not cut into a part that no redaction recognises."""
+    key = Secret("key-0123456789").reveal()
+    words = PluginFailure.said(plant("odd", ""), "create", f"{'x' * 492} {key}").error
+    assert words == f"{'x' * 492} [redact..."
 
 
 def test_a_refusal_names_every_failed_plugin() -> None:

@@ -17,7 +17,7 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import lock, trial_records
-from tbot_core.plugins.distributions import plugin_fingerprint
+from tbot_core.plugins.distributions import plugin_fingerprint, startup_files
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.trial_records import record_failure
 from tbot_core.system import environ, processes
@@ -99,7 +99,7 @@ def test_a_lock_is_written_and_matches_until_a_file_changes(
     assert not (home / "data").exists()
     (site / "their_sound" / "__init__.py").write_text("changed = True")
     assert run(home, "verify") == 1
-    assert capsys.readouterr().out == "The strategy sound has a changed file: their_sound/__init__.py.\n"
+    assert capsys.readouterr().out.startswith("The strategy sound has a changed file: their_sound/__init__.py.\n")
     assert row(capsys, home, "sound")["lock"] == "CHANGED"
 
 
@@ -169,6 +169,26 @@ def test_what_cannot_be_locked_is_said(
     assert run(home, "verify", "--json") == 1
     document = json.loads(capsys.readouterr().out)
     assert {(it["name"], it["what"]) for it in document["differences"]} == {("broken", "unlocked"), ("old", "unlocked")}
+
+
+def test_verify_names_what_it_does_not_compare(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that Python runs at each start: no lock pins it, and it could change what the lock compares."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    for name in ("planted.pth", "sitecustomize.py", "other.py"):
+        (site / name).write_text("")
+    monkeypatch.setattr(sys, "path", [str(site), str(tmp_path / "gone" / "dist-packages"), str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "sitecustomize", raising=False)
+    assert startup_files() == (str(site / "planted.pth"), str(site / "sitecustomize.py"))
+    run(home, "verify", "--json")
+    assert json.loads(capsys.readouterr().out)["startup_files"] == list(startup_files())
+    run(home, "verify")
+    assert f"Not compared, though Python reads them at each start: {site / 'planted.pth'}" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "path", [])
+    run(home, "verify")
+    assert "Not compared" not in capsys.readouterr().out
 
 
 def test_a_lock_needs_something_to_lock(

@@ -24,6 +24,40 @@ def test_a_file_written_is_read_back_private_and_alone(tmp_path: Path) -> None:
     assert filesystem.entries(tmp_path) == [path]
 
 
+def given_away(path: Path) -> int:
+    """The user who is to own what is at the path, so that it belongs to somebody else."""
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 12345)
+        return 0
+    return os.geteuid() + 1
+
+
+def test_a_private_folder_is_closed_to_others_or_refused(tmp_path: Path) -> None:
+    """An existing one keeps no permission beyond the mode; one of another user is no private folder."""
+    folder = tmp_path / "a"
+    filesystem.make_private_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o777)
+    filesystem.make_private_folder(folder, mode=0o755)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    user = given_away(folder)
+    with pytest.raises(AccessError, match="it belongs to another user"):
+        filesystem.make_private_folder(folder, user=user)
+
+
+def test_what_others_could_change_is_named(tmp_path: Path) -> None:
+    """A file that the group may write, and one of another user; to read it is no exposure."""
+    path = tmp_path / "a"
+    path.write_text("")
+    for mode, exposure in ((0o644, None), (0o664, "mode"), (0o602, "mode")):
+        path.chmod(mode)
+        assert filesystem.write_exposure(path) == exposure
+    assert filesystem.belongs_to(tmp_path)
+    user = given_away(path)
+    assert filesystem.write_exposure(path, user=user) == "owner"
+    assert not filesystem.belongs_to(tmp_path, user=user)
+
+
 def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
     """When the target cannot be replaced nothing is lost and no temporary file stays."""
     target = tmp_path / "folder"

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
-from tbot_core.system.redaction import redact
-from tbot_core.system.secret import SHOWN, Secret
+from tbot_core.system.redaction import hide_keys, redact
+from tbot_core.system.secret import SHOWN, Secret, handed_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def test_a_secret_shows_the_same_text_everywhere() -> None:
     secret = Secret(CANARY)
     assert {repr(secret), str(secret), f"{secret}", f"{secret:>40}", f"{secret!r}"} == {SHOWN}
     assert secret.reveal() == CANARY
-    assert secret.reveal_bytes() == CANARY.encode()
+    assert secret.inspect_bytes() == CANARY.encode()
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,47 @@ def test_a_wiped_secret_is_gone() -> None:
     assert redact("wiped-value") == "wiped-value"
     with pytest.raises(VaultError, match="wiped"):
         secret.reveal()
+
+
+def test_a_value_that_was_handed_out_is_redacted_to_the_end() -> None:
+    """Its text may be shown when the secret is wiped and dropped; a value that was only judged is forgotten."""
+    values = [f"handed-out-{number}" for number in range(3)]
+    secrets = [Secret(value) for value in values]
+    assert [secret.reveal() for secret in secrets] == values
+    for secret in secrets:
+        secret.wipe()
+    judged = Secret("only-judged")
+    assert (judged.inspect(), judged.inspect_bytes()) == ("only-judged", b"only-judged")
+    secrets.clear()
+    del judged
+    gc.collect()
+    assert handed_out() == tuple(value.encode() for value in values)
+    assert redact(f"login failed with key {values[0]}, then {values[2].encode().hex()}") == (
+        f"login failed with key {SHOWN}, then {SHOWN}"
+    )
+    assert redact("only-judged") == "only-judged"
+
+
+def test_the_longest_form_is_redacted_where_one_value_begins_as_another() -> None:
+    """Nothing of the longer value is left behind, whichever was handed out first."""
+    for value in ("key-4711", "key-4711-and-more"):
+        Secret(value).reveal()
+    assert redact("x key-4711-and-more y key-4711 z") == f"x {SHOWN} y {SHOWN} z"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U=", SHOWN),
+        ("conf/u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U.enc", f"conf/{SHOWN}.enc"),
+        ("storage/keys/a_key_with_a_name_that_is_as_long_as_a_key", None),
+        ("u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-UU", None),
+        ("STRAT_" + "X" * 37, None),
+    ],
+)
+def test_what_looks_like_a_key_is_hidden(text: str, shown: str | None) -> None:
+    """The 43 letters of a key file, with or without the sign at the end; a path or a name of that length stays."""
+    assert hide_keys(text) == (text if shown is None else shown)
 
 
 def test_an_empty_secret_is_refused() -> None:

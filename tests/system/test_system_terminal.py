@@ -12,6 +12,7 @@ import pytest
 
 from tbot_core.errors import AccessError
 from tbot_core.system import editor, environ, terminal
+from tbot_core.system.secret import Secret
 from tbot_core.system.terminal import GuardedStream, guarded_streams
 
 if TYPE_CHECKING:
@@ -115,6 +116,21 @@ def test_what_is_read_arrives() -> None:
     assert os.read(reader, 99) == b"word\n"
     assert (guard.fileno(), guard.encoding) == (writer, "utf-8")
     guard.close()
+    os.close(reader)
+
+
+def test_what_is_written_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `print` of a value that was handed out shows none of it; a process without secrets loads no redaction."""
+    key = Secret("key-0123456789").reveal()
+    reader, writer = os.pipe()
+    guard = GuardedStream(opened(writer), "standard error")
+    print("login failed with key", key, file=guard)
+    guard.flush()
+    assert os.read(reader, 99) == b"login failed with key [redacted]\n"
+    monkeypatch.delitem(sys.modules, "tbot_core.system.secret")
+    assert guard.write("word\n") == 5
+    guard.close()
+    assert os.read(reader, 99) == b"word\n"
     os.close(reader)
 
 

@@ -618,6 +618,36 @@ def test_a_key_that_two_categories_share_is_found(smtp: Any) -> None:
     assert [it.code for it in vault.verify()] == [VaultErrorCode.KEY_SHARED.text] * 3
 
 
+def test_the_key_of_the_audit_log_is_restored_not_renewed() -> None:
+    """No command renews it, so none is named; a category's key has one."""
+    for code in (VaultErrorCode.KEY_MISSING, VaultErrorCode.KEY_LENGTH):
+        audit, other = (vault_error(code, category, "k").remedy for category in ("audit", "smtp"))
+        assert "`" not in audit
+        assert "data/audit.*" in audit
+        assert "`tbot secrets rekey smtp`" in other
+
+
+def test_a_key_in_place_of_a_path_is_not_shown(bench: Any) -> None:
+    """Neither in a message about the file nor in its remedy."""
+    key = "u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U"
+    bench.deployment = DeploymentSettings(smtp_key_path=f"{key}=", smtp_credentials_path=key)
+    with pytest.raises(VaultError) as refused:
+        bench.vault().read("smtp")
+    assert key not in str(refused.value)
+    assert "[redacted]" in str(refused.value)
+
+
+def test_a_write_removes_what_killed_writers_left(smtp: Any) -> None:
+    """Beside every key and file, those of other categories too; what cannot be removed stops no write."""
+    left = [smtp.path(name) for name in ("storage/keys/.smtp.prev.key.new", "storage/secrets/.login.json.enc.new")]
+    for path in left:
+        path.touch()
+    stuck = smtp.path("storage/keys/.login.key.new")
+    stuck.mkdir()
+    smtp.vault().write("smtp", b"{}")
+    assert [path.exists() for path in (*left, stuck)] == [False, False, True]
+
+
 def test_the_codes_are_stable_distinct_and_complete() -> None:
     """At least forty, each with a number of its own, a sentence that names the file, and a remedy."""
     assert len(VaultErrorCode) >= 40

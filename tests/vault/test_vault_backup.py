@@ -29,7 +29,7 @@ TEXT = {"env": b"SEED=1\n", "smtp": b'{"user": "me"}'}
 
 def quick(secret: Secret, salt: bytes) -> SecureBuffer:
     """In place of argon2id: what it takes its time for is tested with bundles."""
-    return SecureBuffer.of([keys.key_id(secret.reveal_bytes() + salt) * 4])
+    return SecureBuffer.of([keys.key_id(secret.inspect_bytes() + salt) * 4])
 
 
 SEAL = BundleCipher(kind="backup", passphrase=Secret("correct horse battery"), stretch=quick)

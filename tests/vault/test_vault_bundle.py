@@ -35,7 +35,7 @@ def _stretched(passphrase: bytes, salt: bytes) -> bytes:
 
 def remembered(secret: Secret, salt: bytes) -> SecureBuffer:
     """The real argon2id, at most once for each passphrase and salt."""
-    return SecureBuffer.of([_stretched(secret.reveal_bytes(), salt)])
+    return SecureBuffer.of([_stretched(secret.inspect_bytes(), salt)])
 
 
 def counted(size: int) -> bytes:

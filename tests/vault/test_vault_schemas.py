@@ -21,6 +21,7 @@ from tbot_core.vault.error_codes import VaultErrorCode
 from tbot_core.vault.schemas import FieldLocation, check_content, fill_schema, schema_key
 
 if TYPE_CHECKING:
+    from tbot_core.contracts.setting import SettingKind
     from tbot_core.vault.schemas import Schemas
 
 CANARY = "canary-0c4f88aa"
@@ -191,3 +192,32 @@ def test_text_is_text() -> None:
 
     fields = content.content_fields(memoryview(b'{"a": " b "}'), "smtp", "f", None)
     assert fill_schema(One, fields, FieldLocation("smtp", "f")).a == " b "
+
+
+@pytest.mark.parametrize(
+    ("address", "is_allowed"),
+    [
+        ("https://books.example/api", True),
+        ("http://127.0.0.1:8080/api", True),
+        ("http://[::1]", True),
+        ("http://localhost", True),
+        ("http://books.example/api", False),
+        ("http://localhost.example/", False),
+        ("http://127.0.0.1:80@books.example/", False),
+        ("ftp://127.0.0.1", False),
+    ],
+)
+def test_an_address_for_credentials_is_encrypted_or_on_this_machine(address: str, *, is_allowed: bool) -> None:
+    """Of every service in the declarations that the core knows, accounting among them."""
+    kinds = {it.kind for fields in schemas().values() for it in fields.values() if it.name in {"url", "base_url"}}
+    assert schemas()[schema_key("acct_api", "accounting")]["url"].kind in kinds
+    assert {accepts(kind, address) for kind in kinds} == {is_allowed}
+
+
+def accepts(kind: SettingKind[Any], text: str) -> bool:
+    """Whether a kind allows a text."""
+    try:
+        kind.parse(text)
+    except ValueError:
+        return False
+    return True

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from tbot_core.contracts.settings import DeploymentSettings
-    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.vault.backup import Backup
     from tbot_core.vault.vault import Vault
 
@@ -138,14 +138,17 @@ def back_up_secrets(home: Path | None, folder: Path | None, passphrase: Secret) 
 
 def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
     """Restore a backup into an empty instance, and return the restored categories."""
-    from tbot_core.instance.folder import FOLDERS, write_ignore_files
+    from tbot_core.instance.folder import FOLDERS
+    from tbot_core.instance.secret_paths import SecretPaths
 
     instance = Instance.at(home)
     with _opened(file, passphrase) as found:
-        done = _restore_files(instance, found, _deployment(_settings(instance, found)))
+        filesystem.make_private_folder(instance.home, mode=0o755)
+        deployment = _deployment(_settings(instance, found))
+        done = _restore_files(instance, found, deployment)
     for folder in FOLDERS:
-        filesystem.make_folder(instance.path(folder))
-    write_ignore_files(instance)
+        filesystem.make_private_folder(instance.path(folder))
+    SecretPaths(instance, deployment).write_ignore_files()
     return done
 
 
@@ -161,7 +164,7 @@ def verify_backup(
     outside of the instance are mapped into it during the drill, so that no existing file is changed. The instance at
     `home` only gets a line in its audit log, if it has one and its key.
     """
-    from tbot_core.instance.folder import write_ignore_files
+    from tbot_core.instance.folder import IGNORE_FILES
     from tbot_core.system.editor import in_memory
 
     _log_drill(home)
@@ -172,7 +175,8 @@ def verify_backup(
     ):
         instance = Instance(folder)
         done = _restore_inside(instance, found)
-        write_ignore_files(instance)
+        for name in IGNORE_FILES:
+            filesystem.write_atomic(instance.path(name), b"*\n")
         rows = tuple(row for row in check_instance(folder) if row.subject not in _NOT_IN_DRILL)
     return done, rows
 

@@ -17,7 +17,13 @@ from tbot_core.instance.sources import is_sealed
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import discovery, lock, trial_records
 from tbot_core.plugins.discovery import isolated_plugin_names as isolated
-from tbot_core.plugins.distributions import cool_down_warnings, distribution_origin, plugin_fingerprint, publisher
+from tbot_core.plugins.distributions import (
+    cool_down_warnings,
+    distribution_origin,
+    plugin_fingerprint,
+    publisher,
+    startup_files,
+)
 from tbot_core.plugins.lock import LockDifference, PluginLock
 from tbot_core.plugins.typosquats import lookalike_warnings
 from tbot_core.system import environ
@@ -384,12 +390,15 @@ def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], boo
         "files": sum(len(it.files) for it in existing.plugins) if existing else 0,
         "locked": existing is not None,
         "plugins": len(existing.plugins) if existing else 0,
+        "startup_files": list(others := startup_files()),
     }
     lines = [it.sentence for it in differences]
     if existing is None:
         lines = [f"There is no {lock.FILE_NAME} in {Instance.at(home).home}: `tbot plugins lock` creates it."]
     elif not differences:
         lines = [f"{lock.FILE_NAME} matches: {_count(existing)}."]
+    if others:
+        lines.append(f"Not compared, though Python reads them at each start: {', '.join(others)}.")
     return document, lines, existing is not None and not differences
 
 

@@ -129,8 +129,10 @@ def access_lines(entries: Sequence[AuditLogEntry], anchor: AuditAnchor | None) -
         yield f"The chain of {anchor.count} accesses is intact, head {anchor.hash[:16]}."
 
 
-def verify_audit_log(instance: Instance) -> AuditAnchor | None:
+def verify_audit_log(instance: Instance, collected: Sequence[AuditAnchor] = ()) -> AuditAnchor | None:
     """The head of the verified log of accesses; None if nothing was logged. Raises VaultError.
+
+    `collected`: anchors that were kept elsewhere.
 
     The settings are not opened, since that would add lines to the log that is verified.
     """
@@ -138,9 +140,11 @@ def verify_audit_log(instance: Instance) -> AuditAnchor | None:
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.vault.audit_log import AuditLog, anchor_path, log_path
 
-    if not filesystem.is_present(log_path(instance)) and not filesystem.is_present(anchor_path(instance)):
+    kept = [filesystem.is_present(path) for path in (log_path(instance), anchor_path(instance))]
+    if not (collected or any(kept)):
         return None
-    return AuditLog(store=open_instance_vault(instance, DeploymentSettings(), ready=False).store, actor="").verify()
+    store = open_instance_vault(instance, DeploymentSettings(), ready=False).store
+    return AuditLog(store=store, actor="").verify(collected)
 
 
 def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:

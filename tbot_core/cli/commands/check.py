@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tbot_core.cli.actions.config import PluginDeclarations
     from tbot_core.instance import Instance, Mode, SettingsFiles
     from tbot_core.instance.findings import Level
-    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.instance.preflight_subject import PreflightFinding
 
 _REFUSED: Final = 3
 _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
@@ -39,7 +39,8 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
     """Every finding about the instance, failures first; the settings are checked as for paper trading."""
     from tbot_core.cli.actions.config import check_config, plugin_declarations
     from tbot_core.instance import Instance, read_settings_files
-    from tbot_core.instance.preflight import PreflightFinding, PreflightSubject, preflight_findings
+    from tbot_core.instance.preflight import preflight_findings
+    from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
     from tbot_core.model.clock import SystemClock
 
     instance = Instance.at(home)
@@ -67,7 +68,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
 
 def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
     """The control folder of the running bot: its permissions, and the requests in it."""
-    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
 
     folder = instance.control
@@ -87,7 +88,7 @@ def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[Pr
     from tbot_core.contracts import FeedCoverage
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
-    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.instance.secrets import account_mode
 
     try:
@@ -109,7 +110,7 @@ def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterato
     """Whether failover is possible: the brokers of FAILOVER_BROKERS are installed, and a drill passed recently."""
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
-    from tbot_core.instance.preflight import PreflightFinding
+    from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.journal.projections import failover_drills
     from tbot_core.model.clock import SystemClock
     from tbot_core.status.failover import events_of, instance_brokers
@@ -145,7 +146,8 @@ def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allo
     unfit machine.
     """
     from tbot_core.errors import AccessError, SettingsError
-    from tbot_core.instance.preflight import PreflightSubject, preflight_findings
+    from tbot_core.instance.preflight import preflight_findings
+    from tbot_core.instance.preflight_subject import PreflightSubject
     from tbot_core.model.clock import SystemClock
 
     subject = PreflightSubject(

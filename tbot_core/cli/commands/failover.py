@@ -124,14 +124,13 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
 
     from tbot_core.engine.bootstrap import assemble
     from tbot_core.instance import load_settings
+    from tbot_core.instance.journal_key import open_instance_journal
     from tbot_core.instance.secrets import account_mode
     from tbot_core.journal import records
     from tbot_core.journal.projections.failover_drills import FailoverDrill
     from tbot_core.journal.recorder import JournalRecorder
-    from tbot_core.journal.store import open_journal
     from tbot_core.rehearsal.failover_drill import rehearse_trials
     from tbot_core.status.failover import instance_brokers
-    from tbot_core.system import filesystem
 
     settings = load_settings(home, mode="replay")
     live = account_mode(settings) == "live"
@@ -139,8 +138,7 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
     names = instance_brokers(assembly.settings)
     steps = [*asyncio.run(_probe_brokers(assembly, names, clock)), *rehearse_trials()]
     result = FailoverDrill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
-    filesystem.make_folder(assembly.settings.instance.data)
-    journal = open_journal(assembly.settings.instance.journal)
+    journal = open_instance_journal(assembly.settings.instance, live=live)
     try:
         JournalRecorder(journal=journal, clock=clock).record(records.DRILL, result.payload())
     finally:

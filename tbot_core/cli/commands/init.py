@@ -12,7 +12,7 @@ import click
 from tbot_core.cli.actions.config import replace_values
 from tbot_core.cli.options import document_json, home_option
 from tbot_core.errors import UsageError
-from tbot_core.instance.folder import FOLDERS, write_ignore_files
+from tbot_core.instance.folder import FOLDERS
 from tbot_core.model import json_document
 
 if TYPE_CHECKING:
@@ -79,13 +79,15 @@ def refuse_occupied(instance: Instance) -> None:
 def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = "the values") -> None:
     """Create everything. `answers` has the content by category; settings as {variable: value} replace the paper ones.
 
-    Raises UsageError for an unknown category, VaultError and SettingsError for invalid content, which is to be
-    corrected in `source`; nothing is created then.
+    A folder that exists already is closed to others. Raises UsageError for an unknown category, VaultError and
+    SettingsError for invalid content, which is to be corrected in `source`, before anything is created, and AccessError
+    for a folder that belongs to another user.
     """
     from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.journal_key import open_instance_journal
+    from tbot_core.instance.secret_paths import SecretPaths
     from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
     from tbot_core.instance.sources import deployment_of
-    from tbot_core.journal.store import open_journal
     from tbot_core.system import filesystem
     from tbot_core.vault.categories import CATEGORIES
     from tbot_core.vault.content import assert_utf8
@@ -98,9 +100,10 @@ def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = 
     remedy = f"Correct {source}; nothing was created."
     _check_contents(instance, deployment, contents, remedy)
     _check_settings(instance, contents, remedy)
+    filesystem.make_private_folder(instance.home, mode=0o755)
     for folder in FOLDERS:
-        filesystem.make_folder(instance.path(folder))
-    write_ignore_files(instance)
+        filesystem.make_private_folder(instance.path(folder))
+    SecretPaths(instance, deployment).write_ignore_files()
     opened = open_instance_vault(instance, deployment)
     if isinstance(opened.provider, PassphraseKeyProvider):
         opened.provider.create()
@@ -110,7 +113,7 @@ def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = 
         elif lacks_key(opened, category):
             filesystem.make_folder(opened.store.place(category).key.parent)
             opened.make_key(category)
-    open_journal(instance.journal).close()
+    open_instance_journal(instance).close()
 
 
 def parse_document(document: TextIO) -> dict[str, Any]:

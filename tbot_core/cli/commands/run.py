@@ -174,15 +174,15 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.alerts.service import alerts_beside
     from tbot_core.cli import run_display
     from tbot_core.engine.bootstrap import assemble
+    from tbot_core.engine.chain_heads import with_chain_heads
     from tbot_core.engine.disk_guard import DiskGuard
     from tbot_core.engine.run import run
     from tbot_core.engine.run_plan import RunPlan
     from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.model.clock import SystemClock
 
-    clock = SystemClock()
+    clock, found = SystemClock(), None if watcher is None else watcher.sources
     overrides = {} if options.seed is None else {"SEED": str(options.seed)}
-    found = None if watcher is None else watcher.sources
     sends_orders = options.mode in MARKET_MODES and not options.dry
     if found is not None and sends_orders:
         overrides = settings_of_open_session(options, found, clock.now()) | overrides
@@ -202,7 +202,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         settings_reload=reloader,
     )
     with shown, alerts_beside(assembly, clock, restart_command(options)) as with_alerts:
-        work = with_alerts(run(plan, shown.watcher))
+        work = with_chain_heads(with_alerts(run(plan, shown.watcher)), assembly.settings.instance)
         outcome = asyncio.run(run_display.run_until_stopped(work, plan.stop, plan.kill))
     if not outcome.renewed:
         shown.end(outcome)

@@ -48,6 +48,14 @@ _UNFIT: Final = {
 }
 """Why a session without a handler for a verb refuses it."""
 
+_UNDOES: Final[Mapping[ControlVerb, frozenset[ControlVerb]]] = {
+    ControlVerb.KILL_CLEAR: frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN}),
+    ControlVerb.STOP_CANCEL: frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP}),
+    ControlVerb.DEFENSE_OFF: frozenset({ControlVerb.DEFENSE_ON}),
+    ControlVerb.ARM: frozenset({ControlVerb.DISARM}),
+}
+"""What each permitting verb undoes. One that was made before does not: it may be a copy of an old request."""
+
 _REQUEST_KINDS: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
 _log = log.logger(__name__)
 
@@ -89,7 +97,10 @@ class RequestHandler:
         self._flatten = flatten
         self._handlers = handlers or {}
         self.deferred = deferred
-        recorded = [(event.kind, event.payload["name"]) for event in past if event.kind in _REQUEST_KINDS]
+        known = [event for event in past if event.kind in _REQUEST_KINDS]
+        recorded = [(event.kind, event.payload["name"]) for event in known]
+        self._made: dict[ControlVerb, datetime] = {}
+        self._note_times(known)
         self._executed = {name for kind, name in recorded if kind == records.REQUEST}
         self._refused = {name for kind, name in recorded if kind == records.REQUEST_REFUSED}
         self._close_policy, self._flattening = ClosePolicy(), False
@@ -127,9 +138,30 @@ class RequestHandler:
                 self._refuse(refused.name, refused.words)
         requests = [request for request in seen.requests if request.verb not in self.deferred]
         for request in requests:
-            if request.name not in self._executed and not self._is_final_refusal(request):
+            if request.name in self._executed or self._is_final_refusal(request):
+                continue
+            if later := self._made_later(request):
+                self._refuse(request.name, f"it was made before the {later.value} that it would undo.")
+            else:
                 self.execute(request)
         return requests
+
+    def _made_later(self, request: ControlRequest) -> ControlVerb | None:
+        # A recorded request that this one would undo although it was made later.
+        undone = _UNDOES.get(request.verb, frozenset())
+        return next((verb for verb in sorted(undone) if request.made < self._made.get(verb, request.made)), None)
+
+    def _note_times(self, past: Iterable[JournalEvent]) -> None:
+        # When the last request of each verb was made.
+        for event in past:
+            match event.kind, event.payload:
+                case records.REQUEST, {"verb": verb, "made": made}:
+                    self._note_time(ControlVerb(verb), datetime.fromisoformat(made))
+                case _:
+                    pass
+
+    def _note_time(self, verb: ControlVerb, made: datetime) -> None:
+        self._made[verb] = max(made, self._made.get(verb, made))
 
     def _is_final_refusal(self, request: ControlRequest) -> bool:
         # A refused request stays refused, even if its file changes; only a restricting one, such as a kill, may follow.
@@ -142,6 +174,7 @@ class RequestHandler:
         """
         repeated = request.name in self._executed
         self._executed.add(request.name)
+        self._note_time(request.verb, request.made)
         with self._recorder.transaction():
             self._note(records.REQUEST, _payload(request))
             refusal = self._execute_verb(request)
@@ -155,6 +188,7 @@ class RequestHandler:
         """
         self._close_policy = ClosePolicy()
         for event in past:
+            self._note_times((event,))
             self._close_policy.restore(event, flattens=flattens)
         self._update_flattening()
 
