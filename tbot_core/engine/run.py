@@ -14,6 +14,7 @@ from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.live.daily_cycle import READY_AT
 from tbot_core.engine.pacing import FullSpeedPace, Pace, RealTimePace, RunStopped, ScaledPace
+from tbot_core.engine.run_plan import WATCHER_LIMIT_S
 from tbot_core.engine.run_setup import (
     LIVE,
     PAPER,
@@ -65,9 +66,12 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
     """Run simulated sessions, a replay, or the live market day after day, to the end or until stopped.
 
     An interrupted run is resumed after its last closed session: the interrupted one is repeated and must write the
-    same events again. The caller holds the instance's lock; for a dry run, the lock of dry runs.
+    same events again. The watcher is isolated: its failures do not affect the run. The caller holds the instance's
+    lock; for a dry run, the lock of dry runs.
     """
     plan.assembly.record_plugins()
+    real_time = plan.assembly.settings.mode in {*REAL_TIME_MODES, LIVE}
+    watcher = watcher.isolated(plan.wall.monotonic, WATCHER_LIMIT_S if real_time else None)
     if plan.assembly.settings.mode == DRY_RUN:
         setup = dry_run_setup(plan.assembly, plan.request, plan.wall.now())
     elif plan.assembly.settings.mode in {PAPER, LIVE}:

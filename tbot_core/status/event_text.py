@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -61,6 +62,10 @@ class EventNarrator:
     def __init__(self) -> None:
         self.book = SessionBook()
 
+    def continue_from(self, book: SessionBook) -> None:
+        """Continue from a journal that was begun before, whose projection is `book`; the book itself stays as it is."""
+        self.book = deepcopy(book)
+
     def lines_for(self, entries: Iterable[NewEvent]) -> list[EventLine]:
         """The lines for these events."""
         lines: list[EventLine] = []
@@ -96,14 +101,19 @@ class EventNarrator:
         if closed:
             trade = closed[-1]
             return EventLine(time=trade.exit_time, text=_exit(trade), weight="exit", gain=trade.pnl)
-        fill, order = entry.payload, self.book.orders[entry.cid or ""].order
+        fill, record = entry.payload, self.book.orders.get(entry.cid or "")
+        shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
+        how_much = f"{format_quantity(shares)} {fill['symbol']} @ {format_price(at)}"
+        if record is None:  # an order of an earlier session
+            what = f"FILL of an earlier session's order: {'BUY' if fill['buy'] else 'SELL'} {how_much}"
+            return EventLine(time=datetime.fromisoformat(fill["time"]), text=what, weight="exit")
+        order = record.order
         what = "BUY" if order.buy else "SELL SHORT"
         if order.leg is not Leg.ENTRY:
             what = "REDUCE"
         elif order.tops_up:
             what = f"TOP-UP {what}"
-        shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
-        text = f"[{order.signal.strategy.upper()}] {what} {format_quantity(shares)} {order.symbol} @ {format_price(at)}"
+        text = f"[{order.signal.strategy.upper()}] {what} {how_much}"
         return EventLine(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
 
 

@@ -16,8 +16,9 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
-from tbot_core.plugins.observers import FAILURES, WITHIN_S, PluginObservers
+from tbot_core.plugins.observers import PluginObservers
 from tbot_core.plugins.risk_checks import risk_checks
+from tbot_core.system.isolated_calls import FAILURES, WITHIN_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
