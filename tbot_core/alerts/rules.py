@@ -28,6 +28,7 @@ from tbot_core.model.formatting import (
     printable_name,
 )
 from tbot_core.model.types import Leg, OrderState, RiskState, Side, price_of, quantity_of
+from tbot_core.plugins.call_guard import failure_consequence
 from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ _NEXT: Final = {
     StateCause.BROKERS_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
     StateCause.JOURNAL: "tbot audit verify",
     StateCause.PLUGIN_LOST: "tbot plugins list",
+    StateCause.BROKER_PLUGIN: "tbot plugins list",
 }
 
 
@@ -322,7 +324,8 @@ def _question(payload: Mapping[str, Any]) -> Notice:
 
 def _plugin(payload: Mapping[str, Any]) -> Notice:
     kind, _, name = payload["plugin"].partition("/")
-    what = f"The {kind} {name} failed" + (" and is disabled for the rest of the session" if payload["off"] else "")
+    consequence = failure_consequence(payload["plugin"], off=payload["off"])
+    what = f"The {kind} {name} failed{consequence and f' and {consequence}'}"
     notice = _critical if payload["off"] else _routine
     return attrs.evolve(notice(f"{what}: {payload['error']}"), command=f"tbot plugins info {payload['plugin']}")
 

@@ -25,6 +25,7 @@ from tbot_core.model.formatting import (
     printable_name,
 )
 from tbot_core.model.types import Leg
+from tbot_core.plugins.call_guard import failure_consequence
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -195,8 +196,8 @@ def _confirmation_text(payload: Mapping[str, Any]) -> str:
 def _problem_text(kind: str, payload: Mapping[str, Any]) -> str:
     # A failed plugin, a split, a frozen symbol, or a position that is not closed yet or STUCK.
     if kind == records.PLUGIN_FAILED:
-        off = "; it is disabled for the rest of the session" if payload["off"] else ""
-        return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
+        consequence = failure_consequence(payload["plugin"], off=payload["off"])
+        return f"Plugin {payload['plugin']} failed: {payload['error']}{consequence and f'; it {consequence}'}"
     if kind == records.CORPORATE_ACTION:
         return f"{payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
     if kind == records.FROZEN:

@@ -14,6 +14,7 @@ from tbot_core.engine.session import session_events
 from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, StandbyBroker
 from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.engine.session.loop_guard import gc_paused
+from tbot_core.engine.session.plugin_failures import PluginFailures
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
@@ -25,7 +26,7 @@ from tbot_core.model.bars import MarketView, Tape
 from tbot_core.model.clock import Clock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
-from tbot_core.plugins.call_guard import CallGuard, FailedCall, GuardSession
+from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.near_misses import find_near_misses
 from tbot_core.trading.orders import ClientOrderIds
@@ -40,7 +41,6 @@ from tbot_core.trading.proposals import (
     renew,
     screen,
 )
-from tbot_core.trading.risk.exposure import lose_plugin
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -137,11 +137,8 @@ class TradingSession:
         self.quoted: Quotes | None = None
         self._screened: dict[str, Verdicts] = {}
         self._facts_by_strategy: dict[str, DayFacts] = {}
-        self._opened: list[NewEvent] | None = None
-        journal = trading.journal
-        trading.call_guard.open_session(
-            GuardSession(clock=trading.clock, on_failure=self._on_failure, repeating=lambda: journal.is_repeating)
-        )
+        self._plugin_failures = PluginFailures(self.broker_sessions)
+        trading.call_guard.open_session(self._plugin_failures.guard_session)
 
     async def trade(self) -> None:
         """Trade the whole session, to its recorded close."""
@@ -345,7 +342,7 @@ class TradingSession:
         await run_concurrently([broker.execution.read_account for broker in self.broker_sessions])
         opening = session_events.session_opened_payload(self.source, self.entrants, self.broker_sessions)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
-        self._opened = entries
+        self._plugin_failures.opening = entries
         for entrant in self.entrants:
             judged = self._screen(entrant)
             self._screened[entrant.name] = judged
@@ -355,18 +352,8 @@ class TradingSession:
                 "reasons": session_events.denial_counts(judged),
             }
             entries.append(self.execution.recorder.entry(records.SCREENED, payload))
-        self._opened = None
+        self._plugin_failures.opening = None
         self.execution.recorder.write(*(one for one in entries if one.kind not in recorded))
-
-    def _on_failure(self, failure: FailedCall) -> None:
-        # A plugin call failed; a failure during the open is recorded after SESSION_OPENED.
-        if failure.off:
-            lose_plugin(self.decision_engine.exposure, failure.plugin)
-        entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(failure))
-        if self._opened is None:
-            self.execution.recorder.write(entry)
-        else:
-            self._opened.append(entry)
 
     def _close_window(self, entrant: ActiveStrategy, bars: Bars) -> None:
         if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
