@@ -187,7 +187,8 @@ class AlertDispatcher:
     def _apply_events(self, journal: Journal) -> None:
         place = self._store.journal_position or 0
         if self._rules is None:
-            self._rules = _rules_up_to(journal, place, self._options.wanted)
+            rules = AlertRules(self._options.wanted, self._instance.control_dir)
+            self._rules = _rules_up_to(journal, place, rules)
             self._open_incidents = frozenset(self._store.open_incidents() - {PROCESS, ENDED})
         rules, known = self._rules, self._open_incidents
         events = list(islice(journal.events(place), EVENTS_AT_ONCE))
@@ -214,9 +215,8 @@ class AlertDispatcher:
         return frozenset(found)
 
 
-def _rules_up_to(journal: Journal, place: int, wanted: RoutineEvents) -> AlertRules:
-    # Rules that have applied the last session up to a place in the journal, and the state causes before it.
-    rules = AlertRules(wanted)
+def _rules_up_to(journal: Journal, place: int, rules: AlertRules) -> AlertRules:
+    # The rules, applied to the last session up to a place in the journal, and to the state causes before it.
     openings = (event.seq for event in journal.events(kind=records.SESSION_OPENED))
     opened = max((seq for seq in openings if seq <= place), default=1)
     for event in _before(journal, opened, place):

@@ -59,8 +59,8 @@ _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
 _NEXT: Final = {
-    StateCause.KILL_FILE: "rm control/kill",
-    StateCause.STOP_FILE: "rm control/stop",
+    StateCause.KILL_FILE: "rm {control_dir}/kill",
+    StateCause.STOP_FILE: "rm {control_dir}/stop",
     StateCause.KILL_COMMAND: "tbot kill --clear",
     StateCause.KILL_SIGNAL: "tbot kill --clear",
     StateCause.NOT_ARMED: "tbot arm",
@@ -84,10 +84,11 @@ class RoutineEvents:
 
 
 class AlertRules:
-    """Follows the journal's events."""
+    """Follows the journal's events; `control_dir` is CONTROL_DIR."""
 
-    def __init__(self, wanted: RoutineEvents) -> None:
+    def __init__(self, wanted: RoutineEvents, control_dir: str = "control") -> None:
         self._wanted = wanted
+        self._control_dir = control_dir
         self._book = SessionBook()
         self._states = {"": TradingState()}
         self._words: dict[tuple[str, StateCause], str] = {}
@@ -208,7 +209,8 @@ class AlertRules:
                 what += f", with {plural(len(held), 'open position')}: {first_names(held)}"
             elif cause is StateCause.FEEDS_STALE:
                 critical, key = False, f"{key} without positions"
-            yield Notice(key=key, urgency=_urgency(critical), what=f"{what}.", command=_NEXT.get(cause, STATUS_COMMAND))
+            command = _NEXT.get(cause, STATUS_COMMAND).format(control_dir=self._control_dir)
+            yield Notice(key=key, urgency=_urgency(critical), what=f"{what}.", command=command)
 
     def _of_orders(self, now: datetime) -> Iterator[Notice]:
         for cid, record in self._book.orders.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.contracts import FeedSession
-from tbot_core.engine import resume
+from tbot_core.engine import control, resume
 from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR
 from tbot_core.engine.feed_quality import BarsOnlyBroker
 from tbot_core.engine.holidays import HolidayAnnouncer
@@ -36,6 +36,7 @@ from tbot_core.engine.settings_reload import SettingsChanged
 from tbot_core.engine.simulated.paper_feed import PaperFeed, interrupted_minutes
 from tbot_core.engine.simulated.requests import PaperRequestHandler
 from tbot_core.errors import DataError, JournalError, SettingsError
+from tbot_core.instance.control_folder import record_control_folder
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.recorder import JournalRecorder
@@ -70,6 +71,10 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
     lock; for a dry run, the lock of dry runs.
     """
     plan.assembly.record_plugins()
+    instance = plan.assembly.settings.instance
+    if plan.assembly.settings.mode in {PAPER, LIVE}:
+        control.prepare_folder(instance.control)
+        record_control_folder(instance)
     real_time = plan.assembly.settings.mode in {*REAL_TIME_MODES, LIVE}
     watcher = watcher.isolated(plan.wall.monotonic, WATCHER_LIMIT_S if real_time else None)
     if plan.assembly.settings.mode == DRY_RUN:

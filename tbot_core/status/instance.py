@@ -10,6 +10,7 @@ import attrs
 from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.instance import Instance
+from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.journal import records
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections import carryover, restarts
@@ -63,7 +64,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     Read-only. Invalid settings are listed under `attention`, and those of the last run are shown. Raises SettingsError
     if the folder has neither settings nor a run.
     """
-    instance = Instance.at(home)
+    instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
     counted = [file for file in files if not file.dry]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
@@ -92,7 +93,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "attention": [
             *([f"The settings are invalid: {fault}"] if fault else []),
             *_attention(counted, events, read.book, running=holder is not None, free=free),
-            *_risk_warnings(risk, running=holder is not None),
+            *_risk_warnings(risk, instance.control_dir, running=holder is not None),
             *unseen_incidents(instance.home),
         ],
     }
@@ -224,10 +225,10 @@ def _risk(risk: RiskStatus) -> Document:
     }
 
 
-def _risk_warnings(risk: RiskStatus, *, running: bool) -> list[str]:
+def _risk_warnings(risk: RiskStatus, folder: str, *, running: bool) -> list[str]:
     # What blocks trading, and warnings about the control folder.
     found = [risk.exposed] if risk.exposed else []
-    found += folder_warnings(risk.seen, running=running)
+    found += folder_warnings(risk.seen, running=running, folder=folder)
     if risk.state in _GRAVE:
         found.append(f"The state is {risk.state}: {', '.join(risk.causes)}.")
     return found

@@ -64,10 +64,10 @@ def _of_run(book: SessionBook) -> list[tuple[RiskState, str]]:
     return forced + [(_WORDS[it["what"]], it["cause"]) for it in losses if it["what"] in _WORDS]
 
 
-def folder_warnings(seen: ControlFolderState, *, running: bool) -> list[str]:
-    """Sentences about the requests in the control folder."""
-    found = [f"control/{name} exists: remove it to trade." for name in _files(seen)]
-    found += [f"control/{printable_name(one.name)} was refused: {one.words}" for one in seen.refused]
+def folder_warnings(seen: ControlFolderState, *, running: bool, folder: str = "control") -> list[str]:
+    """Sentences about the requests in the control folder, which messages call `folder`."""
+    found = [f"{folder}/{name} exists: remove it to trade." for name in _files(seen)]
+    found += [f"{folder}/{printable_name(one.name)} was refused: {one.words}" for one in seen.refused]
     if not running and seen.requests:
         verbs = ", ".join(request.verb.value for request in seen.requests)
         found.append(f"Requested, takes effect at the next start: {verbs}.")

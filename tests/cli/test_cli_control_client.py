@@ -72,6 +72,45 @@ class Bot:
         return self.process.returncode, out
 
 
+@pytest.mark.slow
+def test_bot_commands_and_files_use_the_folder_of_control_dir(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kill by command waits there for the next start, a file there halts the bot, and texts name it."""
+    create_demo_instance(tmp_path)
+    (tmp_path / ".env").write_text("CONTROL_DIR=requests\n")
+    assert cli.invoke(["kill", "--home", str(tmp_path)]) == 0
+    (written,) = (tmp_path / "requests").iterdir()
+    assert (tmp_path / "requests").stat().st_mode & 0o777 == 0o700
+    clock, states = ManualClock(MORNING), list[str]()
+    plan = RunPlan(
+        assembly=assemble(tmp_path, "paper", clock),
+        request=FeedRequest(kind="live"),
+        wall=clock,
+        once=True,
+        watch_s=30.0,
+    )
+
+    def minute(session: TradingSession, index: int) -> None:
+        states.append(session.decision_engine.exposure.current_state.word)
+        if index == 1:
+            control.write_request(tmp_path / "requests", ControlVerb.KILL_CLEAR, actor="ann", now=clock.now())
+        if index == 3:
+            (tmp_path / "requests" / "kill").touch()
+        if index == 5:
+            plan.stop.set()
+
+    asyncio.run(run(plan, RunWatcher(on_minute=minute)))
+    assert not written.exists()
+    assert [states[place] for place in (1, 3, 5)] == ["halted", "normal", "halted"]
+    assert not (tmp_path / "control").exists()
+    capsys.readouterr()
+    assert cli.invoke(["status", "--home", str(tmp_path)]) == 1
+    assert "requests/kill exists: remove it to trade." in capsys.readouterr().out
+    assert cli.invoke(["kill", "--clear", "--home", str(tmp_path)]) == 1
+    assert "`rm requests/kill` ends it." in capsys.readouterr().out
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings."""

@@ -67,16 +67,18 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
 
 def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
     """The control folder of the running bot: its permissions, and the requests in it."""
+    from tbot_core.instance.control_folder import known_control_folder
     from tbot_core.instance.preflight import PreflightFinding
     from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
 
+    instance = known_control_folder(instance)
     folder = instance.control
     exposure = folder_exposure(folder)
     if exposure:
         yield PreflightFinding(
             level="fail", subject="requests", message=exposure, remedy=f"chmod 700 {folder}", exit_code=1
         )
-    warnings = folder_warnings(read_control_folder(folder), running=True)
+    warnings = folder_warnings(read_control_folder(folder), running=True, folder=instance.control_dir)
     yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in warnings)
     if not (exposure or warnings):
         yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
