@@ -27,6 +27,7 @@ from tbot_core.engine.run_setup import (
     simulation_setup,
 )
 from tbot_core.engine.session import stale_causes
+from tbot_core.engine.session.broker_login import log_out
 from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.recovery import recorded_failures
@@ -97,9 +98,9 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
         return await _Run(plan, watcher, setup).go()
     finally:
         setup.journal.close()
-        await setup.broker.close()
-        if isinstance(setup.server, BarsOnlyBroker):
-            await setup.server.close()
+        trading = plan.assembly.settings.trading
+        data = {"data source": setup.server} if isinstance(setup.server, BarsOnlyBroker) else {}
+        await log_out({SIMULATOR: setup.broker, **data}, trading.api_timeout)
 
 
 class _Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 from contextlib import closing
@@ -286,6 +287,30 @@ def test_a_plugin_that_raises_ends_no_session(
     (notice,) = AlertRules(RoutineEvents()).apply(house.events(records.PLUGIN_FAILED)[2])
     assert notice.urgency is Urgency.CRITICAL
     assert "The broker acme failed and blocks entries until it works" in notice.what
+
+
+@pytest.mark.slow
+def test_a_broker_that_only_supplies_bars_is_closed_too(
+    house: House, plant: Callable[..., EntryPointInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both connections end with the run; one that hangs or fails delays neither the other nor the outcome."""
+    plant("beta", ACME.replace('name="acme"', 'name="beta"'), kind="broker")
+    data = importlib.import_module("their_beta")
+    vars(data)["WORLD"] = house.world
+    closed = list[str]()
+
+    async def hang(_self: object) -> None:
+        closed.append("acme")
+        await asyncio.sleep(86_400)
+
+    async def fail(_self: object) -> None:
+        closed.append("beta")
+        raise KeyError("socket")
+
+    monkeypatch.setattr(house.module.Acme, "close", hang)
+    monkeypatch.setattr(data.Acme, "close", fail)
+    assert house.run(DATA_SOURCE="BETA").summary.sessions == 1
+    assert sorted(closed) == ["acme", "beta"]
 
 
 PAPER = {"BROKER_NAME": "PAPER", "DATA_SOURCE": "ACME", "ENTRY_ORDER_TYPE": "market", "SHORT_TYPE_OPEN": "ShortSell"}

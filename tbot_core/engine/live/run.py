@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -12,7 +12,7 @@ from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.run_setup import LIVE, RunServices, market_setup, run_started_payload
 from tbot_core.engine.session.arming import live_context
-from tbot_core.engine.session.broker_login import log_in
+from tbot_core.engine.session.broker_login import log_in, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.open_positions import open_at_end
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.run_setup import RunSetup
     from tbot_core.engine.session.arming import LiveContext
+    from tbot_core.engine.session.broker_login import Closable
     from tbot_core.engine.session.broker_session import StandbyBroker
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.instance import Settings
@@ -54,8 +55,11 @@ async def run_live(plan: RunPlan, watcher: RunWatcher, broker: Broker) -> RunOut
         return await _Run(plan, watcher, setup, others).go()
     finally:
         setup.journal.close()
-        for one in (setup.broker, *others.values()):
-            await one.close()
+        trading = plan.assembly.settings.trading
+        named: dict[str, Closable] = {trading.broker_name: setup.broker, **others}
+        if setup.server is not setup.broker:  # used for its bars only
+            named[f"{trading.data_source} (data)"] = cast("Closable", setup.server)
+        await log_out(named, trading.api_timeout)
 
 
 def failover_brokers(settings: Settings) -> tuple[str, ...]:
