@@ -92,6 +92,7 @@ def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...
         ("audit", _audit),
         ("journal", _journal),
         ("splits", _splits),
+        ("folders", _folders),
         ("machine", _machine),
         ("backup", _backup),
     ):
@@ -284,6 +285,29 @@ def _splits(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         last = found[-1]
         words = f"{len(found)} in {path}, the last of {last.symbol} on {last.day}."
         yield PreflightFinding(level="ok", subject="splits", message=words)
+
+
+def _folders(subject: PreflightSubject) -> Iterator[PreflightFinding]:
+    # Keys and settings may be on a read-only disk, the folders that a run writes to may not.
+    instance = subject.instance
+    control = instance.path(deployment_of(subject.sources.env.parsed).control_dir)
+    closed = [
+        folder
+        for folder in (instance.data, control, instance.logs, instance.path("backups"), instance.reports)
+        if not filesystem.is_writable_folder(folder)
+    ]
+    for folder in closed:
+        yield PreflightFinding(
+            level="fail",
+            subject="folders",
+            message=f"{folder} cannot be written to.",
+            remedy="It must be a folder that this user may write to, on a disk that is not read-only.",
+            exit_code=1,
+        )
+    if not closed:
+        yield PreflightFinding(
+            level="ok", subject="folders", message="Every folder that a run needs can be written to."
+        )
 
 
 def _machine(subject: PreflightSubject) -> Iterator[PreflightFinding]:

@@ -202,7 +202,9 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     ):
         assert cli.invoke([*words, "--home", str(home)]) == 0
         assert "No bot is running" in capsys.readouterr().out
-    waiting = asked(capsys, home, "status", code=1)["requests"]["waiting"]
+    shown = asked(capsys, home, "status", code=0)
+    assert shown["attention"] == []
+    waiting = shown["requests"]["waiting"]
     assert waiting == ["kill", "kill-clear", "stop", "stop-cancel", "defense-on", "defense-off"]
     assert (home / "control").stat().st_mode & 0o777 == 0o700
 
@@ -444,6 +446,20 @@ def test_status_says_that_others_may_use_the_folder(home: Path, capsys: pytest.C
     assert any("other users may enter its folder" in one for one in asked(capsys, home, "status", code=1)["attention"])
 
 
+def test_a_request_that_blocks_trading_at_the_next_start_needs_attention(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stop after a cancel waits, a cancel after a stop leaves nothing; a kill is not withdrawn by it."""
+    for words in (("stop", "--cancel"), ("kill",), ("stop",)):
+        cli.invoke([*words, "--home", str(home)])
+    capsys.readouterr()
+    shown = asked(capsys, home, "status", code=1)["attention"]
+    assert "Requested, takes effect at the next start: kill, stop." in shown
+    cli.invoke(["stop", "--cancel", "--home", str(home)])
+    capsys.readouterr()
+    assert "Requested, takes effect at the next start: kill." in asked(capsys, home, "status", code=1)["attention"]
+
+
 def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, str]]:
     """The rows of `tbot check` about requests."""
     cli.invoke(["check", "--home", str(home), "--json"])
@@ -495,6 +511,9 @@ def test_causes_of_the_session_are_told_with_those_of_the_operator(home: Path) -
     whole = risk_status(home / "control", [event], book, running=False)
     assert (whole.state, whole.causes) == ("halted", ("tbot kill", LOST["cause"], HALF["cause"]))
     assert not risk_status(home / "control", [], attrs.evolve(book, in_session=False), running=False).latched
+    control.write_request(home / "control", ControlVerb.KILL_CLEAR, actor="ann", now=MORNING)
+    assert risk_status(home / "control", [event], book, running=False).state == "exit-only"
+    assert risk_status(home / "control", [event], book, running=True).state == "halted"
 
 
 def test_a_setting_keeps_defense_after_a_kill_at_the_bell(home: Path) -> None:
