@@ -13,7 +13,7 @@ import attrs
 
 from tbot_core.alerts import broker_and_feed_rules
 from tbot_core.alerts.broker_and_feed_rules import FeedAlertRules, first_names
-from tbot_core.alerts.store import STATUS_COMMAND, Notice
+from tbot_core.alerts.store import QUESTION, STATUS_COMMAND, Notice
 from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
@@ -110,7 +110,7 @@ class AlertRules:
             found += self._ended(self._book.orders[cid], event.payload)
         found += self._event_notices(event.kind, event.payload)
         found += self._feed.apply(event)
-        return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
+        return [attrs.evolve(one, key=f"{one.key}event {event.seq}.{number}") for number, one in enumerate(found)]
 
     def open_incidents(self, now: datetime) -> dict[str, Notice]:
         """The open incidents by key."""
@@ -321,7 +321,8 @@ def _question(payload: Mapping[str, Any]) -> Notice:
     until = both_times(datetime.fromisoformat(payload["expires"]))
     action = "BUY" if payload["side"] == "long" else "SELL SHORT"
     what = f"Needs a confirmation until {until}: [{signal['strategy'].upper()}] {action} {shares} {signal['symbol']}"
-    return _routine(f"{what} @ about {at}.", f"tbot confirm {payload['id']}")
+    command = f"tbot confirm {payload['id']}"
+    return Notice(key=QUESTION, urgency=Urgency.ROUTINE, what=f"{what} @ about {at}.", command=command)
 
 
 def _plugin(payload: Mapping[str, Any]) -> Notice:
