@@ -135,7 +135,7 @@ class AlertDispatcher:
         if not backoff.is_due(self._clock.monotonic()):
             return
         try:
-            for row in self._store.unsent_questions():
+            for row in self._store.unsent(None):
                 alert = self._writer.compose([row])
                 self._store.mark_sent([row], alert.key, await self._delivery.send(alert), now)
         except Undelivered as fault:

@@ -183,13 +183,11 @@ class AlertStore:
         """The keys of the open incidents."""
         return {row.key for row in self._select("stands AND told IS NULL AND cleared IS NULL")}
 
-    def unsent(self, urgency: Urgency) -> list[StoredAlert]:
-        """The unsent alerts without questions, oldest first."""
+    def unsent(self, urgency: Urgency | None) -> list[StoredAlert]:
+        """The unsent alerts without questions, oldest first; for None the questions."""
+        if urgency is None:
+            return self._select("sent IS NULL AND key LIKE ?", _QUESTIONS)
         return self._select("urgency = ? AND sent IS NULL AND key NOT LIKE ?", urgency, _QUESTIONS)
-
-    def unsent_questions(self) -> list[StoredAlert]:
-        """The unsent questions, oldest first."""
-        return self._select("sent IS NULL AND key LIKE ?", _QUESTIONS)
 
     def messages(self, urgency: Urgency, since: datetime) -> list[SentMessage]:
         """The messages sent since a moment, without questions."""

@@ -16,7 +16,7 @@ from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.instance.findings import Level
 from tbot_core.instance.folder import IGNORE_FILES, IGNORED, Instance
 from tbot_core.instance.identity import read_identity
-from tbot_core.instance.secret_schemas import NetworkConfig, schemas
+from tbot_core.instance.secret_schemas import NetworkConfig, secret_rules
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import SettingsFiles, deployment_of
 from tbot_core.journal import integrity
@@ -64,7 +64,10 @@ class PreflightFinding:
 
 @attrs.frozen(kw_only=True)
 class PreflightSubject:
-    """The instance to check: its settings files as read, the time, and the declarations of its plugins."""
+    """The instance to check: its settings files as read, the time, and its plugins.
+
+    `declared` are the loaded ones, whose secrets must be there, `installed` the (kind, name) of all.
+    """
 
     instance: Instance
     sources: SettingsFiles
@@ -72,6 +75,7 @@ class PreflightSubject:
     strict: bool = False
     allow_shared_key: bool = False
     declared: tuple[DeclaredConfig, ...] = ()
+    installed: frozenset[tuple[str, str]] = frozenset()
 
     def vault(self) -> Vault:
         """The instance's vault."""
@@ -117,7 +121,8 @@ def _secrets(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     before = {"bot_identity", "network", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
     statuses = opened.status()
     faults = [it.fault for it in sources.both if isinstance(it.fault, VaultError)]
-    faults += opened.verify(schemas(subject.declared), without=before)
+    rules = secret_rules(subject.declared, subject.installed, required=True)
+    faults += opened.verify(rules.fields, without=before, required=rules.required)
     faults += [fault for it in statuses for fault in it.faults]
     for fault in {it.message: it for it in faults}.values():
         allowed = fault.code == _SHARED and subject.allow_shared_key

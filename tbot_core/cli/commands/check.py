@@ -50,6 +50,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
         now=SystemClock().now(),
         allow_shared_key=allow_shared_key,
         declared=plugins.declared,
+        installed=plugins.installed,
     )
     found = [
         PreflightFinding(level=it.level, subject="settings", message=str(it))
@@ -143,12 +144,13 @@ def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterato
 def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allow_shared_key: bool = False) -> None:
     """The same checks before a run: a fault that blocks trading is raised, the others are printed on standard error.
 
-    A simulation starts in spite of faults. Raises SettingsError, or AccessError for a damaged log or an
-    unfit machine.
+    A simulation starts in spite of faults. No plugin is loaded yet: what a plugin needs is judged when it is. Raises
+    SettingsError, or AccessError for a damaged log or an unfit machine.
     """
     from tbot_core.errors import AccessError, SettingsError
     from tbot_core.instance.preflight import PreflightSubject, preflight_findings
     from tbot_core.model.clock import SystemClock
+    from tbot_core.plugins import discovery
 
     subject = PreflightSubject(
         instance=instance,
@@ -156,6 +158,7 @@ def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allo
         now=SystemClock().now(),
         strict=mode == "live",
         allow_shared_key=allow_shared_key,
+        installed=frozenset((it.entry.kind, it.entry.name) for it in discovery.installed_plugins()),
     )
     failed = [row for row in preflight_findings(subject) if row.level == "fail"]
     fatal = [row for row in failed if mode == "live" or (mode in {"dry-run", "paper"} and row.subject in _FATAL)]

@@ -194,13 +194,13 @@ def _contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
 def _check_contents(instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes]) -> None:
     # Raises VaultError, which names every invalid field.
     from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.secret_schemas import schemas
+    from tbot_core.instance.secret_schemas import secret_rules
     from tbot_core.vault.categories import category_paths
     from tbot_core.vault.error_codes import combined_error
     from tbot_core.vault.schemas import check_content
 
     texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
-    known = _fields(texts) if contents.keys() - {"env", "env_bot", "bot_identity"} else schemas()
+    known = _fields(texts) if contents.keys() - {"env", "env_bot", "bot_identity"} else secret_rules().fields
     faults: list[VaultError] = []
     for category, data in contents.items():
         here = category_paths(category, instance, deployment)
@@ -212,14 +212,15 @@ def _check_contents(instance: Instance, deployment: DeploymentSettings, contents
 def _fields(settings: Mapping[str, object]) -> Schemas:
     # The fields of each category; installed plugins that these settings enable declare their own.
     from tbot_core.instance import plugins_enabled
-    from tbot_core.instance.secret_schemas import schemas
+    from tbot_core.instance.secret_schemas import secret_rules
     from tbot_core.plugins import discovery
     from tbot_core.plugins.loader import PluginLoader
 
     listings = discovery.installed_plugins()
     enabled = plugins_enabled({name: str(text) for name, text in settings.items()})
-    found = enabled & {(it.entry.kind, it.entry.name) for it in listings}
-    return schemas(one.declared for one in PluginLoader().offers(found, listings)[0])
+    installed = {(it.entry.kind, it.entry.name) for it in listings}
+    loaded, _ = PluginLoader().offers(enabled & installed, listings)
+    return secret_rules([one.declared for one in loaded], installed).fields
 
 
 def _print_check(home: Path | None) -> int:
