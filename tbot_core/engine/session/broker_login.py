@@ -62,6 +62,17 @@ async def log_in(broker: Broker, name: str, opened: JournalEvent | None) -> Brok
 _log = log.logger(__name__)
 
 
+async def log_in_within(limit_s: float, broker: Broker, name: str, opened: JournalEvent | None) -> BrokerLogin | str:
+    """As `log_in`, with a time limit; returns the reason of a login that fails or takes longer."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await log_in(broker, name, opened)
+    except BrokerError as fault:
+        return fault.message
+    except TimeoutError:
+        return f"the login was not answered within {limit_s:g} s"
+
+
 async def log_out(brokers: Mapping[str, Closable], timeout_s: float) -> None:
     """Close all brokers concurrently; one that fails or has not ended after `timeout_s` is logged with its name."""
     closing = {name: asyncio.ensure_future(one.close()) for name, one in brokers.items()}

@@ -186,13 +186,14 @@ class TradingSession:
         return [self.routing.decide(one) for one in sorted(proposals, key=lambda one: one.sort_key)]
 
     def _is_responsive(self, broker: BrokerSession) -> bool:
-        return self.routing is None or self.routing.is_responsive(broker)
+        return broker.is_awaited and (self.routing is None or self.routing.is_responsive(broker))
 
     def _minute_commands(self, broker: BrokerSession, bars: Bars, minute: int) -> MinuteCommands:
         # The orders for positions at a broker after a minute; losses are checked once, for all brokers together.
         engine, judged = broker.decision_engine, self.outlook is None and broker is self.broker_sessions[0]
         changes = engine.mark(bars, minute, judged=judged)
-        return MinuteCommands(changes=changes, actions=engine.position_manager.orders_after_minute(bars, minute))
+        actions = engine.position_manager.orders_after_minute(bars, minute) if broker.is_awaited else ()
+        return MinuteCommands(changes=changes, actions=actions)
 
     def _top_ups(self, broker: BrokerSession, bars: Bars, minute: int) -> Sequence[Decision]:
         # Top-ups of positions at a broker that are below their share of equity.
@@ -373,7 +374,8 @@ class TradingSession:
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.close_session()
-        await run_concurrently([broker.execution.process_broker_events for broker in self.broker_sessions])
+        awaited = (broker for broker in self.broker_sessions if broker.is_awaited)
+        await run_concurrently([broker.execution.process_broker_events for broker in awaited])
         await self._send(self.confirmations.expire_all())
         stuck_events = stuck()
         unclosed = (*self.positions, *(one.payload["symbol"] for one in stuck_events))
