@@ -275,8 +275,10 @@ def test_a_wrong_answer_is_unavailable(name: str, answer: object) -> None:
 def test_right_answers_and_broker_errors_pass() -> None:
     """What the contract allows arrives unchanged, with the plugin's own words."""
     snapshot, rejected = AccountSnapshot(account=ACCOUNT), Rejected("no margin.")
-    broker = guarded(Full(connect=ACCOUNT, poll=[], snapshot=snapshot, prices={"AAA": 12.5}, cancel=rejected))
-    assert call(broker, "connect") is ACCOUNT
+    broker = guarded(
+        Full(connect=ACCOUNT, account=ACCOUNT, poll=[], snapshot=snapshot, prices={"AAA": 12.5}, cancel=rejected)
+    )
+    assert call(broker, "connect") is call(broker, "account") is ACCOUNT
     assert call(broker, "poll") == []
     assert call(broker, "snapshot") is snapshot
     assert call(broker, "prices") == {"AAA": 12.5}
