@@ -30,8 +30,9 @@ stable. Neither the message nor the log contains the content of a file.
 """
 CREDENTIALS = """# What the categories of secrets hold
 
-One row per field. Names are case-insensitive. An installed and enabled plugin declares its own section; a section of
-an unknown plugin may have any fields. How to enter them: [secrets](../secrets.md).
+One row per field. Names are case-insensitive. The section of an installed plugin is
+judged by the plugin's own declaration, also before it is enabled; a section of an unknown plugin may have any fields.
+How to enter them: [secrets](../secrets.md).
 """
 FAULTS = """# Faults of the simulation
 

@@ -64,6 +64,7 @@ class AlertDispatcher:
         self._rules: AlertRules | None = None
         self._open_incidents: frozenset[str] = frozenset()
         self._backoff = {urgency: SendBackoff() for urgency in Urgency}
+        self._question_backoff = SendBackoff()
         self._broken = False
 
     def begin(self) -> None:
@@ -77,6 +78,7 @@ class AlertDispatcher:
         """Read and send until cancelled; a slow message does not block the others."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._poll))
+            group.create_task(self._every(self.send_questions))
             for urgency in Urgency:
                 group.create_task(self._every(partial(self.send, urgency)))
 
@@ -85,6 +87,7 @@ class AlertDispatcher:
         try:
             async with asyncio.timeout(FINISH_S):
                 self.poll_journal()
+                await self.send_questions()
                 for urgency in Urgency:
                     await self.send(urgency)
         except Exception:  # noqa: BLE001  -- the border of alerts: how the run ended stays what it is
@@ -121,6 +124,20 @@ class AlertDispatcher:
                 alert = self._writer.compose(rows, over=True)
                 await self._delivery.send(attrs.evolve(alert, key=rows[0].message or alert.key))
                 self._store.mark_resolution_sent(rows, now)
+        except Undelivered as fault:
+            backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
+        else:
+            backoff.reset()
+
+    async def send_questions(self) -> None:
+        """Send what a person must answer, one message each: nothing that holds routine alerts holds it."""
+        now, backoff = self._clock.now(), self._question_backoff
+        if not backoff.is_due(self._clock.monotonic()):
+            return
+        try:
+            for row in self._store.unsent(None):
+                alert = self._writer.compose([row])
+                self._store.mark_sent([row], alert.key, await self._delivery.send(alert), now)
         except Undelivered as fault:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:
@@ -187,7 +204,8 @@ class AlertDispatcher:
     def _apply_events(self, journal: Journal) -> None:
         place = self._store.journal_position or 0
         if self._rules is None:
-            self._rules = _rules_up_to(journal, place, self._options.wanted)
+            rules = AlertRules(self._options.wanted, self._instance.control_dir)
+            self._rules = _rules_up_to(journal, place, rules)
             self._open_incidents = frozenset(self._store.open_incidents() - {PROCESS, ENDED})
         rules, known = self._rules, self._open_incidents
         events = list(islice(journal.events(place), EVENTS_AT_ONCE))
@@ -214,9 +232,8 @@ class AlertDispatcher:
         return frozenset(found)
 
 
-def _rules_up_to(journal: Journal, place: int, wanted: RoutineEvents) -> AlertRules:
-    # Rules that have applied the last session up to a place in the journal, and the state causes before it.
-    rules = AlertRules(wanted)
+def _rules_up_to(journal: Journal, place: int, rules: AlertRules) -> AlertRules:
+    # The rules, applied to the last session up to a place in the journal, and to the state causes before it.
     openings = (event.seq for event in journal.events(kind=records.SESSION_OPENED))
     opened = max((seq for seq in openings if seq <= place), default=1)
     for event in _before(journal, opened, place):

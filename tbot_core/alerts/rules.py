@@ -13,7 +13,7 @@ import attrs
 
 from tbot_core.alerts import broker_and_feed_rules
 from tbot_core.alerts.broker_and_feed_rules import FeedAlertRules, first_names
-from tbot_core.alerts.store import STATUS_COMMAND, Notice
+from tbot_core.alerts.store import QUESTION, STATUS_COMMAND, Notice
 from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
@@ -28,6 +28,7 @@ from tbot_core.model.formatting import (
     printable_name,
 )
 from tbot_core.model.types import Leg, OrderState, RiskState, Side, quantity_of
+from tbot_core.plugins.call_guard import failure_consequence
 from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
 _NEXT: Final = {
-    StateCause.KILL_FILE: "rm control/kill",
-    StateCause.STOP_FILE: "rm control/stop",
+    StateCause.KILL_FILE: "rm {control_dir}/kill",
+    StateCause.STOP_FILE: "rm {control_dir}/stop",
     StateCause.KILL_COMMAND: "tbot kill --clear",
     StateCause.KILL_SIGNAL: "tbot kill --clear",
     StateCause.NOT_ARMED: "tbot arm",
@@ -69,6 +70,7 @@ _NEXT: Final = {
     StateCause.BROKERS_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
     StateCause.JOURNAL: "tbot audit verify",
     StateCause.PLUGIN_LOST: "tbot plugins list",
+    StateCause.BROKER_PLUGIN: "tbot plugins list",
 }
 
 
@@ -82,10 +84,11 @@ class RoutineEvents:
 
 
 class AlertRules:
-    """Follows the journal's events."""
+    """Follows the journal's events; `control_dir` is CONTROL_DIR."""
 
-    def __init__(self, wanted: RoutineEvents) -> None:
+    def __init__(self, wanted: RoutineEvents, control_dir: str = "control") -> None:
         self._wanted = wanted
+        self._control_dir = control_dir
         self._book = SessionBook()
         self._states = {"": TradingState()}
         self._words: dict[tuple[str, StateCause], str] = {}
@@ -107,7 +110,7 @@ class AlertRules:
             found += self._ended(self._book.orders[cid], event.payload)
         found += self._event_notices(event.kind, event.payload)
         found += self._feed.apply(event)
-        return [attrs.evolve(one, key=f"event {event.seq}.{number}") for number, one in enumerate(found)]
+        return [attrs.evolve(one, key=f"{one.key}event {event.seq}.{number}") for number, one in enumerate(found)]
 
     def open_incidents(self, now: datetime) -> dict[str, Notice]:
         """The open incidents by key."""
@@ -206,7 +209,8 @@ class AlertRules:
                 what += f", with {plural(len(held), 'open position')}: {first_names(held)}"
             elif cause is StateCause.FEEDS_STALE:
                 critical, key = False, f"{key} without positions"
-            yield Notice(key=key, urgency=_urgency(critical), what=f"{what}.", command=_NEXT.get(cause, STATUS_COMMAND))
+            command = _NEXT.get(cause, STATUS_COMMAND).format(control_dir=self._control_dir)
+            yield Notice(key=key, urgency=_urgency(critical), what=f"{what}.", command=command)
 
     def _of_orders(self, now: datetime) -> Iterator[Notice]:
         for cid, record in self._book.orders.items():
@@ -317,12 +321,14 @@ def _question(payload: Mapping[str, Any]) -> Notice:
     until = both_times(datetime.fromisoformat(payload["expires"]))
     action = "BUY" if payload["side"] == "long" else "SELL SHORT"
     what = f"Needs a confirmation until {until}: [{signal['strategy'].upper()}] {action} {shares} {signal['symbol']}"
-    return _routine(f"{what} @ about {at}.", f"tbot confirm {payload['id']}")
+    command = f"tbot confirm {payload['id']}"
+    return Notice(key=QUESTION, urgency=Urgency.ROUTINE, what=f"{what} @ about {at}.", command=command)
 
 
 def _plugin(payload: Mapping[str, Any]) -> Notice:
     kind, _, name = payload["plugin"].partition("/")
-    what = f"The {kind} {name} failed" + (" and is disabled for the rest of the session" if payload["off"] else "")
+    consequence = failure_consequence(payload["plugin"], off=payload["off"])
+    what = f"The {kind} {name} failed{consequence and f' and {consequence}'}"
     notice = _critical if payload["off"] else _routine
     return attrs.evolve(notice(f"{what}: {payload['error']}"), command=f"tbot plugins info {payload['plugin']}")
 

@@ -38,6 +38,11 @@ PROCESS: Final = "process"
 ENDED: Final = "process ended"
 """The incident of a run that ended for a known reason; the next run clears it at its start."""
 
+QUESTION: Final = "question "
+"""The beginning of the key of a request that a person must answer within seconds: nothing may hold it back."""
+
+_QUESTIONS: Final = f"{QUESTION}%"
+
 _WAIT_S: Final = 0.1
 _APPLICATION: Final = 0x7462_616C
 _SCHEMA: Final = """
@@ -178,15 +183,18 @@ class AlertStore:
         """The keys of the open incidents."""
         return {row.key for row in self._select("stands AND told IS NULL AND cleared IS NULL")}
 
-    def unsent(self, urgency: Urgency) -> list[StoredAlert]:
-        """The unsent alerts, oldest first."""
-        return self._select("urgency = ? AND sent IS NULL", urgency)
+    def unsent(self, urgency: Urgency | None) -> list[StoredAlert]:
+        """The unsent alerts without questions, oldest first; for None the questions."""
+        if urgency is None:
+            return self._select("sent IS NULL AND key LIKE ?", _QUESTIONS)
+        return self._select("urgency = ? AND sent IS NULL AND key NOT LIKE ?", urgency, _QUESTIONS)
 
     def messages(self, urgency: Urgency, since: datetime) -> list[SentMessage]:
-        """The messages sent since a moment."""
+        """The messages sent since a moment, without questions."""
         query = "SELECT max(sent), count(*) FROM alerts WHERE urgency = ? AND sent > ? AND message IS NOT NULL"
+        values = (urgency, since.isoformat(), _QUESTIONS)
         with self._faults():
-            rows = self._connection.execute(f"{query} GROUP BY message", (urgency, since.isoformat())).fetchall()
+            rows = self._connection.execute(f"{query} AND key NOT LIKE ? GROUP BY message", values).fetchall()
         return [SentMessage(datetime.fromisoformat(sent), alerts) for sent, alerts in rows]
 
     def mark_sent(self, rows: Sequence[StoredAlert], message: str, via: str, now: datetime) -> None:

@@ -13,6 +13,7 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.instance import Instance, is_there
+from tbot_core.instance.control_folder import with_control_folder
 from tbot_core.journal import integrity, records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
@@ -43,7 +44,8 @@ class RequestResult:
     `process` runs the bot, None if none runs. `taken`: whether it recorded the request; `refused`: why it refused it.
     `ended`: whether the run has stopped since; `open`: the open positions, for a stop also working orders, positions of
     earlier sessions, and what was open when the run ended. `unconfirmed`: why the account could not be read then.
-    `state` and `causes` are the current ones of the journal; `unread`: why it cannot be read.
+    `state` and `causes` are the current ones of the journal; `unread`: why it cannot be read. `folder` is the control
+    folder as CONTROL_DIR names it.
     """
 
     verb: ControlVerb
@@ -56,6 +58,7 @@ class RequestResult:
     state: str = "normal"
     causes: tuple[str, ...] = ()
     unread: str = ""
+    folder: str = "control"
 
     def document(self) -> dict[str, Any]:
         """The result as a JSON document."""
@@ -69,9 +72,8 @@ class RequestResult:
         if self.taken or self.process is None:
             return ""
         waited = f"{PICKUP_TIMEOUT_S:g} s"
-        return (
-            f"Process {self.process} has not recorded the request within {waited}; it stays in control/ until one does."
-        )
+        stays = f"it stays in {self.folder}/ until one does"
+        return f"Process {self.process} has not recorded the request within {waited}; {stays}."
 
 
 async def send_request(
@@ -89,6 +91,7 @@ async def send_request(
     instance = Instance.at(home)
     if not is_there(instance):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
+    instance = with_control_folder(instance)
     process = filesystem.lock_holder(instance.lock)
     if process is not None and filesystem.lock_purpose(instance.lock) == SIMULATION:
         message = f"Process {process} runs a simulation here, which accepts no requests; no request was sent."
@@ -138,7 +141,7 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
     has_file = filesystem.is_present(
         instance.control / name
     )  # read before the events: a request whose file is gone is in the journal by then
-    found = RequestResult(verb=verb, process=process)
+    found = RequestResult(verb=verb, process=process, folder=instance.control_dir)
     try:
         events = _events(instance)
     except JournalError as fault:  # the bot removes the file only after it has recorded the request
@@ -216,7 +219,7 @@ def left_open(answer: RequestResult) -> bool:
 def kill_sentence(answer: RequestResult) -> str:
     """The result of the kill as a sentence."""
     if answer.lost and answer.verb is not ControlVerb.KILL_CLEAR and not answer.taken:
-        return f"{answer.lost} `touch control/kill` in the instance's folder blocks entries in any case."
+        return f"{answer.lost} `touch {answer.folder}/kill` in the instance's folder blocks entries in any case."
     if answer.lost:
         return answer.lost
     if answer.verb is ControlVerb.KILL_CLEAR:
@@ -233,10 +236,11 @@ def _cleared(answer: RequestResult) -> str:
     # The command clears its own kill and that of a signal; the file is removed by the person who created it.
     rest = f": {', '.join(answer.causes)}" if answer.causes else ""
     if answer.process is None:
-        stays = " But the file control/kill exists and keeps the bot halted: `rm control/kill` ends it."
+        file = f"{answer.folder}/kill"
+        stays = f" But the file {file} exists and keeps the bot halted: `rm {file}` ends it."
         return f"No bot is running; the kill is cleared at the next start.{(stays if stays_killed(answer) else '')}"
     if stays_killed(answer):
-        return f"`tbot kill` is cleared, but the state stays {answer.state}{rest}. `rm control/kill` ends it."
+        return f"`tbot kill` is cleared, but the state stays {answer.state}{rest}. `rm {answer.folder}/kill` ends it."
     return f"The kill is cleared; the state is {answer.state}{rest}."
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TYPE_CHECKING, Final, Self
 
 import click
@@ -17,6 +16,7 @@ from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
 from tbot_core.status.event_text import EventLine, EventNarrator
 from tbot_core.system import log
+from tbot_core.system.isolated_calls import IsolatedCalls
 from tbot_core.trading.risk.exposure import held_atoms
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _REDRAW_S: Final = 0.1
 _MOST_EVENTS: Final = 200
+_NAME: Final = "live view"
 
 
 class LiveView:
@@ -53,6 +54,7 @@ class LiveView:
         self._drawn = self._polled = -_REDRAW_S
         self._banner: list[str] = []
         self._interrupted = ""
+        self._isolated = IsolatedCalls(clock.monotonic)
         self.frame = LiveFrame(mode=options.badge, notice="No order is sent. " if options.dry else "")
 
     @property
@@ -65,20 +67,29 @@ class LiveView:
             on_events=self._on_events,
             on_idle=self._idle,
             on_round=self._between_minutes,
+            on_disabled=self._close,
         )
 
     def __enter__(self) -> Self:
         """Switch to the full screen."""
-        self._canvas.start()
-        self._draw(force=True)  # the first frame shows how to stop the run
+        self._isolated.call(_NAME, self._open)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Restore the terminal."""
-        self._canvas.stop()
+        self._isolated.call(_NAME, self._canvas.stop)
         log.close()
+
+    def _open(self) -> None:
+        self._canvas.start()
+        self._draw(force=True)  # the first frame shows how to stop the run
+
+    def _close(self, words: str) -> None:
+        # The view has failed: restore the terminal, so that no old frame looks like the present.
+        self._canvas.stop()
+        click.echo(f"tbot: {words}", err=True)
 
     def end(self, outcome: RunOutcome) -> None:
         """Print the summary of the run, with the source of the prices."""
@@ -102,8 +113,7 @@ class LiveView:
             self.frame.events.append(EventLine(time=moment, text=self._banner[-1], weight="session"))
         self.frame.simulated, self.frame.source = feed.label.simulated, feed.label.name
         self.frame.equity = book.equity if book.sessions else None
-        if book.in_session:  # events that were recorded before are not shown again
-            self._narrator.book = deepcopy(book)
+        self._narrator.continue_from(book)  # events that were recorded before are not shown again
         self.frame.number, self.frame.sessions = book.sessions + 1, self._planned
         self._draw(force=True)
 

@@ -12,7 +12,6 @@ import click
 from tbot_core.cli.run_options import DRY_RUN
 from tbot_core.cli.text.run import banner, plain_line
 from tbot_core.engine.run_plan import RunWatcher
-from tbot_core.errors import AccessError
 from tbot_core.instance.report import settings_without_effect
 from tbot_core.model.clock import both_times, exchange_time
 from tbot_core.status.event_text import LOUD, EventNarrator
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 T = TypeVar("T")
-_log = log.logger(__name__)
 
 
 class RunDisplay(Protocol):
@@ -95,14 +93,16 @@ def print_warnings(assembly: Assembly) -> None:
     found = settings_without_effect(assembly.settings.values, installed)
     idle = [f"Enabled, but its plugin is not installed: {', '.join(found)}."] if found else []
     for warning in (*assembly.settings.warnings, *idle):
-        click.echo(f"tbot: {warning}", err=True)
+        print_warning(warning)
+
+
+def print_warning(words: object) -> None:
+    """Print a warning to standard error."""
+    click.echo(f"tbot: {words}", err=True)
 
 
 class PlainDisplay:
-    """Plain lines: one per fill, exit and session; `silent`: only warnings, on standard error.
-
-    A write error does not end the run; the result must be written.
-    """
+    """Plain lines: one per fill, exit and session; `silent`: only warnings, on standard error."""
 
     watched = False
 
@@ -111,7 +111,6 @@ class PlainDisplay:
         self._silent = silent
         self._narrator = EventNarrator()
         self._awaited: datetime | None = None
-        self._write_failed = False
         self._interrupted = ""
         self._banner: list[str] = []
         self._mark = f"{options.badge}  " if options.dry else ""
@@ -120,7 +119,11 @@ class PlainDisplay:
     def watcher(self) -> RunWatcher:
         """Prints lines when events are recorded."""
         return RunWatcher(
-            on_resumed=self._resumed, on_started=self._started, on_events=self._on_events, on_idle=self._idle
+            on_resumed=self._resumed,
+            on_started=self._started,
+            on_events=self._on_events,
+            on_idle=self._idle,
+            on_disabled=print_warning,
         )
 
     def __enter__(self) -> Self:
@@ -148,31 +151,23 @@ class PlainDisplay:
         for line in lines:
             click.echo(line, err=self._silent)
 
-    def _print_during_run(self, *lines: str) -> None:
-        # Print lines during the run. If they cannot be written, the run continues, and the log records it once.
-        try:
-            self._print(*lines)
-        except AccessError as fault:
-            if not self._write_failed:
-                self._write_failed = True
-                _log.error("narration.lost", reason=fault.message)
-
     def _resumed(self, run: str, day: str) -> None:
         self._interrupted = f"run {run} at {day}"
 
     def _started(self, feed: Feed, book: SessionBook) -> None:
         self._banner = banner(self._options.title, feed.label, book.sessions, self._interrupted)
+        self._narrator.continue_from(book)
 
     def _print_banner(self) -> None:
         # The banner, printed with the first event: a run without data to trade prints only its error.
         lines, self._banner = self._banner, []
-        self._print_during_run(*lines)
+        self._print(*lines)
 
     def _on_events(self, entries: Sequence[NewEvent]) -> None:
         self._print_banner()
         lines = [line for line in self._narrator.lines_for(entries) if line.weight in LOUD]
         if not self._silent:
-            self._print_during_run(*(f"{self._mark}{plain_line(line)}" for line in lines))
+            self._print(*(f"{self._mark}{plain_line(line)}" for line in lines))
 
     def _idle(self, moment: datetime) -> None:
         # Print once which session is awaited; not within a session.
@@ -180,7 +175,7 @@ class PlainDisplay:
         if not self._narrator.book.in_session and moment != self._awaited:
             self._awaited = moment
             when = f"{exchange_time(moment):%Y-%m-%d}, {both_times(moment)}"
-            self._print_during_run(f"{self._mark}Waiting for the session of {when}.")
+            self._print(f"{self._mark}Waiting for the session of {when}.")
 
 
 async def run_until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:

@@ -111,8 +111,9 @@ def tbot_started(run: RunInfo) -> None:
 def tbot_event(event: Mapping[str, object]) -> None:
     """Observe one event.
 
-    Arguments: `event` holds `kind`, `cid` (the client order id, or None) and `payload`; it is read-only. Moment: after
-    the event is on disk, in the journal's order. Caller: the engine. Returned value: ignored.
+    Arguments: `event` holds `kind`, `cid` (the client order id, or None), `time` (a datetime in UTC: when it was
+    applied, in a simulation the simulated time) and `payload`; it is read-only. Moment: after the event is on disk, in
+    the journal's order. Caller: the engine. Returned value: ignored.
     """
 
 

@@ -30,6 +30,8 @@ from tbot_core.instance import Instance, Settings
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.registry import catalogue as variables
+from tbot_core.instance.secret_schemas import secret_rules
+from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal.projections.vix import RecordedVix, recorded_vix_in
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
@@ -47,6 +49,7 @@ from tbot_core.plugins.trial_records import record_failure, record_run
 from tbot_core.system import filesystem
 from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
+from tbot_core.vault.error_codes import combined_error
 
 if TYPE_CHECKING:
     from tbot_core.contracts.setting import DeclaredConfig
@@ -183,6 +186,17 @@ class Assembly:
             here = one.plugin.tables and self.loader.manager.is_registered(one.subject)
             if here and name in deciding.get(kind, ()):
                 self.build(one, name if kind == "strategy" else None)
+
+    def check_secrets(self) -> None:
+        """Raise VaultError, with all faults, if secrets that the plugins of this run need are missing or wrong."""
+        rules, settings = secret_rules(_declared(self.loaded), required=True), self.settings
+        needed = sorted({category for category, _ in rules.required})
+        if not needed:
+            return
+        vault = open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
+        faults = [fault for one in needed for fault in vault.category_faults(one, rules.fields, rules.required)]
+        if faults:
+            raise combined_error(faults)
 
     def _entrant(self, rank: int, window: Window) -> ActiveStrategy:
         name = self.settings.strategies[rank]

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.contracts import FeedSession
-from tbot_core.engine import resume
+from tbot_core.engine import control, resume
 from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR
 from tbot_core.engine.feed_quality import BarsOnlyBroker
 from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.live.daily_cycle import READY_AT
 from tbot_core.engine.pacing import FullSpeedPace, Pace, RealTimePace, RunStopped, ScaledPace
+from tbot_core.engine.run_plan import WATCHER_LIMIT_S
 from tbot_core.engine.run_setup import (
     LIVE,
     PAPER,
@@ -26,6 +27,7 @@ from tbot_core.engine.run_setup import (
     simulation_setup,
 )
 from tbot_core.engine.session import stale_causes
+from tbot_core.engine.session.broker_login import log_out
 from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.recovery import recorded_failures
@@ -35,6 +37,7 @@ from tbot_core.engine.settings_reload import SettingsChanged
 from tbot_core.engine.simulated.paper_feed import PaperFeed, interrupted_minutes
 from tbot_core.engine.simulated.requests import PaperRequestHandler
 from tbot_core.errors import DataError, JournalError, SettingsError
+from tbot_core.instance.control_folder import record_control_folder
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.recorder import JournalRecorder
@@ -65,9 +68,16 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
     """Run simulated sessions, a replay, or the live market day after day, to the end or until stopped.
 
     An interrupted run is resumed after its last closed session: the interrupted one is repeated and must write the
-    same events again. The caller holds the instance's lock; for a dry run, the lock of dry runs.
+    same events again. The watcher is isolated: its failures do not affect the run. The caller holds the instance's
+    lock; for a dry run, the lock of dry runs.
     """
     plan.assembly.record_plugins()
+    instance = plan.assembly.settings.instance
+    if plan.assembly.settings.mode in {PAPER, LIVE}:
+        control.prepare_folder(instance.control)
+        record_control_folder(instance)
+    real_time = plan.assembly.settings.mode in {*REAL_TIME_MODES, LIVE}
+    watcher = watcher.isolated(plan.wall.monotonic, WATCHER_LIMIT_S if real_time else None)
     if plan.assembly.settings.mode == DRY_RUN:
         setup = dry_run_setup(plan.assembly, plan.request, plan.wall.now())
     elif plan.assembly.settings.mode in {PAPER, LIVE}:
@@ -88,9 +98,9 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
         return await _Run(plan, watcher, setup).go()
     finally:
         setup.journal.close()
-        await setup.broker.close()
-        if isinstance(setup.server, BarsOnlyBroker):
-            await setup.server.close()
+        trading = plan.assembly.settings.trading
+        data = {"data source": setup.server} if isinstance(setup.server, BarsOnlyBroker) else {}
+        await log_out({SIMULATOR: setup.broker, **data}, trading.api_timeout)
 
 
 class _Run:

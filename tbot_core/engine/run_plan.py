@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -19,6 +21,11 @@ from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import Clock
 from tbot_core.reports.summary import RunSummary
+from tbot_core.system.isolated_calls import IsolatedCalls
+
+WATCHER: Final = "display"
+WATCHER_LIMIT_S: Final = 1.0
+"""How long a display may block a trading run."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -28,7 +35,7 @@ class RunWatcher:
     `on_resumed`: first of all, with the run's name and the date of an interrupted session. `on_started`: before the
     first session. `on_minute`: after each minute. `on_events`: after each append to the journal. `on_idle`: each second
     of a wait for the market, with the awaited moment. `on_round`: at least once a second of a real-time session, also
-    before its open.
+    before its open. `on_disabled`: why the watcher is called no more.
     """
 
     on_resumed: Callable[[str, str], None] = lambda _run, _day: None
@@ -37,6 +44,25 @@ class RunWatcher:
     on_events: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
     on_idle: Callable[[datetime], None] = lambda _moment: None
     on_round: Callable[[TradingSession], None] = lambda _session: None
+    on_disabled: Callable[[str], None] = lambda _words: None
+
+    def isolated(self, now: Callable[[], float], limit_s: float | None) -> RunWatcher:
+        """This watcher behind a guard: its failures and calls longer than `limit_s` affect no run.
+
+        `now` returns seconds that never go back.
+        """
+
+        def on_disabled(_name: str, fault: BaseException) -> None:
+            why = f"{type(fault).__name__}: {fault}"
+            words = f"The display of the run failed and is off: {why}. `tbot status` shows the run."
+            IsolatedCalls(now).call(f"{WATCHER} (end)", partial(self.on_disabled, words), limit_s)
+
+        calls = IsolatedCalls(now, on_disabled)
+
+        def guarded(function: Callable[..., None]) -> Callable[..., None]:
+            return lambda *arguments: calls.call(WATCHER, partial(function, *arguments), limit_s)
+
+        return RunWatcher(**{field.name: guarded(getattr(self, field.name)) for field in attrs.fields(RunWatcher)})
 
 
 @attrs.frozen(kw_only=True, eq=False)

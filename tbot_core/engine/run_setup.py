@@ -329,7 +329,7 @@ class RunServices:
         """Report recorded events."""
         self._watcher.on_events(entries)
         for entry in entries:
-            self._observers.event({"kind": entry.kind, "cid": entry.cid, "payload": entry.payload})
+            self._observers.event({"kind": entry.kind, "cid": entry.cid, "time": entry.time, "payload": entry.payload})
 
     def announce_end(
         self, began: int, *, stopped: bool, reported: Iterable[str] = (), unconfirmed: str = ""

@@ -40,10 +40,11 @@ DRY_RUN = "dry-"
 class Instance:
     """The folder of one bot's settings, data, logs and requests; nothing outside is written.
 
-    Paths are resolved; none is created.
+    Paths are resolved; none is created. `control_dir` is CONTROL_DIR.
     """
 
     home: Path
+    control_dir: str = "control"
 
     @classmethod
     def at(cls, home: Path | str | None = None) -> Instance:
@@ -112,7 +113,7 @@ class Instance:
     @property
     def control(self) -> Path:
         """Requests to the running bot."""
-        return self.home / "control"
+        return self.path(self.control_dir)
 
     @property
     def lock(self) -> Path:

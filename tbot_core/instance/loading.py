@@ -289,7 +289,7 @@ def _settings(
 ) -> Settings:
     return Settings(
         mode=draft.mode,
-        instance=instance,
+        instance=attrs.evolve(instance, control_dir=draft.groups["deployment"].control_dir),
         frames=draft.frames,
         strategies=draft.strategies,
         filters=draft.filters,

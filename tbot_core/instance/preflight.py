@@ -14,7 +14,7 @@ from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.journal_key import chain_key
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
-from tbot_core.instance.secret_schemas import NetworkConfig, schemas
+from tbot_core.instance.secret_schemas import NetworkConfig, secret_rules
 from tbot_core.instance.sources import deployment_of
 from tbot_core.journal import integrity
 from tbot_core.journal.disk_reserve import NO_ROOM_BYTES
@@ -57,6 +57,7 @@ def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...
         ("audit", _audit),
         ("journal", _journal),
         ("splits", _splits),
+        ("folders", _folders),
         ("machine", _machine),
         ("backup", _backup),
     ):
@@ -81,7 +82,8 @@ def _secrets(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     before = {"bot_identity", "network", *(name for name, it in _SOURCES.items() if getattr(sources, it).sealed)}
     statuses = opened.status()
     faults = [it.fault for it in sources.both if isinstance(it.fault, VaultError)]
-    faults += opened.verify(schemas(subject.declared), without=before)
+    rules = secret_rules(subject.declared, subject.installed, required=True)
+    faults += opened.verify(rules.fields, without=before, required=rules.required)
     faults += [fault for it in statuses for fault in it.faults]
     for fault in {it.message: it for it in faults}.values():
         allowed = fault.code == _SHARED and subject.allow_shared_key
@@ -218,6 +220,29 @@ def _splits(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         last = found[-1]
         words = f"{len(found)} in {path}, the last of {last.symbol} on {last.day}."
         yield PreflightFinding(level="ok", subject="splits", message=words)
+
+
+def _folders(subject: PreflightSubject) -> Iterator[PreflightFinding]:
+    # Keys and settings may be on a read-only disk, the folders that a run writes to may not.
+    instance = subject.instance
+    control = instance.path(deployment_of(subject.sources.env.parsed).control_dir)
+    closed = [
+        folder
+        for folder in (instance.data, control, instance.logs, instance.path("backups"), instance.reports)
+        if not filesystem.is_writable_folder(folder)
+    ]
+    for folder in closed:
+        yield PreflightFinding(
+            level="fail",
+            subject="folders",
+            message=f"{folder} cannot be written to.",
+            remedy="It must be a folder that this user may write to, on a disk that is not read-only.",
+            exit_code=1,
+        )
+    if not closed:
+        yield PreflightFinding(
+            level="ok", subject="folders", message="Every folder that a run needs can be written to."
+        )
 
 
 def _machine(subject: PreflightSubject) -> Iterator[PreflightFinding]:

@@ -39,7 +39,10 @@ class PreflightFinding:
 
 @attrs.frozen(kw_only=True)
 class PreflightSubject:
-    """The instance to check: its settings files as read, the time, and the declarations of its plugins."""
+    """The instance to check: its settings files as read, the time, and its plugins.
+
+    `declared` are the loaded ones, whose secrets must be there, `installed` the (kind, name) of all.
+    """
 
     instance: Instance
     sources: SettingsFiles
@@ -47,6 +50,7 @@ class PreflightSubject:
     strict: bool = False
     allow_shared_key: bool = False
     declared: tuple[DeclaredConfig, ...] = ()
+    installed: frozenset[tuple[str, str]] = frozenset()
 
     def vault(self) -> Vault:
         """The instance's vault."""

@@ -1,7 +1,7 @@
 """The fields of each category of secrets known to the core, so that content can be checked without its plugin.
 
-The core's own categories have a class here, those of plugins are in `plugins.toml`. The declaration of an installed
-and enabled plugin takes precedence.
+The core's own categories have a class here, those of plugins are in `plugins.toml`. An installed plugin's section is
+judged by the plugin's own declaration only: while that is not loaded, its shape alone is checked.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from tbot_core.contracts.setting import boolean, integer, optional, path, text
 from tbot_core.instance.identity import BotIdentityConfig
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.vault.categories import CATEGORIES
-from tbot_core.vault.schemas import schema_key
+from tbot_core.vault.schemas import Schemas, schema_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from tbot_core.contracts.credentials import SecretField
     from tbot_core.contracts.setting import DeclaredConfig
-    from tbot_core.vault.schemas import Schemas
 
 _HOST = text(pattern=r"[A-Za-z0-9.:_-]{1,253}", allowed="a host's name or address")
 
@@ -57,13 +56,39 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def schemas(declared: Iterable[DeclaredConfig] = ()) -> Schemas:
-    """The fields of each category and plugin section; a plugin's own declaration takes precedence."""
+@attrs.frozen(kw_only=True)
+class SecretRules:
+    """How secrets are judged: the fields by category and section, and the (category, section) that must be there."""
+
+    fields: Schemas
+    required: frozenset[tuple[str, str]] = frozenset()
+
+
+def secret_rules(
+    declared: Iterable[DeclaredConfig] = (), installed: Container[tuple[str, str]] = (), *, required: bool = False
+) -> SecretRules:
+    """The one judgement of secrets, for checks, starts and writes.
+
+    `declared` are the loaded plugins, `installed` the (kind, name) of all installed ones. `required`: each loaded
+    plugin must have its secrets; an extension may be used without them.
+    """
+    plugins = tuple(declared)
+    needed = frozenset(
+        schema_key(category, one.name)
+        for one in plugins
+        for category in one.secrets
+        if category in CATEGORIES and one.kind != "extension"
+    )
+    return SecretRules(fields=schemas(plugins, installed), required=needed if required else frozenset())
+
+
+def schemas(declared: Iterable[DeclaredConfig] = (), installed: Container[tuple[str, str]] = ()) -> Schemas:
+    """The fields of each category and plugin section, without those of installed plugins that are not loaded."""
     found: dict[tuple[str, str], Mapping[str, SecretField]] = {
         schema_key("bot_identity", ""): secret_fields(BotIdentityConfig),
         schema_key("network", ""): secret_fields(NetworkConfig),
     }
-    for plugin in known_plugins():
+    for plugin in (one for one in known_plugins() if (one.kind, one.name) not in installed):
         found |= {schema_key(category, plugin.name): fields for category, fields in plugin.secrets.items()}
     for one in declared:
         for category, schema in one.secrets.items():

@@ -97,7 +97,7 @@ def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFi
 
     An unreadable file raises nothing: see its `fault`. `live` refuses loose file modes.
     """
-    env = _source(instance, "env", ENV_FILE, None, live=live)
+    env = read_global_file(instance, live=live)
     named = next((entry.value for entry in env.parsed.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
     if env.fault is not None:
         # The path and key of the trading configuration are unknown then.
@@ -108,6 +108,11 @@ def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFi
         empty = ParsedDotenv(findings=(SettingsFinding(level="fail", message=sentence, where=bot.active_name),))
         bot = attrs.evolve(bot, parsed=empty)
     return SettingsFiles(env=env, bot=bot)
+
+
+def read_global_file(instance: Instance, *, live: bool = False) -> SettingsFile:
+    """Read the global configuration as `read_settings_files` does."""
+    return _source(instance, "env", ENV_FILE, None, live=live)
 
 
 def is_there(instance: Instance) -> bool:

@@ -39,8 +39,15 @@ def note_event_count(journal: Path, events: int) -> None:
 def noted_event_count(journal: Path) -> int:
     """Return the minimum number of events the journal held; 0 when no count is readable.
 
-    Raises JournalError when the count is positive and the journal's file is missing or empty.
+    Raises JournalError when the count is positive and the journal's file is missing or empty, and for a pipe, socket or
+    device in the place of one of its files: reading that could block forever.
     """
+    for file in journal_files(journal):
+        if filesystem.is_endless(file):
+            raise JournalError(
+                f"The journal {journal} cannot be used: {file.name} is a pipe, a socket or a device.",
+                "Put the journal's own file back, or remove what is in its place.",
+            )
     try:
         events = int(filesystem.read_bytes(journal_files(journal)[-1], limit=100))
     except (AccessError, ValueError):

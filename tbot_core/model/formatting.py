@@ -21,6 +21,12 @@ def format_money(amount: Decimal, *, signed: bool = False) -> str:
     return f"{sign}{abs(cents):,}"
 
 
+def money_text(amount: Decimal) -> str:
+    """Dollars to the cent for a JSON document, such as `99978.75`; zero has no sign."""
+    cents = amount.quantize(_CENT, ROUND_HALF_EVEN)
+    return str(cents or abs(cents))
+
+
 def format_price(amount: Decimal) -> str:
     """A price with two decimals, or four if needed."""
     return f"{amount:,.{min(price_decimals([amount]), _TICK)}f}"

@@ -34,6 +34,9 @@ FAILURES: Final = 3
 WITHIN: Final = timedelta(minutes=10)
 """The number of failures within a period that disables a plugin for the rest of the session."""
 
+AGAIN: Final = timedelta(seconds=30)
+"""How often a broker or feed that failed so often is recorded again while it fails."""
+
 _REMEDY: Final = "`tbot plugins info` shows its last failure; fix it, or remove it from the settings."
 _log = log.logger(__name__)
 
@@ -46,7 +49,7 @@ class RunawayPlugin(PluginError):
 class FailedCall:
     """A failed call, as the journal records it: `turn` counts the calls of that name at one moment.
 
-    `off`: the plugin is not called again in this session.
+    `off`: the plugin is not called again in this session; for a broker or feed: entries are blocked.
     """
 
     plugin: str
@@ -58,7 +61,9 @@ class FailedCall:
 
 @attrs.frozen(kw_only=True, eq=False)
 class GuardSession:
-    """The state of a session: its clock, the recorder of failures, and whether it replays an interrupted part.
+    """The state of a session: its clock, the recorders of failures, and whether it replays an interrupted part.
+
+    `on_broker_failure` records those of brokers and feeds; None at a simulated venue, whose events must repeat.
 
     Replayed calls returned in time before, so they have no time limit: a busy machine must not change the result.
     """
@@ -66,6 +71,7 @@ class GuardSession:
     clock: Clock
     on_failure: Callable[[FailedCall], None]
     repeating: Callable[[], bool] = lambda: False
+    on_broker_failure: Callable[[FailedCall], None] | None = None
 
 
 @contextmanager
@@ -155,6 +161,28 @@ class CallGuard:
             self._write(self._session, moment, found)
             return _answer(PluginError(failure.error, _REMEDY), fallback)
 
+    def report_failure(self, entry: EntryPointInfo, call: str, fault: BaseException) -> str:
+        """Record a failed call of a broker or feed; returns the error as text.
+
+        Such a plugin stays in use: exits need it. In a session the failures are counted; `off` then means that entries
+        are blocked. While they are, one failure in `AGAIN` is recorded.
+        """
+        failure = _failure(entry, call, fault)
+        name, session = _named(entry), self._session
+        if session is None or session.on_broker_failure is None:
+            _log.error("plugin.failed", plugin=name, phase=call, error=failure.error, traceback=failure.trace)
+            return failure.error
+        moment, before = session.clock.now(), self._failed[name]
+        if len(before) == FAILURES and before[-1] - before[0] <= WITHIN and moment - before[-1] < AGAIN:
+            _log.error("plugin.failed", plugin=name, phase=call, error=failure.error)
+            return failure.error
+        turn, off = self._turn(moment, name, call), self._disables(name, moment, fault)
+        found = FailedCall(plugin=name, call=call, turn=turn, error=failure.error, off=off)
+        self._report(entry, failure, found)
+        before.append(moment)
+        session.on_broker_failure(found)
+        return failure.error
+
     def _begin(self) -> None:
         self._off: set[str] = set()
         self._failed: dict[str, deque[datetime]] = defaultdict(lambda: deque(maxlen=FAILURES))
@@ -170,7 +198,7 @@ class CallGuard:
             _log.error("plugin.failed", plugin=_named(entry), phase=call, traceback=failure.trace)
             raise PluginError(failure.sentence if alone else failure.error, _REMEDY) from fault
 
-    def _turn(self, moment: datetime, name: str, call: Call) -> int:
+    def _turn(self, moment: datetime, name: str, call: str) -> int:
         # The number of this call among those of its name at this moment; moments of a session do not recur.
         if self._turns[0] != moment:
             self._turns = (moment, {})
@@ -201,13 +229,22 @@ class CallGuard:
         session.on_failure(failed)
 
 
+def failure_consequence(plugin: str, *, off: bool) -> str:
+    """What follows from a recorded failure, as the end of a sentence about the plugin; "" if nothing does."""
+    if not off:
+        return ""
+    if plugin.startswith("broker/"):
+        return "blocks entries until it works"
+    return "is disabled for the rest of the session"
+
+
 def _answer(fault: PluginError, fallback: Callable[[str], T] | None) -> T:
     if fallback is None:
         raise fault
     return fallback(fault.message)
 
 
-def _failure(entry: EntryPointInfo, call: Call, fault: BaseException) -> PluginFailure:
+def _failure(entry: EntryPointInfo, call: str, fault: BaseException) -> PluginFailure:
     failure = PluginFailure.of(entry, "run", fault)
     return attrs.evolve(failure, error=f"{call}: {failure.error}")
 

@@ -14,6 +14,7 @@ from tbot_core.model.window import Window
 from tbot_core.plugins import answer_checks
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.guarded_broker import guard_broker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,13 +97,15 @@ class GuardedFilter:
 
 
 def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
-    """A guarded strategy or filter; an object of another kind is returned unchanged."""
+    """A guarded strategy, filter or broker; an object of another kind is returned unchanged."""
     match entry.kind:
         case "strategy":
             return GuardedStrategy(entry=entry, window=made.window, inner=made, guard=guard)
         case "filter":
             needs = frozenset(made.needs) if isinstance(made, RequiresData) else frozenset()
             return GuardedFilter(entry=entry, needs=needs, inner=made, guard=guard)
+        case "broker":
+            return guard_broker(entry, made, guard)
         case _:
             return made
 

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.system import log
-from tbot_core.system.timeouts import call_within
+from tbot_core.system.isolated_calls import IsolatedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from pluggy import HookCaller
 
     from tbot_core.contracts import RunInfo
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.discovery import EntryPointInfo
     from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 
-FAILURES: Final = 3
-WITHIN_S: Final = 600.0
 NO_LIMITS: Final[Mapping[str, float]] = MappingProxyType({})
 LIMITS_S: Final[Mapping[str, float]] = MappingProxyType({"tbot_started": 10.0, "tbot_event": 0.5, "tbot_stopped": 30.0})
 """How long an observer may block a trading run."""
-
-_log = log.logger(__name__)
 
 
 class PluginObservers:
@@ -47,15 +39,14 @@ class PluginObservers:
         limits_s: Mapping[str, float] = NO_LIMITS,
     ) -> None:
         self._limits_s = limits_s
-        self._clock = clock
         self._report = report
-        self._failures: dict[EntryPointInfo, deque[float]] = defaultdict(lambda: deque(maxlen=FAILURES))
-        self._off: set[EntryPointInfo] = set()
+        self._isolated = IsolatedCalls(clock.monotonic, self._on_disabled)
         # An object with several entries is notified once.
         subjects = {id(it.subject): it for it in reversed(loaded)}
         each = sorted(subjects.values(), key=lambda it: it.entry)
+        self._entries = {_name(it.entry): it.entry for it in each}
         self._callers = {
-            hook: [(it.entry, caller) for it in each if (caller := loader.caller(it.subject, hook)) is not None]
+            hook: [(_name(it.entry), caller) for it in each if (caller := loader.caller(it.subject, hook)) is not None]
             for hook in ("tbot_started", "tbot_event", "tbot_stopped")
         }
 
@@ -73,27 +64,12 @@ class PluginObservers:
         self._notify("tbot_stopped", run=run)
 
     def _notify(self, hook: str, **arguments: object) -> None:
-        for entry, caller in self._callers[hook]:
-            if entry not in self._off:
-                self._call(entry, caller, arguments, self._limits_s.get(hook))
+        for name, caller in self._callers[hook]:
+            self._isolated.call(name, partial(caller, **arguments), self._limits_s.get(hook))
 
-    def _call(
-        self, entry: EntryPointInfo, caller: HookCaller, arguments: Mapping[str, object], limit_s: float | None
-    ) -> None:
-        call = partial(caller, **arguments)
-        try:
-            if limit_s is None:
-                call()
-            else:
-                call_within(limit_s, call)
-        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of an observer's call
-            failure = PluginFailure.of(entry, "observe", fault)
-            _log.error("plugin.failed", plugin=f"{entry.kind}/{entry.name}", phase="observe", traceback=failure.trace)
-            self._count(entry, failure)
+    def _on_disabled(self, name: str, fault: BaseException) -> None:
+        self._report(PluginFailure.of(self._entries[name], "observe", fault))
 
-    def _count(self, entry: EntryPointInfo, failure: PluginFailure) -> None:
-        moments = self._failures[entry]
-        moments.append(self._clock.monotonic())
-        if len(moments) == FAILURES and moments[-1] - moments[0] <= WITHIN_S:
-            self._off.add(entry)
-            self._report(failure)
+
+def _name(entry: EntryPointInfo) -> str:
+    return f"{entry.kind}/{entry.name}"

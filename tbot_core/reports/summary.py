@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from tbot_core.model.formatting import money_text
 from tbot_core.model.types import Trade
 
 _MARKET: Final = frozenset({"paper", "live"})
@@ -69,8 +70,8 @@ class RunSummary:
             "mode": self.mode,
             "sessions": self.sessions,
             "symbols": self.symbols,
-            "equity_start": str(self.equity_start),
-            "equity_end": str(self.equity_end),
+            "equity_start": money_text(self.equity_start),
+            "equity_end": money_text(self.equity_end),
             "trades": [trade_document(trade, named=self.mode in _MARKET) for trade in self.trades],
             "denials": dict(sorted(self.denials.items())),
             "settings_hash": self.settings_hash,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -24,6 +25,7 @@ from tbot_core.model.formatting import (
     printable_name,
 )
 from tbot_core.model.types import Leg
+from tbot_core.plugins.call_guard import failure_consequence
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -61,6 +63,10 @@ class EventNarrator:
     def __init__(self) -> None:
         self.book = SessionBook()
 
+    def continue_from(self, book: SessionBook) -> None:
+        """Continue from a journal that was begun before, whose projection is `book`; the book itself stays as it is."""
+        self.book = deepcopy(book)
+
     def lines_for(self, entries: Iterable[NewEvent]) -> list[EventLine]:
         """The lines for these events."""
         lines: list[EventLine] = []
@@ -96,14 +102,19 @@ class EventNarrator:
         if closed:
             trade = closed[-1]
             return EventLine(time=trade.exit_time, text=_exit(trade), weight="exit", gain=trade.pnl)
-        fill, order = entry.payload, self.book.orders[entry.cid or ""].order
+        fill, record = entry.payload, self.book.orders.get(entry.cid or "")
+        shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
+        how_much = f"{format_quantity(shares)} {fill['symbol']} @ {format_price(at)}"
+        if record is None:  # an order of an earlier session
+            what = f"FILL of an earlier session's order: {'BUY' if fill['buy'] else 'SELL'} {how_much}"
+            return EventLine(time=datetime.fromisoformat(fill["time"]), text=what, weight="exit")
+        order = record.order
         what = "BUY" if order.buy else "SELL SHORT"
         if order.leg is not Leg.ENTRY:
             what = "REDUCE"
         elif order.tops_up:
             what = f"TOP-UP {what}"
-        shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
-        text = f"[{order.signal.strategy.upper()}] {what} {format_quantity(shares)} {order.symbol} @ {format_price(at)}"
+        text = f"[{order.signal.strategy.upper()}] {what} {how_much}"
         return EventLine(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
 
 
@@ -185,8 +196,8 @@ def _confirmation_text(payload: Mapping[str, Any]) -> str:
 def _problem_text(kind: str, payload: Mapping[str, Any]) -> str:
     # A failed plugin, a split, a frozen symbol, or a position that is not closed yet or STUCK.
     if kind == records.PLUGIN_FAILED:
-        off = "; it is disabled for the rest of the session" if payload["off"] else ""
-        return f"Plugin {payload['plugin']} failed: {payload['error']}{off}"
+        consequence = failure_consequence(payload["plugin"], off=payload["off"])
+        return f"Plugin {payload['plugin']} failed: {payload['error']}{consequence and f'; it {consequence}'}"
     if kind == records.CORPORATE_ACTION:
         return f"{payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
     if kind == records.FROZEN:

@@ -12,6 +12,7 @@ from tbot_core.journal.projections.book import SessionBook, broker_events
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.projections.failover_drills import drill_objection, latest_drill
 from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase, Leases
+from tbot_core.model.formatting import money_text
 from tbot_core.model.types import Leg, dollars_of
 from tbot_core.status.runs import PAPER, RunFile, open_run_file
 
@@ -90,7 +91,7 @@ def _broker(name: str, tag: str, since: Sequence[Event]) -> Document:
         "circuit": circuit,
         "held": sorted(book.portfolio.positions),
         "orders": len(working),
-        "reserved": str(dollars_of(book.portfolio.cost_atoms) + entering + external.value_usd),
+        "reserved": money_text(dollars_of(book.portfolio.cost_atoms) + entering + external.value_usd),
         "confirmed": confirmed if circuit != "closed" else "",
     }
 

@@ -9,7 +9,9 @@ import attrs
 
 from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.errors import JournalError
 from tbot_core.instance import Instance
+from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.journal import records
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections import carryover, restarts
@@ -19,8 +21,8 @@ from tbot_core.journal.projections.confirmations import PendingConfirmations
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.restarts import Restart
-from tbot_core.model.formatting import format_quantity
-from tbot_core.model.types import dollars_of, quantity_of
+from tbot_core.model.formatting import format_quantity, money_text
+from tbot_core.model.types import RiskState, dollars_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.status import live_figures
 from tbot_core.status.failover import failover_document, instance_brokers
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Settings
     from tbot_core.journal.gauges import Gauges
-    from tbot_core.journal.store import Event
+    from tbot_core.journal.store import Event, Journal
     from tbot_core.model.calendar import Session
     from tbot_core.status import Document
 
@@ -63,14 +65,13 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     Read-only. Invalid settings are listed under `attention`, and those of the last run are shown. Raises SettingsError
     if the folder has neither settings nor a run.
     """
-    instance = Instance.at(home)
+    instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
     counted = [file for file in files if not file.dry]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     holder = filesystem.lock_holder(instance.lock)
-    file, events = _latest_run(counted)
-    read = _Projections()
-    project(events, *attrs.astuple(read, recurse=False))
+    file, events, damage = _latest_run(counted)
+    read = _projected(events, damage)
     gauges = None if file is None else live_figures.revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
     free = filesystem.free_bytes(instance.home)
@@ -90,26 +91,47 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         **_upcoming(file, settings, now),
         "disk_free_bytes": free,
         "attention": [
-            *([f"The settings are invalid: {fault}"] if fault else []),
+            *filter(None, (fault and f"The settings are invalid: {fault}", damage and str(damage))),
             *_attention(counted, events, read.book, running=holder is not None, free=free),
-            *_risk_warnings(risk, running=holder is not None),
+            *_risk_warnings(risk, instance.control_dir, running=holder is not None),
             *unseen_incidents(instance.home),
         ],
     }
 
 
-def _latest_run(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event]]:
-    # The journal that is shown, with its events: that of paper and live trading, else of the newest run.
+def _projected(events: Sequence[Event], damage: JournalError | None) -> _Projections:
+    # The projections of a journal; raises its damage if the events are no longer those that tbot wrote.
+    read = _Projections()
+    try:
+        project(events, *attrs.astuple(read, recurse=False))
+    except (LookupError, TypeError, ValueError, ArithmeticError) as fault:
+        if damage is None:
+            raise
+        raise damage from fault
+    return read
+
+
+def _latest_run(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event], JournalError | None]:
+    # The journal that is shown, with its events and its damage: that of paper and live trading, else of the newest run.
     #
     # An empty journal, as made by `tbot init`, is shown only if all others are empty too.
     found: RunFile | None = None
     for file in sorted(files, key=lambda one: one.name != PAPER):
         with open_run_file(file) as journal:
-            events = list(journal.events())
+            events, damage = list(journal.events()), _damage(journal)
         if events:
-            return file, events
+            return file, events, damage
         found = found or file
-    return found, []
+    return found, [], None
+
+
+def _damage(journal: Journal) -> JournalError | None:
+    # What is wrong with a journal whose events can still be read; None for an intact one.
+    try:
+        journal.verify()
+    except JournalError as fault:
+        return fault
+    return None
 
 
 def _account(settings: Settings, read: _Projections, risk: RiskStatus, gauges: Gauges | None) -> Document:
@@ -117,7 +139,7 @@ def _account(settings: Settings, read: _Projections, risk: RiskStatus, gauges: G
     if not read.book.session:
         return dict.fromkeys(live_figures.FIGURES) | {"most_trades": settings.risk.max_trades}
     opening = read.book.portfolio.opening_atoms
-    limits = Limits.of(settings.risk, opening, defense=risk.state != "normal")
+    limits = Limits.of(settings.risk, opening, defense=risk.state == RiskState.DEFENSE.word)
     return live_figures.account_figures(read.book, limits, gauges)
 
 
@@ -224,10 +246,10 @@ def _risk(risk: RiskStatus) -> Document:
     }
 
 
-def _risk_warnings(risk: RiskStatus, *, running: bool) -> list[str]:
+def _risk_warnings(risk: RiskStatus, folder: str, *, running: bool) -> list[str]:
     # What blocks trading, and warnings about the control folder.
     found = [risk.exposed] if risk.exposed else []
-    found += folder_warnings(risk.seen, running=running)
+    found += folder_warnings(risk.seen, running=running, folder=folder)
     if risk.state in _GRAVE:
         found.append(f"The state is {risk.state}: {', '.join(risk.causes)}.")
     return found
@@ -309,7 +331,7 @@ def _positions(book: SessionBook) -> list[dict[str, str]]:
             "stop": str(book.resting(symbol) or ""),
             "covered": f"{book.covered(symbol):f}",
             "protection": live_figures.protection(book, symbol),
-            "pnl": str(dollars_of(position.pnl_atoms)),
+            "pnl": money_text(dollars_of(position.pnl_atoms)),
         }
         for symbol, position in sorted(book.portfolio.positions.items())
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import gauges, records
+from tbot_core.model.formatting import money_text
 from tbot_core.model.types import OrderState, dollars_of, ticks_of
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ def account_figures(book: SessionBook, limits: Limits, reported: Gauges | None) 
         loss, budget, most = reported.daily_loss_limit, reported.budget, reported.most_trades
         gross = gross if reported.gross is None else reported.gross
     return {
-        "equity": str(book.equity),
-        "day_pnl": str(pnl),
-        "daily_loss_limit": str(loss),
+        "equity": money_text(book.equity),
+        "day_pnl": money_text(pnl),
+        "daily_loss_limit": money_text(loss),
         "daily_loss_used": str(round(max(-pnl, Decimal(0)) / loss, 4)) if loss else None,
-        "budget": str(budget),
-        "gross": str(gross),
+        "budget": money_text(budget),
+        "gross": money_text(gross),
         "most_trades": most,
         "marks_at": None if reported is None else reported.at.isoformat(),
     }
@@ -96,7 +97,7 @@ def protection(book: SessionBook, symbol: str) -> str:
 def _account(one: gauges.BrokerGauge) -> Document:
     return {
         "broker": one.name,
-        "equity": None if one.equity is None else str(one.equity),
+        "equity": None if one.equity is None else money_text(one.equity),
         "latency_s": None if one.latency_s is None else round(one.latency_s, 3),
         "requests_spare": one.spare,
         "requests_per_minute": one.per_minute or None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.engine import control
-from tbot_core.engine.control import ControlFolderState, RefusedRequest
+from tbot_core.engine.control import ControlFolderState, ControlVerb, RefusedRequest
 from tbot_core.errors import AccessError
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal.projections.arming import LATCHES
@@ -20,11 +20,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.engine.control import ControlRequest
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event
 
 _WORDS: Final = {state.word: state for state in RiskState} | dict.fromkeys(LATCHES, RiskState.EXIT_ONLY)
 """The states that a session's risk events require; a latch requires exit-only."""
+
+
+@attrs.frozen
+class _Withdrawal:
+    # What a request withdraws: earlier requests, and the causes that they or a signal have raised.
+    verbs: frozenset[ControlVerb]
+    causes: frozenset[StateCause]
+
+
+_WITHDRAWALS: Final[Mapping[ControlVerb, _Withdrawal]] = {
+    ControlVerb.KILL_CLEAR: _Withdrawal(
+        frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN}),
+        frozenset({StateCause.KILL_COMMAND, StateCause.KILL_SIGNAL}),
+    ),
+    ControlVerb.STOP_CANCEL: _Withdrawal(
+        frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP}),
+        frozenset({StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL}),
+    ),
+    ControlVerb.DEFENSE_OFF: _Withdrawal(frozenset({ControlVerb.DEFENSE_ON}), frozenset({StateCause.DEFENSE_COMMAND})),
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +64,10 @@ class RiskStatus:
 
 def risk_status(folder: Path, events: Sequence[Event], book: SessionBook, *, running: bool) -> RiskStatus:
     """The state that `events` and their `book` add up to, with the control folder; `running`: whether a bot runs."""
-    states = recall_states(events)
+    states, seen = recall_states(events), read_control_folder(folder)
+    if not running:  # the next start begins with these requests
+        for cause in _withdrawn_causes(seen.requests):
+            states.active.pop(cause, None)
     session = _of_run(book) if book.in_session or running else []
     found = [*((KINDS[cause].state, cause.value) for cause in states.causes), *session]
     found.sort(key=lambda one: -one[0])
@@ -51,7 +75,7 @@ def risk_status(folder: Path, events: Sequence[Event], book: SessionBook, *, run
     return RiskStatus(
         state=present.word,
         causes=tuple(dict.fromkeys(cause for _, cause in found)),
-        seen=read_control_folder(folder),
+        seen=seen,
         latched=book.in_session and any(change["what"] in LATCHES for change in book.risk),
         exposed=folder_exposure(folder),
     )
@@ -64,14 +88,28 @@ def _of_run(book: SessionBook) -> list[tuple[RiskState, str]]:
     return forced + [(_WORDS[it["what"]], it["cause"]) for it in losses if it["what"] in _WORDS]
 
 
-def folder_warnings(seen: ControlFolderState, *, running: bool) -> list[str]:
-    """Sentences about the requests in the control folder."""
-    found = [f"control/{name} exists: remove it to trade." for name in _files(seen)]
-    found += [f"control/{printable_name(one.name)} was refused: {one.words}" for one in seen.refused]
-    if not running and seen.requests:
-        verbs = ", ".join(request.verb.value for request in seen.requests)
-        found.append(f"Requested, takes effect at the next start: {verbs}.")
+def folder_warnings(seen: ControlFolderState, *, running: bool, folder: str = "control") -> list[str]:
+    """Sentences about the requests in the control folder, which messages call `folder`."""
+    found = [f"{folder}/{name} exists: remove it to trade." for name in _files(seen)]
+    found += [f"{folder}/{printable_name(one.name)} was refused: {one.words}" for one in seen.refused]
+    waiting = () if running else _without_withdrawn(seen.requests)
+    if waiting:
+        found.append(f"Requested, takes effect at the next start: {', '.join(verb.value for verb in waiting)}.")
     return found
+
+
+def _without_withdrawn(requests: Sequence[ControlRequest]) -> list[ControlVerb]:
+    # The verbs of the requests, without those that a later request withdraws, and without the withdrawals.
+    left: list[ControlVerb] = []
+    for request in requests:
+        withdrawn = _WITHDRAWALS.get(request.verb)
+        left = [*left, request.verb] if withdrawn is None else [verb for verb in left if verb not in withdrawn.verbs]
+    return left
+
+
+def _withdrawn_causes(requests: Sequence[ControlRequest]) -> set[StateCause]:
+    # The causes of the journal that waiting requests withdraw.
+    return {cause for one in requests if one.verb in _WITHDRAWALS for cause in _WITHDRAWALS[one.verb].causes}
 
 
 def _files(seen: ControlFolderState) -> list[str]:

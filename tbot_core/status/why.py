@@ -19,7 +19,7 @@ from tbot_core.journal.projections.vix import recorded_vix_in
 from tbot_core.marketdata import received_bars
 from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock, exchange_moment, exchange_time, exchange_zone
-from tbot_core.model.formatting import plural
+from tbot_core.model.formatting import money_text, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of, quantity_of
 from tbot_core.reports.summary import trade_document
@@ -265,7 +265,7 @@ def _position(book: SessionBook, symbol: str) -> Document | None:
         "quantity": f"{quantity_of(position.units):f}",
         "entry_price": f"{position.entry_price:f}",
         "stop": "" if stop is None else str(stop),
-        "pnl_at_last_fill": str(dollars_of(position.pnl_atoms)),
+        "pnl_at_last_fill": money_text(dollars_of(position.pnl_atoms)),
     }
 
 

@@ -117,6 +117,14 @@ def is_endless(path: Path) -> bool:
         return path.exists() and not path.is_file() and not path.is_dir()
 
 
+def is_writable_folder(path: Path) -> bool:
+    """Whether files can be created in the folder, or in the nearest one above that exists."""
+    with raising_access_errors("look at", path):
+        while not os.path.lexists(path) and path != path.parent:
+            path = path.parent
+        return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+
+
 def size(path: Path) -> int:
     """The size of a file in bytes."""
     with raising_access_errors("look at", path):

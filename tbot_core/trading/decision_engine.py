@@ -106,8 +106,8 @@ class DecisionEngine:
 
     @property
     def limits(self) -> Limits:
-        """The limits of the current risk state."""
-        return self._limits[self.exposure.current_state >= RiskState.DEFENSE]
+        """The limits of the current risk state: reduced in defense; graver states allow no entry."""
+        return self._limits[self.exposure.current_state is RiskState.DEFENSE]
 
     def restore_entry(self, order: Order, proposal: Proposal) -> None:
         """Apply an entry that was recorded before a restart, with its proposal."""

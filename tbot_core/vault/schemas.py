@@ -14,7 +14,7 @@ from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error, vault_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from tbot_core.contracts.credentials import SecretField
     from tbot_core.system.secret import Secret
@@ -47,12 +47,17 @@ def schema_key(category: str, section: str) -> tuple[str, str]:
     return category, section if CATEGORIES[category].by_plugin else ""
 
 
-def check_content(
-    data: memoryview, category: str, file: str, schemas: Schemas, only: Collection[str] | None = None
+def check_content(  # noqa: PLR0913, PLR0917  what is judged, its place, and the rules
+    data: memoryview,
+    category: str,
+    file: str,
+    schemas: Schemas,
+    only: Collection[str] | None = None,
+    required: Iterable[tuple[str, str]] = (),
 ) -> tuple[VaultError, ...]:
     """Return all faults of the content; sections with unknown fields are checked for shape only.
 
-    With `only`, sections of other names are checked for shape only.
+    With `only`, sections of other names are checked for shape only. `required` names sections that must be there.
     """
     shape = CATEGORIES[category].shape
     try:
@@ -61,8 +66,10 @@ def check_content(
         return (error,)
     if shape == "text":
         return ()
-    found: list[VaultError] = []
-    for section in content.parse_content(data, category, file) if shape == "sections" else ("",):
+    sections = content.parse_content(data, category, file) if shape == "sections" else ("",)
+    absent = sorted(section for place, section in required if place == category and section not in sections)
+    found = [vault_error(VaultErrorCode.CONTENT_ABSENT, category, file, section=name) for name in absent]
+    for section in sections:
         schema = schemas.get(schema_key(category, section))
         if schema is not None and (only is None or not section or section in only):
             fields = content.content_fields(data, category, file, section or None)

@@ -20,7 +20,7 @@ from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 from tbot_core.vault.store import OpenedSecrets, SecretStore
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Collection, Container, Iterator, Mapping
 
     from tbot_core.system.secret import Secret
     from tbot_core.system.secure_files import FileFlaw
@@ -180,23 +180,39 @@ class Vault:
         """The status of each category, without decrypting; faults are returned, not raised."""
         return tuple(self._status(category) for category in categories.CATEGORIES)
 
-    def verify(self, known: Schemas | None = None, *, without: Container[str] = ()) -> tuple[VaultError, ...]:
+    def verify(
+        self,
+        known: Schemas | None = None,
+        *,
+        without: Container[str] = (),
+        required: Collection[tuple[str, str]] = (),
+    ) -> tuple[VaultError, ...]:
         """Decrypt and check every existing file; returns the faults, tolerated modes included.
 
         Sections and categories not in `known` are checked for shape only. Categories in `without` are skipped.
+        `required` are the (category, section) that must be there.
         """
         found: list[VaultError] = []
         for category in categories.CATEGORIES:
-            if category in without or not self.store.has_file(category):
-                continue
-            here = self.store.place(category)
-            try:
-                with self.read(category) as opened:
-                    found += opened.flaws
-                    found += schemas.check_content(opened.view, category, here.shown(here.file), known or {})
-            except VaultError as error:
-                found.append(error)
+            if category not in without:
+                found += self.category_faults(category, known or {}, required, flaws=True)
         return (*found, *self.shared_keys())
+
+    def category_faults(
+        self, category: str, known: Schemas, required: Collection[tuple[str, str]], *, flaws: bool = False
+    ) -> tuple[VaultError, ...]:
+        """Decrypt and check the file of one category, as `verify` does; with `flaws` also its tolerated modes."""
+        here = self.store.place(category)
+        file = here.shown(here.file)
+        if not self.store.has_file(category):
+            absent = any(place == category for place, _ in required)
+            return (vault_error(VaultErrorCode.FILE_MISSING, category, file),) if absent else ()
+        try:
+            with self.read(category) as opened:
+                found = schemas.check_content(opened.view, category, file, known, required=required)
+                return (*(opened.flaws if flaws else ()), *found)
+        except VaultError as error:
+            return (error,)
 
     def shared_keys(self) -> tuple[VaultError, ...]:
         """An error for each category that shares its key with an earlier one; the audit log's key counts."""

@@ -87,6 +87,7 @@ class Bot:
 async def pump(dispatcher: AlertDispatcher) -> None:
     """Read once, and send once what is due."""
     dispatcher.poll_journal()
+    await dispatcher.send_questions()
     for urgency in Urgency:
         await dispatcher.send(urgency)
 
@@ -323,6 +324,61 @@ def test_routine_alerts_wait_through_quiet_hours(bot: Bot) -> None:
     bot.pass_time(hours=1)
     asyncio.run(pump(alerts))
     assert bot.mail.said == ["The request arm was refused: no."]
+
+
+def ask(bot: Bot, number: int) -> None:
+    """An entry that waits for a confirmation."""
+    signal = {"strategy": "open", "symbol": f"SYM{number}"}
+    expires = (bot.clock.now() + timedelta(seconds=60)).isoformat()
+    question = {"id": f"c{number}", "signal": signal, "price": 10.0, "quantity": "5", "side": "long"}
+    bot.write("confirmation_asked", question | {"expires": expires})
+
+
+def questions(channel: Channel) -> list[str]:
+    """The symbols that somebody was asked about."""
+    return [words.split(" @ ")[0].rsplit(" ", 1)[-1] for words in channel.said if "Needs a confirmation" in words]
+
+
+def test_a_question_is_sent_at_once_whatever_holds_routine_alerts(bot: Bot) -> None:
+    """In quiet hours and beyond the routine limit each question is a message of its own, with its command."""
+    alerts = bot.dispatcher(quiet="09:00-11:00")
+    for number in range(30):
+        bot.write("request_refused", {"name": f"arm{number}", "words": "no."})
+    ask(bot, 1)
+    asyncio.run(pump(alerts))
+    assert (questions(bot.mail), len(bot.mail.got)) == (["SYM1"], 1)
+    assert bot.mail.got[0].text.endswith("Next: tbot confirm c1")
+    bot.pass_time(hours=1)  # the quiet hours are over: single messages, then a digest
+    asyncio.run(pump(alerts))
+    assert len(bot.mail.got) == 22
+    ask(bot, 2)
+    ask(bot, 3)
+    asyncio.run(pump(alerts))
+    assert questions(bot.mail) == ["SYM1", "SYM2", "SYM3"]
+
+
+def test_questions_take_no_place_of_other_routine_alerts(bot: Bot) -> None:
+    """The routine limit counts routine alerts alone."""
+    alerts = bot.dispatcher()
+    for number in range(25):
+        ask(bot, number)
+    bot.write("request_refused", {"name": "arm", "words": "no."})
+    asyncio.run(pump(alerts))
+    assert (len(questions(bot.mail)), bot.mail.said[-1]) == (25, "The request arm was refused: no.")
+
+
+def test_a_question_that_no_channel_accepts_is_tried_again(bot: Bot) -> None:
+    """It goes to the other channel, and after a failure of both it is sent with the next attempt."""
+    alerts = bot.dispatcher()
+    ask(bot, 1)
+    bot.mail.fault = bot.pager.fault = Undelivered("down.")
+    asyncio.run(pump(alerts))
+    bot.mail.fault = None
+    asyncio.run(pump(alerts))
+    assert questions(bot.mail) == []
+    bot.pass_time(seconds=2)
+    asyncio.run(pump(alerts))
+    assert questions(bot.mail) == ["SYM1"]
 
 
 def test_a_run_that_fails_says_so(bot: Bot) -> None:

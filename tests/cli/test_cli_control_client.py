@@ -73,6 +73,45 @@ class Bot:
         return self.process.returncode, out
 
 
+@pytest.mark.slow
+def test_bot_commands_and_files_use_the_folder_of_control_dir(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kill by command waits there for the next start, a file there halts the bot, and texts name it."""
+    create_demo_instance(tmp_path)
+    (tmp_path / ".env").write_text("CONTROL_DIR=requests\n")
+    assert cli.invoke(["kill", "--home", str(tmp_path)]) == 0
+    (written,) = (tmp_path / "requests").iterdir()
+    assert (tmp_path / "requests").stat().st_mode & 0o777 == 0o700
+    clock, states = ManualClock(MORNING), list[str]()
+    plan = RunPlan(
+        assembly=assemble(tmp_path, "paper", clock),
+        request=FeedRequest(kind="live"),
+        wall=clock,
+        once=True,
+        watch_s=30.0,
+    )
+
+    def minute(session: TradingSession, index: int) -> None:
+        states.append(session.decision_engine.exposure.current_state.word)
+        if index == 1:
+            control.write_request(tmp_path / "requests", ControlVerb.KILL_CLEAR, actor="ann", now=clock.now())
+        if index == 3:
+            (tmp_path / "requests" / "kill").touch()
+        if index == 5:
+            plan.stop.set()
+
+    asyncio.run(run(plan, RunWatcher(on_minute=minute)))
+    assert not written.exists()
+    assert [states[place] for place in (1, 3, 5)] == ["halted", "normal", "halted"]
+    assert not (tmp_path / "control").exists()
+    capsys.readouterr()
+    assert cli.invoke(["status", "--home", str(tmp_path)]) == 1
+    assert "requests/kill exists: remove it to trade." in capsys.readouterr().out
+    assert cli.invoke(["kill", "--clear", "--home", str(tmp_path)]) == 1
+    assert "`rm requests/kill` ends it." in capsys.readouterr().out
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An instance with the demo's settings."""
@@ -189,7 +228,9 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     ):
         assert cli.invoke([*words, "--home", str(home)]) == 0
         assert "No bot is running" in capsys.readouterr().out
-    waiting = asked(capsys, home, "status", code=1)["requests"]["waiting"]
+    shown = asked(capsys, home, "status", code=0)
+    assert shown["attention"] == []
+    waiting = shown["requests"]["waiting"]
     assert waiting == ["kill", "kill-clear", "stop", "stop-cancel", "defense-on", "defense-off"]
     assert (home / "control").stat().st_mode & 0o777 == 0o700
 
@@ -441,6 +482,20 @@ def test_status_says_that_others_may_use_the_folder(home: Path, capsys: pytest.C
     assert any("other users may enter its folder" in one for one in asked(capsys, home, "status", code=1)["attention"])
 
 
+def test_a_request_that_blocks_trading_at_the_next_start_needs_attention(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stop after a cancel waits, a cancel after a stop leaves nothing; a kill is not withdrawn by it."""
+    for words in (("stop", "--cancel"), ("kill",), ("stop",)):
+        cli.invoke([*words, "--home", str(home)])
+    capsys.readouterr()
+    shown = asked(capsys, home, "status", code=1)["attention"]
+    assert "Requested, takes effect at the next start: kill, stop." in shown
+    cli.invoke(["stop", "--cancel", "--home", str(home)])
+    capsys.readouterr()
+    assert "Requested, takes effect at the next start: kill." in asked(capsys, home, "status", code=1)["attention"]
+
+
 def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, str]]:
     """The rows of `tbot check` about requests."""
     cli.invoke(["check", "--home", str(home), "--json"])
@@ -492,6 +547,9 @@ def test_causes_of_the_session_are_told_with_those_of_the_operator(home: Path) -
     whole = risk_status(home / "control", [event], book, running=False)
     assert (whole.state, whole.causes) == ("halted", ("tbot kill", LOST["cause"], HALF["cause"]))
     assert not risk_status(home / "control", [], attrs.evolve(book, in_session=False), running=False).latched
+    control.write_request(home / "control", ControlVerb.KILL_CLEAR, actor="ann", now=MORNING)
+    assert risk_status(home / "control", [event], book, running=False).state == "exit-only"
+    assert risk_status(home / "control", [event], book, running=True).state == "halted"
 
 
 def test_a_setting_keeps_defense_after_a_kill_at_the_bell(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -187,3 +188,37 @@ def test_a_damaged_key_has_its_own_remedy(home: Path) -> None:
     told = said(home, "config", "show", code=3)
     assert "tbot secrets rekey env_bot" in told
     assert "allowed values" not in told
+
+
+def altered(path: Path, change: str) -> None:
+    """Change an event behind the journal's back."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE events SET {change} WHERE seq = 5")
+
+
+def test_status_names_the_damage_of_a_journal_that_can_still_be_read(home: Path) -> None:
+    """An event that somebody changed is named with the remedy beside what the journal shows; exit 1."""
+    altered(home / "data" / "tbot.sqlite", "payload = replace(payload, '\"words\"', '\"words\" ')")
+    text = said(home, "status", code=1)
+    assert "was changed: event 5 breaks the hash chain after 4. Restore it from a backup" in text
+    assert "instance" in text
+    assert "was changed: event 5" in said(home, "status", "--json", code=1)
+
+
+def test_status_names_the_damage_where_the_events_mean_nothing_any_more(home: Path) -> None:
+    """An event of another form is the same sentence, without a traceback."""
+    altered(home / "data" / "tbot.sqlite", "kind = 'session_opened', payload = '{}'")
+    text = said(home, "status", code=1)
+    assert "was changed: event 5 breaks the hash chain after 4." in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-anchor"])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_pipe_in_the_place_of_a_journals_file_is_refused(home: Path, words: list[str], suffix: str) -> None:
+    """No command waits for ever for what nobody writes into it."""
+    path = home / "data" / f"tbot.sqlite{suffix}"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    text = said(home, *words, code=1)
+    assert f"cannot be used: tbot.sqlite{suffix} is a pipe, a socket or a device." in text

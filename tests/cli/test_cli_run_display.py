@@ -30,7 +30,7 @@ from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import ExitReason, Leg, RiskState
@@ -187,6 +187,71 @@ def test_a_position_that_is_left_in_part_is_reduced() -> None:
     words = ["[OPEN] BUY 10 AAA", "[OPEN] REDUCE 4 AAA", "[OPEN] EXIT AAA time +16.00 (10"]
     assert [line.text.split(" @ ")[0] for line in told] == words
     assert told[-1].gain == Decimal(16)
+
+
+@pytest.mark.parametrize("kind", ["lines", "live view"])
+def test_a_stop_that_was_placed_before_a_restart_is_shown_when_it_fills(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """The display knows orders and positions from the journal, so the exit has its strategy and its profit."""
+    entry, stop = order(quantity="10"), order(Leg.STOP, quantity="10", stop="9", reason=ExitReason.STOP)
+    opened = {"equity": "1000", "symbols": 1, "primary": "acme", "date": "2026-11-24"}
+    book = fold_events(
+        [
+            NewEvent(kind=records.SESSION_OPENED, payload=opened, time=MORNING),
+            *placed(entry),
+            filled(entry, "10", "10", "1"),
+            *placed(stop),
+        ]
+    )
+    wish, label = RunOptions(mode="paper", home=tmp_path), FeedLabel(name="a market", simulated=False, quotes=True)
+    live = LiveView(wish, ManualClock(MORNING), Console(file=io.StringIO()))
+    shown = live if kind == "live view" else run_display.PlainDisplay(wish, silent=False)
+    shown.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), book)
+    shown.watcher.on_events([filled(stop, "10", "9", "2")])
+    lines = [line.text for line in live.frame.events] if kind == "live view" else [capsys.readouterr().out]
+    assert "[OPEN] EXIT AAA stop" in lines[-1]
+    assert len(book.trades) == 0, "the book of the run is not changed"
+
+
+def test_a_fill_of_an_unknown_order_is_shown_with_what_it_says() -> None:
+    """An order of an earlier session may still fill: symbol, quantity and price are in the event."""
+    (line,) = EventNarrator().lines_for([filled(order(quantity="10"), "10", "9.5", "1")])
+    assert line.text == "FILL of an earlier session's order: BUY 10 AAA @ 9.50"
+
+
+@pytest.mark.slow
+def test_a_display_that_fails_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each callback fails; the session is traded, and the display says once that it is off."""
+    create_demo_instance(tmp_path)
+    clock, said = ManualClock(MORNING), list[str]()
+    plan = RunPlan(
+        assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo", sessions=1, seed=0), wall=clock
+    )
+
+    def fail(*_arguments: object) -> None:
+        raise KeyError("an order")
+
+    names = [field.name for field in attrs.fields(RunWatcher) if field.name != "on_disabled"]
+    outcome = asyncio.run(run(plan, RunWatcher(**dict.fromkeys(names, fail), on_disabled=said.append)))
+    assert outcome.summary.trades
+    (words,) = said
+    assert words.startswith("The display of the run failed and is off: KeyError: 'an order'.")
+    run_display.PlainDisplay(RunOptions(mode="demo", home=tmp_path), silent=False).watcher.on_disabled(words)
+    assert f"tbot: {words}" in capsys.readouterr().err
+
+
+def test_a_live_view_that_fails_gives_the_terminal_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A view that cannot be drawn starts no failure of the run; one that is off says so in the ordinary screen."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True)
+    live = LiveView(RunOptions(mode="demo", home=tmp_path), ManualClock(MORNING), console)
+    live.frame.minute = cast("int", None)
+    live.frame.session = cast("Any", object())
+    with live:
+        live.watcher.on_disabled("The display failed.")
+        assert "tbot: The display failed." in capsys.readouterr().err
+        assert stream.getvalue().endswith("\x1b[?25h\x1b[?1049l")
 
 
 def placed(one: Order) -> list[NewEvent]:
@@ -359,7 +424,7 @@ def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
 
 @pytest.mark.slow
 def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk the session is traded to its end; the log says once that the output is lost; the summary fails."""
+    """On a full disk the session is traded to its end, and the log names the display; the summary fails."""
     create_demo_instance(tmp_path)
     clock, wish = ManualClock(MORNING), RunOptions(mode="demo", home=tmp_path)
     plan = RunPlan(
@@ -372,7 +437,7 @@ def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: py
         assert outcome.summary.trades
         with pytest.raises(AccessError, match="Cannot write to standard output"):
             lines.end(outcome)
-    assert (tmp_path / "logs" / "tbot.log").read_text().count("narration.lost") == 1
+    assert (tmp_path / "logs" / "tbot.log").read_text().count("observer.failed") == 3
 
 
 def interrupt(home: Path) -> None:

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,11 @@ from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.journal import gauges, records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, both_times, exchange_time
-from tbot_core.model.types import dollars_of
+from tbot_core.model.formatting import money_text
+from tbot_core.model.types import RiskState, dollars_of
 from tbot_core.status.instance import status_document
 from tbot_core.system import filesystem
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,16 +72,37 @@ def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pyte
         dollars_of(session.decision_engine.exposure.pnl_atoms),
         dollars_of(session.decision_engine.limits.daily_loss),
     )
-    assert Decimal(found["day_pnl"]) == pnl
-    assert Decimal(found["equity"]) == dollars_of(session.decision_engine.portfolio.equity_atoms)
-    assert Decimal(found["daily_loss_limit"]) == limit
+    assert found["day_pnl"] == money_text(pnl)
+    assert found["equity"] == money_text(dollars_of(session.decision_engine.portfolio.equity_atoms))
+    assert found["daily_loss_limit"] == money_text(limit)
     assert Decimal(found["daily_loss_used"]) == round(max(-pnl, Decimal(0)) / limit, 4)
-    assert sum(Decimal(one["pnl"]) for one in found["positions"]) == pnl
+    parts = [Decimal(one["pnl"]) for one in found["positions"]]
+    assert abs(sum(parts) - pnl) <= len(parts) * Decimal("0.005")
     filesystem.remove(tmp_path / "data" / gauges.FILE)
     fills = status(capsys, tmp_path, code=1)
     assert fills["marks_at"] is None
     assert Decimal(fills["day_pnl"]) != pnl
     assert any("at the last fill prices" in line for line in lines(fills, MORNING))
+
+
+@pytest.mark.slow
+def test_a_halted_session_shows_the_limits_of_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only defense reduces limits; a kill blocks entries, by the bot's figures as by the journal's."""
+    session = stopped_on_paper(tmp_path)
+    normal = status(capsys, tmp_path, code=1)
+    exposure, limits = session.decision_engine.exposure, session.decision_engine.limits
+    exposure.imposed_state = RiskState.HALTED
+    assert session.decision_engine.limits is limits
+    exposure.imposed_state = RiskState.DEFENSE
+    assert session.decision_engine.limits.max_trades < limits.max_trades
+    path = tmp_path / "data" / "tbot.sqlite"
+    killed = records.state_payload(StateCause.KILL_COMMAND, RiskState.HALTED, there=True, words="")
+    with closing(open_journal(path)) as journal:
+        journal.append([NewEvent(kind=records.STATE, payload=killed, time=MORNING)])
+    filesystem.remove(tmp_path / "data" / gauges.FILE)
+    found = status(capsys, tmp_path, code=1)
+    assert found["state"] == "halted"
+    assert [found[name] for name in ("budget", "most_trades")] == [normal[name] for name in ("budget", "most_trades")]
 
 
 @pytest.mark.slow
@@ -94,7 +118,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
     assert found["accounts"] == [
         {
             "broker": "acme",
-            "equity": "99000",
+            "equity": "99000.00",
             "latency_s": 0.042,
             "requests_spare": 7,
             "requests_per_minute": 200,

@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities
-from tbot_core.engine.session.broker_login import LoginMonitor
-from tbot_core.errors import LoginNeeded
+from tbot_core.engine.session.broker_login import LoginMonitor, log_out
+from tbot_core.errors import LoginNeeded, Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.execution.trading_state import TradingStateController
@@ -23,6 +23,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account
 from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
 from tbot_core.rehearsal.world import World
+from tbot_core.system import log
 from tbot_core.testing.trades import session
 from tbot_core.trading.risk.states import StateCause, TradingState
 
@@ -34,6 +35,35 @@ if TYPE_CHECKING:
     from tbot_core.model.types import RiskState
 
 ACCOUNT = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1))
+
+
+class Leaving:
+    """A broker whose log-out takes so long, or fails."""
+
+    def __init__(self, seconds: float = 0.0, fault: Exception | None = None) -> None:
+        self.seconds = seconds
+        self.fault = fault
+        self.closed = False
+
+    async def close(self) -> None:
+        """Log out."""
+        await asyncio.sleep(self.seconds)
+        if self.fault is not None:
+            raise self.fault
+        self.closed = True
+
+
+def test_every_broker_is_logged_out_within_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    """A broker that hangs or fails is named in the log and keeps no other one open."""
+    log.configure("info", "json", None)
+    brokers = {"slow": Leaving(3600.0), "broken": Leaving(fault=Unavailable("reset.")), "sound": Leaving()}
+    asyncio.run(log_out(brokers, 0.05))
+    log.close()
+    assert [name for name, one in brokers.items() if one.closed] == ["sound"]
+    logged = capsys.readouterr().err
+    assert "no answer within 0.05 s" in logged
+    assert "reset." in logged
+    assert logged.count("broker.not_closed") == 2
 
 
 class Door:

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import json
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 import pytest
@@ -21,7 +21,7 @@ from tbot_core.journal import gauges
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import dollars_of, price_of
 from tbot_core.rehearsal.lifecycle import simulated_instance
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +112,16 @@ def test_gauges_that_cannot_be_written_stop_nothing(
     found = gauges.read_gauges(folder)
     assert found is not None
     assert found.at == NOW + dt.timedelta(seconds=100)
+
+
+def test_a_failure_while_gauges_are_computed_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever fails is named in the log with its traceback, and the run goes on."""
+    log.configure("info", "json", None)
+    meter(tmp_path, ManualClock(NOW)).write_if_due(cast("TradingSession", None))
+    log.close()
+    logged = capsys.readouterr().err
+    assert "observer.failed" in logged
+    assert "gauges" in logged
 
 
 TAKEN = gauges.Gauges(

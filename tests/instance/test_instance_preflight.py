@@ -272,3 +272,17 @@ def test_an_old_backup_is_warned_of(home: Path) -> None:
     assert found(checked, "backup") == [("ok", "The last backup of the secrets is 0 days old.")]
     later = attrs.evolve(checked, now=checked.now + dt.timedelta(days=BACKUP_DAYS + 2))
     assert found(later, "backup")[0][0] == "warn"
+
+
+def test_a_folder_that_cannot_be_written_to_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in its place and a folder of another user are named, with exit code 1; a missing one is made later."""
+    assert ("ok", "Every folder that a run needs can be written to.") in found(subject(home), "folders")
+    (home / "logs").write_text("")
+    (home / "reports").mkdir()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != home / "reports" and access(path, mode))
+    failed = [one for one in preflight_findings(subject(home)) if one.message.endswith("cannot be written to.")]
+    assert [(one.level, one.message, one.exit_code) for one in failed] == [
+        ("fail", f"{home / 'logs'} cannot be written to.", 1),
+        ("fail", f"{home / 'reports'} cannot be written to.", 1),
+    ]

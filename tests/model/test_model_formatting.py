@@ -13,6 +13,7 @@ from tbot_core.model.formatting import (
     format_prices,
     format_quantity,
     labelled_line,
+    money_text,
     plural,
     printable_name,
 )
@@ -31,6 +32,15 @@ def test_money_is_written_to_the_cent(amount: str, plain: str, signed: str) -> N
     """With thousands separated; what rounds to nothing has no sign."""
     assert format_money(Decimal(amount)) == plain
     assert format_money(Decimal(amount), signed=True) == signed
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("100021.3912345678", "100021.39"), ("-0.5", "-0.50"), ("0", "0.00"), ("-0.004", "0.00"), ("1E+3", "1000.00")],
+)
+def test_money_in_a_document_has_two_decimals(amount: str, text: str) -> None:
+    """A program reads cents without separators; what rounds to nothing has no sign."""
+    assert money_text(Decimal(amount)) == text
 
 
 def test_prices_have_two_four_or_eight_decimals() -> None:

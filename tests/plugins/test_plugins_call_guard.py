@@ -142,7 +142,7 @@ def test_a_sound_plugin_is_as_it_was() -> None:
     assert list(judge.judge(signals, MarketView(bars=BARS, day=DAY), FRAME)) == [check]
     assert list(judge.screen(DAY, BARS.symbols, FRAME)) == []
     assert judge.needs == frozenset()
-    assert guard_plugin(attrs.evolve(STRATEGY, kind="broker"), "a broker", session.bounds) == "a broker"
+    assert guard_plugin(attrs.evolve(STRATEGY, kind="alert"), "a channel", session.bounds) == "a channel"
     assert session.told == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 from contextlib import closing
@@ -12,8 +13,9 @@ import attrs
 import pytest
 
 from tbot_core import cli
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.cli.commands.check import check_instance
-from tbot_core.contracts import FeedRequest
+from tbot_core.contracts import FeedRequest, Urgency
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
@@ -250,6 +252,65 @@ def test_f57_a_symbol_on_which_feed_and_broker_differ_is_not_entered(house: Hous
     reasons = {(one.payload["signal"]["symbol"], one.payload["reason"]) for one in house.events(records.DECISION)}
     assert ("AMD", "FEEDS_APART") in reasons
     assert ("AMD", "ALLOWED") not in reasons
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("call", "cause"), [("snapshot", "BROKER_PLUGIN"), ("news", "PLUGIN_LOST")])
+def test_a_plugin_that_raises_ends_no_session(
+    house: House, monkeypatch: pytest.MonkeyPatch, call: str, cause: str
+) -> None:
+    """Its failures are journaled with its name; the third leaves exits only, and the session is closed as ever."""
+    subject = house.module.Acme if call == "snapshot" else type(house.world.live_feed())
+    inner = getattr(subject, call)
+
+    def fail_if_due() -> None:
+        if 600.0 < house.world.clock.monotonic() < 720.0:
+            raise KeyError("acme")
+
+    async def snapshot(self: object, since: object) -> Any:
+        fail_if_due()
+        return await inner(self, since)
+
+    async def news(self: object, symbols: object) -> Any:
+        async for one in inner(self, symbols):
+            fail_if_due()
+            yield one
+
+    monkeypatch.setattr(subject, call, snapshot if call == "snapshot" else news)
+    outcome = house.run()
+    assert outcome.summary.sessions == 1
+    failed = [one.payload for one in house.events(records.PLUGIN_FAILED)]
+    assert {(one["plugin"], one["call"]) for one in failed} == {("broker/acme", call)}
+    assert [one["off"] for one in failed[:3]] == [False, False, True]
+    states = [one.payload for one in house.events(records.STATE) if one.payload["cause"] == cause]
+    assert (states[0]["there"], states[0]["state"], states[-1]["words"]) == (True, "exit-only", "over")
+    (notice,) = AlertRules(RoutineEvents()).apply(house.events(records.PLUGIN_FAILED)[2])
+    assert notice.urgency is Urgency.CRITICAL
+    assert "The broker acme failed and blocks entries until it works" in notice.what
+
+
+@pytest.mark.slow
+def test_a_broker_that_only_supplies_bars_is_closed_too(
+    house: House, plant: Callable[..., EntryPointInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both connections end with the run; one that hangs or fails delays neither the other nor the outcome."""
+    plant("beta", ACME.replace('name="acme"', 'name="beta"'), kind="broker")
+    data = importlib.import_module("their_beta")
+    vars(data)["WORLD"] = house.world
+    closed = list[str]()
+
+    async def hang(_self: object) -> None:
+        closed.append("acme")
+        await asyncio.sleep(86_400)
+
+    async def fail(_self: object) -> None:
+        closed.append("beta")
+        raise KeyError("socket")
+
+    monkeypatch.setattr(house.module.Acme, "close", hang)
+    monkeypatch.setattr(data.Acme, "close", fail)
+    assert house.run(DATA_SOURCE="BETA").summary.sessions == 1
+    assert sorted(closed) == ["acme", "beta"]
 
 
 PAPER = {"BROKER_NAME": "PAPER", "DATA_SOURCE": "ACME", "ENTRY_ORDER_TYPE": "market", "SHORT_TYPE_OPEN": "ShortSell"}

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import importlib
 import logging
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-from tbot_core.contracts import Plugin, RunInfo
+from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.contracts import FeedRequest, Plugin, RunInfo
 from tbot_core.contracts.hooks import hookimpl
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.errors import PluginError
+from tbot_core.journal.store import read_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
-from tbot_core.plugins.observers import FAILURES, WITHIN_S, PluginObservers
+from tbot_core.plugins.observers import PluginObservers
 from tbot_core.plugins.risk_checks import risk_checks
+from tbot_core.system.isolated_calls import FAILURES, WITHIN_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from tbot_core.plugins.failure import PluginFailure
 
@@ -258,3 +268,48 @@ def test_f92_an_observer_that_hangs_holds_a_run_up_for_its_limit_and_no_longer()
         observers.event({"kind": "fill"})
     assert told == ["stopped", ("b", "stopped"), *[("b", "fill")] * FAILURES]
     assert "0.01 s and was interrupted" in reported[0].error
+
+
+LOOKER = '''
+import attrs
+
+from tbot_core.contracts import Plugin
+from tbot_core.contracts.hooks import hookimpl
+
+SEEN = []
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """No settings."""
+
+
+@hookimpl
+def tbot_extension():
+    return Plugin(name="{name}", summary="Looks on", config=Config, create=lambda config, context: object())
+
+
+@hookimpl
+def tbot_event({argument}):
+    SEEN.append({argument} or "an event")
+'''
+
+
+@pytest.mark.slow
+def test_an_observer_gets_the_time_of_each_event(tmp_path: Path, plant: Callable[..., EntryPointInfo]) -> None:
+    """Kind, client order id, time and payload are those of the journal; one that takes no argument is called too."""
+    for name, argument in (("looker", "event"), ("older", "")):
+        body = LOOKER.replace("{name}", name).replace("{argument}", argument).replace("( or ", "(")
+        plant(name, body, kind="extension")
+    create_demo_instance(tmp_path)
+    plan = RunPlan(
+        assembly=assemble(tmp_path, "demo", CLOCK), request=FeedRequest(kind="demo", sessions=1, seed=0), wall=CLOCK
+    )
+    outcome = asyncio.run(run(plan, RunWatcher()))
+    with closing(read_journal(outcome.journal)) as journal:
+        events = {(one.kind, one.cid, one.applied): one.payload for one in journal.events()}
+    seen = importlib.import_module("their_looker").SEEN
+    assert len(seen) > 10
+    assert all(set(one) == {"kind", "cid", "time", "payload"} for one in seen)
+    assert [one for one in seen if events[one["kind"], one["cid"], one["time"]] is None] == []
+    assert len(importlib.import_module("their_older").SEEN) == len(seen)

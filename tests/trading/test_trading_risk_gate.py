@@ -31,6 +31,7 @@ from tbot_core.trading.risk.exposure import (
     ExposureBook,
     ReservedEntry,
     count_traded,
+    lose_broker_plugin,
     net_of,
     share_exposure,
     window_pnl,
@@ -458,6 +459,17 @@ def test_where_the_account_can_be_read_trouble_is_handed_over() -> None:
     assert (now.current_state, now.pending_changes, now.rejects_in_row) == (RiskState.EXIT_ONLY, [], 0)
     troubles.clear()
     assert now.current_state is RiskState.NORMAL
+
+
+def test_a_broker_whose_plugin_fails_allows_exits_only_at_that_broker() -> None:
+    """The cause is handed over for its account alone; a simulation has nobody to hand it to."""
+    failing, other, simulated = standing(blocking_causes={}), standing(blocking_causes={}), standing()
+    for book in (failing, simulated):
+        lose_broker_plugin(book, "poll: KeyError: 'id'")
+    assert failing.blocking_causes == {StateCause.BROKER_PLUGIN: "poll: KeyError: 'id'"}
+    assert [book.current_state for book in (failing, other, simulated)] == [
+        RiskState.EXIT_ONLY, RiskState.NORMAL, RiskState.NORMAL
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

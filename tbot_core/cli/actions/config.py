@@ -16,7 +16,7 @@ from tbot_core.instance import Instance, Settings, load_settings, read_settings_
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.instance import SettingsFiles
@@ -293,10 +293,10 @@ class PluginDeclarations:
     brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
 
 
-def plugin_declarations(home: Path | None) -> PluginDeclarations:
+def plugin_declarations(home: Path | None, named: Container[str] = ()) -> PluginDeclarations:
     """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
 
-    Plugins that hung in an earlier trial are not imported, as in a run.
+    Those in `named` count as enabled. Plugins that hung in an earlier trial are not imported, as in a run.
     """
     from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
     from tbot_core.instance.folder import Instance
@@ -310,6 +310,7 @@ def plugin_declarations(home: Path | None) -> PluginDeclarations:
         enabled = plugins_enabled(raw_settings(home)) & installed
     except (AccessError, VaultError):
         enabled = frozenset()  # an unreadable file has its own finding
+    enabled |= {(kind, name) for kind, name in installed if name in named}
     usable, quarantined = quarantine.quarantine_broken(enabled, listings, Instance.at(home).data, SystemClock().now())
     loaded, failed = PluginLoader().offers(usable, listings)
     return PluginDeclarations(

@@ -23,7 +23,7 @@ from tbot_core.vault.schemas import check_content, schema_key
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TextIO
 
@@ -239,7 +239,7 @@ def read_values(home: Path | None, category: str, document: TextIO | None) -> di
         )
     if kind.shape == "sections":
         section = click.prompt("Plugin" if kind.by_plugin else "User").strip()
-    schema = known_schemas(home).get(schema_key(category, section))
+    schema = known_schemas(home, (section,)).get(schema_key(category, section))
     found = prompt_fields(schema, required=bool(section) or not _has_file(home, category))
     if not found:
         raise UsageError("No field was given.", "Give at least one.")
@@ -290,7 +290,8 @@ def check_contents(
 
     With `only`, other sections are only checked for their shape: their faults existed before.
     """
-    classes, faults = known_schemas(home), list[VaultError]()
+    sections = only if only is not None else {name for data in contents.values() for name in _sections(data)}
+    classes, faults = known_schemas(home, sections), list[VaultError]()
     for category, data in contents.items():
         paths = vault.store.place(category)
         faults += check_content(memoryview(data), category, paths.shown(paths.file), classes, only)
@@ -327,12 +328,22 @@ def _has_file(home: Path | None, category: str) -> bool:
     return vault_of_home(home, tolerant=True, ready=False).store.has_file(category)
 
 
-def known_schemas(home: Path | None) -> Schemas:
-    """The classes that validate secrets, including those of the enabled plugins."""
-    from tbot_core.cli.actions.config import enabled_declarations
-    from tbot_core.instance.secret_schemas import schemas
+def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:
+    """The fields that validate secrets: of the enabled plugins, and of the installed ones named in `sections`."""
+    from tbot_core.cli.actions.config import plugin_declarations
+    from tbot_core.instance.secret_schemas import secret_rules
 
-    return schemas(enabled_declarations(home))
+    plugins = plugin_declarations(home, sections)
+    return secret_rules(plugins.declared, plugins.installed).fields
+
+
+def _sections(data: bytes) -> Collection[str]:
+    # The sections of a category's content; none in one that is no JSON object, which has a fault of its own.
+    try:
+        found = json_document.parse_json(data)
+    except json_document.InvalidJson:
+        return ()
+    return found if isinstance(found, dict) else ()
 
 
 def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> None:

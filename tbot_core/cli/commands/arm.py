@@ -94,6 +94,7 @@ def trades_on_paper(home: Path | None) -> bool:
     """
     from tbot_core.engine.control import ControlVerb
     from tbot_core.errors import JournalError
+    from tbot_core.instance.control_folder import known_control_folder
     from tbot_core.journal import integrity
     from tbot_core.journal.projections.book import fold_events
     from tbot_core.status.risk_state import read_control_folder
@@ -101,7 +102,10 @@ def trades_on_paper(home: Path | None) -> bool:
     from tbot_core.system import filesystem
 
     instance, mode = find_instance(home), ""
-    if any(request.verb is ControlVerb.ARM for request in read_control_folder(instance.control).requests):
+    if any(
+        request.verb is ControlVerb.ARM
+        for request in read_control_folder(known_control_folder(instance).control).requests
+    ):
         return False
     try:
         if integrity.journal_exists(instance.journal):

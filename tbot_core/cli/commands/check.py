@@ -51,6 +51,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
         now=SystemClock().now(),
         allow_shared_key=allow_shared_key,
         declared=plugins.declared,
+        installed=plugins.installed,
     )
     found = [
         PreflightFinding(level=it.level, subject="settings", message=str(it))
@@ -68,16 +69,18 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
 
 def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
     """The control folder of the running bot: its permissions, and the requests in it."""
+    from tbot_core.instance.control_folder import known_control_folder
     from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
 
+    instance = known_control_folder(instance)
     folder = instance.control
     exposure = folder_exposure(folder)
     if exposure:
         yield PreflightFinding(
             level="fail", subject="requests", message=exposure, remedy=f"chmod 700 {folder}", exit_code=1
         )
-    warnings = folder_warnings(read_control_folder(folder), running=True)
+    warnings = folder_warnings(read_control_folder(folder), running=True, folder=instance.control_dir)
     yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in warnings)
     if not (exposure or warnings):
         yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
@@ -142,13 +145,14 @@ def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterato
 def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allow_shared_key: bool = False) -> None:
     """The same checks before a run: a fault that blocks trading is raised, the others are printed on standard error.
 
-    A simulation starts in spite of faults. Raises SettingsError, or AccessError for a damaged log or an
-    unfit machine.
+    A simulation starts in spite of faults. No plugin is loaded yet: what a plugin needs is judged when it is. Raises
+    SettingsError, or AccessError for a damaged log or an unfit machine.
     """
     from tbot_core.errors import AccessError, SettingsError
     from tbot_core.instance.preflight import preflight_findings
     from tbot_core.instance.preflight_subject import PreflightSubject
     from tbot_core.model.clock import SystemClock
+    from tbot_core.plugins import discovery
 
     subject = PreflightSubject(
         instance=instance,
@@ -156,6 +160,7 @@ def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allo
         now=SystemClock().now(),
         strict=mode == "live",
         allow_shared_key=allow_shared_key,
+        installed=frozenset((it.entry.kind, it.entry.name) for it in discovery.installed_plugins()),
     )
     failed = [row for row in preflight_findings(subject) if row.level == "fail"]
     fatal = [row for row in failed if mode == "live" or (mode in {"dry-run", "paper"} and row.subject in _FATAL)]

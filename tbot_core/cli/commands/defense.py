@@ -44,12 +44,15 @@ def off(*, home: Path | None, as_json: bool) -> int:
 def status(*, home: Path | None, as_json: bool) -> int:
     """Show the risk state, its causes, and the requests in the control folder."""
     from tbot_core.instance import Instance
+    from tbot_core.instance.control_folder import known_control_folder
     from tbot_core.model.clock import SystemClock
     from tbot_core.status.instance import status_document
     from tbot_core.status.risk_state import folder_warnings, read_control_folder
 
     shown = status_document(home, SystemClock().now())
-    requests = folder_warnings(read_control_folder(Instance.at(home).control), running=shown["running"])
+    instance = known_control_folder(Instance.at(home))
+    seen = read_control_folder(instance.control)
+    requests = folder_warnings(seen, running=shown["running"], folder=instance.control_dir)
     line = f"The state is {shown['state']}{_causes_text(shown['causes'])}."
     document = {"state": shown["state"], "causes": shown["causes"], "requests": requests}
     emit(document, as_json=as_json, lines=[line, *requests])

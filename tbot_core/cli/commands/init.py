@@ -204,13 +204,13 @@ def _check_contents(
     # Raises VaultError, which names every invalid field.
     from tbot_core.errors import VaultError
     from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.secret_schemas import schemas
+    from tbot_core.instance.secret_schemas import secret_rules
     from tbot_core.vault.categories import category_paths
     from tbot_core.vault.error_codes import combined_error
     from tbot_core.vault.schemas import check_content
 
     texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
-    known = _fields(texts) if contents.keys() - {"env", "env_bot", "bot_identity"} else schemas()
+    known = _fields(texts) if contents.keys() - {"env", "env_bot", "bot_identity"} else secret_rules().fields
     faults: list[VaultError] = []
     for category, data in contents.items():
         here = category_paths(category, instance, deployment)
@@ -241,9 +241,11 @@ def _check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: s
 
 def _fields(settings: Mapping[str, object]) -> Schemas:
     # The fields of each category; installed plugins that these settings enable declare their own.
-    from tbot_core.instance.secret_schemas import schemas
+    from tbot_core.instance.secret_schemas import secret_rules
+    from tbot_core.plugins import discovery
 
-    return schemas(one.declared for one in _enabled_offers(settings))
+    installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
+    return secret_rules([one.declared for one in _enabled_offers(settings)], installed).fields
 
 
 def _enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.instance import SettingsFiles
+    from tbot_core.model.clock import Clock
 
 WATCHABLE_RATE: Final = 5200.0
 """Replay speed multiplier at which a session of the demo takes four and a half seconds."""
@@ -173,7 +174,6 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
 
     from tbot_core.alerts.service import alerts_beside
     from tbot_core.cli import run_display
-    from tbot_core.engine.bootstrap import assemble
     from tbot_core.engine.chain_heads import with_chain_heads
     from tbot_core.engine.disk_guard import DiskGuard
     from tbot_core.engine.run import run
@@ -181,12 +181,9 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.model.clock import SystemClock
 
-    clock, found = SystemClock(), None if watcher is None else watcher.sources
-    overrides = {} if options.seed is None else {"SEED": str(options.seed)}
+    clock = SystemClock()
     sends_orders = options.mode in MARKET_MODES and not options.dry
-    if found is not None and sends_orders:
-        overrides = settings_of_open_session(options, found, clock.now()) | overrides
-    assembly = assemble(options.home, options.mode, clock, overrides, found)
+    assembly = _assembled(options, clock, None if watcher is None else watcher.sources, sends_orders=sends_orders)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
     reloader = SettingsReloader()
     if watcher is not None and options.mode in MARKET_MODES:
@@ -207,6 +204,19 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     if not outcome.renewed:
         shown.end(outcome)
     return outcome
+
+
+def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *, sends_orders: bool) -> Assembly:
+    # The parts of the run; one that sends orders has the settings of its open session, and all secrets it needs.
+    from tbot_core.engine.bootstrap import assemble
+
+    overrides = {} if options.seed is None else {"SEED": str(options.seed)}
+    if found is not None and sends_orders:
+        overrides = settings_of_open_session(options, found, clock.now()) | overrides
+    assembly = assemble(options.home, options.mode, clock, overrides, found)
+    if sends_orders:
+        assembly.check_secrets()
+    return assembly
 
 
 def settings_of_open_session(options: RunOptions, found: SettingsFiles, now: dt.datetime) -> dict[str, str]:

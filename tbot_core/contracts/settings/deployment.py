@@ -28,10 +28,9 @@ class DeploymentSettings:
         "CONTROL_DIR",
         path(),
         default="control",
-        doc="Control folder: requests to the running bot.",
+        doc="Control folder: requests to the running bot, mode 0700.",
         file=".env",
         changes_trades=False,
-        acted_on=False,
     )
     env_bot_path: str = setting(
         "ENV_BOT_PATH",

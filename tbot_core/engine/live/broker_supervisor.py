@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.engine.live.maintenance import MaintenanceMonitor
@@ -10,6 +11,7 @@ from tbot_core.engine.session.broker_login import LoginMonitor
 from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.reconciler import Reconciler
+from tbot_core.execution.throttling import run_concurrently
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, OrderState, RiskState
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from tbot_core.engine.live.task_group import SessionTasks
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
@@ -51,6 +54,7 @@ class BrokerSupervisor:
         self._read, self._reading_since = False, clock.monotonic()
         self._cancel_attempts: dict[str, tuple[int, float]] = {}
         self._cancelled: set[str] = set()
+        broker_session.is_awaited = not broker_session.journal_tag
         exposure = broker_session.decision_engine.exposure
         exposure.blocking_causes, exposure.account_unread = {}, True
         self.trading_state = TradingStateController(
@@ -102,7 +106,7 @@ class BrokerSupervisor:
         self.trading_state.raise_cause(StateCause.UNRECONCILED)
         self._reading_since = self._clock.monotonic()
         await self.reconciler.read()
-        self._read = True
+        self._read = self.broker_session.is_awaited = True
         self._on_account_read()
 
     async def process_broker_events(self) -> None:
@@ -227,3 +231,25 @@ class BrokerSupervisor:
         cancels = [CancelOrder(client_order_id=cid) for cid in entries]
         if cancels:
             await self.broker_session.execution.execute(MinuteCommands(actions=cancels))
+
+
+async def poll_brokers(supervisors: Sequence[BrokerSupervisor]) -> None:
+    """One round of polling and supervision at every broker, without those whose first reading is pending."""
+    awaited = [one for one in supervisors if one.broker_session.is_awaited]
+    await run_concurrently([one.broker_session.execution.process_broker_events for one in awaited])
+    await run_concurrently([one.run_once for one in awaited])
+
+
+async def close_accounts(supervisors: Sequence[BrokerSupervisor]) -> None:
+    """Read the accounts at the end of the day, without those whose first reading is pending."""
+    await run_concurrently([one.reconciler.close for one in supervisors if one.broker_session.is_awaited])
+
+
+def first_standby_readings(standbys: Sequence[BrokerSupervisor], tasks: SessionTasks) -> list[asyncio.Task[None]]:
+    """The first account readings of the standbys as tasks of the session: nothing waits for one that hangs."""
+    found = []
+    for one in standbys:
+        begin = asyncio.Event()
+        begin.set()
+        found.append(asyncio.ensure_future(tasks.run_on_event(begin, one.reconcile)))
+    return found

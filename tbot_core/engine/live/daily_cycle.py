@@ -42,7 +42,7 @@ from tbot_core.model.types import RiskState, atoms_of, dollars_of
 from tbot_core.system import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.engine.session.session import SessionContext
@@ -222,12 +222,12 @@ class DailyCycle:
         self.session = market
         connection = source if isinstance(source, FeedConnection) else None
         ready_payload = partial(self._ready_payload, market, live=market.live)
-        side_actions = (
-            self._announcer.announce_ready(market, connection, ready_payload),
-            self._watch_settings(),
-            self._write_gauges(market),
-        )
-        side_tasks = [*(asyncio.ensure_future(one) for one in side_actions), *others]
+        side_actions = {
+            "readiness": self._announcer.announce_ready(market, connection, ready_payload),
+            "settings": self._watch_settings(),
+            "gauges": self._write_gauges(market),
+        }
+        side_tasks = [*(asyncio.ensure_future(_isolate(name, one)) for name, one in side_actions.items()), *others]
         try:
             await market.trade()
         finally:
@@ -364,6 +364,14 @@ class DailyCycle:
                 return
             self._factory.on_idle(moment)
             await self._clock.sleep(min(rest_s, self.config.watch_s))
+
+
+async def _isolate(name: str, action: Coroutine[Any, Any, None]) -> None:
+    # Run what only reports; its failure ends no session.
+    try:
+        await action
+    except Exception:  # noqa: BLE001  -- the border of what only reports
+        _log.exception("side_task.failed", task=name)
 
 
 def _ignore_state(state: RiskState) -> None:

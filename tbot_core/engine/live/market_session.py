@@ -12,6 +12,7 @@ import attrs
 
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.live import broker_supervisor as supervision
 from tbot_core.engine.live.abandoned_positions import AbandonedPositions
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, out_of_hours, session_clock
@@ -31,7 +32,6 @@ from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.engine.session.vix import ASK_S, WindowVix
 from tbot_core.errors import AccessError
 from tbot_core.execution.reconciler import LEAST_WINDOW_S
-from tbot_core.execution.throttling import run_concurrently
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
@@ -130,6 +130,7 @@ class LiveTradingSession:
         main = asyncio.ensure_future(self._main())
         side = [asyncio.ensure_future(repeat_every(seconds, action)) for seconds, action in actions]
         side += [asyncio.ensure_future(self._after_first_read(action)) for action in self._later_actions()]
+        side += supervision.first_standby_readings(self.supervisors[1:], self._tasks)
         await self._tasks.run_until_first_ends(main, side)
 
     async def _main(self) -> None:
@@ -210,12 +211,13 @@ class LiveTradingSession:
         self._restore()
         self._equity_checked, self.requests.deferred = True, FUTURE_SESSION_VERBS
         tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
-        polling = asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests))
+        side = supervision.first_standby_readings(self.supervisors[1:], tasks)
+        side.append(asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests)))
         resolving = asyncio.ensure_future(self._resolve_orders(until, on_unread))
-        await tasks.run_until_first_ends(resolving, [polling])
+        await tasks.run_until_first_ends(resolving, side)
         if not resolving.result():
             return False
-        await run_concurrently([supervisor.reconciler.close for supervisor in self.supervisors])
+        await supervision.close_accounts(self.supervisors)
         await self.run.close_session(self._stuck)
         return True
 
@@ -241,8 +243,7 @@ class LiveTradingSession:
         return all(supervisor.reconciler.has_read_account for supervisor in supervisors)
 
     async def _poll_brokers(self) -> None:
-        await run_concurrently([one.execution.process_broker_events for one in self.run.broker_sessions])
-        await run_concurrently([supervisor.run_once for supervisor in self.supervisors])
+        await supervision.poll_brokers(self.supervisors)
         await self._trading.clock.sleep(RECONCILE_INTERVAL_S)
 
     def _stuck(self) -> list[NewEvent]:
@@ -304,8 +305,8 @@ class LiveTradingSession:
             self._trading.call_guard.record_hung(noted)
 
     async def _reconcile(self) -> None:
-        # Read the accounts first; entries are blocked until one reading has succeeded.
-        await run_concurrently([supervisor.reconcile for supervisor in self.supervisors])
+        # Read the primary's account first; entries are blocked until one reading has succeeded.
+        await self.supervisors[0].reconcile()
         self._on_account_read()
 
     def _on_account_read(self) -> None:
@@ -316,11 +317,10 @@ class LiveTradingSession:
             self._arming_guard.update(self.reconciler.verdict)
 
     def _make_arming_guard(self, past: Sequence[Event]) -> ArmingGuard | None:
-        live, run = self._config.live, self.run
+        live, run, exposure = self._config.live, self.run, self.run.decision_engine.exposure
         if live is None:
             return None
         live = attrs.evolve(live, events=past)
-        exposure = run.decision_engine.exposure
         return ArmingGuard(live, run.session.date, run.execution.recorder, self.trading_state, exposure)
 
     def _handlers(self) -> dict[ControlVerb, RequestAction]:
@@ -372,7 +372,7 @@ class LiveTradingSession:
             return
         await self._settle()
         await wait(run.session.close)
-        await run_concurrently([supervisor.reconciler.close for supervisor in self.supervisors])
+        await supervision.close_accounts(self.supervisors)
         await run.close_session(self._stuck)
         self._closed = True
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -12,7 +13,7 @@ from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.run_setup import LIVE, RunServices, market_setup, run_started_payload
 from tbot_core.engine.session.arming import live_context
-from tbot_core.engine.session.broker_login import log_in
+from tbot_core.engine.session.broker_login import log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.open_positions import open_at_end
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.run_setup import RunSetup
     from tbot_core.engine.session.arming import LiveContext
+    from tbot_core.engine.session.broker_login import Closable
     from tbot_core.engine.session.broker_session import StandbyBroker
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.instance import Settings
@@ -54,8 +56,11 @@ async def run_live(plan: RunPlan, watcher: RunWatcher, broker: Broker) -> RunOut
         return await _Run(plan, watcher, setup, others).go()
     finally:
         setup.journal.close()
-        for one in (setup.broker, *others.values()):
-            await one.close()
+        trading = plan.assembly.settings.trading
+        named: dict[str, Closable] = {trading.broker_name: setup.broker, **others}
+        if setup.server is not setup.broker:  # used for its bars only
+            named[f"{trading.data_source} (data)"] = cast("Closable", setup.server)
+        await log_out(named, trading.api_timeout)
 
 
 def failover_brokers(settings: Settings) -> tuple[str, ...]:
@@ -148,15 +153,15 @@ class _Run:
         return self._services.trading(account, name, plan.wall, plan.wall.sleep_until)
 
     async def _make_standbys(self, opened: Event | None) -> tuple[StandbyBroker, ...]:
-        # The brokers that may take over; one whose login fails is reported and left out of the session.
+        # The brokers that may take over; one whose login fails or hangs is reported and left out of the session.
+        limit_s = self._plan.assembly.settings.trading.api_timeout
+        accounts = () if opened is None else opened.payload.get("accounts", {})
+        named = {name: broker for name, broker in self._others.items() if opened is None or name in accounts}
+        logins = (log_in_within(limit_s, broker, name, opened) for name, broker in named.items())
         found = []
-        for name, broker in self._others.items():
-            if opened is not None and name not in opened.payload.get("accounts", {}):
-                continue
-            try:
-                account = await log_in(broker, name, opened)
-            except BrokerError as fault:
-                self._recorder.record(records.STANDBY_ABSENT, {"of": name, "words": fault.message})
+        for (name, broker), account in zip(named.items(), await asyncio.gather(*logins), strict=True):
+            if isinstance(account, str):
+                self._recorder.record(records.STANDBY_ABSENT, {"of": name, "words": account})
             else:
                 found.append(self._services.standby(broker, name, account))
         return tuple(found)

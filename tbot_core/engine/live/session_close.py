@@ -54,7 +54,7 @@ class SessionClose:
         self._supervisors = supervisors
         self._clock = clock
         self._halted_to_close = halted_to_close
-        self._reopened = False
+        self._reopened: set[str] = set()
         self._reported = {
             _position_key(one.payload) for one in past if one.kind in {records.CLOSING_LATE, records.STUCK}
         }
@@ -67,11 +67,11 @@ class SessionClose:
         """
         session, now = self._session, self._clock.now()
         opens = session.open + timedelta(seconds=FIRST_ORDER_S)
-        if not self._reopened and opens <= now < session.close:
-            self._reopened = True
-            await run_concurrently(
-                [partial(self._reopen, supervisor.broker_session) for supervisor in self._supervisors]
-            )
+        if opens <= now < session.close:
+            brokers = (one.broker_session for one in self._supervisors)
+            due = [one for one in brokers if one.is_awaited and one.name not in self._reopened]
+            self._reopened.update(one.name for one in due)
+            await run_concurrently([partial(self._reopen, one) for one in due])
         halted_to_close = self._halted_to_close()
         if not session.open <= now < session.close or not (
             halted_to_close or session.close - ALERT_BEFORE_CLOSE <= now

@@ -1,9 +1,10 @@
-"""The accounts of a session: by login, or from the journal after a restart."""
+"""The login at a broker and its end. After a restart the journal knows the account where the login fails."""
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -15,9 +16,18 @@ from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
     from tbot_core.contracts import Broker
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.projection import JournalEvent
+
+
+class Closable(Protocol):
+    """A broker, or what has only its bars."""
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Log out."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +60,29 @@ async def log_in(broker: Broker, name: str, opened: JournalEvent | None) -> Brok
 
 
 _log = log.logger(__name__)
+
+
+async def log_in_within(limit_s: float, broker: Broker, name: str, opened: JournalEvent | None) -> BrokerLogin | str:
+    """As `log_in`, with a time limit; returns the reason of a login that fails or takes longer."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await log_in(broker, name, opened)
+    except BrokerError as fault:
+        return fault.message
+    except TimeoutError:
+        return f"the login was not answered within {limit_s:g} s"
+
+
+async def log_out(brokers: Mapping[str, Closable], timeout_s: float) -> None:
+    """Close all brokers concurrently; one that fails or has not ended after `timeout_s` is logged with its name."""
+    closing = {name: asyncio.ensure_future(one.close()) for name, one in brokers.items()}
+    await asyncio.wait(closing.values(), timeout=timeout_s)
+    for name, task in closing.items():
+        if not task.done():
+            task.cancel()
+            _log.warning("broker.not_closed", broker=name, reason=f"no answer within {timeout_s:g} s")
+        elif not task.cancelled() and (fault := task.exception()) is not None:
+            _log.warning("broker.not_closed", broker=name, reason=str(fault))
 
 
 class LoginMonitor:

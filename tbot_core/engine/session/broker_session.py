@@ -36,13 +36,17 @@ class StandbyBroker:
     tag: str = ""
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False)
 class BrokerSession:
-    """One broker of a session: its decisions, positions and orders."""
+    """One broker of a session: its decisions, positions and orders.
+
+    `is_awaited`: False while the first account reading of a standby is pending; nothing waits for its answers then.
+    """
 
     name: str
     decision_engine: DecisionEngine
     execution: ExecutionEngine
+    is_awaited: bool = True
 
     @property
     def journal_tag(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.engine.session.vix import known_vix
@@ -11,6 +12,7 @@ from tbot_core.journal import gauges
 from tbot_core.journal.gauges import BrokerGauge, Gauges
 from tbot_core.model.types import dollars_of, price_of
 from tbot_core.system import log
+from tbot_core.system.isolated_calls import IsolatedCalls
 from tbot_core.trading.risk.exposure import held_atoms
 
 if TYPE_CHECKING:
@@ -24,13 +26,16 @@ EVERY_S: Final = 1.0
 UNCHANGED_S: Final = 30.0
 """The maximum age of the file in seconds while its content does not change."""
 
+LIMIT_S: Final = 1.0
+"""How long the gauges may block a run."""
+
 _log = log.logger(__name__)
 
 
 class GaugeWriter:
     """Writes the gauges of a run with this `journal` into the folder `data`, without delaying decisions.
 
-    A failure to write is logged once and does not stop the run.
+    A failure to write is logged once; another failure is isolated and stops no run.
     """
 
     def __init__(self, data: Path, journal: Path, clock: Clock) -> None:
@@ -40,6 +45,7 @@ class GaugeWriter:
         self._next = self._due = clock.monotonic()
         self._written: Gauges | None = None
         self._failed = False
+        self._isolated = IsolatedCalls(clock.monotonic)
 
     def write_if_due(self, run: TradingSession, ahead_s: float | None = None, *, at_once: bool = False) -> None:
         """Compute the gauges once a second, or `at_once`, and write them if they changed."""
@@ -47,6 +53,9 @@ class GaugeWriter:
         if now < self._next and not at_once:
             return
         self._next = now + EVERY_S
+        self._isolated.call("gauges", partial(self._write, run, ahead_s, now), LIMIT_S)
+
+    def _write(self, run: TradingSession, ahead_s: float | None, now: float) -> None:
         current = self._gauges(run, ahead_s)
         if now < self._due and current == self._written:
             return

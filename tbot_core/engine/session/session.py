@@ -14,6 +14,7 @@ from tbot_core.engine.session import session_events
 from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, StandbyBroker
 from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.engine.session.loop_guard import gc_paused
+from tbot_core.engine.session.plugin_failures import PluginFailures
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
@@ -25,7 +26,7 @@ from tbot_core.model.bars import MarketView, Tape
 from tbot_core.model.clock import Clock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
-from tbot_core.plugins.call_guard import CallGuard, FailedCall, GuardSession
+from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.near_misses import find_near_misses
 from tbot_core.trading.orders import ClientOrderIds
@@ -40,7 +41,6 @@ from tbot_core.trading.proposals import (
     renew,
     screen,
 )
-from tbot_core.trading.risk.exposure import lose_plugin
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -138,11 +138,8 @@ class TradingSession:
         self._screened: dict[str, Verdicts] = {}
         self._screened_at_open: Mapping[str, Verdicts] = {}
         self._facts_by_strategy: dict[str, DayFacts] = {}
-        self._opened: list[NewEvent] | None = None
-        journal = trading.journal
-        trading.call_guard.open_session(
-            GuardSession(clock=trading.clock, on_failure=self._on_failure, repeating=lambda: journal.is_repeating)
-        )
+        self._plugin_failures = PluginFailures(self.broker_sessions)
+        trading.call_guard.open_session(self._plugin_failures.guard_session)
 
     async def trade(self) -> None:
         """Trade the whole session, to its recorded close."""
@@ -190,13 +187,14 @@ class TradingSession:
         return [self.routing.decide(one) for one in sorted(proposals, key=lambda one: one.sort_key)]
 
     def _is_responsive(self, broker: BrokerSession) -> bool:
-        return self.routing is None or self.routing.is_responsive(broker)
+        return broker.is_awaited and (self.routing is None or self.routing.is_responsive(broker))
 
     def _minute_commands(self, broker: BrokerSession, bars: Bars, minute: int) -> MinuteCommands:
         # The orders for positions at a broker after a minute; losses are checked once, for all brokers together.
         engine, judged = broker.decision_engine, self.outlook is None and broker is self.broker_sessions[0]
         changes = engine.mark(bars, minute, judged=judged)
-        return MinuteCommands(changes=changes, actions=engine.position_manager.orders_after_minute(bars, minute))
+        actions = engine.position_manager.orders_after_minute(bars, minute) if broker.is_awaited else ()
+        return MinuteCommands(changes=changes, actions=actions)
 
     def _top_ups(self, broker: BrokerSession, bars: Bars, minute: int) -> Sequence[Decision]:
         # Top-ups of positions at a broker that are below their share of equity.
@@ -347,23 +345,13 @@ class TradingSession:
         await run_concurrently([broker.execution.read_account for broker in self.broker_sessions])
         opening = session_events.session_opened_payload(source, self.entrants, self.broker_sessions)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
-        self._opened = entries
+        self._plugin_failures.opening = entries
         for entrant in self.entrants:
             self._screened[entrant.name] = judged = self._screen(entrant)
             payload = session_events.screened_payload(entrant.name, judged)
             entries.append(self.execution.recorder.entry(records.SCREENED, payload))
-        self._opened, self._screened_at_open = None, dict(self._screened)
+        self._plugin_failures.opening, self._screened_at_open = None, dict(self._screened)
         self.execution.recorder.write(*(one for one in entries if one.kind not in recorded))
-
-    def _on_failure(self, failure: FailedCall) -> None:
-        # A plugin call failed; a failure during the open is recorded after SESSION_OPENED.
-        if failure.off:
-            lose_plugin(self.decision_engine.exposure, failure.plugin)
-        entry = self.execution.recorder.entry(records.PLUGIN_FAILED, attrs.asdict(failure))
-        if self._opened is None:
-            self.execution.recorder.write(entry)
-        else:
-            self._opened.append(entry)
 
     def _close_window(self, entrant: ActiveStrategy, bars: Bars) -> None:
         if entrant.window.outside(self.session.minutes, self._trading.rules.exits.flatten_before_close):
@@ -383,7 +371,8 @@ class TradingSession:
         venue = trading.venue.broker
         if isinstance(venue, SimulatedVenue):
             venue.close_session()
-        await run_concurrently([broker.execution.process_broker_events for broker in self.broker_sessions])
+        awaited = (broker for broker in self.broker_sessions if broker.is_awaited)
+        await run_concurrently([broker.execution.process_broker_events for broker in awaited])
         await self._send(self.confirmations.expire_all())
         stuck_events = stuck()
         unclosed = (*self.positions, *(one.payload["symbol"] for one in stuck_events))

@@ -289,6 +289,12 @@ def lose_plugin(exposure: ExposureBook, name: str) -> None:
             one.blocking_causes[StateCause.PLUGIN_LOST] = name
 
 
+def lose_broker_plugin(exposure: ExposureBook, words: str) -> None:
+    """Record that the plugin of this account's broker fails: entries are blocked there until a clean reading."""
+    if exposure.blocking_causes is not None:
+        exposure.blocking_causes[StateCause.BROKER_PLUGIN] = words
+
+
 def net_of(exposure: ExposureBook, exposures: Mapping[str, Decimal], sign: int) -> int:
     """The worst case of the net exposure towards `sign`, over the symbols of `exposures`, each times its factor.
 

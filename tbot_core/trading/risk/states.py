@@ -63,6 +63,7 @@ class StateCause(StrEnum):
     RESTRICTED = "the broker restricts the account"
     LOGIN = "the broker requires a new login"
     PLUGIN_LOST = "a plugin of the order path stopped working"
+    BROKER_PLUGIN = "the broker's plugin fails"
     UNREACHABLE = "the broker does not respond"
     MAINTENANCE = "announced maintenance of the broker"
     LEFT_BEHIND = "a position is held in an account that this session does not trade"
@@ -104,6 +105,7 @@ KINDS: Final = {
     StateCause.RESTRICTED: _UNVERIFIED,
     StateCause.LOGIN: _UNVERIFIED,
     StateCause.PLUGIN_LOST: _UNVERIFIED,
+    StateCause.BROKER_PLUGIN: _UNVERIFIED,
     StateCause.UNREACHABLE: _UNVERIFIED,
     StateCause.MAINTENANCE: _UNVERIFIED,
     StateCause.LEFT_BEHIND: _STOPPING,
@@ -137,6 +139,7 @@ LOCAL: Final = frozenset(
         StateCause.REJECTS,
         StateCause.RESTRICTED,
         StateCause.LOGIN,
+        StateCause.BROKER_PLUGIN,
         StateCause.UNREACHABLE,
         StateCause.MAINTENANCE,
     }

@@ -1,0 +1,485 @@
+"""The boundary of broker and feed plugins: whatever a plugin raises or returns, the core gets a BrokerError."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from tbot_core.contracts import (
+    AccountSnapshot,
+    BrokerCapabilities,
+    FeedCoverage,
+    FeedLabel,
+    FeedQuality,
+    FeedRequest,
+    Heartbeat,
+    SupportsDailyVix,
+    SupportsInstrumentInfo,
+    SupportsLiveVix,
+    SupportsMaintenanceNotices,
+    SupportsOrderLookup,
+    SupportsPrices,
+    SupportsRejectionMeaning,
+    SupportsServerTime,
+    SupportsTradingHours,
+)
+from tbot_core.errors import BrokerError, DataError, JournalError, OutcomeUnknown, PluginError, Rejected, Unavailable
+from tbot_core.execution.send_permit import SendPermit, never_refuse
+from tbot_core.model.bars import DayFacts
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.types import Account
+from tbot_core.plugins.call_guard import AGAIN, FAILURES, CallGuard, FailedCall, GuardSession
+from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.testing.trades import order, session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tbot_core.contracts import Permit
+    from tbot_core.model.types import Order
+
+NOW = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
+ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", version="1", target="acme")
+ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
+REQUEST = FeedRequest(kind="live")
+LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
+PROTOCOLS: dict[str, type] = {
+    "find": SupportsOrderLookup,
+    "instrument": SupportsInstrumentInfo,
+    "maintenance": SupportsMaintenanceNotices,
+    "hours": SupportsTradingHours,
+    "prices": SupportsPrices,
+    "vix_close": SupportsDailyVix,
+    "vix_now": SupportsLiveVix,
+    "meaning": SupportsRejectionMeaning,
+    "ahead_s": SupportsServerTime,
+}
+WRONG: dict[str, list[object]] = {
+    "connect": [None],
+    "account": [{"equity": 1}],
+    "poll": [None, ["filled"], {}],
+    "snapshot": [
+        None,
+        AccountSnapshot(account=cast("Account", None)),
+        AccountSnapshot(account=ACCOUNT, holdings=cast("Any", None)),
+        AccountSnapshot(account=ACCOUNT, orders=cast("Any", ("an order",))),
+    ],
+    "find": ["unknown"],
+    "instrument": [None],
+    "maintenance": [None, ["tonight"]],
+    "hours": ["09:30"],
+    "prices": [None, {"AAA": "12"}],
+    "vix_close": ["17"],
+    "vix_now": [17.0],
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.INFO):
+        yield
+
+
+class Plain:
+    """A plugin without optional protocols; its calls return what a test put into `answers`, or raise it."""
+
+    def __init__(self, *, simulated: bool = False, **answers: Any) -> None:
+        self.answers = {"rules": BrokerCapabilities(simulated=simulated), **answers}
+        self.redeems = True
+
+    @property
+    def rules(self) -> Any:
+        """Its capabilities."""
+        return self.do("rules")
+
+    def do(self, name: str) -> Any:
+        """Return or raise the answer of a call."""
+        answer = self.answers.get(name)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def connect(self) -> Any:
+        """Log in."""
+        return self.do("connect")
+
+    async def account(self) -> Any:
+        """Read the account."""
+        return self.do("account")
+
+    async def submit(self, _order: Order, permit: Permit) -> None:
+        """Redeem the permit, then fail where the test says so."""
+        if self.redeems:
+            permit.redeem()
+        self.do("submit")
+
+    async def cancel(self, _cid: str) -> None:
+        """Request a cancel."""
+        self.do("cancel")
+
+    async def replace(self, _cid: str, _order: Order) -> None:
+        """Replace an order."""
+        self.do("replace")
+
+    async def poll(self) -> Any:
+        """Report events."""
+        return self.do("poll")
+
+    async def snapshot(self, _since: dt.datetime) -> Any:
+        """Read everything."""
+        return self.do("snapshot")
+
+    async def close(self) -> None:
+        """Log out."""
+        self.do("close")
+
+
+class Full(Plain):
+    """A plugin with every optional protocol."""
+
+    @property
+    def label(self) -> Any:
+        """What is known of its prices."""
+        return self.answers.get("label", LABEL)
+
+    async def find(self, _cid: str) -> Any:
+        """Look up an order."""
+        return self.do("find")
+
+    async def instrument(self, _symbol: str) -> Any:
+        """Read rules."""
+        return self.do("instrument")
+
+    async def maintenance(self) -> Any:
+        """Read notices."""
+        return self.do("maintenance")
+
+    async def hours(self, _day: dt.date) -> Any:
+        """Read hours."""
+        return self.do("hours")
+
+    async def prices(self, _symbols: object) -> Any:
+        """Read prices."""
+        return self.do("prices")
+
+    async def vix_close(self, _day: dt.date) -> Any:
+        """Read the VIX of a day."""
+        return self.do("vix_close")
+
+    async def vix_now(self) -> Any:
+        """Read the VIX."""
+        return self.do("vix_now")
+
+    def meaning(self, _words: str) -> Any:
+        """Read a rejection."""
+        return self.do("meaning")
+
+    @property
+    def ahead_s(self) -> Any:
+        """Compare the clocks."""
+        return self.do("ahead_s")
+
+    def feed(self, _request: FeedRequest) -> Any:
+        """Itself, or what the test says."""
+        return self.do("feed") or self
+
+    async def sessions(self) -> Any:
+        """The sessions, or the errors, that the test says."""
+        for one in self.answers["sessions"]:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+
+
+class Live:
+    """A live session whose messages and bars a test sets."""
+
+    def __init__(self, news: list[Any] | None = None, bars: Any = ()) -> None:
+        nothing = cast("Any", None)
+        self.session = session()
+        self.symbols = ("AAA",)
+        self.day = DayFacts(
+            previous_close=nothing,
+            average_volume=nothing,
+            market_cap=nothing,
+            atr=nothing,
+            vix=nothing,
+            restricted=nothing,
+        )
+        self.quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
+        self._news = [Heartbeat()] if news is None else news
+        self._bars = bars
+
+    async def news(self, _symbols: object) -> Any:
+        """The messages; an exception is raised."""
+        for one in self._news:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+
+    async def history(self, _symbols: object, _first: object, _last: object) -> Any:
+        """The bars; an exception is raised."""
+        if isinstance(self._bars, BaseException):
+            raise self._bars
+        return self._bars
+
+
+def guarded(plugin: object, guard: CallGuard | None = None) -> Any:
+    """The plugin as the core gets it."""
+    return guard_plugin(ENTRY, plugin, guard or CallGuard(strict=False))
+
+
+def call(broker: Any, name: str) -> Any:
+    """Call a method with arguments that fit it."""
+    arguments = {
+        "cancel": ("c1",),
+        "replace": ("c1", order()),
+        "snapshot": (NOW,),
+        "find": ("c1",),
+        "instrument": ("AAA",),
+        "hours": (NOW.date(),),
+        "prices": (["AAA"],),
+        "vix_close": (NOW.date(),),
+    }
+    return asyncio.run(getattr(broker, name)(*arguments.get(name, ())))
+
+
+@pytest.mark.parametrize(
+    "name", ["connect", "account", "cancel", "replace", "poll", "snapshot", "close", *list(PROTOCOLS)[:-2]]
+)
+@pytest.mark.parametrize("fault", [KeyError("id"), SystemExit(2), asyncio.CancelledError()])
+def test_an_exception_is_unavailable_and_names_plugin_and_call(
+    name: str, fault: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the traceback, the error the plugin, the call and the exception."""
+    with pytest.raises(Unavailable, match=f"The plugin broker/acme failed: {name}: {type(fault).__name__}") as raised:
+        call(guarded(Full(simulated=False, **{name: fault})), name)
+    assert raised.value.__cause__ is fault
+    assert "plugin.failed" in caplog.text
+    assert "test_plugins_guarded_broker" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, found in WRONG.items() for answer in found])
+def test_a_wrong_answer_is_unavailable(name: str, answer: object) -> None:
+    """None in place of a list, or a list of other objects, never reaches the books."""
+    with pytest.raises(Unavailable, match=f"broker/acme failed: {name}: TypeError: it returned an object of type"):
+        call(guarded(Full(simulated=False, **{name: answer})), name)
+
+
+def test_right_answers_and_broker_errors_pass() -> None:
+    """What the contract allows arrives unchanged, with the plugin's own words."""
+    snapshot, rejected = AccountSnapshot(account=ACCOUNT), Rejected("no margin.")
+    broker = guarded(
+        Full(connect=ACCOUNT, account=ACCOUNT, poll=[], snapshot=snapshot, prices={"AAA": 12.5}, cancel=rejected)
+    )
+    assert call(broker, "connect") is call(broker, "account") is ACCOUNT
+    assert call(broker, "poll") == []
+    assert call(broker, "snapshot") is snapshot
+    assert call(broker, "prices") == {"AAA": 12.5}
+    assert call(broker, "hours") is None
+    with pytest.raises(Rejected) as raised:
+        call(broker, "cancel")
+    assert raised.value is rejected
+
+
+@pytest.mark.parametrize(("redeems", "kind"), [(True, OutcomeUnknown), (False, Unavailable)])
+def test_an_order_is_unknown_once_its_permit_was_redeemed(redeems: bool, kind: type[BrokerError]) -> None:
+    """Before that it certainly has not left."""
+    theirs = Full(submit=ValueError("bad body"))
+    theirs.redeems = redeems
+    with pytest.raises(kind, match="broker/acme failed: submit: ValueError: bad body"):
+        asyncio.run(guarded(theirs).submit(order(), SendPermit(order(), never_refuse)))
+
+
+def test_a_revoked_permit_and_a_failing_journal_are_not_the_plugins_failures() -> None:
+    """A kill withdraws the order in its own words; an error of the core in the last check stays that error."""
+    with pytest.raises(Unavailable, match="was not sent: kill"):
+        asyncio.run(guarded(Full()).submit(order(), SendPermit(order(), lambda _order: "kill")))
+
+    def fail(_order: Order) -> str:
+        raise JournalError("The disk is full.")
+
+    with pytest.raises(JournalError, match="The disk is full"):
+        asyncio.run(guarded(Full()).submit(order(), SendPermit(order(), fail)))
+
+
+def test_a_sent_order_returns_nothing() -> None:
+    """A submit that worked raises nothing, whatever the plugin returns."""
+    asyncio.run(guarded(Full(submit="an answer")).submit(order(), SendPermit(order(), never_refuse)))
+
+
+def test_a_call_that_the_core_cancels_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a session cancels what is pending; no plugin is blamed for it."""
+
+    class Slow(Plain):
+        async def poll(self) -> Any:
+            await asyncio.sleep(3600)
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(guarded(Slow()).poll())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+    assert "plugin.failed" not in caplog.text
+
+
+def test_a_guarded_broker_has_the_protocols_of_its_plugin() -> None:
+    """The core asks by protocol, so the guard offers what the plugin does, and no more."""
+    assert [name for name, kind in PROTOCOLS.items() if not isinstance(guarded(Full(ahead_s=[])), kind)] == []
+    assert [name for name, kind in PROTOCOLS.items() if isinstance(guarded(Plain()), kind)] == []
+    assert isinstance(guarded(Full(ahead_s=ValueError("no date"))), SupportsServerTime)
+
+
+def test_what_cannot_raise_is_unknown_after_a_failure() -> None:
+    """A rejection has no meaning, the clock no skew, and the capabilities are the last known ones."""
+    theirs = Full(meaning=KeyError("42"), ahead_s=["soon"])
+    broker = guarded(theirs)
+    assert broker.meaning("42") is None
+    assert broker.ahead_s == ()
+    assert broker.rules is theirs.answers["rules"]
+    before = broker.rules
+    theirs.answers |= {"rules": None, "ahead_s": [0.5], "meaning": None}
+    assert broker.rules is before
+    assert broker.ahead_s == [0.5]
+    assert broker.meaning("42") is None
+
+
+def test_a_simulated_venue_is_not_guarded() -> None:
+    """It is called by the core's own clock, and a failure there ends the simulation."""
+    venue = Plain(simulated=True)
+    assert guarded(venue) is venue
+
+
+@pytest.mark.parametrize("answer", [None, KeyError("rules")])
+def test_a_broker_without_capabilities_is_refused(answer: object) -> None:
+    """The error names the plugin before anything is connected."""
+    with pytest.raises(PluginError, match=r"The broker acme .* failed: it could not be created"):
+        guarded(Plain(rules=answer))
+
+
+async def every(source: Any) -> list[Any]:
+    """All items of an asynchronous iterator."""
+    return [one async for one in source]
+
+
+def live(one: object) -> Any:
+    """The guarded live session of a feed that yields this object."""
+    (found,) = asyncio.run(every(guarded(Full(sessions=[one])).feed(REQUEST).sessions()))
+    return found
+
+
+def test_a_sound_feed_passes() -> None:
+    """Label, facts, messages and bars are the plugin's; sessions of another kind pass as they are."""
+    feed = guarded(Full(sessions=[])).feed(REQUEST)
+    assert feed.label is LABEL
+    inner = Live()
+    found = live(inner)
+    assert (found.session, found.symbols, found.day, found.quality) == (
+        inner.session, inner.symbols, inner.day, inner.quality
+    )  # fmt: skip
+    assert asyncio.run(every(found.news(["AAA"]))) == [Heartbeat()]
+    assert asyncio.run(found.history(["AAA"], NOW, NOW)) == ()
+
+
+def test_a_broken_feed_is_unavailable() -> None:
+    """An exception or a wrong object, in any part of the feed, names plugin and call."""
+    wrong_facts = Live()
+    wrong_facts.day = cast("Any", None)
+    cases: dict[str, Callable[[], object]] = {
+        "feed: KeyError": lambda: guarded(Full(feed=KeyError("bars"))).feed(REQUEST),
+        "feed: TypeError": lambda: guarded(Full(feed="bars")).feed(REQUEST),
+        "label: TypeError": lambda: guarded(Full(label="acme")).feed(REQUEST),
+        "sessions: KeyError": lambda: live(KeyError("bars")),
+        "sessions: TypeError": lambda: live("a session"),
+        "day: TypeError": lambda: live(wrong_facts),
+        "news: KeyError": lambda: asyncio.run(every(live(Live([KeyError("price")])).news(["AAA"]))),
+        "news: TypeError": lambda: asyncio.run(every(live(Live([None])).news(["AAA"]))),
+        "history: KeyError": lambda: asyncio.run(live(Live(bars=KeyError("bars"))).history((), NOW, NOW)),
+        "history: TypeError": lambda: asyncio.run(live(Live(bars=None)).history((), NOW, NOW)),
+    }
+    for words, action in cases.items():
+        with pytest.raises(Unavailable, match=f"broker/acme failed: {words}"):
+            action()
+
+
+def test_errors_that_the_contract_of_a_feed_names_pass() -> None:
+    """Missing data is said by the plugin; a lost connection is a BrokerError."""
+    with pytest.raises(DataError, match="no bars"):
+        guarded(Full(feed=DataError("no bars."))).feed(REQUEST)
+    with pytest.raises(DataError, match="no bars"):
+        live(DataError("no bars."))
+    with pytest.raises(Unavailable, match=r"^reset"):
+        asyncio.run(every(live(Live([Unavailable("reset.")])).news(["AAA"])))
+    with pytest.raises(Unavailable, match=r"^reset"):
+        guarded(Full(feed=Unavailable("reset."))).feed(REQUEST)
+
+
+def watched(clock: ManualClock) -> tuple[CallGuard, list[FailedCall]]:
+    """A guard in a session at a real market, and the failures that it records."""
+    guard, recorded = CallGuard(strict=False), list[FailedCall]()
+    guard.open_session(GuardSession(clock=clock, on_failure=recorded.append, on_broker_failure=recorded.append))
+    return guard, recorded
+
+
+def fail_once(broker: Any) -> None:
+    """One failing poll."""
+    with pytest.raises(Unavailable):
+        call(broker, "poll")
+
+
+def test_three_failures_in_ten_minutes_block_entries_and_the_plugin_stays_in_use() -> None:
+    """The third is `off`; while it goes on, one failure in half a minute is recorded, and every call is made."""
+    clock = ManualClock(NOW)
+    guard, recorded = watched(clock)
+    theirs = Full(poll=KeyError("id"))
+    broker = guarded(theirs, guard)
+    for _ in range(FAILURES + 2):
+        fail_once(broker)
+    assert [(one.plugin, one.call, one.turn, one.off) for one in recorded] == [
+        ("broker/acme", "poll", 0, False), ("broker/acme", "poll", 1, False), ("broker/acme", "poll", 2, True)
+    ]  # fmt: skip
+    assert recorded[0].error == "poll: KeyError: 'id'"
+    clock.advance(AGAIN.total_seconds())
+    fail_once(broker)
+    assert [one.off for one in recorded] == [False, False, True, True]
+    theirs.answers["poll"] = []
+    assert call(broker, "poll") == []
+
+
+def test_failures_far_apart_block_nothing() -> None:
+    """Three failures in more than ten minutes are recorded and leave entries allowed."""
+    clock = ManualClock(NOW)
+    guard, recorded = watched(clock)
+    broker = guarded(Full(poll=KeyError("id")), guard)
+    for _ in range(2 * FAILURES):
+        fail_once(broker)
+        clock.advance(301)
+    assert [one.off for one in recorded] == [False] * 2 * FAILURES
+
+
+def test_failures_from_before_a_restart_count() -> None:
+    """The journal's failures of the session are restored, so that a restart is no forgiveness."""
+    guard, recorded = watched(ManualClock(NOW))
+    before = FailedCall(plugin="broker/acme", call="poll", turn=0, error="", off=False)
+    guard.restore([(NOW, before), (NOW, before)])
+    fail_once(guarded(Full(poll=KeyError("id")), guard))
+    assert [one.off for one in recorded] == [True]
+
+
+def test_at_a_simulated_venue_failures_are_logged_only(caplog: pytest.LogCaptureFixture) -> None:
+    """Its journal repeats after a restart, and the failures of a data source do not."""
+    guard, recorded = CallGuard(strict=False), list[FailedCall]()
+    guard.open_session(GuardSession(clock=ManualClock(NOW), on_failure=recorded.append))
+    for _ in range(FAILURES):
+        fail_once(guarded(Full(poll=KeyError("id")), guard))
+    assert recorded == []
+    assert caplog.text.count("plugin.failed") >= FAILURES
