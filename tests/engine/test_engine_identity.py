@@ -97,6 +97,14 @@ def test_the_identity_enters_the_ids_of_orders(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_ids_of_a_simulation_are_the_same_on_every_machine(tmp_path: Path) -> None:
+    """Losses of one minute count by client order id, so that a simulation's result must not depend on the install."""
+    here, there = instance(tmp_path / "a", ONE), instance(tmp_path / "b", ONE)
+    (there / "data" / "install.id").write_text("two\n")
+    assert ids(demo(here)) == ids(demo(there))
+
+
+@pytest.mark.slow
 def test_a_bot_without_an_identity_says_so_once(tmp_path: Path) -> None:
     """Of a run whose journal somebody may want to tell from another's; a demo and a bot with a name are silent."""
     nameless, named = instance(tmp_path / "a"), instance(tmp_path / "b", ONE)
