@@ -57,7 +57,7 @@ class SecretPaths:
     def copies_of_keys(self) -> Iterator[Path]:
         """Every copy of a key file beside the keys."""
         own, leftovers = set(self.keys()), set(self.leftovers())
-        places = [(path.parent, rf"{re.escape(path.name)}{_COPY}") for path in own]
+        places = [(path.parent, rf"{re.escape(path.name)}{_COPY}") for path in sorted(own)]
         places.append((self.instance.path(_KEYS), rf".+\.key{_COPY}"))
         return (path for path in _found(places) if path not in own | leftovers)
 
@@ -69,7 +69,7 @@ class SecretPaths:
     def secrets_among(self, paths: Iterable[Path]) -> Iterator[Path]:
         """Those that are a key, a file of secrets, its plaintext or that of settings, or a copy of one."""
         sealed = {it.file for it in self._places() if it.category not in _SETTINGS}
-        named = {*self.keys(), *map(_plain, self.files()), *sealed}
+        named = {*self.keys(), *map(_plain, self.files())} | sealed
         folders = [self.instance.path(folder) for folder in (_KEYS, _SECRETS)]
         for path in paths:
             inside = any(path.is_relative_to(folder) for folder in folders)
@@ -80,7 +80,7 @@ class SecretPaths:
         """The instance, and the folders outside of it that hold keys or files."""
         home = self.instance.home
         parents = {path.parent for path in (*self.keys(), *self.files())}
-        return (home, *sorted(path for path in parents if not path.is_relative_to(home)))
+        return (home, *(path for path in sorted(parents) if not path.is_relative_to(home)))
 
     def ignored(self) -> tuple[str, ...]:
         """The lines for the ignore files of git and scp: the usual ones, and those of other paths in the instance."""

@@ -310,7 +310,7 @@ def plugin_declarations(home: Path | None, named: Container[str] = ()) -> Plugin
         enabled = plugins_enabled(raw_settings(home)) & installed
     except (AccessError, VaultError):
         enabled = frozenset()  # an unreadable file has its own finding
-    enabled |= {(kind, name) for kind, name in installed if name in named}
+    enabled |= {(kind, name) for kind, name in sorted(installed) if name in named}
     usable, quarantined = quarantine.quarantine_broken(enabled, listings, Instance.at(home).data, SystemClock().now())
     loaded, failed = PluginLoader().offers(usable, listings)
     return PluginDeclarations(
