@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -27,17 +29,17 @@ from tbot_core.contracts import (
     LiveSession,
     MaintenanceWindow,
     OrderStatusReport,
+    Quote,
     RejectionMeaning,
 )
 from tbot_core.errors import BrokerError, DataError, OutcomeUnknown, PluginError, TbotError, Unavailable
 from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
-from tbot_core.model.types import Account
+from tbot_core.model.types import Account, Fill
 from tbot_core.plugins.failure import PluginFailure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from datetime import datetime
 
     from tbot_core.contracts import Broker, FeedRequest, Permit
     from tbot_core.model.types import Order
@@ -64,6 +66,37 @@ def _is_snapshot(answer: object) -> bool:
     return all(isinstance(part, tuple) and all(map(attrs.has, map(type, part))) for part in parts)
 
 
+def _is_event(answer: object) -> bool:
+    return isinstance(answer, BrokerEvent) and isinstance(answer.fill, Fill | None)
+
+
+def _is_events(answer: object) -> bool:
+    return isinstance(answer, list | tuple) and all(map(_is_event, answer))
+
+
+def _is_message(answer: object) -> bool:
+    # Another type of a time or number would fail in the core, far from the plugin that sent it.
+    match answer:
+        case Bar(start=start, open=first, high=high, low=low, close=last, volume=volume):
+            return _is_moment(start) and all(map(_is_number, (first, high, low, last, volume)))
+        case Quote(bid=bid, ask=ask, time=moment):
+            return _is_moment(moment) and _is_number(bid) and _is_number(ask)
+        case _:
+            return isinstance(answer, FeedMessage)
+
+
+def _is_bars(answer: object) -> bool:
+    return isinstance(answer, list | tuple) and all(isinstance(bar, Bar) and _is_message(bar) for bar in answer)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None
+
+
 def _is_prices(answer: object) -> bool:
     return isinstance(answer, Mapping) and all(isinstance(price, _NUMBER) for price in answer.values())
 
@@ -76,7 +109,7 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "rules": (_one(BrokerCapabilities), "BrokerCapabilities"),
     "connect": (_one(Account), "Account"),
     "account": (_one(Account), "Account"),
-    "poll": (_many(BrokerEvent), "a list of BrokerEvent"),
+    "poll": (_is_events, "a list of BrokerEvent"),
     "snapshot": (_is_snapshot, "AccountSnapshot"),
     "find": (_one(OrderStatusReport, None), "OrderStatusReport or None"),
     "meaning": (_one(RejectionMeaning, None), "RejectionMeaning or None"),
@@ -94,8 +127,8 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "symbols": (_many(str), "a tuple of str"),
     "day": (_one(DayFacts), "DayFacts"),
     "quality": (_one(FeedQuality), "FeedQuality"),
-    "news": (lambda answer: isinstance(answer, FeedMessage), "a message of a feed"),
-    "history": (_many(Bar), "a list of Bar"),
+    "news": (_is_message, "a valid message of a feed"),
+    "history": (_is_bars, "a list of valid Bar"),
 }
 """The checks of what each call or property returns, and the expected type as text; other answers are ignored."""
 

@@ -8,16 +8,21 @@ import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pytest
 
 from tbot_core.contracts import (
     AccountSnapshot,
+    Bar,
     BrokerCapabilities,
+    BrokerEvent,
     FeedCoverage,
     FeedLabel,
     FeedQuality,
     FeedRequest,
+    HaltStatus,
     Heartbeat,
+    Quote,
     SupportsDailyVix,
     SupportsInstrumentInfo,
     SupportsLiveVix,
@@ -63,7 +68,7 @@ PROTOCOLS: dict[str, type] = {
 WRONG: dict[str, list[object]] = {
     "connect": [None],
     "account": [{"equity": 1}],
-    "poll": [None, ["filled"], {}],
+    "poll": [None, ["filled"], {}, [BrokerEvent(kind="fill", event_id="1", client_order_id="c", fill=cast("Any", {}))]],
     "snapshot": [
         None,
         AccountSnapshot(account=cast("Account", None)),
@@ -409,6 +414,28 @@ def test_a_broken_feed_is_unavailable() -> None:
     for words, action in cases.items():
         with pytest.raises(Unavailable, match=f"broker/acme failed: {words}"):
             action()
+
+
+BAR: dict[str, Any] = {"symbol": "AAA", "open": 1.0, "high": 1, "low": 1.0, "close": 1.0, "volume": np.float32(1)}
+
+
+def test_messages_of_a_feed_have_times_and_numbers() -> None:
+    """A time without a zone, or a text for a number, is the plugin's failure; any number is good."""
+    sound = [
+        Bar(start=NOW, **BAR), Quote(symbol="AAA", bid=1.0, ask=2, time=NOW), HaltStatus(symbol="AAA", halted=True)
+    ]  # fmt: skip
+    assert asyncio.run(every(live(Live(list(sound))).news(["AAA"]))) == sound
+    assert asyncio.run(live(Live(bars=sound[:1])).history((), NOW, NOW)) == sound[:1]
+    naive, text = NOW.replace(tzinfo=None), cast("Any", "1.0")
+    wrong = [
+        Bar(start=naive, **BAR), Bar(start=text, **BAR), Bar(start=NOW, **BAR | {"close": text}),
+        Quote(symbol="AAA", bid=text, ask=2.0, time=NOW), Quote(symbol="AAA", bid=1.0, ask=2.0, time=naive),
+    ]  # fmt: skip
+    for one in wrong:
+        with pytest.raises(Unavailable, match="news: TypeError"):
+            asyncio.run(every(live(Live([one])).news(["AAA"])))
+    with pytest.raises(Unavailable, match="history: TypeError"):
+        asyncio.run(live(Live(bars=wrong[:1])).history((), NOW, NOW))
 
 
 def test_errors_that_the_contract_of_a_feed_names_pass() -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import SupportsTradingHours
+from tbot_core.engine.session.broker_login import log_out
 from tbot_core.errors import BrokerError
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.formatting import format_money
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Broker
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
+
+CLOSE_S: Final = 10.0
+"""How long a log-out may take; one that fails does not change the result."""
 
 _SINCE: Final = timedelta(days=1)
 
@@ -28,7 +32,7 @@ async def probe_broker(name: str, broker: Broker, session: Session, clock: Clock
     except BrokerError as fault:
         return DrillStep(what=what, passed=False, words=fault.message)
     finally:
-        await broker.close()
+        await log_out({name: broker}, CLOSE_S)
     kind = {True: "margin", False: "cash", None: "of unknown type, treated as a cash account"}[account.margin]
     words = f"account {account.account_id}, {kind}, equity {format_money(account.equity)}, {held} held"
     if hours is None:
