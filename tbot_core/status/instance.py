@@ -9,9 +9,10 @@ import attrs
 
 from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.errors import JournalError
+from tbot_core.errors import JournalError, VaultError
 from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
+from tbot_core.instance.journal_key import chain_key
 from tbot_core.journal import records
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections import carryover, restarts
@@ -70,7 +71,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     counted = [file for file in files if not file.dry]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     holder = filesystem.lock_holder(instance.lock)
-    file, events, damage = _latest_run(counted)
+    file, events, damage = _latest_run(instance, counted)
     read = _projected(events, damage)
     gauges = None if file is None else live_figures.revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
@@ -111,26 +112,30 @@ def _projected(events: Sequence[Event], damage: JournalError | None) -> _Project
     return read
 
 
-def _latest_run(files: Sequence[RunFile]) -> tuple[RunFile | None, list[Event], JournalError | None]:
+def _latest_run(
+    instance: Instance, files: Sequence[RunFile]
+) -> tuple[RunFile | None, list[Event], JournalError | None]:
     # The journal that is shown, with its events and its damage: that of paper and live trading, else of the newest run.
     #
     # An empty journal, as made by `tbot init`, is shown only if all others are empty too.
     found: RunFile | None = None
     for file in sorted(files, key=lambda one: one.name != PAPER):
         with open_run_file(file) as journal:
-            events, damage = list(journal.events()), _damage(journal)
+            events, damage = list(journal.events()), _damage(journal, instance if file.name == PAPER else None)
         if events:
             return file, events, damage
         found = found or file
     return found, [], None
 
 
-def _damage(journal: Journal) -> JournalError | None:
-    # What is wrong with a journal whose events can still be read; None for an intact one.
+def _damage(journal: Journal, instance: Instance | None) -> JournalError | None:
+    # What is wrong with a journal whose events can still be read; None for an intact one. Those of runs have no key.
     try:
-        journal.verify()
+        journal.verify(None if instance is None else chain_key(instance))
     except JournalError as fault:
         return fault
+    except VaultError as fault:
+        return JournalError(f"The journal cannot be verified: {fault.message}", fault.remedy)
     return None
 
 

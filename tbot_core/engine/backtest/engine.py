@@ -69,8 +69,7 @@ def run_backtest(
     name = assembly.simulated_ids().client_order_id if settings.risk.max_consecutive_losses else plain_id
     terms = BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
     opening = equity = atoms_of(settings.simulation.paper_cash)
-    trades: list[Trade] = []
-    denials, sessions = Counter[str](), 0
+    trades, denials, sessions = list[Trade](), Counter[str](), 0
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
     for found in _scanned_sessions(assembly, terms.rules, blocks, denials):
         if not sessions:
