@@ -123,7 +123,7 @@ def decisions(home: Path, *, durable: bool) -> list[float]:
         clock.advance_to(moment)
 
     trading = SessionContext(
-        rules=assembly.rules(broker.rules),
+        rules=assembly.rules(broker.capabilities),
         venue=BrokerAccount(broker=broker, name="paper", account_id="PAPER"),
         journal=journal,
         clock=clock,

@@ -250,7 +250,7 @@ class Broker(Protocol):
     """
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """The capabilities of the broker."""
 
     async def connect(self) -> Account:

@@ -195,7 +195,7 @@ class LiveSession(Protocol):
     def quality(self) -> FeedQuality:
         """The declared quality."""
 
-    def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+    def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """Connect, and yield all messages of these symbols as they arrive; at least a heartbeat every five seconds.
 
         Nothing is yielded before all of these symbols are subscribed: bars from before the first message are requested

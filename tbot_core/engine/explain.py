@@ -106,7 +106,7 @@ async def explain_session(
     source = await _session(feed_source(broker, SIMULATOR).feed(request).sessions(), day)
     _check_symbol(symbol, source)
     return await _walk(
-        assembly, assembly.rules(broker.rules), source, symbol, sorted(set(minutes)), assembly.recorded_vix
+        assembly, assembly.rules(broker.capabilities), source, symbol, sorted(set(minutes)), assembly.recorded_vix
     )
 
 

@@ -82,7 +82,7 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
         setup = dry_run_setup(plan.assembly, plan.request, plan.wall.now())
     elif plan.assembly.settings.mode in {PAPER, LIVE}:
         broker: Broker = plan.assembly.broker(plan.assembly.settings.trading.broker_name)
-        if not broker.rules.simulated:
+        if not broker.capabilities.simulated:
             return await live_run.run_live(plan, watcher, broker)
         if plan.assembly.settings.mode == LIVE:
             name = plan.assembly.settings.trading.broker_name

@@ -348,7 +348,7 @@ class RunServices:
         venue = self._venue(broker, name, found.account)
         tag = self._plan.assembly.settings.failover.failover_log_tag
         return StandbyBroker(
-            rules=self._plan.assembly.rules(broker.rules),
+            rules=self._plan.assembly.rules(broker.capabilities),
             venue=attrs.evolve(venue, not_logged_in=bool(found.login_fault)),
             naming=self._naming(broker, found.account),
             equity_atoms=atoms_of(found.account.equity),
@@ -373,14 +373,14 @@ class RunServices:
             install_id=install_id(assembly.settings.instance.data),
             identity=assembly.identity,
             account_id=account.account_id,
-            length=broker.rules.cid_length,
+            length=broker.capabilities.cid_length,
         )
 
     def trading(self, account: Account, name: str, clock: Clock, wait: Wait) -> SessionContext:
         """The context of a session at the account that the broker of that name reported."""
         setup, assembly = self._setup, self._plan.assembly
         return SessionContext(
-            rules=assembly.rules(setup.broker.rules),
+            rules=assembly.rules(setup.broker.capabilities),
             venue=self._venue(setup.broker, name, account),
             journal=setup.journal,
             clock=clock,

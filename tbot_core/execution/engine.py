@@ -65,7 +65,9 @@ class ExecutionEngine:
         self._clock = recorder.clock
         self._count, self._unresponsive = 0, False
         # A simulated broker has no rate limit.
-        broker = venue.broker if venue.broker.rules.simulated else RateLimitedBroker(venue.broker, recorder.clock)
+        broker = (
+            venue.broker if venue.broker.capabilities.simulated else RateLimitedBroker(venue.broker, recorder.clock)
+        )
         self.venue = attrs.evolve(venue, broker=broker)
         self.frozen_instruments = FrozenInstruments(recorder, decision_engine.exposure, venue.broker)
         self.orders: dict[str, OrderRecord] = {}
@@ -258,7 +260,7 @@ class ExecutionEngine:
         if event.fill is None or event.kind != BrokerEventKind.FILL:
             return event.event_id
         execution = event.fill.execution_id
-        unique = self.venue.broker.rules.exec_ids_unique or execution.startswith(SUPPOSED_PREFIX)
+        unique = self.venue.broker.capabilities.exec_ids_unique or execution.startswith(SUPPOSED_PREFIX)
         return f"execution {execution}" if unique else f"execution {execution} of {event.client_order_id}"
 
     def _apply_event(self, event: BrokerEvent) -> None:
@@ -318,7 +320,7 @@ class ExecutionEngine:
         # The position that a cancel leaves unprotected, "" for none: positions are handled one after the other.
         if not isinstance(action, CancelOrder):
             return None
-        return "" if self.venue.broker.rules.simulated else action.exit_symbol
+        return "" if self.venue.broker.capabilities.simulated else action.exit_symbol
 
     async def _wait_for_cancels(self, cids: Sequence[str]) -> None:
         # Poll until the orders are reported as ended and the waiting exits are sent, for at most 2 s.

@@ -40,9 +40,9 @@ class MonitoredBroker:
         self._clock = clock
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """The broker's capabilities."""
-        return self._broker.rules
+        return self._broker.capabilities
 
     async def connect(self) -> Account:
         """Log in."""

@@ -220,7 +220,7 @@ class Reconciler:
     async def _look_up(self, cid: str) -> None:
         lookup = self._lookups[cid]
         lookup.postpone(self._clock.monotonic())
-        if not (self._broker.rules.query_by_cid and isinstance(self._broker, SupportsOrderLookup)):
+        if not (self._broker.capabilities.query_by_cid and isinstance(self._broker, SupportsOrderLookup)):
             self._next_reading = 0.0
             return
         ended = self._execution.orders[cid].terminal
@@ -243,14 +243,14 @@ class Reconciler:
     def _on_not_found(self, cid: str, lookup: OrderLookup, source: str) -> None:
         # A source does not know the order. If two do not, it is unknown, and after the lookup window it is lost.
         lookup.not_found_by.add(source)
-        sources = 2 if self._broker.rules.query_by_cid else 1
+        sources = 2 if self._broker.capabilities.query_by_cid else 1
         if len(lookup.not_found_by) < sources:
             return
         record = self._execution.orders[cid]
         if record.state is not OrderState.UNKNOWN:
             if record.state is not OrderState.LOST:
                 self._execution.mark_not_found(cid)
-        elif self._execution.age(cid) > max(self._broker.rules.lookup_window_s, LEAST_WINDOW_S):
+        elif self._execution.age(cid) > max(self._broker.capabilities.lookup_window_s, LEAST_WINDOW_S):
             self._execution.mark_lost(cid)
 
     async def _confirmed_snapshot(self) -> AccountSnapshot | None:
@@ -347,7 +347,7 @@ class Reconciler:
     def _must_query(self, symbol: str) -> bool:
         # Whether ended orders of the symbol must be looked up, since they may have unreported fills: each once, and
         # only if readings list neither ended orders nor their executions.
-        rules = self._broker.rules
+        rules = self._broker.capabilities
         if rules.lists_closed or rules.lists_fills or not rules.query_by_cid:
             return False
         ended = [

@@ -73,14 +73,14 @@ class RateLimitedBroker:
         )
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """The broker's capabilities."""
-        return self._broker.rules
+        return self._broker.capabilities
 
     @property
     def available_requests(self) -> int | None:
         """The number of requests that could be sent now; None without a limit."""
-        limit = self._broker.rules.requests_per_minute
+        limit = self._broker.capabilities.requests_per_minute
         return self._budget.available(limit, self._clock.monotonic()) if limit else None
 
     async def connect(self) -> Account:
@@ -149,7 +149,7 @@ class RateLimitedBroker:
         if not isinstance(self._broker, SupportsInstrumentInfo):
             raise Unavailable("The broker does not report instrument rules.")
         await self._wait_turn(RequestPriority.PROTECTION, f"the rules of {symbol}")
-        return _checked(await self._read(self._broker.instrument(symbol)))
+        return _checked(await self._read(self._broker.instrument(symbol), RequestPriority.PROTECTION))
 
     async def close(self) -> None:
         """Log out."""
@@ -162,7 +162,7 @@ class RateLimitedBroker:
 
     async def _wait_turn(self, priority: RequestPriority, what: str) -> None:
         # Wait until the budget allows the request.
-        await self._budget.wait_turn(self._clock, priority, self._broker.rules.requests_per_minute, what)
+        await self._budget.wait_turn(self._clock, priority, self._broker.capabilities.requests_per_minute, what)
 
     async def _send(self, request: Awaitable[None], priority: RequestPriority = RequestPriority.PROTECTION) -> None:
         # A request that may have been sent when its plugin is interrupted.
@@ -171,10 +171,10 @@ class RateLimitedBroker:
         except CallTimedOut as fault:
             raise OutcomeUnknown(f"the broker's plugin blocked the event loop: {fault}") from fault
 
-    async def _read(self, request: Awaitable[Answer]) -> Answer:
+    async def _read(self, request: Awaitable[Answer], priority: RequestPriority = RequestPriority.READING) -> Answer:
         # A reading fails when its plugin is interrupted.
         try:
-            return await self._call(request, RequestPriority.READING)
+            return await self._call(request, priority)
         except CallTimedOut as fault:
             raise Unavailable(f"the broker's plugin blocked the event loop: {fault}") from fault
 

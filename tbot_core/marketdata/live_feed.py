@@ -175,31 +175,31 @@ class LiveFeedAggregator:
 
     async def _receive_all(self) -> None:
         new = True
-        async for news in self.source.news(self.symbols):
+        async for message in self.source.messages(self.symbols):
             self._pauses = 0
             if new:
                 self._reconnected(self._clock.monotonic())
                 new = False
-            self._receive(news)
+            self._receive(message)
 
-    def _receive(self, news: FeedMessage) -> None:
+    def _receive(self, message: FeedMessage) -> None:
         now = self._message_at = self._clock.monotonic()
         self.health.on_message(now)  # a heartbeat says no more
-        match news:
+        match message:
             case Bar():
                 self._price(now)
-                arrival = self.aggregator.add_bar(news, self.session.minute(news.start))
+                arrival = self.aggregator.add_bar(message, self.session.minute(message.start))
                 if arrival in {BarArrival.FIRST, BarArrival.LATE}:
-                    for over in self.health.on_bar(news, now, self.session.minute(news.start)):
+                    for over in self.health.on_bar(message, now, self.session.minute(message.start)):
                         self.on_status(over)
                 if arrival is not BarArrival.FIRST:
-                    _log.info("bar", arrival=arrival.value, symbol=news.symbol, start=news.start.isoformat())
+                    _log.info("bar", arrival=arrival.value, symbol=message.symbol, start=message.start.isoformat())
                 self._received.set()
             case Quote():
                 self._price(now)
-                self.dropped += not self.health.on_quote(news, now)
+                self.dropped += not self.health.on_quote(message, now)
             case HaltStatus():
-                self._status(news, now)
+                self._status(message, now)
 
     def _status(self, status: HaltStatus, now: float) -> None:
         shut = self.health.is_market_halted

@@ -106,7 +106,7 @@ def _is_skews(answer: object) -> bool:
 
 
 _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
-    "rules": (_one(BrokerCapabilities), "BrokerCapabilities"),
+    "capabilities": (_one(BrokerCapabilities), "BrokerCapabilities"),
     "connect": (_one(Account), "Account"),
     "account": (_one(Account), "Account"),
     "poll": (_is_events, "a list of BrokerEvent"),
@@ -127,12 +127,12 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "symbols": (_many(str), "a tuple of str"),
     "day": (_one(DayFacts), "DayFacts"),
     "quality": (_one(FeedQuality), "FeedQuality"),
-    "news": (_is_message, "a valid message of a feed"),
+    "messages": (_is_message, "a valid message of a feed"),
     "history": (_is_bars, "a list of valid Bar"),
 }
 """The checks of what each call or property returns, and the expected type as text; other answers are ignored."""
 
-FEED_CALLS: Final = frozenset({"feed", "sessions", "news", "history", "vix_close", "vix_now"})
+FEED_CALLS: Final = frozenset({"feed", "sessions", "messages", "history", "vix_close", "vix_now"})
 """The calls that supply data; the others concern the account."""
 
 
@@ -143,13 +143,13 @@ def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
     """
     calls = _PluginCalls(entry, guard)
     try:
-        rules: BrokerCapabilities = _checked("rules", made.rules)
+        capabilities: BrokerCapabilities = _checked("capabilities", made.capabilities)
     except (Exception, SystemExit) as fault:
         raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
-    if rules.simulated:
+    if capabilities.simulated:
         return made
     optional = {name: part for name, part in _OPTIONAL.items() if _has(made, name)}
-    return type(GuardedBroker.__name__, (GuardedBroker,), optional)(made, rules, calls)
+    return type(GuardedBroker.__name__, (GuardedBroker,), optional)(made, capabilities, calls)
 
 
 class _PluginCalls:
@@ -224,19 +224,19 @@ class _ObservedPermit:
 class GuardedBroker:
     """A broker plugin whose failures are BrokerErrors."""
 
-    def __init__(self, inner: Broker, rules: BrokerCapabilities, calls: _PluginCalls) -> None:
+    def __init__(self, inner: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls) -> None:
         self._inner: Any = inner
-        self._rules = rules
+        self._capabilities = capabilities
         self._calls = calls
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """The capabilities of the broker; the last known ones if the plugin fails."""
         try:
-            self._rules = self._calls.read("rules", lambda: self._inner.rules)
+            self._capabilities = self._calls.read("capabilities", lambda: self._inner.capabilities)
         except BrokerError:  # which is reported
-            return self._rules
-        return self._rules
+            return self._capabilities
+        return self._capabilities
 
     async def connect(self) -> Account:
         """Log in and return the account."""
@@ -343,8 +343,8 @@ class _GuardedLiveSession:
         self.day: DayFacts = calls.read("day", lambda: inner.day)
         self.quality: FeedQuality = calls.read("quality", lambda: inner.quality)
 
-    def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
-        return self._calls.items("news", lambda: self._inner.news(symbols))
+    def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+        return self._calls.items("messages", lambda: self._inner.messages(symbols))
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         found: Sequence[Bar] = await self._calls.answer("history", lambda: self._inner.history(symbols, first, last))

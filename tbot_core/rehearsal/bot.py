@@ -158,9 +158,9 @@ class CrashingBroker:
         self._crash = crash
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """The venue's capabilities."""
-        return self._broker.rules
+        return self._broker.capabilities
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._broker, name)
@@ -352,7 +352,7 @@ class BotProcess:
     def _trading(self, venue: BrokerAccount, account: Account, standbys: Sequence[StandbyBroker]) -> SessionContext:
         clock = self._world.clock
         return SessionContext(
-            rules=self._bot.rules(venue.broker.rules),
+            rules=self._bot.rules(venue.broker.capabilities),
             venue=venue,
             journal=cast("Journal", self.journal),
             clock=clock,
@@ -374,7 +374,7 @@ class BotProcess:
         account = found.account
         venue = found.venue(broker, name)
         return StandbyBroker(
-            rules=self._bot.rules(broker.rules),
+            rules=self._bot.rules(broker.capabilities),
             venue=venue,
             naming=_naming(broker, account),
             equity_atoms=atoms_of(account.equity),
@@ -393,5 +393,5 @@ class BotProcess:
 
 def _naming(broker: Broker, account: Account) -> ClientOrderIds:
     return ClientOrderIds(
-        install_id="simulated", identity="", account_id=account.account_id, length=broker.rules.cid_length
+        install_id="simulated", identity="", account_id=account.account_id, length=broker.capabilities.cid_length
     )

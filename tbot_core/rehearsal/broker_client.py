@@ -55,7 +55,7 @@ class SimulatedBroker:
         return [*self._ahead]
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """The venue's capabilities."""
         return self._exchange.matching.character.rules
 
@@ -145,7 +145,7 @@ class SimulatedBroker:
 
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """Look up an order; None if the venue does not list it, or not yet."""
-        if not self.rules.query_by_cid:
+        if not self.capabilities.query_by_cid:
             raise Unavailable("The venue cannot be asked for an order by its client order id.")
         passage = self._passage("find")
         report = await self._read("find", lambda: self._exchange.report(client_order_id), passage, client_order_id)
@@ -162,7 +162,7 @@ class SimulatedBroker:
             if path is None:
                 return Instrument(symbol=symbol, tradable=False)
             step = price_of(path.grid(matching.step))
-            lot = self.rules.quantity_step
+            lot = self.capabilities.quantity_step
             return Instrument(symbol=symbol, tick=step, quantity_step=lot, tradable=True, shortable=True)
 
         return await self._read("instrument", read, self._passage("instrument"))

@@ -90,11 +90,13 @@ class SimulatedInstance:
         self.journal.free_space = self.room.release_ballast
         bot, broker = bot_config(self.world), cast("Broker", self.broker)
         trading = SessionContext(
-            rules=bot.rules(broker.rules),
+            rules=bot.rules(broker.capabilities),
             venue=BrokerAccount(broker=broker, name="w", account_id="a"),
             journal=self.journal,
             clock=self.world.clock,
-            naming=ClientOrderIds(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
+            naming=ClientOrderIds(
+                install_id="life", identity="", account_id="a", length=broker.capabilities.cid_length
+            ),
             wait=self.world.clock.sleep_until,
             on_events=lambda _entries: None,
             on_minute=self.watch,

@@ -67,7 +67,7 @@ class SimulatedLiveFeed:
         """Simulated, with quotes."""
         return FeedLabel(name="simulation", simulated=True, quotes=True)
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """The current halts, then the messages from now on; ends only by a lost connection (Unavailable)."""
         since = self._clock.monotonic()
         self._check_available(since, "F53")

@@ -107,7 +107,7 @@ class OutageScenario:
     def story(self, world: World) -> RehearsalHistory:
         """An empty history of the world."""
         name = world.names[0]
-        return RehearsalHistory(world=world, name=name, rules=self.bot(world).rules(world.client(name).rules))
+        return RehearsalHistory(world=world, name=name, rules=self.bot(world).rules(world.client(name).capabilities))
 
     def play(
         self, home: Path, *plans: tuple[float, Callable[[World], None]], ways: BotConnections | None = None

@@ -94,7 +94,7 @@ class _Rehearsal:
         late = world.falls or world.chances.stream("late").happens(_DIES_LATE)
         self._lifetime = _LATE if late else _EARLY
         self._names = world.names if self._bot.failover else world.names[:1]
-        rules = self._bot.rules(world.client(self._names[0]).rules)
+        rules = self._bot.rules(world.client(self._names[0]).capabilities)
         self._history = RehearsalHistory(world=world, name=self._names[0], rules=rules, people=self._operator.acts)
 
     def go(self, swaps: Swaps = ()) -> RehearsalResult:

@@ -33,14 +33,14 @@ class RemoteBroker:
         self._count = 0
         self._open: dict[int, asyncio.Future[Any]] = {}
         self._wake: asyncio.TimerHandle | None = None
-        self._rules: BrokerCapabilities
-        self._rules, start = self._exchange("hello")
+        self._capabilities: BrokerCapabilities
+        self._capabilities, start = self._exchange("hello")
         self._offset = clock.monotonic() - (clock.now() - start).total_seconds()
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """The venue's capabilities."""
-        return self._rules
+        return self._capabilities
 
     async def connect(self) -> Account:
         """Log in."""

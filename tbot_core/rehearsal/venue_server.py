@@ -56,7 +56,7 @@ class VenueServer:
         """The answer to a message."""
         at, number, what, parts = load_line(message)
         if what == "hello":
-            return dump_line((self._broker.rules, self._start))
+            return dump_line((self._broker.capabilities, self._start))
         self._loop.run_until_complete(self._pass(at, number, what, parts))
         done = [number for number, task in self._tasks.items() if task.done()]
         answers = [(number, self._tasks.pop(number).result()) for number in done]

@@ -7,7 +7,7 @@ A plugin's test supplies a venue: the connected broker with an open session, and
         def venue(self) -> FakeExchange:
             return FakeExchange()
 
-Tests of optional capabilities are skipped according to the broker's own `rules`.
+Tests of optional capabilities are skipped according to its declared capabilities.
 """
 
 from __future__ import annotations
@@ -71,18 +71,18 @@ def b01_it_is_a_broker(venue: BrokerUnderTest) -> None:
     demand(isinstance(venue.broker, Broker), "a broker must have every method of the protocol")
 
 
-def b02_its_rules_fit_each_other(venue: BrokerUnderTest) -> None:
+def b02_its_capabilities_fit_each_other(venue: BrokerUnderTest) -> None:
     """Quantities have a step, which is below one share exactly if some order type may be fractional."""
-    rules = venue.broker.rules
-    demand(rules.quantity_step > 0, "the quantity step must be above 0")
+    declared = venue.broker.capabilities
+    demand(declared.quantity_step > 0, "the quantity step must be above 0")
     demand(
-        (rules.quantity_step < 1) == bool(rules.fractional_types),
+        (declared.quantity_step < 1) == bool(declared.fractional_types),
         "fractional quantities need a step below 1 and an order type",
     )
-    demand(rules.fractional_types <= {*OrderType}, "fractional types must be order types")
-    readable = rules.lists_closed or rules.lists_fills or rules.query_by_cid
+    demand(declared.fractional_types <= {*OrderType}, "fractional types must be order types")
+    readable = declared.lists_closed or declared.lists_fills or declared.query_by_cid
     demand(readable, "the outcome of a finished order must be readable in at least one way")
-    demand(rules.cid_length >= 20, "a client order id must allow 20 characters")
+    demand(declared.cid_length >= 20, "a client order id must allow 20 characters")
 
 
 def b03_it_says_whose_account_it_is(venue: BrokerUnderTest) -> None:
@@ -115,7 +115,7 @@ def b05_an_event_is_reported_once(venue: BrokerUnderTest) -> None:
     demand(not _poll(venue), "a polled event must not be reported again")
     demand({event.kind for event in events} <= {*BrokerEventKind}, "events must have a kind of the core")
     demand(_distinct([event.event_id for event in events]), "event ids must be unique")
-    if venue.broker.rules.exec_ids_unique:
+    if venue.broker.capabilities.exec_ids_unique:
         demand(_distinct([fill.execution_id for fill in _fills(events)]), "execution ids must be unique")
 
 
@@ -129,7 +129,7 @@ def b07_a_resting_order_is_cancelled(venue: BrokerUnderTest) -> None:
     demand(not _fills(_poll(venue)), "a cancelled order must not fill")
 
 
-def b08_a_stranger_cannot_be_cancelled(venue: BrokerUnderTest) -> None:
+def b08_an_unknown_order_cannot_be_cancelled(venue: BrokerUnderTest) -> None:
     """A cancel of an unknown order is rejected, as an error or an event."""
     try:
         venue.wait(venue.broker.cancel("kit-never-sent"))
@@ -152,7 +152,7 @@ def b09_protection_rests_from_the_fill_on(venue: BrokerUnderTest) -> None:
 def b10_a_stop_moves_at_once(venue: BrokerUnderTest) -> None:
     """A moved stop fills at its new level, not at its old one."""
     _needs_brackets(venue)
-    if not venue.broker.rules.amend_atomic:
+    if not venue.broker.capabilities.amend_atomic:
         raise NotClaimed("the broker's capabilities do not claim it")
     _traded(venue, _protected(venue))
     venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
@@ -165,10 +165,10 @@ def b10_a_stop_moves_at_once(venue: BrokerUnderTest) -> None:
 
 def b11_fractions_are_filled(venue: BrokerUnderTest) -> None:
     """If market orders may be fractional, one share and one step are filled exactly."""
-    rules = venue.broker.rules
-    if OrderType.MARKET not in rules.fractional_types:
+    declared = venue.broker.capabilities
+    if OrderType.MARKET not in declared.fractional_types:
         raise NotClaimed("the broker's capabilities do not claim it")
-    quantity = 1 + rules.quantity_step
+    quantity = 1 + declared.quantity_step
     fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=quantity)))
     demand(sum((fill.quantity for fill in fills), Decimal(0)) == quantity, "fractional quantities must be exact")
 
@@ -206,9 +206,9 @@ def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
     demand(snapshot.account == venue.wait(venue.broker.account()), "cash must match the account")
     kinds = {report.client_order_id: report.kind for report in snapshot.orders}
     demand(kinds.get("kit-2") == OrderStatus.WORKING, "a working order must be listed as open")
-    if venue.broker.rules.lists_closed:
+    if venue.broker.capabilities.lists_closed:
         demand(kinds.get("kit-1") == OrderStatus.FILLED, "a filled order must be listed as filled")
-    if venue.broker.rules.lists_fills:
+    if venue.broker.capabilities.lists_fills:
         done = [fill.quantity for fill in snapshot.fills if fill.client_order_id == "kit-1"]
         demand(sum(done) == _QUANTITY, "the executions of filled orders must be listed")
 
@@ -216,7 +216,7 @@ def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
 def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
     """Its report has the filled quantity and price; an id that was never sent is unknown."""
     broker = venue.broker
-    if not broker.rules.query_by_cid:
+    if not broker.capabilities.query_by_cid:
         raise NotClaimed("the broker's capabilities do not claim it")
     if not isinstance(broker, SupportsOrderLookup):
         demand(condition=False, words="a broker that claims query_by_cid needs a method `find`")
@@ -235,12 +235,12 @@ def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
 
 CASES: Final[tuple[ContractCase, ...]] = (
     b01_it_is_a_broker,
-    b02_its_rules_fit_each_other,
+    b02_its_capabilities_fit_each_other,
     b03_it_says_whose_account_it_is,
     b04_a_market_order_is_filled,
     b05_an_event_is_reported_once,
     b07_a_resting_order_is_cancelled,
-    b08_a_stranger_cannot_be_cancelled,
+    b08_an_unknown_order_cannot_be_cancelled,
     b09_protection_rests_from_the_fill_on,
     b10_a_stop_moves_at_once,
     b11_fractions_are_filled,
@@ -312,5 +312,5 @@ def _distinct(names: list[str]) -> bool:
 
 
 def _needs_brackets(venue: BrokerUnderTest) -> None:
-    if not venue.broker.rules.brackets:
+    if not venue.broker.capabilities.brackets:
         raise NotClaimed("the broker's capabilities do not claim brackets")

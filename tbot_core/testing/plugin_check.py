@@ -89,7 +89,7 @@ def _capabilities(venue: Callable[[], AbstractContextManager[Any]]) -> dict[str,
         made = getattr(subject, "broker", None)
         if not isinstance(made, Broker):
             return {}
-        return {name: _text(value) for name, value in attrs.asdict(made.rules, recurse=False).items()}
+        return {name: _text(value) for name, value in attrs.asdict(made.capabilities, recurse=False).items()}
 
 
 def _text(value: object) -> str:

@@ -96,7 +96,7 @@ class Play:
         self.at = LEAD_S - 10.0
         bot, name = scene.bot(self._world), self._world.names[0]
         self._names = self._world.names if bot.failover else (name,)
-        rules = bot.rules(self._world.client(name).rules)
+        rules = bot.rules(self._world.client(name).capabilities)
         self.story = RehearsalHistory(world=self._world, name=name, rules=rules)
         self.passed: list[str] = []
         self.whole = False

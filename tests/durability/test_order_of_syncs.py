@@ -32,7 +32,7 @@ from tbot_core.testing.trades import proposal, rules, session
 
 class Wire:
     # A broker at the other end of a connection that stands before anything is decided.
-    rules = BrokerCapabilities()
+    capabilities = BrokerCapabilities()
 
     def __init__(self):
         listener = socket.create_server(("127.0.0.1", 0))

@@ -69,7 +69,7 @@ def test_every_broker_is_logged_out_within_the_limit(capsys: pytest.CaptureFixtu
 class Door:
     """A broker that refuses the key, or does not; it counts who knocks."""
 
-    rules = BrokerCapabilities()
+    capabilities = BrokerCapabilities()
 
     def __init__(self) -> None:
         self.shut = False

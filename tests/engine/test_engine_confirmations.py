@@ -180,7 +180,7 @@ def test_a_simulation_asks_nobody(home: Path) -> None:
     """In a replay or a demo entries count as approved at once."""
     assembly = assemble(home, "demo", ManualClock(MORNING))
     assert assembly.settings.entries.trade_confirmation_required
-    rules = assembly.rules(assembly.broker().rules)
+    rules = assembly.rules(assembly.broker().capabilities)
     assert not rules.entries.trade_confirmation_required
 
 

@@ -95,7 +95,7 @@ def test_a_breach_counts_when_two_marks_two_seconds_apart_agree() -> None:
 def post_on(journal: Journal, clock: ManualClock, **limits: Any) -> SimpleNamespace:
     """A desk and its execution on a journal; its broker is not asked for anything."""
     desk = DecisionEngine(rules(**limits), session(), atoms_of(Decimal(100_000)), name)
-    broker = cast("Broker", SimpleNamespace(rules=BrokerCapabilities(simulated=True)))
+    broker = cast("Broker", SimpleNamespace(capabilities=BrokerCapabilities(simulated=True)))
     venue = BrokerAccount(broker=broker, name="quiet", account_id="A1")
     return SimpleNamespace(
         decision_engine=desk, execution=ExecutionEngine(JournalRecorder(journal=journal, clock=clock), venue, desk)

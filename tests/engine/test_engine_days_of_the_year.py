@@ -46,7 +46,7 @@ MINUTES = 10
 class Flat:
     """A broker at which nothing happens; `asked` is when it was asked for its hours."""
 
-    rules = BrokerCapabilities(query_by_cid=True, requests_per_minute=0)
+    capabilities = BrokerCapabilities(query_by_cid=True, requests_per_minute=0)
 
     def __init__(self, clock: LoopClock, calendar: ExchangeCalendar) -> None:
         self._clock = clock
@@ -90,7 +90,7 @@ class Place:
         """A process that begins to live."""
         broker = cast("Broker", self.broker)
         trading = SessionContext(
-            rules=rules(venue=self.broker.rules),
+            rules=rules(venue=self.broker.capabilities),
             venue=BrokerAccount(broker=broker, name="flat", account_id="A"),
             journal=self.journal,
             clock=self.clock,

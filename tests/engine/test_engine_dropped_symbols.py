@@ -58,10 +58,10 @@ class Fewer:
         """That of the whole feed."""
         return self._feed.label
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """What the whole feed says of these symbols."""
         self.asked += symbols
-        async for one in self._feed.news(symbols):
+        async for one in self._feed.messages(symbols):
             yield one
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:

@@ -41,7 +41,7 @@ ACCOUNT: Final = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(
 class Waiting:
     """A broker at which an entry stays as it is, in this state; it reports no end of a cancelled order."""
 
-    rules = BrokerCapabilities()
+    capabilities = BrokerCapabilities()
 
     def __init__(self, state: OrderState, clock: ManualClock) -> None:
         self.cancels: list[tuple[str, float]] = []
@@ -99,7 +99,7 @@ def test_an_entry_past_its_time_is_cancelled_in_each_state(tmp_path: Path, state
     """Working, filled in part or of unknown outcome: its cancel is requested when ENTRY_TTL is over, and not before."""
     clock = ManualClock(session().open)
     broker = Waiting(state, clock)
-    desk = DecisionEngine(rules(venue=broker.rules), session(), atoms_of(Decimal(100_000)), name)
+    desk = DecisionEngine(rules(venue=broker.capabilities), session(), atoms_of(Decimal(100_000)), name)
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         account = BrokerAccount(broker=broker, name="waiting", account_id="A1")
         execution = ExecutionEngine(JournalRecorder(journal=journal, clock=clock), account, desk)

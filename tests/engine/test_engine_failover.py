@@ -61,7 +61,7 @@ class Client:
         self._client = world.client(name)
         self._world = world
         self._deaf = deaf
-        self.rules = self._client.rules
+        self.capabilities = self._client.capabilities
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)

@@ -47,7 +47,7 @@ RULES = rules(venue=BrokerCapabilities())
 class Quiet:
     """A broker that takes everything and says nothing."""
 
-    rules = BrokerCapabilities()
+    capabilities = BrokerCapabilities()
 
     async def submit(self, _order: Order, permit: Permit) -> None:
         """Take an order."""

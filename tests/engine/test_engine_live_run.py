@@ -45,7 +45,7 @@ class Market:
         self._client = world.client(world.names[0])
         self._world = world
         self.empty = False
-        self.rules = self._client.rules
+        self.capabilities = self._client.capabilities
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -218,7 +218,7 @@ def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
 def test_a_simulation_is_not_traded_live(house: House) -> None:
     """A broker whose fills are made up here takes no live section."""
     market = Market(house.world)
-    market.rules = attrs.evolve(market.rules, simulated=True)
+    market.capabilities = attrs.evolve(market.capabilities, simulated=True)
     with pytest.raises(SettingsError, match="is a simulator"):
         house.run(market, mode="live")
 

@@ -45,7 +45,7 @@ class Announcer:
     def __init__(self) -> None:
         self.found: Sequence[MaintenanceWindow] | None = [HALF_HOUR]
         self.asked = 0
-        self.rules: Any = type("Rules", (), {"requests_per_minute": 0})
+        self.capabilities: Any = type("Capabilities", (), {"requests_per_minute": 0})
 
     async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """What is announced."""
@@ -117,7 +117,11 @@ def test_f63_what_is_announced_is_asked_every_ten_minutes(bench: Bench) -> None:
 
 def test_f63_the_question_passes_limits_and_circuits() -> None:
     """A broker that announces nothing has announced nothing."""
-    clock, announcer, mute = ManualClock(OPEN), Announcer(), type("Mute", (), {"rules": Announcer().rules})()
+    clock, announcer, mute = (
+        ManualClock(OPEN),
+        Announcer(),
+        type("Mute", (), {"capabilities": Announcer().capabilities})(),
+    )
     for broker, found in ((announcer, [HALF_HOUR]), (mute, ())):
         whole: Any = broker
         assert asyncio.run(RateLimitedBroker(whole, clock).maintenance()) == found

@@ -45,11 +45,11 @@ class Heard:
         self.session, self.symbols, self.day = self._feed.session, self._feed.symbols, self._feed.day
         self.quality, self.history = self._feed.quality, self._feed.history
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """As the feed says it."""
         await asyncio.sleep(max(self._mute_until - self._now, 0.0))
         self._must_be_there()
-        async for one in self._feed.news(symbols):
+        async for one in self._feed.messages(symbols):
             self._must_be_there()
             yield one
 
@@ -238,10 +238,10 @@ def test_a_connection_tells_how_it_is() -> None:
 
     async def listen() -> None:
         with pytest.raises(Unavailable):
-            await anext(aiter(line.news(line.symbols)))
+            await anext(aiter(line.messages(line.symbols)))
         assert line.disconnect_reason == "no connection to the feed: the vendor refuses the connection"
         await asyncio.sleep(10.0)
-        news = aiter(line.news(line.symbols))
+        news = aiter(line.messages(line.symbols))
         assert await anext(news) == Heartbeat()
         assert (line.is_connected, line.disconnect_reason) == (True, "")
         assert len(await line.history(line.symbols, world.session.open, world.session.open + dt.timedelta(hours=1)))

@@ -47,7 +47,7 @@ BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True)
 class Quiet:
     """A broker that takes everything and says what it is given; the orders in `silent` are never answered."""
 
-    rules = BARE
+    capabilities = BARE
 
     def __init__(self) -> None:
         self.said: list[BrokerEvent] = []
@@ -81,7 +81,7 @@ class Process:
 
     def __init__(self, journal: Journal, rules_of_venue: BrokerCapabilities = BRACKETS) -> None:
         self.journal = journal
-        self.rules = rules_of_venue
+        self.capabilities = rules_of_venue
         self.broker = Quiet()
         self.clock = ManualClock(session().open)
         self.desk = DecisionEngine(rules(venue=rules_of_venue), session(), atoms_of(Decimal(100_000)), name)
@@ -92,7 +92,7 @@ class Process:
 
     def again(self) -> Process:
         """The next process, with all that the journal says."""
-        after = Process(self.journal, self.rules)
+        after = Process(self.journal, self.capabilities)
         for event in self.journal.events():
             after.recall.apply(event)
         return after

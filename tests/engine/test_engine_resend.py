@@ -48,7 +48,7 @@ class Dead(Exception):
 class Refusing:
     """A broker that takes orders without a word, but for those legs whose connection it refuses."""
 
-    rules = BrokerCapabilities()
+    capabilities = BrokerCapabilities()
 
     def __init__(self, clock: ManualClock) -> None:
         self.refuses: set[Leg] = set()
@@ -124,7 +124,7 @@ class Bench:
     def __init__(self, journal: Journal, *, read: bool = True) -> None:
         self.clock = ManualClock(session().open)
         self.broker = Refusing(self.clock)
-        self.desk = DecisionEngine(rules(venue=self.broker.rules), session(), atoms_of(Decimal(100_000)), name)
+        self.desk = DecisionEngine(rules(venue=self.broker.capabilities), session(), atoms_of(Decimal(100_000)), name)
         venue = BrokerAccount(broker=self.broker, name="refusing", account_id="A1")
         self.execution = ExecutionEngine(JournalRecorder(journal=journal, clock=self.clock), venue, self.desk)
         post = BrokerSession(name="refusing", decision_engine=self.desk, execution=self.execution)

@@ -56,11 +56,13 @@ class Scene:
         world, bot = self.world, bot_config(self.world)
         broker = cast("Broker", world.client(world.names[0]))
         trading = SessionContext(
-            rules=bot.rules(broker.rules),
+            rules=bot.rules(broker.capabilities),
             venue=BrokerAccount(broker=broker, name="w", account_id="a"),
             journal=self.journal,
             clock=world.clock,
-            naming=ClientOrderIds(install_id="life", identity="", account_id="a", length=broker.rules.cid_length),
+            naming=ClientOrderIds(
+                install_id="life", identity="", account_id="a", length=broker.capabilities.cid_length
+            ),
             wait=world.clock.sleep_until,
             on_events=lambda _entries: None,
             on_minute=self.watch,

@@ -36,10 +36,10 @@ class Sold(LifecycleBroker):
         self.gone = False
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """Those of the venue, or without brackets."""
-        rules: BrokerCapabilities = self._client.rules
-        return rules if self._brackets else attrs.evolve(rules, brackets=False)
+        found: BrokerCapabilities = self._client.capabilities
+        return found if self._brackets else attrs.evolve(found, brackets=False)
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """A reading."""

@@ -40,10 +40,10 @@ class Slow(LifecycleBroker):
         self.fails = True
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """Those of a broker without brackets."""
-        rules: BrokerCapabilities = attrs.evolve(self._client.rules, brackets=False)
-        return rules
+        found: BrokerCapabilities = attrs.evolve(self._client.capabilities, brackets=False)
+        return found
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """A reading."""

@@ -53,7 +53,7 @@ class FakeBroker:
     With a `venue` it hands orders on and says what that says.
     """
 
-    rules = BrokerCapabilities()
+    capabilities = BrokerCapabilities()
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -760,7 +760,7 @@ def test_executions_are_told_apart_by_order_where_a_broker_uses_their_ids_again(
     entries = [bench.execution.orders[f"{symbol} entry"].order for symbol in ("AAA", "BBB")]
     bench.hear(*(filled(entry) for entry in entries))
     assert bench.desk.portfolio.positions.keys() == {"AAA", "BBB"}
-    bench.broker.rules = BrokerCapabilities(exec_ids_unique=True)
+    bench.broker.capabilities = BrokerCapabilities(exec_ids_unique=True)
     bench.hear(*(filled(entry, quantity="1", execution="2") for entry in entries))
     assert bench.kinds.count("fill AAA entry") == 2
     assert bench.kinds.count("fill BBB entry") == 1

@@ -57,7 +57,7 @@ class Teller:
     """A broker that takes orders and says nothing of them; it tells rules, or in their place a fault."""
 
     def __init__(self) -> None:
-        self.rules = BrokerCapabilities()
+        self.capabilities = BrokerCapabilities()
         self.found: Instrument | Unavailable = Unavailable("no way")
         self.asked = 0
         self.sent: list[Order] = []

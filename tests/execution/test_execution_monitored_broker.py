@@ -103,7 +103,7 @@ def test_what_it_does_not_hear_it_hands_on() -> None:
     line, circuit = Line(None), CircuitBreaker()
     broker = heard(line, circuit)
     asyncio.run(broker.close())
-    assert (cast("object", broker.rules), line.closed) == ("the rules", True)
+    assert (cast("object", broker.capabilities), line.closed) == ("the rules", True)
     with pytest.raises(Unavailable, match="does not support order lookup"):
         asyncio.run(heard(Blind(), circuit).find("cid"))
     assert circuit.closed

@@ -67,7 +67,7 @@ class Told:
     """A broker that shows what it is given: `shown` in turn, the last one for ever; None is a reading that failed."""
 
     def __init__(self, venue: BrokerCapabilities) -> None:
-        self.rules = venue
+        self.capabilities = venue
         self.shown: list[AccountSnapshot | None] = [AccountSnapshot(account=ACCOUNT)]
         self.found: dict[str, OrderStatusReport] = {}
         self.deaf = False

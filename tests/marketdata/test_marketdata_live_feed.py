@@ -52,7 +52,7 @@ class Told:
         self._clock = clock
         self._script = list(script)
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """The rest of the script, then silence."""
         assert tuple(symbols) == self.symbols
         self.connected.append(self._clock.monotonic() - LEAD_S)
@@ -325,7 +325,7 @@ def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
 
 
 class _Broken(Told):
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """A feed with a bug."""
         assert symbols
         yield Heartbeat()
@@ -388,7 +388,7 @@ def test_a_connection_that_the_feed_ends_is_made_again() -> None:
 
 
 class _Ends(Told):
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """A feed that hangs up after one word."""
         assert symbols
         self.connected.append(self._clock.monotonic() - LEAD_S)

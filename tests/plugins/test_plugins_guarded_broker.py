@@ -95,13 +95,13 @@ class Plain:
     """A plugin without optional protocols; its calls return what a test put into `answers`, or raise it."""
 
     def __init__(self, *, simulated: bool = False, **answers: Any) -> None:
-        self.answers = {"rules": BrokerCapabilities(simulated=simulated), **answers}
+        self.answers = {"capabilities": BrokerCapabilities(simulated=simulated), **answers}
         self.redeems = True
 
     @property
-    def rules(self) -> Any:
+    def capabilities(self) -> Any:
         """Its capabilities."""
-        return self.do("rules")
+        return self.do("capabilities")
 
     def do(self, name: str) -> Any:
         """Return or raise the answer of a call."""
@@ -158,7 +158,7 @@ class Full(Plain):
         return self.do("find")
 
     async def instrument(self, _symbol: str) -> Any:
-        """Read rules."""
+        """Read the capabilities."""
         return self.do("instrument")
 
     async def maintenance(self) -> Any:
@@ -221,7 +221,7 @@ class Live:
         self._news = [Heartbeat()] if news is None else news
         self._bars = bars
 
-    async def news(self, _symbols: object) -> Any:
+    async def messages(self, _symbols: object) -> Any:
         """The messages; an exception is raised."""
         for one in self._news:
             if isinstance(one, BaseException):
@@ -350,10 +350,10 @@ def test_what_cannot_raise_is_unknown_after_a_failure() -> None:
     broker = guarded(theirs)
     assert broker.meaning("42") is None
     assert broker.ahead_s == ()
-    assert broker.rules is theirs.answers["rules"]
-    before = broker.rules
-    theirs.answers |= {"rules": None, "ahead_s": [0.5], "meaning": None}
-    assert broker.rules is before
+    assert broker.capabilities is theirs.answers["capabilities"]
+    before = broker.capabilities
+    theirs.answers |= {"capabilities": None, "ahead_s": [0.5], "meaning": None}
+    assert broker.capabilities is before
     assert broker.ahead_s == [0.5]
     assert broker.meaning("42") is None
 
@@ -364,11 +364,11 @@ def test_a_simulated_venue_is_not_guarded() -> None:
     assert guarded(venue) is venue
 
 
-@pytest.mark.parametrize("answer", [None, KeyError("rules")])
+@pytest.mark.parametrize("answer", [None, KeyError("capabilities")])
 def test_a_broker_without_capabilities_is_refused(answer: object) -> None:
     """The error names the plugin before anything is connected."""
     with pytest.raises(PluginError, match=r"The broker acme .* failed: it could not be created"):
-        guarded(Plain(rules=answer))
+        guarded(Plain(capabilities=answer))
 
 
 async def every(source: Any) -> list[Any]:
@@ -391,7 +391,7 @@ def test_a_sound_feed_passes() -> None:
     assert (found.session, found.symbols, found.day, found.quality) == (
         inner.session, inner.symbols, inner.day, inner.quality
     )  # fmt: skip
-    assert asyncio.run(every(found.news(["AAA"]))) == [Heartbeat()]
+    assert asyncio.run(every(found.messages(["AAA"]))) == [Heartbeat()]
     assert asyncio.run(found.history(["AAA"], NOW, NOW)) == ()
 
 
@@ -406,8 +406,8 @@ def test_a_broken_feed_is_unavailable() -> None:
         "sessions: KeyError": lambda: live(KeyError("bars")),
         "sessions: TypeError": lambda: live("a session"),
         "day: TypeError": lambda: live(wrong_facts),
-        "news: KeyError": lambda: asyncio.run(every(live(Live([KeyError("price")])).news(["AAA"]))),
-        "news: TypeError": lambda: asyncio.run(every(live(Live([None])).news(["AAA"]))),
+        "messages: KeyError": lambda: asyncio.run(every(live(Live([KeyError("price")])).messages(["AAA"]))),
+        "messages: TypeError": lambda: asyncio.run(every(live(Live([None])).messages(["AAA"]))),
         "history: KeyError": lambda: asyncio.run(live(Live(bars=KeyError("bars"))).history((), NOW, NOW)),
         "history: TypeError": lambda: asyncio.run(live(Live(bars=None)).history((), NOW, NOW)),
     }
@@ -424,7 +424,7 @@ def test_messages_of_a_feed_have_times_and_numbers() -> None:
     sound = [
         Bar(start=NOW, **BAR), Quote(symbol="AAA", bid=1.0, ask=2, time=NOW), HaltStatus(symbol="AAA", halted=True)
     ]  # fmt: skip
-    assert asyncio.run(every(live(Live(list(sound))).news(["AAA"]))) == sound
+    assert asyncio.run(every(live(Live(list(sound))).messages(["AAA"]))) == sound
     assert asyncio.run(live(Live(bars=sound[:1])).history((), NOW, NOW)) == sound[:1]
     naive, text = NOW.replace(tzinfo=None), cast("Any", "1.0")
     wrong = [
@@ -432,8 +432,8 @@ def test_messages_of_a_feed_have_times_and_numbers() -> None:
         Quote(symbol="AAA", bid=text, ask=2.0, time=NOW), Quote(symbol="AAA", bid=1.0, ask=2.0, time=naive),
     ]  # fmt: skip
     for one in wrong:
-        with pytest.raises(Unavailable, match="news: TypeError"):
-            asyncio.run(every(live(Live([one])).news(["AAA"])))
+        with pytest.raises(Unavailable, match="messages: TypeError"):
+            asyncio.run(every(live(Live([one])).messages(["AAA"])))
     with pytest.raises(Unavailable, match="history: TypeError"):
         asyncio.run(live(Live(bars=wrong[:1])).history((), NOW, NOW))
 
@@ -445,7 +445,7 @@ def test_errors_that_the_contract_of_a_feed_names_pass() -> None:
     with pytest.raises(DataError, match="no bars"):
         live(DataError("no bars."))
     with pytest.raises(Unavailable, match=r"^reset"):
-        asyncio.run(every(live(Live([Unavailable("reset.")])).news(["AAA"])))
+        asyncio.run(every(live(Live([Unavailable("reset.")])).messages(["AAA"])))
     with pytest.raises(Unavailable, match=r"^reset"):
         guarded(Full(feed=Unavailable("reset."))).feed(REQUEST)
 

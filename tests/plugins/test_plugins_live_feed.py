@@ -255,7 +255,7 @@ def test_f57_a_symbol_on_which_feed_and_broker_differ_is_not_entered(house: Hous
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("call", "cause"), [("snapshot", "BROKER_PLUGIN"), ("news", "PLUGIN_LOST")])
+@pytest.mark.parametrize(("call", "cause"), [("snapshot", "BROKER_PLUGIN"), ("messages", "PLUGIN_LOST")])
 def test_a_plugin_that_raises_ends_no_session(
     house: House, monkeypatch: pytest.MonkeyPatch, call: str, cause: str
 ) -> None:
@@ -271,12 +271,12 @@ def test_a_plugin_that_raises_ends_no_session(
         fail_if_due()
         return await inner(self, since)
 
-    async def news(self: object, symbols: object) -> Any:
+    async def messages(self: object, symbols: object) -> Any:
         async for one in inner(self, symbols):
             fail_if_due()
             yield one
 
-    monkeypatch.setattr(subject, call, snapshot if call == "snapshot" else news)
+    monkeypatch.setattr(subject, call, snapshot if call == "snapshot" else messages)
     outcome = house.run()
     assert outcome.summary.sessions == 1
     failed = [one.payload for one in house.events(records.PLUGIN_FAILED)]

@@ -44,7 +44,7 @@ class Credentials:
 
 
 class Broker:
-    rules = BrokerCapabilities()
+    capabilities = BrokerCapabilities()
 
 
 @hookimpl

@@ -94,7 +94,7 @@ def test_an_order_over_a_connection_lives_as_it_does_in_one_process(client: Clie
     """Sent, acknowledged, changed, found, filled, listed and cancelled: the account and its readings are all there."""
     broker = client.broker
     assert isinstance(broker, SupportsOrderLookup)
-    assert broker.rules.query_by_cid
+    assert broker.capabilities.query_by_cid
     assert client.wait(broker.account()).cash == 50_000
     client.submit(order())
     client.submit(order("o2", limit=Decimal(15)))
@@ -175,14 +175,14 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
     line = Told()
     counter.serve(line)
     rules, start = line.answers[0]
-    assert (rules, start) == (stage.broker.rules, stage.matching.start)
+    assert (rules, start) == (stage.broker.capabilities, stage.matching.start)
     answers, next_at = line.answers[1]
     assert not answers
     assert BELL_S < next_at < BELL_S + 1
     ((number, account),), nothing = line.answers[2]
     assert (number, account.account_id, nothing) == (1, "SIM-1", None)
-    with pytest.raises(ValueError, match="not asked for rules"):
-        counter.answer(dump_line((BELL_S + 1, 2, "rules", ())))
+    with pytest.raises(ValueError, match="not asked for capabilities"):
+        counter.answer(dump_line((BELL_S + 1, 2, "capabilities", ())))
     stage.close()
 
 
@@ -194,7 +194,7 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
         "text",
         (Decimal("1.50"), dt.date(2026, 3, 3), dt.datetime(2026, 3, 3, tzinfo=dt.UTC)),
         {"o1": OrderRecord(order=order("o1", limit=Decimal("15.01")), executions={}, corrected=frozenset({"b", "a"}))},
-        SmallWorld().broker.rules,
+        SmallWorld().broker.capabilities,
     ],
 )
 def test_a_value_is_heard_as_it_was_told(value: object) -> None:

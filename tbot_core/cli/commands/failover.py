@@ -153,7 +153,7 @@ async def _probe_brokers(assembly: Assembly, names: Sequence[str], clock: Clock)
 
     session = assembly.calendar.next(exchange_time(clock.now()).date())
     built = [(name, assembly.broker(name)) for name in names]
-    return [await probe_broker(name, one, session, clock) for name, one in built if not one.rules.simulated]
+    return [await probe_broker(name, one, session, clock) for name, one in built if not one.capabilities.simulated]
 
 
 def _line(step: DrillStep) -> str:

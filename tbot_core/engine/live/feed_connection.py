@@ -60,11 +60,11 @@ class FeedConnection:
         """Why it is not connected; "" if it is, and while nothing has failed yet."""
         return "" if self.is_connected or not self._fault else f"no connection to the feed: {self._fault}"
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """The messages of the feed about these symbols."""
         self._since, self._received, failure = self._clock.monotonic(), False, ""
         try:
-            async for one in self._source.news(symbols):
+            async for one in self._source.messages(symbols):
                 self._received = True
                 yield one
             failure = "it was closed"

@@ -252,7 +252,7 @@ class LiveTradingSession:
 
     @property
     def _lookup_timeout_s(self) -> float:
-        return max(LEAST_WINDOW_S, self._trading.venue.broker.rules.lookup_window_s) + _EXTRA_LOOKUP_S
+        return max(LEAST_WINDOW_S, self._trading.venue.broker.capabilities.lookup_window_s) + _EXTRA_LOOKUP_S
 
     def denial_reason(self, order: Order) -> str:
         """Why an order may not be sent now; checked in the second barrier and again before its first byte."""

@@ -42,11 +42,11 @@ class SilentFeed:
         """The placeholder quality."""
         return _QUALITY
 
-    async def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:  # noqa: ARG002  whichever
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:  # noqa: ARG002  whichever
         """Raise Unavailable: there is no connection."""
         empty: tuple[FeedMessage, ...] = ()
-        for news in empty:
-            yield news
+        for message in empty:
+            yield message
         raise Unavailable(self.fault.message)
 
     async def history(

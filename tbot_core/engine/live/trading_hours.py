@@ -76,8 +76,8 @@ class _CutLive:
     def quality(self) -> FeedQuality:
         return self._source.quality
 
-    def news(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
-        return self._source.news(symbols)
+    def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+        return self._source.messages(symbols)
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         return await self._source.history(symbols, first, last)

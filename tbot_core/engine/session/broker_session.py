@@ -60,7 +60,7 @@ class BrokerSession:
 
     def pause_s(self, poll_s: float) -> float:
         """The pause between two polls: `poll_s` (SLEEP_TIME), at most EVENT_POLL_S with a stream."""
-        return min(poll_s, EVENT_POLL_S) if self.execution.venue.broker.rules.streams else poll_s
+        return min(poll_s, EVENT_POLL_S) if self.execution.venue.broker.capabilities.streams else poll_s
 
     @property
     def in_flight(self) -> int:

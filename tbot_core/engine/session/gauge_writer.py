@@ -102,5 +102,5 @@ def _gauge(broker_session: BrokerSession) -> BrokerGauge:
         equity=broker.equity,
         latency_s=broker.latency_s,
         spare=broker.available_requests,
-        per_minute=broker.rules.requests_per_minute,
+        per_minute=broker.capabilities.requests_per_minute,
     )

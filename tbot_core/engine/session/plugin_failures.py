@@ -30,7 +30,7 @@ class PluginFailures:
     def guard_session(self) -> GuardSession:
         """This session for the guard of its plugins' calls."""
         execution = self._broker_sessions[0].execution
-        recorder, simulated = execution.recorder, execution.venue.broker.rules.simulated
+        recorder, simulated = execution.recorder, execution.venue.broker.capabilities.simulated
         return GuardSession(
             clock=recorder.clock,
             on_failure=self._on_failure,

@@ -26,7 +26,7 @@ def record_waits(loop: VirtualLoop, turns: list[RequestWait]) -> Swaps:
     async def wait(self: Any, urgency: RequestPriority, what: str) -> None:
         began = loop.time()
         await turn(self, urgency, what)
-        limit = self.rules.requests_per_minute
+        limit = self.capabilities.requests_per_minute
         turns.append(RequestWait(paced=self, urgency=urgency, began=began, ended=loop.time(), per_minute=limit))
 
     return ((RateLimitedBroker, "_wait_turn", wait),)

@@ -63,7 +63,7 @@ def recover_state(history: RehearsalHistory, events: Sequence[Event]) -> Recover
     broker = world.client(history.name)
     whose = "" if history.name == world.names[0] else history.name
     recorder = JournalRecorder(journal=cast("Journal", journal), clock=ManualClock(now), broker=whose)
-    decision_engine = DecisionEngine(attrs.evolve(history.rules, venue=broker.rules), world.session, 0, _name)
+    decision_engine = DecisionEngine(attrs.evolve(history.rules, venue=broker.capabilities), world.session, 0, _name)
     venue = BrokerAccount(broker=broker, name=history.name, account_id="")
     rows = {symbol: row for row, symbol in enumerate(world.market.symbols)}
     execution = ExecutionEngine(recorder, venue, decision_engine)

@@ -49,7 +49,7 @@ class PaperBroker:
         self._events: list[BrokerEvent] = []
 
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         """Capabilities of a simulator; brackets rest from the entry's fill on, quantities have six decimals."""
         return SIMULATOR_CAPABILITIES
 

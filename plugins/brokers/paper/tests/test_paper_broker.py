@@ -246,7 +246,7 @@ def test_orders_need_an_open_session() -> None:
 
 def test_rules_are_what_the_broker_does() -> None:
     """Simulated, with brackets and fractions of a share; it cannot be asked for an order."""
-    rules = _broker().rules
+    rules = _broker().capabilities
     assert rules.simulated
     assert rules.brackets
     assert rules.quantity_step == Decimal("0.000001")

@@ -86,7 +86,7 @@ class _Generous(_Broken):
 class _Contradicts(_Broken):
     # Sells fractions of a share by no type of order.
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         return attrs.evolve(SIMULATOR_CAPABILITIES, fractional_types=frozenset())
 
 
@@ -106,13 +106,13 @@ class _Silent(_Broken):
 @pytest.mark.parametrize(
     ("broken", "case"),
     [
-        (_Contradicts, kit.b02_its_rules_fit_each_other),
+        (_Contradicts, kit.b02_its_capabilities_fit_each_other),
         (_Wanders, kit.b03_it_says_whose_account_it_is),
         (_Silent, kit.b04_a_market_order_is_filled),
         (_Repeats, kit.b05_an_event_is_reported_once),
         (_ReusesIds, kit.b05_an_event_is_reported_once),
         (_Keeps, kit.b07_a_resting_order_is_cancelled),
-        (_Keeps, kit.b08_a_stranger_cannot_be_cancelled),
+        (_Keeps, kit.b08_an_unknown_order_cannot_be_cancelled),
         (_Forgets, kit.b09_protection_rests_from_the_fill_on),
         (_Stays, kit.b10_a_stop_moves_at_once),
         (_Rounds, kit.b11_fractions_are_filled),
@@ -128,14 +128,14 @@ def test_a_broken_broker_is_noticed(broken: type[_Broken], case: ContractCase) -
 class _Claimless(_Broken):
     # Claims nothing that it need not.
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         return BrokerCapabilities(simulated=True)
 
 
 class _Unmovable(_Broken):
     # Has brackets whose stops cannot be moved.
     @property
-    def rules(self) -> BrokerCapabilities:
+    def capabilities(self) -> BrokerCapabilities:
         return BrokerCapabilities(simulated=True, brackets=True)
 
 
@@ -161,5 +161,5 @@ class _Refuses(_Broken):
 
 def test_a_refusal_may_be_an_error() -> None:
     """The cancel of a stranger may raise; ids of executions are looked at where they are claimed to be unique."""
-    kit.b08_a_stranger_cannot_be_cancelled(OneSymbolMarket(_Refuses()))
+    kit.b08_an_unknown_order_cannot_be_cancelled(OneSymbolMarket(_Refuses()))
     kit.b05_an_event_is_reported_once(OneSymbolMarket(_Claimless()))
