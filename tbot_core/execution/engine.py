@@ -64,12 +64,10 @@ class ExecutionEngine:
         self._decision_engine = decision_engine
         self._clock = recorder.clock
         self._count, self._unresponsive = 0, False
-        # A simulated broker has no rate limit.
-        broker = (
-            venue.broker if venue.broker.capabilities.simulated else RateLimitedBroker(venue.broker, recorder.clock)
-        )
-        self.venue = attrs.evolve(venue, broker=broker)
         self.frozen_instruments = FrozenInstruments(recorder, decision_engine.exposure, venue.broker)
+        if not venue.broker.capabilities.simulated:  # a simulated broker has no rate limit
+            venue = attrs.evolve(venue, broker=RateLimitedBroker(venue.broker, recorder.clock))
+        self.venue = venue
         self.orders: dict[str, OrderRecord] = {}
         self.sent_at: dict[str, datetime] = {}
         self._sent_monotonic: dict[str, float] = {}
