@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Line:
     """A broker that fails as it is told; `find` is there like all else."""
 
-    rules = "the rules"
+    capabilities = "the capabilities"
 
     def __init__(self, fault: Exception | None) -> None:
         self.fault = fault
@@ -99,11 +99,11 @@ def test_an_order_that_was_held_back_here_says_nothing() -> None:
 
 
 def test_what_it_does_not_hear_it_hands_on() -> None:
-    """Rules and log-out are the broker's own; one that cannot find orders fails as one that does not answer."""
+    """Capabilities and log-out are the broker's own; one that cannot find orders fails as one that does not answer."""
     line, circuit = Line(None), CircuitBreaker()
     broker = heard(line, circuit)
     asyncio.run(broker.close())
-    assert (cast("object", broker.capabilities), line.closed) == ("the rules", True)
+    assert (cast("object", broker.capabilities), line.closed) == ("the capabilities", True)
     with pytest.raises(Unavailable, match="does not support order lookup"):
         asyncio.run(heard(Blind(), circuit).find("cid"))
     assert circuit.closed
