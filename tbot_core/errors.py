@@ -83,7 +83,7 @@ class Rejected(BrokerError):
 
 
 class LoginNeeded(Rejected):
-    """The broker no longer accepts the key (401, 403): the request had no effect, and a retry does not help."""
+    """The broker no longer accepts the key, as 401 says: the request had no effect, and a retry does not help."""
 
 
 class Unavailable(BrokerError):

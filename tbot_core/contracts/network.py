@@ -51,7 +51,7 @@ def host_settings(plugin: str, hosts: Mapping[str, str]) -> dict[str, SettingDec
 
 
 class HttpResponse(Protocol):
-    """The answer to a request: its status (200 to 299 unless `accept` named others), headers and body."""
+    """The answer to a request: its status (200 to 299), headers and body."""
 
     @property
     def status(self) -> int:
@@ -79,8 +79,10 @@ class HttpResponse(Protocol):
 class HttpClient(Protocol):
     """HTTP requests to one declared host.
 
-    Each has a time limit (API_TIMEOUT), and waits until the vendor's request limit allows it. `weight` is the number
-    of requests that the vendor counts for it.
+    `path` begins with a slash and is below the host's address; parameters go into `params`. PluginError is raised for
+    another one, such as a link of the vendor's to another host. Each request has a time limit (API_TIMEOUT), and waits
+    until the vendor's request limit allows it: an entry for one second, a reading for ten (longer where the limit is
+    below twelve a minute), then Unavailable is raised. `weight` is the number of requests that the vendor counts.
     """
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, weight: int = 1) -> HttpResponse:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbot_core.contracts import Context
 from tbot_core.contracts.network import host_settings
-from tbot_core.errors import PluginError
+from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
@@ -26,15 +26,19 @@ if TYPE_CHECKING:
 def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budgets: RequestBudgets) -> Context:
     """The context of a loaded plugin; `budgets` are those that the plugins of the run share.
 
-    Raises VaultError for a file of secrets that cannot be opened or does not fit the plugin's class, and PluginError
-    for a category that plugins may not receive.
+    Raises VaultError for a file of secrets that cannot be opened or does not fit the plugin's class, PluginError for a
+    category that plugins may not receive, and SettingsError for a HOST_ setting in live trading.
     """
     kind, plugin = loaded.entry.kind, loaded.plugin
     declared = host_settings(plugin.name, loaded.declared.hosts)
+    addresses = {host: settings.texts.get(one.name, "") for host, one in declared.items()}
+    if settings.mode == "live" and any(addresses.values()):
+        named = ", ".join(one.name for host, one in declared.items() if addresses[host])
+        raise SettingsError(f"{named}: live trading reaches the vendor itself.", "Remove it from .env_bot.")
     connector = Connector(
         plugin=f"{kind} {plugin.name}",
         hosts=plugin.needs.hosts,
-        addresses={host: settings.texts.get(one.name, "") for host, one in declared.items()},
+        addresses=addresses,
         clock=clock,
         budgets=budgets,
         timeout_s=settings.trading.api_timeout,

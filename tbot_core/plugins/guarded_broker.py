@@ -37,6 +37,7 @@ from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Account, Fill
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.network.request_limits import ON_SEND
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -186,7 +187,7 @@ class _PluginCalls:
                 raise
             if permit is not None and permit.fault is not None:
                 raise permit.fault from fault
-            raise self.failed(name, fault, sent=permit is not None and permit.redeemed) from fault
+            raise self.failed(name, fault, sent=permit is not None and permit.used) from fault
 
     async def items(
         self, name: str, source: Callable[[], AsyncIterator[Any]], *passing: type[TbotError]
@@ -207,8 +208,16 @@ class _ObservedPermit:
     # A permit that knows whether it was redeemed, and a failure of the core while it was.
     def __init__(self, permit: Permit) -> None:
         self._permit = permit
-        self.redeemed = False
+        self.redeemed = self.sent = False
         self.fault: BaseException | None = None
+
+    @property
+    def used(self) -> bool:
+        # Whether the order may have left, with its permit or without.
+        return self.redeemed or self.sent
+
+    def mark_sent(self) -> None:
+        self.sent = True
 
     def redeem(self) -> None:
         try:
@@ -251,7 +260,14 @@ class GuardedBroker:
     async def submit(self, order: Order, permit: Permit) -> None:
         """Submit an order; once its permit was redeemed, a failure leaves the outcome unknown."""
         observed = _ObservedPermit(permit)
-        await self._calls.answer("submit", partial(self._inner.submit, order, observed), observed)
+        before = ON_SEND.set(observed.mark_sent)
+        try:
+            await self._calls.answer("submit", partial(self._inner.submit, order, observed), observed)
+        finally:
+            ON_SEND.reset(before)
+        if not observed.redeemed:
+            fault = PluginError("it sent an order without redeeming its permit")
+            raise self._calls.failed("submit", fault, sent=True)
 
     async def cancel(self, client_order_id: str) -> None:
         """Request a cancel."""

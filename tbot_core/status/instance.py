@@ -9,7 +9,7 @@ import attrs
 
 from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.errors import JournalError, VaultError
+from tbot_core.errors import JournalError, TbotError
 from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.journal_key import chain_key
@@ -134,7 +134,7 @@ def _damage(journal: Journal, instance: Instance | None) -> JournalError | None:
         journal.verify(None if instance is None else chain_key(instance))
     except JournalError as fault:
         return fault
-    except VaultError as fault:
+    except TbotError as fault:
         return JournalError(f"The journal cannot be verified: {fault.message}", fault.remedy)
     return None
 

@@ -51,6 +51,12 @@ class OpenWebSocket:
         return Unavailable(f"{self.name}: the connection is lost: {words}")
 
 
+class _connect_here(connect):  # noqa: N801  -- as the class that it changes
+    # A connection to this address: a redirect would take the headers and the login to another one.
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
 @asynccontextmanager
 async def open_websocket(
     name: str, url: str, *, headers: Mapping[str, str], timeout_s: float, mute_s: float | None
@@ -59,7 +65,7 @@ async def open_websocket(
 
     Raises Unavailable, and LoginNeeded for the status 401; `name` begins each message.
     """
-    connecting = connect(
+    connecting = _connect_here(
         url,
         additional_headers=headers,
         open_timeout=timeout_s,

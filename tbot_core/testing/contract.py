@@ -65,7 +65,7 @@ def _run(case: ContractCase, subject: Callable[[], AbstractContextManager[Any]])
         return CaseResult(number=number, promise=promise, outcome="not claimed", words=str(reason))
     except AssertionError as fault:
         return CaseResult(number=number, promise=promise, outcome="failed", words=str(fault))
-    except Exception as fault:  # noqa: BLE001  -- a plugin's own error is the finding
+    except (Exception, SystemExit) as fault:  # noqa: BLE001  -- a plugin's own error is the finding
         words = f"{type(fault).__name__}: {fault}"
         trace = "".join(traceback.format_exception(fault))
         return CaseResult(number=number, promise=promise, outcome="failed", words=words, trace=trace)

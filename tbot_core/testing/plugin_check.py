@@ -85,11 +85,14 @@ def _filter(made: Any) -> object:
 
 def _capabilities(venue: Callable[[], AbstractContextManager[Any]]) -> dict[str, str]:
     # The capabilities that a broker declares, as text; none for a channel.
-    with venue() as subject:
-        made = getattr(subject, "broker", None)
-        if not isinstance(made, Broker):
-            return {}
-        return {name: _text(value) for name, value in attrs.asdict(made.capabilities, recurse=False).items()}
+    try:
+        with venue() as subject:
+            made = getattr(subject, "broker", None)
+            if not isinstance(made, Broker):
+                return {}
+            return {name: _text(value) for name, value in attrs.asdict(made.capabilities, recurse=False).items()}
+    except (Exception, SystemExit):  # noqa: BLE001  -- a case has failed of it
+        return {}
 
 
 def _text(value: object) -> str:

@@ -95,7 +95,7 @@ class ScriptedServer:
     """Serves while it is entered; `requests` are all that arrived, in order, and `sockets` the open WebSockets.
 
     `handler` answers an HTTP request; `on_socket` serves a WebSocket until it returns. `refuse_sockets` is the status
-    with which new WebSockets are refused, 0: none is.
+    with which new WebSockets are refused, 0: none is; `socket_location` is where they are sent then.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class ScriptedServer:
         self.sockets: list[ServerConnection] = []
         self.url = self.socket_url = ""
         self.refuse_sockets = 0
+        self.socket_location = ""
         self._handler = handler
         self._on_socket = on_socket
         self._faults: list[tuple[ServerFault, str]] = []
@@ -154,7 +155,12 @@ class ScriptedServer:
 
     def _refuse_socket(self, connection: ServerConnection, _request: Request) -> Response | None:
         status = self.refuse_sockets
-        return connection.respond(HTTPStatus(status), "refused") if status else None
+        if not status:
+            return None
+        response = connection.respond(HTTPStatus(status), "refused")
+        if self.socket_location:
+            response.headers["Location"] = self.socket_location
+        return response
 
     async def _serve_socket(self, connection: ServerConnection) -> None:
         self.sockets.append(connection)

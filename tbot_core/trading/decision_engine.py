@@ -106,7 +106,7 @@ class DecisionEngine:
 
     @property
     def limits(self) -> Limits:
-        """The limits of the current risk state: reduced in defense; graver states allow no entry."""
+        """The limits of the current risk state: reduced in defense; more severe states allow no entry."""
         return self._limits[self.exposure.current_state is RiskState.DEFENSE]
 
     def restore_entry(self, order: Order, proposal: Proposal) -> None:

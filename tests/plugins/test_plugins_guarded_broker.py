@@ -41,6 +41,7 @@ from tbot_core.model.types import Account
 from tbot_core.plugins.call_guard import AGAIN, FAILURES, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.testing.trades import order, session
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Full(Plain):
         return self.do("find")
 
     async def instrument(self, _symbol: str) -> Any:
-        """Read the capabilities."""
+        """Read the rules of an instrument."""
         return self.do("instrument")
 
     async def maintenance(self) -> Any:
@@ -300,6 +301,20 @@ def test_an_order_is_unknown_once_its_permit_was_redeemed(redeems: bool, kind: t
     theirs.redeems = redeems
     with pytest.raises(kind, match="broker/acme failed: submit: ValueError: bad body"):
         asyncio.run(guarded(theirs).submit(order(), SendPermit(order(), never_refuse)))
+
+
+def test_an_order_that_left_without_its_permit_is_unknown() -> None:
+    """Whether the plugin fails after the first byte or says that all is well: the permit was for the core to check."""
+
+    class Careless(Plain):
+        async def submit(self, _order: Order, _permit: Permit) -> None:
+            ON_SEND.get()()
+            self.do("submit")
+
+    with pytest.raises(OutcomeUnknown, match="submit: KeyError: 'id'"):
+        asyncio.run(guarded(Careless(submit=KeyError("id"))).submit(order(), SendPermit(order(), never_refuse)))
+    with pytest.raises(OutcomeUnknown, match="it sent an order without redeeming its permit"):
+        asyncio.run(guarded(Careless()).submit(order(), SendPermit(order(), never_refuse)))
 
 
 def test_a_revoked_permit_and_a_failing_journal_are_not_the_plugins_failures() -> None:

@@ -13,8 +13,8 @@ from tbot_core.contracts.permissions import Host
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable, Withdrawn
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
-from tbot_core.plugins.network.http_client import MOST_PAGES
-from tbot_core.plugins.network.request_limits import PRIORITY, RequestPriority
+from tbot_core.plugins.network.http_client import LONGEST_PAUSE_S, MOST_PAGES
+from tbot_core.plugins.network.request_limits import ON_SEND, PRIORITY, RequestPriority
 from tbot_core.system import http
 from tbot_core.system.secret import Secret
 from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, ServerReply, ServerRequest, context
@@ -224,6 +224,8 @@ def test_a_429_pauses_what_can_wait() -> None:
         ({"retry-after": "soon"}, None),
         ({"x-ratelimit-reset": str(NOON.timestamp() + 5)}, 5.0),
         ({"x-ratelimit-expiry": str(NOON.timestamp() * 1000 + 4000)}, 4.0),
+        ({"x-ratelimit-reset": str(int((NOON.timestamp() + 6) * 1_000_000_000))}, 6.0),
+        ({"retry-after": "86400"}, LONGEST_PAUSE_S),
         ({"x-ratelimit-reset": "inf"}, None),
         ({}, None),
     ],
@@ -322,7 +324,10 @@ def test_the_limit_is_shared_by_host_and_credential() -> None:
         clock = ManualClock(NOON)
         async with ScriptedServer() as server:
             connect = context(server, hosts=hosts, clock=clock).connect
-            one, two, other = (connect.http("trading", headers={"key": key}) for key in ("a", "a", "b"))
+            one, two, other = (
+                connect.http("trading", headers={"key": Secret(key), "accept": kind})
+                for key, kind in (("key a", "json"), ("key a", "text"), ("key b", "json"))
+            )
             moments = []
             for client, weight in ((one, 1), (two, 1), (other, 1), (one, 2), (one, 1)):
                 await client.get("/account", weight=weight)
@@ -371,3 +376,75 @@ def test_the_declared_address_counts_without_another() -> None:
         await connect.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "https://elsewhere.example/x",
+        "//elsewhere.example/x",
+        "orders",
+        "",
+        "/a/../../b",
+        "/./a",
+        "/a?b=1",
+        "/a#b",
+        "/a b",
+        "\\\\x",
+    ],
+)
+def test_a_path_leads_nowhere_else(path: str) -> None:
+    """A link of the vendor's, to another host or out of the address, is refused before the first byte."""
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> None:
+        with pytest.raises(PluginError, match="leads elsewhere"):
+            await client.get(path)
+        with pytest.raises(PluginError, match="leads elsewhere"):
+            await client.send("POST", path, permit=Permit(withdrawn=True))
+
+    _, requests, _ = talk(script, headers={"X-Key": Secret("hush-hush")})
+    assert requests == []
+
+
+def test_a_time_out_of_a_gateway_leaves_an_order_unknown() -> None:
+    """408 says nothing about the order."""
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> None:
+        with pytest.raises(OutcomeUnknown):
+            await client.send("POST", "/orders")
+
+    talk(script, handler=lambda _request: ServerReply(status=408))
+
+
+def test_the_first_byte_of_a_sending_is_noticed() -> None:
+    """The core learns of an order that left, whether or not the plugin gave its permit."""
+    left: list[str] = []
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> None:
+        ON_SEND.set(lambda: left.append("left"))
+        await client.get("/account")
+        with pytest.raises(Withdrawn):
+            await client.send("POST", "/orders", permit=Permit(withdrawn=True))
+        assert left == []
+        await client.send("POST", "/orders")
+
+    talk(script)
+    assert left == ["left"]
+
+
+def test_one_client_that_cannot_be_closed_keeps_no_other_open() -> None:
+    """Every client is closed, and a second call does nothing."""
+    closed: list[str] = []
+
+    async def broken() -> None:
+        raise OSError("gone")
+
+    async def sound() -> None:
+        closed.append("sound")
+
+    clock = ManualClock(NOON)
+    connect = Connector(plugin="tested plugin", hosts=HOSTS, clock=clock, budgets=RequestBudgets(clock))
+    connect._closing.extend([broken, sound])
+    asyncio.run(connect.close())
+    asyncio.run(connect.close())
+    assert closed == ["sound"]

@@ -122,6 +122,31 @@ def test_a_refused_connection(status: int, raised: type[Exception]) -> None:
     talk(script)
 
 
+def test_a_redirect_is_not_followed() -> None:
+    """It would take the headers and the login to another address."""
+
+    async def script(server: ScriptedServer, connect: Connect, _clock: ManualClock) -> None:
+        async with ScriptedServer(on_socket=echo) as elsewhere:
+            server.refuse_sockets, server.socket_location = 302, elsewhere.socket_url.replace("http", "ws")
+            with pytest.raises(Unavailable, match="302"):
+                await connect.websocket("stream").__aenter__()
+            assert elsewhere.sockets == []
+
+    talk(script)
+
+
+@pytest.mark.parametrize("path", [".elsewhere.example/a", ":x@elsewhere.example/", "v2", "//elsewhere.example"])
+def test_a_path_leads_nowhere_else(path: str) -> None:
+    """The host is the declared one, whatever stands in the path."""
+
+    async def script(server: ScriptedServer, connect: Connect, _clock: ManualClock) -> None:
+        with pytest.raises(PluginError, match="leads elsewhere"):
+            connect.websocket("stream", path)
+        assert server.sockets == []
+
+    talk(script)
+
+
 def test_a_stream_says_where_it_was_broken() -> None:
     """It logs in anew on each connection, and a gap comes before the messages of the next one."""
 

@@ -195,7 +195,7 @@ class BrokerSupervisor:
 
     @property
     def _main_cause(self) -> StateCause:
-        # The cause of the state: of this account, or of the session if that is graver.
+        # The cause of the state: of this account, or of the session if that is more severe.
         if self._session is not None and self._session.state > self.trading_state.local_state:
             return self._session.shared_causes[0]
         return self.trading_state.causes[0]

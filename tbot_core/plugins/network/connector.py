@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
@@ -34,9 +35,10 @@ class RequestBudgets:
         self._clock = clock
         self._budgets: dict[tuple[str, str], RequestBudget] = {}
 
-    def of(self, host: Host, headers: Mapping[str, str]) -> RequestBudget:
-        """The budget of this host, or of its `budget`, for the credential in the headers."""
-        credential = hashlib.sha256(repr(sorted(headers.items())).encode()).hexdigest()
+    def of(self, host: Host, headers: Mapping[str, str | SecretValue]) -> RequestBudget:
+        """The budget of this host, or of its `budget`, for the credential: the secret ones among the headers."""
+        secret = sorted(text.reveal() for text in headers.values() if not isinstance(text, str))
+        credential = hashlib.sha256(repr(secret).encode()).hexdigest()
         where = host.budget or urlsplit(host.url).netloc
         return self._budgets.setdefault((where, credential), RequestBudget(self._clock.monotonic()))
 
@@ -78,7 +80,7 @@ class Connector:
             transport=HttpTransport(url),
             headers=lambda: _revealed(given),
             clock=self.clock,
-            budget=self.budgets.of(declared, _revealed(given)),
+            budget=self.budgets.of(declared, given),
             per_minute=declared.requests_per_minute,
             timeout_s=self.timeout_s,
             retries=self.retries,
@@ -97,9 +99,11 @@ class Connector:
         mute_s: float | None = None,
     ) -> AbstractAsyncContextManager[OpenWebSocket]:
         """One connection to a declared host."""
+        from tbot_core.plugins.network.http_client import assert_below_host
         from tbot_core.system.websocket import open_websocket
 
         _, url = self._address(host, "wss", "ws")
+        assert_below_host(f"{self.plugin} ({host})", path or "/")
         return open_websocket(
             f"{self.plugin} ({host})",
             url.rstrip("/") + path,
@@ -135,8 +139,9 @@ class Connector:
 
     async def close(self) -> None:
         """Close every connection."""
-        while self._closing:
-            await self._closing.pop()()
+        closing = [one() for one in self._closing]
+        self._closing.clear()
+        await asyncio.gather(*closing, return_exceptions=True)
 
     def _address(self, host: str, scheme: str, loopback_scheme: str) -> tuple[Host, str]:
         # The declaration of a host and the address in use; both must be of the right scheme.

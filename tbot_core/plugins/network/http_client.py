@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import attrs
 
 from tbot_core.contracts.network import HttpResponse
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable
 from tbot_core.model import json_document
 from tbot_core.model.clock import Clock
-from tbot_core.plugins.network.request_limits import CYCLE_S, PRIORITY, RequestBudget, RetryPolicy
+from tbot_core.plugins.network.request_limits import CYCLE_S, ON_SEND, PRIORITY, RequestBudget, RetryPolicy
 from tbot_core.system.http import HttpTransport, RawResponse
 
 if TYPE_CHECKING:
@@ -27,11 +29,17 @@ MOST_PAGES: Final = 1000
 _QUOTED: Final = 300
 _OK: Final = range(200, 300)
 _LOGIN: Final = 401
+_TIMED_OUT: Final = 408
 _TOO_MANY: Final = 429
 _REFUSED: Final = 400
 _SERVER: Final = 500
 _MILLISECONDS: Final = 10_000_000_000
-"""A reset time above this number of seconds (year 2286) is given in milliseconds."""
+"""A reset time above this number of seconds (year 2286) is given in milliseconds or less."""
+
+LONGEST_PAUSE_S: Final = 120.0
+"""A longer pause that a vendor asks for is not believed: the next refusal asks again."""
+
+_PATH: Final = re.compile(r"/(?:[^/\\\s?#][^\\\s?#]*)?", re.ASCII)
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +84,7 @@ class PacedHttpClient:
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, weight: int = 1) -> ReceivedResponse:
         """Read something, again after a failure."""
+        assert_below_host(self.name, path)
         pauses = self._retries.delays()
         while True:
             await self._turn(f"GET {path}", weight)
@@ -117,6 +126,7 @@ class PacedHttpClient:
     ) -> ReceivedResponse:
         """Send something once."""
         kind, body = _body(json, form)
+        assert_below_host(self.name, path)
         await self._turn(f"{method} {path}", weight)
         try:
             raw = await self._transport.exchange(
@@ -126,7 +136,7 @@ class PacedHttpClient:
                 headers={**self._headers(), **kind},
                 params=params,
                 body=body,
-                before_send=permit.redeem if permit is not None else _nothing,
+                before_send=partial(_before_send, permit),
             )
         except (Unavailable, OutcomeUnknown) as fault:
             fault.message = f"{self.name}: {method} {path}: {fault.message}"
@@ -161,7 +171,7 @@ class PacedHttpClient:
         words = f"{self.name}: {what}: {raw.status} {' '.join(response.text[:_QUOTED].split())}".rstrip()
         if raw.status in _OK:
             return response
-        if raw.status == _TOO_MANY or raw.status >= _SERVER or raw.status < _REFUSED:  # a redirect is no answer
+        if raw.status in {_TIMED_OUT, _TOO_MANY} or raw.status >= _SERVER or raw.status < _REFUSED:  # or a redirect
             raise lost(words, retry_after_s=pause)
         if raw.status == _LOGIN:
             raise LoginNeeded(words)
@@ -178,13 +188,30 @@ class PacedHttpClient:
         reset = _number(headers.get("x-ratelimit-reset", headers.get("x-ratelimit-expiry")))
         asked = _seconds(headers.get("retry-after"), self._clock)
         if asked is None and reset is not None:
-            moment = reset / 1000 if reset > _MILLISECONDS else reset
-            asked = max(0.0, moment - self._clock.now().timestamp())
-        return asked
+            while reset > _MILLISECONDS:  # milliseconds, microseconds or nanoseconds
+                reset /= 1000
+            asked = max(0.0, reset - self._clock.now().timestamp())
+        return None if asked is None else min(asked, LONGEST_PAUSE_S)
+
+
+def assert_below_host(name: str, path: str) -> None:
+    """Raises PluginError for a path that could lead to another host, or out of the host's address."""
+    if not _PATH.fullmatch(path) or any(part in {".", ".."} for part in path.split("/")):
+        raise PluginError(
+            f"{name}: the path {path!r} does not begin with one slash, or leads elsewhere.",
+            "Give the part of the address after the host's; parameters go into `params`.",
+        )
 
 
 def _nothing() -> None:
     pass
+
+
+def _before_send(permit: Permit | None) -> None:
+    # The permit comes first: what it refuses does not leave.
+    if permit is not None:
+        permit.redeem()
+    ON_SEND.get()()
 
 
 def _body(document: object, form: Mapping[str, str] | None) -> tuple[dict[str, str], bytes]:

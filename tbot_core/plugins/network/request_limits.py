@@ -56,6 +56,14 @@ PRIORITY: ContextVar[RequestPriority] = ContextVar("request_priority", default=R
 """The priority of the requests that the present call of a plugin sends; the core sets it around the call."""
 
 
+def _ignored() -> None:
+    pass
+
+
+ON_SEND: ContextVar[Callable[[], None]] = ContextVar("on_send", default=_ignored)
+"""Called when the first byte of a sending leaves; the core sets it around the sending of an order."""
+
+
 _RATE: Final = 0.7
 _BURST: Final = 0.15
 _RESERVED_SHARE: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
@@ -111,9 +119,12 @@ class RequestBudget:
         """Wait until the request may be sent, and spend it; `what` names it.
 
         Protective requests wait as long as needed. Raises Unavailable where an entry would wait for more than one
-        second, or a reading for more than `CYCLE_S`.
+        second, or a reading for more than `CYCLE_S` and the time of two requests.
         """
-        latest = clock.monotonic() + _MAX_WAIT_S[priority]
+        longest = _MAX_WAIT_S[priority]
+        if priority is RequestPriority.READING and per_minute:
+            longest = max(longest, 120 / per_minute)  # a low limit allows nothing sooner
+        latest = clock.monotonic() + longest
         while wait := self.reserve(priority, per_minute, now := clock.monotonic(), weight):
             if now + wait > latest:
                 words = f"{what} was not {'requested' if priority is RequestPriority.READING else 'sent'}"

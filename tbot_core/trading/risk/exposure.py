@@ -54,7 +54,7 @@ class RiskChange:
 class ExposureBook:
     """The risk engine's inputs of one broker: positions, working entries, counts, latches and states of the session.
 
-    `state` follows from the session's own events, `imposed_state` from the trading state; the graver one counts.
+    `state` follows from the session's own events, `imposed_state` from the trading state; the more severe one counts.
     `topped_up`: the number of top-ups recorded here. `closed`: the closed trades at all brokers, as time and client
     order id of the last fill and whether it was a loss; `losses_in_row` counts the latest ones, `most_losses_in_row`
     the longest run. `funds`: the account's own rules. `equity_jump`: the opening

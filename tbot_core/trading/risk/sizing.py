@@ -67,7 +67,7 @@ class Sizer:
     lot: int = 1
 
     def price(self, reference: int, side: Side) -> int:
-        """The limit in ticks: the reference moved by ENTRY_LIMIT_PCT; for market orders it, up by PRICE_BAND_PCT.
+        """The limit in ticks: the reference moved by ENTRY_LIMIT_PCT, up by PRICE_BAND_PCT for a market order.
 
         It is rounded towards the reference.
         """

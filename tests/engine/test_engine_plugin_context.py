@@ -1,0 +1,53 @@
+"""What a plugin is created with: the hosts of the declaration, and of a rehearsal where the settings say so."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.contracts.permissions import Host, PluginNeeds
+from tbot_core.engine.plugin_context import plugin_context
+from tbot_core.errors import SettingsError
+from tbot_core.instance import load_settings
+from tbot_core.model.clock import ManualClock
+from tbot_core.plugins.discovery import installed_plugins
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
+from tbot_core.plugins.network.connector import Connector, RequestBudgets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.contracts import Context
+    from tbot_core.instance import Mode
+
+HOSTS = {"api": Host("https://api.example.com"), "stream": Host("wss://stream.example.com")}
+
+
+def made(home: Path, mode: Mode, **texts: str) -> Context:
+    """The context of a plugin with two hosts, in a run of this mode with these settings."""
+    create_demo_instance(home)
+    loaded = PluginLoader().load(next(one.entry for one in installed_plugins() if one.entry.name == "paper"))
+    assert isinstance(loaded, LoadedPlugin)
+    online = attrs.evolve(loaded, plugin=attrs.evolve(loaded.plugin, needs=PluginNeeds(hosts=HOSTS)))
+    settings = load_settings(home, mode="paper")
+    settings = attrs.evolve(settings, mode=mode, texts={**settings.texts, **texts})
+    clock = ManualClock(dt.datetime(2026, 3, 3, 17, tzinfo=dt.UTC))
+    return plugin_context(settings, clock, online, RequestBudgets(clock))
+
+
+def test_a_host_may_be_played_on_this_machine(tmp_path: Path) -> None:
+    """HOST_PLUGIN_NAME gives the address of one host; the other keeps that of the declaration."""
+    connect = made(tmp_path, "paper", HOST_PAPER_API="http://127.0.0.1:8080").connect
+    assert isinstance(connect, Connector)
+    assert connect.addresses == {"api": "http://127.0.0.1:8080", "stream": ""}
+
+
+def test_live_trading_reaches_the_vendor(tmp_path: Path) -> None:
+    """A setting that was left from a rehearsal ends the start: no live order goes to a server of this machine."""
+    with pytest.raises(SettingsError, match="HOST_PAPER_STREAM: live trading reaches the vendor itself"):
+        made(tmp_path, "live", HOST_PAPER_STREAM="http://127.0.0.1:8080")
+    assert isinstance(made(tmp_path / "other", "live").connect, Connector)
