@@ -430,6 +430,7 @@ def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: py
     plan = RunPlan(
         assembly=assemble(tmp_path, "demo", clock), request=FeedRequest(kind="demo", sessions=1, seed=0), wall=clock
     )
+    log.configure("info", "json", tmp_path / "before", screen=False)  # takes the lines that earlier tests left
     log.configure("info", "json", tmp_path / "logs", screen=False)
     with Path("/dev/full").open("w", encoding="utf-8") as stream, run_display.PlainDisplay(wish, silent=False) as lines:
         monkeypatch.setattr(sys, "stdout", GuardedStream(stream, "standard output"))
