@@ -16,6 +16,7 @@ from tbot_core.trading.positions.stops import ProtectiveStops
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tbot_core.model.types import Fill
     from tbot_core.trading.portfolio import Position
     from tbot_core.trading.positions.state import ManagedPosition
 
@@ -55,8 +56,8 @@ def orphan_protection_left() -> Swaps:
     """What rests for a position that is closed stays at the broker."""
     closed = current_attribute(PositionManager, "_on_closed")
 
-    def leave(self: Any, position: Position) -> None:
-        closed(self, position)
+    def leave(self: Any, position: Position, fill: Fill) -> None:
+        closed(self, position, fill)
         for one in [*self._cancels]:
             self._cancels.on_ended(one)
 
