@@ -241,7 +241,7 @@ def context(  # noqa: PLR0913  -- what a run gives a plugin
     secrets: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     folder: Path = Path(),
-    timeout_s: float = 1.0,
+    timeout_s: float = 5.0,
     retries: int = 0,
 ) -> Context:
     """A context whose declared hosts all lead to the server."""

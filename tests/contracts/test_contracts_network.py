@@ -9,6 +9,8 @@ import pytest
 
 from tbot_core.contracts.network import host_settings
 from tbot_core.contracts.permissions import Host
+from tbot_core.contracts.setting import DeclaredConfig
+from tbot_core.instance.registry import catalogue
 
 
 @pytest.mark.parametrize("url", ["https://api.example.com", "https://api.example.com:8443/v2", "wss://a.example/v1/x"])
@@ -46,3 +48,10 @@ def test_each_host_has_a_setting() -> None:
     ):
         with pytest.raises(ValueError, match=re.escape(elsewhere)):
             setting.kind.parse(elsewhere)
+
+
+def test_the_settings_know_the_host_of_a_plugin() -> None:
+    """The variable belongs to the plugin, as those that it declares itself."""
+    declared = DeclaredConfig(kind="broker", name="example", hosts={"trading": "https://api.example.com"})
+    known = catalogue((), [declared]).variables["HOST_EXAMPLE_TRADING"]
+    assert (known.owner, known.declaration.default_text) == ("broker example", "")

@@ -71,7 +71,7 @@ def talk(
     async def main() -> tuple[Any, list[ServerRequest], ManualClock]:
         clock = ManualClock(NOON)
         async with ScriptedServer(handler) as server:
-            connect = context(server, hosts=hosts or HOSTS, clock=clock, retries=retries, timeout_s=0.3).connect
+            connect = context(server, hosts=hosts or HOSTS, clock=clock, retries=retries, timeout_s=1.0).connect
             try:
                 return await script(server, connect.http("trading", **options)), server.requests, clock
             finally:
