@@ -1,4 +1,4 @@
-"""Where live trading reads compiled modules: in a folder of the instance that nobody else can have written to."""
+"""Where live trading reads compiled modules: in a folder of the instance that no other user can write to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_private_bytecode(home: Path, *, user: int | None = None) -> None:
     """From now on read bytecode from `data/bytecode` only, which is created; from nowhere if that is not private.
 
     It is private if it, its content and the folders above it in the instance belong to `user` (None: this one) or root,
-    and nobody else may write to them. Without it every module is compiled anew at each start.
+    and no other user may write to them. Without it every module is compiled anew at each start.
     """
     data = home / "data"
     folder = data / "bytecode"

@@ -1,6 +1,6 @@
 """`Secret`, a value that must not be shown, and the register of the values that output is searched for.
 
-A value that was handed out as text is registered until the process ends: whoever received it may put it into an error
+A value that was handed out as text is registered until the process ends: its receiver may put it into an error
 or a log line long after the `Secret` was wiped. A digest cannot find a value inside a text, so the register keeps a
 copy of it. The copy is as exposed as the text that was handed out, which is out of reach of `wipe` too. A value that
 was never handed out is searched for while its `Secret` is held, and is gone when that is wiped.
@@ -51,7 +51,7 @@ class Secret:
         return value
 
     def inspect(self) -> str:
-        """The value as UTF-8 text, to be judged by the caller and passed to nobody; raises VaultError once wiped."""
+        """The value as UTF-8 text, to be judged by the caller and not passed on; raises VaultError once wiped."""
         return self.inspect_bytes().decode()
 
     def inspect_bytes(self) -> bytes:

@@ -205,7 +205,7 @@ class SecretStore:
             yield
 
     def _remove_leftovers(self) -> None:
-        # The new files of killed writers; nobody else writes while the lock is held.
+        # The new files of killed writers; no other process writes while the lock is held.
         for category in (AUDIT, *CATEGORIES):
             here = self.place(category)
             written = (here.file, *(slot_path(here.key, slot) for slot in keys.SLOTS))

@@ -216,7 +216,7 @@ def test_status_names_the_damage_where_the_events_mean_nothing_any_more(home: Pa
 @pytest.mark.parametrize("suffix", ["", "-wal", "-anchor"])
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_pipe_in_the_place_of_a_journals_file_is_refused(home: Path, words: list[str], suffix: str) -> None:
-    """No command waits for ever for what nobody writes into it."""
+    """No command waits forever for a writer."""
     path = home / "data" / f"tbot.sqlite{suffix}"
     path.unlink(missing_ok=True)
     os.mkfifo(path)

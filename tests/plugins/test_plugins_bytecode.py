@@ -1,4 +1,4 @@
-"""Live trading reads bytecode only where nobody else can have put it."""
+"""Live trading reads bytecode only where no other user can put it."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_an_order_without_a_clear_answer_is_unknown(
 
 
 def test_an_order_that_never_left_is_unavailable() -> None:
-    """Where nobody listens the permit is not used up."""
+    """Without a server the permit is not redeemed."""
     permit = Permit()
 
     async def script(server: ScriptedServer, client: HttpClient) -> None:
