@@ -15,6 +15,7 @@ from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal import integrity
 from tbot_core.journal.chain import ChainKey, is_keyed
 from tbot_core.journal.store import open_journal, read_journal
+from tbot_core.journal.verified_head import verify_all_events
 from tbot_core.system import filesystem
 from tbot_core.vault import audit_log, categories, keys
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
@@ -31,18 +32,20 @@ _LABEL: Final = b"tbot journal v1"
 def open_instance_journal(instance: Instance, *, live: bool = False) -> Journal:
     """Open the journal of paper and live trading for writing; its new events get keyed hashes if there is a key.
 
-    `live` refuses loose modes of the key file. Raises JournalError and VaultError.
+    The whole chain is verified, about a second for 100,000 events. `live` refuses loose modes of the key file. Raises
+    JournalError and VaultError.
     """
     filesystem.make_folder(instance.data)
     opened = _vault(instance, live=live)
     key = _key(instance, opened)
     journal = open_journal(instance.journal, key=key)
-    if key is not None and key.since is None:
-        try:
+    try:
+        if key is not None and key.since is None:
             _begin_chain(opened, journal)
-        except BaseException:
-            journal.close()
-            raise
+        verify_all_events(journal, key)
+    except BaseException:
+        journal.close()
+        raise
     return journal
 
 

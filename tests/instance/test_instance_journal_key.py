@@ -225,3 +225,17 @@ def test_a_switch_that_cannot_be_logged_is_refused(tmp_path: Path) -> None:
     os.link(path, tmp_path / "another name")
     with pytest.raises(VaultError):
         open_instance_journal(instance)
+
+
+def test_a_start_verifies_the_whole_chain(tmp_path: Path) -> None:
+    """A change of any event is found before anything is traded on it, with a key or without."""
+    plain = Instance(tmp_path / "plain")
+    with closing(open_instance_journal(plain)) as journal:
+        journal.append([EVENT] * 3)
+    for instance in (plain, keyed(tmp_path)):
+        open_instance_journal(instance).close()
+        with closing(sqlite3.connect(instance.journal)) as connection:
+            connection.execute("UPDATE events SET kind = 'x' WHERE seq = 1")
+            connection.commit()
+        with pytest.raises(JournalError, match="event 1 breaks the hash chain"):
+            open_instance_journal(instance)
