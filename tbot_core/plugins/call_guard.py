@@ -17,6 +17,7 @@ from tbot_core.errors import PluginError
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
+from tbot_core.system.foreign_faults import assert_failure
 from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ class CallGuard:
         # Call without a guard; `alone`: only this failure is shown, so it names the plugin.
         try:
             return function()
-        except (Exception, SystemExit) as fault:
+        except BaseException as fault:
+            assert_failure(fault)
             failure = _failure(entry, call, fault)
             _log.error("plugin.failed", plugin=_named(entry), phase=call, traceback=failure.trace)
             raise PluginError(failure.sentence if alone else failure.error, _REMEDY) from fault

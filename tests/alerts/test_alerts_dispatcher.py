@@ -569,3 +569,21 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
     assert asyncio.run(both.send(alert)) == "b"
     assert asyncio.run(both.test(alert)).startswith("CallTimedOut: it did not finish within 2 s")
+
+
+def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
+    """What is no Exception is its failure too; a cancellation is not."""
+
+    class Panicking(Channel):
+        raises: BaseException = BaseException("panic")
+
+        async def send(self, alert: Alert) -> None:  # noqa: ARG002  it gets no further
+            raise self.raises
+
+    failing, other = Panicking(), Channel()
+    both = AlertDelivery({"a": failing, "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
+    assert asyncio.run(both.send(alert)) == "b"
+    failing.raises = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(both.send(alert))
