@@ -16,7 +16,7 @@ A plugin names the hosts that it needs in `PluginNeeds.hosts`; nothing else can 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -48,6 +48,19 @@ def host_settings(plugin: str, hosts: Mapping[str, str]) -> dict[str, SettingDec
         )
         for host, url in hosts.items()
     }
+
+
+@attrs.frozen(kw_only=True)
+class OutgoingRequest:
+    """A request as it will leave: `url` with its parameters, and the body. A WebSocket begins as a GET."""
+
+    method: str
+    url: str
+    body: bytes = attrs.field(default=b"", repr=False)
+
+
+Headers: TypeAlias = "Mapping[str, str | SecretValue] | Callable[[OutgoingRequest], Mapping[str, str | SecretValue]]"
+"""The headers of all requests, or a function that is called for each attempt: for renewed tokens and signatures."""
 
 
 class HttpResponse(Protocol):
@@ -114,8 +127,9 @@ class HttpClient(Protocol):
         """Send something that has an effect, once; the permit is redeemed just before the first byte.
 
         Numbers in `json` may be Decimal; they are written with all their digits. Raises Unavailable where nothing was
-        sent, OutcomeUnknown without a clear answer (time-out, reset, 5xx, 429 unless `rejects_429`), LoginNeeded for
-        401, and what `rejection` returns for any other status that is not 2xx.
+        sent, OutcomeUnknown without a clear answer (time-out, reset, 5xx, 429), LoginNeeded for 401, and what
+        `rejection` returns for any other status that is not 2xx. With `rejects_429` a 429 is Rejected for an order,
+        which has a permit, and Unavailable for anything else.
         """
 
 
@@ -146,11 +160,13 @@ class Connect(Protocol):
         self,
         host: str,
         *,
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         rejection: Callable[[HttpResponse], BrokerError] | None = None,
         rejects_429: bool = False,
     ) -> HttpClient:
         """A client for requests to a declared host; `headers` go with each of them.
+
+        Clients whose headers come from a function share one request budget for each host.
 
         `rejection` turns an answer that is neither 2xx, 401, 429 nor 5xx into the exception to raise; without it that
         is `Rejected` with the answer's text. `rejects_429`: the vendor documents that a request over its limit is not
@@ -162,7 +178,7 @@ class Connect(Protocol):
         host: str,
         path: str = "",
         *,
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         mute_s: float | None = None,
     ) -> AbstractAsyncContextManager[WebSocket]:
         """One connection to a declared host.
@@ -177,7 +193,7 @@ class Connect(Protocol):
         path: str = "",
         *,
         opening: Callable[[WebSocket], Awaitable[None]],
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         mute_s: float | None = None,
     ) -> AsyncIterator[str | bytes | Gap]:
         """Messages of a connection that is opened again whenever it is lost.
@@ -188,7 +204,7 @@ class Connect(Protocol):
         """
 
     async def close(self) -> None:
-        """Close every connection of the plugin."""
+        """Close every connection of the plugin, and end its streams; the core calls it when it no longer uses it."""
 
 
 class NoNetwork:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.contracts import Context
 from tbot_core.contracts.network import host_settings
@@ -12,11 +13,15 @@ from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.network.request_limits import RetryPolicy
-from tbot_core.system import log
+from tbot_core.system import filesystem, log, random
 from tbot_core.vault.categories import CATEGORIES
 
+INSTALL_ID: Final = "install.id"
+"""The file of the id of this installation, in the folder of data."""
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from tbot_core.instance import Settings
     from tbot_core.model.clock import Clock
@@ -43,7 +48,11 @@ def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budge
         budgets=budgets,
         timeout_s=settings.trading.api_timeout,
         # The core repeats the calls of a broker as a whole.
-        retries=RetryPolicy(retries=0 if kind == "broker" else settings.trading.api_retry_limit, sleep=clock.sleep),
+        retries=RetryPolicy(
+            retries=0 if kind == "broker" else settings.trading.api_retry_limit,
+            sleep=clock.sleep,
+            jitter=_jitter(settings.instance.data, f"{kind} {plugin.name}"),
+        ),
     )
     return Context(
         clock=clock,
@@ -52,6 +61,13 @@ def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budge
         secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets),
         connect=connector,
     )
+
+
+def _jitter(data: Path, plugin: str) -> Callable[[], float]:
+    # Differs by install and plugin, so that many bots do not return to a vendor together.
+    path = data / INSTALL_ID
+    install = filesystem.read_text(path) if filesystem.exists(path) else str(data)
+    return random.generator(int.from_bytes(sha256(f"{install}\n{plugin}".encode()).digest())).random
 
 
 def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import attrs
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR, Assembly, feed_source, shortable_notes
+from tbot_core.engine.plugin_context import INSTALL_ID
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
@@ -231,7 +232,7 @@ def request_document(request: FeedRequest) -> dict[str, Any]:
 
 def install_id(data: Path) -> str:
     """The id of this installation, created once; it is part of the client order ids."""
-    path = data / "install.id"
+    path = data / INSTALL_ID
     if not filesystem.exists(path):
         filesystem.make_folder(data)
         filesystem.write_atomic(path, f"{random.token(16)}\n".encode())

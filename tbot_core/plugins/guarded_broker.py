@@ -36,6 +36,7 @@ from tbot_core.errors import BrokerError, DataError, OutcomeUnknown, PluginError
 from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Account, Fill
+from tbot_core.plugins.answer_checks import decimal_words
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.system.foreign_faults import assert_failure, is_failure
@@ -374,7 +375,8 @@ def _checked(name: str, answer: Any) -> Any:
     if name in _ANSWERS:
         fits, expected = _ANSWERS[name]
         if not fits(answer):
-            raise TypeError(f"it returned an object of type {type(answer).__name__} instead of {expected}")
+            words = decimal_words(answer)
+            raise TypeError(words or f"it returned an object of type {type(answer).__name__} instead of {expected}")
     return answer
 
 

@@ -46,6 +46,22 @@ def test_a_host_may_be_played_on_this_machine(tmp_path: Path) -> None:
     assert connect.addresses == {"api": "http://127.0.0.1:8080", "stream": ""}
 
 
+def test_the_pauses_of_two_installs_differ(tmp_path: Path) -> None:
+    """Bots that lost a vendor together do not come back together; one install is the same after a restart."""
+
+    def pause(home: Path) -> float:
+        connect = made(home, "paper").connect
+        assert isinstance(connect, Connector)
+        return connect.retries.jitter()
+
+    assert pause(tmp_path / "a") != pause(tmp_path / "b")
+    for name, text in (("a", "one"), ("b", "other")):
+        (tmp_path / name / "data").mkdir(exist_ok=True)
+        (tmp_path / name / "data" / "install.id").write_text(text)
+    one, again, other = (pause(tmp_path / name) for name in ("a", "a", "b"))
+    assert one == again != other
+
+
 def test_live_trading_reaches_the_vendor(tmp_path: Path) -> None:
     """A setting that was left from a rehearsal ends the start: no live order goes to a server of this machine."""
     with pytest.raises(SettingsError, match="HOST_PAPER_STREAM: live trading reaches the vendor itself"):

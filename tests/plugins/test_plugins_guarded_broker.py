@@ -469,6 +469,16 @@ def test_messages_of_a_feed_have_times_and_numbers() -> None:
         asyncio.run(live(Live(bars=wrong[:1])).history((), NOW, NOW))
 
 
+def test_a_decimal_among_market_data_is_named() -> None:
+    """`.json()` gives Decimals for fractions, and prices of bars and quotes are floats: field and remedy are named."""
+    bars = [Bar(start=NOW, **BAR), Bar(start=NOW, **BAR | {"close": Decimal("1.25")})]
+    with pytest.raises(Unavailable, match=r"close of a Bar is the Decimal 1\.25; market data are floats: float\(\)"):
+        asyncio.run(live(Live(bars=bars)).history((), NOW, NOW))
+    quote = Quote(symbol="AAA", bid=cast("Any", Decimal("0.5")), ask=1.0, time=NOW)
+    with pytest.raises(Unavailable, match=r"bid of a Quote is the Decimal 0\.5"):
+        asyncio.run(every(live(Live([quote])).messages(["AAA"])))
+
+
 def test_errors_that_the_contract_of_a_feed_names_pass() -> None:
     """Missing data is said by the plugin; a lost connection is a BrokerError."""
     with pytest.raises(DataError, match="no bars"):

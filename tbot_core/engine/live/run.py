@@ -111,7 +111,7 @@ class _Run:
             on_round=self._watcher.on_round,
             mode=settings.mode,
             worst_day=planned(settings).worst_day,
-            meter=GaugeWriter(settings.instance.data, setup.journal.path, plan.wall),
+            meter=GaugeWriter(settings.instance.data, setup.journal.path, plan.wall, plan.assembly.budgets),
         )
         cycle = DailyCycle(self._recorder, setup.broker, self._config(), factory, once=plan.once)
         try:
