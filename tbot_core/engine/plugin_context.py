@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.contracts import Context
+from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.network import host_settings
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance.findings import SIMULATED_MODES
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.instance import Settings
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.loader import LoadedPlugin
+    from tbot_core.vault.vault import Vault
 
 
 def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budgets: RequestBudgets) -> Context:
@@ -70,17 +72,28 @@ def _jitter(data: Path, plugin: str) -> Callable[[], float]:
     return random.generator(int.from_bytes(sha256(f"{install}\n{plugin}".encode()).digest())).random
 
 
-def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
+def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> PluginSecrets:
     """An object of the plugin's class for each category in `wanted`; a simulation skips a missing file.
 
     Raises VaultError and PluginError as `plugin_context` does.
     """
     found: dict[str, Any] = {}
+    classes: dict[str, type[Any]] = {}
     for category, schema in sorted(wanted.items(), key=itemgetter(0)):
         kind = CATEGORIES.get(category)
         if kind is None or schema is None or not (kind.by_plugin or kind.shape == "object"):
             raise PluginError(f"The plugin {plugin} cannot receive secrets of {category}.", "Update the plugin.")
-        opened = open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
+        opened = _vault(settings)
         if opened.store.has_file(category) or settings.mode not in SIMULATED_MODES:
             found[category] = opened.read_as(schema, category, plugin if kind.by_plugin else None)
-    return found
+            classes[category] = schema
+
+    def write(category: str, values: Mapping[str, str]) -> Any:
+        section = plugin if CATEGORIES[category].by_plugin else None
+        return _vault(settings).renew(classes[category], category, values, section)
+
+    return PluginSecrets(found, None if settings.mode in SIMULATED_MODES else write)
+
+
+def _vault(settings: Settings) -> Vault:
+    return open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
