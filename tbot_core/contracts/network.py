@@ -16,6 +16,7 @@ A plugin names the hosts that it needs in `PluginNeeds.hosts`; nothing else can 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.errors import BrokerError
 
+_MAIL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
 _LOOPBACK: Final = r"(?:http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?)?"
 
 
@@ -150,6 +152,28 @@ class WebSocket(Protocol):
         """The next message; raises Unavailable when the connection is lost, or silent for longer than allowed."""
 
 
+def _one_line(_owner: object, field: attrs.Attribute[str], value: str) -> None:
+    if not value.strip() or not value.isprintable():
+        raise ValueError(f"{field.name} of a mail must be one line of text, not {value!r}")
+
+
+def _mail_address(_owner: object, field: attrs.Attribute[str], value: str) -> None:
+    if not _MAIL.fullmatch(value):
+        raise ValueError(f"{field.name} of a mail must be an address such as me@example.com, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Mail:
+    """A mail of plain text. ValueError for a line break or a control character in what becomes a header."""
+
+    sender: str = attrs.field(validator=_mail_address)
+    recipients: tuple[str, ...] = attrs.field(
+        validator=[attrs.validators.deep_iterable(_mail_address), attrs.validators.min_len(1)]
+    )
+    subject: str = attrs.field(validator=_one_line)
+    text: str
+
+
 class Connect(Protocol):
     """The way of a plugin to the network: only the hosts that it declared, TLS always verified.
 
@@ -203,6 +227,16 @@ class Connect(Protocol):
         Rejected, of the connection or of `opening`, end the iterator.
         """
 
+    async def mail(
+        self, host: str, mail: Mail, *, server: str = "", user: str = "", password: SecretValue | None = None
+    ) -> Mapping[str, str]:
+        """Send a mail; returns the recipients that the server refused, each with its words: empty if it took all.
+
+        `server` is NAME or NAME:PORT (default: 587 with STARTTLS, 465 with TLS) where the declared host is
+        `smtp://*`. Raises Unavailable where nothing was accepted and a later attempt may help, LoginNeeded for a
+        refused login, Rejected for a refusal for good, and OutcomeUnknown where the whole mail left without a reply.
+        """
+
     async def close(self) -> None:
         """Close every connection of the plugin, and end its streams; the core calls it when it no longer uses it."""
 
@@ -221,6 +255,10 @@ class NoNetwork:
     def stream(self, host: str, path: str = "", **_options: object) -> AsyncIterator[str | bytes | Gap]:
         """Raises PluginError."""
         raise _no_network(host + path)
+
+    async def mail(self, host: str, mail: Mail, **_options: object) -> Mapping[str, str]:
+        """Raises PluginError."""
+        raise _no_network(f"{host} ({mail.sender})")
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -20,6 +20,8 @@ from tbot_core.plugins.network.request_limits import RequestBudget, RetryPolicy
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from tbot_core.contracts.credentials import SecretValue
+    from tbot_core.contracts.network import Mail
     from tbot_core.plugins.network.http_client import PacedHttpClient
     from tbot_core.system.websocket import OpenWebSocket
 
@@ -150,6 +152,23 @@ class Connector:
                 await self.clock.sleep(pause_s * (0.5 + self.retries.jitter() / 2))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
+    async def mail(
+        self, host: str, mail: Mail, *, server: str = "", user: str = "", password: SecretValue | None = None
+    ) -> Mapping[str, str]:
+        """Send a mail by the declared server, or the operator's."""
+        from tbot_core.plugins.network import mail_content
+        from tbot_core.system.smtp import deliver_mail
+
+        declared = self._declared(host)
+        there = mail_content.mail_server(f"{self.plugin} ({host})", declared, server, self.addresses.get(host, ""))
+        there = attrs.evolve(there, user=user, password="" if password is None else password.reveal())
+        sent = mail_content.outgoing_mail(mail, self.clock.now())
+        try:
+            return await deliver_mail(there, sent, timeout_s=self.timeout_s)
+        except BrokerError as fault:
+            fault.message = f"{self.plugin} ({host}): {fault.message}"
+            raise
+
     async def close(self) -> None:
         """Close every connection and end every stream; HTTP clients open new connections when they are used again."""
         for one in self._streams:
@@ -174,12 +193,16 @@ class Connector:
             finally:
                 self._sockets.remove(connection.close)
 
-    def _address(self, host: str, scheme: str, loopback_scheme: str) -> tuple[Host, str]:
-        # The declaration of a host and the address in use; both must be of the right scheme.
+    def _declared(self, host: str) -> Host:
         declared = self.hosts.get(host)
         if declared is None:
             known = ", ".join(sorted(self.hosts)) or "none"
             raise PluginError(f"{self.plugin} does not declare the host {host!r}; its hosts: {known}.")
+        return declared
+
+    def _address(self, host: str, scheme: str, loopback_scheme: str) -> tuple[Host, str]:
+        # The declaration of a host and the address in use; both must be of the right scheme.
+        declared = self._declared(host)
         if urlsplit(declared.url).scheme != scheme:
             raise PluginError(f"{self.plugin} declares the host {host!r} as {declared.url}, not with {scheme}.")
         given = self.addresses.get(host)
