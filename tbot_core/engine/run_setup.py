@@ -315,7 +315,7 @@ class RunServices:
             assembly.loader,
             assembly.loaded,
             clock=plan.wall,
-            report=lambda failure: _log.error(failure.sentence),
+            report=assembly.call_guard.report_observer,
             limits_s=limits_s,
         )
 

@@ -85,7 +85,8 @@ class CallGuard:
     """Guards calls of a run's strategies, filters and risk checks.
 
     `strict`: a simulation, in which a failure ends the run and there is no time limit. `record` is called for each
-    failure, for `tbot plugins list`; `where` may be set: a context manager around each call that receives its name.
+    failure, for `tbot plugins list`; `where` may be set: a context manager around each call that receives its name, and
+    `on_observer_off`, which receives the last failure of an observer that is switched off.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class CallGuard:
     ) -> None:
         self.strict = strict
         self._record = record
+        self.on_observer_off: Callable[[PluginFailure], None] = lambda _failure: None
         self.where: Callable[[str], AbstractContextManager[None]] = no_activity_mark
         self._limits_s = limits_s
         self._session: GuardSession | None = None
@@ -183,6 +185,11 @@ class CallGuard:
         before.append(moment)
         session.on_broker_failure(found)
         return failure.error
+
+    def report_observer(self, failure: PluginFailure) -> None:
+        """Report an observer that is switched off for the rest of the run."""
+        _log.error("observer.off", plugin=f"{failure.kind}/{failure.name}", reason=failure.sentence)
+        self.on_observer_off(failure)
 
     def _begin(self) -> None:
         self._off: set[str] = set()
