@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         Permit,
         PositionReport,
         RejectionMeaning,
-        SimulatedVenue,
         SupportsInstrumentInfo,
         SupportsMaintenanceNotices,
         SupportsOrderLookup,
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts.network import Connect, Gap, HttpClient, HttpResponse, WebSocket
     from tbot_core.contracts.permissions import Host, PluginNeeds
     from tbot_core.contracts.plugin import Context, KeyProvider, Plugin, RunInfo, StructuredLogger
+    from tbot_core.contracts.simulated_venue import SimulatedVenue
     from tbot_core.contracts.strategy import (
         Check,
         Filter,
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         SupportsScreening,
     )
 
-_MODULES = ("alert", "credentials", "network", "permissions", "plugin", "strategy", "feed", "broker")
+_MODULES = ("alert", "credentials", "network", "permissions", "plugin", "strategy", "feed", "broker", "simulated_venue")
 
 __all__ = [
     "AccountActivity",

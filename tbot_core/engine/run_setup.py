@@ -12,6 +12,7 @@ import attrs
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source, shortable_notes
+from tbot_core.engine.plugin_context import INSTALL_ID
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session import kept_books
 from tbot_core.engine.session.broker_login import Closable
@@ -216,7 +217,7 @@ def request_document(request: FeedRequest) -> dict[str, Any]:
 
 def install_id(data: Path) -> str:
     """The id of this installation, created once; it is part of the client order ids."""
-    path = data / "install.id"
+    path = data / INSTALL_ID
     if not filesystem.exists(path):
         filesystem.make_folder(data)
         filesystem.write_atomic(path, f"{random.token(16)}\n".encode())
@@ -300,7 +301,7 @@ class RunServices:
             assembly.loader,
             assembly.loaded,
             clock=plan.wall,
-            report=lambda failure: _log.error(failure.sentence),
+            report=assembly.call_guard.report_observer,
             limits_s=limits_s,
         )
 

@@ -80,14 +80,15 @@ class ExecutionEngine:
         if not minute.is_empty:
             await self.send(minute, self.persist_intents(minute))
 
-    def persist_intents(self, minute: MinuteCommands) -> Sequence[Order]:
+    def persist_intents(self, minute: MinuteCommands, recorded: Sequence[Order] = ()) -> Sequence[Order]:
         """Record the minute (T1) and mark the orders to send (T2), without yielding to the loop; returns these orders.
 
-        Later code finds each order in `orders`, and no request is made for an order that is not on disk.
+        Later code finds each order in `orders`, and no request is made for an order that is not on disk. `recorded`
+        are orders that a restart found recorded and not sent; they are only marked.
         """
         exits = [action.order for action in minute.actions if isinstance(action, SubmitOrder)]
         self._barrier(*intents.intent_events(self.recorder, minute))
-        return self.mark_sending([*exits, *minute.entry_orders])
+        return self._mark([*exits, *minute.entry_orders, *recorded])
 
     async def send(self, minute: MinuteCommands, allowed: Sequence[Order]) -> None:
         """Send the `allowed` orders of a recorded minute, and book the first responses.
@@ -106,8 +107,8 @@ class ExecutionEngine:
         if entries:
             await self.process_broker_events()
 
-    def mark_sending(self, orders: Sequence[Order]) -> list[Order]:
-        """T2: mark the orders that may be sent as being sent, and drop the others; returns the marked ones."""
+    def _mark(self, orders: Sequence[Order]) -> list[Order]:
+        # T2: mark the orders that may be sent, drop the others; returns the marked ones.
         if not orders:
             return []
         why = [(order, self.venue.denial_reason(order)) for order in orders]

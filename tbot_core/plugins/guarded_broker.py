@@ -36,8 +36,10 @@ from tbot_core.errors import BrokerError, DataError, OutcomeUnknown, PluginError
 from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Account, Fill
+from tbot_core.plugins.answer_checks import decimal_words
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.network.request_limits import ON_SEND
+from tbot_core.system.foreign_faults import assert_failure, is_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -145,7 +147,8 @@ def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
     calls = _PluginCalls(entry, guard)
     try:
         capabilities: BrokerCapabilities = _checked("capabilities", made.capabilities)
-    except (Exception, SystemExit) as fault:
+    except BaseException as fault:
+        assert_failure(fault)
         raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
     if capabilities.simulated:
         return made
@@ -171,8 +174,8 @@ class _PluginCalls:
             return _checked(name, function())
         except BrokerError:
             raise
-        except (Exception, SystemExit) as fault:
-            if isinstance(fault, passing):
+        except BaseException as fault:
+            if isinstance(fault, passing) or not is_failure(fault):
                 raise
             raise self.failed(name, fault) from fault
 
@@ -182,7 +185,7 @@ class _PluginCalls:
             return _checked(name, await call())
         except BrokerError:
             raise
-        except (Exception, SystemExit, asyncio.CancelledError) as fault:
+        except BaseException as fault:
             if _is_requested(fault):
                 raise
             if permit is not None and permit.fault is not None:
@@ -198,7 +201,7 @@ class _PluginCalls:
                 yield _checked(name, item)
         except BrokerError:
             raise
-        except (Exception, SystemExit, asyncio.CancelledError) as fault:
+        except BaseException as fault:
             if isinstance(fault, passing) or _is_requested(fault):
                 raise
             raise self.failed(name, fault) from fault
@@ -372,7 +375,8 @@ def _checked(name: str, answer: Any) -> Any:
     if name in _ANSWERS:
         fits, expected = _ANSWERS[name]
         if not fits(answer):
-            raise TypeError(f"it returned an object of type {type(answer).__name__} instead of {expected}")
+            words = decimal_words(answer)
+            raise TypeError(words or f"it returned an object of type {type(answer).__name__} instead of {expected}")
     return answer
 
 
@@ -380,11 +384,14 @@ def _has(made: object, name: str) -> bool:
     # Whether an object has an attribute; a property that fails is one.
     try:
         return hasattr(made, name)
-    except Exception:  # noqa: BLE001  -- the border of a plugin: reported when it is used
+    except BaseException as fault:  # noqa: BLE001  -- the border of a plugin: reported when it is used
+        assert_failure(fault)
         return True
 
 
 def _is_requested(fault: BaseException) -> bool:
-    # Whether the core itself cancelled the call; a plugin may cancel a task of its own and let that escape.
+    # Whether the core itself ended the call; a plugin may cancel a task of its own and let that escape.
+    if not isinstance(fault, asyncio.CancelledError):
+        return not is_failure(fault)
     task = asyncio.current_task()
-    return isinstance(fault, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
+    return task is None or task.cancelling() > 0

@@ -18,6 +18,7 @@ from tbot_core.errors import PluginError
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
+from tbot_core.system.foreign_faults import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,7 +108,8 @@ class PluginLoader:
             results = self.call_hook(subject, hooks.OFFERS[entry.kind])
             phase = "validate"
             return LoadedPlugin(entry=entry, plugin=_valid_offer(entry, results), subject=subject)
-        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+        except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
+            assert_failure(fault)
             if not known and self.manager.is_registered(subject):
                 self.manager.unregister(subject)
             return PluginFailure.of(entry, phase, fault)
@@ -136,7 +138,8 @@ def load_object(entry: EntryPointInfo) -> object | PluginFailure:
     """Import the target of an entry point, such as a command."""
     try:
         return _resolve(entry)
-    except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+    except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
+        assert_failure(fault)
         return PluginFailure.of(entry, "import", fault)
 
 
@@ -145,7 +148,8 @@ def build_plugin(loaded: LoadedPlugin, config: object, context: Context) -> obje
     try:
         made = loaded.plugin.create(config, context)
         _check_made(loaded.entry.kind, made)
-    except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+    except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
+        assert_failure(fault)
         failure = PluginFailure.of(loaded.entry, "create", fault)
         log_failure(failure)
         return failure

@@ -23,6 +23,7 @@ from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.system import filesystem, log
+from tbot_core.system.foreign_faults import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,8 @@ def try_plugin(entry: EntryPointInfo, folder: Path) -> PluginDescription | Plugi
         return loaded
     try:
         config = default_config(loaded.plugin.config)
-    except Exception as fault:  # noqa: BLE001  -- the border of plugin load: the class may be anything
+    except BaseException as fault:  # noqa: BLE001  -- the border of plugin load: the class may be anything
+        assert_failure(fault)
         return PluginFailure.of(entry, "config", fault)
     clock, hosts = SystemClock(), loaded.plugin.needs.hosts
     connector = Connector(plugin=f"{entry.kind} {entry.name}", hosts=hosts, clock=clock, budgets=RequestBudgets(clock))

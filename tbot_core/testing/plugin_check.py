@@ -18,6 +18,7 @@ from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, build_plugin
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.trial import default_config, entry_of
 from tbot_core.system import filesystem, log
+from tbot_core.system.foreign_faults import assert_failure
 from tbot_core.testing import alert, broker, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
 from tbot_core.testing.contract import CaseResult, ContractCase, demand, run_cases
 
@@ -91,7 +92,8 @@ def _capabilities(venue: Callable[[], AbstractContextManager[Any]]) -> dict[str,
             if not isinstance(made, Broker):
                 return {}
             return {name: _text(value) for name, value in attrs.asdict(made.capabilities, recurse=False).items()}
-    except (Exception, SystemExit):  # noqa: BLE001  -- a case has failed of it
+    except BaseException as fault:  # noqa: BLE001  -- a case has failed of it
+        assert_failure(fault)
         return {}
 
 

@@ -30,8 +30,9 @@ from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.matching import FillCosts, last_close_ticks
+from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import MatchingEngine as Simulated
+from tbot_core.trading.matching import last_close_ticks
 from tbot_core.trading.orders import SUPPOSED_PREFIX
 from tbot_core.trading.slippage import Slippage
 

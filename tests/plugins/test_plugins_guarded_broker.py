@@ -92,6 +92,10 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         yield
 
 
+class Panic(BaseException):
+    """A panic of a native library."""
+
+
 class Plain:
     """A plugin without optional protocols; its calls return what a test put into `answers`, or raise it."""
 
@@ -259,7 +263,7 @@ def call(broker: Any, name: str) -> Any:
 @pytest.mark.parametrize(
     "name", ["connect", "account", "cancel", "replace", "poll", "snapshot", "close", *list(PROTOCOLS)[:-2]]
 )
-@pytest.mark.parametrize("fault", [KeyError("id"), SystemExit(2), asyncio.CancelledError()])
+@pytest.mark.parametrize("fault", [KeyError("id"), SystemExit(2), Panic("index"), asyncio.CancelledError()])
 def test_an_exception_is_unavailable_and_names_plugin_and_call(
     name: str, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -315,6 +319,18 @@ def test_an_order_that_left_without_its_permit_is_unknown() -> None:
         asyncio.run(guarded(Careless(submit=KeyError("id"))).submit(order(), SendPermit(order(), never_refuse)))
     with pytest.raises(OutcomeUnknown, match="it sent an order without redeeming its permit"):
         asyncio.run(guarded(Careless()).submit(order(), SendPermit(order(), never_refuse)))
+
+
+def test_a_panic_of_a_native_library_is_the_plugins_failure() -> None:
+    """It derives from BaseException; an order that may have left is unknown then. An interrupt passes."""
+    with pytest.raises(OutcomeUnknown, match="submit: Panic: index"):
+        asyncio.run(guarded(Full(submit=Panic("index"))).submit(order(), SendPermit(order(), never_refuse)))
+    with pytest.raises(Unavailable, match="feed: Panic: index"):
+        guarded(Full(feed=Panic("index"))).feed(REQUEST)
+    with pytest.raises(Unavailable, match="sessions: Panic: index"):
+        asyncio.run(every(guarded(Full(sessions=[Panic("index")])).feed(REQUEST).sessions()))
+    with pytest.raises(KeyboardInterrupt):
+        guarded(Full(feed=KeyboardInterrupt())).feed(REQUEST)
 
 
 def test_a_revoked_permit_and_a_failing_journal_are_not_the_plugins_failures() -> None:
@@ -451,6 +467,16 @@ def test_messages_of_a_feed_have_times_and_numbers() -> None:
             asyncio.run(every(live(Live([one])).messages(["AAA"])))
     with pytest.raises(Unavailable, match="history: TypeError"):
         asyncio.run(live(Live(bars=wrong[:1])).history((), NOW, NOW))
+
+
+def test_a_decimal_among_market_data_is_named() -> None:
+    """`.json()` gives Decimals for fractions, and prices of bars and quotes are floats: field and remedy are named."""
+    bars = [Bar(start=NOW, **BAR), Bar(start=NOW, **BAR | {"close": Decimal("1.25")})]
+    with pytest.raises(Unavailable, match=r"close of a Bar is the Decimal 1\.25; market data are floats: float\(\)"):
+        asyncio.run(live(Live(bars=bars)).history((), NOW, NOW))
+    quote = Quote(symbol="AAA", bid=cast("Any", Decimal("0.5")), ask=1.0, time=NOW)
+    with pytest.raises(Unavailable, match=r"bid of a Quote is the Decimal 0\.5"):
+        asyncio.run(every(live(Live([quote])).messages(["AAA"])))
 
 
 def test_errors_that_the_contract_of_a_feed_names_pass() -> None:

@@ -82,6 +82,7 @@ def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., EntryPointInfo]
     [
         ("import no_such_library", "import", "ModuleNotFoundError: No module named 'no_such_library'"),
         ("raise SystemExit(3)", "import", "SystemExit: 3"),
+        ("raise BaseException('panic')", "import", "BaseException: panic"),
         (HEAD + "@hookimpl\ndef tbot_strategy(flavour): return plugin()", "register", "flavour"),
         (HEAD + "@hookimpl\ndef tbot_strateyg(): return plugin()", "register", "unknown hook 'tbot_strateyg'"),
         (HEAD, "validate", "provides nothing"),
@@ -212,6 +213,7 @@ def test_one_object_may_stand_behind_two_entries(plant: Callable[..., EntryPoint
     [
         ("lambda config, context: 1 / 0", "ZeroDivisionError"),
         ("lambda config, context: exit(7)", "SystemExit: 7"),
+        ("lambda config, context: (_ for _ in ()).throw(BaseException('panic'))", "BaseException: panic"),
         ("lambda config, context: 'text'", "create returned an object of type str, which is not a Strategy."),
         ("lambda config, context: Config", "create returned the class Config, which is not a Strategy."),
     ],

@@ -200,7 +200,8 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     )
     with shown, alerts_beside(assembly, clock, restart_command(options)) as with_alerts:
         work = with_chain_heads(with_alerts(run(plan, shown.watcher)), assembly.settings.instance)
-        outcome = asyncio.run(run_display.run_until_stopped(work, plan.stop, plan.kill))
+        closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
+        outcome = asyncio.run(closed)
     if not outcome.renewed:
         shown.end(outcome)
     return outcome

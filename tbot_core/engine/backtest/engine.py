@@ -20,7 +20,8 @@ from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Trade, atoms_of, dollars_of
 from tbot_core.reports.summary import RunSummary
-from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts
+from tbot_core.trading.fill_costs import FillCosts
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.proposals import (
     ActiveStrategy,
     Proposal,

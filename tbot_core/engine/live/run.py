@@ -133,7 +133,11 @@ class _Run:
     def _make_gauge_writer(self) -> GaugeWriter | None:
         # The gauges belong to the trading run; a dry run writes none.
         data = self._files.data
-        return None if data is None else GaugeWriter(data, self._setup.journal.path, self._plan.wall)
+        return (
+            None
+            if data is None
+            else GaugeWriter(data, self._setup.journal.path, self._plan.wall, self._plan.assembly.budgets)
+        )
 
     def _config(self) -> LiveConfig:
         plan, settings, files = self._plan, self._plan.assembly.settings, self._files

@@ -294,9 +294,10 @@ class TradingSession:
         """Record a minute's signals without trading it: it is `late`, or a stop keeps positions."""
         await self._send(self.decision_engine.decide(self._proposals(self.tape.bars, minute, late=late)))
 
-    def candidates(self, strategy: str) -> int:
-        """How many symbols a strategy may enter today."""
-        return int((self._screened[strategy].reasons == Reason.ALLOWED).sum())
+    @property
+    def candidates(self) -> dict[str, int]:
+        """How many symbols each strategy may enter today."""
+        return {name: int((one.reasons == Reason.ALLOWED).sum()) for name, one in self._screened.items()}
 
     def set_vix(self, strategy: str, vix: float) -> None:
         """Set the VIX that a strategy sees from now on, NaN if unknown, and screen its symbols again."""

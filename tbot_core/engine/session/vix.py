@@ -130,7 +130,7 @@ class WindowVix:
                     "strategy": strategy,
                     "value": None if latest is None else latest.value,
                     "time": None if latest is None else latest.time.isoformat(),
-                    "candidates": self._run.candidates(strategy),
+                    "candidates": self._run.candidates[strategy],
                 },
             )
 
