@@ -113,16 +113,18 @@ async def explain_session(
 async def explain_received(
     assembly: Assembly, found: RecordedSession, symbol: str, minutes: Sequence[int], vix: RecordedVix
 ) -> SessionExplanation:
-    """Recompute the comparisons from received bars; a symbol cut by the universe limit has none.
+    """Recompute the comparisons from received bars; a symbol that the universe limit left out has none.
 
     `vix` is the VIX recorded in the journal. Raises UsageError for a symbol that the session did not subscribe.
     """
-    if symbol in found.header.cut:
+    reason = _left_out(found, symbol)
+    if reason is not None:
         entrants = assembly.entrants(found.session)
-        screenings = tuple(_cut(entrant) for entrant in entrants)
+        screenings = tuple(_unseen(entrant, reason) for entrant in entrants)
         return SessionExplanation(session=found.session, screenings=screenings, moments=())
     _check_symbol(symbol, found)
-    return await _walk(assembly, assembly.rules(BrokerCapabilities()), found, symbol, sorted(set(minutes)), vix)
+    rules = assembly.rules(BrokerCapabilities()).watching(found.header.watch_only)
+    return await _walk(assembly, rules, found, symbol, sorted(set(minutes)), vix)
 
 
 def _check_symbol(symbol: str, source: FeedSession) -> None:
@@ -133,8 +135,15 @@ def _check_symbol(symbol: str, source: FeedSession) -> None:
         )
 
 
-def _cut(entrant: ActiveStrategy) -> ScreeningExplanation:
-    reason = Reason.UNIVERSE_TRUNCATED
+def _left_out(found: RecordedSession, symbol: str) -> Reason | None:
+    # Why a symbol was not subscribed: the limit, or the filter that denied it before the limit; None if it was.
+    if symbol in found.header.cut:
+        return Reason.UNIVERSE_TRUNCATED
+    names = (reason for reason, symbols in found.header.denied.items() if symbol in symbols)
+    return next((Reason[name] for name in names), None)
+
+
+def _unseen(entrant: ActiveStrategy, reason: Reason) -> ScreeningExplanation:
     return ScreeningExplanation(strategy=entrant.name, window=entrant.window, reason=reason, findings=(), near=None)
 
 

@@ -32,7 +32,7 @@ from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.recovery import recorded_failures
 from tbot_core.engine.session.session import TradingSession
-from tbot_core.engine.session.vix import VixSources
+from tbot_core.engine.session.universe_selection import universe_selector
 from tbot_core.engine.settings_reload import SettingsChanged
 from tbot_core.engine.simulated.paper_feed import PaperFeed, interrupted_minutes
 from tbot_core.engine.simulated.requests import PaperRequestHandler
@@ -215,7 +215,8 @@ class _Run:
     async def _make_paper_feed(self, source: LiveSession, account: Account) -> PaperFeed:
         plan, setup = self._plan, self._setup
         settings = plan.assembly.settings
-        vix_sources = VixSources(calendar=plan.assembly.calendar, brokers=(setup.server,), bars=settings.instance.bars)
+        venue = setup.broker.capabilities
+        universe = await universe_selector(plan.assembly, plan.request, venue, (setup.server,)).select(source, ())
         trading = self._services.trading(account, SIMULATOR, plan.wall, self._wait)
         config = LiveConfig(
             folder=settings.instance.control,
@@ -225,7 +226,7 @@ class _Run:
             received=self._received,
             feed=setup.feed.label.name,
         )
-        return PaperFeed(source, await vix_sources.facts(source), trading, config)
+        return PaperFeed(source, universe, trading, config)
 
     def _record_start(self, equity: Decimal) -> None:
         # Record the start of the run, unless it is resumed.

@@ -15,6 +15,7 @@ from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext
+from tbot_core.engine.session.universe_selection import watched_request
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
@@ -150,7 +151,7 @@ def _real_time_setup(assembly: Assembly, request: FeedRequest, target: _Simulate
         quality, notes = assembly.quality(target.source), (*target.notes, *shortable_notes(settings))
         first = None if found is None or quality is not None else found.session.date
         request = attrs.evolve(request, sessions=MANY_SESSIONS, first=first)
-        feed = feed_source(target.server, target.source).feed(request)
+        feed = feed_source(target.server, target.source).feed(watched_request(request, assembly, quality))
         if quality is None:
             feed = feed_quality.label_feed(feed, None, *notes)
         else:
@@ -179,22 +180,22 @@ def _real_time_setup(assembly: Assembly, request: FeedRequest, target: _Simulate
 
 def market_setup(assembly: Assembly, request: FeedRequest, broker: Broker) -> RunSetup:
     """The set-up of trading at a live market, in the instance's journal."""
-    settings = assembly.settings
-    name = settings.trading.broker_name
+    settings, name = assembly.settings, assembly.settings.trading.broker_name
     source = settings.trading.data_source or name
     quality = assembly.quality(source)
     if quality is not None:
         feed_quality.check_feed_fit(quality, settings)
     server = broker if source == name else assembly.broker(source)
-    feed = feed_quality.label_feed(feed_source(server, source).feed(request), quality)
     journal = open_instance_journal(settings.instance, live=settings.mode == LIVE)
     try:
         journal.check()
+        request = watched_request(request, assembly, quality, journal)
+        feed = feed_quality.label_feed(feed_source(server, source).feed(request), quality)
         book = last_session_book(journal)
+        return RunSetup(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode, server=server)
     except BaseException:
         journal.close()
         raise
-    return RunSetup(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode, server=server)
 
 
 def last_session_book(journal: Journal) -> SessionBook:

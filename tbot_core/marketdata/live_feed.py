@@ -178,6 +178,7 @@ class LiveFeedAggregator:
         async for message in self.source.messages(self.symbols):
             self._pauses = 0
             if new:
+                self.health.on_subscribed()
                 self._reconnected(self._clock.monotonic())
                 new = False
             self._receive(message)

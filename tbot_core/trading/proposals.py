@@ -6,7 +6,7 @@ Vectorised over sessions and symbols, so that the same code serves one live minu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -58,10 +58,15 @@ class TradingRules:
     filters: Mapping[str, Filter]
     missing_rejects: bool
     blocklist: frozenset[str] = frozenset()
+    watch_only: frozenset[str] = frozenset()
     universe_max: int = 500
     fixed_units: int = 0
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
     rebalance: RebalanceSettings = attrs.field(factory=RebalanceSettings)
+
+    def watching(self, symbols: Collection[str]) -> TradingRules:
+        """The rules with further symbols that are watched, but not traded."""
+        return attrs.evolve(self, watch_only=self.watch_only.union(symbols))
 
 
 @attrs.frozen(kw_only=True)
@@ -147,8 +152,8 @@ def screen(
     reasons = np.zeros(shape, dtype=np.intp)
     if active.window.outside(minutes, rules.exits.flatten_before_close):
         reasons[:] = Reason.WINDOW_OUTSIDE_SESSION
-    blocked = np.array([symbol in rules.blocklist for symbol in symbols])
-    _deny(reasons, np.broadcast_to(blocked, shape), Reason.BLOCKLISTED)
+    for named, reason in ((rules.blocklist, Reason.BLOCKLISTED), (rules.watch_only, Reason.WATCH_ONLY)):
+        _deny(reasons, np.broadcast_to([symbol in named for symbol in symbols], shape), reason)
     if len(symbols) > rules.universe_max:
         _deny(reasons, truncated_symbols(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
     checks: list[Check] = []

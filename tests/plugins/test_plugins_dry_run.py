@@ -57,7 +57,8 @@ class Config:
 
 
 def quality(config):
-    return FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True, history_delay_s=1.0)
+    return FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True, history_delay_s=1.0,
+        minute_history=False,)
 
 
 class Acme:

@@ -59,7 +59,8 @@ class Config:
 
 def quality(config):
     return FeedQuality(
-        coverage=config.coverage, subscriptions=config.subscriptions, quotes=True, halts=True, history_delay_s=1.0
+        coverage=config.coverage, subscriptions=config.subscriptions, quotes=True, halts=True, history_delay_s=1.0,
+        minute_history=False,
     )
 
 

@@ -28,6 +28,7 @@ from tbot_core.engine.live.silent_feed import SilentFeed
 from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session import stale_causes
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in
+from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
 from tbot_core.engine.session.vix import known_vix
@@ -167,9 +168,10 @@ class DailyCycle:
         return True
 
     async def _request_feed(self, session: Session) -> SessionFeed:
-        # The feed of a session, with the facts known before its open.
-        source = self._with_connection(trading_hours.limit_to_hours(await self._factory.bars(session), session))
-        return SessionFeed(source, await self._factory.facts(source))
+        # The feed of a session, with its symbols and the facts known before its open.
+        source = trading_hours.limit_to_hours(await self._factory.bars(session), session)
+        universe = await self._factory.universe(source, carryover.events_for_session(self._journal))
+        return SessionFeed(self._with_connection(source), universe)
 
     async def _trade_without_feed(self, session: Session, inputs: SessionAccount) -> SessionFeed | None:
         # The feed of a session that does not wait for it; None if it did not respond before the close.
@@ -183,7 +185,7 @@ class DailyCycle:
         silent_feed = SilentFeed.of(carryover.session_hours(inputs.opened) if inputs.opened else session, since, feed)
         config = attrs.evolve(self.config, received=None)  # leave the recording to the session with the feed
         source = self._with_connection(silent_feed)
-        market = self._make_session(inputs, config, SessionFeed(source, None))
+        market = self._make_session(inputs, config, SessionFeed(source, universe_of(silent_feed)))
 
         def failed(fault: TbotError) -> None:
             self._announcer.announce_not_ready(session, [f"{SILENT}: {fault.message}"])
@@ -208,7 +210,9 @@ class DailyCycle:
         # The session in its current state.
         past = carryover.events_for_session(self._journal)
         config = attrs.evolve(config, live=self._factory.live(inputs.account), drilled=self._factory.is_drilled(past))
-        market = LiveTradingSession(inputs.trading, config, feed.source, entrants, inputs.equity_atoms, past, feed.day)
+        market = LiveTradingSession(
+            inputs.trading, config, feed.source, entrants, inputs.equity_atoms, past, feed.universe
+        )
         market.restarted = inputs.restarted
         unowned = stale_causes.unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
         is_open = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))

@@ -17,7 +17,8 @@ from tbot_core.engine.session.broker_login import log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.open_positions import open_at_end
-from tbot_core.engine.session.vix import VixSources, live_vix_brokers
+from tbot_core.engine.session.universe_selection import universe_selector
+from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.engine.settings_reload import SettingsChanged
 from tbot_core.errors import BrokerError, DataError
 from tbot_core.execution import operator_splits
@@ -84,11 +85,8 @@ class _Run:
         self._began = setup.journal.head[0] if start is None else start.seq - 1
         self._services = RunServices(plan, watcher, setup)
         self._vix = live_vix_brokers(plan.assembly.settings, (setup.server, setup.broker, *others.values()))
-        self._vix_sources = VixSources(
-            calendar=plan.assembly.calendar,
-            brokers=(setup.broker, *others.values()),
-            bars=plan.assembly.settings.instance.bars,
-        )
+        brokers = (setup.server, setup.broker, *others.values())
+        self._universe = universe_selector(plan.assembly, plan.request, setup.broker.capabilities, brokers)
         self._recorder = JournalRecorder(journal=setup.journal, clock=plan.wall, on_events=self._services.on_events)
 
     async def go(self) -> RunOutcome:
@@ -107,7 +105,7 @@ class _Run:
             primary=settings.trading.broker_name,
             standbys=self._make_standbys,
             is_drilled=self._drilled,
-            facts=self._vix_sources.facts,
+            universe=self._universe.select,
             on_round=self._watcher.on_round,
             mode=settings.mode,
             worst_day=planned(settings).worst_day,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,6 +72,10 @@ class SessionContext:
     checks: tuple[tuple[str, RiskCheck], ...] = ()
     call_guard: CallGuard = attrs.field(factory=lambda: CallGuard(strict=True))
     standbys: tuple[StandbyBroker, ...] = ()
+
+    def watching(self, symbols: Collection[str]) -> SessionContext:
+        """The context of a session that watches further symbols without trading them."""
+        return attrs.evolve(self, rules=self.rules.watching(symbols)) if symbols else self
 
     @property
     def recorder(self) -> JournalRecorder:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.received_bars import RecordedSession
     from tbot_core.model.bars import DayFacts, MinuteSlice, Tape
     from tbot_core.model.calendar import Session
+    from tbot_core.trading.universe import Universe
 
 
 class PaperFeed:
@@ -35,9 +36,9 @@ class PaperFeed:
     Bars are received within `receiving()`. Late bars are inserted into `tape`.
     """
 
-    def __init__(self, source: LiveSession, day: DayFacts, trading: SessionContext, config: LiveConfig) -> None:
+    def __init__(self, source: LiveSession, universe: Universe, trading: SessionContext, config: LiveConfig) -> None:
         """`trading` supplies the wait and the wall clock; `config` the feed's name and the folder for its minutes."""
-        self._receiver = FeedReceiver(source, day, config, trading, SteadyClock(trading.clock), ())
+        self._receiver = FeedReceiver(source, universe, config, trading, SteadyClock(trading.clock))
         self._coverage = source.quality.coverage
         self._wait = trading.wait
         self._receiving: asyncio.Task[None] | None = None
