@@ -185,7 +185,7 @@ class FeedQuality:
         """A short description."""
         most = f"at most {self.subscriptions} symbols" if self.subscriptions else "any number of symbols"
         delay = f"history {self.history_delay_s:.0f} s late" if self.history_delay_s else "history without delay"
-        delay = delay if self.minute_history else "no minute history"
+        delay = delay if self.minute_history else f"{delay} and of the session only"
         quotes, halts = ("quotes" if self.quotes else "no quotes"), ("halts" if self.halts else "no halts")
         since = " from the connection on" if self.halts and not self.initial_halts else ""
         return f"{self.coverage.replace('_', ' ')}, {most}, {delay}, {quotes}, {halts} reported{since}"

@@ -110,5 +110,6 @@ def test_a_feed_is_described_in_a_few_words() -> None:
     assert whole.words == "consolidated, any number of symbols, history without delay, no quotes, no halts reported"
     poor = FeedQuality(coverage=FeedCoverage.DELAYED, minute_history=False, halts=True, initial_halts=False)
     assert poor.words == (
-        "delayed, any number of symbols, no minute history, no quotes, halts reported from the connection on"
+        "delayed, any number of symbols, history without delay and of the session only, no quotes, "
+        "halts reported from the connection on"
     )

@@ -452,6 +452,7 @@ def test_the_check_prints_what_a_feed_declares(house: House, coverage: str, leve
     house.settle(ACME_COVERAGE=coverage, ACME_SUBSCRIPTIONS="5")
     (row,) = [row for row in check_instance(house.home) if row.subject == "feed"]
     assert row.level == level
-    words = f"{coverage.replace('_', ' ')}, at most 5 symbols, history 1 s late, quotes, halts reported"
+    history = "history 1 s late and of the session only"
+    words = f"{coverage.replace('_', ' ')}, at most 5 symbols, {history}, quotes, halts reported"
     assert row.message == f"The feed of acme: {words}."
     assert ("live trading never uses delayed prices" in row.remedy) is (level == "warn")

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from tbot_core.errors import DataError
-from tbot_core.marketdata.store import bar_checks, parquet
+from tbot_core.marketdata.store import bar_checks, parquet, reference
 from tbot_core.marketdata.store.importer import LOCK
 from tbot_core.marketdata.store.session_grid import SessionGrid
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
@@ -24,6 +24,7 @@ from tbot_core.model import json_document
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable
     from pathlib import Path
 
@@ -196,3 +197,29 @@ def _valid(rows: pl.DataFrame) -> pl.DataFrame:
     faulty = pl.any_horizontal(wrong.fill_null(value=False) for _, wrong in bar_checks.BAR_FAULTS)
     once = rows.filter(~faulty).unique(("symbol", "ts"), keep="first", maintain_order=True).sort("symbol", "ts")
     return once.cast({"volume": pl.Int64})
+
+
+def add_reference_facts(
+    folder: Path, vix: Mapping[dt.date, float], market_caps: Mapping[tuple[str, dt.date], float]
+) -> int:
+    """Store closes of the VIX by day, and capitalisations by symbol and day, that are not there yet; returns how many.
+
+    Raises AccessError when the folder cannot be written or another process writes to it.
+    """
+    prices = {day: dict.fromkeys(parquet.PRICES, value) for day, value in vix.items()}
+    given = {
+        reference.VIX: [{"date": day, **values} for day, values in prices.items()],
+        reference.FUNDAMENTALS: [
+            {"symbol": symbol, "as_of": day, "market_cap": value} for (symbol, day), value in market_caps.items()
+        ],
+    }
+    added = 0
+    filesystem.make_folder(folder)
+    with filesystem.hold_lock(folder / LOCK):
+        for table, rows in given.items():
+            stored, keys = reference.read_table(folder, table), reference.KEYS[table]
+            new = pl.DataFrame(rows, schema=reference.SCHEMAS[table]).join(stored, on=list(keys), how="anti")
+            if len(new):
+                reference.write_table(folder, table, pl.concat([stored, new]).sort(keys))
+                added += len(new)
+    return added
