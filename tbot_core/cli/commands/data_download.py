@@ -73,13 +73,13 @@ def download_with_progress(instance: Instance, request: DownloadRequest) -> Down
     sources = read_settings_files(instance, live=False)
     assembly = assemble(instance.home, DRY_RUN, SystemClock(), {"DATA_SOURCE": request.source}, sources)
     own_source = data_source_name(sources.texts())
-    with _progress() as report:
+    with progress_line() as report:
         return asyncio.run(download(assembly, request, own_source, report))
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[DownloadProgress], None]]:
-    # Show the progress, on a terminal only.
+def progress_line() -> Iterator[Callable[[DownloadProgress], None]]:
+    """Show the progress in one line, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda _progress: None
         return
@@ -114,7 +114,7 @@ def _lines(request: DownloadRequest, result: DownloadResult) -> Iterator[str]:
     days = f"{plural(len(sessions), 'session')} from {sessions[0].date} to {sessions[-1].date}"
     yield f"{request.source}: {days}, {plural(len(result.symbols), 'symbol')}: {plural(progress.bars, 'bar')} added."
     if progress.skipped:
-        yield f"{plural(progress.skipped, 'session')} of single symbols were stored already."
+        yield f"Stored already: {plural(progress.skipped, 'session')} of single symbols."
     if result.facts:
         yield f"{plural(result.facts, 'fact')} of days added: closes of the VIX, capitalisations."
     if progress.invalid:
