@@ -97,7 +97,6 @@ class FeedHealth:
         self._apart: dict[str, set[str]] = {}
         self._compared: dict[tuple[str, str], float] = {}
         self._untraded: set[str] = set()
-        self.on_subscribed()
 
     @property
     def is_market_halted(self) -> bool:
@@ -120,13 +119,10 @@ class FeedHealth:
         for seen in (self._bars, self._quoted):
             seen.update(dict.fromkeys(self.symbols, now))
 
-    def on_subscribed(self) -> None:
-        """A connection has subscribed the symbols; a feed may not tell which of them are halted already."""
-        if not self.quality.initial_halts:
+    def on_message(self, now: float, *, is_first: bool = False) -> None:
+        """Record that a message was received; the first of a connection may not tell which symbols are halted."""
+        if is_first and not self.quality.initial_halts:
             self._untraded.update(self.symbols)
-
-    def on_message(self, now: float) -> None:
-        """Record that a message was received."""
         if now - self._message_at > SILENT_S:
             self._gaps.append((self._message_at, now))
         self._message_at = now

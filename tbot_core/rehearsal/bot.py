@@ -347,11 +347,9 @@ class BotProcess:
             signals=self._bot.signals,
             vix=self._bot.vix,
         )
-        feed = self._world.session_feed()
-        venue = found.venue(broker, name)
-        trading = self._trading(venue, account, standbys)
-        entrants, universe = self._bot.entrants, self._world.universe()
-        self.session = LiveTradingSession(trading, config, feed, entrants, atoms_of(equity), past, universe)
+        feed, universe = self._world.session_feed(), self._world.universe()
+        trading = self._trading(found.venue(broker, name), account, standbys)
+        self.session = LiveTradingSession(trading, config, feed, self._bot.entrants, atoms_of(equity), past, universe)
         await self.session.trade()
 
     def _trading(self, venue: BrokerAccount, account: Account, standbys: Sequence[StandbyBroker]) -> SessionContext:

@@ -177,7 +177,7 @@ def test_f40_silence_since_the_subscription_is_a_halt_where_a_feed_tells_later_o
     feed = health("A", "B", quality=attrs.evolve(TELLS, initial_halts=False))
     feed.on_quote(quote("B"), 1.0)
     for second in range(0, 245, 5):
-        feed.on_message(float(second))
+        feed.on_message(float(second), is_first=not second)
     assert [feed.denial_reason(one, 2, 182.0) for one in "AB"] == [Reason.SYMBOL_HALTED] * 2
     feed.on_bar(attrs.evolve(bar("B"), start=START + dt.timedelta(minutes=2)), 182.0, 2)
     feed.on_bar(attrs.evolve(bar("A"), start=START + dt.timedelta(minutes=3)), 240.0, 3)
@@ -187,7 +187,7 @@ def test_f40_silence_since_the_subscription_is_a_halt_where_a_feed_tells_later_o
         None,
     ]
     assert feed.denial_reason("A", 7, 421.0) is Reason.DATA_STALE
-    feed.on_subscribed()
+    feed.on_message(421.0, is_first=True)
     assert feed.denial_reason("A", 7, 421.0) is Reason.SYMBOL_HALTED
 
 
