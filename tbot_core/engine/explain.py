@@ -20,7 +20,7 @@ from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
 from tbot_core.trading.near_misses import NearMiss, TriggerComparison, find_near_misses, trigger_comparisons
-from tbot_core.trading.proposals import ActiveStrategy, CheckResult, TradingRules, judge, screen
+from tbot_core.trading.proposals import ActiveStrategy, CheckResult, TradingRules, Verdicts, judge, screen, universe_cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,17 +172,16 @@ async def _walk(  # noqa: PLR0913, PLR0917  a session and the requested part of 
             parts = tuple(_part(one, rules, market, row) for one, market in markets)
             quote = None if quotes is None else quotes.of(row)
             moments.append(MinuteExplanation(minute=minute.index, bar=_bar(tape.bars, row), parts=parts, quote=quote))
-    screenings = tuple(
-        _screening(one, rules, source, MarketView(bars=tape.bars, day=days[one.name]), row) for one in entrants
-    )
-    return SessionExplanation(session=source.session, screenings=screenings, moments=tuple(moments))
+    symbols, length = source.symbols, source.session.minutes
+    cut, screenings = universe_cut(entrants, rules, source.day, symbols, length), []
+    for one in entrants:
+        verdicts = screen(one, rules, days[one.name], symbols, length, cut=cut)
+        screenings.append(_screening(one, verdicts, MarketView(bars=tape.bars, day=days[one.name]), row))
+    return SessionExplanation(session=source.session, screenings=tuple(screenings), moments=tuple(moments))
 
 
-def _screening(
-    entrant: ActiveStrategy, rules: TradingRules, source: FeedSession, market: MarketView, row: int
-) -> ScreeningExplanation:
-    verdicts = screen(entrant, rules, market.day, source.symbols, source.session.minutes)
-    alone = np.arange(len(source.symbols)) == row
+def _screening(entrant: ActiveStrategy, verdicts: Verdicts, market: MarketView, row: int) -> ScreeningExplanation:
+    alone = np.arange(len(market.bars.symbols)) == row
     near = find_near_misses(entrant, market.bars, market.day, alone & (verdicts.reasons == Reason.ALLOWED))
     return ScreeningExplanation(
         strategy=entrant.name,

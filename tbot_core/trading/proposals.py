@@ -141,12 +141,18 @@ class Proposal:
         return self.signal.minute, -self.strength, self.rank, self.signal.symbol
 
 
-def screen(
-    active: ActiveStrategy, rules: TradingRules, day: DayFacts, symbols: tuple[str, ...], minutes: int
+def screen(  # noqa: PLR0913  the parts of a check before the open
+    active: ActiveStrategy,
+    rules: TradingRules,
+    day: DayFacts,
+    symbols: tuple[str, ...],
+    minutes: int,
+    *,
+    cut: Flags | None = None,
 ) -> Verdicts:
     """Screen the symbols for a strategy: reasons of shape (..., symbols), ALLOWED = candidate.
 
-    `minutes` is the sessions' length.
+    `minutes` is the sessions' length; `cut` is that of `universe_cut`.
     """
     shape = day.previous_close.shape
     reasons = np.zeros(shape, dtype=np.intp)
@@ -154,14 +160,29 @@ def screen(
         reasons[:] = Reason.WINDOW_OUTSIDE_SESSION
     for named, reason in ((rules.blocklist, Reason.BLOCKLISTED), (rules.watch_only, Reason.WATCH_ONLY)):
         _deny(reasons, np.broadcast_to([symbol in named for symbol in symbols], shape), reason)
-    if len(symbols) > rules.universe_max:
-        _deny(reasons, truncated_symbols(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
     checks: list[Check] = []
     if isinstance(active.strategy, SupportsScreening):
         checks += active.strategy.screen(day)
     for one in rules.filters.values():
         checks += one.screen(day, symbols, active.frame)
-    return _judge(reasons, checks, missing_rejects=rules.missing_rejects)
+    verdicts = _judge(reasons, checks, missing_rejects=rules.missing_rejects)
+    if cut is not None:
+        _deny(verdicts.reasons, cut, Reason.UNIVERSE_TRUNCATED)
+    return verdicts
+
+
+def universe_cut(
+    strategies: Sequence[ActiveStrategy], rules: TradingRules, day: DayFacts, symbols: tuple[str, ...], minutes: int
+) -> Flags | None:
+    """Flags the symbols beyond UNIVERSE_MAX, of shape (..., symbols); None if there are no more than that.
+
+    The first to go are those that every strategy denies, then those with the smallest 20-day dollar volume.
+    """
+    if len(symbols) <= rules.universe_max:
+        return None
+    found = [screen(one, rules, day, symbols, minutes).reasons for one in strategies]
+    denied = np.all(found, axis=0) if found else np.zeros(day.previous_close.shape, dtype=np.bool_)
+    return truncated_symbols(day, rules.universe_max, denied)
 
 
 def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market: MarketView) -> Verdicts:

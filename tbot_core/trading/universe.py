@@ -56,9 +56,12 @@ class UniverseLimit:
         return cls(max_symbols=universe_max, limited_by=OWN_LIMIT)
 
 
-def truncated_symbols(day: DayFacts, max_symbols: int) -> Flags:
-    """Flags the symbols beyond the `max_symbols` with the largest 20-day dollar volume; unknown volume ranks last."""
-    return _rank_beyond(_dollars(day), max_symbols)
+def truncated_symbols(day: DayFacts, max_symbols: int, denied: Flags) -> Flags:
+    """Flags the symbols beyond the `max_symbols` with the largest 20-day dollar volume, the denied ones first.
+
+    Unknown volume ranks last of the others.
+    """
+    return _rank_beyond(np.where(denied, -np.inf, _dollars(day)), max_symbols)
 
 
 def limit_universe(

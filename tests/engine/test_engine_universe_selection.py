@@ -11,11 +11,25 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Bar, BrokerCapabilities, Check, DailyBar, FeedCoverage, FeedQuality, FeedRequest
+from tbot_core.contracts import (
+    Bar,
+    BrokerCapabilities,
+    Check,
+    DailyBar,
+    FeedCoverage,
+    FeedQuality,
+    FeedRequest,
+    LiveSession,
+)
 from tbot_core.contracts.settings import StrategySettings
+from tbot_core.engine.explain import explain_received
+from tbot_core.engine.live.feed_connection import FeedConnection
+from tbot_core.engine.live.silent_feed import SilentFeed
+from tbot_core.engine.live.trading_hours import limit_to_hours
 from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import Unavailable
+from tbot_core.marketdata.received_bars import RecordingHeader, SessionRecorder, read_recording
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.window import Window
@@ -262,3 +276,49 @@ def test_the_selector_of_a_run_has_its_settings(tmp_path: Path) -> None:
     )
     made = universe_selector(assembly, FeedRequest(kind="live", symbols=("A",)), BrokerCapabilities(), ("server", "x"))
     assert (made.source, made.symbols, made.server, made.vix.brokers) == ("acme", ("A",), "server", ("server", "x"))
+
+
+def test_why_names_the_filter_that_kept_a_symbol_out(tmp_path: Path) -> None:
+    """A denied symbol that the limit left out has the filter's reason, a cut one UNIVERSE_TRUNCATED."""
+    volumes = {"AAA": 500.0, "BBB": 300.0, "CCC": 99.0}
+    found = select(selector(tmp_path, universe_max=1, filters={"busy": Busy()}), Vendor(volumes))
+    header = RecordingHeader(
+        session=TODAY, symbols=found.symbols, day=found.day, cut=found.cut, denied=found.denied, watch_only=("AAA",)
+    )
+    recorded = SessionRecorder.open(tmp_path, header)
+    again = read_recording(recorded.path)
+    assert (again.header.denied, again.header.watch_only) == (found.denied, ("AAA",))
+    assembly: Any = SimpleNamespace(entrants=lambda _session: (entrant(),), rules=lambda _venue: rules())
+
+    def reasons(symbol: str) -> list[Reason]:
+        explained = asyncio.run(explain_received(assembly, again, symbol, (), {}))
+        return [one.reason for one in explained.screenings]
+
+    assert reasons("BBB") == [Reason.UNIVERSE_TRUNCATED]
+    assert reasons("CCC") == [Reason.VOLUME_LOW]
+    assert reasons("AAA") == [Reason.WATCH_ONLY]
+
+
+def test_a_session_with_shorter_hours_has_the_same_past() -> None:
+    """Connection, limit of hours and placeholder pass the history on, or its fault."""
+    vendor = Vendor({"AAA": 1.0})
+    cut = limit_to_hours(vendor, attrs.evolve(TODAY, close=TODAY.moment(60)))
+    assert isinstance(cut, LiveSession)
+    connected = FeedConnection(cut, ManualClock(TODAY.open))
+    assert isinstance(connected, LiveSession)
+    days = PAST[-2].date, PAST[-1].date
+    assert len(asyncio.run(connected.daily(("AAA",), *days))) == 2
+    assert len(asyncio.run(connected.history(("AAA",), PAST[-1].open, PAST[-1].close))) == 390
+    silent = SilentFeed.of(TODAY, (), Unavailable("no feed"))
+    assert isinstance(silent, LiveSession)
+    with pytest.raises(Unavailable, match="no feed"):
+        asyncio.run(silent.daily(("AAA",), *days))
+
+
+def test_symbols_that_the_feed_does_not_have_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A mistake in UNIVERSE is not silent."""
+    with caplog.at_level("WARNING"):
+        found = select(selector(tmp_path, symbols=("AAA", "APPL")), Vendor({"AAA": 1.0}))
+    assert found.symbols == ("AAA",)
+    assert "universe.unknown_symbols" in caplog.text
+    assert "APPL" in caplog.text

@@ -145,7 +145,9 @@ class DailyCycle:
 
     async def _trade(self, session: Session) -> bool:
         # Trade a session; returns whether it could be traded before its close.
-        await self._until(clock.exchange_moment(session.date, READY_AT))
+        if self._clock.now() < (ready_at := clock.exchange_moment(session.date, READY_AT)):
+            await self._answer(lambda: self._factory.prepare(session))
+        await self._until(ready_at)
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
         opened = next((one for one in since if one.kind == records.SESSION_OPENED), None)
         found = await self._log_in(session, opened)
@@ -171,7 +173,8 @@ class DailyCycle:
         # The feed of a session, with its symbols and the facts known before its open.
         source = trading_hours.limit_to_hours(await self._factory.bars(session), session)
         universe = await self._factory.universe(source, carryover.events_for_session(self._journal))
-        return SessionFeed(self._with_connection(source), universe)
+        connected = FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
+        return SessionFeed(connected, universe)
 
     async def _trade_without_feed(self, session: Session, inputs: SessionAccount) -> SessionFeed | None:
         # The feed of a session that does not wait for it; None if it did not respond before the close.
@@ -184,7 +187,7 @@ class DailyCycle:
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
         silent_feed = SilentFeed.of(carryover.session_hours(inputs.opened) if inputs.opened else session, since, feed)
         config = attrs.evolve(self.config, received=None)  # leave the recording to the session with the feed
-        source = self._with_connection(silent_feed)
+        source = FeedConnection(silent_feed, self._clock)
         market = self._make_session(inputs, config, SessionFeed(source, universe_of(silent_feed)))
 
         def failed(fault: TbotError) -> None:
@@ -246,9 +249,6 @@ class DailyCycle:
             market.requests.on_stop_done(kept=market.left_open)
             raise RunStopped
 
-    def _with_connection(self, source: FeedSession | LiveSession) -> FeedSession | LiveSession:
-        return FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
-
     async def _end_previous(self) -> None:
         # End a past session that a crash or a stop left open, so that its positions are known and reported.
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
@@ -299,7 +299,7 @@ class DailyCycle:
         failures = 0
         while True:
             try:
-                return await ask()
+                return await self._answer(ask)
             except BrokerError as fault:
                 self._announcer.announce_not_ready(session, [f"{words}: {fault.message}"])
                 pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
@@ -307,6 +307,17 @@ class DailyCycle:
                 await self._until(self._clock.now() + dt.timedelta(seconds=pause))
             if session.close <= self._clock.now():
                 return None
+
+    async def _answer(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        # The answer of a request; while it is awaited, requests of people are executed.
+        answer = asyncio.ensure_future(ask())
+        try:
+            while not (await asyncio.wait({answer}, timeout=self.config.watch_s))[0]:
+                await self._until(self._clock.now())
+            return answer.result()
+        finally:
+            answer.cancel()
+            await asyncio.wait({answer}, timeout=self.config.timeout_s)
 
     def _ready_payload(self, market: LiveTradingSession, *, live: bool) -> records.Payload:
         # The payload of READY.

@@ -20,11 +20,11 @@ from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.universe_selection import universe_selector
 from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.engine.settings_reload import SettingsChanged
-from tbot_core.errors import BrokerError, DataError
+from tbot_core.errors import BrokerError, DataError, TbotError
 from tbot_core.execution import operator_splits
 from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import records
-from tbot_core.journal.projections import external_holdings, failover_drills
+from tbot_core.journal.projections import carryover, external_holdings, failover_drills
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.marketdata import received_bars
 from tbot_core.system import log
@@ -105,6 +105,7 @@ class _Run:
             primary=settings.trading.broker_name,
             standbys=self._make_standbys,
             is_drilled=self._drilled,
+            prepare=self._prepare,
             universe=self._universe.select,
             on_round=self._watcher.on_round,
             mode=settings.mode,
@@ -173,6 +174,13 @@ class _Run:
         # The arming context; paper trading is not armed.
         assembly = self._plan.assembly
         return live_context(assembly, account.account_id) if assembly.settings.mode == LIVE else None
+
+    async def _prepare(self, session: Session) -> None:
+        # Download the session's history into the bar store; a fault is reported when the session needs it.
+        try:
+            await self._universe.select(await self._bars(session), carryover.events_for_session(self._setup.journal))
+        except TbotError as fault:
+            _log.warning("history.not_prepared", session=session.date, reason=fault.message)
 
     async def _bars(self, session: Session) -> FeedSession | LiveSession:
         # The running session's bars; raises DataError if the source has none for that day.

@@ -23,6 +23,10 @@ from tbot_core.trading.proposals import ActiveStrategy
 from tbot_core.trading.universe import Universe
 
 
+async def _nothing_to_prepare(_session: Session) -> None:
+    pass
+
+
 async def _no_standbys(_opened: Event | None) -> tuple[StandbyBroker, ...]:
     return ()
 
@@ -36,7 +40,8 @@ class SessionFactory:
     """Makes the inputs of each session: calendar, bars, strategies and the rest.
 
     `trading` and `live` are called with the account that the broker reported; `live` returns the arming context.
-    `universe` returns a source's symbols with their facts, from the journal's events. `on_idle` receives the awaited
+    `prepare` fetches at 08:00 what the session will need. `universe` returns a source's symbols with their facts, from
+    the journal's events. `on_idle` receives the awaited
     moment in each round of a wait. `standbys` returns the brokers that may take over from `primary`: those with a
     successful login, and after a restart those of the opened session. `is_drilled`: whether a recent failover drill is
     in the journal. `meter` writes the gauges, None for none; `on_round` is called as often. READY names `mode` and
@@ -53,6 +58,7 @@ class SessionFactory:
     primary: str = ""
     standbys: Callable[[Event | None], Awaitable[tuple[StandbyBroker, ...]]] = _no_standbys
     is_drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
+    prepare: Callable[[Session], Awaitable[None]] = _nothing_to_prepare
     universe: Callable[[FeedSession | LiveSession, Sequence[Event]], Awaitable[Universe]] = _whole_universe
     meter: GaugeWriter | None = None
     on_round: Callable[[TradingSession], None] = lambda _run: None

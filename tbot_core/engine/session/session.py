@@ -40,12 +40,13 @@ from tbot_core.trading.proposals import (
     propose,
     renew,
     screen,
+    universe_cut,
 )
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tbot_core.model.bars import Bars, DayFacts, Quotes
+    from tbot_core.model.bars import Bars, DayFacts, Flags, Quotes
     from tbot_core.model.window import Window
     from tbot_core.trading.commands import Decision, TradingCommand
 
@@ -141,6 +142,7 @@ class TradingSession:
         self.quoted: Quotes | None = None
         self._screened: dict[str, Verdicts] = {}
         self._screened_at_open: Mapping[str, Verdicts] = {}
+        self._cut: Flags | None = None
         self._facts_by_strategy: dict[str, DayFacts] = {}
         self._plugin_failures = PluginFailures(self.broker_sessions)
         trading.call_guard.open_session(self._plugin_failures.guard_session)
@@ -301,7 +303,7 @@ class TradingSession:
 
     def _screen(self, entrant: ActiveStrategy) -> Verdicts:
         facts = self._facts(entrant)
-        return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes)
+        return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes, cut=self._cut)
 
     def _facts(self, entrant: ActiveStrategy) -> DayFacts:
         # The facts of the day as the strategy sees them, with its VIX.
@@ -350,6 +352,7 @@ class TradingSession:
         opening = session_events.session_opened_payload(source, self.entrants, self.broker_sessions)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._plugin_failures.opening = entries
+        self._cut = universe_cut(self.entrants, trading.rules, self.day, source.symbols, session.minutes)
         for entrant in self.entrants:
             self._screened[entrant.name] = judged = self._screen(entrant)
             payload = session_events.screened_payload(entrant.name, judged)

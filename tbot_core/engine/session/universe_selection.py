@@ -19,7 +19,7 @@ from tbot_core.errors import AccessError, DataError, Unavailable
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.marketdata.feed_health import LEADERS
-from tbot_core.marketdata.history import Downloader, volume_kind
+from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore
@@ -80,6 +80,8 @@ class UniverseSelector:
         held, watched = symbols_in_use(past), LEADERS | self.rules.watch_only
         traded = frozenset(self.symbols or source.symbols) - self.rules.watch_only
         symbols = tuple(symbol for symbol in source.symbols if symbol in traded or symbol in watched | held)
+        if absent := sorted({*self.symbols} - {*source.symbols}):
+            _log.warning("universe.unknown_symbols", symbols=absent)
         limit, quality = UniverseLimit.of(self.rules.universe_max, source.quality), source.quality
         is_cut, is_partial = limit.is_exceeded(symbols), quality.coverage is FeedCoverage.SINGLE_VENUE
         facts = _OtherFacts(self.vix, reference.reference_facts(self.bars), await self._market_caps(symbols))
@@ -107,7 +109,8 @@ class UniverseSelector:
         before = look_back_sessions(self.calendar, source.session.date)
         kind = DownloadSource(name=self.source, volume=volume_kind(source.quality))
         store = DownloadStore(self.bars, self.calendar, kind)
-        done = await Downloader(source=source, store=store, clock=self.clock).download(before, symbols)
+        downloader = Downloader(source=source, store=store, clock=self.clock, on_progress=_log_progress)
+        done = await downloader.download(before, symbols)
         if done.refused:
             more = len(done.refused) - _NAMED_AT_MOST
             _log.warning("history.not_stored", reasons=done.refused[:_NAMED_AT_MOST], more=max(more, 0))
@@ -116,12 +119,16 @@ class UniverseSelector:
 
     def _denials(self, session: Session, symbols: tuple[str, ...], day: DayFacts) -> tuple[str, ...]:
         # Why no enabled strategy may enter each symbol, by what is known before the bell; "" where one may.
-        rules = attrs.evolve(self.rules, universe_max=len(symbols))
-        found = [screen(one, rules, day, symbols, session.minutes).reasons for one in self.entrants(session)]
+        found = [screen(one, self.rules, day, symbols, session.minutes).reasons for one in self.entrants(session)]
         if not found:
             return ("",) * len(symbols)
         denied = np.all(found, axis=0)
         return tuple(REASON_BY_CODE[code].name if no else "" for code, no in zip(found[0], denied, strict=True))
+
+
+def _log_progress(progress: DownloadProgress) -> None:
+    if progress.total:
+        _log.info("history.downloaded", sessions=progress.done, of=progress.total, bars=progress.bars)
 
 
 @attrs.frozen(eq=False)
