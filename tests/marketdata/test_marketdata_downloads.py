@@ -15,8 +15,9 @@ from tbot_core.contracts import Bar, DailyBar, FeedCoverage, FeedQuality
 from tbot_core.errors import AccessError, DataError, Unavailable
 from tbot_core.marketdata import history
 from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
+from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
-from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore
+from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.marketdata.store.importer import LOCK
 from tbot_core.marketdata.store.verification import verify_store
 from tbot_core.model.clock import ManualClock
@@ -120,6 +121,27 @@ def test_imported_bars_count_as_stored_and_are_kept(bench: StoreFixture) -> None
     assert vendor.requests == [(("AAA",), "2019-11-29", "2019-11-29"), (("AAA",), "2019-12-02", "2019-12-03")]
     closes = bench.store.facts([DAYS[1], DAYS[2]], ["AAA"]).previous_close[:, 0]
     assert closes.tolist() == [53.9, 102.1]
+
+
+def test_symbols_are_requested_together_where_they_lack_the_same(bench: StoreFixture) -> None:
+    """In a month that one of them has whole, only the others are requested."""
+    bench.put(rising_bars("AAA", DAYS[:2]))
+    vendor = Vendor()
+    download(bench, vendor)
+    assert [symbols for symbols, _, _ in vendor.requests] == [("BBB",), ("AAA", "BBB")]
+
+
+def test_facts_besides_bars_are_added_and_never_replaced(bench: StoreFixture) -> None:
+    """Closes of the VIX by day, capitalisations by symbol and day; what is there stays as it is."""
+    first, second = DAYS[0].date, DAYS[1].date
+    assert add_reference_facts(bench.bars, {first: 14.5}, {("AAA", first): 2e9}) == 2
+    assert (
+        add_reference_facts(bench.bars, {first: 99.0, second: 15.5}, {("AAA", first): 1.0, ("BBB", second): 3e9}) == 2
+    )
+    assert add_reference_facts(bench.bars, {}, {}) == 0
+    found = reference.reference_facts(bench.bars)
+    assert found.vix == {first: 14.5, second: 15.5}
+    assert found.market_caps == {"AAA": [(first, 2e9)], "BBB": [(second, 3e9)]}
 
 
 def test_a_symbol_without_bars_is_requested_once_of_each_feed(bench: StoreFixture) -> None:
