@@ -28,7 +28,9 @@ MOST_BARS: Final = 500_000
 PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """The pauses after failed requests; the last one repeats."""
 
-_STORED_AT_ONCE: Final = 25
+STORED_BARS: Final = 50_000
+"""So many minutes are stored before other tasks run again."""
+
 _log = log.logger(__name__)
 
 
@@ -73,7 +75,7 @@ class Downloader:
             bars: defaultdict[str, list[Bar]] = defaultdict(list)
             for bar in await self._request(symbols_of_call, part):
                 bars[bar.symbol].append(bar)
-            for few in _slices(symbols_of_call, _STORED_AT_ONCE):
+            for few in _slices(symbols_of_call, _fitting(part, STORED_BARS)):
                 own = [bar for symbol in few for bar in bars[symbol]]
                 stored = self.store.store(dict.fromkeys(few, part), own)
                 progress = attrs.evolve(
@@ -116,8 +118,12 @@ def _requests(lacking: Requested) -> Iterator[tuple[tuple[str, ...], tuple[Sessi
             if part := tuple(one for one in sessions if month_of(one.date) == month):
                 groups[part].append(symbol)
         for part, symbols in groups.items():
-            minutes = sum(one.minutes for one in part)
-            yield from ((few, part) for few in _slices(symbols, max(MOST_BARS // minutes, 1)))
+            yield from ((few, part) for few in _slices(symbols, _fitting(part, MOST_BARS)))
+
+
+def _fitting(sessions: Sequence[Session], bars: int) -> int:
+    # How many symbols have at most so many minutes in these sessions; at least one.
+    return max(bars // sum(one.minutes for one in sessions), 1)
 
 
 def _slices(symbols: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
