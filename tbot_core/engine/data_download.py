@@ -17,6 +17,7 @@ from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.model.calendar import Session
+from tbot_core.model.types import is_symbol
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class _Download:
     def _symbols(self, source: BarHistory) -> tuple[tuple[str, ...], tuple[str, ...]]:
         # The symbols to download, and those that the source does not know.
         trading = self.assembly.settings.trading
-        named, known = set(self.request.symbols or trading.universe), set(source.symbols)
+        named, known = set(self.request.symbols or trading.universe), set(filter(is_symbol, source.symbols))
         if not named and len(known) > trading.universe_max:
             words = f"{self.request.source} has {len(known)} symbols, more than UNIVERSE_MAX."
             raise UsageError(words, "Name those to download with --symbols, or set UNIVERSE.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,6 +14,7 @@ from tbot_core.engine.feed_quality import BarsOnlyBroker
 from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.live.daily_cycle import READY_AT
+from tbot_core.engine.live.feed_retry import FeedRetry
 from tbot_core.engine.pacing import FullSpeedPace, Pace, RealTimePace, RunStopped, ScaledPace
 from tbot_core.engine.run_plan import WATCHER_LIMIT_S
 from tbot_core.engine.run_setup import (
@@ -216,7 +218,9 @@ class _Run:
         plan, setup = self._plan, self._setup
         settings = plan.assembly.settings
         venue = setup.broker.capabilities
-        universe = await universe_selector(plan.assembly, plan.request, venue, (setup.server,)).select(source, ())
+        selector = universe_selector(plan.assembly, plan.request, venue, (setup.server,))
+        request = FeedRetry(partial(selector.select, source, ()), plan.wall)
+        universe = await request.retry_until_answered(lambda fault: _log.warning("feed.silent", reason=fault.message))
         trading = self._services.trading(account, SIMULATOR, plan.wall, self._wait)
         config = LiveConfig(
             folder=settings.instance.control,

@@ -51,7 +51,7 @@ class DownloadProgress:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Downloader:
-    """Downloads from a feed. A request that fails is repeated after a pause, up to `attempts` times.
+    """Downloads from a feed. A failed request is repeated after a pause, or that of the vendor, up to `attempts` times.
 
     `on_progress` is called after each part; what is stored by then stays, in whole sessions.
     """
@@ -98,7 +98,7 @@ class Downloader:
                 failed += 1
                 if failed >= self.attempts:
                     raise
-                pause = PAUSES_S[min(failed, len(PAUSES_S)) - 1]
+                pause = max(PAUSES_S[min(failed, len(PAUSES_S)) - 1], fault.retry_after_s or 0.0)
                 _log.warning("history.not_available", reason=fault.message, again_s=pause)
                 await self.clock.sleep(pause)
 

@@ -35,6 +35,7 @@ from tbot_core.contracts import (
 )
 from tbot_core.errors import BrokerError
 from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.types import is_symbol
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def f01_it_has_a_session(venue: FeedUnderTest) -> None:
     demand(isinstance(session, LiveSession | FeedSession), "a session must be a LiveSession or a FeedSession")
     symbols = tuple(session.symbols)
     demand(symbols == tuple(sorted(set(symbols))), "the symbols of a session must be sorted, each once")
+    demand(all(map(is_symbol, symbols)), "a symbol must have the form of an exchange symbol, such as BRK.B")
     demand(set(venue.feed_symbols) <= set(symbols), "a session must have the requested symbols that the feed knows")
 
 

@@ -137,6 +137,7 @@ def test_symbols_are_the_named_ones_then_the_universe(tmp_path: Path) -> None:
     named = run(tmp_path, vendor, "AAA", "ZZZ", universe=["BBB"])
     assert (named.symbols, named.unknown) == (("AAA",), ("ZZZ",))
     assert run(tmp_path, vendor, universe=["BBB"]).symbols == ("BBB",)
+    assert run(tmp_path, Vendor("AAA", "BRK/B")).symbols == ("AAA",)
     with pytest.raises(UsageError, match="acme has 3 symbols, more than UNIVERSE_MAX"):
         run(tmp_path, vendor)
     with pytest.raises(DataError, match="acme does not know YYY, ZZZ"):

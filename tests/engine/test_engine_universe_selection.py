@@ -315,6 +315,11 @@ def test_a_session_with_shorter_hours_has_the_same_past() -> None:
         asyncio.run(silent.daily(("AAA",), *days))
 
 
+def test_a_symbol_that_is_none_is_left_out(tmp_path: Path) -> None:
+    """It would become a part of a path."""
+    assert select(selector(tmp_path), Vendor({"../AAA": 1.0, "AAA": 1.0})).symbols == ("AAA",)
+
+
 def test_symbols_that_the_feed_does_not_have_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A mistake in UNIVERSE is not silent."""
     with caplog.at_level("WARNING"):

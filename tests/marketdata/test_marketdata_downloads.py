@@ -165,6 +165,22 @@ def test_a_failed_request_is_repeated_after_a_growing_pause(bench: StoreFixture)
         download(bench, Vendor(fails=1), ["CCC"])
 
 
+def test_a_vendors_own_pause_is_kept(bench: StoreFixture) -> None:
+    """If it is longer; at most so many seconds pass as the pauses last."""
+
+    class Limited(Vendor):
+        async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+            try:
+                return await super().history(symbols, first, last)
+            except Unavailable as fault:
+                raise Unavailable(fault.message, retry_after_s=1.5) from fault
+
+    clock = ManualClock(DAYS[-1].close)
+    made = Downloader(source=Limited(fails=2), store=opened(bench), clock=clock, attempts=3)
+    asyncio.run(made.download(DAYS, ["AAA"]))
+    assert clock.monotonic() == 1.5 + 2.0
+
+
 def test_a_large_request_is_split_by_symbols(bench: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that its bars fit into memory; progress is reported after each part."""
     monkeypatch.setattr(history, "MOST_BARS", 700)

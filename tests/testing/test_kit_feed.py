@@ -144,6 +144,10 @@ class _Unsorted(Vendor):
     symbols: tuple[str, ...] = SYMBOLS[::-1]
 
 
+class _Misspells(Vendor):
+    symbols: tuple[str, ...] = (*SYMBOLS, "BRK/B")
+
+
 class _Forgetful(Vendor):
     symbols: tuple[str, ...] = SYMBOLS[:1]
 
@@ -267,6 +271,7 @@ def seconds_late(bars: list[Any]) -> list[Any]:
 BROKEN: list[tuple[str, Callable[[], Vendor]]] = [
     ("f01", _Unlabelled),
     ("f01", _Unsorted),
+    ("f01", _Misspells),
     ("f01", _Forgetful),
     ("f01", _NoSession),
     ("f01", _Nameless),

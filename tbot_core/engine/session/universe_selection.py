@@ -27,6 +27,7 @@ from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
 from tbot_core.model.reasons import REASON_BY_CODE
+from tbot_core.model.types import is_symbol
 from tbot_core.system import log
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules, screen
 from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe, unknown_facts
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.bars import DayFacts
 
+_ATTEMPTS: Final = 4
 _NAMED_AT_MOST: Final = 5
 _log = log.logger(__name__)
 
@@ -79,8 +81,9 @@ class UniverseSelector:
     async def _select(self, source: LiveSession, past: Sequence[Event]) -> Universe:
         held, watched = symbols_in_use(past), LEADERS | self.rules.watch_only
         traded = frozenset(self.symbols or source.symbols) - self.rules.watch_only
-        symbols = tuple(symbol for symbol in source.symbols if symbol in traded or symbol in watched | held)
-        if absent := sorted({*self.symbols} - {*source.symbols}):
+        offered = tuple(filter(is_symbol, source.symbols))
+        symbols = tuple(symbol for symbol in offered if symbol in traded or symbol in watched | held)
+        if absent := sorted({*self.symbols} - {*offered}):
             _log.warning("universe.unknown_symbols", symbols=absent)
         limit, quality = UniverseLimit.of(self.rules.universe_max, source.quality), source.quality
         is_cut, is_partial = limit.is_exceeded(symbols), quality.coverage is FeedCoverage.SINGLE_VENUE
@@ -109,7 +112,9 @@ class UniverseSelector:
         before = look_back_sessions(self.calendar, source.session.date)
         kind = DownloadSource(name=self.source, volume=volume_kind(source.quality))
         store = DownloadStore(self.bars, self.calendar, kind)
-        downloader = Downloader(source=source, store=store, clock=self.clock, on_progress=_log_progress)
+        downloader = Downloader(
+            source=source, store=store, clock=self.clock, attempts=_ATTEMPTS, on_progress=_log_progress
+        )
         done = await downloader.download(before, symbols)
         if done.refused:
             more = len(done.refused) - _NAMED_AT_MOST
