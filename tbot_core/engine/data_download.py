@@ -128,7 +128,7 @@ class _Download:
     def _feed(self, sessions: Sequence[Session]) -> Feed:
         settings = self.assembly.settings
         request = FeedRequest(
-            kind="live",
+            kind="demo" if self.quality is None else "live",
             first=sessions[0].date if self.quality is None else None,
             symbols=self.request.symbols or settings.trading.universe,
             sessions=len(sessions),

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import Broker, Feed, FeedCoverage, FeedLabel, FeedQuality, SupportsDailyVix
+from tbot_core.contracts import (
+    Broker,
+    Feed,
+    FeedCoverage,
+    FeedLabel,
+    FeedQuality,
+    SupportsDailyVix,
+    SupportsLiveVix,
+    SupportsMarketCaps,
+)
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
-    from tbot_core.contracts import FeedRequest, FeedSession, LiveSession
+    from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, LiveSession
     from tbot_core.instance import Settings
 
 _LIVE: Final = "live"
@@ -54,18 +63,26 @@ class LabelledFeed:
 
 
 class BarsOnlyBroker:
-    """The part of a broker that simulated fills need: its bars and its index. It cannot receive an order."""
+    """The part of a broker that is used for data alone: its bars and its index. It cannot receive an order.
+
+    `vix_close`, `vix_now` and `market_caps` are there if the broker has them.
+    """
+
+    vix_close: Callable[[dt.date], Coroutine[Any, Any, float | None]]
+    vix_now: Callable[[], Coroutine[Any, Any, IndexQuote | None]]
+    market_caps: Callable[[Sequence[str]], Coroutine[Any, Any, Mapping[str, float]]]
 
     def __init__(self, broker: Broker, name: str) -> None:
         """Raises PluginError if the broker of that name supplies no bars."""
         self._source = feed_source(broker, name)
-        self._index = broker if isinstance(broker, SupportsDailyVix) else None
         self.close = broker.close
+        if isinstance(broker, SupportsDailyVix):
+            self.vix_close = broker.vix_close
+        if isinstance(broker, SupportsLiveVix):
+            self.vix_now = broker.vix_now
+        if isinstance(broker, SupportsMarketCaps):
+            self.market_caps = broker.market_caps
 
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request."""
         return self._source.feed(request)
-
-    async def vix_close(self, day: dt.date) -> float | None:
-        """The VIX close of an exchange day; None if the broker does not have it."""
-        return None if self._index is None else await self._index.vix_close(day)

@@ -1,9 +1,8 @@
-"""The pace of a run: at once, with a speed multiplier, or in real time."""
+"""The pace of a simulation: at once, or with a speed multiplier."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,8 +12,6 @@ from tbot_core.model.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-
-_IDLE_INTERVAL_S = 1.0
 
 
 class RunStopped(Exception):
@@ -57,33 +54,6 @@ class ScaledPace:
             self._anchor = moment, now
         since, began = self._anchor
         await _sleep_unless(self.stop, self.wall.sleep(began + (moment - since).total_seconds() / self.rate - now))
-
-
-@attrs.frozen(kw_only=True)
-class RealTimePace:
-    """Real time; a past moment takes no time.
-
-    `on_idle` receives the awaited moment each second. `on_round` is called at least every `nap_s` seconds, and right
-    before the moment.
-    """
-
-    stop: asyncio.Event
-    wall: Clock
-    on_idle: Callable[[datetime], None]
-    on_round: Callable[[], Awaitable[None]]
-    nap_s: float
-
-    async def wait_until(self, moment: datetime) -> None:
-        """Wait for the moment in short sleeps, so that a changed clock is noticed."""
-        next_idle = self.wall.monotonic()
-        while (rest_s := (moment - self.wall.now()).total_seconds()) > 0:
-            if self.wall.monotonic() >= next_idle:
-                next_idle += _IDLE_INTERVAL_S
-                self.on_idle(moment)
-            await self.on_round()
-            await _sleep_unless(self.stop, self.wall.sleep(min(rest_s, self.nap_s)))
-        await self.on_round()
-        await _sleep_unless(self.stop, self.wall.sleep(0))
 
 
 async def _sleep_unless(stop: asyncio.Event, sleep: Coroutine[object, object, None]) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo
+from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
-from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR, Assembly, feed_source, shortable_notes
+from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source, shortable_notes
 from tbot_core.engine.run_plan import RunOutcome
+from tbot_core.engine.session import kept_books
+from tbot_core.engine.session.broker_login import Closable
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext
 from tbot_core.engine.session.universe_selection import watched_request
+from tbot_core.errors import SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
@@ -33,8 +37,8 @@ from tbot_core.system import filesystem, log, random
 from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import date, datetime
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import date
     from decimal import Decimal
 
     from tbot_core.engine.run_plan import RunPlan, RunWatcher
@@ -44,22 +48,34 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
 
-MANY_SESSIONS: Final = 10_000
 PAPER: Final = "paper"
 LIVE: Final = "live"
-REAL_TIME_MODES: Final = frozenset({PAPER, DRY_RUN})
-"""The modes with simulated fills in the live market."""
 
+FILLS_NOTE: Final = "Fills are simulated from the closed minutes of a live feed."
 APPROVED_NOTE: Final = "Entries that need a confirmation (`tbot confirm`) count as confirmed at once."
 _log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class RunFiles:
+    """The files of a run in real time, besides its journal.
+
+    `control`: the folder of requests. `received`: that of the received bars. `books`: the file for the books of a venue
+    that fills from bars. `data`: the instance's data folder, None for a run that leaves it alone.
+    """
+
+    control: Path
+    received: Path
+    books: Path
+    data: Path | None
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class RunSetup:
     """A run's account, bars and journal.
 
-    `book`: the result of closed sessions. `pending`: the session to repeat. `server`: supplies the bars of a market, if
-    not the broker. `live`: simulated fills on a live feed, whose minutes are recorded in the folder `received`.
+    `name` is the broker's. `book`: the result of closed sessions; in real time of the last one. `source`: the broker
+    that supplies the bars, or the part of another one. `files`: those of a run in real time.
     """
 
     broker: Broker
@@ -67,135 +83,105 @@ class RunSetup:
     journal: Journal
     book: SessionBook
     identity: str
-    pending: resume.InterruptedSession | None = None
-    server: object = None
-    live: bool = False
-    received: Path | None = None
+    name: str = SIMULATOR
+    source: Closable | None = None
+    files: RunFiles | None = None
 
 
 def simulation_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
-    """The set-up of a demo or a replay, with its own journal."""
+    """The set-up of a demo or a replay, with its own journal, which commits once a session."""
     broker = assembly.broker()
     feed = feed_source(broker, SIMULATOR).feed(request)
     identity = run_id(assembly, request, feed)
     runs = assembly.settings.instance.runs
     filesystem.make_folder(runs)
     journal, book = resume.resume_run(runs / f"{identity}.sqlite", assembly.identity)
+    journal.commit_on = frozenset({records.SESSION_CLOSED, records.RUN_FINISHED})
     return RunSetup(broker=broker, feed=feed, journal=journal, book=book, identity=identity)
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class _SimulatedTarget:
-    # The broker, bars and files of simulated fills in the live market.
-    broker: Broker
-    server: object
-    source: str
-    identity: str
-    journal: Path
-    received: Path
-    notes: tuple[str, ...] = ()
-
-
-def paper_setup(assembly: Assembly, request: FeedRequest, broker: Broker, now: datetime) -> RunSetup:
-    """The set-up of paper trading in the instance's journal; an interrupted session is prepared for repetition."""
-    settings = assembly.settings
-    source = settings.trading.data_source or settings.trading.broker_name
-    is_own_source = source == settings.trading.broker_name
-    target = _SimulatedTarget(
-        broker=broker,
-        server=broker if is_own_source else feed_quality.BarsOnlyBroker(assembly.broker(source), source),
-        source=source,
-        identity=PAPER,
-        journal=settings.instance.journal,
-        received=settings.instance.data / received_bars.FOLDER,
+def market_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
+    """The set-up of paper or live trading, in the instance's journal."""
+    settings, instance = assembly.settings, assembly.settings.instance
+    name, is_live = settings.trading.broker_name, settings.mode == LIVE
+    broker: Broker = assembly.broker(name)
+    if is_live and broker.capabilities.simulated:
+        raise SettingsError(
+            f"The broker {name} is a simulator, but its section says live.",
+            "Set mode=paper with `tbot secrets edit broker`.",
+        )
+    files = RunFiles(
+        control=instance.control,
+        received=instance.data / received_bars.FOLDER,
+        books=instance.data / f"{name}.sqlite",
+        data=instance.data,
     )
-    return _real_time_setup(assembly, request, target, now)
+    open_it = partial(open_instance_journal, instance, live=is_live)
+    return _real_time_setup(assembly, request, (name, broker), (settings.mode, open_it, files))
 
 
-def dry_run_setup(assembly: Assembly, request: FeedRequest, now: datetime) -> RunSetup:
-    """The set-up of a dry run: the instance's settings and bars, simulated fills, and its own journal and cash.
+def dry_run_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
+    """The set-up of a dry run: the instance's settings and bars, a simulated venue, and its own journal and books.
 
     Runs with the same settings, source, symbols and seed continue in the same journal.
     """
-    settings = assembly.settings
+    settings, instance = assembly.settings, assembly.settings.instance
     name = settings.trading.broker_name
     source = settings.trading.data_source or name
-    broker = assembly.broker()
     parts = (settings.mode, settings.fingerprint, source, repr(request_document(request)))
     identity = places.DRY_RUN + sha256("\n".join(parts).encode()).hexdigest()[:16]
-    journal = settings.instance.runs / f"{identity}.sqlite"
+    journal = instance.runs / f"{identity}.sqlite"
+    filesystem.make_folder(journal.parent)
+    files = RunFiles(
+        control=journal.with_suffix(".control"),
+        received=received_bars.received_folder(journal),
+        books=journal.with_suffix(".books"),
+        data=None,
+    )
     sent = "no order is sent" if name == SIMULATOR else f"no order is sent to {name}"
     note = f"A dry run: {sent}; entries and exits are filled by the simulator, with its own cash."
-    target = _SimulatedTarget(
-        broker=broker,
-        server=broker if source == SIMULATOR else feed_quality.BarsOnlyBroker(assembly.broker(source), source),
-        source=source,
-        identity=identity,
-        journal=journal,
-        received=received_bars.received_folder(journal),
-        notes=(note, *((APPROVED_NOTE,) if settings.entries.trade_confirmation_required else ())),
-    )
-    return _real_time_setup(assembly, request, target, now)
+    notes = (note, *((APPROVED_NOTE,) if settings.entries.trade_confirmation_required else ()))
+    named = SIMULATOR, assembly.broker()
+    return _real_time_setup(assembly, request, named, (identity, partial(open_journal, journal), files), notes)
 
 
-def _real_time_setup(assembly: Assembly, request: FeedRequest, target: _SimulatedTarget, now: datetime) -> RunSetup:
-    settings = assembly.settings
-    if target.journal == settings.instance.journal:
-        journal = open_instance_journal(settings.instance)
-    else:
-        filesystem.make_folder(target.journal.parent)
-        journal = open_journal(target.journal)
-    try:
-        journal.check()
-        found = resume.interrupted_session(journal)
-        quality, notes = assembly.quality(target.source), (*target.notes, *shortable_notes(settings))
-        first = None if found is None or quality is not None else found.session.date
-        request = attrs.evolve(request, sessions=MANY_SESSIONS, first=first)
-        feed = feed_source(target.server, target.source).feed(watched_request(request, assembly, quality))
-        if quality is None:
-            feed = feed_quality.label_feed(feed, None, *notes)
-        else:
-            quality = attrs.evolve(quality, quotes=True)  # PAPER_FEED_NOTE covers quotes
-            feed = feed_quality.label_feed(feed, quality, PAPER_FEED_NOTE, *notes)
-        if found is not None:
-            resume.check_same_settings(found, settings, assembly.identity)
-            resume.prepare_repeat(journal, found, now)
-    except BaseException:
-        journal.close()
-        raise
-    after = resume.last_close_event(journal)
-    book = fold_events(event for event in journal.events() if event.seq <= after)
-    return RunSetup(
-        broker=target.broker,
-        feed=feed,
-        journal=journal,
-        book=book,
-        identity=target.identity,
-        pending=found,
-        server=target.server,
-        live=quality is not None,
-        received=target.received,
-    )
-
-
-def market_setup(assembly: Assembly, request: FeedRequest, broker: Broker) -> RunSetup:
-    """The set-up of trading at a live market, in the instance's journal."""
-    settings, name = assembly.settings, assembly.settings.trading.broker_name
-    source = settings.trading.data_source or name
+def _real_time_setup(
+    assembly: Assembly,
+    request: FeedRequest,
+    named: tuple[str, Broker],
+    target: tuple[str, Callable[[], Journal], RunFiles],
+    notes: tuple[str, ...] = (),
+) -> RunSetup:
+    settings, (name, broker), (identity, open_it, files) = assembly.settings, named, target
+    source = settings.trading.data_source or settings.trading.broker_name
     quality = assembly.quality(source)
     if quality is not None:
         feed_quality.check_feed_fit(quality, settings)
-    server = broker if source == name else assembly.broker(source)
-    journal = open_instance_journal(settings.instance, live=settings.mode == LIVE)
+    server = broker if source == name else feed_quality.BarsOnlyBroker(assembly.broker(source), source)
+    simulated = broker.capabilities.simulated
+    fills = (FILLS_NOTE,) if simulated and quality is not None else ()
+    assumed = shortable_notes(settings) if simulated else ()
+    journal = open_it()
     try:
         journal.check()
-        request = watched_request(request, assembly, quality, journal)
-        feed = feed_quality.label_feed(feed_source(server, source).feed(request), quality)
+        feed = feed_source(server, source).feed(watched_request(request, assembly, quality, journal))
+        feed = feed_quality.label_feed(feed, quality, *fills, *notes, *assumed)
+        if isinstance(broker, SimulatedVenue):
+            kept_books.keep_books(broker, name, files.books, journal, assembly.clock.now())
         book = last_session_book(journal)
-        return RunSetup(broker=broker, feed=feed, journal=journal, book=book, identity=settings.mode, server=server)
     except BaseException:
         journal.close()
         raise
+    return RunSetup(
+        broker=broker,
+        feed=feed,
+        journal=journal,
+        book=book,
+        identity=identity,
+        name=name,
+        source=server,
+        files=files,
+    )
 
 
 def last_session_book(journal: Journal) -> SessionBook:
@@ -273,6 +259,7 @@ def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict
         "identity": plan.assembly.identity,
         "notes": [*label.notes, *plan.assembly.notes],
         "request": request_document(plan.request),
+        **({kept_books.KEY: setup.files.books.name} if setup.files and setup.broker.capabilities.simulated else {}),
     }
 
 
@@ -392,9 +379,3 @@ class RunServices:
             checks=assembly.checks,
             call_guard=assembly.call_guard,
         )
-
-
-PAPER_FEED_NOTE: Final = (
-    "Fills are simulated from whole minutes of a live feed; its quotes and halts are ignored: NO_QUOTE, "
-    "SPREAD_WIDE and quote age do not apply."
-)

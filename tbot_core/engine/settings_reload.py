@@ -69,11 +69,8 @@ class SettingsReloader:
             raise SettingsChanged
 
 
-def open_session_settings(path: Path, now: datetime, *, simulated: bool) -> dict[str, str]:
-    """The settings of an interrupted session that will be continued; empty without one.
-
-    A simulated session is always repeated; a session at a live market only if its close has not passed.
-    """
+def open_session_settings(path: Path, now: datetime) -> dict[str, str]:
+    """The settings of an interrupted session that will be continued: its close has not passed. Empty without one."""
     if not filesystem.exists(path):
         return {}
     journal = read_journal(path)
@@ -81,6 +78,6 @@ def open_session_settings(path: Path, now: datetime, *, simulated: bool) -> dict
         found = resume.interrupted_session(journal)
     finally:
         journal.close()
-    if found is None or (not simulated and found.session.close <= now):
+    if found is None or found.session.close <= now:
         return {}
     return dict(found.run["settings"])

@@ -87,7 +87,7 @@ class ExecutionEngine:
         """
         exits = [action.order for action in minute.actions if isinstance(action, SubmitOrder)]
         self._barrier(*intents.intent_events(self.recorder, minute))
-        return self._mark([*exits, *minute.entry_orders])
+        return self.mark_sending([*exits, *minute.entry_orders])
 
     async def send(self, minute: MinuteCommands, allowed: Sequence[Order]) -> None:
         """Send the `allowed` orders of a recorded minute, and book the first responses.
@@ -106,8 +106,8 @@ class ExecutionEngine:
         if entries:
             await self.process_broker_events()
 
-    def _mark(self, orders: Sequence[Order]) -> list[Order]:
-        # T2: mark the orders that may be sent, drop the others; returns the marked ones.
+    def mark_sending(self, orders: Sequence[Order]) -> list[Order]:
+        """T2: mark the orders that may be sent as being sent, and drop the others; returns the marked ones."""
         if not orders:
             return []
         why = [(order, self.venue.denial_reason(order)) for order in orders]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -88,9 +87,9 @@ class Event:
 class Journal:
     """A journal file; use `open_journal` or `read_journal`.
 
-    While events of an interrupted run are expected (`expect_repeat`), an append compares with them instead of writing.
-    `free_space` may be set: it is called when the disk is full, and returns whether it freed space. With a `key` every
-    new event has a keyed hash.
+    With `commit_on`, a set of event kinds, appends wait for one of these: its transaction holds all since the last one,
+    and an end of the process before it leaves none of them. `free_space` may be set: it is called when the disk is
+    full, and returns whether it freed space. With a `key` every new event has a keyed hash.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class Journal:
         self.free_space: Callable[[], bool] = lambda: False
         self._anchored = anchored
         self._connection = connection
-        self._expected: deque[Event] = deque()
+        self.commit_on: frozenset[str] | None = None
         self._seq, self._hash = self._head()
 
     @property
@@ -109,17 +108,8 @@ class Journal:
         """Sequence number and hash of the last event; (0, zeros) for an empty journal."""
         return self._seq, self._hash
 
-    @property
-    def is_repeating(self) -> bool:
-        """Whether events of an interrupted run are still expected."""
-        return bool(self._expected)
-
     def append(self, entries: Sequence[NewEvent]) -> None:
-        """Write events durably, in one transaction.
-
-        Raises JournalError when they cannot be written, or when a repeated run writes something else than before.
-        """
-        entries = self._repeat(entries)
+        """Write events durably, in one transaction; with `commit_on` later. Raises JournalError on failure."""
         if not entries:
             return
         rows, seq, previous = [], self._seq, self._hash
@@ -128,15 +118,16 @@ class Journal:
             row = _row(seq, entry, payload, previous, self._key)
             previous = row[-1]
             rows.append(row)
+        ends = self.commit_on is None or any(entry.kind in self.commit_on for entry in entries)
         try:
-            self._insert(rows)
+            self._insert(rows, ends=ends)
         except sqlite3.Error as error:
             raise JournalError(
                 f"The journal {self.path} could not be written: {error}.",
                 "Check the disk, then start again: the run resumes from the journal.",
             ) from error
         self._seq, self._hash = seq, previous
-        if self._anchored:
+        if self._anchored and ends:
             integrity.note_event_count(self.path, seq)
 
     def contains(self, source: tuple[str, str, str]) -> bool:
@@ -144,13 +135,11 @@ class Journal:
         return self.find_event(source) is not None
 
     def find_event(self, source: tuple[str, str, str]) -> Event | None:
-        """Find an event by its source. Events still expected by a repeated run do not count."""
+        """Find an event by its source; None if it is not there."""
         query = f"SELECT {_COLUMNS} FROM events WHERE broker = ? AND account = ? AND broker_event_id = ?"  # noqa: S608  # constants
         with self._reading():
             row = self._connection.execute(query, source).fetchone()
-        found = None if row is None else _event(row)
-        expected = found is not None and self._expected and found.seq >= self._expected[0].seq
-        return None if expected else found
+        return None if row is None else _event(row)
 
     def events(self, after: int = 0, *, kind: str | None = None) -> Iterator[Event]:
         """Iterate over the events after a sequence number, in order; `kind` None means all."""
@@ -166,13 +155,6 @@ class Journal:
         with self._reading():
             row = self._connection.execute(query, (kind,)).fetchone()
             return None if row is None else _event(row)
-
-    def expect_repeat(self, after: int, *, leaving_out: frozenset[str] = frozenset()) -> None:
-        """Repeat an interrupted run: the next appends must equal the events after this sequence number.
-
-        Kinds in `leaving_out` are not expected.
-        """
-        self._expected = deque(event for event in self.events(after) if event.kind not in leaving_out)
 
     def verify(self, key: chain.ChainKey | None = None) -> tuple[int, str]:
         """Verify the whole chain and return its head; raises JournalError naming the first event that does not fit.
@@ -205,12 +187,12 @@ class Journal:
         """Close the file."""
         self._connection.close()
 
-    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _insert(self, rows: Sequence[tuple[Any, ...]], *, ends: bool) -> None:
         # A full disk stores nothing of the transaction, so it may be retried; no other error is.
         query = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608  # constants
         while True:
             try:
-                with _transaction(self._connection):
+                with _transaction(self._connection, ends=ends):
                     self._connection.executemany(query, rows)
             except sqlite3.Error as error:
                 if not (integrity.is_full(error) and self.free_space()):
@@ -231,19 +213,6 @@ class Journal:
             yield
         except (sqlite3.DatabaseError, ValueError) as error:
             raise integrity.unusable_journal(self.path, error) from error
-
-    def _repeat(self, entries: Sequence[NewEvent]) -> Sequence[NewEvent]:
-        for position, entry in enumerate(entries):
-            if not self._expected:
-                return entries[position:]
-            known = self._expected.popleft()
-            if _content(entry) != _content(known):
-                raise JournalError(
-                    f"The resumed run would write {entry.kind} {entry.cid or ''}, but event {known.seq} of "
-                    f"{self.path} is {known.kind} {known.cid or ''}.",
-                    "Settings, plugins or data have changed since: put them back, or start in another --home.",
-                )
-        return ()
 
 
 def sqlite_connection(address: str) -> sqlite3.Connection:
@@ -343,11 +312,14 @@ def _blank(connection: sqlite3.Connection, before: int) -> bool:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _transaction(connection: sqlite3.Connection, *, ends: bool) -> Iterator[None]:
+    # One that does not end continues in the next one.
+    if not connection.in_transaction:
+        connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-        connection.execute("COMMIT")
+        if ends:
+            connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # some errors roll back themselves
             connection.execute("ROLLBACK")
@@ -360,11 +332,6 @@ def _row(seq: int, entry: NewEvent, payload: str, previous: str, key: chain.Chai
     source = entry.source or (None, None, None)
     body = (seq, entry.kind, entry.cid, *source, payload, received, applied, previous)
     return (*body, chain.event_hash(body, key))
-
-
-def _content(one: NewEvent | Event) -> tuple[str, str | None, tuple[str, str, str] | None, str]:
-    (text,) = _texts([one.payload])
-    return one.kind, one.cid, one.source, text
 
 
 def _texts(payloads: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Bar, FeedMessage, HaltStatus, LiveSession, Quote
+from tbot_core.contracts import Bar, FeedCoverage, FeedMessage, HaltStatus, LiveSession, Quote
 from tbot_core.errors import BrokerError
 from tbot_core.marketdata.bar_aggregator import BarAggregator, BarArrival
 from tbot_core.marketdata.feed_health import MINUTE_S, SILENT_S, FeedHealth
@@ -100,6 +100,11 @@ class LiveFeedAggregator:
     def day(self) -> DayFacts:
         """Facts known before the open."""
         return self.universe.day
+
+    @property
+    def partial_volume(self) -> frozenset[str]:
+        """The symbols whose volumes are a part of the tape."""
+        return frozenset(self.symbols if self.source.quality.coverage is FeedCoverage.SINGLE_VENUE else ())
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """Iterate over closed minutes in order; those that ended before the start come at once, from history."""

@@ -61,16 +61,10 @@ class FailedCall:
 
 @attrs.frozen(kw_only=True, eq=False)
 class GuardSession:
-    """The state of a session: its clock, the recorders of failures, and whether it replays an interrupted part.
-
-    `on_broker_failure` records those of brokers and feeds; None at a simulated venue, whose events must repeat.
-
-    Replayed calls returned in time before, so they have no time limit: a busy machine must not change the result.
-    """
+    """A session's clock, and the recorders of failures; `on_broker_failure` records those of brokers and feeds."""
 
     clock: Clock
     on_failure: Callable[[FailedCall], None]
-    repeating: Callable[[], bool] = lambda: False
     on_broker_failure: Callable[[FailedCall], None] | None = None
 
 
@@ -99,17 +93,12 @@ class CallGuard:
         self.where: Callable[[str], AbstractContextManager[None]] = no_activity_mark
         self._limits_s = limits_s
         self._session: GuardSession | None = None
-        self._repeated: dict[tuple[datetime, str, str, int], FailedCall] = {}
         self._begin()
 
     def open_session(self, session: GuardSession) -> None:
         """Start a session: all plugins are enabled again."""
         self._session = session
         self._begin()
-
-    def repeat(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
-        """Calls that failed before the session was interrupted fail again at the same moment, without being called."""
-        self._repeated = {_place(moment, failed): failed for moment, failed in failures}
 
     def restore(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
         """Count failures from before a restart of the session."""
@@ -143,13 +132,9 @@ class CallGuard:
             words = f"The {entry.kind} {entry.name} failed and is disabled for the rest of the session."
             return _answer(PluginError(words, _REMEDY), fallback)
         turn = self._turn(moment, name, call)
-        repeated = self._repeated.pop((moment, name, call, turn), None)
-        if repeated is not None:
-            self._write(self._session, moment, repeated)
-            return _answer(PluginError(repeated.error, _REMEDY), fallback)
         try:
             with self.where(f"{name} {call} {turn} {moment.isoformat()}"):
-                return function() if self._session.repeating() else call_within(self._limits_s[call], function)
+                return call_within(self._limits_s[call], function)
         except KeyboardInterrupt:
             raise
         except BaseException as fault:  # noqa: BLE001  -- the border of a plugin's call: it may raise anything
@@ -186,7 +171,6 @@ class CallGuard:
     def _begin(self) -> None:
         self._off: set[str] = set()
         self._failed: dict[str, deque[datetime]] = defaultdict(lambda: deque(maxlen=FAILURES))
-        self._repeated.clear()
         self._turns: tuple[datetime | None, dict[tuple[str, str], int]] = (None, {})
 
     def _call_unguarded(self, entry: EntryPointInfo, call: Call, function: Callable[[], T], *, alone: bool) -> T:

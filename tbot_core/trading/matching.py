@@ -34,6 +34,8 @@ from tbot_core.model.types import (
 from tbot_core.trading.slippage import Slippage, slipped_price
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tbot_core.contracts.settings import SimulationSettings
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
@@ -107,8 +109,13 @@ class FillCosts:
 
 
 @attrs.define(kw_only=True)
-class _Resting:
-    # An order at the venue; `live_from` is the first minute in which it can fill.
+class RestingOrder:
+    """An order at the venue, for the symbol of `row`; `live_from` is the first minute in which it can fill.
+
+    `remaining` and `filled` are in units, `stop` and `limit` in ticks, 0 without one. A `triggered` stop fills as a
+    market order.
+    """
+
     order: Order
     row: int
     remaining: int
@@ -139,11 +146,28 @@ class MatchingEngine:
         self._session = session
         self._date = session.date.isoformat()
         self._rows = {symbol: row for row, symbol in enumerate(symbols)}
-        self._resting: dict[str, _Resting] = {}
+        self._resting: dict[str, RestingOrder] = {}
         self._accepted: set[str] = set()
         self._events: list[BrokerEvent] = []
         self._minute = -1
         self._count = 0
+
+    @property
+    def resting(self) -> tuple[RestingOrder, ...]:
+        """The resting orders, in the order in which they came to rest."""
+        return tuple(self._resting.values())
+
+    @property
+    def count(self) -> int:
+        """The number of events so far; the next event and execution id is one higher."""
+        return self._count
+
+    def restore(self, resting: Iterable[RestingOrder], accepted: Iterable[str], count: int) -> None:
+        """Continue the session with these orders, the ids of all accepted ones, and this number of events."""
+        self._resting = {
+            one.order.client_order_id: attrs.evolve(one, row=self._rows[one.order.symbol]) for one in resting
+        }
+        self._accepted, self._count = set(accepted), count
 
     @property
     def idle(self) -> bool:
@@ -205,23 +229,23 @@ class MatchingEngine:
         for resting in self._resting_legs(Leg.TARGET):
             self._match_target(resting, bars)
 
-    def close(self, bars: Bars) -> None:
-        """End the session: fill open exits and stops at the last price, expire the rest."""
+    def close(self, last_ticks: Callable[[str], int]) -> None:
+        """End the session: fill open exits and stops at the symbol's last price in ticks, expire the rest."""
         self._minute = self._session.minutes - 1
         closed: set[SignalId] = set()
         for resting in (*self._resting_legs(Leg.EXIT), *self._resting_legs(Leg.STOP)):
             if resting.order.signal not in closed:
                 closed.add(resting.order.signal)
-                self._fill(resting, _last_close(bars, resting.row), resting.remaining, words=ExitReason.NO_MARKET)
+                self._fill(resting, last_ticks(resting.order.symbol), resting.remaining, words=ExitReason.NO_MARKET)
         for resting in list(self._resting.values()):
             del self._resting[resting.order.client_order_id]
             self._end(BrokerEventKind.EXPIRED, resting.order)
 
-    def _resting_legs(self, leg: Leg) -> list[_Resting]:
+    def _resting_legs(self, leg: Leg) -> list[RestingOrder]:
         return [resting for resting in self._resting.values() if resting.order.leg is leg]
 
-    def _rest(self, order: Order, units: int, live_from: int) -> _Resting:
-        resting = _Resting(
+    def _rest(self, order: Order, units: int, live_from: int) -> RestingOrder:
+        resting = RestingOrder(
             order=order,
             row=self._rows[order.symbol],
             remaining=units,
@@ -232,7 +256,7 @@ class MatchingEngine:
         self._resting[order.client_order_id] = resting
         return resting
 
-    def _match_order(self, resting: _Resting, bars: Bars) -> None:
+    def _match_order(self, resting: RestingOrder, bars: Bars) -> None:
         # An entry or a market exit.
         if self._minute < resting.live_from:
             return
@@ -250,7 +274,7 @@ class MatchingEngine:
             del self._resting[resting.order.client_order_id]
             self._end(BrokerEventKind.EXPIRED, resting.order, filled=resting.filled > 0)
 
-    def _fill_price(self, resting: _Resting, bar: _Bar, bars: Bars) -> int:
+    def _fill_price(self, resting: RestingOrder, bar: _Bar, bars: Bars) -> int:
         # The price in ticks at which an entry or market exit fills in this bar; 0: no fill.
         if resting.order.type is OrderType.MARKET:
             return self._slipped(resting, bar.open, bars)
@@ -258,7 +282,7 @@ class MatchingEngine:
             return bar.open
         return resting.limit if _traded_through(resting, bar) else 0
 
-    def _activate_protection(self, entry: _Resting, units: int, bar: _Bar) -> None:
+    def _activate_protection(self, entry: RestingOrder, units: int, bar: _Bar) -> None:
         # Let the protection of a filled entry rest from this bar on.
         #
         # A target counts in the entry bar only if the entry filled at its open: else the bar's extreme may come first.
@@ -268,7 +292,7 @@ class MatchingEngine:
             resting = self._rest(order, units, self._minute + late)
             self._emit(BrokerEventKind.ACKNOWLEDGED, resting.order)
 
-    def _match_stop(self, resting: _Resting, bars: Bars) -> None:
+    def _match_stop(self, resting: RestingOrder, bars: Bars) -> None:
         # A stop fills at the worse of stop and open; once triggered it keeps filling at the open.
         bar = _bar(bars, resting.row, self._minute)
         if bar is None or self._minute < resting.live_from or resting.order.client_order_id not in self._resting:
@@ -285,7 +309,7 @@ class MatchingEngine:
         if units:
             self._fill(resting, self._slipped(resting, price, bars), units)
 
-    def _match_target(self, resting: _Resting, bars: Bars) -> None:
+    def _match_target(self, resting: RestingOrder, bars: Bars) -> None:
         bar = _bar(bars, resting.row, self._minute)
         if bar is None or self._minute < resting.live_from or resting.order.client_order_id not in self._resting:
             return
@@ -313,12 +337,12 @@ class MatchingEngine:
                 del self._resting[other.order.client_order_id]
                 self._emit(BrokerEventKind.CANCELLED, other.order)
 
-    def _slipped(self, resting: _Resting, ticks: int, bars: Bars) -> int:
+    def _slipped(self, resting: RestingOrder, ticks: int, bars: Bars) -> int:
         order = resting.order
         lost = self._costs.slippage.fraction(order.signal, order.leg, (bars, resting.row), float(order.quantity))
         return slipped_price(ticks, lost, buy=order.buy)
 
-    def _fill(self, resting: _Resting, ticks: int, units: int, words: str = "") -> None:
+    def _fill(self, resting: RestingOrder, ticks: int, units: int, words: str = "") -> None:
         order = resting.order
         resting.remaining -= units
         resting.filled += units
@@ -365,12 +389,12 @@ def tick_of(ticks: int) -> int:
     return 100 if ticks >= TICKS_PER_DOLLAR else 1
 
 
-def _within(entry: _Resting, price: int) -> bool:
+def _within(entry: RestingOrder, price: int) -> bool:
     # Whether a price is at the limit or better.
     return price <= entry.limit if entry.order.buy else price >= entry.limit
 
 
-def _traded_through(resting: _Resting, bar: _Bar) -> bool:
+def _traded_through(resting: RestingOrder, bar: _Bar) -> bool:
     # Whether the bar traded beyond the limit by one tick of the grid on that side.
     limit = resting.limit
     return bar.low <= limit - tick_of(limit - 1) if resting.order.buy else bar.high >= limit + tick_of(limit)
@@ -384,6 +408,7 @@ def _bar(bars: Bars, row: int, minute: int) -> _Bar | None:
     return _Bar(open=ticks_of(opened), high=ticks_of(high), low=ticks_of(low), volume=field("volume").item(at))
 
 
-def _last_close(bars: Bars, row: int) -> int:
-    column = bars.field("close")[:, row]
+def last_close_ticks(bars: Bars, symbol: str) -> int:
+    """The close of a symbol's last bar, in ticks; raises IndexError without a bar."""
+    column = bars.field("close")[:, bars.symbols.index(symbol)]
     return ticks_of(float(column[np.flatnonzero(~np.isnan(column))[-1]]))

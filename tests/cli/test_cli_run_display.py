@@ -34,6 +34,7 @@ from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import ExitReason, Leg, RiskState
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.reports.summary import RunSummary
 from tbot_core.status.event_text import EventNarrator
 from tbot_core.system import log, signals
@@ -274,7 +275,8 @@ def filled(one: Order, quantity: str, price: str, execution: str) -> NewEvent:
 def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the bell one line says what is waited for; within the session no wait is mentioned."""
     create_demo_instance(tmp_path)
-    clock, wish = ManualClock(MORNING), RunOptions(mode="paper", home=tmp_path)
+    loop, wish = VirtualLoop(), RunOptions(mode="paper", home=tmp_path)
+    clock = LoopClock(loop, MORNING)
     lines = run_display.PlainDisplay(wish, silent=False)
     plan = RunPlan(
         assembly=assemble(tmp_path, "paper", clock),
@@ -290,11 +292,11 @@ def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.
             plan.stop.set()
 
     with lines:
-        outcome = asyncio.run(run(plan, attrs.evolve(inner, on_minute=minute)))
+        outcome = run_virtual(lambda: run(plan, attrs.evolve(inner, on_minute=minute)), loop)
     lines.end(outcome)
     said = capsys.readouterr().out
     assert said.count("Waiting for") == 1
-    assert "Waiting for the session of 2026-11-24, 14:30 UTC (09:30 New York)." in said
+    assert "Waiting for the session of 2026-11-24, 14:00 UTC (09:00 New York)." in said
     assert "Stopped; nothing is open." in said
 
 
@@ -442,13 +444,13 @@ def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: py
 
 
 def interrupt(home: Path) -> None:
-    """Stop the demo in its first session."""
+    """Stop the demo in its second session."""
     create_demo_instance(home)
     clock = ManualClock(MORNING)
     plan = RunPlan(assembly=assemble(home, "demo", clock), request=FeedRequest(kind="demo", sessions=2), wall=clock)
 
-    def minute(_session: TradingSession, index: int) -> None:
-        if index == 3:
+    def minute(session: TradingSession, index: int) -> None:
+        if index == 3 and session.session.date > dt.date(2026, 3, 2):
             plan.stop.set()
 
     asyncio.run(run(plan, RunWatcher(on_minute=minute)))
@@ -459,13 +461,12 @@ def interrupt(home: Path) -> None:
 def test_a_run_that_goes_on_says_which_and_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
-    """The run and the interrupted session are named before anything is traded, with --json on standard error."""
+    """The closed sessions are counted before anything is traded, with --json on standard error."""
     interrupt(tmp_path)
     capsys.readouterr()
     assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(tmp_path), *["--json"][: int(as_json)]]) == 0
     said = capsys.readouterr()
-    (file,) = (tmp_path / "data" / "runs").glob("*.sqlite")
-    words = f"Resuming run {file.stem} at 2026-03-02, its first session."
+    words = "Resumed after 1 closed session."
     assert words in (said.err if as_json else said.out).splitlines()
     assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(tmp_path)]) == 0
     assert "Resum" not in capsys.readouterr().out

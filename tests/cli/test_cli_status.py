@@ -290,7 +290,7 @@ def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys:
     (more,) = set(after["attention"]) - set(before["attention"])
     assert more.startswith("The settings are invalid: ")
     assert "MAX_TRADES" in more
-    assert "Shown are the settings of the paper run of 2026-11-24 13:00 UTC." in more
+    assert "Shown are the settings of the paper run of 2026-11-24 14:00 UTC." in more
     same = ("positions", "most_trades", "daily_loss_limit", "budget", "state")
     assert [after[name] for name in same] == [before[name] for name in same]
     assert cli.invoke(["defense", "status", "--home", str(tmp_path)]) == 0

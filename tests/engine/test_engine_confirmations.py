@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,9 @@ from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.journal import records
 from tbot_core.journal.projections import confirmations
 from tbot_core.journal.store import Event, read_journal
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.model.clock import ManualClock
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import NewEvent
 
 MORNING = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.UTC)
-TOLD = frozenset({records.CONFIRMATION_ASKED, records.REQUEST, records.DECISION, records.INTENDED})
-
-
-class Dead(BaseException):
-    """The process is no more."""
+CALENDAR = ExchangeCalendar(overrides={MORNING.date(): EarlyClose(close=dt.time(11, 30))})
+"""A session of two hours."""
 
 
 class Person:
@@ -48,17 +46,20 @@ class Person:
         self.answered: list[str] = []
         self.late = dt.timedelta()
         self.extra: dict[int, ControlVerb] = {}
-        self.clock = ManualClock(MORNING)
+        self.loop = VirtualLoop()
+        self.clock = LoopClock(self.loop, MORNING)
         self.plan = self.planned()
 
     def planned(self) -> RunPlan:
         """A plan of one session."""
-        assembly = assemble(self.home, "paper", self.clock)
-        return RunPlan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=30.0)
+        assembly = attrs.evolve(assemble(self.home, "paper", self.clock), calendar=CALENDAR)
+        request = FeedRequest(kind="live", calendar=CALENDAR)
+        return RunPlan(assembly=assembly, request=request, wall=self.clock, once=True, watch_s=5.0)
 
     def trade(self, wrote: Callable[[Sequence[NewEvent]], None] = lambda _entries: None) -> RunOutcome:
         """Trade one session."""
-        return asyncio.run(run(self.plan, RunWatcher(on_minute=self._minute, on_events=wrote)))
+        watcher = RunWatcher(on_minute=self._minute, on_events=wrote)
+        return run_virtual(lambda: run(self.plan, watcher), self.loop)
 
     def _minute(self, _session: TradingSession, index: int) -> None:
         if index in self.extra:
@@ -91,16 +92,6 @@ class Person:
         return {
             name: payload["reason"] for name, payload in confirmations.recall_confirmations(self.events).decided.items()
         }
-
-    @property
-    def said(self) -> list[tuple[object, ...]]:
-        """The journal but for what tells of processes."""
-        process = {records.RUN_STARTED, records.RUN_FINISHED, records.GAP, records.STOPPED}
-        return [
-            (one.kind, one.applied, {name: it for name, it in one.payload.items() if name not in {"name", "made"}})
-            for one in self.events
-            if one.kind not in process
-        ]
 
 
 @pytest.fixture
@@ -182,33 +173,3 @@ def test_a_simulation_asks_nobody(home: Path) -> None:
     assert assembly.settings.entries.trade_confirmation_required
     rules = assembly.rules(assembly.broker().capabilities)
     assert not rules.entries.trade_confirmation_required
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
-    """What a session says in which every other entry is confirmed."""
-    person = Person(asking(tmp_path_factory.mktemp("undisturbed")), ControlVerb.CONFIRM, lambda number: number % 2 == 1)
-    person.trade()
-    return person.said
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [1, 2, 4, 7, 12])
-def test_killed_at_a_confirmation_a_session_goes_on_as_if_it_had_lived(
-    home: Path, undisturbed: list[tuple[object, ...]], number: int
-) -> None:
-    """Asked, answered or decided: the repetition says the same, what was confirmed is sent once."""
-    person = Person(home, ControlVerb.CONFIRM, lambda number: number % 2 == 1)
-    left = number
-
-    def wrote(entries: Sequence[NewEvent]) -> None:
-        nonlocal left
-        left -= any(entry.kind in TOLD for entry in entries)
-        if not left:
-            raise Dead
-
-    with pytest.raises(Dead):
-        person.trade(wrote)
-    person.plan = attrs.evolve(person.plan, assembly=assemble(home, "paper", person.clock))
-    person.trade()
-    assert person.said == undisturbed

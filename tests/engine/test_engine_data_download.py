@@ -185,7 +185,7 @@ def test_a_simulator_supplies_the_facts_of_its_days(tmp_path: Path) -> None:
     assert (found.progress.done, found.facts) == (4, 2 + 4)
     assert run(tmp_path, broker, *symbols, quality=None, days=days, now=now).facts == 0
     first, last = map(dt.date.fromisoformat, days)
-    request = FeedRequest(kind="live", first=first, sessions=2, symbols=symbols, seed=7)
+    request = FeedRequest(kind="demo", first=first, sessions=2, symbols=symbols, seed=7)
 
     async def sessions() -> list[Any]:
         return [one async for one in broker.feed(request).sessions()]

@@ -43,7 +43,12 @@ def guard(clock: ManualClock, desk: Any = None) -> DataGuard:
     well = SimpleNamespace(denial_reason=lambda *_asked: None, stale_marks=lambda *_asked: ())
     posts = [SimpleNamespace(decision_engine=desk)]
     run = SimpleNamespace(
-        session=session(), decision_engine=desk, broker_sessions=posts, positions=[], tape=SimpleNamespace(closed=30)
+        fills_on_bars=False,
+        session=session(),
+        decision_engine=desk,
+        broker_sessions=posts,
+        positions=[],
+        tape=SimpleNamespace(closed=30),
     )
     return DataGuard(
         cast("LiveFeedAggregator", SimpleNamespace(health=well)),
@@ -123,6 +128,7 @@ def watching(post: SimpleNamespace, clock: ManualClock, asked: list[set[int]] | 
     """A guard of a session at that desk, on data that are well; `asked` takes in the minutes that it wants again."""
     held = sorted(post.decision_engine.portfolio.positions)
     run = SimpleNamespace(
+        fills_on_bars=False,
         session=session(),
         decision_engine=post.decision_engine,
         execution=post.execution,

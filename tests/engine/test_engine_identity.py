@@ -15,11 +15,10 @@ from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
-from tbot_core.errors import JournalError
 from tbot_core.instance import Instance, secrets
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
-from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.model.clock import SystemClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,20 +55,6 @@ def demo(home: Path, *, until: int | None = None) -> RunOutcome:
 
     assembly = assemble(home, "demo", SystemClock())
     plan = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock(), stop=stop)
-    return asyncio.run(run(plan, RunWatcher(on_minute=minute)))
-
-
-def paper(home: Path) -> RunOutcome:
-    """Paper trading, stopped 27 minutes after the bell."""
-    clock = ManualClock(BELL - dt.timedelta(minutes=90))
-    plan = RunPlan(
-        assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0
-    )
-
-    def minute(_session: TradingSession, index: int) -> None:
-        if index == 26:
-            plan.stop.set()
-
     return asyncio.run(run(plan, RunWatcher(on_minute=minute)))
 
 
@@ -118,18 +103,6 @@ def test_a_bot_without_an_identity_says_so_once(tmp_path: Path) -> None:
         ]
         assert not [note for note in assemble(named, mode, SystemClock()).notes if "no identity" in note]
     assert not [note for note in assemble(nameless, "demo", SystemClock()).notes if "identity" in note]
-
-
-@pytest.mark.slow
-def test_another_bot_does_not_go_on_with_a_session(tmp_path: Path) -> None:
-    """An interrupted session ends under the identity that its orders bear, or not at all."""
-    home = instance(tmp_path, ONE)
-    assert paper(home).stopped
-    called(home, OTHER)
-    with pytest.raises(JournalError, match="under another bot identity"):
-        paper(home)
-    called(home, ONE)
-    assert paper(home).stopped
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import datetime as dt
 
 import pytest
 
-from tbot_core.engine.pacing import FullSpeedPace, Pace, RealTimePace, RunStopped, ScaledPace
+from tbot_core.engine.pacing import FullSpeedPace, Pace, RunStopped, ScaledPace
 from tbot_core.model.clock import ManualClock, SystemClock
 
 NOON = dt.datetime(2026, 11, 24, 17, 0, tzinfo=dt.UTC)
@@ -37,35 +37,15 @@ def test_scaled_time_counts_from_each_bell() -> None:
     asyncio.run(walk())
 
 
-def test_the_clock_is_waited_for_in_naps_of_which_somebody_is_told() -> None:
-    """Real time: requests are looked for in each nap, somebody is told each second; what has passed takes no time."""
-    wall, told = ManualClock(NOON), list[dt.datetime]()
-    looked = list[dt.datetime]()
-
-    async def look() -> None:
-        looked.append(wall.now())
-
-    pace = RealTimePace(stop=asyncio.Event(), wall=wall, on_idle=told.append, on_round=look, nap_s=0.05)
-    asyncio.run(pace.wait_until(NOON + dt.timedelta(seconds=3)))
-    assert told == [NOON + dt.timedelta(seconds=3)] * 3
-    assert looked == [NOON + dt.timedelta(seconds=0.05) * step for step in range(61)]
-    asyncio.run(pace.wait_until(NOON))
-    assert wall.monotonic() == pytest.approx(3)
-
-
-@pytest.mark.parametrize("kind", ["once", "scaled", "clock"])
+@pytest.mark.parametrize("kind", ["once", "scaled"])
 def test_a_stop_ends_a_wait_of_hours_at_once(kind: str) -> None:
-    """Whoever waits on the machine's clock is woken by a stop."""
+    """A stop wakes a wait."""
     stop, wall = asyncio.Event(), SystemClock()
     moment = wall.now() + 5 * HOUR
-
-    async def nothing() -> None:
-        pass
 
     paces: dict[str, Pace] = {
         "once": FullSpeedPace(stop=stop),
         "scaled": ScaledPace(stop=stop, wall=wall, rate=1.0),
-        "clock": RealTimePace(stop=stop, wall=wall, on_idle=lambda _moment: stop.set(), on_round=nothing, nap_s=0.05),
     }
 
     async def walk() -> None:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core import cli
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
-from tbot_core.errors import JournalError
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import SessionBook, fold_events
+from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.store import read_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import dollars_of
@@ -57,37 +55,6 @@ def demo(home: Path, watcher: RunWatcher | None = None, **plan: Any) -> RunOutco
     assembly = assemble(home, "demo", SystemClock())
     whole = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock(), **plan)
     return asyncio.run(run(whole, watcher or RunWatcher()))
-
-
-class Paper:
-    """Paper trading with a clock that is moved by whoever waits on it."""
-
-    def __init__(self, home: Path, now: dt.datetime) -> None:
-        self.home = home
-        self.clock = ManualClock(now)
-        self.waited: list[dt.datetime] = []
-        self.told: list[NewEvent] = []
-
-    def trade(self, until: dt.datetime | None = None) -> RunOutcome:
-        """Trade one session, or stop once this moment has been dealt with."""
-        plan = self.plan()
-
-        def minute(session: TradingSession, index: int) -> None:
-            if until == session.session.moment(index + 1):
-                plan.stop.set()
-
-        watcher = RunWatcher(on_minute=minute, on_events=self.told.extend, on_idle=self.waited.append)
-        return asyncio.run(run(plan, watcher))
-
-    def plan(self) -> RunPlan:
-        """A plan of one session on paper."""
-        assembly = assemble(self.home, "paper", self.clock)
-        return RunPlan(assembly=assembly, request=FeedRequest(kind="live"), wall=self.clock, once=True, watch_s=30.0)
-
-    @property
-    def events(self) -> list[Event]:
-        """What the journal of paper trading holds."""
-        return events(self.home / "data" / "tbot.sqlite")
 
 
 @pytest.mark.slow
@@ -200,21 +167,13 @@ def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_while_it_repeats_resumes_too(home: Path, tmp_path: Path) -> None:
-    """Stopped, and stopped again before it caught up: nothing is written, and the same command ends as ever."""
-    other = tmp_path / "other"
-    create_demo_instance(other)
-    whole = demo(other)
-
-    def halt(minute: int) -> RunOutcome:
-        stop = asyncio.Event()
-        return demo(home, RunWatcher(on_minute=lambda _, index: stop.set() if index >= minute else None), stop=stop)
-
-    first = halt(100)
-    written = events(first.journal)
-    assert halt(24).stopped
-    assert events(first.journal) == written
-    assert attrs.evolve(demo(home).summary, report="") == attrs.evolve(whole.summary, report="")
+def test_a_stopped_run_reports_its_session_and_keeps_the_closed_ones(home: Path) -> None:
+    """Trades of the interrupted session are in the outcome; the journal has none of its events, so it is run anew."""
+    stop = asyncio.Event()
+    halted = demo(home, RunWatcher(on_minute=lambda _, index: stop.set() if index == 100 else None), stop=stop)
+    assert halted.stopped
+    assert halted.summary.trades
+    assert events(halted.journal) == []
 
 
 @pytest.mark.slow
@@ -225,178 +184,3 @@ def test_a_demo_can_be_paced(home: Path) -> None:
     plan = RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=wall, pace=60.0)
     asyncio.run(run(plan, RunWatcher()))
     assert wall.monotonic() == pytest.approx(390)
-
-
-@pytest.mark.slow
-def test_paper_waits_for_the_bell_and_trades_as_the_clock_goes(home: Path) -> None:
-    """It waits for the bell, trades minutes when they have closed, and with `once` ends with the session."""
-    paper = Paper(home, MORNING)
-    outcome = paper.trade()
-    assert paper.waited[0] == BELL
-    assert paper.clock.now() == dt.datetime(2026, 11, 24, 21, 0, tzinfo=dt.UTC)
-    assert (outcome.stopped, outcome.summary.mode, outcome.summary.sessions) == (False, "paper", 1)
-    assert outcome.summary.trades
-    assert all(event.applied.second == 0 for event in paper.events)
-
-
-@pytest.mark.slow
-def test_paper_goes_on_with_the_equity_of_the_last_session(home: Path) -> None:
-    """The next day's session opens with what the last one closed with, in the same journal."""
-    first = Paper(home, MORNING).trade()
-    second = Paper(home, MORNING + dt.timedelta(days=1))
-    outcome = second.trade()
-    assert outcome.summary.equity_start == first.summary.equity_end
-    assert [event.payload["date"] for event in second.events if event.kind == records.SESSION_OPENED] == [
-        "2026-11-24",
-        "2026-11-25",
-    ]
-
-
-@pytest.mark.slow
-def test_paper_that_starts_late_acts_on_no_signal_that_it_missed(home: Path) -> None:
-    """Signals of minutes that had closed before the start are denied as too late; later ones are traded."""
-    paper = Paper(home, BELL + dt.timedelta(minutes=40, seconds=20))
-    trades = paper.trade().summary.trades
-    assert trades
-    assert all(trade.strategy != "open" for trade in trades)
-    early = [event.payload["reason"] for event in paper.events if event.kind == records.DECISION][:1]
-    assert early == ["SIGNAL_TOO_LATE"]
-
-
-@pytest.mark.slow
-def test_paper_that_was_stopped_repeats_the_session_and_goes_on(home: Path, tmp_path: Path) -> None:
-    """Stopped and started again within the minute, paper trades as if nothing had happened."""
-    other = tmp_path / "other"
-    create_demo_instance(other)
-    whole = Paper(other, MORNING).trade()
-    paper = Paper(home, MORNING)
-    halted = paper.trade(until=BELL + dt.timedelta(minutes=27))
-    assert halted.stopped
-    assert halted.open
-    resumed = Paper(home, paper.clock.now() + dt.timedelta(seconds=5))
-    outcome = resumed.trade()
-    assert [str(trade) for trade in outcome.summary.trades] == [str(trade) for trade in whole.summary.trades]
-    assert records.STOPPED in [event.kind for event in resumed.events]
-
-
-@pytest.mark.slow
-def test_paper_that_was_away_for_an_hour_manages_what_it_held_and_enters_nothing_late(home: Path) -> None:
-    """Positions are closed by their rules as of the minutes that went by; signals of those minutes are too late."""
-    paper = Paper(home, MORNING)
-    held = paper.trade(until=BELL + dt.timedelta(minutes=27)).open
-    outcome = Paper(home, BELL + dt.timedelta(minutes=100)).trade()
-    trades = outcome.summary.trades
-    assert set(held) <= {trade.symbol for trade in trades}
-    assert all(trade.strategy != "mid" for trade in trades)
-    assert any(trade.strategy == "close" for trade in trades)
-    gaps = [event.payload for event in paper.events if event.kind == records.GAP]
-    assert gaps[-1]["to"] == 99
-
-
-@pytest.mark.slow
-def test_paper_stopped_twice_still_adds_up(home: Path) -> None:
-    """Two interruptions with gaps leave one session, whose journal adds up to what was traded."""
-    paper = Paper(home, MORNING)
-    paper.trade(until=BELL + dt.timedelta(minutes=26))
-    Paper(home, BELL + dt.timedelta(minutes=50)).trade(until=BELL + dt.timedelta(minutes=80))
-    outcome = Paper(home, BELL + dt.timedelta(minutes=90)).trade()
-    found = paper.events
-    assert [event.kind for event in found].count(records.SESSION_OPENED) == 1
-    assert fold_events(found).equity == outcome.summary.equity_end
-    assert cli.invoke(["audit", "verify", "--home", str(home)]) == 0
-
-
-@pytest.mark.slow
-def test_paper_stopped_while_it_repeats_says_what_is_held(home: Path) -> None:
-    """A stop before the session has been repeated changes nothing, and what the journal holds open is named."""
-    paper = Paper(home, MORNING)
-    held = paper.trade(until=BELL + dt.timedelta(minutes=27)).open
-    assert held
-    again = Paper(home, paper.clock.now() + dt.timedelta(seconds=5))
-    outcome = again.trade(until=BELL + dt.timedelta(minutes=3))
-    assert (outcome.stopped, outcome.open) == (True, held)
-    assert [event.kind for event in again.events].count(records.STOPPED) == 1
-    assert Paper(home, again.clock.now()).trade().summary.trades
-
-
-@pytest.mark.slow
-def test_a_session_that_was_interrupted_days_ago_is_closed_first(home: Path) -> None:
-    """What was held is settled by the bars of its own day; the days between are passed over."""
-    paper = Paper(home, MORNING)
-    held = paper.trade(until=BELL + dt.timedelta(minutes=27)).open
-    assert held
-    later = Paper(home, MORNING + dt.timedelta(days=6))
-    outcome = later.trade()
-    dates = [event.payload["date"] for event in later.events if event.kind == records.SESSION_CLOSED]
-    assert dates == ["2026-11-24", "2026-11-30"]
-    assert set(held) <= {trade.symbol for trade in outcome.summary.trades}
-
-
-@pytest.mark.slow
-def test_other_settings_in_the_middle_of_a_session_are_refused(home: Path) -> None:
-    """An interrupted session goes on under the settings that it was begun with, or not at all."""
-    paper = Paper(home, MORNING)
-    paper.trade(until=BELL + dt.timedelta(minutes=27))
-    settings = home / ".env_bot"
-    settings.write_text(settings.read_text() + "MAX_TRADES=2\nWEIGHTS=0.5,0.5\n")
-    with pytest.raises(JournalError, match="under other settings"):
-        Paper(home, paper.clock.now()).trade()
-
-
-@pytest.mark.slow
-def test_another_table_in_the_middle_of_a_session_is_refused_by_its_name(home: Path) -> None:
-    """What decides is not all of the journal: the table that was there must be back before the session goes on."""
-    paper = Paper(home, MORNING)
-    paper.trade(until=BELL + dt.timedelta(minutes=27))
-    table = home / "data" / "plugins" / "filter-price_volume" / "funds.csv"
-    table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text("symbol,name\nAMD,A fund\n")
-    with pytest.raises(JournalError, match=r"other tables \(.*filter-price_volume/funds\.csv\) than those of now"):
-        Paper(home, paper.clock.now()).trade()
-    table.unlink()
-    assert Paper(home, paper.clock.now()).trade().summary.sessions == 1
-
-
-def flattening(home: Path) -> tuple[Paper, RunOutcome]:
-    """Paper with STOP_POLICY=flatten, stopped while it holds something."""
-    settings = home / ".env_bot"
-    settings.write_text(settings.read_text() + "STOP_POLICY=flatten\n")
-    paper = Paper(home, MORNING)
-    return paper, paper.trade(until=BELL + dt.timedelta(minutes=27))
-
-
-@pytest.mark.slow
-def test_a_stop_that_flattens_closes_what_is_held_first(home: Path) -> None:
-    """With STOP_POLICY=flatten positions are closed at the market within the next bars, then the run ends."""
-    paper, outcome = flattening(home)
-    assert (outcome.stopped, outcome.open) == (True, ())
-    reasons = {trade.exit_reason.value for trade in outcome.summary.trades}
-    assert reasons == {"STOPPED"}
-    assert paper.clock.now() < BELL + dt.timedelta(minutes=35)
-
-
-@pytest.mark.slow
-def test_a_session_that_was_flattened_can_be_taken_up_again(home: Path) -> None:
-    """Started again the same day, the flattened session is repeated as it was, and later windows are traded."""
-    paper, first = flattening(home)
-    outcome = Paper(home, paper.clock.now() + dt.timedelta(seconds=5)).trade()
-    trades = outcome.summary.trades
-    assert trades[: len(first.summary.trades)] == first.summary.trades
-    assert {trade.strategy for trade in trades} >= {"mid", "close"}
-    assert fold_events(paper.events).equity == outcome.summary.equity_end
-
-
-@pytest.mark.slow
-def test_a_stop_that_flattens_comes_after_what_is_repeated(home: Path) -> None:
-    """Stopped before it caught up, paper first finds out what is held, then closes it."""
-    paper = Paper(home, MORNING)
-    left = paper.trade(until=BELL + dt.timedelta(minutes=27)).open
-    held = fold_events(paper.events).portfolio.positions.keys()
-    assert held < set(left)  # an entry works besides
-    settings = home / ".env_bot"
-    settings.write_text(settings.read_text() + "STOP_POLICY=flatten\n")
-    again = Paper(home, paper.clock.now() + dt.timedelta(seconds=5))
-    outcome = again.trade(until=BELL + dt.timedelta(minutes=3))
-    assert (outcome.stopped, outcome.open) == (True, ())
-    assert held <= {trade.symbol for trade in outcome.summary.trades}
-    assert cli.invoke(["audit", "verify", "--home", str(home)]) == 0

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tbot_core.cli.commands.run import create_demo_instance
@@ -16,9 +17,10 @@ from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.store import Event, NewEvent, open_journal, read_journal
-from tbot_core.model.clock import ManualClock
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.model.types import RiskState
 from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.system import filesystem
 from tbot_core.trading.risk.states import StateCause
 
@@ -141,18 +143,24 @@ def test_what_a_person_asked_for_stays(scene: SimulatedInstance, cause: StateCau
     assert recall_states(scene.journal.events()).causes == (cause,)
 
 
+CALENDAR = ExchangeCalendar(overrides={MORNING.date(): EarlyClose(close=dt.time(11, 30))})
+"""A session of two hours."""
+
+
 def paper(home: Path, cause: StateCause) -> list[Event]:
     """A paper session at the simulator after a cause was left; what the journal holds then."""
     create_demo_instance(home)
     (home / "data").mkdir()
     filesystem.write_atomic(home / "data" / "install.id", b"one\n")
-    path, clock = home / "data" / "tbot.sqlite", ManualClock(MORNING)
+    path, loop = home / "data" / "tbot.sqlite", VirtualLoop()
+    clock = LoopClock(loop, MORNING)
     journal = open_journal(path)
     journal.append(entries(cause, MORNING - dt.timedelta(days=3))[:1])
     journal.close()
-    assembly = assemble(home, "paper", clock)
-    plan = RunPlan(assembly=assembly, request=FeedRequest(kind="live"), wall=clock, once=True, watch_s=30.0)
-    asyncio.run(run(plan, RunWatcher()))
+    assembly = attrs.evolve(assemble(home, "paper", clock), calendar=CALENDAR)
+    request = FeedRequest(kind="live", calendar=CALENDAR)
+    plan = RunPlan(assembly=assembly, request=request, wall=clock, once=True, watch_s=5.0)
+    run_virtual(lambda: run(plan, RunWatcher()), loop)
     journal = read_journal(path)
     try:
         return list(journal.events())

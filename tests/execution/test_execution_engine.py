@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,7 +30,7 @@ from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.matching import FillCosts
+from tbot_core.trading.matching import FillCosts, last_close_ticks
 from tbot_core.trading.matching import MatchingEngine as Simulated
 from tbot_core.trading.orders import SUPPOSED_PREFIX
 from tbot_core.trading.slippage import Slippage
@@ -574,7 +575,7 @@ def test_desk_execution_and_journal_agree_after_a_simulated_day(bench: Bench) ->
             )
             decisions = bench.desk.decide(wanted if minute == 25 else ())
             await bench.execution.execute(MinuteCommands(changes=changes, actions=actions, decisions=decisions))
-        venue.close(bars)
+        venue.close(partial(last_close_ticks, bars))
         await bench.execution.process_broker_events()
 
     asyncio.run(day())

@@ -376,46 +376,17 @@ def test_a_journal_without_its_table_is_damage(journal: Journal) -> None:
         journal.verify()
 
 
-def test_a_repeated_run_says_again_what_it_said(journal: Journal) -> None:
-    """Equal words are not written again, whenever they are said; what comes after them is."""
+def test_a_journal_that_commits_on_a_kind_holds_all_or_nothing_before_it(journal: Journal) -> None:
+    """What was appended since the last such event is read, and is gone where the process ends before the next."""
+    journal.commit_on = frozenset({"session_closed"})
+    journal.append([entry("intended", "b")])
+    journal.append([entry("risk", what="defense"), entry("session_closed")])
+    journal.append([entry("intended", "c")])
+    assert [journal.head[0], journal.last_event("intended").cid] == [9, "c"]  # type: ignore[union-attr]  # it is there
     journal.close()
     with closing(open_journal(journal.path)) as again:
-        again.expect_repeat(1)
-        assert again.is_repeating
-        assert not again.contains(("paper", "PAPER", "1"))  # it will be said again
-        later = TIME + dt.timedelta(days=1)
-        again.append([NewEvent(kind="intended", payload={}, time=later, cid="a"), entry("intended", "b")])
-        assert not again.contains(("paper", "PAPER", "1"))
-        again.append([entry("fill", "a", "1", price="10.00")])
-        assert again.contains(("paper", "PAPER", "1"))
-        assert again.head[0] == 5
-        again.append([entry("risk", what="defense"), entry("session_closed")])
-        assert [again.is_repeating, again.head[0]] == [False, 6]
+        assert [again.head[0], again.last_event("intended").cid] == [8, "b"]  # type: ignore[union-attr]  # it is there
         assert again.verify() == again.head
-
-
-DIVERGENCE = [
-    entry("cancelled", "a", "1", price="10.00"),
-    entry("fill", "b", "1", price="10.00"),
-    entry("fill", "a", "2", price="10.00"),
-    entry("fill", "a", "1", price="10.01"),
-]
-
-
-@pytest.mark.parametrize("other", DIVERGENCE)
-def test_a_repeated_run_that_says_something_else_is_stopped(journal: Journal, other: NewEvent) -> None:
-    """Another kind, order, source or amount: settings, plugins or data have changed."""
-    journal.expect_repeat(3)
-    with pytest.raises(JournalError, match=rf"would write {other.kind} {other.cid}, but event 4 of .* is fill a"):
-        journal.append([other])
-    assert journal.head[0] == 5
-
-
-def test_what_is_left_out_is_not_said_again(journal: Journal) -> None:
-    """Kinds that tell of the process are not expected."""
-    journal.expect_repeat(0, leaving_out=frozenset({"run_started", "intended"}))
-    journal.append([entry("fill", "a", "1", price="10.00"), entry("risk", what="defense"), entry()])
-    assert journal.head[0] == 6
 
 
 texts = st.text(max_size=12)

@@ -55,7 +55,6 @@ class Session:
         self.clock = ManualClock(BELL)
         self.told: list[tuple[dt.datetime, FailedCall]] = []
         self.recorded: list[str] = []
-        self.repeating = False
         self.bounds = CallGuard(
             strict=strict,
             record=lambda _entry, failure: self.recorded.append(failure.error),
@@ -69,7 +68,6 @@ class Session:
             GuardSession(
                 clock=self.clock,
                 on_failure=lambda lost: self.told.append((self.clock.now(), lost)),
-                repeating=lambda: self.repeating,
             )
         )
 
@@ -433,36 +431,6 @@ def test_a_plugin_that_is_asked_outside_of_any_session_fails_with_a_sentence() -
     subject = guard_plugin(STRATEGY, _made(window=WINDOW, scan=fails), CallGuard(strict=False))
     with pytest.raises(PluginError, match="theirs"):
         subject.scan(BARS, DAY)
-
-
-def test_what_failed_before_an_interruption_fails_again_without_being_called() -> None:
-    """A repeated session says again what it said, also where the plugin would answer now; then it is called."""
-    first = Session()
-    failing = first.strategy(scan=fails)
-    for _ in range(2):
-        failing.scan(BARS, DAY)
-    again = Session()
-    again.bounds.repeat(first.told)
-    subject = again.strategy(scan=lambda *_: found())
-    assert [len(subject.scan(BARS, DAY)) for _ in range(3)] == [0, 0, 1]
-    assert again.told == first.told
-    assert again.recorded == []
-    again.clock.advance(60.0)
-    assert len(subject.scan(BARS, DAY)) == 1
-
-
-def test_what_is_repeated_may_take_longer() -> None:
-    """It came back in time before; a busy machine must not make something else of it."""
-    session = Session(limit_s=SOON_S)
-    session.repeating = True
-
-    def scan(*_: object) -> Signals:
-        began = dt.datetime.now(dt.UTC)
-        while (dt.datetime.now(dt.UTC) - began).total_seconds() < 3 * SOON_S:
-            pass
-        return found()
-
-    assert len(session.strategy(scan=scan).scan(BARS, DAY)) == 1
 
 
 def test_a_restart_counts_on() -> None:

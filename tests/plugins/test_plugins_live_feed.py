@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import importlib
 import json
 from contextlib import closing
@@ -27,11 +28,11 @@ from tbot_core.marketdata import received_bars
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import exchange_time
+from tbot_core.rehearsal.bot import SimulatedCrash
 from tbot_core.rehearsal.world import World
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Sequence
 
     from tbot_core.instance import Mode
@@ -356,12 +357,17 @@ def test_a_broker_that_only_supplies_bars_is_closed_too(
     assert sorted(closed) == ["acme", "beta"]
 
 
+def crash() -> None:
+    """The process ends here."""
+    raise SimulatedCrash
+
+
 PAPER = {"BROKER_NAME": "PAPER", "DATA_SOURCE": "ACME", "ENTRY_ORDER_TYPE": "market", "SHORT_TYPE_OPEN": "ShortSell"}
 
 
 @pytest.mark.slow
 def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
-    """Its fills are the simulator's, at prices of the feed's bars, in real time; what does not apply is said."""
+    """Its fills are the simulator's, at prices of the feed's bars, and its quotes price what is entered."""
     outcome = house.run("paper", **PAPER)
     assert outcome.summary.sessions == 1
     assert outcome.summary.trades
@@ -373,10 +379,10 @@ def test_paper_trades_on_the_minutes_of_a_live_feed(house: House) -> None:
         assert float(trade.entry_price) == pytest.approx(minute.open[row], rel=0.002)  # but for slippage
     (start,) = house.events(records.RUN_STARTED)
     assert start.payload["source"] == "acme"
-    for words in ("its quotes and halts are ignored", "assumed to be shortable"):
+    for words in ("simulated from the closed minutes", "assumed to be shortable"):
         assert any(words in note for note in start.payload["notes"])
-    ends = [event.received for event in house.events(records.SESSION_CLOSED)]
-    assert ends == [house.world.session.close]
+    (end,) = (event.received for event in house.events(records.SESSION_CLOSED))
+    assert house.world.session.close <= end < house.world.session.close + dt.timedelta(seconds=5)
 
 
 @pytest.mark.slow
@@ -391,45 +397,33 @@ def test_no_volume_limit_applies_on_paper_to_a_feed_of_one_venue(house: House, c
 @pytest.mark.first(1)
 @pytest.mark.parametrize("stop_s", [560.0, 730.0, 1_000.0])
 def test_paper_on_a_live_feed_goes_on_after_an_interruption(house: House, stop_s: float) -> None:
-    """The minutes that were kept are repeated as they were; the missed ones are requested, and managed."""
-    house.stops_at = stop_s
-    first = house.run("paper", **PAPER)
-    assert first.stopped
+    """What was decided stays; the signals of the minutes that closed meanwhile are too late, and exits go on."""
+    house.world.loop.call_at(stop_s, crash)
+    with pytest.raises(SimulatedCrash):
+        house.run("paper", **PAPER)
     said = [one.payload for one in house.events(records.DECISION)]
     house.again(stop_s + 130.0)
     outcome = house.run("paper", **PAPER)
     assert outcome.summary.sessions == 1
     assert len(house.events(records.SESSION_CLOSED)) == 1
-    assert [one.payload for one in house.events(records.DECISION)][: len(said)] == said
-    assert outcome.summary.trades[: len(first.summary.trades)] == first.summary.trades
-    assert said
-    unwatched = {
-        minute for gap in house.events(records.GAP) for minute in range(gap.payload["from"], gap.payload["to"])
-    }
-    assert unwatched
-    allowed = [one.payload for one in house.events(records.DECISION) if one.payload["reason"] == "ALLOWED"]
-    assert unwatched.isdisjoint(one["signal"]["minute"] for one in allowed)
+    decided = [one.payload for one in house.events(records.DECISION)]
+    assert decided[: len(said)] == said
+    assert outcome.open == ()
     assert [one.minute.index for one in house.recorded().records] == list(range(house.world.session.minutes))
 
 
 @pytest.mark.slow
-def test_paper_ends_a_session_of_yesterday_on_what_was_kept_of_it(house: House) -> None:
-    """Its bars are not to be had from the feed any more; without the file it says which is missing."""
-    house.stops_at = 900.0
-    house.run("paper", **PAPER)
-    kept = house.home / "data" / received_bars.FOLDER
-    (file,) = kept.iterdir()
-    aside = house.home / "aside"
-    file.rename(aside)
-    house.again(80_000.0)
-    with pytest.raises(DataError, match=r"was interrupted, and its bars are not in") as missing:
+def test_paper_ends_a_session_of_yesterday_without_its_feed(house: House) -> None:
+    """What was open at the bell closes at the last price that the venue has seen."""
+    house.world.loop.call_at(900.0, crash)
+    with pytest.raises(SimulatedCrash):
         house.run("paper", **PAPER)
-    assert "Put the file back" in missing.value.remedy
-    aside.rename(file)
     house.again(80_000.0)
     with pytest.raises(DataError, match="acme supplies no bars of 2026-03-04"):
         house.run("paper", **PAPER)
-    assert [event.payload["date"] for event in house.events(records.SESSION_CLOSED)] == ["2026-03-03"]
+    (closed,) = house.events(records.SESSION_CLOSED)
+    assert closed.payload["date"] == "2026-03-03"
+    assert house.events(records.STUCK) == []
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -20,7 +21,7 @@ from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts, MatchingEngine
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts, MatchingEngine, last_close_ticks
 from tbot_core.trading.positions.state import CarriedPosition
 from tbot_core.trading.slippage import Slippage
 
@@ -96,7 +97,7 @@ class Day:
         for minute in range(min(one.signal.minute for one in proposals), last + 1):
             self.step(minute, *(one for one in proposals if one.signal.minute == minute))
         if close:
-            self.venue.close(self.bars)
+            self.venue.close(partial(last_close_ticks, self.bars))
             self.book()
         return self
 
@@ -799,7 +800,7 @@ def test_any_session_keeps_its_promises(
         assert all(position.units > 0 for position in standing.portfolio.positions.values())
         if standing.daily_loss:
             assert not standing.working
-    day.venue.close(bars)
+    day.venue.close(partial(last_close_ticks, bars))
     day.book()
     assert all((one.order is None) is (one.reason is not Reason.ALLOWED) for one in day.decisions)
     assert day.desk.position_manager.is_idle

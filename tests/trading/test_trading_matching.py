@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,7 +14,7 @@ from tbot_core.contracts.settings import SimulationSettings
 from tbot_core.model.types import Leg, Order
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import order, session
-from tbot_core.trading.matching import FillCosts, MatchingEngine, tick_of
+from tbot_core.trading.matching import FillCosts, MatchingEngine, last_close_ticks, tick_of
 from tbot_core.trading.risk.account import buying_power
 from tbot_core.trading.slippage import Slippage
 
@@ -342,6 +343,21 @@ def test_an_exit_meets_the_open_before_anything_else() -> None:
     assert venue.idle
 
 
+def test_a_restored_session_goes_on_as_if_it_had_not_ended() -> None:
+    """Resting orders, accepted ids and the number of events are its whole state; the rows may have moved."""
+    bars = SessionDraft("AAA", "BBB").bars()
+    venue = MatchingEngine(FREE, session(), ("AAA", "BBB"))
+    venue.accept(order(limit="100", symbol="BBB"), SIGNAL)
+    again = MatchingEngine(FREE, session(), ("BBB", "AAA"))
+    again.restore(venue.resting, ["entry"], venue.count)
+    again.accept(order(limit="100", symbol="BBB"), SIGNAL)  # its id was accepted before
+    assert again.events() == []
+    moved = SessionDraft("BBB", "AAA").bars()
+    venue.match(bars, FIRST)
+    again.match(moved, FIRST)
+    assert said(again) == said(venue)[1:]
+
+
 def test_exits_meet_a_minute_before_entries() -> None:
     """What frees cash is booked first, in whatever order the two were sent."""
     venue = MatchingEngine(FREE, session(), ("AAA", "BBB"))
@@ -360,7 +376,7 @@ def test_what_is_open_after_the_last_bar_is_closed_at_the_last_price() -> None:
         venue.accept(order(Leg.STOP, stop="90"), 384)
         venue.accept(order(Leg.STOP, "other", stop="90", symbol="BBB"), 384)
         venue.accept(order(Leg.ENTRY, limit="50"), 388)
-        venue.close(bars)
+        venue.close(partial(last_close_ticks, bars))
         events = venue.events()
         done = [(event.client_order_id, event.words) for event in events if event.fill]
         assert done == [("exit", "NO_MARKET"), ("other", "NO_MARKET")]

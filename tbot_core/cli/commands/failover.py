@@ -165,8 +165,16 @@ def _outcome(result: FailoverDrill) -> str:
     if not result.passed:
         return f"Drill failed: no entry goes to another broker ({names})."
     if len(result.brokers) == 1:
-        return f"Drill passed, but failover from {names} is off: FAILOVER_ENABLED and FAILOVER_BROKERS switch it on."
+        return f"Drill passed, but failover from {names} is off: {_how_to_switch_on(names)}."
     return f"Drill passed for {names}; it is valid for 30 days."
+
+
+def _how_to_switch_on(primary: str) -> str:
+    from tbot_core.engine.bootstrap import SIMULATOR
+
+    if primary == SIMULATOR:
+        return "no broker takes over from a simulated venue"
+    return "FAILOVER_ENABLED and FAILOVER_BROKERS switch it on"
 
 
 def _confirm_text(answer: RequestResult, amount: str) -> str:
@@ -181,7 +189,7 @@ def _confirm_text(answer: RequestResult, amount: str) -> str:
 def status_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     """The status as text: each broker, moved leases, an outage, the last drill, and the command to run next."""
     if len(shown["places"]) == 1:
-        yield "Failover is off: FAILOVER_ENABLED and FAILOVER_BROKERS switch it on."
+        yield f"Failover is off: {_how_to_switch_on(shown['places'][0]['name'])}."
     yield from map(_broker, shown["places"])
     yield from (f"entries in {symbol} go to {owner}" for symbol, owner in shown["leases"].items())
     if shown["broken"]:

@@ -225,7 +225,7 @@ def settings_of_open_session(options: RunOptions, found: SettingsFiles, now: dt.
     from tbot_core.errors import TbotError
     from tbot_core.instance import Instance, load_settings
 
-    texts = open_session_settings(Instance.at(options.home).journal, now, simulated=_simulated(found))
+    texts = open_session_settings(Instance.at(options.home).journal, now)
     try:
         fresh = load_settings(options.home, mode=options.mode, sources=found).values if texts else {}
     except TbotError:

@@ -206,6 +206,9 @@ def _total(summary: RunSummary, options: RunOptions | None = None) -> Iterator[s
     yield ""
     title = f"{options.title}: " if options is not None and options.dry else ""
     sessions = plural(summary.sessions, "session")
+    if not summary.equity_start:  # stopped before the first log-in
+        yield click.style(f"{title}No session was traded.", bold=True)
+        return
     equity = f"equity {format_money(summary.equity_start)} to {format_money(summary.equity_end)}"
     yield click.style(f"{title}{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,7 +14,7 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.matching import FillCosts, MatchingEngine
+from tbot_core.trading.matching import FillCosts, MatchingEngine, last_close_ticks
 from tbot_core.trading.portfolio import Position
 from tbot_core.trading.positions.order_factory import OrderIdFactory
 from tbot_core.trading.proposals import TradingRules
@@ -72,7 +73,7 @@ def walk_session(
         for decision in _step(decision_engine, venue, bars, minute, due.get(minute, ())):
             if decision.order is None:
                 denials[decision.reason.name] += 1
-    venue.close(bars)
+    venue.close(partial(last_close_ticks, bars))
     _book(decision_engine, venue)
     closed = decision_engine.portfolio.closed
     if missed := sum(decision_engine.exposure.sent.values()) - len(closed):  # every filled entry is closed by now

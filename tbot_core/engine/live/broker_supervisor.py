@@ -105,6 +105,8 @@ class BrokerSupervisor:
         """Read the account first; entries are blocked until one reading has succeeded."""
         self.trading_state.raise_cause(StateCause.UNRECONCILED)
         self._reading_since = self._clock.monotonic()
+        if self.broker_session.execution.venue.broker.capabilities.simulated:
+            await self.broker_session.execution.process_broker_events()  # it reports again what a restart may not know
         await self.reconciler.read()
         self._read = self.broker_session.is_awaited = True
         self._on_account_read()

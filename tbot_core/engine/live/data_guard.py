@@ -243,7 +243,10 @@ class DataGuard:
     def _mark(self) -> list[RiskChange]:
         # Value positions at fresh quotes; a breach of a loss limit counts if it still holds two seconds later.
         #
-        # A losing run counts at once: its trades are closed and need no marks.
+        # A losing run counts at once: its trades are closed and need no marks. At a venue that fills from bars the
+        # limits are judged on closes, with each minute.
+        if self._run.fills_on_bars:
+            return []
         engine, now = self._run.decision_engine, self._clock.monotonic()
         changes = engine.check_losses(priced=False)
         for broker_session in self._run.broker_sessions:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import timedelta
 from functools import partial
-from itertools import product, repeat
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.engine import control
+from tbot_core.engine import control, resume
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live import broker_supervisor as supervision
 from tbot_core.engine.live.abandoned_positions import AbandonedPositions
@@ -18,6 +19,7 @@ from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, out_of_hours, session_clock
 from tbot_core.engine.live.failover import guard_standbys, make_failover, monitor_brokers
 from tbot_core.engine.live.flatten import PositionFlattener
+from tbot_core.engine.live.restart import SessionRestart
 from tbot_core.engine.live.session_close import SessionClose
 from tbot_core.engine.live.shutdown import Shutdown
 from tbot_core.engine.live.task_group import AsyncAction, SessionTasks
@@ -26,7 +28,6 @@ from tbot_core.engine.session.arming import ArmingGuard
 from tbot_core.engine.session.confirmations import CONFIRMATION_VERBS
 from tbot_core.engine.session.feed_session import FeedReceiver, empty_minute
 from tbot_core.engine.session.opening_equity import check_opening_equity
-from tbot_core.engine.session.recovery import SessionRecovery, recorded_failures
 from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS, RequestAction, RequestHandler
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.engine.session.vix import ASK_S, WindowVix
@@ -35,8 +36,8 @@ from tbot_core.execution.reconciler import LEAST_WINDOW_S
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
+from tbot_core.marketdata.feed_health import MINUTE_S
 from tbot_core.model.types import Leg
-from tbot_core.plugins import hung_plugins
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
 
@@ -109,15 +110,18 @@ class LiveTradingSession:
         self._session_close = SessionClose(self.run, self.supervisors, self.steady_clock, self._past, self._is_halted)
         self._tasks, self._first_read_done = SessionTasks(clock, config.timeout_s), asyncio.Event()
         self._watch_loop = WatchLoop(config, clock, self.supervisors, self.requests, self._checks())
+        self._restart = SessionRestart(self.run, self._past, self._carried, self.steady_clock)
         self._shutdown = Shutdown(self.requests, self.supervisors, clock, config.timeout_s)
 
     def _supervisor(self, broker: BrokerSession, past: Sequence[Event]) -> BrokerSupervisor:
         causes, opens = recall_states(past, broker.journal_tag), self.run.session.open
-        return BrokerSupervisor(broker, causes, self._trading.clock, opens, self._config.ttl_s)
+        # At a venue that fills from bars an entry ends after the first bar that could fill it.
+        ttl_s = math.inf if broker.execution.venue.broker.capabilities.simulated else self._config.ttl_s
+        return BrokerSupervisor(broker, causes, self._trading.clock, opens, ttl_s)
 
     async def trade(self) -> None:
         """Trade the session to its end, or until a stop has been carried out."""
-        self._restore()
+        self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
         self.abandoned_positions.update_cause(self.trading_state)
         if self._arming_guard is not None:
             starts = any(event.kind in _START_KINDS for event in self._past)
@@ -208,7 +212,7 @@ class LiveTradingSession:
         The primary account must be read first, however long that takes; other brokers are awaited `until` then.
         `on_unread` is called meanwhile. Returns False if a stop came first; the session then stays open.
         """
-        self._restore()
+        self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
         self._equity_checked, self.requests.deferred = True, FUTURE_SESSION_VERBS
         tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
         side = supervision.first_standby_readings(self.supervisors[1:], tasks)
@@ -283,27 +287,6 @@ class LiveTradingSession:
     def _on_read(self, index: int, fault_text: str) -> None:
         self.supervisors[index].record_read_result(fault_text)
 
-    def _restore(self) -> None:
-        rows = {symbol: row for row, symbol in enumerate(self.run.source.symbols)}
-        recoveries = [SessionRecovery(one.decision_engine, one.execution, rows) for one in self.run.broker_sessions]
-        for broker, one in product(self.run.broker_sessions, self._carried):
-            if one.account == broker.account_id:
-                broker.decision_engine.position_manager.recovery.restore_position(one, rows.get(one.fill.symbol))
-        for event in self._past:  # in journal order: the brokers share counts of trades
-            for found in recoveries:
-                found.apply(event)
-        for supervisor, found in zip(self.supervisors, recoveries, strict=True):
-            supervisor.reconciler.splits.file = self._config.splits
-            found.resolve_open_orders()
-            self.run.decided |= found.decided
-        self.run.decided |= self.run.confirmations.restore(self._past, rows)
-        if self.data_guard is not None:
-            self.data_guard.restore(self._past)
-        self._trading.call_guard.restore(recorded_failures(self._past))
-        if self._config.lost is not None:
-            noted = hung_plugins.failures_of_day(self._config.lost, self._trading.clock.now(), self.run.session.date)
-            self._trading.call_guard.record_hung(noted)
-
     async def _reconcile(self) -> None:
         # Read the primary's account first; entries are blocked until one reading has succeeded.
         await self.supervisors[0].reconcile()
@@ -338,26 +321,37 @@ class LiveTradingSession:
             return "No entry needs a confirmation any more."
         return self.failover.confirm_exposure(request)
 
-    async def _minutes(self) -> None:
-        # Trade the minutes in order: drop late and repeated ones, keep missing ones empty, skip if positions are kept.
-        run, wait = self.run, self._trading.wait
-        while (rest := run.session.open - self._trading.clock.now()).total_seconds() > 0:
+    async def _await_open(self) -> bool:
+        # Wait for the bell and open the session; returns whether a stop came first.
+        run, clock = self.run, self._trading.clock
+        while (rest := run.session.open - clock.now()).total_seconds() > 0:
             if self._shutdown.finish_if_over():
-                return
-            await wait(self._trading.clock.now() + min(rest, _OPEN_POLL))
+                return True
+            await self._trading.wait(clock.now() + min(rest, _OPEN_POLL))
         recorded = _OPENING_KINDS.intersection(event.kind for event in self._past)
         await run.open_session(recorded)
         if self._receiver.truncation is not None and records.UNIVERSE not in recorded:
             run.execution.recorder.record(records.UNIVERSE, self._receiver.truncation)
+        return False
+
+    async def _minutes(self) -> None:
+        # Trade the minutes in order: drop late and repeated ones, keep missing ones empty, skip if positions are kept.
+        run = self.run
+        if await self._await_open():
+            return
         start_minute = run.session.minute(self.steady_clock.now())
-        minutes = aiter(run.source.minutes())
+        if self.data_guard is None:  # a live feed records its own gaps
+            resume.note_missed_minutes(
+                run.execution.recorder, run.session, self._receiver.first_unrecorded, start_minute - 1
+            )
+        minutes = aiter(self._receiver.minutes())
         while (minute := await self._shutdown.next_minute(minutes)) is not None:
             if minute.index < run.tape.closed:
                 _log.warning("minute.late", index=minute.index)
                 continue
             while run.tape.closed < minute.index:
-                run.tape.append(empty_minute(minute, run.tape.closed))
-            run.tape.append(minute)
+                run.append_minute(empty_minute(minute, run.tape.closed))
+            run.append_minute(minute)
             late = () if self.data_guard is None else self.data_guard.apply_late_bars()
             if (old := minute.index < start_minute - 1) or run.keeps_positions():
                 await run.skip_minute(minute.index, late=old)
@@ -365,19 +359,23 @@ class LiveTradingSession:
                 continue
             if self._vix is not None:
                 self._vix.apply_due(minute.index)
+            await self._restart.repeat_orders()
             await run.step(minute.index, late=self._is_late(minute.index))
             self._trading.on_minute(run, minute.index)
             self._receiver.record_minute(minute, late, run.quoted)
         if self._shutdown.ended:
             return
         await self._settle()
-        await wait(run.session.close)
+        await self._trading.wait(run.session.close)
         await supervision.close_accounts(self.supervisors)
         await run.close_session(self._stuck)
         self._closed = True
 
     async def _settle(self) -> None:
-        # After the last minute: wait for orders in flight, as long as a lookup may still find one.
+        # After the last minute: wait for orders in flight, as long as a lookup may still find one. A venue that fills
+        # from bars ends them at the close.
+        if self.run.fills_on_bars:
+            return
         clock, run = self._trading.clock, self.run
         until = clock.monotonic() + self._lookup_timeout_s
         while clock.monotonic() < until and any(broker.in_flight for broker in run.broker_sessions):
@@ -387,7 +385,9 @@ class LiveTradingSession:
         # Whether a minute came too long after its end to enter on it.
         behind = self.steady_clock.now() - self.run.session.moment(index + 1)
         filled = self.data_guard is not None and self.data_guard.is_backfilled(index)
-        return filled or behind.total_seconds() > self._config.ttl_s
+        # A venue that fills from bars fills on the next one, whenever the order arrives before its end.
+        limit_s = MINUTE_S if self.run.fills_on_bars else self._config.ttl_s
+        return filled or behind.total_seconds() > limit_s
 
     async def _watch(self) -> None:
         # Until the account has been read, only requests are executed.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import attrs
 
 from tbot_core.contracts import LiveSession
+from tbot_core.engine.bootstrap import DRY_RUN
 from tbot_core.engine.feed_quality import check_feed_fit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
-from tbot_core.engine.run_setup import LIVE, RunServices, market_setup, run_started_payload
+from tbot_core.engine.run_setup import LIVE, RunServices, dry_run_setup, market_setup, run_started_payload
 from tbot_core.engine.session.arming import live_context
 from tbot_core.engine.session.broker_login import log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
@@ -26,7 +27,6 @@ from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover, external_holdings, failover_drills
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.marketdata import received_bars
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -48,19 +48,21 @@ if TYPE_CHECKING:
 _log = log.logger(__name__)
 
 
-async def run_live(plan: RunPlan, watcher: RunWatcher, broker: Broker) -> RunOutcome:
-    """Trade day after day until the run is stopped, or to the session's end with `once`."""
-    setup = market_setup(plan.assembly, plan.request, broker)
+async def run_live(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
+    """Trade day after day until the run is stopped, or to the session's end with `once`; a dry run likewise."""
+    make = dry_run_setup if plan.assembly.settings.mode == DRY_RUN else market_setup
+    setup = make(plan.assembly, plan.request)
     setup.journal.free_space = plan.disk_guard.release_ballast
-    others = {name: plan.assembly.broker(name) for name in failover_brokers(plan.assembly.settings)}
+    names = () if setup.broker.capabilities.simulated else failover_brokers(plan.assembly.settings)
+    others = {name: plan.assembly.broker(name) for name in names}
     try:
         return await _Run(plan, watcher, setup, others).go()
     finally:
         setup.journal.close()
         trading = plan.assembly.settings.trading
-        named: dict[str, Closable] = {trading.broker_name: setup.broker, **others}
-        if setup.server is not setup.broker:  # used for its bars only
-            named[f"{trading.data_source} (data)"] = cast("Closable", setup.server)
+        named: dict[str, Closable] = {setup.name: setup.broker, **others}
+        if setup.source is not None and setup.source is not setup.broker:  # used for its bars only
+            named[f"{trading.data_source or trading.broker_name} (data)"] = setup.source
         await log_out(named, trading.api_timeout)
 
 
@@ -77,6 +79,10 @@ class _Run:
         self._others = others
         self._watcher = watcher
         self._setup = setup
+        if setup.files is None:
+            message = "A run in real time needs its files."
+            raise ValueError(message)
+        self._files = setup.files
         self._since = plan.wall.now()
         closed, opened = (setup.journal.last_event(kind) for kind in (records.SESSION_CLOSED, records.SESSION_OPENED))
         in_session = opened is not None and (closed is None or closed.seq < opened.seq)
@@ -84,8 +90,8 @@ class _Run:
         self._started = start is not None  # a continued session belongs to the run that began it
         self._began = setup.journal.head[0] if start is None else start.seq - 1
         self._services = RunServices(plan, watcher, setup)
-        self._vix = live_vix_brokers(plan.assembly.settings, (setup.server, setup.broker, *others.values()))
-        brokers = (setup.server, setup.broker, *others.values())
+        brokers = (*([] if setup.source in {None, setup.broker} else [setup.source]), setup.broker, *others.values())
+        self._vix = live_vix_brokers(plan.assembly.settings, brokers)
         self._universe = universe_selector(plan.assembly, plan.request, setup.broker.capabilities, brokers)
         self._recorder = JournalRecorder(journal=setup.journal, clock=plan.wall, on_events=self._services.on_events)
 
@@ -102,7 +108,7 @@ class _Run:
             live=self._live,
             on_idle=self._watcher.on_idle,
             settings_reload=plan.settings_reload,
-            primary=settings.trading.broker_name,
+            primary=setup.name,
             standbys=self._make_standbys,
             is_drilled=self._drilled,
             prepare=self._prepare,
@@ -110,7 +116,7 @@ class _Run:
             on_round=self._watcher.on_round,
             mode=settings.mode,
             worst_day=planned(settings).worst_day,
-            meter=GaugeWriter(settings.instance.data, setup.journal.path, plan.wall),
+            meter=self._make_gauge_writer(),
         )
         cycle = DailyCycle(self._recorder, setup.broker, self._config(), factory, once=plan.once)
         try:
@@ -124,20 +130,25 @@ class _Run:
         self._recorder.record(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
         return self._services.announce_end(self._began, stopped=True, reported=left, unconfirmed=unconfirmed)
 
+    def _make_gauge_writer(self) -> GaugeWriter | None:
+        # The gauges belong to the trading run; a dry run writes none.
+        data = self._files.data
+        return None if data is None else GaugeWriter(data, self._setup.journal.path, self._plan.wall)
+
     def _config(self) -> LiveConfig:
-        plan, settings = self._plan, self._plan.assembly.settings
+        plan, settings, files = self._plan, self._plan.assembly.settings, self._files
         return LiveConfig(
-            folder=settings.instance.control,
+            folder=files.control,
             poll_s=settings.trading.sleep_time,
             ttl_s=settings.entries.entry_ttl,
             timeout_s=settings.trading.api_timeout,
             watch_s=plan.watch_s,
             grace_s=settings.trading.bar_grace,
-            received=settings.instance.data / received_bars.FOLDER,
+            received=files.received,
             feed=self._setup.feed.label.name,
             disk_guard=plan.disk_guard,
-            lost=settings.instance.data,
-            splits=settings.instance.data / operator_splits.NAME,
+            lost=files.data,
+            splits=None if files.data is None else files.data / operator_splits.NAME,
             vix=self._vix,
             signals=ProcessSignals(stop=plan.stop, kill=plan.kill, flattens=settings.exits.stop_policy == "flatten"),
         )
@@ -148,8 +159,7 @@ class _Run:
         if not self._started:
             self._started = True
             self._recorder.record(records.RUN_STARTED, run_started_payload(plan, setup, account.equity))
-        name = plan.assembly.settings.trading.broker_name
-        return self._services.trading(account, name, plan.wall, plan.wall.sleep_until)
+        return self._services.trading(account, setup.name, plan.wall, plan.wall.sleep_until)
 
     async def _make_standbys(self, opened: Event | None) -> tuple[StandbyBroker, ...]:
         # The brokers that may take over; one whose login fails or hangs is reported and left out of the session.
@@ -167,7 +177,7 @@ class _Run:
 
     def _drilled(self, past: Sequence[Event]) -> bool:
         # Whether a recent failover drill of these brokers passed.
-        names = (self._plan.assembly.settings.trading.broker_name, *self._others)
+        names = (self._setup.name, *self._others)
         return not failover_drills.drill_objection(failover_drills.latest_drill(past, names), self._plan.wall.now())
 
     def _live(self, account: Account) -> LiveContext | None:

@@ -15,7 +15,7 @@ from tbot_core.system import log
 from tbot_core.trading.universe import Universe, unknown_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from tbot_core.contracts import FeedSession
     from tbot_core.engine.session.config import LiveConfig
@@ -43,7 +43,7 @@ class FeedReceiver:
         clock: Clock,
     ) -> None:
         """`universe`: symbols, and facts known before the open, None for the source's; `clock`: the session's own."""
-        self._wall = trading.clock
+        self._wall, self._clock = trading.clock, clock
         self.live_feed: LiveFeedAggregator | None = None
         self.source: FeedSession
         self.universe = universe = universe or universe_of(source)
@@ -61,10 +61,22 @@ class FeedReceiver:
         return None if self._recording is None else self._recording.previous
 
     @property
+    def first_unrecorded(self) -> int:
+        """The first minute that was not recorded before a restart."""
+        before = self.previous_recording
+        return before.records[-1].minute.index + 1 if before is not None and before.records else 0
+
+    @property
     def truncation(self) -> dict[str, Any] | None:
         """The event payload of a universe that was cut; None otherwise."""
         cut = self.universe.cut
         return None if not cut else records.universe_payload(self.universe)
+
+    async def minutes(self) -> AsyncIterator[MinuteSlice]:
+        """The source's minutes, each after its end: stored and simulated ones come early."""
+        async for minute in self.source.minutes():
+            await self._clock.sleep_until(self.source.session.moment(minute.index + 1))
+            yield minute
 
     def record_minute(self, minute: MinuteSlice, late: Sequence[BarAmendment], quotes: Quotes | None = None) -> None:
         """Record a processed minute as it was received, with the quotes used for its decisions."""

@@ -30,12 +30,8 @@ class PluginFailures:
     def guard_session(self) -> GuardSession:
         """This session for the guard of its plugins' calls."""
         execution = self._broker_sessions[0].execution
-        recorder, simulated = execution.recorder, execution.venue.broker.capabilities.simulated
         return GuardSession(
-            clock=recorder.clock,
-            on_failure=self._on_failure,
-            repeating=lambda: recorder.journal.is_repeating,
-            on_broker_failure=None if simulated else self._on_broker_failure,
+            clock=execution.recorder.clock, on_failure=self._on_failure, on_broker_failure=self._on_broker_failure
         )
 
     def _on_failure(self, failure: FailedCall) -> None:

@@ -18,8 +18,9 @@ from tbot_core.journal import records
 from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import Leg, OrderState, RiskState, Side
+from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side
 from tbot_core.plugins.call_guard import FailedCall
+from tbot_core.trading.commands import CancelOrder, ReplaceOrder
 from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent, OrderRecord, advance, execution_update
 from tbot_core.trading.proposals import Proposal
 from tbot_core.trading.risk.exposure import impose_defense
@@ -53,6 +54,8 @@ class SessionRecovery:
         self._proposals: dict[str, Proposal] = {}
         self._entry: Order
         self._awaited: set[str] = set()
+        self._intended_at: dict[str, datetime] = {}
+        self._requested: dict[str, CancelOrder | ReplaceOrder] = {}
         self._mismatched: set[str] = set()
         self.external = decision_engine.exposure.external.held
         self.decided: set[str] = set()
@@ -62,18 +65,33 @@ class SessionRecovery:
         if event.payload.get("broker", "") == self._broker or event.cid in self._execution.orders:
             self._apply(event)
 
-    def resolve_open_orders(self) -> None:
+    def resolve_open_orders(self, repeat_from: datetime | None = None) -> list[Order]:
         """Drop the orders that were never sent, and mark those in flight as unknown.
+
+        Orders recorded since `repeat_from` are left as they are, and returned; their protection is part of them.
 
         Each kind is one transaction, so that a thousand orders need one disk write.
         """
-        orders = self._execution.orders.items()
+        found, parts = [], set[str]()
+        for cid, record in self._execution.orders.items():
+            unanswered = record.state in {OrderState.INTENDED, OrderState.SENDING}
+            if repeat_from is not None and unanswered and self._intended_at[cid] >= repeat_from:
+                found.append(record.order)
+                parts.update(part.client_order_id for part in (record.order, *record.order.protection))
+        orders = [(cid, record) for cid, record in self._execution.orders.items() if cid not in parts]
         never_sent = [cid for cid, record in orders if record.state is OrderState.INTENDED]
         in_flight = [cid for cid, record in orders if record.state is OrderState.SENDING]
         if never_sent:
             self._execution.drop(_NEVER_SENT, *never_sent)
         if in_flight:
             self._execution.mark_unknown(_IN_FLIGHT, *in_flight)
+        legs = {part.client_order_id for one in found for part in one.protection}
+        return [one for one in found if one.client_order_id not in legs]
+
+    @property
+    def unanswered_requests(self) -> list[CancelOrder | ReplaceOrder]:
+        """The cancels and replaces that nothing was reported about since, oldest first."""
+        return list(self._requested.values())
 
     def _apply(self, event: Event) -> None:
         payload, cid = event.payload, event.cid
@@ -81,6 +99,7 @@ class SessionRecovery:
             case records.DECISION | records.TOP_UP:
                 self._on_decision(payload, cid)
             case records.INTENDED if cid is not None:
+                self._intended_at[cid] = event.applied
                 self._on_intent(cid, payload)
             case records.RISK:
                 self._restore_latch(payload["what"])
@@ -91,7 +110,7 @@ class SessionRecovery:
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
                 self._on_instrument_event(event.kind, payload)
             case records.REPLACE_REQUESTED | records.CANCEL_REQUESTED if cid is not None:
-                self._on_request(cid, payload.get("stop_price"))
+                self._on_request(cid, payload)
             case records.TAKEN_OTHERWISE if cid is not None:
                 self._on_mismatch(cid, payload)
             case _ if cid in self._execution.orders:
@@ -106,16 +125,20 @@ class SessionRecovery:
         shares = open_shares(payload["said"], rest, buy=payload["buy"])
         self._decision_engine.exposure.external.set_open_order(payload["broker_order_id"], payload["symbol"], shares)
 
-    def _on_request(self, cid: str, stop_price: str | None) -> None:
+    def _on_request(self, cid: str, payload: Mapping[str, Any]) -> None:
         # A request to replace or cancel an order; a mismatched order for more than ordered is cancelled as an orphan.
         #
         # Whether an ended order is still open is for the restart's own readings to find.
-        if stop_price is None and cid in self._mismatched and not self._execution.orders[cid].terminal:
+        price = Decimal(payload["stop_price"]) if "stop_price" in payload else None
+        self._requested[cid] = (
+            CancelOrder(client_order_id=cid)
+            if price is None
+            else ReplaceOrder(client_order_id=cid, stop_price=price, reason=ExitReason(payload["reason"]))
+        )
+        if price is None and cid in self._mismatched and not self._execution.orders[cid].terminal:
             self._decision_engine.position_manager.mismatched_orders.on_orphan_cancel(cid)
         else:
-            self._decision_engine.position_manager.recovery.restore_request(
-                cid, None if stop_price is None else Decimal(stop_price)
-            )
+            self._decision_engine.position_manager.recovery.restore_request(cid, price)
 
     def _on_mismatch(self, cid: str, payload: Mapping[str, Any]) -> None:
         # The broker works an order that differs from the one sent; one for less is left as it is.
@@ -163,6 +186,7 @@ class SessionRecovery:
 
     def _on_order_event(self, cid: str, event: Event) -> None:
         execution, payload = self._execution, event.payload
+        self._requested.pop(cid, None)
         word = ORDER_EVENT_KINDS.get(event.kind) or BROKER_EVENT_KINDS.get(event.kind)
         if word is None:
             return

@@ -46,7 +46,7 @@ from tbot_core.trading.proposals import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tbot_core.model.bars import Bars, DayFacts, Flags, Quotes
+    from tbot_core.model.bars import Bars, DayFacts, Flags, MinuteSlice, Quotes
     from tbot_core.model.window import Window
     from tbot_core.trading.commands import Decision, TradingCommand
 
@@ -102,10 +102,9 @@ class FeedView(Protocol):
 class TradingSession:
     """A session being traded. Create it at the open with the account's equity, then `await trade()`.
 
-    `day` holds the facts known before the open. Signals of the minutes in `late`, which closed while tbot was not
-    running, are not traded. `outlook` checks the data of a live feed; `quoted` are the quotes of its last decision,
-    None without quotes. `keeps_positions` tells whether a stop keeps positions open. `has_traded_minute`: a minute was
-    traded since the start; before that, after a restart, the bars are old.
+    `day` holds the facts known before the open. `outlook` checks the data of a live feed; `quoted` are the quotes of
+    its last decision, None without quotes. `keeps_positions` tells whether a stop keeps positions open.
+    `has_traded_minute`: a minute was traded since the start; before that, after a restart, the bars are old.
     """
 
     def __init__(
@@ -114,7 +113,6 @@ class TradingSession:
         source: FeedSession,
         entrants: tuple[ActiveStrategy, ...],
         equity_atoms: int,
-        late: frozenset[int] = frozenset(),
     ) -> None:
         self.source = source
         self.session = source.session
@@ -131,7 +129,8 @@ class TradingSession:
         self.confirmations = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
-        self.late_minutes = late
+        venue = trading.venue.broker
+        self._venue = venue if isinstance(venue, SimulatedVenue) else None
         self._flattening = self.has_traded_minute = False
         self.keeps_positions: Callable[[], bool] = lambda: False
         for broker in self.broker_sessions:
@@ -154,13 +153,16 @@ class TradingSession:
         await self.open_session()
         async for minute in self.source.minutes():
             await trading.wait(self.session.moment(minute.index + 1))
-            self.tape.append(minute)
-            venue = trading.venue.broker
-            if isinstance(venue, SimulatedVenue):
-                venue.observe(minute)
+            self.append_minute(minute)
             await self.step(minute.index)
             trading.on_minute(self, minute.index)
         await self.close_session()
+
+    def append_minute(self, minute: MinuteSlice) -> None:
+        """Add a closed minute to the tape, and show it to a venue that fills from bars; every minute once, in order."""
+        self.tape.append(minute)
+        if self._venue is not None:
+            self._venue.observe(minute)
 
     async def step(self, minute: int, *, late: bool = False) -> None:
         """Process a closed minute; if it is `late`, no entry is made on it."""
@@ -174,7 +176,7 @@ class TradingSession:
             commands = {broker.name: self._minute_commands(broker, bars, minute) for broker in self.broker_sessions}
             to_confirm, proposals = self.confirmations.hold_for_confirmation(self._proposals(bars, minute, late=late))
             decisions = self.decide(proposals)
-            for broker in () if late or minute in self.late_minutes else self.broker_sessions:
+            for broker in () if late else self.broker_sessions:
                 commands[broker.name] = attrs.evolve(commands[broker.name], top_ups=self._top_ups(broker, bars, minute))
             await self._send(decisions, commands)
             self.confirmations.request_confirmation(to_confirm)
@@ -197,7 +199,10 @@ class TradingSession:
 
     def _minute_commands(self, broker: BrokerSession, bars: Bars, minute: int) -> MinuteCommands:
         # The orders for positions at a broker after a minute; losses are checked once, for all brokers together.
-        engine, judged = broker.decision_engine, self.outlook is None and broker is self.broker_sessions[0]
+        #
+        # Without a live feed, and at a venue that fills from bars, they are judged on closes.
+        on_closes = self.outlook is None or self.fills_on_bars
+        engine, judged = broker.decision_engine, on_closes and broker is self.broker_sessions[0]
         changes = engine.mark(bars, minute, judged=judged)
         actions = engine.position_manager.orders_after_minute(bars, minute) if broker.is_awaited else ()
         return MinuteCommands(changes=changes, actions=actions)
@@ -263,6 +268,11 @@ class TradingSession:
         self._flattening = on
 
     @property
+    def fills_on_bars(self) -> bool:
+        """Whether the primary broker is a venue that fills from closed bars."""
+        return self._venue is not None
+
+    @property
     def open_symbols(self) -> set[str]:
         """The symbols with a position or a working order at any broker."""
         return set().union(*(broker.open_symbols for broker in self.broker_sessions))
@@ -320,7 +330,6 @@ class TradingSession:
         return None if renewed is None else self._judged(renewed, entrant.window)
 
     def _proposals(self, bars: Bars, minute: int, *, late: bool) -> list[Proposal]:
-        late = late or minute in self.late_minutes
         found: list[Proposal] = []
         for entrant in self.entrants:
             window = entrant.window
@@ -343,16 +352,15 @@ class TradingSession:
 
     async def open_session(self, recorded: Container[str] = ()) -> None:
         """Screen the symbols and record the open, except the event kinds in `recorded`."""
-        trading, session, portfolio = self._trading, self.session, self.decision_engine.portfolio
-        venue, source = trading.venue.broker, self.source
-        if isinstance(venue, SimulatedVenue):
+        source, session, portfolio = self.source, self.session, self.decision_engine.portfolio
+        if self._venue is not None:
             partial_volume = source.partial_volume if isinstance(source, SupportsPartialVolume) else frozenset[str]()
-            venue.open_session(session, source.symbols, dollars_of(portfolio.cash_atoms), partial_volume)
+            self._venue.open_session(session, source.symbols, dollars_of(portfolio.cash_atoms), partial_volume)
         await run_concurrently([broker.execution.read_account for broker in self.broker_sessions])
         opening = session_events.session_opened_payload(source, self.entrants, self.broker_sessions)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._plugin_failures.opening = entries
-        self._cut = universe_cut(self.entrants, trading.rules, self.day, source.symbols, session.minutes)
+        self._cut = universe_cut(self.entrants, self._trading.rules, self.day, source.symbols, session.minutes)
         for entrant in self.entrants:
             self._screened[entrant.name] = judged = self._screen(entrant)
             payload = session_events.screened_payload(entrant.name, judged)
@@ -375,9 +383,8 @@ class TradingSession:
         """Wait for the close, book the last broker events and record the end; `stuck` returns the STUCK events."""
         trading = self._trading
         await trading.wait(self.session.close)
-        venue = trading.venue.broker
-        if isinstance(venue, SimulatedVenue):
-            venue.close_session()
+        if self._venue is not None:
+            self._venue.close_session()
         awaited = (broker for broker in self.broker_sessions if broker.is_awaited)
         await run_concurrently([broker.execution.process_broker_events for broker in awaited])
         await self._send(self.confirmations.expire_all())

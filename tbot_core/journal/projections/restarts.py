@@ -58,9 +58,8 @@ class Restart:
                 self._reset(in_session=event.kind == records.SESSION_OPENED)
             case records.STATE if payload["cause"] == StateCause.UNRECONCILED.name:
                 self._reconcile(event, there=payload["there"])
-            case records.GAP if self._in_session:
-                self._restart(event)
-                self.minutes, self.settled = payload["to"] - payload["from"], True
+            case records.GAP if self.at is not None:
+                self.minutes += payload["to"] - payload["from"]
             case records.FEED_GAP if self.at is not None:
                 self.minutes += payload["last"] - payload["first"] + 1
             case records.DECISION if self.at is not None and payload["reason"] == Reason.SIGNAL_TOO_LATE.name:

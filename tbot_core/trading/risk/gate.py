@@ -15,7 +15,7 @@ import attrs
 from tbot_core.contracts.settings import RiskSettings
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import RiskState, Side, SignalId, dollars_of
+from tbot_core.model.types import OrderType, RiskState, Side, SignalId, dollars_of
 from tbot_core.trading.risk.exposure import (
     ExposureBook,
     RiskChange,
@@ -164,8 +164,10 @@ class RiskEngine:
         if not planned.units:
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
         last = planned.reference if planned.last is None else planned.last
-        if abs(planned.price - last) > last * limits.price_band:
-            away = Decimal(abs(planned.price - last)) / max(1, last)
+        # A market order has no limit: its price is the worst one within the band around its reference.
+        aimed = planned.reference if planned.type is OrderType.MARKET else planned.price
+        if abs(aimed - last) > last * limits.price_band:
+            away = Decimal(abs(aimed - last)) / max(1, last)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         if side is Side.SHORT and (reason := self._short_denial(exposure, signal.symbol)) is not None:
             return Denial(reason=reason)

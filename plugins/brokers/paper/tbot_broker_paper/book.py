@@ -8,6 +8,7 @@ from tbot_core.contracts import PositionReport
 from tbot_core.model.types import atoms_of, dollars_of, price_of, quantity_of, ticks_of, units_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from decimal import Decimal
 
     from tbot_core.model.bars import MinuteSlice
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 class Book:
     """Cash and signed positions after each fill, valued at the last seen prices."""
 
-    def __init__(self, cash: Decimal) -> None:
-        """Start flat with this cash, dollars."""
+    def __init__(self, cash: Decimal, positions: Mapping[str, tuple[int, int]] | None = None) -> None:
+        """Start with this cash, dollars, and positions: signed units and the last price in ticks, by symbol."""
         self._cash = atoms_of(cash)
-        self._units: dict[str, int] = {}
-        self._last: dict[str, int] = {}
+        self._units = {symbol: units for symbol, (units, _) in (positions or {}).items()}
+        self._last = {symbol: ticks for symbol, (_, ticks) in (positions or {}).items()}
 
     @property
     def cash(self) -> Decimal:
@@ -37,6 +38,15 @@ class Book:
     def gross(self) -> Decimal:
         """The absolute value of all positions, dollars."""
         return dollars_of(sum(abs(units) * self._last[symbol] for symbol, units in self._units.items()))
+
+    @property
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """Signed units and the last price in ticks, by symbol."""
+        return {symbol: (units, self._last[symbol]) for symbol, units in self._units.items()}
+
+    def last_ticks(self, symbol: str) -> int:
+        """The last price of a held symbol in ticks; raises KeyError for another one."""
+        return self._last[symbol]
 
     @property
     def holdings(self) -> tuple[PositionReport, ...]:

@@ -33,6 +33,11 @@ class Reports:
         """Whether the order was ever submitted."""
         return client_order_id in self._reports
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """The client order ids of the orders, and of their protective orders."""
+        return frozenset(self._reports)
+
     def accept(self, order: Order, now: datetime) -> None:
         """Record a submitted order and its protective orders."""
         for part in (order, *order.protection):

@@ -17,6 +17,7 @@ from tbot_broker_paper.sessions import RowSession, SimulatedSession
 from tbot_core.contracts import FeedLabel
 from tbot_core.errors import DataError
 from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedRequest, FeedSession
     from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Override, Session
+    from tbot_core.model.clock import Clock
 
 GENERATION: Final = 1
 """Increased whenever the same seed gives other prices."""
@@ -66,14 +68,35 @@ class SimulatedFeed:
         for number in range(self._count):
             if number:
                 session = self._calendar.next(session.date)
-            yield self._session(session)
+            yield self.session(session)
 
-    def _session(self, session: Session) -> SimulatedSession:
+    def session(self, session: Session) -> SimulatedSession:
+        """The bars and facts of one session."""
         columns = np.array([SYMBOLS.index(symbol) for symbol in self._symbols])
         fields = {name: np.ascontiguousarray(rows[:, columns]) for name, rows in self._market.bars(session).items()}
         day = _only(self._market.day(session), columns)
         rows = RowSession(session=session, symbols=self._symbols, day=day, fields=fields)
         return SimulatedSession(rows=rows, past=SimulatedHistory(self._market, self._calendar))
+
+
+class LiveSimulatedFeed:
+    """The simulated session of today, after its close the next one; its minutes come at once, and the core waits."""
+
+    def __init__(self, request: FeedRequest, calendar: ExchangeCalendar, clock: Clock) -> None:
+        """Raises DataError for an unlisted symbol."""
+        now = clock.now()
+        self._calendar, self._clock = calendar, clock
+        self._market = SimulatedFeed(request, today_or_next(calendar, now, exchange_time(now).date()), calendar)
+
+    @property
+    def label(self) -> FeedLabel:
+        """That of simulated prices."""
+        return self._market.label
+
+    async def sessions(self) -> AsyncIterator[FeedSession]:
+        """The one session."""
+        now = self._clock.now()
+        yield self._market.session(today_or_next(self._calendar, now, exchange_time(now).date()))
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,1 +1,0 @@
-"""Paper sessions: requests and live bars for a simulated venue."""
