@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.contracts.feed import (
         Bar,
+        BarHistory,
+        DailyBar,
         Feed,
         FeedCoverage,
         FeedLabel,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         Quote,
         SupportsDailyVix,
         SupportsLiveVix,
+        SupportsMarketCaps,
         SupportsPartialVolume,
     )
     from tbot_core.contracts.network import Connect, Gap, HttpClient, HttpResponse, WebSocket
@@ -76,6 +79,7 @@ __all__ = [
     "Alert",
     "AlertChannel",
     "Bar",
+    "BarHistory",
     "Broker",
     "BrokerCapabilities",
     "BrokerEvent",
@@ -83,6 +87,7 @@ __all__ = [
     "Check",
     "Connect",
     "Context",
+    "DailyBar",
     "DayTradeRule",
     "Feed",
     "FeedCoverage",
@@ -124,6 +129,7 @@ __all__ = [
     "SupportsInstrumentInfo",
     "SupportsLiveVix",
     "SupportsMaintenanceNotices",
+    "SupportsMarketCaps",
     "SupportsOrderLookup",
     "SupportsPartialVolume",
     "SupportsPrices",

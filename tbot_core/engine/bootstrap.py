@@ -130,6 +130,7 @@ class Assembly:
             filters=self.filters,
             missing_rejects=settings.trading.filter_missing_data == "reject",
             blocklist=frozenset(settings.trading.blocklist),
+            watch_only=frozenset(settings.trading.watch_only),
             universe_max=settings.trading.universe_max,
             fixed_units=fixed * UNITS_PER_SHARE,
             indices=index_funds(),

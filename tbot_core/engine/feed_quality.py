@@ -14,13 +14,14 @@ from tbot_core.contracts import (
     FeedQuality,
     SupportsDailyVix,
     SupportsLiveVix,
+    SupportsMarketCaps,
 )
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, LiveSession
     from tbot_core.instance import Settings
@@ -64,11 +65,12 @@ class LabelledFeed:
 class BarsOnlyBroker:
     """The part of a broker that is used for data alone: its bars and its index. It cannot receive an order.
 
-    `vix_close` and `vix_now` are there if the broker has them.
+    `vix_close`, `vix_now` and `market_caps` are there if the broker has them.
     """
 
     vix_close: Callable[[dt.date], Coroutine[Any, Any, float | None]]
     vix_now: Callable[[], Coroutine[Any, Any, IndexQuote | None]]
+    market_caps: Callable[[Sequence[str]], Coroutine[Any, Any, Mapping[str, float]]]
 
     def __init__(self, broker: Broker, name: str) -> None:
         """Raises PluginError if the broker of that name supplies no bars."""
@@ -78,6 +80,8 @@ class BarsOnlyBroker:
             self.vix_close = broker.vix_close
         if isinstance(broker, SupportsLiveVix):
             self.vix_now = broker.vix_now
+        if isinstance(broker, SupportsMarketCaps):
+            self.market_caps = broker.market_caps
 
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request."""

@@ -19,6 +19,7 @@ from tbot_core.engine.session.broker_login import Closable
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext
+from tbot_core.engine.session.universe_selection import watched_request
 from tbot_core.errors import SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import folder as places
@@ -161,10 +162,11 @@ def _real_time_setup(
     simulated = broker.capabilities.simulated
     fills = (FILLS_NOTE,) if simulated and quality is not None else ()
     assumed = shortable_notes(settings) if simulated else ()
-    feed = feed_quality.label_feed(feed_source(server, source).feed(request), quality, *fills, *notes, *assumed)
     journal = open_it()
     try:
         journal.check()
+        feed = feed_source(server, source).feed(watched_request(request, assembly, quality, journal))
+        feed = feed_quality.label_feed(feed, quality, *fills, *notes, *assumed)
         if isinstance(broker, SimulatedVenue):
             kept_books.keep_books(broker, name, files.books, journal, assembly.clock.now())
         book = last_session_book(journal)

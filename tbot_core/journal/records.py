@@ -321,9 +321,13 @@ def window_payload(
 
 
 def universe_payload(universe: Universe) -> Payload:
-    """A universe that was cut: how many symbols remain, by which limit, and which are not subscribed."""
-    kept = len(universe.symbols)
-    return {"kept": kept, "limit": universe.limit, "by": universe.limited_by, "cut": list(universe.cut)}
+    """A universe that was cut: how many symbols remain, by which limit, and which are not subscribed.
+
+    `denied`, if any: those that a filter denies before the bell, by reason.
+    """
+    kept, denied = len(universe.symbols), {reason: list(found) for reason, found in universe.denied.items()}
+    cut = {"kept": kept, "limit": universe.limit, "by": universe.limited_by, "cut": list(universe.cut)}
+    return cut | ({"denied": denied} if denied else {})
 
 
 def _paid(report: OrderStatusReport) -> Decimal:

@@ -7,44 +7,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.contracts import (
     AccountSnapshot,
-    Bar,
     BrokerCapabilities,
     BrokerEvent,
-    Feed,
-    FeedLabel,
-    FeedMessage,
-    FeedQuality,
-    FeedSession,
-    IndexQuote,
     Instrument,
-    LiveSession,
     MaintenanceWindow,
     OrderStatusReport,
-    Quote,
     RejectionMeaning,
 )
-from tbot_core.errors import BrokerError, DataError, OutcomeUnknown, PluginError, TbotError, Unavailable
-from tbot_core.model.bars import DayFacts
+from tbot_core.errors import BrokerError, OutcomeUnknown, PluginError, TbotError, Unavailable
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Account, Fill
 from tbot_core.plugins.answer_checks import decimal_words
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.guarded_feed import FEED_ANSWERS, GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.system.foreign_faults import assert_failure, is_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime
 
-    from tbot_core.contracts import Broker, FeedRequest, Permit
+    from tbot_core.contracts import Broker, Feed, FeedRequest, Permit
     from tbot_core.model.types import Order
     from tbot_core.plugins.call_guard import CallGuard
     from tbot_core.plugins.discovery import EntryPointInfo
@@ -77,29 +67,6 @@ def _is_events(answer: object) -> bool:
     return isinstance(answer, list | tuple) and all(map(_is_event, answer))
 
 
-def _is_message(answer: object) -> bool:
-    # Another type of a time or number would fail in the core, far from the plugin that sent it.
-    match answer:
-        case Bar(start=start, open=first, high=high, low=low, close=last, volume=volume):
-            return _is_moment(start) and all(map(_is_number, (first, high, low, last, volume)))
-        case Quote(bid=bid, ask=ask, time=moment):
-            return _is_moment(moment) and _is_number(bid) and _is_number(ask)
-        case _:
-            return isinstance(answer, FeedMessage)
-
-
-def _is_bars(answer: object) -> bool:
-    return isinstance(answer, list | tuple) and all(isinstance(bar, Bar) and _is_message(bar) for bar in answer)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real)
-
-
-def _is_moment(value: object) -> bool:
-    return isinstance(value, datetime) and value.tzinfo is not None
-
-
 def _is_prices(answer: object) -> bool:
     return isinstance(answer, Mapping) and all(isinstance(price, _NUMBER) for price in answer.values())
 
@@ -121,22 +88,9 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "hours": (_one(Session, None), "Session or None"),
     "ahead_s": (_is_skews, "a list of numbers"),
     "prices": (_is_prices, "a mapping of numbers"),
-    "vix_close": (_one(int, float, None), "a number or None"),
-    "vix_now": (_one(IndexQuote, None), "IndexQuote or None"),
-    "feed": (_one(Feed), "Feed"),
-    "label": (_one(FeedLabel), "FeedLabel"),
-    "sessions": (lambda answer: isinstance(answer, LiveSession | FeedSession), "LiveSession or FeedSession"),
-    "session": (_one(Session), "Session"),
-    "symbols": (_many(str), "a tuple of str"),
-    "day": (_one(DayFacts), "DayFacts"),
-    "quality": (_one(FeedQuality), "FeedQuality"),
-    "messages": (_is_message, "a valid message of a feed"),
-    "history": (_is_bars, "a list of valid Bar"),
+    **FEED_ANSWERS,
 }
 """The checks of what each call or property returns, and the expected type as text; other answers are ignored."""
-
-FEED_CALLS: Final = frozenset({"feed", "sessions", "messages", "history", "vix_close", "vix_now"})
-"""The calls that supply data; the others concern the account."""
 
 
 def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
@@ -330,44 +284,12 @@ def _awaited(name: str) -> Callable[..., Awaitable[Any]]:
 
 _OPTIONAL: Final[Mapping[str, object]] = {
     **{name: _awaited(name) for name in ("find", "instrument", "maintenance", "hours", "prices")},
-    **{name: _awaited(name) for name in ("vix_close", "vix_now")},
+    **{name: _awaited(name) for name in ("vix_close", "vix_now", "market_caps")},
     "meaning": GuardedBroker._meaning,  # noqa: SLF001  -- present only where the plugin has it
     "ahead_s": GuardedBroker._ahead_s,  # noqa: SLF001  -- present only where the plugin has it
     "feed": GuardedBroker._feed,  # noqa: SLF001  -- present only where the plugin has it
 }
 """The methods of the optional protocols; a broker has only those of its plugin, so that protocol checks hold."""
-
-
-class GuardedFeed:
-    """A feed plugin whose failures are BrokerErrors."""
-
-    def __init__(self, inner: Feed, calls: _PluginCalls) -> None:
-        self._inner = inner
-        self._calls = calls
-        self.label: FeedLabel = calls.read("label", lambda: inner.label)
-
-    async def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
-        """The requested sessions; a DataError says what is missing."""
-        async for source in self._calls.items("sessions", self._inner.sessions, DataError):
-            yield _GuardedLiveSession(source, self._calls) if isinstance(source, LiveSession) else source
-
-
-class _GuardedLiveSession:
-    # A live session whose facts are read and checked once.
-    def __init__(self, inner: LiveSession, calls: _PluginCalls) -> None:
-        self._inner = inner
-        self._calls = calls
-        self.session: Session = calls.read("session", lambda: inner.session)
-        self.symbols: tuple[str, ...] = tuple(calls.read("symbols", lambda: inner.symbols))
-        self.day: DayFacts = calls.read("day", lambda: inner.day)
-        self.quality: FeedQuality = calls.read("quality", lambda: inner.quality)
-
-    def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
-        return self._calls.items("messages", lambda: self._inner.messages(symbols))
-
-    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
-        found: Sequence[Bar] = await self._calls.answer("history", lambda: self._inner.history(symbols, first, last))
-        return found
 
 
 def _checked(name: str, answer: Any) -> Any:

@@ -19,7 +19,7 @@ from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.trial import default_config, entry_of
 from tbot_core.system import filesystem, log
 from tbot_core.system.foreign_faults import assert_failure
-from tbot_core.testing import alert, broker, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
+from tbot_core.testing import alert, broker, feed, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
 from tbot_core.testing.contract import CaseResult, ContractCase, demand, run_cases
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def check_plugin(loaded: LoadedPlugin, folder: Path) -> PluginCheck:
     if kind in VENUE_KINDS:
         if plugin.venue is None:
             return PluginCheck(missing="The plugin offers no venue (Plugin.venue), so its contract cannot be run.")
-        return PluginCheck(cases=run_cases(VENUE_KINDS[kind], plugin.venue), capabilities=_capabilities(plugin.venue))
+        cases = VENUE_KINDS[kind] + (feed.CASES if "feed" in plugin.capabilities else ())
+        return PluginCheck(cases=run_cases(cases, plugin.venue), capabilities=_capabilities(plugin.venue))
     if kind == "strategy":
         return PluginCheck(cases=_run(strategy.CASES, loaded, folder, _strategy))
     if kind == "filter":

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.model.bars import DayFacts
 
 BEFORE = DAY - dt.timedelta(days=1)
@@ -48,12 +47,11 @@ def world() -> Iterator[World]:
     made.loop.finish()
 
 
-def facts(world: World, folder: Path, *brokers: object, live: bool = False, vix: float = float("nan")) -> DayFacts:
+def facts(world: World, folder: Path, *brokers: object, vix: float = float("nan")) -> DayFacts:
     """What is known before the bell of the world's session, whose feed says this VIX itself."""
-    source: FeedSession | LiveSession = world.live_feed() if live else world.feed()
-    vars(source)["day"] = attrs.evolve(source.day, vix=np.array([vix]))
-    found = asyncio.run(VixSources(calendar=world.calendar, brokers=brokers, bars=folder).facts(source))
-    np.testing.assert_array_equal(found.previous_close, source.day.previous_close)
+    day = attrs.evolve(world.universe().day, vix=np.array([vix]))
+    found = asyncio.run(VixSources(calendar=world.calendar, brokers=brokers, bars=folder).add_vix(day, world.session))
+    np.testing.assert_array_equal(found.previous_close, day.previous_close)
     return found
 
 
@@ -70,12 +68,11 @@ def test_the_feeds_own_counts_first(world: World, tmp_path: Path) -> None:
     assert known_vix(facts(world, tmp_path, Broker(99.0, silent=True), vix=17.5)) == 17.5
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_then_an_enabled_broker_that_has_the_index(world: World, tmp_path: Path, live: bool) -> None:
+def test_then_an_enabled_broker_that_has_the_index(world: World, tmp_path: Path) -> None:
     """The first that knows it; one that does not answer, and one without the index, are passed over."""
     stored(tmp_path, BEFORE, 30.0)
     brokers = object(), Broker(1.0, silent=True), Broker(None), Broker(18.25)
-    assert known_vix(facts(world, tmp_path, *brokers, live=live)) == 18.25
+    assert known_vix(facts(world, tmp_path, *brokers)) == 18.25
 
 
 def test_then_the_stored_file(world: World, tmp_path: Path) -> None:

@@ -48,7 +48,6 @@ from tbot_core.contracts.hooks import hookimpl
 WORLD = None
 CALLED = []
 ASKED = []
-BLIND = []
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +56,8 @@ class Config:
 
 
 def quality(config):
-    return FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True, history_delay_s=1.0)
+    return FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True, history_delay_s=1.0,
+        minute_history=False,)
 
 
 class Acme:
@@ -87,10 +87,7 @@ class Acme:
         return self
 
     async def sessions(self):
-        live = WORLD.live_feed()
-        if BLIND:
-            live.day = attrs.evolve(live.day, vix=live.day.vix * float("nan"))
-        yield live
+        yield WORLD.live_feed()
 
 
 @hookimpl
@@ -321,8 +318,7 @@ def test_nobody_is_alerted_of_a_dry_run(house: House) -> None:
 
 @pytest.mark.slow
 def test_the_vix_of_the_day_before_is_asked_of_the_source(house: House) -> None:
-    """Where the feed does not know it, the broker that serves it may: strategies see what they would see live."""
-    vars(house.module)["BLIND"].append(True)
+    """Of its broker: strategies see what they would see live."""
     outcome = house.run()
     assert len(vars(house.module)["ASKED"]) == 1
     kept = received_bars.recorded_file(received_bars.received_folder(outcome.journal), house.world.session.date)

@@ -16,6 +16,7 @@ from tbot_core.contracts import (
     Bar,
     BrokerCapabilities,
     BrokerEvent,
+    DailyBar,
     FeedCoverage,
     FeedLabel,
     FeedQuality,
@@ -27,6 +28,7 @@ from tbot_core.contracts import (
     SupportsInstrumentInfo,
     SupportsLiveVix,
     SupportsMaintenanceNotices,
+    SupportsMarketCaps,
     SupportsOrderLookup,
     SupportsPrices,
     SupportsRejectionMeaning,
@@ -35,7 +37,6 @@ from tbot_core.contracts import (
 )
 from tbot_core.errors import BrokerError, DataError, JournalError, OutcomeUnknown, PluginError, Rejected, Unavailable
 from tbot_core.execution.send_permit import SendPermit, never_refuse
-from tbot_core.model.bars import DayFacts
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account
 from tbot_core.plugins.call_guard import AGAIN, FAILURES, CallGuard, FailedCall, GuardSession
@@ -63,6 +64,7 @@ PROTOCOLS: dict[str, type] = {
     "prices": SupportsPrices,
     "vix_close": SupportsDailyVix,
     "vix_now": SupportsLiveVix,
+    "market_caps": SupportsMarketCaps,
     "meaning": SupportsRejectionMeaning,
     "ahead_s": SupportsServerTime,
 }
@@ -83,6 +85,7 @@ WRONG: dict[str, list[object]] = {
     "prices": [None, {"AAA": "12"}],
     "vix_close": ["17"],
     "vix_now": [17.0],
+    "market_caps": [None, {"AAA": "12"}],
 }
 
 
@@ -182,6 +185,10 @@ class Full(Plain):
         """Read the VIX of a day."""
         return self.do("vix_close")
 
+    async def market_caps(self, _symbols: object) -> Any:
+        """Read capitalisations."""
+        return self.do("market_caps")
+
     async def vix_now(self) -> Any:
         """Read the VIX."""
         return self.do("vix_now")
@@ -211,17 +218,8 @@ class Live:
     """A live session whose messages and bars a test sets."""
 
     def __init__(self, news: list[Any] | None = None, bars: Any = ()) -> None:
-        nothing = cast("Any", None)
         self.session = session()
         self.symbols = ("AAA",)
-        self.day = DayFacts(
-            previous_close=nothing,
-            average_volume=nothing,
-            market_cap=nothing,
-            atr=nothing,
-            vix=nothing,
-            restricted=nothing,
-        )
         self.quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
         self._news = [Heartbeat()] if news is None else news
         self._bars = bars
@@ -232,6 +230,10 @@ class Live:
             if isinstance(one, BaseException):
                 raise one
             yield one
+
+    async def daily(self, _symbols: object, _first: object, _last: object) -> Any:
+        """The bars, as of minutes."""
+        return await self.history(_symbols, _first, _last)
 
     async def history(self, _symbols: object, _first: object, _last: object) -> Any:
         """The bars; an exception is raised."""
@@ -256,6 +258,7 @@ def call(broker: Any, name: str) -> Any:
         "hours": (NOW.date(),),
         "prices": (["AAA"],),
         "vix_close": (NOW.date(),),
+        "market_caps": (["AAA"],),
     }
     return asyncio.run(getattr(broker, name)(*arguments.get(name, ())))
 
@@ -419,24 +422,24 @@ def test_a_sound_feed_passes() -> None:
     assert feed.label is LABEL
     inner = Live()
     found = live(inner)
-    assert (found.session, found.symbols, found.day, found.quality) == (
-        inner.session, inner.symbols, inner.day, inner.quality
-    )  # fmt: skip
+    assert (found.session, found.symbols, found.quality) == (inner.session, inner.symbols, inner.quality)
     assert asyncio.run(every(found.messages(["AAA"]))) == [Heartbeat()]
     assert asyncio.run(found.history(["AAA"], NOW, NOW)) == ()
 
 
 def test_a_broken_feed_is_unavailable() -> None:
     """An exception or a wrong object, in any part of the feed, names plugin and call."""
-    wrong_facts = Live()
-    wrong_facts.day = cast("Any", None)
+    wrong_symbols = Live()
+    wrong_symbols.symbols = cast("Any", (1,))
     cases: dict[str, Callable[[], object]] = {
         "feed: KeyError": lambda: guarded(Full(feed=KeyError("bars"))).feed(REQUEST),
         "feed: TypeError": lambda: guarded(Full(feed="bars")).feed(REQUEST),
         "label: TypeError": lambda: guarded(Full(label="acme")).feed(REQUEST),
         "sessions: KeyError": lambda: live(KeyError("bars")),
         "sessions: TypeError": lambda: live("a session"),
-        "day: TypeError": lambda: live(wrong_facts),
+        "symbols: TypeError": lambda: live(wrong_symbols),
+        "daily: KeyError": lambda: asyncio.run(live(Live(bars=KeyError("bars"))).daily((), NOW.date(), NOW.date())),
+        "daily: TypeError": lambda: asyncio.run(live(Live(bars=[None])).daily((), NOW.date(), NOW.date())),
         "messages: KeyError": lambda: asyncio.run(every(live(Live([KeyError("price")])).messages(["AAA"]))),
         "messages: TypeError": lambda: asyncio.run(every(live(Live([None])).messages(["AAA"]))),
         "history: KeyError": lambda: asyncio.run(live(Live(bars=KeyError("bars"))).history((), NOW, NOW)),
@@ -477,6 +480,16 @@ def test_a_decimal_among_market_data_is_named() -> None:
     quote = Quote(symbol="AAA", bid=cast("Any", Decimal("0.5")), ask=1.0, time=NOW)
     with pytest.raises(Unavailable, match=r"bid of a Quote is the Decimal 0\.5"):
         asyncio.run(every(live(Live([quote])).messages(["AAA"])))
+
+
+def test_daily_bars_have_dates_and_numbers() -> None:
+    """A moment, or a text, for a date is the plugin's failure, and so is a text for a number."""
+    row: dict[str, Any] = {"date": NOW.date(), **BAR}
+    sound = [DailyBar(**row)]
+    assert asyncio.run(live(Live(bars=sound)).daily((), NOW.date(), NOW.date())) == sound
+    for name, value in (("date", NOW), ("date", "2026-01-05"), ("close", "1.0")):
+        with pytest.raises(Unavailable, match="daily: TypeError"):
+            asyncio.run(live(Live(bars=[DailyBar(**row | {name: value})])).daily((), NOW.date(), NOW.date()))
 
 
 def test_errors_that_the_contract_of_a_feed_names_pass() -> None:

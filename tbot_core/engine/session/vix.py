@@ -1,4 +1,4 @@
-"""The VIX close of the previous session: from the feed, else from an enabled broker, else from the store.
+"""The VIX close of the previous session: from the data source, else from an enabled broker, else from the store.
 
 With VIX_SOURCE=live a strategy sees the value at the minute in which its entries begin.
 """
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
 
-    from tbot_core.contracts import FeedSession, IndexQuote, LiveSession
+    from tbot_core.contracts import IndexQuote
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.instance import Settings
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.bars import DayFacts
+    from tbot_core.model.calendar import Session
     from tbot_core.model.steady_clock import SteadyClock
 
 ASK_S: Final = 10.0
@@ -41,22 +42,22 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class VixSources:
-    """The sources of the VIX besides the feed: the enabled brokers, and the folder of the bar store."""
+    """The sources of the VIX: the data source and the enabled brokers, in order, and the folder of the bar store."""
 
     calendar: ExchangeCalendar
     brokers: tuple[object, ...]
     bars: Path
 
-    async def facts(self, source: FeedSession | LiveSession) -> DayFacts:
-        """A session's facts with the VIX close of the previous exchange day, unknown if no source has it."""
-        if not np.isnan(source.day.vix).all():
-            return source.day
-        before = look_back_sessions(self.calendar, source.session.date)[-1].date
+    async def add_vix(self, day: DayFacts, session: Session) -> DayFacts:
+        """A session's facts with the VIX close of the previous exchange day, if they lack it and a source has it."""
+        if not np.isnan(day.vix).all():
+            return day
+        before = look_back_sessions(self.calendar, session.date)[-1].date
         value = await self._from_broker(before)
         value = self._from_store(before) if value is None else value
         if value is None or not (0 < value < math.inf):
-            return source.day
-        return attrs.evolve(source.day, vix=np.full(source.day.vix.shape, value))
+            return day
+        return attrs.evolve(day, vix=np.full(day.vix.shape, value))
 
     async def _from_broker(self, before: dt.date) -> float | None:
         for broker in self.brokers:
