@@ -6,33 +6,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tbot_core.contracts.abilities import (
+        Instrument,
+        MaintenanceWindow,
+        SupportsInstrumentInfo,
+        SupportsMaintenanceNotices,
+        SupportsOrderLookup,
+        SupportsPrices,
+        SupportsServerTime,
+        SupportsTradingHours,
+    )
     from tbot_core.contracts.alert import Alert, AlertChannel, Urgency
     from tbot_core.contracts.broker import (
         AccountActivity,
         AccountActivityKind,
-        AccountKind,
         AccountSnapshot,
         Broker,
-        BrokerCapabilities,
         BrokerEvent,
         BrokerEventKind,
-        DayTradeRule,
-        Instrument,
-        MaintenanceWindow,
         OrderStatus,
         OrderStatusReport,
         Permit,
         PositionReport,
         RejectionMeaning,
         SimulatedVenue,
-        SupportsInstrumentInfo,
-        SupportsMaintenanceNotices,
-        SupportsOrderLookup,
-        SupportsPrices,
         SupportsRejectionMeaning,
-        SupportsServerTime,
-        SupportsTradingHours,
     )
+    from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.contracts.feed import (
         Bar,
@@ -66,7 +66,18 @@ if TYPE_CHECKING:
         SupportsScreening,
     )
 
-_MODULES = ("alert", "credentials", "network", "permissions", "plugin", "strategy", "feed", "broker")
+_MODULES = (
+    "alert",
+    "credentials",
+    "network",
+    "permissions",
+    "plugin",
+    "strategy",
+    "feed",
+    "capabilities",
+    "broker",
+    "abilities",
+)
 
 __all__ = [
     "AccountActivity",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Broker, Feed, FeedCoverage, FeedLabel, FeedQuality, SupportsDailyVix
+from tbot_core.contracts import Broker, Feed, FeedCoverage, FeedLabel, FeedQuality
+from tbot_core.contracts.abilities import DAILY_VIX
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
@@ -59,7 +60,8 @@ class BarsOnlyBroker:
     def __init__(self, broker: Broker, name: str) -> None:
         """Raises PluginError if the broker of that name supplies no bars."""
         self._source = feed_source(broker, name)
-        self._index = broker if isinstance(broker, SupportsDailyVix) else None
+        self._index = DAILY_VIX.of(broker)
+        self.capabilities = broker.capabilities
         self.close = broker.close
 
     def feed(self, request: FeedRequest) -> Feed:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.contracts import Instrument, SupportsInstrumentInfo
+from tbot_core.contracts import Instrument
+from tbot_core.contracts.abilities import INSTRUMENT_RULES
 from tbot_core.errors import BrokerError
 from tbot_core.journal import records
 from tbot_core.model.types import Leg, OrderState, units_of
@@ -42,9 +43,9 @@ class InstrumentRules:
         """Request the unknown rules, until they are reported or `ANSWER_WITHIN_S` is over."""
         for symbol in [symbol for symbol, waiting in self._decision_engine.exposure.rules_unknown.items() if waiting]:
             until = self._until.setdefault(symbol, self._clock.monotonic() + ANSWER_WITHIN_S)
-            broker = self._execution.venue.broker
+            broker = INSTRUMENT_RULES.of(self._execution.venue.broker)
             words = "the broker does not report them"
-            if isinstance(broker, SupportsInstrumentInfo):
+            if broker is not None:
                 try:
                     self._apply_rules(await broker.instrument(symbol))
                 except BrokerError as fault:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import AccountSnapshot, SupportsOrderLookup
+from tbot_core.contracts.abilities import ORDER_LOOKUP
 from tbot_core.errors import BrokerError
 from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.corporate_actions import SplitMatcher
@@ -42,6 +42,7 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tbot_core.contracts import AccountSnapshot
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.model.clock import Clock
@@ -218,14 +219,13 @@ class Reconciler:
                 self._lookups.pop(cid, None)
 
     async def _look_up(self, cid: str) -> None:
-        lookup = self._lookups[cid]
-        lookup.postpone(self._clock.monotonic())
-        if not (self._broker.capabilities.query_by_cid and isinstance(self._broker, SupportsOrderLookup)):
+        (lookup := self._lookups[cid]).postpone(self._clock.monotonic())
+        if (broker := ORDER_LOOKUP.of(self._broker)) is None:
             self._next_reading = 0.0
             return
         ended = self._execution.orders[cid].terminal
         try:
-            report = await self._broker.find(cid)
+            report = await broker.find(cid)
         except BrokerError as fault:
             _log.warning("order.not_looked_up", id=cid, reason=fault.message)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -17,7 +17,7 @@ from tbot_core.rehearsal.network import TIMEOUT_S, EventDeliveries, NetworkPath,
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, Permit
     from tbot_core.model.clock import Clock
@@ -41,6 +41,8 @@ class SimulatedBroker:
         self._way = way
         self._exchange = way.exchange
         self._clock = clock
+        rules = self._exchange.matching.character.rules
+        self._capabilities = attrs.evolve(rules, server_time=True, instrument_rules=True)
         self._deliveries = EventDeliveries(way)
         self._connected_at = float("-inf")
         self._connected = False
@@ -56,8 +58,8 @@ class SimulatedBroker:
 
     @property
     def capabilities(self) -> BrokerCapabilities:
-        """The venue's capabilities."""
-        return self._exchange.matching.character.rules
+        """The venue's capabilities; a client always reports the venue's time and the rules of its instruments."""
+        return self._capabilities
 
     async def connect(self) -> Account:
         """Log in over a new connection."""
@@ -143,10 +145,15 @@ class SimulatedBroker:
             return attrs.evolve(shown, account=_in_euros(shown.account))
         return shown
 
-    async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """Look up an order; None if the venue does not list it, or not yet."""
+    @property
+    def find(self) -> Callable[[str], Coroutine[Any, Any, OrderStatusReport | None]]:
+        """Look up an order; absent where the venue does not claim it."""
         if not self.capabilities.query_by_cid:
-            raise Unavailable("The venue cannot be asked for an order by its client order id.")
+            raise AttributeError("find")
+        return self._find
+
+    async def _find(self, client_order_id: str) -> OrderStatusReport | None:
+        # The order; None if the venue does not list it, or not yet.
         passage = self._passage("find")
         report = await self._read("find", lambda: self._exchange.report(client_order_id), passage, client_order_id)
         if report is not None:
@@ -262,6 +269,11 @@ class SimulatedBroker:
 
 class MaintenanceBroker(SimulatedBroker):
     """A client of a venue that announces its maintenance."""
+
+    @property
+    def capabilities(self) -> BrokerCapabilities:
+        """The venue's capabilities, and the announcements."""
+        return attrs.evolve(super().capabilities, maintenance=True)
 
     async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """The announced maintenance windows."""

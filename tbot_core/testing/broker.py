@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpa
 
 import attrs
 
-from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, OrderStatus, SupportsOrderLookup
+from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, OrderStatus
+from tbot_core.contracts.abilities import ORDER_LOOKUP, undeclared_differences
 from tbot_core.errors import BrokerError, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
@@ -215,12 +216,9 @@ def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
 
 def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
     """Its report has the filled quantity and price; an id that was never sent is unknown."""
-    broker = venue.broker
-    if not broker.capabilities.query_by_cid:
+    broker = ORDER_LOOKUP.of(venue.broker)
+    if broker is None:
         raise NotClaimed("the broker's capabilities do not claim it")
-    if not isinstance(broker, SupportsOrderLookup):
-        demand(condition=False, words="a broker that claims query_by_cid needs a method `find`")
-        return
     fills = _fills(_traded(venue, _order(venue, "kit-1")))
     report = venue.wait(broker.find("kit-1"))
     demand(report is not None and report.kind == OrderStatus.FILLED, "a filled order must be reported as filled")
@@ -231,6 +229,12 @@ def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
             "the average price of one fill must be its price",
         )
     demand(venue.wait(broker.find("kit-never-sent")) is None, "an order that was never sent must not be found")
+
+
+def b16_it_declares_its_optional_methods(venue: BrokerUnderTest) -> None:
+    """It has the optional methods that its capabilities declare, and no others."""
+    differences = "; ".join(undeclared_differences(venue.broker, venue.broker.capabilities))
+    demand(not differences, differences)
 
 
 CASES: Final[tuple[ContractCase, ...]] = (
@@ -248,6 +252,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b13_nothing_leaves_without_a_permit,
     b14_a_snapshot_shows_what_was_traded,
     b15_an_order_is_found_by_its_id,
+    b16_it_declares_its_optional_methods,
 )
 """The contract, in order of the numbers."""
 

@@ -90,19 +90,9 @@ def _capabilities(venue: Callable[[], AbstractContextManager[Any]]) -> dict[str,
             made = getattr(subject, "broker", None)
             if not isinstance(made, Broker):
                 return {}
-            return {name: _text(value) for name, value in attrs.asdict(made.capabilities, recurse=False).items()}
+            return made.capabilities.matrix
     except (Exception, SystemExit):  # noqa: BLE001  -- a case has failed of it
         return {}
-
-
-def _text(value: object) -> str:
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case tuple() | frozenset():
-            return ", ".join(sorted(map(str, value))) or "none"
-        case _:
-            return str(value)
 
 
 if __name__ == "__main__":

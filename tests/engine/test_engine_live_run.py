@@ -45,7 +45,7 @@ class Market:
         self._client = world.client(world.names[0])
         self._world = world
         self.empty = False
-        self.capabilities = self._client.capabilities
+        self.capabilities = attrs.evolve(self._client.capabilities, feed=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)

@@ -57,7 +57,7 @@ class Teller:
     """A broker that takes orders and says nothing of them; it tells rules, or in their place a fault."""
 
     def __init__(self) -> None:
-        self.capabilities = BrokerCapabilities()
+        self.capabilities = BrokerCapabilities(instrument_rules=True)
         self.found: Instrument | Unavailable = Unavailable("no way")
         self.asked = 0
         self.sent: list[Order] = []
@@ -360,7 +360,7 @@ def test_f42_the_way_to_a_broker_passes_the_question_on() -> None:
     mute: Any = object()
     assert MonitoredBroker(mute, CircuitBreaker(), clock).meaning(OFF) is None
     for broker in (RateLimitedBroker(mute, clock), MonitoredBroker(mute, CircuitBreaker(), clock)):
-        with pytest.raises(Unavailable, match="does not report instrument rules"):
+        with pytest.raises(Unavailable, match="does not offer instrument"):
             asyncio.run(broker.instrument("AAA"))
 
 

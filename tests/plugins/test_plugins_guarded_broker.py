@@ -23,16 +23,8 @@ from tbot_core.contracts import (
     HaltStatus,
     Heartbeat,
     Quote,
-    SupportsDailyVix,
-    SupportsInstrumentInfo,
-    SupportsLiveVix,
-    SupportsMaintenanceNotices,
-    SupportsOrderLookup,
-    SupportsPrices,
-    SupportsRejectionMeaning,
-    SupportsServerTime,
-    SupportsTradingHours,
 )
+from tbot_core.contracts.abilities import ABILITIES
 from tbot_core.errors import BrokerError, DataError, JournalError, OutcomeUnknown, PluginError, Rejected, Unavailable
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.bars import DayFacts
@@ -55,17 +47,9 @@ ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", vers
 ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
 REQUEST = FeedRequest(kind="live")
 LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
-PROTOCOLS: dict[str, type] = {
-    "find": SupportsOrderLookup,
-    "instrument": SupportsInstrumentInfo,
-    "maintenance": SupportsMaintenanceNotices,
-    "hours": SupportsTradingHours,
-    "prices": SupportsPrices,
-    "vix_close": SupportsDailyVix,
-    "vix_now": SupportsLiveVix,
-    "meaning": SupportsRejectionMeaning,
-    "ahead_s": SupportsServerTime,
-}
+ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed"}]
+DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES}
+EVERYTHING = BrokerCapabilities(**DECLARED)
 WRONG: dict[str, list[object]] = {
     "connect": [None],
     "account": [{"equity": 1}],
@@ -147,7 +131,10 @@ class Plain:
 
 
 class Full(Plain):
-    """A plugin with every optional protocol."""
+    """A plugin with every optional method."""
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(**{"capabilities": EVERYTHING, **answers})
 
     @property
     def label(self) -> Any:
@@ -257,7 +244,7 @@ def call(broker: Any, name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["connect", "account", "cancel", "replace", "poll", "snapshot", "close", *list(PROTOCOLS)[:-2]]
+    "name", ["connect", "account", "cancel", "replace", "poll", "snapshot", "close", *ASYNCHRONOUS]
 )
 @pytest.mark.parametrize("fault", [KeyError("id"), SystemExit(2), asyncio.CancelledError()])
 def test_an_exception_is_unavailable_and_names_plugin_and_call(
@@ -352,11 +339,11 @@ def test_a_call_that_the_core_cancels_is_no_failure(caplog: pytest.LogCaptureFix
     assert "plugin.failed" not in caplog.text
 
 
-def test_a_guarded_broker_has_the_protocols_of_its_plugin() -> None:
-    """The core asks by protocol, so the guard offers what the plugin does, and no more."""
-    assert [name for name, kind in PROTOCOLS.items() if not isinstance(guarded(Full(ahead_s=[])), kind)] == []
-    assert [name for name, kind in PROTOCOLS.items() if isinstance(guarded(Plain()), kind)] == []
-    assert isinstance(guarded(Full(ahead_s=ValueError("no date"))), SupportsServerTime)
+def test_a_guarded_broker_offers_what_its_plugin_declares() -> None:
+    """The core asks the declaration, which the guard passes on: every ability of a full plugin, none of a plain one."""
+    full, plain = guarded(Full(ahead_s=[])), guarded(Plain())
+    assert [one.method for one in ABILITIES if one.of(full) is not full] == []
+    assert [one.method for one in ABILITIES if one.of(plain) is not None] == []
 
 
 def test_what_cannot_raise_is_unknown_after_a_failure() -> None:

@@ -72,6 +72,10 @@ class Acme(SimulatedBroker):
         super().__init__(WORLD.way(WORLD.names[0]), WORLD.clock)
         self.quality = TRUTH or quality(config)
 
+    @property
+    def capabilities(self):
+        return attrs.evolve(super().capabilities, prices=True, feed=True)
+
     async def prices(self, symbols):
         step = int((WORLD.clock.monotonic() - 300.0) // STEP_S)
         paths = {symbol: WORLD.market.paths[symbol] for symbol in symbols}
@@ -91,7 +95,6 @@ class Acme(SimulatedBroker):
 def tbot_broker():
     return Plugin(
         name="acme", summary="A broker", config=Config, create=lambda config, context: Acme(config), quality=quality,
-        capabilities=frozenset({"feed"}),
     )
 '''
 
