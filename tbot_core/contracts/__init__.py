@@ -28,9 +28,7 @@ if TYPE_CHECKING:
         OrderStatusReport,
         Permit,
         PositionReport,
-        RejectionMeaning,
         SimulatedVenue,
-        SupportsRejectionMeaning,
     )
     from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule
     from tbot_core.contracts.credentials import SecretValue
@@ -65,6 +63,8 @@ if TYPE_CHECKING:
         SupportsExplain,
         SupportsScreening,
     )
+    from tbot_core.errors import RejectionMeaning
+
 
 _MODULES = (
     "alert",
@@ -138,7 +138,6 @@ __all__ = [
     "SupportsOrderLookup",
     "SupportsPartialVolume",
     "SupportsPrices",
-    "SupportsRejectionMeaning",
     "SupportsScreening",
     "SupportsServerTime",
     "SupportsTradingHours",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import attrs
 
+from tbot_core.errors import RejectionMeaning
 from tbot_core.model.types import Account, Fill
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class BrokerEvent:
 
     `kind` is a `BrokerEventKind`. Any other text is a status of the broker that the plugin does not know: it is
     recorded, the order is looked up, and its instrument is frozen. `event_id` is unique within broker and account, so
-    that an event is booked only once. `words` quotes the broker.
+    that an event is booked only once. `words` quotes the broker; `meaning` says what a rejection means.
     """
 
     kind: BrokerEventKind | str = attrs.field(converter=_event_kind)
@@ -63,6 +64,7 @@ class BrokerEvent:
     client_order_id: str
     fill: Fill | None = None
     words: str = ""
+    meaning: RejectionMeaning | None = attrs.field(default=None, converter=attrs.converters.optional(RejectionMeaning))
 
 
 class OrderStatus(StrEnum):
@@ -218,21 +220,6 @@ class Broker(Protocol):
 
     async def close(self) -> None:
         """Log out; working orders stay."""
-
-
-class RejectionMeaning(StrEnum):
-    """The meaning of a rejection, if it decides what happens next."""
-
-    NOT_TRADABLE = "the instrument is no longer traded, at least under this name"
-    OFF_GRID = "a price or a quantity is off the instrument's current grid"
-
-
-@runtime_checkable
-class SupportsRejectionMeaning(Protocol):
-    """A broker that can classify its own rejection texts."""
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """The meaning of a rejection text; None if it only has to be reported."""
 
 
 @runtime_checkable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tbot_core.contracts import SupportsRejectionMeaning
 from tbot_core.contracts.abilities import HOURS, INSTRUMENT_RULES, MAINTENANCE, ORDER_LOOKUP, PRICES, SERVER_TIME
 from tbot_core.errors import BrokerError, Rejected, Unavailable, Withdrawn
 from tbot_core.execution.circuit_breaker import CircuitBreaker, RequestKind
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
         BrokerCapabilities,
         BrokerEvent,
         Permit,
-        RejectionMeaning,
     )
     from tbot_core.contracts.abilities import Ability
     from tbot_core.model.clock import Clock
@@ -90,10 +88,6 @@ class MonitoredBroker:
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """A snapshot of the account."""
         return await self._monitored(RequestKind.READING, self._broker.snapshot(since))
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """The meaning of a rejection, if the broker supports it."""
-        return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
 
     find = _asks(ORDER_LOOKUP)
     instrument = _asks(INSTRUMENT_RULES)

@@ -113,7 +113,7 @@ class Reconciler:
         await self._instruments.run_once()
         for cid in [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]:
             await self._look_up(cid)
-        if self._clock.monotonic() >= self._next_reading:
+        if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read:
             await self.read()
 
     def read_soon(self) -> None:
@@ -124,6 +124,7 @@ class Reconciler:
         """Read the account until two readings agree, and act on them; None if it could not be read."""
         listed, ended, began = self._orders_to_list(), self._ended_orders(), self._clock.now()
         cash = self._decision_engine.portfolio.cash_atoms
+        self._execution.rejections.must_read = False
         try:
             await self._catch_up()
             snapshot = await self._confirmed_snapshot()
@@ -273,8 +274,7 @@ class Reconciler:
 
     def _orders_to_list(self) -> frozenset[str]:
         # The orders that a reading from now must list if they are open.
-        execution = self._execution
-        return frozenset(cid for cid in execution.orders if execution.age(cid) > IN_FLIGHT_S)
+        return frozenset(cid for cid in self._execution.orders if self._execution.age(cid) > IN_FLIGHT_S)
 
     def _ended_orders(self) -> frozenset[str]:
         # The orders that a reading from now must not show as open.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from tbot_core.contracts.abilities import HOURS, INSTRUMENT_RULES, MAINTENANCE, ORDER_LOOKUP, PRICES, SERVER_TIME
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
+from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, RejectionMeaning, Unavailable
 from tbot_core.execution.monitored_broker import offered
 from tbot_core.model.types import CURRENCY, Leg
 from tbot_core.plugins.network.request_limits import PRIORITY, RequestBudget, RequestPriority
@@ -169,7 +169,7 @@ class RateLimitedBroker:
         try:
             answer = await steps_within(STEP_S, request)
         except BrokerError as fault:
-            if isinstance(fault, LoginNeeded):
+            if isinstance(fault, Rejected) and fault.meaning is RejectionMeaning.NOT_LOGGED_IN:
                 self.login_rejection = fault.message
             if fault.retry_after_s:
                 self._budget.back_off(fault.retry_after_s, self._clock.monotonic())

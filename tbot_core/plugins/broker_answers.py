@@ -25,7 +25,6 @@ from tbot_core.contracts import (
     MaintenanceWindow,
     OrderStatusReport,
     Quote,
-    RejectionMeaning,
 )
 from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
@@ -99,7 +98,6 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "poll": (_is_events, "a list of BrokerEvent"),
     "snapshot": (_is_snapshot, "AccountSnapshot"),
     "find": (_one(OrderStatusReport, None), "OrderStatusReport or None"),
-    "meaning": (_one(RejectionMeaning, None), "RejectionMeaning or None"),
     "instrument": (_one(Instrument), "Instrument"),
     "maintenance": (_many(MaintenanceWindow), "a list of MaintenanceWindow"),
     "hours": (_one(Session, None), "Session or None"),

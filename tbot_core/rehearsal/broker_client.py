@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
     Value = TypeVar("Value")
 
-_MEANINGS: Final = {"42210002": RejectionMeaning.NOT_TRADABLE, "42210004": RejectionMeaning.OFF_GRID}
+_MEANINGS: Final = {
+    "42210001": RejectionMeaning.MARKET_CLOSED,
+    "42210002": RejectionMeaning.NOT_TRADABLE,
+    "42210004": RejectionMeaning.OFF_GRID,
+    "40310000": RejectionMeaning.INSUFFICIENT_BUYING_POWER,
+    "40310001": RejectionMeaning.NOT_SHORTABLE,
+}
 _LATE_S: Final = 20.0
 _REMEMBERED: Final = 3
 _EUROS: Final = Decimal("0.9")
@@ -75,7 +81,7 @@ class SimulatedBroker:
         return _in_euros(account) if passage.fault == "F51" else account
 
     async def submit(self, order: Order, permit: Permit) -> None:
-        """Submit an order; raises OutcomeUnknown if the id is in use, since the answer does not tell its state."""
+        """Submit an order; an id in use is rejected with that meaning, since the answer does not tell its state."""
         passage, cid = self._passage("submit"), order.client_order_id
         sent = order
         if passage.fault == "F19" and order.quantity >= 2:
@@ -85,14 +91,11 @@ class SimulatedBroker:
             self._way.hushed[cid] = _LATE_S if passage.fault == "F3" else float("inf")
         answer = await self._send("submit", cid, lambda: self._exchange.submit(sent), passage, permit)
         if answer.duplicate and self._way.faults.strikes("F14", self._clock.monotonic()):
-            raise OutcomeUnknown(f"400 client_order_id {cid} must be unique", "Look up what became of it.")
+            words = f"400 client_order_id {cid} must be unique"
+            raise Rejected(words, "Look up what became of it.", meaning=RejectionMeaning.DUPLICATE_ID)
         if answer.refusal:
-            raise Rejected(answer.refusal)
+            raise Rejected(answer.refusal, meaning=_meaning(answer.refusal))
         self._known_ids.update(dict.fromkeys((cid, *(part.client_order_id for part in order.protection))))
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """The meaning of a rejection's text."""
-        return _MEANINGS.get(words.split(" ", 1)[0])
 
     async def cancel(self, client_order_id: str) -> None:
         """Request a cancel."""
@@ -131,7 +134,7 @@ class SimulatedBroker:
         self._known_ids.update(
             dict.fromkeys(event.client_order_id for event in events if event.kind == BrokerEventKind.ACKNOWLEDGED)
         )
-        return events
+        return [event if event.fill else attrs.evolve(event, meaning=_meaning(event.words)) for event in events]
 
     async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
         """A snapshot of the account; an outdated one never comes twice in a row, nor from a venue with barriers."""
@@ -280,6 +283,11 @@ class MaintenanceBroker(SimulatedBroker):
         matching, found = self._exchange.matching, self._way.announced
         await self._read("maintenance", self._exchange.account, self._passage("maintenance"))
         return [MaintenanceWindow(begins=matching.moment(begins), ends=matching.moment(ends)) for begins, ends in found]
+
+
+def _meaning(words: str) -> RejectionMeaning | None:
+    # The meaning of a rejection's text.
+    return _MEANINGS.get(words.split(" ", 1)[0])
 
 
 def _in_euros(account: Account) -> Account:

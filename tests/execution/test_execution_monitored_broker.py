@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, MaintenanceWindow, RejectionMeaning
+from tbot_core.contracts import BrokerCapabilities, MaintenanceWindow
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
 from tbot_core.execution.monitored_broker import MonitoredBroker
@@ -111,7 +111,7 @@ def test_what_it_does_not_hear_it_hands_on() -> None:
 
 
 class Knowing:
-    """A broker that says prices, maintenance, hours and its time, and what its refusals mean."""
+    """A broker that says prices, maintenance, hours and its time."""
 
     capabilities = BrokerCapabilities(prices=True, maintenance=True, hours=True, server_time=True)
     ahead_s = (0.5,)
@@ -130,17 +130,12 @@ class Knowing:
     async def hours(self, _day: object) -> None:
         """The exchange is closed."""
 
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """That of the word for a symbol that is not traded."""
-        return RejectionMeaning.NOT_TRADABLE if words == "gone" else None
-
 
 def test_what_a_broker_can_say_besides_is_heard_through() -> None:
-    """Prices and the meaning of refusals are asked as before; that prices are not said is no break of the way."""
+    """Prices, hours and notices are passed on; that prices are not answered opens no circuit."""
     broker, circuit = Knowing(), CircuitBreaker()
     line = heard(broker, circuit)
     assert asyncio.run(line.prices(["A"])) == {"A": 10.0}
-    assert line.meaning("gone") is RejectionMeaning.NOT_TRADABLE
     for wrapper in (line, RateLimitedBroker(line, ManualClock(session().open))):
         assert asyncio.run(wrapper.maintenance()) == ()
         assert asyncio.run(wrapper.hours(session().date)) is None
@@ -151,6 +146,5 @@ def test_what_a_broker_can_say_besides_is_heard_through() -> None:
             asyncio.run(line.prices(["A"]))
     assert circuit.state is CircuitState.CLOSED
     dumb = heard(Blind(), circuit)
-    assert dumb.meaning("gone") is None
     with pytest.raises(Unavailable, match="does not offer prices"):
         asyncio.run(dumb.prices(["A"]))

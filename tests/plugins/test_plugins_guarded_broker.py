@@ -169,10 +169,6 @@ class Full(Plain):
         """Read the VIX."""
         return self.do("vix_now")
 
-    def meaning(self, _words: str) -> Any:
-        """Read a rejection."""
-        return self.do("meaning")
-
     @property
     def ahead_s(self) -> Any:
         """Compare the clocks."""
@@ -347,17 +343,15 @@ def test_a_guarded_broker_offers_what_its_plugin_declares() -> None:
 
 
 def test_what_cannot_raise_is_unknown_after_a_failure() -> None:
-    """A rejection has no meaning, the clock no skew, and the capabilities are the last known ones."""
-    theirs = Full(meaning=KeyError("42"), ahead_s=["soon"])
+    """The clock has no skew, and the capabilities are the last known ones."""
+    theirs = Full(ahead_s=["soon"])
     broker = guarded(theirs)
-    assert broker.meaning("42") is None
     assert broker.ahead_s == ()
     assert broker.capabilities is theirs.answers["capabilities"]
     before = broker.capabilities
-    theirs.answers |= {"capabilities": None, "ahead_s": [0.5], "meaning": None}
+    theirs.answers |= {"capabilities": None, "ahead_s": [0.5]}
     assert broker.capabilities is before
     assert broker.ahead_s == [0.5]
-    assert broker.meaning("42") is None
 
 
 def test_a_simulated_venue_is_not_guarded() -> None:

@@ -149,7 +149,7 @@ def test_f14_a_duplicate_is_in_doubt_and_never_rejected(stages: Make) -> None:
     """The id exists: a look-up says what became of it, while a rejection would say that there is no order."""
     stage = stages(attrs.evolve(USUAL, dedupe_window_s=600.0), F14=1.0)
     stage.submit(order(rests=True))
-    with pytest.raises(OutcomeUnknown, match="must be unique"):
+    with pytest.raises(Rejected, match="must be unique"):
         stage.submit(order(rests=True))
     assert len(stage.matching.orders) == 1
 

@@ -93,6 +93,8 @@ class BrokerSupervisor:
             return f"frozen: {frozen}"
         if self.broker_session.decision_engine.exposure.rules_unknown.get(order.symbol):
             return "its instrument rules are being requested"
+        if closed := self.broker_session.execution.rejections.denial_reason(order):
+            return closed
         blocked = order.leg is Leg.ENTRY and self.state >= RiskState.EXIT_ONLY
         waits = order.leg is Leg.EXIT and self.state is RiskState.HALTED
         if blocked or (waits and not (flattening or order.reason in STOPS)):
