@@ -12,6 +12,7 @@ The tree::
     │   │   └── LoginNeeded       the broker no longer accepts the key
     │   ├── Unavailable           nothing was sent
     │   │   └── Withdrawn         the send permit was revoked first
+    │   ├── AccountRefused   3    the account is not one of the run's mode
     │   └── OutcomeUnknown        sent without a response: look it up, never resend
     ├── Undelivered          4    an alert that a channel could not deliver
     ├── RiskError            5    refused by a risk rule, or not armed
@@ -129,6 +130,12 @@ class Unavailable(BrokerError):
 
 class Withdrawn(Unavailable):
     """The permit to send an order was revoked before its first byte."""
+
+
+class AccountRefused(BrokerError):
+    """The account is live money on paper, none in live trading, or not known to be either."""
+
+    exit_code = 3
 
 
 class OutcomeUnknown(BrokerError):

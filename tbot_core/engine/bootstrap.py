@@ -174,7 +174,8 @@ class Assembly:
         made = build_plugin(loaded, config, plugin_context(self.settings, self.clock, loaded, self.budgets))
         if isinstance(made, PluginFailure):
             raise plugins_failed_error((made,))
-        return guard_plugin(loaded.entry, made, self.call_guard)
+        live = {"live": True, "paper": False}.get(self.settings.mode)
+        return guard_plugin(loaded.entry, made, self.call_guard, live=live)
 
     def check_tables(self) -> None:
         """Rebuild the strategies and filters that read the operator's tables; raises PluginError for an invalid one.

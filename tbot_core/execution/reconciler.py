@@ -143,7 +143,7 @@ class Reconciler:
         crossed = self._decision_engine.portfolio.cash_atoms != cash or self._differs_in_own(findings)
         clean = self._apply_findings(findings, listed)
         self._book_activities(snapshot)
-        self._trading_state.set_cause(StateCause.RESTRICTED, snapshot.account.restricted)
+        self._trading_state.set_cause(StateCause.RESTRICTED, snapshot.account.blocking_words)
         self._trading_state.on_reconciled(clean=clean)
         update_account(self._decision_engine, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import BrokerError, DataError, OutcomeUnknown, PluginError, TbotError, Unavailable
+from tbot_core.plugins.account_mode import account_mode_error
 from tbot_core.plugins.broker_answers import checked_answer
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.network.request_limits import ON_SEND
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         FeedRequest,
         FeedSession,
         Permit,
-        RejectionMeaning,
     )
     from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Session
@@ -46,8 +46,10 @@ FEED_CALLS: Final = frozenset({"feed", "sessions", "messages", "history", "vix_c
 """The calls that supply data; the others concern the account."""
 
 
-def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
+def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:
     """The guarded broker; a simulated venue is returned unchanged.
+
+    `live`: whether the run's mode is live or paper; None where no account is traded.
 
     Raises PluginError for an object without valid capabilities.
     """
@@ -56,7 +58,7 @@ def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
         capabilities: BrokerCapabilities = checked_answer("capabilities", made.capabilities)
     except (Exception, SystemExit) as fault:
         raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
-    return made if capabilities.simulated else GuardedBroker(made, capabilities, calls)
+    return made if capabilities.simulated else GuardedBroker(made, capabilities, calls, live=live)
 
 
 class _PluginCalls:
@@ -64,6 +66,7 @@ class _PluginCalls:
     def __init__(self, entry: EntryPointInfo, guard: CallGuard) -> None:
         self._entry = entry
         self._guard = guard
+        self.name = entry.name
 
     def failed(self, name: str, fault: BaseException, *, sent: bool = False) -> BrokerError:
         # Report a failure; returns the error that the caller raises.
@@ -147,8 +150,11 @@ def _asks(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
 class GuardedBroker:
     """A broker plugin whose failures are BrokerErrors."""
 
-    def __init__(self, inner: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls) -> None:
+    def __init__(
+        self, inner: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls, *, live: bool | None
+    ) -> None:
         self._inner: Any = inner
+        self._live = live
         self._capabilities = capabilities
         self._calls = calls
 
@@ -162,14 +168,14 @@ class GuardedBroker:
         return self._capabilities
 
     async def connect(self) -> Account:
-        """Log in and return the account."""
+        """Log in and return the account; raises AccountRefused for one of another mode."""
         found: Account = await self._answer("connect")
-        return found
+        return self._of_the_mode(found)
 
     async def account(self) -> Account:
         """The current cash, equity and buying power."""
         found: Account = await self._answer("account")
-        return found
+        return self._of_the_mode(found)
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Submit an order; once its permit was redeemed, a failure leaves the outcome unknown."""
@@ -199,11 +205,19 @@ class GuardedBroker:
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The whole account."""
         found: AccountSnapshot = await self._answer("snapshot", since)
+        self._of_the_mode(found.account)
         return found
 
     async def close(self) -> None:
         """Log out."""
         await self._answer("close")
+
+    def _of_the_mode(self, account: Account) -> Account:
+        # The account, if it is one of the run's mode.
+        fault = None if self._live is None else account_mode_error(account, self._calls.name, live=self._live)
+        if fault is not None:
+            raise fault
+        return account
 
     async def _answer(self, name: str, *arguments: object) -> Any:
         return await self._calls.answer(name, lambda: getattr(self._inner, name)(*arguments))
@@ -215,16 +229,6 @@ class GuardedBroker:
     prices = _asks("prices")
     vix_close = _asks("vix_close")
     vix_now = _asks("vix_now")
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """The meaning of a rejection; None if the plugin does not say, or fails."""
-        if not hasattr(self._inner, "meaning"):
-            return None
-        try:
-            found: RejectionMeaning | None = self._calls.read("meaning", lambda: self._inner.meaning(words))
-        except BrokerError:  # which is reported
-            return None
-        return found
 
     @property
     def ahead_s(self) -> Sequence[float]:

@@ -32,6 +32,7 @@ from tbot_core.errors import (
 from tbot_core.model import json_document
 from tbot_core.model.types import (
     Account,
+    AccountRestriction,
     ExitReason,
     Fill,
     Leg,
@@ -62,7 +63,7 @@ _TEXTS: Final[Mapping[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] =
     "date": (dt.date.isoformat, dt.date.fromisoformat),
     **{
         one.__name__: (str, one)
-        for one in (ExitReason, Leg, OrderState, OrderType, RejectionMeaning)
+        for one in (AccountRestriction, ExitReason, Leg, OrderState, OrderType, RejectionMeaning)
     },
 }
 _KIND: Final = "is"

@@ -237,6 +237,14 @@ def b16_it_declares_its_optional_methods(venue: BrokerUnderTest) -> None:
     demand(not differences, differences)
 
 
+def b17_it_says_how_it_knows_whose_money_it_is(venue: BrokerUnderTest) -> None:
+    """An account that is reported as live money, or as none, comes with the evidence."""
+    account = venue.wait(venue.broker.account())
+    if account.live is None:
+        raise NotClaimed("the account does not say whether it is live money, so live trading is refused")
+    demand(bool(account.evidence.strip()), "Account.live needs Account.evidence: how it is known")
+
+
 CASES: Final[tuple[ContractCase, ...]] = (
     b01_it_is_a_broker,
     b02_its_capabilities_fit_each_other,
@@ -253,6 +261,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b14_a_snapshot_shows_what_was_traded,
     b15_an_order_is_found_by_its_id,
     b16_it_declares_its_optional_methods,
+    b17_it_says_how_it_knows_whose_money_it_is,
 )
 """The contract, in order of the numbers."""
 

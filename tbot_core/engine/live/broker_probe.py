@@ -36,6 +36,8 @@ async def probe_broker(name: str, broker: Broker, session: Session, clock: Clock
         await log_out({name: broker}, CLOSE_S)
     kind = {True: "margin", False: "cash", None: "of unknown type, treated as a cash account"}[account.margin]
     words = f"account {account.account_id}, {kind}, equity {format_money(account.equity)}, {held} held"
+    if account.live is not None:
+        words += f"; {'live' if account.live else 'no live'} money: {account.evidence or 'no evidence'}"
     if hours is None:
         return DrillStep(what=what, passed=False, words=f"{words}; it reports that it is closed on {session.date}")
     return DrillStep(what=what, passed=True, words=words)
