@@ -88,7 +88,7 @@ class RejectionMeaning(StrEnum):
     `DUPLICATE_ID`: the client order id was used before. `OFF_GRID`: a price or quantity is off the instrument's current
     grid. `NOT_TRADABLE`: the instrument is no longer traded, at least under this name. `NOT_SHORTABLE`: it cannot be
     sold short now. `MARKET_CLOSED`: the venue accepts no such order at this time. `NOT_LOGGED_IN`: the key or the
-    session is not accepted; a 403 that says anything else is no such rejection.
+    session is not accepted; a 403 with another reason has another meaning.
     """
 
     INSUFFICIENT_QUANTITY = "insufficient_quantity"

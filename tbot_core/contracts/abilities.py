@@ -12,14 +12,40 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast, 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from tbot_core.contracts.broker import OrderStatusReport
+    from tbot_core.contracts.broker import BrokerEvent, OrderStatusReport
     from tbot_core.contracts.capabilities import BrokerCapabilities
     from tbot_core.contracts.feed import FeedSource, SupportsDailyVix, SupportsLiveVix
+    from tbot_core.contracts.network import Gap
     from tbot_core.model.calendar import Session
 
 Methods = TypeVar("Methods")
+
+
+@runtime_checkable
+class SupportsPolling(Protocol):
+    """A broker whose order events are polled: one without `streams`."""
+
+    async def poll(self) -> Sequence[BrokerEvent]:
+        """Everything that happened since the last call, oldest first; does not wait.
+
+        The plugin keeps to the venue's request limit by itself: it may return nothing while it has no request left, and
+        report later what happened meanwhile.
+        """
+
+
+@runtime_checkable
+class SupportsEventStream(Protocol):
+    """A broker that pushes its order events (`streams`)."""
+
+    def events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        """Connect, and yield each event as it arrives, in the order in which it happened.
+
+        A `Gap` follows each connection: what happened before was not received, and the core reads the account at once.
+        The iterator ends, or raises `BrokerError`, when the connection is lost: the core reads the account and opens
+        another one, after pauses that grow to 30 s. There are never two at once.
+        """
 
 
 @runtime_checkable
@@ -109,6 +135,8 @@ class Ability(Generic[Methods]):
         return cast("Methods", broker) if getattr(declared, self.capability, False) else None
 
 
+POLLING: Final[Ability[SupportsPolling]] = Ability("polls", "poll")
+STREAM: Final[Ability[SupportsEventStream]] = Ability("streams", "events")
 ORDER_LOOKUP: Final[Ability[SupportsOrderLookup]] = Ability("query_by_cid", "find")
 INSTRUMENT_RULES: Final[Ability[SupportsInstrumentInfo]] = Ability("instrument_rules", "instrument")
 MAINTENANCE: Final[Ability[SupportsMaintenanceNotices]] = Ability("maintenance", "maintenance")
@@ -119,7 +147,7 @@ DAILY_VIX: Final[Ability[SupportsDailyVix]] = Ability("daily_vix", "vix_close")
 LIVE_VIX: Final[Ability[SupportsLiveVix]] = Ability("live_vix", "vix_now")
 FEED: Final[Ability[FeedSource]] = Ability("feed", "feed")
 ABILITIES: Final[tuple[Ability[Any], ...]] = (
-    *(ORDER_LOOKUP, INSTRUMENT_RULES, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
+    *(POLLING, STREAM, ORDER_LOOKUP, INSTRUMENT_RULES, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
     *(DAILY_VIX, LIVE_VIX, FEED),
 )
 """Every ability; a further one needs its field in `BrokerCapabilities`."""

@@ -13,7 +13,7 @@ from tbot_core.errors import RejectionMeaning
 from tbot_core.model.types import Account, Fill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from tbot_core.contracts.capabilities import BrokerCapabilities
     from tbot_core.model.bars import MinuteSlice
@@ -207,13 +207,6 @@ class Broker(Protocol):
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Replace a working order by `order`, which has the same id with `amend_atomic`, else a new one."""
-
-    async def poll(self) -> Sequence[BrokerEvent]:
-        """Everything that happened since the last call, oldest first; does not wait.
-
-        `BrokerCapabilities.streams` says how often it is called. Without a stream a plugin keeps to the venue's request
-        limit by itself: it may return nothing while it has no request left, and report later what happened meanwhile.
-        """
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The whole account, with the orders that were closed since the given time."""

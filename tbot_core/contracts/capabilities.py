@@ -47,21 +47,20 @@ class DayTradeRule:
 class BrokerCapabilities:
     """The capabilities of a broker, as it declares them.
 
-    `simulated`: it is a `SimulatedVenue`; the core passes it every closed minute. `streams`: it pushes order events, so
-    `poll` sends no request to the venue and is called every quarter of a second; otherwise at least every SLEEP_TIME.
-    In both cases `poll` is also called after each sending, and four times a second, for two seconds, while an exit
-    waits for the end of its stop. `brackets`: an entry's stop and target rest there from its fill on. `amend_atomic`: a
-    resting order is changed in place and keeps its id. `query_by_cid`, `lists_closed`, `lists_fills`: an ended order
-    can be looked up, is listed, or its executions are listed; one of the three is required, or a fill missed by the
-    stream would never be known. `lookup_window_s`: how long after sending an order may still appear.
-    `requests_per_minute`: 0 without a limit. `quantity_step`: the smallest quantity in shares, for the types in
-    `fractional_types`; without stops among them, the stop of a fraction is emulated on closed bars. `day_trade_rules`:
-    the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold short unless its
-    `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so.
+    `simulated`: it is a `SimulatedVenue`; the core passes it every closed minute. `streams`: it pushes order events
+    (`events`); a broker without it is polled (`poll`) at least every SLEEP_TIME, after each sending, and four times a
+    second, for two seconds, while an exit waits for the end of its stop. `brackets`: an entry's stop and target rest
+    there from its fill on. `amend_atomic`: a resting order is changed in place and keeps its id. `query_by_cid`,
+    `lists_closed`, `lists_fills`: an ended order can be looked up, is listed, or its executions are listed; one of the
+    three is required, or a fill missed by the stream would never be known. `lookup_window_s`: how long after sending an
+    order may still appear. `requests_per_minute`: 0 without a limit. `quantity_step`: the smallest quantity in shares,
+    for the types in `fractional_types`; without stops among them, the stop of a fraction is emulated on closed bars.
+    `day_trade_rules`: the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold
+    short unless its `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so.
 
     These declare optional methods (`tbot_core.contracts.abilities`); each is declared exactly where the broker has it:
-    `query_by_cid` (`find`), `instrument_rules` (`instrument`), `maintenance`, `hours`, `server_time` (`ahead_s`),
-    `prices`, `daily_vix` (`vix_close`), `live_vix` (`vix_now`), `feed`.
+    `streams` (`events`; without it `poll`), `query_by_cid` (`find`), `instrument_rules` (`instrument`), `maintenance`,
+    `hours`, `server_time` (`ahead_s`), `prices`, `daily_vix` (`vix_close`), `live_vix` (`vix_now`), `feed`.
 
     Raises ValueError for a fractional type that is no `OrderType`.
     """
@@ -89,6 +88,11 @@ class BrokerCapabilities:
     daily_vix: bool = False
     live_vix: bool = False
     feed: bool = False
+
+    @property
+    def polls(self) -> bool:
+        """Whether order events are polled: the broker has no stream."""
+        return not self.streams
 
     @property
     def matrix(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
+    from tbot_core.contracts import SupportsPolling
     from tbot_core.execution.broker_account import BrokerAccount
+    from tbot_core.execution.event_stream import EventStream
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import Order
     from tbot_core.trading.decision_engine import DecisionEngine
@@ -66,8 +68,12 @@ class ExecutionEngine:
         self._count = 0
         self.frozen_instruments = FrozenInstruments(recorder, decision_engine.exposure)
         self.rejections = RejectionActions(recorder, decision_engine, self.frozen_instruments)
+        self.stream: EventStream | None = None
         if not venue.broker.capabilities.simulated:  # a simulated broker has no rate limit
-            venue = attrs.evolve(venue, broker=RateLimitedBroker(venue.broker, recorder.clock))
+            limited = RateLimitedBroker(venue.broker, recorder.clock)
+            venue, self.stream = attrs.evolve(venue, broker=limited), limited.stream
+        if self.stream is not None:
+            self.stream.on_gap = self.rejections.request_reading
         self.venue = venue
         self._requests = BrokerRequests(recorder, lambda: self.venue, decision_engine.exposure)
         self.orders: dict[str, OrderRecord] = {}
@@ -160,7 +166,9 @@ class ExecutionEngine:
 
         An exit is due when the last working order of its position has been reported as ended.
         """
-        self.apply_events(await self._requests.read("poll", self.venue.broker.poll) or ())
+        # A simulated venue is polled; a rate-limited broker returns what its stream received, where there is one.
+        source = cast("SupportsPolling", self.venue.broker)
+        self.apply_events(await self._requests.read("poll", source.poll) or ())
         await self.execute(MinuteCommands(actions=self._decision_engine.position_manager.orders_due_now()))
 
     async def read_account(self) -> None:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tbot_core.contracts.abilities import HOURS, INSTRUMENT_RULES, MAINTENANCE, ORDER_LOOKUP, PRICES, SERVER_TIME
+from tbot_core.contracts.abilities import (
+    HOURS,
+    INSTRUMENT_RULES,
+    MAINTENANCE,
+    ORDER_LOOKUP,
+    POLLING,
+    PRICES,
+    SERVER_TIME,
+    STREAM,
+)
 from tbot_core.errors import BrokerError, Rejected, Unavailable, Withdrawn
 from tbot_core.execution.circuit_breaker import CircuitBreaker, RequestKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from tbot_core.contracts import (
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
         Broker,
         BrokerCapabilities,
         BrokerEvent,
+        Gap,
         Permit,
     )
     from tbot_core.contracts.abilities import Ability
@@ -35,12 +45,14 @@ def offered(ability: Ability[Methods], broker: object) -> Methods:
     return found
 
 
-def _asks(ability: Ability[Any], *, monitored: bool = True) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _asks(
+    ability: Ability[Any], kind: RequestKind = RequestKind.READING, *, monitored: bool = True
+) -> Callable[..., Coroutine[Any, Any, Any]]:
     # The method that asks an optional method of the broker. Prices, hours and notices may have another connection than
     # the account, so they are not monitored.
     async def method(self: MonitoredBroker, *arguments: object) -> Any:
         response = getattr(offered(ability, self._broker), ability.method)(*arguments)
-        return await (self._monitored(RequestKind.READING, response) if monitored else response)
+        return await (self._monitored(kind, response) if monitored else response)
 
     return method
 
@@ -81,9 +93,18 @@ class MonitoredBroker:
         """Change a resting order."""
         await self._monitored(RequestKind.TRADE, self._broker.replace(client_order_id, order))
 
-    async def poll(self) -> Sequence[BrokerEvent]:
-        """The events since the last call."""
-        return await self._monitored(RequestKind.STREAM, self._broker.poll())
+    async def events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        """The events of the broker's stream; an end without an error is a failure too."""
+        try:
+            async for item in offered(STREAM, self._broker).events():
+                self._circuit.record_answer(RequestKind.STREAM, self._clock.now())
+                yield item
+        except BrokerError:
+            self._circuit.record_failure(RequestKind.STREAM, self._clock.now())
+            raise
+        self._circuit.record_failure(RequestKind.STREAM, self._clock.now())
+
+    poll = _asks(POLLING, RequestKind.STREAM)
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """A snapshot of the account."""

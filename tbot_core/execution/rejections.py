@@ -53,7 +53,7 @@ class RejectionActions:
         if event.kind not in _REFUSALS or event.meaning is None:
             return
         if event.meaning in _READ:
-            self.must_read = True
+            self.request_reading()
         elif event.meaning is RejectionMeaning.OFF_GRID:
             self._frozen_instruments.on_off_grid(order, event.words)
         elif event.meaning is RejectionMeaning.NOT_SHORTABLE:
@@ -63,6 +63,10 @@ class RejectionActions:
         elif event.meaning is RejectionMeaning.NOT_TRADABLE and event.kind == BrokerEventKind.REJECTED:
             words = f"the broker no longer trades it: {event.words}"
             self._frozen_instruments.freeze(order.symbol, words, lasting=True)
+
+    def request_reading(self) -> None:
+        """Have the account read at once."""
+        self.must_read = True
 
     def denial_reason(self, order: Order) -> str:
         """Why an order may not be sent now: the venue reported that its market is closed. Stops are still tried."""

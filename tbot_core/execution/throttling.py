@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts.abilities import HOURS, INSTRUMENT_RULES, MAINTENANCE, ORDER_LOOKUP, PRICES, SERVER_TIME
+from tbot_core.contracts.abilities import (
+    HOURS,
+    INSTRUMENT_RULES,
+    MAINTENANCE,
+    ORDER_LOOKUP,
+    POLLING,
+    PRICES,
+    SERVER_TIME,
+    STREAM,
+)
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, RejectionMeaning, Unavailable
+from tbot_core.execution.event_stream import EventStream
 from tbot_core.execution.monitored_broker import offered
 from tbot_core.model.types import CURRENCY, Leg
 from tbot_core.plugins.network.request_limits import PRIORITY, RequestBudget, RequestPriority
@@ -55,7 +65,8 @@ def _asks(
 class RateLimitedBroker:
     """A broker wrapper that keeps to the broker's rate limit.
 
-    Polls are not counted: with a stream they send no request, and without one the plugin counts them itself.
+    Polls are not counted: with a stream they send no request, and without one the plugin counts them itself. `stream`:
+    the broker's event stream, None if it has none.
 
     A plugin call that blocks the event loop is interrupted: a reading fails, an order or cancel has an unknown outcome.
 
@@ -75,6 +86,8 @@ class RateLimitedBroker:
         self.login_rejection = ""
         self.equity: Decimal | None = None
         self.latency_s: float | None = None
+        source = STREAM.of(broker)
+        self.stream = None if source is None else EventStream(source, clock, STEP_S)
 
     @property
     def capabilities(self) -> BrokerCapabilities:
@@ -114,8 +127,10 @@ class RateLimitedBroker:
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """The events since the last call, without those that have invalid numbers."""
+        if self.stream is not None:
+            return [event for event in self.stream.receive() if _is_bookable(event)]
         before = self.login_rejection, self.latency_s
-        answer = await self._read(self._broker.poll())
+        answer = await self._read(offered(POLLING, self._broker).poll())
         self.login_rejection, self.latency_s = before  # a poll may not contact the broker
         return [event for event in answer if _is_bookable(event)]
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         FeedQuality,
         FeedRequest,
         FeedSession,
+        Gap,
         Permit,
     )
     from tbot_core.model.bars import DayFacts
@@ -197,11 +198,6 @@ class GuardedBroker:
         """Replace a working order."""
         await self._answer("replace", client_order_id, order)
 
-    async def poll(self) -> Sequence[BrokerEvent]:
-        """Everything that happened since the last call."""
-        found: Sequence[BrokerEvent] = await self._answer("poll")
-        return found
-
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The whole account."""
         found: AccountSnapshot = await self._answer("snapshot", since)
@@ -222,6 +218,11 @@ class GuardedBroker:
     async def _answer(self, name: str, *arguments: object) -> Any:
         return await self._calls.answer(name, lambda: getattr(self._inner, name)(*arguments))
 
+    def events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        """The broker's order events."""
+        return self._calls.items("events", lambda: self._inner.events())  # noqa: PLW0108  -- the call may fail too
+
+    poll = _asks("poll")
     find = _asks("find")
     instrument = _asks("instrument")
     maintenance = _asks("maintenance")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind, Instrument, MaintenanceWindow, RejectionMeaning
+from tbot_core.contracts import BrokerEventKind, Gap, Instrument, MaintenanceWindow, RejectionMeaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model.types import price_of
 from tbot_core.rehearsal.exchange import VenueResponse
@@ -17,7 +17,7 @@ from tbot_core.rehearsal.network import TIMEOUT_S, EventDeliveries, NetworkPath,
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, Permit
     from tbot_core.model.clock import Clock
@@ -33,6 +33,7 @@ _MEANINGS: Final = {
     "40310001": RejectionMeaning.NOT_SHORTABLE,
 }
 _LATE_S: Final = 20.0
+_STREAM_S: Final = 0.25
 _REMEMBERED: Final = 3
 _EUROS: Final = Decimal("0.9")
 
@@ -122,8 +123,30 @@ class SimulatedBroker:
         await self._send("replace", client_order_id, act, passage)
         self._known_ids[order.client_order_id] = None
 
-    async def poll(self) -> Sequence[BrokerEvent]:
-        """The stream's events since the last call; raises Unavailable while there is no stream."""
+    @property
+    def poll(self) -> Callable[[], Coroutine[Any, Any, Sequence[BrokerEvent]]]:
+        """The events since the last call; absent where the venue has a stream."""
+        if self.capabilities.streams:
+            raise AttributeError("poll")
+        return self.receive
+
+    @property
+    def events(self) -> Callable[[], AsyncIterator[BrokerEvent | Gap]]:
+        """The stream of events; absent where the venue has none."""
+        if not self.capabilities.streams:
+            raise AttributeError("events")
+        return self._events
+
+    async def _events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        # One connection: it lasts until the client logs out.
+        yield Gap(words="connected")
+        while True:
+            for event in await self.receive():
+                yield event
+            await asyncio.sleep(_STREAM_S)
+
+    async def receive(self) -> Sequence[BrokerEvent]:
+        """The events delivered since the last call; raises Unavailable while there is no connection."""
         now = self._clock.monotonic()
         self._exchange.advance(now)
         if not self._connected:

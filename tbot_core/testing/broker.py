@@ -12,21 +12,23 @@ Tests of optional capabilities are skipped according to its declared capabilitie
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpack
+from weakref import WeakKeyDictionary
 
 import attrs
 
-from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, OrderStatus
-from tbot_core.contracts.abilities import ORDER_LOOKUP, undeclared_differences
+from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, Gap, OrderStatus
+from tbot_core.contracts.abilities import ORDER_LOOKUP, POLLING, STREAM, undeclared_differences
 from tbot_core.errors import BrokerError, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine, MutableMapping
 
     from tbot_core.model.types import Account, Fill
 
@@ -34,6 +36,7 @@ PRICE: Final = Decimal(20)
 DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
 _FAR: Final = Decimal(10)
+_QUIET_S: Final = 0.5
 Result = TypeVar("Result")
 
 
@@ -245,6 +248,18 @@ def b17_it_says_how_it_knows_whose_money_it_is(venue: BrokerUnderTest) -> None:
     demand(bool(account.evidence.strip()), "Account.live needs Account.evidence: how it is known")
 
 
+def b18_a_stream_says_when_it_stands(venue: BrokerUnderTest) -> None:
+    """Its first item is a gap, so that the account is read; then events come in the order in which they happened."""
+    if STREAM.of(venue.broker) is None:
+        raise NotClaimed("the broker's capabilities do not claim a stream")
+    demand([type(item) for item in _stream(venue)] == [Gap], "a connected stream must report a Gap, and nothing else")
+    _submit(venue, _order(venue, "kit-1"))
+    venue.trade_at(PRICE)
+    kinds = [event.kind for event in _poll(venue) if event.client_order_id == "kit-1"]
+    demand(kinds[:1] == [BrokerEventKind.ACKNOWLEDGED], "an order must be acknowledged before it is filled")
+    demand(BrokerEventKind.FILL in kinds[1:], "the fill must be reported by the stream")
+
+
 CASES: Final[tuple[ContractCase, ...]] = (
     b01_it_is_a_broker,
     b02_its_capabilities_fit_each_other,
@@ -262,6 +277,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b15_an_order_is_found_by_its_id,
     b16_it_declares_its_optional_methods,
     b17_it_says_how_it_knows_whose_money_it_is,
+    b18_a_stream_says_when_it_stands,
 )
 """The contract, in order of the numbers."""
 
@@ -299,6 +315,8 @@ def _stop(venue: BrokerUnderTest, price: Decimal) -> Order:
 
 
 def _submit(venue: BrokerUnderTest, order: Order) -> None:
+    if venue not in _connections:
+        _stream(venue)
     venue.wait(venue.broker.submit(order, SendPermit(order, never_refuse)))
 
 
@@ -309,8 +327,45 @@ def _traded(venue: BrokerUnderTest, order: Order) -> list[BrokerEvent]:
     return _poll(venue)
 
 
+class _Connection:
+    # An open stream of events. The pending item is kept: cancelling it would close the stream.
+    def __init__(self, events: AsyncIterator[BrokerEvent | Gap]) -> None:
+        self._events = events
+        self._pending: asyncio.Future[BrokerEvent | Gap] | None = None
+
+    async def receive(self) -> list[BrokerEvent | Gap]:
+        # Everything that arrives until nothing has for a while.
+        received: list[BrokerEvent | Gap] = []
+        while True:
+            self._pending = self._pending or asyncio.ensure_future(_next(self._events))
+            done, _ = await asyncio.wait({self._pending}, timeout=_QUIET_S)
+            if not done:
+                return received
+            received.append(self._pending.result())
+            self._pending = None
+
+
+_connections: Final[MutableMapping[BrokerUnderTest, _Connection]] = WeakKeyDictionary()
+
+
+async def _next(events: AsyncIterator[BrokerEvent | Gap]) -> BrokerEvent | Gap:
+    return await anext(events)
+
+
+def _stream(venue: BrokerUnderTest) -> list[BrokerEvent | Gap]:
+    # What the stream of events has reported since the last call; it is opened by the first one.
+    source = STREAM.of(venue.broker)
+    if source is None:
+        return []
+    if venue not in _connections:
+        _connections[venue] = _Connection(source.events())
+    return venue.wait(_connections[venue].receive())
+
+
 def _poll(venue: BrokerUnderTest) -> list[BrokerEvent]:
-    return list(venue.wait(venue.broker.poll()))
+    source = POLLING.of(venue.broker)
+    reported = _stream(venue) if source is None else venue.wait(source.poll())
+    return [event for event in reported if isinstance(event, BrokerEvent)]
 
 
 def _fills(events: list[BrokerEvent]) -> list[Fill]:

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities
-from tbot_core.contracts.abilities import ABILITIES, PRICES, Ability, undeclared_differences
+from tbot_core.contracts.abilities import ABILITIES, POLLING, PRICES, STREAM, Ability, undeclared_differences
 
 
 class Declaring:
@@ -29,10 +29,16 @@ class Failing:
         raise ValueError("no date")
 
 
-def declared(one: Ability[object]) -> BrokerCapabilities:
-    """Capabilities that declare this ability alone."""
-    terms: dict[str, Any] = {one.capability: True}
+def declared(one: Ability[object], *, there: bool = True) -> BrokerCapabilities:
+    """Capabilities that declare this ability, or not, and events as polling requires."""
+    terms: dict[str, Any] = {"streams": not there} if one is POLLING else {one.capability: there}
     return BrokerCapabilities(**terms)
+
+
+def others(one: Ability[object], capabilities: BrokerCapabilities) -> list[str]:
+    """The method by which events are received, if another ability is tested."""
+    source = POLLING if capabilities.polls else STREAM
+    return [] if one in {POLLING, STREAM} else [source.method]
 
 
 @pytest.mark.parametrize("one", ABILITIES, ids=[one.method for one in ABILITIES])
@@ -40,23 +46,29 @@ def test_an_ability_is_what_the_broker_declares(one: Ability[object]) -> None:
     """The declaration decides; a method alone offers nothing, nor does an object without capabilities."""
     broker = Declaring(declared(one), one.method)
     assert one.of(broker) is broker
-    assert one.of(Declaring(BrokerCapabilities(), one.method)) is None
+    assert one.of(Declaring(declared(one, there=False), one.method)) is None
     assert one.of(object()) is None
 
 
 @pytest.mark.parametrize("one", ABILITIES, ids=[one.method for one in ABILITIES])
 def test_what_is_declared_and_what_is_there_are_compared(one: Ability[object]) -> None:
     """A declared ability needs its method, and a method needs its declaration; both phrases name both."""
-    assert [*undeclared_differences(Declaring(declared(one), one.method), declared(one))] == []
-    lacking = f"it declares the capability {one.capability}, but has no method {one.method}"
-    assert [*undeclared_differences(Declaring(declared(one)), declared(one))] == [lacking]
-    beyond = f"it has a method {one.method}, but does not declare the capability {one.capability}"
-    assert [*undeclared_differences(Declaring(BrokerCapabilities(), one.method), BrokerCapabilities())] == [beyond]
+    for there, has, words in (
+        (True, True, []),
+        (False, False, []),
+        (True, False, [f"it declares the capability {one.capability}, but has no method {one.method}"]),
+        (False, True, [f"it has a method {one.method}, but does not declare the capability {one.capability}"]),
+    ):
+        capabilities = declared(one, there=there)
+        methods = [*others(one, capabilities), *([one.method] if has else [])]
+        found = [*undeclared_differences(Declaring(capabilities, *methods), capabilities)]
+        assert [phrase for phrase in found if f"method {one.method}" in phrase] == words
 
 
 def test_a_property_that_fails_is_there() -> None:
     """What fails when it is read exists: its failure is reported when it is used."""
-    assert [*undeclared_differences(Failing(), BrokerCapabilities(server_time=True))] == []
+    found = [*undeclared_differences(Failing(), BrokerCapabilities(server_time=True))]
+    assert found == ["it declares the capability polls, but has no method poll"]
 
 
 def test_the_matrix_has_every_capability_as_text() -> None:

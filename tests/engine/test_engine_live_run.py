@@ -78,6 +78,8 @@ class House:
             for one in assembly.loaded
         )
         settings = attrs.evolve(assembly.settings, mode=mode)
+        matching = self.world.ways[0].exchange.matching
+        matching.character = attrs.evolve(matching.character, live=mode == "live")
         plan = RunPlan(
             assembly=attrs.evolve(assembly, calendar=self.world.calendar, loaded=loaded, settings=settings),
             request=FeedRequest(kind="live"),

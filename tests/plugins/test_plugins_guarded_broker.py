@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
+import attrs
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ from tbot_core.contracts import (
     FeedLabel,
     FeedQuality,
     FeedRequest,
+    Gap,
     HaltStatus,
     Heartbeat,
     Quote,
@@ -47,8 +50,8 @@ ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", vers
 ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
 REQUEST = FeedRequest(kind="live")
 LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
-ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed"}]
-DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES}
+ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed", "events", "poll"}]
+DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability != "polls"}
 EVERYTHING = BrokerCapabilities(**DECLARED)
 WRONG: dict[str, list[object]] = {
     "connect": [None],
@@ -140,6 +143,13 @@ class Full(Plain):
     def label(self) -> Any:
         """What is known of its prices."""
         return self.answers.get("label", LABEL)
+
+    async def events(self) -> Any:
+        """The items, or the errors, that the test says."""
+        for one in self.answers["events"]:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
 
     async def find(self, _cid: str) -> Any:
         """Look up an order."""
@@ -338,8 +348,34 @@ def test_a_call_that_the_core_cancels_is_no_failure(caplog: pytest.LogCaptureFix
 def test_a_guarded_broker_offers_what_its_plugin_declares() -> None:
     """The core asks the declaration, which the guard passes on: every ability of a full plugin, none of a plain one."""
     full, plain = guarded(Full(ahead_s=[])), guarded(Plain())
-    assert [one.method for one in ABILITIES if one.of(full) is not full] == []
-    assert [one.method for one in ABILITIES if one.of(plain) is not None] == []
+    assert [one.method for one in ABILITIES if one.of(full) is not full] == ["poll"]
+    assert [one.method for one in ABILITIES if one.of(plain) is not None] == ["poll"]
+
+
+EVENT = BrokerEvent(kind="fill", event_id="1", client_order_id="c")
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (KeyError("order"), "KeyError: 'order'"),
+        ("a message", "an object of type str instead of BrokerEvent or Gap"),
+        (attrs.evolve(EVENT, fill=cast("Any", {})), "instead of BrokerEvent or Gap"),
+        (Unavailable("connection reset"), "connection reset"),
+    ],
+)
+def test_a_stream_that_fails_is_unavailable_with_the_plugins_name(item: Any, words: str) -> None:
+    """What came before is passed on; a BrokerError of the plugin passes as it is."""
+    broker, received = guarded(Full(events=[Gap(words="connected"), EVENT, item])), list[Any]()
+
+    async def listen() -> None:
+        async for one in broker.events():
+            received.append(one)
+
+    with pytest.raises(Unavailable, match=re.escape(words)) as fault:
+        asyncio.run(listen())
+    assert received == [Gap(words="connected"), EVENT]
+    assert ("broker/acme" in fault.value.message) is not isinstance(item, Unavailable)
 
 
 def test_what_cannot_raise_is_unknown_after_a_failure() -> None:

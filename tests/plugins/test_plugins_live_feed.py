@@ -126,6 +126,8 @@ class House:
     def run(self, mode: Mode = "paper", **settings: str) -> RunOutcome:
         """One session; a live one is put together like a paper one, which no file approves."""
         self.settle(**settings)
+        matching = self.world.ways[0].exchange.matching
+        matching.character = attrs.evolve(matching.character, live=mode == "live")
         assembly = assemble(self.home, "paper", self.world.clock)
         plan = RunPlan(
             assembly=attrs.evolve(
