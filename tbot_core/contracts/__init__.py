@@ -6,32 +6,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tbot_core.contracts.abilities import (
+        Instrument,
+        MaintenanceWindow,
+        SupportsEventStream,
+        SupportsInstrumentInfo,
+        SupportsMaintenanceNotices,
+        SupportsOrderLookup,
+        SupportsPolling,
+        SupportsPrices,
+        SupportsServerTime,
+        SupportsTradingHours,
+    )
     from tbot_core.contracts.alert import Alert, AlertChannel, Urgency
     from tbot_core.contracts.broker import (
         AccountActivity,
         AccountActivityKind,
-        AccountKind,
         AccountSnapshot,
         Broker,
-        BrokerCapabilities,
         BrokerEvent,
         BrokerEventKind,
-        DayTradeRule,
-        Instrument,
-        MaintenanceWindow,
         OrderStatus,
         OrderStatusReport,
         Permit,
         PositionReport,
-        RejectionMeaning,
-        SupportsInstrumentInfo,
-        SupportsMaintenanceNotices,
-        SupportsOrderLookup,
-        SupportsPrices,
-        SupportsRejectionMeaning,
-        SupportsServerTime,
-        SupportsTradingHours,
     )
+    from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.contracts.feed import (
         Bar,
@@ -68,8 +68,22 @@ if TYPE_CHECKING:
         SupportsExplain,
         SupportsScreening,
     )
+    from tbot_core.errors import RejectionMeaning
 
-_MODULES = ("alert", "credentials", "network", "permissions", "plugin", "strategy", "feed", "broker", "simulated_venue")
+
+_MODULES = (
+    "alert",
+    "credentials",
+    "network",
+    "permissions",
+    "plugin",
+    "strategy",
+    "feed",
+    "capabilities",
+    "broker",
+    "abilities",
+    "simulated_venue",
+)
 
 __all__ = [
     "AccountActivity",
@@ -125,6 +139,7 @@ __all__ = [
     "Strategy",
     "StructuredLogger",
     "SupportsDailyVix",
+    "SupportsEventStream",
     "SupportsExplain",
     "SupportsInstrumentInfo",
     "SupportsLiveVix",
@@ -132,8 +147,8 @@ __all__ = [
     "SupportsMarketCaps",
     "SupportsOrderLookup",
     "SupportsPartialVolume",
+    "SupportsPolling",
     "SupportsPrices",
-    "SupportsRejectionMeaning",
     "SupportsScreening",
     "SupportsServerTime",
     "SupportsTradingHours",

@@ -137,7 +137,7 @@ class HttpClient(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Gap:
-    """A connection was lost and stands again: what happened in between was not received. `words` says why."""
+    """A connection stands, or stands again: what happened before was not received. `words` says why."""
 
     words: str
 

@@ -59,7 +59,8 @@ class Plugin:
 
     `name`: that of the entry point. `config`: a frozen attrs class whose fields are made by
     `tbot_core.contracts.setting.setting`. `create(config, context)` returns the object of its kind; it may import heavy
-    libraries. `capabilities`: words of the kind (`feed`: a broker that also supplies bars). `needs`: its permissions,
+    libraries. `capabilities`: words for `tbot plugins info`; a broker
+    declares what it can do in its `BrokerCapabilities` instead. `needs`: its permissions,
     shown for approval. `quality(config)`: the declared quality of a broker's live feed, before anything is connected.
     `tables`: the files in its data folder, placed there by the operator, that decisions depend on; their content is
     part of the settings hash, which binds runs and armings. `venue()`: what `tbot plugins check` tests a broker or an

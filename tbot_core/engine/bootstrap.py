@@ -18,12 +18,12 @@ from tbot_core.contracts import (
     AlertChannel,
     BrokerCapabilities,
     FeedQuality,
-    FeedSource,
     Filter,
     RequiresData,
     RiskCheck,
     Strategy,
 )
+from tbot_core.contracts.abilities import FEED
 from tbot_core.contracts.network import Connect
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.plugin_context import plugin_context
@@ -54,6 +54,7 @@ from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.error_codes import combined_error
 
 if TYPE_CHECKING:
+    from tbot_core.contracts import FeedSource
     from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance import Mode, SettingsFiles
 
@@ -182,7 +183,8 @@ class Assembly:
         made = build_plugin(loaded, config, context)
         if isinstance(made, PluginFailure):
             raise plugins_failed_error((made,))
-        return guard_plugin(loaded.entry, made, self.call_guard)
+        live = {"live": True, "paper": False}.get(self.settings.mode)
+        return guard_plugin(loaded.entry, made, self.call_guard, live=live)
 
     async def closing(self, work: Awaitable[T]) -> T:
         """Await the work, then close the network connections of all plugins, for `CLOSE_S` seconds at most."""
@@ -341,9 +343,10 @@ def data_source_name(texts: Mapping[str, str]) -> str:
 
 def feed_source(broker: object, name: str) -> FeedSource:
     """The broker as a source of bars; raises PluginError if it is none."""
-    if not isinstance(broker, FeedSource):
+    source = FEED.of(broker)
+    if source is None:
         raise PluginError(f"The broker {name} supplies no bars.", "Set DATA_SOURCE to another plugin.")
-    return broker
+    return source
 
 
 def index_funds() -> Mapping[str, Mapping[str, Decimal]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, cast
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BarHistory, FeedQuality, FeedRequest, FeedSession, SupportsDailyVix
+from tbot_core.contracts import BarHistory, FeedQuality, FeedRequest, FeedSession
+from tbot_core.contracts.abilities import DAILY_VIX
 from tbot_core.engine.bootstrap import Assembly, feed_source
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError, UsageError
@@ -165,12 +166,13 @@ class _Download:
         return add_reference_facts(self._folder, vix, caps)
 
     async def _vix(self, sessions: Sequence[Session]) -> dict[dt.date, float]:
-        if not isinstance(self.broker, SupportsDailyVix):
+        source = DAILY_VIX.of(self.broker)
+        if source is None:
             return {}
         stored, found = reference.reference_facts(self._folder).vix, dict[dt.date, float]()
         for day in map(self._day_before, sessions):
             try:
-                value = None if day in stored else await self.broker.vix_close(day)
+                value = None if day in stored else await source.vix_close(day)
             except BrokerError as fault:
                 _log.warning("vix.not_available", reason=fault.message)
                 return found

@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import (
-    Broker,
-    Feed,
-    FeedCoverage,
-    FeedLabel,
-    FeedQuality,
-    SupportsDailyVix,
-    SupportsLiveVix,
-    SupportsMarketCaps,
-)
+from tbot_core.contracts import Broker, BrokerCapabilities, Feed, FeedCoverage, FeedLabel, FeedQuality
+from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX, MARKET_CAPS
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
@@ -76,12 +68,16 @@ class BarsOnlyBroker:
         """Raises PluginError if the broker of that name supplies no bars."""
         self._source = feed_source(broker, name)
         self.close = broker.close
-        if isinstance(broker, SupportsDailyVix):
-            self.vix_close = broker.vix_close
-        if isinstance(broker, SupportsLiveVix):
-            self.vix_now = broker.vix_now
-        if isinstance(broker, SupportsMarketCaps):
-            self.market_caps = broker.market_caps
+        declared = broker.capabilities
+        self.capabilities = BrokerCapabilities(
+            feed=True, daily_vix=declared.daily_vix, live_vix=declared.live_vix, market_caps=declared.market_caps
+        )
+        if (daily := DAILY_VIX.of(broker)) is not None:
+            self.vix_close = daily.vix_close
+        if (live := LIVE_VIX.of(broker)) is not None:
+            self.vix_now = live.vix_now
+        if (caps := MARKET_CAPS.of(broker)) is not None:
+            self.market_caps = caps.market_caps
 
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request."""

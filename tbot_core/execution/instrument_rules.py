@@ -9,7 +9,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.contracts import Instrument, SupportsInstrumentInfo
+import attrs
+
+from tbot_core.contracts import Instrument
+from tbot_core.contracts.abilities import INSTRUMENT_RULES
 from tbot_core.errors import BrokerError
 from tbot_core.journal import records
 from tbot_core.model.types import Leg, OrderState, units_of
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tbot_core.execution.engine import ExecutionEngine
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.clock import Clock
     from tbot_core.trading.decision_engine import DecisionEngine
 
@@ -42,9 +46,9 @@ class InstrumentRules:
         """Request the unknown rules, until they are reported or `ANSWER_WITHIN_S` is over."""
         for symbol in [symbol for symbol, waiting in self._decision_engine.exposure.rules_unknown.items() if waiting]:
             until = self._until.setdefault(symbol, self._clock.monotonic() + ANSWER_WITHIN_S)
-            broker = self._execution.venue.broker
+            broker = INSTRUMENT_RULES.of(self._execution.venue.broker)
             words = "the broker does not report them"
-            if isinstance(broker, SupportsInstrumentInfo):
+            if broker is not None:
                 try:
                     self._apply_rules(await broker.instrument(symbol))
                 except BrokerError as fault:
@@ -87,6 +91,15 @@ class InstrumentRules:
         _log.error("instrument.rules_unknown", symbol=symbol, reason=words)
 
 
+def mark_not_shortable(decision_engine: DecisionEngine, recorder: JournalRecorder, symbol: str, words: str) -> None:
+    """Record that an instrument cannot be sold short now; its other rules stay."""
+    known = decision_engine.exposure.instruments.get(symbol, Instrument(symbol=symbol))
+    found = attrs.evolve(known, shortable=False)
+    payload = {"symbol": symbol, "known": True, "waiting": False, "words": words, **_payload(found)}
+    recorder.record(records.INSTRUMENT, payload)
+    decision_engine.exposure.instruments[symbol] = found
+
+
 def apply_instrument_rules(decision_engine: DecisionEngine, payload: Mapping[str, Any]) -> None:
     """Apply the journaled rules of an instrument, or that they are unknown."""
     symbol, exposure = payload["symbol"], decision_engine.exposure
@@ -120,6 +133,8 @@ def instrument_rules_text(payload: Mapping[str, Any]) -> str:
     if payload["known"]:
         steps = (("prices", payload["tick"]), ("quantities", payload["quantity_step"]))
         parts = [f"{what} in steps of {step}" for what, step in steps if step is not None]
+        if payload.get("shortable") is False:
+            parts.append("it cannot be sold short")
         return f"The broker reported new rules of {symbol}: {', '.join(parts) or 'no steps are given'}"
     if payload["waiting"]:
         return f"An order of {symbol} was off its grid; its rules are requested: {payload['words']}"

@@ -169,6 +169,8 @@ def replace_payload(request: ReplaceOrder) -> Payload:
 def broker_payload(event: BrokerEvent) -> Payload:
     """A broker's event about an order."""
     words: Payload = {"words": event.words}
+    if event.meaning is not None:
+        words["meaning"] = event.meaning.value
     return words if event.fill is None else words | fill_payload(event.fill)
 
 

@@ -161,6 +161,8 @@ class Reason(IntEnum):
 
     DEFENSE = 98, "Positions are not topped up in defense."
 
+    SHORTING_NOT_ALLOWED = 99, "The broker does not allow the account to sell short."
+
     ENTRY_NOT_FILLED = 100, "The entry order ended without a fill; entries are never chased."
 
 

@@ -6,12 +6,13 @@ import inspect
 from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import pluggy
 
-from tbot_core.contracts import AlertChannel, Broker, Filter, Plugin, Strategy, hooks
+from tbot_core.contracts import AlertChannel, Broker, BrokerCapabilities, Filter, Plugin, Strategy, hooks
+from tbot_core.contracts.abilities import undeclared_differences
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import PluginError
@@ -244,6 +245,19 @@ def _check_made(kind: str, made: object) -> None:
     if lacking:
         message = f"create returned {_named(made)}, which is not a {protocol.__name__}."
         raise PluginError(message, f"It lacks {', '.join(sorted(lacking))}.")
+    if kind == "broker":
+        _check_capabilities(cast("Broker", made).capabilities, made)
+
+
+def _check_capabilities(declared: object, made: object) -> None:
+    # A broker has exactly the optional methods that its capabilities declare.
+    if not isinstance(declared, BrokerCapabilities):
+        raise PluginError(
+            f"Its capabilities are {_named(declared)}.", "Return a tbot_core.contracts.BrokerCapabilities."
+        )
+    if differences := "; ".join(undeclared_differences(made, declared)):
+        remedy = "BrokerCapabilities must declare the optional methods that the broker has, and no others."
+        raise PluginError(f"{differences[0].upper()}{differences[1:]}.", remedy)
 
 
 def _named(thing: object) -> str:

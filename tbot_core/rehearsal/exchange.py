@@ -126,6 +126,8 @@ class SimulatedExchange:
             cash=dollars_of(self.matching.books.cash),
             buying_power=max(dollars_of(self._power(equity)), Decimal(0)),
             margin=character.margin,
+            live=character.live,
+            evidence="the profile of the venue says so",
         )
 
     def snapshot(self, since: dt.datetime) -> AccountSnapshot:

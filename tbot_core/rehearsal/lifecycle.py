@@ -30,7 +30,7 @@ from tbot_core.trading.orders import ClientOrderIds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tbot_core.contracts import Broker, FeedSession, LiveSession
+    from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession, LiveSession
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account
     from tbot_core.trading.universe import Universe
@@ -47,6 +47,11 @@ class LifecycleBroker:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+    @property
+    def capabilities(self) -> BrokerCapabilities:
+        """The venue's capabilities, and the trading hours."""
+        return attrs.evolve(self._client.capabilities, hours=True)
 
     async def connect(self) -> Account:
         """Log in; the first calls may fail."""

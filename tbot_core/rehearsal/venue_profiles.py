@@ -24,7 +24,7 @@ class VenueProfile:
     have a barrier. `refuses_at_once`: a rejection is the answer to a submit, else the order is accepted and rejected
     later. `documents_429`: a request over the limit certainly has no effect. `index_lag_s`: how long a new order cannot
     be looked up. `dedupe_window_s`: how long a second order of a client order id is refused; 0: it is accepted.
-    `cancels_by_cid` false: a cancel needs the venue's own order id.
+    `cancels_by_cid` false: a cancel needs the venue's own order id. `live`: whether the account reports live money.
     """
 
     rules: BrokerCapabilities = attrs.field(factory=BrokerCapabilities)
@@ -39,6 +39,7 @@ class VenueProfile:
     index_lag_s: float = 0.0
     dedupe_window_s: float = 0.0
     cancels_by_cid: bool = True
+    live: bool | None = None
 
 
 def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
@@ -75,5 +76,6 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
         dedupe_window_s=window if dedupes else 0.0,
         cancels_by_cid=cancels,
     )
+    rules = attrs.evolve(rules, streams=chances.stream(f"venue/{name}/events").happens(0.3))
     tells = rules.lists_closed or rules.query_by_cid
     return attrs.evolve(character, rules=attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells))

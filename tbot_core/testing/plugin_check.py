@@ -44,8 +44,9 @@ def check_plugin(loaded: LoadedPlugin, folder: Path) -> PluginCheck:
     if kind in VENUE_KINDS:
         if plugin.venue is None:
             return PluginCheck(missing="The plugin offers no venue (Plugin.venue), so its contract cannot be run.")
-        cases = VENUE_KINDS[kind] + (feed.CASES if "feed" in plugin.capabilities else ())
-        return PluginCheck(cases=run_cases(cases, plugin.venue), capabilities=_capabilities(plugin.venue))
+        capabilities = _capabilities(plugin.venue)
+        cases = VENUE_KINDS[kind] + (feed.CASES if capabilities.get("feed") == "yes" else ())
+        return PluginCheck(cases=run_cases(cases, plugin.venue), capabilities=capabilities)
     if kind == "strategy":
         return PluginCheck(cases=_run(strategy.CASES, loaded, folder, _strategy))
     if kind == "filter":
@@ -92,20 +93,10 @@ def _capabilities(venue: Callable[[], AbstractContextManager[Any]]) -> dict[str,
             made = getattr(subject, "broker", None)
             if not isinstance(made, Broker):
                 return {}
-            return {name: _text(value) for name, value in attrs.asdict(made.capabilities, recurse=False).items()}
+            return made.capabilities.matrix
     except BaseException as fault:  # noqa: BLE001  -- a case has failed of it
         assert_failure(fault)
         return {}
-
-
-def _text(value: object) -> str:
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case tuple() | frozenset():
-            return ", ".join(sorted(map(str, value))) or "none"
-        case _:
-            return str(value)
 
 
 if __name__ == "__main__":

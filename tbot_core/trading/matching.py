@@ -45,6 +45,7 @@ SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
     lists_closed=True,
     exec_ids_unique=True,
     shortable=True,
+    feed=True,
     quantity_step=Decimal("0.000001"),
     fractional_types=frozenset(OrderType),
 )

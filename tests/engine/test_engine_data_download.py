@@ -12,7 +12,7 @@ import pytest
 from tbot_broker_paper.broker import PaperBroker
 from tbot_broker_paper.config import Config
 
-from tbot_core.contracts import Bar, DailyBar, FeedCoverage, FeedLabel, FeedQuality, FeedRequest
+from tbot_core.contracts import Bar, BrokerCapabilities, DailyBar, FeedCoverage, FeedLabel, FeedQuality, FeedRequest
 from tbot_core.engine.data_download import DownloadRequest, DownloadResult, download
 from tbot_core.errors import DataError, PluginError, SettingsError, Unavailable, UsageError
 from tbot_core.marketdata.store import reference
@@ -32,6 +32,8 @@ BEFORE = dt.date(2019, 11, 27)
 
 class Vendor:
     """A broker, its feed and its session in one; it has these symbols, and their bars on all days."""
+
+    capabilities = BrokerCapabilities(feed=True)
 
     def __init__(self, *symbols: str, simulated: bool = False) -> None:
         self.symbols = symbols
@@ -80,6 +82,7 @@ class Vendor:
 class WithIndex(Vendor):
     """A vendor that knows the VIX of one day, and then answers no more."""
 
+    capabilities = BrokerCapabilities(feed=True, daily_vix=True)
     asked = 0
 
     async def vix_close(self, day: dt.date) -> float | None:

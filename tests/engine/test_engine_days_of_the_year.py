@@ -48,7 +48,7 @@ MINUTES = 10
 class Flat:
     """A broker at which nothing happens; `asked` is when it was asked for its hours."""
 
-    capabilities = BrokerCapabilities(query_by_cid=True, requests_per_minute=0)
+    capabilities = BrokerCapabilities(hours=True)
 
     def __init__(self, clock: LoopClock, calendar: ExchangeCalendar) -> None:
         self._clock = clock

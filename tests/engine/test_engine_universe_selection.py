@@ -110,6 +110,8 @@ class Busy:
 class Broker:
     """A data source that knows the VIX and capitalisations."""
 
+    capabilities = BrokerCapabilities(daily_vix=True, market_caps=True)
+
     async def vix_close(self, day: dt.date) -> float | None:
         """The close of the session before."""
         return 17.25 if day == PAST[-1].date else None

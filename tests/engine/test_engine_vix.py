@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tbot_core.contracts import BrokerCapabilities
 from tbot_core.engine.session.vix import VixSources, known_vix
 from tbot_core.errors import Unavailable
 from tbot_core.marketdata.store import reference
@@ -28,6 +29,8 @@ BEFORE = DAY - dt.timedelta(days=1)
 
 class Broker:
     """A broker that has the index: of one day, of none, or it does not answer."""
+
+    capabilities = BrokerCapabilities(daily_vix=True)
 
     def __init__(self, value: float | None, day: dt.date = BEFORE, *, silent: bool = False) -> None:
         self.value, self.day, self.silent = value, day, silent

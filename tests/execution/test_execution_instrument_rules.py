@@ -57,7 +57,7 @@ class Teller:
     """A broker that takes orders and says nothing of them; it tells rules, or in their place a fault."""
 
     def __init__(self) -> None:
-        self.capabilities = BrokerCapabilities()
+        self.capabilities = BrokerCapabilities(instrument_rules=True)
         self.found: Instrument | Unavailable = Unavailable("no way")
         self.asked = 0
         self.sent: list[Order] = []
@@ -73,10 +73,6 @@ class Teller:
     async def poll(self) -> Sequence[BrokerEvent]:
         """Nothing is streamed."""
         return ()
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """What it means by refusing."""
-        return RejectionMeaning.OFF_GRID if words == OFF else None
 
     async def instrument(self, symbol: str) -> Instrument:
         """The rules of an instrument."""
@@ -124,7 +120,16 @@ class Bench:
         order = self.execution.orders[cid].order
         told = fill(order, price, execution=cid) if price else None
         self.execution.apply_events(
-            [BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid, fill=told, words=words)]
+            [
+                BrokerEvent(
+                    kind=kind,
+                    event_id=f"{kind} {cid}",
+                    client_order_id=cid,
+                    fill=told,
+                    words=words,
+                    meaning=RejectionMeaning.OFF_GRID if words == OFF else None,
+                )
+            ]
         )
 
     def close(self, price: float, minute: int = 40) -> None:
@@ -356,11 +361,9 @@ def test_f42_the_way_to_a_broker_passes_the_question_on() -> None:
     teller.found = Instrument(symbol="AAA", tick=Decimal("NaN"))
     with pytest.raises(Unavailable, match="is not a number"):
         asyncio.run(RateLimitedBroker(teller, clock).instrument("AAA"))  # type: ignore[arg-type]  # it does little
-    assert MonitoredBroker(teller, CircuitBreaker(), clock).meaning(OFF) is RejectionMeaning.OFF_GRID  # type: ignore[arg-type]  # it does little
     mute: Any = object()
-    assert MonitoredBroker(mute, CircuitBreaker(), clock).meaning(OFF) is None
     for broker in (RateLimitedBroker(mute, clock), MonitoredBroker(mute, CircuitBreaker(), clock)):
-        with pytest.raises(Unavailable, match="does not report instrument rules"):
+        with pytest.raises(Unavailable, match="does not offer instrument"):
             asyncio.run(broker.instrument("AAA"))
 
 

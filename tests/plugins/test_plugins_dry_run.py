@@ -64,7 +64,7 @@ class Acme:
     """A feed, and an account at which every call is an alarm."""
 
     label = FeedLabel(name="acme", simulated=False, quotes=True)
-    capabilities = BrokerCapabilities()
+    capabilities = BrokerCapabilities(feed=True, daily_vix=True)
 
     def __getattr__(self, name):
         if name not in {"connect", "account", "submit", "cancel", "replace", "poll", "snapshot"}:
@@ -94,7 +94,6 @@ class Acme:
 def tbot_broker():
     return Plugin(
         name="acme", summary="A broker", config=Config, create=lambda config, context: Acme(), quality=quality,
-        capabilities=frozenset({"feed"}),
     )
 '''
 
@@ -197,7 +196,7 @@ def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
     acme = assemble(house.home, "dry-run", house.world.clock).broker("acme")
     bars = BarsOnlyBroker(acme, "acme")
     assert bars.feed(FeedRequest(kind="live")).label is house.module.Acme.label
-    assert {name for name in dir(bars) if not name.startswith("_")} == {"close", "feed", "vix_close"}
+    assert {name for name in dir(bars) if not name.startswith("_")} == {"capabilities", "close", "feed", "vix_close"}
     assert asyncio.run(bars.vix_close(house.world.session.date)) == 21.5
     without = BarsOnlyBroker(assemble(house.home, "dry-run", house.world.clock).broker(), "paper")
     assert not isinstance(without, SupportsDailyVix)

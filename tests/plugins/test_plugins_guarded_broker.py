@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
+import attrs
 import numpy as np
 import pytest
 
@@ -21,20 +23,12 @@ from tbot_core.contracts import (
     FeedLabel,
     FeedQuality,
     FeedRequest,
+    Gap,
     HaltStatus,
     Heartbeat,
     Quote,
-    SupportsDailyVix,
-    SupportsInstrumentInfo,
-    SupportsLiveVix,
-    SupportsMaintenanceNotices,
-    SupportsMarketCaps,
-    SupportsOrderLookup,
-    SupportsPrices,
-    SupportsRejectionMeaning,
-    SupportsServerTime,
-    SupportsTradingHours,
 )
+from tbot_core.contracts.abilities import ABILITIES
 from tbot_core.errors import BrokerError, DataError, JournalError, OutcomeUnknown, PluginError, Rejected, Unavailable
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.clock import ManualClock
@@ -56,18 +50,9 @@ ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", vers
 ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
 REQUEST = FeedRequest(kind="live")
 LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
-PROTOCOLS: dict[str, type] = {
-    "find": SupportsOrderLookup,
-    "instrument": SupportsInstrumentInfo,
-    "maintenance": SupportsMaintenanceNotices,
-    "hours": SupportsTradingHours,
-    "prices": SupportsPrices,
-    "vix_close": SupportsDailyVix,
-    "vix_now": SupportsLiveVix,
-    "market_caps": SupportsMarketCaps,
-    "meaning": SupportsRejectionMeaning,
-    "ahead_s": SupportsServerTime,
-}
+ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed", "events", "poll"}]
+DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability != "polls"}
+EVERYTHING = BrokerCapabilities(**DECLARED)
 WRONG: dict[str, list[object]] = {
     "connect": [None],
     "account": [{"equity": 1}],
@@ -154,12 +139,22 @@ class Plain:
 
 
 class Full(Plain):
-    """A plugin with every optional protocol."""
+    """A plugin with every optional method."""
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(**{"capabilities": EVERYTHING, **answers})
 
     @property
     def label(self) -> Any:
         """What is known of its prices."""
         return self.answers.get("label", LABEL)
+
+    async def events(self) -> Any:
+        """The items, or the errors, that the test says."""
+        for one in self.answers["events"]:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
 
     async def find(self, _cid: str) -> Any:
         """Look up an order."""
@@ -192,10 +187,6 @@ class Full(Plain):
     async def vix_now(self) -> Any:
         """Read the VIX."""
         return self.do("vix_now")
-
-    def meaning(self, _words: str) -> Any:
-        """Read a rejection."""
-        return self.do("meaning")
 
     @property
     def ahead_s(self) -> Any:
@@ -264,7 +255,7 @@ def call(broker: Any, name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["connect", "account", "cancel", "replace", "poll", "snapshot", "close", *list(PROTOCOLS)[:-2]]
+    "name", ["connect", "account", "cancel", "replace", "poll", "snapshot", "close", *ASYNCHRONOUS]
 )
 @pytest.mark.parametrize("fault", [KeyError("id"), SystemExit(2), Panic("index"), asyncio.CancelledError()])
 def test_an_exception_is_unavailable_and_names_plugin_and_call(
@@ -371,25 +362,49 @@ def test_a_call_that_the_core_cancels_is_no_failure(caplog: pytest.LogCaptureFix
     assert "plugin.failed" not in caplog.text
 
 
-def test_a_guarded_broker_has_the_protocols_of_its_plugin() -> None:
-    """The core asks by protocol, so the guard offers what the plugin does, and no more."""
-    assert [name for name, kind in PROTOCOLS.items() if not isinstance(guarded(Full(ahead_s=[])), kind)] == []
-    assert [name for name, kind in PROTOCOLS.items() if isinstance(guarded(Plain()), kind)] == []
-    assert isinstance(guarded(Full(ahead_s=ValueError("no date"))), SupportsServerTime)
+def test_a_guarded_broker_offers_what_its_plugin_declares() -> None:
+    """The core asks the declaration, which the guard passes on: every ability of a full plugin, none of a plain one."""
+    full, plain = guarded(Full(ahead_s=[])), guarded(Plain())
+    assert [one.method for one in ABILITIES if one.of(full) is not full] == ["poll"]
+    assert [one.method for one in ABILITIES if one.of(plain) is not None] == ["poll"]
+
+
+EVENT = BrokerEvent(kind="fill", event_id="1", client_order_id="c")
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (KeyError("order"), "KeyError: 'order'"),
+        ("a message", "an object of type str instead of BrokerEvent or Gap"),
+        (attrs.evolve(EVENT, fill=cast("Any", {})), "instead of BrokerEvent or Gap"),
+        (Unavailable("connection reset"), "connection reset"),
+    ],
+)
+def test_a_stream_that_fails_is_unavailable_with_the_plugins_name(item: Any, words: str) -> None:
+    """What came before is passed on; a BrokerError of the plugin passes as it is."""
+    broker, received = guarded(Full(events=[Gap(words="connected"), EVENT, item])), list[Any]()
+
+    async def listen() -> None:
+        async for one in broker.events():
+            received.append(one)
+
+    with pytest.raises(Unavailable, match=re.escape(words)) as fault:
+        asyncio.run(listen())
+    assert received == [Gap(words="connected"), EVENT]
+    assert ("broker/acme" in fault.value.message) is not isinstance(item, Unavailable)
 
 
 def test_what_cannot_raise_is_unknown_after_a_failure() -> None:
-    """A rejection has no meaning, the clock no skew, and the capabilities are the last known ones."""
-    theirs = Full(meaning=KeyError("42"), ahead_s=["soon"])
+    """The clock has no skew, and the capabilities are the last known ones."""
+    theirs = Full(ahead_s=["soon"])
     broker = guarded(theirs)
-    assert broker.meaning("42") is None
     assert broker.ahead_s == ()
     assert broker.capabilities is theirs.answers["capabilities"]
     before = broker.capabilities
-    theirs.answers |= {"capabilities": None, "ahead_s": [0.5], "meaning": None}
+    theirs.answers |= {"capabilities": None, "ahead_s": [0.5]}
     assert broker.capabilities is before
     assert broker.ahead_s == [0.5]
-    assert broker.meaning("42") is None
 
 
 def test_a_simulated_venue_is_not_guarded() -> None:

@@ -78,6 +78,10 @@ class Acme(SimulatedBroker):
         super().__init__(WORLD.way(WORLD.names[0]), WORLD.clock)
         self.quality = TRUTH or quality(config)
 
+    @property
+    def capabilities(self):
+        return attrs.evolve(super().capabilities, prices=True, feed=True)
+
     async def prices(self, symbols):
         step = int((WORLD.clock.monotonic() - 300.0) // STEP_S)
         paths = {symbol: WORLD.market.paths[symbol] for symbol in symbols}
@@ -97,7 +101,6 @@ class Acme(SimulatedBroker):
 def tbot_broker():
     return Plugin(
         name="acme", summary="A broker", config=Config, create=lambda config, context: Acme(config), quality=quality,
-        capabilities=frozenset({"feed"}),
     )
 '''
 
@@ -129,6 +132,8 @@ class House:
     def run(self, mode: Mode = "paper", **settings: str) -> RunOutcome:
         """One session; a live one is put together like a paper one, which no file approves."""
         self.settle(**settings)
+        matching = self.world.ways[0].exchange.matching
+        matching.character = attrs.evolve(matching.character, live=mode == "live")
         assembly = assemble(self.home, "paper", self.world.clock)
         plan = RunPlan(
             assembly=attrs.evolve(

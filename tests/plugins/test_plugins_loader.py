@@ -232,6 +232,56 @@ def test_what_is_lacking_is_named(plant: Callable[..., EntryPointInfo]) -> None:
     assert "It lacks scan, window." in failure(build_plugin(loaded, None, CONTEXT)).error
 
 
+STRANGE_BROKER = """
+import attrs
+
+from tbot_core.contracts import Broker, BrokerCapabilities, Plugin
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.setting import NoSettings
+
+
+class Strange:
+    capabilities = {capabilities}
+
+    async def call(self, *_arguments):
+        raise AssertionError
+
+    connect = account = submit = cancel = replace = poll = snapshot = close = prices = call
+
+
+@hookimpl
+def tbot_broker():
+    create = lambda config, context: Strange()
+    return Plugin(name="strange", summary="A sample", config=NoSettings, create=create)
+"""
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "words"),
+    [
+        ("BrokerCapabilities(prices=True)", ""),
+        ("BrokerCapabilities()", "It has a method prices, but does not declare the capability prices."),
+        (
+            "BrokerCapabilities(prices=True, hours=True)",
+            "It declares the capability hours, but has no method hours. BrokerCapabilities must declare",
+        ),
+        ("{'prices': True}", "Its capabilities are an object of type dict."),
+    ],
+)
+def test_a_broker_is_refused_whose_methods_are_not_those_it_declares(
+    plant: Callable[..., EntryPointInfo], capabilities: str, words: str
+) -> None:
+    """It is not created, and the failure names the plugin, the capability and the remedy."""
+    entry = plant("strange", STRANGE_BROKER.format(capabilities=capabilities), kind="broker")
+    loaded = sound(PluginLoader().load(entry))
+    made = build_plugin(loaded, loaded.plugin.config(), CONTEXT)
+    if words:
+        assert words in failure(made).error
+        assert "The broker strange (their-strange" in failure(made).sentence
+    else:
+        assert not isinstance(made, PluginFailure)
+
+
 def test_a_command_is_imported_as_it_is(plant: Callable[..., EntryPointInfo]) -> None:
     """`load_object` gives the object of an entry point, or the failure of its import."""
     entry = plant("day", "import click\ncommand = click.Command('day')", kind="command", target="their_day:command")

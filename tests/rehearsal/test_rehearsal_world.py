@@ -27,7 +27,7 @@ async def idle(world: World, seconds: float) -> None:
     while world.loop.time() < seconds:
         try:
             await broker.connect()
-            await broker.poll()
+            await broker.receive()
             await broker.snapshot(world.start)
         except BrokerError as error:
             world.add_trace_line(type(error).__name__)

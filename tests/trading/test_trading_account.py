@@ -62,6 +62,14 @@ def test_only_an_account_with_margin_sells_short(margin: bool | None, reason: st
     assert decided(made, "BBB") == "ALLOWED"
 
 
+@pytest.mark.parametrize(("allowed", "reason"), [(True, "ALLOWED"), (None, "ALLOWED"), (False, "SHORTING_NOT_ALLOWED")])
+def test_an_account_that_may_not_sell_short_does_not(allowed: bool | None, reason: str) -> None:
+    """What the broker says of the account counts before what it says of the instrument."""
+    made = desk(account(margin=True, shorting_allowed=allowed))
+    assert decided(made, side=SHORT) == reason
+    assert decided(made, "BBB") == "ALLOWED"
+
+
 def test_what_was_paid_and_received_follows_each_fill() -> None:
     """Purchases with all fees, and sales before fees, of long and short trades and of unexpected fills."""
     books = Portfolio(opening_atoms=EQUITY)

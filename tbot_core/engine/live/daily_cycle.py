@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from tbot_core.contracts import Broker, FeedSession, LiveSession, SupportsTradingHours
+from tbot_core.contracts.abilities import HOURS
 from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import abandoned_positions, trading_hours
 from tbot_core.engine.live.ended_feed import EndedFeed
@@ -119,9 +120,10 @@ class DailyCycle:
 
     async def _agreed_hours(self, session: Session) -> Session | None:
         # The session in the hours common to both calendars; None if the broker has none.
-        if not isinstance(self._broker, SupportsTradingHours):
+        broker = HOURS.of(self._broker)
+        if broker is None:
             return session
-        ask = partial(self._broker_hours, self._broker, session)
+        ask = partial(self._broker_hours, broker, session)
         found = await self._retry_until_close(session, "the broker does not report its trading hours", ask)
         if found is None or found.close <= self._clock.now():
             await self._until(session.close)

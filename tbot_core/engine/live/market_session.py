@@ -134,7 +134,7 @@ class LiveTradingSession:
         main = asyncio.ensure_future(self._main())
         side = [asyncio.ensure_future(repeat_every(seconds, action)) for seconds, action in actions]
         side += [asyncio.ensure_future(self._after_first_read(action)) for action in self._later_actions()]
-        side += supervision.first_standby_readings(self.supervisors[1:], self._tasks)
+        side += supervision.side_tasks(self.supervisors, self._tasks)
         await self._tasks.run_until_first_ends(main, side)
 
     async def _main(self) -> None:
@@ -215,7 +215,7 @@ class LiveTradingSession:
         self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
         self._equity_checked, self.requests.deferred = True, FUTURE_SESSION_VERBS
         tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
-        side = supervision.first_standby_readings(self.supervisors[1:], tasks)
+        side = supervision.side_tasks(self.supervisors, tasks)
         side.append(asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests)))
         resolving = asyncio.ensure_future(self._resolve_orders(until, on_unread))
         await tasks.run_until_first_ends(resolving, side)

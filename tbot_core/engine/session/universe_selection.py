@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedCoverage, LiveSession, SupportsMarketCaps
+from tbot_core.contracts import FeedCoverage, LiveSession
+from tbot_core.contracts.abilities import MARKET_CAPS
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import AccessError, DataError, Unavailable
 from tbot_core.journal.projections import carryover
@@ -105,7 +106,8 @@ class UniverseSelector:
         return attrs.evolve(universe, day=day)
 
     async def _market_caps(self, symbols: Sequence[str]) -> Mapping[str, float]:
-        return await self.server.market_caps(symbols) if isinstance(self.server, SupportsMarketCaps) else {}
+        source = MARKET_CAPS.of(self.server)
+        return {} if source is None else await source.market_caps(symbols)
 
     async def _minute_facts(self, source: LiveSession, symbols: tuple[str, ...]) -> DayFacts:
         # The facts of these symbols by the store, after the minutes that it lacks were downloaded.

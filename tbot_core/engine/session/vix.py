@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import SupportsDailyVix, SupportsLiveVix
+from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX
 from tbot_core.errors import BrokerError, DataError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.projections.vix import recorded_vix
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
 
-    from tbot_core.contracts import IndexQuote
+    from tbot_core.contracts import IndexQuote, SupportsLiveVix
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.instance import Settings
     from tbot_core.journal.projection import JournalEvent
@@ -60,9 +60,7 @@ class VixSources:
         return attrs.evolve(day, vix=np.full(day.vix.shape, value))
 
     async def _from_broker(self, before: dt.date) -> float | None:
-        for broker in self.brokers:
-            if not isinstance(broker, SupportsDailyVix):
-                continue
+        for broker in filter(None, map(DAILY_VIX.of, self.brokers)):
             try:
                 value = await broker.vix_close(before)
             except BrokerError as fault:
@@ -157,7 +155,7 @@ def live_vix_brokers(settings: Settings, brokers: Sequence[object]) -> tuple[Sup
     """
     if settings.mode != "live" or settings.trading.vix_source != "live":
         return None
-    found = tuple(one for one in brokers if isinstance(one, SupportsLiveVix))
+    found = tuple(filter(None, map(LIVE_VIX.of, brokers)))
     if not found:
         raise SettingsError(
             "VIX_SOURCE=live: neither DATA_SOURCE nor an enabled broker supplies the live VIX.",

@@ -194,6 +194,8 @@ class RiskEngine:
         # Why a symbol cannot be sold short at this broker; unknown means deny.
         if not exposure.funds.margin:
             return Reason.CASH_LONG_ONLY
+        if exposure.funds.shorting_allowed is False:
+            return Reason.SHORTING_NOT_ALLOWED
         instrument = exposure.instruments.get(symbol)
         reported = None if instrument is None else instrument.shortable
         return None if (self.shortable if reported is None else reported) else Reason.NOT_SHORTABLE
