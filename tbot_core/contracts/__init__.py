@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tbot_core.contracts.abilities import (
         Instrument,
+        InstrumentKind,
         MaintenanceWindow,
         SupportsEventStream,
-        SupportsInstrumentInfo,
+        SupportsInstruments,
         SupportsMaintenanceNotices,
         SupportsOrderLookup,
         SupportsPolling,
@@ -114,6 +115,7 @@ __all__ = [
     "HttpResponse",
     "IndexQuote",
     "Instrument",
+    "InstrumentKind",
     "KeyProvider",
     "LiveSession",
     "MaintenanceWindow",
@@ -135,7 +137,7 @@ __all__ = [
     "SupportsDailyVix",
     "SupportsEventStream",
     "SupportsExplain",
-    "SupportsInstrumentInfo",
+    "SupportsInstruments",
     "SupportsLiveVix",
     "SupportsMaintenanceNotices",
     "SupportsOrderLookup",

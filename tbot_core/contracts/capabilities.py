@@ -59,7 +59,7 @@ class BrokerCapabilities:
     short unless its `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so.
 
     These declare optional methods (`tbot_core.contracts.abilities`); each is declared exactly where the broker has it:
-    `streams` (`events`; without it `poll`), `query_by_cid` (`find`), `instrument_rules` (`instrument`), `maintenance`,
+    `streams` (`events`; without it `poll`), `query_by_cid` (`find`), `instruments`, `maintenance`,
     `hours`, `server_time` (`ahead_s`), `prices`, `daily_vix` (`vix_close`), `live_vix` (`vix_now`), `feed`.
 
     Raises ValueError for a fractional type that is no `OrderType`.
@@ -80,7 +80,7 @@ class BrokerCapabilities:
     cid_length: int = 48
     day_trade_rules: tuple[DayTradeRule, ...] = ()
     shortable: bool = False
-    instrument_rules: bool = False
+    instruments: bool = False
     maintenance: bool = False
     hours: bool = False
     server_time: bool = False

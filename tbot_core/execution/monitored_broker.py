@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbot_core.contracts.abilities import (
     HOURS,
-    INSTRUMENT_RULES,
+    INSTRUMENTS,
     MAINTENANCE,
     ORDER_LOOKUP,
     POLLING,
@@ -111,7 +111,7 @@ class MonitoredBroker:
         return await self._monitored(RequestKind.READING, self._broker.snapshot(since))
 
     find = _asks(ORDER_LOOKUP)
-    instrument = _asks(INSTRUMENT_RULES)
+    instruments = _asks(INSTRUMENTS)
     prices = _asks(PRICES, monitored=False)
     maintenance = _asks(MAINTENANCE, monitored=False)
     hours = _asks(HOURS, monitored=False)

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.contracts.abilities import (
     HOURS,
-    INSTRUMENT_RULES,
+    INSTRUMENTS,
     MAINTENANCE,
     ORDER_LOOKUP,
     POLLING,
@@ -145,7 +145,7 @@ class RateLimitedBroker:
     prices = _asks(PRICES, "prices")
     maintenance = _asks(MAINTENANCE, "the maintenance notices")
     hours = _asks(HOURS, "the trading hours")
-    instrument = _asks(INSTRUMENT_RULES, "the rules of {}", RequestPriority.PROTECTION)
+    instruments = _asks(INSTRUMENTS, "the rules of instruments", RequestPriority.PROTECTION)
 
     @property
     def ahead_s(self) -> Sequence[float]:
@@ -223,7 +223,7 @@ def _is_bookable(event: BrokerEvent) -> bool:
 def _finite(value: object) -> bool:
     if isinstance(value, Decimal):
         return value.is_finite()
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return all(map(_finite, value))
     return all(_finite(getattr(value, name)) for name in _fields(type(value)))  # type: ignore[arg-type]  # types hash
 

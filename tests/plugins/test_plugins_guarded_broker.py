@@ -64,7 +64,7 @@ WRONG: dict[str, list[object]] = {
         AccountSnapshot(account=ACCOUNT, orders=cast("Any", ("an order",))),
     ],
     "find": ["unknown"],
-    "instrument": [None],
+    "instruments": [None, ["AAA"]],
     "maintenance": [None, ["tonight"]],
     "hours": ["09:30"],
     "prices": [None, {"AAA": "12"}],
@@ -155,9 +155,9 @@ class Full(Plain):
         """Look up an order."""
         return self.do("find")
 
-    async def instrument(self, _symbol: str) -> Any:
-        """Read the rules of an instrument."""
-        return self.do("instrument")
+    async def instruments(self, _symbols: object) -> Any:
+        """Read the facts of instruments."""
+        return self.do("instruments")
 
     async def maintenance(self) -> Any:
         """Read notices."""
@@ -241,7 +241,7 @@ def call(broker: Any, name: str) -> Any:
         "replace": ("c1", order()),
         "snapshot": (NOW,),
         "find": ("c1",),
-        "instrument": ("AAA",),
+        "instruments": ("AAA",),
         "hours": (NOW.date(),),
         "prices": (["AAA"],),
         "vix_close": (NOW.date(),),

@@ -122,6 +122,8 @@ class TradingSession:
         self.execution = ExecutionEngine(trading.recorder, trading.venue, self.decision_engine)
         primary = BrokerSession(name=trading.venue.name, decision_engine=self.decision_engine, execution=self.execution)
         self.broker_sessions = (primary, *(self._standby_session(trading, one) for one in trading.standbys))
+        for broker in self.broker_sessions:
+            broker.execution.symbols = source.symbols
         self.routing: EntryRouter | None = None
         self.confirmations = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}

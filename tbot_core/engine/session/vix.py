@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX
+from tbot_core.engine.session import instrument_kinds
 from tbot_core.errors import BrokerError, DataError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.projections.vix import recorded_vix
@@ -48,7 +49,15 @@ class VixSources:
     bars: Path
 
     async def facts(self, source: FeedSession | LiveSession) -> DayFacts:
-        """A session's facts with the VIX close of the previous exchange day, unknown if no source has it."""
+        """A session's facts with the VIX close of the previous exchange day, unknown if no source has it.
+
+        The kind of each symbol, stock or fund, is that of the first broker that reports instruments.
+        """
+        day = await self._with_vix(source)
+        fund = await instrument_kinds.funds(self.brokers, source.symbols) if day.fund is None else None
+        return day if fund is None else attrs.evolve(day, fund=fund)
+
+    async def _with_vix(self, source: FeedSession | LiveSession) -> DayFacts:
         if not np.isnan(source.day.vix).all():
             return source.day
         before = look_back_sessions(self.calendar, source.session.date)[-1].date
