@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         SupportsOrderLookup,
         SupportsPolling,
         SupportsPrices,
+        SupportsReplace,
         SupportsServerTime,
         SupportsTradingHours,
     )
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
         PositionReport,
         SimulatedVenue,
     )
-    from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule
+    from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule, ReplaceMode
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.contracts.feed import (
         Bar,
@@ -127,6 +128,7 @@ __all__ = [
     "PositionReport",
     "Quote",
     "RejectionMeaning",
+    "ReplaceMode",
     "RequiresData",
     "RiskCheck",
     "RunInfo",
@@ -144,6 +146,7 @@ __all__ = [
     "SupportsPartialVolume",
     "SupportsPolling",
     "SupportsPrices",
+    "SupportsReplace",
     "SupportsScreening",
     "SupportsServerTime",
     "SupportsTradingHours",

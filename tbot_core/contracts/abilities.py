@@ -20,8 +20,20 @@ if TYPE_CHECKING:
     from tbot_core.contracts.feed import FeedSource, SupportsDailyVix, SupportsLiveVix
     from tbot_core.contracts.network import Gap
     from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Order
 
 Methods = TypeVar("Methods")
+
+
+@runtime_checkable
+class SupportsReplace(Protocol):
+    """A broker that replaces working orders (`replace` other than `CANCEL_AND_NEW`)."""
+
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Give a working order the terms of `order`, which has the same client order id.
+
+        The outcome is reported as an event REPLACED or CANCEL_REFUSED of that id. What filled meanwhile counts.
+        """
 
 
 @runtime_checkable
@@ -167,6 +179,7 @@ class Ability(Generic[Methods]):
         return cast("Methods", broker) if getattr(declared, self.capability, False) else None
 
 
+REPLACE: Final[Ability[SupportsReplace]] = Ability("replaces", "replace")
 POLLING: Final[Ability[SupportsPolling]] = Ability("polls", "poll")
 STREAM: Final[Ability[SupportsEventStream]] = Ability("streams", "events")
 ORDER_LOOKUP: Final[Ability[SupportsOrderLookup]] = Ability("query_by_cid", "find")
@@ -179,7 +192,7 @@ DAILY_VIX: Final[Ability[SupportsDailyVix]] = Ability("daily_vix", "vix_close")
 LIVE_VIX: Final[Ability[SupportsLiveVix]] = Ability("live_vix", "vix_now")
 FEED: Final[Ability[FeedSource]] = Ability("feed", "feed")
 ABILITIES: Final[tuple[Ability[Any], ...]] = (
-    *(POLLING, STREAM, ORDER_LOOKUP, INSTRUMENTS, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
+    *(REPLACE, POLLING, STREAM, ORDER_LOOKUP, INSTRUMENTS, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
     *(DAILY_VIX, LIVE_VIX, FEED),
 )
 """Every ability; a further one needs its field in `BrokerCapabilities`."""

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import SupportsPolling
+    from tbot_core.contracts import SupportsPolling, SupportsReplace
     from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.execution.event_stream import EventStream
     from tbot_core.journal.recorder import JournalRecorder
@@ -321,7 +321,9 @@ class ExecutionEngine:
                 await self._submit(order)
             case ReplaceOrder(client_order_id=cid, stop_price=price):
                 moved = attrs.evolve(self.orders[cid].order, stop_price=price)
-                await self._request("replace", cid, partial(self.venue.broker.replace, cid, moved))
+                await self._request(
+                    "replace", cid, partial(cast("SupportsReplace", self.venue.broker).replace, cid, moved)
+                )
 
     async def _cancel(self, cids: Sequence[str]) -> None:
         # Request cancels concurrently, so that they do not wait for each other's answers.

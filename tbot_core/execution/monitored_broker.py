@@ -11,6 +11,7 @@ from tbot_core.contracts.abilities import (
     ORDER_LOOKUP,
     POLLING,
     PRICES,
+    REPLACE,
     SERVER_TIME,
     STREAM,
 )
@@ -91,7 +92,7 @@ class MonitoredBroker:
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
-        await self._monitored(RequestKind.TRADE, self._broker.replace(client_order_id, order))
+        await self._monitored(RequestKind.TRADE, offered(REPLACE, self._broker).replace(client_order_id, order))
 
     async def events(self) -> AsyncIterator[BrokerEvent | Gap]:
         """The events of the broker's stream; an end without an error is a failure too."""

@@ -16,6 +16,7 @@ from tbot_core.contracts.abilities import (
     ORDER_LOOKUP,
     POLLING,
     PRICES,
+    REPLACE,
     SERVER_TIME,
     STREAM,
 )
@@ -123,7 +124,7 @@ class RateLimitedBroker:
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
         await self._wait_turn(RequestPriority.PROTECTION, "a change")
-        await self._send(self._broker.replace(client_order_id, order))
+        await self._send(offered(REPLACE, self._broker).replace(client_order_id, order))
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """The events since the last call, without those that have invalid numbers."""

@@ -110,8 +110,15 @@ class SimulatedBroker:
 
         await self._send("cancel", client_order_id, act, passage)
 
-    async def replace(self, client_order_id: str, order: Order) -> None:
-        """Change a resting order."""
+    @property
+    def replace(self) -> Callable[[str, Order], Coroutine[Any, Any, None]]:
+        """Replace a resting order; absent where the venue cannot."""
+        if not self.capabilities.replaces:
+            raise AttributeError("replace")
+        return self._replace
+
+    async def _replace(self, client_order_id: str, order: Order) -> None:
+        # Change a resting order.
         self._must_be_known(client_order_id)
         passage = self._passage("replace")
 

@@ -50,9 +50,9 @@ ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", vers
 ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
 REQUEST = FeedRequest(kind="live")
 LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
-ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed", "events", "poll"}]
-DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability != "polls"}
-EVERYTHING = BrokerCapabilities(**DECLARED)
+ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed", "events", "poll", "replace"}]
+DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability not in {"polls", "replaces"}}
+EVERYTHING = BrokerCapabilities(replace="same_id", **DECLARED)
 WRONG: dict[str, list[object]] = {
     "connect": [None],
     "account": [{"equity": 1}],
