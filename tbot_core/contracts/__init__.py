@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tbot_core.contracts.abilities import (
         Instrument,
+        InstrumentKind,
         MaintenanceWindow,
         SupportsEventStream,
-        SupportsInstrumentInfo,
+        SupportsInstruments,
         SupportsMaintenanceNotices,
         SupportsOrderLookup,
         SupportsPolling,
         SupportsPrices,
+        SupportsReplace,
         SupportsServerTime,
         SupportsTradingHours,
     )
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
         Permit,
         PositionReport,
     )
-    from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule
+    from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule, ReplaceMode
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.contracts.feed import (
         Bar,
@@ -120,6 +122,7 @@ __all__ = [
     "HttpResponse",
     "IndexQuote",
     "Instrument",
+    "InstrumentKind",
     "KeyProvider",
     "LiveSession",
     "MaintenanceWindow",
@@ -131,6 +134,7 @@ __all__ = [
     "PositionReport",
     "Quote",
     "RejectionMeaning",
+    "ReplaceMode",
     "RequiresData",
     "RiskCheck",
     "RunInfo",
@@ -141,7 +145,7 @@ __all__ = [
     "SupportsDailyVix",
     "SupportsEventStream",
     "SupportsExplain",
-    "SupportsInstrumentInfo",
+    "SupportsInstruments",
     "SupportsLiveVix",
     "SupportsMaintenanceNotices",
     "SupportsMarketCaps",
@@ -149,6 +153,7 @@ __all__ = [
     "SupportsPartialVolume",
     "SupportsPolling",
     "SupportsPrices",
+    "SupportsReplace",
     "SupportsScreening",
     "SupportsServerTime",
     "SupportsTradingHours",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import attrs
@@ -19,8 +20,20 @@ if TYPE_CHECKING:
     from tbot_core.contracts.feed import FeedSource, SupportsDailyVix, SupportsLiveVix, SupportsMarketCaps
     from tbot_core.contracts.network import Gap
     from tbot_core.model.calendar import Session
+    from tbot_core.model.types import Order
 
 Methods = TypeVar("Methods")
+
+
+@runtime_checkable
+class SupportsReplace(Protocol):
+    """A broker that replaces working orders (`replace` other than `CANCEL_AND_NEW`)."""
+
+    async def replace(self, client_order_id: str, order: Order) -> None:
+        """Give a working order the terms of `order`, which has the same client order id.
+
+        The outcome is reported as an event REPLACED or CANCEL_REFUSED of that id. What filled meanwhile counts.
+        """
 
 
 @runtime_checkable
@@ -56,28 +69,59 @@ class SupportsOrderLookup(Protocol):
         """The order, None if the broker does not know it."""
 
 
+class InstrumentKind(StrEnum):
+    """The kind of an instrument; limits of market capitalisation do not apply to a `FUND`."""
+
+    STOCK = "stock"
+    FUND = "fund"
+
+
+_KINDS: Final[Mapping[str, InstrumentKind]] = {kind: kind for kind in InstrumentKind}
+
+
+def _kind(text: str | None) -> InstrumentKind | None:
+    return None if text is None else _KINDS.get(text)
+
+
 @attrs.frozen(kw_only=True)
 class Instrument:
-    """The current trading rules of an instrument, as its broker reports them.
+    """The current facts and trading rules of an instrument, as its broker reports them; None: not reported.
 
     `tick`: prices are multiples of it; None: the exchange's own grid. `quantity_step`: quantities are multiples of it;
-    None: the broker's capabilities. `tradable`: None if not reported. `shortable`: whether it may be sold short and is
-    easy to borrow; None: not reported, which denies a short sale unless the broker's capabilities allow every one.
+    None: the broker's capabilities. `fractionable` false: whole shares only. `minimum_quantity` and `minimum_notional`:
+    the smallest order, in shares and dollars. `shortable` and `easy_to_borrow`: both must be True for a short sale,
+    unless the broker's capabilities allow every one. `kind`: a text that is no `InstrumentKind` counts as not reported.
     """
 
     symbol: str
     tick: Decimal | None = None
     quantity_step: Decimal | None = None
     tradable: bool | None = None
+    fractionable: bool | None = None
     shortable: bool | None = None
+    easy_to_borrow: bool | None = None
+    minimum_quantity: Decimal | None = None
+    minimum_notional: Decimal | None = None
+    name: str = ""
+    kind: InstrumentKind | None = attrs.field(default=None, converter=_kind)
+
+    @property
+    def may_be_shorted(self) -> bool | None:
+        """Whether it may be sold short and is easy to borrow; None if either is not known and neither is denied."""
+        reported = (self.shortable, self.easy_to_borrow)
+        return False if False in reported else None if None in reported else True
 
 
 @runtime_checkable
-class SupportsInstrumentInfo(Protocol):
-    """A broker that reports instrument rules: requested when it rejects an order as off its grid."""
+class SupportsInstruments(Protocol):
+    """A broker that reports the facts of instruments (`instruments`)."""
 
-    async def instrument(self, symbol: str) -> Instrument:
-        """The current rules of an instrument."""
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+        """The current facts of these instruments, at most 200; one that the broker does not know is not tradable.
+
+        Requested for all symbols of a session before it trades, for one before each short sale, and after an order was
+        rejected as off its grid.
+        """
 
 
 @attrs.frozen(kw_only=True)
@@ -135,10 +179,11 @@ class Ability(Generic[Methods]):
         return cast("Methods", broker) if getattr(declared, self.capability, False) else None
 
 
+REPLACE: Final[Ability[SupportsReplace]] = Ability("replaces", "replace")
 POLLING: Final[Ability[SupportsPolling]] = Ability("polls", "poll")
 STREAM: Final[Ability[SupportsEventStream]] = Ability("streams", "events")
 ORDER_LOOKUP: Final[Ability[SupportsOrderLookup]] = Ability("query_by_cid", "find")
-INSTRUMENT_RULES: Final[Ability[SupportsInstrumentInfo]] = Ability("instrument_rules", "instrument")
+INSTRUMENTS: Final[Ability[SupportsInstruments]] = Ability("instruments", "instruments")
 MAINTENANCE: Final[Ability[SupportsMaintenanceNotices]] = Ability("maintenance", "maintenance")
 HOURS: Final[Ability[SupportsTradingHours]] = Ability("hours", "hours")
 SERVER_TIME: Final[Ability[SupportsServerTime]] = Ability("server_time", "ahead_s")
@@ -148,7 +193,7 @@ LIVE_VIX: Final[Ability[SupportsLiveVix]] = Ability("live_vix", "vix_now")
 MARKET_CAPS: Final[Ability[SupportsMarketCaps]] = Ability("market_caps", "market_caps")
 FEED: Final[Ability[FeedSource]] = Ability("feed", "feed")
 ABILITIES: Final[tuple[Ability[Any], ...]] = (
-    *(POLLING, STREAM, ORDER_LOOKUP, INSTRUMENT_RULES, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
+    *(REPLACE, POLLING, STREAM, ORDER_LOOKUP, INSTRUMENTS, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
     *(DAILY_VIX, LIVE_VIX, MARKET_CAPS, FEED),
 )
 """Every ability; a further one needs its field in `BrokerCapabilities`."""

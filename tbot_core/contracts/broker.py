@@ -203,9 +203,6 @@ class Broker(Protocol):
     async def cancel(self, client_order_id: str) -> None:
         """Request a cancel; its outcome is reported by an event."""
 
-    async def replace(self, client_order_id: str, order: Order) -> None:
-        """Replace a working order by `order`, which has the same id with `amend_atomic`, else a new one."""
-
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The whole account, with the orders that were closed since the given time."""
 

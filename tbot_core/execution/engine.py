@@ -15,7 +15,7 @@ import attrs
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind, OrderStatusReport, RejectionMeaning
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
-from tbot_core.execution import intents
+from tbot_core.execution import instrument_rules, intents
 from tbot_core.execution.account_updates import may_lag_broker, update_account
 from tbot_core.execution.broker_requests import BrokerRequests
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
@@ -25,7 +25,7 @@ from tbot_core.execution.send_permit import SendPermit
 from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
-from tbot_core.model.types import OrderState
+from tbot_core.model.types import Leg, OrderState
 from tbot_core.system import log
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.orders import (
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import SupportsPolling
+    from tbot_core.contracts import SupportsPolling, SupportsReplace
     from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.execution.event_stream import EventStream
     from tbot_core.journal.recorder import JournalRecorder
@@ -76,6 +76,7 @@ class ExecutionEngine:
             self.stream.on_gap = self.rejections.request_reading
         self.venue = venue
         self._requests = BrokerRequests(recorder, lambda: self.venue, decision_engine.exposure)
+        self.symbols: tuple[str, ...] = ()  # of the session
         self.orders: dict[str, OrderRecord] = {}
         self.sent_at: dict[str, datetime] = {}
         self._sent_monotonic: dict[str, float] = {}
@@ -321,7 +322,9 @@ class ExecutionEngine:
                 await self._submit(order)
             case ReplaceOrder(client_order_id=cid, stop_price=price):
                 moved = attrs.evolve(self.orders[cid].order, stop_price=price)
-                await self._request("replace", cid, partial(self.venue.broker.replace, cid, moved))
+                await self._request(
+                    "replace", cid, partial(cast("SupportsReplace", self.venue.broker).replace, cid, moved)
+                )
 
     async def _cancel(self, cids: Sequence[str]) -> None:
         # Request cancels concurrently, so that they do not wait for each other's answers.
@@ -356,6 +359,12 @@ class ExecutionEngine:
 
     async def _submit(self, order: Order) -> None:
         # Send an order; after a failure its record says only what is known.
+        parts = [part.client_order_id for part in intents.order_parts(order)]
+        if order.leg is Leg.ENTRY and not order.buy:
+            exposure = self._decision_engine.exposure
+            if words := await instrument_rules.short_sale_objection(self.venue.broker, exposure, order.symbol):
+                self._drop_waiting(words, parts)
+                return
         permit = SendPermit(order, self.venue.denial_reason)
         try:
             await self.venue.broker.submit(order, permit)
@@ -363,13 +372,15 @@ class ExecutionEngine:
             self._refused(order, refusal)
         except BrokerError as fault:
             if isinstance(fault, Unavailable) and not permit.redeemed:  # certainly not sent
-                # An order that a reading marked as unknown while it waited for the rate limit stays unknown.
-                parts = [part.client_order_id for part in intents.order_parts(order)]
-                waiting = [cid for cid in parts if self.orders[cid].state is OrderState.SENDING]
-                if waiting:
-                    self.drop(fault.message, *waiting)
+                self._drop_waiting(fault.message, parts)
                 return
-            self.mark_unknown(fault.message, *(part.client_order_id for part in intents.order_parts(order)))
+            self.mark_unknown(fault.message, *parts)
+
+    def _drop_waiting(self, words: str, cids: Sequence[str]) -> None:
+        # Drop what was not sent. An order that a reading marked as unknown while it waited stays unknown.
+        waiting = [cid for cid in cids if self.orders[cid].state is OrderState.SENDING]
+        if waiting:
+            self.drop(words, *waiting)
 
     def _refused(self, order: Order, refusal: Rejected) -> None:
         # A rejection in the broker's answer becomes an event as from its stream.

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbot_core.contracts.abilities import (
     HOURS,
-    INSTRUMENT_RULES,
+    INSTRUMENTS,
     MAINTENANCE,
     ORDER_LOOKUP,
     POLLING,
     PRICES,
+    REPLACE,
     SERVER_TIME,
     STREAM,
 )
@@ -91,7 +92,7 @@ class MonitoredBroker:
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
-        await self._monitored(RequestKind.TRADE, self._broker.replace(client_order_id, order))
+        await self._monitored(RequestKind.TRADE, offered(REPLACE, self._broker).replace(client_order_id, order))
 
     async def events(self) -> AsyncIterator[BrokerEvent | Gap]:
         """The events of the broker's stream; an end without an error is a failure too."""
@@ -111,7 +112,7 @@ class MonitoredBroker:
         return await self._monitored(RequestKind.READING, self._broker.snapshot(since))
 
     find = _asks(ORDER_LOOKUP)
-    instrument = _asks(INSTRUMENT_RULES)
+    instruments = _asks(INSTRUMENTS)
     prices = _asks(PRICES, monitored=False)
     maintenance = _asks(MAINTENANCE, monitored=False)
     hours = _asks(HOURS, monitored=False)

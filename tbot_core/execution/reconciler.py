@@ -16,7 +16,7 @@ from tbot_core.contracts.abilities import ORDER_LOOKUP
 from tbot_core.errors import BrokerError
 from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.corporate_actions import SplitMatcher
-from tbot_core.execution.instrument_rules import InstrumentRules
+from tbot_core.execution.instrument_requests import InstrumentRules
 from tbot_core.execution.open_questions import OrderLookup
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
@@ -86,7 +86,7 @@ class Reconciler:
         self._trading_state = trading_state
         self.external = decision_engine.exposure.external.held
         self.splits = SplitMatcher(execution, decision_engine)
-        self._instruments = InstrumentRules(execution, decision_engine, clock)
+        self._instruments = InstrumentRules(execution, decision_engine, clock, execution.symbols)
         self.is_maintenance: Callable[[], bool] = lambda: False
         self.read_at: datetime | None = None
         self.verdict: ReconciliationStatus | None = None

@@ -11,11 +11,12 @@ import attrs
 
 from tbot_core.contracts.abilities import (
     HOURS,
-    INSTRUMENT_RULES,
+    INSTRUMENTS,
     MAINTENANCE,
     ORDER_LOOKUP,
     POLLING,
     PRICES,
+    REPLACE,
     SERVER_TIME,
     STREAM,
 )
@@ -123,7 +124,7 @@ class RateLimitedBroker:
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
         await self._wait_turn(RequestPriority.PROTECTION, "a change")
-        await self._send(self._broker.replace(client_order_id, order))
+        await self._send(offered(REPLACE, self._broker).replace(client_order_id, order))
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """The events since the last call, without those that have invalid numbers."""
@@ -145,7 +146,7 @@ class RateLimitedBroker:
     prices = _asks(PRICES, "prices")
     maintenance = _asks(MAINTENANCE, "the maintenance notices")
     hours = _asks(HOURS, "the trading hours")
-    instrument = _asks(INSTRUMENT_RULES, "the rules of {}", RequestPriority.PROTECTION)
+    instruments = _asks(INSTRUMENTS, "the rules of instruments", RequestPriority.PROTECTION)
 
     @property
     def ahead_s(self) -> Sequence[float]:
@@ -223,7 +224,7 @@ def _is_bookable(event: BrokerEvent) -> bool:
 def _finite(value: object) -> bool:
     if isinstance(value, Decimal):
         return value.is_finite()
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return all(map(_finite, value))
     return all(_finite(getattr(value, name)) for name in _fields(type(value)))  # type: ignore[arg-type]  # types hash
 

@@ -67,7 +67,7 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "events": (lambda answer: isinstance(answer, Gap) or _is_event(answer), "BrokerEvent or Gap"),
     "snapshot": (_is_snapshot, "AccountSnapshot"),
     "find": (_one(OrderStatusReport, None), "OrderStatusReport or None"),
-    "instrument": (_one(Instrument), "Instrument"),
+    "instruments": (_many(Instrument), "a list of Instrument"),
     "maintenance": (_many(MaintenanceWindow), "a list of MaintenanceWindow"),
     "hours": (_one(Session, None), "Session or None"),
     "ahead_s": (_is_skews, "a list of numbers"),

@@ -216,7 +216,7 @@ class GuardedBroker:
 
     poll = _asks("poll")
     find = _asks("find")
-    instrument = _asks("instrument")
+    instruments = _asks("instruments")
     maintenance = _asks("maintenance")
     hours = _asks("hours")
     prices = _asks("prices")

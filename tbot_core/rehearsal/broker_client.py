@@ -49,7 +49,7 @@ class SimulatedBroker:
         self._exchange = way.exchange
         self._clock = clock
         rules = self._exchange.matching.character.rules
-        self._capabilities = attrs.evolve(rules, server_time=True, instrument_rules=True)
+        self._capabilities = attrs.evolve(rules, server_time=True, instruments=True)
         self._deliveries = EventDeliveries(way)
         self._connected_at = float("-inf")
         self._connected = False
@@ -110,8 +110,15 @@ class SimulatedBroker:
 
         await self._send("cancel", client_order_id, act, passage)
 
-    async def replace(self, client_order_id: str, order: Order) -> None:
-        """Change a resting order."""
+    @property
+    def replace(self) -> Callable[[str, Order], Coroutine[Any, Any, None]]:
+        """Replace a resting order; absent where the venue cannot."""
+        if not self.capabilities.replaces:
+            raise AttributeError("replace")
+        return self._replace
+
+    async def _replace(self, client_order_id: str, order: Order) -> None:
+        # Change a resting order.
         self._must_be_known(client_order_id)
         passage = self._passage("replace")
 
@@ -186,19 +193,24 @@ class SimulatedBroker:
             self._known_ids[client_order_id] = None
         return report
 
-    async def instrument(self, symbol: str) -> Instrument:
-        """The current price and quantity steps of a symbol."""
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+        """The current facts of these symbols."""
+        passage = self._passage("instrument")
+        return await self._read("instrument", lambda: [*map(self._instrument, symbols)], passage)
+
+    def _instrument(self, symbol: str) -> Instrument:
         matching = self._exchange.matching
-
-        def read() -> Instrument:
-            path = matching.path(symbol)
-            if path is None:
-                return Instrument(symbol=symbol, tradable=False)
-            step = price_of(path.grid(matching.step))
-            lot = self.capabilities.quantity_step
-            return Instrument(symbol=symbol, tick=step, quantity_step=lot, tradable=True, shortable=True)
-
-        return await self._read("instrument", read, self._passage("instrument"))
+        path = matching.path(symbol)
+        if path is None:
+            return Instrument(symbol=symbol, tradable=False)
+        return Instrument(
+            symbol=symbol,
+            tick=price_of(path.grid(matching.step)),
+            quantity_step=self.capabilities.quantity_step,
+            tradable=True,
+            shortable=True,
+            easy_to_borrow=True,
+        )
 
     async def close(self) -> None:
         """Log out; resting orders stay."""

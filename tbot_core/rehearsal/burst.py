@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.bot import AcknowledgedJournal, BotEnvironment
 
 _RULES: Final = BrokerCapabilities(
-    query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, amend_atomic=True, shortable=True
+    query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, replace="same_id", shortable=True
 )
 _TIMEOUT_S: Final = 60.0
 _CASH: Final = Decimal(100_000_000)

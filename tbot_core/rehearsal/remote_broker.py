@@ -37,7 +37,7 @@ class RemoteBroker:
         self._wake: asyncio.TimerHandle | None = None
         self._capabilities: BrokerCapabilities
         reported, start = self._exchange("hello")
-        self._capabilities = attrs.evolve(reported, server_time=False, instrument_rules=False)
+        self._capabilities = attrs.evolve(reported, server_time=False, instruments=False)
         self._offset = clock.monotonic() - (clock.now() - start).total_seconds()
 
     @property

@@ -19,6 +19,7 @@ from tbot_core.contracts import (
     BrokerEvent,
     OrderStatusReport,
     PositionReport,
+    ReplaceMode,
 )
 from tbot_core.errors import (
     BrokerError,
@@ -63,7 +64,7 @@ _TEXTS: Final[Mapping[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] =
     "date": (dt.date.isoformat, dt.date.fromisoformat),
     **{
         one.__name__: (str, one)
-        for one in (AccountRestriction, ExitReason, Leg, OrderState, OrderType, RejectionMeaning)
+        for one in (AccountRestriction, ExitReason, Leg, OrderState, OrderType, RejectionMeaning, ReplaceMode)
     },
 }
 _KIND: Final = "is"

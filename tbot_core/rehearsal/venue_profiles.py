@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts import BrokerCapabilities, ReplaceMode
 from tbot_core.model.types import TICKS_PER_DOLLAR, OrderType
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
     finds, cancels = stream.happens(0.7), stream.happens(0.7)
     rules = BrokerCapabilities(
         brackets=brackets,
-        amend_atomic=amends,
+        replace=_replace_mode(chances, name) if amends else ReplaceMode.CANCEL_AND_NEW,
         query_by_cid=finds,
         lists_closed=stream.happens(0.8),
         exec_ids_unique=stream.happens(0.8),
@@ -79,3 +79,7 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
     rules = attrs.evolve(rules, streams=chances.stream(f"venue/{name}/events").happens(0.3))
     tells = rules.lists_closed or rules.query_by_cid
     return attrs.evolve(character, rules=attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells))
+
+
+def _replace_mode(chances: RandomStreams, name: str) -> ReplaceMode:
+    return chances.stream(f"venue/{name}/replace").one((ReplaceMode.SAME_ID, ReplaceMode.NEW_ID))

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 import attrs
 
 from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, Gap, OrderStatus
-from tbot_core.contracts.abilities import ORDER_LOOKUP, POLLING, STREAM, undeclared_differences
+from tbot_core.contracts.abilities import ORDER_LOOKUP, POLLING, REPLACE, STREAM, undeclared_differences
 from tbot_core.errors import BrokerError, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
@@ -156,10 +156,11 @@ def b09_protection_rests_from_the_fill_on(venue: BrokerUnderTest) -> None:
 def b10_a_stop_moves_at_once(venue: BrokerUnderTest) -> None:
     """A moved stop fills at its new level, not at its old one."""
     _needs_brackets(venue)
-    if not venue.broker.capabilities.amend_atomic:
+    broker = REPLACE.of(venue.broker)
+    if broker is None:
         raise NotClaimed("the broker's capabilities do not claim it")
     _traded(venue, _protected(venue))
-    venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
+    venue.wait(broker.replace("kit-stop", _stop(venue, PRICE - 8)))
     demand((BrokerEventKind.REPLACED, "kit-stop") in _reported(_poll(venue)), "the replace must be reported")
     venue.trade_at(PRICE - 5)
     demand(not _fills(_poll(venue)), "the old level must no longer apply")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
     simulated=True,
     brackets=True,
-    amend_atomic=True,
+    replace="same_id",
     lists_closed=True,
     exec_ids_unique=True,
     shortable=True,

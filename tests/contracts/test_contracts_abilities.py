@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities
-from tbot_core.contracts.abilities import ABILITIES, POLLING, PRICES, STREAM, Ability, undeclared_differences
+from tbot_core.contracts.abilities import ABILITIES, POLLING, PRICES, REPLACE, STREAM, Ability, undeclared_differences
 
 
 class Declaring:
@@ -31,7 +31,11 @@ class Failing:
 
 def declared(one: Ability[object], *, there: bool = True) -> BrokerCapabilities:
     """Capabilities that declare this ability, or not, and events as polling requires."""
-    terms: dict[str, Any] = {"streams": not there} if one is POLLING else {one.capability: there}
+    terms: dict[str, Any] = {one.capability: there}
+    if one is POLLING:
+        terms = {"streams": not there}
+    if one is REPLACE:
+        terms = {"replace": "new_id" if there else "cancel_and_new"}
     return BrokerCapabilities(**terms)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts import BrokerCapabilities, Instrument
 from tbot_core.engine.session.vix import VixSources, known_vix
 from tbot_core.errors import Unavailable
 from tbot_core.marketdata.store import reference
@@ -19,7 +19,7 @@ from tbot_core.rehearsal.world import DAY, World
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.model.bars import DayFacts
@@ -56,6 +56,25 @@ def facts(world: World, folder: Path, *brokers: object, vix: float = float("nan"
     found = asyncio.run(VixSources(calendar=world.calendar, brokers=brokers, bars=folder).add_vix(day, world.session))
     np.testing.assert_array_equal(found.previous_close, day.previous_close)
     return found
+
+
+class Register(Broker):
+    """A broker that knows what is a fund."""
+
+    capabilities = BrokerCapabilities(daily_vix=True, instruments=True)
+
+    async def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
+        """The first one is a fund, and the others are stocks."""
+        return [Instrument(symbol=one, kind="stock" if number else "fund") for number, one in enumerate(symbols)]
+
+
+def test_a_broker_says_which_symbols_are_funds(world: World, tmp_path: Path) -> None:
+    """Beside the VIX, whichever source that has; without such a broker nothing is said."""
+    told = facts(world, tmp_path, Register(17.0), vix=12.0)
+    assert told.fund is not None
+    assert told.fund.tolist() == [1.0] + [0.0] * (len(world.market.symbols) - 1)
+    assert told.vix.ravel()[0] == 12.0
+    assert facts(world, tmp_path, Broker(17.0)).fund is None
 
 
 def stored(folder: Path, day: dt.date, value: float) -> None:

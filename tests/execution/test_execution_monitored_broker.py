@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Line:
     """A broker that fails as it is told; `find` is there like all else."""
 
-    capabilities = BrokerCapabilities(query_by_cid=True)
+    capabilities = BrokerCapabilities(query_by_cid=True, replace="same_id")
 
     def __init__(self, fault: Exception | None) -> None:
         self.fault = fault

@@ -60,7 +60,7 @@ class Venue:
     """A broker that writes down when it is asked what, and fails where it is told to."""
 
     def __init__(self, limit: int = LIMIT) -> None:
-        self.capabilities = BrokerCapabilities(requests_per_minute=limit, query_by_cid=True)
+        self.capabilities = BrokerCapabilities(requests_per_minute=limit, query_by_cid=True, replace="same_id")
         self.clock = ManualClock(START)
         self.asked: list[str] = []
         self.fault: BrokerError | None = None

@@ -64,7 +64,7 @@ class Acme:
     """A feed, and an account at which every call is an alarm."""
 
     label = FeedLabel(name="acme", simulated=False, quotes=True)
-    capabilities = BrokerCapabilities(feed=True, daily_vix=True)
+    capabilities = BrokerCapabilities(feed=True, daily_vix=True, replace="same_id")
 
     def __getattr__(self, name):
         if name not in {"connect", "account", "submit", "cancel", "replace", "poll", "snapshot"}:

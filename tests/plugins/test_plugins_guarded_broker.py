@@ -50,9 +50,9 @@ ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", vers
 ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
 REQUEST = FeedRequest(kind="live")
 LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
-ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed", "events", "poll"}]
-DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability != "polls"}
-EVERYTHING = BrokerCapabilities(**DECLARED)
+ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed", "events", "poll", "replace"}]
+DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability not in {"polls", "replaces"}}
+EVERYTHING = BrokerCapabilities(replace="same_id", **DECLARED)
 WRONG: dict[str, list[object]] = {
     "connect": [None],
     "account": [{"equity": 1}],
@@ -64,7 +64,7 @@ WRONG: dict[str, list[object]] = {
         AccountSnapshot(account=ACCOUNT, orders=cast("Any", ("an order",))),
     ],
     "find": ["unknown"],
-    "instrument": [None],
+    "instruments": [None, ["AAA"]],
     "maintenance": [None, ["tonight"]],
     "hours": ["09:30"],
     "prices": [None, {"AAA": "12"}],
@@ -160,9 +160,9 @@ class Full(Plain):
         """Look up an order."""
         return self.do("find")
 
-    async def instrument(self, _symbol: str) -> Any:
-        """Read the rules of an instrument."""
-        return self.do("instrument")
+    async def instruments(self, _symbols: object) -> Any:
+        """Read the facts of instruments."""
+        return self.do("instruments")
 
     async def maintenance(self) -> Any:
         """Read notices."""
@@ -245,7 +245,7 @@ def call(broker: Any, name: str) -> Any:
         "replace": ("c1", order()),
         "snapshot": (NOW,),
         "find": ("c1",),
-        "instrument": ("AAA",),
+        "instruments": ("AAA",),
         "hours": (NOW.date(),),
         "prices": (["AAA"],),
         "vix_close": (NOW.date(),),

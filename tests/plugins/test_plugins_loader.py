@@ -259,10 +259,10 @@ def tbot_broker():
 @pytest.mark.parametrize(
     ("capabilities", "words"),
     [
-        ("BrokerCapabilities(prices=True)", ""),
-        ("BrokerCapabilities()", "It has a method prices, but does not declare the capability prices."),
+        ("BrokerCapabilities(replace='new_id', prices=True)", ""),
+        ("BrokerCapabilities(replace='new_id')", "It has a method prices, but does not declare the capability prices."),
         (
-            "BrokerCapabilities(prices=True, hours=True)",
+            "BrokerCapabilities(replace='new_id', prices=True, hours=True)",
             "It declares the capability hours, but has no method hours. BrokerCapabilities must declare",
         ),
         ("{'prices': True}", "Its capabilities are an object of type dict."),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Said = TypeVar("Said")
 ABLE = BrokerCapabilities(
     brackets=True,
-    amend_atomic=True,
+    replace="same_id",
     query_by_cid=True,
     lists_closed=True,
     exec_ids_unique=True,
@@ -36,7 +36,7 @@ CHARACTERS = {
         cancels_by_cid=False,
     ),
     "streaming": VenueProfile(rules=BrokerCapabilities(streams=True, query_by_cid=True, lists_closed=True)),
-    "moody": VenueProfile(rules=BrokerCapabilities(amend_atomic=True, lists_fills=True), refuses_crossed_stops=True),
+    "moody": VenueProfile(rules=BrokerCapabilities(replace="same_id", lists_fills=True), refuses_crossed_stops=True),
 }
 
 

@@ -34,7 +34,7 @@ def account(cash: str = "100000", **told: Any) -> Account:
 
 def desk(said: Account, table: tuple[DayTradeRule, ...] = (), opening: int = EQUITY, **settings: Any) -> DecisionEngine:
     """A desk whose broker has spoken."""
-    venue = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True, day_trade_rules=table)
+    venue = BrokerCapabilities(brackets=True, replace="same_id", shortable=True, day_trade_rules=table)
     made = DecisionEngine(rules(venue=venue, **settings), session(), opening, lambda s, leg, n: f"{s.text}/{leg}/{n}")
     made.update_account(said)
     return made

@@ -133,6 +133,7 @@ class TradingSession:
         self._flattening = self.has_traded_minute = False
         self.keeps_positions: Callable[[], bool] = lambda: False
         for broker in self.broker_sessions:
+            broker.execution.symbols = source.symbols
             broker.decision_engine.position_manager.exits.keeps_positions = self._keeps_positions
         self._cash_off_target = False
         self.decided: set[str] = set()

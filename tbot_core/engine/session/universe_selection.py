@@ -73,7 +73,8 @@ class UniverseSelector:
         the history cannot be had or stored now.
         """
         if not isinstance(source, LiveSession):
-            return Universe(symbols=source.symbols, day=await self.vix.add_vix(source.day, source.session))
+            day = await self.vix.add_vix(source.day, source.session)
+            return Universe(symbols=source.symbols, day=await self.vix.add_kinds(day, source.symbols))
         try:
             return await self._select(source, past)
         except (DataError, AccessError) as fault:
@@ -148,7 +149,8 @@ class _OtherFacts:
     async def add(self, day: DayFacts, session: Session, symbols: tuple[str, ...]) -> DayFacts:
         caps = np.array([self.caps.get(symbol, np.nan) for symbol in symbols])
         market_cap = np.where(np.isnan(caps), day.market_cap, caps)
-        return await self.vix.add_vix(attrs.evolve(day, market_cap=market_cap), session)
+        day = await self.vix.add_vix(attrs.evolve(day, market_cap=market_cap), session)
+        return await self.vix.add_kinds(day, symbols)
 
 
 def universe_selector(

@@ -107,7 +107,9 @@ def _market(seed: int, weekdays: frozenset[int], overrides: tuple[tuple[dt.date,
 
 def _only(day: DayFacts, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> DayFacts:
     facts = attrs.asdict(day, recurse=False)
-    return attrs.evolve(day, **{name: fact[columns] for name, fact in facts.items() if name != "vix"})
+    return attrs.evolve(
+        day, **{name: fact[columns] for name, fact in facts.items() if name != "vix" and fact is not None}
+    )
 
 
 def _must_be_listed(symbols: tuple[str, ...]) -> None:
