@@ -33,6 +33,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.store import Event, NewEvent, read_journal
 from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.status.event_text import EventNarrator
 from tbot_core.status.risk_state import risk_status
 from tbot_core.system import filesystem
@@ -151,15 +152,13 @@ def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.Ca
     assert asked(capsys, bot.home, "defense", "on")["causes"] == ["tbot defense on"]
     assert asked(capsys, bot.home, "defense", "status")["state"] == "defense"
     assert asked(capsys, bot.home, "defense", "off")["state"] == "normal"
-    refused = asked(capsys, bot.home, "failover", "confirm", "--amount", "100", code=5)["refused"]
-    assert "Nothing to confirm" in refused
     (bot.home / "control").chmod(0o777)
     assert asked(capsys, bot.home, "defense", "off", code=1)["taken"] is False
     stopped = asked(capsys, bot.home, "stop")
     assert (stopped["ended"], stopped["open"]) == (True, [])
     code, said = bot.end()
     assert code == 0
-    assert "0 trades" in said
+    assert "No session was traded." in said
     assert "Stopped; nothing is open." in said
 
 
@@ -301,14 +300,15 @@ def test_what_was_asked_before_the_start_counts_from_the_first_minute(home: Path
 @pytest.mark.slow
 def test_a_stop_of_nobody_names_what_nobody_manages(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Positions of a bot that has been stopped are open: exit 1."""
-    clock = ManualClock(MORNING)
-    plan = RunPlan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, watch_s=10.0)
+    loop = VirtualLoop()
+    clock = LoopClock(loop, MORNING)
+    plan = RunPlan(assembly=assemble(home, "paper", clock), request=FeedRequest(kind="live"), wall=clock, watch_s=5.0)
 
     def minute(session: TradingSession, _index: int) -> None:
         if session.decision_engine.portfolio.positions:
-            plan.stop.set()
+            control.write_request(home / "control", ControlVerb.STOP_KEEP, actor="ann", now=clock.now())
 
-    held = asyncio.run(run(plan, RunWatcher(on_minute=minute))).open
+    held = run_virtual(lambda: run(plan, RunWatcher(on_minute=minute)), loop).open
     assert held
     assert tuple(asked(capsys, home, "stop", code=1)["open"]) == held
     assert cli.invoke(["stop", "--home", str(home)]) == 1

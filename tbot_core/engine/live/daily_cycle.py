@@ -62,10 +62,7 @@ Answer = TypeVar("Answer")
 
 
 class DailyCycle:
-    """Trades day after day; with `once` it ends after the first session.
-
-    The recorder holds the journal and the clock of all sessions.
-    """
+    """Trades day after day, with the recorder's journal and clock; with `once` it ends after the first session."""
 
     def __init__(
         self,

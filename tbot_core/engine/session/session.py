@@ -58,8 +58,7 @@ Wait = Callable[["datetime"], Awaitable[None]]
 class SessionContext:
     """What every session of a run needs.
 
-    `wait` paces the session, `on_events` receives written events, `on_minute` each traded minute. `standbys` are the
-    brokers that may take over from `venue`, in order.
+    `wait` paces the session, `on_events` receives written events, `on_minute` each traded minute. `standbys`: in order.
     """
 
     rules: TradingRules
