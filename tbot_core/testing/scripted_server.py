@@ -54,6 +54,8 @@ class ServerFault(StrEnum):
     LOGIN = "401, not processed"
     UNREADABLE = "the request is processed, and half of the answer's JSON comes"
     STALE = "the answer to the previous request of this path, once more"
+    EMPTY = "the request is processed, and the answer has no content"
+    MORE_FIELDS = "the request is processed, and each object of the answer has a further field"
     SLOW = "the request is processed, and answered two seconds later"
 
 
@@ -267,9 +269,7 @@ class ScriptedServer:
             return False
         if fault is ServerFault.SLOW:
             await asyncio.sleep(SLOW_S)
-        content = reply.content
-        if fault is ServerFault.UNREADABLE:
-            content = content[: len(content) // 2]
+        content = _altered(reply, fault)
         headers = {"content-length": str(len(content)), "content-type": "application/json", **reply.headers}
         for event in (
             h11.Response(status_code=reply.status, headers=list(headers.items())),
@@ -331,6 +331,24 @@ def context(  # noqa: PLR0913  -- what a run gives a plugin
     return Context(
         clock=clock, log=log.logger("tbot.tested"), data_dir=folder, secrets=secrets or {}, connect=connector
     )
+
+
+def _altered(reply: ServerReply, fault: ServerFault | None) -> bytes:
+    # The bytes of an answer, as the fault leaves them.
+    match fault:
+        case ServerFault.UNREADABLE:
+            return reply.content[: len(reply.content) // 2]
+        case ServerFault.EMPTY:
+            return b""
+        case ServerFault.MORE_FIELDS if reply.document is not None:
+            return json.dumps(_with_more_fields(reply.document)).encode()
+    return reply.content
+
+
+def _with_more_fields(document: object) -> object:
+    if isinstance(document, Mapping):
+        return {name: _with_more_fields(value) for name, value in document.items()} | {"zz_further": {"a": [None, 1]}}
+    return [_with_more_fields(one) for one in document] if isinstance(document, list | tuple) else document
 
 
 async def _received(protocol: h11.Connection, reader: asyncio.StreamReader) -> ServerRequest | None:
