@@ -60,14 +60,15 @@ class BrokerDay:
         """Wait until so many minutes after the open."""
         await self.clock.sleep_until(self.session.open + dt.timedelta(minutes=minute))
 
-    def start(self) -> asyncio.Task[RunOutcome]:
-        """Start a run, as a new process does."""
+    def start(self, *, rehearsal: bool = False) -> asyncio.Task[RunOutcome]:
+        """Start a run, as a new process does; `rehearsal` as `tbot run --rehearsal`."""
         plan = RunPlan(
             assembly=self._assembled(),
             request=FeedRequest(kind="live", calendar=self.calendar),
             wall=self.clock,
             once=True,
             watch_s=1.0,
+            rehearsal=rehearsal,
         )
         return self.loop.create_task(run(plan, self.watcher))
 

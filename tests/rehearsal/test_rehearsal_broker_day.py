@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import time
 from collections import Counter
 from contextlib import nullcontext
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.cli.actions.plugin_development import KINDS, write_plugin
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.errors import PluginError
 from tbot_core.journal import records
@@ -24,7 +22,7 @@ from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.testing.scripted_server import ServerFault, SocketFault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback")]
@@ -45,25 +43,6 @@ SETTINGS = {
 }
 RISES_FROM, RISES_TO, FALLS_AT = 7, 12, 16
 """The minutes in which AAA rises by a cent each, and the one from which on it is far below every stop."""
-
-
-@pytest.fixture(scope="module")
-def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The tutorials' packages, installed for this process and its children; the broker's package."""
-    before, folder = list(sys.path), tmp_path_factory.mktemp("site")
-    for kind, name in (("broker", "acme"), ("strategy", "streak")):
-        made = write_plugin(kind, name, folder / kind)
-        described = made.folder / f"{made.distribution.replace('-', '_')}-0.1.0.dist-info"
-        described.mkdir()
-        needs = f"Name: {made.distribution}\nVersion: 0.1.0\nRequires-Dist: tbot-core>=1,<2\n"
-        (described / "METADATA").write_text(f"Metadata-Version: 2.1\n{needs}")
-        (described / "entry_points.txt").write_text(f"[tbot.{KINDS[kind][0]}]\n{name} = tbot_{kind}_{name}\n")
-        sys.path.insert(0, str(made.folder))
-    importlib.invalidate_caches()
-    yield importlib.import_module("tbot_broker_acme")
-    sys.path[:] = before
-    for name in [one for one in sys.modules if one.startswith(("tbot_broker_acme", "tbot_strategy_streak"))]:
-        del sys.modules[name]
 
 
 def rising(minutes: int, *, falls: bool = False) -> SimulatedMarket:
