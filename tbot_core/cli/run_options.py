@@ -94,14 +94,13 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         "--demo and --replay exclude each other.": demo and replay is not None,
         "--dry-run decides on live data: --demo and --replay use other data.": dry_run and simulated,
         "--rehearsal excludes --demo, --replay and --dry-run.": rehearsal is not None and (simulated or dry_run),
-        "--sessions is for --demo: a replay has the sessions of its range, the live market ends after one with "
-        "--once.": sessions is not None and not demo,
+        "--sessions is for --demo: a replay has its range, the live market has --once.": sessions is not None
+        and not demo,
         "--once is for the live market.": once and simulated,
         "--speed is for simulations: the live market has its own.": speed is not None and not simulated,
     }
-    for fault, is_made in faults.items():
-        if is_made:
-            raise UsageError(fault, "See `tbot run --help`.")
+    for fault in (words for words, is_made in faults.items() if is_made):
+        raise UsageError(fault, "See `tbot run --help`.")
     first, last = (None, None) if replay is None else _range(replay)
     return RunOptions(
         mode="demo" if demo else "replay" if replay is not None else "dry-run" if dry_run else "paper",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tbot_core.testing.scripted_server import SLOW_S, ScriptedServer, ServerFaul
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from tbot_core.contracts.network import Connect, WebSocket
 
@@ -171,3 +173,14 @@ def test_a_fault_may_be_for_one_method_or_path_and_ends_with_recover() -> None:
         await http.send("POST", "/account")
 
     talk(script)
+
+
+def test_the_page_of_the_kit_has_every_fault_and_code_that_runs(root: Path) -> None:
+    """docs/reference/testing-kit.md: its tables are those of the enums, and its example does what it says."""
+    page = (root / "docs" / "reference" / "testing-kit.md").read_text(encoding="utf-8")
+    for faults in (ServerFault, SocketFault):
+        assert "".join(f"| {one.name} | {one.value} |\n" for one in faults) in page
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert asyncio.run(names["main"]()) == ["100.00", "/account", "/account"]
