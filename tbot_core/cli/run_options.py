@@ -15,6 +15,7 @@ from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
 DEMO_HOME: Final = Path("tbot-demo")
@@ -99,8 +100,7 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         "--once is for the live market.": once and simulated,
         "--speed is for simulations: the live market has its own.": speed is not None and not simulated,
     }
-    for fault in (words for words, is_made in faults.items() if is_made):
-        raise UsageError(fault, "See `tbot run --help`.")
+    _refuse(faults)
     first, last = (None, None) if replay is None else _range(replay)
     return RunOptions(
         mode="demo" if demo else "replay" if replay is not None else "dry-run" if dry_run else "paper",
@@ -115,6 +115,12 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         allow_shared_key=allow_shared_key,
         rehearsal="" if rehearsal is None else _checked(rehearsal),
     )
+
+
+def _refuse(faults: Mapping[str, bool]) -> None:
+    # Raise UsageError for the first fault that was made.
+    for fault in (words for words, is_made in faults.items() if is_made):
+        raise UsageError(fault, "See `tbot run --help`.")
 
 
 def _checked(url: str) -> str:

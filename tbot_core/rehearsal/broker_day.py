@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import inspect
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -27,11 +28,13 @@ from tbot_core.rehearsal.live_feed import bars_of
 from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
 from tbot_core.testing.venue import TradingVenue
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from tbot_core.engine.run_plan import RunOutcome
+    from tbot_core.model.window import Window
 
 CASH: Final = Decimal(100_000)
 _VOLUME: Final = 5_000_000
@@ -45,7 +48,10 @@ Result = TypeVar("Result")
 
 @attrs.frozen(kw_only=True, eq=False)
 class BrokerDay:
-    """A session at the venue of a broker; `home` is an instance whose settings name that broker."""
+    """A session at the venue of a broker; `home` is an instance whose settings name that broker.
+
+    With `entrants` these trade, instead of the strategies of the settings, of which there are none then.
+    """
 
     home: Path
     loop: VirtualLoop
@@ -55,6 +61,7 @@ class BrokerDay:
     calendar: ExchangeCalendar
     session: Session
     watcher: RunWatcher = attrs.field(factory=RunWatcher)
+    entrants: list[ActiveStrategy] = attrs.field(factory=list)
 
     async def until(self, minute: float) -> None:
         """Wait until so many minutes after the open."""
@@ -98,7 +105,10 @@ class BrokerDay:
             else one
             for one in assembly.loaded
         )
-        return attrs.evolve(assembly, calendar=self.calendar, loaded=loaded)
+        placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = {}
+        if self.entrants:
+            placed[()] = tuple(self.entrants)
+        return attrs.evolve(assembly, calendar=self.calendar, loaded=loaded, placed=placed)
 
 
 @contextmanager
@@ -112,6 +122,8 @@ def open_day(
     session = calendar.session(day)
     if session is None or plugin.venue is None:
         raise PluginError(f"The broker {plugin.name} offers no venue.", "Plugin.venue opens one.")
+    if len(inspect.signature(plugin.venue).parameters) == 0:
+        raise PluginError(f"The venue of {plugin.name} trades no day.", "See tbot_core.testing.venue.")
     loop = VirtualLoop()
     clock = LoopClock(loop, session.open - _LEAD)
     with asyncio.Runner(loop_factory=lambda: loop) as runner, plugin.venue(runner, clock) as venue:
